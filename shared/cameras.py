@@ -1,0 +1,60 @@
+"""A camera's configuration, as it lies in KV `cameras`; its credentials lie apart, in KV `credentials`.
+
+Workers may read `cameras` (for a camera's own fps, classes and score); only ingest may read `credentials`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.errors import SettingError
+from shared.redact import split_credentials
+
+SCHEMES = ("rtsp", "rtsps", "file")
+
+
+class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: of RTP.
+
+    realtime: for files, at the pace of their timestamps; else as fast as the bus takes them. loop: for files.
+    fps, min_score, classes: this camera's own, in place of the services' settings.
+    """
+
+    url: str
+    enabled: bool = True
+    transport: Literal["tcp", "udp"] = "tcp"
+    realtime: bool = True
+    loop: bool = False
+    fps: Annotated[float, Meta(gt=0, le=120)] | None = None
+    min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
+    classes: list[str] | None = None
+
+
+def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
+    """(camera, its credentials or None) from a URL that may hold them. Raises SettingError."""
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if scheme not in SCHEMES:
+        raise SettingError(
+            f"camera url has the scheme {scheme or 'none'!r}: give rtsp://host/path, rtsps://… or file:///path"
+        )
+    bare, userinfo = split_credentials(url)
+    try:
+        return msgspec.convert({"url": bare, **fields}, Camera), userinfo
+    except msgspec.ValidationError as e:
+        raise SettingError(f"camera settings can't be used: {e}") from e
+
+
+def encode(camera: Camera) -> bytes:
+    """JSON for KV."""
+    return msgspec.json.encode(camera)
+
+
+def decode(data: bytes) -> Camera:
+    """A camera from KV. Raises SettingError: the entry was not written by us."""
+    try:
+        return msgspec.json.decode(data, type=Camera)
+    except msgspec.DecodeError as e:
+        raise SettingError(f"entry in bucket 'cameras' is not a camera: {e}") from e

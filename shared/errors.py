@@ -1,0 +1,27 @@
+"""The errors Tidegate raises on purpose. Each message says what to do next."""
+
+from __future__ import annotations
+
+
+class TidegateError(Exception):
+    """Base of all of them: the command line prints its sentence, without a traceback."""
+
+
+class SettingError(TidegateError):
+    """A setting can't be used. The message names the variable."""
+
+
+class BusError(TidegateError):
+    """The server, a stream, a consumer or a bucket is not there or refuses us."""
+
+
+class BadMessage(TidegateError):
+    """A message that can't ever be processed: it goes to the dead-letter stream at once."""
+
+
+class BadSegment(BadMessage):
+    """A segment whose headers or video can't be read."""
+
+
+class ModelError(TidegateError):
+    """A model, its weights or its device can't be used."""

@@ -1,0 +1,180 @@
+"""What services say: one struct an event, its CloudEvents headers, and the JSON Schema of all of them. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared import names
+from shared.segment import rfc3339
+
+Unit = Annotated[float, Meta(ge=0, le=1)]
+Box = Annotated[tuple[Unit, Unit, Unit, Unit], Meta(description="x1, y1, x2, y2 as shares of width and height")]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all events. `kind` names subject and type: `events.<kind>.<camera>`, `tidegate.<kind>.v1`."""
+
+    kind: ClassVar[str]
+    camera: str
+
+
+class SegmentRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the evidence is: direct-get `seq` of `stream` while it is kept."""
+
+    stream: str
+    seq: int
+    epoch: str
+    n: int
+
+
+class DetectedObject(msgspec.Struct, frozen=True, kw_only=True):
+    label: str
+    score: Unit
+    box: Box
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    time: dt.datetime
+    objects: list[DetectedObject]
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds: from JetStream's receipt to decode's start; in decode; in inference, batch-mates included."""
+
+    queued_ms: float
+    decode_ms: float
+    infer_ms: float
+
+
+class Detections(Event, frozen=True, kw_only=True):
+    """Objects in the frames of one segment. `frames` has every analysed frame, those without objects too."""
+
+    kind: ClassVar[str] = "detections"
+    segment: SegmentRef
+    start: dt.datetime
+    duration: float
+    model: str
+    frames: list[Frame]
+    timing: Timing
+
+
+class CameraStatus(Event, frozen=True, kw_only=True):
+    """A camera came or went. `url` is redacted; `reason` says why it is offline."""
+
+    kind: ClassVar[str] = "cameras"
+    time: dt.datetime
+    state: Literal["online", "offline"]
+    reason: str
+    url: str
+    epoch: str | None = None
+    codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    ingest: str
+
+
+KINDS: tuple[type[Event], ...] = (Detections, CameraStatus)
+
+
+def _encode_other(value: Any) -> Any:
+    raise NotImplementedError(f"an event can't hold {type(value).__name__}")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode_other, decimal_format="number")
+
+
+def encode(event: Event) -> bytes:
+    """JSON of an event, times as RFC 3339 UTC with milliseconds."""
+    return _encoder.encode(_milliseconds(event))
+
+
+def _milliseconds(value: Any) -> Any:
+    """Structs to builtins with times as contract text; msgspec writes microseconds where they are not zero."""
+    if isinstance(value, dt.datetime):
+        return rfc3339(value)
+    if isinstance(value, msgspec.Struct):
+        return {
+            f: _milliseconds(v)
+            for f in value.__struct_fields__
+            if (v := getattr(value, f)) is not None
+        }
+    if isinstance(value, list | tuple):
+        return [_milliseconds(v) for v in value]
+    return value
+
+
+def headers(event: Event, *, id: str, source: str, traceparent: str | None = None) -> dict[str, str]:
+    """CloudEvents 1.0 binary-mode headers for NATS; `id` is also `Nats-Msg-Id`, so JetStream drops repeats."""
+    out = {
+        "Nats-Msg-Id": id,
+        "ce-specversion": "1.0",
+        "ce-id": id,
+        "ce-source": source,
+        "ce-type": f"tidegate.{event.kind}.v1",
+        "ce-time": rfc3339(dt.datetime.now(dt.UTC)),
+        "ce-subject": event.camera,
+        "content-type": "application/json",
+    }
+    if traceparent:
+        out["traceparent"] = traceparent
+    return out
+
+
+def subject(event: Event) -> str:
+    """`events.<kind>.<camera>`."""
+    return names.event(event.kind, event.camera)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of all events, by kind, under `$defs`."""
+    _, defs = msgspec.json.schema_components(KINDS, ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tidegate events",
+        "oneOf": [{"$ref": f"#/$defs/{k.__name__}"} for k in KINDS],
+        "$defs": defs,
+    }
+
+
+def asyncapi() -> dict[str, Any]:
+    """AsyncAPI 3 document: which event is on which subject."""
+    schema = json_schema()
+
+    def rewrite(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {
+                k: v.replace("#/$defs/", "#/components/schemas/") if k == "$ref" else rewrite(v)
+                for k, v in node.items()
+            }
+        return [rewrite(v) for v in node] if isinstance(node, list) else node
+
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Tidegate events", "version": "1", "description": "Kept in the stream EVENTS."},
+        "channels": {
+            k.kind: {
+                "address": f"events.{k.kind}.{{camera}}",
+                "parameters": {"camera": {"description": "camera id, one NATS token"}},
+                "messages": {k.__name__: {"$ref": f"#/components/messages/{k.__name__}"}},
+            }
+            for k in KINDS
+        },
+        "operations": {
+            f"send_{k.kind}": {"action": "send", "channel": {"$ref": f"#/channels/{k.kind}"}} for k in KINDS
+        },
+        "components": {
+            "messages": {
+                k.__name__: {
+                    "name": f"tidegate.{k.kind}.v1",
+                    "contentType": "application/json",
+                    "payload": {"$ref": f"#/components/schemas/{k.__name__}"},
+                }
+                for k in KINDS
+            },
+            "schemas": rewrite(schema["$defs"]),
+        },
+    }

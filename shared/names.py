@@ -1,0 +1,49 @@
+"""The names other programs rely on: streams, durables, buckets and subjects. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from shared.errors import SettingError
+
+MEDIA = "MEDIA"
+EVENTS = "EVENTS"
+VLM = "VLM"
+DLQ = "DLQ"
+
+CAMERAS = "cameras"
+CREDENTIALS = "credentials"
+LEASES = "leases"
+
+MAX_DELIVERIES = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
+
+_CAMERA = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def check_camera(camera: str) -> str:
+    """Return `camera` if it is one NATS token of up to 64 characters. Raises SettingError."""
+    if not _CAMERA.fullmatch(camera):
+        raise SettingError(
+            f"camera id {camera!r} can't be used: take 1 to 64 letters, digits, '-' or '_', such as 'lobby-2'"
+        )
+    return camera
+
+
+def media(camera: str) -> str:
+    """Subject of a camera's segments."""
+    return f"media.{camera}"
+
+
+def event(kind: str, camera: str) -> str:
+    """Subject of one kind of event of a camera, such as `events.detections.lobby`."""
+    return f"events.{kind}.{camera}"
+
+
+def dead_letters(service: str) -> str:
+    """Subject of what a service could not process."""
+    return f"dlq.{service}"
+
+
+def stats(service: str, replica: str) -> str:
+    """Core NATS subject of a worker's heartbeat: not stored, read by the scaler and the live view."""
+    return f"scale.{service}.{replica}"

@@ -1,0 +1,185 @@
+"""The one declaration of streams, consumers and buckets, and how it is applied. Services only bind to them.
+
+Applying twice changes nothing. A limit that a server can't take is an error that names the stream and the setting.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    KeyValueConfig,
+    RetentionPolicy,
+    StorageType,
+    StoreCompression,
+    StreamConfig,
+)
+from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
+
+from shared import names
+from shared.errors import BusError
+
+MINUTE = 60.0
+MB = 1024 * 1024
+GB = 1024 * MB
+
+ACK_WAIT_S = 10.0
+MAX_DELIVER = 5
+LEASE_S = 5.0
+
+
+class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits that `tidegate setup` gives the streams."""
+
+    media_max_bytes: Annotated[int, Meta(gt=0, description="bytes of video kept in MEDIA")] = 10 * GB
+    media_max_age_s: Annotated[float, Meta(gt=0, description="seconds of video kept in MEDIA")] = 10 * MINUTE
+    events_max_bytes: Annotated[int, Meta(gt=0, description="bytes of events kept in EVENTS")] = 10 * GB
+    dlq_max_bytes: Annotated[int, Meta(gt=0, description="bytes of dead letters kept in DLQ")] = 2 * GB
+    vlm_max_msgs: Annotated[int, Meta(gt=0, description="jobs that may wait in VLM")] = 100_000
+    stream_replicas: Annotated[int, Meta(ge=1, le=5, description="copies of each stream: 3 in a cluster")] = 1
+    max_ack_pending: Annotated[
+        int, Meta(gt=0, description="most messages in workers' hands: over max replicas x what one holds")
+    ] = 4096
+
+
+def streams(s: TopologySettings) -> list[StreamConfig]:
+    """Every stream, as the contract has it."""
+    return [
+        StreamConfig(
+            name=names.MEDIA,
+            subjects=["media.>"],
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.OLD,
+            storage=StorageType.FILE,
+            max_age=s.media_max_age_s,
+            max_bytes=s.media_max_bytes,
+            # As long as ingest may hold a segment whose first try was stored unseen.
+            duplicate_window=s.media_max_age_s,
+            allow_direct=True,
+            num_replicas=s.stream_replicas,
+        ),
+        StreamConfig(
+            name=names.EVENTS,
+            subjects=["events.>"],
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.OLD,
+            storage=StorageType.FILE,
+            compression=StoreCompression.S2,
+            max_age=7 * 24 * 60 * MINUTE,
+            max_bytes=s.events_max_bytes,
+            duplicate_window=15 * MINUTE,
+            allow_direct=True,
+            num_replicas=s.stream_replicas,
+        ),
+        StreamConfig(
+            name=names.VLM,
+            subjects=["jobs.vlm.>"],
+            retention=RetentionPolicy.WORK_QUEUE,
+            discard=DiscardPolicy.NEW,
+            storage=StorageType.FILE,
+            max_age=60 * MINUTE,
+            max_msgs=s.vlm_max_msgs,
+            num_replicas=s.stream_replicas,
+        ),
+        StreamConfig(
+            name=names.DLQ,
+            # The advisory is all that tells of a message whose last worker died with it.
+            subjects=["dlq.>", f"{names.MAX_DELIVERIES}.>"],
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.OLD,
+            storage=StorageType.FILE,
+            max_age=30 * 24 * 60 * MINUTE,
+            max_bytes=s.dlq_max_bytes,
+            allow_direct=True,
+            num_replicas=s.stream_replicas,
+        ),
+    ]
+
+
+def consumers(s: TopologySettings) -> list[tuple[str, ConsumerConfig]]:
+    """(stream, durable pull consumer) of every service. No inactive_threshold: scale to zero must not delete them."""
+
+    def durable(name: str, subject: str) -> ConsumerConfig:
+        return ConsumerConfig(
+            durable_name=name,
+            filter_subject=subject,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT_S,
+            max_deliver=MAX_DELIVER,
+            max_ack_pending=s.max_ack_pending,
+        )
+
+    return [(names.MEDIA, durable("cv", "media.>"))]
+
+
+def buckets(s: TopologySettings) -> list[KeyValueConfig]:
+    """Every KV bucket. The age of `leases` is what frees the cameras of an ingest that died."""
+    return [
+        KeyValueConfig(bucket=names.CAMERAS, history=1, replicas=s.stream_replicas),
+        KeyValueConfig(bucket=names.CREDENTIALS, history=1, replicas=s.stream_replicas),
+        KeyValueConfig(bucket=names.LEASES, history=1, ttl=LEASE_S, replicas=s.stream_replicas),
+    ]
+
+
+async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
+    """Create what is missing and update what differs; return a line for each that changed. Raises BusError."""
+    done: list[str] = []
+    for stream in streams(s):
+        done += await _attempt(f"stream {stream.name}", _apply_stream(js, stream))
+    for name, consumer in consumers(s):
+        done += await _attempt(f"consumer {consumer.durable_name}", _apply_consumer(js, name, consumer))
+    for bucket in buckets(s):
+        done += await _attempt(f"bucket {bucket.bucket}", _apply_bucket(js, bucket))
+    return done
+
+
+async def _attempt(what: str, change: object) -> list[str]:
+    try:
+        verb = await change  # type: ignore[misc]
+    except APIError as e:
+        raise BusError(f"{what} can't be set up: {e.description} (error {e.err_code})") from e
+    return [f"{what} {verb}"] if verb else []
+
+
+async def _apply_stream(js: JetStreamContext, want: StreamConfig) -> str:
+    try:
+        have = (await js.stream_info(str(want.name))).config
+    except NotFoundError:
+        await js.add_stream(want)
+        return "created"
+    if _differs(want, have):
+        await js.update_stream(want)
+        return "updated"
+    return ""
+
+
+async def _apply_consumer(js: JetStreamContext, stream: str, want: ConsumerConfig) -> str:
+    try:
+        have = (await js.consumer_info(stream, str(want.durable_name))).config
+    except NotFoundError:
+        await js.add_consumer(stream, want)
+        return "created"
+    if _differs(want, have):
+        await js.add_consumer(stream, want)
+        return "updated"
+    return ""
+
+
+async def _apply_bucket(js: JetStreamContext, want: KeyValueConfig) -> str:
+    try:
+        await js.key_value(want.bucket)
+    except (BucketNotFoundError, NotFoundError):
+        await js.create_key_value(want)
+        return "created"
+    return ""
+
+
+def _differs(want: object, have: object) -> bool:
+    """Whether any field that `want` sets has another value on the server."""
+    return any(v is not None and v != getattr(have, k) for k, v in vars(want).items())
