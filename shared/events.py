@@ -97,11 +97,7 @@ def _milliseconds(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         return rfc3339(value)
     if isinstance(value, msgspec.Struct):
-        return {
-            f: _milliseconds(v)
-            for f in value.__struct_fields__
-            if (v := getattr(value, f)) is not None
-        }
+        return {f: _milliseconds(v) for f in value.__struct_fields__ if (v := getattr(value, f)) is not None}
     if isinstance(value, list | tuple):
         return [_milliseconds(v) for v in value]
     return value

@@ -1,10 +1,10 @@
 """Environment variables into frozen structs, with errors that name the variable.
 
-    class Settings(msgspec.Struct, frozen=True):
-        nats_url: Annotated[str, Meta(description="server to connect to")] = "nats://127.0.0.1:4222"
+class Settings(msgspec.Struct, frozen=True):
+    nats_url: Annotated[str, Meta(description="server to connect to")] = "nats://127.0.0.1:4222"
 
-    settings = load(Settings)          # reads NATS_URL
-    print(describe(Settings))          # what `python -m services.x --help` prints
+settings = load(Settings)          # reads NATS_URL
+print(describe(Settings))          # what `python -m services.x --help` prints
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
             values[field.name] = msgspec.convert(raw, hints[field.name], strict=False)
         except msgspec.ValidationError as e:
             secret = "password" in field.name or "key" in field.name
-            raise SettingError(
-                f"{name}={'…' if secret else raw!r} can't be used: {e}".replace(" - at `$`", "")
-            ) from e
+            raise SettingError(f"{name}={'…' if secret else raw!r} can't be used: {e}".replace(" - at `$`", "")) from e
     return cls(**values)
 
 

@@ -121,9 +121,9 @@ def consumers(s: TopologySettings) -> list[tuple[str, ConsumerConfig]]:
 def buckets(s: TopologySettings) -> list[KeyValueConfig]:
     """Every KV bucket. The age of `leases` is what frees the cameras of an ingest that died."""
     return [
-        KeyValueConfig(bucket=names.CAMERAS, history=1, replicas=s.stream_replicas),
-        KeyValueConfig(bucket=names.CREDENTIALS, history=1, replicas=s.stream_replicas),
-        KeyValueConfig(bucket=names.LEASES, history=1, ttl=LEASE_S, replicas=s.stream_replicas),
+        KeyValueConfig(bucket=names.CAMERAS, history=1, direct=True, replicas=s.stream_replicas),
+        KeyValueConfig(bucket=names.CREDENTIALS, history=1, direct=True, replicas=s.stream_replicas),
+        KeyValueConfig(bucket=names.LEASES, history=1, direct=True, ttl=LEASE_S, replicas=s.stream_replicas),
     ]
 
 
@@ -180,6 +180,9 @@ async def _apply_bucket(js: JetStreamContext, want: KeyValueConfig) -> str:
     return ""
 
 
-def _differs(want: object, have: object) -> bool:
-    """Whether any field that `want` sets has another value on the server."""
-    return any(v is not None and v != getattr(have, k) for k, v in vars(want).items())
+def _differs(want: StreamConfig | ConsumerConfig, have: StreamConfig | ConsumerConfig) -> bool:
+    """Whether any field that `want` sets has another value on the server. -1, 0 and unset mean no limit."""
+    return any(
+        v not in (None, -1, 0) and v != getattr(have, k) and str(v) != str(getattr(have, k))
+        for k, v in vars(want).items()
+    )

@@ -1,0 +1,41 @@
+"""Messages that left a stream before a consumer saw them, counted from what JetStream says of both. Pure.
+
+    expired = ExpiryCounter()
+    expired.update(first_seq=stream.state.first_seq,           # read the stream first, then the consumer
+                   stream_seq=consumer.delivered.stream_seq,
+                   consumer_seq=consumer.delivered.consumer_seq)
+
+Expiry lowers a consumer's pending count, and so hides overload just where it bites. It leaves a trace: the consumer's
+place in the stream moves on by more than it delivered. The count is a lower bound, as redeliveries count as deliveries.
+It is for consumers of every subject of their stream: a filter's gaps would read as losses.
+"""
+
+from __future__ import annotations
+
+
+class ExpiryCounter:
+    """`total` since the first `update`; what had expired before is no part of it, so a restart counts nothing twice."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._first = -1
+        self._deliveries = 0
+        # Every sequence number up to here was delivered or is counted.
+        self._settled = 0
+
+    def update(self, *, first_seq: int, stream_seq: int, consumer_seq: int) -> int:
+        """The newly expired, given the stream's first sequence and the consumer's `delivered` pair.
+
+        The stream is to be read before the consumer: the other way round, a message delivered and deleted between the
+        two would read as expired. A stream or consumer that was made anew starts a new count.
+        """
+        settled = max(stream_seq, first_seq - 1)
+        new = 0
+        known = self._first >= 0
+        if known and first_seq >= self._first and consumer_seq >= self._deliveries and settled >= self._settled:
+            passed = max(0, stream_seq - self._settled - (consumer_seq - self._deliveries))
+            ahead = max(0, first_seq - 1 - max(stream_seq, self._settled))
+            new = passed + ahead
+        self._first, self._deliveries, self._settled = first_seq, consumer_seq, settled
+        self.total += new
+        return new

@@ -1,0 +1,160 @@
+"""The connection to NATS: connect, publish until it is acknowledged, read a stored message."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import PubAck
+
+from shared.errors import BusError
+from shared.redact import redact
+from shared.settings import BusSettings
+from shared.telemetry import logger
+
+# A large pending buffer: while the server is away, publishes wait in it rather than fail.
+PENDING_BYTES = 32 * 1024 * 1024
+PUBLISH_TIMEOUT_S = 5.0
+# Room that NATS's own header framing and ours take beside the payload.
+HEADER_ROOM = 4096
+
+
+async def connect(
+    settings: BusSettings,
+    service: str,
+    *,
+    inbox: str | None = None,
+    timeout_s: float = 30.0,
+) -> Client:
+    """Connect as `service`, reconnecting for ever once connected.
+
+    `inbox` is the prefix of reply subjects, by default `_INBOX_<service>`: what the server's permissions let this
+    identity subscribe to. Waits up to `timeout_s` for a server that is not there yet. Raises BusError.
+    """
+    log = logger("bus")
+    where = redact(settings.nats_url)
+    said: list[str] = []
+    connected = False
+
+    async def on_error(e: Exception) -> None:
+        text = redact(str(e)) or type(e).__name__
+        if connected:
+            log.warning("nats error", error=text)
+        said.append(text)
+
+    async def on_disconnect() -> None:
+        if connected and not client.is_closed:
+            log.warning("nats disconnected", server=where)
+
+    async def on_reconnect() -> None:
+        log.info("nats reconnected", server=where)
+
+    options: dict[str, Any] = {
+        "servers": settings.nats_url.split(","),
+        "name": f"tidegate-{service}",
+        "inbox_prefix": (inbox or f"_INBOX_{service}").encode(),
+        "error_cb": on_error,
+        "disconnected_cb": on_disconnect,
+        "reconnected_cb": on_reconnect,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.25,
+        "connect_timeout": 5,
+        "ping_interval": 10,
+        "max_outstanding_pings": 2,
+        "pending_size": PENDING_BYTES,
+    }
+    if settings.nats_user:
+        options |= {"user": settings.nats_user, "password": settings.nats_password}
+    if settings.nats_creds:
+        options["user_credentials"] = settings.nats_creds
+    if settings.nats_ca:
+        options["tls"] = ssl.create_default_context(cafile=settings.nats_ca)
+    client = Client()
+    # With reconnects for ever, the client's first attempts never end by themselves.
+    attempt = asyncio.create_task(client.connect(**options))
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while asyncio.get_running_loop().time() < deadline and not any("Authorization" in s for s in said):
+        done, _ = await asyncio.wait({attempt}, timeout=0.05)
+        if done and not attempt.exception():
+            connected = True
+            return client
+        if done:
+            said.append(redact(str(attempt.exception())))
+            break
+    attempt.cancel()
+    await asyncio.gather(attempt, return_exceptions=True)
+    await _abandon(client)
+    reason = said[-1] if said else "no answer"
+    if any("Authorization" in s for s in said):
+        raise BusError(
+            f"{where} refuses user {settings.nats_user or '(none)'!r}: check NATS_USER, NATS_PASSWORD or NATS_CREDS"
+        )
+    raise BusError(
+        f"no NATS server answers at {where} ({reason}): start one, with 'tidegate up' for instance, or set NATS_URL"
+    )
+
+
+async def _abandon(client: Client) -> None:
+    try:
+        await asyncio.wait_for(client.close(), timeout=1.0)
+    except (TimeoutError, OSError, nats.errors.Error):
+        pass
+
+
+async def check_jetstream(js: JetStreamContext, stream: str, consumer: str) -> None:
+    """Raise BusError, with the remedy, unless `stream` and its `consumer` exist."""
+    try:
+        await js.consumer_info(stream, consumer)
+    except nats.js.errors.NotFoundError as e:
+        raise BusError(f"stream {stream} or its consumer {consumer} is missing: run 'tidegate setup'") from e
+    except (TimeoutError, nats.errors.Error) as e:
+        raise BusError(
+            f"JetStream does not answer for {stream}/{consumer}: is it enabled, and may this user read it?"
+        ) from e
+
+
+async def publish(
+    client: Client,
+    js: JetStreamContext,
+    subject: str,
+    payload: bytes,
+    headers: Mapping[str, str],
+    *,
+    patience_s: float = 60.0,
+) -> PubAck:
+    """Publish until JetStream acknowledges, for up to `patience_s`. `headers` must hold `Nats-Msg-Id`.
+
+    Every try has the same id: a try can time out and yet be stored once the server is back. Raises BusError when
+    the message is over the server's limit, when no stream takes the subject, or when patience ends.
+    """
+    if "Nats-Msg-Id" not in headers:
+        raise ValueError("a publish without Nats-Msg-Id can be stored twice")
+    if len(payload) + header_bytes(headers) > client.max_payload:
+        raise BusError(
+            f"message for {subject} has {len(payload)} bytes, over the server's max_payload of {client.max_payload}"
+        )
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience_s
+    wait = 0.05
+    while True:
+        try:
+            return await js.publish(subject, payload, headers=dict(headers), timeout=PUBLISH_TIMEOUT_S)
+        except nats.errors.ConnectionClosedError as e:
+            raise BusError(f"the connection was closed before {subject} was acknowledged") from e
+        except (TimeoutError, OSError, nats.errors.Error) as e:
+            if loop.time() >= deadline:
+                raise BusError(f"{subject} was not acknowledged for {patience_s:.0f} s: {redact(repr(e))}") from e
+        await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+        wait = min(wait * 2, 2.0)
+
+
+def header_bytes(headers: Mapping[str, str]) -> int:
+    """Bytes that headers take on the wire."""
+    return len("NATS/1.0\r\n\r\n") + sum(len(k.encode()) + len(v.encode()) + len(": \r\n") for k, v in headers.items())

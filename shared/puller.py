@@ -1,0 +1,181 @@
+"""A pull subscription with credit by count and by bytes (ADR-37), which nats-py does not have.
+
+    async with Puller(client, "MEDIA", "cv", messages=8, max_bytes=64_000_000) as puller:
+        message = await puller.next()       # a message is held until the caller releases it
+        puller.release(message)             # its credit goes back, and more is asked for
+
+At most `messages` and about `max_bytes` are asked for, buffered or held at once, so a replica never hoards what
+another could do. One request is open at a time, for all the room there is once half of it is free: the next is on
+its way while the other half is still worked on. A server that restarts knows no request of before: it stops beating,
+and we ask again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from types import TracebackType
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js.api import Header
+
+from shared.telemetry import logger
+
+EXPIRES_S = 5.0
+# The server beats this often while a request is open and idle; two beats missed, and the request is lost.
+IDLE_HEARTBEAT_S = 1.0
+SILENCE_S = 2.5 * IDLE_HEARTBEAT_S
+TICK_S = 0.25
+# The server's status for a request that is over, whatever its reason (404 408 409); 100 is a heartbeat.
+_HEARTBEAT = "100"
+
+
+class Puller:
+    """See the module. `messages`: most messages asked for, buffered and held. `max_bytes`: the same in bytes."""
+
+    def __init__(self, client: Client, stream: str, consumer: str, *, messages: int, max_bytes: int) -> None:
+        self._client = client
+        self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._messages = messages
+        self._bytes = max_bytes
+        self._buffer: deque[Msg] = deque()
+        self._used = 0  # messages buffered or held, and their bytes
+        self._used_bytes = 0
+        self._asked = 0  # what the open request may still bring; 0: none is open
+        self._reply = ""
+        self._requests = 0
+        self._heard = 0.0
+        self._arrived = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._stopped = False
+        self._problem = ""
+        self._log = logger("puller")
+        self._sub: Subscription | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Puller:
+        self._inbox = self._client.new_inbox()
+        self._sub = await self._client.subscribe(
+            f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
+        self._task = asyncio.create_task(self._keep_asking(), name="puller")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def buffered(self) -> int:
+        """Messages that arrived and were not taken yet."""
+        return len(self._buffer)
+
+    def waiting(self) -> list[str]:
+        """Reply subjects of what arrived and was not taken yet: it wants heartbeats too."""
+        return [m.reply for m in self._buffer]
+
+    def release(self, message: Msg) -> None:
+        """The caller is done with a message that `next` gave it."""
+        self._used -= 1
+        self._used_bytes -= _size(message)
+        self._wake.set()
+
+    async def next(self) -> Msg:
+        """The next message. Waits for ever; raises CancelledError after `stop`."""
+        while not self._buffer:
+            if self._stopped:
+                raise asyncio.CancelledError
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._buffer.popleft()
+
+    async def stop(self) -> list[Msg]:
+        """Ask for nothing more; return what arrived and was not taken, for the caller to hand back."""
+        if self._stopped:
+            return []
+        self._stopped = True
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._sub and not self._client.is_closed:
+            # The server drops the open request with its reply subject's interest: nothing more is delivered.
+            try:
+                await self._sub.unsubscribe()
+                await self._client.flush(timeout=1)
+            except Exception as e:
+                self._log.debug("unsubscribe failed", error=repr(e))
+        left, self._buffer = list(self._buffer), deque()
+        self._arrived.set()
+        return left
+
+    async def _on_message(self, message: Msg) -> None:
+        if message.reply.startswith("$JS.ACK."):
+            self._heard = asyncio.get_running_loop().time()
+            self._asked = max(0, self._asked - 1)
+            self._used += 1
+            self._used_bytes += _size(message)
+            self._buffer.append(message)
+            self._arrived.set()
+            if self._asked == 0:
+                self._wake.set()
+        elif message.subject == self._reply:
+            self._heard = asyncio.get_running_loop().time()
+            if (status := (message.headers or {}).get(Header.STATUS, "")) != _HEARTBEAT:
+                self._on_end(status, (message.headers or {}).get(Header.DESCRIPTION, ""))
+
+    def _on_end(self, status: str, description: str) -> None:
+        """The open request is over: expired or full, or refused."""
+        text = description.lower()
+        usual = status in ("404", "408") or (status == "409" and ("completed" in text or "maxbytes" in text))
+        problem = "" if usual else f"{status} {description}".strip()
+        if problem and problem != self._problem:
+            self._log.warning("pull refused", reason=problem)
+        self._problem = problem
+        self._asked = 0
+        self._wake.set()
+
+    async def _keep_asking(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._client.is_closed:
+            if self._asked and loop.time() - self._heard > SILENCE_S:
+                self._asked = 0
+            room = self._messages - self._used
+            enough = room >= max(1, self._messages // 2) or (room > 0 and not self._buffer)
+            room_bytes = self._bytes - self._used_bytes
+            fits = room_bytes >= self._client.max_payload or self._used == 0
+            if self._client.is_connected and self._asked == 0 and enough and fits:
+                await self._ask(room, max(room_bytes, self._client.max_payload + 512))
+                self._heard = loop.time()
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), TICK_S)
+            except TimeoutError:
+                pass
+            if self._problem:  # refused: ask again soon, not at once
+                await asyncio.sleep(TICK_S)
+
+    async def _ask(self, messages: int, size: int) -> None:
+        self._requests += 1
+        self._reply = f"{self._inbox}.{self._requests}"
+        self._asked = messages
+        request = {
+            "batch": messages,
+            "max_bytes": size,
+            "expires": int(EXPIRES_S * 1e9),
+            "idle_heartbeat": int(IDLE_HEARTBEAT_S * 1e9),
+        }
+        try:
+            await self._client.publish(self._next_subject, json.dumps(request).encode(), reply=self._reply)
+        except nats.errors.Error as e:  # not connected: the next round asks again
+            self._asked = 0
+            self._log.debug("pull failed", error=repr(e))
+
+
+def _size(message: Msg) -> int:
+    """Bytes a message counts for at the server: subject, reply, headers and payload; roughly."""
+    return len(message.data) + 512

@@ -1,0 +1,38 @@
+"""A worker's heartbeat on `scale.<service>.<replica>`: once a second, not stored. Read by the scaler and the views."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+INTERVAL_S = 1.0
+
+
+class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters since the process started; rates are the reader's to make.
+
+    held: messages in hand. processed, failed: messages. items: frames, images or jobs. busy_s: seconds that the
+    device computed.
+    """
+
+    service: str
+    replica: str
+    pid: int
+    state: Literal["loading", "ready", "draining"]
+    model: str
+    uptime_s: float
+    held: int
+    processed: int
+    failed: int
+    items: int
+    busy_s: float
+
+
+def encode(stats: WorkerStats) -> bytes:
+    return msgspec.json.encode(stats)
+
+
+def decode(data: bytes) -> WorkerStats:
+    """Raises msgspec.DecodeError."""
+    return msgspec.json.decode(data, type=WorkerStats)

@@ -1,0 +1,510 @@
+"""The worker loop: pull, prepare, batch, infer, publish, acknowledge. cv, embed and vlm give it three functions.
+
+    pull ──▶ prepare (threads) ──▶ batch ──▶ infer (device) ──▶ publish ──▶ acknowledge
+
+Both the threads and the device are kept busy by small bounded queues; the credit of the pull bounds everything that
+is held. A result is published with an id made of the message's own sequence, its PubAck awaited, and only then is the
+message acknowledged: whatever dies in between, the message comes again and JetStream drops the second result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Annotated, Generic, Protocol, TypeVar
+
+import msgspec
+import nats.errors
+from msgspec import Meta
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from opentelemetry import trace
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared import bus, deadletters, events, names, stats, telemetry
+from shared.batching import Batcher
+from shared.errors import BadMessage, BusError
+from shared.puller import Puller
+from shared.stats import WorkerStats
+
+MB = 1024 * 1024
+ACK_TRIES = 3
+
+IN = Counter("tidegate_segments_in_total", "messages taken from the stream", ["service"])
+OUT = Counter("tidegate_segments_out_total", "messages processed: result stored, message acknowledged", ["service"])
+BYTES_IN = Counter("tidegate_bytes_in_total", "bytes of messages taken", ["service"])
+ITEMS = Counter("tidegate_items_total", "frames, images or jobs computed", ["service"])
+REDELIVERED = Counter("tidegate_redelivered_total", "messages that came again", ["service"])
+DUPLICATES = Counter("tidegate_duplicate_results_total", "results that JetStream already had", ["service"])
+FAILED = Counter("tidegate_failed_total", "tries that failed, by cause", ["service", "cause"])
+DEAD = Counter("tidegate_dead_lettered_total", "messages buried in DLQ, by cause", ["service", "cause"])
+HANDED_BACK = Counter("tidegate_handed_back_total", "messages given back unprocessed at shutdown", ["service"])
+BUSY = Counter("tidegate_busy_seconds_total", "seconds the device computed", ["service"])
+HELD = Gauge("tidegate_held", "messages in hand", ["service"])
+BATCH = Histogram("tidegate_batch_size", "items in a batch", ["service"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
+STAGE = Histogram(
+    "tidegate_stage_seconds",
+    "time of a message queued in JetStream, in prepare, in infer, in publish",
+    ["service", "stage"],
+    buckets=telemetry.LATENCY_BUCKETS,
+)
+LATENCY = Histogram(
+    "tidegate_latency_seconds",
+    "from a frame's wall clock to its stored result",
+    ["service"],
+    buckets=telemetry.LATENCY_BUCKETS,
+)
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a loop is bounded. Services fill it from their own variables, such as CV_BATCH_SIZE."""
+
+    batch_size: Annotated[int, Meta(ge=1)]
+    batch_wait_s: Annotated[float, Meta(ge=0)] = 0.02
+    threads: Annotated[int, Meta(ge=1)] = 1
+    # Most messages in hand, and about how many bytes of them.
+    hold: Annotated[int, Meta(ge=1)] = 8
+    hold_bytes: int = 64 * MB
+    # A batch that takes longer than this means that the device hangs: the process gives back what it has and exits.
+    stuck_s: float = 120.0
+    # How long a drain may take before what is left is abandoned to redelivery.
+    grace_s: float = 25.0
+    replica: str = "0"
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    """A message in hand. `origin` is `<stream>/<seq>`, of the original where this is a replay."""
+
+    raw: Msg
+    stream: str
+    seq: int
+    deliveries: int
+    stored_at: float  # wall clock, seconds
+    taken_at: float
+    origin: str
+    span: trace.Span
+    committed: bool = False  # on the device or being answered: a drain waits for it rather than hand it back
+    prepare_s: float = 0.0
+    infer_s: float = 0.0
+
+    @property
+    def data(self) -> bytes:
+        return self.raw.data
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self.raw.headers or {}
+
+    @property
+    def queued_s(self) -> float:
+        """Seconds from JetStream's receipt to this worker's hands."""
+        return max(0.0, self.taken_at - self.stored_at)
+
+
+class Prepared(Protocol):
+    """What `prepare` makes of a message. weight: items it adds to a batch."""
+
+    @property
+    def weight(self) -> int: ...
+
+
+P = TypeVar("P", bound=Prepared)
+R = TypeVar("R")
+
+
+class Service(Protocol[P, R]):
+    """What a service gives the loop."""
+
+    name: str
+    model: str  # goes into the ids of results: another model's results are other results
+
+    async def prepare(self, message: Message) -> P:
+        """Decode and sample, the work itself in threads. Raises BadMessage for what can't ever succeed."""
+
+    def infer(self, batch: Sequence[P]) -> Sequence[R]:
+        """Results in the order of `batch`. Runs in the device's own thread."""
+
+    def event(self, message: Message, prepared: P, result: R) -> events.Event:
+        """What is published. Pure."""
+
+    def frame_times(self, prepared: P) -> Sequence[float]:
+        """Wall clock of the prepared frames, seconds: for the end-to-end latency."""
+
+
+@dataclass(slots=True, eq=False)
+class _Item(Generic[P]):
+    message: Message
+    prepared: P
+
+    @property
+    def weight(self) -> int:
+        return self.prepared.weight
+
+
+@dataclass(slots=True)
+class _Counts:
+    processed: int = 0
+    failed: int = 0
+    items: int = 0
+    busy_s: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+
+class Worker(Generic[P, R]):
+    """Runs a service over one consumer until told to stop. One instance a process."""
+
+    def __init__(
+        self,
+        client: Client,
+        service: Service[P, R],
+        settings: WorkerSettings,
+        health: telemetry.Health,
+        *,
+        stream: str,
+        consumer: str,
+    ) -> None:
+        self._client = client
+        self._js: JetStreamContext = client.jetstream()
+        self._service = service
+        self._name = service.name
+        self._settings = settings
+        self._health = health
+        self._stream = stream
+        self._consumer = consumer
+        self._log = telemetry.logger("worker")
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._batcher: Batcher[_Item[P]] = Batcher(settings.batch_size, settings.batch_wait_s)
+        self._held: dict[str, Message] = {}  # by reply subject: one delivery
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._computing_since: float | None = None
+        self._counts = _Counts()
+        self._draining = False
+        self._ack_wait_s = 10.0
+        self._max_deliver = 5
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then drain. Raises BusError if the consumer is not there or the server closes."""
+        await self._read_consumer()
+        puller = Puller(
+            self._client,
+            self._stream,
+            self._consumer,
+            messages=self._settings.hold,
+            max_bytes=self._settings.hold_bytes,
+        )
+        async with puller:
+            self._puller = puller
+            self._health.ready = None
+            self._log.info("ready", model=self._service.model, batch_size=self._settings.batch_size)
+            prepare = [asyncio.create_task(self._prepare_loop()) for _ in range(self._settings.threads)]
+            infer = asyncio.create_task(self._infer_loop())
+            beat = asyncio.create_task(self._beat_loop())
+            stopping = asyncio.create_task(stop.wait())
+            try:
+                done, _ = await asyncio.wait({*prepare, infer, beat, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {stopping}:
+                    task.result()
+            finally:
+                stopping.cancel()
+                await self._drain(prepare, infer)
+                beat.cancel()
+                await asyncio.gather(beat, return_exceptions=True)
+                self._device.shutdown(wait=False)
+
+    async def _read_consumer(self) -> None:
+        """The consumer's own ack wait and most deliveries: what we beat and give up by."""
+        await bus.check_jetstream(self._js, self._stream, self._consumer)
+        config = (await self._js.consumer_info(self._stream, self._consumer)).config
+        self._ack_wait_s = float(config.ack_wait or self._ack_wait_s)
+        self._max_deliver = int(config.max_deliver or self._max_deliver)
+
+    # ---- pull and prepare
+
+    async def _prepare_loop(self) -> None:
+        while True:
+            raw = await self._puller.next()
+            message = self._receive(raw)
+            if message is None:
+                continue
+            started = time.perf_counter()
+            try:
+                prepared = await self._service.prepare(message)
+            except asyncio.CancelledError:
+                raise
+            except Exception as e:
+                await self._fail(message, e)
+                continue
+            message.prepare_s = time.perf_counter() - started
+            self._observe("prepare", message.prepare_s)
+            await self._batcher.put(_Item(message, prepared))
+
+    def _receive(self, raw: Msg) -> Message | None:
+        meta = raw.metadata
+        headers = raw.headers or {}
+        origin = headers.get(deadletters.REPLAY_OF, f"{meta.stream}/{meta.sequence.stream}")
+        now = time.time()
+        message = Message(
+            raw=raw,
+            stream=meta.stream,
+            seq=meta.sequence.stream,
+            deliveries=meta.num_delivered,
+            stored_at=meta.timestamp.timestamp(),
+            taken_at=now,
+            origin=origin,
+            span=telemetry.tracer().start_span(
+                self._name,
+                context=telemetry.context_of(headers.get("traceparent")),
+                attributes={"messaging.system": "nats", "tidegate.stream": meta.stream, "tidegate.origin": origin},
+            ),
+        )
+        self._held[raw.reply] = message
+        IN.labels(self._name).inc()
+        BYTES_IN.labels(self._name).inc(len(raw.data))
+        if meta.num_delivered > 1:
+            REDELIVERED.labels(self._name).inc()
+        self._observe("queued", message.queued_s)
+        if headers.get(deadletters.REPLAY_FOR, self._name) != self._name:
+            self._answer(message, self._acknowledge(message))
+            return None
+        return message
+
+    # ---- batch and infer
+
+    async def _infer_loop(self) -> None:
+        while True:
+            batch = await self._batcher.take()
+            for item in batch:
+                item.message.committed = True
+            for item, result in zip(batch, await self._infer(batch), strict=True):
+                if isinstance(result, Exception):
+                    self._answer(item.message, self._fail(item.message, result))
+                else:
+                    self._answer(item.message, self._deliver(item, result))
+
+    async def _infer(self, batch: list[_Item[P]]) -> Sequence[R | Exception]:
+        """Results or, for the items that fail even alone, their errors: one bad item does not sink its batch."""
+        try:
+            return await self._compute(batch)
+        except Exception as e:
+            if len(batch) == 1:
+                return [e]
+            self._log.warning("batch failed, trying one by one", size=len(batch), error=repr(e))
+            return [(await self._infer([item]))[0] for item in batch]
+
+    async def _compute(self, batch: list[_Item[P]]) -> Sequence[R]:
+        loop = asyncio.get_running_loop()
+        self._computing_since = started = time.monotonic()
+        try:
+            results = await loop.run_in_executor(self._device, self._service.infer, [i.prepared for i in batch])
+        finally:
+            self._computing_since = None
+            spent = time.monotonic() - started
+            items = sum(i.weight for i in batch)
+            self._counts.busy_s += spent
+            self._counts.items += items
+            BUSY.labels(self._name).inc(spent)
+            ITEMS.labels(self._name).inc(items)
+            BATCH.labels(self._name).observe(items)
+            self._observe("infer", spent)
+            for item in batch:
+                item.message.infer_s = spent
+        if len(results) != len(batch):
+            raise RuntimeError(f"{self._name}: infer gave {len(results)} results for {len(batch)} messages")
+        return results
+
+    # ---- publish and acknowledge
+
+    async def _deliver(self, item: _Item[P], result: R) -> None:
+        message = item.message
+        try:
+            event = self._service.event(message, item.prepared, result)
+            started = time.perf_counter()
+            ack = await bus.publish(
+                self._client,
+                self._js,
+                events.subject(event),
+                events.encode(event),
+                events.headers(
+                    event,
+                    id=f"{self._name}/{self._service.model}/{message.origin}",
+                    source=f"/tidegate/{self._name}",
+                    traceparent=telemetry.traceparent_of(message.span),
+                ),
+            )
+            self._observe("publish", time.perf_counter() - started)
+        except Exception as e:
+            await self._fail(message, e)
+            return
+        if ack.duplicate:
+            DUPLICATES.labels(self._name).inc()
+        now = time.time()
+        for at in self._service.frame_times(item.prepared):
+            LATENCY.labels(self._name).observe(max(0.0, now - at))
+        self._counts.processed += 1
+        OUT.labels(self._name).inc()
+        await self._acknowledge(message)
+
+    async def _acknowledge(self, message: Message) -> None:
+        """Ask for the server's word for it. Without it the message comes again, and its result is dropped as known."""
+        for _ in range(ACK_TRIES):
+            try:
+                await message.raw.ack_sync(timeout=2.0)
+                break
+            except (TimeoutError, nats.errors.Error) as e:
+                self._log.debug("acknowledgement not confirmed", origin=message.origin, error=repr(e))
+        self._release(message)
+
+    async def _fail(self, message: Message, error: BaseException) -> None:
+        """Bury what can't succeed or was tried often enough; else let it come again, later each time."""
+        cause = type(error).__name__
+        self._counts.failed += 1
+        FAILED.labels(self._name, cause).inc()
+        message.span.record_exception(error)
+        last = 0 < self._max_deliver <= message.deliveries
+        try:
+            if isinstance(error, BadMessage) or last:
+                await self._bury(message, str(error) or cause)
+                DEAD.labels(self._name, cause).inc()
+                await message.raw.term()
+                self._log.warning(
+                    "dead-lettered", origin=message.origin, subject=message.raw.subject, reason=str(error)
+                )
+            else:
+                delay = float(2 ** (message.deliveries - 1))
+                await message.raw.nak(delay=delay)
+                self._log.warning("failed, will come again", origin=message.origin, delay_s=delay, error=repr(error))
+        except (BusError, TimeoutError, nats.errors.Error) as e:
+            # Not answered: it comes again after ack_wait, or JetStream's advisory buries it.
+            self._log.warning("could not answer for a message", origin=message.origin, error=repr(e))
+        self._release(message)
+
+    async def _bury(self, message: Message, reason: str) -> None:
+        subject = names.dead_letters(self._name)
+        headers = deadletters.bury_headers(
+            self._name,
+            reason,
+            stream=message.stream,
+            seq=message.seq,
+            subject=message.raw.subject,
+            deliveries=message.deliveries,
+            headers=message.headers,
+        )
+        payload = message.data
+        if len(payload) + bus.header_bytes(headers) > self._client.max_payload:
+            headers, payload = headers | {"Dlq-Payload": "absent"}, b""
+        await bus.publish(self._client, self._js, subject, payload, headers, patience_s=self._ack_wait_s)
+
+    def _answer(self, message: Message, work: Coroutine[None, None, None]) -> None:
+        message.committed = True
+        task = asyncio.create_task(work)
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
+    def _release(self, message: Message) -> None:
+        if self._held.pop(message.raw.reply, None) is not None:
+            message.span.end()
+            self._puller.release(message.raw)
+
+    # ---- beat
+
+    async def _beat_loop(self) -> None:
+        """Tell JetStream that what we hold is worked on, and the world how we do. A stuck device stops both."""
+        last_progress = time.monotonic()
+        while not self._client.is_closed:
+            if self._is_stuck():
+                await self._give_up()
+            self._health.beat()
+            await self._say()
+            if time.monotonic() - last_progress >= self._ack_wait_s / 3:
+                last_progress = time.monotonic()
+                for reply in [*self._held, *self._puller.waiting()]:
+                    await self._client.publish(reply, Msg.Ack.Progress)
+            await asyncio.sleep(min(stats.INTERVAL_S, self._ack_wait_s / 6))
+        raise BusError("the connection to NATS was closed")
+
+    def _is_stuck(self) -> bool:
+        since = self._computing_since
+        return since is not None and time.monotonic() - since > self._settings.stuck_s
+
+    async def _give_up(self) -> None:
+        """A thread that hangs in a device can't be stopped, only its process can: hand back, and let it be restarted."""
+        self._log.error("the device is stuck: handing back and exiting", seconds=self._settings.stuck_s)
+        for reply in [*self._held, *self._puller.waiting()]:
+            await self._client.publish(reply, Msg.Ack.Nak)
+        await self._client.flush()
+        os._exit(70)
+
+    async def _say(self) -> None:
+        held = len(self._held) + self._puller.buffered
+        HELD.labels(self._name).set(held)
+        if not self._client.is_connected:
+            return
+        await self._client.publish(
+            names.stats(self._name, self._settings.replica),
+            stats.encode(
+                WorkerStats(
+                    service=self._name,
+                    replica=self._settings.replica,
+                    pid=os.getpid(),
+                    state="draining" if self._draining else "ready",
+                    model=self._service.model,
+                    uptime_s=time.monotonic() - self._counts.started,
+                    held=held,
+                    processed=self._counts.processed,
+                    failed=self._counts.failed,
+                    items=self._counts.items,
+                    busy_s=self._counts.busy_s,
+                )
+            ),
+        )
+
+    # ---- drain
+
+    async def _drain(self, prepare: list[asyncio.Task[None]], infer: asyncio.Task[None]) -> None:
+        """Stop pulling, hand back what no device has yet, finish the batch on the device, publish, acknowledge."""
+        self._draining = True
+        self._health.ready = "draining"
+        started = time.monotonic()
+        buffered = await self._puller.stop()
+        for task in prepare:
+            task.cancel()
+        await asyncio.gather(*prepare, return_exceptions=True)
+        self._batcher.clear()
+        idle = [m for m in self._held.values() if not m.committed]
+        for raw in [*buffered, *(m.raw for m in idle)]:
+            await self._hand_back(raw)
+        for message in idle:
+            self._release(message)
+        deadline = started + self._settings.grace_s
+        while (self._computing_since is not None or self._finishing) and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
+        infer.cancel()
+        await asyncio.gather(infer, return_exceptions=True)
+        abandoned = len(self._held)
+        try:
+            await self._client.flush(timeout=2)
+        except Exception as e:  # the server is gone: what we said may be lost, and comes again
+            self._log.warning("drain could not flush", error=repr(e))
+        self._log.info(
+            "drained",
+            handed_back=len(buffered) + len(idle),
+            abandoned=abandoned,
+            processed=self._counts.processed,
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+    async def _hand_back(self, raw: Msg) -> None:
+        try:
+            await raw.nak()
+            HANDED_BACK.labels(self._name).inc()
+        except nats.errors.Error as e:
+            self._log.debug("nak failed", error=repr(e))
+
+    def _observe(self, stage: str, seconds: float) -> None:
+        STAGE.labels(self._name, stage).observe(seconds)

@@ -1,0 +1,107 @@
+"""Who may do what on the server: one identity a service, each with the least it works with. Pure.
+
+No identity but `admin` may both publish to a stream and pull from it, create or delete anything, or read another's
+replies. A worker can't read camera credentials; a viewer can't write.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import TypedDict
+
+from shared import names
+
+ACCOUNT = "TIDEGATE"
+
+
+class Permissions(TypedDict):
+    publish: list[str]
+    subscribe: list[str]
+
+
+def _info(stream: str, consumer: str) -> str:
+    return f"$JS.API.CONSUMER.INFO.{stream}.{consumer}"
+
+
+def _read_bucket(bucket: str) -> list[str]:
+    """Bind to a KV bucket and read single keys."""
+    return [f"$JS.API.STREAM.INFO.KV_{bucket}", f"$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.>"]
+
+
+def _watch_bucket(bucket: str) -> list[str]:
+    """The same, and watch it: through an ordered consumer of its own."""
+    return [
+        *_read_bucket(bucket),
+        f"$JS.API.CONSUMER.CREATE.KV_{bucket}.>",
+        f"$JS.API.CONSUMER.DELETE.KV_{bucket}.>",
+        f"$JS.API.CONSUMER.INFO.KV_{bucket}.>",
+        f"$JS.API.CONSUMER.DURABLE.CREATE.KV_{bucket}.>",
+        f"$JS.FC.KV_{bucket}.>",
+    ]
+
+
+def _worker(service: str, stream: str, kind: str) -> Permissions:
+    return {
+        "publish": [
+            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{service}",
+            _info(stream, service),
+            f"$JS.ACK.{stream}.{service}.>",
+            f"$JS.API.DIRECT.GET.{names.MEDIA}",
+            f"$JS.API.DIRECT.GET.{names.MEDIA}.>",
+            *_read_bucket(names.CAMERAS),
+            f"events.{kind}.>",
+            f"dlq.{service}",
+            f"scale.{service}.>",
+        ],
+        "subscribe": [f"_INBOX_{service}.>"],
+    }
+
+
+PERMISSIONS: Mapping[str, Permissions] = {
+    "admin": {"publish": [">"], "subscribe": [">"]},
+    "ingest": {
+        "publish": [
+            "media.>",
+            "events.cameras.>",
+            *_watch_bucket(names.CAMERAS),
+            *_watch_bucket(names.CREDENTIALS),
+            *_watch_bucket(names.LEASES),
+            f"$KV.{names.LEASES}.>",
+        ],
+        "subscribe": ["_INBOX_ingest.>"],
+    },
+    "cv": _worker("cv", names.MEDIA, "detections"),
+    "scaler": {
+        "publish": [
+            f"$JS.API.STREAM.INFO.{names.MEDIA}",
+            f"$JS.API.STREAM.INFO.{names.VLM}",
+            _info(names.MEDIA, "*"),
+            _info(names.VLM, "*"),
+        ],
+        "subscribe": ["_INBOX_scaler.>", "scale.>"],
+    },
+    "viewer": {"publish": [], "subscribe": ["_INBOX_viewer.>", "events.>", "scale.>"]},
+}
+
+
+def new_passwords() -> dict[str, str]:
+    """A password for every identity."""
+    return {user: secrets.token_urlsafe(24) for user in PERMISSIONS}
+
+
+def accounts_block(passwords: Mapping[str, str]) -> str:
+    """The `accounts` block of nats-server's configuration, for these passwords (plain, or bcrypt for a cluster)."""
+    users = []
+    for user, password in passwords.items():
+        p = PERMISSIONS[user]
+        allow = json.dumps(
+            {
+                "publish": {"allow": p["publish"]} if p["publish"] else {"deny": [">"]},
+                "subscribe": {"allow": p["subscribe"]},
+            }
+        )
+        users.append(f"      {{ user: {user}, password: {json.dumps(password)}, permissions: {allow} }}")
+    body = "\n".join(users)
+    return f"accounts {{\n  {ACCOUNT} {{\n    jetstream: enabled\n    users: [\n{body}\n    ]\n  }}\n}}\n"
