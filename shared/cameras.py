@@ -5,13 +5,21 @@ Workers may read `cameras` (for a camera's own fps, classes and score); only ing
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
+import nats.errors
 from msgspec import Meta
+from nats.js import JetStreamContext
+from nats.js.errors import KeyNotFoundError
+from nats.js.kv import KeyValue
 
+from shared import names
 from shared.errors import SettingError
 from shared.redact import split_credentials
+from shared.telemetry import logger
 
 SCHEMES = ("rtsp", "rtsps", "file")
 
@@ -58,3 +66,32 @@ def decode(data: bytes) -> Camera:
         return msgspec.json.decode(data, type=Camera)
     except msgspec.DecodeError as e:
         raise SettingError(f"entry in bucket 'cameras' is not a camera: {e}") from e
+
+
+class CameraDirectory:
+    """What a worker asks for a camera's own settings: KV `cameras` by single keys, remembered for `ttl_s` seconds.
+
+    A camera that is not there, or a bucket that does not answer, means the service's own settings.
+    """
+
+    def __init__(self, js: JetStreamContext, ttl_s: float = 2.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._js = js
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._bucket: KeyValue | None = None
+        self._known: dict[str, tuple[float, Camera | None]] = {}
+
+    async def get(self, camera: str) -> Camera | None:
+        at, known = self._known.get(camera, (float("-inf"), None))
+        if self._clock() - at < self._ttl_s:
+            return known
+        try:
+            self._bucket = self._bucket or await self._js.key_value(names.CAMERAS)
+            entry = await self._bucket.get(camera)
+            known = decode(entry.value) if entry.value else None
+        except KeyNotFoundError:
+            known = None
+        except (TimeoutError, nats.errors.Error, SettingError) as e:
+            logger("cameras").warning("a camera's settings can't be read", camera=camera, error=repr(e))
+        self._known[camera] = (self._clock(), known)
+        return known

@@ -433,7 +433,7 @@ class Worker(Generic[P, R]):
         return since is not None and time.monotonic() - since > self._settings.stuck_s
 
     async def _give_up(self) -> None:
-        """A thread that hangs in a device can't be stopped, only its process can: hand back, and let it be restarted."""
+        """A thread that hangs in a device can't be stopped, its process can: hand back, and be restarted."""
         self._log.error("the device is stuck: handing back and exiting", seconds=self._settings.stuck_s)
         for reply in [*self._held, *self._puller.waiting()]:
             await self._client.publish(reply, Msg.Ack.Nak)

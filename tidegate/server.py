@@ -143,5 +143,5 @@ class NatsServer:
 def _write_private(path: Path, text: str) -> None:
     """Readable by its owner alone, from its first moment."""
     path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f:
-        f.write(text)
+    path.touch(mode=0o600)
+    path.write_text(text)

@@ -1,0 +1,40 @@
+"""`python -m services.cv`: settings, connect, load the model, run the loop until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.cv.detectors import load
+from services.cv.service import CvService
+from services.cv.settings import CvSettings
+from shared import bus, names, process, telemetry
+from shared.settings import from_environment
+from shared.worker import Worker
+
+
+async def run(settings: CvSettings, stop: asyncio.Event) -> None:
+    health = telemetry.Health()
+    telemetry.serve(settings, health)
+    health.ready = "loading the model"
+    loading = asyncio.create_task(
+        asyncio.to_thread(
+            load,
+            settings.cv_model,
+            device=settings.cv_device,
+            threads=settings.cv_infer_threads,
+            min_score=settings.cv_min_score,
+            batch_size=settings.cv_batch_size,
+        )
+    )
+    client = await bus.connect(settings, "cv")
+    try:
+        service = CvService(client.jetstream(), await loading, settings)
+        worker = Worker(client, service, settings.worker(), health, stream=names.MEDIA, consumer="cv")
+        await worker.run(stop)
+    finally:
+        await client.close()
+
+
+if __name__ == "__main__":
+    settings = from_environment(CvSettings, "cv", "Detects objects in the segments of MEDIA, until SIGTERM.")
+    process.main("cv", settings, run, per_gpu=settings.num_gpus)

@@ -1,0 +1,121 @@
+"""What cv gives the worker loop: a segment into a few small pictures, a batch of them into objects, those into an event."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from nats.js import JetStreamContext
+
+from services.cv.detectors import Detection, Detector
+from services.cv.settings import CvSettings
+from shared import gop, names, segment
+from shared.cameras import CameraDirectory
+from shared.errors import BadSegment
+from shared.events import DetectedObject, Detections, Frame, SegmentRef, Timing
+from shared.media import Picture, decode
+from shared.telemetry import logger
+from shared.worker import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """A segment's sampled frames and what its camera wants of them."""
+
+    segment: segment.Segment
+    pictures: list[Picture]
+    min_score: float
+    classes: frozenset[str] | None
+
+    @property
+    def weight(self) -> int:
+        return len(self.pictures)
+
+
+class CvService:
+    """See the module. One a process; `detector` is used by the loop's device thread alone."""
+
+    name = "cv"
+
+    def __init__(self, js: JetStreamContext, detector: Detector, settings: CvSettings) -> None:
+        self.model = detector.name
+        self._js = js
+        self._detector = detector
+        self._settings = settings
+        self._classes = settings.classes()
+        self._cameras = CameraDirectory(js)
+        self._threads = ThreadPoolExecutor(settings.cv_threads, thread_name_prefix="decode")
+        self._log = logger("cv")
+
+    async def prepare(self, message: Message) -> Pictures:
+        """Sample and decode. Raises BadSegment for what is no segment, or can't be decoded."""
+        head = segment.from_headers(message.headers)
+        if message.raw.subject != names.media(head.camera):
+            raise BadSegment(f"header Camera says {head.camera!r}, its subject is {message.raw.subject!r}")
+        camera = await self._cameras.get(head.camera)
+        before = await gop.earlier(self._js, head)
+        decoded = await asyncio.get_running_loop().run_in_executor(
+            self._threads,
+            lambda: decode(
+                message.data,
+                fps=(camera and camera.fps) or self._settings.cv_fps,
+                size=self._detector.size,
+                before=before,
+                frames=head.frames,
+            ),
+        )
+        if decoded.damaged:
+            self._log.warning("segment is damaged", camera=head.camera, origin=message.origin, reason=decoded.damaged)
+        wants_score = camera is not None and camera.min_score is not None
+        return Pictures(
+            head,
+            decoded.pictures,
+            camera.min_score
+            if camera and wants_score and camera.min_score is not None
+            else self._settings.cv_min_score,
+            frozenset(camera.classes) if camera and camera.classes else self._classes,
+        )
+
+    def infer(self, batch: Sequence[Pictures]) -> list[list[list[Detection]]]:
+        """Objects by segment and frame. Batches cross segments, and a segment larger than a batch is split."""
+        images = [picture.pixels for item in batch for picture in item.pictures]
+        size = self._settings.cv_batch_size
+        found: list[list[Detection]] = []
+        for i in range(0, len(images), size):
+            found += self._detector.detect(images[i : i + size])
+        frames = iter(found)
+        return [[next(frames) for _ in item.pictures] for item in batch]
+
+    def event(self, message: Message, prepared: Pictures, result: list[list[Detection]]) -> Detections:
+        head = prepared.segment
+        return Detections(
+            camera=head.camera,
+            segment=SegmentRef(stream=message.stream, seq=message.seq, epoch=head.epoch, n=head.n),
+            start=head.start,
+            duration=head.duration,
+            model=self.model,
+            frames=[
+                Frame(time=head.start + dt.timedelta(seconds=picture.offset), objects=_objects(found, prepared))
+                for picture, found in zip(prepared.pictures, result, strict=True)
+            ],
+            timing=Timing(
+                queued_ms=round(message.queued_s * 1e3, 1),
+                decode_ms=round(message.prepare_s * 1e3, 1),
+                infer_ms=round(message.infer_s * 1e3, 1),
+            ),
+        )
+
+    def frame_times(self, prepared: Pictures) -> list[float]:
+        start = prepared.segment.start.timestamp()
+        return [start + picture.offset for picture in prepared.pictures]
+
+
+def _objects(found: list[Detection], wants: Pictures) -> list[DetectedObject]:
+    return [
+        DetectedObject(label=d.label, score=round(d.score, 4), box=d.box)
+        for d in found
+        if d.score >= wants.min_score and (wants.classes is None or d.label in wants.classes)
+    ]

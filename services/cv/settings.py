@@ -1,0 +1,43 @@
+"""What `python -m services.cv` reads from the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from shared.settings import BusSettings
+from shared.worker import WorkerSettings
+
+
+class CvSettings(BusSettings, frozen=True, kw_only=True):
+    cv_model: Annotated[
+        str,
+        Meta(description="openvino:ssd_mobilenet_v2_coco, torchvision:<name>, hf:<repo or path>, or a .onnx/.xml file"),
+    ] = "openvino:ssd_mobilenet_v2_coco"
+    cv_device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:<n>")] = "cpu"
+    cv_fps: Annotated[float, Meta(gt=0, le=120, description="frames analysed per second of video")] = 5.0
+    cv_min_score: Annotated[float, Meta(ge=0, le=1, description="objects below this score are left out")] = 0.4
+    cv_classes: Annotated[str, Meta(description="labels to report, with commas; empty: all")] = ""
+    cv_batch_size: Annotated[int, Meta(ge=1, le=1024, description="most frames in a batch")] = 8
+    cv_batch_wait_ms: Annotated[float, Meta(ge=0, description="most wait for a fuller batch")] = 20.0
+    cv_threads: Annotated[int, Meta(ge=1, le=64, description="decoding threads")] = 1
+    cv_infer_threads: Annotated[int, Meta(ge=1, le=256, description="threads of the model on a CPU")] = 1
+    cv_grace_s: Annotated[float, Meta(gt=0, description="most seconds a drain takes")] = 25.0
+    num_gpus: Annotated[int, Meta(ge=1, le=64, description="worker processes, one a GPU")] = 1
+    replica: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$", description="name of this replica")] = "cv-0"
+
+    def classes(self) -> frozenset[str] | None:
+        """Labels to report, or None for all."""
+        return frozenset(c.strip() for c in self.cv_classes.split(",") if c.strip()) or None
+
+    def worker(self) -> WorkerSettings:
+        """How the loop is bounded: enough segments in hand that a batch can fill, and few enough to share."""
+        return WorkerSettings(
+            batch_size=self.cv_batch_size,
+            batch_wait_s=self.cv_batch_wait_ms / 1000,
+            threads=self.cv_threads,
+            hold=max(4, self.cv_batch_size // 2 + self.cv_threads),
+            grace_s=self.cv_grace_s,
+            replica=self.replica,
+        )

@@ -1,0 +1,57 @@
+"""Packets into the bytes of one fragmented MP4, in memory, without touching the video."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from services.ingest.timestamps import decode_times
+
+_MOVFLAGS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+
+# Upper bounds of what MP4 adds: boxes and parameter sets; and for each packet its row in `trun` and what NAL units
+# grow by when their start codes become lengths (a byte each, slices and SEI of a frame).
+BOX_BYTES = 8192
+PACKET_BYTES = 96
+
+
+class Timed(NamedTuple):
+    """A packet with its timestamps in ticks of its time base; dts None where the stream gave none."""
+
+    packet: Packet[VideoStream]
+    pts: int
+    dts: int | None
+
+
+def mux(template: VideoStream, packets: Sequence[Timed]) -> bytes:
+    """A fragmented MP4 of `packets`, in decode order; codec and parameter sets from `template`.
+
+    Raises av.FFmpegError where the packets can't be muxed.
+    """
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4", options=_MOVFLAGS) as container:
+        stream = container.add_stream_from_template(template, opaque=True)
+        first = packets[0].packet
+        assert first.time_base is not None
+        stream.time_base = first.time_base
+        times = decode_times([t.pts for t in packets], [t.dts for t in packets])
+        for timed, dts in zip(packets, times, strict=True):
+            packet = timed.packet
+            packet.stream = stream
+            packet.pts, packet.dts = timed.pts, dts
+            container.mux_one(packet)
+    return out.getvalue()
+
+
+class Probe:
+    """The stream that a keyframe's own in-band parameter sets describe: a template when the session's is outdated."""
+
+    def __init__(self, codec: str, keyframe: bytes) -> None:
+        self._container: InputContainer = av.open(io.BytesIO(keyframe), format=codec)
+        self.stream: VideoStream = self._container.streams.video[0]

@@ -1,0 +1,28 @@
+"""The sequence parameter set that a stream carries in band: when it changes, so do resolution or profile. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_START = re.compile(rb"\x00\x00\x01")
+# Parameter sets come first in an access unit, after a delimiter at most; this is more than they take.
+_HEAD = 2048
+
+
+def sequence_parameters(codec: str, data: bytes | memoryview) -> bytes | None:
+    """The first SPS in Annex B `data` of `codec` ("h264" or "hevc"), without its start code; None if there is none.
+
+    Length-prefixed data, as in MP4 files, has none: there the parameters are the file's own.
+    """
+    head = bytes(data[:_HEAD])
+    starts = [m.end() for m in _START.finditer(head)]
+    for begin, following in zip(starts, [*starts[1:], None], strict=True):
+        unit = head[begin : None if following is None else following - 3].rstrip(b"\x00")
+        if unit and _is_sps(codec, unit[0]):
+            return unit
+    return None
+
+
+def _is_sps(codec: str, first: int) -> bool:
+    # H.264 7.3.1: nal_unit_type is the low five bits; H.265 7.3.1.2: six bits after the first.
+    return first & 0x1F == 7 if codec == "h264" else first >> 1 & 0x3F == 33

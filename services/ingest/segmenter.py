@@ -1,0 +1,204 @@
+"""One connection's packets into segments: cutter, clock and muxer together. Runs in the camera's thread."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import av
+import msgspec
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from services.ingest.cutter import Cut, Cutter
+from services.ingest.muxer import BOX_BYTES, PACKET_BYTES, Probe, Timed, mux
+from services.ingest.parameters import sequence_parameters
+from services.ingest.settings import Cutting
+from shared.segment import Segment
+
+CODECS = ("h264", "hevc")
+# For a stream that does not say how long its frames are.
+_FRAME_S = 0.04
+
+
+class Clock(Protocol):
+    reanchors: int
+
+    def observe(self, timestamp: float, arrival: float) -> bool: ...
+    def settled(self, arrival: float) -> bool: ...
+    def wall(self, timestamp: float) -> float: ...
+
+
+class Piece(NamedTuple):
+    """A segment ready to be published but for `Key-Seq`, which its GOP's first segment gets from JetStream.
+
+    gop: message id of that first segment. cut: seconds since the Unix epoch.
+    """
+
+    segment: Segment
+    payload: bytes
+    gop: str
+    cut: float
+
+    @property
+    def size(self) -> int:
+        return len(self.payload)
+
+    @property
+    def dependent(self) -> bool:
+        return self.gop != self.segment.message_id
+
+
+class _Muxed(NamedTuple):
+    """A piece whose start waits for the clock to settle. start: seconds of the stream's time."""
+
+    piece: Piece
+    start: float
+
+
+class Segmenter:
+    """Push packets, then `finish`. `emit` gets the pieces in order; `dropped` counts lost frames by cause."""
+
+    def __init__(
+        self, camera: str, stream: VideoStream, cutting: Cutting, clock: Clock, emit: Callable[[Piece], None]
+    ) -> None:
+        self.dropped: Counter[str] = Counter()
+        self._camera = camera
+        self._cutting = cutting
+        self._clock = clock
+        self._emit = emit
+        self._template = stream
+        self._codec = stream.codec_context.name
+        self._tick = float(stream.time_base or 0)
+        self._sps = sequence_parameters(self._codec, stream.codec_context.extradata or b"")
+        self._cutter = self._new_cutter()
+        self._untimed: list[Packet[VideoStream]] = []
+        self._packets: list[Timed] = []
+        self._settling: list[_Muxed] = []
+        self._skip_cause = "no_keyframe"
+        self._new_epoch()
+
+    def push(self, packet: Packet[VideoStream], arrival: float) -> None:
+        """Take the next packet in decode order. arrival: seconds since the Unix epoch."""
+        pts = packet.pts if packet.pts is not None else packet.dts
+        if pts is None:
+            self._untimed.append(packet)
+            return
+        if self._untimed:
+            self._push_untimed(pts, arrival)
+        self._push(Timed(packet, pts, packet.dts), arrival)
+
+    def finish(self, arrival: float) -> None:
+        """Emit what is left."""
+        self._close(arrival, None)
+        self._release()
+
+    def _push_untimed(self, pts: int, arrival: float) -> None:
+        """Packets without any timestamp, such as a session's first, are those just before the one that has it."""
+        packets, self._untimed = self._untimed, []
+        for n, packet in enumerate(packets):
+            step = packet.duration or round(_FRAME_S / self._tick)
+            self._push(Timed(packet, pts - (len(packets) - n) * step, None), arrival)
+
+    def _push(self, timed: Timed, arrival: float) -> None:
+        packet = timed.packet
+        time = timed.pts * self._tick
+        if self._clock.observe(time, arrival):
+            self._break(arrival, "clock_jump")
+        if packet.is_keyframe:
+            self._follow_parameters(packet, arrival)
+        cut = self._cutter.push(time, packet.size + PACKET_BYTES, packet.is_keyframe)
+        if cut is Cut.BREAK:
+            self._break(arrival, "clock_jump")
+            cut = self._cutter.push(time, packet.size + PACKET_BYTES, packet.is_keyframe)
+        whole = cut in (Cut.APPEND, Cut.SKIP) or self._close(arrival, timed.pts)
+        if cut is Cut.KEY:
+            self._gop = f"{self._camera}/{self._epoch}/{self._n}"
+        elif cut is Cut.OVERSIZE:
+            self._skip_cause = "oversize"
+        elif cut is Cut.DEPENDENT and not whole:
+            self._cutter = self._new_cutter()
+            self._skip_cause = "unmuxable"
+            cut = Cut.SKIP
+        if cut is Cut.SKIP or cut is Cut.OVERSIZE:
+            self.dropped[self._skip_cause] += 1
+        else:
+            self._packets.append(timed)
+
+    def _break(self, arrival: float, cause: str) -> None:
+        """What follows does not belong to what came before: a new epoch, from its first keyframe on."""
+        self._close(arrival, None)
+        self._release()
+        self._cutter = self._new_cutter()
+        self._skip_cause = cause
+        self._new_epoch()
+
+    def _follow_parameters(self, keyframe: Packet[VideoStream], arrival: float) -> None:
+        """The session's description can be outdated, and cameras change resolution without a new session."""
+        sps = sequence_parameters(self._codec, memoryview(keyframe))
+        if sps is None or sps == self._sps:
+            return
+        if self._n or self._packets:
+            self._break(arrival, "parameters_changed")
+        self._probe = Probe(self._codec, bytes(keyframe))
+        self._template = self._probe.stream
+        self._sps = sps
+
+    def _close(self, arrival: float, following: int | None) -> bool:
+        """End the segment before the packet of presentation time `following`. False if it could not be muxed."""
+        packets, self._packets = self._packets, []
+        if not packets:
+            return True
+        try:
+            payload = mux(self._template, packets)
+        except (av.FFmpegError, ValueError):
+            self.dropped["unmuxable"] += len(packets)
+            return False
+        first = min(t.pts for t in packets)
+        segment = Segment(
+            camera=self._camera,
+            epoch=self._epoch,
+            n=self._n,
+            start=dt.datetime.fromtimestamp(0, dt.UTC),
+            duration=_duration(packets, first, following) * self._tick,
+            codec=self._codec,  # type: ignore[arg-type]  # checked at open
+            width=self._template.width,
+            height=self._template.height,
+            frames=len(packets),
+        )
+        self._n += 1
+        self._settling.append(_Muxed(Piece(segment, payload, self._gop, arrival), first * self._tick))
+        if self._clock.settled(arrival):
+            self._release()
+        return True
+
+    def _release(self) -> None:
+        """Give the pieces that waited for the clock their start, and let them go."""
+        for piece, start in self._settling:
+            time = dt.datetime.fromtimestamp(self._clock.wall(start), dt.UTC)
+            self._emit(piece._replace(segment=_started(piece.segment, time)))
+        self._settling.clear()
+
+    def _new_epoch(self) -> None:
+        self._epoch = secrets.token_hex(4)
+        self._n = 0
+        self._gop = ""
+
+    def _new_cutter(self) -> Cutter:
+        return Cutter(self._cutting.segment_s, self._cutting.max_bytes - BOX_BYTES)
+
+
+def _started(segment: Segment, start: dt.datetime) -> Segment:
+    return msgspec.structs.replace(segment, start=start)
+
+
+def _duration(packets: list[Timed], first: int, following: int | None) -> int:
+    """Ticks until the next segment's first frame; without one, until the last frame has been shown."""
+    last = max(t.pts for t in packets)
+    if following is not None and following > last:
+        return following - first
+    span = last - first
+    return span + (span // (len(packets) - 1) if span else packets[-1].packet.duration or 0)

@@ -1,0 +1,160 @@
+"""Opening a camera or file, its packets, and why it ended. Blocking: runs in the camera's thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from services.ingest.clock import FixedClock, WallClock
+from services.ingest.segmenter import CODECS
+from shared.cameras import Camera
+from shared.redact import join_credentials, redact
+
+# A keyframe of a 4K camera arrives as one burst of hundreds of datagrams.
+_UDP_BUFFER_BYTES = 4 * 1024 * 1024
+
+
+class Failure(NamedTuple):
+    """Why a connection ended. cause: a word, for metrics. reason: a sentence, without credentials."""
+
+    cause: str
+    reason: str
+
+
+class SourceError(Exception):
+    def __init__(self, cause: str, reason: str) -> None:
+        super().__init__(reason)
+        self.failure = Failure(cause, reason)
+
+
+class Source:
+    """An open camera: `stream` is its video, `packets` its packets in decode order."""
+
+    def __init__(self, container: InputContainer, camera: Camera) -> None:
+        self._container = container
+        self._camera = camera
+        self._is_file = camera.url.lower().startswith("file:")
+        videos = [s for s in container.streams.video if s.codec_context is not None]
+        if not videos:
+            raise SourceError("no_video", "the stream holds no video")
+        self.stream: VideoStream = videos[0]
+        if self.stream.codec_context.name not in CODECS:
+            raise SourceError(
+                "codec", f"the video is {self.stream.codec_context.name}: set the camera to H.264 or H.265"
+            )
+
+    def close(self) -> None:
+        self._container.close()
+
+    def clock(self) -> WallClock | FixedClock:
+        """The clock that suits: what is read faster than it plays is dated so that its end is now."""
+        if not self._is_file or self._camera.realtime:
+            return WallClock()
+        start = float((self.stream.start_time or 0) * (self.stream.time_base or 0))
+        return FixedClock(time.time() - (self._container.duration or 0) / av.time_base - start)
+
+    def packets(self, stop: threading.Event) -> Iterator[Packet[VideoStream]]:
+        """Packets until the end or `stop`. Files are paced if the camera says so, and repeated if it loops."""
+        if not self._is_file:
+            yield from self._demux()
+            return
+        pace = _Pace(stop) if self._camera.realtime else None
+        offset = 0
+        while True:
+            first = end = None
+            for packet in self._demux():
+                if packet.dts is not None:
+                    first = packet.dts if first is None else first
+                    end = packet.dts + (packet.duration or 1)
+                    packet.dts += offset
+                if packet.pts is not None:
+                    packet.pts += offset
+                if pace and packet.dts is not None:
+                    pace.wait(float(packet.dts * (packet.time_base or 0)))
+                yield packet
+            if not self._camera.loop or first is None or end is None or stop.is_set():
+                return
+            offset += end - first
+            self._container.seek(self.stream.start_time or 0, stream=self.stream)
+
+    def _demux(self) -> Iterator[Packet[VideoStream]]:
+        # The demuxer ends with an empty packet meant for a decoder.
+        return (p for p in self._container.demux(self.stream) if p.size)
+
+
+class _Pace:
+    """Holds a file's packets back until their time has come."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._origin: float | None = None
+
+    def wait(self, timestamp: float) -> None:
+        now = time.monotonic()
+        if self._origin is None:
+            self._origin = now - timestamp
+        ahead = self._origin + timestamp - now
+        if ahead > 0:
+            self._stop.wait(ahead)
+
+
+def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> Source:
+    """Connect, blocking for up to about `timeout_s`. Raises SourceError or what libav raises."""
+    parts = urlsplit(camera.url)
+    if parts.scheme == "file":
+        return _checked(av.open(unquote(parts.path)), camera)
+    options = {
+        "rtsp_transport": camera.transport,
+        # Audio is not even set up.
+        "allowed_media_types": "video",
+        # libav's own limit on each read, in microseconds. An interrupt callback would cost more: PyAV's takes the GIL
+        # a thousand times a second and camera. What trickles in under this limit, the watchdog sees.
+        "timeout": str(int(timeout_s * 1e6)),
+        "buffer_size": str(_UDP_BUFFER_BYTES),
+        # Nobody asks for the frame rate; measuring it would hold the first second back.
+        "fpsprobesize": "0",
+    }
+    url = join_credentials(camera.url, userinfo)
+    return _checked(av.open(url, options=options, timeout=(timeout_s, None)), camera)
+
+
+def _checked(container: InputContainer, camera: Camera) -> Source:
+    try:
+        return Source(container, camera)
+    except BaseException:
+        container.close()
+        raise
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What an exception of a source means to whoever runs the camera."""
+    if isinstance(error, SourceError):
+        return error.failure
+    for kind, cause, reason in _FAILURES:
+        if isinstance(error, kind):
+            return Failure(cause, reason)
+    if isinstance(error, av.FFmpegError):
+        return Failure("error", redact(error.strerror or str(error)))
+    return Failure("error", redact(f"{type(error).__name__}: {error}"))
+
+
+_FAILURES: tuple[tuple[type[BaseException], str, str], ...] = (
+    (av.HTTPUnauthorizedError, "unauthorized", "the camera refuses the credentials"),
+    (av.HTTPForbiddenError, "forbidden", "the camera forbids access"),
+    (av.HTTPNotFoundError, "not_found", "the camera has no such path"),
+    (av.FileNotFoundError, "not_found", "there is no such file"),
+    (ConnectionRefusedError, "refused", "nothing listens at the camera's address"),
+    (ConnectionError, "connection_lost", "the camera closed the connection"),
+    # libav's way to say that a limit on waiting has passed
+    (av.ExitError, "timeout", "the camera does not answer in time"),
+    (TimeoutError, "timeout", "the camera does not answer in time"),
+    (av.InvalidDataError, "invalid", "what the camera sends is not a stream that can be read"),
+)

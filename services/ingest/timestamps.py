@@ -1,0 +1,22 @@
+"""Timestamps that the muxer takes: decode times strictly rising and never after presentation. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def decode_times(pts: Sequence[int], dts: Sequence[int | None]) -> list[int]:
+    """Decode times of packets in decode order, in ticks: the given ones where they can be used, else new ones.
+
+    A stream's first packets often have no dts, and dts can step back there; the muxer refuses both. Presentation
+    times sorted and moved down until none is after its frame's own are what an encoder would have given.
+    """
+    given = [d for d in dts if d is not None]
+    if len(given) == len(pts) and all(d <= p for d, p in zip(given, pts, strict=True)):
+        if all(a < b for a, b in zip(given, given[1:], strict=False)):
+            return given
+    rising: list[int] = []
+    for p in sorted(pts):
+        rising.append(p if not rising else max(p, rising[-1] + 1))
+    delay = max((d - p for d, p in zip(rising, pts, strict=True)), default=0)
+    return [d - delay for d in rising]

@@ -1,0 +1,307 @@
+"""`tidegate`: the command line for people."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from nats.aio.client import Client
+from rich.console import Console
+from rich.table import Table
+
+from shared import cameras, names, topology
+from shared.errors import SettingError, TidegateError
+from shared.redact import redact
+from shared.settings import load
+from tidegate import registry, stack
+
+out = Console(highlight=False)
+
+
+def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=None,
+        help="Data directory of 'tidegate up'. Default: TIDEGATE_DATA, or ~/.tidegate. NATS_URL goes before it.",
+    )(function)
+
+
+class _Main(click.Group):
+    """Turns our errors into one sentence and exit code 1; Ctrl-C into exit code 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TidegateError as e:
+            click.echo(f"tidegate: {redact(str(e))}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="tidegate")
+def main() -> None:
+    """Elastic video inference on NATS JetStream.
+
+    \b
+    See it work:            tidegate demo
+    Run it here:            tidegate up
+    Give it a camera:       tidegate camera add lobby rtsp://user:pass@10.0.0.7/stream1 --fps 5
+    See what it sees:       tidegate watch
+    """
+
+
+def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
+    """Connect as admin, do the work, close."""
+
+    async def go() -> None:
+        client = await stack.connect(data or stack.default_data())
+        try:
+            await work(client)
+        finally:
+            await client.close()
+
+    asyncio.run(go())
+
+
+@main.command()
+@data_option
+@click.option("--port", default=stack.DEFAULT_PORT, show_default=True, help="Of the NATS server; another if taken.")
+@click.option("--scaled-object", help="A KEDA ScaledObject. Default: deploy/keda/cv.yaml.")
+@click.option("--speed", default=1.0, show_default=True, help="The autoscaler's clock over the real one.")
+@click.option("--plain", is_flag=True, help="No live view: log lines alone.")
+def up(data: Path | None, port: int, scaled_object: str | None, speed: float, plain: bool) -> None:
+    """Run server, ingest and workers here, until Ctrl-C. State stays in the data directory."""
+    from tidegate.up import run
+
+    asyncio.run(run(data or stack.default_data(), port=port, scaled_object=scaled_object, speed=speed, plain=plain))
+
+
+@main.command()
+@click.option("--video", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your file.")
+@click.option("--rtsp", multiple=True, help="Your camera's URL.")
+@click.option("--output", default="demo-output", show_default=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--seconds", default=90, show_default=True, help="How long the story takes.")
+@click.option("--keep", is_flag=True, help="Keep the data directory.")
+def demo(video: tuple[Path, ...], rtsp: tuple[str, ...], output: Path, seconds: int, keep: bool) -> None:
+    """Cameras, a surge, and workers that follow it: the whole of it for real, in a minute and a half."""
+    from tidegate.demo import Options, run
+
+    sys.exit(run(Options(video=video, rtsp=rtsp, output=output, seconds=seconds, keep=keep)))
+
+
+@main.command()
+@data_option
+def setup(data: Path | None) -> None:
+    """Create or update streams, consumers and buckets. Running it twice changes nothing."""
+
+    async def work(client: Client) -> None:
+        changed = await topology.apply(client.jetstream(), load(topology.TopologySettings))
+        click.echo("\n".join(changed) or "nothing to change")
+
+    with_admin(data, work)
+
+
+@main.command()
+@data_option
+def doctor(data: Path | None) -> None:
+    """Check Python, packages, server, streams, weights and ports, and say the remedy."""
+    from tidegate.doctor import run
+
+    sys.exit(0 if asyncio.run(run(data or stack.default_data(), out)) else 1)
+
+
+@main.command()
+@data_option
+@click.argument("subject", default=">")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def watch(data: Path | None, subject: str, as_json: bool) -> None:
+    """Print events as they come: all, or those of SUBJECT such as 'detections', 'detections.lobby'."""
+    from tidegate.watch import run
+
+    try:
+        with_admin(data, lambda client: run(client, subject, as_json, out))
+    except KeyboardInterrupt:
+        pass
+
+
+@main.command()
+@click.option("--kills", default=20, show_default=True, help="kill -9 of a worker.")
+@click.option("--terms", default=6, show_default=True, help="SIGTERM of a worker.")
+@click.option("--restarts", default=2, show_default=True, help="kill -9 and restart of the server.")
+@click.option("--workers", default=3, show_default=True)
+@click.option("--rate", default=8.0, show_default=True, help="Segments published a second.")
+def chaos(kills: int, terms: int, restarts: int, workers: int, rate: float) -> None:
+    """Break workers and server under load, and count: every acknowledged segment must have exactly one event."""
+    from tidegate.chaos import Plan, run
+
+    sys.exit(run(Plan(kills=kills, terms=terms, restarts=restarts, workers=workers, rate=rate)))
+
+
+# ---- cameras
+
+
+@main.group()
+def camera() -> None:
+    """Add, list, change and remove cameras, while everything runs."""
+
+
+@camera.command("add")
+@data_option
+@click.argument("id")
+@click.argument("url")
+@click.option("--fps", type=float, help="Frames analysed per second of video, in place of CV_FPS.")
+@click.option("--min-score", type=float, help="In place of CV_MIN_SCORE.")
+@click.option("--classes", help="Labels to report, with commas, in place of CV_CLASSES.")
+@click.option("--udp", is_flag=True, help="RTP over UDP rather than TCP.")
+@click.option("--loop", is_flag=True, help="Play a file over and over.")
+@click.option("--fast", is_flag=True, help="Play a file as fast as the bus takes it, not in real time.")
+def camera_add(data: Path | None, id: str, url: str, **options: Any) -> None:
+    """Add camera ID, or change it. URL: rtsp://user:pass@host/path, rtsps://… or a file.
+
+    Credentials are kept apart from the camera's entry, where ingest alone can read them.
+    """
+    names.check_camera(id)
+    if "://" not in url and Path(url).exists():
+        url = Path(url).resolve().as_uri()
+    fields: dict[str, Any] = {
+        "transport": "udp" if options["udp"] else "tcp",
+        "loop": options["loop"],
+        "realtime": not options["fast"],
+        "fps": options["fps"],
+        "min_score": options["min_score"],
+        "classes": [c.strip() for c in options["classes"].split(",")] if options["classes"] else None,
+    }
+    entry, credentials = cameras.new_camera(url, **fields)
+
+    async def work(client: Client) -> None:
+        await registry.put(client.jetstream(), id, entry, credentials)
+        click.echo(f"camera {id}: {redact(url)}")
+
+    with_admin(data, work)
+
+
+@camera.command("list")
+@data_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def camera_list(data: Path | None, as_json: bool) -> None:
+    """Show all cameras, and how they do."""
+
+    async def work(client: Client) -> None:
+        js = client.jetstream()
+        table = Table("camera", "state", "video", "fps", "url", "reason")
+        for id, entry in (await registry.all(js)).items():
+            status = await registry.last_status(js, id)
+            state = (status.state if status else "new") if entry.enabled else "disabled"
+            if as_json:
+                fields = msgspec.to_builtins(entry)
+                click.echo(msgspec.json.encode({"camera": id, "state": state, **fields}).decode())
+                continue
+            video = f"{status.codec} {status.width}x{status.height}" if status and status.codec else ""
+            reason = status.reason if status and state == "offline" else ""
+            table.add_row(id, state, video, f"{entry.fps or ''}", redact(entry.url), reason)
+        if not as_json:
+            out.print(table if table.row_count else "no cameras: tidegate camera add lobby rtsp://…")
+
+    with_admin(data, work)
+
+
+@camera.command("remove")
+@data_option
+@click.argument("id")
+def camera_remove(data: Path | None, id: str) -> None:
+    """Forget camera ID and its credentials. Its events stay."""
+
+    async def work(client: Client) -> None:
+        await registry.remove(client.jetstream(), id)
+        click.echo(f"camera {id}: removed")
+
+    with_admin(data, work)
+
+
+def _set_enabled(data: Path | None, id: str, enabled: bool) -> None:
+    async def work(client: Client) -> None:
+        await registry.set_enabled(client.jetstream(), id, enabled)
+        click.echo(f"camera {id}: {'enabled' if enabled else 'disabled'}")
+
+    with_admin(data, work)
+
+
+@camera.command("enable")
+@data_option
+@click.argument("id")
+def camera_enable(data: Path | None, id: str) -> None:
+    """Ingest camera ID again."""
+    _set_enabled(data, id, True)
+
+
+@camera.command("disable")
+@data_option
+@click.argument("id")
+def camera_disable(data: Path | None, id: str) -> None:
+    """Stop ingesting camera ID, and keep its entry."""
+    _set_enabled(data, id, False)
+
+
+# ---- dead letters
+
+
+@main.group()
+def dlq() -> None:
+    """What could not be processed: look at it, and try it again."""
+
+
+@dlq.command("list")
+@data_option
+@click.option("--service", help="Of this service alone.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, without payloads.")
+def dlq_list(data: Path | None, service: str | None, as_json: bool) -> None:
+    """Show dead letters, and why they died."""
+    from tidegate.dlq import letters
+
+    async def work(client: Client) -> None:
+        table = Table("letter", "service", "of", "subject", "bytes", "tries", "reason")
+        async for x in letters(client.jetstream(), service):
+            size = "expired" if x.payload is None else str(len(x.payload))
+            if as_json:
+                row = msgspec.to_builtins(x) | {"payload": None, "bytes": len(x.payload or b"")}
+                click.echo(msgspec.json.encode(row).decode())
+            else:
+                of = f"{x.stream}/{x.stream_seq}"
+                table.add_row(str(x.seq), x.service, of, x.subject, size, str(x.deliveries), x.reason)
+        if not as_json:
+            out.print(table if table.row_count else "no dead letters")
+
+    with_admin(data, work)
+
+
+@dlq.command("replay")
+@data_option
+@click.argument("letter", type=int, nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All letters.")
+@click.option("--service", help="With --all: of this service alone.")
+def dlq_replay(data: Path | None, letter: tuple[int, ...], every: bool, service: str | None) -> None:
+    """Put LETTERs back to work, for the service that gave them up alone."""
+    from tidegate.dlq import letters, replay
+
+    if not letter and not every:
+        raise SettingError("say which: the numbers that 'tidegate dlq list' shows, or --all")
+
+    async def work(client: Client) -> None:
+        js = client.jetstream()
+        found = [x async for x in letters(js, service) if every or x.seq in letter]
+        for missing in set(letter) - {x.seq for x in found}:
+            click.echo(f"letter {missing}: not there", err=True)
+        for x in found:
+            click.echo(f"letter {x.seq}: sequence {await replay(client, js, x)} of {x.stream} for {x.service}")
+
+    with_admin(data, work)
+
+
+if __name__ == "__main__":
+    main()

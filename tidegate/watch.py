@@ -1,0 +1,56 @@
+"""`tidegate watch`: events as they come, for people or for programs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import click
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from rich.console import Console
+
+from shared.events import KINDS, CameraStatus, Detections, Event
+from shared.segment import rfc3339
+
+_TYPES = {kind.kind: kind for kind in KINDS}
+
+
+async def run(client: Client, subject: str, as_json: bool, out: Console) -> None:
+    """Print until cancelled. subject: `>`, `detections`, `detections.lobby`, or a whole `events.…`."""
+    full = subject if subject.startswith("events.") else f"events.{subject}"
+    if full.count(".") == 1 and not full.endswith(">"):
+        full += ".>"
+
+    async def show(message: Msg) -> None:
+        if as_json:
+            click.echo(message.data.decode())
+        else:
+            out.print(_readable(message), soft_wrap=True, markup=False)
+
+    await client.subscribe(full, cb=show)
+    await asyncio.Event().wait()
+
+
+def _readable(message: Msg) -> str:
+    kind = message.subject.split(".")[1]
+    try:
+        event: Event = msgspec.json.decode(message.data, type=_TYPES[kind])
+    except (KeyError, msgspec.DecodeError):
+        return f"{message.subject}: {message.data.decode(errors='replace')}"
+    return f"{message.subject:<32} {describe(event)}"
+
+
+def describe(event: Event) -> str:
+    """One line of what an event says."""
+    match event:
+        case Detections():
+            seen = Counter(o.label for f in event.frames[-1:] for o in f.objects)
+            objects = ", ".join(f"{n} {label}" for label, n in seen.most_common()) or "nothing"
+            t = event.timing
+            return f"{rfc3339(event.start)}  {objects}  (queued {t.queued_ms:.0f} ms, infer {t.infer_ms:.0f} ms)"
+        case CameraStatus():
+            return f"{rfc3339(event.time)}  {event.state}: {event.reason}"
+        case _:
+            return msgspec.json.encode(event).decode()
