@@ -6,6 +6,7 @@ Cameras pause around their keyframes, so a batch that waits for every camera sta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
@@ -51,10 +52,9 @@ class Batcher(Generic[T]):
             if left is not None and left <= 0:
                 break
             self._more.clear()
-            try:
-                await asyncio.wait_for(self._more.wait(), left)
-            except TimeoutError:
-                pass
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._more.wait()
         batch: list[T] = []
         weight = 0
         while self._items and (not batch or weight + self._items[0][1].weight <= self._size):

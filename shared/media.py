@@ -14,7 +14,7 @@ by the same pass. For 1080p25 H.264 of 4 Mbit/s and one frame a second that is t
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import av
@@ -30,8 +30,13 @@ from shared.errors import BadSegment
 MAX_PIXELS = 7680 * 4320
 # A minute at 120 fps, and more: what one segment may hold.
 MAX_PACKETS = 10_000
+# As in the headers: damaged timestamps may say centuries.
+MAX_SECONDS = 3600.0
 # Pictures of one segment, in bytes.
 MAX_BYTES = 1 << 30
+
+# What segments hold by contract; any other decoder of libavcodec is only more to attack.
+_CODECS = ("h264", "hevc")
 
 # Without a decoder to probe with, libavformat does not decode the first keyframe just to learn its pixel format:
 # 0.25 ms to open 1080p H.264 instead of 21.
@@ -59,7 +64,7 @@ class _Track(NamedTuple):
     extradata: bytes | None
     packets: list[Any]
     time_base: float
-    damaged: str | None
+    problem: str | None
 
 
 def decode(
@@ -80,18 +85,23 @@ def decode(
     Safe to call from several threads; the GIL is free while it decodes and scales.
     Raises BadSegment if no wanted frame can be had.
     """
-    parts = [_demux(p, frames if p is payload else None) for p in (*before, payload)]
+    limit = MAX_PACKETS if frames is None else min(MAX_PACKETS, 2 * frames)
+    parts = [*(_demux(part, MAX_PACKETS) for part in before), _demux(payload, limit)]
     track = parts[-1]
     if not parts[0].packets[0].is_keyframe:
         raise BadSegment("starts inside a GOP: the segments before it are needed, from the keyframe on (Key-Seq)")
+    problems = [part.problem for part in parts if part.problem]
+    if not problems and frames is not None and len(track.packets) < frames:
+        problems.append(f"{len(track.packets)} of {frames} frames are there")
     wanted = _choose(track, fps, leading=bool(before))
-    if size is not None and len(wanted) * size[0] * size[1] * 3 > MAX_BYTES:
-        raise BadSegment(f"{len(wanted)} pictures of {size[0]}x{size[1]} are over {MAX_BYTES} bytes: ask for fewer")
     history = [packet for part in parts[:-1] for packet in part.packets]
-    damaged = next((p.damaged for p in parts if p.damaged), None)
-    if damaged is None and frames is not None and len(track.packets) < frames:
-        damaged = f"{len(track.packets)} of {frames} frames are there"
-    return _pictures(_decoder(parts[0], threads), history, track.packets, wanted, size, damaged)
+    decoder = _decoder(parts[0], threads)
+    pictures = _convert(_frames(decoder, history, track.packets, wanted, problems), wanted, size)
+    if not pictures:
+        raise BadSegment(problems[0] if problems else "no frame decodes")
+    if not problems and len(pictures) < len(wanted):
+        problems.append(f"{len(wanted) - len(pictures)} of {len(wanted)} wanted frames did not decode")
+    return Decoded(pictures, problems[0] if problems else None)
 
 
 def sample(offsets: Sequence[float], duration: float, fps: float) -> list[int]:
@@ -111,31 +121,32 @@ def sample(offsets: Sequence[float], duration: float, fps: float) -> list[int]:
     return [int(i) for i in np.unique(right - nearer_left)]
 
 
-def _demux(payload: bytes, frames: int | None) -> _Track:
-    limit = MAX_PACKETS if frames is None else min(MAX_PACKETS, 2 * frames)
+def _demux(payload: bytes, limit: int) -> _Track:
     packets: list[Any] = []
-    damaged = None
+    problem = None
     try:
-        with av.open(io.BytesIO(payload), mode="r", format="mp4", options=_OPEN) as container:
+        source = io.BytesIO(payload)
+        with av.open(source, mode="r", format="mp4", options=_OPEN, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise BadSegment("holds no video")
             stream = container.streams.video[0]
             context = stream.codec_context
+            if context is None or context.name not in _CODECS:
+                raise BadSegment(f"its codec is {context.name if context else 'unknown'}, not one of {_CODECS}")
             try:
                 for packet in container.demux(stream):
                     if packet.size and packet.pts is not None and not packet.is_corrupt:
                         packets.append(packet)
                     if len(packets) > limit:
-                        raise BadSegment(f"holds more than {limit} frames, where {frames or limit} are the most")
+                        raise BadSegment(f"holds more than {limit} frames")
             except av.FFmpegError as e:
-                damaged = f"breaks off after {len(packets)} frames: {e.strerror}"
+                problem = f"breaks off after {len(packets)} frames: {e.strerror}"
             if not packets:
-                raise BadSegment(damaged or "holds no frames")
-            return _Track(context.name, context.extradata, packets, float(stream.time_base or 0), damaged)
-    except av.FFmpegError as e:
-        raise BadSegment(f"not an MP4 that can be opened: {e.strerror}") from e
-    except (ValueError, LookupError) as e:  # a codec that this libavcodec has no decoder for
-        raise BadSegment(f"can't be opened: {e}") from e
+                raise BadSegment(problem or "holds no frames")
+            return _Track(context.name, context.extradata, packets, float(stream.time_base or 0), problem)
+    except (av.FFmpegError, ValueError) as e:
+        reason = e.strerror if isinstance(e, av.FFmpegError) else e
+        raise BadSegment(f"not an MP4 that can be opened: {reason}") from e
 
 
 def _choose(track: _Track, fps: float, *, leading: bool) -> dict[int, float]:
@@ -147,17 +158,15 @@ def _choose(track: _Track, fps: float, *, leading: bool) -> dict[int, float]:
     first = min(p.pts for p in packets) if leading else packets[0].pts
     shown = sorted((p.pts, i) for i, p in enumerate(packets) if p.pts >= first)
     offsets = [(pts - first) * track.time_base for pts, _ in shown]
+    if offsets[-1] > MAX_SECONDS:
+        raise BadSegment(f"its timestamps span {offsets[-1]:.0f} s, where {MAX_SECONDS:.0f} are the most")
     step = (packets[shown[-1][1]].duration or 0) * track.time_base
     return {shown[k][1]: offsets[k] for k in sample(offsets, offsets[-1] + step, fps)}
 
 
 def _decoder(track: _Track, threads: int) -> VideoCodecContext:
-    try:
-        context = av.CodecContext.create(track.codec, "r")
-    except (av.FFmpegError, ValueError) as e:
-        raise BadSegment(f"codec {track.codec} can't be decoded: {e}") from e
-    if not isinstance(context, VideoCodecContext):
-        raise BadSegment(f"codec {track.codec} is not one of video")
+    context = av.CodecContext.create(track.codec, "r")
+    assert isinstance(context, VideoCodecContext)
     context.extradata = track.extradata
     context.thread_count = threads
     context.thread_type = "AUTO"
@@ -165,50 +174,42 @@ def _decoder(track: _Track, threads: int) -> VideoCodecContext:
     return context
 
 
-def _pictures(
+def _frames(
     decoder: VideoCodecContext,
     history: list[Any],
     packets: list[Any],
-    wanted: dict[int, float],
-    size: tuple[int, int] | None,
-    damaged: str | None,
-) -> Decoded:
-    reformatter = VideoReformatter()
-    out: list[Picture] = []
-    used = 0
-    try:
-        for frame in _frames(decoder, history, packets, wanted):
-            if frame.is_corrupt and damaged is None:
-                damaged = "a frame decodes with errors"
-            width, height = size or (frame.width, frame.height)
-            used += width * height * 3
-            if used > MAX_BYTES:
-                raise BadSegment(f"its pictures are over {MAX_BYTES} bytes: ask for fewer or smaller ones")
-            scaled = reformatter.reformat(frame, width, height, "rgb24")
-            out.append(Picture(wanted[frame.pts], scaled.to_ndarray()))
-    except (av.FFmpegError, ValueError) as e:
-        damaged = damaged or f"a frame can't be decoded: {getattr(e, 'strerror', None) or e}"
-    if not out:
-        raise BadSegment(damaged or "no frame decodes")
-    if len(out) < len(wanted) and damaged is None:
-        damaged = f"{len(wanted) - len(out)} of {len(wanted)} wanted frames did not decode"
-    return Decoded(sorted(out, key=lambda p: p.offset), damaged)
-
-
-def _frames(
-    decoder: VideoCodecContext, history: list[Any], packets: list[Any], wanted: dict[int, float]
+    wanted: Container[int],
+    problems: list[str],
 ) -> Iterator[VideoFrame]:
-    """The wanted frames as they come; `pts` is the index of each one's packet.
+    """Frames as they come, the wanted ones among them; `pts` is the index of each one's packet.
 
     Each segment's own timestamps start at 0, so packets are numbered anew: the GOP's earlier ones below 0.
     """
-    last = max(wanted)
-    for n, packet in enumerate([*history, *packets[: last + 1]], start=-len(history)):
-        packet.pts = packet.dts = n
-        decoder.skip_frame = "DEFAULT" if n in wanted else "NONREF"
-        for frame in decoder.decode(packet):
-            if frame.pts in wanted:
-                yield frame
-    for frame in decoder.decode(None):
-        if frame.pts in wanted:
-            yield frame
+    last = max(n for n in range(len(packets)) if n in wanted)
+    try:
+        for n, packet in enumerate([*history, *packets[: last + 1]], start=-len(history)):
+            packet.pts = packet.dts = n
+            decoder.skip_frame = "DEFAULT" if n in wanted else "NONREF"
+            yield from decoder.decode(packet)
+    except av.FFmpegError as e:
+        problems.append(f"a frame can't be decoded: {e.strerror}")
+    try:
+        yield from decoder.decode(None)
+    except av.FFmpegError as e:
+        problems.append(f"a frame can't be decoded: {e.strerror}")
+
+
+def _convert(frames: Iterator[VideoFrame], wanted: Mapping[int, float], size: tuple[int, int] | None) -> list[Picture]:
+    reformatter = VideoReformatter()
+    pictures: list[Picture] = []
+    for frame in frames:
+        if frame.pts is None or frame.pts not in wanted:
+            continue
+        width, height = size or (frame.width, frame.height)
+        if (len(pictures) + 1) * width * height * 3 > MAX_BYTES:
+            raise BadSegment(
+                f"its pictures of {width}x{height} are over {MAX_BYTES} bytes: ask for fewer or smaller ones"
+            )
+        pixels = reformatter.reformat(frame, width, height, "rgb24").to_ndarray()
+        pictures.append(Picture(wanted[frame.pts], np.ascontiguousarray(pixels, np.uint8)))
+    return sorted(pictures, key=lambda picture: picture.offset)

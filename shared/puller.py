@@ -13,6 +13,7 @@ and we ask again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import deque
 from types import TracebackType
@@ -23,6 +24,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import Header
 
+from shared.tasks import end
 from shared.telemetry import logger
 
 EXPIRES_S = 5.0
@@ -99,9 +101,7 @@ class Puller:
         if self._stopped:
             return []
         self._stopped = True
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         if self._sub and not self._client.is_closed:
             # The server drops the open request with its reply subject's interest: nothing more is delivered.
             try:
@@ -152,10 +152,9 @@ class Puller:
                 await self._ask(room, max(room_bytes, self._client.max_payload + 512))
                 self._heard = loop.time()
             self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), TICK_S)
-            except TimeoutError:
-                pass
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._wake.wait()
             if self._problem:  # refused: ask again soon, not at once
                 await asyncio.sleep(TICK_S)
 

@@ -31,6 +31,7 @@ from shared.batching import Batcher
 from shared.errors import BadMessage, BusError
 from shared.puller import Puller
 from shared.stats import WorkerStats
+from shared.tasks import end
 
 MB = 1024 * 1024
 ACK_TRIES = 3
@@ -211,10 +212,8 @@ class Worker(Generic[P, R]):
                 for task in done - {stopping}:
                     task.result()
             finally:
-                stopping.cancel()
                 await self._drain(prepare, infer)
-                beat.cancel()
-                await asyncio.gather(beat, return_exceptions=True)
+                await end(beat, stopping)
                 self._device.shutdown(wait=False)
 
     async def _read_consumer(self) -> None:
@@ -472,9 +471,7 @@ class Worker(Generic[P, R]):
         self._health.ready = "draining"
         started = time.monotonic()
         buffered = await self._puller.stop()
-        for task in prepare:
-            task.cancel()
-        await asyncio.gather(*prepare, return_exceptions=True)
+        await end(*prepare)
         self._batcher.clear()
         idle = [m for m in self._held.values() if not m.committed]
         for raw in [*buffered, *(m.raw for m in idle)]:
@@ -483,9 +480,8 @@ class Worker(Generic[P, R]):
             self._release(message)
         deadline = started + self._settings.grace_s
         while (self._computing_since is not None or self._finishing) and time.monotonic() < deadline:
-            await asyncio.sleep(0.005)
-        infer.cancel()
-        await asyncio.gather(infer, return_exceptions=True)
+            await asyncio.sleep(0.005)  # noqa: ASYNC110 - two things to wait for, and a deadline
+        await end(infer, *self._finishing)
         abandoned = len(self._held)
         try:
             await self._client.flush(timeout=2)

@@ -163,7 +163,8 @@ async def test_a_killed_parent_leaves_no_orphan(tmp_path: Path) -> None:
         from pathlib import Path
         from services.scaler.replicas import Replicas
         async def main():
-            pool = Replicas("cv", [sys.executable, "-c", {textwrap.dedent(GOOD)!r}], {{"COLOUR": ""}}, Path(sys.argv[1]))
+            command = [sys.executable, "-c", {textwrap.dedent(GOOD)!r}]
+            pool = Replicas("cv", command, {{"COLOUR": ""}}, Path(sys.argv[1]))
             await pool.scale_to(2)
             await asyncio.sleep(60)
         asyncio.run(main())

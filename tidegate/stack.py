@@ -27,6 +27,7 @@ from services.scaler.scaledobject import ScaledObject
 from shared import bus, settings, topology
 from shared.errors import BusError, SettingError
 from shared.settings import BusSettings
+from shared.tasks import end
 from tidegate.server import NatsServer
 
 DEFAULT_PORT = 4222
@@ -133,9 +134,7 @@ class Stack:
     async def _stop(self) -> None:
         """Ingest and workers first, each in its own time; then the server, which keeps what they left."""
         (self.data / "run.json").unlink(missing_ok=True)
-        if self._autoscaling:
-            self._autoscaling.cancel()
-            await asyncio.gather(self._autoscaling, return_exceptions=True)
+        await end(self._autoscaling)
         pools = [pool for name in ("ingest", "cv") if (pool := getattr(self, name, None))]
         await asyncio.gather(*(pool.close() for pool in pools))
         for client in self._clients:

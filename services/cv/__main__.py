@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.cv.detectors import load
-from services.cv.service import CvService
+from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
 from shared import bus, names, process, telemetry
 from shared.settings import from_environment
@@ -22,7 +22,7 @@ async def run(settings: CvSettings, stop: asyncio.Event) -> None:
             settings.cv_model,
             device=settings.cv_device,
             threads=settings.cv_infer_threads,
-            min_score=settings.cv_min_score,
+            min_score=min(settings.cv_min_score, SCORE_FLOOR),
             batch_size=settings.cv_batch_size,
         )
     )

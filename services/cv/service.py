@@ -1,4 +1,4 @@
-"""What cv gives the worker loop: a segment into a few small pictures, a batch of them into objects, those into an event."""
+"""What cv gives the worker loop: a segment into small pictures, a batch of those into objects, these into an event."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from dataclasses import dataclass
 
 from nats.js import JetStreamContext
 
-from services.cv.detectors import Detection, Detector
+from services.cv.detectors import Detector
 from services.cv.settings import CvSettings
 from shared import gop, names, segment
-from shared.cameras import CameraDirectory
+from shared.cameras import Camera, CameraDirectory
 from shared.errors import BadSegment
 from shared.events import DetectedObject, Detections, Frame, SegmentRef, Timing
 from shared.media import Picture, decode
 from shared.telemetry import logger
 from shared.worker import Message
+
+# A camera's own min_score may be under the service's: the detector keeps what any may want.
+SCORE_FLOOR = 0.1
+_NO_WISHES = Camera(url="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +59,13 @@ class CvService:
         head = segment.from_headers(message.headers)
         if message.raw.subject != names.media(head.camera):
             raise BadSegment(f"header Camera says {head.camera!r}, its subject is {message.raw.subject!r}")
-        camera = await self._cameras.get(head.camera)
+        camera = await self._cameras.get(head.camera) or _NO_WISHES
         before = await gop.earlier(self._js, head)
         decoded = await asyncio.get_running_loop().run_in_executor(
             self._threads,
             lambda: decode(
                 message.data,
-                fps=(camera and camera.fps) or self._settings.cv_fps,
+                fps=camera.fps or self._settings.cv_fps,
                 size=self._detector.size,
                 before=before,
                 frames=head.frames,
@@ -69,27 +73,24 @@ class CvService:
         )
         if decoded.damaged:
             self._log.warning("segment is damaged", camera=head.camera, origin=message.origin, reason=decoded.damaged)
-        wants_score = camera is not None and camera.min_score is not None
         return Pictures(
             head,
             decoded.pictures,
-            camera.min_score
-            if camera and wants_score and camera.min_score is not None
-            else self._settings.cv_min_score,
-            frozenset(camera.classes) if camera and camera.classes else self._classes,
+            self._settings.cv_min_score if camera.min_score is None else camera.min_score,
+            frozenset(camera.classes) if camera.classes else self._classes,
         )
 
-    def infer(self, batch: Sequence[Pictures]) -> list[list[list[Detection]]]:
+    def infer(self, batch: Sequence[Pictures]) -> list[list[list[DetectedObject]]]:
         """Objects by segment and frame. Batches cross segments, and a segment larger than a batch is split."""
         images = [picture.pixels for item in batch for picture in item.pictures]
         size = self._settings.cv_batch_size
-        found: list[list[Detection]] = []
+        found: list[list[DetectedObject]] = []
         for i in range(0, len(images), size):
             found += self._detector.detect(images[i : i + size])
         frames = iter(found)
         return [[next(frames) for _ in item.pictures] for item in batch]
 
-    def event(self, message: Message, prepared: Pictures, result: list[list[Detection]]) -> Detections:
+    def event(self, message: Message, prepared: Pictures, result: list[list[DetectedObject]]) -> Detections:
         head = prepared.segment
         return Detections(
             camera=head.camera,
@@ -98,7 +99,7 @@ class CvService:
             duration=head.duration,
             model=self.model,
             frames=[
-                Frame(time=head.start + dt.timedelta(seconds=picture.offset), objects=_objects(found, prepared))
+                Frame(time=head.start + dt.timedelta(seconds=picture.offset), objects=_wanted(found, prepared))
                 for picture, found in zip(prepared.pictures, result, strict=True)
             ],
             timing=Timing(
@@ -113,9 +114,5 @@ class CvService:
         return [start + picture.offset for picture in prepared.pictures]
 
 
-def _objects(found: list[Detection], wants: Pictures) -> list[DetectedObject]:
-    return [
-        DetectedObject(label=d.label, score=round(d.score, 4), box=d.box)
-        for d in found
-        if d.score >= wants.min_score and (wants.classes is None or d.label in wants.classes)
-    ]
+def _wanted(found: list[DetectedObject], wants: Pictures) -> list[DetectedObject]:
+    return [o for o in found if o.score >= wants.min_score and (wants.classes is None or o.label in wants.classes)]

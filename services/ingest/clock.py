@@ -25,7 +25,8 @@ class WallClock:
 
     def __init__(self) -> None:
         self.reanchors = 0
-        self._restart(0.0, None)
+        self._anchor: float | None = None
+        self._first = self._window = self._least = self._last = 0.0
 
     def observe(self, timestamp: float, arrival: float) -> bool:
         """Learn from a packet; both in seconds, arrival since the Unix epoch.
@@ -66,10 +67,9 @@ class WallClock:
         self._anchor = anchor
         self.reanchors += 1
 
-    def _restart(self, arrival: float, offset: float | None) -> None:
-        self._anchor = offset
+    def _restart(self, arrival: float, offset: float) -> None:
+        self._anchor = self._least = self._last = offset
         self._first = self._window = arrival
-        self._least = self._last = offset or 0.0
 
 
 class FixedClock:

@@ -18,16 +18,12 @@ DROPPED_FRAMES = Counter(
 RECONNECTS = Counter(
     "tidegate_ingest_reconnects_total", "Connections to cameras that ended or failed.", ["camera", "cause"]
 )
-REANCHORS = Counter(
-    "tidegate_ingest_reanchors_total", "Corrections of a camera's clock against ours.", ["camera"]
-)
+REANCHORS = Counter("tidegate_ingest_reanchors_total", "Corrections of a camera's clock against ours.", ["camera"])
 PUBLISH = Histogram(
     "tidegate_ingest_publish_seconds",
     "From a segment's cut to its acknowledgement, waiting included.",
     buckets=LATENCY_BUCKETS,
 )
-PUBLISH_ERRORS = Counter(
-    "tidegate_ingest_publish_errors_total", "Tries that JetStream did not acknowledge.", ["cause"]
-)
+PUBLISH_ERRORS = Counter("tidegate_ingest_publish_errors_total", "Tries that JetStream did not acknowledge.", ["cause"])
 ONLINE = Gauge("tidegate_ingest_cameras_online", "Cameras of this process that deliver video.")
 OWNED = Gauge("tidegate_ingest_cameras_owned", "Cameras whose lease this process holds.")

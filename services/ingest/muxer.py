@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import av
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -53,5 +52,5 @@ class Probe:
     """The stream that a keyframe's own in-band parameter sets describe: a template when the session's is outdated."""
 
     def __init__(self, codec: str, keyframe: bytes) -> None:
-        self._container: InputContainer = av.open(io.BytesIO(keyframe), format=codec)
+        self._container = av.open(io.BytesIO(keyframe), "r", format=codec)
         self.stream: VideoStream = self._container.streams.video[0]

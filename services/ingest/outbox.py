@@ -28,6 +28,7 @@ class Outbox(Generic[P]):
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._parcels: deque[P] = deque()
+        self._newest: str | None = None
         self._broken: str | None = None
         self.bytes = 0
 
@@ -38,6 +39,7 @@ class Outbox(Generic[P]):
         """Keep `parcel`; return what was dropped for it, itself included if it is of no use any more."""
         if parcel.gop == self._broken:
             return [parcel]
+        self._newest = parcel.gop
         self._parcels.append(parcel)
         self.bytes += parcel.size
         dropped: list[P] = []
@@ -55,7 +57,8 @@ class Outbox(Generic[P]):
 
     def drop_gop(self, gop: str) -> list[P]:
         """Drop and refuse all of `gop`, which must be the oldest here or gone already; return what was dropped."""
-        self._broken = gop
+        if gop == self._newest:
+            self._broken = gop
         dropped: list[P] = []
         while self._parcels and self._parcels[0].gop == gop:
             parcel = self._parcels.popleft()

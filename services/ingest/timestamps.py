@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 def decode_times(pts: Sequence[int], dts: Sequence[int | None]) -> list[int]:
@@ -12,9 +13,9 @@ def decode_times(pts: Sequence[int], dts: Sequence[int | None]) -> list[int]:
     times sorted and moved down until none is after its frame's own are what an encoder would have given.
     """
     given = [d for d in dts if d is not None]
-    if len(given) == len(pts) and all(d <= p for d, p in zip(given, pts, strict=True)):
-        if all(a < b for a, b in zip(given, given[1:], strict=False)):
-            return given
+    complete = len(given) == len(pts) and all(d <= p for d, p in zip(given, pts, strict=True))
+    if complete and all(a < b for a, b in pairwise(given)):
+        return given
     rising: list[int] = []
     for p in sorted(pts):
         rising.append(p if not rising else max(p, rising[-1] + 1))

@@ -1,6 +1,6 @@
 """The local autoscaler: it reads a consumer's state, decides as KEDA and the HPA would, and scales a pool of processes.
 
-    autoscaler = Autoscaler(js, load(Path("deploy/keda/cv.yaml")), pool, speed=10)
+    autoscaler = Autoscaler(client, load(Path("deploy/keda/cv.yaml")), pool, speed=10)
     task = asyncio.create_task(autoscaler.run())        # until cancelled
     autoscaler.state                                    # what the live view shows
 
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import msgspec
 import nats.errors
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 from prometheus_client import Counter, Gauge
 
 from services.scaler.expiry import ExpiryCounter
@@ -34,7 +34,9 @@ REPLICAS = Gauge("tidegate_replicas", "Worker processes asked for", ["service"])
 REPLICA_SECONDS = Counter("tidegate_replica_seconds_total", "Seconds that worker processes lived", ["service"])
 SCALE_EVENTS = Counter("tidegate_scale_events_total", "Changes of the replica count", ["service", "direction"])
 EXPIRED = Counter(
-    "tidegate_segments_expired_total", "Messages that expired before the consumer saw them", ["service", "consumer"]
+    "tidegate_segments_expired_total",
+    "Messages that expired before the consumer saw them",
+    ["service", "consumer"],
 )
 
 log = logger("scaler")
@@ -66,8 +68,9 @@ class _Observed(msgspec.Struct, frozen=True):
 class Autoscaler:
     """Scales `pool` by the consumers that `scaled` names. `speed`: KEDA's seconds that pass in one real second."""
 
-    def __init__(self, js: JetStreamContext, scaled: ScaledObject, pool: Replicas, *, speed: float = 1.0) -> None:
-        self._js = js
+    def __init__(self, client: Client, scaled: ScaledObject, pool: Replicas, *, speed: float = 1.0) -> None:
+        self._client = client
+        self._js = client.jetstream()
         self._scaled = scaled
         self._pool = pool
         self._speed = speed
@@ -87,6 +90,9 @@ class Autoscaler:
 
     async def _observe(self, i: int) -> _Observed | Exception:
         trigger = self._scaled.triggers[i]
+        if not self._client.is_connected:
+            # A question would wait in the client's buffer, and for its timeout.
+            return ConnectionError("NATS is not connected")
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 stream = await self._js.stream_info(trigger.stream)

@@ -11,8 +11,9 @@ something: active (metric > activation threshold) starts `max(1, minReplicaCount
 writes the idle count. Between, the HPA syncs every 15 s: ceil(metric / target), held inside a tolerance, stabilised
 over past recommendations, limited in rate.
 
-Sources: KEDA 2.21 `pkg/scaling/executor/scale_scaledobjects.go` and `pkg/fallback/fallback.go`; Kubernetes 1.33
-`pkg/controller/podautoscaler/{horizontal,replica_calculator}.go` and `pkg/apis/autoscaling/v2/defaults.go`.
+Sources: KEDA's main of August 2026, `pkg/scaling/executor/scale_scaledobjects.go` and `pkg/fallback/fallback.go`;
+Kubernetes, `pkg/controller/podautoscaler/{horizontal,replica_calculator}.go` and `pkg/apis/autoscaling/v2/defaults.go`,
+with the tolerance of each direction from 1.33.
 """
 
 from __future__ import annotations
@@ -112,17 +113,18 @@ class Keda:
             count = self._scaled.paused_replicas
             return self._because("paused by annotation", current if count is None else count)
         seen = [self._with_fallback(i, m, current) for i, m in enumerate(metrics)]
+        basis = _basis(seen, metrics)
         failed = any(isinstance(value, Exception) for value, _ in seen)
         if any(self._is_active(i, value, fell_back) for i, (value, fell_back) in enumerate(seen)):
             if current == 0 or (spec.idle_replica_count is not None and current < spec.min_replica_count):
                 self._last_active = now
-                return self._because("a trigger became active", max(1, spec.min_replica_count))
+                return self._because(f"{basis}a trigger became active", max(1, spec.min_replica_count))
             if not failed:
                 self._last_active = now
             return current
         if failed and (spec.fallback is None or spec.fallback.replicas > 0):
             # Blind is not idle: the count is held, so that the HPA can still apply the fallback.
-            return self._because(f"held, as no trigger can be read: {_first_error(metrics)}", current)
+            return self._because(f"held, as a trigger can't be read: {_first_error(metrics)}", current)
         rest = spec.min_replica_count if spec.idle_replica_count is None else spec.idle_replica_count
         if current > rest and (spec.idle_replica_count is not None or spec.min_replica_count == 0):
             if self._cooled_down(now):
@@ -134,11 +136,10 @@ class Keda:
     def _sync(self, now: float, metrics: Sequence[Metric], current: int) -> int:
         # The HPA asks for metrics only where it may act; each question counts towards the fallback's threshold.
         if not self._hpa.needs_metrics(current):
-            seen: list[Metric] = []
-        else:
-            seen = [self._with_fallback(i, m, current)[0] for i, m in enumerate(metrics)]
-        decision = self._hpa.sync(now, seen, current)
-        return self._because(decision.reason, decision.desired)
+            metrics = []
+        seen = [self._with_fallback(i, m, current) for i, m in enumerate(metrics)]
+        decision = self._hpa.sync(now, [value for value, _ in seen], current)
+        return self._because(_basis(seen, metrics) + decision.reason, decision.desired)
 
     def _because(self, reason: str, desired: int) -> int:
         self._reason = reason
@@ -303,6 +304,10 @@ def _most_down(policy: Policy, start: int) -> int:
     if policy.type == "Pods":
         return start - policy.value
     return int(start * (1 - policy.value / 100))
+
+
+def _basis(seen: Sequence[tuple[Metric, bool]], metrics: Sequence[Metric]) -> str:
+    return f"fallback, as {_first_error(metrics)}: " if any(fell_back for _, fell_back in seen) else ""
 
 
 def _first_error(metrics: Sequence[Metric]) -> str:

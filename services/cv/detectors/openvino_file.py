@@ -1,0 +1,117 @@
+"""A detector from an `.onnx` or OpenVINO `.xml` file, on CPU.
+
+Two layouts of outputs are read; each settles what the input means. Another is a ModelError, not a guess.
+
+| outputs | as exported by | image it gets | boxes it gives |
+|---|---|---|---|
+| `boxes` (N, 4), `labels` (N,), `scores` (N,) | torchvision's detection models | RGB, 0..1 | pixels |
+| one, (1, 1, N, 7): DetectionOutput | Open Model Zoo's SSDs | BGR, 0..255 | 0..1 |
+
+The image is (1, 3, H, W), (3, H, W) or (1, H, W, 3), of a fixed size. `model.labels.txt` beside `model.onnx` has one
+class a line, from id 0 on: id 0 is the background in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from openvino.preprocess import ColorFormat, PrePostProcessor
+
+from services.cv.detectors import Detection, Image, Options, detections, read_labels, safe_name
+from services.cv.detectors.openvino_queue import Queue
+from shared.errors import ModelError
+
+_TORCHVISION = ("boxes", "labels", "scores")
+# Place of height in each supported image layout.
+_LAYOUTS = {"NCHW": 2, "CHW": 1, "NHWC": 1}
+
+
+class OpenVinoFile:
+    """Detector. `size` is that of the file's input."""
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self.name = safe_name(path.stem)
+        self._classes = read_labels(path.with_suffix(".labels.txt"))
+        self.labels = self._classes[1:]
+        core = ov.Core()
+        try:
+            model = core.read_model(path)
+        except RuntimeError as e:
+            raise ModelError(f"{path} can't be read: {e}") from e
+        layout, self.size = _image(model, path)
+        self._torchvision = _torchvision(model, path)
+        self._place = {name: index for index, output in enumerate(model.outputs) for name in output.names}
+        self._min_score = options.min_score
+        self._queue = Queue(core, _from_uint8(model, layout, unit=self._torchvision), options.threads)
+        width, height = self.size
+        self.detect([np.zeros((height, width, 3), np.uint8)])
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        return self._queue.run(images, self._read)
+
+    def _read(self, outputs: Sequence[Any]) -> list[Detection]:
+        if self._torchvision:
+            boxes, ids, scores = (outputs[self._place[name]] for name in _TORCHVISION)
+            boxes = boxes / np.array([*self.size, *self.size])
+        else:
+            rows = outputs[0].reshape(-1, 7)
+            # An image id below 0 ends the list.
+            rows = rows[np.cumprod(rows[:, 0] >= 0).astype(bool)]
+            ids, scores, boxes = rows[:, 1], rows[:, 2], rows[:, 3:]
+        keep = scores >= self._min_score
+        return detections(self._classes, ids[keep], scores[keep], boxes[keep])
+
+
+def load(name: str, options: Options) -> OpenVinoFile:
+    """Raises ModelError for a file that is missing, of another layout, or asked to run on a GPU."""
+    path = Path(name)
+    if not path.is_file():
+        raise ModelError(f"{path} is not a file")
+    if options.device != "cpu":
+        raise ModelError(f"{path.suffix} files run on cpu, not {options.device}: take torchvision:… or hf:… for a GPU")
+    return OpenVinoFile(path, options)
+
+
+def _image(model: ov.Model, path: Path) -> tuple[str, tuple[int, int]]:
+    """(layout, (width, height)) of the model's one input."""
+    shape = model.inputs[0].partial_shape
+    dims = [d.get_length() if d.is_static else -1 for d in shape] if shape.rank.is_static else []
+    for layout, at in _LAYOUTS.items():
+        if len(model.inputs) == 1 and len(dims) == len(layout) and dims[layout.index("C")] == 3 and min(dims[at:]) > 0:
+            if "N" in layout:
+                model.reshape([1, *dims[1:]])
+            return layout, (dims[at + 1], dims[at])
+    raise ModelError(f"{path} takes {shape}: one image of a fixed size is expected, as {', '.join(_LAYOUTS)}")
+
+
+def _torchvision(model: ov.Model, path: Path) -> bool:
+    names = {name for output in model.outputs for name in output.names}
+    if names >= set(_TORCHVISION):
+        return True
+    shape = model.outputs[0].partial_shape
+    if len(model.outputs) == 1 and shape.rank.is_static and len(shape) == 4 and shape[3] == 7:
+        return False
+    raise ModelError(
+        f"{path} gives {', '.join(sorted(names)) or 'unnamed outputs'}: either outputs named boxes, labels and scores "
+        "(torchvision's) or one of shape (1, 1, N, 7) (DetectionOutput) can be read"
+    )
+
+
+def _from_uint8(model: ov.Model, layout: str, *, unit: bool) -> ov.Model:
+    """The model with what an image needs put before it: uint8 RGB with channels last in."""
+    steps = PrePostProcessor(model)
+    image = steps.input()
+    tensor = image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout(layout.replace("C", "") + "C"))
+    tensor.set_color_format(ColorFormat.RGB)
+    image.model().set_layout(ov.Layout(layout))
+    image.preprocess().convert_element_type(ov.Type.f32)
+    if unit:
+        image.preprocess().scale(255.0)
+    else:
+        image.preprocess().convert_color(ColorFormat.BGR)
+    image.preprocess().convert_element_type(model.inputs[0].element_type)
+    return steps.build()

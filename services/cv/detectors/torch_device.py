@@ -1,0 +1,34 @@
+"""Where a torch model runs, and how images get there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from services.cv.detectors import Image, Options
+from shared.errors import ModelError
+
+
+def choose(options: Options) -> torch.device:
+    """The device, with torch set up for it. Raises ModelError if this machine lacks it."""
+    device = torch.device(options.device)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise ModelError(f"device {options.device} is not here: torch sees {count} GPUs; cpu works everywhere")
+        # Convolutions of a few fixed shapes: cuDNN picks the fastest kernel for each once.
+        torch.backends.cudnn.benchmark = True
+    else:
+        torch.set_num_threads(options.threads)
+    return device
+
+
+def upload(images: Sequence[Image], device: torch.device) -> list[Any]:
+    """uint8 tensors (3, height, width) on the device, as views of what was copied: a quarter of float's bytes."""
+    if len({image.shape for image in images}) == 1:
+        batch = torch.from_numpy(np.stack(images)).to(device, non_blocking=True)
+        return list(batch.permute(0, 3, 1, 2))
+    return [torch.from_numpy(image).to(device, non_blocking=True).permute(2, 0, 1) for image in images]

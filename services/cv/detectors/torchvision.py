@@ -1,0 +1,80 @@
+"""Detection models of torchvision: `torchvision:<name>[@random|@/path/state.pth]`, on CPU or CUDA.
+
+Without `@`, the default weights, which torchvision fetches from its hub once. A state dict of other classes than COCO's
+has them beside it: `state.labels.txt`, one a line, from id 0, the background, on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.models import detection, get_model, get_model_weights, list_models
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+from services.cv.detectors import Detection, Image, Options, detections, read_labels, safe_name, torch_device
+from shared.errors import ModelError
+
+
+class Torchvision:
+    """Detector. `size` is set for models that stretch to a fixed one (SSD), None for those that keep the aspect."""
+
+    def __init__(self, name: str, weights: str, options: Options) -> None:
+        self.name = safe_name(name + ("-untrained" if weights == "random" else ""))
+        self._device = torch_device.choose(options)
+        model, self._classes = _model(name, weights)
+        self.labels = tuple(label for label in self._classes if label not in ("__background__", "N/A"))
+        fixed = model.transform.fixed_size
+        self.size = (int(fixed[0]), int(fixed[1])) if fixed else None
+        (model.roi_heads if isinstance(model, GeneralizedRCNN) else model).score_thresh = options.min_score
+        self._model = model.eval().to(self._device, memory_format=torch.channels_last)
+        width, height = self.size or (640, 360)
+        self.detect([np.zeros((height, width, 3), np.uint8)] * options.batch_size)
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        if not images:
+            return []
+        half = torch.autocast("cuda", torch.float16, enabled=self._device.type == "cuda")
+        with torch.inference_mode(), half:
+            results = self._model([tensor.float() / 255 for tensor in torch_device.upload(images, self._device)])
+        return [self._read(result, image) for result, image in zip(results, images, strict=True)]
+
+    def _read(self, result: dict[str, Any], image: Image) -> list[Detection]:
+        height, width = image.shape[:2]
+        boxes = result["boxes"].float().cpu().numpy() / np.array([width, height, width, height])
+        return detections(self._classes, result["labels"].tolist(), result["scores"].tolist(), boxes)
+
+
+def load(name: str, options: Options) -> Torchvision:
+    """Raises ModelError for an unknown name, weights that can't be had or don't fit, or a device that is not here."""
+    name, _, weights = name.partition("@")
+    return Torchvision(name, weights, options)
+
+
+def _model(name: str, weights: str) -> tuple[Any, tuple[str, ...]]:
+    """(model, class of each id)."""
+    known = list_models(detection)
+    if name not in known:
+        raise ModelError(f"torchvision has no detector {name!r}, but {', '.join(known)}")
+    default = get_model_weights(name).DEFAULT
+    classes = tuple(default.meta["categories"])
+    try:
+        if not weights:
+            return get_model(name, weights=default), classes
+        if weights == "random":
+            return get_model(name, weights=None, weights_backbone=None), classes
+        path = Path(weights)
+        if (beside := path.with_suffix(".labels.txt")).is_file():
+            classes = read_labels(beside)
+        model = get_model(name, weights=None, weights_backbone=None, num_classes=len(classes))
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, UnpicklingError) as e:
+        raise ModelError(
+            f"weights of torchvision's {name} can't be loaded: {e}. "
+            f"Without the hub, give a state dict: torchvision:{name}@/path/state.pth"
+        ) from e
+    return model, classes

@@ -1,0 +1,137 @@
+"""`python -m services.ingest`: cameras' video to JetStream, compressed as it is.
+
+Pulls RTSP and files, cuts at keyframes, publishes segments on `media.<camera>`. Cameras come from the bucket
+`cameras` and may come and go while it runs; several processes share them by leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+import socket
+import sys
+from typing import Any
+
+from nats.aio.client import Client
+
+from services.ingest.announcer import Announcer
+from services.ingest.fleet import Fleet
+from services.ingest.leases import Leases
+from services.ingest.mirror import Mirror, bind
+from services.ingest.publisher import Publisher
+from services.ingest.runner import Runner
+from services.ingest.settings import IngestSettings
+from shared import bus, names, telemetry
+from shared.cameras import Camera
+from shared.errors import TidegateError
+from shared.settings import from_environment
+from shared.telemetry import Health
+from shared.topology import LEASE_S
+
+# Lease requests must fail while there is time for another.
+_LEASE_TIMEOUT_S = LEASE_S / 3
+_GOODBYE_S = 1.0
+
+
+async def run(settings: IngestSettings) -> None:
+    """Ingest until SIGTERM or SIGINT; a second one ends the process at once. Raises TidegateError."""
+    health = Health()
+    telemetry.serve(settings, health)
+    stopped = _until_signalled()
+    client = await bus.connect(settings, "ingest")
+    try:
+        await _ingest(settings, client, health, stopped)
+    finally:
+        await client.close()
+
+
+async def _ingest(settings: IngestSettings, client: Client, health: Health, stopped: asyncio.Event) -> None:
+    js = client.jetstream()
+    changed = asyncio.Event()
+    quick = client.jetstream(timeout=_LEASE_TIMEOUT_S)
+    wanted = Mirror(client, await bind(js, names.CAMERAS), names.CAMERAS, changed)
+    credentials = Mirror(client, await bind(js, names.CREDENTIALS), names.CREDENTIALS, changed)
+    lease_kv = await bind(quick, names.LEASES)
+    leased = Mirror(client, lease_kv, names.LEASES, changed)
+    leases = Leases(client, lease_kv, leased, _process_id())
+    publisher = Publisher(client, js)
+    announcer = Announcer(client, js, leases.process)
+
+    def runner_for(name: str, camera: Camera, userinfo: str | None) -> Runner:
+        return Runner(
+            name,
+            camera,
+            userinfo,
+            settings,
+            client.max_payload,
+            publisher,
+            announcer,
+            lambda: leases.holds(name),
+        )
+
+    fleet = Fleet(wanted, credentials, leases, changed, runner_for, health)
+    parts = [wanted.run(), credentials.run(), leased.run(), leases.run(), announcer.run()]
+    tasks = [asyncio.create_task(part) for part in parts]
+    health.ready = "reading the buckets of cameras and leases"
+    reconciling = asyncio.create_task(_reconcile(fleet, (wanted, credentials, leased), health))
+    ending = asyncio.create_task(stopped.wait())
+    all_of_it: set[asyncio.Task[Any]] = {reconciling, ending, *tasks}
+    done, _ = await asyncio.wait(all_of_it, return_when=asyncio.FIRST_COMPLETED)
+    health.ready = "stopping"
+    reconciling.cancel()
+    ending.cancel()
+    await asyncio.gather(reconciling, return_exceptions=True)
+    await fleet.stop()
+    for task in tasks[:-1]:
+        task.cancel()
+    await leases.leave()
+    await announcer.flushed(_GOODBYE_S)
+    tasks[-1].cancel()
+    for task in done:
+        task.result()
+
+
+async def _reconcile(fleet: Fleet, mirrors: tuple[Mirror, ...], health: Health) -> None:
+    for mirror in mirrors:
+        await mirror.ready.wait()
+    health.ready = None
+    await fleet.run()
+
+
+def _process_id() -> str:
+    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:32]
+    return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def _until_signalled() -> asyncio.Event:
+    stopped = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if stopped.is_set():
+            os._exit(128 + number)
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    return stopped
+
+
+def main() -> None:
+    settings = from_environment(IngestSettings, "ingest", __doc__ or "")
+    telemetry.configure(settings, "ingest")
+    code = 0
+    try:
+        asyncio.run(run(settings))
+    except TidegateError as e:
+        print(f"ingest: {e}", file=sys.stderr)
+        code = 1
+    # Threads that hang in a camera's read must not be unwound by the interpreter's end.
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

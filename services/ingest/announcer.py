@@ -1,0 +1,61 @@
+"""Cameras' comings and goings on `events.cameras.<camera>`, in order, kept while JetStream is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from shared import bus, events
+from shared.errors import BusError
+from shared.events import CameraStatus
+from shared.telemetry import logger
+
+# Transitions of a long outage: the newest say how things are.
+_KEPT = 10_000
+
+
+class Announcer:
+    """One for the process; `say` never waits."""
+
+    def __init__(self, client: Client, js: JetStreamContext, process: str) -> None:
+        self.process = process
+        self._client = client
+        self._js = js
+        self._waiting: deque[CameraStatus] = deque(maxlen=_KEPT)
+        self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._emptied.set()
+        self._said = 0
+
+    def say(self, status: CameraStatus) -> None:
+        self._waiting.append(status)
+        self._emptied.clear()
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            while self._waiting:
+                await self._publish(self._waiting.popleft())
+            self._emptied.set()
+            self._filled.clear()
+            await self._filled.wait()
+
+    async def flushed(self, timeout_s: float) -> None:
+        try:
+            await asyncio.wait_for(self._emptied.wait(), timeout_s)
+        except TimeoutError:
+            pass
+
+    async def _publish(self, status: CameraStatus) -> None:
+        self._said += 1
+        headers = events.headers(status, id=f"ingest/{self.process}/{self._said}", source=f"ingest/{self.process}")
+        try:
+            await bus.publish(
+                self._client, self._js, events.subject(status), events.encode(status), headers, patience_s=600
+            )
+        except BusError as e:
+            logger("announcer").warning("a camera event was lost", camera=status.camera, error=str(e))

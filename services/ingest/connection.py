@@ -1,0 +1,113 @@
+"""One connection to a camera: a thread that opens it, reads it, cuts it, and hands whole segments to the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Protocol
+
+from services.ingest import metrics
+from services.ingest.segmenter import Piece, Segmenter
+from services.ingest.settings import Cutting
+from services.ingest.source import Failure, failure_of, open_source
+from shared.cameras import Camera
+
+# Pieces of a file that is read as fast as the bus takes them, between the thread and the acknowledgement.
+_FILE_PIECES = 4
+
+
+class Owner(Protocol):
+    """Called in the loop's thread, in order."""
+
+    def on_piece(self, connection: Connection, piece: Piece) -> None: ...
+
+    def on_end(self, connection: Connection, failure: Failure) -> None: ...
+
+
+class Connection(threading.Thread):
+    """Runs until the stream ends or `stop`; `last_packet` is the monotonic time of the newest packet."""
+
+    def __init__(
+        self,
+        name: str,
+        camera: Camera,
+        userinfo: str | None,
+        cutting: Cutting,
+        timeout_s: float,
+        owner: Owner,
+    ) -> None:
+        super().__init__(name=f"camera {name}", daemon=True)
+        self.last_packet = time.monotonic()
+        self._camera_id = name
+        self._camera = camera
+        self._userinfo = userinfo
+        self._cutting = cutting
+        self._timeout_s = timeout_s
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._stop_asked = threading.Event()
+        self._abandoned = False
+        live = camera.realtime or not camera.url.lower().startswith("file:")
+        self._room = None if live else threading.Semaphore(_FILE_PIECES)
+
+    def stop(self) -> None:
+        """End after the packet in hand: what has been read is cut and handed over first."""
+        self._stop_asked.set()
+
+    def abandon(self) -> None:
+        """Hear nothing more of it. A thread that hangs in a read ends when libav's limit lets it."""
+        self._abandoned = True
+        self._stop_asked.set()
+
+    def piece_left(self) -> None:
+        """The owner has got rid of a piece: a file that is not paced may read on."""
+        if self._room:
+            self._room.release()
+
+    def run(self) -> None:
+        try:
+            failure = self._read()
+        except Exception as e:  # whatever a camera sends harms this camera alone
+            failure = failure_of(e)
+        self._tell(self._owner.on_end, failure)
+
+    def _read(self) -> Failure:
+        source = open_source(self._camera, self._userinfo, self._timeout_s)
+        try:
+            clock = source.clock()
+            segmenter = Segmenter(self._camera_id, source.stream, self._cutting, clock, self._hand_over)
+            reanchors = metrics.REANCHORS.labels(self._camera_id)
+            try:
+                for packet in source.packets(self._stop_asked):
+                    if self._stop_asked.is_set():
+                        break
+                    self.last_packet = time.monotonic()
+                    segmenter.push(packet, time.time())
+                    if clock.reanchors:
+                        reanchors.inc(clock.reanchors)
+                        clock.reanchors = 0
+            finally:
+                segmenter.finish(time.time())
+                for cause, count in segmenter.dropped.items():
+                    metrics.DROPPED_FRAMES.labels(self._camera_id, cause).inc(count)
+        finally:
+            source.close()
+        if self._stop_asked.is_set():
+            return Failure("stopped", "stopped")
+        return Failure("ended", "the stream has ended")
+
+    def _hand_over(self, piece: Piece) -> None:
+        while self._room and not self._room.acquire(timeout=0.5):
+            self.last_packet = time.monotonic()
+            if self._stop_asked.is_set():
+                break
+        self._tell(self._owner.on_piece, piece)
+
+    def _tell(self, hear: object, what: Piece | Failure) -> None:
+        if self._abandoned:
+            return
+        try:
+            self._loop.call_soon_threadsafe(hear, self, what)  # type: ignore[arg-type]
+        except RuntimeError:  # the loop is closed: the process ends
+            self.abandon()

@@ -1,0 +1,87 @@
+"""One camera's segments on their way: outbox, one in flight, and the `Key-Seq` that dependents need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from services.ingest import metrics
+from services.ingest.outbox import Outbox
+from services.ingest.publisher import Publisher
+from services.ingest.segmenter import Piece
+
+
+class Delivery:
+    """`put` segments; a task publishes them in order. `left` is called for each that has gone, either way."""
+
+    def __init__(
+        self,
+        camera: str,
+        publisher: Publisher,
+        max_bytes: int,
+        allowed: Callable[[], bool],
+        left: Callable[[], None],
+    ) -> None:
+        self._camera = camera
+        self._publisher = publisher
+        self._outbox: Outbox[Piece] = Outbox(max_bytes)
+        self._allowed = allowed
+        self._left = left
+        self._sending: Piece | None = None
+        self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._emptied.set()
+        self._segments = metrics.SEGMENTS.labels(camera)
+        self._bytes = metrics.BYTES.labels(camera)
+        self._frames = metrics.FRAMES.labels(camera)
+
+    def put(self, piece: Piece) -> None:
+        self._drop(self._outbox.put(piece), "buffer_full")
+        if len(self._outbox):
+            self._emptied.clear()
+            self._filled.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        gop, key_seq = "", 0
+        while True:
+            piece = self._sending = self._outbox.take()
+            if piece is None:
+                self._filled.clear()
+                self._emptied.set()
+                await self._filled.wait()
+                continue
+            if piece.dependent and piece.gop != gop:
+                # Its GOP's beginning was never stored: the outbox lost it while this one was on its way here.
+                self._drop([piece, *self._outbox.drop_gop(piece.gop)], "key_lost")
+                continue
+            seq = await self._publisher.send(piece, key_seq if piece.dependent else None, self._allowed)
+            self._sending = None
+            if seq is None:
+                self._drop([piece, *self._outbox.drop_gop(piece.gop)], "oversize")
+                continue
+            if not piece.dependent:
+                gop, key_seq = piece.gop, seq
+            self._segments.inc()
+            self._bytes.inc(piece.size)
+            self._frames.inc(piece.segment.frames)
+            self._left()
+
+    async def flushed(self, timeout_s: float) -> bool:
+        """Whether all that was put has gone within the time."""
+        try:
+            await asyncio.wait_for(self._emptied.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def give_up(self, cause: str) -> None:
+        """Count what is still here as lost. After `run` has been cancelled."""
+        lost = self._outbox.clear()
+        self._drop([self._sending, *lost] if self._sending else lost, cause)
+        self._sending = None
+
+    def _drop(self, pieces: list[Piece], cause: str) -> None:
+        for _ in pieces:
+            metrics.DROPPED.labels(self._camera, cause).inc()
+            self._left()

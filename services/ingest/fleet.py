@@ -1,0 +1,138 @@
+"""Which cameras run here: what is wanted, what is leased, and what runs, brought together after every change."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable
+
+from services.ingest.leases import Leases
+from services.ingest.mirror import Mirror
+from services.ingest.runner import Runner
+from shared import cameras
+from shared.cameras import Camera
+from shared.errors import SettingError
+from shared.names import check_camera
+from shared.telemetry import Health, logger
+
+# Leases of dead processes run out without a message.
+_LOOK_S = 0.5
+# A released camera's segments that JetStream is slow to take.
+_FLUSH_S = 3.0
+# Connections that start at once: a process that inherits hundreds of cameras must keep renewing leases.
+_CLAIMS_AT_ONCE = 16
+
+RunnerFor = Callable[[str, Camera, str | None], Runner]
+
+
+class Fleet:
+    """`run` until cancelled, then `stop`."""
+
+    def __init__(
+        self,
+        wanted: Mirror,
+        credentials: Mirror,
+        leases: Leases,
+        changed: asyncio.Event,
+        runner_for: RunnerFor,
+        health: Health,
+    ) -> None:
+        self._wanted = wanted
+        self._credentials = credentials
+        self._leases = leases
+        self._changed = changed
+        self._runner_for = runner_for
+        self._health = health
+        self._running: dict[str, Runner] = {}
+        self._stopping: dict[str, asyncio.Task[None]] = {}
+        self._complained: dict[str, bytes] = {}
+        self._log = logger("fleet")
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._changed.wait(), _LOOK_S)
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            self._health.beat()
+            await self._reconcile()
+
+    async def stop(self) -> None:
+        """Stop all cameras, flush, and release them."""
+        for name in list(self._running):
+            self._stop(name, "stopped")
+        await asyncio.gather(*self._stopping.values())
+
+    async def _reconcile(self) -> None:
+        wanted = self._enabled()
+        for name in [n for n in self._running if n in self._leases.lost]:
+            self._stop(name, None)
+        self._leases.lost.clear()
+        for name, runner in list(self._running.items()):
+            if name not in wanted:
+                self._stop(name, "disabled" if name in self._wanted.values else "removed")
+            elif self._differs(runner, wanted[name]):
+                self._stop(name, "changed")
+        share = math.ceil(len(wanted) / self._leases.processes())
+        for name in list(self._running)[share:]:
+            self._stop(name, "moved to another ingest process")
+        await self._claim(wanted, share)
+        for name in self._leases.owned - self._running.keys() - self._stopping.keys():
+            if name in wanted:
+                self._start(name, wanted[name])
+            else:
+                await self._leases.release(name)
+
+    def _enabled(self) -> dict[str, Camera]:
+        out: dict[str, Camera] = {}
+        for name, value in self._wanted.values.items():
+            try:
+                camera = cameras.decode(value)
+                check_camera(name)
+            except SettingError as e:
+                if self._complained.get(name) != value:
+                    self._complained[name] = value
+                    self._log.error("camera can't be used", camera=name, error=str(e))
+                continue
+            if camera.enabled:
+                out[name] = camera
+        return out
+
+    def _differs(self, runner: Runner, camera: Camera) -> bool:
+        def connection(c: Camera) -> tuple[object, ...]:
+            return c.url, c.transport, c.realtime, c.loop
+
+        return connection(runner.camera) != connection(camera) or runner.userinfo != self._userinfo(runner.name)
+
+    def _userinfo(self, name: str) -> str | None:
+        return self._credentials.values.get(name, b"").decode() or None
+
+    async def _claim(self, wanted: dict[str, Camera], share: int) -> None:
+        room = share - len(self._leases.owned)
+        free = [n for n in wanted if n not in self._stopping and self._leases.free(n)]
+        # In another order than the other processes, so that they seldom ask for the same.
+        random.shuffle(free)
+        await asyncio.gather(*(self._leases.claim(n) for n in free[: max(0, min(room, _CLAIMS_AT_ONCE))]))
+        if room > _CLAIMS_AT_ONCE and len(free) > _CLAIMS_AT_ONCE:
+            self._changed.set()
+
+    def _start(self, name: str, camera: Camera) -> None:
+        runner = self._running[name] = self._runner_for(name, camera, self._userinfo(name))
+        runner.start()
+
+    def _stop(self, name: str, reason: str | None) -> None:
+        """Stop in the background; the lease goes when it has, unless the camera is only to be started anew."""
+        runner = self._running.pop(name)
+
+        async def stop() -> None:
+            try:
+                await runner.stop(reason, _FLUSH_S if reason else 0.0)
+                if reason != "changed":
+                    await self._leases.release(name)
+            finally:
+                del self._stopping[name]
+                self._changed.set()
+
+        self._stopping[name] = asyncio.create_task(stop())

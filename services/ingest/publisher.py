@@ -1,0 +1,102 @@
+"""Segments to JetStream until it acknowledges them, with a bound on those in flight over all cameras."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from services.ingest import metrics
+from services.ingest.segmenter import Piece
+from shared import names
+from shared.bus import PUBLISH_TIMEOUT_S, header_bytes
+from shared.redact import redact
+from shared.segment import to_headers
+from shared.telemetry import logger, traceparent_of, tracer
+
+# Enough to keep a server busy (it is at 4), few enough that what a reconnect throws away stays small.
+MAX_IN_FLIGHT = 16
+# JetStream's own limits on a message: trying again can't help.
+_TOO_LARGE = {10054}
+_LONGEST_WAIT_S = 2.0
+# While it is known that nothing can be sent.
+_POLL_S = 0.05
+
+
+class Publisher:
+    """One for the process."""
+
+    def __init__(self, client: Client, js: JetStreamContext) -> None:
+        self._client = client
+        self._js = js
+        self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._trouble: str | None = None
+        self._log = logger("publisher")
+
+    async def send(self, piece: Piece, key_seq: int | None, allowed: Callable[[], bool]) -> int | None:
+        """The stream sequence that JetStream gave it; None if it can never be stored. Waits as long as it takes.
+
+        key_seq: of the segment that starts the GOP, on dependent ones. allowed: asked before each try; while it is
+        false, nothing is sent.
+        """
+        segment = piece.segment
+        with tracer().start_as_current_span("ingest") as span:
+            span.set_attribute("camera", segment.camera)
+            span.set_attribute("segment", segment.message_id)
+            headers = to_headers(segment)
+            if key_seq is not None:
+                headers["Key-Seq"] = str(key_seq)
+            if traceparent := traceparent_of(span):
+                headers["traceparent"] = traceparent
+            seq = await self._until_stored(piece, headers, allowed)
+        if seq is not None:
+            metrics.PUBLISH.observe(max(0.0, time.time() - piece.cut))
+        return seq
+
+    async def _until_stored(self, piece: Piece, headers: dict[str, str], allowed: Callable[[], bool]) -> int | None:
+        subject = names.media(piece.segment.camera)
+        # `Nats-Expected-Stream`, which nats-py adds, is part of what is measured.
+        size = piece.size + header_bytes(headers) + 64
+        wait = 0.1
+        while True:
+            if not (allowed() and self._client.is_connected):
+                await asyncio.sleep(_POLL_S)
+                continue
+            # Over the limit the server closes the client for good; another server may have another limit.
+            if size > self._client.max_payload:
+                return None
+            try:
+                async with self._in_flight:
+                    ack = await self._js.publish(
+                        subject, piece.payload, stream=names.MEDIA, headers=headers, timeout=PUBLISH_TIMEOUT_S
+                    )
+            except nats.js.errors.APIError as e:
+                if e.err_code in _TOO_LARGE:
+                    return None
+                self._failed(f"jetstream_{e.err_code}", e.description or str(e))
+            except nats.errors.ConnectionClosedError:
+                raise
+            except (TimeoutError, OSError, nats.errors.Error) as e:
+                self._failed(type(e).__name__, redact(str(e)))
+            else:
+                self._worked()
+                return ack.seq
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            wait = min(wait * 2, _LONGEST_WAIT_S)
+
+    def _failed(self, cause: str, text: str) -> None:
+        metrics.PUBLISH_ERRORS.labels(cause).inc()
+        if cause != self._trouble:
+            self._trouble = cause
+            self._log.warning("JetStream does not take segments: cameras buffer", cause=cause, error=text)
+
+    def _worked(self) -> None:
+        if self._trouble:
+            self._log.info("JetStream takes segments again", after=self._trouble)
+            self._trouble = None

@@ -1,0 +1,162 @@
+"""One camera: its connections one after the other, what becomes of their segments, and when it is on or off line."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Callable
+
+from services.ingest import metrics
+from services.ingest.announcer import Announcer
+from services.ingest.backoff import Backoff
+from services.ingest.connection import Connection
+from services.ingest.delivery import Delivery
+from services.ingest.publisher import Publisher
+from services.ingest.segmenter import Piece
+from services.ingest.settings import Cutting, IngestSettings
+from services.ingest.source import Failure
+from shared.cameras import Camera
+from shared.events import CameraStatus
+from shared.redact import redact
+from shared.telemetry import logger
+
+MB = 1024 * 1024
+# Headers of a segment, with an ample traceparent.
+_HEADER_BYTES = 1024
+# A live camera's thread sees `stop` at its next packet.
+_STOP_S = 1.0
+# Threads that hang in a read of a camera that trickles: with this many, it is not asked again until one has ended.
+_MOST_HANGING = 2
+
+
+class Runner:
+    """`start`, and once `stop`. All in the loop's thread."""
+
+    def __init__(
+        self,
+        name: str,
+        camera: Camera,
+        userinfo: str | None,
+        settings: IngestSettings,
+        max_payload: int,
+        publisher: Publisher,
+        announcer: Announcer,
+        allowed: Callable[[], bool],
+    ) -> None:
+        self.name = name
+        self.camera = camera
+        self.userinfo = userinfo
+        self._timeout_s = settings.ingest_timeout_s
+        self._cutting = Cutting(settings.ingest_segment_s, max_payload - _HEADER_BYTES)
+        self._announcer = announcer
+        self._delivery = Delivery(name, publisher, int(settings.ingest_buffer_mb * MB), allowed, self._piece_left)
+        self._connection: Connection | None = None
+        self._hanging: list[Connection] = []
+        self._ended: asyncio.Future[Failure] | None = None
+        self._online: bool | None = None
+        self._online_since = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._log = logger("camera").bind(camera=name)
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._delivery.run()), asyncio.create_task(self._connect_for_ever())]
+
+    async def stop(self, reason: str | None, flush_s: float) -> None:
+        """Stop reading, publish what is buffered for up to `flush_s`, and say `reason` (None: say nothing)."""
+        delivering, connecting = self._tasks
+        connecting.cancel()
+        if self._connection:
+            self._connection.stop()
+            if flush_s and self._ended:
+                await asyncio.wait([self._ended], timeout=min(_STOP_S, flush_s))
+            self._connection.abandon()
+        if flush_s:
+            await self._delivery.flushed(flush_s)
+        delivering.cancel()
+        await asyncio.gather(delivering, connecting, return_exceptions=True)
+        self._delivery.give_up("stopped" if reason else "lease_lost")
+        if reason:
+            self._set_offline(reason)
+        elif self._online:
+            metrics.ONLINE.dec()
+
+    def on_piece(self, connection: Connection, piece: Piece) -> None:
+        if connection is not self._connection:
+            return
+        self._delivery.put(piece)
+        if not self._online:
+            self._set_online(piece)
+
+    def on_end(self, connection: Connection, failure: Failure) -> None:
+        if connection is self._connection and self._ended and not self._ended.done():
+            self._ended.set_result(failure)
+
+    async def _connect_for_ever(self) -> None:
+        backoff = Backoff()
+        while True:
+            failure = await self._connect_once()
+            worked_s = time.monotonic() - self._online_since if self._online else 0.0
+            self._set_offline(failure.reason)
+            if failure.cause == "ended" and self._plays_once():
+                return
+            metrics.RECONNECTS.labels(self.name, failure.cause).inc()
+            wait = backoff.next(worked_s)
+            self._log.debug("reconnecting", reason=failure.reason, wait_s=round(wait, 2))
+            await asyncio.sleep(wait)
+            while len(self._hanging) >= _MOST_HANGING:
+                await asyncio.sleep(1.0)
+                self._hanging = [c for c in self._hanging if c.is_alive()]
+
+    async def _connect_once(self) -> Failure:
+        self._ended = asyncio.get_running_loop().create_future()
+        connection = self._connection = Connection(
+            self.name, self.camera, self.userinfo, self._cutting, self._timeout_s, self
+        )
+        connection.start()
+        while True:
+            done, _ = await asyncio.wait([self._ended], timeout=min(1.0, self._timeout_s / 4))
+            if done:
+                return self._ended.result()
+            silent_s = time.monotonic() - connection.last_packet
+            # libav's own limits come first, where they hold: name resolution and trickles are ours.
+            if silent_s > self._timeout_s * 1.2:
+                connection.abandon()
+                self._hanging = [c for c in [*self._hanging, connection] if c.is_alive()]
+                return Failure("stalled", f"no video for {silent_s:.0f} s")
+
+    def _plays_once(self) -> bool:
+        return self.camera.url.lower().startswith("file:") and not self.camera.loop
+
+    def _piece_left(self) -> None:
+        if self._connection:
+            self._connection.piece_left()
+
+    def _set_online(self, piece: Piece) -> None:
+        self._online, self._online_since = True, time.monotonic()
+        metrics.ONLINE.inc()
+        s = piece.segment
+        self._log.info("camera online", codec=s.codec, width=s.width, height=s.height, epoch=s.epoch)
+        self._announcer.say(
+            self._status("online", "video arrives", epoch=s.epoch, codec=s.codec, width=s.width, height=s.height)
+        )
+
+    def _set_offline(self, reason: str) -> None:
+        if self._online is False:
+            return
+        if self._online:
+            metrics.ONLINE.dec()
+        self._online = False
+        self._log.warning("camera offline", reason=reason)
+        self._announcer.say(self._status("offline", reason))
+
+    def _status(self, state: str, reason: str, **more: object) -> CameraStatus:
+        return CameraStatus(
+            camera=self.name,
+            time=dt.datetime.now(dt.UTC),
+            state=state,  # type: ignore[arg-type]
+            reason=reason,
+            url=redact(self.camera.url),
+            ingest=self._announcer.process,
+            **more,  # type: ignore[arg-type]
+        )

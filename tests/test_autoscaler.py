@@ -1,0 +1,129 @@
+"""The autoscaler against a real server and real processes; its clock runs fast, so that minutes are seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+from prometheus_client import REGISTRY
+
+from services.scaler.autoscaler import Autoscaler
+from services.scaler.replicas import Replicas
+from services.scaler.scaledobject import ScaledObject, load
+from shared import names
+from tidegate.server import NatsServer
+
+SCALED = load(Path(__file__).parent.parent / "deploy/keda/cv.yaml")
+IDLE_WORKER = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+SPEED = 200.0
+
+
+async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def running(client: Client, folder: Path, scaled: ScaledObject = SCALED) -> AsyncIterator[Autoscaler]:
+    pool = Replicas("cv", IDLE_WORKER, {}, folder, grace_s=2.0)
+    autoscaler = Autoscaler(client, scaled, pool, speed=SPEED)
+    task = asyncio.create_task(autoscaler.run())
+    try:
+        yield autoscaler
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await pool.close()
+
+
+async def publish(client: Client, count: int) -> None:
+    js = client.jetstream()
+    await asyncio.gather(*(js.publish(names.media("lobby"), b"video") for _ in range(count)))
+
+
+async def consume(client: Client, count: int) -> None:
+    consumer = await client.jetstream().pull_subscribe_bind("cv", names.MEDIA)
+    while count:
+        for message in await consumer.fetch(count, timeout=5):
+            await message.ack_sync()
+            count -= 1
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, {"service": "cv", **labels}) or 0.0
+
+
+async def test_follows_the_backlog_up_and_back_to_zero(admin: Client, tmp_path: Path) -> None:
+    ups, seconds = (
+        sample("tidegate_scale_events_total", direction="up"),
+        sample("tidegate_replica_seconds_total"),
+    )
+    with structlog.testing.capture_logs() as logs:
+        async with running(admin, tmp_path) as autoscaler:
+            await until(lambda: autoscaler.state.pending == 0)
+            assert autoscaler.state.desired == 0
+            await publish(admin, 95)
+            await until(lambda: autoscaler.state.desired == 5)  # ceil(95 / 20)
+            await until(lambda: autoscaler.state.replicas == 5)
+            assert sample("tidegate_replicas") == 5
+            await consume(admin, 95)
+            await until(lambda: autoscaler.state.desired == 0)
+            state = autoscaler.state
+    assert (state.pending, state.ack_pending, state.peak_replicas, state.expired) == (0, 0, 5, 0)
+    assert state.replica_seconds > 0
+    assert sample("tidegate_replica_seconds_total") > seconds
+    assert sample("tidegate_scale_events_total", direction="up") > ups
+    changes = [line for line in logs if line["event"].startswith("scaled")]
+    assert changes[0] | {"pending": 0, "reason": ""} == {
+        "event": "scaled up",
+        "log_level": "info",
+        "part": "scaler",
+        "consumer": "cv",
+        "before": 0,
+        "after": 1,
+        "pending": 0,
+        "ack_pending": 0,
+        "reason": "",
+    }
+    assert changes[-1]["after"] == 0 and "no trigger was active for 300 s" in changes[-1]["reason"]
+
+
+async def test_a_server_that_is_away_holds_the_replicas(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    blind = msgspec.structs.replace(SCALED, spec=msgspec.structs.replace(SCALED.spec, fallback=None))
+    async with running(admin, tmp_path, blind) as autoscaler:
+        await publish(admin, 60)
+        await until(lambda: autoscaler.state.desired == 3)
+        await server.stop()
+        await until(lambda: autoscaler.state.pending is None)
+        await asyncio.sleep(2.0)  # longer than cooldown and stabilisation together
+        assert "NATS is not connected" in autoscaler.state.reason
+        assert autoscaler.state.desired == 3
+        await server.start()
+        await until(lambda: autoscaler.state.pending == 60)
+
+
+async def test_counts_what_expired_unseen(admin: Client, tmp_path: Path) -> None:
+    js = admin.jetstream()
+    async with running(admin, tmp_path) as autoscaler:
+        await publish(admin, 10)
+        await consume(admin, 4)
+        await until(lambda: autoscaler.state.pending == 6)
+        await js.purge_stream(names.MEDIA, seq=9)  # as if 5..8 had come of age
+        await until(lambda: autoscaler.state.expired == 4)
+        await consume(admin, 2)
+        await until(lambda: autoscaler.state.pending == 0)
+        assert autoscaler.state.expired == 4
+
+
+async def test_a_consumer_that_is_not_there_is_named(admin: Client, tmp_path: Path) -> None:
+    trigger = msgspec.structs.replace(SCALED.triggers[0], consumer="embed")
+    async with running(admin, tmp_path, msgspec.structs.replace(SCALED, triggers=(trigger,))) as autoscaler:
+        await until(lambda: "consumer embed of stream MEDIA" in autoscaler.state.reason)

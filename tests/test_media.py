@@ -1,0 +1,253 @@
+"""Frames out of segments: encoded here, so that every picture's place in time is known by its brightness."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from shared import media
+from shared.errors import BadSegment
+from shared.media import decode, sample
+
+FPS = 25
+SIZE = (160, 96)
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+X264 = {"preset": "ultrafast", "crf": "10"}
+X265 = {"preset": "ultrafast", "crf": "10", "x265-params": "log-level=none:pools=1:frame-threads=1"}
+
+
+def clip(frames: int = FPS, codec: str = "libx264", b: int = 0) -> bytes:
+    """One GOP whose frame n is grey of brightness 16 + 4n, under an edge that moves."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4", options=FRAGMENTED) as container:
+        stream = container.add_stream(codec, rate=FPS, options=X264 if codec == "libx264" else X265)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.codec_context.gop_size, stream.codec_context.max_b_frames = 1000, b
+        for n in range(frames):
+            picture = np.full((SIZE[1], SIZE[0], 3), 16 + 4 * n, np.uint8)
+            picture[:8, : 4 * n % SIZE[0]] = 255
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = n, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return out.getvalue()
+
+
+def cut(payload: bytes, frames: int) -> list[bytes]:
+    """`payload` remuxed into pieces of `frames` each, the first alone with a keyframe, as ingest cuts a long GOP."""
+    pieces = []
+    with av.open(io.BytesIO(payload)) as source:
+        packets = [p for p in source.demux(source.streams.video[0]) if p.size]
+        for i in range(0, len(packets), frames):
+            out = io.BytesIO()
+            with av.open(out, "w", format="mp4", options=FRAGMENTED) as container:
+                stream = container.add_stream_from_template(source.streams.video[0])
+                base = packets[i].dts
+                for packet in packets[i : i + frames]:
+                    packet.pts, packet.dts, packet.stream = packet.pts - base, packet.dts - base, stream
+                    container.mux(packet)
+            pieces.append(out.getvalue())
+    return pieces
+
+
+def numbers(decoded: media.Decoded) -> list[int]:
+    """Which frames of the video the pictures are, read from their brightness below the edge."""
+    return [round((float(p.pixels[40:].mean()) - 16) / 4) for p in decoded.pictures]
+
+
+KINDS = [
+    pytest.param({}, id="h264"),
+    pytest.param({"b": 3}, id="h264-b-frames"),
+    pytest.param({"codec": "libx265"}, id="hevc"),
+    pytest.param({"codec": "libx265", "b": 3}, id="hevc-b-frames"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    ("fps", "expected"),
+    [
+        (0.1, [0]),
+        (1, [0]),
+        (2, [0, 12]),
+        (5, [0, 5, 10, 15, 20]),
+        (8, [0, 3, 6, 9, 12, 16, 19, 22]),
+        (25, list(range(25))),
+        (500, list(range(25))),
+    ],
+)
+def test_frames_are_those_of_the_grid(kind: dict[str, object], threads: int, fps: float, expected: list[int]) -> None:
+    decoded = decode(clip(**kind), fps=fps, frames=FPS, threads=threads)  # type: ignore[arg-type]
+    assert numbers(decoded) == expected
+    assert [p.offset for p in decoded.pictures] == pytest.approx([n / FPS for n in expected])
+    assert decoded.damaged is None
+
+
+def test_pictures_are_stretched_to_the_size_asked() -> None:
+    payload = clip(5)
+    assert {p.pixels.shape for p in decode(payload, fps=5).pictures} == {(96, 160, 3)}
+    picture = decode(payload, fps=5, size=(30, 40)).pictures[0].pixels
+    assert picture.shape == (40, 30, 3)
+    assert picture.dtype == np.uint8
+    assert picture.flags.c_contiguous
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dependent_segments_decode_after_the_ones_before_them(kind: dict[str, object]) -> None:
+    pieces = cut(clip(60, **kind), 20)  # type: ignore[arg-type]
+    seen: list[int] = []
+    for n, piece in enumerate(pieces):
+        decoded = decode(piece, before=pieces[:n], fps=FPS, frames=20)
+        assert decoded.damaged is None
+        offsets = [p.offset for p in decoded.pictures]
+        assert offsets[0] == 0
+        assert offsets == sorted(offsets)
+        seen += numbers(decoded)
+    assert sorted(seen) == list(range(60))
+    with pytest.raises(BadSegment, match="Key-Seq"):
+        decode(pieces[1], fps=5)
+
+
+def test_frames_that_nothing_refers_to_and_the_tail_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str]] = []
+    frames = media._frames
+
+    def spy(decoder: av.VideoCodecContext, *args: object) -> object:
+        class Counting:
+            skip_frame = "DEFAULT"
+
+            def decode(self, packet: av.Packet | None) -> object:
+                if packet is not None:
+                    asked.append((packet.pts, self.skip_frame))
+                    decoder.skip_frame = self.skip_frame
+                return decoder.decode(packet)
+
+        return frames(Counting(), *args)  # type: ignore[arg-type]
+
+    payload = clip(b=2)
+    monkeypatch.setattr(media, "_frames", spy)
+    assert numbers(decode(payload, fps=1)) == [0]
+    assert asked == [(0, "DEFAULT")]
+    asked.clear()
+    assert len(decode(payload, fps=5).pictures) == 5
+    assert len(asked) < 25
+    assert sum(skip == "DEFAULT" for _, skip in asked) == 5
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\0" * 1000, bytes(np.random.default_rng(0).integers(0, 256, 100_000, np.uint8))],
+    ids=["empty", "zeros", "random"],
+)
+def test_what_is_no_video_is_a_bad_segment(payload: bytes) -> None:
+    with pytest.raises(BadSegment):
+        decode(payload, fps=5)
+
+
+def test_video_of_another_codec_is_a_bad_segment() -> None:
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=FPS)
+        stream.width, stream.height = SIZE
+        container.mux(stream.encode(av.VideoFrame(*SIZE, "yuv420p")))
+        container.mux(stream.encode(None))
+    with pytest.raises(BadSegment, match="codec is mpeg4"):
+        decode(out.getvalue(), fps=5)
+
+
+def test_a_truncated_segment_gives_what_decodes_and_says_so() -> None:
+    payload = clip()
+    kept = 0
+    for length in range(0, len(payload), 97):
+        try:
+            decoded = decode(payload[:length], fps=FPS, frames=FPS)
+        except BadSegment:
+            assert kept == 0
+            continue
+        kept = len(decoded.pictures)
+        assert numbers(decoded) == list(range(kept))
+        assert (decoded.damaged is None) == (kept == FPS)
+    assert kept >= FPS - 1
+
+
+def test_more_frames_than_announced_are_refused() -> None:
+    payload = clip()
+    assert decode(payload, fps=1, frames=13).damaged is None
+    with pytest.raises(BadSegment, match="more than 24 frames"):
+        decode(payload, fps=1, frames=12)
+
+
+def test_a_resolution_beyond_8k_is_refused_before_memory_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "MAX_PIXELS", SIZE[0] * SIZE[1] // 2)
+    with pytest.raises(BadSegment):
+        decode(clip(), fps=1)
+
+
+def test_pictures_that_fill_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "MAX_BYTES", 2 * 300 * 300 * 3)
+    assert len(decode(clip(), fps=2, size=(300, 300)).pictures) == 2
+    with pytest.raises(BadSegment, match="ask for fewer"):
+        decode(clip(), fps=3, size=(300, 300))
+
+
+_PAYLOADS = {codec: clip(codec=codec, b=2) for codec in ("libx264", "libx265")}
+
+
+@given(
+    codec=st.sampled_from(sorted(_PAYLOADS)),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=30),
+    head=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_damage_is_a_bad_segment_or_pictures(codec: str, changes: list[tuple[float, int]], head: bool) -> None:
+    damaged = bytearray(_PAYLOADS[codec])
+    for place, value in changes:
+        damaged[int(place * (1500 if head else len(damaged)))] = value
+    try:
+        decoded = decode(bytes(damaged), fps=5, size=(32, 32), frames=FPS)
+    except BadSegment as e:
+        assert str(e)
+    else:
+        assert decoded.pictures
+        assert all(0 <= p.offset <= media.MAX_SECONDS and p.pixels.shape == (32, 32, 3) for p in decoded.pictures)
+
+
+def test_threads_decode_side_by_side() -> None:
+    payload = clip(b=2)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: numbers(decode(payload, fps=5)), range(40)))
+    assert results == [[0, 5, 10, 15, 20]] * 40
+
+
+@given(
+    gaps=st.lists(st.floats(0.001, 0.5), min_size=1, max_size=120),
+    fps=st.floats(0.05, 120),
+)
+@example(gaps=[0.04] * 25, fps=5)
+def test_sample_is_as_many_as_asked_and_starts_at_the_first(gaps: list[float], fps: float) -> None:
+    offsets = [0.0, *itertools.accumulate(gaps[:-1])]
+    duration = offsets[-1] + gaps[-1]
+    taken = sample(offsets, duration, fps)
+    assert taken[0] == 0
+    assert taken == sorted(set(taken))
+    assert taken[-1] < len(offsets)
+    assert 1 <= len(taken) <= max(1, round(duration * fps))
+
+
+@given(rate=st.integers(5, 60), fps=st.floats(0.5, 30), lengths=st.lists(st.integers(1, 120), min_size=1, max_size=8))
+def test_sampling_of_a_steady_camera_stays_even(rate: int, fps: float, lengths: list[int]) -> None:
+    """Within a segment gaps differ by one frame at most, and the rate is right to half a picture a segment."""
+    for length in lengths:
+        taken = sample([n / rate for n in range(length)], length / rate, fps)
+        gaps = np.diff([*taken, length])
+        assert gaps.max() - gaps.min() <= 1
+        assert len(taken) == min(length, max(1, round(length / rate * fps)))

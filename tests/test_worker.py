@@ -1,0 +1,295 @@
+"""The worker loop over a real server, with a service whose work is a few milliseconds of nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+from nats.aio.client import Client
+from nats.js.api import ConsumerConfig
+
+from shared import bus, deadletters, names
+from shared.errors import BadMessage
+from shared.events import Detections, SegmentRef, Timing
+from shared.segment import Segment, from_headers, to_headers
+from shared.telemetry import Health
+from shared.worker import Message, Worker, WorkerSettings
+from tidegate import dlq
+from tidegate.server import NatsServer
+
+
+@dataclass
+class Job:
+    segment: Segment
+    text: str
+    weight: int = 1
+
+
+@dataclass
+class Echo:
+    """A service whose messages say what shall happen to them."""
+
+    name: str = "cv"
+    model: str = "echo"
+    infer_s: float = 0.0
+    prepare_s: float = 0.0
+    batches: list[list[str]] = field(default_factory=list)
+    prepared: list[str] = field(default_factory=list)
+    fail: Callable[[str, int], Exception | None] = lambda text, tries: None
+
+    async def prepare(self, message: Message) -> Job:
+        head = from_headers(message.headers)
+        text = message.data.decode()
+        self.prepared.append(text)
+        await asyncio.sleep(self.prepare_s)
+        if error := self.fail(text, self.prepared.count(text)):
+            raise error
+        return Job(head, text)
+
+    def infer(self, batch: Sequence[Job]) -> list[str]:
+        time.sleep(self.infer_s)
+        self.batches.append([job.text for job in batch])
+        if any(job.text == "poison" for job in batch):
+            raise RuntimeError("the device refused")
+        return [job.text for job in batch]
+
+    def event(self, message: Message, prepared: Job, result: str) -> Detections:
+        s = prepared.segment
+        ref = SegmentRef(stream=message.stream, seq=message.seq, epoch=s.epoch, n=s.n)
+        timing = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
+        return Detections(
+            camera=s.camera, segment=ref, start=s.start, duration=1, model=result, frames=[], timing=timing
+        )
+
+    def frame_times(self, prepared: Job) -> list[float]:
+        return [prepared.segment.start.timestamp()]
+
+
+def head(n: int, camera: str = "lobby") -> dict[str, str]:
+    return to_headers(
+        Segment(
+            camera=camera,
+            epoch="e1",
+            n=n,
+            start=dt.datetime.now(dt.UTC),
+            duration=1.0,
+            codec="h264",
+            width=64,
+            height=64,
+            frames=5,
+        )
+    )
+
+
+async def publish(client: Client, texts: Sequence[str], first: int = 0) -> list[int]:
+    js = client.jetstream()
+    return [
+        (await js.publish(names.media("lobby"), text.encode(), headers=head(first + i))).seq
+        for i, text in enumerate(texts)
+    ]
+
+
+@contextlib.asynccontextmanager
+async def working(server: NatsServer, service: Echo, **settings: object) -> AsyncIterator[asyncio.Event]:
+    """A worker that runs as the identity `cv`, with its few rights, and is drained at the end."""
+    client = await bus.connect(server.settings("cv"), "cv")
+    worker = Worker(
+        client,
+        service,
+        msgspec.convert({"batch_size": 4, "hold": 8, **settings}, WorkerSettings),
+        Health(),
+        stream="MEDIA",
+        consumer="cv",
+    )
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await task
+        await client.close()
+
+
+async def settled(client: Client, timeout_s: float = 20.0) -> None:
+    """Wait until nothing is pending and nothing is held."""
+    js = client.jetstream()
+    async with asyncio.timeout(timeout_s):
+        while (info := await js.consumer_info("MEDIA", "cv")).num_pending or info.num_ack_pending:
+            await asyncio.sleep(0.02)
+
+
+async def results(client: Client) -> list[int]:
+    """MEDIA sequences of all detections events, in the order of EVENTS."""
+    js = client.jetstream()
+    state = (await js.stream_info("EVENTS")).state
+    found = [await js.get_msg("EVENTS", seq, direct=True) for seq in range(state.first_seq, state.last_seq + 1)]
+    return [msgspec.json.decode(m.data or b"", type=Detections).segment.seq for m in found]
+
+
+async def letters(client: Client) -> list[dlq.DeadLetter]:
+    return [x async for x in dlq.letters(client.jetstream())]
+
+
+async def test_every_message_has_one_event(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, [f"m{i}" for i in range(50)])
+    async with working(server, Echo()):
+        await settled(admin)
+    assert sorted(await results(admin)) == seqs
+
+
+async def test_event_carries_cloudevents_and_trace(server: NatsServer, admin: Client) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await admin.jetstream().publish(names.media("lobby"), b"m", headers=head(0) | {"traceparent": trace})
+    async with working(server, Echo()):
+        await settled(admin)
+    raw = await admin.jetstream().get_msg("EVENTS", 1, direct=True)
+    headers = raw.headers or {}
+    assert headers["ce-id"] == headers["Nats-Msg-Id"] == "cv/echo/MEDIA/1"
+    assert headers["ce-type"] == "tidegate.detections.v1"
+    assert headers["ce-subject"] == "lobby"
+    assert raw.subject == "events.detections.lobby"
+
+
+async def test_batches_fill_while_the_device_is_busy(server: NatsServer, admin: Client) -> None:
+    await publish(admin, [f"m{i}" for i in range(20)])
+    service = Echo(infer_s=0.05)
+    async with working(server, service):
+        await settled(admin)
+    assert max(len(b) for b in service.batches) == 4
+    assert all(len(b) <= 4 for b in service.batches)
+
+
+async def test_a_message_that_can_never_succeed_is_buried_at_once(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, ["good", "broken", "good"])
+    service = Echo(fail=lambda text, n: BadMessage("it is broken") if text == "broken" else None)
+    async with working(server, service):
+        await settled(admin)
+    assert sorted(await results(admin)) == [seqs[0], seqs[2]]
+    (letter,) = await letters(admin)
+    assert (letter.stream_seq, letter.reason, letter.payload) == (seqs[1], "it is broken", b"broken")
+    assert service.prepared.count("broken") == 1
+
+
+async def test_one_that_failed_comes_again(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, ["flaky"])
+    service = Echo(fail=lambda text, tries: OSError("not yet") if tries < 2 else None)
+    async with working(server, service):
+        await settled(admin)
+    assert await results(admin) == seqs
+    assert await letters(admin) == []
+
+
+async def test_the_last_delivery_is_buried(server: NatsServer, admin: Client) -> None:
+    await shorten(admin, max_deliver=2)
+    seqs = await publish(admin, ["hopeless"])
+    async with working(server, Echo(fail=lambda text, tries: OSError("never"))):
+        await settled(admin)
+    (letter,) = await letters(admin)
+    assert (letter.stream_seq, letter.deliveries, letter.reason) == (seqs[0], 2, "never")
+
+
+async def test_one_bad_item_does_not_sink_its_batch(server: NatsServer, admin: Client) -> None:
+    await shorten(admin, max_deliver=1)
+    seqs = await publish(admin, ["a", "poison", "b", "c"])
+    async with working(server, Echo(), batch_wait_s=0.5):
+        await settled(admin)
+    assert sorted(await results(admin)) == [seqs[0], seqs[2], seqs[3]]
+    assert [x.stream_seq for x in await letters(admin)] == [seqs[1]]
+
+
+async def test_slow_work_is_not_given_to_another(server: NatsServer, admin: Client) -> None:
+    """Three seconds on the device and an ack wait of one: heartbeats keep it ours."""
+    await shorten(admin, ack_wait=1.0)
+    seqs = await publish(admin, ["a", "b"])
+    service = Echo(infer_s=3.0)
+    async with working(server, service, batch_size=1):
+        await settled(admin)
+    assert sorted(await results(admin)) == seqs
+    assert sorted(service.prepared) == ["a", "b"]
+
+
+async def test_a_drain_hands_back_what_is_only_buffered(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, [f"m{i}" for i in range(12)])
+    async with working(server, Echo(infer_s=0.4), batch_size=2) as stop:
+        await asyncio.sleep(0.5)
+        started = time.monotonic()
+        stop.set()
+    # Far under the ack wait of 10 s: another worker has them at once.
+    async with working(server, Echo()):
+        await settled(admin, timeout_s=5)
+    assert time.monotonic() - started < 5
+    assert sorted(await results(admin)) == seqs
+
+
+async def test_a_server_that_dies_under_load_loses_nothing(server: NatsServer, admin: Client) -> None:
+    import signal
+
+    seqs = await publish(admin, [f"m{i}" for i in range(60)])
+    async with working(server, Echo(infer_s=0.05), batch_size=2):
+        await asyncio.sleep(0.4)
+        await server.restart(signal.SIGKILL)
+        await settled(admin, timeout_s=40)
+    assert sorted(await results(admin)) == seqs
+
+
+async def test_a_replay_is_for_its_service_alone_and_counts_once(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, ["once"])
+    async with working(server, Echo(fail=lambda text, tries: BadMessage("a bug of ours"))):
+        await settled(admin)
+    (letter,) = await letters(admin)
+    js = admin.jetstream()
+    other = msgspec.structs.replace(letter, service="embed")
+    async with working(server, Echo()):
+        await dlq.replay(admin, js, letter)
+        await settled(admin)
+        assert len(await results(admin)) == 1
+        for again in (msgspec.structs.replace(letter, seq=98), msgspec.structs.replace(other, seq=99)):
+            await js.publish(again.subject, again.payload or b"", headers=deadletters.replay_headers(again))
+        await settled(admin)
+    assert len(await results(admin)) == 1, "a replay of what got through changes nothing"
+    raw = await js.get_msg("EVENTS", 1, direct=True)
+    assert (raw.headers or {})["ce-id"] == f"cv/echo/MEDIA/{seqs[0]}"
+
+
+async def test_what_workers_died_on_is_in_the_dead_letters(server: NatsServer, admin: Client) -> None:
+    """Nobody answered, deliveries ran out: only the advisory tells, and it is kept."""
+    await shorten(admin, max_deliver=1, ack_wait=0.5)
+    seqs = await publish(admin, ["deadly"])
+    sub = await admin.jetstream().pull_subscribe_bind("cv", "MEDIA")
+    await sub.fetch(1)
+    async with asyncio.timeout(10):
+        while not (found := await letters(admin)):
+            await asyncio.sleep(0.1)
+    assert (found[0].stream_seq, found[0].payload) == (seqs[0], b"deadly")
+    assert "died" in found[0].reason
+
+
+async def test_missing_consumer_says_what_to_do(server: NatsServer, admin: Client) -> None:
+    await admin.jetstream().delete_consumer("MEDIA", "cv")
+    with pytest.raises(bus.BusError, match="tidegate setup"):
+        async with working(server, Echo()):
+            await asyncio.sleep(1)
+
+
+async def shorten(client: Client, **changes: float) -> None:
+    """Make the consumer's patience short, so that a test's is too."""
+    js = client.jetstream()
+    config = (await js.consumer_info("MEDIA", "cv")).config
+    await js.delete_consumer("MEDIA", "cv")
+    await js.add_consumer(
+        "MEDIA",
+        ConsumerConfig(
+            durable_name="cv",
+            filter_subject="media.>",
+            ack_policy=config.ack_policy,
+            ack_wait=changes.get("ack_wait", 10.0),
+            max_deliver=int(changes.get("max_deliver", 5)),
+        ),
+    )

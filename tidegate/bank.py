@@ -1,0 +1,117 @@
+"""A bank of RTSP cameras on loopback: files served over and over, without re-encoding, by a process of their own.
+
+    async with Bank([Path("crossing.mp4"), Path("alley.mp4")], logs) as bank:
+        bank.url("crossing.mp4")       # rtsp://127.0.0.1:40123/crossing.mp4?play_count=0
+
+The server is aio-rtsp-toolkit's. It is started by this module rather than by its own script, which serves a few
+cameras alone: a thread plays each camera, and asyncio's default is four more threads than the machine has cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+from shared import child
+from shared.errors import BusError, SettingError
+from tidegate.server import free_port
+
+MOST_CAMERAS = 128
+READY_S = 15.0
+
+
+class Bank:
+    """See the module. files: .mp4 or .mkv with distinct names. logs: folder of the server's log."""
+
+    def __init__(self, files: Sequence[Path], logs: Path) -> None:
+        self._files = list(files)
+        self._log = logs / "cameras.log"
+        self._port = free_port(0)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, name: str) -> str:
+        """Where the file of that name plays without an end."""
+        return f"rtsp://127.0.0.1:{self._port}/{quote(name)}?play_count=0"
+
+    @property
+    def urls(self) -> list[str]:
+        """Of all files, in their order."""
+        return [self.url(f.name) for f in self._files]
+
+    async def __aenter__(self) -> Bank:
+        if importlib.util.find_spec("aio_rtsp_toolkit") is None:
+            raise SettingError(
+                "the demo's RTSP server is not installed: pip install 'tidegate[demo]', or give --rtsp URL"
+            )
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = _folder_of(self._files)
+        command = [sys.executable, "-m", "tidegate.bank", str(self._folder), str(self._port)]
+        self._process = child.spawn(command, log=self._log)
+        try:
+            await self._until_it_answers()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def _until_it_answers(self) -> None:
+        assert self._process is not None
+        deadline = asyncio.get_running_loop().time() + READY_S
+        while asyncio.get_running_loop().time() < deadline:
+            if self._process.poll() is not None:
+                break
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                writer.close()
+                return
+            except OSError:
+                await asyncio.sleep(0.05)
+        raise BusError(f"the demo's RTSP server does not start: {child.last_lines(self._log) or 'no answer'}")
+
+    async def _stop(self) -> None:
+        """At once: a camera has nothing to finish."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _folder_of(files: Sequence[Path]) -> Path:
+    """A folder that holds the files and nothing else. Hard links, as the server refuses what lies elsewhere."""
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-cameras-"))
+    for file in files:
+        try:
+            (folder / file.name).hardlink_to(file)
+        except OSError:
+            shutil.copyfile(file, folder / file.name)
+    return folder
+
+
+def _serve(folder: str, port: int) -> None:
+    """The child: until it is killed."""
+    from aio_rtsp_toolkit import server  # type: ignore[import-untyped]
+
+    async def go() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MOST_CAMERAS))
+        await server.serve(folder, "127.0.0.1", port)
+
+    asyncio.run(go())
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], int(sys.argv[2]))

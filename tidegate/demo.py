@@ -1,0 +1,240 @@
+"""`tidegate demo`: cameras, a surge, and workers that follow it; for real, in a minute and a half, on this machine.
+
+What runs is the product: nats-server, ingest, cv and the autoscaler with `deploy/keda/cv.yaml`. The demo adds RTSP
+cameras that serve real footage, a load that fits the machine, a faster clock for the autoscaler, and a report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from services.scaler.scaledobject import ScaledObject
+from shared.errors import ModelError, TidegateError
+from shared.redact import redact
+from tidegate import footage, report, sizing
+from tidegate.bank import Bank
+from tidegate.configuration import scaled_object
+from tidegate.monitor import Monitor
+from tidegate.sizing import Load
+from tidegate.stack import Stack
+from tidegate.story import Place, Story, speed
+from tidegate.view import View
+
+INTERRUPTED = 130
+# Enough for the batch in hand; the rest is handed back.
+GRACE_S = 5.0
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """video, rtsp: the user's own cameras in place of the embedded footage. seconds: about how long the story takes."""
+
+    video: tuple[Path, ...] = ()
+    rtsp: tuple[str, ...] = ()
+    output: Path = Path("demo-output")
+    seconds: int = 90
+    keep: bool = False
+
+
+def run(options: Options) -> int:
+    """Exit code: 0 if nothing was lost or duplicated, 1 if it was, 130 after Ctrl-C. Raises TidegateError."""
+    return asyncio.run(_until_interrupted(options))
+
+
+async def _until_interrupted(options: Options) -> int:
+    """The first Ctrl-C ends the story, and the report still comes; the second ends the process at once."""
+    task = asyncio.create_task(_demo(options, Console(highlight=False)))
+    signals: list[int] = []
+
+    def interrupt(number: int) -> None:
+        signals.append(number)
+        if len(signals) > 1:
+            # Whatever we started dies with us.
+            os._exit(128 + number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+    try:
+        code = await task
+    except asyncio.CancelledError:
+        return INTERRUPTED
+    return INTERRUPTED if signals else code
+
+
+async def _demo(options: Options, console: Console) -> int:
+    with _data(options.keep, console) as data, _logs_to(data / "logs" / "tidegate.log"):
+        files, load = await _prepare(options, data, console)
+        scaled = fitted(scaled_object("cv"), load)
+        async with AsyncExitStack() as open_things:
+            urls: Sequence[str] = options.rtsp
+            if not urls:
+                urls = (await open_things.enter_async_context(Bank(files, data / "logs"))).urls
+            lineup = places(urls, load.cameras)
+            stack = await open_things.enter_async_context(
+                Stack(data, scaled, port=0, speed=speed(scaled, options.seconds), grace_s=GRACE_S)
+            )
+            monitor = await open_things.enter_async_context(Monitor(stack.admin, lambda: stack.autoscaler.state))
+            story = Story(stack.admin.jetstream(), monitor, lineup, load, options.seconds)
+            async with View(monitor, title="demo", story=story.words, console=console):
+                await _to_its_end(story)
+            return await _report(options, stack, monitor, story, console)
+
+
+async def _to_its_end(story: Story) -> None:
+    """Ctrl-C cuts the story short, not what comes after."""
+    try:
+        await story.play()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        assert task is not None
+        task.uncancel()
+
+
+async def _report(options: Options, stack: Stack, monitor: Monitor, story: Story, console: Console) -> int:
+    js = stack.admin.jetstream()
+    phases, samples = story.phases, list(monitor.samples)
+    recorded = await report.read_back(js)
+    summary = report.summarise(recorded, samples, phases, stack.autoscaler.state, monitor.began)
+    console.print()
+    console.print(report.table(summary))
+    await report.write(js, recorded, summary, samples, phases, options.output)
+    console.print(f"\n{options.output}/overview.png shows it in one picture; beside it are camera-*.png, "
+                  "events.jsonl and summary.json", soft_wrap=True)  # fmt: skip
+    return 1 if summary.segments.lost or summary.segments.duplicated else 0
+
+
+# ---- before the story
+
+
+async def _prepare(options: Options, data: Path, console: Console) -> tuple[list[Path], Load]:
+    """The files that the cameras play, and the load that fits; progress is shown."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24))
+    with Progress(*columns, console=console, transient=True) as progress:
+        if options.video:
+            files = await _in_thread(progress, "preparing your video", _own_files, options.video, data / "footage")
+        else:
+            folder = footage.cache() / f"footage-{footage.VERSION}"
+            files = await _in_thread(progress, "preparing footage", footage.embedded, folder)
+        progress.add_task("loading the detector and measuring it (10 s more the first time)", total=None)
+        rate = await _measured(files[0])
+    load = sizing.fit(rate, os.cpu_count() or 1)
+    console.print(
+        f"[bold]tidegate demo[/]: a worker does {load.rate:.0f} frames/s here, so each camera gets {load.fps:g} a second: "
+        f"two cameras are half a worker, the surge's {load.cameras} are {load.surge:.1f} workers. "
+        f"deploy/keda/cv.yaml scales them, with lagThreshold {load.lag_threshold} and maxReplicaCount {load.workers} "
+        f"to suit this machine, on a clock that runs faster. Ctrl-C ends it.",
+        soft_wrap=not console.is_terminal,
+    )
+    return files, load
+
+
+async def _in_thread(progress: Progress, words: str, work: Any, *arguments: Any) -> Any:
+    """Run `work(*arguments, report_share)`; cancelled, it ends at its next report."""
+    task = progress.add_task(words, total=1.0)
+    cancelled = threading.Event()
+
+    def share(done: float) -> None:
+        if cancelled.is_set():
+            raise InterruptedError
+        progress.update(task, completed=done)
+
+    try:
+        return await asyncio.to_thread(work, *arguments, share)
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
+
+
+def _own_files(videos: Sequence[Path], folder: Path, progress: footage.Progress) -> list[Path]:
+    out = []
+    for n, video in enumerate(videos):
+        own = folder / str(n)
+        path = footage.serveable(video, own, lambda done, n=n: progress((n + done) / len(videos)))  # type: ignore[misc]
+        out.append(path.rename(folder / f"{_id(video.stem)}-{n + 1}.mp4") if len(videos) > 1 else path)
+    return out
+
+
+async def _measured(video: Path) -> float:
+    """Frames a second of one worker. Raises ModelError with what the measuring process said."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tidegate.sizing", str(video),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        said = err.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        raise ModelError(f"the detector can't be measured: {said[-1]}")
+    return float(out)
+
+
+def fitted(scaled: ScaledObject, load: Load) -> ScaledObject:
+    """The ScaledObject with the two settings that depend on the hardware: what a replica clears, and how many fit."""
+    spec = msgspec.structs.replace(scaled.spec, max_replica_count=max(load.workers, scaled.spec.min_replica_count))
+    triggers = tuple(msgspec.structs.replace(t, lag_threshold=load.lag_threshold) for t in scaled.triggers)
+    return msgspec.structs.replace(scaled, spec=spec, triggers=triggers)
+
+
+def places(urls: Sequence[str], count: int) -> list[Place]:
+    """`count` cameras out of `urls`, each as often as it takes, with ids that say what they show."""
+    out = []
+    for n in range(count):
+        url = urls[n % len(urls)]
+        turn = n // len(urls)
+        stem = _id(Path(redact(url).partition("?")[0]).stem) or "cam"
+        taken = {p.id for p in out}
+        id = stem if turn == 0 and stem not in taken else f"{stem}-{turn + 1}"
+        out.append(Place(id if id not in taken else f"{stem}-{n + 1}", url))
+    return out
+
+
+def _id(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:40]
+
+
+# ---- around it
+
+
+@contextmanager
+def _data(keep: bool, console: Console) -> Iterator[Path]:
+    """A data directory of the demo's own, so that its streams hold the run and nothing else."""
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-demo-"))
+    try:
+        yield folder
+    except TidegateError:
+        console.print(f"[dim]the logs are in {folder / 'logs'}[/]", soft_wrap=True)
+        raise
+    finally:
+        if keep:
+            console.print(f"[dim]data and logs are kept in {folder}[/]", soft_wrap=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _logs_to(path: Path) -> Iterator[None]:
+    """Our own log lines go to a file: the view has the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(file), cache_logger_on_first_use=False)
+        yield

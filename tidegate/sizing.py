@@ -1,0 +1,96 @@
+"""How much video fits this machine: what one worker does is measured, and the demo's load made of it.
+
+    python -m tidegate.sizing crossing.mp4      # frames a second of one worker on one core: 34.2
+
+A process of its own, so that it can be ended at any moment and takes the model's memory with it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+import msgspec
+
+from shared.errors import TidegateError
+
+MEASURE_S = 1.0
+# What server, ingest, cameras and view need of the machine, in cores.
+OVERHEAD_CORES = 0.4
+MOST_WORKERS = 4
+# Above this a camera's frames hardly differ, and more cameras tell the story better.
+MOST_FPS = 25.0
+MOST_CAMERAS = 24
+CALM_CAMERAS = 2
+# Two cameras keep one worker busy for this share of its time.
+CALM_SHARE = 0.5
+# What one worker clears in this many seconds is the lag that calls for another one.
+LATENCY_TARGET_S = 2.0
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """fps: analysed of each camera. cameras: in the surge, the two of the calm included. workers: at most.
+
+    lag_threshold: segments waiting or in work, per replica. surge: workers that the surge keeps busy.
+    """
+
+    rate: float
+    fps: float
+    cameras: int
+    workers: int
+    lag_threshold: int
+    surge: float
+
+
+def fit(rate: float, cores: int) -> Load:
+    """A load for a machine of `cores` whose worker does `rate` frames a second on one core.
+
+    Two cameras take half a worker; the surge takes all cores but what the rest needs, so that the workers that follow
+    do clear the backlog. On a single core two workers share it, and the backlog is cleared after the surge.
+    """
+    workers = max(2, min(MOST_WORKERS, cores))
+    surge = max(1.3, workers - OVERHEAD_CORES)
+    fps = round(min(MOST_FPS, max(0.5, CALM_SHARE * rate / CALM_CAMERAS)), 1)
+    cameras = max(CALM_CAMERAS + 2, min(MOST_CAMERAS, math.floor(surge * rate / fps)))
+    per_second = rate / fps
+    return Load(
+        rate=rate,
+        fps=fps,
+        cameras=cameras,
+        workers=workers,
+        lag_threshold=max(4, math.ceil(LATENCY_TARGET_S * per_second)),
+        surge=cameras * fps / rate,
+    )
+
+
+def measure(video: Path, seconds: float = MEASURE_S) -> float:
+    """Frames a second of one worker on one core: decode, scale and detect, one after the other."""
+    from services.cv import detectors
+    from services.cv.settings import CvSettings
+    from shared.media import decode
+
+    detector = detectors.load(CvSettings().cv_model, threads=1)
+    payload = video.read_bytes()
+    started = time.perf_counter()
+    pictures = decode(payload, fps=8, size=detector.size).pictures[:64]
+    decoding = (time.perf_counter() - started) / len(pictures)
+    done = 0
+    started = time.perf_counter()
+    batches = cycle([pictures[i : i + 4] for i in range(0, len(pictures) - 3, 4)] or [pictures])
+    for batch in islice(batches, 1000):
+        detector.detect([p.pixels for p in batch])
+        done += len(batch)
+        if time.perf_counter() - started >= seconds:
+            break
+    return 1 / (decoding + (time.perf_counter() - started) / done)
+
+
+if __name__ == "__main__":
+    try:
+        print(f"{measure(Path(sys.argv[1])):.2f}")
+    except TidegateError as e:
+        print(e, file=sys.stderr)
+        sys.exit(1)
