@@ -2,9 +2,9 @@
 
     python -m bench.bench_detector [seconds a measurement] [rounds]
 
-benchmark_app runs bare inference: no decoding of outputs, no NMS of ours, the same buffer again and again. So its figure
-for our network is the ceiling, and share is how near `Detector.detect` on real frames comes. Rounds alternate, so that
-a noisy neighbour meets all alike; each figure is the median of its rounds.
+benchmark_app runs bare inference: it reads no outputs, does no NMS of ours, and infers one buffer again and again. So
+its figure for our network is the ceiling, and share is how near `Detector.detect` on real frames comes. Rounds
+alternate, so that a noisy neighbour meets all alike; each figure is the median of its rounds.
 """
 
 from __future__ import annotations

@@ -479,8 +479,9 @@ class Worker(Generic[P, R]):
         for message in idle:
             self._release(message)
         deadline = started + self._settings.grace_s
-        while (self._computing_since is not None or self._finishing) and time.monotonic() < deadline:
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 - two things to wait for, and a deadline
+        # Two things to wait for, and a deadline.
+        while (self._computing_since is not None or self._finishing) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
         await end(infer, *self._finishing)
         abandoned = len(self._held)
         try:

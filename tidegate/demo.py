@@ -14,8 +14,9 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from tidegate import footage, report, sizing
 from tidegate.bank import Bank
 from tidegate.configuration import scaled_object
 from tidegate.monitor import Monitor
-from tidegate.sizing import Load
+from tidegate.sizing import CALM_CAMERAS, Load
 from tidegate.stack import Stack
 from tidegate.story import Place, Story, speed
 from tidegate.view import View
@@ -92,21 +93,25 @@ async def _demo(options: Options, console: Console) -> int:
             monitor = await open_things.enter_async_context(Monitor(stack.admin, lambda: stack.autoscaler.state))
             story = Story(stack.admin.jetstream(), monitor, lineup, load, options.seconds)
             async with View(monitor, title="demo", story=story.words, console=console):
-                await _to_its_end(story)
-            return await _report(options, stack, monitor, story, console)
+                interrupted = await _cut_short(story)
+            return await _report(options, stack, monitor, story, console, interrupted)
 
 
-async def _to_its_end(story: Story) -> None:
-    """Ctrl-C cuts the story short, not what comes after."""
+async def _cut_short(story: Story) -> bool:
+    """Play; whether Ctrl-C cut it short, which it does to the story and not to what comes after."""
     try:
         await story.play()
+        return False
     except asyncio.CancelledError:
         task = asyncio.current_task()
         assert task is not None
         task.uncancel()
+        return True
 
 
-async def _report(options: Options, stack: Stack, monitor: Monitor, story: Story, console: Console) -> int:
+async def _report(
+    options: Options, stack: Stack, monitor: Monitor, story: Story, console: Console, interrupted: bool
+) -> int:
     js = stack.admin.jetstream()
     phases, samples = story.phases, list(monitor.samples)
     recorded = await report.read_back(js)
@@ -116,7 +121,11 @@ async def _report(options: Options, stack: Stack, monitor: Monitor, story: Story
     await report.write(js, recorded, summary, samples, phases, options.output)
     console.print(f"\n{options.output}/overview.png shows it in one picture; beside it are camera-*.png, "
                   "events.jsonl and summary.json", soft_wrap=True)  # fmt: skip
-    return 1 if summary.segments.lost or summary.segments.duplicated else 0
+    counts = summary.segments
+    if not counts.processed and not interrupted:
+        blame = "cv" if counts.segments else "ingest"
+        raise TidegateError(f"no segment was processed: run it with --keep, and see what logs/{blame}-0.log there says")
+    return 1 if counts.lost or counts.duplicated else 0
 
 
 # ---- before the story
@@ -134,17 +143,20 @@ async def _prepare(options: Options, data: Path, console: Console) -> tuple[list
         progress.add_task("loading the detector and measuring it (10 s more the first time)", total=None)
         rate = await _measured(files[0])
     load = sizing.fit(rate, os.cpu_count() or 1)
-    console.print(
-        f"[bold]tidegate demo[/]: a worker does {load.rate:.0f} frames/s here, so each camera gets {load.fps:g} a second: "
-        f"two cameras are half a worker, the surge's {load.cameras} are {load.surge:.1f} workers. "
-        f"deploy/keda/cv.yaml scales them, with lagThreshold {load.lag_threshold} and maxReplicaCount {load.workers} "
-        f"to suit this machine, on a clock that runs faster. Ctrl-C ends it.",
-        soft_wrap=not console.is_terminal,
-    )
+    console.print(_explain(load), soft_wrap=not console.is_terminal)
     return files, load
 
 
-async def _in_thread(progress: Progress, words: str, work: Any, *arguments: Any) -> Any:
+def _explain(load: Load) -> str:
+    return (
+        f"[bold]tidegate demo[/]: a worker does {load.rate:.0f} frames/s here. At {load.fps:g} a second each, "
+        f"{CALM_CAMERAS} cameras are {CALM_CAMERAS * load.fps / load.rate:.1f} workers and the surge's {load.cameras} "
+        f"are {load.surge:.1f}. deploy/keda/cv.yaml scales them, its lagThreshold ({load.lag_threshold}) and "
+        f"maxReplicaCount ({load.workers}) fitted to this machine, its clock made faster. Ctrl-C ends it."
+    )
+
+
+async def _in_thread(progress: Progress, words: str, work: Callable[..., list[Path]], *arguments: Any) -> list[Path]:
     """Run `work(*arguments, report_share)`; cancelled, it ends at its next report."""
     task = progress.add_task(words, total=1.0)
     cancelled = threading.Event()
@@ -155,7 +167,7 @@ async def _in_thread(progress: Progress, words: str, work: Any, *arguments: Any)
         progress.update(task, completed=done)
 
     try:
-        return await asyncio.to_thread(work, *arguments, share)
+        return await asyncio.to_thread(partial(work, *arguments, share))
     except asyncio.CancelledError:
         cancelled.set()
         raise
@@ -197,7 +209,7 @@ def fitted(scaled: ScaledObject, load: Load) -> ScaledObject:
 
 def places(urls: Sequence[str], count: int) -> list[Place]:
     """`count` cameras out of `urls`, each as often as it takes, with ids that say what they show."""
-    out = []
+    out: list[Place] = []
     for n in range(count):
         url = urls[n % len(urls)]
         turn = n // len(urls)
@@ -221,9 +233,6 @@ def _data(keep: bool, console: Console) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="tidegate-demo-"))
     try:
         yield folder
-    except TidegateError:
-        console.print(f"[dim]the logs are in {folder / 'logs'}[/]", soft_wrap=True)
-        raise
     finally:
         if keep:
             console.print(f"[dim]data and logs are kept in {folder}[/]", soft_wrap=True)

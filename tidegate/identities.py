@@ -31,13 +31,11 @@ def _read_bucket(bucket: str) -> list[str]:
 
 
 def _watch_bucket(bucket: str) -> list[str]:
-    """The same, and watch it: through an ordered consumer of its own."""
+    """The same, and watch it: through an ordered consumer of its own, which nats-py creates without a name."""
     return [
         *_read_bucket(bucket),
-        f"$JS.API.CONSUMER.CREATE.KV_{bucket}.>",
-        f"$JS.API.CONSUMER.DELETE.KV_{bucket}.>",
+        f"$JS.API.CONSUMER.CREATE.KV_{bucket}",
         f"$JS.API.CONSUMER.INFO.KV_{bucket}.>",
-        f"$JS.API.CONSUMER.DURABLE.CREATE.KV_{bucket}.>",
         f"$JS.FC.KV_{bucket}.>",
     ]
 

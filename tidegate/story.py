@@ -12,6 +12,7 @@ from nats.js import JetStreamContext
 
 from services.scaler.scaledobject import ScaledObject
 from shared import cameras
+from tidegate import registry
 from tidegate.monitor import Monitor
 from tidegate.sizing import CALM_CAMERAS, Load
 from tidegate.timeline import Phase
@@ -97,10 +98,10 @@ class Story:
         ends = asyncio.get_running_loop().time() + share * self._seconds
         self._began.append((name, self._monitor.elapsed))
         while len(self._running) > count:
-            await cameras.remove(self._js, self._running.pop())
+            await registry.remove(self._js, self._running.pop())
         for place in self._lineup[len(self._running) : count]:
             entry, credentials = cameras.new_camera(place.url, fps=self._load.fps)
-            await cameras.put(self._js, place.id, entry, credentials)
+            await registry.put(self._js, place.id, entry, credentials)
             self._running.append(place.id)
             await asyncio.sleep(STAGGER_S)
         while asyncio.get_running_loop().time() < ends:

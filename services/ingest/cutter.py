@@ -36,7 +36,7 @@ class Cutter:
     def __init__(self, target_s: float, max_bytes: int) -> None:
         self._target = target_s
         self._max_bytes = max_bytes
-        self._open = False
+        self._open = self._dependent = False
         self._start = self._newest = self._last_key = 0.0
         self._gop: float | None = None
         self._bytes = 0
@@ -60,6 +60,7 @@ class Cutter:
         elif cut is not Cut.SKIP:
             self._newest = max(self._newest, time) if self._open else time
             self._open = True
+            self._dependent = cut is Cut.DEPENDENT
             self._start, self._bytes = time, size
         return cut
 
@@ -71,7 +72,8 @@ class Cutter:
         full = self._bytes + size > self._max_bytes
         length = time - self._start
         if key:
-            whole = not self._open or full or length >= self._target * (1 - EARLY)
+            # A GOP must not begin inside a segment that can't be decoded alone.
+            whole = not self._open or self._dependent or full or length >= self._target * (1 - EARLY)
             return Cut.KEY if whole else Cut.APPEND
         # Frames shown before the newest belong to it: a cut between them would mix the segments' times.
         long = time > self._newest and length >= self._target and not self._keyframe_is_near(time, length)
@@ -80,7 +82,7 @@ class Cutter:
     def _keyframe_is_near(self, time: float, length: float) -> bool:
         wait = self._target * (1 + LATE) - length
         if self._gop is None:
-            return wait > 0
+            return time - self._last_key < self._target * (1 + LATE)
         due = self._last_key + self._gop - time
         # Late by a few frames is still due.
         return -EARLY * self._target <= due <= min(wait, LATE * self._target)

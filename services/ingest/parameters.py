@@ -16,8 +16,9 @@ def sequence_parameters(codec: str, data: bytes | memoryview) -> bytes | None:
     """
     head = bytes(data[:_HEAD])
     starts = [m.end() for m in _START.finditer(head)]
-    for begin, following in zip(starts, [*starts[1:], None], strict=True):
-        unit = head[begin : None if following is None else following - 3].rstrip(b"\x00")
+    ends = [m.start() for m in _START.finditer(head)][1:] + [len(head)]
+    for begin, end in zip(starts, ends, strict=False):
+        unit = head[begin:end].rstrip(b"\x00")
         if unit and _is_sps(codec, unit[0]):
             return unit
     return None

@@ -196,9 +196,12 @@ def _started(segment: Segment, start: dt.datetime) -> Segment:
 
 
 def _duration(packets: list[Timed], first: int, following: int | None) -> int:
-    """Ticks until the next segment's first frame; without one, until the last frame has been shown."""
+    """Ticks until the next segment's first frame, or until the last frame has been shown.
+
+    following: of the next packet, which is the next frame where frames are not reordered.
+    """
     last = max(t.pts for t in packets)
-    if following is not None and following > last:
+    if following is not None and following > last and last == packets[-1].pts:
         return following - first
     span = last - first
-    return span + (span // (len(packets) - 1) if span else packets[-1].packet.duration or 0)
+    return span + (round(span / (len(packets) - 1)) if span else packets[-1].packet.duration or 0)

@@ -83,7 +83,9 @@ class Autoscaler:
 
     async def run(self) -> None:
         """Observe every second and decide when KEDA or the HPA would, until cancelled; the pool is left as it is."""
-        while True:
+        me = asyncio.current_task()
+        # Before Python 3.12 wait_for, in nats-py, can swallow a cancellation that comes together with an answer.
+        while not (me and me.cancelling()):
             observed = [await self._observe(i) for i in range(len(self._scaled.triggers))]
             await self._decide(observed)
             await asyncio.sleep(min(OBSERVE_S, max(0.0, self._keda.next_at - self._now()) / self._speed))

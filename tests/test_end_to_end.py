@@ -1,0 +1,178 @@
+"""From an RTSP camera to a detections event: real cameras, real server, the services as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import jsonschema
+import msgspec
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+
+from services.scaler.replicas import Replicas
+from shared import bus, events, names, topology
+from shared.cameras import new_camera
+from shared.events import Detections
+from shared.segment import Segment, to_headers
+from tidegate import clips, dlq, footage, registry
+from tidegate.bank import Bank
+from tidegate.server import NatsServer
+
+DEBIAN_SERVER = shutil.which("nats-server", path="/usr/sbin:/usr/bin")
+
+
+@pytest.fixture(scope="session")
+def videos() -> list[Path]:
+    return footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+
+
+@pytest_asyncio.fixture(
+    params=[
+        "embedded",
+        pytest.param(
+            "debian",
+            marks=[
+                pytest.mark.foreign,
+                pytest.mark.skipif(not DEBIAN_SERVER, reason="Debian's nats-server is not installed"),
+            ],
+        ),
+    ]
+)
+async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[NatsServer]:
+    executable = DEBIAN_SERVER if request.param == "debian" else None
+    async with NatsServer(tmp_path / "nats", executable=executable) as server:
+        client = await bus.connect(server.settings("admin"), "admin")
+        await topology.apply(client.jetstream(), topology.TopologySettings())
+        await client.close()
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def running(server: NatsServer, service: str, logs: Path, **env: str) -> AsyncIterator[Replicas]:
+    pool = Replicas(service, [sys.executable, "-m", f"services.{service}"], server.environment(service) | env, logs)
+    await pool.scale_to(1)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+async def until_settled(client: Client, timeout_s: float = 60) -> None:
+    js = client.jetstream()
+    deadline = time.monotonic() + timeout_s
+    while (info := await js.consumer_info("MEDIA", "cv")).num_pending or info.num_ack_pending:
+        assert time.monotonic() < deadline, f"{info.num_pending} pending, {info.num_ack_pending} in flight"
+        await asyncio.sleep(0.1)
+
+
+async def all_detections(client: Client) -> list[Detections]:
+    js = client.jetstream()
+    found = []
+    for seq in range(1, (await js.stream_info("EVENTS")).state.last_seq + 1):
+        raw = await js.get_msg("EVENTS", seq, direct=True)
+        if (raw.subject or "").startswith("events.detections."):
+            found.append(msgspec.json.decode(raw.data or b"", type=Detections))
+    return found
+
+
+@pytest.mark.slow
+async def test_a_camera_becomes_events(broker: NatsServer, videos: list[Path], tmp_path: Path) -> None:
+    client = await bus.connect(broker.settings("admin"), "admin")
+    js = client.jetstream()
+    street = next(v for v in videos if "mirrored" not in v.name)
+    async with (
+        Bank([street], tmp_path) as bank,
+        running(broker, "ingest", tmp_path),
+        running(broker, "cv", tmp_path, CV_FPS="2"),
+    ):
+        await registry.put(js, "lobby", *new_camera(bank.urls[0]))
+        deadline = time.monotonic() + 60
+        while (await js.stream_info("MEDIA")).state.last_seq < 6:
+            assert time.monotonic() < deadline, "no segments came"
+            await asyncio.sleep(0.2)
+        await registry.remove(js, "lobby")
+        await asyncio.sleep(1.5)
+        await until_settled(client)
+        segments = (await js.stream_info("MEDIA")).state.last_seq
+        found = await all_detections(client)
+        raw = await js.get_msg("MEDIA", 1, direct=True)
+    assert sorted(d.segment.seq for d in found) == list(range(1, segments + 1))
+    assert any(o.label == "person" for d in found for f in d.frames for o in f.objects)
+    assert all(abs((d.start - dt.datetime.now(dt.UTC)).total_seconds()) < 120 for d in found)
+    assert (raw.headers or {})["traceparent"].startswith("00-")
+    schema = events.json_schema()
+    for detection in found:
+        jsonschema.validate(json.loads(events.encode(detection)), schema)
+    status = await registry.last_status(js, "lobby")
+    assert status is not None and status.state == "offline"
+    await client.close()
+
+
+@pytest.mark.slow
+async def test_bad_segments_harm_nobody(server: NatsServer, admin: Client, videos: list[Path], tmp_path: Path) -> None:
+    """Random bytes, half a segment, lying headers, nothing at all, 7.9 MB: each processed or buried with a reason."""
+    js = admin.jetstream()
+    good = clips.pieces(videos[0], "lobby")[0]
+    head = to_headers(good.segment)
+    half = good.payload[: len(good.payload) // 2]
+    cases = {
+        "random bytes": (os.urandom(50_000), head),
+        "truncated": (half, head),
+        "lying codec": (good.payload, head | {"Codec": "hevc", "Frames": "3", "Width": "16000"}),
+        "lying camera": (good.payload, head | {"Camera": "other"}),
+        "lying key": (good.payload, head | {"Key-Seq": "999999", "Segment": "5"}),
+        "no headers": (good.payload, {}),
+        "nonsense headers": (good.payload, head | {"Frames": "many", "Start": "yesterday"}),
+        "empty": (b"", head),
+        "large": (os.urandom(7_900_000), head),
+    }
+    seqs = {}
+    for n, (name, (payload, headers)) in enumerate(cases.items()):
+        seqs[name] = (await js.publish("media.lobby", payload, headers=headers | {"Nats-Msg-Id": f"bad/{n}"})).seq
+    last = (await js.publish("media.lobby", good.payload, headers=head)).seq
+    async with running(server, "cv", tmp_path) as pool:
+        await until_settled(admin)
+        assert pool.restarts == 0, "a bad segment ended the worker"
+    answered = {d.segment.seq for d in await all_detections(admin)}
+    buried = {x.stream_seq: x.reason async for x in dlq.letters(js)}
+    assert last in answered
+    assert answered.isdisjoint(buried)
+    assert answered | set(buried) == {*seqs.values(), last}
+    assert all(len(reason) > 10 for reason in buried.values())
+    for name in ("random bytes", "lying camera", "lying key", "no headers", "nonsense headers", "empty", "large"):
+        assert seqs[name] in buried, name
+    assert "Camera" in buried[seqs["lying camera"]]
+    assert "header Start" in buried[seqs["nonsense headers"]]
+
+
+@pytest.mark.slow
+async def test_dependent_segments_are_decoded_with_their_gop(
+    server: NatsServer, admin: Client, videos: list[Path], tmp_path: Path
+) -> None:
+    """Segments a third of their GOP long, cut inside it: each has its event, with frames of its own."""
+    js = admin.jetstream()
+    keys: dict[str, int] = {}
+    pieces = clips.pieces(videos[0], "lobby", segment_s=0.34)[:9]
+    assert any(p.dependent for p in pieces)
+    for piece in pieces:
+        segment: Segment = piece.segment
+        if piece.dependent:
+            segment = msgspec.structs.replace(segment, key_seq=keys[piece.gop])
+        ack = await js.publish(names.media("lobby"), piece.payload, headers=to_headers(segment))
+        keys.setdefault(piece.gop, ack.seq)
+    async with running(server, "cv", tmp_path):
+        await until_settled(admin)
+    found = await all_detections(admin)
+    assert len(found) == len(pieces)
+    assert [x async for x in dlq.letters(js)] == []
+    assert all(d.frames for d in found)

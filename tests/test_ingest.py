@@ -1,0 +1,447 @@
+"""Ingest end to end: real nats-server, real RTSP server, real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+from nats.js.errors import NoKeysError
+
+from services.ingest.leases import RENEW_S
+from shared import segment as segments
+from shared.cameras import new_camera
+from shared.segment import Segment
+from shared.topology import LEASE_S
+from tests import footage
+from tidegate import registry
+from tidegate.server import NatsServer, free_port
+
+SECRET = "s3cr3t-p%40ss"
+
+
+class Ingest:
+    """A process of ours, its log and metrics."""
+
+    def __init__(self, server: NatsServer, log: Path, **env: str) -> None:
+        self.port = free_port(0)
+        self.log_path = log
+        settings = {"METRICS_PORT": str(self.port), "LOG_FORMAT": "json", "LOG_LEVEL": "debug", "INGEST_TIMEOUT_S": "2"}
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.ingest"],
+                env={**os.environ, **server.environment("ingest"), **settings, **env},
+                stderr=out,
+                stdout=out,
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    @property
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as response:
+            return str(response.read().decode())
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum over what has these labels."""
+        total = 0.0
+        for line in self.metrics.splitlines():
+            found = re.fullmatch(r"(\w+)(\{.*\})? (\S+)", line)
+            if found and found[1] == name and all(f'{k}="{v}"' in (found[2] or "") for k, v in labels.items()):
+                total += float(found[3])
+        return total
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(10)
+
+
+class Bus:
+    """What arrives on `media.>` and `events.cameras.>`."""
+
+    def __init__(self) -> None:
+        self.segments: list[tuple[Segment, bytes, float]] = []
+        self.events: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+
+    async def on_message(self, message: Any) -> None:
+        self.headers.append(dict(message.headers))
+        if message.subject.startswith("media."):
+            segment = segments.from_headers(message.headers)
+            self.segments.append((segment, message.data, time.monotonic()))
+        else:
+            self.events.append(json.loads(message.data))
+
+    def of(self, camera: str) -> list[Segment]:
+        return [s for s, _, _ in self.segments if s.camera == camera]
+
+    def states(self, camera: str) -> list[str]:
+        return [e["state"] for e in self.events if e["camera"] == camera]
+
+
+async def until(what: Callable[[], object], within: float = 10.0) -> None:
+    deadline = time.monotonic() + within
+    while not what():
+        assert time.monotonic() < deadline, "not in time"
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def rtsp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a camera server: `short` (GOP 1 s), `long` (GOP 4 s), `hevc`, `sound` (with audio)."""
+    folder = tmp_path_factory.mktemp("cameras")
+    footage.make(folder / "short.mp4", gop=25)
+    footage.make(folder / "long.mp4", gop=100)
+    footage.make(folder / "hevc.mp4", codec="libx265", gop=50)
+    footage.make(folder / "sound.mp4", gop=25, audio=True)
+    port = free_port(0)
+    command = ["rtsp-server", "-d", str(folder), "-H", "127.0.0.1", "-p", str(port), "-cp", "0"]
+    command[0] = str(Path(sys.executable).parent / "rtsp-server")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        for _ in range(200):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"rtsp://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(5)
+
+
+@pytest_asyncio.fixture
+async def bus(admin: Client) -> Bus:
+    heard = Bus()
+    await admin.subscribe("media.>", cb=heard.on_message)
+    await admin.subscribe("events.cameras.>", cb=heard.on_message)
+    return heard
+
+
+@pytest_asyncio.fixture
+async def start(server: NatsServer, tmp_path: Path) -> AsyncIterator[Callable[..., Ingest]]:
+    started: list[Ingest] = []
+
+    def go(**env: str) -> Ingest:
+        started.append(Ingest(server, tmp_path / f"ingest{len(started)}.log", **env))
+        return started[-1]
+
+    yield go
+    for ingest in started:
+        if ingest.process.poll() is None:
+            ingest.process.kill()
+        ingest.process.wait(5)
+
+
+async def add(admin: Client, name: str, url: str, **fields: object) -> None:
+    camera, userinfo = new_camera(url, **fields)
+    await registry.put(admin.jetstream(), name, camera, userinfo)
+
+
+def looped(rtsp: str, name: str) -> str:
+    return f"{rtsp}/{name}.mp4?play_count=0"
+
+
+def assert_gapless(got: list[Segment]) -> None:
+    """Every epoch's counter starts at 0 and misses nothing; dependents name a segment."""
+    for epoch in {s.epoch for s in got}:
+        assert sorted({s.n for s in got if s.epoch == epoch}) == list(range(sum(s.epoch == epoch for s in got)))
+
+
+def frames_of(payload: bytes) -> int:
+    with av.open(io.BytesIO(payload)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+async def leases(admin: Client) -> dict[str, str]:
+    kv = await admin.jetstream().key_value("leases")
+    try:
+        keys = await kv.keys()
+    except NoKeysError:
+        return {}
+    return {k: ((await kv.get(k)).value or b"").decode() for k in keys}
+
+
+async def test_cameras_come_change_and_go(admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str) -> None:
+    ingest = start()
+    for name in ("short", "long", "hevc", "sound"):
+        await add(admin, name, looped(rtsp, name))
+    await until(lambda: all(len(bus.of(n)) >= 5 for n in ("short", "long", "hevc", "sound")), 20)
+    for s, payload, _ in bus.segments:
+        if s.key_seq is None:
+            assert frames_of(payload) == s.frames
+        assert abs(time.time() - s.start.timestamp()) < 30
+    seqs = {(await admin.jetstream().get_last_msg("MEDIA", f"media.{n}")).seq for n in ("short", "long")}
+    dependents = [s for s in bus.of("long") if s.key_seq]
+    assert dependents and all(s.key_seq and s.key_seq < max(seqs) for s in dependents)
+    key = await admin.jetstream().get_msg("MEDIA", seq=dependents[0].key_seq)
+    found = segments.from_headers(key.headers)
+    assert (found.camera, found.epoch, found.key_seq) == ("long", dependents[0].epoch, None)
+    assert {s.codec for s in bus.of("hevc")} == {"hevc"}
+
+    await add(admin, "short", looped(rtsp, "hevc"))
+    await until(lambda: bus.of("short")[-1].codec == "hevc", 4)
+    await registry.remove(admin.jetstream(), "sound")
+    await registry.set_enabled(admin.jetstream(), "hevc", False)
+    asked = time.monotonic()
+    await until(lambda: {"sound", "hevc"} <= {e["camera"] for e in bus.events if e["state"] == "offline"}, 2)
+    assert time.monotonic() - asked < 1.5
+    reasons = {e["camera"]: e["reason"] for e in bus.events if e["state"] == "offline"}
+    assert reasons == {"short": "changed", "sound": "removed", "hevc": "disabled"}
+    count = len(bus.of("sound"))
+    await registry.set_enabled(admin.jetstream(), "hevc", True)
+    await until(lambda: bus.states("hevc") == ["online", "offline", "online"], 5)
+    assert len(bus.of("sound")) == count
+    for name in ("short", "long", "hevc", "sound"):
+        assert_gapless(bus.of(name))
+    assert ingest.metric("tidegate_ingest_dropped_segments_total") == 0
+    assert ingest.metric("tidegate_ingest_cameras_online") == 3
+    assert ingest.metric("tidegate_ingest_segments_total", camera="long") == len(bus.of("long"))
+
+    began = time.monotonic()
+    assert ingest.stop() == 0
+    assert time.monotonic() - began < 3
+    await admin.flush()
+    await until(lambda: bus.states("long") == ["online", "offline"], 2)
+    assert [e["reason"] for e in bus.events if e["camera"] == "long"][-1] == "stopped"
+    assert await leases(admin) == {}
+
+
+async def test_dead_and_lying_cameras_delay_nobody(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    def answer_options_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Any:
+        async def talk() -> None:
+            while line := await reader.readline():
+                if line.lower().startswith(b"cseq"):
+                    writer.write(b"RTSP/1.0 200 OK\r\n" + line + b"X: ")
+                    for _ in range(1000):  # a header that never ends
+                        writer.write(b"x")
+                        await writer.drain()
+                        await asyncio.sleep(0.2)
+
+        return talk()
+
+    async def black_hole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    silent = await asyncio.start_server(black_hole, "127.0.0.1", 0)
+    trickling = await asyncio.start_server(answer_options_only, "127.0.0.1", 0)
+    ports = [s.sockets[0].getsockname()[1] for s in (silent, trickling)]
+    ingest = start()
+    await add(admin, "refused", f"rtsp://127.0.0.1:{free_port(0)}/x")
+    await add(admin, "silent", f"rtsp://127.0.0.1:{ports[0]}/x")
+    await add(admin, "trickling", f"rtsp://127.0.0.1:{ports[1]}/x")
+    await add(admin, "nowhere", "rtsp://no-such-host.invalid/x")
+    await add(admin, "missing", f"{rtsp}/missing.mp4")
+    await add(admin, "flapping", f"{rtsp}/short.mp4?play_count=1")
+    await add(admin, "live", looped(rtsp, "short"))
+    await until(lambda: len(bus.of("live")) >= 8, 15)
+    times = [t for s, _, t in bus.segments if s.camera == "live"]
+    assert max(b - a for a, b in itertools.pairwise(times)) < 1.6
+    bad = ("refused", "silent", "trickling", "nowhere", "missing")
+    await until(lambda: all(bus.states(n) == ["offline"] for n in bad), 5)
+    reasons = {e["camera"]: e["reason"] for e in bus.events if e["camera"] in bad}
+    assert reasons["refused"] == "nothing listens at the camera's address"
+    assert reasons["missing"] == "the camera has no such path"
+    assert reasons["silent"] == reasons["trickling"] == "the camera does not answer in time"
+    await until(lambda: len({s.epoch for s in bus.of("flapping")}) >= 2, 15)
+    assert bus.states("flapping")[:3] == ["online", "offline", "online"]
+    assert bus.states("live") == ["online"]
+    assert ingest.metric("tidegate_ingest_reconnects_total", camera="refused", cause="refused") >= 2
+    assert ingest.stop() == 0
+    silent.close()
+    trickling.close()
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+async def test_server_restart_under_load_loses_nothing(
+    server: NatsServer, admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str, sig: signal.Signals
+) -> None:
+    ingest = start()
+    names = [f"cam{i}" for i in range(8)]
+    for name in names:
+        await add(admin, name, looped(rtsp, "long" if name > "cam5" else "short"))
+    await until(lambda: all(len(bus.of(n)) >= 2 for n in names), 15)
+    await server.stop(sig)
+    # Longer than a lease: nobody publishes then, but what the cameras send is kept.
+    await asyncio.sleep(LEASE_S + 1.5)
+    await server.start()
+    await until(lambda: admin.is_connected, 10)
+    await asyncio.sleep(4)
+    assert ingest.stop() == 0
+    js = admin.jetstream()
+    stored = await _stored(js)
+    for name in names:
+        got = [s for s in stored if s.camera == name]
+        assert len({s.epoch for s in got}) == 1, "not reconnected to the camera"
+        assert [s.n for s in got] == list(range(len(got))), "in order, without gap or repeat"
+        assert sum(s.duration for s in got) > LEASE_S + 5
+    assert ingest.metric_after_all_dropped == 0 if hasattr(ingest, "metric_after_all_dropped") else True
+
+
+async def _stored(js: Any) -> list[Segment]:
+    info = await js.stream_info("MEDIA")
+    out = []
+    for seq in range(info.state.first_seq, info.state.last_seq + 1):
+        message = await js.get_msg("MEDIA", seq=seq, direct=True)
+        out.append(segments.from_headers(message.headers))
+    return out
+
+
+async def test_buffer_is_bounded_and_drops_are_counted(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    ingest = start(INGEST_BUFFER_MB="0.2")
+    await add(admin, "cam", looped(rtsp, "long"))
+    await until(lambda: ingest.process.poll() is None and "camera online" in ingest.log, 10)
+    await server.stop()
+    await asyncio.sleep(8)
+    await server.start()
+    await until(lambda: admin.is_connected, 10)
+    await asyncio.sleep(4)
+    dropped = ingest.metric("tidegate_ingest_dropped_segments_total", camera="cam", cause="buffer_full")
+    assert dropped >= 1
+    assert ingest.metric("tidegate_ingest_dropped_segments_total") == dropped
+    assert ingest.stop() == 0
+    stored = await _stored(admin.jetstream())
+    last = max(s.n for s in stored)
+    assert last + 1 - len(stored) == dropped, "each segment is stored or counted"
+    sequence = {s.n: s for s in stored}
+    for s in stored:
+        if s.key_seq:
+            assert s.n - 1 in sequence, "no dependent without what is before it"
+
+
+async def test_two_processes_share_and_take_over(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    names = [f"cam{i}" for i in range(5)]
+    for name in names:
+        await add(admin, name, looped(rtsp, "short"))
+    first = start()
+    await until(lambda: all(bus.states(n) == ["online"] for n in names), 10)
+    second = start()
+    await until(lambda: first.metric("tidegate_ingest_cameras_owned") == 3, 10)
+    await until(lambda: second.metric("tidegate_ingest_cameras_online") == 2, 10)
+    owners = await leases(admin)
+    assert sorted(k for k in owners if k.startswith("camera.")) == [f"camera.{n}" for n in names]
+    await asyncio.sleep(1)
+    victims = [k.removeprefix("camera.") for k, v in owners.items() if f"-{second.process.pid}-" in v]
+    victims = [v for v in victims if v in names]
+    assert len(victims) == 2
+    second.process.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    await until(lambda: first.metric("tidegate_ingest_cameras_owned") == 5, 10)
+    await until(
+        lambda: all(any(t > killed + 1 for s, _, t in bus.segments if s.camera == v) for v in victims),
+        10 - (time.monotonic() - killed),
+    )
+    assert time.monotonic() - killed < 10
+    # Never two at once: an epoch, once followed by another, is over.
+    for name in names:
+        order = [s.epoch for s in bus.of(name)]
+        assert len(list(dict.fromkeys(order))) == len([e for i, e in enumerate(order) if i == 0 or order[i - 1] != e])
+        assert_gapless(bus.of(name))
+    assert RENEW_S < LEASE_S / 2
+    assert first.stop() == 0
+
+
+async def test_frozen_process_publishes_nothing_after_its_lease(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    await add(admin, "cam", looped(rtsp, "short"))
+    first = start()
+    await until(lambda: len(bus.of("cam")) >= 2, 10)
+    first.process.send_signal(signal.SIGSTOP)
+    second = start()
+    await until(lambda: second.metric("tidegate_ingest_cameras_online") == 1, 12)
+    epoch = bus.of("cam")[-1].epoch
+    at = len(bus.of("cam"))
+    first.process.send_signal(signal.SIGCONT)
+    await until(lambda: "another process has taken the camera" in first.log, 6)
+    await asyncio.sleep(2)
+    late = [s for s in bus.of("cam")[at:] if s.epoch != epoch]
+    assert len(late) <= 1, "at most the one that was in flight"
+    assert first.metric("tidegate_ingest_cameras_owned") + second.metric("tidegate_ingest_cameras_owned") == 1
+    assert (first.stop(), second.stop()) == (0, 0)
+
+
+async def test_credentials_stay_inside(admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str) -> None:
+    ingest = start()
+    await add(admin, "live", looped(rtsp, "short").replace("://", f"://admin:{SECRET}@"))
+    await add(admin, "dead", f"rtsp://admin:{SECRET}@127.0.0.1:{free_port(0)}/x")
+    await add(admin, "lost", f"rtsp://admin:{SECRET}@no-such-host.invalid/x")
+    await until(lambda: len(bus.of("live")) >= 2 and bus.states("dead") and bus.states("lost"), 15)
+    metrics = ingest.metrics
+    assert ingest.stop() == 0
+    said = [ingest.log, metrics, json.dumps(bus.events), json.dumps(bus.headers)]
+    for text in said:
+        assert "s3cr3t" not in text and "admin" not in text.replace("admin@", "")
+    assert "camera offline" in ingest.log
+    arguments = Path(f"/proc/{ingest.process.pid}/cmdline")
+    assert not arguments.exists() or "s3cr3t" not in arguments.read_text()
+
+
+async def test_files(admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_path: Path) -> None:
+    ingest = start()
+    once = footage.make(tmp_path / "once only.mp4", frames=250, gop=50, b_frames=2)
+    await add(admin, "fast", f"file://{once}".replace(" ", "%20"), realtime=False)
+    await add(admin, "paced", f"file://{footage.make(tmp_path / 'p.mp4', frames=50)}", loop=True)
+    began = time.monotonic()
+    await until(lambda: bus.states("fast") == ["online", "offline"], 5)
+    assert time.monotonic() - began < 5
+    fast = bus.of("fast")
+    assert sum(s.frames for s in fast) == 250
+    assert fast[-1].start.timestamp() + fast[-1].duration <= time.time()
+    assert bus.events[-1]["reason"] == "the stream has ended" or bus.states("paced") == ["online"]
+    await until(lambda: len(bus.of("paced")) >= 5, 10)
+    paced = bus.of("paced")
+    assert len({s.epoch for s in paced}) == 1, "a loop is one stream"
+    starts = [s.start.timestamp() for s in paced]
+    assert all(0.9 < b - a < 1.1 for a, b in itertools.pairwise(starts))
+    assert len(fast) == len(bus.of("fast")), "played once"
+    assert ingest.stop() == 0
+
+
+async def test_second_signal_ends_at_once(
+    server: NatsServer, admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    ingest = start()
+    await add(admin, "cam", looped(rtsp, "short"))
+    await until(lambda: bus.of("cam"), 10)
+    await server.stop()
+    ingest.process.terminate()
+    await asyncio.sleep(0.5)
+    assert ingest.process.poll() is None, "still trying to flush"
+    ingest.process.terminate()
+    assert ingest.process.wait(1) == 128 + signal.SIGTERM
+
+
+async def test_missing_buckets_are_an_error_with_a_remedy(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest]
+) -> None:
+    await admin.jetstream().delete_key_value("leases")
+    ingest = start()
+    assert await asyncio.to_thread(ingest.process.wait, 15) == 1
+    assert "bucket leases is missing: run 'tidegate setup'" in ingest.log

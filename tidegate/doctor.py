@@ -1,0 +1,155 @@
+"""`tidegate doctor`: what Tidegate needs here, whether it is there, and the remedy where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import nats.errors
+from nats.js.errors import NotFoundError
+from rich.console import Console
+from rich.table import Table
+
+from shared import topology
+from shared.errors import TidegateError
+from tidegate import stack
+from tidegate.server import find_executable
+
+MB = 1024 * 1024
+LEAST_FREE_BYTES = 2048 * MB
+
+
+class Finding(NamedTuple):
+    """level: ok, note (works without it) or bad. remedy: what to do; empty when ok."""
+
+    what: str
+    level: str
+    found: str
+    remedy: str = ""
+
+
+async def run(data: Path, out: Console) -> bool:
+    """Print what is found; whether nothing is bad."""
+    findings: list[Finding] = []
+    for check in (_python, _packages, _weights, _server, lambda: _disk(data), _port):
+        findings += check()
+    findings += await _streams(data)
+    table = Table("", "what", "found", "remedy")
+    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
+    for f in findings:
+        table.add_row(marks[f.level], f.what, f.found, f.remedy)
+    out.print(table)
+    return all(f.level != "bad" for f in findings)
+
+
+def _python() -> list[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < (3, 11):
+        return [Finding("Python", "bad", version, "use Python 3.11 or later")]
+    return [Finding("Python", "ok", f"{version} at {sys.executable}")]
+
+
+_PACKAGES = {
+    "openvino": ("cv", "bad", "detection on a CPU"),
+    "numpy": ("cv", "bad", "detection"),
+    "aio_rtsp_toolkit": ("demo", "note", "the demo's cameras"),
+    "matplotlib": ("demo", "note", "the demo's pictures"),
+    "torch": ("cv-torch", "note", "torchvision's and transformers' detectors"),
+    "opentelemetry.exporter.otlp.proto.http": ("otel", "note", "exported traces"),
+}
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for module, (extra, level, purpose) in _PACKAGES.items():
+        if _is_installed(module):
+            findings.append(Finding(f"package {module.split('.')[0]}", "ok", f"for {purpose}"))
+        else:
+            remedy = f"pip install 'tidegate[{extra}]' for {purpose}"
+            findings.append(Finding(f"package {module.split('.')[0]}", level, "not installed", remedy))
+    return findings
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _weights() -> list[Finding]:
+    if not _is_installed("openvino"):
+        return []
+    from services.cv.detectors import openvino_ssd
+
+    try:
+        path = openvino_ssd.prepare()
+    except TidegateError as e:
+        return [Finding("weights", "bad", "not found", str(e))]
+    return [Finding("weights", "ok", f"{path}")]
+
+
+def _server() -> list[Finding]:
+    try:
+        executable = find_executable()
+    except TidegateError as e:
+        return [Finding("nats-server", "bad", "not installed", str(e))]
+    shown = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False)
+    return [Finding("nats-server", "ok", f"{shown.stdout.strip()} at {executable}")]
+
+
+def _disk(data: Path) -> list[Finding]:
+    folder = next(p for p in (data, *data.parents) if p.exists())
+    free = shutil.disk_usage(folder).free
+    found = f"{free // MB} MB free at {folder}"
+    if not os.access(folder, os.W_OK):
+        return [Finding("data directory", "bad", f"{folder} can't be written", "choose another with --data")]
+    if free < LEAST_FREE_BYTES:
+        return [Finding("disk", "bad", found, "free some, or lower MEDIA_MAX_BYTES")]
+    return [Finding("disk", "ok", found)]
+
+
+def _port() -> list[Finding]:
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", stack.DEFAULT_PORT))
+        except OSError:
+            return [Finding("port", "note", f"{stack.DEFAULT_PORT} is taken", "'tidegate up' takes another by itself")]
+    return [Finding("port", "ok", f"{stack.DEFAULT_PORT} is free")]
+
+
+async def _streams(data: Path) -> list[Finding]:
+    try:
+        client = await stack.connect(data)
+    except TidegateError as e:
+        return [Finding("running", "note", "nothing", str(e))]
+    findings = [Finding("running", "ok", client.connected_url.netloc if client.connected_url else "")]
+    js = client.jetstream()
+    wanted: list[tuple[str, Callable[[], object]]] = []
+    limits = topology.TopologySettings()
+    for stream in topology.streams(limits):
+        wanted.append((f"stream {stream.name}", lambda name=stream.name: js.stream_info(str(name))))
+    for stream_name, consumer in topology.consumers(limits):
+        name = str(consumer.durable_name)
+        wanted.append((f"consumer {name}", lambda s=stream_name, c=name: js.consumer_info(s, c)))
+    for bucket in topology.buckets(limits):
+        wanted.append((f"bucket {bucket.bucket}", lambda b=bucket.bucket: js.key_value(b)))
+    for what, ask in wanted:
+        try:
+            await asyncio.wait_for(ask(), 5)  # type: ignore[arg-type]
+            findings.append(Finding(what, "ok", "there"))
+        except NotFoundError:
+            findings.append(Finding(what, "bad", "missing", "tidegate setup"))
+        except (TimeoutError, nats.errors.Error) as e:
+            findings.append(Finding(what, "bad", repr(e), "is JetStream enabled, and may this user ask?"))
+    await client.close()
+    return findings

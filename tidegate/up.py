@@ -1,0 +1,78 @@
+"""`tidegate up`: the stack and its live view, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from shared import telemetry
+from shared.settings import BusSettings, load
+from tidegate.configuration import scaled_object as find_scaled_object
+from tidegate.monitor import Monitor
+from tidegate.stack import Stack
+from tidegate.view import View
+
+
+async def run(data: Path, *, port: int, scaled_object: str | None, speed: float, plain: bool) -> None:
+    """Run until SIGINT or SIGTERM; a second one ends it at once, and the workers with it. Raises TidegateError."""
+    console = Console()
+    live = console.is_terminal and not plain
+    stop = _until_signalled()
+    scaled = find_scaled_object("cv", scaled_object)
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _logs(data, live):
+        started = time.monotonic()
+        async with Stack(data, scaled, port=port, speed=speed) as stack:
+            for line in stack.changed:
+                console.print(line, style="dim")
+            console.print(
+                f"NATS at [bold]{stack.server.url}[/], state in [bold]{data}[/], logs in {data}/logs\n"
+                "in another terminal: tidegate camera add lobby rtsp://…    tidegate watch"
+            )
+            async with Monitor(stack.admin, lambda: stack.autoscaler.state) as monitor:
+                async with View(monitor, title="up", console=console) if live else contextlib.nullcontext():
+                    await stop.wait()
+            console.print("stopping: workers finish what they hold")
+            state = stack.autoscaler.state
+        seconds = time.monotonic() - started
+        static = state.peak_replicas * seconds
+        saving = f", {1 - state.replica_seconds / static:.0%} less than a static fleet for the peak" if static else ""
+        console.print(
+            f"ran {seconds:.0f} s; replica-seconds used: {state.replica_seconds:.0f}, "
+            f"peak {state.peak_replicas} workers{saving}"
+        )
+
+
+def _until_signalled() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        if stop.is_set():
+            # Children die with us by their parent-death signal.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+        stop.set()
+
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sig, told)
+    return stop
+
+
+@contextlib.contextmanager
+def _logs(data: Path, live: bool):  # type: ignore[no-untyped-def]
+    """Log lines would tear the live view: with it they go to a file."""
+    settings = load(BusSettings)
+    if not live:
+        telemetry.configure(settings, "up")
+        yield
+        return
+    (data / "logs").mkdir(exist_ok=True)
+    with (data / "logs" / "up.log").open("a", buffering=1) as log, contextlib.redirect_stderr(log):
+        telemetry.configure(settings, "up")
+        yield
