@@ -82,17 +82,9 @@ async def test_follows_the_backlog_up_and_back_to_zero(admin: Client, tmp_path: 
     assert sample("tidegate_replica_seconds_total") > seconds
     assert sample("tidegate_scale_events_total", direction="up") > ups
     changes = [line for line in logs if line["event"].startswith("scaled")]
-    assert changes[0] | {"pending": 0, "reason": ""} == {
-        "event": "scaled up",
-        "log_level": "info",
-        "part": "scaler",
-        "consumer": "cv",
-        "before": 0,
-        "after": 1,
-        "pending": 0,
-        "ack_pending": 0,
-        "reason": "",
-    }
+    first = changes[0]
+    assert (first["event"], first["consumer"], first["before"]) == ("scaled up", "cv", 0)
+    assert first["pending"] > 0 and first["reason"]
     assert changes[-1]["after"] == 0 and "no trigger was active for 300 s" in changes[-1]["reason"]
 
 

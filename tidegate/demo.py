@@ -14,11 +14,11 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -28,6 +28,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from services.scaler.scaledobject import ScaledObject
 from shared.errors import ModelError, TidegateError
 from shared.redact import redact
+from shared.tasks import end
 from tidegate import footage, report, sizing
 from tidegate.bank import Bank
 from tidegate.configuration import scaled_object
@@ -36,6 +37,8 @@ from tidegate.sizing import CALM_CAMERAS, Load
 from tidegate.stack import Stack
 from tidegate.story import Place, Story, speed
 from tidegate.view import View
+
+T = TypeVar("T")
 
 INTERRUPTED = 130
 # Enough for the batch in hand; the rest is handed back.
@@ -59,54 +62,50 @@ def run(options: Options) -> int:
 
 async def _until_interrupted(options: Options) -> int:
     """The first Ctrl-C ends the story, and the report still comes; the second ends the process at once."""
-    task = asyncio.create_task(_demo(options, Console(highlight=False)))
-    signals: list[int] = []
+    stop = asyncio.Event()
 
     def interrupt(number: int) -> None:
-        signals.append(number)
-        if len(signals) > 1:
+        if stop.is_set():
             # Whatever we started dies with us.
             os._exit(128 + number)
-        task.cancel()
+        stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
-    try:
-        code = await task
-    except asyncio.CancelledError:
-        return INTERRUPTED
-    return INTERRUPTED if signals else code
+    code = await _demo(options, Console(highlight=False), stop)
+    return INTERRUPTED if stop.is_set() else code
 
 
-async def _demo(options: Options, console: Console) -> int:
+async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
     with _data(options.keep, console) as data, _logs_to(data / "logs" / "tidegate.log"):
-        files, load = await _prepare(options, data, console)
+        prepared = await _unless(stop, _prepare(options, data, console))
+        if prepared is None:
+            return INTERRUPTED
+        files, load = prepared
         scaled = fitted(scaled_object("cv"), load)
-        async with AsyncExitStack() as open_things:
+        async with AsyncExitStack() as opened:
             urls: Sequence[str] = options.rtsp
             if not urls:
-                urls = (await open_things.enter_async_context(Bank(files, data / "logs"))).urls
-            lineup = places(urls, load.cameras)
-            stack = await open_things.enter_async_context(
-                Stack(data, scaled, port=0, speed=speed(scaled, options.seconds), grace_s=GRACE_S)
-            )
-            monitor = await open_things.enter_async_context(Monitor(stack.admin, lambda: stack.autoscaler.state))
-            story = Story(stack.admin.jetstream(), monitor, lineup, load, options.seconds)
+                urls = (await opened.enter_async_context(Bank(files, data / "logs"))).urls
+            clock = speed(scaled, options.seconds)
+            stack = await opened.enter_async_context(Stack(data, scaled, port=0, speed=clock, grace_s=GRACE_S))
+            monitor = await opened.enter_async_context(Monitor(stack.admin, lambda: stack.autoscaler.state))
+            # Twice the surge's cameras: some in reserve.
+            story = Story(stack.admin.jetstream(), monitor, places(urls, 2 * load.cameras), load, options.seconds)
             async with View(monitor, title="demo", story=story.words, console=console):
-                interrupted = await _cut_short(story)
-            return await _report(options, stack, monitor, story, console, interrupted)
+                await _unless(stop, story.play())
+            return await _report(options, stack, monitor, story, console, interrupted=stop.is_set())
 
 
-async def _cut_short(story: Story) -> bool:
-    """Play; whether Ctrl-C cut it short, which it does to the story and not to what comes after."""
-    try:
-        await story.play()
-        return False
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        assert task is not None
-        task.uncancel()
-        return True
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`, or None once `stop` is set."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        return working.result()
+    await end(working)
+    return None
 
 
 async def _report(

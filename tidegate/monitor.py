@@ -30,6 +30,7 @@ from shared import cameras, names, segment, stats
 from shared.errors import BadSegment, SettingError
 from shared.events import CameraStatus, Detections
 from shared.stats import WorkerStats
+from shared.tasks import end
 from shared.telemetry import logger
 from tidegate.rates import Latencies, Rate
 
@@ -176,9 +177,7 @@ class Monitor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         for subscription in self._subscriptions:
             with suppress(TimeoutError, nats.errors.Error, NotFoundError):
                 await subscription.unsubscribe()

@@ -112,7 +112,7 @@ class Stack:
                 grace_s=self._grace_s,
             )
             scaler = await self._connect("scaler")
-            self.autoscaler = Autoscaler(scaler.jetstream(), self._scaled, self.cv, speed=self._speed)
+            self.autoscaler = Autoscaler(scaler, self._scaled, self.cv, speed=self._speed)
             await self.ingest.scale_to(1)
             self._autoscaling = asyncio.create_task(self.autoscaler.run(), name="autoscaler")
             (self.data / "run.json").write_bytes(msgspec.json.encode(Running(self.server.url, os.getpid())))

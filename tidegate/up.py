@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -34,9 +35,11 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
                 f"NATS at [bold]{stack.server.url}[/], state in [bold]{data}[/], logs in {data}/logs\n"
                 "in another terminal: tidegate camera add lobby rtsp://…    tidegate watch"
             )
-            async with Monitor(stack.admin, lambda: stack.autoscaler.state) as monitor:
-                async with View(monitor, title="up", console=console) if live else contextlib.nullcontext():
-                    await stop.wait()
+            async with (
+                Monitor(stack.admin, lambda: stack.autoscaler.state) as monitor,
+                View(monitor, title="up", console=console) if live else contextlib.nullcontext(),
+            ):
+                await stop.wait()
             console.print("stopping: workers finish what they hold")
             state = stack.autoscaler.state
         seconds = time.monotonic() - started
@@ -65,7 +68,7 @@ def _until_signalled() -> asyncio.Event:
 
 
 @contextlib.contextmanager
-def _logs(data: Path, live: bool):  # type: ignore[no-untyped-def]
+def _logs(data: Path, live: bool) -> Iterator[None]:
     """Log lines would tear the live view: with it they go to a file."""
     settings = load(BusSettings)
     if not live:

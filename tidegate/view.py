@@ -19,6 +19,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from shared.tasks import end
 from tidegate.monitor import CameraNow, Monitor, Sample, Snapshot, WorkerNow
 
 REFRESH_S = 0.5
@@ -57,9 +58,7 @@ class View:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         if self._live:
             self._live.stop()
 
