@@ -480,7 +480,7 @@ class Worker(Generic[P, R]):
             self._release(message)
         deadline = started + self._settings.grace_s
         # Two things to wait for, and a deadline.
-        while (self._computing_since is not None or self._finishing) and time.monotonic() < deadline:  # noqa: ASYNC110
+        while (self._computing_since is not None or self._finishing) and time.monotonic() < deadline:
             await asyncio.sleep(0.005)
         await end(infer, *self._finishing)
         abandoned = len(self._held)

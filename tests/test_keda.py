@@ -338,6 +338,12 @@ def test_a_late_call_runs_each_clock_once() -> None:
     assert keda.next_at == 1015.0
 
 
+def test_the_reason_is_of_the_controller_that_changed_the_count() -> None:
+    cluster = Cluster(scaled(cooldownPeriod=60), replicas=3).run(0, 30.0)
+    decision = cluster.keda.step(1000.0, [0.0], 3)  # both clocks are due
+    assert (decision.desired, decision.reason) == (0, "no trigger was active for 60 s")
+
+
 def test_the_reason_says_how_the_count_came_about() -> None:
     cluster = Cluster(scaled(maxReplicaCount=6, **HPA_ONLY), 1)
     cluster.sync(100.0)

@@ -118,8 +118,8 @@ async def _report(
     console.print()
     console.print(report.table(summary))
     await report.write(js, recorded, summary, samples, phases, options.output)
-    console.print(f"\n{options.output}/overview.png shows it in one picture; beside it are camera-*.png, "
-                  "events.jsonl and summary.json", soft_wrap=True)  # fmt: skip
+    console.print(f"\nin one picture: {options.output / 'overview.png'}", soft_wrap=True)
+    console.print("beside it: camera-*.png, timeline.png, events.jsonl, summary.json")
     counts = summary.segments
     if not counts.processed and not interrupted:
         blame = "cv" if counts.segments else "ingest"

@@ -139,18 +139,16 @@ def _frames(clip: Path, scene: Scene, mirrored: bool) -> Iterator[VideoFrame]:
 
 def _write(path: Path, make: Callable[[Path], None]) -> None:
     """Whole or not at all, also where two demos make the same file at once."""
-    part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise SettingError(f"{path.parent} can't be made ({e.strerror}): set TIDEGATE_CACHE to a folder") from e
+    if not os.access(path.parent, os.W_OK):
+        raise SettingError(f"{path.parent} can't be written: set TIDEGATE_CACHE to a folder that can")
+    part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
         make(part)
         part.replace(path)
-    except OSError as e:
-        # libav's errors are OSErrors too, and speak of the source.
-        if isinstance(e, av.FFmpegError):
-            raise
-        raise SettingError(
-            f"{path.parent} can't be written ({e.strerror}): set TIDEGATE_CACHE to a folder that can"
-        ) from e
     finally:
         part.unlink(missing_ok=True)
 

@@ -35,21 +35,18 @@ def annotated(pixels: NDArray[np.uint8], objects: Sequence[DetectedObject], capt
 
 
 def overview(pictures: Sequence[Image.Image], plot: Path, path: Path) -> None:
-    """Write one picture for a first page: up to three frames in a row, the plot below."""
+    """Write one picture for a first page: the frames in a row of one height, the plot below."""
     below = Image.open(plot).convert("RGB")
-    chosen = pictures[:3]
-    if not chosen:
-        below.save(path, optimize=True)
-        return
-    width = (below.width - MARGIN * (len(chosen) + 1)) // len(chosen)
-    row = [p.resize((width, round(p.height * width / p.width)), Image.Resampling.LANCZOS) for p in chosen]
-    height = min(p.height for p in row)
-    sheet = Image.new("RGB", (below.width, height + 2 * MARGIN + below.height), PAPER)
-    for n, picture in enumerate(row):
-        # The caption is at the bottom: what is cut off where frames differ in shape is at the top.
-        part = picture.crop((0, picture.height - height, width, picture.height))
-        sheet.paste(part, (MARGIN + n * (width + MARGIN), MARGIN))
-    sheet.paste(below, (0, height + 2 * MARGIN))
+    room = below.width - MARGIN * (len(pictures) + 1)
+    height = min(below.height // 2, round(room / max(1.0, sum(p.width / p.height for p in pictures))))
+    top = height + 2 * MARGIN if pictures else 0
+    sheet = Image.new("RGB", (below.width, top + below.height), PAPER)
+    x = MARGIN
+    for picture in pictures:
+        width = round(picture.width * height / picture.height)
+        sheet.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (x, MARGIN))
+        x += width + MARGIN
+    sheet.paste(below, (0, top))
     # 256 colours are enough for a page, and a third of the bytes.
     sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 

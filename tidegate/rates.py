@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 
 WINDOW_S = 6.0
+# Two arrivals that happen to be close say nothing of what a second brings.
+LEAST_SPAN_S = 1.0
 
 
 class Rate:
@@ -31,10 +33,10 @@ class Rate:
             return 0.0
         first, last = self._arrivals[0][0], self._arrivals[-1][0]
         gap = (last - first) / (len(self._arrivals) - 1)
-        spent = max(last, now - 1.5 * gap) - first
+        spent = max(last - first, now - 1.5 * gap - first, LEAST_SPAN_S)
         # The first arrival brought what was made before it.
         amount = sum(a for _, a in self._arrivals) - self._arrivals[0][1]
-        return amount / spent if spent > 0 else 0.0
+        return amount / spent
 
     def _forget(self, now: float) -> None:
         while self._arrivals and self._arrivals[0][0] < now - self._window_s:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -37,6 +37,7 @@ from tidegate.rates import quantile
 from tidegate.timeline import Phase
 
 READ_TIMEOUT_S = 5.0
+MOST_IN_OVERVIEW = 3
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -207,15 +208,14 @@ async def write(
     (folder / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     with (folder / "summary.txt").open("w") as f:
         Console(file=f, width=100).print(table(summary))
-    drawn = []
-    for camera, (stored, frame) in best_frames(run.detections).items():
-        if image := await _draw(js, stored, frame):
-            image.save(folder / f"camera-{camera}.png", optimize=False, compress_level=3)
-            drawn.append((_worth(frame), image))
+    best = best_frames(run.detections)
+    drawn = {camera: image for camera, (stored, frame) in best.items() if (image := await _draw(js, stored, frame))}
+    for camera, image in drawn.items():
+        image.save(folder / f"camera-{camera}.png", compress_level=3)
     plot = folder / "timeline.png"
     timeline.plot(samples, phases, plot, "Workers follow the video")
-    best_first = [image for _, image in sorted(drawn, key=lambda d: -d[0])]
-    pictures.overview(best_first, plot, folder / "overview.png")
+    chosen = different({camera: frame for camera, (_, frame) in best.items() if camera in drawn}, MOST_IN_OVERVIEW)
+    pictures.overview([drawn[camera] for camera in chosen], plot, folder / "overview.png")
 
 
 def best_frames(detections: Iterable[Stored]) -> dict[str, tuple[Stored, Frame]]:
@@ -227,6 +227,19 @@ def best_frames(detections: Iterable[Stored]) -> dict[str, tuple[Stored, Frame]]
             if frame.objects and (camera not in best or _worth(frame) > _worth(best[camera][1])):
                 best[camera] = stored, frame
     return best
+
+
+def different(frames: Mapping[str, Frame], count: int) -> list[str]:
+    """Up to `count` cameras, best first, those before the others whose frames do not just repeat the labels; pure."""
+    best = sorted(frames, key=lambda camera: -_worth(frames[camera]))
+    shown: set[frozenset[str]] = set()
+    first: list[str] = []
+    repeats: list[str] = []
+    for camera in best:
+        labels = frozenset(o.label for o in frames[camera].objects)
+        (repeats if labels in shown else first).append(camera)
+        shown.add(labels)
+    return (first + repeats)[:count]
 
 
 def _worth(frame: Frame) -> float:

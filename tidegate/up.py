@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
+from services.scaler.scaledobject import ScaledObject
 from shared import telemetry
 from shared.settings import BusSettings, load
 from tidegate.configuration import scaled_object as find_scaled_object
@@ -24,7 +27,7 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
     console = Console()
     live = console.is_terminal and not plain
     stop = _until_signalled()
-    scaled = find_scaled_object("cv", scaled_object)
+    scaled = fit(find_scaled_object("cv", scaled_object))
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _logs(data, live):
         started = time.monotonic()
@@ -32,7 +35,8 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
             for line in stack.changed:
                 console.print(line, style="dim")
             console.print(
-                f"NATS at [bold]{stack.server.url}[/], state in [bold]{data}[/], logs in {data}/logs\n"
+                f"NATS at [bold]{stack.server.url}[/], state in [bold]{data}[/], logs in {data}/logs, "
+                f"up to {scaled.spec.max_replica_count} workers\n"
                 "in another terminal: tidegate camera add lobby rtsp://…    tidegate watch"
             )
             async with (
@@ -49,6 +53,14 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
             f"ran {seconds:.0f} s; replica-seconds used: {state.replica_seconds:.0f}, "
             f"peak {state.peak_replicas} workers{saving}"
         )
+
+
+def fit(scaled: ScaledObject) -> ScaledObject:
+    """On a CPU more workers than cores only slow each other down: no more than that, whatever the cluster may have."""
+    most = max(scaled.spec.min_replica_count, os.cpu_count() or 1)
+    if os.environ.get("CV_DEVICE", "cpu") != "cpu" or scaled.spec.max_replica_count <= most:
+        return scaled
+    return msgspec.structs.replace(scaled, spec=msgspec.structs.replace(scaled.spec, max_replica_count=most))
 
 
 def _until_signalled() -> asyncio.Event:

@@ -59,8 +59,12 @@ class View:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await end(self._task)
+        # How it ended stays on the screen.
         if self._live:
+            self._live.update(self.render(), refresh=True)
             self._live.stop()
+        else:
+            self._print_line()
 
     async def _refresh(self) -> None:
         while self._live:
@@ -69,8 +73,11 @@ class View:
 
     async def _print_lines(self) -> None:
         while True:
-            self._console.print(line(self._monitor.snapshot(), self._monitor.elapsed, self._story()), soft_wrap=True)
+            self._print_line()
             await asyncio.sleep(LINE_S)
+
+    def _print_line(self) -> None:
+        self._console.print(line(self._monitor.snapshot(), self._monitor.elapsed, self._story()), soft_wrap=True)
 
     def render(self) -> RenderableType:
         """The whole view, for the console's present size."""

@@ -10,9 +10,7 @@ import asyncio
 import os
 import re
 import secrets
-import signal
 import socket
-import sys
 from typing import Any
 
 from nats.aio.client import Client
@@ -24,10 +22,10 @@ from services.ingest.mirror import Mirror, bind
 from services.ingest.publisher import Publisher
 from services.ingest.runner import Runner
 from services.ingest.settings import IngestSettings
-from shared import bus, names, telemetry
+from shared import bus, names, process, telemetry
 from shared.cameras import Camera
-from shared.errors import TidegateError
 from shared.settings import from_environment
+from shared.tasks import end
 from shared.telemetry import Health
 from shared.topology import LEASE_S
 
@@ -36,11 +34,10 @@ _LEASE_TIMEOUT_S = LEASE_S / 3
 _GOODBYE_S = 1.0
 
 
-async def run(settings: IngestSettings) -> None:
-    """Ingest until SIGTERM or SIGINT; a second one ends the process at once. Raises TidegateError."""
+async def run(settings: IngestSettings, stopped: asyncio.Event) -> None:
+    """Ingest until `stopped`. Raises TidegateError."""
     health = Health()
     telemetry.serve(settings, health)
-    stopped = _until_signalled()
     client = await bus.connect(settings, "ingest")
     try:
         await _ingest(settings, client, health, stopped)
@@ -81,15 +78,12 @@ async def _ingest(settings: IngestSettings, client: Client, health: Health, stop
     all_of_it: set[asyncio.Task[Any]] = {reconciling, ending, *tasks}
     done, _ = await asyncio.wait(all_of_it, return_when=asyncio.FIRST_COMPLETED)
     health.ready = "stopping"
-    reconciling.cancel()
-    ending.cancel()
-    await asyncio.gather(reconciling, return_exceptions=True)
+    await end(reconciling, ending)
     await fleet.stop()
-    for task in tasks[:-1]:
-        task.cancel()
+    await end(*tasks[:-1])
     await leases.leave()
     await announcer.flushed(_GOODBYE_S)
-    tasks[-1].cancel()
+    await end(tasks[-1])
     for task in done:
         task.result()
 
@@ -106,32 +100,5 @@ def _process_id() -> str:
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
-def _until_signalled() -> asyncio.Event:
-    stopped = asyncio.Event()
-
-    def on_signal(number: int) -> None:
-        if stopped.is_set():
-            os._exit(128 + number)
-        stopped.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-    return stopped
-
-
-def main() -> None:
-    settings = from_environment(IngestSettings, "ingest", __doc__ or "")
-    telemetry.configure(settings, "ingest")
-    code = 0
-    try:
-        asyncio.run(run(settings))
-    except TidegateError as e:
-        print(f"ingest: {e}", file=sys.stderr)
-        code = 1
-    # Threads that hang in a camera's read must not be unwound by the interpreter's end.
-    sys.stderr.flush()
-    os._exit(code)
-
-
 if __name__ == "__main__":
-    main()
+    process.main("ingest", from_environment(IngestSettings, "ingest", __doc__ or ""), run)

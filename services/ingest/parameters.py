@@ -15,10 +15,10 @@ def sequence_parameters(codec: str, data: bytes | memoryview) -> bytes | None:
     Length-prefixed data, as in MP4 files, has none: there the parameters are the file's own.
     """
     head = bytes(data[:_HEAD])
-    starts = [m.end() for m in _START.finditer(head)]
-    ends = [m.start() for m in _START.finditer(head)][1:] + [len(head)]
-    for begin, end in zip(starts, ends, strict=False):
-        unit = head[begin:end].rstrip(b"\x00")
+    found = list(_START.finditer(head))
+    ends = [*(m.start() for m in found[1:]), len(head)]
+    for start, end in zip(found, ends, strict=False):
+        unit = head[start.end() : end].rstrip(b"\x00")
         if unit and _is_sps(codec, unit[0]):
             return unit
     return None

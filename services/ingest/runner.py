@@ -19,6 +19,7 @@ from services.ingest.source import Failure
 from shared.cameras import Camera
 from shared.events import CameraStatus
 from shared.redact import redact
+from shared.tasks import end
 from shared.telemetry import logger
 
 MB = 1024 * 1024
@@ -65,7 +66,7 @@ class Runner:
     async def stop(self, reason: str | None, flush_s: float) -> None:
         """Stop reading, publish what is buffered for up to `flush_s`, and say `reason` (None: say nothing)."""
         delivering, connecting = self._tasks
-        connecting.cancel()
+        await end(connecting)
         if self._connection:
             self._connection.stop()
             if flush_s and self._ended:
@@ -73,8 +74,7 @@ class Runner:
             self._connection.abandon()
         if flush_s:
             await self._delivery.flushed(flush_s)
-        delivering.cancel()
-        await asyncio.gather(delivering, connecting, return_exceptions=True)
+        await end(delivering)
         self._delivery.give_up("stopped" if reason else "lease_lost")
         if reason:
             self._set_offline(reason)

@@ -123,7 +123,15 @@ def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> Sourc
         "fpsprobesize": "0",
     }
     url = join_credentials(camera.url, userinfo)
-    return _checked(av.open(url, options=options, timeout=(timeout_s, None)), camera)
+    began = time.monotonic()
+    try:
+        container = av.open(url, options=options, timeout=(timeout_s, None))
+    except av.InvalidDataError as e:
+        # What libav makes of an answer that never came.
+        if time.monotonic() - began >= timeout_s * 0.9:
+            raise TimeoutError from e
+        raise
+    return _checked(container, camera)
 
 
 def _checked(container: InputContainer, camera: Camera) -> Source:

@@ -104,7 +104,7 @@ class Keda:
         if now >= self._next_sync:
             self._next_sync = now + SYNC_S
             if not self._scaled.paused:
-                desired = self._sync(now, metrics, desired)
+                desired = self._sync(now, metrics, desired, just_written=desired != current)
         return Decision(desired, self._reason)
 
     def _poll(self, now: float, metrics: Sequence[Metric], current: int) -> int:
@@ -133,12 +133,14 @@ class Keda:
             return self._because("below minReplicaCount", spec.min_replica_count)
         return current
 
-    def _sync(self, now: float, metrics: Sequence[Metric], current: int) -> int:
+    def _sync(self, now: float, metrics: Sequence[Metric], current: int, *, just_written: bool) -> int:
         # The HPA asks for metrics only where it may act; each question counts towards the fallback's threshold.
         if not self._hpa.needs_metrics(current):
             metrics = []
         seen = [self._with_fallback(i, m, current) for i, m in enumerate(metrics)]
         decision = self._hpa.sync(now, [value for value, _ in seen], current)
+        if just_written and decision.desired == current:
+            return current  # KEDA's own reason stands
         return self._because(_basis(seen, metrics) + decision.reason, decision.desired)
 
     def _because(self, reason: str, desired: int) -> int:

@@ -11,18 +11,16 @@ to `<replica>.log`, and dies with this process, however this process dies.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from prometheus_client import Counter
 
+from shared import child
 from shared.telemetry import logger
 
 # How our services say that they can't start as they are configured: restarting alone won't help.
@@ -31,8 +29,6 @@ BAD_CONFIGURATION = 2
 # What a log line can carry of a dead worker's last words.
 TAIL_BYTES = 2000
 TAIL_LINES = 8
-
-PR_SET_PDEATHSIG = 1
 
 RESTARTS = Counter(
     "tidegate_worker_restarts_total", "Workers started again after an exit nobody asked for", ["service"]
@@ -174,7 +170,7 @@ class _Replica:
                 stderr=output,
                 # A session of its own: Ctrl-C at the terminal reaches us alone, and we drain it.
                 start_new_session=True,
-                preexec_fn=partial(_die_with_parent, os.getpid()),
+                preexec_fn=child.dying_with_parent(),
             )
         self._started = time.monotonic()
         return process
@@ -239,16 +235,3 @@ def _signal(send: Callable[[int], None], number: int) -> None:
         send(number)
     except ProcessLookupError:
         pass  # it went first
-
-
-# Found before any fork: in a process with threads, the child may do little between fork and exec.
-_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-
-
-def _die_with_parent(parent: int) -> None:
-    """In the child, before exec: SIGTERM when the thread that started it ends, by whatever death. Linux alone can."""
-    if _prctl is None:
-        return
-    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # the parent died before it was asked for

@@ -1,0 +1,151 @@
+"""What the bus costs: one cv worker over a filled stream, beside the same decoding and inference without NATS.
+
+Both sides decode in one thread while the detector computes in another, in batches of the same size. They take turns,
+and the medians are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+from nats.aio.client import Client
+from rich.console import Console
+from rich.table import Table
+
+from services.cv.detectors import Detector, load
+from services.cv.service import SCORE_FLOOR, CvService
+from services.cv.settings import CvSettings
+from services.ingest.segmenter import Piece
+from shared import bus, names, topology
+from shared.media import decode
+from shared.segment import to_headers
+from shared.telemetry import Health
+from shared.worker import Worker
+from tidegate import clips, footage
+from tidegate.server import NatsServer
+
+SEGMENTS = 60
+ROUNDS = 5
+TARGET = 0.95
+
+
+def footage_pieces() -> list[Piece]:
+    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    found = [p for v in videos for p in clips.pieces(v, "bench") if not p.dependent]
+    return [found[i % len(found)] for i in range(SEGMENTS)]
+
+
+def without_bus(pieces: list[Piece], detector: Detector, settings: CvSettings) -> float:
+    """Segments/s of decoding ahead in a thread, and inferring here."""
+
+    def pictures(piece: Piece) -> list:  # type: ignore[type-arg]
+        return [p.pixels for p in decode(piece.payload, fps=settings.cv_fps, size=detector.size).pictures]
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(1) as ahead:
+        coming = [ahead.submit(pictures, p) for p in pieces[:3]]
+        batch = []
+        for n in range(len(pieces)):
+            batch += coming[n].result()
+            if n + 3 < len(pieces):
+                coming.append(ahead.submit(pictures, pieces[n + 3]))
+            while len(batch) >= settings.cv_batch_size:
+                detector.detect(batch[: settings.cv_batch_size])
+                batch = batch[settings.cv_batch_size :]
+        if batch:
+            detector.detect(batch)
+    return len(pieces) / (time.perf_counter() - started)
+
+
+async def with_bus(
+    pieces: list[Piece], detector: Detector, settings: CvSettings, server: NatsServer, admin: Client, turn: int
+) -> float:
+    """Segments/s of a worker, from its first pull to its last acknowledgement."""
+    js = admin.jetstream()
+    for n, piece in enumerate(pieces):
+        head = msgspec.structs.replace(piece.segment, epoch=f"turn{turn}", n=n, start=dt.datetime.now(dt.UTC))
+        await js.publish(names.media("bench"), piece.payload, headers=to_headers(head))
+    client = await bus.connect(server.settings("cv"), "cv")
+    service = CvService(client.jetstream(), detector, settings)
+    worker = Worker(client, service, settings.worker(), Health(), stream=names.MEDIA, consumer="cv")
+    stop = asyncio.Event()
+    started = time.perf_counter()
+    running = asyncio.create_task(worker.run(stop))
+    while True:
+        info = await js.consumer_info(names.MEDIA, "cv")
+        if not info.num_pending and not info.num_ack_pending:
+            break
+        await asyncio.sleep(0.02)
+    rate = len(pieces) / (time.perf_counter() - started)
+    stop.set()
+    await running
+    await client.close()
+    return rate
+
+
+async def main(out: Console) -> bool:
+    settings = CvSettings()
+    pieces = footage_pieces()
+    detector = load(
+        settings.cv_model,
+        device="cpu",
+        threads=settings.cv_infer_threads,
+        min_score=SCORE_FLOOR,
+        batch_size=settings.cv_batch_size,
+    )
+    without_bus(pieces[:5], detector, settings)
+    bare, bused = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        async with NatsServer(Path(folder)) as server:
+            admin = await bus.connect(server.settings("admin"), "admin")
+            await topology.apply(admin.jetstream(), topology.TopologySettings())
+            for turn in range(ROUNDS):
+                bare.append(without_bus(pieces, detector, settings))
+                bused.append(await with_bus(pieces, detector, settings, server, admin, turn))
+            await admin.close()
+            start_s = await asyncio.to_thread(_start_to_event, server)
+    table = Table("one cv worker", "segments/s", "ratio", "target")
+    a, b = statistics.median(bare), statistics.median(bused)
+    table.add_row("decode and infer in one process", f"{a:.2f}", "1", "")
+    table.add_row("the worker, over JetStream", f"{b:.2f}", f"{b / a:.3f}", f">= {TARGET}")
+    out.print(f"{SEGMENTS} segments a turn, {ROUNDS} turns each, CV_FPS={settings.cv_fps:g}, 1 inference thread")
+    out.print(table)
+    out.print(f"a worker's start to its first event: {start_s:.2f} s")
+    return b / a >= TARGET
+
+
+def _start_to_event(server: NatsServer) -> float:
+    """Seconds from exec of `python -m services.cv` to its first stored event, one segment waiting."""
+
+    async def go() -> float:
+        admin = await bus.connect(server.settings("admin"), "admin")
+        js = admin.jetstream()
+        before = (await js.stream_info(names.EVENTS)).state.last_seq
+        piece = footage_pieces()[0]
+        head = msgspec.structs.replace(piece.segment, epoch="start", start=dt.datetime.now(dt.UTC))
+        await js.publish(names.media("bench"), piece.payload, headers=to_headers(head))
+        started = time.perf_counter()
+        with subprocess.Popen(
+            [sys.executable, "-m", "services.cv"], env=server.environment("cv"), stderr=subprocess.DEVNULL
+        ) as process:
+            while (await js.stream_info(names.EVENTS)).state.last_seq == before:
+                await asyncio.sleep(0.01)
+            spent = time.perf_counter() - started
+            process.terminate()
+        await admin.close()
+        return spent
+
+    return asyncio.run(go())
+
+
+if __name__ == "__main__":
+    sys.exit(0 if asyncio.run(main(Console(width=110))) else 1)

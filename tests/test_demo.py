@@ -1,0 +1,192 @@
+"""`tidegate demo` as people run it: a process of its own, with real cameras, detector and workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+from PIL import Image
+
+from services.cv.detectors import openvino_ssd
+from shared.cameras import new_camera
+from shared.names import check_camera
+from tidegate import demo, footage, sizing, story
+from tidegate.configuration import scaled_object
+
+# ---- what it decides, without running it
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 64])
+@pytest.mark.parametrize("rate", [0.5, 4.0, 35.0, 250.0, 5000.0])
+def test_load_fits_any_machine(rate: float, cores: int) -> None:
+    load = sizing.fit(rate, cores)
+    assert 2 <= load.workers <= 4
+    assert sizing.CALM_CAMERAS < load.cameras <= sizing.MOST_CAMERAS
+    new_camera("rtsp://127.0.0.1/x", fps=load.fps)
+    if cores > 1 and 4 <= rate <= 100:
+        assert sizing.CALM_CAMERAS * load.fps == pytest.approx(sizing.CALM_SHARE * rate, abs=0.2)
+        assert 1.3 <= load.surge <= load.workers - sizing.OVERHEAD_CORES + 0.05, "more than one worker, less than all"
+
+
+def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
+    given = scaled_object("cv")
+    load = sizing.fit(16.0, 2)
+    fitted = demo.fitted(given, load)
+    assert fitted.spec.max_replica_count == 2
+    assert [t.lag_threshold for t in fitted.triggers] == [load.lag_threshold]
+    back = msgspec.structs.replace(
+        fitted,
+        spec=msgspec.structs.replace(fitted.spec, max_replica_count=given.spec.max_replica_count),
+        triggers=given.triggers,
+    )
+    assert back == given
+
+
+@pytest.mark.parametrize("seconds", [40, 90, 300])
+def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
+    scaled = scaled_object("cv")
+    faster = story.speed(scaled, seconds)
+    assert scaled.spec.cooldown_period / faster < story.NIGHT * seconds
+    assert 300 / faster < story.AFTER * seconds
+
+
+def test_places_have_ids_of_their_own_that_say_what_they_show() -> None:
+    urls = [
+        "rtsp://127.0.0.1:1/stop.mp4?play_count=0",
+        "rtsp://admin:secret@10.0.0.7/",
+        "rtsp://10.0.0.8/a b%20/Stream 1",
+    ]
+    places = demo.places(urls, 8)
+    assert len({p.id for p in places}) == 8
+    assert places[0].id == "stop" and places[3].id == "stop-2"
+    for place in places:
+        check_camera(place.id)
+        assert "secret" not in place.id
+    assert places[4].url == urls[1]
+
+
+# ---- the whole of it
+
+
+@pytest.fixture(scope="module")
+def prepared() -> None:
+    """What is made once on a machine is no part of what is timed."""
+    openvino_ssd.prepare()
+    footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """No process that was started while the test ran is there after it."""
+    me = psutil.Process()
+    yield
+    deadline = time.monotonic() + 5
+    while (left := [p for p in me.children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.1)
+    assert not left
+
+
+def start(tmp_path: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tidegate", "demo", "--output", str(tmp_path / "out"), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path), "COLUMNS": "200"},
+    )
+
+
+def tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prepared", "nothing_left")
+def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
+    process = start(tmp_path, "--seconds", "40")
+    said, _ = process.communicate(timeout=150)
+    assert process.returncode == 0, said
+    out = tmp_path / "out"
+    summary = json.loads((out / "summary.json").read_text())
+    segments = summary["segments"]
+    assert (segments["lost"], segments["duplicated"], segments["dead_lettered"]) == (0, 0, 0), said
+    assert segments["processed"] == segments["segments"] > 50
+    calm, surge, _, _ = summary["phases"]
+    assert calm["cameras"] == 2 < surge["cameras"]
+    assert summary["peak_replicas"] > 1, said
+    last = [line for line in said.splitlines() if "pending" in line][-1]
+    assert "0 workers" in last and "no video, no worker" in last, "down to nothing, as the ScaledObject says"
+    assert summary["replica_seconds"] < summary["static_replica_seconds"]
+    for camera in ("stop", "alley"):
+        with Image.open(out / f"camera-{camera}.png") as image:
+            assert image.width == 960
+    with Image.open(out / "overview.png") as image:
+        assert image.width == 1200
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    assert {"person", "bicycle"} <= {o["label"] for e in events for f in e.get("frames", ()) for o in f["objects"]}
+    assert "0 lost, 0 duplicated" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["out"], "the data directory is gone"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prepared", "nothing_left")
+@pytest.mark.parametrize("after_s", [1.0, 15.0])
+def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) -> None:
+    process = start(tmp_path)
+    time.sleep(after_s)
+    children = tree(process)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    said, _ = process.communicate(timeout=30)
+    assert time.monotonic() - began < 6
+    # Before anything of ours runs, Ctrl-C is the command line's.
+    assert process.returncode in ((1, 130) if after_s < 10 else (130,)), said
+    assert "Traceback" not in said
+    assert not [p for p in children if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    if after_s > 10:
+        assert len(children) >= 4, "server, cameras, ingest and a worker"
+        assert "0 lost, 0 duplicated" in said
+        assert (tmp_path / "out" / "overview.png").exists()
+    assert not list(tmp_path.glob("tidegate-*")), "the data directory is gone"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prepared", "nothing_left")
+def test_kill_9_leaves_no_process(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    deadline = time.monotonic() + 30
+    while len(children := tree(process)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.kill()
+    process.communicate()
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive, f"{[p.name() for p in alive]} outlive {len(gone)} others"
+
+
+def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    bad = tmp_path / "notes.mp4"
+    bad.write_text("no video")
+    process = start(tmp_path, "--video", str(bad))
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "notes.mp4 can't be used as a camera" in said
+    assert "Traceback" not in said
+
+
+async def test_preparing_can_be_cut_short() -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, stop.set)
+    assert await demo._unless(stop, asyncio.sleep(30, "late")) is None
+    assert await demo._unless(asyncio.Event(), asyncio.sleep(0, "in time")) == "in time"

@@ -1,0 +1,257 @@
+"""Rates, latencies, curves and the view, without a server; and what the monitor gathers from a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import io
+
+import pytest
+from nats.aio.client import Client
+from rich.console import Console
+
+from services.scaler.autoscaler import ScalerState
+from shared import events, names, stats
+from shared.cameras import Camera
+from shared.events import CameraStatus, DetectedObject, Detections, Frame, SegmentRef, Timing
+from shared.segment import Segment, to_headers
+from shared.stats import WorkerStats
+from tidegate import registry
+from tidegate.monitor import CameraNow, Monitor, Sample, Snapshot, WorkerNow
+from tidegate.rates import Latencies, Rate, quantile
+from tidegate.view import View, curve, line
+
+IDLE = ScalerState(
+    time=0,
+    pending=3,
+    ack_pending=2,
+    desired=1,
+    replicas=1,
+    peak_replicas=1,
+    replica_seconds=5,
+    expired=0,
+    reason="lag 5",
+)
+
+
+# ---- rates
+
+
+def test_rate_of_even_arrivals_is_exact_from_the_second_on() -> None:
+    rate = Rate()
+    for n in range(2, 20):
+        for at in range(n):
+            rate = rate if at else Rate()
+            rate.add(float(at), 25)
+        assert rate.per_second(n - 1.0) == 25.0
+        assert rate.per_second(n - 0.5) == 25.0, "the next one is not due yet"
+
+
+def test_rate_falls_once_arrivals_stop_and_ends_at_nothing() -> None:
+    rate = Rate(window_s=6)
+    for at in range(6):
+        rate.add(float(at), 25)
+    falling = [rate.per_second(at) for at in (5.0, 7.0, 8.5, 10.0, 12.0)]
+    assert falling == sorted(falling, reverse=True)
+    assert falling[0] == 25.0 and falling[-1] == 0.0
+
+
+def test_two_arrivals_at_once_are_no_flood() -> None:
+    rate = Rate()
+    rate.add(10.0)
+    rate.add(10.01)
+    assert rate.per_second(10.02) <= 1.0
+
+
+def test_rate_needs_two_arrivals() -> None:
+    rate = Rate()
+    assert rate.per_second(0.0) == 0.0
+    rate.add(0.0, 25)
+    assert rate.per_second(0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("values", "q", "expected"),
+    [([], 0.5, None), ([7.0], 0.99, 7.0), ([3.0, 1.0, 2.0], 0.5, 2.0), ([*map(float, range(1, 101))], 0.99, 99.0)],
+)
+def test_quantile_is_the_nearest_rank(values: list[float], q: float, expected: float | None) -> None:
+    assert quantile(values, q) == expected
+
+
+def test_latencies_forget_what_left_the_window() -> None:
+    latencies = Latencies(window_s=5)
+    latencies.add(0.0, 9.0)
+    latencies.add(4.0, 1.0)
+    assert latencies.quantile(0.99, 4.0) == 9.0
+    assert latencies.quantile(0.99, 6.0) == 1.0
+    assert latencies.quantile(0.99, 60.0) is None
+
+
+# ---- the view
+
+
+def test_curve_shows_the_peak_in_full_and_little_as_something() -> None:
+    top, bottom = curve([0, 0, 1, 100, 0, 0, 0, 0, 0, 0], 10)
+    assert (top[3], bottom[3]) == ("█", "█")
+    assert (top[2], bottom[2]) == (" ", "▁")
+    assert bottom[0] == " "
+
+
+def test_curve_never_outgrows_its_columns_and_keeps_peaks() -> None:
+    values = [0.0] * 500 + [9.0] + [0.0] * 500
+    top, bottom = curve(values, 40)
+    assert len(top) == len(bottom) == 40
+    assert "█" in top
+    assert curve([], 40) == ("", "")
+
+
+def snapshot(cameras: int) -> Snapshot:
+    return Snapshot(
+        cameras=[
+            CameraNow(
+                id=f"camera-with-a-long-name-{n}",
+                state="online" if n else "offline",
+                reason="" if n else "the camera refuses the credentials",
+                fps_in=25.0,
+                fps_analysed=5.0,
+                seen={"person": 2, "dog": 1},
+                p50=0.8,
+                p99=12.0,
+            )
+            for n in range(cameras)
+        ],
+        workers=[WorkerNow(replica=f"cv-{n}", state="ready", busy=0.5) for n in range(4)],
+        scaler=IDLE,
+        latest=sample(10.0),
+    )
+
+
+def sample(at: float, pending: int = 3) -> Sample:
+    return Sample(
+        at=at,
+        segments_in=2.0,
+        segments_out=1.5,
+        pending=pending,
+        ack_pending=2,
+        desired=1,
+        replicas=1,
+        cameras_online=2,
+    )
+
+
+class Still:
+    """A monitor that stands still."""
+
+    def __init__(self, cameras: int) -> None:
+        self.elapsed = 65.0
+        self.samples = [sample(n / 2, n % 9) for n in range(130)]
+        self._snapshot = snapshot(cameras)
+
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 40)])
+@pytest.mark.parametrize("cameras", [0, 2, 60])
+def test_view_fits_the_terminal(size: tuple[int, int], cameras: int) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=size[0], height=size[1], force_terminal=True, color_system=None)
+    view = View(Still(cameras), title="up", story=lambda: "a story", console=console)  # type: ignore[arg-type]
+    console.print(view.render())
+    lines = out.getvalue().splitlines()
+    assert len(lines) <= size[1] - 1
+    assert max(map(len, lines)) <= size[0]
+    assert "a story" in out.getvalue()
+    if cameras > 40:
+        assert "more" in out.getvalue()
+
+
+def test_line_says_it_all_without_a_terminal() -> None:
+    text = line(snapshot(2), 65.0, "surge").plain
+    for part in (
+        "01:05",
+        "2 cameras online",
+        "pending 3",
+        "in flight 2",
+        "1 worker",
+        "surge",
+        "person \N{MULTIPLICATION SIGN}2",
+    ):
+        assert part in text
+
+
+# ---- a real server
+
+
+def status(camera: str, state: str = "online") -> CameraStatus:
+    now = dt.datetime.now(dt.UTC)
+    return CameraStatus(camera=camera, time=now, state=state, reason="", url="rtsp://x", ingest="test")  # type: ignore[arg-type]
+
+
+def detections(camera: str, n: int, label: str, start: dt.datetime) -> Detections:
+    return Detections(
+        camera=camera,
+        segment=SegmentRef(stream="MEDIA", seq=n + 1, epoch="e", n=n),
+        start=start,
+        duration=1.0,
+        model="test",
+        frames=[Frame(time=start, objects=[DetectedObject(label=label, score=0.9, box=(0, 0, 1, 1))])],
+        timing=Timing(queued_ms=0, decode_ms=0, infer_ms=0),
+    )
+
+
+async def say(client: Client, event: events.Event, id: str) -> None:
+    headers = events.headers(event, id=id, source="/test")
+    await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
+
+
+async def until(condition: object, timeout_s: float = 5.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.02)
+
+
+async def test_monitor_gathers_cameras_segments_detections_and_workers(admin: Client) -> None:
+    js = admin.jetstream()
+    await registry.put(js, "lobby", Camera(url="rtsp://x"), None)
+    await say(admin, status("lobby"), "before")
+    async with Monitor(admin, lambda: IDLE) as monitor:
+        await until(lambda: [c.state for c in monitor.snapshot().cameras] == ["online"])
+        start = dt.datetime.now(dt.UTC)
+        for n in range(3):
+            head = Segment(
+                camera="lobby", epoch="e", n=n, start=start, duration=1.0, codec="h264", width=64, height=48, frames=25
+            )
+            await js.publish(names.media("lobby"), b"x" * 1000, headers=to_headers(head))
+            await asyncio.sleep(0.5)
+        # The later segment comes first: what is seen now stays what the later one showed.
+        await say(admin, detections("lobby", 1, "dog", start + dt.timedelta(seconds=1)), "1")
+        await say(admin, detections("lobby", 0, "cat", start), "0")
+        for busy in (1.0, 2.0):
+            beat = WorkerStats(
+                service="cv", replica="cv-0", pid=1, state="ready", model="m", uptime_s=1, held=0, processed=0,
+                failed=0, items=0, busy_s=busy,
+            )  # fmt: skip
+            await admin.publish(names.stats("cv", "cv-0"), stats.encode(beat))
+            await asyncio.sleep(0.1)
+        await until(lambda: monitor.snapshot().cameras[0].p99 is not None and monitor.snapshot().workers)
+        camera = monitor.snapshot().cameras[0]
+        assert camera.seen == {"dog": 1}
+        assert 25 < camera.fps_in <= 75
+        assert camera.p99 is not None and 0 < camera.p99 < 5
+        assert [w.replica for w in monitor.snapshot().workers] == ["cv-0"]
+        assert monitor.samples[-1].cameras_online == 1
+
+
+async def test_monitor_follows_cameras_that_go_and_survives_nonsense(admin: Client) -> None:
+    js = admin.jetstream()
+    async with Monitor(admin, lambda: IDLE) as monitor:
+        await registry.put(js, "lobby", Camera(url="rtsp://x", enabled=False), None)
+        await until(lambda: [c.state for c in monitor.snapshot().cameras] == ["disabled"])
+        await js.publish("media.lobby", b"", headers={"Camera": "?"})
+        await js.publish("events.detections.lobby", b"nonsense")
+        await js.publish("events.cameras.lobby", b"{}")
+        await registry.put(js, "yard", Camera(url="rtsp://x"), None)
+        await until(lambda: [c.id for c in monitor.snapshot().cameras] == ["lobby", "yard"])
+        await registry.remove(js, "lobby")
+        await until(lambda: [c.id for c in monitor.snapshot().cameras] == ["yard"])
