@@ -36,7 +36,8 @@ def serve(port, auth):
     for path, launch in LAUNCH.items():
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(launch)
-        factory.set_shared(True)
+        # Shared media does not start while nobody takes its audio.
+        factory.set_shared(path != "/sound")
         if auth:
             factory.set_permissions(permissions)
         server.get_mount_points().add_factory(path, factory)

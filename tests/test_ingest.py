@@ -161,6 +161,7 @@ async def test_dead_and_lying_cameras_delay_nobody(
     trickling.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
 async def test_server_restart_under_load_loses_nothing(
     server: NatsServer, admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str, sig: signal.Signals
@@ -195,6 +196,7 @@ async def _stored(js: Any) -> list[Segment]:
     return out
 
 
+@pytest.mark.slow
 async def test_buffer_is_bounded_and_drops_are_counted(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
 ) -> None:
@@ -219,6 +221,7 @@ async def test_buffer_is_bounded_and_drops_are_counted(
             assert s.n - 1 in sequence, "no dependent without what is before it"
 
 
+@pytest.mark.slow
 async def test_two_processes_share_and_take_over(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:

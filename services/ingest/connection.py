@@ -8,7 +8,7 @@ import time
 from typing import Protocol
 
 from services.ingest import metrics
-from services.ingest.segmenter import Piece, Segmenter
+from services.ingest.segmenter import Clock, Piece, Segmenter
 from services.ingest.settings import Cutting
 from services.ingest.source import Failure, failure_of, open_source
 from shared.cameras import Camera
@@ -77,25 +77,29 @@ class Connection(threading.Thread):
         try:
             clock = source.clock()
             segmenter = Segmenter(self._camera_id, source.stream, self._cutting, clock, self._hand_over)
-            reanchors = metrics.REANCHORS.labels(self._camera_id)
             try:
                 for packet in source.packets(self._stop_asked):
                     if self._stop_asked.is_set():
                         break
                     self.last_packet = time.monotonic()
                     segmenter.push(packet, time.time())
-                    if clock.reanchors:
-                        reanchors.inc(clock.reanchors)
-                        clock.reanchors = 0
+                    if clock.reanchors or segmenter.dropped:
+                        self._count(segmenter, clock)
             finally:
                 segmenter.finish(time.time())
-                for cause, count in segmenter.dropped.items():
-                    metrics.DROPPED_FRAMES.labels(self._camera_id, cause).inc(count)
+                self._count(segmenter, clock)
         finally:
             source.close()
         if self._stop_asked.is_set():
             return Failure("stopped", "stopped")
         return Failure("ended", "the stream has ended")
+
+    def _count(self, segmenter: Segmenter, clock: Clock) -> None:
+        metrics.REANCHORS.labels(self._camera_id).inc(clock.reanchors)
+        clock.reanchors = 0
+        for cause, count in segmenter.dropped.items():
+            metrics.DROPPED_FRAMES.labels(self._camera_id, cause).inc(count)
+        segmenter.dropped.clear()
 
     def _hand_over(self, piece: Piece) -> None:
         while self._room and not self._room.acquire(timeout=0.5):

@@ -107,7 +107,7 @@ class Fleet:
         return connection(runner.camera) != connection(camera) or runner.userinfo != self._userinfo(runner.name)
 
     def _userinfo(self, name: str) -> str | None:
-        return self._credentials.values.get(name, b"").decode() or None
+        return self._credentials.values.get(name, b"").decode(errors="replace") or None
 
     async def _claim(self, wanted: dict[str, Camera], share: int) -> None:
         room = share - len(self._leases.owned)

@@ -53,13 +53,14 @@ class Mirror:
         self._log = logger("mirror").bind(bucket=bucket)
 
     async def run(self) -> None:
-        """Follow the bucket until cancelled."""
+        """Follow the bucket until cancelled. Raises BusError once the connection is closed."""
         while not self._client.is_closed:
             try:
                 await self._follow()
             except (TimeoutError, nats.errors.Error) as e:
                 self._log.debug("watch failed", error=repr(e))
                 await asyncio.sleep(_RETRY_S)
+        raise BusError("the server has closed the connection for good: see the log for its reason")
 
     async def _follow(self) -> None:
         connection = self._client.stats["reconnects"]

@@ -1,0 +1,18 @@
+"""A short form of `tidegate chaos`, with the real detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tidegate.chaos import Plan, unleash
+
+
+@pytest.mark.slow
+async def test_exactly_one_event_over_kills_and_a_restart(tmp_path: Path) -> None:
+    outcome = await unleash(Plan(kills=3, terms=2, restarts=1, workers=2, rate=4, pause_s=1.5), tmp_path, Console())
+    assert outcome.is_exact, outcome
+    assert (outcome.kills, outcome.terms, outcome.restarts) == (3, 2, 1)
+    assert outcome.redelivered > 0, "no fault hit a worker that held a segment"

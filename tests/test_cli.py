@@ -1,0 +1,140 @@
+"""The command line against a real `tidegate up`, as people use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tidegate import footage
+
+COMMAND = [sys.executable, "-m", "tidegate"]
+
+
+def tidegate(data: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NATS_", "CV_"))}
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment | {"TIDEGATE_DATA": str(data), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+@contextmanager
+def up(data: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*COMMAND, "up", "--plain", "--data", str(data), "--port", "0", "--speed", "20"],
+        env=os.environ | {"CV_FPS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not (data / "run.json").exists():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield process
+    finally:
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+    assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_without_a_server_it_says_what_to_do(tmp_path: Path) -> None:
+    done = tidegate(tmp_path, "camera", "list", check=False)
+    assert done.returncode == 1
+    assert "tidegate up" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_cameras_come_and_go_and_stay_over_restarts(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    secret = "hunter2@!"
+    with up(data) as process:
+        assert "refuse" not in tidegate(data, "doctor", check=False).stdout
+        assert tidegate(data, "setup").stdout.strip() == "nothing to change"
+        added = tidegate(data, "camera", "add", "lobby", f"rtsp://me:{secret}@127.0.0.1:9/x", "--fps", "5")
+        assert "hunter2" not in added.stdout
+        tidegate(data, "camera", "disable", "lobby")
+        listed = tidegate(data, "camera", "list")
+        assert "disabled" in listed.stdout
+        assert "hunter2" not in listed.stdout
+        for arguments, words in (
+            (("camera", "add", "a b", "rtsp://x/y"), "camera id"),
+            (("camera", "add", "door", "http://x/y"), "rtsp://"),
+            (("camera", "add", "door", "rtsp://x/y", "--fps", "-1"), "fps"),
+            (("camera", "remove", "nobody"), "camera list"),
+            (("dlq", "replay"), "--all"),
+        ):
+            refused = tidegate(data, *arguments, check=False)
+            assert refused.returncode == 1, arguments
+            assert words in refused.stderr, refused.stderr
+        second = tidegate(data, "up", "--plain", check=False)
+        assert second.returncode == 1
+        assert "another Tidegate" in second.stderr
+    output = process.stdout.read() if process.stdout else ""
+    assert "replica-seconds" in output, output
+    with up(data):
+        (entry,) = [json.loads(x) for x in tidegate(data, "camera", "list", "--json").stdout.splitlines()]
+        assert (entry["camera"], entry["url"], entry["fps"]) == ("lobby", "rtsp://127.0.0.1:9/x", 5.0)
+        tidegate(data, "camera", "remove", "lobby")
+        assert tidegate(data, "camera", "list", "--json").stdout == ""
+    logs = "".join(p.read_text(errors="replace") for p in (data / "logs").glob("*.log"))
+    assert "hunter2" not in logs
+
+
+@pytest.mark.slow
+def test_a_file_is_watched_and_the_workers_come_for_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
+    with up(data):
+        watching = subprocess.Popen(
+            [*COMMAND, "watch", "detections", "--json", "--data", str(data)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            time.sleep(1)
+            tidegate(data, "camera", "add", "clip", str(video), "--fast")
+            line = watching.stdout.readline() if watching.stdout else ""
+        finally:
+            watching.send_signal(signal.SIGINT)
+            watching.wait(10)
+        event = json.loads(line)
+        assert event["camera"] == "clip"
+        assert event["model"] == "ssd_mobilenet_v2_coco"
+
+
+@pytest.mark.parametrize("service", ["ingest", "cv"])
+def test_a_service_explains_its_settings(service: str) -> None:
+    shown = subprocess.run([sys.executable, "-m", f"services.{service}", "--help"], capture_output=True, text=True)
+    assert shown.returncode == 0
+    assert "NATS_URL" in shown.stdout
+    prefix = {"ingest": "INGEST", "cv": "CV"}[service]
+    assert f"{prefix}_" in shown.stdout
+    wrong = {"ingest": {"INGEST_SEGMENT_S": "soon"}, "cv": {"CV_FPS": "-3"}}[service]
+    refused = subprocess.run(
+        [sys.executable, "-m", f"services.{service}"], env=os.environ | wrong, capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert next(iter(wrong)) in refused.stderr

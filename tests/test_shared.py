@@ -1,0 +1,157 @@
+"""Settings, redaction, segment headers, topology and identities."""
+
+from __future__ import annotations
+
+import datetime as dt
+import string
+import urllib.request
+from pathlib import Path
+from typing import Annotated
+from urllib.error import HTTPError
+
+import msgspec
+import nats.errors
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Meta
+from nats.aio.client import Client
+
+from shared import bus, segment, telemetry, topology
+from shared.errors import BadSegment, BusError, SettingError
+from shared.redact import join_credentials, redact, split_credentials
+from shared.settings import BusSettings, describe, load
+from tidegate.server import NatsServer
+
+
+class Example(msgspec.Struct, frozen=True):
+    example_count: Annotated[int, Meta(ge=1, description="how many")] = 3
+    example_password: str = ""
+
+
+def test_settings_name_the_variable() -> None:
+    assert load(Example, {}).example_count == 3
+    assert load(Example, {"EXAMPLE_COUNT": "5"}).example_count == 5
+    with pytest.raises(SettingError, match="EXAMPLE_COUNT='many'"):
+        load(Example, {"EXAMPLE_COUNT": "many"})
+    with pytest.raises(SettingError, match="EXAMPLE_COUNT='0'"):
+        load(Example, {"EXAMPLE_COUNT": "0"})
+    assert "EXAMPLE_COUNT" in describe(Example)
+
+
+def test_secrets_come_from_files(tmp_path: Path) -> None:
+    (tmp_path / "p").write_text("s3cret\n")
+    assert load(Example, {"EXAMPLE_PASSWORD_FILE": str(tmp_path / "p")}).example_password == "s3cret"
+    with pytest.raises(SettingError, match="EXAMPLE_PASSWORD_FILE"):
+        load(Example, {"EXAMPLE_PASSWORD_FILE": str(tmp_path / "none")})
+
+
+printable = st.text(string.ascii_letters + string.digits + "!@#$%&*:?/ _-", min_size=1, max_size=20)
+
+
+@given(user=st.text(string.ascii_letters, min_size=1, max_size=10), password=printable)
+def test_credentials_survive_the_round_trip_and_not_the_log(user: str, password: str) -> None:
+    url = join_credentials("rtsp://10.0.0.7:554/stream1", f"{user}:{password.replace('%', '')}")
+    bare, found = split_credentials(url)
+    assert bare == "rtsp://10.0.0.7:554/stream1"
+    assert join_credentials(bare, found) == url
+    assert redact(f"can't open {url}: refused") == "can't open rtsp://***@10.0.0.7:554/stream1: refused"
+
+
+def test_passwords_in_queries_are_redacted() -> None:
+    assert redact("rtsp://cam/x?user=me&password=p&channel=1") == "rtsp://cam/x?user=***&password=***&channel=1"
+
+
+segments = st.builds(
+    segment.Segment,
+    camera=st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
+    epoch=st.from_regex(r"[A-Za-z0-9_-]{1,16}", fullmatch=True),
+    n=st.integers(0, 10**9),
+    start=st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.UTC)).map(
+        lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000)
+    ),
+    duration=st.integers(0, 3_600_000).map(lambda ms: ms / 1000),
+    codec=st.sampled_from(["h264", "hevc"]),
+    width=st.integers(1, 16384),
+    height=st.integers(1, 16384),
+    frames=st.integers(1, 100_000),
+    key_seq=st.none() | st.integers(1, 2**53),
+)
+
+
+@given(segments)
+def test_headers_round_trip(given_segment: segment.Segment) -> None:
+    headers = segment.to_headers(given_segment)
+    assert all(isinstance(v, str) for v in headers.values())
+    assert segment.from_headers(headers) == given_segment
+
+
+@given(st.dictionaries(st.sampled_from([*segment._HEADERS, "X"]), st.text(max_size=12)))
+def test_any_headers_are_read_or_refused(headers: dict[str, str]) -> None:
+    try:
+        segment.from_headers(headers)
+    except BadSegment as e:
+        assert "not a segment" in str(e)
+
+
+async def test_setup_twice_changes_nothing(server: NatsServer, admin: Client) -> None:
+    js = admin.jetstream()
+    assert await topology.apply(js, topology.TopologySettings()) == []
+    assert await topology.apply(js, topology.TopologySettings(media_max_age_s=60)) == ["stream MEDIA updated"]
+
+
+async def test_identities_can_do_no_more_than_they_must(server: NatsServer) -> None:
+    cv = await bus.connect(server.settings("cv"), "cv")
+    viewer = await bus.connect(server.settings("viewer"), "viewer")
+    ingest = await bus.connect(server.settings("ingest"), "ingest")
+    for client, subject in (
+        (cv, "$JS.API.STREAM.INFO.KV_credentials"),
+        (cv, "$JS.API.DIRECT.GET.KV_credentials.$KV.credentials.lobby"),
+        (cv, "$JS.API.STREAM.DELETE.MEDIA"),
+        (cv, "media.lobby"),
+        (viewer, "events.detections.lobby"),
+        (viewer, "$JS.API.STREAM.INFO.EVENTS"),
+        (ingest, "$JS.API.CONSUMER.MSG.NEXT.MEDIA.cv"),
+        (ingest, "$KV.cameras.lobby"),
+    ):
+        with pytest.raises((nats.errors.TimeoutError, nats.errors.NoRespondersError)):
+            await client.request(subject, b"", timeout=0.3)
+    for client in (cv, viewer, ingest):
+        await client.close()
+
+
+async def test_connecting_says_what_is_wrong(server: NatsServer) -> None:
+    wrong = msgspec.structs.replace(server.settings("cv"), nats_password="guess")
+    with pytest.raises(BusError, match="NATS_PASSWORD") as refused:
+        await bus.connect(wrong, "cv", timeout_s=5)
+    assert "guess" not in str(refused.value)
+    await server.stop()
+    with pytest.raises(BusError, match="no NATS server answers"):
+        await bus.connect(server.settings("cv"), "cv", timeout_s=0.5)
+
+
+async def test_health_says_what_is_missing() -> None:
+    now = 100.0
+    health = telemetry.Health(limit_s=5, clock=lambda: now)
+    port = telemetry.serve(BusSettings(), health)
+
+    def get(path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as e:
+            return e.code, e.read().decode()
+
+    assert get("/healthz") == (200, "ok\n")
+    assert get("/readyz") == (503, "starting\n")
+    health.ready = None
+    assert get("/readyz") == (200, "ok\n")
+    now = 110.0
+    assert get("/healthz")[0] == 503
+    assert "not moved" in get("/healthz")[1]
+    health.beat()
+    assert get("/healthz")[0] == 200
+    assert "python_info" in get("/metrics")[1]
+    assert get("/nothing")[0] == 404
+    with pytest.raises(SettingError, match=f"METRICS_PORT={port}"):
+        telemetry.serve(BusSettings(metrics_port=port), health)
