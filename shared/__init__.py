@@ -2,15 +2,13 @@
 
 | module | idea |
 |---|---|
-| `names` | streams, consumers, subjects, buckets: the names other programs rely on |
-| `topology` | the one declaration of all of them, and how `tidegate setup` applies it |
-| `segment` | a video segment's headers, read and written |
-| `media` | frames out of a segment's bytes |
+| `names`, `topology` | streams, consumers, subjects, buckets: what they are called, and how they are set up |
+| `segment`, `media`, `gop` | a segment's headers; frames out of its bytes; its GOP's earlier segments |
 | `events` | what services say, as structs with CloudEvents headers and JSON Schema |
 | `cameras` | a camera's configuration in KV |
-| `bus` | the connection: connect, publish until acknowledged |
-| `puller` | a pull subscription with credit by count and by bytes |
-| `worker` | the loop: pull, prepare, batch, infer, publish, acknowledge |
-| `settings` | environment variables into frozen structs |
-| `telemetry` | logs, metrics, health, traces |
+| `bus`, `puller` | connect and publish until acknowledged; pull with credit by count and by bytes |
+| `worker`, `batching` | the loop: pull, prepare, batch, infer, publish, acknowledge |
+| `deadletters`, `stats` | what could not be processed; a worker's heartbeat |
+| `settings`, `telemetry`, `redact` | environment variables; logs, metrics, health, traces; credentials out of text |
+| `process`, `child`, `tasks`, `loading` | a service's process and its end; children; tasks; a model on its way |
 """

@@ -24,9 +24,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from opentelemetry import trace
-from prometheus_client import Counter, Gauge, Histogram
 
 from shared import bus, deadletters, events, names, stats, telemetry
+from shared import worker_metrics as metrics
 from shared.batching import Batcher
 from shared.errors import BadMessage, BusError
 from shared.puller import Puller
@@ -35,31 +35,6 @@ from shared.tasks import end
 
 MB = 1024 * 1024
 ACK_TRIES = 3
-
-IN = Counter("tidegate_segments_in_total", "messages taken from the stream", ["service"])
-OUT = Counter("tidegate_segments_out_total", "messages processed: result stored, message acknowledged", ["service"])
-BYTES_IN = Counter("tidegate_bytes_in_total", "bytes of messages taken", ["service"])
-ITEMS = Counter("tidegate_items_total", "frames, images or jobs computed", ["service"])
-REDELIVERED = Counter("tidegate_redelivered_total", "messages that came again", ["service"])
-DUPLICATES = Counter("tidegate_duplicate_results_total", "results that JetStream already had", ["service"])
-FAILED = Counter("tidegate_failed_total", "tries that failed, by cause", ["service", "cause"])
-DEAD = Counter("tidegate_dead_lettered_total", "messages buried in DLQ, by cause", ["service", "cause"])
-HANDED_BACK = Counter("tidegate_handed_back_total", "messages given back unprocessed at shutdown", ["service"])
-BUSY = Counter("tidegate_busy_seconds_total", "seconds the device computed", ["service"])
-HELD = Gauge("tidegate_held", "messages in hand", ["service"])
-BATCH = Histogram("tidegate_batch_size", "items in a batch", ["service"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
-STAGE = Histogram(
-    "tidegate_stage_seconds",
-    "time of a message queued in JetStream, in prepare, in infer, in publish",
-    ["service", "stage"],
-    buckets=telemetry.LATENCY_BUCKETS,
-)
-LATENCY = Histogram(
-    "tidegate_latency_seconds",
-    "from a frame's wall clock to its stored result",
-    ["service"],
-    buckets=telemetry.LATENCY_BUCKETS,
-)
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,10 +238,10 @@ class Worker(Generic[P, R]):
             ),
         )
         self._held[raw.reply] = message
-        IN.labels(self._name).inc()
-        BYTES_IN.labels(self._name).inc(len(raw.data))
+        metrics.IN.labels(self._name).inc()
+        metrics.BYTES_IN.labels(self._name).inc(len(raw.data))
         if meta.num_delivered > 1:
-            REDELIVERED.labels(self._name).inc()
+            metrics.REDELIVERED.labels(self._name).inc()
         self._observe("queued", message.queued_s)
         if headers.get(deadletters.REPLAY_FOR, self._name) != self._name:
             self._answer(message, self._acknowledge(message))
@@ -307,9 +282,9 @@ class Worker(Generic[P, R]):
             items = sum(i.weight for i in batch)
             self._counts.busy_s += spent
             self._counts.items += items
-            BUSY.labels(self._name).inc(spent)
-            ITEMS.labels(self._name).inc(items)
-            BATCH.labels(self._name).observe(items)
+            metrics.BUSY.labels(self._name).inc(spent)
+            metrics.ITEMS.labels(self._name).inc(items)
+            metrics.BATCH.labels(self._name).observe(items)
             self._observe("infer", spent)
             for item in batch:
                 item.message.infer_s = spent
@@ -341,12 +316,12 @@ class Worker(Generic[P, R]):
             await self._fail(message, e)
             return
         if ack.duplicate:
-            DUPLICATES.labels(self._name).inc()
+            metrics.DUPLICATES.labels(self._name).inc()
         now = time.time()
         for at in self._service.frame_times(item.prepared):
-            LATENCY.labels(self._name).observe(max(0.0, now - at))
+            metrics.LATENCY.labels(self._name).observe(max(0.0, now - at))
         self._counts.processed += 1
-        OUT.labels(self._name).inc()
+        metrics.OUT.labels(self._name).inc()
         await self._acknowledge(message)
 
     async def _acknowledge(self, message: Message) -> None:
@@ -363,13 +338,13 @@ class Worker(Generic[P, R]):
         """Bury what can't succeed or was tried often enough; else let it come again, later each time."""
         cause = type(error).__name__
         self._counts.failed += 1
-        FAILED.labels(self._name, cause).inc()
+        metrics.FAILED.labels(self._name, cause).inc()
         message.span.record_exception(error)
         last = 0 < self._max_deliver <= message.deliveries
         try:
             if isinstance(error, BadMessage) or last:
                 await self._bury(message, str(error) or cause)
-                DEAD.labels(self._name, cause).inc()
+                metrics.DEAD.labels(self._name, cause).inc()
                 await message.raw.term()
                 self._log.warning(
                     "dead-lettered", origin=message.origin, subject=message.raw.subject, reason=str(error)
@@ -441,7 +416,7 @@ class Worker(Generic[P, R]):
 
     async def _say(self) -> None:
         held = len(self._held) + self._puller.buffered
-        HELD.labels(self._name).set(held)
+        metrics.HELD.labels(self._name).set(held)
         if not self._client.is_connected:
             return
         await self._client.publish(
@@ -499,9 +474,9 @@ class Worker(Generic[P, R]):
     async def _hand_back(self, raw: Msg) -> None:
         try:
             await raw.nak()
-            HANDED_BACK.labels(self._name).inc()
+            metrics.HANDED_BACK.labels(self._name).inc()
         except nats.errors.Error as e:
             self._log.debug("nak failed", error=repr(e))
 
     def _observe(self, stage: str, seconds: float) -> None:
-        STAGE.labels(self._name, stage).observe(seconds)
+        metrics.STAGE.labels(self._name, stage).observe(seconds)

@@ -74,13 +74,14 @@ def test_work_that_is_broken_off_leaves_no_half_file(tmp_path: Path) -> None:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        footage.serveable(source, tmp_path / "out", enough)
+        footage.serveable(source, tmp_path / "out" / "a.mp4", enough)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_h264_as_cameras_send_it_is_copied(tmp_path: Path) -> None:
     source = encode(tmp_path / "own.mp4", bf="0", g="25")
-    out = footage.serveable(source, tmp_path / "out")
+    out = tmp_path / "out.mp4"
+    footage.serveable(source, out)
     with av.open(str(source)) as a, av.open(str(out)) as b:
         first = [bytes(p) for p in a.demux(a.streams.video[0]) if p.size]
         again = [bytes(p) for p in b.demux(b.streams.video[0]) if p.size]
@@ -96,7 +97,8 @@ def test_other_video_is_transcoded(tmp_path: Path, codec: str, suffix: str, opti
     source = encode(tmp_path / f"own.{suffix}", codec=codec, frames=150, **options)
     assert not footage.is_serveable(source)
     done: list[float] = []
-    out = footage.serveable(source, tmp_path / "out", done.append)
+    out = tmp_path / "out.mp4"
+    footage.serveable(source, out, done.append)
     assert footage.is_serveable(out)
     assert done[-1] == 1.0
     assert len(packets(out)) == 5 * 150
@@ -104,7 +106,8 @@ def test_other_video_is_transcoded(tmp_path: Path, codec: str, suffix: str, opti
 
 def test_wide_video_is_made_smaller(tmp_path: Path) -> None:
     source = encode(tmp_path / "wide.avi", codec="mpeg4", frames=30, size=(1920, 1080))
-    with av.open(str(footage.serveable(source, tmp_path))) as container:
+    footage.serveable(source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height) == (1280, 720)
 
@@ -114,7 +117,7 @@ def test_what_is_no_video_is_an_error_that_says_so(tmp_path: Path, content: byte
     path = tmp_path / "x.mp4"
     path.write_bytes(content)
     with pytest.raises(SettingError, match=r"x\.mp4 can't be used as a camera"):
-        footage.serveable(path, tmp_path / "out")
+        footage.serveable(path, tmp_path / "out.mp4")
 
 
 async def test_bank_serves_files_for_ever_and_ends(made: list[Path], tmp_path: Path) -> None:

