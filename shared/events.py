@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -80,27 +81,25 @@ class CameraStatus(Event, frozen=True, kw_only=True):
 KINDS: tuple[type[Event], ...] = (Detections, CameraStatus)
 
 
-def _encode_other(value: Any) -> Any:
-    raise NotImplementedError(f"an event can't hold {type(value).__name__}")
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_encode_other, decimal_format="number")
-
-
 def encode(event: Event) -> bytes:
-    """JSON of an event, times as RFC 3339 UTC with milliseconds."""
-    return _encoder.encode(_milliseconds(event))
+    """JSON of an event, times as RFC 3339 UTC with milliseconds, what is None left out."""
+    return msgspec.json.encode(_milliseconds(event))
 
 
 def _milliseconds(value: Any) -> Any:
-    """Structs to builtins with times as contract text; msgspec writes microseconds where they are not zero."""
+    """Times as the contract writes them; msgspec would write microseconds. What holds no time it encodes itself."""
     if isinstance(value, dt.datetime):
         return rfc3339(value)
-    if isinstance(value, msgspec.Struct):
+    if isinstance(value, msgspec.Struct) and _holds_times(type(value)):
         return {f: _milliseconds(v) for f in value.__struct_fields__ if (v := getattr(value, f)) is not None}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [_milliseconds(v) for v in value]
     return value
+
+
+@cache
+def _holds_times(kind: type[msgspec.Struct]) -> bool:
+    return "DateTimeType" in repr(msgspec.inspect.type_info(kind))
 
 
 def headers(event: Event, *, id: str, source: str, traceparent: str | None = None) -> dict[str, str]:

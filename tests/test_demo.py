@@ -41,7 +41,7 @@ def test_load_fits_any_machine(rate: float, cores: int) -> None:
 def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
     given = scaled_object("cv")
     load = sizing.fit(16.0, 2)
-    fitted = demo.fitted(given, load)
+    fitted = sizing.fitted(given, load)
     assert fitted.spec.max_replica_count == 2
     assert [t.lag_threshold for t in fitted.triggers] == [load.lag_threshold]
     back = msgspec.structs.replace(
@@ -66,7 +66,7 @@ def test_places_have_ids_of_their_own_that_say_what_they_show() -> None:
         "rtsp://admin:secret@10.0.0.7/",
         "rtsp://10.0.0.8/a b%20/Stream 1",
     ]
-    places = demo.places(urls, 8)
+    places = story.places(urls, 8)
     assert len({p.id for p in places}) == 8
     assert places[0].id == "stop" and places[3].id == "stop-2"
     for place in places:

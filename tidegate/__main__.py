@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -14,7 +15,7 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.table import Table
 
-from shared import cameras, names, topology
+from shared import cameras, events, names, topology
 from shared.errors import SettingError, TidegateError
 from shared.redact import redact
 from shared.settings import load
@@ -128,6 +129,14 @@ def watch(data: Path | None, subject: str, as_json: bool) -> None:
         with_admin(data, lambda client: run(client, subject, as_json, out))
     except KeyboardInterrupt:
         pass
+
+
+@main.command()
+@click.option("--asyncapi", is_flag=True, help="The AsyncAPI 3 document, which names the subjects too.")
+def schema(asyncapi: bool) -> None:
+    """Print the JSON Schema of all events."""
+    document = events.asyncapi() if asyncapi else events.json_schema()
+    click.echo(json.dumps(document, indent=2))
 
 
 @main.command()

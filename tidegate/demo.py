@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from services.scaler.scaledobject import ScaledObject
-from shared.errors import ModelError, TidegateError
-from shared.redact import redact
+from shared import telemetry
+from shared.errors import ModelError, SettingError, TidegateError
+from shared.settings import BusSettings
 from shared.tasks import end
 from tidegate import footage, report, sizing
 from tidegate.bank import Bank
@@ -35,7 +33,7 @@ from tidegate.configuration import scaled_object
 from tidegate.monitor import Monitor
 from tidegate.sizing import CALM_CAMERAS, Load
 from tidegate.stack import Stack
-from tidegate.story import Place, Story, speed
+from tidegate.story import Story, as_id, places, speed
 from tidegate.view import View
 
 T = TypeVar("T")
@@ -57,6 +55,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(options: Options) -> int:
     """Exit code: 0 if nothing was lost or duplicated, 1 if it was, 130 after Ctrl-C. Raises TidegateError."""
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise SettingError(f"{options.output} can't be made ({e.strerror}): choose another folder with --output") from e
     return asyncio.run(_until_interrupted(options))
 
 
@@ -82,7 +84,7 @@ async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
         if prepared is None:
             return INTERRUPTED
         files, load = prepared
-        scaled = fitted(scaled_object("cv"), load)
+        scaled = sizing.fitted(scaled_object("cv"), load)
         async with AsyncExitStack() as opened:
             urls: Sequence[str] = options.rtsp
             if not urls:
@@ -118,7 +120,7 @@ async def _report(
     console.print()
     console.print(report.table(summary))
     await report.write(js, recorded, summary, samples, phases, options.output)
-    console.print(f"\nin one picture: {options.output / 'overview.png'}", soft_wrap=True)
+    console.print(f"\nin one picture: {options.output / 'overview.png'}", soft_wrap=True, markup=False)
     console.print("beside it: camera-*.png, timeline.png, events.jsonl, summary.json")
     counts = summary.segments
     if not counts.processed and not interrupted:
@@ -175,7 +177,7 @@ async def _in_thread(progress: Progress, words: str, work: Callable[..., list[Pa
 def _own_files(videos: Sequence[Path], folder: Path, progress: footage.Progress) -> list[Path]:
     paths: list[Path] = []
     for n, video in enumerate(videos):
-        path = folder / f"{_id(video.stem) or 'video'}.mp4"
+        path = folder / f"{as_id(video.stem) or 'video'}.mp4"
         path = path if path not in paths else path.with_stem(f"{path.stem}-{n + 1}")
         footage.serveable(video, path, lambda done, n=n: progress((n + done) / len(videos)))  # type: ignore[misc]
         paths.append(path)
@@ -200,30 +202,6 @@ async def _measured(video: Path) -> float:
     return float(out)
 
 
-def fitted(scaled: ScaledObject, load: Load) -> ScaledObject:
-    """The ScaledObject with the two settings that depend on the hardware: what a replica clears, and how many fit."""
-    spec = msgspec.structs.replace(scaled.spec, max_replica_count=max(load.workers, scaled.spec.min_replica_count))
-    triggers = tuple(msgspec.structs.replace(t, lag_threshold=load.lag_threshold) for t in scaled.triggers)
-    return msgspec.structs.replace(scaled, spec=spec, triggers=triggers)
-
-
-def places(urls: Sequence[str], count: int) -> list[Place]:
-    """`count` cameras out of `urls`, each as often as it takes, with ids that say what they show."""
-    out: list[Place] = []
-    for n in range(count):
-        url = urls[n % len(urls)]
-        turn = n // len(urls)
-        stem = _id(Path(redact(url).partition("?")[0]).stem) or "cam"
-        taken = {p.id for p in out}
-        id = stem if turn == 0 and stem not in taken else f"{stem}-{turn + 1}"
-        out.append(Place(id if id not in taken else f"{stem}-{n + 1}", url))
-    return out
-
-
-def _id(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:40]
-
-
 # ---- around it
 
 
@@ -244,6 +222,6 @@ def _data(keep: bool, console: Console) -> Iterator[Path]:
 def _logs_to(path: Path) -> Iterator[None]:
     """Our own log lines go to a file: the view has the terminal."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(file), cache_logger_on_first_use=False)
+    with path.open("a", buffering=1) as log, redirect_stderr(log):
+        telemetry.configure(BusSettings(), "demo")
         yield

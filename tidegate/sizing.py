@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from services.scaler.scaledobject import ScaledObject
 from shared.errors import TidegateError
 
 MEASURE_S = 1.0
@@ -64,6 +65,13 @@ def fit(rate: float, cores: int) -> Load:
         lag_threshold=max(4, math.ceil(LATENCY_TARGET_S * per_second)),
         surge=cameras * fps / rate,
     )
+
+
+def fitted(scaled: ScaledObject, load: Load) -> ScaledObject:
+    """The ScaledObject with the two settings that depend on the hardware: what a replica clears, and how many fit."""
+    spec = msgspec.structs.replace(scaled.spec, max_replica_count=max(load.workers, scaled.spec.min_replica_count))
+    triggers = tuple(msgspec.structs.replace(t, lag_threshold=load.lag_threshold) for t in scaled.triggers)
+    return msgspec.structs.replace(scaled, spec=spec, triggers=triggers)
 
 
 def measure(video: Path, seconds: float = MEASURE_S) -> float:

@@ -5,7 +5,9 @@ removes them; everything that follows is the product's own doing.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 from nats.js import JetStreamContext
@@ -13,6 +15,7 @@ from nats.js import JetStreamContext
 from services.scaler.autoscaler import ScalerState
 from services.scaler.scaledobject import ScaledObject
 from shared import cameras
+from shared.redact import redact
 from tidegate import registry
 from tidegate.monitor import Monitor
 from tidegate.sizing import CALM_CAMERAS, Load
@@ -35,6 +38,24 @@ class Place(msgspec.Struct, frozen=True):
 
     id: str
     url: str
+
+
+def places(urls: Sequence[str], count: int) -> list[Place]:
+    """`count` cameras out of `urls`, each as often as it takes, with ids that say what they show."""
+    out: list[Place] = []
+    for n in range(count):
+        url = urls[n % len(urls)]
+        turn = n // len(urls)
+        stem = as_id(Path(redact(url).partition("?")[0]).stem) or "cam"
+        taken = {p.id for p in out}
+        id = stem if turn == 0 and stem not in taken else f"{stem}-{turn + 1}"
+        out.append(Place(id if id not in taken else f"{stem}-{n + 1}", url))
+    return out
+
+
+def as_id(text: str) -> str:
+    """`text` as a camera id, perhaps empty."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:40]
 
 
 def speed(scaled: ScaledObject, seconds: float) -> float:
