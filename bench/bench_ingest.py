@@ -180,7 +180,10 @@ def main() -> None:
         f"{cameras} cameras of 1080p25 H.264 4 Mbit/s, RTSP over TCP, {seconds:.0f} s each, "
         f"{os.cpu_count()} cores shared"
     )
-    print(f"ingest stored {segments / cameras:.2f} segments a second and camera\n")
+    print(f"ingest stored {segments / cameras:.2f} segments a second and camera")
+    if segments / cameras < 0.95:
+        print("which is not all of the video: the camera server is starved, so take fewer cameras or a quieter machine")
+    print(f"load of the machine over the last minute: {os.getloadavg()[0]:.1f}\n")
     print(f"{'':42}{'% of a core a camera':>22}{'cameras a core':>16}{'of ingest':>11}")
     for name, cores in rows:
         share = cores / cameras

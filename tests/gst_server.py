@@ -36,8 +36,9 @@ def serve(port, auth):
     for path, launch in LAUNCH.items():
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(launch)
-        # Shared media does not start while nobody takes its audio.
-        factory.set_shared(path != "/sound")
+        # A pipeline a client: shared media waits for whoever takes its audio, and GStreamer 1.26 aborts where clients
+        # of one media join over TCP and UDP at once.
+        factory.set_shared(False)
         if auth:
             factory.set_permissions(permissions)
         server.get_mount_points().add_factory(path, factory)

@@ -122,7 +122,7 @@ def test_what_is_no_video_is_an_error_that_says_so(tmp_path: Path, content: byte
 
 async def test_bank_serves_files_for_ever_and_ends(made: list[Path], tmp_path: Path) -> None:
     short = encode(tmp_path / "short.mp4", frames=25, bf="0")
-    async with Bank([short, made[0]], tmp_path / "logs") as bank:
+    async with Bank([short, made[0]], tmp_path / "bank") as bank:
         assert [u.rpartition("/")[2] for u in bank.urls] == ["short.mp4?play_count=0", f"{made[0].name}?play_count=0"]
         with av.open(bank.url("short.mp4"), options={"rtsp_transport": "tcp"}, timeout=5) as container:
             times = []

@@ -22,7 +22,7 @@ from shared.events import DetectedObject, Detections, Frame, SegmentRef, Timing
 from shared.segment import Segment, to_headers
 from tidegate import pictures, report, timeline
 from tidegate.monitor import Sample
-from tidegate.report import Run, Stored, tally
+from tidegate.report import Run, Stored, Told, tally
 from tidegate.timeline import Phase
 
 BEGAN = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
@@ -123,6 +123,7 @@ def samples(seconds: int) -> list[Sample]:
 
 
 PHASES = [Phase(name="calm", start=0, end=10), Phase(name="surge", start=10, end=40)]
+TOLD = Told(PHASES, samples(40), BEGAN.timestamp(), scaler(40.0))
 
 
 def summary(*detections: Stored) -> report.Summary:
@@ -130,7 +131,7 @@ def summary(*detections: Stored) -> report.Summary:
         segments=frozenset(s.event.segment.seq for s in detections), detections=list(detections), dead=NONE,
         settled=100, lines=[],
     )  # fmt: skip
-    return report.summarise(run, samples(40), PHASES, scaler(40.0), BEGAN.timestamp())
+    return report.summarise(run, TOLD)
 
 
 def test_summary_compares_with_a_fleet_of_the_peaks_size() -> None:
@@ -146,7 +147,7 @@ def test_summary_compares_with_a_fleet_of_the_peaks_size() -> None:
 
 def test_summary_of_a_run_without_video_divides_by_nothing() -> None:
     run = Run(segments=NONE, detections=[], dead=NONE, settled=0, lines=[])
-    s = report.summarise(run, [], [], scaler(0.0), BEGAN.timestamp())
+    s = report.summarise(run, Told([], [], BEGAN.timestamp(), scaler(0.0)))
     assert (s.seconds, s.saving, s.latency_p50_s) == (0.0, 0.0, None)
     out = io.StringIO()
     Console(file=out, width=80).print(report.table(s))
@@ -226,10 +227,10 @@ async def test_a_run_is_read_back_and_written(admin: Client, tmp_path: Path) -> 
     run = await report.read_back(js)
     assert run.segments == {1, 2, 3, 4}
     assert (run.settled, run.dead) == (3, {3})
-    s = report.summarise(run, samples(40), PHASES, scaler(40.0), BEGAN.timestamp())
+    s = report.summarise(run, TOLD)
     assert (s.segments.processed, s.segments.dead_lettered, s.segments.waiting, s.segments.lost) == (2, 1, 1, 0)
     out = tmp_path / "out"
-    await report.write(js, run, s, samples(40), PHASES, out)
+    await report.write(js, run, s, TOLD, out)
     assert {p.name for p in out.iterdir()} == {
         "camera-a.png", "events.jsonl", "overview.png", "summary.json", "summary.txt", "timeline.png",
     }  # fmt: skip

@@ -1,6 +1,6 @@
 """A bank of RTSP cameras on loopback: files served over and over, without re-encoding, by a process of their own.
 
-    async with Bank([Path("crossing.mp4"), Path("alley.mp4")], logs) as bank:
+    async with Bank([Path("crossing.mp4"), Path("alley.mp4")], Path("bank")) as bank:
         bank.url("crossing.mp4")       # rtsp://127.0.0.1:40123/crossing.mp4?play_count=0
 
 The server is aio-rtsp-toolkit's. It is started by this module rather than by its own script, which serves a few
@@ -14,7 +14,6 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,11 +29,12 @@ READY_S = 15.0
 
 
 class Bank:
-    """See the module. files: .mp4 or .mkv with distinct names. logs: folder of the server's log."""
+    """See the module. files: .mp4 or .mkv with distinct names. folder: for its log, and links to the files."""
 
-    def __init__(self, files: Sequence[Path], logs: Path) -> None:
+    def __init__(self, files: Sequence[Path], folder: Path) -> None:
         self._files = list(files)
-        self._log = logs / "cameras.log"
+        self._served = folder / "served"
+        self._log = folder / "cameras.log"
         self._port = free_port(0)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -52,9 +52,8 @@ class Bank:
             raise SettingError(
                 "the demo's RTSP server is not installed: pip install 'tidegate[demo]', or give --rtsp URL"
             )
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._folder = _folder_of(self._files)
-        command = [sys.executable, "-m", "tidegate.bank", str(self._folder), str(self._port)]
+        self._link()
+        command = [sys.executable, "-m", "tidegate.bank", str(self._served), str(self._port)]
         self._process = child.spawn(command, log=self._log)
         try:
             await self._until_it_answers()
@@ -88,18 +87,16 @@ class Bank:
         if process is not None:
             process.kill()
             await asyncio.to_thread(process.wait)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
-
-def _folder_of(files: Sequence[Path]) -> Path:
-    """A folder that holds the files and nothing else. Hard links, as the server refuses what lies elsewhere."""
-    folder = Path(tempfile.mkdtemp(prefix="tidegate-cameras-"))
-    for file in files:
-        try:
-            (folder / file.name).hardlink_to(file)
-        except OSError:
-            shutil.copyfile(file, folder / file.name)
-    return folder
+    def _link(self) -> None:
+        """A folder with these files and nothing else. Hard links, as the server refuses what lies elsewhere."""
+        shutil.rmtree(self._served, ignore_errors=True)
+        self._served.mkdir(parents=True)
+        for file in self._files:
+            try:
+                (self._served / file.name).hardlink_to(file)
+            except OSError:  # another file system
+                shutil.copyfile(file, self._served / file.name)
 
 
 def _serve(folder: str, port: int) -> None:

@@ -23,7 +23,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from shared import telemetry
+from shared import bus, telemetry
 from shared.errors import ModelError, SettingError, TidegateError
 from shared.settings import BusSettings
 from shared.tasks import end
@@ -31,6 +31,7 @@ from tidegate import footage, report, sizing
 from tidegate.bank import Bank
 from tidegate.configuration import scaled_object
 from tidegate.monitor import Monitor
+from tidegate.server import NatsServer
 from tidegate.sizing import CALM_CAMERAS, Load
 from tidegate.stack import Stack
 from tidegate.story import Story, as_id, places, speed
@@ -88,7 +89,7 @@ async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
         async with AsyncExitStack() as opened:
             urls: Sequence[str] = options.rtsp
             if not urls:
-                urls = (await opened.enter_async_context(Bank(files, data / "logs"))).urls
+                urls = (await opened.enter_async_context(Bank(files, data / "bank"))).urls
             clock = speed(scaled, options.seconds)
             stack = await opened.enter_async_context(Stack(data, scaled, port=0, speed=clock, grace_s=GRACE_S))
             monitor = await opened.enter_async_context(Monitor(stack.admin, lambda: stack.autoscaler.state))
@@ -96,7 +97,8 @@ async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
             story = Story(stack.admin.jetstream(), monitor, places(urls, 2 * load.cameras), load, options.seconds)
             async with View(monitor, title="demo", story=story.words, console=console):
                 await _unless(stop, story.play())
-            return await _report(options, stack, monitor, story, console, interrupted=stop.is_set())
+            told = report.Told(story.phases, list(monitor.samples), monitor.began, stack.autoscaler.state)
+        return await _report(options, data, told, console, interrupted=stop.is_set())
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
@@ -110,16 +112,19 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
     return None
 
 
-async def _report(
-    options: Options, stack: Stack, monitor: Monitor, story: Story, console: Console, interrupted: bool
-) -> int:
-    js = stack.admin.jetstream()
-    phases, samples = story.phases, list(monitor.samples)
-    recorded = await report.read_back(js)
-    summary = report.summarise(recorded, samples, phases, stack.autoscaler.state, monitor.began)
-    console.print()
-    console.print(report.table(summary))
-    await report.write(js, recorded, summary, samples, phases, options.output)
+async def _report(options: Options, data: Path, told: report.Told, console: Console, *, interrupted: bool) -> int:
+    """Everything has ended: what is told is read from what the server has on disk."""
+    async with NatsServer(data) as server:
+        client = await bus.connect(server.settings("admin"), "admin")
+        js = client.jetstream()
+        try:
+            recorded = await report.read_back(js)
+            summary = report.summarise(recorded, told)
+            console.print()
+            console.print(report.table(summary))
+            await report.write(js, recorded, summary, told, options.output)
+        finally:
+            await client.close()
     console.print(f"\nin one picture: {options.output / 'overview.png'}", soft_wrap=True, markup=False)
     console.print("beside it: camera-*.png, timeline.png, events.jsonl, summary.json")
     counts = summary.segments

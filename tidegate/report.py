@@ -1,8 +1,8 @@
 """What a run leaves behind: pictures, a plot, its events, and a summary that is counted rather than believed.
 
-    run = await read_back(js)                               # both streams, as JetStream has them
-    summary = summarise(run, samples, phases, scaler)
-    await write(js, run, summary, samples, phases, Path("demo-output"))
+    run = await read_back(js)                  # both streams, as JetStream has them
+    summary = summarise(run, told)             # told: phases, samples, what the autoscaler counted
+    await write(js, run, summary, told, Path("demo-output"))
 
 Every segment that JetStream acknowledged is looked up by its sequence among the events. What cv has settled without
 an event and without a dead letter is lost; what it has not settled yet is waiting.
@@ -58,6 +58,15 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     dead: frozenset[int]
     settled: int
     lines: list[bytes]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What the monitor and the autoscaler saw. began: wall clock of the samples' zero, Unix seconds."""
+
+    phases: list[Phase]
+    samples: list[Sample]
+    began: float
+    scaler: ScalerState
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,13 +162,12 @@ def tally(segments: Iterable[int], events: Iterable[int], dead: frozenset[int], 
     )
 
 
-def summarise(
-    run: Run, samples: Sequence[Sample], phases: Sequence[Phase], scaler: ScalerState, began: float
-) -> Summary:
-    """Pure. began: wall clock of the samples' zero, Unix seconds."""
+def summarise(run: Run, told: Told) -> Summary:
+    """Pure."""
+    phases, scaler = told.phases, told.scaler
     seconds = phases[-1].end - phases[0].start if phases else 0.0
     frames = [(f, s.at) for s in run.detections for f in s.event.frames]
-    latencies = [(f.time.timestamp() - began, at - f.time.timestamp()) for f, at in frames]
+    latencies = [(f.time.timestamp() - told.began, at - f.time.timestamp()) for f, at in frames]
     every = [latency for _, latency in latencies]
     static = scaler.peak_replicas * seconds
     return Summary(
@@ -174,7 +182,7 @@ def summarise(
         replica_seconds=round(scaler.replica_seconds, 1),
         static_replica_seconds=round(static, 1),
         saving=round(1 - scaler.replica_seconds / static, 3) if static else 0.0,
-        phases=[_of_phase(p, samples, latencies) for p in phases],
+        phases=[_of_phase(p, told.samples, latencies) for p in phases],
     )
 
 
@@ -193,14 +201,7 @@ def _of_phase(phase: Phase, samples: Sequence[Sample], latencies: Sequence[tuple
     )
 
 
-async def write(
-    js: JetStreamContext,
-    run: Run,
-    summary: Summary,
-    samples: Sequence[Sample],
-    phases: Sequence[Phase],
-    folder: Path,
-) -> None:
+async def write(js: JetStreamContext, run: Run, summary: Summary, told: Told, folder: Path) -> None:
     """Write everything into `folder`, over what an earlier run left there."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in (*folder.glob("camera-*.png"), folder / "overview.png"):
@@ -214,7 +215,7 @@ async def write(
     for camera, image in drawn.items():
         image.save(folder / f"camera-{camera}.png", compress_level=3)
     plot = folder / "timeline.png"
-    timeline.plot(samples, phases, plot, "Workers follow the video")
+    timeline.plot(told.samples, told.phases, plot, "Workers follow the video")
     chosen = different({camera: frame for camera, (_, frame) in best.items() if camera in drawn}, MOST_IN_OVERVIEW)
     pictures.overview([drawn[camera] for camera in chosen], plot, folder / "overview.png")
 
