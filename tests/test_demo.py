@@ -19,6 +19,7 @@ from PIL import Image
 
 from services.cv.detectors import openvino_ssd
 from shared.cameras import new_camera
+from shared.errors import SettingError
 from shared.names import check_camera
 from tidegate import demo, footage, sizing, story
 from tidegate.configuration import scaled_object
@@ -183,6 +184,12 @@ def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "notes.mp4 can't be used as a camera" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("options", [{"seconds": 5}, {"seconds": 9000}, {"output": Path("/proc/no")}])
+def test_options_that_can_not_be_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(SettingError, match="give 20 to 500|--output"):
+        demo.run(demo.Options(**options))  # type: ignore[arg-type]
 
 
 async def test_preparing_can_be_cut_short() -> None:

@@ -40,6 +40,8 @@ from tidegate.view import View
 T = TypeVar("T")
 
 INTERRUPTED = 130
+# Less is no story; more than MEDIA keeps, ten minutes, can't be counted afterwards.
+LEAST_S, MOST_S = 20, 500
 # Enough for the batch in hand; the rest is handed back.
 GRACE_S = 5.0
 
@@ -56,6 +58,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(options: Options) -> int:
     """Exit code: 0 if nothing was lost or duplicated, 1 if it was, 130 after Ctrl-C. Raises TidegateError."""
+    if not LEAST_S <= options.seconds <= MOST_S:
+        raise SettingError(f"--seconds {options.seconds} can't be told: give {LEAST_S} to {MOST_S}")
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as e:
