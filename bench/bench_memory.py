@@ -30,10 +30,10 @@ MB = 1024 * 1024
 
 
 def rss(service: str) -> float:
-    """MB of the one process of a service."""
-    for process in psutil.process_iter(["cmdline", "memory_info"]):
-        if (process.info["cmdline"] or [])[-2:] == ["-m", f"services.{service}"]:
-            return process.info["memory_info"].rss / MB  # type: ignore[no-any-return]
+    """MB of our one process of a service."""
+    for process in psutil.Process().children():
+        if process.cmdline()[-2:] == ["-m", f"services.{service}"]:
+            return float(process.memory_info().rss / MB)
     raise RuntimeError(f"{service} is not running")
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from services.cv.detectors import openvino_ssd
@@ -25,6 +27,13 @@ from tidegate import demo, footage, sizing, story
 from tidegate.configuration import scaled_object
 
 # ---- what it decides, without running it
+
+
+@given(st.floats(2.5, 90))
+def test_two_cores_have_six_cameras_whatever_the_rounding(rate: float) -> None:
+    load = sizing.fit(rate, 2)
+    assert load.cameras == 6 or rate < 10
+    assert 1.3 < load.surge <= 1.601
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4, 64])
@@ -188,7 +197,7 @@ def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"seconds": 5}, {"seconds": 9000}, {"output": Path("/proc/no")}])
 def test_options_that_can_not_be_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(SettingError, match="give 20 to 500|--output"):
+    with pytest.raises(SettingError, match=r"give 20 to 500|--output"):
         demo.run(demo.Options(**options))  # type: ignore[arg-type]
 
 

@@ -21,8 +21,9 @@ from tidegate.monitor import Monitor
 from tidegate.sizing import CALM_CAMERAS, Load
 from tidegate.timeline import Phase
 
-# Shares of the whole: calm, surge, calm again, night.
-CALM, SURGE, AFTER, NIGHT = 0.14, 0.35, 0.27, 0.24
+# Shares of the whole: calm, surge, calm again, night. The lag of workers that keep up asks for fewer of them, surge or
+# not; so the surge ends before the HPA's stabilisation, of about NIGHT's length, has run out.
+CALM, SURGE, AFTER, NIGHT = 0.14, 0.27, 0.33, 0.26
 # What a busy machine may take longer to drain. What is left then counts as waiting.
 MOST_EXTRA_S = 15.0
 # Where other programs share the machine, its speed is not what was measured. A surge that has not called for another
@@ -31,6 +32,7 @@ SURGE_LATE = 0.4
 SURGE_TOO_MUCH = 6
 # Cameras that start at the same moment would deliver their segments at the same moment for ever.
 STAGGER_S = 0.3
+TREND_SAMPLES = 8
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -113,12 +115,19 @@ class Story:
             case 2 if workers <= 1:
                 return f"surge: {added} cameras added, the queue grows"
             case 2:
-                behind = self._waiting > self._load.lag_threshold
-                return f"surge: {added} cameras added, {crew} " + ("clear the queue" if behind else "keep up")
+                return f"surge: {added} cameras added, {crew} {self._progress()}"
             case 3:
                 return "two cameras, one worker again" if workers <= 1 else f"surge over: {crew}, until it is sure"
             case _:
                 return "no video, no worker" if workers == 0 else f"no cameras: {crew}, for the cooldown"
+
+    def _progress(self) -> str:
+        """What the queue does, against some seconds ago."""
+        earlier = self._monitor.samples[-TREND_SAMPLES:][:1]
+        before = (earlier[0].pending or 0) + (earlier[0].ack_pending or 0) if earlier else 0
+        if self._waiting <= self._load.lag_threshold:
+            return "keep up"
+        return "clear the queue" if self._waiting < before else "against the queue"
 
     async def _begin(self, name: str, count: int) -> None:
         """A phase of so many cameras."""
@@ -140,7 +149,7 @@ class Story:
         if not await self._until(SURGE_LATE * seconds, lambda: self._scaler.desired > 1):
             while self._scaler.desired <= 1 and len(self._running) < len(self._lineup):
                 await self._add()
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(2.0)
         began = self._began[-1][1]
         await self._until(seconds - (self._monitor.elapsed - began), lambda: self._waiting > too_much)
 

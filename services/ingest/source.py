@@ -14,6 +14,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from services.ingest.clock import FixedClock, WallClock
+from services.ingest.gulp import gulps
 from services.ingest.segmenter import CODECS
 from shared.cameras import Camera
 from shared.redact import join_credentials, redact
@@ -64,7 +65,9 @@ class Source:
     def packets(self, stop: threading.Event) -> Iterator[Packet[VideoStream]]:
         """Packets until the end or `stop`. Files are paced if the camera says so, and repeated if it loops."""
         if not self._is_file:
-            yield from self._demux()
+            # Datagrams that nobody reads are lost; what TCP brings waits.
+            tcp = self._camera.transport == "tcp"
+            yield from gulps(self._demux(), lambda p: p.size, stop.wait) if tcp else self._demux()
             return
         pace = _Pace(stop) if self._camera.realtime else None
         offset = 0

@@ -70,7 +70,8 @@ def _pretrained(name: str, revision: str | None, dtype: torch.dtype) -> tuple[An
             folder, local_files_only=True, use_safetensors=True, dtype=dtype
         )
     except (OSError, ValueError) as e:
+        reason = " ".join(str(e).split())
         raise ModelError(
-            f"hf:{name} can't be loaded: {' '.join(str(e).split())}. Without the hub, download it elsewhere and give its folder: hf:/path"
+            f"hf:{name} can't be loaded: {reason}. Without the hub, give a folder that holds it: hf:/path"
         ) from e
     return processor, model
