@@ -84,7 +84,7 @@ async def with_bus(
         info = await js.consumer_info(names.MEDIA, "cv")
         if not info.num_pending and not info.num_ack_pending:
             break
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
     rate = len(pieces) / (time.perf_counter() - started)
     stop.set()
     await running
