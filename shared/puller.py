@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections import deque
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import nats.errors
@@ -44,7 +44,7 @@ class Puller:
         self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._messages = messages
         self._bytes = max_bytes
-        self._buffer: deque[Msg] = deque()
+        self._buffer: list[Msg] = []
         self._used = 0  # messages buffered or held, and their bytes
         self._used_bytes = 0
         self._asked = 0  # what the open request may still bring; 0: none is open
@@ -87,14 +87,14 @@ class Puller:
         self._used_bytes -= _size(message)
         self._wake.set()
 
-    async def next(self) -> Msg:
-        """The next message. Waits for ever; raises CancelledError after `stop`."""
+    async def next(self, pick: Callable[[Sequence[Msg]], int] = lambda _: 0) -> Msg:
+        """The next message: the oldest, or whose index `pick` gives. Waits for ever; CancelledError after `stop`."""
         while not self._buffer:
             if self._stopped:
                 raise asyncio.CancelledError
             self._arrived.clear()
             await self._arrived.wait()
-        return self._buffer.popleft()
+        return self._buffer.pop(pick(self._buffer))
 
     async def stop(self) -> list[Msg]:
         """Ask for nothing more; return what arrived and was not taken, for the caller to hand back."""
@@ -103,13 +103,13 @@ class Puller:
         self._stopped = True
         await end(self._task)
         if self._sub and not self._client.is_closed:
-            # The server drops the open request with its reply subject's interest: nothing more is delivered.
+            # The server drops the open request with its reply subject's interest; what it sent before still arrives.
             try:
-                await self._sub.unsubscribe()
-                await self._client.flush(timeout=1)
-            except Exception as e:
+                async with asyncio.timeout(1):
+                    await self._sub.drain()  # type: ignore[no-untyped-call]
+            except (TimeoutError, nats.errors.Error) as e:
                 self._log.debug("unsubscribe failed", error=repr(e))
-        left, self._buffer = list(self._buffer), deque()
+        left, self._buffer = self._buffer, []
         self._arrived.set()
         return left
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated, Generic, Protocol, TypeVar
@@ -35,6 +35,8 @@ from shared.tasks import end
 
 MB = 1024 * 1024
 ACK_TRIES = 3
+# From this delivery on a message may be what killed the workers that had it: it is worked on alone.
+SUSPECT = 3
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +159,8 @@ class Worker(Generic[P, R]):
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._batcher: Batcher[_Item[P]] = Batcher(settings.batch_size, settings.batch_wait_s)
         self._held: dict[str, Message] = {}  # by reply subject: one delivery
+        self._taking = asyncio.Lock()
+        self._released = asyncio.Event()
         self._finishing: set[asyncio.Task[None]] = set()
         self._computing_since: float | None = None
         self._counts = _Counts()
@@ -202,21 +206,31 @@ class Worker(Generic[P, R]):
 
     async def _prepare_loop(self) -> None:
         while True:
-            raw = await self._puller.next()
-            message = self._receive(raw)
-            if message is None:
-                continue
-            started = time.perf_counter()
-            try:
-                prepared = await self._service.prepare(message)
-            except asyncio.CancelledError:
-                raise
-            except Exception as e:
-                await self._fail(message, e)
-                continue
-            message.prepare_s = time.perf_counter() - started
-            self._observe("prepare", message.prepare_s)
-            await self._batcher.put(_Item(message, prepared))
+            async with self._taking:
+                message = self._receive(await self._puller.next(_pick))
+                if message is not None and message.deliveries >= SUSPECT:
+                    await self._until(lambda: len(self._held) == 1)
+                    await self._prepare(message)
+                    await self._until(lambda: not self._held)
+                    continue
+            if message is not None:
+                await self._prepare(message)
+
+    async def _prepare(self, message: Message) -> None:
+        started = time.perf_counter()
+        try:
+            prepared = await self._service.prepare(message)
+        except Exception as e:
+            await self._fail(message, e)
+            return
+        message.prepare_s = time.perf_counter() - started
+        self._observe("prepare", message.prepare_s)
+        await self._batcher.put(_Item(message, prepared))
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        while not true():
+            self._released.clear()
+            await self._released.wait()
 
     def _receive(self, raw: Msg) -> Message | None:
         meta = raw.metadata
@@ -384,6 +398,7 @@ class Worker(Generic[P, R]):
         if self._held.pop(message.raw.reply, None) is not None:
             message.span.end()
             self._puller.release(message.raw)
+            self._released.set()
 
     # ---- beat
 
@@ -480,3 +495,16 @@ class Worker(Generic[P, R]):
 
     def _observe(self, stage: str, seconds: float) -> None:
         metrics.STAGE.labels(self._name, stage).observe(seconds)
+
+
+def _pick(waiting: Sequence[Msg]) -> int:
+    """Which to take: the oldest; of suspects the lowest sequence at odd deliveries and the highest at even ones.
+
+    Messages that one worker held when it was killed come again together, the deadly one among them. By turns each of
+    the others comes before it, is answered, and is out of its reach.
+    """
+    if waiting[0].metadata.num_delivered < SUSPECT:
+        return 0
+    suspects = [(i, m.metadata) for i, m in enumerate(waiting) if m.metadata.num_delivered >= SUSPECT]
+    turn = max(m.num_delivered for _, m in suspects)
+    return (min if turn % 2 else max)(suspects, key=lambda s: s[1].sequence.stream)[0]

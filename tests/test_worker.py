@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
+from services.scaler.replicas import Replicas
 from shared import bus, deadletters, names
 from shared.errors import BadMessage
 from shared.events import Detections, SegmentRef, Timing
@@ -229,8 +233,6 @@ async def test_a_drain_hands_back_what_is_only_buffered(server: NatsServer, admi
 
 
 async def test_a_server_that_dies_under_load_loses_nothing(server: NatsServer, admin: Client) -> None:
-    import signal
-
     seqs = await publish(admin, [f"m{i}" for i in range(60)])
     async with working(server, Echo(infer_s=0.05), batch_size=2):
         await asyncio.sleep(0.4)
@@ -293,3 +295,30 @@ async def shorten(client: Client, **changes: float) -> None:
             max_deliver=int(changes.get("max_deliver", 5)),
         ),
     )
+
+
+async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    """Five deliveries of a deadly message kill five workers, each with its hands full."""
+    await shorten(admin, ack_wait=1.0)
+    seqs = await publish(admin, ["a", "b", "c", "deadly", "d", "e", "f", "g"])
+    pool = Replicas(
+        "cv",
+        [sys.executable, "-m", "tests.crashing_worker"],
+        server.environment("cv"),
+        tmp_path / "logs",
+        backoff_s=0.1,
+        backoff_max_s=0.2,
+    )
+    await pool.scale_to(1)
+    try:
+        async with asyncio.timeout(60):
+            while not (found := await letters(admin)):
+                await asyncio.sleep(0.2)
+        await settled(admin)
+    finally:
+        await pool.close()
+    assert [x.stream_seq for x in found] == [seqs[3]]
+    assert sorted(await results(admin)) == [s for s in seqs if s != seqs[3]]
+    assert pool.restarts == 5

@@ -8,6 +8,8 @@
 | `registry` | cameras in KV, as people add and remove them |
 | `dlq`, `watch`, `doctor`, `chaos` | what the commands of those names do |
 | `up`, `demo` | what people run |
-| `footage`, `bank` | real video, and RTSP cameras that serve it |
-| `view`, `report` | the live terminal view; the pictures, plot and summary left behind |
+| `footage`, `bank`, `clips` | real video; RTSP cameras that serve it; segments of it |
+| `sizing`, `story` | the demo's load, fitted to the machine, and its phases |
+| `monitor`, `rates`, `view` | what happens now, and how it is shown in a terminal |
+| `report`, `pictures`, `timeline` | the count, the annotated frames and the plot that a demo leaves behind |
 """
