@@ -12,7 +12,7 @@ from tidegate.chaos import Plan, unleash
 
 @pytest.mark.slow
 async def test_exactly_one_event_over_kills_and_a_restart(tmp_path: Path) -> None:
-    outcome = await unleash(Plan(kills=3, terms=2, restarts=1, workers=2, rate=4, pause_s=1.5), tmp_path, Console())
+    outcome = await unleash(Plan(kills=3, terms=2, restarts=1, workers=2, pause_s=1.5), tmp_path, Console())
     assert outcome.is_exact, outcome
     assert (outcome.kills, outcome.terms, outcome.restarts) == (3, 2, 1)
     assert outcome.redelivered > 0, "no fault hit a worker that held a segment"

@@ -144,12 +144,12 @@ def schema(asyncapi: bool) -> None:
 @click.option("--terms", default=6, show_default=True, help="SIGTERM of a worker.")
 @click.option("--restarts", default=2, show_default=True, help="kill -9 and restart of the server.")
 @click.option("--workers", default=3, show_default=True)
-@click.option("--rate", default=8.0, show_default=True, help="Segments published a second.")
-def chaos(kills: int, terms: int, restarts: int, workers: int, rate: float) -> None:
+@click.option("--backlog", default=20, show_default=True, help="Segments kept waiting.")
+def chaos(kills: int, terms: int, restarts: int, workers: int, backlog: int) -> None:
     """Break workers and server under load, and count: every acknowledged segment must have exactly one event."""
     from tidegate.chaos import Plan, run
 
-    sys.exit(run(Plan(kills=kills, terms=terms, restarts=restarts, workers=workers, rate=rate)))
+    sys.exit(run(Plan(kills=kills, terms=terms, restarts=restarts, workers=workers, backlog=backlog)))
 
 
 # ---- cameras

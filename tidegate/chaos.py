@@ -1,6 +1,6 @@
 """`tidegate chaos`: breaks workers and the server under load, and counts.
 
-Real segments are published at a steady rate and every PubAck is written down. Meanwhile workers are killed and
+Real segments are published so that some always wait, and every PubAck is written down. Meanwhile workers are killed and
 terminated, and the server is killed and restarted. In the end each acknowledged segment must have exactly one
 detections event.
 """
@@ -20,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rich.console import Console
@@ -37,13 +38,16 @@ SETTLE_TIMEOUT_S = 180.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done to it. rate: segments a second over all cameras. seed: of the choice of victims."""
+    """What is done to it. backlog: segments kept waiting, so that every worker's hands are full, however fast it is.
+
+    seed: of the choice of victims.
+    """
 
     kills: int = 20
     terms: int = 6
     restarts: int = 2
     workers: int = 3
-    rate: float = 8.0
+    backlog: int = 20
     cameras: int = 6
     pause_s: float = 2.0
     seed: int = 1
@@ -128,32 +132,42 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
 
 
 class _Load:
-    """Publishes segments at the plan's rate until `stop`; `acknowledged`: the sequences that JetStream gave."""
+    """Keeps the plan's backlog waiting until `stop`; `acknowledged`: the sequences that JetStream gave."""
 
     def __init__(self, client: Client, video: Path, plan: Plan) -> None:
         self.stop = asyncio.Event()
         self.acknowledged: list[int] = []
         self._client = client
+        self._js = client.jetstream()
         self._pieces = [p for p in clips.pieces(video, "chaos-0") if not p.dependent]
         self._plan = plan
         self._epoch = secrets.token_hex(4)
 
     async def run(self) -> None:
-        js = self._client.jetstream()
-        n = 0
         while not self.stop.is_set():
-            piece = self._pieces[n % len(self._pieces)]
-            head = msgspec.structs.replace(
-                piece.segment,
-                camera=f"chaos-{n % self._plan.cameras}",
-                epoch=self._epoch,
-                n=n // self._plan.cameras,
-                start=dt.datetime.now(dt.UTC),
-            )
-            ack = await bus.publish(self._client, js, names.media(head.camera), piece.payload, to_headers(head))
-            self.acknowledged.append(ack.seq)
-            n += 1
-            await asyncio.sleep(1 / self._plan.rate)
+            for _ in range(await self._missing()):
+                await self._publish()
+            await asyncio.sleep(0.1)
+
+    async def _missing(self) -> int:
+        try:
+            info = await self._js.consumer_info(names.MEDIA, "cv")
+        except (TimeoutError, nats.errors.Error):  # the server is being restarted
+            return 1
+        return max(0, self._plan.backlog - (info.num_pending or 0))
+
+    async def _publish(self) -> None:
+        n = len(self.acknowledged)
+        piece = self._pieces[n % len(self._pieces)]
+        head = msgspec.structs.replace(
+            piece.segment,
+            camera=f"chaos-{n % self._plan.cameras}",
+            epoch=self._epoch,
+            n=n // self._plan.cameras,
+            start=dt.datetime.now(dt.UTC),
+        )
+        ack = await bus.publish(self._client, self._js, names.media(head.camera), piece.payload, to_headers(head))
+        self.acknowledged.append(ack.seq)
 
 
 class _Beats:
