@@ -17,13 +17,14 @@ from nats.js.api import PubAck
 from shared.errors import BusError
 from shared.redact import redact
 from shared.settings import BusSettings
+from shared.tasks import end
 from shared.telemetry import logger
 
 # A large pending buffer: while the server is away, publishes wait in it rather than fail.
 PENDING_BYTES = 32 * 1024 * 1024
 PUBLISH_TIMEOUT_S = 5.0
-# Room that NATS's own header framing and ours take beside the payload.
-HEADER_ROOM = 4096
+# JetStream's codes for a message, or its headers, that are larger than it takes: trying again is no use.
+_NEVER = (10054, 10097)
 
 
 async def connect(
@@ -88,8 +89,7 @@ async def connect(
         if done:
             said.append(redact(str(attempt.exception())))
             break
-    attempt.cancel()
-    await asyncio.gather(attempt, return_exceptions=True)
+    await end(attempt)
     await _abandon(client)
     reason = said[-1] if said else "no answer"
     if any("Authorization" in s for s in said):
@@ -148,6 +148,13 @@ async def publish(
             return await js.publish(subject, payload, headers=dict(headers), timeout=PUBLISH_TIMEOUT_S)
         except nats.errors.ConnectionClosedError as e:
             raise BusError(f"the connection was closed before {subject} was acknowledged") from e
+        except (nats.errors.BadHeaderError, nats.errors.BadSubjectError, nats.errors.MaxPayloadError) as e:
+            raise BusError(f"a message for {subject} can't be sent: {redact(repr(e))}") from e
+        except nats.js.errors.APIError as e:
+            if e.err_code in _NEVER:
+                raise BusError(f"JetStream refuses a message for {subject}: {e.description}") from e
+            if loop.time() >= deadline:
+                raise BusError(f"{subject} was not stored for {patience_s:.0f} s: {e.description}") from e
         except (TimeoutError, OSError, nats.errors.Error) as e:
             if loop.time() >= deadline:
                 raise BusError(f"{subject} was not acknowledged for {patience_s:.0f} s: {redact(repr(e))}") from e

@@ -48,9 +48,11 @@ def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
         raise SettingError(
             f"camera url has the scheme {scheme or 'none'!r}: give rtsp://host/path, rtsps://… or file:///path"
         )
-    bare, userinfo = split_credentials(url)
+    bare, secret = split_credentials(url)
+    if "@" in bare:
+        raise SettingError("camera url has an @ after its host: write / # ? of a password as %2F %23 %3F")
     try:
-        return msgspec.convert({"url": bare, **fields}, Camera), userinfo
+        return msgspec.convert({"url": bare, **fields}, Camera), secret
     except msgspec.ValidationError as e:
         raise SettingError(f"camera settings can't be used: {e}") from e
 
@@ -64,7 +66,7 @@ def decode(data: bytes) -> Camera:
     """A camera from KV. Raises SettingError: the entry was not written by us."""
     try:
         return msgspec.json.decode(data, type=Camera)
-    except msgspec.DecodeError as e:
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise SettingError(f"entry in bucket 'cameras' is not a camera: {e}") from e
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -20,6 +21,9 @@ from shared.segment import rfc3339
 REPLAY_FOR = "Replay-For"
 REPLAY_OF = "Replay-Of"
 _PREFIX = "Dlq-"
+# What any client may send, ours may refuse to send on: a letter that can't be buried would come again for ever.
+_HEADER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MOST_HEADER = 1024
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +52,11 @@ def bury_headers(
     headers: Mapping[str, str] | None,
 ) -> dict[str, str]:
     """Headers of a dead letter: the original's, and why it died. The id makes burying twice one burial."""
-    kept = {k: v for k, v in (headers or {}).items() if not k.startswith(("Nats-", _PREFIX))}
+    kept = {
+        k: v
+        for k, v in (headers or {}).items()
+        if _HEADER.fullmatch(k) and len(v) <= MOST_HEADER and not k.startswith(("Nats-", _PREFIX))
+    }
     return kept | {
         "Nats-Msg-Id": f"{service}/{stream}/{seq}",
         "Dlq-Reason": " ".join(reason.split())[:1000],

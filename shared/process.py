@@ -13,23 +13,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
-from shared import telemetry
+from nats.aio.client import Client
+
+from shared import bus, telemetry
+from shared.child import dying_with_parent
 from shared.errors import ModelError, SettingError, TidegateError
 from shared.settings import BusSettings
+from shared.tasks import unless
 
 S = TypeVar("S", bound=BusSettings)
+Run: TypeAlias = Callable[[S, Client, telemetry.Health, asyncio.Event], Awaitable[None]]
 
 
-def main(service: str, settings: S, run: Callable[[S, asyncio.Event], Awaitable[None]], *, per_gpu: int = 1) -> None:
-    """Run a service to its end and exit. per_gpu: worker processes, each seeing one GPU; this one watches them."""
+def main(service: str, settings: S, run: Run[S], *, per_gpu: int = 1) -> None:
+    """Serve health and metrics, connect as `service`, and `run(settings, client, health, stop)` to its end; then exit.
+
+    per_gpu: worker processes, each seeing one GPU; this one watches them.
+    """
     if per_gpu > 1:
         raise SystemExit(_watch(service, per_gpu))
     telemetry.configure(settings, service)
     log = telemetry.logger(service)
     try:
-        asyncio.run(_until_told(settings, run))
+        asyncio.run(_until_told(service, settings, run))
     except (SettingError, ModelError) as e:
         log.error("can't start", error=str(e))
         _exit(2)
@@ -42,7 +50,7 @@ def main(service: str, settings: S, run: Callable[[S, asyncio.Event], Awaitable[
     _exit(0)
 
 
-async def _until_told(settings: S, run: Callable[[S, asyncio.Event], Awaitable[None]]) -> None:
+async def _until_told(service: str, settings: S, run: Run[S]) -> None:
     stop = asyncio.Event()
 
     def told() -> None:
@@ -53,7 +61,16 @@ async def _until_told(settings: S, run: Callable[[S, asyncio.Event], Awaitable[N
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, told)
-    await run(settings, stop)
+    health = telemetry.Health()
+    telemetry.serve(settings, health)
+    health.ready = "connecting to NATS"
+    client = await unless(stop, bus.connect(settings, service))
+    if client is None:
+        return
+    try:
+        await run(settings, client, health, stop)
+    finally:
+        await client.close()
 
 
 def _exit(code: int) -> None:
@@ -66,19 +83,12 @@ def _watch(service: str, count: int) -> int:
     """One child a GPU. When one ends the others are told to drain, and whoever runs us starts us again."""
     name = os.environ.get("REPLICA", f"{service}-0")
     port = int(os.environ.get("METRICS_PORT") or 0)
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-m", f"services.{service}"],
-            env=os.environ
-            | {
-                "NUM_GPUS": "1",
-                "CUDA_VISIBLE_DEVICES": str(i),
-                "REPLICA": f"{name}-{i}",
-                "METRICS_PORT": str(port + i if port else 0),
-            },
-        )
-        for i in range(count)
-    ]
+    # What the operator let us see, if anything was said.
+    gpus = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g] or [str(i) for i in range(count)]
+    if len(gpus) < count:
+        print(f"{service}: NUM_GPUS={count}, but CUDA_VISIBLE_DEVICES names {len(gpus)}", file=sys.stderr)
+        return 2
+    children: list[subprocess.Popen[bytes]] = []
 
     def tell(*_: object) -> None:
         for child in children:
@@ -87,6 +97,21 @@ def _watch(service: str, count: int) -> int:
 
     signal.signal(signal.SIGTERM, tell)
     signal.signal(signal.SIGINT, tell)
+    children += [
+        subprocess.Popen(
+            [sys.executable, "-m", f"services.{service}"],
+            preexec_fn=dying_with_parent(),
+            env=os.environ
+            | {
+                "NUM_GPUS": "1",
+                "CUDA_VISIBLE_DEVICES": gpus[i],
+                "REPLICA": f"{name}-{i}",
+                "METRICS_PORT": str(port + i if port else 0),
+            },
+        )
+        for i in range(count)
+    ]
+
     while all(child.poll() is None for child in children):
         time.sleep(0.2)
     tell()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def end(*tasks: asyncio.Task[Any] | None) -> None:
@@ -18,3 +21,13 @@ async def end(*tasks: asyncio.Task[Any] | None) -> None:
             task.cancel()
         await asyncio.wait(left, timeout=0.2)
     await asyncio.gather(*(t for t in tasks if t is not None), return_exceptions=True)
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`, or None if `stop` is set first: then it is ended."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        await end(working, stopping)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+import nats.errors
 from msgspec import Meta
 from nats.js import JetStreamContext
 from nats.js.api import (
@@ -144,6 +145,8 @@ async def _attempt(what: str, change: object) -> list[str]:
         verb = await change  # type: ignore[misc]
     except APIError as e:
         raise BusError(f"{what} can't be set up: {e.description} (error {e.err_code})") from e
+    except (TimeoutError, nats.errors.Error) as e:
+        raise BusError(f"{what} can't be set up: JetStream does not answer, or this user may not ask ({e!r})") from e
     return [f"{what} {verb}"] if verb else []
 
 
@@ -177,7 +180,12 @@ async def _apply_bucket(js: JetStreamContext, want: KeyValueConfig) -> str:
     except (BucketNotFoundError, NotFoundError):
         await js.create_key_value(want)
         return "created"
-    return ""
+    stream = (await js.stream_info(f"KV_{want.bucket}")).config
+    if (stream.num_replicas, stream.max_age or 0) == (want.replicas, want.ttl or 0):
+        return ""
+    stream.num_replicas, stream.max_age = want.replicas, want.ttl or 0
+    await js.update_stream(stream)
+    return "updated"
 
 
 def _differs(want: StreamConfig | ConsumerConfig, have: StreamConfig | ConsumerConfig) -> bool:

@@ -10,6 +10,7 @@ message acknowledged: whatever dies in between, the message comes again and JetS
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -35,6 +36,8 @@ from shared.tasks import end
 
 MB = 1024 * 1024
 ACK_TRIES = 3
+# So many messages in a row, each failing on the device even alone, are not to blame: the device is.
+DEVICE_FAILURES = 3
 # From this delivery on a message may be what killed the workers that had it: it is worked on alone.
 SUSPECT = 3
 
@@ -48,7 +51,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     # Most messages in hand, and about how many bytes of them.
     hold: Annotated[int, Meta(ge=1)] = 8
     hold_bytes: int = 64 * MB
-    # A batch that takes longer than this means that the device hangs: the process gives back what it has and exits.
+    # A batch or a preparation that takes longer means a hang: the process gives back what it has and exits.
     stuck_s: float = 120.0
     # How long a drain may take before what is left is abandoned to redelivery.
     grace_s: float = 25.0
@@ -68,6 +71,7 @@ class Message:
     origin: str
     span: trace.Span
     committed: bool = False  # on the device or being answered: a drain waits for it rather than hand it back
+    preparing_since: float | None = None  # monotonic clock, seconds
     prepare_s: float = 0.0
     infer_s: float = 0.0
 
@@ -163,6 +167,7 @@ class Worker(Generic[P, R]):
         self._released = asyncio.Event()
         self._finishing: set[asyncio.Task[None]] = set()
         self._computing_since: float | None = None
+        self._device_failures: set[str] = set()  # origins, since the device last did anything right
         self._counts = _Counts()
         self._draining = False
         self._ack_wait_s = 10.0
@@ -217,13 +222,15 @@ class Worker(Generic[P, R]):
                 await self._prepare(message)
 
     async def _prepare(self, message: Message) -> None:
-        started = time.perf_counter()
+        message.preparing_since = started = time.monotonic()
         try:
             prepared = await self._service.prepare(message)
         except Exception as e:
             await self._fail(message, e)
             return
-        message.prepare_s = time.perf_counter() - started
+        finally:
+            message.preparing_since = None
+        message.prepare_s = time.monotonic() - started
         self._observe("prepare", message.prepare_s)
         await self._batcher.put(_Item(message, prepared))
 
@@ -278,9 +285,15 @@ class Worker(Generic[P, R]):
     async def _infer(self, batch: list[_Item[P]]) -> Sequence[R | Exception]:
         """Results or, for the items that fail even alone, their errors: one bad item does not sink its batch."""
         try:
-            return await self._compute(batch)
+            results = await self._compute(batch)
+            self._device_failures.clear()
+            return results
         except Exception as e:
             if len(batch) == 1:
+                if not isinstance(e, BadMessage):
+                    self._device_failures.add(batch[0].message.origin)
+                if len(self._device_failures) >= DEVICE_FAILURES:
+                    await self._give_up(f"the device fails whatever it is given: {e!r}")
                 return [e]
             self._log.warning("batch failed, trying one by one", size=len(batch), error=repr(e))
             return [(await self._infer([item]))[0] for item in batch]
@@ -354,7 +367,7 @@ class Worker(Generic[P, R]):
         self._counts.failed += 1
         metrics.FAILED.labels(self._name, cause).inc()
         message.span.record_exception(error)
-        last = 0 < self._max_deliver <= message.deliveries
+        last = self._is_last(message)
         try:
             if isinstance(error, BadMessage) or last:
                 await self._bury(message, str(error) or cause)
@@ -371,6 +384,9 @@ class Worker(Generic[P, R]):
             # Not answered: it comes again after ack_wait, or JetStream's advisory buries it.
             self._log.warning("could not answer for a message", origin=message.origin, error=repr(e))
         self._release(message)
+
+    def _is_last(self, message: Message) -> bool:
+        return 0 < self._max_deliver <= message.deliveries
 
     async def _bury(self, message: Message, reason: str) -> None:
         subject = names.dead_letters(self._name)
@@ -407,7 +423,7 @@ class Worker(Generic[P, R]):
         last_progress = time.monotonic()
         while not self._client.is_closed:
             if self._is_stuck():
-                await self._give_up()
+                await self._give_up(f"nothing came of the work in hand for {self._settings.stuck_s:.0f} s")
             self._health.beat()
             await self._say()
             if time.monotonic() - last_progress >= self._ack_wait_s / 3:
@@ -418,12 +434,12 @@ class Worker(Generic[P, R]):
         raise BusError("the connection to NATS was closed")
 
     def _is_stuck(self) -> bool:
-        since = self._computing_since
-        return since is not None and time.monotonic() - since > self._settings.stuck_s
+        begun = [self._computing_since, *(m.preparing_since for m in self._held.values())]
+        return time.monotonic() - min((b for b in begun if b), default=math.inf) > self._settings.stuck_s
 
-    async def _give_up(self) -> None:
-        """A thread that hangs in a device can't be stopped, its process can: hand back, and be restarted."""
-        self._log.error("the device is stuck: handing back and exiting", seconds=self._settings.stuck_s)
+    async def _give_up(self, reason: str) -> None:
+        """A thread that hangs can't be stopped and a broken device not mended, but their process can be restarted."""
+        self._log.error("handing back and exiting", reason=reason)
         for reply in [*self._held, *self._puller.waiting()]:
             await self._client.publish(reply, Msg.Ack.Nak)
         await self._client.flush()
@@ -464,13 +480,17 @@ class Worker(Generic[P, R]):
         await end(*prepare)
         self._batcher.clear()
         idle = [m for m in self._held.values() if not m.committed]
-        for raw in [*buffered, *(m.raw for m in idle)]:
-            await self._hand_back(raw)
-        for message in idle:
+        idle += [m for raw in buffered if (m := self._receive(raw))]
+        returned = [m for m in idle if not self._is_last(m)]
+        for message in returned:
+            await self._hand_back(message.raw)
             self._release(message)
+        for message in idle:
+            # Handed back it would never come again.
+            if self._is_last(message):
+                self._answer(message, self._prepare(message))
         deadline = started + self._settings.grace_s
-        # Two things to wait for, and a deadline.
-        while (self._computing_since is not None or self._finishing) and time.monotonic() < deadline:
+        while self._held and time.monotonic() < deadline:
             await asyncio.sleep(0.005)
         await end(infer, *self._finishing)
         abandoned = len(self._held)
@@ -480,7 +500,7 @@ class Worker(Generic[P, R]):
             self._log.warning("drain could not flush", error=repr(e))
         self._log.info(
             "drained",
-            handed_back=len(buffered) + len(idle),
+            handed_back=len(returned),
             abandoned=abandoned,
             processed=self._counts.processed,
             seconds=round(time.monotonic() - started, 3),

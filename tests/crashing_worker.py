@@ -1,9 +1,13 @@
-"""A worker process that a certain message kills, as a decoder's crash would. Run by test_worker."""
+"""A worker process that a certain message kills, as a decoder's crash would, or whose device is broken.
+
+Run by test_worker; DEVICE=broken chooses the second.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 from shared import bus
 from shared.settings import BusSettings, load
@@ -17,6 +21,11 @@ class Fragile(Echo):
         if message.data == b"deadly":
             os._exit(139)
         return await super().prepare(message)
+
+    def infer(self, batch: Sequence[Job]) -> list[str]:
+        if os.environ.get("DEVICE") == "broken":
+            raise RuntimeError("an illegal memory access was encountered")
+        return super().infer(batch)
 
 
 async def main() -> None:

@@ -96,7 +96,12 @@ def test_cameras_come_and_go_and_stay_over_restarts(tmp_path: Path) -> None:
         assert "another Tidegate" in second.stderr
     output = process.stdout.read() if process.stdout else ""
     assert "replica-seconds" in output, output
-    with up(data):
+    with up(data) as process:
+        # A server that dies is started again, on the same port and data.
+        (nats,) = [c for c in psutil.Process(process.pid).children() if "nats-server" in c.name()]
+        nats.kill()
+        nats.wait(5)
+        time.sleep(1.5)
         (entry,) = [json.loads(x) for x in tidegate(data, "camera", "list", "--json").stdout.splitlines()]
         assert (entry["camera"], entry["url"], entry["fps"]) == ("lobby", "rtsp://127.0.0.1:9/x", 5.0)
         tidegate(data, "camera", "remove", "lobby")

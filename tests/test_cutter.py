@@ -143,3 +143,12 @@ def test_sequence_parameters_are_found_in_band() -> None:
     assert sequence_parameters("h264", b"\x00\x00\x01" + idr) is None
     assert sequence_parameters("hevc", b"\x00\x00\x01\x40\x01\x0c\x00\x00\x01\x42\x01\x01") == b"\x42\x01\x01"
     assert sequence_parameters("h264", b"") is None
+
+
+def test_a_gop_without_an_end_is_left_until_the_next_keyframe() -> None:
+    cutter = Cutter(1.0, 10_000_000)
+    cuts = [cutter.push(n / 5, 1000, key=n == 0) for n in range(5 * 70)]
+    assert cuts.count(Cut.ENDLESS) == 1
+    assert set(cuts[cuts.index(Cut.ENDLESS) + 1 :]) == {Cut.SKIP}
+    assert cuts.index(Cut.ENDLESS) / 5 > 60
+    assert cutter.push(70.0, 1000, key=True) is Cut.KEY

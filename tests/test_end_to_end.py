@@ -170,6 +170,11 @@ async def test_dependent_segments_are_decoded_with_their_gop(
             segment = msgspec.structs.replace(segment, key_seq=keys[piece.gop])
         ack = await js.publish(names.media("lobby"), piece.payload, headers=to_headers(segment))
         keys.setdefault(piece.gop, ack.seq)
+        # A replay for another service, and what an ingest that lost its lease published late.
+        stray = to_headers(msgspec.structs.replace(segment, epoch="older", key_seq=None))
+        for n, headers in enumerate((stray, stray | {"Replay-For": "embed", "Replay-Of": "MEDIA/1"})):
+            mark = {"Nats-Msg-Id": f"stray/{segment.n}/{n}", "Replay-For": "embed"}
+            await js.publish(names.media("lobby"), b"stray", headers=headers | mark)
     async with running(server, "cv", tmp_path):
         await until_settled(admin)
     found = await all_detections(admin)

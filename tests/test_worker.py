@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import os
 import signal
 import sys
 import time
@@ -322,3 +323,44 @@ async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
     assert [x.stream_seq for x in found] == [seqs[3]]
     assert sorted(await results(admin)) == [s for s in seqs if s != seqs[3]]
     assert pool.restarts == 5
+
+
+async def test_a_broken_device_buries_nothing_and_ends_its_process(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, [f"m{i}" for i in range(12)])
+    broken = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.crashing_worker", env=os.environ | server.environment("cv") | {"DEVICE": "broken"}
+    )
+    async with asyncio.timeout(20):
+        assert await broken.wait() == 70
+    async with working(server, Echo()):
+        await settled(admin)
+    assert sorted(await results(admin)) == seqs
+    assert await letters(admin) == []
+
+
+async def test_a_drain_finishes_what_would_not_come_again(server: NatsServer, admin: Client) -> None:
+    await shorten(admin, max_deliver=1)
+    seqs = await publish(admin, ["a", "b", "c"])
+    async with working(server, Echo(prepare_s=0.3)) as stop:
+        await asyncio.sleep(0.4)
+        stop.set()
+    assert sorted(await results(admin)) == seqs
+    assert await letters(admin) == []
+
+
+async def test_one_that_no_client_may_send_on_is_buried_all_the_same(server: NatsServer, admin: Client) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+    await reader.readline()
+    password = server.settings("admin").nats_password
+    connect = {"user": "admin", "pass": password, "headers": True, "verbose": False}
+    block = b"NATS/1.0\r\nX@Y: odd\r\nLong: " + b"x" * 5000 + b"\r\n\r\n"
+    writer.write(b"CONNECT " + msgspec.json.encode(connect) + b"\r\n")
+    writer.write(b"HPUB media.lobby %d %d\r\n" % (len(block), len(block) + 2) + block + b"hi\r\nPING\r\n")
+    assert await reader.readline() == b"PONG\r\n"
+    writer.close()
+    seqs = await publish(admin, ["good"])
+    async with working(server, Echo()):
+        await settled(admin, timeout_s=5)
+    assert await results(admin) == seqs
+    (letter,) = await letters(admin)
+    assert letter.payload == b"hi"

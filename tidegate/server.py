@@ -100,7 +100,13 @@ class NatsServer:
                 return
             except OSError:
                 await asyncio.sleep(0.025)
+        await self.stop()
         raise BusError(f"nats-server did not take clients within 30 s: {child.last_lines(self.log)}")
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it ended without being told to."""
+        return self._process is not None and self._process.poll() is not None
 
     async def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
         """Stop it, by SIGTERM and after 5 s by SIGKILL."""

@@ -28,9 +28,11 @@ from shared import bus, settings, topology
 from shared.errors import BusError, SettingError
 from shared.settings import BusSettings
 from shared.tasks import end
+from shared.telemetry import logger
 from tidegate.server import NatsServer
 
 DEFAULT_PORT = 4222
+WATCH_S = 0.5
 
 
 def default_data() -> Path:
@@ -85,6 +87,7 @@ class Stack:
         self._lock: IO[str] | None = None
         self._clients: list[Client] = []
         self._autoscaling: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self.changed: list[str] = []
 
     async def __aenter__(self) -> Stack:
@@ -115,6 +118,7 @@ class Stack:
             self.autoscaler = Autoscaler(scaler, self._scaled, self.cv, speed=self._speed)
             await self.ingest.scale_to(1)
             self._autoscaling = asyncio.create_task(self.autoscaler.run(), name="autoscaler")
+            self._watching = asyncio.create_task(self._watch(), name="watch")
             (self.data / "run.json").write_bytes(msgspec.json.encode(Running(self.server.url, os.getpid())))
         except BaseException:
             await self._stop()
@@ -126,6 +130,21 @@ class Stack:
     ) -> None:
         await self._stop()
 
+    async def failed(self) -> None:
+        """Waits for ever, unless a part of the stack fails that it can't start again: raises its error."""
+        if self._watching:
+            await asyncio.shield(self._watching)
+
+    async def _watch(self) -> None:
+        """Start the server again if it dies; raise what ends the autoscaler."""
+        while True:
+            if self.server.has_died:
+                logger("stack").error("nats-server died and is started again", log=str(self.server.log))
+                await self.server.start()
+            if self._autoscaling and self._autoscaling.done():
+                self._autoscaling.result()
+            await asyncio.sleep(WATCH_S)
+
     async def _connect(self, identity: str) -> Client:
         client = await bus.connect(self.server.settings(identity), identity)
         self._clients.append(client)
@@ -134,7 +153,7 @@ class Stack:
     async def _stop(self) -> None:
         """Ingest and workers first, each in its own time; then the server, which keeps what they left."""
         (self.data / "run.json").unlink(missing_ok=True)
-        await end(self._autoscaling)
+        await end(self._watching, self._autoscaling)
         pools = [pool for name in ("ingest", "cv") if (pool := getattr(self, name, None))]
         await asyncio.gather(*(pool.close() for pool in pools))
         for client in self._clients:

@@ -16,6 +16,7 @@ from rich.console import Console
 from services.scaler.scaledobject import ScaledObject
 from shared import telemetry
 from shared.settings import BusSettings, load
+from shared.tasks import unless
 from tidegate.configuration import scaled_object as find_scaled_object
 from tidegate.monitor import Monitor
 from tidegate.stack import Stack
@@ -43,7 +44,7 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
                 Monitor(stack.admin, lambda: stack.autoscaler.state) as monitor,
                 View(monitor, title="up", console=console) if live else contextlib.nullcontext(),
             ):
-                await stop.wait()
+                await unless(stop, stack.failed())
             console.print("stopping: workers finish what they hold")
             state = stack.autoscaler.state
         seconds = time.monotonic() - started

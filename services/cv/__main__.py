@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from nats.aio.client import Client
+
 from services.cv.detectors import Detector, load
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
-from shared import bus, loading, names, process, telemetry
+from shared import loading, names, process
 from shared.settings import from_environment
+from shared.tasks import unless
+from shared.telemetry import Health
 from shared.worker import Worker
 
 
-async def run(settings: CvSettings, stop: asyncio.Event) -> None:
-    health = telemetry.Health()
-    telemetry.serve(settings, health)
-    client = await bus.connect(settings, "cv")
-    try:
-        detector = await loading.load(client, "cv", settings.replica, health, partial(_detector, settings))
-        service = CvService(client.jetstream(), detector, settings)
-        worker = Worker(client, service, settings.worker(), health, stream=names.MEDIA, consumer="cv")
-        await worker.run(stop)
-    finally:
-        await client.close()
+async def run(settings: CvSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    loader = partial(_detector, settings)
+    detector = await unless(stop, loading.load(client, "cv", settings.replica, health, loader))
+    if detector is None:
+        return
+    service = CvService(client.jetstream(), detector, settings)
+    worker = Worker(client, service, settings.worker(), health, stream=names.MEDIA, consumer="cv")
+    await worker.run(stop)
 
 
 def _detector(settings: CvSettings) -> Detector:

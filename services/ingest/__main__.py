@@ -22,7 +22,7 @@ from services.ingest.mirror import Mirror, bind
 from services.ingest.publisher import Publisher
 from services.ingest.runner import Runner
 from services.ingest.settings import IngestSettings
-from shared import bus, names, process, telemetry
+from shared import names, process
 from shared.cameras import Camera
 from shared.settings import from_environment
 from shared.tasks import end
@@ -34,18 +34,8 @@ _LEASE_TIMEOUT_S = LEASE_S / 3
 _GOODBYE_S = 1.0
 
 
-async def run(settings: IngestSettings, stopped: asyncio.Event) -> None:
+async def run(settings: IngestSettings, client: Client, health: Health, stopped: asyncio.Event) -> None:
     """Ingest until `stopped`. Raises TidegateError."""
-    health = Health()
-    telemetry.serve(settings, health)
-    client = await bus.connect(settings, "ingest")
-    try:
-        await _ingest(settings, client, health, stopped)
-    finally:
-        await client.close()
-
-
-async def _ingest(settings: IngestSettings, client: Client, health: Health, stopped: asyncio.Event) -> None:
     js = client.jetstream()
     changed = asyncio.Event()
     quick = client.jetstream(timeout=_LEASE_TIMEOUT_S)

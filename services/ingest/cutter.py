@@ -19,6 +19,10 @@ MAX_GAP_S = 30.0
 MAX_BACK_S = 1.0
 
 
+# Each piece of a GOP is decoded with all that is before it: past this, the rest waits for the next keyframe.
+MAX_GOP_S = 60.0
+
+
 class Cut(enum.Enum):
     """What a packet does."""
 
@@ -27,6 +31,7 @@ class Cut(enum.Enum):
     DEPENDENT = "starts a segment inside the GOP"
     SKIP = "is dropped: its GOP has no beginning"
     OVERSIZE = "is dropped, and the rest of its GOP: over the limit alone"
+    ENDLESS = "is dropped, and the rest of its GOP: it has become too long"
     BREAK = "does not belong to what came before: start anew with it"
 
 
@@ -52,7 +57,7 @@ class Cutter:
         if key:
             self._last_key = time
         cut = self._decide(time, size, key)
-        if cut is Cut.OVERSIZE:
+        if cut in (Cut.OVERSIZE, Cut.ENDLESS):
             self._open = False
         elif cut is Cut.APPEND:
             self._bytes += size
@@ -75,6 +80,8 @@ class Cutter:
             # A GOP must not begin inside a segment that can't be decoded alone.
             whole = not self._open or self._dependent or full or length >= self._target * (1 - EARLY)
             return Cut.KEY if whole else Cut.APPEND
+        if time - self._last_key > MAX_GOP_S:
+            return Cut.ENDLESS
         # Frames shown before the newest belong to it: a cut between them would mix the segments' times.
         long = time > self._newest and length >= self._target and not self._keyframe_is_near(time, length)
         return Cut.DEPENDENT if full or long else Cut.APPEND

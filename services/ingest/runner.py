@@ -113,7 +113,10 @@ class Runner:
         connection = self._connection = Connection(
             self.name, self.camera, self.userinfo, self._cutting, self._timeout_s, self
         )
-        connection.start()
+        try:
+            connection.start()
+        except RuntimeError as e:  # no more threads: another time, perhaps
+            return Failure("error", f"its thread can't be started: {e}")
         while True:
             done, _ = await asyncio.wait([self._ended], timeout=min(1.0, self._timeout_s / 4))
             if done:

@@ -119,11 +119,13 @@ class Segmenter:
             self._gop = f"{self._camera}/{self._epoch}/{self._n}"
         elif cut is Cut.OVERSIZE:
             self._skip_cause = "oversize"
+        elif cut is Cut.ENDLESS:
+            self._skip_cause = "gop_too_long"
         elif cut is Cut.DEPENDENT and not whole:
             self._cutter = self._new_cutter()
             self._skip_cause = "unmuxable"
             cut = Cut.SKIP
-        if cut is Cut.SKIP or cut is Cut.OVERSIZE:
+        if cut in (Cut.SKIP, Cut.OVERSIZE, Cut.ENDLESS):
             self.dropped[self._skip_cause] += 1
         else:
             self._packets.append(timed)
