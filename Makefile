@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VIDEO ?=
 RTSP ?=
 
-.PHONY: demo setup test lint check bench bench-ingest bench-bus bench-detector chaos clean
+.PHONY: demo setup test lint check bench bench-memory chaos clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -25,6 +25,10 @@ check: lint test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench
+
+# Ten minutes of load: not part of bench.
+bench-memory: $(VENV)/.test
+	$(BIN)/python -m bench.bench_memory
 
 chaos: $(VENV)/.demo
 	$(BIN)/tidegate chaos
