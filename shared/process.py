@@ -75,6 +75,7 @@ async def _until_told(service: str, settings: S, run: Run[S]) -> None:
 
 def _exit(code: int) -> None:
     """Threads of a device or a camera that hang must not keep a drained process alive."""
+    telemetry.flush()
     sys.stderr.flush()
     os._exit(code)
 

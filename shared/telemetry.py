@@ -102,6 +102,15 @@ def configure(settings: BusSettings, service: str) -> None:
     trace.set_tracer_provider(provider)
 
 
+def flush(timeout_s: float = 2.0) -> None:
+    """Export the spans that wait, for so long at most: a collector that is away must not hold a process up."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        flushing = threading.Thread(target=provider.shutdown, daemon=True)
+        flushing.start()
+        flushing.join(timeout_s)
+
+
 def _redact_values(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {k: redact(v) if isinstance(v, str) else v for k, v in event.items()}
 

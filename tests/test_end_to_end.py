@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import gzip
 import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import jsonschema
@@ -181,3 +184,35 @@ async def test_dependent_segments_are_decoded_with_their_gop(
     assert len(found) == len(pieces)
     assert [x async for x in dlq.letters(js)] == []
     assert all(d.frames for d in found)
+
+
+@pytest.mark.slow
+async def test_spans_reach_a_collector(server: NatsServer, admin: Client, videos: list[Path], tmp_path: Path) -> None:
+    """One trace from the segment's header to the worker's span, exported by OTLP when the worker drains."""
+    piece = clips.pieces(videos[0], "lobby")[0]
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    header = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    await admin.jetstream().publish("media.lobby", piece.payload, headers=to_headers(piece.segment) | header)
+    bodies: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            bodies.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    collector = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{collector.server_port}"
+    async with running(server, "cv", tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint):
+        await until_settled(admin)
+    collector.shutdown()
+    exported = b"".join(bodies)
+    assert bytes.fromhex(trace) in exported
+    assert b"tidegate-cv" in exported
+    raw = await admin.jetstream().get_msg("EVENTS", 1, direct=True)
+    assert (raw.headers or {})["traceparent"].split("-")[1] == trace

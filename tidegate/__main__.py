@@ -169,7 +169,7 @@ def camera() -> None:
 @click.option("--classes", help="Labels to report, with commas, in place of CV_CLASSES.")
 @click.option("--udp", is_flag=True, help="RTP over UDP rather than TCP.")
 @click.option("--loop", is_flag=True, help="Play a file over and over.")
-@click.option("--fast", is_flag=True, help="Play a file as fast as the bus takes it, not in real time.")
+@click.option("--realtime/--fast", default=True, help="A file at its own pace (default), or as the bus takes it.")
 def camera_add(data: Path | None, id: str, url: str, **options: Any) -> None:
     """Add camera ID, or change it. URL: rtsp://user:pass@host/path, rtsps://… or a file.
 
@@ -181,7 +181,7 @@ def camera_add(data: Path | None, id: str, url: str, **options: Any) -> None:
     fields: dict[str, Any] = {
         "transport": "udp" if options["udp"] else "tcp",
         "loop": options["loop"],
-        "realtime": not options["fast"],
+        "realtime": options["realtime"],
         "fps": options["fps"],
         "min_score": options["min_score"],
         "classes": [c.strip() for c in options["classes"].split(",")] if options["classes"] else None,

@@ -28,7 +28,7 @@ from shared import bus, settings, topology
 from shared.errors import BusError, SettingError
 from shared.settings import BusSettings
 from shared.tasks import end
-from shared.telemetry import logger
+from shared.telemetry import Health, logger
 from tidegate.server import NatsServer
 
 DEFAULT_PORT = 4222
@@ -89,6 +89,7 @@ class Stack:
         self._autoscaling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self.changed: list[str] = []
+        self.health = Health()
 
     async def __aenter__(self) -> Stack:
         self._take_lock()
@@ -118,6 +119,7 @@ class Stack:
             self.autoscaler = Autoscaler(scaler, self._scaled, self.cv, speed=self._speed)
             await self.ingest.scale_to(1)
             self._autoscaling = asyncio.create_task(self.autoscaler.run(), name="autoscaler")
+            self.health.ready = None
             self._watching = asyncio.create_task(self._watch(), name="watch")
             (self.data / "run.json").write_bytes(msgspec.json.encode(Running(self.server.url, os.getpid())))
         except BaseException:
@@ -138,6 +140,7 @@ class Stack:
     async def _watch(self) -> None:
         """Start the server again if it dies; raise what ends the autoscaler."""
         while True:
+            self.health.beat()
             if self.server.has_died:
                 logger("stack").error("nats-server died and is started again", log=str(self.server.log))
                 await self.server.start()

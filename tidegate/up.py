@@ -33,11 +33,12 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
     with _logs(data, live):
         started = time.monotonic()
         async with Stack(data, scaled, port=port, speed=speed) as stack:
+            metrics = telemetry.serve(load(BusSettings), stack.health)
             for line in stack.changed:
                 console.print(line, style="dim")
             console.print(
                 f"NATS at [bold]{stack.server.url}[/], state in [bold]{data}[/], logs in {data}/logs, "
-                f"up to {scaled.spec.max_replica_count} workers\n"
+                f"up to {scaled.spec.max_replica_count} workers, metrics on port {metrics}\n"
                 "in another terminal: tidegate camera add lobby rtsp://…    tidegate watch"
             )
             async with (
