@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from nats.aio.client import Client
 
 from shared import bus, topology
 from tidegate.server import NatsServer
+
+# A shell ignores Ctrl-C for what it runs in the background, and children inherit that: those we start must hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest_asyncio.fixture
