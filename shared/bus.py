@@ -12,7 +12,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import PubAck
+from nats.js.api import ConsumerConfig, PubAck
 
 from shared.errors import BusError
 from shared.redact import redact
@@ -108,10 +108,11 @@ async def _abandon(client: Client) -> None:
         pass
 
 
-async def check_jetstream(js: JetStreamContext, stream: str, consumer: str) -> None:
-    """Raise BusError, with the remedy, unless `stream` and its `consumer` exist."""
+async def consumer_config(js: JetStreamContext, stream: str, consumer: str) -> ConsumerConfig:
+    """How `consumer` of `stream` is set up. Raises BusError, with the remedy, if it is not there."""
     try:
-        await js.consumer_info(stream, consumer)
+        config: ConsumerConfig = (await js.consumer_info(stream, consumer)).config
+        return config
     except nats.js.errors.NotFoundError as e:
         raise BusError(f"stream {stream} or its consumer {consumer} is missing: run 'tidegate setup'") from e
     except (TimeoutError, nats.errors.Error) as e:

@@ -202,8 +202,7 @@ class Worker(Generic[P, R]):
 
     async def _read_consumer(self) -> None:
         """The consumer's own ack wait and most deliveries: what we beat and give up by."""
-        await bus.check_jetstream(self._js, self._stream, self._consumer)
-        config = (await self._js.consumer_info(self._stream, self._consumer)).config
+        config = await bus.consumer_config(self._js, self._stream, self._consumer)
         self._ack_wait_s = float(config.ack_wait or self._ack_wait_s)
         self._max_deliver = int(config.max_deliver or self._max_deliver)
 

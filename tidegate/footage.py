@@ -28,7 +28,6 @@ from shared.errors import SettingError
 # Called with the share that is done, 0 to 1. What it raises ends the work, and leaves no half file.
 Progress = Callable[[float], None]
 
-VIDEO_SUFFIXES = (".mp4", ".mkv")
 # Short files are repeated to this length: the RTSP server opens a file anew for each round.
 FILE_S = 30
 # Of a file that has to be transcoded: a demo needs no more.
