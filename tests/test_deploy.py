@@ -1,0 +1,540 @@
+"""What `deploy/` applies: valid by Kubernetes' and KEDA's own schemas, and in step with the code that it runs."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from services.cv.settings import CvSettings
+from services.ingest.settings import IngestSettings
+from services.scaler import metadata
+from services.scaler.scaledobject import ScaledObject, parse
+from services.scaler.settings import ScalerSettings
+from services.scaler.threshold import lag_threshold
+from shared import settings
+from shared.topology import TopologySettings
+from shared.worker import WorkerSettings
+from tidegate.identities import ACCOUNT
+
+Document = dict[str, Any]
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+OVERLAYS = DEPLOY / "kubernetes/overlays"
+PROFILES = ("h100", "l40s", "rtx-pro-6000")
+FORMS = [f"{profile}{form}" for profile in PROFILES for form in ("", "/demand")]
+PRODUCTS = {
+    "h100": "NVIDIA-H100-80GB-HBM3",
+    "l40s": "NVIDIA-L40S",
+    "rtx-pro-6000": "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition",
+}
+GPU = "nvidia.com/gpu"
+# Native sidecars are on from 1.29.
+VERSIONS = ("1.29", kubernetes_validate.latest_version())
+KEDA_MODELS = "2.0.0"
+
+RATE = "tidegate.dev/segments-per-second"
+LATENCY = "tidegate.dev/latency-target-seconds"
+COLD_START = "tidegate.dev/cold-start-seconds"
+
+
+# ---- what there is
+
+
+def documents(text: str) -> list[Document]:
+    return [d for d in yaml.safe_load_all(text) if d]
+
+
+def kustomizations() -> Iterator[tuple[Path, Document]]:
+    for path in sorted(DEPLOY.rglob("kustomization.yaml")):
+        yield path.parent, documents(path.read_text())[0]
+
+
+def listed(*keys: str) -> set[Path]:
+    """Files and folders that kustomizations name."""
+    found = set()
+    for folder, content in kustomizations():
+        for key in keys:
+            for entry in content.get(key, []):
+                name = entry.get("path") if isinstance(entry, dict) else entry
+                if name:
+                    found.add((folder / name).resolve())
+    return found
+
+
+PATCHES = listed("patches")
+FILES = sorted(p for p in DEPLOY.rglob("*.yaml") if p.name != "kustomization.yaml" and p not in PATCHES)
+SHIPPED = [d for path in FILES for d in documents(path.read_text())]
+SCALED_FILES = [p for p in FILES if any(d["kind"] == "ScaledObject" for d in documents(p.read_text()))]
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(DEPLOY))
+
+
+def of(docs: list[Document], kind: str) -> dict[str, Document]:
+    return {d["metadata"]["name"]: d for d in docs if d["kind"] == kind}
+
+
+def service_of(deployment: Document) -> str:
+    return str(deployment["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+def pod_of(deployment: Document) -> Document:
+    spec: Document = deployment["spec"]["template"]["spec"]
+    return spec
+
+
+def container_of(deployment: Document) -> Document:
+    """The container of the service itself."""
+    (container,) = pod_of(deployment)["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def variables(deployment: Document, password: Path) -> dict[str, str]:
+    """The environment as the kubelet makes it, with what other objects give filled in."""
+    config = of(SHIPPED, "ConfigMap")["tidegate-nats"]["data"]
+    made = {}
+    for entry in container_of(deployment).get("env", []):
+        source = entry.get("valueFrom", {})
+        if "configMapKeyRef" in source:
+            made[entry["name"]] = config[source["configMapKeyRef"]["key"]]
+        elif "fieldRef" in source:
+            made[entry["name"]] = f"{deployment['metadata']['name']}-7c9fd5d6b4-x2x4z"
+        else:
+            made[entry["name"]] = entry["value"]
+    return made | {"NATS_PASSWORD_FILE": str(password)}
+
+
+def mebibytes(quantity: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", quantity).groups()  # type: ignore[union-attr]
+    return int(number) * {"Mi": 1, "Gi": 1024}[unit]
+
+
+# ---- schemas
+
+
+@functools.cache
+def _problem(document: str, version: str) -> str | None:
+    try:
+        kubernetes_validate.validate(json.loads(document), version, strict=True)
+    except kubernetes_validate.ValidationError as e:
+        return f"{'.'.join(map(str, e.path))}: {e.message}"
+    return None
+
+
+def check_builtin_kinds(docs: list[Document]) -> int:
+    """Validate all but KEDA's; the number of them."""
+    builtin = [d for d in docs if not d["apiVersion"].startswith("keda.sh/")]
+    for d in builtin:
+        for version in VERSIONS:
+            problem = _problem(json.dumps(d, sort_keys=True), version)
+            assert problem is None, f"{d['kind']} {d['metadata']['name']}, Kubernetes {version}: {problem}"
+    return len(builtin)
+
+
+def test_every_file_is_applied_or_patches_something() -> None:
+    used = listed("resources", "components", "patches")
+    assert [relative(p) for p in FILES if p.resolve() not in used] == []
+    assert [str(p) for p in used if not p.exists()] == []
+
+
+def test_built_in_kinds_are_valid() -> None:
+    assert check_builtin_kinds(SHIPPED) == 18
+
+
+def test_the_validation_is_strict() -> None:
+    deployment = json.loads(json.dumps(of(SHIPPED, "Deployment")["tidegate-cv"]))
+    pod_of(deployment)["terminationGracePeriod"] = 45
+    with pytest.raises(AssertionError, match="terminationGracePeriod"):
+        check_builtin_kinds([deployment])
+
+
+@pytest.fixture(scope="session")
+def keda_schema(pytestconfig: pytest.Config) -> Path:
+    """A folder with KEDA's models in it, kept between runs."""
+    for tool in ("node", "npm"):
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not installed: apt-get install nodejs npm")
+    folder = Path(pytestconfig.cache.mkdir(f"keda-models-{KEDA_MODELS}"))  # type: ignore[union-attr]
+    if not (folder / "node_modules/@kubernetes-models/keda/package.json").exists():
+        install = [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--prefix",
+            folder,
+            f"@kubernetes-models/keda@{KEDA_MODELS}",
+        ]
+        done = subprocess.run(install, capture_output=True, text=True, timeout=300)
+        if done.returncode and not os.environ.get("CI"):
+            pytest.skip(f"npm can't install KEDA's models here: {done.stderr[-300:]}")
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+VALIDATE = """
+import * as keda from "@kubernetes-models/keda/keda.sh/v1alpha1";
+import { readFileSync } from "node:fs";
+for (const d of JSON.parse(readFileSync(0, "utf8"))) {
+  try {
+    new keda[d.kind](d).validate();
+    console.log("null");
+  } catch (e) {
+    console.log(JSON.stringify(`${d.kind} ${d.metadata.name}: ${e.message}`));
+  }
+}
+"""
+
+
+def keda_problems(folder: Path, docs: list[Document]) -> list[str | None]:
+    """What KEDA's schema says of each of its kinds among `docs`."""
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", VALIDATE],
+        input=json.dumps([d for d in docs if d["apiVersion"].startswith("keda.sh/")]),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.foreign
+def test_keda_s_kinds_are_valid(keda_schema: Path) -> None:
+    problems = keda_problems(keda_schema, SHIPPED)
+    assert len(problems) == 9 and set(problems) == {None}
+    broken = json.loads(json.dumps(of(SHIPPED, "ScaledObject")["tidegate-cv"]))
+    broken["spec"]["fallback"]["behavior"] = "hold"
+    (problem,) = keda_problems(keda_schema, [broken])
+    assert problem and "behavior must be equal to one of the allowed values" in problem
+
+
+# ---- scaling
+
+
+def check_thresholds(scaled: Document) -> None:
+    """Every threshold is what the stated rate and target give."""
+    given = scaled["metadata"].get("annotations", {})
+    lag = [t["metadata"] for t in scaled["spec"]["triggers"] if t["type"] == "nats-jetstream"]
+    push = [t["metadata"] for t in scaled["spec"]["triggers"] if t["type"] == "external-push"]
+    assert len(lag) == 1 or not given
+    for trigger in lag:
+        t = lag_threshold(float(given[RATE]), float(given[LATENCY]), cold_start_s=float(given.get(COLD_START, 60)))
+        if push:
+            assert (trigger["lagThreshold"], push[0]["lagThreshold"]) == (str(t.net), str(t.value))
+            assert (push[0]["latencyTarget"], push[0]["coldStart"]) == (given[LATENCY], given[COLD_START])
+        else:
+            assert trigger["lagThreshold"] == str(t.value)
+        limits = TopologySettings()
+        if trigger["stream"] == "MEDIA":
+            # The net has to act long before what waits expires.
+            assert t.net / t.rate < limits.media_max_age_s / 2
+
+
+def check_triggers(scaled: Document, docs: list[Document]) -> None:
+    """Addresses, authentications and metadata lead somewhere."""
+    for trigger in scaled["spec"]["triggers"]:
+        authentication = trigger.get("authenticationRef")
+        if authentication:
+            assert authentication["name"] in of(docs, "TriggerAuthentication")
+        if trigger["type"].startswith("external"):
+            assert trigger["metadata"]["scalerAddress"] == "tidegate-scaler.tidegate.svc.cluster.local:9090"
+            metadata.parse(trigger["metadata"])
+    first = scaled["spec"]["triggers"][0]["type"]
+    assert [t["type"] for t in scaled["spec"]["triggers"]] == {
+        "nats-jetstream": ["nats-jetstream"],
+        "external-push": ["external-push", "nats-jetstream"],
+        "external": ["external"],
+    }[first]
+
+
+def our_own_reading(document: Document) -> ScaledObject:
+    """Nothing in it is unknown, misspelt or out of bounds, which KEDA's schema lets pass."""
+    triggers = document["spec"]["triggers"]
+    if all(t["type"] == "external" for t in triggers):
+        # No consumer's, so none that the local autoscaler reads: all but the trigger is looked at.
+        triggers = of(SHIPPED, "ScaledObject")["tidegate-cv"]["spec"]["triggers"]
+    return parse(yaml.safe_dump(document | {"spec": document["spec"] | {"triggers": triggers}}))
+
+
+@pytest.mark.parametrize("path", SCALED_FILES, ids=relative)
+def test_a_scaled_object(path: Path) -> None:
+    (document,) = documents(path.read_text())
+    assert our_own_reading(document).name == f"tidegate-{path.stem}"
+    assert document["spec"]["scaleTargetRef"]["name"] in of(SHIPPED, "Deployment")
+    check_thresholds(document)
+    check_triggers(document, SHIPPED)
+
+
+def test_both_forms_name_the_same_objects() -> None:
+    names = {relative(p): documents(p.read_text())[0]["metadata"]["name"] for p in SCALED_FILES}
+    for service in ("cv", "embed", "vlm"):
+        assert names[f"keda/{service}.yaml"] == names[f"keda/demand/{service}.yaml"]
+    assert set(names) == {f"keda/{s}.yaml" for s in ("cv", "embed", "vlm")} | {
+        f"keda/demand/{s}.yaml" for s in ("cv", "embed", "vlm", "ingest")
+    }
+
+
+@pytest.mark.parametrize("path", SCALED_FILES, ids=relative)
+def test_what_is_not_written_yet_is_held_at_none(path: Path) -> None:
+    scaled = our_own_reading(documents(path.read_text())[0])
+    exists = (DEPLOY.parent / "services" / path.stem / "__main__.py").exists()
+    assert (scaled.paused, scaled.paused_replicas) == ((False, None) if exists else (True, 0))
+
+
+def test_keda_and_the_pods_are_told_the_same_nats() -> None:
+    config = of(SHIPPED, "ConfigMap")["tidegate-nats"]["data"]
+    given = of(SHIPPED, "TriggerAuthentication")["tidegate-nats"]["spec"]["configMapTargetRef"]
+    assert {e["parameter"]: config[e["key"]] for e in given} == {
+        "natsServerMonitoringEndpoint": config["monitoring"],
+        "account": ACCOUNT,
+    }
+
+
+def test_the_scaler_answers_where_it_is_asked() -> None:
+    service = of(SHIPPED, "Service")["tidegate-scaler"]
+    deployment = of(SHIPPED, "Deployment")["tidegate-scaler"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert [(p["port"], p["targetPort"]) for p in service["spec"]["ports"]] == [(9090, "grpc")]
+    assert {"name": "grpc", "containerPort": 9090} in container_of(deployment)["ports"]
+
+
+def test_a_replica_of_ingest_has_memory_for_its_cameras() -> None:
+    deployment = of(SHIPPED, "Deployment")["tidegate-ingest"]
+    (trigger,) = of(SHIPPED, "ScaledObject")["tidegate-ingest"]["spec"]["triggers"]
+    buffer = {e["name"]: e.get("value") for e in container_of(deployment)["env"]}["INGEST_BUFFER_MB"]
+    most = int(trigger["metadata"]["camerasPerReplica"]) * float(buffer)
+    assert most < 0.75 * mebibytes(container_of(deployment)["resources"]["limits"]["memory"])
+
+
+# ---- pods
+
+
+def check_pod(deployment: Document) -> None:
+    """As the standard `restricted` asks, and a drain that ends before the kubelet loses patience."""
+    pod = pod_of(deployment)
+    security = pod["securityContext"]
+    assert security["runAsNonRoot"] is True and security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    for container in (*pod.get("initContainers", []), *pod["containers"]):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        requests, limits = container["resources"]["requests"], container["resources"]["limits"]
+        assert requests["memory"] == limits["memory"] and requests.get(GPU) == limits.get(GPU)
+    volumes = {v["name"] for v in pod.get("volumes", [])}
+    for container in (*pod.get("initContainers", []), *pod["containers"]):
+        assert {m["name"] for m in container.get("volumeMounts", [])} <= volumes
+
+
+SERVICES = sorted(d for d in of(SHIPPED, "Deployment") if d != "tidegate-placeholder")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service(name: str) -> None:
+    deployment = of(SHIPPED, "Deployment")[name]
+    service = service_of(deployment)
+    check_pod(deployment)
+    container = container_of(deployment)
+    assert container["command"] == ["python", "-m", f"services.{service}"]
+    assert {"name": "metrics", "containerPort": 9102} in container["ports"]
+    for probe, path in (("startupProbe", "/readyz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
+        assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
+    (secret,) = (v["secret"]["secretName"] for v in pod_of(deployment)["volumes"] if "secret" in v)
+    assert secret == f"tidegate-nats-{service}"
+    budget = of(SHIPPED, "PodDisruptionBudget")[name]["spec"]
+    assert budget["selector"]["matchLabels"].items() <= deployment["spec"]["selector"]["matchLabels"].items()
+    # KEDA's HPA and a `replicas` here would write over each other.
+    assert ("replicas" in deployment["spec"]) == (name not in of(SHIPPED, "ScaledObject"))
+
+
+@pytest.mark.parametrize(
+    ("service", "model"), [("cv", CvSettings), ("ingest", IngestSettings), ("scaler", ScalerSettings)]
+)
+def test_variables_are_settings(service: str, model: type[Any], tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("p")
+    given = variables(of(SHIPPED, "Deployment")[f"tidegate-{service}"], password)
+    fields = {f.upper() for f in model.__struct_fields__}
+    assert {name.removesuffix("_FILE") for name in given} <= fields
+    loaded = settings.load(model, given)
+    assert (loaded.nats_user, loaded.nats_password, loaded.metrics_port) == (service, "p", 9102)
+
+
+def check_cv(deployment: Document, password: Path, most: int) -> WorkerSettings:
+    """How one replica's loop is bounded; `most` of them stay within what the consumer lets out."""
+    cv = settings.load(CvSettings, variables(deployment, password))
+    resources = container_of(deployment)["resources"]
+    assert cv.num_gpus == int(resources["limits"][GPU])
+    assert cv.cv_threads * cv.num_gpus == int(resources["requests"]["cpu"])
+    assert most * cv.num_gpus * cv.worker().hold <= TopologySettings().max_ack_pending
+    # Closing takes seconds beyond the drain; liveness is not to end what a drain still works on.
+    assert pod_of(deployment)["terminationGracePeriodSeconds"] >= cv.cv_grace_s + 10
+    return cv.worker()
+
+
+def test_cv_drains_in_time_and_holds_what_it_may(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p")
+    check_cv(of(SHIPPED, "Deployment")["tidegate-cv"], tmp_path / "password", 8)
+
+
+def test_vllm_serves_what_the_worker_asks() -> None:
+    pod = pod_of(of(SHIPPED, "Deployment")["tidegate-vlm"])
+    env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
+    (vllm,) = pod["initContainers"]
+    assert vllm["restartPolicy"] == "Always"
+    args = dict(a.removeprefix("--").split("=", 1) for a in vllm["args"])
+    assert (args["model"], args["max-num-seqs"]) == (env["VLM_MODEL"], env["VLM_BATCH_SIZE"])
+    assert json.loads(args["limit-mm-per-prompt"])["image"] >= int(env["VLM_FRAMES"])
+    assert env["VLM_URL"] == f"http://{args['host']}:{args['port']}/v1"
+
+
+def test_the_placeholder_yields_to_everything() -> None:
+    placeholder = of(SHIPPED, "Deployment")["tidegate-placeholder"]
+    check_pod(placeholder)
+    pod = pod_of(placeholder)
+    priority = of(SHIPPED, "PriorityClass")[pod["priorityClassName"]]
+    # cluster-autoscaler starts no node for what is under -10.
+    assert -10 <= priority["value"] < 0 and priority["preemptionPolicy"] == "Never"
+    assert pod["terminationGracePeriodSeconds"] == 0
+    check_placeholder(SHIPPED)
+
+
+def check_placeholder(docs: list[Document]) -> None:
+    """A worker of cv fits in its place."""
+    placeholder, cv = (of(docs, "Deployment")[f"tidegate-{s}"] for s in ("placeholder", "cv"))
+    assert container_of(placeholder)["resources"] == container_of(cv)["resources"]
+    assert pod_of(placeholder).get("nodeSelector") == pod_of(cv).get("nodeSelector")
+    assert pod_of(placeholder)["tolerations"] == pod_of(cv)["tolerations"]
+
+
+# ---- secrets
+
+
+def secret_names(value: Any) -> Iterator[str]:
+    """Names of the Secrets that a document refers to."""
+    if isinstance(value, dict):
+        if "secretName" in value:
+            yield value["secretName"]
+        if "secretKeyRef" in value:
+            yield value["secretKeyRef"]["name"]
+        for entry in value.get("secretTargetRef", []):
+            yield entry["name"]
+        for v in value.values():
+            yield from secret_names(v)
+    elif isinstance(value, list):
+        for v in value:
+            yield from secret_names(v)
+
+
+def test_every_secret_is_explained_and_none_is_here() -> None:
+    readme = (DEPLOY / "README.md").read_text()
+    everything = [d for p in DEPLOY.rglob("*.yaml") for d in documents(p.read_text())]
+    names = set(secret_names(everything))
+    assert {"tidegate-nats-cv", "tidegate-scaler-tls", "tidegate-scaler-client", "tidegate-hub"} <= names
+    assert [n for n in sorted(names) if f"`{n}`" not in readme] == []
+    assert not [d for d in everything if d.get("kind") == "Secret" or "secretGenerator" in d]
+    text = "\n".join(p.read_text() for p in DEPLOY.rglob("*") if p.is_file())
+    assert not re.search(r"NATS_PASSWORD\b(?!_)|://[^/\s]+:[^/\s]+@|BEGIN [A-Z ]*PRIVATE KEY|\$2[aby]\$", text)
+
+
+# ---- overlays, by the real kustomize
+
+
+@functools.cache
+def build(folder: Path) -> list[Document]:
+    if not shutil.which("kustomize"):
+        pytest.skip("kustomize is not installed: apt-get install kustomize")
+    done = subprocess.run(["kustomize", "build", folder], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return documents(done.stdout)
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", FORMS)
+def test_an_overlay(form: str, tmp_path: Path) -> None:
+    docs = build(OVERLAYS / form)
+    check_builtin_kinds(docs)
+    cluster_wide = ("Namespace", "PriorityClass")
+    assert all(d["kind"] in cluster_wide or d["metadata"]["namespace"] == "tidegate" for d in docs)
+    deployments, scaled = of(docs, "Deployment"), of(docs, "ScaledObject")
+    on_gpu = {"tidegate-cv", "tidegate-embed", "tidegate-vlm"}
+    assert set(scaled) == on_gpu | ({"tidegate-ingest"} if form.endswith("/demand") else set())
+    assert ("tidegate-scaler" in deployments) == form.endswith("/demand")
+    for name, deployment in deployments.items():
+        check_pod(deployment)
+        selector = pod_of(deployment).get("nodeSelector")
+        product = {"nvidia.com/gpu.product": PRODUCTS[form.removesuffix("/demand")]}
+        assert selector == (product if name in on_gpu | {"tidegate-placeholder"} else None)
+        images = [c["image"] for c in (*pod_of(deployment).get("initContainers", []), container_of(deployment))]
+        assert all(re.fullmatch(r"[a-z0-9./-]+:[A-Za-z0-9.-]+", image) for image in images)
+    check_placeholder(docs)
+    for one in scaled.values():
+        our_own_reading(one)
+        assert one["spec"]["scaleTargetRef"]["name"] in deployments
+        check_thresholds(one)
+        check_triggers(one, docs)
+    cv = scaled["tidegate-cv"]
+    (tmp_path / "password").write_text("p")
+    worker = check_cv(deployments["tidegate-cv"], tmp_path / "password", cv["spec"]["maxReplicaCount"])
+    # What is in hand must not decide: the stated rate alone gives the threshold.
+    rate, latency = (float(cv["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
+    assert not lag_threshold(rate, latency, hold=worker.hold).bounded_by_hold
+    # Decoding 1080p25 took 0.078 of a core a segment: the stated rate needs that many cores.
+    assert worker.threads >= math.floor(rate * 0.078)
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", FORMS)
+def test_an_overlay_s_keda_kinds_are_valid(form: str, keda_schema: Path) -> None:
+    assert set(keda_problems(keda_schema, build(OVERLAYS / form))) == {None}
+
+
+@pytest.mark.foreign
+def test_nvidia_s_figures_are_taken_over_unchanged() -> None:
+    """Streams of 1080p30 by NVIDIA, as frames, as segments of 5 frames."""
+    for profile, streams in (("h100", 50), ("rtx-pro-6000", 29), ("l40s", 15)):
+        for form in ("", "/demand"):
+            scaled = of(build(OVERLAYS / f"{profile}{form}"), "ScaledObject")["tidegate-cv"]
+            assert float(scaled["metadata"]["annotations"][RATE]) == streams * 30 / 5
+
+
+@pytest.mark.foreign
+def test_mutual_tls_is_a_component_of_the_demand_form(tmp_path: Path, keda_schema: Path) -> None:
+    parent = os.path.relpath(OVERLAYS / "h100/demand", tmp_path.resolve())
+    component = os.path.relpath(DEPLOY / "keda/demand/mtls", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [parent], "components": [component]}))
+    docs = build(tmp_path)
+    check_builtin_kinds(docs)
+    assert set(keda_problems(keda_schema, docs)) == {None}
+    scaler = of(docs, "Deployment")["tidegate-scaler"]
+    check_pod(scaler)
+    (mount,) = (m for m in container_of(scaler)["volumeMounts"] if m["name"] == "tls")
+    given = {e["name"]: e.get("value") for e in container_of(scaler)["env"]}
+    for name, file in (("SCALER_TLS_CERT", "tls.crt"), ("SCALER_TLS_KEY", "tls.key"), ("SCALER_CLIENT_CA", "ca.crt")):
+        assert given[name] == f"{mount['mountPath']}/{file}" and name.lower() in ScalerSettings.__struct_fields__
+    parameters = {
+        e["parameter"] for e in of(docs, "TriggerAuthentication")["tidegate-scaler"]["spec"]["secretTargetRef"]
+    }
+    assert parameters == {"caCert", "tlsClientCert", "tlsClientKey"}
+    for scaled in of(docs, "ScaledObject").values():
+        check_triggers(scaled, docs)
+        assert scaled["spec"]["triggers"][0]["authenticationRef"] == {"name": "tidegate-scaler"}
