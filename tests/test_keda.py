@@ -6,13 +6,15 @@ import copy
 import math
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler.keda import SYNC_S, Keda, Metric
-from services.scaler.scaledobject import ScaledObject, parse
+from services.scaler.formula import FormulaError, compile_formula
+from services.scaler.keda import SYNC_S, Keda, Metric, Reading
+from services.scaler.scaledobject import Modifiers, ScaledObject, parse
 
 AWAY = RuntimeError("nats is away")
 HOUR = 3600
@@ -22,13 +24,17 @@ def scaled(
     *,
     target: int = 10,
     activation: int = 0,
-    triggers: int = 1,
+    triggers: int | list[dict[str, Any]] = 1,
     behavior: dict[str, Any] | None = None,
+    modifiers: dict[str, Any] | None = None,
     annotations: dict[str, str] | None = None,
+    beside: dict[str, Any] | None = None,
     **spec: Any,
 ) -> ScaledObject:
+    """triggers: so many of one kind, or as given. beside: what a trigger has beside its metadata."""
     trigger = {
         "type": "nats-jetstream",
+        **(beside or {}),
         "metadata": {
             "account": "A",
             "stream": "MEDIA",
@@ -38,15 +44,28 @@ def scaled(
             "activationLagThreshold": str(activation),
         },
     }
+    advanced: dict[str, Any] = {"scalingModifiers": modifiers or {}}
     if behavior is not None:
-        spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": behavior}}
+        advanced["horizontalPodAutoscalerConfig"] = {"behavior": behavior}
     content = {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
-        "metadata": {"name": "cv", "annotations": annotations or {}},
-        "spec": {"scaleTargetRef": {"name": "cv"}, "triggers": [trigger] * triggers, **spec},
+        "metadata": {
+            "name": "cv",
+            "annotations": {f"autoscaling.keda.sh/{k}": v for k, v in (annotations or {}).items()},
+        },
+        "spec": {
+            "scaleTargetRef": {"name": "cv"},
+            "triggers": [trigger] * triggers if isinstance(triggers, int) else triggers,
+            "advanced": advanced,
+            **spec,
+        },
     }
     return parse(yaml.safe_dump(content))
+
+
+def external(name: str = "", kind: str = "external-push", **beside: Any) -> dict[str, Any]:
+    return {"type": kind, "name": name, "metadata": {"scalerAddress": "scaler:9090"}, **beside}
 
 
 class Cluster:
@@ -79,6 +98,7 @@ class Cluster:
 
 # Polls far apart: what is left is the HPA.
 HPA_ONLY: dict[str, Any] = {"minReplicaCount": 1, "pollingInterval": 1_000_000}
+AT_ONCE: dict[str, Any] = {"scaleDown": {"stabilizationWindowSeconds": 0}}
 
 
 def test_activity_starts_one_replica_in_one_write_at_a_poll() -> None:
@@ -318,10 +338,271 @@ def test_fallback_behaviors(behavior: str, desired: int) -> None:
 
 
 def test_paused_holds_what_runs_or_the_count_it_names() -> None:
-    paused = scaled(annotations={"autoscaling.keda.sh/paused": "true"})
+    paused = scaled(annotations={"paused": "true"})
     assert Cluster(paused, 3).run(600, 1000.0).replicas == 3
-    at_two = scaled(annotations={"autoscaling.keda.sh/paused-replicas": "2"})
+    at_two = scaled(annotations={"paused-replicas": "2"})
     assert Cluster(at_two, 5).run(600, 1000.0).changes == [(0, 5, 2)]
+
+
+def test_scaling_in_is_paused_in_both_controllers() -> None:
+    so = scaled(annotations={"paused-scale-in": "true"}, cooldownPeriod=0, behavior=AT_ONCE)
+    cluster = Cluster(so, 5).run(600, 0.0)
+    assert cluster.replicas == 5
+    assert cluster.keda.step(600, [0.0], 5).reason == "held, as scaling in is paused by annotation"
+    assert cluster.run(700, 90.0).replicas == 9
+
+
+def test_scaling_out_is_paused_in_both_controllers() -> None:
+    so = scaled(annotations={"paused-scale-out": "true"}, behavior=AT_ONCE)
+    assert Cluster(so, 0).run(600, 500.0).replicas == 0
+    assert Cluster(so, 5).run(600, 500.0).replicas == 5
+    assert Cluster(so, 5).run(60, 20.0).replicas == 2
+
+
+def test_a_pause_of_one_direction_is_a_behavior_with_its_defaults() -> None:
+    """At most double or 4 without one, 4 more with an empty one."""
+    assert Cluster(scaled(**HPA_ONLY), 1).sync(1000.0) == 4
+    assert Cluster(scaled(annotations={"paused-scale-in": "true"}, **HPA_ONLY), 1).sync(1000.0) == 5
+
+
+def test_a_pause_of_scaling_out_still_restores_the_minimum() -> None:
+    so = scaled(annotations={"paused-scale-out": "true"}, minReplicaCount=2)
+    assert Cluster(so, 0).run(0, 0.0).changes == [(0, 0, 2)]
+
+
+def test_activation_may_be_forced() -> None:
+    cluster = Cluster(scaled(annotations={"force-activation": "true"}, cooldownPeriod=0)).run(600, 0.0)
+    assert cluster.changes == [(0, 0, 1)]
+    assert cluster.history[0][3] == "activation is forced by annotation"
+    both = scaled(annotations={"force-activation": "", "paused-scale-out": ""})
+    assert Cluster(both).run(600, 0.0).replicas == 0
+
+
+def test_an_external_scaler_says_whether_it_is_active() -> None:
+    so = scaled(triggers=[external()], cooldownPeriod=0)
+    assert Cluster(so).run(600, Reading(5.0, False)).replicas == 0
+    cluster = Cluster(so).run(0, Reading(0.0, True))
+    assert cluster.changes == [(0, 0, 1)]
+    assert cluster.run(600, Reading(0.0, True)).replicas == 1  # held warm, whatever the metric
+
+
+def test_an_external_scaler_gives_its_target() -> None:
+    so = scaled(triggers=[external("demand")], behavior=AT_ONCE, **HPA_ONLY)
+    cluster = Cluster(so, 1)
+    assert cluster.sync(Reading(2.6, True)) == 3
+    assert cluster.history[-1][3] == "demand 2.6 of 1 a replica: 3 wanted"
+    assert cluster.sync(Reading(10.0, True, target=2.5)) == 4
+
+
+def test_numbers_are_whole_thousandths() -> None:
+    so = scaled(triggers=[external()], behavior={"scaleUp": {"tolerance": 0}, **AT_ONCE}, **HPA_ONLY)
+    # In floating point 1.1 / 0.1 is a hair over 11.
+    assert Cluster(so, 10).sync(Reading(1.1, True, target=0.1)) == 11
+    assert Cluster(so, 2).sync(Reading(2.0004, True)) == 2
+    assert Cluster(so, 2).sync(Reading(2.0006, True)) == 3
+    for nothing in (-1.0, math.nan, math.inf):
+        assert Cluster(so, 2).sync(Reading(nothing, True)) == 1
+
+
+def test_a_target_that_is_none_is_an_error_and_the_last_one_stays() -> None:
+    so = scaled(triggers=[external()], behavior=AT_ONCE, fallback={"failureThreshold": 1, "replicas": 6}, **HPA_ONLY)
+    cluster = Cluster(so, 1).run(7.5, Reading(10.0, True, target=5))
+    assert cluster.replicas == 2
+    assert cluster.sync(Reading(10.0, True, target=0)) == 2
+    assert "the scaler's target is 0: it must be 0.001 or more" in cluster.keda.step(0, [], 2).reason
+    assert cluster.sync(AWAY) == 6
+    assert cluster.history[-1][3] == "fallback, as nats is away: metric 30 of 5 a replica: 6 wanted"
+
+
+def test_a_push_activates_at_once() -> None:
+    keda = Keda(scaled(triggers=[external()]), 0.0)
+    assert keda.step(0, [Reading(0, False)], 0).desired == 0
+    decision = keda.push(3.0, 0)
+    assert (decision.desired, decision.reason) == (1, "a trigger pushed its activity")
+    assert keda.next_at == 7.5
+    assert Keda(scaled(triggers=[external()], minReplicaCount=3, idleReplicaCount=0), 0.0).push(1.0, 0).desired == 3
+    assert Keda(scaled(triggers=[external()], minReplicaCount=1), 0.0).push(1.0, 4).desired == 4
+
+
+def test_a_push_counts_as_activity() -> None:
+    cluster = Cluster(scaled(triggers=[external()], cooldownPeriod=60, pollingInterval=10), 2)
+    cluster.run(0, Reading(2, True)).run(50, Reading(2, False))
+    assert cluster.keda.push(55.0, 2).desired == 2
+    assert cluster.run(114, Reading(2, False)).replicas == 2
+    assert cluster.run(120, Reading(2, False)).changes == [(120, 2, 0)]
+
+
+@pytest.mark.parametrize("annotation", ["paused", "paused-scale-out"])
+def test_a_pause_stops_a_push(annotation: str) -> None:
+    so = scaled(triggers=[external()], annotations={annotation: "true"})
+    assert Keda(so, 0.0).push(1.0, 0).desired == 0
+
+
+@pytest.mark.parametrize(
+    ("current", "metric", "ready", "desired"),
+    [(4, 20, 4, 8), (4, 20, 3, 6), (4, 11, 4, 4), (4, 5, 4, 2), (4, 0, 4, 1), (4, 20, 0, 1)],
+)
+def test_a_target_of_type_value_is_of_all_replicas_that_are_ready(
+    current: int, metric: float, ready: int, desired: int
+) -> None:
+    so = scaled(beside={"metricType": "Value"}, behavior=AT_ONCE, **HPA_ONLY)
+    assert Keda(so, 0.0).step(7.5, [metric], current, ready).desired == desired
+
+
+def test_the_fallback_of_a_value_is_its_share_of_the_ready() -> None:
+    so = scaled(
+        beside={"metricType": "Value"},
+        behavior=AT_ONCE,
+        fallback={"failureThreshold": 0, "replicas": 6},
+        minReplicaCount=1,
+    )
+    assert Keda(so, 0.0).step(7.5, [AWAY], 4, 4).desired == 6
+    assert Keda(so, 0.0).step(7.5, [AWAY], 4, 0).desired == 4
+
+
+def test_cached_metrics_are_those_of_the_last_poll() -> None:
+    cached = scaled(beside={"useCachedMetrics": True}, pollingInterval=60, minReplicaCount=1)
+    cluster = Cluster(cached, 1).run(0, 20.0).run(59, 40.0)
+    assert cluster.changes == [(7.5, 1, 2)]
+    assert cluster.run(70, 40.0).changes[-1] == (67.5, 2, 4)
+    assert Cluster(cached, 1).run(0, AWAY).run(59, 40.0).replicas == 1
+
+
+def composed(formula: str, *, names: tuple[str, ...] = ("a", "b"), **spec: Any) -> ScaledObject:
+    """With target 10 and free to scale down, if nothing else is given."""
+    modifiers = {"formula": formula, "target": "10", **spec.pop("modifiers", {})}
+    return scaled(triggers=[external(n) for n in names], modifiers=modifiers, behavior=AT_ONCE, **spec)
+
+
+def test_a_formula_is_what_the_hpa_follows() -> None:
+    so = composed("a > 50 ? a + b : b", **HPA_ONLY)
+    cluster = Cluster(so, 2)
+    assert cluster.sync(Reading(60, True, target=1), 20.0) == 6  # up by 4 at most
+    assert cluster.history[-1][3] == "formula 80 of 10 a replica: 8 wanted, 6 within policies and bounds"
+    assert cluster.sync(50.0, 20.0) == 2
+
+
+def test_activity_is_then_the_formula_s() -> None:
+    cluster = Cluster(composed("a - b", modifiers={"activationTarget": "2.5"}, cooldownPeriod=30, pollingInterval=10))
+    assert cluster.run(20, Reading(5, True), Reading(3, True)).replicas == 0
+    assert cluster.run(30, Reading(6, False), Reading(3, False)).changes == [(30, 0, 1)]
+    assert cluster.run(60, Reading(5, True), Reading(3, True)).changes[-1] == (60, 1, 0)
+
+
+def test_a_push_activates_past_a_formula() -> None:
+    assert Keda(composed("a * 0"), 0.0).push(1.0, 0).desired == 1
+
+
+def test_an_error_of_any_trigger_of_a_formula_holds() -> None:
+    cluster = Cluster(composed("a", cooldownPeriod=0), 3).run(600, 90.0, AWAY)
+    assert cluster.replicas == 3
+    assert "nats is away" in cluster.keda.step(600, [], 3).reason
+
+
+def test_a_formula_that_fails_is_no_activity_to_keda_and_an_error_to_the_hpa() -> None:
+    so = composed("5 % int(a)", cooldownPeriod=60, pollingInterval=10)
+    cluster = Cluster(so, 3).run(0, 7.0, 1.0)
+    assert cluster.run(55, 0.0, 1.0).replicas == 3
+    assert "the formula can't be computed" in cluster.keda.step(55, [], 3).reason
+    assert cluster.run(60, 0.0, 1.0).replicas == 0
+
+
+def test_the_fallback_goes_past_the_formula() -> None:
+    so = composed("a + b", fallback={"failureThreshold": 2, "replicas": 4}, **HPA_ONLY)
+    cluster = Cluster(so, 2)
+    assert cluster.run(7.5, 5.0, AWAY).replicas == 2  # asked at 0 and 7.5
+    assert cluster.sync(5.0, AWAY) == 4
+    assert cluster.history[-1][3] == "fallback, as nats is away: formula 40 of 10 a replica: 4 wanted"
+    assert cluster.sync(5.0, 15.0) == 2
+
+
+def test_a_formula_may_have_its_own_fallback() -> None:
+    fallback = {"failureThreshold": 1, "replicas": 4, "behavior": "scalingModifiers"}
+    so = composed("a ?? b", fallback=fallback, **HPA_ONLY)
+    cluster = Cluster(so, 1).run(7.5, AWAY, 30.0)
+    assert cluster.changes == [(7.5, 1, 3)]  # asked at 0 and 7.5
+    assert cluster.sync(20.0, 30.0) == 2
+    assert cluster.sync(AWAY, AWAY) == 2
+    assert cluster.sync(AWAY, AWAY) == 4  # nothing is left: its replicas
+    assert Cluster(composed("a + b", fallback=fallback, **HPA_ONLY), 3).run(60, AWAY, 30.0).replicas == 3
+
+
+def test_a_formula_of_type_value_is_of_all_replicas() -> None:
+    assert Cluster(composed("a", modifiers={"metricType": "Value"}, **HPA_ONLY), 3).sync(20.0, 0.0) == 6
+
+
+def test_less_than_nothing_is_an_overflow_to_kubernetes() -> None:
+    """So a formula is better kept from it, by max()."""
+    so = composed("a - b", maxReplicaCount=6, **HPA_ONLY)
+    assert Cluster(so, 3).sync(0.0, 1.0) == 6
+    assert Cluster(composed("b / (a - a)", maxReplicaCount=6, **HPA_ONLY), 3).sync(1.0, 1.0) == 6
+    assert Cluster(composed("max(a - b, 0)", maxReplicaCount=6, **HPA_ONLY), 3).sync(0.0, 1.0) == 1
+
+
+@pytest.mark.parametrize(
+    ("formula", "result"),
+    [
+        ("a + b * 2", 11),
+        ("(a + b) * 2", 18),
+        ("-2 ** 2", -4),
+        ("2 ^ 3 ** 2", 512),
+        ("7 / 2", 3.5),
+        ("-7 % 3", -1),
+        ("int(a) % 2 == 1 && !(b > 2) ? 1 : 0", 1),
+        ("a < b or not (a == 7) ? 1 : 2", 2),
+        ("1 < b < 3 ? 10 : 20", 10),
+        ("a > 100 ? 1 : a > 5 ? 2 : 3", 2),
+        ("round(-2.5) + ceil(1.2) + floor(1.8) + abs(-4)", 4),
+        ("max(a, [b, 9]) - min([a, b])", 7),
+        ("sum([a, b, 1]) + mean(a, b)", 14.5),
+        ("count([a, b], {# > 3}) + (any([a], # > 3) ? 10 : 0) + (all([a, b], {# > 3}) ? 100 : 0)", 11),
+        ("1e1 + .5", 10.5),
+        ("a / 0", math.inf),
+        ("-1 / (a - a)", -math.inf),
+        ("10 ** 400", math.inf),
+    ],
+)
+def test_formulas(formula: str, result: float) -> None:
+    assert compile_formula(formula, ["a", "b"]).evaluate({"a": 7.0, "b": 2.0}) == result
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    for formula in ("(a - a) / 0", "(-1) ** 0.5"):
+        assert math.isnan(compile_formula(formula, ["a"]).evaluate({"a": 7.0}) or 0.0)
+
+
+def test_nothing_found_is_none_and_a_sum_with_it_an_error() -> None:
+    assert compile_formula("a ?? b", ["a", "b"]).evaluate({"a": None, "b": None}) is None
+    with pytest.raises(FormulaError, match="can't be computed"):
+        compile_formula("a + 1", ["a"]).evaluate({"a": None})
+
+
+def joined(parts: tuple[tuple[str, float], str, tuple[str, float]]) -> tuple[str, float]:
+    (a, x), mark, (b, y) = parts
+    return f"({a} {mark} {b})", {"+": x + y, "-": x - y, "*": x * y}[mark]
+
+
+arithmetic = st.recursive(
+    st.integers(0, 99).map(lambda n: (str(n), float(n))) | st.sampled_from([("a", 7.5), ("b", 0.25)]),
+    lambda inner: st.tuples(inner, st.sampled_from("+-*"), inner).map(joined),
+    max_leaves=12,
+)
+
+
+@given(arithmetic)
+def test_arithmetic_is_that_of_floats(pair: tuple[str, float]) -> None:
+    text, value = pair
+    result = compile_formula(text, ["a", "b"]).evaluate({"a": 7.5, "b": 0.25})
+    # Whole numbers stay exact, as Go's do up to 64 bits.
+    assert result == pytest.approx(value)
+
+
+@given(st.text(alphabet="ab12.+-*/%^<>=!&|?:()[]{}#, ", max_size=25))
+def test_any_text_is_a_formula_or_an_error_that_says_why(text: str) -> None:
+    try:
+        compile_formula(text, ["a", "b"])
+    except FormulaError as e:
+        assert str(e)
 
 
 def test_nothing_changes_before_next_at() -> None:
@@ -342,6 +623,13 @@ def test_the_reason_is_of_the_controller_that_changed_the_count() -> None:
     cluster = Cluster(scaled(cooldownPeriod=60), replicas=3).run(0, 30.0)
     decision = cluster.keda.step(1000.0, [0.0], 3)  # both clocks are due
     assert (decision.desired, decision.reason) == (0, "no trigger was active for 60 s")
+
+
+def test_a_reason_stays_what_it_was() -> None:
+    keda = Keda(scaled(**HPA_ONLY), 0.0)
+    first = keda.step(7.5, [100.0], 1)
+    keda.step(22.5, [50.0], first.desired)
+    assert first.reason == "lag 100 of 10 a replica: 10 wanted, 4 within policies and bounds"
 
 
 def test_the_reason_says_how_the_count_came_about() -> None:
@@ -451,3 +739,43 @@ def test_never_under_what_was_wanted_inside_the_window(window: int, values: list
         recent = [n for t, n in wanted if t > cluster.now - window]
         if cluster.replicas < before:
             assert cluster.replicas >= max(recent)
+
+
+@given(objects(), metrics, st.integers(0, 20), st.booleans())
+def test_a_pause_changes_nothing_ever(so: ScaledObject, values: list[Metric], current: int, named: bool) -> None:
+    paused = msgspec.structs.replace(so, paused=True, paused_replicas=current if named else None)
+    cluster = Cluster(paused, current)
+    for value in values:
+        cluster.run(cluster.keda.next_at, value)
+        assert cluster.keda.push(cluster.now, cluster.replicas).desired == current
+    assert not cluster.history
+
+
+@given(objects(), metrics, st.integers(0, 20))
+def test_a_pause_of_one_direction_leaves_the_other_alone(so: ScaledObject, values: list[Metric], current: int) -> None:
+    for direction in ("paused_scale_in", "paused_scale_out"):
+        cluster = Cluster(msgspec.structs.replace(so, **{direction: True}), current)
+        for value in values:
+            cluster.run(cluster.keda.next_at, value)
+        for _, before, after, reason in cluster.history:
+            bound = reason in ("above maxReplicaCount", "below minReplicaCount")
+            assert bound or (after > before) == (direction == "paused_scale_in")
+
+
+@given(objects(), metrics, st.integers(0, 20))
+def test_a_second_push_changes_nothing_more(so: ScaledObject, values: list[Metric], current: int) -> None:
+    cluster = play(so, values)
+    first = cluster.keda.push(cluster.now, current).desired
+    assert first >= current
+    assert first > 0
+    assert cluster.keda.push(cluster.now, first).desired == first
+
+
+@given(objects(), metrics)
+def test_a_formula_of_one_trigger_alone_is_that_trigger(so: ScaledObject, values: list[Metric]) -> None:
+    """Where nothing fails: errors are KEDA's to treat differently."""
+    trigger = msgspec.structs.replace(so.triggers[0], name="a")
+    modifiers = Modifiers(formula=compile_formula("a", ["a"]), target=float(so.triggers[0].lag_threshold))
+    composed = msgspec.structs.replace(so, triggers=(trigger,), modifiers=modifiers)
+    answers = [v for v in values if not isinstance(v, Exception)]
+    assert play(composed, answers).changes == play(so, answers).changes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import structlog
 import yaml
 
-from services.scaler.scaledobject import load, parse
+from services.scaler.scaledobject import ExternalTrigger, JetStreamTrigger, load, parse
 from shared import names
 from shared.errors import SettingError
 
@@ -44,7 +45,9 @@ def refusal(content: dict[str, Any]) -> str:
 def test_the_shipped_file() -> None:
     scaled = load(CV)
     assert scaled.name == "tidegate-cv"
-    assert [(t.stream, t.consumer) for t in scaled.triggers] == [(names.MEDIA, "cv")]
+    (trigger,) = scaled.triggers
+    assert isinstance(trigger, JetStreamTrigger)
+    assert (trigger.stream, trigger.consumer) == (names.MEDIA, "cv")
     assert scaled.spec.min_replica_count == 0
     assert scaled.spec.behavior is not None
 
@@ -55,7 +58,11 @@ def test_defaults_are_keda_s() -> None:
     assert (spec.polling_interval, spec.cooldown_period, spec.initial_cooldown_period) == (30, 300, 0)
     assert (spec.min_replica_count, spec.max_replica_count, spec.idle_replica_count) == (0, 100, None)
     assert (spec.behavior, spec.fallback, scaled.paused) == (None, None, False)
-    assert (scaled.triggers[0].lag_threshold, scaled.triggers[0].activation_lag_threshold) == (10, 0)
+    (trigger,) = scaled.triggers
+    assert isinstance(trigger, JetStreamTrigger)
+    assert (trigger.lag_threshold, trigger.activation_lag_threshold) == (10, 0)
+    assert (trigger.name, trigger.metric_type, trigger.use_cached_metrics) == ("", "AverageValue", False)
+    assert scaled.modifiers is None
 
 
 def test_an_empty_behavior_is_set() -> None:
@@ -89,7 +96,12 @@ def test_takes_the_scaledobject_among_documents() -> None:
             "static",
         ),
         ({"triggers": []}, "spec.triggers", "length >= 1"),
-        ({"advanced": {"scalingModifiers": {}}}, "spec.advanced: field `scalingModifiers`", "remove it"),
+        ({"advanced": {"scalingmodifiers": {}}}, "spec.advanced: field `scalingmodifiers`", "remove it"),
+        (
+            {"fallback": {"failureThreshold": 1, "replicas": 1, "behavior": "scalingModifiers"}},
+            "spec.fallback.behavior is scalingModifiers",
+            "add one, or take static",
+        ),
     ],
 )
 def test_refuses_and_says_what_to_do(spec: dict[str, Any], where: str, remedy: str) -> None:
@@ -125,6 +137,7 @@ def test_refuses_behaviors_that_kubernetes_refuses(rules: dict[str, Any], where:
         ({"lagTreshold": "10"}, "spec.triggers[0].metadata: field `lagTreshold`"),
         ({"natsServerMonitoringEndpoint": ""}, "no natsServerMonitoringEndpoint: add it"),
         ({"account": ""}, "no account: add it"),
+        ({"name": "lag"}, "spec.triggers[0].metadata.name belongs beside metadata"),
     ],
 )
 def test_refuses_trigger_metadata(metadata: dict[str, Any], says: str) -> None:
@@ -138,7 +151,16 @@ def test_authentication_may_hold_the_endpoint() -> None:
     trigger = content["spec"]["triggers"][0]
     del trigger["metadata"]["account"], trigger["metadata"]["natsServerMonitoringEndpoint"]
     trigger["authenticationRef"] = {"name": "nats"}
-    assert parse(yaml.safe_dump(content)).triggers[0].account == ""
+    (parsed,) = parse(yaml.safe_dump(content)).triggers
+    assert isinstance(parsed, JetStreamTrigger)
+    assert parsed.account == ""
+
+
+def test_an_account_may_go_by_its_id() -> None:
+    content = document()
+    metadata = content["spec"]["triggers"][0]["metadata"]
+    metadata["accountID"] = metadata.pop("account")
+    assert parse(yaml.safe_dump(content)).triggers
 
 
 def test_cpu_is_ignored_with_a_warning_and_others_are_errors() -> None:
@@ -151,6 +173,127 @@ def test_cpu_is_ignored_with_a_warning_and_others_are_errors() -> None:
     assert "spec.triggers[1].type is 'kafka'" in refusal(content)
     content["spec"]["triggers"] = [{"type": "cpu", "metadata": {"value": "60"}}]
     assert "none that can be read here" in refusal(content)
+
+
+def with_external(kind: str = "external-push", metadata: dict[str, str] | None = None, **beside: Any) -> dict[str, Any]:
+    return document(
+        triggers=[{"type": kind, "metadata": {"scalerAddress": "scaler:9090", **(metadata or {})}, **beside}]
+    )
+
+
+@pytest.mark.parametrize(("kind", "push"), [("external", False), ("external-push", True)])
+def test_an_external_trigger_keeps_what_its_scaler_reads(kind: str, push: bool) -> None:
+    own = {"service": "cv", "stream": "MEDIA", "latencyTarget": "2", "enableTLS": "true", "unsafeSsl": "false"}
+    content = with_external(kind, own, name="demand", useCachedMetrics=True, metricType="Value")
+    assert parse(yaml.safe_dump(content)).triggers == (
+        ExternalTrigger(
+            scaler_address="scaler:9090",
+            push=push,
+            enable_tls=True,
+            metadata={"service": "cv", "stream": "MEDIA", "latencyTarget": "2"},
+            name="demand",
+            use_cached_metrics=True,
+            metric_type="Value",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "beside", "says"),
+    [
+        ({"scalerAddress": ""}, {}, "spec.triggers[0].metadata.scalerAddress"),
+        ({"enableTLS": "maybe"}, {}, "spec.triggers[0].metadata.enableTLS"),
+        ({"caCert": "x"}, {}, "metadata.caCert is not read there by KEDA: give it by an authenticationRef"),
+        ({"tlsCertFile": "x"}, {}, "metadata.tlsCertFile is not read there"),
+        ({"streamFromEnv": "S"}, {}, "give the value, as stream"),
+        ({}, {"metricType": "Utilization"}, "spec.triggers[0].metricType is Utilization: take AverageValue"),
+        ({}, {"metricType": "Mean"}, "spec.triggers[0].metricType"),
+        ({}, {"nmae": "x"}, "field `nmae`"),
+    ],
+)
+def test_refuses_external_triggers(metadata: dict[str, str], beside: dict[str, Any], says: str) -> None:
+    assert says in refusal(with_external(metadata=metadata, **beside))
+
+
+def test_an_external_trigger_needs_an_address() -> None:
+    content = with_external()
+    del content["spec"]["triggers"][0]["metadata"]["scalerAddress"]
+    assert "spec.triggers[0].metadata: field `scalerAddress` is missing" in refusal(content)
+
+
+def test_what_changes_no_count_is_taken() -> None:
+    advanced = {"restoreToOriginalReplicaCount": True, "horizontalPodAutoscalerConfig": {"name": "cv"}}
+    content = document(advanced=advanced)
+    content["spec"]["scaleTargetRef"]["envSourceContainerName"] = "cv"
+    content["metadata"]["annotations"] = {"scaledobject.keda.sh/transfer-hpa-ownership": "true"}
+    assert parse(yaml.safe_dump(content)).spec.behavior is None
+
+
+def with_modifiers(modifiers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    triggers = [
+        {"type": "external", "name": name, "metadata": {"scalerAddress": "scaler:9090"}} for name in ("lag", "gpu")
+    ]
+    return document(
+        triggers=triggers, advanced={"scalingModifiers": {"formula": "lag / gpu", "target": "2", **modifiers}}, **spec
+    )
+
+
+def test_scaling_modifiers() -> None:
+    modifiers = parse(yaml.safe_dump(with_modifiers({"activationTarget": "0.5", "metricType": "Value"}))).modifiers
+    assert modifiers is not None
+    assert (modifiers.target, modifiers.activation_target, modifiers.metric_type) == (2.0, 0.5, "Value")
+    assert modifiers.formula.evaluate({"lag": 9.0, "gpu": 2.0}) == 4.5
+    assert parse(yaml.safe_dump(document(advanced={"scalingModifiers": {}}))).modifiers is None
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "says"),
+    [
+        ({"formula": ""}, "spec.advanced.scalingModifiers.formula is missing: add it"),
+        ({"target": ""}, "spec.advanced.scalingModifiers.target is missing: add it"),
+        ({"target": 2}, "put the value in quotes"),
+        ({"target": "two"}, "scalingModifiers.target is 'two': give a number, such as \"2.5\""),
+        ({"target": "0"}, "give 0.001 or more"),
+        ({"activationTarget": "nan"}, "scalingModifiers.activationTarget is 'nan': give a number"),
+        ({"metricType": "Utilization"}, "spec.advanced.scalingModifiers.metricType"),
+        ({"formula": "lag / cpu"}, "formula uses cpu, which is no trigger's name"),
+        ({"formula": "len(lag)"}, "formula calls len(), which is not supported here: take one of ceil, "),
+        ({"formula": "lag in [1, 2]"}, "formula has 'in', which is not supported here"),
+        ({"formula": "lag | max(1)"}, "formula has '|', which is not supported here"),
+        ({"formula": "let x = 1; x"}, "formula has 'let'"),
+        ({"formula": "lag % 2"}, "KEDA takes % of ints alone, so use int()"),
+        ({"formula": "lag > 2"}, "formula gives a bool, and a number is asked for"),
+        ({"formula": "lag ? 1 : 2"}, "formula gives the condition of ? a float: it takes a bool"),
+        ({"formula": "lag && gpu ? 1 : 2"}, "formula gives && a float: it takes a bool"),
+        ({"formula": "lag ?? gpu + 1"}, "formula mixes ?? with +: put parentheses"),
+        ({"formula": "(lag + gpu"}, "formula has 'its end' where ')' is due"),
+        ({"formula": "lag +"}, "formula ends too early: complete it"),
+        ({"formula": "1..2"}, "formula has '1..2', which is no number"),
+        ({"formula": "1 % 0"}, "formula fails with every trigger at -1, as KEDA tries it"),
+        ({"formula": "abs(lag, gpu)"}, "formula gives abs() 2 arguments: it takes one"),
+        ({"formula": "float(lag) > 1 ? 1 : 2"}, "put float() around all of it"),
+    ],
+)
+def test_refuses_scaling_modifiers(modifiers: dict[str, Any], says: str) -> None:
+    assert says in refusal(with_modifiers(modifiers))
+
+
+def test_triggers_of_a_formula_have_names_of_their_own() -> None:
+    content = with_modifiers({"formula": "lag"})
+    del content["spec"]["triggers"][1]["name"]
+    assert "spec.triggers[1] has no name, by which a formula could use it: add one" in refusal(content)
+    content["spec"]["triggers"][1]["name"] = "lag"
+    assert "spec.triggers has two of name 'lag': rename one" in refusal(content)
+
+
+def test_refuses_a_fallback_that_keda_would_lose() -> None:
+    fallback = {"failureThreshold": 1, "replicas": 1}
+    assert "never applies spec.fallback: give a whole number" in refusal(
+        with_modifiers({"target": "2.5"}, fallback=fallback)
+    )
+    content = with_modifiers({}, fallback=fallback)
+    content["spec"]["triggers"][0]["useCachedMetrics"] = True
+    assert "spec.triggers has useCachedMetrics" in refusal(content)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +309,28 @@ def test_pause_annotations(annotations: dict[str, str], paused: bool, count: int
     content["metadata"]["annotations"] = annotations
     scaled = parse(yaml.safe_dump(content))
     assert (scaled.paused, scaled.paused_replicas) == (paused, count)
+
+
+@pytest.mark.parametrize(("value", "said"), [("true", True), ("", True), ("yes", True), ("false", False), ("0", False)])
+def test_annotations_of_one_direction(value: str, said: bool) -> None:
+    content = document()
+    content["metadata"]["annotations"] = {
+        f"autoscaling.keda.sh/{name}": value for name in ("paused-scale-in", "paused-scale-out", "force-activation")
+    }
+    scaled = parse(yaml.safe_dump(content))
+    assert (scaled.paused_scale_in, scaled.paused_scale_out, scaled.force_activation) == (said, said, said)
+    assert not scaled.paused
+
+
+def test_refuses_other_annotations_of_autoscaling() -> None:
+    content = document()
+    content["metadata"]["annotations"] = {"autoscaling.keda.sh/pause": "true"}
+    assert "metadata.annotations.autoscaling.keda.sh/pause is not one" in refusal(content)
+
+
+def test_a_parsed_file_can_go_to_another_process() -> None:
+    scaled = parse(yaml.safe_dump(with_modifiers({"formula": "max([lag, 2]) > 1 ? lag ?? gpu : 0"})))
+    assert pickle.loads(pickle.dumps(scaled)) == scaled
 
 
 def test_refuses_a_pause_that_is_no_count(tmp_path: Path) -> None:

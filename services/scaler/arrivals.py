@@ -1,0 +1,84 @@
+"""The rate at which messages arrive, and which way it goes: the mean of a window that a real change cuts short. Pure.
+
+    arrivals = Arrivals(window_s=150)
+    arrivals.observe(now, arrived)          # a count that only grows; about once a second
+    arrivals.level, arrivals.slope          # messages a second, and their change a second
+
+A long window is steady and a short one is quick. Here the long one is used until the last seconds differ from it by
+more than chance explains, and then begins anew with them. What chance explains is measured: the index of dispersion,
+variance over mean, is 1 for a Poisson stream, 0 for metronomes, and some tens where work comes in bursts.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+
+# What counts as the last moments.
+SHORT_S = 15.0
+# Standard deviations that make a change real, of a level and of a slope.
+CHANGE = 3.0
+# A slope is read off windows from here on.
+SLOPED_S = 60.0
+MOST_DISPERSION = 60.0
+MEMORY = 0.9
+
+
+class Arrivals:
+    """See the module. level: messages a second; slope: its rise in a second; span_s: the window they are made of."""
+
+    def __init__(self, window_s: float) -> None:
+        self.window_s = window_s
+        self.level = 0.0
+        self.slope = 0.0
+        self.span_s = 0.0
+        self.dispersion = 1.0
+        self._times: list[float] = []
+        self._counts: list[int] = []
+        self._changed = -math.inf
+        self._measured = -math.inf
+
+    def observe(self, now: float, arrived: int) -> None:
+        """Take the count of all that have arrived by `now`, in seconds."""
+        times = self._times
+        times.append(now)
+        self._counts.append(arrived)
+        if len(times) > 64 and times[len(times) // 2] < now - self.window_s:
+            del times[: len(times) // 2 - 1], self._counts[: len(self._counts) // 2 - 1]
+        start = max(times[0], now - self.window_s, self._changed)
+        self.span_s = now - start
+        if self.span_s <= 0:
+            return
+        first = self._count_at(start)
+        self.level, self.slope = (arrived - first) / self.span_s, 0.0
+        if self.span_s > 1.5 * SHORT_S and self._is_changed(now, arrived, start, first):
+            self._changed = now - SHORT_S
+            self.span_s = SHORT_S
+            self.level = (arrived - self._count_at(self._changed)) / SHORT_S
+        elif self.span_s >= SLOPED_S:
+            self.slope = self._slope(now, arrived, start, first)
+
+    def _is_changed(self, now: float, arrived: int, start: float, first: int) -> bool:
+        middle = self._count_at(now - SHORT_S)
+        before = (middle - first) / (now - SHORT_S - start)
+        # Even of nothing, one message may come by chance.
+        usual = max(before, 0.5 / SHORT_S)
+        deviation = (arrived - middle) / SHORT_S - before
+        if now >= self._measured + SHORT_S:
+            self._measured = now
+            seen = deviation * deviation * SHORT_S / usual
+            self.dispersion = min(MOST_DISPERSION, max(1.0, MEMORY * self.dispersion + (1 - MEMORY) * seen))
+        return abs(deviation) > CHANGE * math.sqrt(self.dispersion * usual / SHORT_S)
+
+    def _slope(self, now: float, arrived: int, start: float, first: int) -> float:
+        """Between the halves of the window, where chance does not explain it, and less what chance may have added."""
+        half = self.span_s / 2
+        middle = self._count_at(start + half)
+        rise = (arrived - 2 * middle + first) / half
+        chance = CHANGE * math.sqrt(2 * self.dispersion * max(self.level, 0.1) / half)
+        if abs(rise) <= chance:
+            return 0.0
+        return rise / half * (1 - (chance / rise) ** 2 / 2)
+
+    def _count_at(self, time: float) -> int:
+        return self._counts[max(0, bisect_right(self._times, time) - 1)]

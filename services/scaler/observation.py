@@ -1,0 +1,37 @@
+"""What a policy is told of a consumer and of the workers that serve it. Pure data."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """What the heartbeats of a service's workers add up to.
+
+    ready, loading: replicas now; those that drain are neither. processed: messages worked through, and working_s:
+    seconds with a message in hand, both summed over all replicas ever heard, so that they only grow.
+    """
+
+    ready: int
+    loading: int
+    processed: float
+    working_s: float
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a consumer at `time` (seconds of a monotonic clock).
+
+    arrived: messages that the consumer was ever to get. waiting: those that no worker holds (pending); in_work: those
+    that workers hold (ack pending). fleet: None where no heartbeat is heard.
+    """
+
+    time: float
+    arrived: int
+    waiting: int
+    in_work: int
+    fleet: Fleet | None
+
+    @property
+    def backlog(self) -> int:
+        """What KEDA's own scaler calls the lag."""
+        return self.waiting + self.in_work

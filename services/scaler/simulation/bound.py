@@ -1,0 +1,221 @@
+"""The least replica-seconds that any policy could have spent, knowing the future: by dynamic programming. Pure.
+
+The queue is relaxed to a fluid: work can be divided, and be served by all replicas at once. Replicas change at
+multiples of a step; each one started costs its cold start, during which it serves nothing, and each one that is ready
+costs its time. The first may have been asked for before the trace begins. The state is (replicas ready, backlog), and
+the backlog may hold no work older than the latency target. The share of the work that the service level lets be late
+may be given up, at a price; the price is searched at which that share is (Lagrangian duality: at any price, the cost
+less the price of the allowance is a bound).
+
+Why it bounds: whatever a policy does to real segments in time, the fluid can do too, no later and for no more. Backlog
+lies on a grid on which a step's service is a whole number of cells, and arriving work is rounded down in its running
+total, so that no error adds up; the deadline is loosened by a cell to make up for it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from services.scaler.simulation.compiled import compiled
+from services.scaler.simulation.engine import SERVED, Load, Result
+from services.scaler.simulation.queue import WINDOW_S
+from services.scaler.simulation.trace import Floats, Trace
+
+# Cells of backlog to one replica's work in a step.
+CELLS = 4
+# Of the table's history, which the schedule is read from.
+HISTORY_BYTES = 300_000_000
+MOST_STEPS = 20_000
+PRICES = 6
+
+
+class _Fluid(msgspec.Struct, frozen=True):
+    """step: seconds; cell: replica-seconds. work: cells that arrive in each step; deadline: most that may wait at its
+    end. rows, cells: of the table."""
+
+    step: float
+    cell: float
+    work: NDArray[np.int64]
+    deadline: NDArray[np.int64]
+    rows: int
+    cells: int
+
+
+def bound(trace: Trace, load: Load, *, initial: int = 0, late: float = 1 - SERVED) -> Result:
+    """For policies that start with `initial` replicas, and let at most the share `late` of the work be late.
+
+    The result's replica hours are the bound; the rest of it is the cheapest schedule found, as it serves the fluid.
+    """
+    fluid = _fluid(trace, load)
+    total = float(fluid.work.sum()) * fluid.cell
+    low, high = 0.0, 2.0 * (1 + load.cold_start_s / fluid.step)
+    best = total
+    for _ in range(PRICES):
+        price = (low + high) / 2
+        plan, value = _solve(fluid, load, initial, price)
+        best = max(best, value - price * late * total)
+        if _replay(fluid, plan)[1].sum() > late * fluid.work.sum():
+            low = price
+        else:
+            high = price
+    plan, _ = _solve(fluid, load, initial, high)
+    return _result(fluid, load, plan, best)
+
+
+def _result(fluid: _Fluid, load: Load, plan: NDArray[np.int64], seconds: float) -> Result:
+    backlog, given_up = _replay(fluid, plan)
+    kept = np.cumsum(fluid.work - given_up)
+    edges = (np.arange(len(plan)) + 1) * fluid.step
+    # Work that had come by an edge is done when as much has been served.
+    latency = np.maximum(0.0, np.interp(kept, kept - backlog, edges) - edges)
+    order = np.argsort(latency)
+    weight = np.cumsum((fluid.work - given_up)[order])
+    changes = np.diff(plan)
+    turns = np.sign(changes[changes != 0])
+    minutes = np.floor(edges / WINDOW_S - 1e-9).astype(int)
+    came, late = np.bincount(minutes, fluid.work), np.bincount(minutes, given_up)
+    times = np.flatnonzero(np.diff(plan, prepend=-1))
+    return Result(
+        name="clairvoyant",
+        replica_hours=seconds / 3600,
+        busy_hours=float(fluid.work.sum()) * fluid.cell / 3600,
+        attainment=1 - float(given_up.sum()) / max(1, fluid.work.sum()),
+        window_attainment=float((late[came > 0] <= (1 - SERVED) * came[came > 0]).mean()) if came.any() else 1.0,
+        p50_s=_weighted(latency[order], weight, 0.5),
+        p99_s=_weighted(latency[order], weight, 0.99),
+        worst_s=load.latency_target_s,
+        lost=0,
+        cold_starts=int(plan[0] + changes[changes > 0].sum()),
+        reversals_per_hour=float((turns[1:] != turns[:-1]).sum()) / (edges[-1] / 3600),
+        peak_replicas=int(plan.max()),
+        timeline=[(float(k * fluid.step), int(plan[k])) for k in times],
+        windows=1 - np.divide(late, came, out=np.zeros(len(came)), where=came > 0),
+    )
+
+
+def _weighted(values: Floats, weight: Floats, share: float) -> float:
+    return float(values[min(len(values) - 1, int(np.searchsorted(weight, share * weight[-1])))])
+
+
+def _fluid(trace: Trace, load: Load) -> _Fluid:
+    step = max(1.0, min(15.0, load.latency_target_s / 2), trace.duration_s / MOST_STEPS)
+    while True:
+        fluid = _on_grid(trace, load, step)
+        size = len(fluid.work) * fluid.rows * fluid.cells * 4
+        if size <= HISTORY_BYTES:
+            return fluid
+        step *= max(1.3, size / HISTORY_BYTES)
+
+
+def _on_grid(trace: Trace, load: Load, step: float) -> _Fluid:
+    steps = math.ceil((trace.duration_s + load.latency_target_s) / step)
+    edges = np.arange(steps + 1) * step
+    came, due = np.zeros(steps + 1), np.zeros(steps + 1)
+    for chunk in trace.chunks(load.service_rate, load.service_cv, load.seed):
+        running = np.concatenate(([0.0], np.cumsum(chunk.work)))
+        came += running[np.searchsorted(chunk.arrived, edges, side="right")]
+        due += running[np.searchsorted(chunk.arrived, edges - load.latency_target_s, side="right")]
+    cell = step / CELLS
+    work = np.diff(np.floor(came / cell + 1e-9)).astype(np.int64)
+    deadline = (np.ceil((came - due)[1:] / cell) + 1).astype(np.int64)
+    rows = min(load.max_replicas, math.ceil(work.max() / CELLS) + 1) + 1
+    return _Fluid(step, cell, work, deadline, rows, int(min(deadline.max(), rows * CELLS * 4)) + 1)
+
+
+def _solve(fluid: _Fluid, load: Load, initial: int, price: float) -> tuple[NDArray[np.int64], float]:
+    """(replicas ready in each step, cost) of the cheapest schedule, where work given up costs `price` a second."""
+    history = np.empty((len(fluid.work) + 1, fluid.rows, fluid.cells), dtype=np.float32)
+    args = (
+        fluid.work,
+        fluid.deadline,
+        load.cold_start_s,
+        fluid.step,
+        price * fluid.cell,
+        min(load.min_replicas, fluid.rows - 1),
+    )
+    value = _forward(history, min(initial, fluid.rows - 1), *args)
+    return _backward(history, *args), value
+
+
+@compiled
+def _forward(history, initial, work, deadline, cold, step, price, least):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill history[k, n, q]: the least cost of being ready with n after k steps, with at most q cells of backlog."""
+    steps, rows, cells = history.shape
+    cost = np.full((rows, cells), np.inf)
+    cost[initial] = initial * cold
+    new = np.empty_like(cost)
+    history[0] = cost
+    for k in range(steps - 1):
+        for n in range(1, rows):
+            for q in range(cells):
+                cost[n, q] = min(cost[n, q], cost[n - 1, q] + cold)
+        for n in range(rows - 2, -1, -1):
+            for q in range(cells):
+                cost[n, q] = min(cost[n, q], cost[n + 1, q])
+        most = min(deadline[k], cells - 1)
+        for n in range(rows):
+            if n < least:
+                new[n] = np.inf
+                continue
+            shift = work[k] - CELLS * n
+            # What would lie beyond the table is given up.
+            carry = np.inf
+            for q in range(max(0, cells - shift), cells):
+                carry = min(carry, cost[n, q] + price * (q + shift - cells + 1))
+            for q in range(cells - 1, -1, -1):
+                before = q - shift
+                value = np.inf
+                if before >= 0:
+                    value = cost[n, min(before, cells - 1)]
+                carry = min(value, carry + price)
+                new[n, q] = carry
+            for q in range(most + 1, cells):
+                new[n, q] = new[n, most]
+            for q in range(1, cells):
+                new[n, q] = min(new[n, q], new[n, q - 1])
+            for q in range(cells):
+                new[n, q] += step * n
+        cost, new = new, cost
+        history[k + 1] = cost
+    return cost.min()
+
+
+@compiled
+def _backward(history, work, deadline, cold, step, price, least):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Replicas ready in each step of a schedule of least cost, read backwards from `history`."""
+    steps, rows, cells = history.shape
+    plan = np.zeros(steps - 1, dtype=np.int64)
+    n, q, least_cost = 0, cells - 1, np.inf
+    for i in range(rows):
+        if history[steps - 1, i, cells - 1] < least_cost:
+            n, least_cost = i, history[steps - 1, i, cells - 1]
+    for k in range(steps - 2, -1, -1):
+        plan[k] = n
+        shift = work[k] - CELLS * n
+        q = min(q, deadline[k])
+        best, best_n, best_q = np.inf, n, 0
+        for before in range(cells):
+            given_up = max(0, before + shift - q)
+            for i in range(rows):
+                value = history[k, i, before] + price * given_up + cold * max(0, n - i)
+                if value < best:
+                    best, best_n, best_q = value, i, before
+        n, q = best_n, best_q
+    return plan
+
+
+def _replay(fluid: _Fluid, plan: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(backlog at the end of each step, work of it that is given up), in cells."""
+    waiting = 0
+    backlog, given_up = np.zeros(len(plan), dtype=np.int64), np.zeros(len(plan), dtype=np.int64)
+    steps = zip(fluid.work.tolist(), plan.tolist(), fluid.deadline.tolist(), strict=True)
+    for k, (work, n, deadline) in enumerate(steps):
+        waiting = max(0, waiting + work - CELLS * n)
+        given_up[k] = max(0, waiting - deadline)
+        waiting -= int(given_up[k])
+        backlog[k] = waiting
+    return backlog, given_up

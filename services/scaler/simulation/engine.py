@@ -1,0 +1,174 @@
+"""One policy over one trace: replicas that warm up, a queue that they drain, and what it cost."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from services.scaler.simulation.queue import BIN, LEAST_S, Queue
+from services.scaler.simulation.trace import Floats, Trace
+
+# A minute counts as served when this share of its segments was in time.
+SERVED = 0.99
+# From the first message on an idle stream to a scaler that knows of it, where it is told.
+WAKE_S = 0.1
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """What a trace meets. service_rate: segments a second of one busy replica. service_cv: coefficient of variation of
+    a segment's work. latency_target_s: from arrival to result. max_age_s: a segment that waited longer is lost."""
+
+    service_rate: float
+    service_cv: float = 0.2
+    cold_start_s: float = 60.0
+    latency_target_s: float = 5.0
+    min_replicas: int = 0
+    max_replicas: int = 100
+    batch: int = 4
+    max_age_s: float = 600.0
+    seed: int = 1
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scaler can see. arrived, processed: segments ever. pending, in_work: segments now. replicas: asked for;
+    ready: past their cold start. working_s: seconds that replicas were busy, ever."""
+
+    arrived: int
+    pending: int
+    in_work: int
+    replicas: int
+    ready: int
+    processed: float
+    working_s: float
+
+
+class Policy(Protocol):
+    """A clock and a rule. next_at: when to decide next, in seconds. wakes: told of a segment on an idle queue."""
+
+    name: str
+    wakes: bool
+
+    @property
+    def next_at(self) -> float: ...
+
+    def decide(self, now: float, view: View) -> int:
+        """Replicas to run from now on."""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """attainment: share of segments in time. window_attainment: share of the minutes with segments in which 99 % of
+    them were. lost: segments that waited past max_age. cold_starts: replicas started. timeline: (seconds, replicas)."""
+
+    name: str
+    replica_hours: float
+    busy_hours: float
+    attainment: float
+    window_attainment: float
+    p50_s: float
+    p99_s: float
+    worst_s: float
+    lost: int
+    cold_starts: int
+    reversals_per_hour: float
+    peak_replicas: int
+    timeline: list[tuple[float, int]]
+    windows: Floats  # share in time of each minute; nan for a minute without segments
+
+
+def run(policy: Policy, trace: Trace, load: Load, *, initial: int | None = None) -> Result:
+    """Simulate to the end of the trace, and until the queue is empty."""
+    queue = Queue(
+        trace.chunks(load.service_rate, load.service_cv, load.seed),
+        trace.duration_s,
+        batch=load.batch,
+        max_age_s=load.max_age_s,
+        target_s=load.latency_target_s,
+    )
+    first = load.min_replicas if initial is None else initial
+    queue.start(first, 0.0)
+    timeline = [(0.0, first)]
+    spent = 0.0
+    starts = first
+    horizon = trace.duration_s + load.max_age_s + 2 * load.cold_start_s
+    now = 0.0
+    while now < trace.duration_s or (queue.arrived > queue.lost and _unfinished(queue) and now < horizon):
+        at = min(policy.next_at, trace.duration_s if now < trace.duration_s else horizon)
+        if policy.wakes and queue.replicas == 0 and queue.pending == 0:
+            at = min(at, queue.next_arrival + WAKE_S)
+        at = max(at, now)
+        queue.advance(at)
+        spent += queue.replicas * (at - now)
+        now = at
+        want = min(load.max_replicas, max(load.min_replicas, policy.decide(now, _view(queue))))
+        have = queue.replicas
+        if want > have:
+            queue.start(want - have, load.cold_start_s)
+            starts += want - have
+        elif want < have:
+            spent += queue.stop(have - want)
+        if want != have:
+            timeline.append((now, want))
+    queue.advance(horizon + load.max_age_s)
+    return _result(policy.name, queue, spent, starts, timeline, now)
+
+
+def _unfinished(queue: Queue) -> bool:
+    return queue.pending > 0 or queue.snapshot()[2] > 0
+
+
+def _view(queue: Queue) -> View:
+    ready, _, held, ahead = queue.snapshot()
+    return View(
+        arrived=queue.arrived,
+        pending=queue.pending,
+        in_work=int(held),
+        replicas=queue.replicas,
+        ready=ready,
+        processed=queue.started - held,
+        working_s=queue.busy_s - ahead,
+    )
+
+
+def _result(
+    name: str, queue: Queue, spent: float, starts: int, timeline: list[tuple[float, int]], end: float
+) -> Result:
+    in_time, all_ = queue.windows
+    shares = np.divide(in_time, all_, out=np.full(len(all_), np.nan), where=all_ > 0)
+    known = shares[~np.isnan(shares)]
+    total = max(1, int(all_.sum()))
+    return Result(
+        name=name,
+        replica_hours=spent / 3600,
+        busy_hours=queue.busy_s / 3600,
+        attainment=queue.on_time / total,
+        window_attainment=float((known >= SERVED).mean()) if len(known) else 1.0,
+        p50_s=_quantile(queue, 0.5),
+        p99_s=_quantile(queue, 0.99),
+        worst_s=queue.worst_s,
+        lost=queue.lost,
+        cold_starts=starts,
+        reversals_per_hour=_reversals(timeline) / (end / 3600) if end else 0.0,
+        peak_replicas=max(n for _, n in timeline),
+        timeline=timeline,
+        windows=shares,
+    )
+
+
+def _quantile(queue: Queue, q: float) -> float:
+    """Of the latency of what was processed, to 1 %."""
+    total = queue.bins.sum()
+    if not total:
+        return math.nan
+    place = int(np.searchsorted(np.cumsum(queue.bins), q * total))
+    return float(LEAST_S * math.exp((place + 0.5) * BIN))
+
+
+def _reversals(timeline: list[tuple[float, int]]) -> int:
+    """Changes of direction of the replica count."""
+    counts = [n for _, n in timeline]
+    steps = [b > a for a, b in pairwise(counts) if a != b]
+    return sum(a != b for a, b in pairwise(steps))

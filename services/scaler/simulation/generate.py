@@ -1,0 +1,76 @@
+"""Traces made up: what camera sites do to a fleet, each in one trace. Pure; the same for the same seed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.scaler.simulation.trace import Floats, Trace
+
+HOUR_S = 3600
+DAY_S = 24 * HOUR_S
+STEP_S = 1.0
+
+
+def generated(seed: int = 1) -> list[Trace]:
+    """One of each kind; rates are segments a second, a camera sending one."""
+    rng = np.random.default_rng(seed)
+    return [
+        _trace("days", _days(), 10.0, rng),
+        _trace("bursts", _bursts(rng), STEP_S, rng),
+        _trace("flash_crowd", _flash_crowd(), STEP_S, rng),
+        _trace("ramp", _ramp(), STEP_S, rng),
+        _trace("outage", _outage(), STEP_S, rng),
+    ]
+
+
+def _trace(name: str, rate: Floats, step_s: float, rng: np.random.Generator) -> Trace:
+    return Trace(name, step_s, rng.poisson(np.maximum(0.0, rate) * step_s).astype(np.int64))
+
+
+def _days() -> Floats:
+    """Friday to Monday: motion-triggered cameras follow the day, with a lunch peak and a rush, and half of it at
+    weekends."""
+    t = np.arange(0, 4 * DAY_S, 10.0)
+    hour = t / HOUR_S % 24
+    day = 0.5 - 0.5 * np.cos(2 * np.pi * (hour - 3) / 24)
+    rush = np.exp(-(((hour - 8.5) / 1.0) ** 2)) + 1.4 * np.exp(-(((hour - 17.5) / 1.3) ** 2))
+    weekday = np.array([1.0, 0.5, 0.45, 0.95])[(t // DAY_S).astype(int)]
+    rate: Floats = (0.6 + 8 * day**2 + 7 * rush) * weekday
+    return rate
+
+
+def _bursts(rng: np.random.Generator) -> Floats:
+    """Eight hours of a quiet site, where now and then something happens in front of many cameras at once."""
+    rate = np.full(8 * HOUR_S, 3.0)
+    at = rng.exponential(600)
+    while at < len(rate):
+        length = rng.uniform(40, 300)
+        rate[int(at) : int(at + length)] += rng.uniform(4, 16)
+        at += length + rng.exponential(600)
+    return rate
+
+
+def _flash_crowd() -> Floats:
+    """Nothing, then everything within ten seconds, then less and less; twice in five hours."""
+    t = np.arange(5 * HOUR_S)
+    rate = np.zeros(len(t))
+    for start, peak in ((0.5 * HOUR_S, 20.0), (3 * HOUR_S, 14.0)):
+        since = t - start
+        crowd = peak * np.clip(since / 10, 0, 1) * np.exp(-np.maximum(0, since - 1200) / 900)
+        rate += np.where((since >= 0) & (since < 4500), crowd, 0)
+    return rate
+
+
+def _ramp() -> Floats:
+    """Cameras put to work one after another over an hour and a half, and taken out again."""
+    t = np.arange(5 * HOUR_S) / HOUR_S
+    return np.interp(t, [0, 0.25, 1.75, 3, 4.25, 5], [1.0, 1.0, 20, 20, 1.0, 1.0])
+
+
+def _outage() -> Floats:
+    """A steady site that loses two thirds of its cameras at once, for forty minutes, and has them back at once."""
+    t = np.arange(6 * HOUR_S)
+    rate = np.full(len(t), 15.0)
+    rate[2 * HOUR_S : int(2.67 * HOUR_S)] = 5.0
+    rate[int(4.5 * HOUR_S) : int(4.58 * HOUR_S)] = 3.0
+    return rate
