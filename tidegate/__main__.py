@@ -19,7 +19,7 @@ from shared import cameras, events, names, topology
 from shared.errors import SettingError, TidegateError
 from shared.redact import redact
 from shared.settings import load
-from tidegate import registry, stack
+from tidegate import registry, scaling, stack
 
 out = Console(highlight=False)
 
@@ -54,6 +54,8 @@ def main() -> None:
     Run it here:            tidegate up
     Give it a camera:       tidegate camera add lobby rtsp://user:pass@10.0.0.7/stream1 --fps 5
     See what it sees:       tidegate watch
+    Why so many workers:    tidegate explain cv
+    What if:                tidegate simulate --trace days --service-rate 2 --compare
     """
 
 
@@ -150,6 +152,12 @@ def chaos(kills: int, terms: int, restarts: int, workers: int, backlog: int) -> 
     from tidegate.chaos import Plan, run
 
     sys.exit(run(Plan(kills=kills, terms=terms, restarts=restarts, workers=workers, backlog=backlog)))
+
+
+# ---- scaling
+
+main.add_command(scaling.threshold)
+main.add_command(scaling.simulate)
 
 
 # ---- cameras

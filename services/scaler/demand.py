@@ -120,8 +120,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
             f"now is ready ({self.forecaster})",
             f"one busy replica does {self.service_rate:.2f} a second: arrivals call for {self.arrival_replicas:.2f}",
             f"{self.backlog:.0f} messages wait or are in work, {self.backlog_expected:.0f} will then, and the latency "
-            f"target allows {self.backlog_allowed:.0f}: {self.backlog_replicas:+.2f}, to be there in {self.drain_s:.0f} "
-            "s",
+            f"target allows {self.backlog_allowed:.0f}: {self.backlog_replicas:+.2f}, to be there within "
+            f"{self.drain_s:.0f} s",
         ]
         if self.backlog_stuck:
             lines.append(f"{self.backlog_stuck:.0f} messages have not drained though there was room: not counted")

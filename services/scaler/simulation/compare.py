@@ -38,8 +38,6 @@ TUNED_S = 6 * 24 * 3600.0
 FINALISTS = 4
 # A minute of it tells how many replicas a trace starts with.
 FIRST_S = 60.0
-# Looks at the queue a second apart are many in a long trace.
-LONG_S = 10 * 24 * 3600.0
 
 
 def compare(
@@ -108,7 +106,6 @@ def _demand(trace: Trace, load: Load, scaled: ScaledObject) -> Result:
         "demand",
         scaled,
         demand_settings(load),
-        observe_s=1.0 if trace.duration_s < LONG_S else 5.0,
     )
     return run(policy, trace, load, initial=initial(trace, load))
 
@@ -176,6 +173,12 @@ class Tuning(msgspec.Struct, frozen=True):
     cooldown_s: int
     up_percent: int
 
+    def describe(self) -> str:
+        return (
+            f"lagThreshold {self.lag_threshold}, scale-down window {self.down_window_s} s, cooldownPeriod "
+            f"{self.cooldown_s} s, up {self.up_percent} % in 15 s"
+        )
+
     def scaled(self, load: Load) -> ScaledObject:
         up = ScalingRules(
             stabilization_window_seconds=0,
@@ -209,11 +212,12 @@ def _tuned(trace: Trace, load: Load, attainment: float) -> Result:
     with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
         results = list(pool.map(partial(_lag, excerpt, load), points, chunksize=2))
         best = sorted(range(len(points)), key=lambda i: _worth(results[i], attainment))
+        finalists = points
         if excerpt is not trace:
             finalists = [points[i] for i in best[:FINALISTS]]
             results = list(pool.map(partial(_lag, trace, load), finalists))
             best = sorted(range(len(finalists)), key=lambda i: _worth(results[i], attainment))
-    return results[best[0]]
+    return msgspec.structs.replace(results[best[0]], settings=finalists[best[0]].describe())
 
 
 def _lag(trace: Trace, load: Load, point: Tuning) -> Result:

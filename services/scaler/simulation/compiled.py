@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-F = TypeVar("F", bound=Callable[..., Any])
+Function = Callable[..., Any]
 
 
-def compiled(function: F) -> F:
+def compiled(function: Function) -> Function:
     """`function` as machine code, kept on disk for the next process."""
     try:
         from numba import njit
     except ImportError:
         return function
-    result: F = njit(cache=True)(function)
+    result: Function = njit(cache=True)(function)
     return result

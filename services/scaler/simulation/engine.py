@@ -61,7 +61,8 @@ class Policy(Protocol):
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """attainment: share of segments in time. window_attainment: share of the minutes with segments in which 99 % of
-    them were. lost: segments that waited past max_age. cold_starts: replicas started. timeline: (seconds, replicas)."""
+    them were. lost: segments that waited past max_age. cold_starts: replicas started. timeline: (seconds, replicas). settings: what
+    was chosen for it, for people."""
 
     name: str
     replica_hours: float
@@ -77,6 +78,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     peak_replicas: int
     timeline: list[tuple[float, int]]
     windows: Floats  # share in time of each minute; nan for a minute without segments
+    settings: str = ""
 
 
 def run(policy: Policy, trace: Trace, load: Load, *, initial: int | None = None) -> Result:

@@ -1,0 +1,105 @@
+"""Policies on traces: what demand costs against the bound, a static fleet and KEDA tuned in hindsight.
+
+    python -m bench.bench_scaling [--traces DIR] [--quick]
+
+Every CSV file in DIR (columns t_s,arrivals; long ones from their start), and the made-up traces; a replica does a tenth
+of the busiest minute, the latency target is ten seconds, cold starts are 4, 60 and 300 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from statistics import fmean
+
+import msgspec
+from rich.console import Console
+
+from services.scaler.simulation.compare import NAMES, compare
+from services.scaler.simulation.engine import Load, Result
+from services.scaler.simulation.generate import generated
+from services.scaler.simulation.trace import Trace, read
+from tidegate.configuration import ROOT, scaled_object
+from tidegate.simulate import describe, table
+
+COLD_STARTS_S = (4.0, 60.0, 300.0)
+LATENCY_TARGET_S = 10.0
+REPLICAS = 10
+MOST_HOURS = 120.0
+out = Console(width=150, highlight=False)
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One trace at one cold start."""
+
+    trace: Trace
+    load: Load
+    results: dict[str, Result]
+
+    def ratio(self, to: str) -> float:
+        return self.results["demand"].replica_hours / self.results[to].replica_hours
+
+
+def load_of(trace: Trace, cold_start_s: float) -> Load:
+    """A replica that does a tenth of the busiest minute, and room for four times as many."""
+    steps = max(1, round(60 / trace.step_s))
+    counts = trace.counts[: len(trace.counts) // steps * steps].reshape(-1, steps).sum(axis=1)
+    rate = float(counts.max()) / (steps * trace.step_s) / REPLICAS
+    return Load(
+        service_rate=rate,
+        cold_start_s=cold_start_s,
+        latency_target_s=LATENCY_TARGET_S,
+        max_replicas=4 * REPLICAS,
+    )
+
+
+def summary(runs: list[Run]) -> None:
+    """Means over all runs beside the targets, and over each cold start and trace."""
+    out.print("\nmeans for demand", style="bold")
+    out.print(f"{'':24} {'minutes served':>15} {'of bound':>10} {'of static':>10} {'of tuned KEDA':>14}   runs")
+    groups = [("all", runs)]
+    groups += [(f"cold start {s:g} s", [r for r in runs if r.load.cold_start_s == s]) for s in COLD_STARTS_S]
+    groups += [(name, [r for r in runs if r.trace.name == name]) for name in dict.fromkeys(r.trace.name for r in runs)]
+    for name, group in groups:
+        if not group:
+            continue
+        # Against a fleet for the peak where there is something to save; against KEDA where it serves no more.
+        variable = [r for r in group if r.trace.mean_rate < 0.4 * r.trace.peak_rate]
+        static = f"{fmean(r.ratio('static_peak') for r in variable):10.2f}" if variable else f"{'':10}"
+        out.print(
+            f"{name:24} {fmean(r.results['demand'].window_attainment for r in group):15.1%} "
+            f"{fmean(r.ratio('clairvoyant') for r in group):10.2f} {static} "
+            f"{fmean(r.ratio('lag_tuned') for r in group):14.2f}   {len(group)}"
+        )
+    out.print(f"{'target':24} {'>= 96.0%':>15} {'<= 1.25':>10} {'<= 0.50':>10} {'<= 0.75':>14}")
+    better = sum(r.results["demand"].window_attainment >= r.results["lag_tuned"].window_attainment for r in runs)
+    out.print(f"demand serves as many minutes as tuned KEDA, or more, in {better} of {len(runs)} runs")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=Path, default=Path("../shared/traces"))
+    parser.add_argument("--quick", action="store_true", help="the first six hours of each")
+    args = parser.parse_args()
+    traces = [read(path) for path in sorted(args.traces.glob("*.csv"))]
+    if not traces:
+        out.print(f"no traces in {args.traces}: the made-up ones alone")
+    scaled = scaled_object("cv", str(ROOT / "deploy" / "keda" / "demand" / "cv.yaml"))
+    hours = 6.0 if args.quick else MOST_HOURS
+    runs = []
+    for whole in traces + generated():
+        trace = Trace(whole.name, whole.step_s, whole.counts[: max(2, int(hours * 3600 / whole.step_s))])
+        for cold_start_s in COLD_STARTS_S:
+            load = load_of(trace, cold_start_s)
+            began = time.monotonic()
+            results = compare(trace, load, scaled)
+            out.print("\n" + describe(trace, load), style="bold")
+            out.print(table(results))
+            out.print(f"{results[NAMES.index('lag_tuned')].settings}; {time.monotonic() - began:.0f} s", style="dim")
+            runs.append(Run(trace, load, {r.name: r for r in results}))
+    summary(runs)
+
+
+if __name__ == "__main__":
+    main()
