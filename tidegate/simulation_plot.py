@@ -39,13 +39,17 @@ def draw(path: Path, trace: Trace, load: Load, results: Sequence[Result]) -> Non
     above.set_title(
         f"{trace.name}: cold start {load.cold_start_s:g} s, latency target {load.latency_target_s:g} s", loc="left"
     )
-    for r in results:
+    for r in sorted(results, key=lambda r: r.name == "demand"):
         steps = np.array([*r.timeline, (trace.duration_s, r.timeline[-1][1])])
         style = {"color": COLOURS[r.name], "linewidth": 2.0 if r.name == "demand" else 1.0}
         label = f"{r.name}: {r.replica_hours:,.1f} replica-hours, {r.window_attainment:.0%} of minutes served"
         middle.step(steps[:, 0] / unit_s, steps[:, 1], where="post", label=label, **style)
         if len(r.windows) and r.name not in ("static_peak", "clairvoyant"):
             below.plot(*_smooth(r.windows, unit_s), **style)
+    # What overshoots all reason is cut off, so that the rest can be read.
+    shown = [r.peak_replicas for r in results if r.name in ("static_peak", "demand", "clairvoyant")]
+    if shown:
+        middle.set_ylim(0, 2 * max(shown))
     middle.set_ylabel("replicas asked for")
     middle.legend(loc="upper right", fontsize=8)
     below.set_ylabel("share in time")
@@ -62,7 +66,9 @@ def _coarse(trace: Trace) -> tuple[Floats, Floats]:
     """(seconds, segments a second), in at most POINTS steps."""
     width = max(1, len(trace.counts) // POINTS)
     counts = trace.counts[: len(trace.counts) // width * width].reshape(-1, width)
-    return np.arange(len(counts)) * width * trace.step_s, counts.sum(axis=1) / (width * trace.step_s)
+    times: Floats = np.arange(len(counts), dtype=np.float64) * (width * trace.step_s)
+    rates: Floats = counts.sum(axis=1).astype(np.float64) / (width * trace.step_s)
+    return times, rates
 
 
 def _smooth(windows: Floats, unit_s: float) -> tuple[Floats, Floats]:
@@ -70,11 +76,8 @@ def _smooth(windows: Floats, unit_s: float) -> tuple[Floats, Floats]:
     width = max(1, len(windows) // POINTS)
     shares = windows[: len(windows) // width * width].reshape(-1, width)
     known = ~np.isnan(shares)
-    mean: Floats = np.divide(
-        np.where(known, shares, 0).sum(axis=1),
-        known.sum(axis=1),
-        out=np.full(len(shares), np.nan),
-        where=known.any(axis=1),
-    )
-    times: Floats = np.arange(len(shares)) * (width * 60 / unit_s)
+    total: Floats = np.where(known, shares, 0.0).sum(axis=1)
+    mean: Floats = np.full(len(shares), np.nan)
+    np.divide(total, known.sum(axis=1), out=mean, where=known.any(axis=1))
+    times: Floats = np.arange(len(shares), dtype=np.float64) * (width * 60 / unit_s)
     return times, mean

@@ -19,8 +19,12 @@ WAKE_S = 0.1
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What a trace meets. service_rate: segments a second of one busy replica. service_cv: coefficient of variation of
-    a segment's work. latency_target_s: from arrival to result. max_age_s: a segment that waited longer is lost."""
+    """What a trace meets.
+
+    service_rate: segments a second of one busy replica. service_cv: coefficient of variation of a segment's work.
+    latency_target_s: from arrival to result. batch: most segments that a replica takes at once. max_age_s: a segment
+    that waited longer is lost.
+    """
 
     service_rate: float
     service_cv: float = 0.2
@@ -34,8 +38,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scaler can see. arrived, processed: segments ever. pending, in_work: segments now. replicas: asked for;
-    ready: past their cold start. working_s: seconds that replicas were busy, ever."""
+    """What a scaler can see.
+
+    arrived, processed: segments ever. pending, in_work: segments now. replicas: asked for; ready: past their cold
+    start. working_s: seconds that replicas were busy, ever.
+    """
 
     arrived: int
     pending: int
@@ -60,9 +67,12 @@ class Policy(Protocol):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """attainment: share of segments in time. window_attainment: share of the minutes with segments in which 99 % of
-    them were. lost: segments that waited past max_age. cold_starts: replicas started. timeline: (seconds, replicas). settings: what
-    was chosen for it, for people."""
+    """What a policy cost, and how it served.
+
+    attainment: share of segments in time. window_attainment: share of the minutes with segments in which 99 % of them
+    were. lost: segments that waited past max_age. cold_starts: replicas started. timeline: (seconds, replicas).
+    windows: share in time of each minute, nan where there was none. settings: what was chosen for it, for people.
+    """
 
     name: str
     replica_hours: float
@@ -77,7 +87,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     reversals_per_hour: float
     peak_replicas: int
     timeline: list[tuple[float, int]]
-    windows: Floats  # share in time of each minute; nan for a minute without segments
+    windows: Floats
     settings: str = ""
 
 
