@@ -1,11 +1,12 @@
-# make demo | make test | make bench | make chaos: each sets up .venv by itself. PYTHON chooses another Python, 3.11 or later.
+# make demo | make test | make bench | make bench-scaling | make chaos: each sets up .venv by itself. PYTHON chooses another Python, 3.11 or later.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VIDEO ?=
 RTSP ?=
+TRACES ?= ../shared/traces
 
-.PHONY: demo setup test lint check bench bench-memory chaos clean
+.PHONY: demo setup test lint check bench bench-memory bench-scaling bench-reality chaos clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -29,6 +30,14 @@ bench: $(VENV)/.test
 # Ten minutes of load: not part of bench.
 bench-memory: $(VENV)/.test
 	$(BIN)/python -m bench.bench_memory
+
+# Every policy on every trace: ten minutes, or as long as the traces are.
+bench-scaling: $(VENV)/.test
+	$(BIN)/python -m bench.bench_scaling --traces "$(TRACES)"
+
+# The simulator beside real workers: ten minutes.
+bench-reality: $(VENV)/.test
+	$(BIN)/python -m bench.bench_reality
 
 chaos: $(VENV)/.demo
 	$(BIN)/tidegate chaos

@@ -44,6 +44,7 @@ async def _say(client: Client, service: str, replica: str, health: Health) -> No
             failed=0,
             items=0,
             busy_s=0.0,
+            working_s=0.0,
         )
         if client.is_connected:
             await client.publish(names.stats(service, replica), stats.encode(beat))

@@ -44,6 +44,16 @@ def dead_letters(service: str) -> str:
     return f"dlq.{service}"
 
 
+def stored(subject: str) -> str:
+    """Core NATS subject on which the headers of a message to `subject` are told once it is stored."""
+    return f"stored.{subject}"
+
+
+def explain(service: str) -> str:
+    """Subject that answers with how many replicas of a service are needed, and why."""
+    return f"svc.scaler.explain.{service}"
+
+
 def stats(service: str, replica: str) -> str:
     """Core NATS subject of a worker's heartbeat: not stored, read by the scaler and the live view."""
     return f"scale.{service}.{replica}"

@@ -13,7 +13,8 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     """Counters since the process started; rates are the reader's to make.
 
     held: messages in hand. processed, failed: messages. items: frames, images or jobs. busy_s: seconds that the
-    device computed.
+    device computed. working_s: seconds with at least one message in hand, so that processed / working_s is the rate
+    of a replica that has work.
     """
 
     service: str
@@ -27,6 +28,7 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     items: int
     busy_s: float
+    working_s: float
 
 
 def encode(stats: WorkerStats) -> bytes:

@@ -16,6 +16,7 @@ from nats.js.api import (
     ConsumerConfig,
     DiscardPolicy,
     KeyValueConfig,
+    RePublish,
     RetentionPolicy,
     StorageType,
     StoreCompression,
@@ -63,6 +64,7 @@ def streams(s: TopologySettings) -> list[StreamConfig]:
             # As long as ingest may hold a segment whose first try was stored unseen.
             duplicate_window=s.media_max_age_s,
             allow_direct=True,
+            republish=_heads("media.>"),
             num_replicas=s.stream_replicas,
         ),
         StreamConfig(
@@ -86,6 +88,7 @@ def streams(s: TopologySettings) -> list[StreamConfig]:
             storage=StorageType.FILE,
             max_age=60 * MINUTE,
             max_msgs=s.vlm_max_msgs,
+            republish=_heads("jobs.vlm.>"),
             num_replicas=s.stream_replicas,
         ),
         StreamConfig(
@@ -101,6 +104,11 @@ def streams(s: TopologySettings) -> list[StreamConfig]:
             num_replicas=s.stream_replicas,
         ),
     ]
+
+
+def _heads(subject: str) -> RePublish:
+    """The headers of what is stored, told to whoever listens: the scaler hears of a first message and sees no video."""
+    return RePublish(src=subject, dest=names.stored(subject), headers_only=True)
 
 
 def consumers(s: TopologySettings) -> list[tuple[str, ConsumerConfig]]:

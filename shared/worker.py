@@ -135,6 +135,7 @@ class _Counts:
     failed: int = 0
     items: int = 0
     busy_s: float = 0.0
+    working_s: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
 
@@ -163,6 +164,7 @@ class Worker(Generic[P, R]):
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._batcher: Batcher[_Item[P]] = Batcher(settings.batch_size, settings.batch_wait_s)
         self._held: dict[str, Message] = {}  # by reply subject: one delivery
+        self._working_since = 0.0  # monotonic clock, seconds; counts while anything is held
         self._taking = asyncio.Lock()
         self._released = asyncio.Event()
         self._finishing: set[asyncio.Task[None]] = set()
@@ -257,6 +259,8 @@ class Worker(Generic[P, R]):
                 attributes={"messaging.system": "nats", "tidegate.stream": meta.stream, "tidegate.origin": origin},
             ),
         )
+        if not self._held:
+            self._working_since = time.monotonic()
         self._held[raw.reply] = message
         metrics.IN.labels(self._name).inc()
         metrics.BYTES_IN.labels(self._name).inc(len(raw.data))
@@ -411,9 +415,16 @@ class Worker(Generic[P, R]):
 
     def _release(self, message: Message) -> None:
         if self._held.pop(message.raw.reply, None) is not None:
+            self._count_working(time.monotonic())
             message.span.end()
             self._puller.release(message.raw)
             self._released.set()
+
+    def _count_working(self, now: float) -> None:
+        """Add what has passed since something came to hand, or since this was last called."""
+        self._counts.working_s += now - self._working_since
+        metrics.WORKING.labels(self._name).inc(now - self._working_since)
+        self._working_since = now
 
     # ---- beat
 
@@ -447,6 +458,8 @@ class Worker(Generic[P, R]):
     async def _say(self) -> None:
         held = len(self._held) + self._puller.buffered
         metrics.HELD.labels(self._name).set(held)
+        if self._held:
+            self._count_working(time.monotonic())
         if not self._client.is_connected:
             return
         await self._client.publish(
@@ -464,6 +477,7 @@ class Worker(Generic[P, R]):
                     failed=self._counts.failed,
                     items=self._counts.items,
                     busy_s=self._counts.busy_s,
+                    working_s=self._counts.working_s,
                 )
             ),
         )

@@ -16,6 +16,7 @@ FAILED = Counter("tidegate_failed_total", "tries that failed, by cause", ["servi
 DEAD = Counter("tidegate_dead_lettered_total", "messages buried in DLQ, by cause", ["service", "cause"])
 HANDED_BACK = Counter("tidegate_handed_back_total", "messages given back unprocessed at shutdown", ["service"])
 BUSY = Counter("tidegate_busy_seconds_total", "seconds the device computed", ["service"])
+WORKING = Counter("tidegate_working_seconds_total", "seconds with at least one message in hand", ["service"])
 HELD = Gauge("tidegate_held", "messages in hand", ["service"])
 BATCH = Histogram("tidegate_batch_size", "items in a batch", ["service"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 STAGE = Histogram(

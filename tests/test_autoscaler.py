@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import pytest
 import structlog
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from services.scaler.autoscaler import Autoscaler
 from services.scaler.replicas import Replicas
-from services.scaler.scaledobject import ScaledObject, load
+from services.scaler.scaledobject import ExternalTrigger, ScaledObject, load
 from shared import names
+from shared.errors import SettingError
+from shared.tasks import end
+from tidegate import explain
 from tidegate.server import NatsServer
 
 SCALED = load(Path(__file__).parent.parent / "deploy/keda/cv.yaml")
@@ -119,3 +124,41 @@ async def test_a_consumer_that_is_not_there_is_named(admin: Client, tmp_path: Pa
     trigger = msgspec.structs.replace(SCALED.triggers[0], consumer="embed")
     async with running(admin, tmp_path, msgspec.structs.replace(SCALED, triggers=(trigger,))) as autoscaler:
         await until(lambda: "consumer embed of stream MEDIA" in autoscaler.state.reason)
+
+
+async def test_a_trigger_of_our_scaler_is_answered_here_and_wakes_it(admin: Client, tmp_path: Path) -> None:
+    """At the clock's own speed KEDA polls every 5 s: the first segment is pushed long before."""
+    scaled = load(Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml")
+    pool = Replicas("cv", IDLE_WORKER, {}, tmp_path, grace_s=2.0)
+    autoscaler = Autoscaler(admin, scaled, pool)
+    task = asyncio.create_task(autoscaler.run())
+    try:
+        await until(lambda: autoscaler.state.pending == 0)
+        await asyncio.sleep(1.5)  # the poll that a new object begins with is over
+        assert autoscaler.state.desired == 0
+        published = time.monotonic()
+        await publish(admin, 1)
+        await until(lambda: autoscaler.state.desired == 1)
+        assert time.monotonic() - published < 2.0
+        assert "pushed" in autoscaler.state.reason
+        [answer] = await explain.ask(admin, "cv")
+        assert answer.by == "autoscaler" and len(answer.found) == 1
+        await consume(admin, 1)
+        await until(lambda: autoscaler.state.pending == 0)
+    finally:
+        await end(task)
+        await pool.close()
+
+
+def test_a_trigger_of_another_scaler_is_refused(tmp_path: Path) -> None:
+    other = ExternalTrigger(scaler_address="weather:80", metadata={"city": "Berlin"})
+    with pytest.raises(SettingError, match="weather:80"):
+        Autoscaler(Client(), msgspec.structs.replace(SCALED, triggers=(other,)), Replicas("cv", [], {}, tmp_path))
+
+
+async def test_two_triggers_on_one_consumer_count_its_messages_once(admin: Client, tmp_path: Path) -> None:
+    both = (*SCALED.triggers, ExternalTrigger(scaler_address="scaler:9090", metadata={"service": "cv"}))
+    async with running(admin, tmp_path, msgspec.structs.replace(SCALED, triggers=both)) as autoscaler:
+        await publish(admin, 30)
+        await until(lambda: autoscaler.state.pending == 30)
+        await until(lambda: autoscaler.state.desired >= 2)

@@ -230,7 +230,7 @@ async def test_monitor_gathers_cameras_segments_detections_and_workers(admin: Cl
         for busy in (1.0, 2.0):
             beat = WorkerStats(
                 service="cv", replica="cv-0", pid=1, state="ready", model="m", uptime_s=1, held=0, processed=0,
-                failed=0, items=0, busy_s=busy,
+                failed=0, items=0, busy_s=busy, working_s=busy,
             )  # fmt: skip
             await admin.publish(names.stats("cv", "cv-0"), stats.encode(beat))
             await asyncio.sleep(0.1)

@@ -130,10 +130,28 @@ async def test_setup_twice_changes_nothing(server: NatsServer, admin: Client) ->
     assert await topology.apply(js, topology.TopologySettings(media_max_age_s=60)) == ["stream MEDIA updated"]
 
 
+async def test_setup_gives_streams_of_an_older_version_their_republish(admin: Client) -> None:
+    js = admin.jetstream()
+    for stream in ("MEDIA", "VLM"):
+        config = (await js.stream_info(stream)).config
+        assert config.republish is not None and config.republish.headers_only
+        config.republish = None
+        await js.update_stream(config)
+    limits = topology.TopologySettings()
+    assert await topology.apply(js, limits) == ["stream MEDIA updated", "stream VLM updated"]
+    assert await topology.apply(js, limits) == []
+    heads = await admin.subscribe("stored.>")
+    await js.publish("media.lobby", b"video", headers={"Camera": "lobby"})
+    head = await heads.next_msg(timeout=2)
+    assert (head.subject, head.data) == ("stored.media.lobby", b"")
+    assert (head.headers or {})["Camera"] == "lobby"
+
+
 async def test_identities_can_do_no_more_than_they_must(server: NatsServer) -> None:
     cv = await bus.connect(server.settings("cv"), "cv")
     viewer = await bus.connect(server.settings("viewer"), "viewer")
     ingest = await bus.connect(server.settings("ingest"), "ingest")
+    scaler = await bus.connect(server.settings("scaler"), "scaler")
     for client, subject in (
         (cv, "$JS.API.STREAM.INFO.KV_credentials"),
         (cv, "$JS.API.DIRECT.GET.KV_credentials.$KV.credentials.lobby"),
@@ -143,10 +161,22 @@ async def test_identities_can_do_no_more_than_they_must(server: NatsServer) -> N
         (viewer, "$JS.API.STREAM.INFO.EVENTS"),
         (ingest, "$JS.API.CONSUMER.MSG.NEXT.MEDIA.cv"),
         (ingest, "$KV.cameras.lobby"),
+        (scaler, "$JS.API.CONSUMER.MSG.NEXT.MEDIA.cv"),
+        (scaler, "$JS.API.CONSUMER.DELETE.MEDIA.cv"),
+        (scaler, "$JS.API.DIRECT.GET.MEDIA.media.lobby"),
+        (scaler, "$JS.API.STREAM.INFO.KV_credentials"),
+        (scaler, "media.lobby"),
+        (scaler, "stored.media.lobby"),
+        (scaler, "$KV.cameras.lobby"),
     ):
         with pytest.raises((nats.errors.TimeoutError, nats.errors.NoRespondersError)):
             await client.request(subject, b"", timeout=0.3)
-    for client in (cv, viewer, ingest):
+    video = await scaler.subscribe("media.>")
+    admin = await bus.connect(server.settings("admin"), "admin")
+    await admin.jetstream().publish("media.lobby", b"video")
+    with pytest.raises(nats.errors.TimeoutError):
+        await video.next_msg(timeout=0.3)
+    for client in (cv, viewer, ingest, scaler, admin):
         await client.close()
 
 

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
 from services.scaler.replicas import Replicas
-from shared import bus, deadletters, names
+from shared import bus, deadletters, names, stats
 from shared.errors import BadMessage
 from shared.events import Detections, SegmentRef, Timing
 from shared.segment import Segment, from_headers, to_headers
@@ -218,6 +218,29 @@ async def test_slow_work_is_not_given_to_another(server: NatsServer, admin: Clie
         await settled(admin)
     assert sorted(await results(admin)) == seqs
     assert sorted(service.prepared) == ["a", "b"]
+
+
+async def test_heartbeats_count_the_time_with_work_in_hand(server: NatsServer, admin: Client) -> None:
+    """Two bursts with a pause between: what passes in idleness is no working time, and nothing is sampled away."""
+    beats = await admin.subscribe("scale.cv.>")
+    service = Echo(infer_s=0.3)
+
+    async def last_beat() -> stats.WorkerStats:
+        while beats.pending_msgs:
+            await beats.next_msg()
+        return stats.decode((await beats.next_msg(timeout=3)).data)
+
+    async with working(server, service, batch_size=1, hold=1):
+        assert (await last_beat()).working_s == 0.0
+        for n in range(2):
+            await publish(admin, ["a", "b"], first=2 * n)
+            await settled(admin)
+            first = await last_beat()
+            await asyncio.sleep(1.5)
+            later = await last_beat()
+            assert later.working_s == first.working_s
+    assert later.processed == 4
+    assert 4 * 0.3 <= later.working_s < 4 * 0.3 + 0.4
 
 
 async def test_a_drain_hands_back_what_is_only_buffered(server: NatsServer, admin: Client) -> None:

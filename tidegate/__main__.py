@@ -160,6 +160,17 @@ main.add_command(scaling.threshold)
 main.add_command(scaling.simulate)
 
 
+@main.command()
+@data_option
+@click.argument("service", default="cv")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def explain(data: Path | None, service: str, as_json: bool) -> None:
+    """Why SERVICE has the replicas it has: every term of the demand, from the scaler that runs."""
+    from tidegate.explain import run
+
+    with_admin(data, lambda client: run(client, service, out, as_json))
+
+
 # ---- cameras
 
 

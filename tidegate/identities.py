@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from shared import names
 
@@ -17,8 +17,11 @@ ACCOUNT = "TIDEGATE"
 
 
 class Permissions(TypedDict):
+    """allow_responses: may answer a request once, wherever its sender wants the answer."""
+
     publish: list[str]
     subscribe: list[str]
+    allow_responses: NotRequired[bool]
 
 
 def _info(stream: str, consumer: str) -> str:
@@ -77,8 +80,11 @@ PERMISSIONS: Mapping[str, Permissions] = {
             f"$JS.API.STREAM.INFO.{names.VLM}",
             _info(names.MEDIA, "*"),
             _info(names.VLM, "*"),
+            *_watch_bucket(names.CAMERAS),
         ],
-        "subscribe": ["_INBOX_scaler.>", "scale.>"],
+        # `stored` has headers alone: the scaler sees no video.
+        "subscribe": ["_INBOX_scaler.>", "scale.>", names.stored(">"), names.explain("*")],
+        "allow_responses": True,
     },
     "viewer": {"publish": [], "subscribe": ["_INBOX_viewer.>", "events.>", "scale.>"]},
 }
@@ -98,6 +104,7 @@ def accounts_block(passwords: Mapping[str, str]) -> str:
             {
                 "publish": {"allow": p["publish"]} if p["publish"] else {"deny": [">"]},
                 "subscribe": {"allow": p["subscribe"]},
+                "allow_responses": p.get("allow_responses", False),
             }
         )
         users.append(f"      {{ user: {user}, password: {json.dumps(password)}, permissions: {allow} }}")

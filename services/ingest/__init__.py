@@ -3,7 +3,6 @@
 | module | idea |
 |---|---|
 | `fleet` | which cameras run here: wanted, leased, running |
-| `mirror` | a live copy of a KV bucket |
 | `leases` | one process a camera, shared fairly, taken over when one dies |
 | `runner` | one camera: connections, backoff, on line and off line |
 | `connection` | one connection: a thread that reads and cuts |

@@ -18,12 +18,12 @@ from nats.aio.client import Client
 from services.ingest.announcer import Announcer
 from services.ingest.fleet import Fleet
 from services.ingest.leases import Leases
-from services.ingest.mirror import Mirror, bind
 from services.ingest.publisher import Publisher
 from services.ingest.runner import Runner
 from services.ingest.settings import IngestSettings
 from shared import names, process
 from shared.cameras import Camera
+from shared.mirror import Mirror, bind
 from shared.settings import from_environment
 from shared.tasks import end
 from shared.telemetry import Health

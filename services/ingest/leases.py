@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.js.kv import KeyValue
 
 from services.ingest import metrics
-from services.ingest.mirror import Mirror
+from shared.mirror import Mirror
 from shared.telemetry import logger
 from shared.topology import LEASE_S
 

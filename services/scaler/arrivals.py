@@ -58,7 +58,7 @@ class Arrivals:
         elif self.span_s >= SLOPED_S:
             self.slope = self._slope(now, arrived, start, first)
 
-    def _is_changed(self, now: float, arrived: int, start: float, first: int) -> bool:
+    def _is_changed(self, now: float, arrived: int, start: float, first: float) -> bool:
         middle = self._count_at(now - SHORT_S)
         before = (middle - first) / (now - SHORT_S - start)
         # Even of nothing, one message may come by chance.
@@ -70,7 +70,7 @@ class Arrivals:
             self.dispersion = min(MOST_DISPERSION, max(1.0, MEMORY * self.dispersion + (1 - MEMORY) * seen))
         return abs(deviation) > CHANGE * math.sqrt(self.dispersion * usual / SHORT_S)
 
-    def _slope(self, now: float, arrived: int, start: float, first: int) -> float:
+    def _slope(self, now: float, arrived: int, start: float, first: float) -> float:
         """Between the halves of the window, where chance does not explain it, and less what chance may have added."""
         half = self.span_s / 2
         middle = self._count_at(start + half)
@@ -80,5 +80,11 @@ class Arrivals:
             return 0.0
         return rise / half * (1 - (chance / rise) ** 2 / 2)
 
-    def _count_at(self, time: float) -> int:
-        return self._counts[max(0, bisect_right(self._times, time) - 1)]
+    def _count_at(self, time: float) -> float:
+        """Between two looks, however far apart, messages are taken to have come evenly."""
+        times, counts = self._times, self._counts
+        after = bisect_right(times, time)
+        if after in (0, len(times)):
+            return counts[max(0, after - 1)]
+        share = (time - times[after - 1]) / (times[after] - times[after - 1])
+        return counts[after - 1] + share * (counts[after] - counts[after - 1])

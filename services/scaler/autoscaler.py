@@ -1,10 +1,11 @@
-"""The local autoscaler: it reads a consumer's state, decides as KEDA and the HPA would, and scales a pool of processes.
+"""The local autoscaler: it reads what KEDA would, decides as KEDA and the HPA would, and scales a pool of processes.
 
     autoscaler = Autoscaler(client, load(Path("deploy/keda/cv.yaml")), pool, speed=10)
     task = asyncio.create_task(autoscaler.run())        # until cancelled
     autoscaler.state                                    # what the live view shows
 
-It reads by the JetStream API what KEDA reads by the monitoring port: `num_pending + num_ack_pending`. A server that
+A trigger of type `nats-jetstream` is read by the JetStream API, rather than by the monitoring port; one that asks our
+external scaler is answered here, by the same estimator, and its first message wakes us as KEDA is woken. A server that
 can't be reached is an error of the metric, as it is to KEDA, and never the end of the loop.
 """
 
@@ -13,31 +14,32 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
-import nats.errors
 from nats.aio.client import Client
 from prometheus_client import Counter, Gauge
 
-from services.scaler.expiry import ExpiryCounter
-from services.scaler.keda import Keda, Metric
+from services.scaler import metadata
+from services.scaler.consumers import ConsumerReader, ConsumerState, Missing, Unavailable
+from services.scaler.estimator import Estimator
+from services.scaler.explainer import explaining
+from services.scaler.keda import Decision, Keda, Metric, Reading
+from services.scaler.live import FIRST_S, Live
+from services.scaler.metadata import DemandQuery, Query
 from services.scaler.replicas import Replicas
 from services.scaler.scaledobject import JetStreamTrigger, ScaledObject
+from shared.errors import SettingError
 from shared.telemetry import logger
 
-# Often enough that a live view moves, and that expiry between two polls is not hidden by redeliveries.
+# Often enough that a live view moves.
 OBSERVE_S = 1.0
-# As KEDA's own wait for an answer of the monitoring port.
-TIMEOUT_S = 3.0
+# With a fast clock a second is minutes of KEDA's: the consumer is asked more often then, up to so often.
+LEAST_S = 0.1
 
 REPLICAS = Gauge("tidegate_replicas", "Worker processes asked for", ["service"])
 REPLICA_SECONDS = Counter("tidegate_replica_seconds_total", "Seconds that worker processes lived", ["service"])
 SCALE_EVENTS = Counter("tidegate_scale_events_total", "Changes of the replica count", ["service", "direction"])
-EXPIRED = Counter(
-    "tidegate_segments_expired_total",
-    "Messages that expired before the consumer saw them",
-    ["service", "consumer"],
-)
 
 log = logger("scaler")
 
@@ -60,70 +62,101 @@ class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class _Observed(msgspec.Struct, frozen=True):
-    pending: int
-    ack_pending: int
-
-
 class Autoscaler:
-    """Scales `pool` by the consumers that `scaled` names. `speed`: KEDA's seconds that pass in one real second."""
+    """Scales `pool` by the consumers that `scaled` names. `speed`: KEDA's seconds that pass in one real second.
+
+    Raises SettingError for an external trigger that is not for Tidegate's own scaler.
+    """
 
     def __init__(self, client: Client, scaled: ScaledObject, pool: Replicas, *, speed: float = 1.0) -> None:
         self._client = client
-        self._js = client.jetstream()
         self._scaled = scaled
         self._pool = pool
         self._speed = speed
+        self._queries = [_query(scaled, i) for i in range(len(scaled.triggers))]
         self._keda = Keda(scaled, self._now())
-        self._expiry = [ExpiryCounter() for _ in scaled.triggers]
+        self._readers: list[ConsumerReader] = []
+        self._woken = asyncio.Event()
         self._replica_seconds = 0.0
         self._peak = 0
         self._blind = False
-        self.state = self._state([], "started")
+        self.state = self._state("started")
 
     async def run(self) -> None:
         """Observe every second and decide when KEDA or the HPA would, until cancelled; the pool is left as it is."""
-        me = asyncio.current_task()
-        # Before Python 3.12 wait_for, in nats-py, can swallow a cancellation that comes together with an answer.
-        while not (me and me.cancelling()):
-            observed = [await self._observe(i) for i in range(len(self._scaled.triggers))]
-            await self._decide(observed)
-            await asyncio.sleep(min(OBSERVE_S, max(0.0, self._keda.next_at - self._now()) / self._speed))
+        every_s = max(LEAST_S, OBSERVE_S / max(1.0, self._speed))
+        async with (
+            Estimator(self._client, every_s) as estimator,
+            explaining(self._client, estimator, "autoscaler"),
+        ):
+            sources = [self._source(estimator, query) for query in self._queries]
+            await self._first_readings()
+            me = asyncio.current_task()
+            # Before Python 3.12 wait_for, in nats-py, can swallow a cancellation that comes together with an answer.
+            while not (me and me.cancelling()):
+                await self._step([await _metric(source) for source in sources])
+                await self._wait()
+                if self._woken.is_set():
+                    self._woken.clear()
+                    await self._push(sources)
 
-    async def _observe(self, i: int) -> _Observed | Exception:
-        trigger = self._scaled.triggers[i]
-        if not self._client.is_connected:
-            # A question would wait in the client's buffer, and for its timeout.
-            return ConnectionError("NATS is not connected")
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                stream = await self._js.stream_info(trigger.stream)
-                consumer = await self._js.consumer_info(trigger.stream, trigger.consumer)
-        except (nats.errors.Error, OSError) as e:
-            return _readable(e, trigger)
-        if consumer.delivered is not None:
-            expired = self._expiry[i].update(
-                first_seq=stream.state.first_seq,
-                stream_seq=consumer.delivered.stream_seq,
-                consumer_seq=consumer.delivered.consumer_seq,
-            )
-            EXPIRED.labels(self._pool.service, trigger.consumer).inc(expired)
-        return _Observed(consumer.num_pending or 0, consumer.num_ack_pending or 0)
+    def _source(self, estimator: Estimator, query: Query | JetStreamTrigger) -> Live | ConsumerReader:
+        if not isinstance(query, JetStreamTrigger):
+            live = estimator.get(query)
+            live.listeners.add(self._woken.set)
+            if isinstance(query, DemandQuery):
+                self._read_by(estimator.consumers.get(query.stream, query.consumer, query.service))
+            return live
+        reader = estimator.consumers.get(query.stream, query.consumer, self._pool.service)
+        reader.listeners.add(_nothing)
+        self._read_by(reader)
+        return reader
 
-    async def _decide(self, observed: Sequence[_Observed | Exception]) -> None:
-        metrics = [_metric(o) for o in observed]
+    def _read_by(self, reader: ConsumerReader) -> None:
+        """Two triggers may share a consumer, whose messages count once."""
+        if reader not in self._readers:
+            self._readers.append(reader)
+
+    async def _first_readings(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_S):
+                for reader in self._readers:
+                    await reader.asked.wait()
+
+    async def _wait(self) -> None:
+        """Until KEDA or the HPA is due, a second has passed, or a trigger wakes us."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(OBSERVE_S, max(0.0, self._keda.next_at - self._now()) / self._speed)):
+                await self._woken.wait()
+
+    async def _step(self, metrics: Sequence[Metric]) -> None:
         self._say_if_blind(metrics)
         before = self._pool.count
-        decision = self._keda.step(self._now(), metrics, before)
+        await self._apply(self._keda.step(self._now(), metrics, before, self._pool.ready_count), before)
+
+    async def _push(self, sources: Sequence[Live | ConsumerReader]) -> None:
+        """What KEDA does when an external-push scaler streams `true`."""
+        pushed = zip(self._scaled.triggers, sources, strict=True)
+        if any(
+            not isinstance(trigger, JetStreamTrigger)
+            and trigger.push
+            and not isinstance(source, ConsumerReader)
+            and source.active
+            for trigger, source in pushed
+        ):
+            before = self._pool.count
+            await self._apply(self._keda.push(self._now(), before), before)
+
+    async def _apply(self, decision: Decision, before: int) -> None:
         await self._pool.scale_to(decision.desired)
-        self.state = self._state(observed, decision.reason)
+        self.state = self._state(decision.reason)
         self._export()
         if decision.desired != before:
             direction = "up" if decision.desired > before else "down"
             SCALE_EVENTS.labels(self._pool.service, direction).inc()
             log.info(
                 f"scaled {direction}",
-                consumer=self._scaled.triggers[0].consumer,
+                consumer=", ".join(reader.consumer for reader in self._readers),
                 before=before,
                 after=decision.desired,
                 reason=decision.reason,
@@ -136,22 +169,22 @@ class Autoscaler:
         if bool(errors) != self._blind:
             self._blind = bool(errors)
             if errors:
-                log.warning("the consumer's state can't be read: the replicas are held", errors=errors)
+                log.warning("a trigger can't be read: the replicas are held", errors=errors)
             else:
-                log.info("the consumer's state can be read again")
+                log.info("every trigger can be read again")
 
-    def _state(self, observed: Sequence[_Observed | Exception], reason: str) -> ScalerState:
-        seen = [o for o in observed if isinstance(o, _Observed)]
+    def _state(self, reason: str) -> ScalerState:
+        seen = [state for reader in self._readers if (state := _readable(reader))]
         self._peak = max(self._peak, self._pool.count)
         return ScalerState(
             time=time.time(),
-            pending=sum(o.pending for o in seen) if seen else None,
-            ack_pending=sum(o.ack_pending for o in seen) if seen else None,
+            pending=sum(s.pending for s in seen) if seen else None,
+            ack_pending=sum(s.ack_pending for s in seen) if seen else None,
             desired=self._pool.count,
             replicas=self._pool.ready_count,
             peak_replicas=self._peak,
             replica_seconds=self._pool.replica_seconds,
-            expired=sum(e.total for e in self._expiry),
+            expired=sum(reader.expired for reader in self._readers),
             reason=reason,
         )
 
@@ -164,12 +197,35 @@ class Autoscaler:
         return time.monotonic() * self._speed
 
 
-def _metric(observed: _Observed | Exception) -> Metric:
-    if isinstance(observed, Exception):
-        return observed
-    return float(observed.pending + observed.ack_pending)
+def _query(scaled: ScaledObject, i: int) -> Query | JetStreamTrigger:
+    """What a trigger asks. Heartbeats reach us here, wherever a cluster has its metrics."""
+    trigger = scaled.triggers[i]
+    if isinstance(trigger, JetStreamTrigger):
+        return trigger
+    try:
+        query = metadata.parse(trigger.metadata)
+    except SettingError as e:
+        raise SettingError(
+            f"{scaled.name}: {trigger.scaler_address} can't be asked here, as Tidegate's can: {e}"
+        ) from e
+    return msgspec.structs.replace(query, metrics_url="") if isinstance(query, DemandQuery) else query
 
 
-def _readable(e: Exception, trigger: JetStreamTrigger) -> Exception:
-    what = str(e).removeprefix("nats: ") or type(e).__name__
-    return RuntimeError(f"consumer {trigger.consumer} of stream {trigger.stream}: {what}")
+async def _metric(source: Live | ConsumerReader) -> Metric:
+    try:
+        if isinstance(source, ConsumerReader):
+            return float(source.state().backlog)
+        answer = await source.answer()
+        return Reading(answer.value, answer.active)
+    except (Missing, Unavailable) as e:
+        return e
+
+
+def _readable(reader: ConsumerReader) -> ConsumerState | None:
+    with suppress(Missing, Unavailable):
+        return reader.state()
+    return None
+
+
+def _nothing() -> None:
+    """Keeps a reader going that is asked for its state alone."""

@@ -59,6 +59,8 @@ AMPLE = 1.3
 UNHEARD_S = 15.0
 # By the lag rule a replica is wanted for each of these shares of what it clears in the latency target.
 LAG_SHARE = 0.75
+# No fleet is larger: what a wild sum asks for beyond is not remembered as warming up.
+MOST_ASKED = 1000
 
 
 class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +80,9 @@ class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """Replicas to run, with every term of the sum. Rates are messages a second, backlogs messages.
 
-    basis: `lag` while no replica's rate is known. arrival_rate: now; forecast_rate: expected when a replica asked for
-    now is ready; planned_rate: hardly exceeded then, with headroom. backlog_expected: then; backlog_stuck: what does
+    basis: `lag` where no worker is heard that could be reckoned with. arrival_rate: now; forecast_rate: expected when a
+    replica asked for now is ready; planned_rate: hardly exceeded then, with headroom. service_rate: of a busy replica,
+    measured or else assumed; 0 by the lag rule where none is known. backlog_expected: then; backlog_stuck: what does
     not drain and is not counted. arrival_replicas, backlog_replicas: the two parts of the sum; held_replicas: kept
     whatever the sum. ready, warming: replicas that work, and those asked for that do not yet.
     """
@@ -94,6 +97,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     planned_rate: float = 0.0
     forecaster: str = ""
     service_rate: float = 0.0
+    measured: bool = False
     backlog: float = 0.0
     backlog_expected: float = 0.0
     backlog_allowed: float = 0.0
@@ -108,17 +112,21 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     def explain(self) -> list[str]:
         """Sentences for a person, from what comes in to what is asked for."""
         if self.basis == "lag":
-            why = "no worker is heard" if self.ready + self.warming == 0 else "no worker has worked for long enough"
-            return [
-                f"{why}: the lag rule holds",
-                f"{self.backlog:.0f} messages wait or are in work: {self.replicas:.2f} replicas",
+            lines = [
+                "no worker is heard: the lag rule holds",
+                f"{self.backlog:.0f} messages wait or are in work: they call for {self.backlog_replicas:.2f} replicas",
             ]
+            if self.held_replicas > self.backlog_replicas:
+                lines.append(f"{self.held_replicas:.2f} are held: so many were called for a moment ago")
+            return lines
+        each = f"{self.service_rate:.2f} a second"
         lines = [
             f"{self.arrival_rate:.2f} messages a second arrive, with a dispersion of {self.dispersion:.1f} "
             "(1 is chance alone); "
             f"{self.forecast_rate:.2f} are expected and {self.planned_rate:.2f} planned for when a replica asked for "
             f"now is ready ({self.forecaster})",
-            f"one busy replica does {self.service_rate:.2f} a second: arrivals call for {self.arrival_replicas:.2f}",
+            (f"one busy replica does {each}" if self.measured else f"not yet measured, a busy replica may do {each}")
+            + f": arrivals call for {self.arrival_replicas:.2f}",
             f"{self.backlog:.0f} messages wait or are in work, {self.backlog_expected:.0f} will then, and the latency "
             f"target allows {self.backlog_allowed:.0f}: {self.backlog_replicas:+.2f}, to be there within "
             f"{self.drain_s:.0f} s",
@@ -154,10 +162,14 @@ class Demand:
         self._held = _Highest(self._hold_s)
         self._began: float | None = None
         self._arrived = 0
+        self._lost_count = 0
         self._arrived_at = -math.inf
 
     def observe(self, o: Observation) -> Estimate:
-        """The estimate at `o.time`. Times must not step back."""
+        """The estimate at `o.time`. Times must not step back; where `arrived` does, the count has begun anew."""
+        if o.arrived + self._lost_count < self._arrived:
+            self._lost_count = self._arrived - o.arrived
+        o = msgspec.structs.replace(o, arrived=o.arrived + self._lost_count)
         if self._began is None:
             self._began, self._arrived = o.time, o.arrived
         if o.arrived > self._arrived:
@@ -197,7 +209,9 @@ class Demand:
             basis="lag",
             arrival_rate=self._arrivals.level,
             service_rate=rate or 0.0,
+            measured=rate is not None,
             backlog=o.backlog,
+            backlog_replicas=replicas,
             held_replicas=held,
             ready=fleet.ready if fleet else 0,
             warming=fleet.loading if fleet else 0,
@@ -236,6 +250,7 @@ class Demand:
             planned_rate=planned,
             forecaster=self._planned.name,
             service_rate=rate,
+            measured=self._service_rate.value is not None,
             backlog=o.backlog,
             backlog_expected=then,
             backlog_allowed=allowed,
@@ -310,7 +325,7 @@ class _Warming:
 
     def ask(self, now: float, replicas: int, ready: int) -> None:
         """Take note of what is asked for now."""
-        while ready + len(self._asked) < replicas:
+        while ready + len(self._asked) < min(replicas, MOST_ASKED):
             self._asked.append(now)
         while len(self._asked) > self._loading and ready + len(self._asked) > replicas:
             self._asked.pop()

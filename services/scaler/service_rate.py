@@ -20,6 +20,8 @@ MEMORY_S = 200.0
 TRUSTED_S = 5.0
 # The rate while messages wait counts where it is so many times the other: less may be chance.
 CLEARLY = 1.15
+# A smaller part of a message is the memory of one long ago, and no rate to divide by.
+LEAST_MESSAGES = 1e-3
 
 
 class _Mean:
@@ -38,7 +40,7 @@ class _Mean:
 
     @property
     def value(self) -> float | None:
-        return self.messages / self.seconds if self.ever_s >= TRUSTED_S and self.messages > 0 else None
+        return self.messages / self.seconds if self.ever_s >= TRUSTED_S and self.messages >= LEAST_MESSAGES else None
 
 
 class ServiceRate:

@@ -1,15 +1,21 @@
 """The least replica-seconds that any policy could have spent, knowing the future: by dynamic programming. Pure.
 
-The queue is relaxed to a fluid: work can be divided, and be served by all replicas at once. Replicas change at
-multiples of a step; each one started costs its cold start, during which it serves nothing, and each one that is ready
-costs its time. The first may have been asked for before the trace begins. The state is (replicas ready, backlog), and
-the backlog may hold no work older than the latency target. The share of the work that the service level lets be late
-may be given up, at a price; the price is searched at which that share is (Lagrangian duality: at any price, the cost
-less the price of the allowance is a bound).
+The queue is relaxed to a fluid: work can be divided, and be served by all replicas at once. Each replica started costs
+its cold start, during which it serves nothing, and each one that is ready costs its time. Those that are there at the
+beginning cost no start, and others may have been asked for before. The state is (replicas ready, backlog), and the
+backlog may hold no work older than the latency target. The share of the work that the service level lets be late may
+be given up, at a price; the price is searched at which that share is (Lagrangian duality: at any price, the cost less
+the price of the allowance is a bound).
 
-Why it bounds: whatever a policy does to real segments in time, the fluid can do too, no later and for no more. Backlog
-lies on a grid on which a step's service is a whole number of cells, and arriving work is rounded down in its running
-total, so that no error adds up; the deadline is loosened by a cell to make up for it.
+Why it bounds: whatever a policy does to real segments in time, the fluid can do too, no later and for no more. Replicas
+change at multiples of a step, and serve in all of a step that they are ready in a part of. Such a replica may be
+charged for up to two steps more than it lived, so its start is two steps cheaper. Backlog lies on a grid on which a
+step's service is a whole number of cells, and arriving work is rounded down in its running total, so that no error adds
+up; the deadline is loosened by a cell to make up for it.
+
+Two things keep it from being strict. With cold starts under two steps, a policy whose replicas live shorter than those
+can spend less. And the allowance is a share of the work, where a service level's is of segments: the same where all are
+equally long.
 """
 
 from __future__ import annotations
@@ -35,25 +41,26 @@ PRICES = 6
 
 class _Fluid(msgspec.Struct, frozen=True):
     """step: seconds; cell: replica-seconds. work: cells that arrive in each step; deadline: most that may wait at its
-    end. rows, cells: of the table."""
+    end; least: replicas that must run in it. rows, cells: of the table."""
 
     step: float
     cell: float
     work: NDArray[np.int64]
     deadline: NDArray[np.int64]
+    least: NDArray[np.int64]
     rows: int
     cells: int
 
 
 def bound(trace: Trace, load: Load, *, initial: int = 0, late: float = 1 - SERVED) -> Result:
-    """For policies that start with `initial` replicas, and let at most the share `late` of the work be late.
+    """For policies that start with `initial` replicas ready, and let at most the share `late` of the work be late.
 
     The result's replica hours are the bound; the rest of it is the cheapest schedule found, as it serves the fluid.
     """
     fluid = _fluid(trace, load)
     total = float(fluid.work.sum()) * fluid.cell
     low, high = 0.0, 2.0 * (1 + load.cold_start_s / fluid.step)
-    best = total
+    best = (1 - late) * total
     for _ in range(PRICES):
         price = (low + high) / 2
         plan, value = _solve(fluid, load, initial, price)
@@ -108,7 +115,7 @@ def _fluid(trace: Trace, load: Load) -> _Fluid:
         size = len(fluid.work) * fluid.rows * fluid.cells * 4
         if size <= HISTORY_BYTES:
             return fluid
-        step *= max(1.3, size / HISTORY_BYTES)
+        step *= max(1.3, math.sqrt(size / HISTORY_BYTES))
 
 
 def _on_grid(trace: Trace, load: Load, step: float) -> _Fluid:
@@ -123,7 +130,11 @@ def _on_grid(trace: Trace, load: Load, step: float) -> _Fluid:
     work = np.diff(np.floor(came / cell + 1e-9)).astype(np.int64)
     deadline = (np.ceil((came - due)[1:] / cell) + 1).astype(np.int64)
     rows = min(load.max_replicas, math.ceil(work.max() / CELLS) + 1) + 1
-    return _Fluid(step, cell, work, deadline, rows, int(min(deadline.max(), rows * CELLS * 4)) + 1)
+    # After the trace nothing has to run.
+    least = np.where(edges[1:] <= trace.duration_s, min(load.min_replicas, rows - 1), 0)
+    # Of more, all replicas together could not serve the last in time.
+    most = rows * CELLS * (math.ceil(load.latency_target_s / step) + 1)
+    return _Fluid(step, cell, work, deadline, least, rows, int(min(deadline.max(), most)) + 1)
 
 
 def _solve(fluid: _Fluid, load: Load, initial: int, price: float) -> tuple[NDArray[np.int64], float]:
@@ -132,12 +143,12 @@ def _solve(fluid: _Fluid, load: Load, initial: int, price: float) -> tuple[NDArr
     args = (
         fluid.work,
         fluid.deadline,
-        load.cold_start_s,
+        max(0.0, load.cold_start_s - 2 * fluid.step),
         fluid.step,
         price * fluid.cell,
-        min(load.min_replicas, fluid.rows - 1),
+        fluid.least,
     )
-    value = _forward(history, min(initial, fluid.rows - 1), *args)
+    value = _forward(history, min(max(initial, load.min_replicas), fluid.rows - 1), *args)
     return _backward(history, *args), value
 
 
@@ -146,7 +157,8 @@ def _forward(history, initial, work, deadline, cold, step, price, least):  # typ
     """Fill history[k, n, q]: the least cost of being ready with n after k steps, with at most q cells of backlog."""
     steps, rows, cells = history.shape
     cost = np.full((rows, cells), np.inf)
-    cost[initial] = initial * cold
+    # One step of what the first replicas are charged for may not have been theirs either.
+    cost[initial] = -initial * step
     new = np.empty_like(cost)
     history[0] = cost
     for k in range(steps - 1):
@@ -158,7 +170,7 @@ def _forward(history, initial, work, deadline, cold, step, price, least):  # typ
                 cost[n, q] = min(cost[n, q], cost[n + 1, q])
         most = min(deadline[k], cells - 1)
         for n in range(rows):
-            if n < least:
+            if n < least[k]:
                 new[n] = np.inf
                 continue
             shift = work[k] - CELLS * n

@@ -28,13 +28,13 @@ from shared.errors import SettingError
 NAMES = ("static_peak", "keda_default", "lag_tuned", "kpa", "ray_serve", "demand", "clairvoyant")
 
 # What the tuned KEDA is chosen from. Thresholds: shares of what one replica clears in the latency target.
-THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5)
-DOWN_WINDOWS_S = (15, 120, 300, 900)
+THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 1.5)
+DOWN_WINDOWS_S = (60, 300, 900)
 COOLDOWNS_S = (30, 300)
 UP_PERCENTS = (100, 900)
 # A longer trace is tuned on its first part, and the best few are run on all of it.
-TUNED_ARRIVALS = 4_000_000
-TUNED_S = 6 * 24 * 3600.0
+TUNED_ARRIVALS = 1_000_000
+TUNED_S = 2 * 24 * 3600.0
 FINALISTS = 4
 # A minute of it tells how many replicas a trace starts with.
 FIRST_S = 60.0

@@ -14,6 +14,8 @@ from services.scaler.simulation.trace import Floats, Trace
 
 # A minute counts as served when this share of its segments was in time.
 SERVED = 0.99
+# After the trace, looks so far apart find out when the last segment is done: a policy pays until then.
+TAIL_S = 1.0
 # From the first message on an idle stream to a scaler that knows of it, where it is told.
 WAKE_S = 0.1
 
@@ -108,7 +110,7 @@ def run(policy: Policy, trace: Trace, load: Load, *, initial: int | None = None)
     horizon = trace.duration_s + load.max_age_s + 2 * load.cold_start_s
     now = 0.0
     while now < trace.duration_s or (queue.arrived > queue.lost and _unfinished(queue) and now < horizon):
-        at = min(policy.next_at, trace.duration_s if now < trace.duration_s else horizon)
+        at = min(policy.next_at, trace.duration_s if now < trace.duration_s else now + TAIL_S)
         if policy.wakes and queue.replicas == 0 and queue.pending == 0:
             at = min(at, queue.next_arrival + WAKE_S)
         at = max(at, now)

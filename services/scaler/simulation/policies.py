@@ -106,8 +106,10 @@ class Kpa:
     """Knative's autoscaler, on concurrency: what is in the system, averaged over a stable and a panic window.
 
     Defaults of its config-autoscaler: windows of 60 s and 6 s, a target of 70 %, panic at twice what is ready, at most
-    1000 times up and half down, a tick of 2 s. The soft limit of a replica is what it clears in the latency target.
-    Source: Knative Serving, `pkg/autoscaler/scaling/autoscaler.go`.
+    1000 times up and half down, a tick of 2 s. It begins in panic where it finds more than one replica. The soft limit
+    of a replica is what it clears in the latency target. Simpler than the original: concurrency is looked at once a
+    tick, and the last replica goes without the activator's probe. Source: Knative Serving,
+    `pkg/autoscaler/scaling/autoscaler.go`.
     """
 
     wakes = True
@@ -119,35 +121,38 @@ class Kpa:
         self.next_at = 0.0
         self._target = 0.7 * max(1.0, load.service_rate * load.latency_target_s)
         self._seen: deque[int] = deque(maxlen=self.STABLE)
-        self._panics_since = -math.inf
+        self._panicked_at: float | None = None
         self._panic_most = 0
 
     def decide(self, now: float, view: View) -> int:
         if now < self.next_at:  # the activator holds a request for a service at zero
-            return max(1, view.replicas)
+            return max(view.replicas, min(1, view.pending))
         self.next_at = now + self.TICK_S
+        if not self._seen and view.ready > 1:
+            self._panicked_at, self._panic_most = now, view.ready
         self._seen.append(view.pending + view.in_work)
         recent = list(self._seen)[-self.PANIC :]
         ready = max(1, view.ready)
         stable = math.ceil(sum(self._seen) / len(self._seen) / self._target)
         panic = math.ceil(sum(recent) / len(recent) / self._target)
-        most, least = 1000 * ready, ready // 2
-        stable, panic = (max(least, min(most, n)) if view.ready else n for n in (stable, panic))
         if panic >= 2 * ready:
-            if now - self._panics_since > self.STABLE * self.TICK_S:
-                self._panic_most = 0
-            self._panics_since = now
-        if now - self._panics_since <= self.STABLE * self.TICK_S:
-            self._panic_most = max(self._panic_most, stable, panic)
-            return self._panic_most
-        return stable
+            self._panicked_at = now
+        elif self._panicked_at is not None and now - self._panicked_at > self.STABLE * self.TICK_S:
+            self._panicked_at, self._panic_most = None, 0
+        stable, panic = (min(max(n, ready // 2), 1000 * ready) for n in (stable, panic))
+        if self._panicked_at is None:
+            return stable
+        self._panic_most = max(self._panic_most, stable, panic)
+        return self._panic_most
 
 
 class RayServe:
     """Ray Serve's rule: ongoing requests over their target, once it has called for the same direction long enough.
 
-    Defaults of its AutoscalingConfig: averaged over 30 s, 30 s until up, 600 s until down. The target of a replica is
-    what it clears in the latency target. Source: Ray, `python/ray/serve/autoscaling_policy.py`.
+    Defaults of its AutoscalingConfig: averaged over 30 s, 30 s until up, 600 s until down, and as long again from the
+    last replica to none. Where none runs, one is asked for at once, and no more until it does. The target of a replica
+    is what it clears in the latency target. Simpler than the original: it looks once a second, not ten times. Source:
+    Ray, `python/ray/serve/autoscaling_policy.py`.
     """
 
     wakes = True
@@ -159,22 +164,30 @@ class RayServe:
         self.next_at = 0.0
         self._target = max(1.0, load.service_rate * load.latency_target_s)
         self._seen: deque[int] = deque(maxlen=self.LOOK_BACK)
-        self._since = 0.0
-        self._direction = 0
+        self._in_a_row = 0  # ticks that called for more; those that called for less are below 0
 
     def decide(self, now: float, view: View) -> int:
-        if now < self.next_at:
-            return max(1, view.replicas)
+        have = view.replicas
+        if now < self.next_at:  # a handle tells of a request at once where no replica runs
+            return max(have, min(1, view.pending))
         self.next_at = now + self.TICK_S
         self._seen.append(view.pending + view.in_work)
-        desired = math.ceil(sum(self._seen) / len(self._seen) / self._target)
-        have = view.replicas
-        if have == 0:
-            return 1 if self._seen[-1] else 0
-        direction = (desired > have) - (desired < have)
-        if direction != self._direction:
-            self._direction, self._since = direction, now
-        if (direction > 0 and now - self._since >= self.UP_S) or (direction < 0 and now - self._since >= self.DOWN_S):
-            self._direction = 0
-            return desired
-        return have
+        ongoing = sum(self._seen) / len(self._seen)
+        if view.ready == 0:
+            return max(1, have) if ongoing else have
+        desired = math.ceil(ongoing / self._target)
+        if have > 1:
+            desired = max(1, desired)
+        if desired == have:
+            self._in_a_row = 0
+            return have
+        if desired > have:
+            self._in_a_row = max(0, self._in_a_row) + 1
+            due = self._in_a_row * self.TICK_S > self.UP_S
+        else:
+            self._in_a_row = min(0, self._in_a_row) - 1
+            due = -self._in_a_row * self.TICK_S > self.DOWN_S
+        if not due:
+            return have
+        self._in_a_row = 0
+        return desired

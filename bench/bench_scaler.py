@@ -1,0 +1,257 @@
+"""The external scaler under a thousand ScaledObjects: its CPU, and how soon it tells of a first message.
+
+python -m bench.bench_scaler [seconds] [wake-ups]
+
+Each ScaledObject is asked as KEDA asks: GetMetrics and IsActive every pollingInterval (30 s) and, for the HPA, every
+15 s; StreamIsActive and StreamMetricSpec are held open. All share one connection, as they do in KEDA.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import psutil
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig
+from rich.console import Console
+from rich.table import Table
+
+from services.scaler import externalscaler_pb2 as pb
+from services.scaler.service import NAME
+from shared import bus, names, stats, topology
+from shared.stats import WorkerStats
+from shared.tasks import end
+from tidegate.rates import quantile
+from tidegate.server import NatsServer
+
+OBJECTS = 1000
+HPA_S = 15.0
+POLL_S = 30.0
+# Segments a second that arrive while CPU is measured, so that no consumer is idle.
+ARRIVALS = 20.0
+WORKERS = 50
+WARM_S = 5.0
+TARGET_CORES = 1.0
+TARGET_PUSH_S = 0.2
+
+
+class Keda:
+    """What KEDA's operator does for one ScaledObject, but for the decisions."""
+
+    def __init__(self, channel: grpc.aio.Channel, n: int, consumer: str) -> None:
+        def unary(method: str, answer: Any) -> Any:
+            return channel.unary_unary(f"/{NAME}/{method}", _write, answer.FromString)
+
+        def stream(method: str, answer: Any) -> Any:
+            return channel.unary_stream(f"/{NAME}/{method}", _write, answer.FromString)
+
+        self._metrics = unary("GetMetrics", pb.GetMetricsResponse)
+        self._active = unary("IsActive", pb.IsActiveResponse)
+        self._stream_active = stream("StreamIsActive", pb.IsActiveResponse)
+        self._stream_spec = stream("StreamMetricSpec", pb.GetMetricSpecResponse)
+        metadata = {"service": "cv", "consumer": consumer, "scalerAddress": "scaler:9090"}
+        self._ref = pb.ScaledObjectRef(name=f"object-{n}", namespace="bench", scalerMetadata=metadata)
+        self.told: bool | None = None
+        self.told_at = 0.0
+        self.waits: list[float] = []
+        self.errors = 0
+
+    async def hold(self) -> None:
+        specs = self._stream_spec(self._ref)
+        while True:
+            try:
+                await specs.read()
+                async for answer in self._stream_active(self._ref):
+                    self.told, self.told_at = answer.result, time.monotonic()
+            except grpc.RpcError:
+                self.errors += 1
+            await asyncio.sleep(2.0)
+
+    async def poll(self, every_s: float) -> None:
+        await asyncio.sleep(random.uniform(0, every_s))
+        while True:
+            started = time.monotonic()
+            try:
+                await self._metrics(pb.GetMetricsRequest(scaledObjectRef=self._ref, metricName="demand"))
+                self.waits.append(time.monotonic() - started)
+                await self._active(self._ref)
+            except grpc.RpcError:
+                self.errors += 1
+            await asyncio.sleep(max(0.0, started + every_s - time.monotonic()))
+
+
+def _write(message: Any) -> bytes:
+    return message.SerializeToString()  # type: ignore[no-any-return]
+
+
+@asynccontextmanager
+async def scaler(server: NatsServer, folder: Path) -> AsyncIterator[tuple[psutil.Process, str]]:
+    """`python -m services.scaler` and its address."""
+    log = folder / "scaler.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.scaler"],
+            env=os.environ | server.environment("scaler") | {"SCALER_PORT": "0"},
+            stderr=output,
+        )
+    try:
+        while not (ready := re.search(r"address=(\S+:\d+)", log.read_text())):
+            if process.poll() is not None:
+                raise RuntimeError(log.read_text())
+            await asyncio.sleep(0.05)
+        yield psutil.Process(process.pid), ready[1]
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait)
+
+
+@asynccontextmanager
+async def asking(address: str, consumers: list[str], polled: bool = True) -> AsyncIterator[list[Keda]]:
+    """One ScaledObject for each of `consumers`; the block begins once every stream has been told something."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        objects = [Keda(channel, n, consumer) for n, consumer in enumerate(consumers)]
+        tasks = [asyncio.create_task(o.hold()) for o in objects]
+        if polled:
+            tasks += [asyncio.create_task(o.poll(s)) for o in objects for s in (HPA_S, POLL_S)]
+        while any(o.told is None for o in objects):
+            await asyncio.sleep(0.05)
+        try:
+            yield objects
+        finally:
+            await end(*tasks)
+
+
+def cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def arrive(client: Client) -> None:
+    while True:
+        await client.jetstream().publish(names.media("bench"), bytes(1000))
+        await asyncio.sleep(1 / ARRIVALS)
+
+
+async def beat(client: Client) -> None:
+    """What the workers of a large fleet say: each has done ten segments more, in a second."""
+    for done in itertools.count(0, 10):
+        for n in range(WORKERS):
+            said = WorkerStats(
+                service="cv", replica=f"cv-{n}", pid=1, state="ready", model="m", uptime_s=float(done), held=1,
+                processed=done, failed=0, items=done, busy_s=done / 10, working_s=done / 10,
+            )  # fmt: skip
+            await client.publish(names.stats("cv", said.replica), stats.encode(said))
+        await asyncio.sleep(1)
+
+
+async def load(server: NatsServer, admin: Client, folder: Path, consumers: list[str], seconds: float) -> list[str]:
+    async with scaler(server, folder) as (process, address), asking(address, consumers) as objects:
+        arriving = [asyncio.create_task(arrive(admin)), asyncio.create_task(beat(admin))]
+        await asyncio.sleep(WARM_S)
+        for each in objects:
+            each.waits.clear()
+        broker = psutil.Process(server.pid)
+        spent, brokers, started = cpu_s(process), cpu_s(broker), time.monotonic()
+        await asyncio.sleep(seconds)
+        passed = time.monotonic() - started
+        cores, broker_cores = (cpu_s(process) - spent) / passed, (cpu_s(broker) - brokers) / passed
+        memory = process.memory_info().rss / 1024**2
+        await end(*arriving)
+        waits = [w for o in objects for w in o.waits]
+        errors = sum(o.errors for o in objects)
+    await admin.jetstream().purge_stream(names.MEDIA)
+    return [
+        f"{cores:.2f}",
+        f"{broker_cores:.2f}",
+        f"{memory:.0f}",
+        f"{2 * len(waits) / passed:.0f}",
+        *(f"{(quantile(waits, q) or 0.0) * 1000:.1f}" for q in (0.5, 0.99)),
+        str(errors),
+        "yes" if cores <= TARGET_CORES and not errors else "NO",
+    ]
+
+
+async def wake(server: NatsServer, admin: Client, folder: Path, streams: int, times: int) -> list[str]:
+    """From the publish of a first message to the moment the last of an idle consumer's streams is told.
+
+    Each time another consumer, of a subject of its own: one that was busy stays active for a while.
+    """
+    js = admin.jetstream()
+    waits = []
+    idle = [f"wake-{streams}-{n}" for n in range(times)]
+    for consumer in idle:
+        mine = ConsumerConfig(
+            durable_name=consumer, filter_subject=names.media(consumer), ack_policy=AckPolicy.EXPLICIT
+        )
+        await js.add_consumer(names.MEDIA, mine)
+    async with scaler(server, folder) as (_, address):
+        for consumer in idle:
+            async with asking(address, [consumer] * streams, polled=False) as told:
+                # Anywhere between two polls.
+                await asyncio.sleep(random.uniform(0.5, 1.5))
+                started = time.monotonic()
+                await js.publish(names.media(consumer), b"first")
+                while not all(o.told for o in told):
+                    await asyncio.sleep(0.001)
+                waits.append(max(o.told_at for o in told) - started)
+    found = [quantile(waits, q) or 0.0 for q in (0.5, 0.9, 1.0)]
+    return [*(f"{w * 1000:.1f}" for w in found), "yes" if found[-1] <= TARGET_PUSH_S else "NO"]
+
+
+async def main(seconds: float, times: int, out: Console) -> None:
+    many = [f"bench-{n}" for n in range(OBJECTS)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with NatsServer(folder / "nats") as server:
+            admin = await bus.connect(server.settings("admin"), "admin")
+            js = admin.jetstream()
+            await topology.apply(js, topology.TopologySettings())
+            # The server's own limit is 1000 a stream.
+            config = (await js.stream_info(names.MEDIA)).config
+            config.max_consumers = 2 * OBJECTS
+            await js.update_stream(config)
+            for consumer in many:
+                await js.add_consumer(names.MEDIA, ConsumerConfig(durable_name=consumer, ack_policy=AckPolicy.EXPLICIT))
+            table = Table(
+                f"{OBJECTS} ScaledObjects",
+                "scaler's cores",
+                "broker's cores",
+                "MB",
+                "calls/s",
+                "GetMetrics p50 ms",
+                "p99 ms",
+                "errors",
+                f"≤ {TARGET_CORES:g} core",
+            )
+            table.add_row(f"on {OBJECTS} consumers", *await load(server, admin, folder, many, seconds))
+            for consumer in many:
+                await js.delete_consumer(names.MEDIA, consumer)
+            table.add_row("on one consumer", *await load(server, admin, folder, ["cv"] * OBJECTS, seconds))
+            out.print(f"over {seconds:.0f} s, {ARRIVALS:.0f} segments a second arriving and {WORKERS} workers heard")
+            out.print(table)
+            table = Table(
+                "streams on an idle consumer", "p50 ms", "p90 ms", "most ms", f"≤ {TARGET_PUSH_S * 1000:.0f} ms"
+            )
+            for streams in (1, OBJECTS):
+                table.add_row(str(streams), *await wake(server, admin, folder, streams, times))
+            out.print(f"from publishing a first segment to the last stream that is told, {times} times")
+            out.print(table)
+            await admin.close()
+
+
+if __name__ == "__main__":
+    given = [float(a) for a in sys.argv[1:]] + [30.0, 30.0][len(sys.argv) - 1 :]
+    asyncio.run(main(given[0], int(given[1]), Console(width=120)))

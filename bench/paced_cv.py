@@ -1,0 +1,58 @@
+"""`services.cv` whose detector takes at least PACE_S for a picture: it detects, and then waits for what is left of that.
+
+Two workers on two cores slow each other down, and whatever else the machine does slows them both. A device that is
+paced stands for one of its own, as a replica has in a cluster: the rest of the worker is what it always is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta
+from nats.aio.client import Client
+
+from services.cv.detectors import Detection, Detector, Image, load
+from services.cv.service import SCORE_FLOOR, CvService
+from services.cv.settings import CvSettings
+from shared import loading, names, process
+from shared.settings import from_environment
+from shared.tasks import unless
+from shared.telemetry import Health
+from shared.worker import Worker
+
+
+class PacedSettings(CvSettings, frozen=True, kw_only=True):
+    pace_s: Annotated[float, Meta(ge=0, description="least seconds for a picture")] = 0.05
+
+
+class Paced:
+    """A detector that is never faster than `pace_s` a picture."""
+
+    def __init__(self, detector: Detector, pace_s: float) -> None:
+        self.name, self.labels, self.size = detector.name, detector.labels, detector.size
+        self._detector = detector
+        self._pace_s = pace_s
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        due = time.monotonic() + self._pace_s * len(images)
+        found = self._detector.detect(images)
+        time.sleep(max(0.0, due - time.monotonic()))
+        return found
+
+
+async def run(settings: PacedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    def loader() -> Detector:
+        detector = load(settings.cv_model, min_score=SCORE_FLOOR, batch_size=settings.cv_batch_size)
+        return Paced(detector, settings.pace_s)
+
+    detector = await unless(stop, loading.load(client, "cv", settings.replica, health, loader))
+    if detector is not None:
+        service = CvService(client.jetstream(), detector, settings)
+        await Worker(client, service, settings.worker(), health, stream=names.MEDIA, consumer="cv").run(stop)
+
+
+if __name__ == "__main__":
+    process.main("cv", from_environment(PacedSettings, "cv", "cv at a steady pace."), run)

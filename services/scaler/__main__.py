@@ -1,0 +1,41 @@
+"""`python -m services.scaler`: settings, connect, answer KEDA by gRPC until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from nats.aio.client import Client
+
+from services.scaler.estimator import Estimator
+from services.scaler.explainer import explaining
+from services.scaler.service import ScalerService, serving
+from services.scaler.settings import PURPOSE, ScalerSettings
+from shared import process
+from shared.errors import BusError
+from shared.settings import from_environment
+from shared.telemetry import Health, logger
+
+BEAT_S = 1.0
+
+
+async def run(settings: ScalerSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    async with (
+        Estimator(client) as estimator,
+        explaining(client, estimator, "scaler"),
+        serving(ScalerService(estimator), settings) as port,
+    ):
+        logger("scaler").info("ready", address=f"{settings.scaler_host}:{port}", tls=bool(settings.scaler_tls_cert))
+        # NATS that is away is told to whoever asks, by an error: the service itself is there.
+        health.ready = None
+        while not stop.is_set() and not client.is_closed:
+            health.beat()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await stop.wait()
+    if not stop.is_set():
+        raise BusError("the server has closed the connection for good: see the log for its reason")
+
+
+if __name__ == "__main__":
+    process.main("scaler", from_environment(ScalerSettings, "scaler", PURPOSE), run)

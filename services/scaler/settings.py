@@ -1,0 +1,101 @@
+"""The external scaler's settings, and the credentials that its server shows."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from pathlib import Path
+from typing import Annotated
+
+import grpc
+from msgspec import Meta
+
+from shared.errors import SettingError
+from shared.settings import BusSettings
+from shared.telemetry import logger
+
+PURPOSE = "Tells KEDA how many replicas a service needs: an external scaler by gRPC, until SIGTERM."
+
+
+class ScalerSettings(BusSettings, frozen=True, kw_only=True):
+    scaler_host: Annotated[str, Meta(description="address that gRPC is served on")] = "127.0.0.1"
+    scaler_port: Annotated[int, Meta(ge=0, le=65535, description="its port; 0 takes a free one")] = 9090
+    scaler_tls_cert: Annotated[str, Meta(description="path of the server's certificate chain, for TLS")] = ""
+    scaler_tls_key: Annotated[str, Meta(description="path of the certificate's private key")] = ""
+    scaler_client_ca: Annotated[
+        str, Meta(description="path of the CA that KEDA's certificate must be signed by, for mutual TLS")
+    ] = ""
+
+
+def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
+    """What the server shows and asks for; None without TLS. Files that change are read anew at the next handshake.
+
+    Raises SettingError for half a configuration, and for files that can't be used.
+    """
+    if bool(s.scaler_tls_cert) != bool(s.scaler_tls_key):
+        given, missing = ("CERT", "KEY") if s.scaler_tls_cert else ("KEY", "CERT")
+        raise SettingError(f"SCALER_TLS_{given} is set and SCALER_TLS_{missing} is not: set both for TLS, or neither")
+    if not s.scaler_tls_cert:
+        if s.scaler_client_ca:
+            raise SettingError(
+                "SCALER_CLIENT_CA is set and SCALER_TLS_CERT is not: mutual TLS needs a certificate and key of its own"
+            )
+        if not _is_loopback(s.scaler_host):
+            logger("scaler").warning(
+                "gRPC is served without TLS beyond this machine: set SCALER_TLS_CERT and SCALER_TLS_KEY, "
+                "or keep others away by a network policy",
+                host=s.scaler_host,
+            )
+        return None
+    _check(s)
+    files = [Path(p) for p in (s.scaler_tls_key, s.scaler_tls_cert, s.scaler_client_ca) if p]
+    seen = _contents(files)
+
+    def fetch() -> grpc.ServerCertificateConfiguration:
+        """Asked at every handshake: certificates are renewed while we run."""
+        nonlocal seen
+        try:
+            now = _contents(files)
+            if now != seen:
+                _check(s)
+                seen = now
+        except (OSError, SettingError) as e:
+            logger("scaler").warning("renewed certificate can't be used: the old one stays", error=str(e))
+        return _configuration(seen)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(seen), fetch, require_client_authentication=bool(s.scaler_client_ca)
+    )
+
+
+def _contents(files: list[Path]) -> list[bytes]:
+    return [f.read_bytes() for f in files]
+
+
+def _configuration(contents: list[bytes]) -> grpc.ServerCertificateConfiguration:
+    key, chain, *ca = contents
+    return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=ca[0] if ca else None)
+
+
+def _check(s: ScalerSettings) -> None:
+    """gRPC itself only says that it could not bind."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(s.scaler_tls_cert, s.scaler_tls_key)
+    except (OSError, ValueError) as e:
+        raise SettingError(
+            f"SCALER_TLS_CERT={s.scaler_tls_cert} and SCALER_TLS_KEY={s.scaler_tls_key} can't be used: {e}; "
+            "give a certificate and its key, both PEM"
+        ) from e
+    try:
+        if s.scaler_client_ca:
+            context.load_verify_locations(s.scaler_client_ca)
+    except (OSError, ValueError) as e:
+        raise SettingError(f"SCALER_CLIENT_CA={s.scaler_client_ca} can't be used: {e}; give a PEM file") from e
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,86 @@
+"""Hearing of the first message on an idle consumer, without asking every few milliseconds.
+
+    wakeups = Wakeups(client)
+    await wakeups.arm(["stored.media.>"], reader.wake)     # while the consumer is idle; calls once
+
+A stream that republishes tells of each message that it stores. A subscription here ends with its first message, so
+that a busy stream costs nothing, and consumers of one subject share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+Wake = Callable[[], None]
+
+
+def told_on(source: str, destination: str, filters: Sequence[str]) -> list[str]:
+    """Where a stream that republishes `source` to `destination` tells of messages to `filters` (all, if it is empty).
+
+    Empty where that can't be said from the subjects alone: a poll has to do then.
+    """
+    if "{{" in destination or not destination:
+        return []
+    source = source or ">"
+    if not filters or list(filters) == [source]:
+        return [destination]
+    if not (source.endswith(">") and destination.endswith(">")):
+        return []
+    prefix = source[:-1]
+    return [destination[:-1] + f.removeprefix(prefix) for f in filters if f.startswith(prefix)]
+
+
+class _Waiting:
+    """Who waits for the first message on a subject. The subscription is None while it is being made."""
+
+    def __init__(self, wake: Wake) -> None:
+        self.sleepers = {wake}
+        self.subscription: Subscription | None = None
+
+
+class Wakeups:
+    """The subscriptions that wait, by subject."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._waiting: dict[str, _Waiting] = {}
+
+    async def arm(self, subjects: Iterable[str], wake: Wake) -> None:
+        """Call `wake` once, at the next message on any of `subjects`. Arming twice is arming once."""
+        for subject in subjects:
+            if waiting := self._waiting.get(subject):
+                waiting.sleepers.add(wake)
+            else:
+                await self._subscribe(subject, wake)
+
+    async def _subscribe(self, subject: str, wake: Wake) -> None:
+        waiting = self._waiting[subject] = _Waiting(wake)
+
+        async def first(_: Msg) -> None:
+            if self._waiting.get(subject) is waiting:
+                del self._waiting[subject]
+            sleepers, waiting.sleepers = waiting.sleepers, set()
+            for each in sleepers:
+                each()
+
+        try:
+            waiting.subscription = await self._client.subscribe(subject, cb=first)
+            await waiting.subscription.unsubscribe(limit=1)
+        except (nats.errors.Error, OSError):
+            # The connection is gone, or going: the next poll arms anew.
+            self._waiting.pop(subject, None)
+
+    async def disarm(self, wake: Wake) -> None:
+        """Forget `wake`; a subscription that nobody waits for ends."""
+        for subject, waiting in list(self._waiting.items()):
+            waiting.sleepers.discard(wake)
+            if waiting.subscription and not waiting.sleepers:
+                del self._waiting[subject]
+                with suppress(nats.errors.Error, OSError):
+                    await waiting.subscription.unsubscribe()

@@ -1,0 +1,96 @@
+"""Heartbeats into totals that only grow, whatever workers do."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.scaler.heartbeats import MEMORY_S, SILENCE_S, Beat, Heartbeats
+from services.scaler.observation import Fleet
+
+
+def beat(replica: str = "cv-0", pid: int = 1, state: str = "ready", processed: float = 0, working_s: float = 0) -> Beat:
+    return Beat(replica=replica, pid=pid, state=state, processed=processed, working_s=working_s)  # type: ignore[arg-type]
+
+
+def test_nobody_heard_is_nobody_known() -> None:
+    heartbeats = Heartbeats()
+    assert heartbeats.fleet(0.0) is None
+    heartbeats.beat(beat(), 1.0)
+    assert heartbeats.fleet(1.0 + SILENCE_S) == Fleet(ready=1, loading=0, processed=0, working_s=0)
+    assert heartbeats.fleet(1.1 + SILENCE_S) is None
+
+
+def test_states_are_counted_and_those_that_drain_are_neither() -> None:
+    heartbeats = Heartbeats()
+    for n, state in enumerate(("ready", "ready", "loading", "draining")):
+        heartbeats.beat(beat(f"cv-{n}", state=state), 0.0)
+    fleet = heartbeats.fleet(0.0)
+    assert fleet is not None and (fleet.ready, fleet.loading) == (2, 1)
+    assert [r.replica for r in heartbeats.replicas(0.0)] == ["cv-0", "cv-1", "cv-2", "cv-3"]
+
+
+def test_what_was_done_before_is_no_part_of_the_sum() -> None:
+    heartbeats = Heartbeats()
+    heartbeats.beat(beat(processed=1000, working_s=500), 0.0)
+    heartbeats.beat(beat(processed=1010, working_s=501), 1.0)
+    fleet = heartbeats.fleet(1.0)
+    assert fleet is not None and (fleet.processed, fleet.working_s) == (10, 1)
+
+
+@pytest.mark.parametrize("pid", [1, 2])
+def test_a_process_that_starts_anew_counts_from_zero(pid: int) -> None:
+    heartbeats = Heartbeats()
+    heartbeats.beat(beat(processed=0), 0.0)
+    heartbeats.beat(beat(processed=50, working_s=5), 1.0)
+    heartbeats.beat(beat(pid=pid, processed=4, working_s=1), 2.0)
+    fleet = heartbeats.fleet(2.0)
+    assert fleet is not None and (fleet.processed, fleet.working_s) == (54, 6)
+
+
+def test_one_that_was_silent_goes_on_from_where_it_was() -> None:
+    heartbeats = Heartbeats()
+    heartbeats.beat(beat(processed=0), 0.0)
+    assert heartbeats.fleet(60.0) is None
+    heartbeats.beat(beat(processed=100, working_s=50), 60.0)
+    fleet = heartbeats.fleet(60.0)
+    assert fleet is not None and fleet.processed == 100
+    heartbeats.beat(beat("another"), 60.0 + 2 * MEMORY_S)
+    assert list(heartbeats._last) == ["another"]
+
+
+works = st.tuples(st.integers(0, 50), st.floats(0, 10, allow_nan=False))
+steps = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(("work", "restart", "silence")), works, st.floats(0, 20)), max_size=60
+)
+
+
+@given(steps)
+def test_totals_only_grow_and_miss_nothing_of_what_was_heard(history: list) -> None:  # type: ignore[type-arg]
+    """Any workers, restarts and silences: the sums are what the processes did since each replica was first heard."""
+    heartbeats = Heartbeats()
+    now = 0.0
+    processes: dict[int, Beat] = {}
+    done = spent = 0.0
+    last = (0.0, 0.0)
+    for replica, what, (count, seconds), pause in history:
+        now += pause
+        before = processes.get(replica)
+        if before is None or what == "restart":
+            # As our workers do, each process says `loading` before it has done anything.
+            processes[replica] = beat(f"cv-{replica}", pid=(before.pid if before else 0) + 1, state="loading")
+        else:
+            processes[replica] = beat(
+                f"cv-{replica}", before.pid, processed=before.processed + count, working_s=before.working_s + seconds
+            )
+            done, spent = done + count, spent + seconds
+        heartbeats.beat(processes[replica], now)
+        fleet = heartbeats.fleet(now)
+        assert fleet is not None
+        assert (fleet.processed, fleet.working_s) >= last
+        assert fleet.processed >= last[0] and fleet.working_s >= last[1]
+        last = (fleet.processed, fleet.working_s)
+        assert fleet.ready + fleet.loading <= len(processes)
+    assert last[0] == pytest.approx(done)
+    assert last[1] == pytest.approx(spent)

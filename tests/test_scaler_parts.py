@@ -1,0 +1,223 @@
+"""The scaler's small parts: metadata, arrivals, wake-ups, pages of metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from services.scaler import metrics_page
+from services.scaler.consumers import ArrivedCounter
+from services.scaler.demand import DemandSettings
+from services.scaler.estimator import Estimator, LiveDemand
+from services.scaler.heartbeats import Beat, Heartbeats
+from services.scaler.metadata import CamerasQuery, DemandQuery, parse
+from services.scaler.metrics_page import MetricsPage, beats
+from services.scaler.observation import Fleet
+from services.scaler.scaledobject import ExternalTrigger, load
+from services.scaler.wakeups import Wakeups, told_on
+from shared.errors import SettingError
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_metadata_says_what_is_asked() -> None:
+    keda = {"scalerAddress": "scaler:9090", "enableTLS": "true"}
+    assert parse({"service": "cv"} | keda) == DemandQuery(service="cv", stream="MEDIA", consumer="cv")
+    assert parse({"service": "vlm"}) == DemandQuery(service="vlm", stream="VLM", consumer="vlm")
+    given = {"service": "press", "stream": "PLANT", "consumer": "p1", "latencyTarget": "1500ms", "coldStart": "1.5m"}
+    assert parse(given | {"headroom": ".2", "lagThreshold": "7"}) == DemandQuery(
+        service="press",
+        stream="PLANT",
+        consumer="p1",
+        settings=DemandSettings(latency_target_s=1.5, cold_start_s=90, headroom=0.2, lag_threshold=7),
+    )
+    assert parse({"service": "ingest", "camerasPerReplica": "50"}) == CamerasQuery(cameras_per_replica=50)
+
+
+def test_the_files_that_are_shipped_ask_what_is_known() -> None:
+    shipped = [p for p in (ROOT / "deploy/keda/demand").glob("*.yaml") if "kind: ScaledObject" in p.read_text()]
+    asked = [t for p in shipped for t in load(p).triggers if isinstance(t, ExternalTrigger)]
+    assert asked
+    assert {parse(t.metadata).service for t in asked} <= {"cv", "embed", "vlm", "ingest"}
+
+
+@given(st.dictionaries(st.text(max_size=15), st.text(max_size=15), max_size=4))
+def test_any_metadata_is_understood_or_refused(given_metadata: dict[str, str]) -> None:
+    try:
+        parse({"service": "cv"} | given_metadata)
+    except SettingError as e:
+        assert "metadata" in str(e)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["arrive", "deliver", "expire", "skip"]), st.integers(0, 20)), max_size=60),
+)
+def test_arrivals_are_what_came_whatever_expires(history: list[tuple[str, int]]) -> None:
+    """A consumer's sequences as JetStream moves them; expiry that it has not noticed makes the sum fall for a while."""
+    arrivals = ArrivedCounter()
+    came = reached = 0
+    stored: list[int] = []
+    last = 0
+    for what, count in history:
+        if what == "arrive":
+            stored += range(came + 1, came + count + 1)
+            came += count
+        elif what == "expire":
+            del stored[:count]
+        elif what == "deliver":
+            due = [s for s in stored if s > reached][:count]
+            reached = due[-1] if due else reached
+        pending = sum(s > reached for s in stored)
+        total = arrivals.update("once", reached + pending)
+        assert last <= total <= came
+        last = total
+    # Once the consumer is past what expired, nothing is missing.
+    assert arrivals.update("once", came) == came
+
+
+def test_a_consumer_made_anew_adds_to_what_came() -> None:
+    arrivals = ArrivedCounter()
+    assert arrivals.update("a", 100) == 100
+    assert arrivals.update("b", 0) == 100
+    assert arrivals.update("b", 5) == 105
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "filters", "expected"),
+    [
+        ("media.>", "stored.media.>", [], ["stored.media.>"]),
+        ("media.>", "stored.media.>", ["media.>"], ["stored.media.>"]),
+        ("media.>", "stored.media.>", ["media.lobby", "media.yard.*"], ["stored.media.lobby", "stored.media.yard.*"]),
+        ("media.>", "stored.media.>", ["other.>"], []),
+        ("", "stored.>", ["media.lobby"], ["stored.media.lobby"]),
+        ("media.*", "stored.{{wildcard(1)}}", [], []),
+        ("media.*", "stored.*", ["media.lobby"], []),
+    ],
+)
+def test_where_a_stream_tells_of_what_it_stores(
+    source: str, destination: str, filters: list[str], expected: list[str]
+) -> None:
+    assert told_on(source, destination, filters) == expected
+
+
+async def test_a_wake_up_comes_once_and_costs_a_busy_stream_nothing(admin: Client) -> None:
+    wakeups = Wakeups(admin)
+    woken: list[str] = []
+
+    def one() -> None:
+        woken.append("one")
+
+    def other() -> None:
+        woken.append("other")
+
+    for wake in (one, one, other):
+        await wakeups.arm(["told.>"], wake)
+    assert admin.stats["in_msgs"] == (before := admin.stats["in_msgs"])
+    for n in range(50):
+        await admin.publish(f"told.{n}", b"")
+    await admin.flush()
+    await asyncio.sleep(0.05)
+    assert sorted(woken) == ["one", "other"]
+    assert admin.stats["in_msgs"] - before == 1
+    await wakeups.arm(["told.>"], one)
+    await wakeups.disarm(one)
+    await admin.publish("told.late", b"")
+    await admin.flush()
+    await asyncio.sleep(0.05)
+    assert len(woken) == 2
+
+
+PAGE = """
+# TYPE tidegate_segments_out_total untyped
+tidegate_segments_out_total{service="cv",instance="10.0.0.1:80",job="cv"} 120 1700000000000
+tidegate_segments_out_total{service="cv",instance="10.0.0.2:80",job="cv"} 80 1700000000000
+tidegate_segments_out_total{service="embed",instance="10.0.0.3:80",job="embed"} 5 1700000000000
+tidegate_working_seconds_total{service="cv",instance="10.0.0.1:80",job="cv"} 30 1700000000000
+tidegate_working_seconds_total{service="cv",instance="10.0.0.2:80",job="cv"} 20.5 1700000000000
+other_total{service="cv"} 9
+"""
+
+
+def test_a_federated_page_has_a_replica_a_series() -> None:
+    found = beats(PAGE)
+    assert [(b.processed, b.working_s) for b in found["cv"]] == [(120, 30), (80, 20.5)]
+    assert len({b.replica for b in found["cv"]}) == 2
+    assert "embed" not in found, "without its working seconds there is no rate"
+    with pytest.raises(ValueError):
+        beats("<html>")
+
+
+def test_a_workers_own_page_is_read_as_well() -> None:
+    registry = CollectorRegistry()
+    for name, value in (("tidegate_segments_out_total", 7), ("tidegate_working_seconds_total", 3.5)):
+        Counter(name, "", ["service"], registry=registry).labels("cv").inc(value)
+    [beat] = beats(generate_latest(registry).decode())["cv"]
+    assert beat == Beat(replica="", pid=0, state="ready", processed=7, working_s=3.5)
+
+
+@contextmanager
+def serving(pages: list[bytes]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if pages[0] else 500)
+            self.end_headers()
+            self.wfile.write(pages[0])
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/federate"
+    server.shutdown()
+
+
+async def test_pages_stand_in_for_heartbeats(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_page, "EVERY_S", 0.1)
+    pages = [PAGE.encode()]
+    with serving(pages) as url, structlog.testing.capture_logs() as logs:
+        async with Estimator(admin) as estimator:
+            live = estimator.get(parse({"service": "cv", "metricsUrl": url}))
+            assert isinstance(live, LiveDemand)
+            await live.answer()
+            await asyncio.sleep(0.4)
+            pages[0] = PAGE.replace(" 120 ", " 150 ").replace(" 30 ", " 40 ").encode()
+            await asyncio.sleep(0.4)
+            explained = live.explanation()
+            assert len(explained.replicas) == 2 and explained.replicas_from == url
+            page = estimator._pages[url]
+            assert page.heartbeats("cv").fleet(asyncio.get_running_loop().time()) == Fleet(
+                ready=2, loading=0, processed=30, working_s=10
+            )
+            pages[0] = b""
+            await asyncio.sleep(0.5)
+            pages[0] = b"x 1\n"
+            await asyncio.sleep(0.3)
+            pages[0] = PAGE.encode()
+            await asyncio.sleep(0.3)
+    said = [line["event"] for line in logs if "metrics" in line["event"]]
+    assert said == ["workers' metrics can't be read: the lag rule applies", "workers' metrics can be read again"]
+
+
+async def test_a_page_that_is_gone_leaves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = MetricsPage("http://127.0.0.1:1/metrics")
+    await asyncio.sleep(0.2)
+    assert page.heartbeats("cv").fleet(0.0) is None
+    await page.close()
+
+
+def test_heartbeats_of_a_page_outlive_its_pauses() -> None:
+    heartbeats = Heartbeats(metrics_page.SILENCE_S)
+    heartbeats.beat(Beat(replica="a", pid=0, state="ready", processed=1, working_s=1), 0.0)
+    assert heartbeats.fleet(2 * metrics_page.EVERY_S) is not None
