@@ -1,4 +1,4 @@
-"""`services.cv` whose detector takes at least PACE_S for a picture: it detects, and then waits for what is left of that.
+"""`services.cv` whose detector takes at least PACE_S for a picture: it detects, and then waits for what is left.
 
 Two workers on two cores slow each other down, and whatever else the machine does slows them both. A device that is
 paced stands for one of its own, as a replica has in a cluster: the rest of the worker is what it always is.
@@ -25,7 +25,7 @@ from shared.worker import Worker
 
 
 class PacedSettings(CvSettings, frozen=True, kw_only=True):
-    pace_s: Annotated[float, Meta(ge=0, description="least seconds for a picture")] = 0.05
+    pace_s: Annotated[float, Meta(ge=0, description="least seconds for a picture")] = 0.15
 
 
 class Paced:

@@ -19,7 +19,7 @@ from services.scaler import scaledobject
 from services.scaler.simulation import compare, engine, trace
 from services.scaler.simulation.engine import Load, Result, View, run
 from services.scaler.simulation.generate import generated
-from services.scaler.simulation.policies import Fixed, KedaDemand, Kpa, RayServe
+from services.scaler.simulation.policies import Fixed, Kpa, RayServe
 from services.scaler.simulation.trace import Trace, read
 from shared.errors import SettingError
 
@@ -553,7 +553,7 @@ def test_all_policies_are_compared_in_the_order_of_their_names(monkeypatch: pyte
 
 def test_the_tuned_keda_is_the_cheapest_that_serves_as_many_minutes() -> None:
     def of(hours: float, served: float) -> Result:
-        values = {name: 0 for name in Result.__struct_fields__}
+        values = dict.fromkeys(Result.__struct_fields__, 0)
         return Result(**{**values, "name": "x", "replica_hours": hours, "window_attainment": served})
 
     cheap, dear, poor = of(1, 0.95), of(2, 0.99), of(0.5, 0.8)
@@ -574,14 +574,3 @@ def test_demand_needs_a_scaled_object_that_scales_by_it() -> None:
     scaled = scaledobject.load(ROOT / "deploy/keda/cv.yaml")
     with pytest.raises(SettingError, match="external-push"):
         compare.demand_scaled(scaled, TEN)
-
-
-def test_looking_less_often_decides_about_the_same() -> None:
-    arrivals = poisson(11, 3600)
-    load = Load(service_rate=4, cold_start_s=60)
-    scaled = compare.demand_scaled(scaledobject.load(DEMAND), load)
-    one, five = (
-        run(KedaDemand("d", scaled, compare.demand_settings(load), s), arrivals, load, initial=3) for s in (1.0, 5.0)
-    )
-    assert five.replica_hours == pytest.approx(one.replica_hours, rel=0.05)
-    assert five.attainment == pytest.approx(one.attainment, abs=0.01)

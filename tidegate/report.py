@@ -104,6 +104,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     latency_p99_s: float | None
     peak_replicas: int
     replica_seconds: float
+    replica_busy_seconds: float
     static_replica_seconds: float
     saving: float
     phases: list[PhaseSummary]
@@ -180,6 +181,7 @@ def summarise(run: Run, told: Told) -> Summary:
         latency_p99_s=_rounded(quantile(every, 0.99)),
         peak_replicas=scaler.peak_replicas,
         replica_seconds=round(scaler.replica_seconds, 1),
+        replica_busy_seconds=round(scaler.busy_seconds, 1),
         static_replica_seconds=round(static, 1),
         saving=round(1 - scaler.replica_seconds / static, 3) if static else 0.0,
         phases=[_of_phase(p, told.samples, latencies) for p in phases],
@@ -292,8 +294,11 @@ def table(summary: Summary) -> RenderableType:
                   "from a frame's wall clock to its stored event")  # fmt: skip
     objects = ", ".join(f"{label} {n}" for label, n in list(summary.objects.items())[:5])
     facts.add_row("seen", f"{objects or 'nothing'}, in {summary.frames_analysed} frames")
-    facts.add_row("workers", f"{summary.replica_seconds:.0f} replica-seconds used; a fleet that always has the peak's "
-                  f"{summary.peak_replicas}: {summary.static_replica_seconds:.0f}")  # fmt: skip
+    facts.add_row(
+        "workers",
+        f"{summary.replica_seconds:.0f} replica-seconds used, {summary.replica_busy_seconds:.0f} of them busy; a fleet "
+        f"that always has the peak's {summary.peak_replicas}: {summary.static_replica_seconds:.0f}",
+    )
     facts.add_row("saved", Text(f"{summary.saving:.0%}", style="bold green" if summary.saving > 0 else ""))
     return Group(phases, Text(), facts)
 

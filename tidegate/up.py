@@ -13,6 +13,8 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from services.scaler.autoscaler import ScalerState
+from services.scaler.cost import Spent
 from services.scaler.scaledobject import ScaledObject
 from shared import telemetry
 from shared.settings import BusSettings, load
@@ -47,14 +49,20 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
             ):
                 await unless(stop, stack.failed())
             console.print("stopping: workers finish what they hold")
-            state = stack.autoscaler.state
-        seconds = time.monotonic() - started
-        static = state.peak_replicas * seconds
-        saving = f", {1 - state.replica_seconds / static:.0%} less than a static fleet for the peak" if static else ""
-        console.print(
-            f"ran {seconds:.0f} s; replica-seconds used: {state.replica_seconds:.0f}, "
-            f"peak {state.peak_replicas} workers{saving}"
-        )
+            state, seconds = stack.autoscaler.state, time.monotonic() - started
+        console.print(spent(state, seconds).describe())
+
+
+def spent(state: ScalerState, seconds: float) -> Spent:
+    """What the workers cost until then."""
+    return Spent(
+        seconds=seconds,
+        used_s=state.replica_seconds,
+        busy_s=state.busy_seconds,
+        idle_s=state.idle_seconds,
+        warming_s=state.warming_seconds,
+        peak=state.peak_replicas,
+    )
 
 
 def fit(scaled: ScaledObject) -> ScaledObject:

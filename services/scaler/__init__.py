@@ -17,6 +17,7 @@
 | `explainer`, `metrics` | every term of an estimate, for a person and for Prometheus |
 | `scaledobject` | a KEDA `ScaledObject` file into structs, checked as KEDA and Kubernetes check it |
 | `keda` | metrics and a clock into a replica count, as KEDA and the HPA decide it; pure |
+| `cost`, `accounts` | what replicas used, busy, idle and warming, and the saving against a static fleet |
 | `replicas` | a pool of processes: started, drained, restarted after a crash |
 | `autoscaler` | the loop: read the triggers, decide, scale the pool |
 """

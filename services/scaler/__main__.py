@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from nats.aio.client import Client
 
+from services.scaler.accounts import HeardAccounts
 from services.scaler.estimator import Estimator
 from services.scaler.explainer import explaining
 from services.scaler.service import ScalerService, serving
@@ -28,8 +29,10 @@ async def run(settings: ScalerSettings, client: Client, health: Health, stop: as
         logger("scaler").info("ready", address=f"{settings.scaler_host}:{port}", tls=bool(settings.scaler_tls_cert))
         # NATS that is away is told to whoever asks, by an error: the service itself is there.
         health.ready = None
+        accounts = HeardAccounts(estimator.heartbeats)
         while not stop.is_set() and not client.is_closed:
             health.beat()
+            accounts.update()
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
                     await stop.wait()

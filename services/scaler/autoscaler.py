@@ -21,9 +21,12 @@ from nats.aio.client import Client
 from prometheus_client import Counter, Gauge
 
 from services.scaler import metadata
+from services.scaler.accounts import Account
 from services.scaler.consumers import ConsumerReader, ConsumerState, Missing, Unavailable
+from services.scaler.cost import Spent
 from services.scaler.estimator import Estimator
 from services.scaler.explainer import explaining
+from services.scaler.heartbeats import Heartbeats
 from services.scaler.keda import Decision, Keda, Metric, Reading
 from services.scaler.live import FIRST_S, Live
 from services.scaler.metadata import DemandQuery, Query
@@ -38,7 +41,6 @@ OBSERVE_S = 1.0
 LEAST_S = 0.1
 
 REPLICAS = Gauge("tidegate_replicas", "Worker processes asked for", ["service"])
-REPLICA_SECONDS = Counter("tidegate_replica_seconds_total", "Seconds that worker processes lived", ["service"])
 SCALE_EVENTS = Counter("tidegate_scale_events_total", "Changes of the replica count", ["service", "direction"])
 
 log = logger("scaler")
@@ -48,7 +50,8 @@ class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
     """What was last seen and decided.
 
     time: Unix seconds. pending, ack_pending: messages that wait, and that workers hold; None where the server can't
-    be asked. desired: replicas asked for; replicas: their processes alive. expired: messages lost to age or space.
+    be asked. desired: replicas asked for; replicas: their processes alive. replica_seconds: busy, idle and warming
+    ones, as in `cost`. expired: messages lost to age or space.
     """
 
     time: float
@@ -58,6 +61,9 @@ class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int
     peak_replicas: int
     replica_seconds: float
+    busy_seconds: float = 0.0
+    idle_seconds: float = 0.0
+    warming_seconds: float = 0.0
     expired: int
     reason: str
 
@@ -77,8 +83,8 @@ class Autoscaler:
         self._keda = Keda(scaled, self._now())
         self._readers: list[ConsumerReader] = []
         self._woken = asyncio.Event()
-        self._replica_seconds = 0.0
-        self._peak = 0
+        self._heartbeats = Heartbeats()
+        self._account = Account(pool.service)
         self._blind = False
         self.state = self._state("started")
 
@@ -89,6 +95,7 @@ class Autoscaler:
             Estimator(self._client, every_s) as estimator,
             explaining(self._client, estimator, "autoscaler"),
         ):
+            self._heartbeats = estimator.heartbeats_of(self._pool.service)
             sources = [self._source(estimator, query) for query in self._queries]
             await self._first_readings()
             me = asyncio.current_task()
@@ -150,7 +157,7 @@ class Autoscaler:
     async def _apply(self, decision: Decision, before: int) -> None:
         await self._pool.scale_to(decision.desired)
         self.state = self._state(decision.reason)
-        self._export()
+        REPLICAS.labels(self._pool.service).set(self.state.desired)
         if decision.desired != before:
             direction = "up" if decision.desired > before else "down"
             SCALE_EVENTS.labels(self._pool.service, direction).inc()
@@ -175,23 +182,34 @@ class Autoscaler:
 
     def _state(self, reason: str) -> ScalerState:
         seen = [state for reader in self._readers if (state := _readable(reader))]
-        self._peak = max(self._peak, self._pool.count)
+        spent = self._spent()
         return ScalerState(
             time=time.time(),
             pending=sum(s.pending for s in seen) if seen else None,
             ack_pending=sum(s.ack_pending for s in seen) if seen else None,
             desired=self._pool.count,
             replicas=self._pool.ready_count,
-            peak_replicas=self._peak,
-            replica_seconds=self._pool.replica_seconds,
+            peak_replicas=spent.peak,
+            replica_seconds=spent.used_s,
+            busy_seconds=spent.busy_s,
+            idle_seconds=spent.idle_s,
+            warming_seconds=spent.warming_s,
             expired=sum(reader.expired for reader in self._readers),
             reason=reason,
         )
 
-    def _export(self) -> None:
-        REPLICAS.labels(self._pool.service).set(self.state.desired)
-        REPLICA_SECONDS.labels(self._pool.service).inc(self.state.replica_seconds - self._replica_seconds)
-        self._replica_seconds = self.state.replica_seconds
+    def _spent(self) -> Spent:
+        """A process that is not heard to be ready, or not yet, is warming."""
+        pool = self._pool
+        living = pool.ready_count + pool.draining_count
+        ready = sum(replica.state != "loading" for replica in self._heartbeats.replicas(time.monotonic()))
+        return self._account.update(
+            replicas=pool.count,
+            living=living,
+            warming=max(0, living - ready),
+            used_s=pool.replica_seconds,
+            working_s=self._heartbeats.working_s,
+        )
 
     def _now(self) -> float:
         return time.monotonic() * self._speed

@@ -11,8 +11,9 @@ The planned rate is what the arrival rate will hardly exceed when a replica aske
 taken as it will be then. A backlog under what the latency target allows lowers the sum: a fleet may fall behind a
 little, and is caught up with by the same term. What keeps replicas that the sum would let go:
 
-- A replica costs its cold start to get back, so what arrivals call for is held for about as long: giving up a replica
-  and taking it back costs as much as keeping it through the pause (the break-even rule of renting or buying).
+- A replica costs its cold start to get back, so what arrivals call for is held for as long and a half: giving up a
+  replica and taking it back costs as much as keeping it through the pause (the break-even rule of renting or buying),
+  and the minutes that are not served meanwhile.
 - One that works through a backlog is not idle, whatever the sum says; one that warms up stays if it will still find it.
 - A new observer knows too little to let go of anything.
 
@@ -35,19 +36,21 @@ from services.scaler.service_rate import ServiceRate
 
 # The HPA asks so often: half of it is what a wish waits for on the average.
 SYNC_S = 15.0
-SHARE_EXCEEDED = 0.1
+SHARE_EXCEEDED = 0.15
 # The window of the arrival rate, in cold starts: long enough to tell a slope that matters by then.
 WINDOW = 2.0
 LEAST_WINDOW_S = 120.0
 # Of the latency target, what a backlog may use up before more replicas are wanted.
-ALLOWED = 0.4
+ALLOWED = 0.6
 # A backlog is to be gone after this share of a cold start: half as many replicas more for half as long.
 DRAIN = 0.5
 LEAST_DRAIN_S = 15.0
+# What may be behind is fallen behind by over this many horizons at least: it is caught up with one later.
+LAG = 1.0
 # For a backlog, at most so many replicas more for each that arrivals call for.
 MOST_FOR_BACKLOG = 2.0
-# How long what arrivals call for is held, in cold starts.
-HOLD = 0.75
+# How long what arrivals call for is held, in cold starts: the break-even, and half of it for the minutes missed.
+HOLD = 1.5
 LEAST_HOLD_S = 15.0
 # Nothing arrives for as long, in holds, or for this time: then nothing is forecast either.
 QUIET = 2.0
@@ -147,6 +150,7 @@ class Demand:
         self._settings = settings
         self._horizon_s = cold + SYNC_S / 2
         self._drain_s = max(LEAST_DRAIN_S, DRAIN * cold)
+        self._lag_s = max(self._drain_s, LAG * self._horizon_s)
         self._hold_s = max(LEAST_HOLD_S, HOLD * cold)
         self._quiet_s = max(LEAST_QUIET_S, QUIET * self._hold_s)
         self._assumed_rate = settings.lag_threshold / (LAG_SHARE * target)
@@ -229,7 +233,8 @@ class Demand:
         allowed = ALLOWED * expected * settings.latency_target_s
         planned *= 1 + settings.headroom
         for_arrivals = planned / rate
-        for_backlog = min((then - allowed) / (self._drain_s * rate), MOST_FOR_BACKLOG * max(1.0, for_arrivals))
+        within = self._drain_s if then > allowed else self._lag_s
+        for_backlog = min((then - allowed) / (within * rate), MOST_FOR_BACKLOG * max(1.0, for_arrivals))
 
         held = self._held.of(o.time, max(0.0, for_arrivals + min(0.0, for_backlog)))
         if backlog > max(allowed, 2 * ready):

@@ -51,7 +51,7 @@ class LiveDemand(Changes):
         self.query = query
         self.estimate: Estimate | None = None
         self._reader = reader
-        self._heartbeats = heartbeats
+        self.heartbeats = heartbeats
         self._page = page
         self._demand = Demand(query.settings)
         self._at = float("-inf")
@@ -87,7 +87,7 @@ class LiveDemand(Changes):
             terms=msgspec.to_builtins(self.estimate) if self.estimate else {},
             settings=msgspec.to_builtins(self.query.settings),
             lines=self.estimate.explain() if self.estimate else [],
-            replicas=self._heartbeats.replicas(now),
+            replicas=self.heartbeats.replicas(now),
             replicas_from=redact(self.query.metrics_url) or "heartbeats",
             age_s=round(now - self._at, 3) if self.estimate else None,
             error=error,
@@ -115,7 +115,7 @@ class LiveDemand(Changes):
                         arrived=state.arrived,
                         waiting=state.pending,
                         in_work=state.ack_pending,
-                        fleet=self._heartbeats.fleet(time.monotonic()),
+                        fleet=self.heartbeats.fleet(time.monotonic()),
                     )
                 )
                 self._at = state.at
@@ -168,6 +168,17 @@ class Estimator:
         """All that are asked for."""
         return list(self._lives.values())
 
+    def heartbeats(self) -> dict[str, Heartbeats]:
+        """Of each service whose workers are heard, or told of by the page that a query names."""
+        pages = {live.query.service: live.heartbeats for live in self._lives.values() if isinstance(live, LiveDemand)}
+        return pages | self._heartbeats
+
+    def heartbeats_of(self, service: str) -> Heartbeats:
+        """Those that are heard of a service, now and from now on."""
+        if service not in self._heartbeats:
+            self._heartbeats[service] = Heartbeats()
+        return self._heartbeats[service]
+
     async def sweep(self, forget_s: float = FORGET_S) -> None:
         """Forget what nobody has asked for in `forget_s`, and what only that needed."""
         now = time.monotonic()
@@ -184,22 +195,17 @@ class Estimator:
     def _demand(self, query: DemandQuery) -> LiveDemand:
         reader = self.consumers.get(query.stream, query.consumer, query.service)
         if not query.metrics_url:
-            return LiveDemand(query, reader, self._of(query.service), None)
+            return LiveDemand(query, reader, self.heartbeats_of(query.service), None)
         page = self._pages.get(query.metrics_url)
         if page is None:
             page = self._pages[query.metrics_url] = MetricsPage(query.metrics_url)
         return LiveDemand(query, reader, page.heartbeats(query.service), page)
 
-    def _of(self, service: str) -> Heartbeats:
-        if service not in self._heartbeats:
-            self._heartbeats[service] = Heartbeats()
-        return self._heartbeats[service]
-
     async def _beat(self, message: Msg) -> None:
         # The server lets a worker publish under its own service alone, whatever the payload says.
         service = message.subject.split(".")[1]
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
-            self._of(service).beat(beat_of(stats.decode(message.data)), time.monotonic())
+            self.heartbeats_of(service).beat(beat_of(stats.decode(message.data)), time.monotonic())
 
     async def _sweep_loop(self) -> None:
         while True:

@@ -23,7 +23,8 @@ MEMORY_S = 600.0
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """One replica's counters since its process started. processed: messages. working_s: seconds with one in hand."""
+    """One replica's counters since its process started. processed: messages worked through, also those
+    that failed: they too took their time. working_s: seconds with one in hand."""
 
     replica: str
     pid: int
@@ -48,7 +49,7 @@ def beat_of(stats: WorkerStats) -> Beat:
         replica=stats.replica,
         pid=stats.pid,
         state=stats.state,
-        processed=stats.processed,
+        processed=stats.processed + stats.failed,
         working_s=stats.working_s,
     )
 
@@ -61,11 +62,24 @@ class Heartbeats:
         self._last: dict[str, tuple[float, Beat]] = {}
         self._processed = 0.0
         self._working_s = 0.0
+        self._lived_s = 0.0
+
+    @property
+    def working_s(self) -> float:
+        """Seconds with a message in hand, of all replicas ever heard."""
+        return self._working_s
+
+    @property
+    def lived_s(self) -> float:
+        """Seconds from one heartbeat of a process to its next, of all ever heard; what a silence hid is not counted."""
+        return self._lived_s
 
     def beat(self, beat: Beat, now: float) -> None:
         """Take a heartbeat. What a replica did before it was first heard is not counted: a rate is made of changes."""
         if known := self._last.get(beat.replica):
-            before = known[1]
+            at, before = known
+            if beat.pid == before.pid and now - at <= self._silence_s:
+                self._lived_s += now - at
             anew = beat.pid != before.pid or beat.processed < before.processed or beat.working_s < before.working_s
             self._processed += beat.processed - (0.0 if anew else before.processed)
             self._working_s += beat.working_s - (0.0 if anew else before.working_s)

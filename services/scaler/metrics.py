@@ -1,4 +1,4 @@
-"""What the scaler exports of its own work; the replicas it keeps are `autoscaler`'s to tell."""
+"""What the scaler exports of its own work; the replicas and their cost are `autoscaler`'s and `accounts`' to tell."""
 
 from __future__ import annotations
 

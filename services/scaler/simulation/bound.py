@@ -78,7 +78,9 @@ def _result(fluid: _Fluid, load: Load, plan: NDArray[np.int64], seconds: float) 
     kept = np.cumsum(fluid.work - given_up)
     edges = (np.arange(len(plan)) + 1) * fluid.step
     # Work that had come by an edge is done when as much has been served.
-    latency = np.maximum(0.0, np.interp(kept, kept - backlog, edges) - edges)
+    latency = np.interp(kept, kept - backlog, edges) - edges
+    # By the loosened grid some of it is a step past the target.
+    latency = np.clip(latency, 0.0, load.latency_target_s)
     order = np.argsort(latency)
     weight = np.cumsum((fluid.work - given_up)[order])
     changes = np.diff(plan)
@@ -93,6 +95,7 @@ def _result(fluid: _Fluid, load: Load, plan: NDArray[np.int64], seconds: float) 
         attainment=1 - float(given_up.sum()) / max(1, fluid.work.sum()),
         window_attainment=float((late[came > 0] <= (1 - SERVED) * came[came > 0]).mean()) if came.any() else 1.0,
         p50_s=_weighted(latency[order], weight, 0.5),
+        p95_s=_weighted(latency[order], weight, 0.95),
         p99_s=_weighted(latency[order], weight, 0.99),
         worst_s=load.latency_target_s,
         lost=0,
@@ -129,7 +132,7 @@ def _on_grid(trace: Trace, load: Load, step: float) -> _Fluid:
     cell = step / CELLS
     work = np.diff(np.floor(came / cell + 1e-9)).astype(np.int64)
     deadline = (np.ceil((came - due)[1:] / cell) + 1).astype(np.int64)
-    rows = min(load.max_replicas, math.ceil(work.max() / CELLS) + 1) + 1
+    rows = min(load.max_replicas, max(load.min_replicas, math.ceil(work.max() / CELLS) + 1)) + 1
     # After the trace nothing has to run.
     least = np.where(edges[1:] <= trace.duration_s, min(load.min_replicas, rows - 1), 0)
     # Of more, all replicas together could not serve the last in time.

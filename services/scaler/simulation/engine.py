@@ -82,6 +82,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     attainment: float
     window_attainment: float
     p50_s: float
+    p95_s: float
     p99_s: float
     worst_s: float
     lost: int
@@ -161,6 +162,7 @@ def _result(
         attainment=queue.on_time / total,
         window_attainment=float((known >= SERVED).mean()) if len(known) else 1.0,
         p50_s=_quantile(queue, 0.5),
+        p95_s=_quantile(queue, 0.95),
         p99_s=_quantile(queue, 0.99),
         worst_s=queue.worst_s,
         lost=queue.lost,

@@ -1,0 +1,484 @@
+"""The simulator against reality: real cv workers under a scripted load, beside what the simulator makes of the same.
+
+    python -m bench.bench_reality [--form lag|demand|both] [--pace SECONDS]
+
+Five minutes for each form. A Stack runs with the ScaledObject of that form, at the clock's own speed; real segments of
+several cameras are published by a script: nothing, about half a worker's load, more than one and a half, half again,
+nothing until all workers are gone. What the simulator is given is what was measured in that very run: when segments
+came, how fast a worker is that has enough to do and how unevenly, how long it takes to start, and when the autoscaler
+looked for the first time. How many replicas run, and what becomes of the segments, it has to find out.
+
+A worker's device is paced (`bench.paced_cv`), so that two workers on two cores don't slow each other; `--pace 0` takes
+the detector as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime as dt
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import cycle
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from rich.console import Console
+from rich.table import Table
+
+from services.ingest.segmenter import Piece
+from services.scaler import metadata, scaledobject
+from services.scaler.metadata import DemandQuery
+from services.scaler.replicas import Replicas
+from services.scaler.scaledobject import ExternalTrigger, JetStreamTrigger, ScaledObject
+from services.scaler.simulation.engine import Load, Policy, Result, View, run
+from services.scaler.simulation.policies import KedaDemand, KedaLag
+from services.scaler.simulation.trace import Trace
+from services.scaler.threshold import lag_threshold
+from shared import bus, names, stats, telemetry, topology
+from shared.segment import to_headers
+from shared.settings import BusSettings
+from shared.stats import WorkerStats
+from shared.tasks import end
+from tidegate import clips, footage
+from tidegate.configuration import ROOT, scaled_object
+from tidegate.rates import quantile
+from tidegate.report import Tally, read_back, tally
+from tidegate.server import NatsServer
+from tidegate.stack import Stack
+
+LATENCY_TARGET_S = 5.0
+MOST_WORKERS = 2
+PACE_S = 0.15
+# With one segment a batch, as the simulator is told, and few enough that decoding and detecting take half the pace.
+FRAMES = 2
+# (seconds, workers that the cameras keep busy)
+SCRIPT = ((20.0, 0.0), (75.0, 0.5), (90.0, 1.6), (60.0, 0.5))
+# After the script the workers go one by one; this is for those that would not.
+MOST_TAIL_S = 180.0
+# What a cluster waits for minutes is waited for seconds here.
+COOLDOWN_S = 20
+DOWN_WINDOW_S = 30
+# With this much in its hands a worker has enough to do.
+SATURATED = 3
+CALIBRATION = 30
+LOOK_S = 0.02
+PLOT = Path("bench-output/reality.png")
+
+Timeline = list[tuple[float, int]]
+out = Console(width=120, highlight=False)
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """per_s: segments a second of one worker that has enough to do; seconds: of such work it was measured in."""
+
+    per_s: float
+    seconds: float
+
+
+class Beats:
+    """The heartbeats of cv's workers as they come, and what they tell."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[float, WorkerStats]] = []  # monotonic seconds
+
+    async def take(self, message: Msg) -> None:
+        with suppress(msgspec.DecodeError):
+            self.heard.append((time.monotonic(), stats.decode(message.data)))
+
+    def rate(self) -> Rate:
+        """Of the seconds between two heartbeats with full hands."""
+        processed = seconds = 0.0
+        last: dict[int, WorkerStats] = {}
+        for _, beat in self.heard:
+            before = last.get(beat.pid)
+            if before and min(before.held, beat.held) >= SATURATED and beat.state == "ready":
+                processed += beat.processed - before.processed
+                seconds += beat.working_s - before.working_s
+            last[beat.pid] = beat
+        return Rate(processed / seconds if seconds else 0.0, seconds)
+
+    def ready_at(self, replica: str, after: float) -> float | None:
+        """When the first process of a replica that was not known by `after` could work."""
+        old = {beat.pid for at, beat in self.heard if beat.replica == replica and at <= after}
+        for at, beat in self.heard:
+            if at > after and beat.replica == replica and beat.pid not in old and beat.state == "ready":
+                return at
+        return None
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of the real thing. Times are seconds since the autoscaler was made.
+
+    arrivals: of every segment. first_look: of the autoscaler. latencies: (arrival, seconds until its event was
+    stored). asked, alive: replicas. cold_starts: seconds from asking for a worker until it could work.
+    """
+
+    seconds: float
+    arrivals: list[float]
+    first_look: float
+    latencies: list[tuple[float, float]]
+    service_cv: float
+    rate: Rate
+    cold_starts: list[float]
+    asked: Timeline
+    replica_seconds: float
+    tally: Tally
+    starts: int
+    load_average: tuple[float, float]
+
+
+class Late:
+    """A policy whose controllers begin when the real ones did, which first wait for JetStream's answers."""
+
+    def __init__(self, policy: Policy, first: float) -> None:
+        self.name, self.wakes = policy.name, policy.wakes
+        self._policy = policy
+        self._first = first
+
+    @property
+    def next_at(self) -> float:
+        return max(self._first, self._policy.next_at)
+
+    def decide(self, now: float, view: View) -> int:
+        return self._policy.decide(now, view) if now >= self._first else view.replicas
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """least_s: for a picture; 0 is the detector as it is."""
+
+    least_s: float
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "bench.paced_cv" if self.least_s else "services.cv"]
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "CV_FPS": str(FRAMES),
+            "CV_BATCH_SIZE": str(FRAMES),
+            "PACE_S": str(self.least_s),
+            "LOG_LEVEL": "warning",
+        }
+
+
+# ---- the real thing
+
+
+def footage_pieces() -> Iterator[Piece]:
+    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    return cycle([p for v in videos for p in clips.pieces(v, "bench") if not p.dependent])
+
+
+async def publish(client: Client, piece: Piece, camera: str, n: int) -> None:
+    """As if it was filmed now: its start is its arrival."""
+    head = msgspec.structs.replace(piece.segment, camera=camera, epoch="bench", n=n, start=dt.datetime.now(dt.UTC))
+    await client.jetstream().publish(names.media(camera), piece.payload, headers=to_headers(head))
+
+
+async def calibrate(pace: Pace) -> tuple[float, float]:
+    """(segments a second, cold start in seconds) of one worker that has enough to do."""
+    pieces = footage_pieces()
+    with tempfile.TemporaryDirectory() as folder:
+        async with NatsServer(Path(folder) / "nats") as server:
+            client = await bus.connect(server.settings("admin"), "admin")
+            await topology.apply(client.jetstream(), topology.TopologySettings())
+            beats = Beats()
+            await client.subscribe("scale.cv.>", cb=beats.take)
+            for n in range(CALIBRATION):
+                await publish(client, next(pieces), "calibration", n)
+            started = time.monotonic()
+            pool = Replicas("cv", pace.command, server.environment("cv") | pace.env, Path(folder))
+            await pool.scale_to(1)
+            async with asyncio.timeout(120):
+                while not beats.heard or beats.heard[-1][1].processed < CALIBRATION:
+                    await asyncio.sleep(0.1)
+            await pool.close()
+            await client.close()
+    return beats.rate().per_s, (beats.ready_at("cv-0", started) or started) - started
+
+
+def fitted(form: str, rate: float, cold_start_s: float) -> ScaledObject:
+    """The repository's ScaledObject of a form, for this worker, with waits that a test can wait for."""
+    path = ROOT / "deploy" / "keda" / ("cv.yaml" if form == "lag" else "demand/cv.yaml")
+    scaled = scaled_object("cv", str(path))
+    threshold = lag_threshold(rate, LATENCY_TARGET_S, hold=4, cold_start_s=cold_start_s)
+    advanced = scaled.spec.advanced
+    if form == "lag" and advanced and advanced.horizontal_pod_autoscaler_config:
+        config = advanced.horizontal_pod_autoscaler_config
+        behavior = config.behavior or scaledobject.Behavior()
+        down = behavior.scale_down or scaledobject.ScalingRules()
+        down = msgspec.structs.replace(down, stabilization_window_seconds=DOWN_WINDOW_S)
+        config = msgspec.structs.replace(config, behavior=msgspec.structs.replace(behavior, scale_down=down))
+        advanced = msgspec.structs.replace(advanced, horizontal_pod_autoscaler_config=config)
+    spec = msgspec.structs.replace(
+        scaled.spec, max_replica_count=MOST_WORKERS, cooldown_period=COOLDOWN_S, advanced=advanced
+    )
+    triggers: list[scaledobject.Trigger] = []
+    for trigger in scaled.triggers:
+        if isinstance(trigger, JetStreamTrigger):
+            lag = threshold.value if form == "lag" else threshold.net
+            triggers.append(msgspec.structs.replace(trigger, lag_threshold=lag))
+        else:
+            own = {
+                "latencyTarget": f"{LATENCY_TARGET_S:g}",
+                "coldStart": f"{cold_start_s:.1f}",
+                "lagThreshold": f"{threshold.value}",
+            }
+            triggers.append(msgspec.structs.replace(trigger, metadata=trigger.metadata | own))
+    return msgspec.structs.replace(scaled, spec=spec, triggers=tuple(triggers))
+
+
+async def measure(scaled: ScaledObject, rate: float, pace: Pace) -> Measured:
+    """Run the script on a Stack of its own."""
+    load_before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        async with Stack(Path(folder), scaled, port=0, cv_env=pace.env) as stack:
+            began, made = time.monotonic(), stack.autoscaler.state.time
+            stack.cv.command = pace.command
+            beats = Beats()
+            await stack.admin.subscribe("scale.cv.>", cb=beats.take)
+            watch = Watch(stack, began)
+            watching = asyncio.create_task(watch.run())
+            try:
+                arrivals = await play(stack.admin, rate, began)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(MOST_TAIL_S):
+                        while stack.cv.count or stack.cv.draining_count or not await settled(stack.admin):
+                            await asyncio.sleep(0.2)
+                seconds = time.monotonic() - began
+                used = stack.cv.replica_seconds
+            finally:
+                await end(watching)
+            found = await read_back(stack.admin.jetstream())
+    infer_s = [s.event.timing.infer_ms / 1000 for s in found.detections]
+    return Measured(
+        seconds=seconds,
+        arrivals=arrivals,
+        first_look=watch.first_look,
+        latencies=[(s.event.start.timestamp() - made, s.at - s.event.start.timestamp()) for s in found.detections],
+        service_cv=statistics.pstdev(infer_s) / statistics.fmean(infer_s) if infer_s else 0.0,
+        rate=beats.rate(),
+        cold_starts=_cold_starts(watch.asked_at, beats),
+        asked=watch.asked,
+        replica_seconds=used,
+        tally=tally(found.segments, (s.event.segment.seq for s in found.detections), found.dead, found.settled),
+        starts=len(watch.asked_at),
+        load_average=(load_before, os.getloadavg()[0]),
+    )
+
+
+def _cold_starts(asked_at: Sequence[tuple[str, float]], beats: Beats) -> list[float]:
+    """Of the workers that were not told to go before they could work."""
+    ready = [(beats.ready_at(replica, at), at) for replica, at in asked_at]
+    return [r - at for r, at in ready if r is not None]
+
+
+class Watch:
+    """What the autoscaler asks for, and when. asked_at: (replica, monotonic seconds)."""
+
+    def __init__(self, stack: Stack, began: float) -> None:
+        self._stack = stack
+        self._began = began
+        self.asked: Timeline = [(0.0, 0)]
+        self.asked_at: list[tuple[str, float]] = []
+        self.first_look = 0.0
+
+    async def run(self) -> None:
+        made = self._stack.autoscaler.state.time
+        known: set[str] = set()
+        while True:
+            now = time.monotonic()
+            if not self.first_look and self._stack.autoscaler.state.time != made:
+                self.first_look = now - self._began
+            replicas = set(self._stack.cv.names)
+            self.asked_at += [(name, now) for name in sorted(replicas - known)]
+            if len(replicas) != self.asked[-1][1]:
+                self.asked.append((now - self._began, len(replicas)))
+            known = replicas
+            await asyncio.sleep(LOOK_S)
+
+
+async def play(client: Client, rate: float, began: float) -> list[float]:
+    """Publish by the script; returns when each segment came, in seconds since `began`."""
+    pieces = footage_pieces()
+    arrivals: list[float] = []
+    n = 0
+    phase_end = began
+    for seconds, workers in SCRIPT:
+        start, phase_end = phase_end, phase_end + seconds
+        cameras = round(workers * rate)
+        if not cameras:
+            await asyncio.sleep(max(0.0, phase_end - time.monotonic()))
+        for at in (start + i / cameras for i in range(round(seconds) * cameras) if cameras):
+            await asyncio.sleep(max(0.0, at - time.monotonic()))
+            arrivals.append(time.monotonic() - began)
+            await publish(client, next(pieces), f"camera-{n % cameras}", n)
+            n += 1
+    return arrivals
+
+
+async def settled(client: Client) -> bool:
+    info = await client.jetstream().consumer_info(names.MEDIA, "cv")
+    return not info.num_pending and not info.num_ack_pending
+
+
+# ---- the simulated one
+
+
+def simulate(form: str, scaled: ScaledObject, real: Measured) -> Result:
+    """The same load and the same controllers, over replicas that are what was measured."""
+    # Long enough that a fleet which would stay longer than the real one pays for it.
+    counts = np.zeros(int(real.seconds) + 60, dtype=np.int64)
+    np.add.at(counts, np.array(real.arrivals, dtype=np.int64), 1)
+    load = Load(
+        service_rate=real.rate.per_s,
+        service_cv=real.service_cv,
+        cold_start_s=statistics.fmean(real.cold_starts) if real.cold_starts else 0.0,
+        latency_target_s=LATENCY_TARGET_S,
+        max_replicas=MOST_WORKERS,
+        batch=1,
+    )
+    trace = Trace(form, 1.0, counts)
+    return run(Late(policy(form, scaled), real.first_look), trace, load, initial=0)
+
+
+def policy(form: str, scaled: ScaledObject) -> Policy:
+    if form == "lag":
+        return KedaLag(form, scaled)
+    trigger = next(t for t in scaled.triggers if isinstance(t, ExternalTrigger))
+    query = metadata.parse(trigger.metadata)
+    assert isinstance(query, DemandQuery)
+    return KedaDemand(form, scaled, query.settings)
+
+
+# ---- both
+
+
+class Pair(msgspec.Struct, frozen=True):
+    form: str
+    real: Measured
+    simulated: Result
+
+    @property
+    def ratio(self) -> float:
+        return self.simulated.replica_hours * 3600 / self.real.replica_seconds if self.real.replica_seconds else 0.0
+
+
+def show(pair: Pair) -> None:
+    real, simulated = pair.real, pair.simulated
+    out.print(
+        f"\n[bold]{pair.form}[/]: {real.tally.segments} segments in {real.seconds:.0f} s; measured of a worker: "
+        f"{real.rate.per_s:.2f} segments a second over {real.rate.seconds:.0f} s of full hands, variation "
+        f"{real.service_cv:.2f}, cold starts {', '.join(f'{s:.1f}' for s in real.cold_starts)} s; load average "
+        f"{real.load_average[0]:.1f} before and {real.load_average[1]:.1f} after"
+    )
+    table = Table("", "real", "simulated", "ratio", box=None, pad_edge=False)
+    latencies = [latency for _, latency in real.latencies]
+    rows: list[tuple[str, float, float, str]] = [
+        ("replica-seconds", real.replica_seconds, simulated.replica_hours * 3600, ".0f"),
+        ("peak replicas", max(n for _, n in real.asked), simulated.peak_replicas, ".0f"),
+        ("starts", real.starts, simulated.cold_starts, ".0f"),
+        ("latency p50, s", quantile(latencies, 0.50) or 0.0, simulated.p50_s, ".2f"),
+        ("latency p95, s", quantile(latencies, 0.95) or 0.0, simulated.p95_s, ".2f"),
+        ("latency p99, s", quantile(latencies, 0.99) or 0.0, simulated.p99_s, ".2f"),
+        ("lost", real.tally.lost, simulated.lost, ".0f"),
+    ]
+    for name, a, b, form in rows:
+        table.add_row(name, f"{a:{form}}", f"{b:{form}}", f"{b / a:.3f}" if a else "")
+    out.print(table)
+    out.print(f"\n{'seconds':>8} {'real':>6} {'simulated':>10}", style="dim")
+    for at, a, b in beside(real.asked, simulated.timeline):
+        out.print(f"{at:8.1f} {a:6} {b:10}")
+
+
+def beside(one: Timeline, other: Timeline) -> Iterator[tuple[float, int, int]]:
+    """(seconds, replicas of one, of the other), a line for each change of either."""
+    a, b = one[0][1], other[0][1]
+    changes = [(at, n, True) for at, n in one] + [(at, n, False) for at, n in other]
+    for at, n, of_one in sorted(changes):
+        if n == (a if of_one else b) and at:
+            continue
+        a, b = (n, b) if of_one else (a, n)
+        if at or not of_one:
+            yield at, a, b
+
+
+def draw(pairs: Sequence[Pair], path: Path) -> None:
+    """What came, how many replicas ran, and how long segments took: a column for each form."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(
+        3, len(pairs), figsize=(7 * len(pairs), 7), sharex="col", squeeze=False, height_ratios=(1, 2, 2)
+    )
+    for (above, middle, below), pair in zip(axes.T, pairs, strict=True):
+        real, simulated = pair.real, pair.simulated
+        last = real.seconds
+        counts = np.bincount(np.array(real.arrivals, dtype=np.int64), minlength=int(last) + 1)
+        above.fill_between(np.arange(len(counts)), counts / real.rate.per_s, step="post", color="#cbd5e1")
+        above.set_ylabel("arrivals, in workers")
+        above.set_title(f"{pair.form}: simulated / real replica-seconds {pair.ratio:.3f}", loc="left")
+        for timeline, name, style in (
+            (real.asked, f"real: {real.replica_seconds:.0f} replica-seconds", {"color": "#00798c", "linewidth": 2}),
+            (
+                simulated.timeline,
+                f"simulated: {simulated.replica_hours * 3600:.0f}",
+                {"color": "#d1495b", "linestyle": "--"},
+            ),
+        ):
+            steps = np.array([*timeline, (max(last, timeline[-1][0]), timeline[-1][1])])
+            middle.step(steps[:, 0], steps[:, 1], where="post", label=name, **style)
+        middle.set_ylabel("replicas asked for")
+        middle.legend(loc="upper left", fontsize=8)
+        points = np.array(real.latencies)
+        if len(points):
+            below.plot(points[:, 0], points[:, 1], ".", markersize=2, color="#00798c", label="real")
+        for value, name in ((simulated.p50_s, "p50"), (simulated.p95_s, "p95"), (simulated.p99_s, "p99")):
+            below.axhline(value, color="#d1495b", linestyle="--", linewidth=0.8)
+            below.annotate(f"simulated {name}", (0, value), fontsize=7, color="#d1495b", va="bottom")
+        below.set_ylabel("latency, s")
+        below.set_xlabel("seconds")
+        for each in (above, middle, below):
+            each.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+async def main(forms: Sequence[str], pace: Pace) -> None:
+    rate, cold_start_s = await calibrate(pace)
+    out.print(
+        f"a worker does {rate:.2f} segments a second and can work {cold_start_s:.1f} s after it was asked for; "
+        f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    )
+    pairs = []
+    for form in forms:
+        scaled = fitted(form, rate, cold_start_s)
+        real = await measure(scaled, rate, pace)
+        pairs.append(Pair(form, real, simulate(form, scaled, real)))
+        show(pairs[-1])
+    with suppress(ImportError):
+        draw(pairs, PLOT)
+        out.print(f"\nplot in {PLOT}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--form", choices=("lag", "demand", "both"), default="both")
+    parser.add_argument("--pace", type=float, default=PACE_S, help="least seconds for a picture; 0: as fast as it is")
+    args = parser.parse_args()
+    telemetry.configure(BusSettings(log_level="warning"), "bench")
+    asyncio.run(main(("lag", "demand") if args.form == "both" else (args.form,), Pace(args.pace)))
