@@ -61,7 +61,8 @@ PACE_S = 0.15
 # With one segment a batch, as the simulator is told, and few enough that decoding and detecting take half the pace.
 FRAMES = 2
 # (seconds, workers that the cameras keep busy)
-SCRIPT = ((20.0, 0.0), (75.0, 0.5), (90.0, 1.6), (60.0, 0.5))
+Script = tuple[tuple[float, float], ...]
+SCRIPT: Script = ((20.0, 0.0), (75.0, 0.5), (90.0, 1.6), (60.0, 0.5))
 # After the script the workers go one by one; this is for those that would not.
 MOST_TAIL_S = 180.0
 # What a cluster waits for minutes is waited for seconds here.
@@ -71,6 +72,7 @@ DOWN_WINDOW_S = 30
 SATURATED = 3
 CALIBRATION = 30
 LOOK_S = 0.02
+TOGETHER_S = 0.25
 PLOT = Path("bench-output/reality.png")
 
 Timeline = list[tuple[float, int]]
@@ -119,18 +121,21 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """One run of the real thing. Times are seconds since the autoscaler was made.
 
     arrivals: of every segment. first_look: of the autoscaler. latencies: (arrival, seconds until its event was
-    stored). asked, alive: replicas. cold_starts: seconds from asking for a worker until it could work.
+    stored). decode_s: of a segment, before a worker's device gets it. cold_starts: seconds from asking for a worker
+    until it could work. asked: replicas.
     """
 
     seconds: float
     arrivals: list[float]
     first_look: float
     latencies: list[tuple[float, float]]
+    decode_s: float
     service_cv: float
     rate: Rate
     cold_starts: list[float]
     asked: Timeline
     replica_seconds: float
+    busy_seconds: float
     tally: Tally
     starts: int
     load_average: tuple[float, float]
@@ -238,8 +243,8 @@ def fitted(form: str, rate: float, cold_start_s: float) -> ScaledObject:
     return msgspec.structs.replace(scaled, spec=spec, triggers=tuple(triggers))
 
 
-async def measure(scaled: ScaledObject, rate: float, pace: Pace) -> Measured:
-    """Run the script on a Stack of its own."""
+async def measure(scaled: ScaledObject, rate: float, pace: Pace, script: Script = SCRIPT) -> Measured:
+    """Run the script on a Stack of its own. rate: segments a second that a worker is taken to do."""
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         async with Stack(Path(folder), scaled, port=0, cv_env=pace.env) as stack:
@@ -250,13 +255,13 @@ async def measure(scaled: ScaledObject, rate: float, pace: Pace) -> Measured:
             watch = Watch(stack, began)
             watching = asyncio.create_task(watch.run())
             try:
-                arrivals = await play(stack.admin, rate, began)
+                arrivals = await play(stack.admin, script, rate, began)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(MOST_TAIL_S):
                         while stack.cv.count or stack.cv.draining_count or not await settled(stack.admin):
                             await asyncio.sleep(0.2)
                 seconds = time.monotonic() - began
-                used = stack.cv.replica_seconds
+                used, busy = stack.cv.replica_seconds, stack.autoscaler.state.busy_seconds
             finally:
                 await end(watching)
             found = await read_back(stack.admin.jetstream())
@@ -267,10 +272,12 @@ async def measure(scaled: ScaledObject, rate: float, pace: Pace) -> Measured:
         first_look=watch.first_look,
         latencies=[(s.event.start.timestamp() - made, s.at - s.event.start.timestamp()) for s in found.detections],
         service_cv=statistics.pstdev(infer_s) / statistics.fmean(infer_s) if infer_s else 0.0,
+        decode_s=statistics.fmean(s.event.timing.decode_ms / 1000 for s in found.detections) if infer_s else 0.0,
         rate=beats.rate(),
         cold_starts=_cold_starts(watch.asked_at, beats),
         asked=watch.asked,
         replica_seconds=used,
+        busy_seconds=busy,
         tally=tally(found.segments, (s.event.segment.seq for s in found.detections), found.dead, found.settled),
         starts=len(watch.asked_at),
         load_average=(load_before, os.getloadavg()[0]),
@@ -308,13 +315,13 @@ class Watch:
             await asyncio.sleep(LOOK_S)
 
 
-async def play(client: Client, rate: float, began: float) -> list[float]:
+async def play(client: Client, script: Script, rate: float, began: float) -> list[float]:
     """Publish by the script; returns when each segment came, in seconds since `began`."""
     pieces = footage_pieces()
     arrivals: list[float] = []
     n = 0
     phase_end = began
-    for seconds, workers in SCRIPT:
+    for seconds, workers in script:
         start, phase_end = phase_end, phase_end + seconds
         cameras = round(workers * rate)
         if not cameras:
@@ -376,16 +383,20 @@ class Pair(msgspec.Struct, frozen=True):
 
 def show(pair: Pair) -> None:
     real, simulated = pair.real, pair.simulated
+    starts = ", ".join(f"{s:.1f}" for s in real.cold_starts)
+    before, after = real.load_average
     out.print(
-        f"\n[bold]{pair.form}[/]: {real.tally.segments} segments in {real.seconds:.0f} s; measured of a worker: "
-        f"{real.rate.per_s:.2f} segments a second over {real.rate.seconds:.0f} s of full hands, variation "
-        f"{real.service_cv:.2f}, cold starts {', '.join(f'{s:.1f}' for s in real.cold_starts)} s; load average "
-        f"{real.load_average[0]:.1f} before and {real.load_average[1]:.1f} after"
+        f"\n[bold]{pair.form}[/]: {real.tally.segments} segments in {real.seconds:.0f} s; load average {before:.1f} "
+        f"before and {after:.1f} after\n"
+        f"measured of a worker: {real.rate.per_s:.2f} segments a second over {real.rate.seconds:.0f} s of full hands, "
+        f"variation {real.service_cv:.2f}, cold starts {starts} s;\n"
+        f"it decodes for {real.decode_s:.2f} s before, beside the device's work: of that the simulator knows nothing"
     )
     table = Table("", "real", "simulated", "ratio", box=None, pad_edge=False)
     latencies = [latency for _, latency in real.latencies]
     rows: list[tuple[str, float, float, str]] = [
         ("replica-seconds", real.replica_seconds, simulated.replica_hours * 3600, ".0f"),
+        ("of these busy", real.busy_seconds, simulated.busy_hours * 3600, ".0f"),
         ("peak replicas", max(n for _, n in real.asked), simulated.peak_replicas, ".0f"),
         ("starts", real.starts, simulated.cold_starts, ".0f"),
         ("latency p50, s", quantile(latencies, 0.50) or 0.0, simulated.p50_s, ".2f"),
@@ -402,15 +413,13 @@ def show(pair: Pair) -> None:
 
 
 def beside(one: Timeline, other: Timeline) -> Iterator[tuple[float, int, int]]:
-    """(seconds, replicas of one, of the other), a line for each change of either."""
-    a, b = one[0][1], other[0][1]
-    changes = [(at, n, True) for at, n in one] + [(at, n, False) for at, n in other]
-    for at, n, of_one in sorted(changes):
-        if n == (a if of_one else b) and at:
-            continue
-        a, b = (n, b) if of_one else (a, n)
-        if at or not of_one:
-            yield at, a, b
+    """(seconds, replicas of one, of the other), a line for each change of either; those close together are one."""
+    changes = sorted([(at, n, 0) for at, n in one] + [(at, n, 1) for at, n in other])
+    now = [one[0][1], other[0][1]]
+    for i, (at, n, which) in enumerate(changes):
+        now[which] = n
+        if i + 1 == len(changes) or changes[i + 1][0] - at > TOGETHER_S:
+            yield at, now[0], now[1]
 
 
 def draw(pairs: Sequence[Pair], path: Path) -> None:

@@ -60,7 +60,9 @@ _PACKAGES = {
     "openvino": ("cv", "bad", "detection on a CPU"),
     "numpy": ("cv", "bad", "detection"),
     "aio_rtsp_toolkit": ("demo", "note", "the demo's cameras"),
-    "matplotlib": ("demo", "note", "the demo's pictures"),
+    "matplotlib": ("simulate", "note", "the demo's pictures, and plots of simulations"),
+    "numba": ("simulate", "note", "simulations that take seconds rather than minutes"),
+    "grpc": ("scaler", "note", "KEDA's external scaler"),
     "torch": ("cv-torch", "note", "torchvision's and transformers' detectors"),
     "opentelemetry.exporter.otlp.proto.http": ("otel", "note", "exported traces"),
 }
