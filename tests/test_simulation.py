@@ -139,7 +139,8 @@ def test_the_kernel_does_what_a_naive_simulation_does(world: tuple[Trace, Load, 
     assert result.busy_hours * 3600 == pytest.approx(naive.busy)
     assert result.worst_s == pytest.approx(max(naive.latency.values(), default=0.0))
     # Until all is done, found out once a second; what waits in vain is waited for until it is lost.
-    after = max(0.0, naive.finished - arrivals.duration_s) if not naive.lost else load.max_age_s + load.cold_start_s
+    after = max(0.0, naive.finished - arrivals.duration_s)
+    after += load.max_age_s + load.cold_start_s if naive.lost else 0.0
     spent = result.replica_hours * 3600 - naive.cost
     assert -1e-6 <= spent <= last * (after + 2 * engine.TAIL_S) + 1e-6
 

@@ -1,12 +1,13 @@
-"""The rate at which messages arrive, and which way it goes: the mean of a window that a real change cuts short. Pure.
+"""The rate at which messages arrive: the mean of a window that a real change cuts short. Pure.
 
     arrivals = Arrivals(window_s=150)
     arrivals.observe(now, arrived)          # a count that only grows; about once a second
-    arrivals.level, arrivals.slope          # messages a second, and their change a second
+    arrivals.level                          # messages a second
 
 A long window is steady and a short one is quick. Here the long one is used until the last seconds differ from it by
 more than chance explains, and then begins anew with them. What chance explains is measured: the index of dispersion,
-variance over mean, is 1 for a Poisson stream, 0 for metronomes, and some tens where work comes in bursts.
+variance over mean, is 1 for a Poisson stream, which is the least that is reckoned with, and some tens where work comes
+in bursts.
 """
 
 from __future__ import annotations
@@ -16,21 +17,20 @@ from bisect import bisect_right
 
 # What counts as the last moments.
 SHORT_S = 15.0
-# Standard deviations that make a change real, of a level and of a slope.
+# Standard deviations that make a change real.
 CHANGE = 3.0
-# A slope is read off windows from here on.
-SLOPED_S = 60.0
+# Of a few messages in a moment nothing follows.
+LEAST_SPAN_S = 5.0
 MOST_DISPERSION = 60.0
 MEMORY = 0.9
 
 
 class Arrivals:
-    """See the module. level: messages a second; slope: its rise in a second; span_s: the window they are made of."""
+    """See the module. level: messages a second; span_s: the window it is made of."""
 
     def __init__(self, window_s: float) -> None:
         self.window_s = window_s
         self.level = 0.0
-        self.slope = 0.0
         self.span_s = 0.0
         self.dispersion = 1.0
         self._times: list[float] = []
@@ -50,13 +50,11 @@ class Arrivals:
         if self.span_s <= 0:
             return
         first = self._count_at(start)
-        self.level, self.slope = (arrived - first) / self.span_s, 0.0
+        self.level = (arrived - first) / max(self.span_s, LEAST_SPAN_S)
         if self.span_s > 1.5 * SHORT_S and self._is_changed(now, arrived, start, first):
             self._changed = now - SHORT_S
             self.span_s = SHORT_S
             self.level = (arrived - self._count_at(self._changed)) / SHORT_S
-        elif self.span_s >= SLOPED_S:
-            self.slope = self._slope(now, arrived, start, first)
 
     def _is_changed(self, now: float, arrived: int, start: float, first: float) -> bool:
         middle = self._count_at(now - SHORT_S)
@@ -69,16 +67,6 @@ class Arrivals:
             seen = deviation * deviation * SHORT_S / usual
             self.dispersion = min(MOST_DISPERSION, max(1.0, MEMORY * self.dispersion + (1 - MEMORY) * seen))
         return abs(deviation) > CHANGE * math.sqrt(self.dispersion * usual / SHORT_S)
-
-    def _slope(self, now: float, arrived: int, start: float, first: float) -> float:
-        """Between the halves of the window, where chance does not explain it, and less what chance may have added."""
-        half = self.span_s / 2
-        middle = self._count_at(start + half)
-        rise = (arrived - 2 * middle + first) / half
-        chance = CHANGE * math.sqrt(2 * self.dispersion * max(self.level, 0.1) / half)
-        if abs(rise) <= chance:
-            return 0.0
-        return rise / half * (1 - (chance / rise) ** 2 / 2)
 
     def _count_at(self, time: float) -> float:
         """Between two looks, however far apart, messages are taken to have come evenly."""

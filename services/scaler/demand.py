@@ -37,8 +37,8 @@ from services.scaler.service_rate import ServiceRate
 # The HPA asks so often: half of it is what a wish waits for on the average.
 SYNC_S = 15.0
 SHARE_EXCEEDED = 0.15
-# The window of the arrival rate, in cold starts: long enough to tell a slope that matters by then.
-WINDOW = 2.0
+# The window of the arrival rate, in cold starts: as steady as what follows from it is slow.
+WINDOW = 1.0
 LEAST_WINDOW_S = 120.0
 # Of the latency target, what a backlog may use up before more replicas are wanted.
 ALLOWED = 0.6
@@ -57,7 +57,7 @@ QUIET = 2.0
 LEAST_QUIET_S = 60.0
 # A backlog that outlasts this while there was capacity for it does not drain: it is not counted.
 STUCK_S = 120.0
-AMPLE = 1.3
+AMPLE = 1.15
 # Work that gets done while no worker is heard: their heartbeats are lost.
 UNHEARD_S = 15.0
 # By the lag rule a replica is wanted for each of these shares of what it clears in the latency target.
@@ -94,7 +94,6 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
     basis: Literal["demand", "lag"]
     arrival_rate: float = 0.0
-    arrival_slope: float = 0.0
     dispersion: float = 0.0
     forecast_rate: float = 0.0
     planned_rate: float = 0.0
@@ -137,7 +136,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         if self.backlog_stuck:
             lines.append(f"{self.backlog_stuck:.0f} messages have not drained though there was room: not counted")
         if self.held_replicas > self.arrival_replicas + self.backlog_replicas:
-            lines.append(f"{self.held_replicas:.2f} are held: a replica let go costs a cold start to get back")
+            lines.append(
+                f"{self.held_replicas:.2f} are held: for arrivals of a while ago, as one let go costs a cold start to "
+                "get back; for a backlog that they work through; or because this scaler has only just begun to look"
+            )
         lines.append(f"{self.replicas:.2f} replicas; {self.ready} are ready and {self.warming} warm up")
         return lines
 
@@ -192,13 +194,11 @@ class Demand:
         """(expected, planned) arrival rates at the horizon."""
         a = self._arrivals
         a.observe(o.time, o.arrived)
-        trend = a.level + a.slope * (a.span_s / 2 + self._horizon_s)
-        trend = min(2 * a.level, max(a.level / 2, trend))
-        self._expected.observe(o.time, o.arrived, a.level, trend)
-        self._planned.observe(o.time, o.arrived, a.level, trend)
+        self._expected.observe(o.time, o.arrived, a.level)
+        self._planned.observe(o.time, o.arrived, a.level)
         if o.time - self._arrived_at > self._quiet_s:
             return 0.0, 0.0
-        return self._expected.value(a.level, trend), self._planned.value(a.level, trend)
+        return self._expected.value(a.level), self._planned.value(a.level)
 
     def _by_lag(self, o: Observation, rate: float | None) -> Estimate:
         fleet = o.fleet
@@ -249,7 +249,6 @@ class Demand:
             active=active,
             basis="demand",
             arrival_rate=self._arrivals.level,
-            arrival_slope=self._arrivals.slope,
             dispersion=self._arrivals.dispersion,
             forecast_rate=expected,
             planned_rate=planned,
@@ -260,7 +259,7 @@ class Demand:
             backlog_expected=then,
             backlog_allowed=allowed,
             backlog_stuck=stuck,
-            drain_s=self._drain_s,
+            drain_s=within,
             arrival_replicas=for_arrivals,
             backlog_replicas=for_backlog,
             held_replicas=held,

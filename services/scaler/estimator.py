@@ -37,6 +37,8 @@ from shared.tasks import end
 # KEDA asks every pollingInterval, some every few minutes.
 FORGET_S = 600.0
 SWEEP_S = 30.0
+# Every worker has said by then that it is there.
+LISTEN_S = 1.5 * stats.INTERVAL_S
 
 
 class LiveDemand(Changes):
@@ -55,6 +57,7 @@ class LiveDemand(Changes):
         self._page = page
         self._demand = Demand(query.settings)
         self._at = float("-inf")
+        self._began = time.monotonic()
         reader.listeners.add(self._read)
         if page:
             page.users += 1
@@ -64,6 +67,8 @@ class LiveDemand(Changes):
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_S):
                 await self._reader.asked.wait()
+                # Before the workers had time to say that they are there, none would be wanted.
+                await asyncio.sleep(self._began + LISTEN_S - time.monotonic())
         estimate = self._now()
         return Answer(estimate.replicas, estimate.active or self._reader.woken)
 
