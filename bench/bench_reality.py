@@ -36,10 +36,11 @@ from rich.table import Table
 
 from services.ingest.segmenter import Piece
 from services.scaler import metadata, scaledobject
+from services.scaler.consumers import EVERY_S
 from services.scaler.metadata import DemandQuery
 from services.scaler.replicas import Replicas
 from services.scaler.scaledobject import ExternalTrigger, JetStreamTrigger, ScaledObject
-from services.scaler.simulation.engine import Load, Policy, Result, View, run
+from services.scaler.simulation.engine import Load, Policy, Result, run
 from services.scaler.simulation.policies import KedaDemand, KedaLag
 from services.scaler.simulation.trace import Trace
 from services.scaler.threshold import lag_threshold
@@ -139,22 +140,6 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     tally: Tally
     starts: int
     load_average: tuple[float, float]
-
-
-class Late:
-    """A policy whose controllers begin when the real ones did, which first wait for JetStream's answers."""
-
-    def __init__(self, policy: Policy, first: float) -> None:
-        self.name, self.wakes = policy.name, policy.wakes
-        self._policy = policy
-        self._first = first
-
-    @property
-    def next_at(self) -> float:
-        return max(self._first, self._policy.next_at)
-
-    def decide(self, now: float, view: View) -> int:
-        return self._policy.decide(now, view) if now >= self._first else view.replicas
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -342,8 +327,11 @@ async def settled(client: Client) -> bool:
 # ---- the simulated one
 
 
-def simulate(form: str, scaled: ScaledObject, real: Measured) -> Result:
-    """The same load and the same controllers, over replicas that are what was measured."""
+def simulate(form: str, scaled: ScaledObject, real: Measured, seed: int = 1) -> Result:
+    """The same load and the same controllers, over replicas that are what was measured.
+
+    seed: of where in its second a segment comes, and of how long each takes.
+    """
     # Long enough that a fleet which would stay longer than the real one pays for it.
     counts = np.zeros(int(real.seconds) + 60, dtype=np.int64)
     np.add.at(counts, np.array(real.arrivals, dtype=np.int64), 1)
@@ -354,18 +342,18 @@ def simulate(form: str, scaled: ScaledObject, real: Measured) -> Result:
         latency_target_s=LATENCY_TARGET_S,
         max_replicas=MOST_WORKERS,
         batch=1,
+        seed=seed,
     )
-    trace = Trace(form, 1.0, counts)
-    return run(Late(policy(form, scaled), real.first_look), trace, load, initial=0)
+    return run(policy(form, scaled, real.first_look), Trace(form, 1.0, counts), load, initial=0)
 
 
-def policy(form: str, scaled: ScaledObject) -> Policy:
+def policy(form: str, scaled: ScaledObject, first_look: float) -> Policy:
     if form == "lag":
-        return KedaLag(form, scaled)
+        return KedaLag(form, scaled, first_s=first_look)
     trigger = next(t for t in scaled.triggers if isinstance(t, ExternalTrigger))
     query = metadata.parse(trigger.metadata)
     assert isinstance(query, DemandQuery)
-    return KedaDemand(form, scaled, query.settings)
+    return KedaDemand(form, scaled, query.settings, look_s=EVERY_S, first_s=first_look)
 
 
 # ---- both
