@@ -1,9 +1,9 @@
 """Policies on traces: what demand costs against the bound, a static fleet and KEDA tuned in hindsight.
 
-    python -m bench.bench_scaling [--traces DIR] [--quick]
+    python -m bench.bench_scaling [--traces DIR] [--latency SECONDS] [--quick]
 
 Every CSV file in DIR (columns t_s,arrivals; long ones from their start), and the made-up traces; a replica does a tenth
-of the busiest minute, the latency target is ten seconds, cold starts are 4, 60 and 300 s.
+of the busiest minute, the latency target is ten seconds where nothing else is said, cold starts are 4, 60 and 300 s.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Run(msgspec.Struct, frozen=True):
         return self.results["demand"].replica_hours / self.results[to].replica_hours
 
 
-def load_of(trace: Trace, cold_start_s: float) -> Load:
+def load_of(trace: Trace, cold_start_s: float, latency_target_s: float) -> Load:
     """A replica that does a tenth of the busiest minute, and room for four times as many."""
     steps = max(1, round(60 / trace.step_s))
     counts = trace.counts[: len(trace.counts) // steps * steps].reshape(-1, steps).sum(axis=1)
@@ -49,7 +49,7 @@ def load_of(trace: Trace, cold_start_s: float) -> Load:
     return Load(
         service_rate=rate,
         cold_start_s=cold_start_s,
-        latency_target_s=LATENCY_TARGET_S,
+        latency_target_s=latency_target_s,
         max_replicas=4 * REPLICAS,
     )
 
@@ -73,13 +73,14 @@ def summary(runs: list[Run]) -> None:
             f"{fmean(r.ratio('lag_tuned') for r in group):14.2f}   {len(group)}"
         )
     out.print(f"{'target':24} {'>= 96.0%':>15} {'<= 1.25':>10} {'<= 0.50':>10} {'<= 0.75':>14}")
-    better = sum(r.results["demand"].window_attainment >= r.results["lag_tuned"].window_attainment for r in runs)
-    out.print(f"demand serves as many minutes as tuned KEDA, or more, in {better} of {len(runs)} runs")
+    reached = [r for r in runs if r.results["lag_tuned"].window_attainment >= r.results["demand"].window_attainment]
+    out.print(f"tuned KEDA serves as many minutes as demand in {len(reached)} of {len(runs)} runs, and no setting else")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traces", type=Path, default=Path("../shared/traces"))
+    parser.add_argument("--latency", type=float, default=LATENCY_TARGET_S)
     parser.add_argument("--quick", action="store_true", help="the first six hours of each")
     args = parser.parse_args()
     traces = [read(path) for path in sorted(args.traces.glob("*.csv"))]
@@ -91,7 +92,7 @@ def main() -> None:
     for whole in traces + generated():
         trace = Trace(whole.name, whole.step_s, whole.counts[: max(2, int(hours * 3600 / whole.step_s))])
         for cold_start_s in COLD_STARTS_S:
-            load = load_of(trace, cold_start_s)
+            load = load_of(trace, cold_start_s, args.latency)
             began = time.monotonic()
             results = compare(trace, load, scaled)
             out.print("\n" + describe(trace, load), style="bold")

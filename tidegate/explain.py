@@ -82,7 +82,7 @@ def _sentence(e: Explanation) -> str:
         return f"{e.service}: unknown, as {e.error}"
     wanted = e.terms.get("replicas", 0.0)
     active = "work to do" if e.terms.get("active") else "nothing to do"
-    return f"{e.service} needs {_value(wanted)} replicas for {e.of}: {active}"
+    return f"{e.service} needs {_value(wanted)} {'replica' if wanted == 1 else 'replicas'} for {e.of}: {active}"
 
 
 def _age(e: Explanation) -> str:
