@@ -4,9 +4,12 @@
 
 Five minutes for each form. A Stack runs with the ScaledObject of that form, at the clock's own speed; real segments of
 several cameras are published by a script: nothing, about half a worker's load, more than one and a half, half again,
-nothing until all workers are gone. What the simulator is given is what was measured in that very run: when segments
-came, how fast a worker is that has enough to do and how unevenly, how long it takes to start, and when the autoscaler
-looked for the first time. How many replicas run, and what becomes of the segments, it has to find out.
+nothing until all workers are gone. What the simulator is given is what was measured: when segments came, how fast a
+worker is that has enough to do and how unevenly, how long it takes to start, and when the autoscaler's KEDA asked for
+the first time. How many replicas run, and what becomes of the segments, it has to find out.
+
+Within minutes, a decision may hang on the fraction of a second at which the consumer was looked at, which nobody
+chooses: so there are as many simulations as SEEDS, each with another one, and their mean is what is compared.
 
 A worker's device is paced (`bench.paced_cv`), so that two workers on two cores don't slow each other; `--pace 0` takes
 the detector as it is.
@@ -18,6 +21,7 @@ import argparse
 import asyncio
 import datetime as dt
 import os
+import random
 import statistics
 import sys
 import tempfile
@@ -67,13 +71,21 @@ SCRIPT: Script = ((20.0, 0.0), (75.0, 0.5), (90.0, 1.6), (60.0, 0.5))
 # After the script the workers go one by one; this is for those that would not.
 MOST_TAIL_S = 180.0
 # What a cluster waits for minutes is waited for seconds here.
-COOLDOWN_S = 20
+COOLDOWN_S = 30
 DOWN_WINDOW_S = 30
+# Of the time between two segments, by how much either comes early or late: a metronome in step with the polls would be
+# seen always busy, or never.
+JITTER = 0.4
 # With this much in its hands a worker has enough to do.
 SATURATED = 3
 CALIBRATION = 30
 LOOK_S = 0.02
 TOGETHER_S = 0.25
+# Of the simulated arrivals: a third of what a segment takes, so that cameras that take turns do so there too.
+STEP_S = 0.1
+MOST_LONGER_S = 60.0
+SEEDS = 20
+ALIKE_S = 1.0
 PLOT = Path("bench-output/reality.png")
 
 Timeline = list[tuple[float, int]]
@@ -81,10 +93,17 @@ out = Console(width=120, highlight=False)
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """per_s: segments a second of one worker that has enough to do; seconds: of such work it was measured in."""
+    """Of one worker that has enough to do. seconds: of such work, summed over workers."""
 
-    per_s: float
+    segments: float
     seconds: float
+
+    @property
+    def per_s(self) -> float:
+        return self.segments / self.seconds if self.seconds else 0.0
+
+    def with_(self, other: Rate) -> Rate:
+        return Rate(self.segments + other.segments, self.seconds + other.seconds)
 
 
 class Beats:
@@ -107,7 +126,7 @@ class Beats:
                 processed += beat.processed - before.processed
                 seconds += beat.working_s - before.working_s
             last[beat.pid] = beat
-        return Rate(processed / seconds if seconds else 0.0, seconds)
+        return Rate(processed, seconds)
 
     def ready_at(self, replica: str, after: float) -> float | None:
         """When the first process of a replica that was not known by `after` could work."""
@@ -121,14 +140,14 @@ class Beats:
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """One run of the real thing. Times are seconds since the autoscaler was made.
 
-    arrivals: of every segment. first_look: of the autoscaler. latencies: (arrival, seconds until its event was
+    arrivals: of every segment. first_poll: of the autoscaler. latencies: (arrival, seconds until its event was
     stored). decode_s: of a segment, before a worker's device gets it. cold_starts: seconds from asking for a worker
     until it could work. asked: replicas.
     """
 
     seconds: float
     arrivals: list[float]
-    first_look: float
+    first_poll: float
     latencies: list[tuple[float, float]]
     decode_s: float
     service_cv: float
@@ -175,8 +194,8 @@ async def publish(client: Client, piece: Piece, camera: str, n: int) -> None:
     await client.jetstream().publish(names.media(camera), piece.payload, headers=to_headers(head))
 
 
-async def calibrate(pace: Pace) -> tuple[float, float]:
-    """(segments a second, cold start in seconds) of one worker that has enough to do."""
+async def calibrate(pace: Pace) -> tuple[Rate, float]:
+    """(rate, cold start in seconds) of one worker that has enough to do."""
     pieces = footage_pieces()
     with tempfile.TemporaryDirectory() as folder:
         async with NatsServer(Path(folder) / "nats") as server:
@@ -194,7 +213,7 @@ async def calibrate(pace: Pace) -> tuple[float, float]:
                     await asyncio.sleep(0.1)
             await pool.close()
             await client.close()
-    return beats.rate().per_s, (beats.ready_at("cv-0", started) or started) - started
+    return beats.rate(), (beats.ready_at("cv-0", started) or started) - started
 
 
 def fitted(form: str, rate: float, cold_start_s: float) -> ScaledObject:
@@ -228,8 +247,8 @@ def fitted(form: str, rate: float, cold_start_s: float) -> ScaledObject:
     return msgspec.structs.replace(scaled, spec=spec, triggers=tuple(triggers))
 
 
-async def measure(scaled: ScaledObject, rate: float, pace: Pace, script: Script = SCRIPT) -> Measured:
-    """Run the script on a Stack of its own. rate: segments a second that a worker is taken to do."""
+async def measure(scaled: ScaledObject, known: Rate, pace: Pace, script: Script = SCRIPT) -> Measured:
+    """Run the script on a Stack of its own. known: what a worker was measured to do before."""
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         async with Stack(Path(folder), scaled, port=0, cv_env=pace.env) as stack:
@@ -240,7 +259,7 @@ async def measure(scaled: ScaledObject, rate: float, pace: Pace, script: Script 
             watch = Watch(stack, began)
             watching = asyncio.create_task(watch.run())
             try:
-                arrivals = await play(stack.admin, script, rate, began)
+                arrivals = await play(stack.admin, script, known.per_s, began)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(MOST_TAIL_S):
                         while stack.cv.count or stack.cv.draining_count or not await settled(stack.admin):
@@ -254,11 +273,11 @@ async def measure(scaled: ScaledObject, rate: float, pace: Pace, script: Script 
     return Measured(
         seconds=seconds,
         arrivals=arrivals,
-        first_look=watch.first_look,
+        first_poll=watch.first_poll,
         latencies=[(s.event.start.timestamp() - made, s.at - s.event.start.timestamp()) for s in found.detections],
         service_cv=statistics.pstdev(infer_s) / statistics.fmean(infer_s) if infer_s else 0.0,
         decode_s=statistics.fmean(s.event.timing.decode_ms / 1000 for s in found.detections) if infer_s else 0.0,
-        rate=beats.rate(),
+        rate=known.with_(beats.rate()),
         cold_starts=_cold_starts(watch.asked_at, beats),
         asked=watch.asked,
         replica_seconds=used,
@@ -283,15 +302,15 @@ class Watch:
         self._began = began
         self.asked: Timeline = [(0.0, 0)]
         self.asked_at: list[tuple[str, float]] = []
-        self.first_look = 0.0
+        self.first_poll = 0.0
 
     async def run(self) -> None:
         made = self._stack.autoscaler.state.time
         known: set[str] = set()
         while True:
             now = time.monotonic()
-            if not self.first_look and self._stack.autoscaler.state.time != made:
-                self.first_look = now - self._began
+            if not self.first_poll and self._stack.autoscaler.state.time != made:
+                self.first_poll = now - self._began
             replicas = set(self._stack.cv.names)
             self.asked_at += [(name, now) for name in sorted(replicas - known)]
             if len(replicas) != self.asked[-1][1]:
@@ -304,6 +323,7 @@ async def play(client: Client, script: Script, rate: float, began: float) -> lis
     """Publish by the script; returns when each segment came, in seconds since `began`."""
     pieces = footage_pieces()
     arrivals: list[float] = []
+    chance = random.Random(1)
     n = 0
     phase_end = began
     for seconds, workers in script:
@@ -311,7 +331,8 @@ async def play(client: Client, script: Script, rate: float, began: float) -> lis
         cameras = round(workers * rate)
         if not cameras:
             await asyncio.sleep(max(0.0, phase_end - time.monotonic()))
-        for at in (start + i / cameras for i in range(round(seconds) * cameras) if cameras):
+        for i in range(round(seconds) * cameras):
+            at = start + (i + 0.5 + chance.uniform(-JITTER, JITTER)) / cameras
             await asyncio.sleep(max(0.0, at - time.monotonic()))
             arrivals.append(time.monotonic() - began)
             await publish(client, next(pieces), f"camera-{n % cameras}", n)
@@ -327,14 +348,14 @@ async def settled(client: Client) -> bool:
 # ---- the simulated one
 
 
-def simulate(form: str, scaled: ScaledObject, real: Measured, seed: int = 1) -> Result:
+def simulate(form: str, scaled: ScaledObject, real: Measured, seed: int) -> Result:
     """The same load and the same controllers, over replicas that are what was measured.
 
-    seed: of where in its second a segment comes, and of how long each takes.
+    seed: of where in its step a segment comes, of how long each takes, and of when the consumer is looked at.
     """
     # Long enough that a fleet which would stay longer than the real one pays for it.
-    counts = np.zeros(int(real.seconds) + 60, dtype=np.int64)
-    np.add.at(counts, np.array(real.arrivals, dtype=np.int64), 1)
+    counts = np.zeros(int((real.seconds + MOST_LONGER_S) / STEP_S), dtype=np.int64)
+    np.add.at(counts, (np.array(real.arrivals) / STEP_S).astype(np.int64), 1)
     load = Load(
         service_rate=real.rate.per_s,
         service_cv=real.service_cv,
@@ -344,33 +365,56 @@ def simulate(form: str, scaled: ScaledObject, real: Measured, seed: int = 1) -> 
         batch=1,
         seed=seed,
     )
-    return run(policy(form, scaled, real.first_look), Trace(form, 1.0, counts), load, initial=0)
+    return run(policy(form, scaled, real.first_poll, seed), Trace(form, STEP_S, counts), load, initial=0)
 
 
-def policy(form: str, scaled: ScaledObject, first_look: float) -> Policy:
+def policy(form: str, scaled: ScaledObject, first_poll: float, seed: int) -> Policy:
     if form == "lag":
-        return KedaLag(form, scaled, first_s=first_look)
+        return KedaLag(form, scaled, first_s=first_poll)
     trigger = next(t for t in scaled.triggers if isinstance(t, ExternalTrigger))
     query = metadata.parse(trigger.metadata)
     assert isinstance(query, DemandQuery)
-    return KedaDemand(form, scaled, query.settings, look_s=EVERY_S, first_s=first_look)
+    return KedaDemand(
+        form, scaled, query.settings, look_s=EVERY_S, first_look_s=seed / SEEDS * EVERY_S, first_s=first_poll
+    )
 
 
 # ---- both
 
 
 class Pair(msgspec.Struct, frozen=True):
+    """A real run and its simulations, those that cost least first."""
+
     form: str
     real: Measured
-    simulated: Result
+    simulated: list[Result]
+
+    @property
+    def shown(self) -> Result:
+        """The one in the middle."""
+        return self.simulated[len(self.simulated) // 2]
 
     @property
     def ratio(self) -> float:
-        return self.simulated.replica_hours * 3600 / self.real.replica_seconds if self.real.replica_seconds else 0.0
+        """Of replica-seconds, simulated over real."""
+        mean = statistics.fmean(r.replica_hours for r in self.simulated) * 3600
+        return mean / self.real.replica_seconds if self.real.replica_seconds else 0.0
+
+    @property
+    def alike(self) -> int:
+        """Simulations that decide the same as it really went, each time within a second."""
+        return sum(
+            len(r.timeline) == len(self.real.asked)
+            and all(
+                n == m and abs(at - other) <= ALIKE_S
+                for (at, n), (other, m) in zip(r.timeline, self.real.asked, strict=True)
+            )
+            for r in self.simulated
+        )
 
 
 def show(pair: Pair) -> None:
-    real, simulated = pair.real, pair.simulated
+    real = pair.real
     starts = ", ".join(f"{s:.1f}" for s in real.cold_starts)
     before, after = real.load_average
     out.print(
@@ -380,23 +424,30 @@ def show(pair: Pair) -> None:
         f"variation {real.service_cv:.2f}, cold starts {starts} s;\n"
         f"it decodes for {real.decode_s:.2f} s before, beside the device's work: of that the simulator knows nothing"
     )
-    table = Table("", "real", "simulated", "ratio", box=None, pad_edge=False)
     latencies = [latency for _, latency in real.latencies]
-    rows: list[tuple[str, float, float, str]] = [
-        ("replica-seconds", real.replica_seconds, simulated.replica_hours * 3600, ".0f"),
-        ("of these busy", real.busy_seconds, simulated.busy_hours * 3600, ".0f"),
-        ("peak replicas", max(n for _, n in real.asked), simulated.peak_replicas, ".0f"),
-        ("starts", real.starts, simulated.cold_starts, ".0f"),
-        ("latency p50, s", quantile(latencies, 0.50) or 0.0, simulated.p50_s, ".2f"),
-        ("latency p95, s", quantile(latencies, 0.95) or 0.0, simulated.p95_s, ".2f"),
-        ("latency p99, s", quantile(latencies, 0.99) or 0.0, simulated.p99_s, ".2f"),
-        ("lost", real.tally.lost, simulated.lost, ".0f"),
+    rows: list[tuple[str, float, list[float], str]] = [
+        ("replica-seconds", real.replica_seconds, [r.replica_hours * 3600 for r in pair.simulated], ".0f"),
+        ("of these busy", real.busy_seconds, [r.busy_hours * 3600 for r in pair.simulated], ".0f"),
+        ("peak replicas", max(n for _, n in real.asked), [r.peak_replicas for r in pair.simulated], ".0f"),
+        ("starts", real.starts, [r.cold_starts for r in pair.simulated], ".0f"),
+        ("latency p50, s", quantile(latencies, 0.50) or 0.0, [r.p50_s for r in pair.simulated], ".2f"),
+        ("latency p95, s", quantile(latencies, 0.95) or 0.0, [r.p95_s for r in pair.simulated], ".2f"),
+        ("latency p99, s", quantile(latencies, 0.99) or 0.0, [r.p99_s for r in pair.simulated], ".2f"),
+        ("lost", real.tally.lost, [r.lost for r in pair.simulated], ".0f"),
     ]
-    for name, a, b, form in rows:
-        table.add_row(name, f"{a:{form}}", f"{b:{form}}", f"{b / a:.3f}" if a else "")
+    table = Table("", "real", "simulated", "ratio", "least", "most", box=None, pad_edge=False)
+    for name, a, every, form in rows:
+        mean = statistics.fmean(every)
+        ratio = f"{mean / a:.3f}" if a else ""
+        table.add_row(name, f"{a:{form}}", f"{mean:{form}}", ratio, f"{min(every):{form}}", f"{max(every):{form}}")
     out.print(table)
+    out.print(
+        f"simulated: the mean of {len(pair.simulated)}, of which {pair.alike} decide all as it really went, each time "
+        "within a second; below is the one in the middle",
+        style="dim",
+    )
     out.print(f"\n{'seconds':>8} {'real':>6} {'simulated':>10}", style="dim")
-    for at, a, b in beside(real.asked, simulated.timeline):
+    for at, a, b in beside(real.asked, pair.shown.timeline):
         out.print(f"{at:8.1f} {a:6} {b:10}")
 
 
@@ -421,7 +472,7 @@ def draw(pairs: Sequence[Pair], path: Path) -> None:
         3, len(pairs), figsize=(7 * len(pairs), 7), sharex="col", squeeze=False, height_ratios=(1, 2, 2)
     )
     for (above, middle, below), pair in zip(axes.T, pairs, strict=True):
-        real, simulated = pair.real, pair.simulated
+        real, simulated = pair.real, pair.shown
         last = real.seconds
         counts = np.bincount(np.array(real.arrivals, dtype=np.int64), minlength=int(last) + 1)
         above.fill_between(np.arange(len(counts)), counts / real.rate.per_s, step="post", color="#cbd5e1")
@@ -431,7 +482,7 @@ def draw(pairs: Sequence[Pair], path: Path) -> None:
             (real.asked, f"real: {real.replica_seconds:.0f} replica-seconds", {"color": "#00798c", "linewidth": 2}),
             (
                 simulated.timeline,
-                f"simulated: {simulated.replica_hours * 3600:.0f}",
+                f"simulated, the one in the middle: {simulated.replica_hours * 3600:.0f}",
                 {"color": "#d1495b", "linestyle": "--"},
             ),
         ):
@@ -458,14 +509,15 @@ def draw(pairs: Sequence[Pair], path: Path) -> None:
 async def main(forms: Sequence[str], pace: Pace) -> None:
     rate, cold_start_s = await calibrate(pace)
     out.print(
-        f"a worker does {rate:.2f} segments a second and can work {cold_start_s:.1f} s after it was asked for; "
+        f"a worker does {rate.per_s:.2f} segments a second and can work {cold_start_s:.1f} s after it was asked for; "
         f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     pairs = []
     for form in forms:
-        scaled = fitted(form, rate, cold_start_s)
+        scaled = fitted(form, rate.per_s, cold_start_s)
         real = await measure(scaled, rate, pace)
-        pairs.append(Pair(form, real, simulate(form, scaled, real)))
+        simulated = [simulate(form, scaled, real, seed) for seed in range(SEEDS)]
+        pairs.append(Pair(form, real, sorted(simulated, key=lambda r: r.replica_hours)))
         show(pairs[-1])
     with suppress(ImportError):
         draw(pairs, PLOT)
