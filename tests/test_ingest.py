@@ -262,9 +262,12 @@ async def test_frozen_process_publishes_nothing_after_its_lease(
     await add(admin, "cam", looped(rtsp, "short"))
     first = start()
     await until(lambda: len(bus.of("cam")) >= 2, 10)
+    frozen = bus.of("cam")[-1].epoch
     first.process.send_signal(signal.SIGSTOP)
     second = start()
     await until(lambda: second.metric("tidegate_ingest_cameras_online") == 1, 12)
+    # Online comes before the first segment.
+    await until(lambda: bus.of("cam")[-1].epoch != frozen, 6)
     epoch = bus.of("cam")[-1].epoch
     at = len(bus.of("cam"))
     first.process.send_signal(signal.SIGCONT)
