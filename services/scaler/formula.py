@@ -46,7 +46,8 @@ class _Node(msgspec.Struct, frozen=True):
     type: str
 
     def of(self, values: Values) -> Any:
-        raise NotImplementedError
+        """What it gives for these values; each kind of part has its own."""
+        raise FormulaError(f"a part of type {self.type} gives nothing by itself")
 
 
 class _Constant(_Node, frozen=True):
