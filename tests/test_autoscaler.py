@@ -21,6 +21,7 @@ from services.scaler.scaledobject import ExternalTrigger, ScaledObject, load
 from shared import names
 from shared.errors import SettingError
 from shared.tasks import end
+from tests.messages import consume
 from tidegate import explain
 from tidegate.server import NatsServer
 
@@ -52,14 +53,6 @@ async def running(client: Client, folder: Path, scaled: ScaledObject = SCALED) -
 async def publish(client: Client, count: int) -> None:
     js = client.jetstream()
     await asyncio.gather(*(js.publish(names.media("lobby"), b"video") for _ in range(count)))
-
-
-async def consume(client: Client, count: int) -> None:
-    consumer = await client.jetstream().pull_subscribe_bind("cv", names.MEDIA)
-    while count:
-        for message in await consumer.fetch(count, timeout=5):
-            await message.ack_sync()
-            count -= 1
 
 
 def sample(name: str, **labels: str) -> float:

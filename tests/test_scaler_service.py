@@ -34,6 +34,7 @@ from shared.cameras import Camera
 from shared.errors import BusError, SettingError
 from shared.stats import WorkerStats
 from tests.kedalike import PROTO, KedaClient, Refused, generate
+from tests.messages import consume
 from tidegate import explain, registry
 from tidegate.server import NatsServer
 
@@ -75,14 +76,6 @@ async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
 async def publish(client: Client, count: int, subject: str = "media.lobby") -> None:
     js = client.jetstream()
     await asyncio.gather(*(js.publish(subject, b"video") for _ in range(count)))
-
-
-async def consume(client: Client, count: int) -> None:
-    consumer = await client.jetstream().pull_subscribe_bind("cv", names.MEDIA)
-    while count:
-        for message in await consumer.fetch(count, timeout=5):
-            await message.ack_sync()
-            count -= 1
 
 
 def requests(consumer: str = "cv", stream: str = "MEDIA") -> float:
