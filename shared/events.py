@@ -63,6 +63,32 @@ class Detections(Event, frozen=True, kw_only=True):
     timing: Timing
 
 
+class Vector(msgspec.Struct, frozen=True, kw_only=True):
+    """One image's vector, of length 1: little-endian float16. `label`, `score` and `box` are of an object cut out."""
+
+    time: dt.datetime
+    vector: bytes
+    label: str | None = None
+    score: Unit | None = None
+    box: Box | None = None
+
+
+class Embeddings(Event, frozen=True, kw_only=True):
+    """Vectors of the sampled frames of one segment, and of objects in them. Only those of one `model` compare.
+
+    `vectors` is empty where a segment gave no frame: at one frame a second or less only keyframes are looked at.
+    """
+
+    kind: ClassVar[str] = "embeddings"
+    segment: SegmentRef
+    start: dt.datetime
+    duration: float
+    model: str
+    dimension: int
+    vectors: list[Vector]
+    timing: Timing
+
+
 class CameraStatus(Event, frozen=True, kw_only=True):
     """A camera came or went. `url` is redacted; `reason` says why it is offline."""
 
@@ -78,7 +104,7 @@ class CameraStatus(Event, frozen=True, kw_only=True):
     ingest: str
 
 
-KINDS: tuple[type[Event], ...] = (Detections, CameraStatus)
+KINDS: tuple[type[Event], ...] = (Detections, Embeddings, CameraStatus)
 
 
 def encode(event: Event) -> bytes:

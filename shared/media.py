@@ -38,6 +38,9 @@ MAX_BYTES = 1 << 30
 # What segments hold by contract; any other decoder of libavcodec is only more to attack.
 _CODECS = ("h264", "hevc")
 
+# RGB, (height, width, 3).
+Image = NDArray[np.uint8]
+
 # Without a decoder to probe with, libavformat does not decode the first keyframe just to learn its pixel format:
 # 0.25 ms to open 1080p H.264 instead of 21.
 _OPEN = {"codec_whitelist": "none"}
@@ -47,7 +50,7 @@ class Picture(NamedTuple):
     """offset: seconds from the segment's first frame. pixels: RGB, uint8, (height, width, 3)."""
 
     offset: float
-    pixels: NDArray[np.uint8]
+    pixels: Image
 
 
 class Decoded(NamedTuple):

@@ -17,6 +17,13 @@ LEASES = "leases"
 
 MAX_DELIVERIES = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
 
+EMBED_TEXT = "svc.embed.text"
+EMBED_IMAGE = "svc.embed.image"
+FIND = "svc.find"
+FIND_CLIP = "svc.find.clip"
+# What every service that answers requests is discovered by.
+DISCOVERY = "$SRV"
+
 _CAMERA = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -57,3 +64,8 @@ def explain(service: str) -> str:
 def stats(service: str, replica: str) -> str:
     """Core NATS subject of a worker's heartbeat: not stored, read by the scaler and the live view."""
     return f"scale.{service}.{replica}"
+
+
+def safe_name(text: str) -> str:
+    """`text` as a model's name: characters that an event id can't hold become `-`."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or "model"

@@ -5,7 +5,7 @@ Applying twice changes nothing. A limit that a server can't take is an error tha
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import nats.errors
@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
+    DeliverPolicy,
     DiscardPolicy,
     KeyValueConfig,
     RePublish,
@@ -48,6 +49,9 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_ack_pending: Annotated[
         int, Meta(gt=0, description="most messages in workers' hands: over max replicas x what one holds")
     ] = 4096
+    embed_crops: Annotated[
+        Literal["", "detections"], Meta(description="detections: embed works from events.detections.>, objects too")
+    ] = ""
 
 
 def streams(s: TopologySettings) -> list[StreamConfig]:
@@ -114,17 +118,26 @@ def _heads(subject: str) -> RePublish:
 def consumers(s: TopologySettings) -> list[tuple[str, ConsumerConfig]]:
     """(stream, durable pull consumer) of every service. No inactive_threshold: scale to zero must not delete them."""
 
-    def durable(name: str, subject: str) -> ConsumerConfig:
+    def durable(name: str, *subjects: str, max_deliver: int = MAX_DELIVER) -> ConsumerConfig:
         return ConsumerConfig(
             durable_name=name,
-            filter_subject=subject,
+            filter_subject=subjects[0] if len(subjects) == 1 else None,
+            filter_subjects=list(subjects) if len(subjects) > 1 else None,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=ACK_WAIT_S,
-            max_deliver=MAX_DELIVER,
+            max_deliver=max_deliver,
             max_ack_pending=s.max_ack_pending,
         )
 
-    return [(names.MEDIA, durable("cv", "media.>"))]
+    out = [(names.MEDIA, durable("cv", "media.>")), (names.MEDIA, durable("embed", "media.>"))]
+    if s.embed_crops:
+        # From here on: the video of a week's detections is gone.
+        crops = durable("embed", "events.detections.>")
+        crops.deliver_policy = DeliverPolicy.NEW
+        out.append((names.EVENTS, crops))
+    # A full disk is no fault of an event: the index tries for as long as the event is kept.
+    out.append((names.EVENTS, durable("search", "events.embeddings.>", "events.detections.>", max_deliver=-1)))
+    return out
 
 
 def buckets(s: TopologySettings) -> list[KeyValueConfig]:

@@ -15,8 +15,9 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from services.cv.detectors import Image, detections, load, openvino_ssd, safe_name
+from services.cv.detectors import detections, load, openvino_ssd
 from shared.errors import ModelError
+from shared.media import Image
 
 EMBEDDED = "openvino:ssd_mobilenet_v2_coco"
 
@@ -139,7 +140,7 @@ def test_what_cant_be_loaded_says_what_to_do(spec: str, options: dict[str, objec
 
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "services.cv.detectors.torch_device", raising=False)
+    monkeypatch.delitem(sys.modules, "shared.torch_device", raising=False)
     monkeypatch.delitem(sys.modules, "services.cv.detectors.torchvision", raising=False)
     with pytest.raises(ModelError, match=r"pip install 'tidegate\[cv-torch\]'"):
         load("torchvision:ssdlite320_mobilenet_v3_large@random")
@@ -157,11 +158,6 @@ def test_detections_are_clipped_rounded_and_ordered() -> None:
         ("7", 0.7, (0, 0, 1, 1)),
         ("a", 0.5, (0, 0, 0.3333, 1)),
     ]
-
-
-def test_names_fit_event_ids() -> None:
-    assert safe_name("rt detr/v2:x@1") == "rt-detr-v2-x-1"
-    assert safe_name("ssd_v2.1-x") == "ssd_v2.1-x"
 
 
 def save(folder: Path, model: ov.Model, labels: str = "background\nred\nblue\n") -> str:

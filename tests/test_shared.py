@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 from nats.aio.client import Client
 
-from shared import bus, segment, telemetry, topology
+from shared import bus, names, segment, telemetry, topology
 from shared.cameras import decode as decode_camera
 from shared.cameras import new_camera
 from shared.errors import BadSegment, BusError, SettingError
@@ -215,3 +215,8 @@ async def test_health_says_what_is_missing() -> None:
     assert get("/nothing")[0] == 404
     with pytest.raises(SettingError, match=f"METRICS_PORT={port}"):
         telemetry.serve(BusSettings(metrics_port=port), health)
+
+
+def test_names_fit_event_ids() -> None:
+    assert names.safe_name("rt detr/v2:x@1") == "rt-detr-v2-x-1"
+    assert names.safe_name("ssd_v2.1-x") == "ssd_v2.1-x"

@@ -1,6 +1,6 @@
 """Who may do what on the server: one identity a service, each with the least it works with. Pure.
 
-No identity but `admin` may both publish to a stream and pull from it, create or delete anything, or read another's
+No identity but `admin` may both publish to a subject and pull from it, create or delete anything, or read another's
 replies. A worker can't read camera credentials; a viewer can't write.
 """
 
@@ -43,12 +43,24 @@ def _watch_bucket(bucket: str) -> list[str]:
     ]
 
 
+def _pull(stream: str, consumer: str) -> list[str]:
+    """Take and acknowledge what a durable consumer has."""
+    return [
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+        _info(stream, consumer),
+        f"$JS.ACK.{stream}.{consumer}.>",
+    ]
+
+
+def _answers(*subjects: str) -> list[str]:
+    """Subscriptions of a service that answers requests there, and is discovered and counted as NATS micro has it."""
+    return [*subjects, f"{names.DISCOVERY}.>"]
+
+
 def _worker(service: str, stream: str, kind: str) -> Permissions:
     return {
         "publish": [
-            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{service}",
-            _info(stream, service),
-            f"$JS.ACK.{stream}.{service}.>",
+            *_pull(stream, service),
             f"$JS.API.DIRECT.GET.{names.MEDIA}",
             f"$JS.API.DIRECT.GET.{names.MEDIA}.>",
             *_read_bucket(names.CAMERAS),
@@ -57,6 +69,16 @@ def _worker(service: str, stream: str, kind: str) -> Permissions:
             f"scale.{service}.>",
         ],
         "subscribe": [f"_INBOX_{service}.>"],
+    }
+
+
+def _embed() -> Permissions:
+    """A worker that also answers queries, and that works from detections where objects are embedded too."""
+    worker = _worker("embed", names.MEDIA, "embeddings")
+    return {
+        "publish": [*worker["publish"], *_pull(names.EVENTS, "embed")],
+        "subscribe": [*worker["subscribe"], *_answers(names.EMBED_TEXT, names.EMBED_IMAGE)],
+        "allow_responses": True,
     }
 
 
@@ -74,6 +96,19 @@ PERMISSIONS: Mapping[str, Permissions] = {
         "subscribe": ["_INBOX_ingest.>"],
     },
     "cv": _worker("cv", names.MEDIA, "detections"),
+    "embed": _embed(),
+    "search": {
+        "publish": [
+            *_pull(names.EVENTS, "search"),
+            f"$JS.API.DIRECT.GET.{names.MEDIA}",
+            f"$JS.API.DIRECT.GET.{names.MEDIA}.>",
+            names.EMBED_TEXT,
+            names.EMBED_IMAGE,
+            "dlq.search",
+        ],
+        "subscribe": ["_INBOX_search.>", *_answers(names.FIND, names.FIND_CLIP)],
+        "allow_responses": True,
+    },
     "scaler": {
         "publish": [
             f"$JS.API.STREAM.INFO.{names.MEDIA}",
@@ -87,6 +122,11 @@ PERMISSIONS: Mapping[str, Permissions] = {
         "allow_responses": True,
     },
     "viewer": {"publish": [], "subscribe": ["_INBOX_viewer.>", "events.>", "scale.>"]},
+    # For apps that search: what is found shows footage, which a viewer of events does not see.
+    "finder": {
+        "publish": [names.FIND, names.FIND_CLIP, f"{names.DISCOVERY}.>"],
+        "subscribe": ["_INBOX_finder.>"],
+    },
 }
 
 

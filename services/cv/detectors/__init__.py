@@ -16,20 +16,17 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Protocol
 
 import msgspec
-import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from shared.errors import ModelError
 from shared.events import DetectedObject
+from shared.media import Image
 
-Image = NDArray[np.uint8]
 # What a detector finds is what an event says: nothing to convert between them.
 Detection = DetectedObject
 
@@ -110,11 +107,6 @@ def detections(
             label = labels[int(id)] if 0 <= int(id) < len(labels) else str(int(id))
             out.append(Detection(label=label, score=round(float(score), 4), box=(x1, y1, x2, y2)))
     return sorted(out, key=lambda o: -o.score)
-
-
-def safe_name(text: str) -> str:
-    """`text` as a detector's name: characters that an event id can't hold become `-`."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or "model"
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

@@ -14,8 +14,11 @@ import torch
 from huggingface_hub import snapshot_download
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-from services.cv.detectors import Detection, Image, Options, detections, safe_name, torch_device
+from services.cv.detectors import Detection, Options, detections
+from shared import torch_device
 from shared.errors import ModelError
+from shared.media import Image
+from shared.names import safe_name
 
 _FILES = ["*.json", "*.safetensors"]
 
@@ -25,7 +28,7 @@ class HuggingFace:
 
     def __init__(self, name: str, revision: str | None, options: Options) -> None:
         self.name = safe_name(Path(name).name)
-        self._device = torch_device.choose(options)
+        self._device = torch_device.choose(options.device, options.threads)
         self._dtype = torch.float16 if self._device.type == "cuda" else torch.float32
         self._processor, model = _pretrained(name, revision, self._dtype)
         self._classes = [model.config.id2label[i] for i in sorted(model.config.id2label)]

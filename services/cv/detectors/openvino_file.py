@@ -21,9 +21,11 @@ import numpy as np
 import openvino as ov
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
-from services.cv.detectors import Detection, Image, Options, detections, read_labels, safe_name
-from services.cv.detectors.openvino_queue import Queue
+from services.cv.detectors import Detection, Options, detections, read_labels
 from shared.errors import ModelError
+from shared.media import Image
+from shared.names import safe_name
+from shared.openvino_queue import Queue
 
 _TORCHVISION = ("boxes", "labels", "scores")
 # Place of height in each supported image layout.

@@ -21,9 +21,10 @@ import openvino as ov
 from openvino import opset9 as ops
 from openvino.passes import ConstantFolding, Manager
 
-from services.cv.detectors import Detection, Image, Options, detections
-from services.cv.detectors.openvino_queue import Queue
+from services.cv.detectors import Detection, Options, detections
 from shared.errors import ModelError
+from shared.media import Image
+from shared.openvino_queue import Queue
 
 NAME = "ssd_mobilenet_v2_coco"
 SIDE = 300

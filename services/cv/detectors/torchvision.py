@@ -16,8 +16,11 @@ import torch
 from torchvision.models import detection, get_model, get_model_weights, list_models
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from services.cv.detectors import Detection, Image, Options, detections, read_labels, safe_name, torch_device
+from services.cv.detectors import Detection, Options, detections, read_labels
+from shared import torch_device
 from shared.errors import ModelError
+from shared.media import Image
+from shared.names import safe_name
 
 
 class Torchvision:
@@ -25,7 +28,7 @@ class Torchvision:
 
     def __init__(self, name: str, weights: str, options: Options) -> None:
         self.name = safe_name(name + ("-untrained" if weights == "random" else ""))
-        self._device = torch_device.choose(options)
+        self._device = torch_device.choose(options.device, options.threads)
         model, self._classes = _model(name, weights)
         self.labels = tuple(label for label in self._classes if label not in ("__background__", "N/A"))
         fixed = model.transform.fixed_size

@@ -8,21 +8,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from services.cv.detectors import Image, Options
 from shared.errors import ModelError
+from shared.media import Image
 
 
-def choose(options: Options) -> torch.device:
-    """The device, with torch set up for it. Raises ModelError if this machine lacks it."""
-    device = torch.device(options.device)
+def choose(name: str, threads: int) -> torch.device:
+    """The device, with torch set up for it. name: cpu, cuda or cuda:<n>. threads: of the CPU that it may keep busy.
+
+    Raises ModelError if this machine lacks it.
+    """
+    device = torch.device(name)
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise ModelError(f"device {options.device} is not here: torch sees {count} GPUs; cpu works everywhere")
+            raise ModelError(f"device {name} is not here: torch sees {count} GPUs; cpu works everywhere")
         # Convolutions of a few fixed shapes: cuDNN picks the fastest kernel for each once.
         torch.backends.cudnn.benchmark = True
     else:
-        torch.set_num_threads(options.threads)
+        torch.set_num_threads(threads)
     return device
 
 

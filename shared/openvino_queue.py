@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import openvino as ov
 
-from services.cv.detectors import Image
 from shared.errors import ModelError
+from shared.media import Image
 
 T = TypeVar("T")
 

@@ -1,0 +1,47 @@
+"""Vectors as events carry them: of length 1, little-endian float16. Pure.
+
+Half precision moves a cosine by some 1e-4, far less than what separates one image from another, for half the bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+class TextQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `svc.embed.text` is asked. `svc.embed.image` is sent the picture's own bytes: JPEG, PNG, WebP …"""
+
+    text: str
+
+
+class Encoded(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer: a vector as in events, and the model that it belongs to."""
+
+    model: str
+    dimension: int
+    vector: bytes
+
+
+def normalise(vectors: Vectors) -> Vectors:
+    """Rows of length 1, (n, dimension). A row of zeros stays one."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
+
+
+def pack(vector: Vectors) -> bytes:
+    """A vector of length 1 as bytes."""
+    return vector.astype("<f2").tobytes()
+
+
+def unpack(data: bytes, dimension: int) -> Vectors:
+    """(dimension,). Raises ValueError if `data` holds another number of values, or one that is none."""
+    vector = np.frombuffer(data, "<f2").astype(np.float32) if len(data) % 2 == 0 else np.empty(0, np.float32)
+    if vector.size != dimension:
+        raise ValueError(f"a vector of {len(data)} bytes is not one of {dimension} float16 values")
+    if not np.isfinite(vector).all():
+        raise ValueError("a vector holds values that are no numbers")
+    return vector
