@@ -251,9 +251,10 @@ async def measure(scaled: ScaledObject, known: Rate, pace: Pace, script: Script 
     """Run the script on a Stack of its own. known: what a worker was measured to do before."""
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        async with Stack(Path(folder), scaled, port=0, cv_env=pace.env) as stack:
-            began, made = time.monotonic(), stack.autoscaler.state.time
-            stack.cv.command = pace.command
+        async with Stack(Path(folder), {"cv": scaled}, port=0, env={"cv": pace.env}) as stack:
+            began, made = time.monotonic(), stack.autoscalers["cv"].state.time
+            workers = stack.pools["cv"]
+            workers.command = pace.command
             beats = Beats()
             await stack.admin.subscribe("scale.cv.>", cb=beats.take)
             watch = Watch(stack, began)
@@ -262,10 +263,10 @@ async def measure(scaled: ScaledObject, known: Rate, pace: Pace, script: Script 
                 arrivals = await play(stack.admin, script, known.per_s, began)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(MOST_TAIL_S):
-                        while stack.cv.count or stack.cv.draining_count or not await settled(stack.admin):
+                        while workers.count or workers.draining_count or not await settled(stack.admin):
                             await asyncio.sleep(0.2)
                 seconds = time.monotonic() - began
-                used, busy = stack.cv.replica_seconds, stack.autoscaler.state.busy_seconds
+                used, busy = workers.replica_seconds, stack.autoscalers["cv"].state.busy_seconds
             finally:
                 await end(watching)
             found = await read_back(stack.admin.jetstream())
@@ -305,13 +306,14 @@ class Watch:
         self.first_poll = 0.0
 
     async def run(self) -> None:
-        made = self._stack.autoscaler.state.time
+        autoscaler = self._stack.autoscalers["cv"]
+        made = autoscaler.state.time
         known: set[str] = set()
         while True:
             now = time.monotonic()
-            if not self.first_poll and self._stack.autoscaler.state.time != made:
+            if not self.first_poll and autoscaler.state.time != made:
                 self.first_poll = now - self._began
-            replicas = set(self._stack.cv.names)
+            replicas = set(self._stack.pools["cv"].names)
             self.asked_at += [(name, now) for name in sorted(replicas - known)]
             if len(replicas) != self.asked[-1][1]:
                 self.asked.append((now - self._began, len(replicas)))

@@ -1,4 +1,4 @@
-"""The connection to NATS: connect, publish until it is acknowledged, read a stored message."""
+"""The connection to NATS: connect, publish until it is acknowledged, bury what can't be processed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, PubAck
 
+from shared import deadletters, names
 from shared.errors import BusError
 from shared.redact import redact
 from shared.settings import BusSettings
@@ -161,6 +163,24 @@ async def publish(
                 raise BusError(f"{subject} was not acknowledged for {patience_s:.0f} s: {redact(repr(e))}") from e
         await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         wait = min(wait * 2, 2.0)
+
+
+async def bury(client: Client, service: str, message: Msg, reason: str, *, patience_s: float = 60.0) -> None:
+    """Put a message that `service` gives up into the stream DLQ, whole if it fits, and why. Raises BusError."""
+    meta = message.metadata
+    headers = deadletters.bury_headers(
+        service,
+        reason,
+        stream=meta.stream,
+        seq=meta.sequence.stream,
+        subject=message.subject,
+        deliveries=meta.num_delivered,
+        headers=message.headers,
+    )
+    payload = message.data
+    if len(payload) + header_bytes(headers) > client.max_payload:
+        headers, payload = headers | {"Dlq-Payload": "absent"}, b""
+    await publish(client, client.jetstream(), names.dead_letters(service), payload, headers, patience_s=patience_s)
 
 
 def header_bytes(headers: Mapping[str, str]) -> int:

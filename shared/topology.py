@@ -5,6 +5,7 @@ Applying twice changes nothing. A limit that a server can't take is an error tha
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Literal
 
 import msgspec
@@ -159,6 +160,19 @@ async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
     for bucket in buckets(s):
         done += await _attempt(f"bucket {bucket.bucket}", _apply_bucket(js, bucket))
     return done
+
+
+async def renew_consumer(js: JetStreamContext, s: TopologySettings, stream: str, name: str) -> None:
+    """Delete a durable consumer and make it anew, so that it delivers everything again. Raises BusError."""
+    (config,) = [c for of, c in consumers(s) if (of, c.durable_name) == (stream, name)]
+
+    async def again() -> str:
+        with contextlib.suppress(NotFoundError):
+            await js.delete_consumer(stream, name)
+        await js.add_consumer(stream, config)
+        return "made anew"
+
+    await _attempt(f"consumer {name}", again())
 
 
 async def _attempt(what: str, change: object) -> list[str]:

@@ -373,7 +373,8 @@ class Worker(Generic[P, R]):
         last = self._is_last(message)
         try:
             if isinstance(error, BadMessage) or last:
-                await self._bury(message, str(error) or cause)
+                reason = str(error) or cause
+                await bus.bury(self._client, self._name, message.raw, reason, patience_s=self._ack_wait_s)
                 metrics.DEAD.labels(self._name, cause).inc()
                 await message.raw.term()
                 self._log.warning(
@@ -390,22 +391,6 @@ class Worker(Generic[P, R]):
 
     def _is_last(self, message: Message) -> bool:
         return 0 < self._max_deliver <= message.deliveries
-
-    async def _bury(self, message: Message, reason: str) -> None:
-        subject = names.dead_letters(self._name)
-        headers = deadletters.bury_headers(
-            self._name,
-            reason,
-            stream=message.stream,
-            seq=message.seq,
-            subject=message.raw.subject,
-            deliveries=message.deliveries,
-            headers=message.headers,
-        )
-        payload = message.data
-        if len(payload) + bus.header_bytes(headers) > self._client.max_payload:
-            headers, payload = headers | {"Dlq-Payload": "absent"}, b""
-        await bus.publish(self._client, self._js, subject, payload, headers, patience_s=self._ack_wait_s)
 
     def _answer(self, message: Message, work: Coroutine[None, None, None]) -> None:
         message.committed = True

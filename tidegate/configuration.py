@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from services.scaler.scaledobject import ScaledObject, load
@@ -12,8 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def scaled_object(service: str, path: str | None = None) -> ScaledObject:
-    """The ScaledObject of a service: `path`, SCALED_OBJECT, or `deploy/keda/<service>.yaml`. Raises SettingError."""
-    chosen = Path(path or os.environ.get("SCALED_OBJECT") or ROOT / "deploy" / "keda" / f"{service}.yaml")
+    """The ScaledObject of a service: `path`, or `deploy/keda/<service>.yaml`. Raises SettingError."""
+    chosen = Path(path or ROOT / "deploy" / "keda" / f"{service}.yaml")
     if not chosen.exists():
         raise SettingError(f"{chosen} does not exist: name a ScaledObject with --scaled-object")
     return load(chosen)

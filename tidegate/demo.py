@@ -95,13 +95,13 @@ async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
             if not urls:
                 urls = (await opened.enter_async_context(Bank(files, data / "bank"))).urls
             clock = speed(scaled, options.seconds)
-            stack = await opened.enter_async_context(Stack(data, scaled, port=0, speed=clock, grace_s=GRACE_S))
-            monitor = await opened.enter_async_context(Monitor(stack.admin, lambda: stack.autoscaler.state))
+            stack = await opened.enter_async_context(Stack(data, {"cv": scaled}, port=0, speed=clock, grace_s=GRACE_S))
+            monitor = await opened.enter_async_context(Monitor(stack.admin, lambda: stack.autoscalers["cv"].state))
             # Twice the surge's cameras: some in reserve.
             story = Story(stack.admin.jetstream(), monitor, places(urls, 2 * load.cameras), load, options.seconds)
             async with View(monitor, title="demo", story=story.words, console=console):
                 await _unless(stop, story.play())
-            told = report.Told(story.phases, list(monitor.samples), monitor.began, stack.autoscaler.state)
+            told = report.Told(story.phases, list(monitor.samples), monitor.began, stack.autoscalers["cv"].state)
         return await _report(options, data, told, console, interrupted=stop.is_set())
 
 

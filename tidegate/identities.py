@@ -100,6 +100,8 @@ PERMISSIONS: Mapping[str, Permissions] = {
     "search": {
         "publish": [
             *_pull(names.EVENTS, "search"),
+            # Which video is still kept.
+            f"$JS.API.STREAM.INFO.{names.MEDIA}",
             f"$JS.API.DIRECT.GET.{names.MEDIA}",
             f"$JS.API.DIRECT.GET.{names.MEDIA}.>",
             names.EMBED_TEXT,

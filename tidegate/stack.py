@@ -1,8 +1,8 @@
 """The whole of Tidegate on one machine: server, ingest, and workers that follow the pending count.
 
-    async with Stack(data, scaled) as stack:
-        stack.admin            # a connection that may do everything
-        stack.autoscaler.state # what the view shows
+    async with Stack(data, {"cv": scaled}) as stack:
+        stack.admin                   # a connection that may do everything
+        stack.autoscalers["cv"].state # what the view shows
 
 State lives in the data directory: a second Stack on it continues where the first stopped, and two at once are refused.
 """
@@ -13,10 +13,10 @@ import asyncio
 import fcntl
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 from nats.aio.client import Client
@@ -32,6 +32,9 @@ from shared.telemetry import Health, logger
 from tidegate.server import NatsServer
 
 DEFAULT_PORT = 4222
+# What search needs beside the workers that embed: the index, and one process that encodes queries at all hours, as the
+# workers may be at zero.
+SEARCH = ("search", "queries")
 WATCH_S = 0.5
 
 
@@ -60,33 +63,46 @@ async def connect(data: Path, identity: str = "admin") -> Client:
     return await bus.connect(found, identity, timeout_s=5)
 
 
-class Stack:
-    """See the module. port: of the server, another if it is taken. speed: the autoscaler's clock over the real one.
+class _Program(NamedTuple):
+    """What a pool runs: a module of `services`, as an identity of the same name."""
 
-    cv_env: environment added to the workers'. grace_s: what their drain may take.
+    service: str
+    env: Mapping[str, str]
+
+
+_PROGRAMS = {"queries": _Program("embed", {"EMBED_MODE": "queries"})}
+
+
+class Stack:
+    """See the module. scaled: the services that follow their consumers, by name. steady: those of one replica.
+
+    port: of the server, another if it is taken. speed: the autoscalers' clock over the real one. env: added to a pool's
+    environment, by its name. grace_s: what a drain may take.
     """
 
     def __init__(
         self,
         data: Path,
-        scaled: ScaledObject,
+        scaled: Mapping[str, ScaledObject],
         *,
+        steady: Sequence[str] = (),
         port: int = DEFAULT_PORT,
         speed: float = 1.0,
-        cv_env: Mapping[str, str] | None = None,
-        ingest_env: Mapping[str, str] | None = None,
+        env: Mapping[str, Mapping[str, str]] | None = None,
         grace_s: float = 30.0,
     ) -> None:
         self.data = data
+        self.pools: dict[str, Replicas] = {}
+        self.autoscalers: dict[str, Autoscaler] = {}
         self._scaled = scaled
+        self._steady = ("ingest", *steady)
         self._port = port
         self._speed = speed
-        self._cv_env = dict(cv_env or {})
-        self._ingest_env = dict(ingest_env or {})
+        self._env = env or {}
         self._grace_s = grace_s
         self._lock: IO[str] | None = None
         self._clients: list[Client] = []
-        self._autoscaling: asyncio.Task[None] | None = None
+        self._autoscaling: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
         self.changed: list[str] = []
         self.health = Health()
@@ -99,26 +115,13 @@ class Stack:
             self.admin = await self._connect("admin")
             limits = settings.load(topology.TopologySettings)
             self.changed = await topology.apply(self.admin.jetstream(), limits)
-            logs = self.data / "logs"
-            python = sys.executable
-            self.ingest = Replicas(
-                "ingest",
-                [python, "-m", "services.ingest"],
-                self.server.environment("ingest") | self._ingest_env,
-                logs,
-                grace_s=self._grace_s,
-            )
-            self.cv = Replicas(
-                "cv",
-                [python, "-m", "services.cv"],
-                self.server.environment("cv") | self._cv_env,
-                logs,
-                grace_s=self._grace_s,
-            )
+            self.pools = {name: self._pool(name) for name in (*self._steady, *self._scaled)}
             scaler = await self._connect("scaler")
-            self.autoscaler = Autoscaler(scaler, self._scaled, self.cv, speed=self._speed)
-            await self.ingest.scale_to(1)
-            self._autoscaling = asyncio.create_task(self.autoscaler.run(), name="autoscaler")
+            for name, scaled in self._scaled.items():
+                self.autoscalers[name] = Autoscaler(scaler, scaled, self.pools[name], speed=self._speed)
+            for name in self._steady:
+                await self.pools[name].scale_to(1)
+            self._autoscaling = [asyncio.create_task(a.run(), name=f"scale {n}") for n, a in self.autoscalers.items()]
             self.health.ready = None
             self._watching = asyncio.create_task(self._watch(), name="watch")
             (self.data / "run.json").write_bytes(msgspec.json.encode(Running(self.server.url, os.getpid())))
@@ -144,9 +147,21 @@ class Stack:
             if self.server.has_died:
                 logger("stack").error("nats-server died and is started again", log=str(self.server.log))
                 await self.server.start()
-            if self._autoscaling and self._autoscaling.done():
-                self._autoscaling.result()
+            for task in self._autoscaling:
+                if task.done():
+                    task.result()
             await asyncio.sleep(WATCH_S)
+
+    def _pool(self, name: str) -> Replicas:
+        program = _PROGRAMS.get(name, _Program(name, {}))
+        env = {**self.server.environment(program.service), **self._environment(program), **self._env.get(name, {})}
+        command = [sys.executable, "-m", f"services.{program.service}"]
+        return Replicas(name, command, env, self.data / "logs", grace_s=self._grace_s)
+
+    def _environment(self, program: _Program) -> Mapping[str, str]:
+        if program.service == "search" and not os.environ.get("SEARCH_INDEX"):
+            return {"SEARCH_INDEX": str(self.data / "index")}
+        return program.env
 
     async def _connect(self, identity: str) -> Client:
         client = await bus.connect(self.server.settings(identity), identity)
@@ -156,9 +171,8 @@ class Stack:
     async def _stop(self) -> None:
         """Ingest and workers first, each in its own time; then the server, which keeps what they left."""
         (self.data / "run.json").unlink(missing_ok=True)
-        await end(self._watching, self._autoscaling)
-        pools = [pool for name in ("ingest", "cv") if (pool := getattr(self, name, None))]
-        await asyncio.gather(*(pool.close() for pool in pools))
+        await end(self._watching, *self._autoscaling)
+        await asyncio.gather(*(pool.close() for pool in self.pools.values()))
         for client in self._clients:
             await client.close()
         await self.server.stop()

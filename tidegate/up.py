@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import signal
 import time
@@ -17,40 +18,47 @@ from services.scaler.autoscaler import ScalerState
 from services.scaler.cost import Spent
 from services.scaler.scaledobject import ScaledObject
 from shared import telemetry
+from shared.errors import SettingError
 from shared.settings import BusSettings, load
 from shared.tasks import unless
 from tidegate.configuration import scaled_object as find_scaled_object
 from tidegate.monitor import Monitor
-from tidegate.stack import Stack
+from tidegate.stack import SEARCH, Stack
 from tidegate.view import View
 
 
-async def run(data: Path, *, port: int, scaled_object: str | None, speed: float, plain: bool) -> None:
+async def run(data: Path, *, port: int, scaled_object: str | None, speed: float, plain: bool, search: bool) -> None:
     """Run until SIGINT or SIGTERM; a second one ends it at once, and the workers with it. Raises TidegateError."""
+    if search and importlib.util.find_spec("lancedb") is None:
+        raise SettingError("--search needs what is not installed: pip install 'tidegate[embed,search]'")
     console = Console()
     live = console.is_terminal and not plain
     stop = _until_signalled()
-    scaled = fit(find_scaled_object("cv", scaled_object))
+    scaled = {"cv": fit(find_scaled_object("cv", scaled_object), "CV_DEVICE")}
+    if search:
+        scaled["embed"] = fit(find_scaled_object("embed"), "EMBED_DEVICE")
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _logs(data, live):
         started = time.monotonic()
-        async with Stack(data, scaled, port=port, speed=speed) as stack:
+        async with Stack(data, scaled, steady=SEARCH if search else (), port=port, speed=speed) as stack:
             metrics = telemetry.serve(load(BusSettings), stack.health)
             for line in stack.changed:
                 console.print(line, style="dim")
             console.print(
                 f"NATS at [bold]{stack.server.url}[/], state in [bold]{data}[/], logs in {data}/logs, "
-                f"up to {scaled.spec.max_replica_count} workers, metrics on port {metrics}\n"
+                f"up to {scaled['cv'].spec.max_replica_count} workers, metrics on port {metrics}\n"
                 "in another terminal: tidegate camera add lobby rtsp://…    tidegate watch"
+                + ('    tidegate find "a person"' if search else "")
             )
             async with (
-                Monitor(stack.admin, lambda: stack.autoscaler.state) as monitor,
+                Monitor(stack.admin, lambda: stack.autoscalers["cv"].state) as monitor,
                 View(monitor, title="up", console=console) if live else contextlib.nullcontext(),
             ):
                 await unless(stop, stack.failed())
             console.print("stopping: workers finish what they hold")
-            state, seconds = stack.autoscaler.state, time.monotonic() - started
-        console.print(spent(state, seconds).describe())
+            states, seconds = {n: a.state for n, a in stack.autoscalers.items()}, time.monotonic() - started
+        for name, state in states.items():
+            console.print((f"{name}: " if len(states) > 1 else "") + spent(state, seconds).describe())
 
 
 def spent(state: ScalerState, seconds: float) -> Spent:
@@ -65,10 +73,13 @@ def spent(state: ScalerState, seconds: float) -> Spent:
     )
 
 
-def fit(scaled: ScaledObject) -> ScaledObject:
-    """On a CPU more workers than cores only slow each other down: no more than that, whatever the cluster may have."""
+def fit(scaled: ScaledObject, device: str) -> ScaledObject:
+    """On a CPU more workers than cores only slow each other down: no more than that, whatever the cluster may have.
+
+    device: the variable that says where they run.
+    """
     most = max(scaled.spec.min_replica_count, os.cpu_count() or 1)
-    if os.environ.get("CV_DEVICE", "cpu") != "cpu" or scaled.spec.max_replica_count <= most:
+    if os.environ.get(device, "cpu") != "cpu" or scaled.spec.max_replica_count <= most:
         return scaled
     return msgspec.structs.replace(scaled, spec=msgspec.structs.replace(scaled.spec, max_replica_count=most))
 

@@ -11,19 +11,25 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from shared.errors import TidegateError
 from shared.events import Box
+from shared.requests import Refusal
 
 MAX_K = 100
 CameraId = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
 
 
-class BadQuery(TidegateError):
+class BadQuery(Refusal):
     """A query that can't be answered as it is; the message says what is wrong with it."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(400, reason)
 
-class Unanswerable(TidegateError):
-    """A good query that can't be answered now: what it needs is not there."""
+
+class Unanswerable(Refusal):
+    """A good query whose answer is not to be had; the message says what is missing."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(503, reason)
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

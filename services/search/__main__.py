@@ -1,0 +1,31 @@
+"""`python -m services.search`: settings, connect, open the index, fill it and answer from it until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nats.aio.client import Client
+
+from services.search.answers import Answers
+from services.search.index import Index
+from services.search.indexer import Indexer
+from services.search.settings import SearchSettings
+from shared import process
+from shared.settings import from_environment
+from shared.telemetry import Health
+
+
+async def run(settings: SearchSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    health.ready = "opening the index"
+    index = await asyncio.to_thread(Index, settings.search_index)
+    indexer = Indexer(client, index, settings, health)
+    answering = await Answers(client, index, settings, lambda: indexer.pending).start()
+    try:
+        await indexer.run(stop)
+    finally:
+        await answering.stop()
+
+
+if __name__ == "__main__":
+    settings = from_environment(SearchSettings, "search", "Indexes EVENTS and answers on svc.find, until SIGTERM.")
+    process.main("search", settings, run)

@@ -1,0 +1,257 @@
+"""Answers on `svc.find` and `svc.find.clip`.
+
+A query becomes up to two rankings: by vectors, after `embed` has encoded what was asked, and by the labels that its
+words name. Each is widened until it holds as many moments as were asked for; then they are fused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+from nats.micro.service import Service
+
+from services.search import clip, metrics
+from services.search.index import Index, Where
+from services.search.moments import fuse, merge
+from services.search.query import BadQuery, ClipQuery, Found, Hit, Moment, Query, Unanswerable
+from services.search.settings import SearchSettings
+from services.search.words import wanted
+from shared import gop, names, requests, segment, vectors
+from shared.errors import BadSegment
+from shared.requests import NobodyAnswers, Refusal
+from shared.telemetry import logger
+from shared.vectors import Encoded, TextQuery, Vectors
+
+T = TypeVar("T")
+# Hits that are looked for first, for each moment that is asked for; four times as many each time that was too few.
+HITS_A_MOMENT = 8
+WIDER = 4
+MOST_HITS = 8192
+# A label that fewer segments have is looked up first, and vectors in those alone.
+RARE = 2000
+# What an answer holds beside its pictures.
+_ROOM = 256 * 1024
+
+
+class _Side(msgspec.Struct, frozen=True):
+    """One ranking. note: why it is empty, where that is worth saying."""
+
+    moments: list[Moment] = []
+    model: str | None = None
+    note: str | None = None
+
+
+class Answers:
+    """See the module. pending: how many events the index has not yet seen."""
+
+    def __init__(self, client: Client, index: Index, settings: SearchSettings, pending: Callable[[], int]) -> None:
+        self._client = client
+        self._js = client.jetstream()
+        self._index = index
+        self._settings = settings
+        self._pending = pending
+        self._threads = ThreadPoolExecutor(settings.search_threads, thread_name_prefix="query")
+        self._log = logger("search")
+
+    async def start(self) -> Service:
+        """Answer from now on, until the service that is returned is stopped."""
+        endpoints = {"find": (names.FIND, self._answer_find), "clip": (names.FIND_CLIP, self._answer_clip)}
+        purpose = "finds moments by words, by a picture, or by what is like one found before"
+        return await requests.serve(self._client, "tidegate-search", purpose, endpoints)
+
+    async def _answer_find(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
+        try:
+            query = msgspec.json.decode(payload, type=Query).check()
+        except msgspec.DecodeError as e:
+            raise BadQuery(f"the query can't be read: {e}") from e
+        started = time.perf_counter()
+        found = await self.find(query)
+        by = "text" if query.text else "image" if query.image else "like" if query.like else "labels"
+        metrics.QUERY.labels(by).observe(time.perf_counter() - started)
+        return msgspec.json.encode(found), {}
+
+    async def find(self, query: Query) -> Found:
+        """Raises Refusal."""
+        by_vectors = await self._by_vectors(query)
+        by_labels = await self._by_labels(query)
+        moments = fuse(by_vectors.moments, by_labels.moments, query.k)
+        if not by_vectors.model and not by_labels.moments and by_labels.note:
+            raise Unanswerable(f"{by_vectors.note}; and {by_labels.note}")
+        return Found(
+            moments=await self._complete(moments, pictures=query.picture),
+            model=by_vectors.model,
+            pending=self._pending(),
+            note=by_vectors.note,
+        )
+
+    # ---- by vectors
+
+    async def _by_vectors(self, query: Query) -> _Side:
+        if query.like is not None:
+            known = await self._in_thread(lambda: self._index.vector(query.like or ""))
+            if known is None:
+                raise BadQuery(f"nothing has the id {query.like!r}: give that of a moment found, while it is kept")
+            model, vector = known
+        elif query.image is not None:
+            model, vector = await self._encode(names.EMBED_IMAGE, query.image)
+        elif query.text is not None:
+            try:
+                text = msgspec.json.encode(TextQuery(text=query.text))
+                model, vector = await self._encode(names.EMBED_TEXT, text)
+            except (Refusal, NobodyAnswers) as e:
+                return _Side(note=f"matched by labels alone: {e}")
+        else:
+            return _Side()
+        where = _where(query)
+        allowed = await self._segments_with(query)
+        if allowed is not None and not allowed:
+            return _Side(model=model)
+        if allowed is not None and len(allowed) <= RARE:
+            where = msgspec.structs.replace(where, seqs=sorted(allowed))
+            allowed = None
+
+        def look(limit: int) -> tuple[list[Hit], bool]:
+            hits = self._index.similar(model, vector, where, limit)
+            full = len(hits) >= limit
+            # The vector that is asked for is no find.
+            return [h for h in hits if h.id != query.like and (allowed is None or h.seq in allowed)], full
+
+        return _Side(await self._widened(look, query), model)
+
+    async def _encode(self, subject: str, payload: bytes) -> tuple[str, Vectors]:
+        try:
+            answer = await requests.ask(self._client, subject, payload, timeout_s=self._settings.search_encode_s)
+        except NobodyAnswers as e:
+            raise NobodyAnswers(
+                f"{e}: no embed process encodes queries; run one with EMBED_MODE=queries, or 'tidegate up --search'"
+            ) from e
+        encoded = msgspec.json.decode(answer.data, type=Encoded)
+        return encoded.model, vectors.unpack(encoded.vector, encoded.dimension)
+
+    async def _segments_with(self, query: Query) -> set[int] | None:
+        """Segments in which a label asked for was seen, or None where any segment will do."""
+        if not query.labels:
+            return None
+        where = msgspec.structs.replace(_where(query), min_score=None)
+        return await self._in_thread(lambda: self._index.segments_with(query.labels, where))
+
+    # ---- by labels
+
+    async def _by_labels(self, query: Query) -> _Side:
+        if query.image is not None or query.like is not None:
+            return _Side()
+        known = await self._in_thread(self._index.known_labels)
+        labels = wanted(query.text, known) if query.text else list(query.labels)
+        if not labels:
+            some = ", ".join(sorted(known)[:20])
+            return _Side(note=f"no label seen so far is in {query.text!r} (seen: {some or 'none'})")
+        where = _where(query)
+
+        def look(limit: int) -> tuple[list[Hit], bool]:
+            hits = [self._index.labelled([label], where, limit) for label in labels]
+            found = [h for of_label in hits for h in of_label]
+            if len(labels) > 1:
+                found = self._together(found, labels)
+            if query.text and query.labels:
+                allowed = {h.seq for h in self._index.labels_of([h.seq for h in found]) if h.label in query.labels}
+                found = [h for h in found if h.seq in allowed]
+            return found, any(len(of_label) >= limit for of_label in hits)
+
+        return _Side(await self._widened(look, query))
+
+    def _together(self, hits: Sequence[Hit], labels: Sequence[str]) -> list[Hit]:
+        """One hit a segment, its score the mean of the labels' scores: who has all of them comes first."""
+        best: dict[tuple[int, str], Hit] = {}
+        for hit in self._index.labels_of(sorted({h.seq for h in hits})):
+            key = (hit.seq, hit.label or "")
+            if hit.label in labels and (key not in best or best[key].score < hit.score):
+                best[key] = hit
+        of_segment: dict[int, list[Hit]] = {}
+        for (seq, _), hit in best.items():
+            of_segment.setdefault(seq, []).append(hit)
+        return [
+            msgspec.structs.replace(max(of, key=lambda h: h.score), score=sum(h.score for h in of) / len(labels))
+            for of in of_segment.values()
+        ]
+
+    # ---- both
+
+    async def _widened(self, look: Callable[[int], tuple[list[Hit], bool]], query: Query) -> list[Moment]:
+        """Moments of the hits that `look(limit)` finds: of so many that they are enough, or of all there are."""
+        limit = HITS_A_MOMENT * query.k
+        while True:
+            hits, more = await self._in_thread(lambda limit=limit: look(limit))  # type: ignore[misc]
+            moments = merge(hits, query.merge_s)
+            if len(moments) >= query.k or not more or limit >= MOST_HITS:
+                return moments
+            limit = min(WIDER * limit, MOST_HITS)
+
+    async def _complete(self, moments: Sequence[Moment], *, pictures: bool) -> list[Moment]:
+        """With labels, whether video is kept, and pictures for as long as the answer has room."""
+        seen: dict[int, set[str]] = {}
+        for hit in await self._in_thread(lambda: self._index.labels_of([m.seq for m in moments])):
+            seen.setdefault(hit.seq, set()).add(hit.label or "")
+        kept_seqs = await self._kept()
+        room = (self._client.max_payload - _ROOM) * 3 // 4
+        out = []
+        for moment in moments:
+            kept = moment.seq in kept_seqs
+            picture = await self._picture(moment) if pictures and kept and room > 0 else None
+            if picture is not None and len(picture) > room:
+                picture = None
+            room -= len(picture or b"")
+            labels = sorted(seen.get(moment.seq, ()))
+            out.append(msgspec.structs.replace(moment, labels=labels, kept=kept, picture=picture))
+        return out
+
+    async def _kept(self) -> range:
+        """Sequences of MEDIA that are still there."""
+        try:
+            state = (await self._js.stream_info(names.MEDIA)).state
+        except (TimeoutError, nats.errors.Error, NotFoundError) as e:
+            self._log.warning("MEDIA can't be asked what it keeps", error=repr(e))
+            return range(0)
+        return range(state.first_seq, state.last_seq + 1)
+
+    async def _picture(self, moment: Moment) -> bytes | None:
+        try:
+            raw = await self._js.get_msg(names.MEDIA, moment.seq, direct=True)
+            head = segment.from_headers(raw.headers)
+            before = await gop.earlier(self._js, head)
+            offset = moment.time.timestamp() - head.start.timestamp()
+            return await self._in_thread(lambda: clip.jpeg(raw.data or b"", offset, before=before, box=moment.box))
+        except (BadSegment, NotFoundError, TimeoutError, nats.errors.Error) as e:
+            self._log.debug("no picture", seq=moment.seq, error=repr(e))
+            return None
+
+    async def _answer_clip(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
+        try:
+            query = msgspec.json.decode(payload, type=ClipQuery)
+        except msgspec.DecodeError as e:
+            raise BadQuery(f"the query can't be read: {e}") from e
+        most = self._client.max_payload - _ROOM
+        try:
+            stored = await clip.collect(self._js, query.camera, query.seq, query.start, query.end, max_bytes=most)
+            made = await self._in_thread(lambda: clip.join(stored))
+        except (BadSegment, TimeoutError, nats.errors.Error) as e:
+            raise Unanswerable(f"the clip can't be made: {e!r}") from e
+        covers = {"Clip-Start": segment.rfc3339(made.start), "Clip-End": segment.rfc3339(made.end)}
+        return made.data, covers | {"content-type": "video/mp4"}
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _where(query: Query) -> Where:
+    def ms(time: object) -> int | None:
+        return None if time is None else round(time.timestamp() * 1000)  # type: ignore[attr-defined]
+
+    return Where(cameras=query.cameras, since=ms(query.since), until=ms(query.until), min_score=query.min_score)

@@ -1,0 +1,224 @@
+"""From EVENTS into the index: in batches, acknowledged once they are on disk, and never twice.
+
+What is written but not acknowledged comes again, and the index drops what it has by its id. An index that can't be
+written, its disk full for instance, is tried until it can: `/readyz` says so, and nothing is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerInfo
+from nats.js.errors import NotFoundError
+
+from services.search import metrics
+from services.search.index import Index
+from services.search.rows import LabelRow, Row, VectorRow, rows
+from services.search.settings import SearchSettings
+from shared import bus, deadletters, names
+from shared.errors import BadMessage, BusError
+from shared.puller import Puller
+from shared.tasks import end
+from shared.telemetry import Health, logger
+from shared.topology import ACK_WAIT_S
+
+CONSUMER = "search"
+BEAT_S = 1.0
+# How soon a consumer that was made anew is noticed.
+LOOK_S = 2.0
+RETRY_S, RETRY_MAX_S = 1.0, 30.0
+MOST_BYTES = 64 * 1024 * 1024
+# Of the time that an index over its size spans: the least that is dropped at once.
+LEAST_SHARE = 0.05
+
+
+class Indexer:
+    """See the module. pending: events that the index has not yet seen, as far as known."""
+
+    def __init__(self, client: Client, index: Index, settings: SearchSettings, health: Health) -> None:
+        self.pending = 0
+        self._client = client
+        self._js = client.jetstream()
+        self._index = index
+        self._settings = settings
+        self._health = health
+        self._held: list[Msg] = []
+        self._delivered = 0  # the consumer's own count of its deliveries, which never goes back
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._log = logger("search")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Index until `stop`. Raises BusError if the consumer is not there or the server closes for good."""
+        while not stop.is_set():
+            await self._begin()
+            await self._follow(stop)
+        self._writer.shutdown(wait=False)
+
+    async def _begin(self) -> None:
+        """An index is made from one consumer. A consumer made anew gives everything again: so is the index."""
+        info = await self._info()
+        self._delivered = info.delivered.consumer_seq if info.delivered else 0
+        created = str(info.created)
+        if self._index.origin not in ("", created):
+            self._log.warning("the consumer was made anew: the index is built again from EVENTS")
+            await self._write(self._index.clear)
+        if self._index.origin != created:
+            await self._write(lambda: self._index.begin(created))
+
+    async def _info(self) -> ConsumerInfo:
+        try:
+            info: ConsumerInfo = await self._js.consumer_info(names.EVENTS, CONSUMER)
+            return info
+        except NotFoundError as e:
+            raise BusError(f"stream EVENTS or its consumer {CONSUMER} is missing: run 'tidegate setup'") from e
+        except (TimeoutError, nats.errors.Error) as e:
+            raise BusError("JetStream does not answer for EVENTS: is it enabled, and may this user read it?") from e
+
+    async def _follow(self, stop: asyncio.Event) -> None:
+        """Index until `stop`, or until the consumer is another."""
+        held = 2 * self._settings.search_batch_size
+        async with Puller(self._client, names.EVENTS, CONSUMER, messages=held, max_bytes=MOST_BYTES) as puller:
+            self._health.ready = None
+            working = asyncio.create_task(self._work(puller), name="index")
+            beating = asyncio.create_task(self._beat(puller), name="beat")
+            tidying = asyncio.create_task(self._tidy(), name="tidy")
+            stopping = asyncio.create_task(stop.wait(), name="stop")
+            try:
+                done, _ = await asyncio.wait({working, beating, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {stopping}:
+                    task.result()
+            finally:
+                await end(working, beating, tidying, stopping)
+                for message in [*self._held, *await puller.stop()]:
+                    await message.nak()
+                self._held = []
+
+    # ---- events into rows
+
+    async def _work(self, puller: Puller) -> None:
+        """Returns once the consumer is another one: what that gave is not indexed yet, and comes again."""
+        while await self._gather(puller):
+            await self._index_held()
+
+    async def _gather(self, puller: Puller) -> bool:
+        """A batch in hand: full, or as much as came within the wait. The next is asked for meanwhile.
+
+        False if a message is of another consumer, which counts its deliveries from the start.
+        """
+        self._held.append(await puller.next())
+        deadline = asyncio.get_running_loop().time() + self._settings.search_batch_wait_ms / 1000
+        try:
+            async with asyncio.timeout_at(deadline):
+                while len(self._held) < self._settings.search_batch_size:
+                    self._held.append(await puller.next())
+        except TimeoutError:
+            pass
+        for message in self._held:
+            puller.release(message)
+        counts = [self._delivered, *(m.metadata.sequence.consumer for m in self._held)]
+        self._delivered = counts[-1]
+        return all(one < other for one, other in itertools.pairwise(counts))
+
+    async def _index_held(self) -> None:
+        found: dict[str, Sequence[Row]] = {}
+        for message in self._held:
+            try:
+                found[message.reply] = _rows(message)
+            except BadMessage as e:
+                await self._bury(message, str(e))
+        await self._write(lambda: self._add(list(found.values())))
+        self.pending = self._held[-1].metadata.num_pending
+        metrics.PENDING.set(self.pending)
+        # Not confirmed: an acknowledgement that is lost brings back an event that the index knows.
+        for message in self._held:
+            await message.ack()
+        self._held = []
+
+    def _add(self, events: Sequence[Sequence[Row]]) -> None:
+        vectors = [r for of_event in events for r in of_event if isinstance(r, VectorRow)]
+        labels = [r for of_event in events for r in of_event if isinstance(r, LabelRow)]
+        started = time.perf_counter()
+        self._index.add(vectors, labels)
+        metrics.WRITE.observe(time.perf_counter() - started)
+        metrics.ROWS.labels("vectors").inc(len(vectors))
+        metrics.ROWS.labels("labels").inc(len(labels))
+
+    async def _bury(self, message: Msg, reason: str) -> None:
+        await bus.bury(self._client, CONSUMER, message, reason)
+        metrics.REFUSED.inc()
+        self._log.warning("dead-lettered", subject=message.subject, reason=reason)
+
+    async def _write(self, change: Callable[[], None]) -> None:
+        """`change()` in the writer's thread, again until it succeeds."""
+        wait = RETRY_S
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._writer, change)
+                self._health.ready = None
+                return
+            except Exception as e:
+                metrics.FAILED.inc()
+                self._health.ready = f"the index can't be written: {e}"
+                self._log.error("the index can't be written, trying again", error=repr(e), wait_s=wait)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, RETRY_MAX_S)
+
+    # ---- beside it
+
+    async def _beat(self, puller: Puller) -> None:
+        """Tell JetStream that what we hold is worked on. Returns once the consumer is another one."""
+        loop = asyncio.get_running_loop()
+        progress = look = loop.time()
+        while not self._client.is_closed:
+            self._health.beat()
+            if loop.time() - progress >= ACK_WAIT_S / 3:
+                progress = loop.time()
+                for reply in [*(m.reply for m in self._held), *puller.waiting()]:
+                    await self._client.publish(reply, Msg.Ack.Progress)
+            if loop.time() - look >= LOOK_S:
+                look = loop.time()
+                try:
+                    if str((await self._info()).created) != self._index.origin:
+                        return
+                except BusError as e:
+                    self._log.debug("the consumer can't be asked for", error=str(e))
+            await asyncio.sleep(BEAT_S)
+        raise BusError("the connection to NATS was closed")
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.search_tidy_s)
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._writer, self._keep_within_limits)
+            except Exception as e:
+                self._log.warning("the index could not be tidied, later again", error=repr(e))
+
+    def _keep_within_limits(self) -> None:
+        """Retention by age, then by size, and what keeps queries fast."""
+        index, most = self._index, self._settings.search_max_bytes
+        age = index.drop_before(round((time.time() - self._settings.search_max_age_s) * 1000))
+        metrics.DROPPED.labels("age").inc(age)
+        index.tidy()
+        while (size := index.size()) > most and (span := index.span()):
+            oldest, newest = span
+            share = max(LEAST_SHARE, 1 - most / size)
+            dropped = index.drop_before(oldest + round(share * (newest - oldest)) + 1)
+            metrics.DROPPED.labels("size").inc(dropped)
+            self._log.info("over SEARCH_MAX_BYTES: the oldest rows are dropped", rows=dropped, bytes=size)
+            index.tidy()
+        metrics.BYTES.set(index.size())
+
+
+def _rows(message: Msg) -> Sequence[Row]:
+    headers = message.headers or {}
+    if headers.get(deadletters.REPLAY_FOR, CONSUMER) != CONSUMER:
+        return []
+    # A replay is the event that it repeats.
+    return rows(headers.get("ce-id") or headers.get("Nats-Msg-Id", ""), message.subject, message.data)

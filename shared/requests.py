@@ -1,0 +1,83 @@
+"""Requests and answers over core NATS, as NATS micro services have them: discoverable, counted, errors in headers.
+
+service = await serve(client, "tidegate-search", "finds moments", {"find": (names.FIND, handler)})
+answer = await ask(client, names.FIND, payload, timeout_s=10)
+await service.stop()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import version
+from typing import TypeAlias
+
+import nats.errors
+from nats import micro
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request, ServiceError
+from nats.micro.service import Service
+
+from shared.errors import TidegateError
+from shared.redact import redact
+from shared.telemetry import logger
+
+
+class Refusal(TidegateError):
+    """A request that is answered with an error. code: as in HTTP: 400 its own fault, 5xx not."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class NobodyAnswers(TidegateError):
+    """No service subscribes to the subject, or none answered in time."""
+
+
+# (payload of the answer, its headers). Raises Refusal; whatever else it raises is answered as 500.
+Handler: TypeAlias = Callable[[bytes], Awaitable[tuple[bytes, dict[str, str]]]]
+
+
+async def serve(client: Client, name: str, description: str, endpoints: Mapping[str, tuple[str, Handler]]) -> Service:
+    """Answer requests on each endpoint's subject, as one of its queue group, until the service is stopped."""
+    service = await micro.add_service(client, name=name, version=version("tidegate"), description=description)
+    for endpoint, (subject, handler) in endpoints.items():
+        await service.add_endpoint(name=endpoint, subject=subject, handler=_answering(name, handler))
+    return service
+
+
+async def ask(client: Client, subject: str, payload: bytes, *, timeout_s: float) -> Msg:
+    """The answer. Raises Refusal for one that is an error, NobodyAnswers if there is none."""
+    try:
+        answer: Msg = await client.request(subject, payload, timeout=timeout_s)
+    except nats.errors.NoRespondersError as e:
+        raise NobodyAnswers(f"nobody answers on {subject}") from e
+    except (TimeoutError, nats.errors.Error) as e:
+        raise NobodyAnswers(f"no answer on {subject} within {timeout_s:g} s") from e
+    headers = answer.headers or {}
+    if ERROR_HEADER in headers:
+        code = headers.get(ERROR_CODE_HEADER, "")
+        raise Refusal(int(code) if code.isdecimal() else 500, headers[ERROR_HEADER])
+    return answer
+
+
+def _answering(name: str, handler: Handler) -> Callable[[Request], Awaitable[None]]:
+    log = logger(name)
+
+    async def answer(request: Request) -> None:
+        try:
+            payload, headers = await handler(request.data)
+        except Refusal as e:
+            raise ServiceError(str(e.code), _line(str(e))) from e
+        except Exception as e:
+            log.exception("a request failed", subject=request.subject)
+            raise ServiceError("500", _line(repr(e))) from e
+        await request.respond(payload, headers or None)
+
+    return answer
+
+
+def _line(text: str) -> str:
+    """What a header can carry."""
+    return " ".join(redact(text).split())[:1000]

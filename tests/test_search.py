@@ -1,0 +1,339 @@
+"""The search service over a real server: events in, moments out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from nats.aio.client import Client
+
+from services.search.__main__ import run
+from services.search.index import Index, Where
+from services.search.query import Found
+from services.search.settings import SearchSettings
+from shared import bus, events, names, requests, topology, vectors
+from shared.events import DetectedObject, Detections, Embeddings, Frame, SegmentRef, Timing, Vector
+from shared.requests import NobodyAnswers, Refusal
+from shared.telemetry import Health
+from shared.vectors import Encoded
+from tidegate import dlq
+from tidegate.server import NatsServer
+
+BEGAN = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
+TIMING = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
+DIMENSION = 16
+
+
+def at(second: float) -> dt.datetime:
+    return BEGAN + dt.timedelta(seconds=second)
+
+
+def scene(n: int, wobble: int = 0) -> np.ndarray:
+    """A vector of scene `n`; those of one scene have a cosine of 0.9 and more, those of two of 0.5 and less."""
+    chance = np.random.default_rng(n)
+    vector = chance.normal(size=DIMENSION) + 0.05 * np.random.default_rng([n, wobble]).normal(size=DIMENSION)
+    return vectors.normalise(vector.astype(np.float32))
+
+
+async def say(client: Client, event: events.Event, id: str) -> None:
+    headers = events.headers(event, id=id, source="/test")
+    await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
+
+
+async def embedded(
+    client: Client, camera: str, second: int, vector: np.ndarray, *, model: str = "m", seq: int | None = None
+) -> str:
+    seq = 1000 + second if seq is None else seq
+    event = Embeddings(
+        camera=camera,
+        segment=SegmentRef(stream="MEDIA", seq=seq, epoch="e", n=second),
+        start=at(second),
+        duration=1.0,
+        model=model,
+        dimension=vector.size,
+        vectors=[Vector(time=at(second), vector=vectors.pack(vector))],
+        timing=TIMING,
+    )
+    id = f"embed/{model}/MEDIA/{camera}{seq}"
+    await say(client, event, id)
+    return id
+
+
+async def detected(client: Client, camera: str, second: int, found: Sequence[tuple[str, float]]) -> str:
+    objects = [DetectedObject(label=label, score=score, box=(0.1, 0.1, 0.5, 0.5)) for label, score in found]
+    event = Detections(
+        camera=camera,
+        segment=SegmentRef(stream="MEDIA", seq=1000 + second, epoch="e", n=second),
+        start=at(second),
+        duration=1.0,
+        model="ssd",
+        frames=[Frame(time=at(second), objects=objects)],
+        timing=TIMING,
+    )
+    id = f"cv/ssd/MEDIA/{camera}{second}"
+    await say(client, event, id)
+    return id
+
+
+@contextlib.asynccontextmanager
+async def searching(server: NatsServer, folder: Path, **settings: object) -> AsyncIterator[Health]:
+    """The service as the identity `search`, with its few rights."""
+    client = await bus.connect(server.settings("search"), "search")
+    own = {"search_index": str(folder), "search_batch_wait_ms": 20.0, **settings}
+    stop, health = asyncio.Event(), Health()
+    task = asyncio.create_task(run(msgspec.convert(own, SearchSettings), client, health, stop))
+    try:
+        async with asyncio.timeout(20):
+            while health.ready is not None and not task.done():
+                await asyncio.sleep(0.02)
+        yield health
+    finally:
+        stop.set()
+        await task
+        await client.close()
+
+
+async def settled(admin: Client) -> None:
+    async with asyncio.timeout(30):
+        while (info := await admin.jetstream().consumer_info("EVENTS", "search")).num_pending or info.num_ack_pending:
+            await asyncio.sleep(0.02)
+
+
+async def find(client: Client, **query: object) -> Found:
+    answer = await requests.ask(client, names.FIND, msgspec.json.encode(query), timeout_s=20)
+    return msgspec.json.decode(answer.data, type=Found)
+
+
+@contextlib.asynccontextmanager
+async def encoder(server: NatsServer, meaning: dict[str, np.ndarray], model: str = "m") -> AsyncIterator[None]:
+    """Answers in place of embed, as no CLIP weights are to be had: a text means the vector that is given for it."""
+    client = await bus.connect(server.settings("embed"), "embed")
+
+    async def text(payload: bytes) -> tuple[bytes, dict[str, str]]:
+        vector = meaning[msgspec.json.decode(payload)["text"]]
+        encoded = Encoded(model=model, dimension=vector.size, vector=vectors.pack(vector))
+        return msgspec.json.encode(encoded), {}
+
+    async def image(payload: bytes) -> tuple[bytes, dict[str, str]]:
+        raise Refusal(400, "not a picture")
+
+    service = await requests.serve(
+        client, "tidegate-embed", "stands in", {"text": (names.EMBED_TEXT, text), "image": (names.EMBED_IMAGE, image)}
+    )
+    yield
+    await service.stop()
+    await client.close()
+
+
+async def test_text_is_found_by_vectors_and_like_finds_its_scene_again(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    for second in range(30):
+        await embedded(admin, f"cam-{second // 10}", second, scene(second // 10, second))
+    async with searching(server, tmp_path), encoder(server, {"a red door": scene(1)}):
+        await settled(admin)
+        found = await find(admin, text="a red door", k=3)
+        assert [m.camera for m in found.moments] == ["cam-1", *[m.camera for m in found.moments[1:]]]
+        best = found.moments[0]
+        assert (best.start, best.end, best.hits) == (at(10), at(20), 10)
+        assert best.similarity is not None and best.similarity > 0.9 and best.by == ["vectors"]
+        assert found.model == "m" and found.pending == 0
+        again = await find(admin, like=best.id, k=1)
+        assert again.moments[0].camera == "cam-1"
+        with pytest.raises(Refusal, match="nothing has the id 'embed/m/MEDIA/x#0'"):
+            await find(admin, like="embed/m/MEDIA/x#0")
+
+
+async def test_labels_are_found_without_any_text_model(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    await detected(admin, "street", 0, [("person", 0.9)])
+    await detected(admin, "street", 20, [("person", 0.6), ("bicycle", 0.5), ("person", 0.8)])
+    await detected(admin, "street", 40, [("bicycle", 0.95)])
+    await detected(admin, "yard", 40, [("dog", 0.95)])
+    async with searching(server, tmp_path):
+        await settled(admin)
+        found = await find(admin, text="a man on a bicycle")
+        assert [(m.start, m.by) for m in found.moments] == [
+            (at(20), ["labels"]),
+            (at(40), ["labels"]),
+            (at(0), ["labels"]),
+        ], "who has both comes first"
+        assert found.moments[0].labels == ["bicycle", "person"] and found.moments[0].score == pytest.approx(0.65)
+        assert found.model is None and "labels alone" in (found.note or "")
+        only = await find(admin, labels=["dog"], cameras=["yard"])
+        assert [m.camera for m in only.moments] == ["yard"] and only.note is None
+        with pytest.raises(Refusal, match=r"nobody answers on svc\.embed\.text.*no label seen so far.*bicycle, dog"):
+            await find(admin, text="a sunset")
+
+
+async def test_what_words_and_vectors_both_find_comes_first(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    for second in (0, 20, 40):
+        await embedded(admin, "street", second, scene(0, second))
+    await detected(admin, "street", 20, [("bicycle", 0.6)])
+    async with searching(server, tmp_path), encoder(server, {"a bicycle": scene(0, 40)}):
+        await settled(admin)
+        found = await find(admin, text="a bicycle")
+    best = found.moments[0]
+    assert (best.start, best.by, best.score) == (at(20), ["vectors", "labels"], pytest.approx(0.6))
+    assert best.similarity is not None and len(found.moments) == 3
+
+
+async def test_filters_narrow_both_rankings(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    for second in range(0, 60, 10):
+        await embedded(admin, f"cam-{second // 10 % 2}", second, scene(0, second))
+        await detected(
+            admin, f"cam-{second // 10 % 2}", second, [("car" if second < 30 else "bus", 0.5 + second / 200)]
+        )
+    async with searching(server, tmp_path), encoder(server, {"x": scene(0), "other": scene(1)}):
+        await settled(admin)
+
+        async def seconds(**query: object) -> set[float]:
+            return {(m.start - BEGAN).total_seconds() for m in (await find(admin, **query)).moments}
+
+        assert await seconds(text="x") == {0, 10, 20, 30, 40, 50}
+        assert await seconds(text="x", cameras=["cam-1"]) == {10, 30, 50}
+        assert await seconds(text="x", since=at(10), until=at(30)) == {10, 20}
+        assert await seconds(text="x", labels=["bus"]) == {30, 40, 50}
+        assert await seconds(text="x", labels=["tram"]) == set()
+        assert await seconds(labels=["car", "bus"], min_score=0.65) == {30, 40, 50}
+        assert await seconds(text="other", min_score=0.9) == set()
+        assert len(await seconds(text="x", k=2)) == 2
+        assert len((await find(admin, text="x", merge_s=20)).moments) == 2, "one a camera"
+
+
+async def test_vectors_of_two_models_are_never_compared(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    await embedded(admin, "old", 0, scene(0), model="one")
+    await embedded(admin, "new", 0, scene(0), model="two")
+    wide = vectors.normalise(np.ones(2 * DIMENSION, np.float32))
+    await embedded(admin, "wide", 0, wide, model="two-wide")
+    async with searching(server, tmp_path), encoder(server, {"x": scene(0)}, model="two"):
+        await settled(admin)
+        found = await find(admin, text="x")
+        assert [m.camera for m in found.moments] == ["new"] and found.model == "two"
+
+
+async def test_an_event_that_comes_again_is_there_once(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    id = await embedded(admin, "lobby", 0, scene(0))
+    await detected(admin, "lobby", 0, [("person", 0.5), ("dog", 0.5)])
+    for n in range(3):
+        # Beyond the stream's window of duplicates, the same event with the same id is stored again.
+        headers = {"Nats-Msg-Id": f"late-{n}", "ce-id": id}
+        raw = await admin.jetstream().get_msg("EVENTS", 1, direct=True)
+        await admin.jetstream().publish("events.embeddings.lobby", raw.data or b"", headers=headers)
+    async with searching(server, tmp_path):
+        await settled(admin)
+    assert Index(str(tmp_path)).count() == 3
+
+
+async def test_it_goes_on_where_it_stopped_and_is_built_again_on_request(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    await embedded(admin, "lobby", 0, scene(0))
+    async with searching(server, tmp_path):
+        await settled(admin)
+    await embedded(admin, "lobby", 1, scene(0, 1))
+    await admin.jetstream().purge_stream("EVENTS", seq=2)
+    async with searching(server, tmp_path), encoder(server, {"x": scene(0)}):
+        await settled(admin)
+        assert (await find(admin, text="x")).moments[0].hits == 2, "what EVENTS has forgotten is still found"
+        await topology.renew_consumer(admin.jetstream(), topology.TopologySettings(), "EVENTS", "search")
+        async with asyncio.timeout(20):
+            while not (found := await find(admin, text="x")).moments or found.moments[0].hits != 1:
+                await asyncio.sleep(0.1)
+    assert Index(str(tmp_path)).count() == 1
+
+
+async def test_what_is_no_event_goes_to_the_dead_letters_and_harms_nobody(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    js = admin.jetstream()
+    await js.publish("events.embeddings.lobby", b"{", headers={"Nats-Msg-Id": "broken"})
+    await js.publish("events.detections.lobby", b'{"camera": "lobby"}', headers={"Nats-Msg-Id": "half"})
+    await embedded(admin, "lobby", 0, scene(0))
+    raw = await js.get_msg("EVENTS", 3, direct=True)
+    lying = (raw.data or b"").replace(b'"dimension":16', b'"dimension":32')
+    await js.publish("events.embeddings.lobby", lying, headers={"Nats-Msg-Id": "lying"})
+    await js.publish("events.embeddings.other", raw.data or b"", headers={"Nats-Msg-Id": "elsewhere"})
+    await js.publish("events.embeddings.lobby", raw.data or b"")
+    async with searching(server, tmp_path):
+        await settled(admin)
+    assert Index(str(tmp_path)).count() == 1
+    reasons = [x.reason async for x in dlq.letters(js, "search")]
+    wanted = ["not an event of embeddings", "not an event of detections", "32 float16", "says camera", "without its id"]
+    assert len(reasons) == len(wanted)
+    assert all(any(want in reason for reason in reasons) for want in wanted), reasons
+
+
+BAD_QUERIES: list[tuple[bytes, str]] = [
+    (b"", "can't be read"),
+    (b"a man", "can't be read"),
+    (b"{}", "asks for nothing: give one of text, image and like, or labels"),
+    (b'{"text": ""}', r"length >= 1.*\$\.text"),
+    (b'{"text": 3}', r"Expected `str \| null`, got `int`.*\$\.text"),
+    (b'{"text": "x", "like": "y"}', "asks by text and like"),
+    (b'{"text": "x", "cameras": "lobby"}', r"Expected `array`.*\$\.cameras"),
+    (b'{"text": "x", "cameras": ["a.b"]}', r"\$\.cameras\[0\]"),
+    (b'{"text": "x", "since": "yesterday"}', r"RFC3339.*\$\.since"),
+    (b'{"text": "x", "since": "2026-11-24T13:00:00"}', r"timezone.*\$\.since"),
+    (b'{"text": "x", "since": "2026-11-24T13:00:00Z", "until": "2026-11-24T12:00:00Z"}', "is not before until"),
+    (b'{"text": "x", "k": 0}', r"\$\.k"),
+    (b'{"text": "x", "min_score": 2}', r"\$\.min_score"),
+    (b'{"text": "x", "zones": ["door"]}', "unknown field `zones`"),
+    (b'{"image": "no base64!"}', r"base64.*\$\.image"),
+]
+
+
+async def test_a_malformed_query_is_told_what_is_wrong(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    async with searching(server, tmp_path):
+        for payload, sentence in BAD_QUERIES:
+            with pytest.raises(Refusal, match=sentence) as refused:
+                await requests.ask(admin, names.FIND, payload, timeout_s=5)
+            assert refused.value.code == 400, payload
+        with pytest.raises(Refusal, match="the query can't be read"):
+            await requests.ask(admin, names.FIND_CLIP, b'{"camera": "lobby"}', timeout_s=5)
+
+
+async def test_it_is_discovered_and_counts_its_requests(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    async with searching(server, tmp_path):
+        with pytest.raises(Refusal):
+            await requests.ask(admin, names.FIND, b"{", timeout_s=5)
+        answer = await admin.request("$SRV.STATS.tidegate-search", b"", timeout=5)
+        stats = msgspec.json.decode(answer.data)
+        assert {e["subject"]: e["num_requests"] for e in stats["endpoints"]} == {"svc.find": 1, "svc.find.clip": 0}
+        finder = await bus.connect(server.settings("finder"), "finder")
+        assert (await finder.request("$SRV.PING", b"", timeout=5)).data
+        with pytest.raises(Refusal, match="asks for nothing"):
+            await requests.ask(finder, names.FIND, b"{}", timeout_s=5)
+        await finder.close()
+    with pytest.raises(NobodyAnswers):
+        await requests.ask(admin, names.FIND, b"{}", timeout_s=5)
+
+
+async def test_retention_by_age_and_by_size(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    old, young = tmp_path / "age", tmp_path / "size"
+    for second in range(200):
+        await embedded(admin, "lobby", second, scene(0, second))
+    age = (dt.datetime.now(dt.UTC) - at(150)).total_seconds()
+    async with searching(server, old, search_tidy_s=0.2, search_max_age_s=age):
+        await settled(admin)
+        async with asyncio.timeout(20):
+            while Index(str(old)).count() > 50:
+                await asyncio.sleep(0.2)
+    await topology.renew_consumer(admin.jetstream(), topology.TopologySettings(), "EVENTS", "search")
+    async with searching(server, young, search_tidy_s=0.2, search_max_bytes=60_000):
+        await settled(admin)
+        async with asyncio.timeout(20):
+            while Index(str(young)).size() > 60_000:
+                await asyncio.sleep(0.2)
+    span = Index(str(young)).span()
+    assert span is None or span[1] == at(199).timestamp() * 1000, "the newest stays"
+
+
+async def test_what_is_written_is_found_by_another_process_at_once(tmp_path: Path) -> None:
+    assert Index(str(tmp_path)).similar("m", scene(0), Where(), 5) == []
+    assert Index(str(tmp_path)).labelled(["person"], Where(), 5) == []
