@@ -1,4 +1,4 @@
-"""The earlier segments of a GOP, for a segment that was cut inside it: fetched from MEDIA by direct get."""
+"""What is before a segment that was cut inside its GOP: fetched from MEDIA by direct get."""
 
 from __future__ import annotations
 
@@ -51,6 +51,19 @@ async def earlier(js: JetStreamContext, segment: Segment) -> list[bytes]:
         if sum(map(len, parts)) > MAX_BYTES:
             raise BadSegment(f"its GOP has over {MAX_BYTES // 2**20} MB before it: too much to decode for one segment")
     raise BadSegment(f"the start of its GOP, sequence {segment.key_seq} of MEDIA, has expired")
+
+
+async def start(js: JetStreamContext, segment: Segment) -> tuple[Segment, bytes]:
+    """The segment that starts the GOP of a dependent one, and its payload. Raises as `earlier` does."""
+    assert segment.key_seq is not None
+    try:
+        raw = await js.get_msg(names.MEDIA, segment.key_seq, direct=True)
+    except NotFoundError as e:
+        raise BadSegment(f"the start of its GOP, sequence {segment.key_seq} of MEDIA, has expired") from e
+    part = _read(raw.headers)
+    if part is None or (part.camera, part.epoch, part.key_seq) != (segment.camera, segment.epoch, None):
+        raise BadSegment(f"sequence {segment.key_seq} of MEDIA, its Key-Seq, does not start its GOP")
+    return part, raw.data or b""
 
 
 def _read(headers: Mapping[str, str] | None) -> Segment | None:

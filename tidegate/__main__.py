@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import sys
 from collections.abc import Callable, Coroutine
@@ -15,6 +16,7 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.table import Table
 
+from services.search.query import MAX_K, Query
 from shared import cameras, events, names, topology
 from shared.errors import SettingError, TidegateError
 from shared.redact import redact
@@ -54,6 +56,7 @@ def main() -> None:
     Run it here:            tidegate up
     Give it a camera:       tidegate camera add lobby rtsp://user:pass@10.0.0.7/stream1 --fps 5
     See what it sees:       tidegate watch
+    Find what was seen:     tidegate find "a man on a bicycle" --since 1h
     Why so many workers:    tidegate explain cv
     What if:                tidegate simulate --trace days --service-rate 2 --compare
     """
@@ -75,14 +78,16 @@ def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, N
 @main.command()
 @data_option
 @click.option("--port", default=stack.DEFAULT_PORT, show_default=True, help="Of the NATS server; another if taken.")
-@click.option("--scaled-object", help="A KEDA ScaledObject. Default: deploy/keda/cv.yaml.")
+@click.option("--search", is_flag=True, help="Embed too, and answer 'tidegate find'.")
+@click.option("--scaled-object", envvar="SCALED_OBJECT", help="A KEDA ScaledObject. Default: deploy/keda/cv.yaml.")
 @click.option("--speed", default=1.0, show_default=True, help="The autoscaler's clock over the real one.")
 @click.option("--plain", is_flag=True, help="No live view: log lines alone.")
-def up(data: Path | None, port: int, scaled_object: str | None, speed: float, plain: bool) -> None:
+def up(data: Path | None, port: int, search: bool, scaled_object: str | None, speed: float, plain: bool) -> None:
     """Run server, ingest and workers here, until Ctrl-C. State stays in the data directory."""
     from tidegate.up import run
 
-    asyncio.run(run(data or stack.default_data(), port=port, scaled_object=scaled_object, speed=speed, plain=plain))
+    where = data or stack.default_data()
+    asyncio.run(run(where, port=port, scaled_object=scaled_object, speed=speed, plain=plain, search=search))
 
 
 @main.command()
@@ -121,6 +126,20 @@ def doctor(data: Path | None) -> None:
 
 @main.command()
 @data_option
+def reindex(data: Path | None) -> None:
+    """Build the index of 'find' again from EVENTS, as far back as they are kept. The running service does it."""
+
+    async def work(client: Client) -> None:
+        js = client.jetstream()
+        await topology.renew_consumer(js, load(topology.TopologySettings), names.EVENTS, "search")
+        events_kept = (await js.stream_info(names.EVENTS)).state.messages
+        click.echo(f"the search service begins anew with the {events_kept} events that EVENTS keeps")
+
+    with_admin(data, work)
+
+
+@main.command()
+@data_option
 @click.argument("subject", default=">")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def watch(data: Path | None, subject: str, as_json: bool) -> None:
@@ -131,6 +150,50 @@ def watch(data: Path | None, subject: str, as_json: bool) -> None:
         with_admin(data, lambda client: run(client, subject, as_json, out))
     except KeyboardInterrupt:
         pass
+
+
+@main.command()
+@data_option
+@click.argument("text", required=False)
+@click.option(
+    "--image", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What looks like this file."
+)
+@click.option("--like", metavar="ID", help="What looks like a moment found before.")
+@click.option("--camera", "cameras", multiple=True, help="On this camera alone; may be repeated.")
+@click.option("--since", metavar="TIME", help="90s, 15m, 1h30m or 2d ago; 13:05 today; or 2026-11-24T13:05:00Z.")
+@click.option("--until", metavar="TIME", help="The same.")
+@click.option("--label", "labels", multiple=True, help="Where cv saw this too, such as person; may be repeated.")
+@click.option("--min-score", type=click.FloatRange(0, 1), help="Of the similarity, or of a label's score.")
+@click.option("-k", type=click.IntRange(1, MAX_K), default=10, show_default=True, help="Moments, at most.")
+@click.option("--save", type=click.Path(path_type=Path, file_okay=False), help="Put video and pictures in this folder.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def find(data: Path | None, text: str | None, save: Path | None, as_json: bool, **given: Any) -> None:
+    """Find moments by TEXT, by a picture, by what is like one found before, or by labels.
+
+    \b
+    In words:               tidegate find "a man on a bicycle" --camera street --since 1h
+    Seen by the detector:   tidegate find --label truck --since 13:05 --min-score 0.7
+    More of the same:       tidegate find --like ID
+    Keep the evidence:      tidegate find "a red car" --save clips/
+
+    Video is there for as long as MEDIA keeps it, ten minutes by default; what was seen, for a week.
+    """
+    from tidegate import find as finding
+
+    now = dt.datetime.now().astimezone()
+    query = Query(
+        text=text,
+        image=finding.image(given["image"]) if given["image"] else None,
+        like=given["like"],
+        cameras=[names.check_camera(camera) for camera in given["cameras"]],
+        since=finding.instant("--since", given["since"], now) if given["since"] else None,
+        until=finding.instant("--until", given["until"], now) if given["until"] else None,
+        labels=list(given["labels"]),
+        min_score=given["min_score"],
+        k=given["k"],
+        picture=save is not None,
+    ).check()
+    with_admin(data, lambda client: finding.run(client, query, out, as_json=as_json, save=save))
 
 
 @main.command()
@@ -147,11 +210,12 @@ def schema(asyncapi: bool) -> None:
 @click.option("--restarts", default=2, show_default=True, help="kill -9 and restart of the server.")
 @click.option("--workers", default=3, show_default=True)
 @click.option("--backlog", default=20, show_default=True, help="Segments kept waiting.")
-def chaos(kills: int, terms: int, restarts: int, workers: int, backlog: int) -> None:
+@click.option("--service", type=click.Choice(["cv", "embed"]), default="cv", show_default=True, help="Whose workers.")
+def chaos(**plan: Any) -> None:
     """Break workers and server under load, and count: every acknowledged segment must have exactly one event."""
     from tidegate.chaos import Plan, run
 
-    sys.exit(run(Plan(kills=kills, terms=terms, restarts=restarts, workers=workers, backlog=backlog)))
+    sys.exit(run(Plan(**plan)))
 
 
 # ---- scaling

@@ -1,0 +1,127 @@
+"""Whether a picture finds its own scene: real footage through ingest, embed and search, asked by pictures of it.
+
+Each footage is a camera. The index holds the keyframes, one a second; pictures to ask by are taken from anywhere else
+in the files, as JPEG.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import msgspec
+import numpy as np
+from nats.aio.client import Client
+from rich.console import Console
+from rich.table import Table
+
+from services.search.clip import encode_jpeg
+from services.search.query import Found, Query
+from shared import cameras, names, requests
+from tidegate import footage, registry
+from tidegate.bank import Bank
+from tidegate.configuration import scaled_object
+from tidegate.stack import SEARCH, Stack
+
+QUERIES = 50
+RECORD_S = 20.0
+K = 5
+TARGET = 1.0
+
+
+class Asked(NamedTuple):
+    """rank: place of the first moment of its own camera, from 1; None if it is not among the first K."""
+
+    camera: str
+    rank: int | None
+    similarity: float
+    other: float
+    seconds: float
+
+
+def files(folder: Path) -> list[Path]:
+    """Six different scenes: five as filmed, and an animated film's beginning."""
+    found = [p for p in footage.embedded(footage.cache() / f"footage-{footage.VERSION}") if "mirrored" not in p.stem]
+    bunny = folder / "bunny.mp4"
+    footage.serveable(footage._clips() / "bigbuckbunny.mp4", bunny)
+    return [*found, bunny]
+
+
+def pictures(path: Path, count: int, chance: random.Random) -> list[bytes]:
+    """JPEGs of so many frames from anywhere in the file."""
+    with av.open(str(path)) as container:
+        frames = [f for f in container.decode(video=0)]
+    chosen = [chance.choice(frames) for _ in range(count)]
+    return [encode_jpeg(np.asarray(f.to_ndarray(format="rgb24"), np.uint8)) for f in chosen]
+
+
+async def record(stack: Stack, bank: Bank, videos: list[Path]) -> None:
+    """Cameras on, for a while; then until the index has everything."""
+    js = stack.admin.jetstream()
+    for path, url in zip(videos, bank.urls, strict=True):
+        entry, secret = cameras.new_camera(url)
+        await registry.put(js, path.stem, entry, secret)
+    await asyncio.sleep(RECORD_S)
+    for path in videos:
+        await registry.remove(js, path.stem)
+    async with asyncio.timeout(120):
+        for stream, consumer in ((names.MEDIA, "embed"), (names.EVENTS, "search")):
+            while (i := await js.consumer_info(stream, consumer)).num_pending or i.num_ack_pending:
+                await asyncio.sleep(0.2)
+
+
+async def ask(client: Client, camera: str, picture: bytes) -> Asked:
+    started = time.perf_counter()
+    query = msgspec.json.encode(Query(image=picture, k=K))
+    answer = await requests.ask(client, names.FIND, query, timeout_s=20)
+    seconds = time.perf_counter() - started
+    moments = msgspec.json.decode(answer.data, type=Found).moments
+    own = [n for n, m in enumerate(moments, 1) if m.camera == camera]
+    best = {
+        own: max((m.similarity or 0 for m in moments if (m.camera == camera) is own), default=0.0)
+        for own in (True, False)
+    }
+    return Asked(camera, own[0] if own else None, best[True], best[False], seconds)
+
+
+async def main(out: Console) -> bool:
+    chance = random.Random(4)
+    with tempfile.TemporaryDirectory() as folder:
+        videos = files(Path(folder))
+        async with Bank(videos, Path(folder) / "bank") as bank:
+            scaled = {"embed": scaled_object("embed")}
+            async with Stack(Path(folder) / "data", scaled, steady=SEARCH, port=0) as stack:
+                await record(stack, bank, videos)
+                asked: list[Asked] = []
+                for n in range(QUERIES):
+                    path = videos[n % len(videos)]
+                    asked.append(await ask(stack.admin, path.stem, pictures(path, 1, chance)[0]))
+    table = Table("scene", "asked", "recall@1", f"recall@{K}", "similarity, its own", "the best other")
+    for camera in [p.stem for p in videos]:
+        of = [a for a in asked if a.camera == camera]
+        table.add_row(
+            camera,
+            str(len(of)),
+            f"{sum(a.rank == 1 for a in of) / len(of):.2f}",
+            f"{sum(a.rank is not None for a in of) / len(of):.2f}",
+            f"{min(a.similarity for a in of):.3f} or more",
+            f"{max(a.other for a in of):.3f} or less",
+        )
+    first = sum(a.rank == 1 for a in asked) / len(asked)
+    table.add_row(
+        "all", str(len(asked)), f"{first:.2f}", f"{sum(a.rank is not None for a in asked) / len(asked):.2f}", "", ""
+    )
+    out.print(table)
+    times = sorted(a.seconds for a in asked)
+    out.print(f"a query, encoding included: p50 {times[len(times) // 2] * 1e3:.0f} ms, worst {times[-1] * 1e3:.0f} ms")
+    return first >= TARGET
+
+
+if __name__ == "__main__":
+    sys.exit(0 if asyncio.run(main(Console())) else 1)

@@ -1,0 +1,347 @@
+"""Evidence out of MEDIA: the segments of a moment, as one video that plays anywhere, and a picture of one frame.
+
+    stored = await collect(js, "lobby", 1234, start, end, max_bytes=8_000_000)
+    clip = join(stored)                      # in a thread: 2 ms per second of 1080p
+    clip.data, clip.start, clip.end          # MP4, and what it covers
+    jpeg(stored[0].payload, 0.4)             # the frame 0.4 s into a segment
+
+Video is never encoded again: what the camera sent is what is shown.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import av
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from services.search.query import Unanswerable
+from shared import media, names
+from shared.deadletters import REPLAY_OF
+from shared.errors import BadSegment
+from shared.events import Box
+from shared.segment import Segment, from_headers, rfc3339
+
+# What the joined MP4's `moov` takes: its boxes with the parameter sets, and a frame's rows in its tables (size 4,
+# chunk 8 + 12, decode time 8, composition offset 8, keyframe 4).
+_MOOV_BYTES = 8192
+_FRAME_BYTES = 48
+# Segments follow each other to the frame; further apart, frames were lost between, and the last one is held.
+_HOLE_S = 0.1
+# Headers hold milliseconds: a neighbour that only rounding makes part of the stretch is none.
+_ROUNDING = dt.timedelta(milliseconds=2)
+_MILLISECOND = Fraction(1, 1000)
+_SECOND = dt.timedelta(seconds=1)
+# Without a decoder to probe with, nothing is decoded at opening.
+_OPEN = {"codec_whitelist": "none"}
+# libavcodec's scale from 2, the best, to 31.
+_QUALITY = 4
+_BOX_COLOUR = (255, 200, 0)
+
+
+class Stored(NamedTuple):
+    """A segment as MEDIA has it.
+
+    seq: in the stream. payload: fragmented MP4. replay: of a dead letter, so not in its place among the others.
+    """
+
+    seq: int
+    segment: Segment
+    payload: bytes
+    replay: bool = False
+
+    @property
+    def end(self) -> dt.datetime:
+        return self.segment.start + dt.timedelta(seconds=self.segment.duration)
+
+
+class Clip(NamedTuple):
+    """data: one MP4, `moov` in front. start, end: wall clock of what it shows."""
+
+    data: bytes
+    start: dt.datetime
+    end: dt.datetime
+
+
+async def collect(
+    js: JetStreamContext, camera: str, seq: int, start: dt.datetime, end: dt.datetime, *, max_bytes: int
+) -> list[Stored]:
+    """The consecutive segments of `camera` that cover [start, end] around the one at `seq`, from a keyframe on.
+
+    All are of one epoch; a segment that is missing ends the stretch on its side. What `join` makes of them has at
+    most `max_bytes`: where all would be more, those nearest to `seq` stay. Replays, and what another ingest published
+    in between, are passed over.
+    Raises Unanswerable if the video at `seq` is gone, or alone is over `max_bytes`; nats.errors.Error or TimeoutError
+    if the server does not answer.
+    """
+    gone = Unanswerable(f"the video of {rfc3339(start)} from camera {camera} is no longer kept in MEDIA")
+    around = await _get(js, camera, seq)
+    if around is None or around.seq != seq:
+        raise gone
+    if around.replay and _starts_gop(around):
+        return nearest([around], 0, max_bytes)
+    start, end = start + _ROUNDING, end - _ROUNDING
+    run: list[Stored] = []
+    reading = await _before(js, around, start, max_bytes)
+    after = 0
+    while after <= max_bytes and (found := await _next(js, camera, reading)) is not None:
+        reading = found.seq + 1
+        segment = found.segment
+        late = found.seq > seq
+        if late and segment.start >= end:
+            break
+        if segment.epoch != around.segment.epoch or (run and segment.n <= run[-1].segment.n):
+            continue
+        if run and segment.n != run[-1].segment.n + 1:
+            if late:
+                break
+            run.clear()
+        run.append(found)
+        if late:
+            after += len(found.payload)
+        else:
+            _forget(run, start, max_bytes)
+    index = next((n for n, s in enumerate(run) if s.seq == seq), None)
+    if index is None or not any(_starts_gop(s) for s in run[: index + 1]):
+        raise gone
+    return nearest(run, index, max_bytes)
+
+
+def nearest(run: Sequence[Stored], index: int, max_bytes: int) -> list[Stored]:
+    """Consecutive segments of `run` around `index`, from a keyframe on, that join to at most `max_bytes`.
+
+    Grows by a segment at the end or by a GOP at the beginning, in turn where less is covered yet. Raises Unanswerable
+    if `index` with its GOP's beginning is over the limit.
+    """
+    keys = [n for n, s in enumerate(run) if _starts_gop(s)]
+    first, last = max(n for n in keys if n <= index), index + 1
+    left = max_bytes - _MOOV_BYTES - _cost(run[first:last])
+    if left < 0:
+        need = (max_bytes - left + 2**20 - 1) // 2**20
+        raise Unanswerable(
+            f"the video of {rfc3339(run[index].segment.start)} takes {need} MB from its keyframe on, over the limit of "
+            f"{max_bytes / 2**20:.1f} MB: raise the server's max_payload, or shorten the camera's keyframe interval"
+        )
+    middle = run[index].segment.start + (run[index].end - run[index].segment.start) / 2
+    while True:
+        grown = []
+        if last < len(run) and (cost := _cost(run[last : last + 1])) <= left:
+            grown.append((run[last - 1].end - middle, first, last + 1, cost))
+        earlier = max((n for n in keys if n < first), default=None)
+        if earlier is not None and (cost := _cost(run[earlier:first])) <= left:
+            grown.append((middle - run[first].segment.start, earlier, last, cost))
+        if not grown:
+            return list(run[first:last])
+        _, first, last, cost = min(grown)
+        left -= cost
+
+
+def join(stored: Sequence[Stored]) -> Clip:
+    """Consecutive segments, the first from a keyframe on, as one MP4 that starts at time 0.
+
+    Each begins where the one before it ends, or later by its header where frames were lost in between. Segments whose
+    codec or parameter sets differ from the first's end the clip there. Raises BadSegment where one can't be read.
+    """
+    out = io.BytesIO()
+    with _opened(stored[0].payload) as source, av.open(out, "w", format="mp4", options=_in_front(stored)) as target:
+        template: VideoStream = source.streams.video[0]
+        stream = target.add_stream_from_template(template, opaque=True)
+        assert template.time_base is not None
+        stream.time_base = template.time_base
+        if template.codec_context.name == "hevc":
+            # Apple's players want the parameter sets where they are: in front, once.
+            stream.codec_context.codec_tag = "hvc1"
+        packets, count = _continuous(stored, _parameters(template), template.time_base)
+        for packet, dts in zip(packets, _decode_times([p.pts for p in packets]), strict=True):
+            packet.stream, packet.dts = stream, dts
+            target.mux_one(packet)
+    return Clip(out.getvalue(), stored[0].segment.start, stored[count - 1].end)
+
+
+def jpeg(
+    payload: bytes, offset_s: float, *, before: Sequence[bytes] = (), width: int = 640, box: Box | None = None
+) -> bytes:
+    """The frame of a segment that is nearest to `offset_s` seconds from its first, as JPEG.
+
+    before: payloads of its GOP's earlier segments, for a dependent one. width: pixels at most. box: drawn on it.
+    Raises BadSegment if it can't be decoded.
+    """
+    pixels = media.decode(payload, at=[offset_s], size=_fitted(payload, width), before=before).pictures[0].pixels
+    return encode_jpeg(pixels if box is None else outlined(pixels, box))
+
+
+def encode_jpeg(pixels: media.Image) -> bytes:
+    """JPEG of RGB, uint8 (height, width, 3)."""
+    frame = VideoFrame.from_ndarray(pixels, "rgb24")
+    encoder = av.CodecContext.create("mjpeg", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
+    encoder.time_base = Fraction(1)
+    encoder.qmin = encoder.qmax = _QUALITY
+    picture = frame.reformat(format="yuvj420p")
+    picture.pts = 0
+    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
+
+
+def outlined(pixels: media.Image, box: Box) -> media.Image:
+    """A copy with the outline of `box` on it, as thick as 1/200 of the height."""
+    height, width = pixels.shape[:2]
+    line = max(2, height // 200)
+    left, right = (round(x * (width - 1)) for x in (box[0], box[2]))
+    top, bottom = (round(y * (height - 1)) for y in (box[1], box[3]))
+    out = pixels.copy()
+    inside = out[top + line : max(top, bottom + 1 - line), left + line : max(left, right + 1 - line)].copy()
+    out[top : bottom + 1, left : right + 1] = _BOX_COLOUR
+    out[top + line : top + line + inside.shape[0], left + line : left + line + inside.shape[1]] = inside
+    return out
+
+
+# ---- reading MEDIA
+
+
+async def _get(js: JetStreamContext, camera: str, seq: int) -> Stored | None:
+    """The camera's first segment at or after `seq`; what is no segment is passed over."""
+    while True:
+        try:
+            raw = await js.get_msg(names.MEDIA, seq, names.media(camera), direct=True, next=True)
+        except NotFoundError:
+            return None
+        seq = raw.seq or seq
+        headers: Mapping[str, str] = raw.headers or {}
+        try:
+            return Stored(seq, from_headers(headers), raw.data or b"", REPLAY_OF in headers)
+        except BadSegment:
+            seq += 1
+
+
+async def _next(js: JetStreamContext, camera: str, seq: int) -> Stored | None:
+    """The same, replays passed over."""
+    while (found := await _get(js, camera, seq)) is not None and found.replay:
+        seq = found.seq + 1
+    return found
+
+
+async def _before(js: JetStreamContext, around: Stored, start: dt.datetime, max_bytes: int) -> int:
+    """The sequence to read from: of a keyframe at or before `start`, or as far back as `max_bytes` can reach.
+
+    A stream knows no previous message of a subject, so it is looked for in steps back that double: that reads some
+    segments, and at most twice as far back as needed.
+    """
+    camera, epoch = around.segment.camera, around.segment.epoch
+    found, at, step, smallest = around, around.seq, 1, len(around.payload)
+    while (
+        at > 1
+        and found.segment.epoch == epoch
+        and found.segment.n > 0
+        and found.segment.start > start
+        and (around.segment.n - found.segment.n) * smallest <= max_bytes
+    ):
+        at, step = max(1, around.seq - step), 2 * step
+        found = await _next(js, camera, at) or around
+        smallest = min(smallest, len(found.payload))
+    if found.segment.epoch == epoch and found.segment.key_seq is not None:
+        return min(found.segment.key_seq, found.seq)
+    return found.seq
+
+
+def _forget(run: list[Stored], start: dt.datetime, max_bytes: int) -> None:
+    """Drop what the clip can't begin with: whole GOPs before `start`, or over `max_bytes` before the newest."""
+    while (key := next((n for n, s in enumerate(run) if n and _starts_gop(s)), None)) is not None and (
+        run[key].segment.start <= start or sum(len(s.payload) for s in run) > max_bytes
+    ):
+        del run[:key]
+
+
+def _starts_gop(stored: Stored) -> bool:
+    return stored.segment.key_seq is None
+
+
+# ---- remuxing
+
+
+def _cost(stored: Sequence[Stored]) -> int:
+    """Bytes that these add to a joined MP4, at most."""
+    return sum(len(s.payload) + s.segment.frames * _FRAME_BYTES for s in stored)
+
+
+def _in_front(stored: Sequence[Stored]) -> dict[str, str]:
+    """Room for `moov` before the video: what takes the data from memory can't move it there afterwards."""
+    frames = sum(s.segment.frames for s in stored)
+    return {"moov_size": str(_MOOV_BYTES + frames * _FRAME_BYTES)}
+
+
+def _opened(payload: bytes) -> Any:
+    try:
+        container = av.open(io.BytesIO(payload), "r", format="mp4", options=_OPEN, metadata_errors="replace")
+    except (av.FFmpegError, ValueError) as e:
+        raise BadSegment(f"not an MP4 that can be opened: {e}") from e
+    if not container.streams.video:
+        container.close()
+        raise BadSegment("holds no video")
+    return container
+
+
+def _read(source: Any, stream: VideoStream) -> list[Any]:
+    """Packets in decode order: of a segment that breaks off, those before that."""
+    packets: list[Any] = []
+    try:
+        packets.extend(p for p in source.demux(stream) if p.size and p.pts is not None and not p.is_corrupt)
+    except av.FFmpegError:
+        pass
+    return packets
+
+
+def _parameters(stream: VideoStream) -> tuple[object, ...]:
+    """What a decoder is set up with once for all that follows."""
+    context = stream.codec_context
+    return (context.name, context.width, context.height, context.extradata, stream.time_base)
+
+
+def _continuous(stored: Sequence[Stored], parameters: tuple[object, ...], tick: Fraction) -> tuple[list[Any], int]:
+    """Packets in decode order with presentation times from 0 on, in ticks; and of how many segments they are."""
+    packets: list[Any] = []
+    begin = 0
+    for count, one in enumerate(stored):
+        with _opened(one.payload) as source:
+            stream = source.streams.video[0]
+            if _parameters(stream) != parameters:
+                return packets, count
+            part = _read(source, stream)
+        if not part:
+            raise BadSegment("holds no frames")
+        wall = round(Fraction((one.segment.start - stored[0].segment.start) / _SECOND) / tick)
+        if (wall - begin) * tick > _HOLE_S:
+            begin = wall
+        first = min(p.pts for p in part)
+        shown = max(p.pts + (p.duration or 0) for p in part) - first
+        for packet in part:
+            packet.pts += begin - first
+        packets += part
+        announced = round(Fraction(one.segment.duration) / tick)
+        begin += shown if abs(shown - announced) * tick <= _MILLISECOND else announced
+    return packets, len(stored)
+
+
+def _decode_times(pts: Sequence[int]) -> list[int]:
+    """Strictly rising, and never after presentation: presentation times sorted, moved down until that holds."""
+    rising: list[int] = []
+    for p in sorted(pts):
+        rising.append(p if not rising else max(p, rising[-1] + 1))
+    delay = max(d - p for d, p in zip(rising, pts, strict=True))
+    return [d - delay for d in rising]
+
+
+def _fitted(payload: bytes, width: int) -> tuple[int, int]:
+    """(width, height) of the video, scaled down to be no wider. Even, as chroma has half of both."""
+    with _opened(payload) as source:
+        context = source.streams.video[0].codec_context
+        scale = min(1.0, width / max(1, context.width))
+        return max(2, round(context.width * scale / 2) * 2), max(2, round(context.height * scale / 2) * 2)

@@ -1,0 +1,104 @@
+"""Hits into moments, and two rankings of moments into one. Pure.
+
+    vectors = merge(hits_of_vectors, 3.0)
+    labels = merge(hits_of_labels, 3.0)
+    fuse(vectors, labels, k=10)
+
+All are ranked best first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from services.search.query import Hit, Moment
+
+# Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods"
+# (SIGIR 2009): a rank r is worth 1 / (60 + r). Cosines and detectors' scores don't compare; ranks do.
+_RANK_OFFSET = 60
+
+
+def merge(hits: Sequence[Hit], merge_s: float) -> list[Moment]:
+    """Hits of a camera whose spans are no further than `merge_s` seconds apart become one moment.
+
+    Each is told by its best hit, whose score is the moment's `similarity` if it is a vector's, and `score` if it is a
+    label's: the two don't compare, so `hits` are all of one kind. Best first, ties newest first; the order of `hits`
+    makes no difference.
+    """
+    gap = dt.timedelta(seconds=merge_s)
+    spans: list[list[Hit]] = []
+    for _, of_camera in groupby(sorted(hits, key=lambda h: (h.camera, h.start)), key=lambda h: h.camera):
+        end: dt.datetime | None = None
+        for hit in of_camera:
+            if end is None or hit.start - end > gap:
+                spans.append([])
+                end = hit.end
+            spans[-1].append(hit)
+            end = max(end, hit.end)
+    best_first = sorted(((max(span, key=_rank), span) for span in spans), key=lambda s: _rank(s[0]), reverse=True)
+    return [_moment(best, span) for best, span in best_first]
+
+
+def fuse(vectors: Sequence[Moment], labels: Sequence[Moment], k: int) -> list[Moment]:
+    """The `k` best of two rankings, each best first: those that both found rise.
+
+    A moment of `vectors` that overlaps or touches moments of `labels` takes the rank and the score of the best of them,
+    and they do not stand alone any more. Its span stays its own: a label may be there all day. Of one ranking alone,
+    the order stays.
+    """
+    fused: list[_Fused] = []
+    told: set[int] = set()
+    for n, moment in enumerate(vectors, 1):
+        beside = [rank for rank, other in enumerate(labels, 1) if _touch(moment, other)]
+        told.update(beside)
+        fused.append(_fused(moment, n, labels[beside[0] - 1], beside[0]) if beside else _alone(moment, n, 0))
+    fused += [_alone(moment, n, 1) for n, moment in enumerate(labels, 1) if n not in told]
+    return [moment for _, moment in sorted(fused, key=lambda f: f[0])[:k]]
+
+
+# (order, ascending; moment). No two orders are equal, as no ranking gives a rank twice.
+_Fused: TypeAlias = tuple[tuple[float, float, float], Moment]
+
+
+def _alone(moment: Moment, rank: int, side: int) -> _Fused:
+    return (-_worth(rank), side, rank), moment
+
+
+def _fused(moment: Moment, rank: int, label: Moment, label_rank: int) -> _Fused:
+    both = msgspec.structs.replace(moment, score=label.score, by=["vectors", "labels"])
+    return (-_worth(rank) - _worth(label_rank), 0, rank), both
+
+
+def _worth(rank: int) -> float:
+    return 1 / (_RANK_OFFSET + rank)
+
+
+def _touch(a: Moment, b: Moment) -> bool:
+    return a.camera == b.camera and a.start <= b.end and b.start <= a.end
+
+
+def _rank(hit: Hit) -> tuple[object, ...]:
+    """The greater, the better. Hits that are equal here tell a moment alike."""
+    return (hit.score, hit.time, hit.seq, hit.camera, hit.id or "", hit.label or "", hit.box or ())
+
+
+def _moment(best: Hit, span: Sequence[Hit]) -> Moment:
+    by: Literal["vectors", "labels"] = "labels" if best.id is None else "vectors"
+    return Moment(
+        camera=best.camera,
+        start=min(h.start for h in span),
+        end=max(h.end for h in span),
+        time=best.time,
+        seq=best.seq,
+        id=best.id,
+        similarity=best.score if by == "vectors" else None,
+        score=best.score if by == "labels" else None,
+        by=[by],
+        box=best.box,
+        hits=len(span),
+    )

@@ -1,0 +1,175 @@
+"""Which of a detector's labels a text asks for. Pure.
+
+wanted("two men and a dog near the bikes", {"person", "dog", "bicycle"})    # ["person", "dog", "bicycle"]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+# Detectors write both "traffic light" and "traffic_light".
+_WORD = re.compile(r"[^\W_]+")
+
+_IRREGULAR = {
+    "people": "person",
+    "men": "man",
+    "women": "woman",
+    "gentlemen": "gentleman",
+    "policemen": "policeman",
+    "children": "child",
+    "mice": "mouse",
+    "knives": "knife",
+    "calves": "calf",
+    "geese": "goose",
+    "oxen": "ox",
+}
+# Without an s of their own, or with one that is no plural's.
+_SIBILANT = ("s", "x", "z", "ch", "sh", "o")
+
+_PEOPLE = """
+    man woman child boy girl kid baby toddler pedestrian guy lady gentleman human somebody someone anybody anyone
+    everybody everyone crowd passenger driver walker runner jogger rider policeman policewoman officer guard worker
+    customer visitor intruder burglar thief
+"""
+
+# Everyday words for COCO's labels, in the singular. Names of places go by things that need not be there.
+_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(_PEOPLE.split(), ("person",)),
+    "cyclist": ("person", "bicycle"),
+    "bicyclist": ("person", "bicycle"),
+    "biker": ("person", "motorcycle"),
+    "motorcyclist": ("person", "motorcycle"),
+    "skateboarder": ("person", "skateboard"),
+    "snowboarder": ("person", "snowboard"),
+    "surfer": ("person", "surfboard"),
+    "skier": ("person", "skis"),
+    "horse rider": ("person", "horse"),
+    "bike": ("bicycle",),
+    "motorbike": ("motorcycle",),
+    "motor bike": ("motorcycle",),
+    "moped": ("motorcycle",),
+    "scooter": ("motorcycle",),
+    "taxi": ("car",),
+    "cab": ("car",),
+    "automobile": ("car",),
+    "van": ("car", "truck"),
+    "lorry": ("truck",),
+    "pickup": ("truck",),
+    "fire engine": ("truck",),
+    "vehicle": ("car", "truck", "bus", "motorcycle"),
+    "tram": ("train",),
+    "plane": ("airplane",),
+    "aeroplane": ("airplane",),
+    "aircraft": ("airplane",),
+    "ship": ("boat",),
+    "ferry": ("boat",),
+    "traffic signal": ("traffic light",),
+    "stoplight": ("traffic light",),
+    "hydrant": ("fire hydrant",),
+    "puppy": ("dog",),
+    "kitten": ("cat",),
+    "pet": ("cat", "dog"),
+    "pony": ("horse",),
+    "calf": ("cow",),
+    "bull": ("cow",),
+    "cattle": ("cow",),
+    "lamb": ("sheep",),
+    "rucksack": ("backpack",),
+    "purse": ("handbag",),
+    "bag": ("handbag", "backpack", "suitcase"),
+    "luggage": ("suitcase",),
+    "necktie": ("tie",),
+    "ball": ("sports ball",),
+    "football": ("sports ball",),
+    "basketball": ("sports ball",),
+    "ski": ("skis",),
+    "racket": ("tennis racket",),
+    "mug": ("cup",),
+    "glass": ("wine glass",),
+    "doughnut": ("donut",),
+    "sofa": ("couch",),
+    "table": ("dining table",),
+    "desk": ("dining table",),
+    "plant": ("potted plant",),
+    "television": ("tv",),
+    "screen": ("tv",),
+    "monitor": ("tv",),
+    "notebook": ("laptop",),
+    "phone": ("cell phone",),
+    "mobile phone": ("cell phone",),
+    "cellphone": ("cell phone",),
+    "smartphone": ("cell phone",),
+    "remote control": ("remote",),
+    "fridge": ("refrigerator",),
+    "hair dryer": ("hair drier",),
+    "hairdryer": ("hair drier",),
+    "bus stop": (),
+    "bus station": (),
+    "bus lane": (),
+    "train station": (),
+    "car park": (),
+    "bike lane": (),
+    "bicycle lane": (),
+    "boat house": (),
+}
+
+Phrase = tuple[str, ...]
+
+
+def wanted(text: str, known: Collection[str]) -> list[str]:
+    """The labels of `known` that `text` names, in order of appearance, each once.
+
+    Whole words, whatever their case, in the singular or the plural; the longest name first, so that a hot dog is no
+    dog. Everyday words stand for COCO's labels: a lorry is a truck, a cyclist a person and a bicycle.
+    """
+    names = _names(known)
+    longest = max(map(len, names), default=0)
+    words = _words(text)
+    found: dict[str, None] = {}
+    at = 0
+    while at < len(words):
+        for length in range(min(longest, len(words) - at), 0, -1):
+            *head, last = words[at : at + length]
+            labels = next((names[name] for form in _singulars(last) if (name := (*head, form)) in names), None)
+            if labels is not None:
+                found.update(dict.fromkeys(labels))
+                at += length
+                break
+        else:
+            at += 1
+    return list(found)
+
+
+def _names(known: Collection[str]) -> dict[Phrase, tuple[str, ...]]:
+    """What stands for which labels. A label's own name goes before a synonym, and that before a label's singular."""
+    names: dict[Phrase, tuple[str, ...]] = {}
+    labels = [(_words(label), label) for label in sorted(known)]
+    for words, label in labels:
+        if words:
+            names[words] = (*names.get(words, ()), label)
+    for synonym, of in _SYNONYMS.items():
+        meant = tuple(label for name in of for words, label in labels if words == _words(name))
+        if meant or not of:
+            names.setdefault(_words(synonym), meant)
+    for words, label in labels:
+        for form in _singulars(words[-1]) if words else ():
+            names.setdefault((*words[:-1], form), (label,))
+    return names
+
+
+def _words(text: str) -> Phrase:
+    return tuple(_WORD.findall(text.casefold()))
+
+
+def _singulars(word: str) -> Iterator[str]:
+    """The word itself, then what it may be the plural of."""
+    yield word
+    if word in _IRREGULAR:
+        yield _IRREGULAR[word]
+    if word.endswith("ies"):
+        yield word[:-3] + "y"
+    if word.endswith("es") and word[:-2].endswith(_SIBILANT):
+        yield word[:-2]
+    if word.endswith("s") and not word.endswith("ss"):
+        yield word[:-1]

@@ -1,0 +1,81 @@
+"""Labels that a text asks for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.search.words import wanted
+
+COCO = """
+person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
+parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag,
+tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard,
+tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot,
+hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, mouse, remote,
+keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear,
+hair drier, toothbrush
+"""
+KNOWN = [" ".join(label.split()) for label in COCO.split(",")]
+OWN_PLURALS = {"person": "people", "sheep": "sheep", "knife": "knives", "mouse": "mice", "skis": "skis"} | {
+    "scissors": "scissors",
+    "broccoli": "broccoli",
+}
+ADD_ES = ("ch", "sh", "ss", "bus")
+
+
+def plural(label: str) -> str:
+    return OWN_PLURALS.get(label) or label + ("es" if label.endswith(ADD_ES) else "s")
+
+
+@pytest.mark.parametrize("label", KNOWN)
+def test_each_label_finds_itself_alone(label: str) -> None:
+    for text in (label, label.upper(), plural(label), f"three {plural(label)}, at night"):
+        assert wanted(text, KNOWN) == [label], text
+    assert wanted(plural(label), [name.replace(" ", "_") for name in KNOWN]) == [label.replace(" ", "_")]
+
+
+@given(st.lists(st.sampled_from(KNOWN), unique=True, max_size=6), st.booleans())
+def test_labels_come_in_order_of_appearance(labels: list[str], many: bool) -> None:
+    text = " and ".join(plural(label) if many else label for label in labels)
+    assert wanted(f"{text}; {text}", KNOWN) == labels
+
+
+@given(st.text(alphabet="abes -_'Ä", max_size=30), st.sets(st.text(alphabet="abes -_", max_size=5)))
+def test_only_known_labels_and_every_known_one(text: str, known: set[str]) -> None:
+    found = wanted(text, known)
+    assert set(found) <= known
+    assert len(found) == len(set(found))
+    for label in known:
+        if label.strip(" -_"):
+            assert label in wanted(label, known)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("a man on a bicycle", ["person", "bicycle"]),
+        ("Two MEN, three women and children with bikes", ["person", "bicycle"]),
+        ("cyclists", ["person", "bicycle"]),
+        ("a motorcyclist", ["person", "motorcycle"]),
+        ("the lorry behind the tram", ["truck", "train"]),
+        ("somebody on the phone, on a sofa", ["person", "cell phone", "couch"]),
+        ("a hot dog beside a teddy bear", ["hot dog", "teddy bear"]),
+        ("traffic lights", ["traffic light"]),
+        ("people at the bus stop", ["person"]),
+        ("buses at the bus stop", ["bus"]),
+        ("the man's dog", ["person", "dog"]),
+        ("vehicles", ["car", "truck", "bus", "motorcycle"]),
+        ("carpet, catalogue, doghouse, caring", []),
+        ("", []),
+    ],
+)
+def test_everyday_words(text: str, labels: list[str]) -> None:
+    assert wanted(text, KNOWN) == labels
+
+
+def test_a_synonym_gives_only_what_is_known() -> None:
+    assert wanted("a cyclist", ["person", "dog"]) == ["person"]
+    assert wanted("a lorry and a sofa", ["lorry", "truck"]) == ["lorry"]
+    assert wanted("a man", ["dog"]) == []
