@@ -56,7 +56,7 @@ def files(folder: Path) -> list[Path]:
 def pictures(path: Path, count: int, chance: random.Random) -> list[bytes]:
     """JPEGs of so many frames from anywhere in the file."""
     with av.open(str(path)) as container:
-        frames = [f for f in container.decode(video=0)]
+        frames = list(container.decode(video=0))
     chosen = [chance.choice(frames) for _ in range(count)]
     return [encode_jpeg(np.asarray(f.to_ndarray(format="rgb24"), np.uint8)) for f in chosen]
 
@@ -83,11 +83,11 @@ async def ask(client: Client, camera: str, picture: bytes) -> Asked:
     seconds = time.perf_counter() - started
     moments = msgspec.json.decode(answer.data, type=Found).moments
     own = [n for n, m in enumerate(moments, 1) if m.camera == camera]
-    best = {
-        own: max((m.similarity or 0 for m in moments if (m.camera == camera) is own), default=0.0)
-        for own in (True, False)
-    }
-    return Asked(camera, own[0] if own else None, best[True], best[False], seconds)
+    best, other = (
+        max((m.similarity or 0 for m in moments if (m.camera == camera) is its_own), default=0.0)
+        for its_own in (True, False)
+    )
+    return Asked(camera, own[0] if own else None, best, other, seconds)
 
 
 async def main(out: Console) -> bool:
@@ -113,10 +113,8 @@ async def main(out: Console) -> bool:
             f"{min(a.similarity for a in of):.3f} or more",
             f"{max(a.other for a in of):.3f} or less",
         )
-    first = sum(a.rank == 1 for a in asked) / len(asked)
-    table.add_row(
-        "all", str(len(asked)), f"{first:.2f}", f"{sum(a.rank is not None for a in asked) / len(asked):.2f}", "", ""
-    )
+    first, among = (sum(of) / len(asked) for of in ([a.rank == 1 for a in asked], [a.rank is not None for a in asked]))
+    table.add_row("all", str(len(asked)), f"{first:.2f}", f"{among:.2f}", "", "")
     out.print(table)
     times = sorted(a.seconds for a in asked)
     out.print(f"a query, encoding included: p50 {times[len(times) // 2] * 1e3:.0f} ms, worst {times[-1] * 1e3:.0f} ms")

@@ -5,6 +5,7 @@
         picture.offset, picture.pixels          # seconds from the segment's first frame, uint8 (300, 300, 3)
 
     decode(payload, before=[first, second], fps=5)   # a dependent segment: its GOP's earlier segments, oldest first
+    decode(payload, at=[0.2, 0.6])                   # the frames nearest to these offsets
 
 What is wanted is chosen from the packets' timestamps before anything is decoded. Packets after the last wanted frame
 are not decoded at all, frames that nothing refers to only when wanted, and wanted frames alone are converted, scaled
@@ -73,21 +74,25 @@ class _Track(NamedTuple):
 def decode(
     payload: bytes,
     *,
-    fps: float,
+    fps: float | None = None,
+    at: Sequence[float] | None = None,
     size: tuple[int, int] | None = None,
     before: Sequence[bytes] = (),
     frames: int | None = None,
     threads: int = 1,
 ) -> Decoded:
-    """The pictures of a segment, `fps` per second of video; see `sample` for which.
+    """The pictures of a segment: `fps` per second of video, see `sample` for which; or those nearest to the times `at`.
 
-    payload: fragmented MP4. size: (width, height) to stretch to, None for the video's own. before: the payloads of
-    the GOP's earlier segments, for a dependent one. frames: how many its header announces; over twice as many is
-    refused, fewer is damage. threads: of the decoder; the caller's pool gives more with less memory.
+    payload: fragmented MP4. at: seconds from the segment's first frame, at least one. size: (width, height) to stretch
+    to, None for the video's own. before: the payloads of the GOP's earlier segments, for a dependent one. frames: how
+    many its header announces; over twice as many is refused, fewer is damage. threads: of the decoder; the caller's
+    pool gives more with less memory.
 
     Safe to call from several threads; the GIL is free while it decodes and scales.
     Raises BadSegment if no wanted frame can be had.
     """
+    if (fps is None) == (not at):
+        raise ValueError("give one of fps and at")
     limit = MAX_PACKETS if frames is None else min(MAX_PACKETS, 2 * frames)
     parts = [*(_demux(part, MAX_PACKETS) for part in before), _demux(payload, limit)]
     track = parts[-1]
@@ -96,7 +101,7 @@ def decode(
     problems = [part.problem for part in parts if part.problem]
     if not problems and frames is not None and len(track.packets) < frames:
         problems.append(f"{len(track.packets)} of {frames} frames are there")
-    wanted = _choose(track, fps, leading=bool(before))
+    wanted = _choose(track, fps, at, leading=bool(before))
     history = [packet for part in parts[:-1] for packet in part.packets]
     decoder = _decoder(parts[0], threads)
     pictures = _convert(_frames(decoder, history, track.packets, wanted, problems), wanted, size)
@@ -117,10 +122,16 @@ def sample(offsets: Sequence[float], duration: float, fps: float) -> list[int]:
     count = max(1, round(duration * fps))
     if count >= len(offsets):
         return list(range(len(offsets)))
-    instants = np.arange(count) * (duration / count)
-    times = np.asarray(offsets)
-    right = np.searchsorted(times, instants).clip(1, len(times) - 1)
-    nearer_left = instants - times[right - 1] <= times[right] - instants
+    return nearest(offsets, np.arange(count) * (duration / count))
+
+
+def nearest(offsets: Sequence[float], instants: Sequence[float] | NDArray[np.floating]) -> list[int]:
+    """Indices into ascending `offsets` of those nearest to each instant, each once, ascending."""
+    times, wanted = np.asarray(offsets), np.asarray(instants, np.float64)
+    if len(times) == 1:
+        return [0]
+    right = np.searchsorted(times, wanted).clip(1, len(times) - 1)
+    nearer_left = wanted - times[right - 1] <= times[right] - wanted
     return [int(i) for i in np.unique(right - nearer_left)]
 
 
@@ -152,7 +163,7 @@ def _demux(payload: bytes, limit: int) -> _Track:
         raise BadSegment(f"not an MP4 that can be opened: {reason}") from e
 
 
-def _choose(track: _Track, fps: float, *, leading: bool) -> dict[int, float]:
+def _choose(track: _Track, fps: float | None, at: Sequence[float] | None, *, leading: bool) -> dict[int, float]:
     """Offset in seconds of each wanted packet, by its index in decode order.
 
     leading: whether frames shown before the first packet's are decodable; after a keyframe they are not.
@@ -163,8 +174,12 @@ def _choose(track: _Track, fps: float, *, leading: bool) -> dict[int, float]:
     offsets = [(pts - first) * track.time_base for pts, _ in shown]
     if offsets[-1] > MAX_SECONDS:
         raise BadSegment(f"its timestamps span {offsets[-1]:.0f} s, where {MAX_SECONDS:.0f} are the most")
-    step = (packets[shown[-1][1]].duration or 0) * track.time_base
-    return {shown[k][1]: offsets[k] for k in sample(offsets, offsets[-1] + step, fps)}
+    if fps is None:
+        taken = nearest(offsets, at or ())
+    else:
+        step = (packets[shown[-1][1]].duration or 0) * track.time_base
+        taken = sample(offsets, offsets[-1] + step, fps)
+    return {shown[k][1]: offsets[k] for k in taken}
 
 
 def _decoder(track: _Track, threads: int) -> VideoCodecContext:

@@ -11,6 +11,7 @@ Metrics are `prometheus_client` objects beside the code that moves them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -83,7 +84,7 @@ def configure(settings: BusSettings, service: str) -> None:
             else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service, pid=os.getpid())
@@ -100,6 +101,19 @@ def configure(settings: BusSettings, service: str) -> None:
             ) from e
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+
+
+class _Stderr:
+    """Standard error as it is at the time. A log whose disk is full must not end what it tells of."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return sys.stderr.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def flush(timeout_s: float = 2.0) -> None:

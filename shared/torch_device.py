@@ -32,6 +32,10 @@ def choose(name: str, threads: int) -> torch.device:
 def upload(images: Sequence[Image], device: torch.device) -> list[Any]:
     """uint8 tensors (3, height, width) on the device, as views of what was copied: a quarter of float's bytes."""
     if len({image.shape for image in images}) == 1:
-        batch = torch.from_numpy(np.stack(images)).to(device, non_blocking=True)
-        return list(batch.permute(0, 3, 1, 2))
+        return list(upload_batch(images, device))
     return [torch.from_numpy(image).to(device, non_blocking=True).permute(2, 0, 1) for image in images]
+
+
+def upload_batch(images: Sequence[Image], device: torch.device) -> Any:
+    """The same for images of one size: a uint8 tensor (n, 3, height, width), channels last in memory."""
+    return torch.from_numpy(np.stack(images)).to(device, non_blocking=True).permute(0, 3, 1, 2)

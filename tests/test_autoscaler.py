@@ -114,9 +114,9 @@ async def test_counts_what_expired_unseen(admin: Client, tmp_path: Path) -> None
 
 
 async def test_a_consumer_that_is_not_there_is_named(admin: Client, tmp_path: Path) -> None:
-    trigger = msgspec.structs.replace(SCALED.triggers[0], consumer="embed")
+    trigger = msgspec.structs.replace(SCALED.triggers[0], consumer="nobody")
     async with running(admin, tmp_path, msgspec.structs.replace(SCALED, triggers=(trigger,))) as autoscaler:
-        await until(lambda: "consumer embed of stream MEDIA" in autoscaler.state.reason)
+        await until(lambda: "consumer nobody of stream MEDIA" in autoscaler.state.reason)
 
 
 async def test_a_trigger_of_our_scaler_is_answered_here_and_wakes_it(admin: Client, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""A short form of `tidegate chaos`, with the real detector."""
+"""A short form of `tidegate chaos`, with the real models."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from rich.console import Console
@@ -11,8 +12,10 @@ from tidegate.chaos import Plan, unleash
 
 
 @pytest.mark.slow
-async def test_exactly_one_event_over_kills_and_a_restart(tmp_path: Path) -> None:
-    outcome = await unleash(Plan(kills=3, terms=2, restarts=1, workers=2, pause_s=1.5), tmp_path, Console())
+@pytest.mark.parametrize("service", ["cv", "embed"])
+async def test_exactly_one_event_over_kills_and_a_restart(service: Literal["cv", "embed"], tmp_path: Path) -> None:
+    plan = Plan(service=service, kills=3, terms=2, restarts=1, workers=2, pause_s=1.5)
+    outcome = await unleash(plan, tmp_path, Console())
     assert outcome.is_exact, outcome
     assert (outcome.kills, outcome.terms, outcome.restarts) == (3, 2, 1)
     assert outcome.redelivered > 0, "no fault hit a worker that held a segment"

@@ -18,13 +18,14 @@ import pytest
 import yaml
 
 from services.cv.settings import CvSettings
+from services.embed.settings import EmbedSettings
 from services.ingest.settings import IngestSettings
 from services.scaler import metadata
 from services.scaler.scaledobject import ScaledObject, parse
 from services.scaler.settings import ScalerSettings
 from services.scaler.threshold import lag_threshold
 from shared import settings
-from shared.topology import TopologySettings
+from shared.topology import TopologySettings, consumers
 from shared.worker import WorkerSettings
 from tidegate.identities import ACCOUNT
 
@@ -88,7 +89,7 @@ def of(docs: list[Document], kind: str) -> dict[str, Document]:
 
 
 def service_of(deployment: Document) -> str:
-    return str(deployment["metadata"]["labels"]["app.kubernetes.io/component"])
+    return str(deployment["metadata"]["labels"]["app.kubernetes.io/component"]).removesuffix("-queries")
 
 
 def pod_of(deployment: Document) -> Document:
@@ -152,7 +153,7 @@ def test_every_file_is_applied_or_patches_something() -> None:
 
 
 def test_built_in_kinds_are_valid() -> None:
-    assert check_builtin_kinds(SHIPPED) == 18
+    assert check_builtin_kinds(SHIPPED) == 20
 
 
 def test_the_validation_is_strict() -> None:
@@ -367,12 +368,20 @@ def test_a_service(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "model"), [("cv", CvSettings), ("ingest", IngestSettings), ("scaler", ScalerSettings)]
+    ("name", "model"),
+    [
+        ("cv", CvSettings),
+        ("embed", EmbedSettings),
+        ("embed-queries", EmbedSettings),
+        ("ingest", IngestSettings),
+        ("scaler", ScalerSettings),
+    ],
 )
-def test_variables_are_settings(service: str, model: type[Any], tmp_path: Path) -> None:
+def test_variables_are_settings(name: str, model: type[Any], tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("p")
-    given = variables(of(SHIPPED, "Deployment")[f"tidegate-{service}"], password)
+    deployment = of(SHIPPED, "Deployment")[f"tidegate-{name}"]
+    service, given = service_of(deployment), variables(deployment, password)
     fields = {f.upper() for f in model.__struct_fields__}
     assert {name.removesuffix("_FILE") for name in given} <= fields
     loaded = settings.load(model, given)
@@ -394,6 +403,39 @@ def check_cv(deployment: Document, password: Path, most: int) -> WorkerSettings:
 def test_cv_drains_in_time_and_holds_what_it_may(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("p")
     check_cv(of(SHIPPED, "Deployment")["tidegate-cv"], tmp_path / "password", 8)
+
+
+def check_embed(docs: list[Document], password: Path) -> EmbedSettings:
+    """As for cv; and queries are answered by the model that the events are of."""
+    deployments, scaled = of(docs, "Deployment"), of(docs, "ScaledObject")["tidegate-embed"]
+    deployment = deployments["tidegate-embed"]
+    embed, queries = (
+        settings.load(EmbedSettings, variables(deployments[name], password))
+        for name in ("tidegate-embed", "tidegate-embed-queries")
+    )
+    assert (embed.embed_model, embed.embed_pretrained) == (queries.embed_model, queries.embed_pretrained)
+    assert (queries.embed_mode, queries.embed_device, embed.embed_mode) == ("queries", "cpu", "all")
+    resources = container_of(deployment)["resources"]
+    assert embed.num_gpus == int(resources["limits"][GPU])
+    assert embed.embed_threads * embed.num_gpus == int(resources["requests"]["cpu"])
+    hold = embed.worker().hold
+    assert scaled["spec"]["maxReplicaCount"] * embed.num_gpus * hold <= TopologySettings().max_ack_pending
+    assert pod_of(deployment)["terminationGracePeriodSeconds"] >= embed.embed_grace_s + 10
+    rate, latency = (float(scaled["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
+    assert not lag_threshold(rate, latency, hold=hold).bounded_by_hold
+    return embed
+
+
+def test_embed_drains_in_time_and_holds_what_it_may(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p")
+    check_embed(SHIPPED, tmp_path / "password")
+
+
+def test_queries_are_answered_by_other_pods_than_the_workers() -> None:
+    workers, queries = (of(SHIPPED, "Deployment")[f"tidegate-embed{s}"] for s in ("", "-queries"))
+    chosen, labels = workers["spec"]["selector"]["matchLabels"], queries["spec"]["template"]["metadata"]["labels"]
+    assert not chosen.items() <= labels.items()
+    assert GPU not in container_of(queries)["resources"]["limits"]
 
 
 def test_vllm_serves_what_the_worker_asks() -> None:
@@ -494,6 +536,7 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
         check_triggers(one, docs)
     cv = scaled["tidegate-cv"]
     (tmp_path / "password").write_text("p")
+    assert check_embed(docs, tmp_path / "password").embed_crops == ""
     worker = check_cv(deployments["tidegate-cv"], tmp_path / "password", cv["spec"]["maxReplicaCount"])
     # What is in hand must not decide: the stated rate alone gives the threshold.
     rate, latency = (float(cv["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
@@ -515,6 +558,26 @@ def test_nvidia_s_figures_are_taken_over_unchanged() -> None:
         for form in ("", "/demand"):
             scaled = of(build(OVERLAYS / f"{profile}{form}"), "ScaledObject")["tidegate-cv"]
             assert float(scaled["metadata"]["annotations"][RATE]) == streams * 30 / 5
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize(("form", "component"), [("h100", "keda/crops"), ("h100/demand", "keda/demand/crops")])
+def test_objects_are_embedded_by_a_component_of_either_form(
+    form: str, component: str, tmp_path: Path, keda_schema: Path
+) -> None:
+    overlay, crops = (os.path.relpath(p, tmp_path.resolve()) for p in (OVERLAYS / form, DEPLOY / component))
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [overlay], "components": [crops]}))
+    docs = build(tmp_path)
+    check_builtin_kinds(docs)
+    assert set(keda_problems(keda_schema, docs)) == {None}
+    (tmp_path / "password").write_text("p")
+    assert check_embed(docs, tmp_path / "password").embed_crops == "detections"
+    for name, scaled in of(docs, "ScaledObject").items():
+        check_triggers(scaled, docs)
+        streams = {t["metadata"]["stream"] for t in scaled["spec"]["triggers"] if "stream" in t["metadata"]}
+        assert streams <= ({"EVENTS"} if name == "tidegate-embed" else {"MEDIA", "VLM"})
+    declared = consumers(TopologySettings(embed_crops="detections"))
+    assert "EVENTS" in [stream for stream, consumer in declared if consumer.durable_name == "embed"]
 
 
 @pytest.mark.foreign

@@ -92,6 +92,30 @@ def test_frames_are_those_of_the_grid(kind: dict[str, object], threads: int, fps
     assert decoded.damaged is None
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_are_those_nearest_to_the_times_asked(kind: dict[str, object]) -> None:
+    """Whatever their order, each once; what lies outside is taken at the end that is nearer."""
+    payload = clip(**kind)  # type: ignore[arg-type]
+    for at, expected in (
+        ([0.0], [0]),
+        ([0.2, 0.6], [5, 15]),
+        ([0.611, 0.21, 0.2], [5, 15]),
+        ([-3.0, 0.5, 1e9], [0, 12, 24]),
+        ([n / FPS for n in range(FPS)], list(range(FPS))),
+    ):
+        decoded = decode(payload, at=at, frames=FPS)
+        assert numbers(decoded) == expected
+        assert [p.offset for p in decoded.pictures] == pytest.approx([n / FPS for n in expected])
+    first, second = cut(payload, 13)
+    assert numbers(decode(second, before=[first], at=[0.2], frames=12)) == [18] or "b" in kind
+
+
+def test_one_of_a_rate_and_times_is_given() -> None:
+    for given_both in ({}, {"at": []}, {"fps": 5, "at": [0.2]}):
+        with pytest.raises(ValueError, match="one of fps and at"):
+            decode(clip(5), **given_both)  # type: ignore[arg-type]
+
+
 def test_pictures_are_stretched_to_the_size_asked() -> None:
     payload = clip(5)
     assert {p.pixels.shape for p in decode(payload, fps=5).pictures} == {(96, 160, 3)}
@@ -136,6 +160,9 @@ def test_frames_that_nothing_refers_to_and_the_tail_are_not_decoded(monkeypatch:
     payload = clip(b=2)
     monkeypatch.setattr(media, "_frames", spy)
     assert numbers(decode(payload, fps=1)) == [0]
+    assert asked == [(0, "DEFAULT")]
+    asked.clear()
+    assert numbers(decode(payload, at=[0.0])) == [0]
     assert asked == [(0, "DEFAULT")]
     asked.clear()
     assert len(decode(payload, fps=5).pictures) == 5

@@ -29,7 +29,7 @@ from services.scaler.estimator import Estimator
 from services.scaler.explainer import explaining
 from services.scaler.service import ScalerService, serving
 from services.scaler.settings import ScalerSettings, credentials
-from shared import bus, names, stats
+from shared import bus, names, stats, topology
 from shared.cameras import Camera
 from shared.errors import BusError, SettingError
 from shared.stats import WorkerStats
@@ -154,6 +154,7 @@ async def test_one_question_a_second_however_many_ask(admin: Client, keda: KedaC
 
 async def test_what_is_missing_is_named_with_the_remedy(admin: Client, keda: KedaClient) -> None:
     await admin.jetstream().delete_stream("VLM")
+    await admin.jetstream().delete_consumer("MEDIA", "embed")
     for metadata, what in (({"service": "embed"}, "consumer embed of stream MEDIA"), ({"service": "vlm"}, "VLM")):
         for method in ("GetMetrics", "IsActive"):
             with pytest.raises(Refused, match=f"{what}.*tidegate setup") as refused:
@@ -161,7 +162,7 @@ async def test_what_is_missing_is_named_with_the_remedy(admin: Client, keda: Ked
             assert refused.value.code == "NOT_FOUND"
     # A stream that is none of the scaler's: the server does not even answer.
     with pytest.raises(Refused, match="may this user ask") as refused:
-        await keda.call("IsActive", {"service": "cv", "stream": "EVENTS"})
+        await keda.call("IsActive", {"service": "cv", "stream": "DLQ"})
     assert refused.value.code == "UNAVAILABLE"
     # The HPA can be made all the same, and a stream waits for the consumer to come.
     assert await keda.call("GetMetricSpec", {"service": "embed"})
@@ -170,6 +171,16 @@ async def test_what_is_missing_is_named_with_the_remedy(admin: Client, keda: Ked
         assert active.answers == [] and active.ended is None
         await admin.jetstream().add_consumer("MEDIA", ConsumerConfig(durable_name="embed", ack_policy="explicit"))
         await until(lambda: active.results == [False])
+
+
+async def test_embed_is_scaled_by_detections_where_it_works_from_them(admin: Client, keda: KedaClient) -> None:
+    js = admin.jetstream()
+    await topology.apply(js, topology.TopologySettings(embed_crops="detections"))
+    metadata = {"service": "embed", "stream": "EVENTS"}
+    async with keda.stream("StreamIsActive", metadata) as active:
+        await until(lambda: active.results == [False])
+        await js.publish("events.detections.lobby", b"{}")
+        await until(lambda: active.results == [False, True], 5)
 
 
 BAD: list[tuple[dict[str, str], str]] = [

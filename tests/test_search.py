@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator, Sequence
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,7 +31,7 @@ from shared.requests import NobodyAnswers, Refusal
 from shared.telemetry import Health
 from shared.vectors import Encoded
 from tidegate import dlq
-from tidegate.server import NatsServer
+from tidegate.server import NatsServer, free_port
 
 BEGAN = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 TIMING = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
@@ -337,3 +345,87 @@ async def test_retention_by_age_and_by_size(server: NatsServer, admin: Client, t
 async def test_what_is_written_is_found_by_another_process_at_once(tmp_path: Path) -> None:
     assert Index(str(tmp_path)).similar("m", scene(0), Where(), 5) == []
     assert Index(str(tmp_path)).labelled(["person"], Where(), 5) == []
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not await asyncio.to_thread(true):
+            await asyncio.sleep(0.05)
+
+
+class Process:
+    """The service as a process, with the identity `search`."""
+
+    def __init__(self, server: NatsServer, folder: Path, log: Path, **env: str) -> None:
+        own = {"SEARCH_INDEX": str(folder), "SEARCH_BATCH_SIZE": "8", "SEARCH_BATCH_WAIT_MS": "20", **env}
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "services.search"],
+            env=os.environ | server.environment("search") | own,
+            stderr=log.open("ab"),
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def end(self, how: signal.Signals) -> int:
+        self._popen.send_signal(how)
+        return self._popen.wait(20)
+
+
+async def test_killed_at_any_moment_it_has_every_event_once(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    index, log = tmp_path / "index", tmp_path / "log"
+    chance = random.Random(1)
+
+    async def busy() -> None:
+        for second in range(400):
+            await embedded(admin, f"cam-{second % 5}", second, scene(second % 5, second))
+            await detected(admin, f"cam-{second % 5}", second, [("person", 0.5), ("car", 0.6)])
+
+    process = Process(server, index, log)
+    publishing = asyncio.create_task(busy())
+    kills = 0
+    while not publishing.done() or kills < 4:
+        await until(lambda n=kills: log.read_text().count("ready  ") > n)  # type: ignore[misc]
+        if publishing.done():
+            await embedded(admin, "late", 1000 + kills, scene(0, kills))
+        await asyncio.sleep(chance.uniform(0, 0.3))
+        process.end(signal.SIGKILL)
+        kills += 1
+        process = Process(server, index, log)
+    await publishing
+    late = (await admin.jetstream().stream_info("EVENTS", subjects_filter="events.embeddings.late")).state.subjects
+    await settled(admin)
+    await until(lambda: log.read_text().count("ready  ") > kills)
+    assert process.end(signal.SIGTERM) == 0
+    assert Index(str(index)).count() == 400 + 800 + sum((late or {}).values())
+    assert [x async for x in dlq.letters(admin.jetstream())] == []
+
+
+async def test_a_disk_that_is_full_is_said_and_loses_nothing(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    index, log = tmp_path / "index", tmp_path / "log"
+    port = free_port(0)
+    process = Process(server, index, log, METRICS_PORT=str(port))
+
+    def ready() -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as e:
+            return e.read().decode()
+        except OSError as e:
+            return repr(e)
+
+    await embedded(admin, "lobby", 0, scene(0))
+    await until(lambda: "ok" in ready())
+    await settled(admin)
+    # No file may grow: to the process that is what a full disk is.
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
+    for second in range(1, 20):
+        await embedded(admin, "lobby", second, scene(0, second))
+    await until(lambda: "the index can't be written" in ready())
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    await settled(admin)
+    await until(lambda: "ok" in ready())
+    assert process.end(signal.SIGTERM) == 0
+    assert Index(str(index)).count() == 20

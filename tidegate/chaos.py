@@ -1,8 +1,8 @@
 """`tidegate chaos`: breaks workers and the server under load, and counts.
 
 Real segments are published so that some always wait, and every PubAck is written down. Meanwhile workers are killed and
-terminated, and the server is killed and restarted. In the end each acknowledged segment must have exactly one
-detections event.
+terminated, and the server is killed and restarted. In the end each acknowledged segment must have exactly one event of
+the service.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import nats.errors
@@ -28,13 +29,17 @@ from rich.table import Table
 
 from services.scaler.replicas import Replicas
 from shared import bus, names, stats, topology
+from shared.events import SegmentRef
 from shared.segment import to_headers
 from tidegate import clips, footage, report
+from tidegate.dlq import letters
 from tidegate.server import NatsServer
 
 # A worker that was just heard of is alive and at work.
 FRESH_S = 1.6
 SETTLE_TIMEOUT_S = 180.0
+# One frame a segment: the loop is what is tried here, not the models.
+SETTINGS = {"CV_FPS": "1", "EMBED_FPS": "1"}
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seed: of the choice of victims.
     """
 
+    service: Literal["cv", "embed"] = "cv"
     kills: int = 20
     terms: int = 6
     restarts: int = 2
@@ -51,6 +57,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     cameras: int = 6
     pause_s: float = 2.0
     seed: int = 1
+
+
+class _Result(msgspec.Struct, frozen=True):
+    """An event of either service, as far as it matters here."""
+
+    segment: SegmentRef
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +94,7 @@ def run(plan: Plan) -> int:
     table = Table("count", "segments")
     for label, value in (
         ("acknowledged by JetStream", outcome.acknowledged),
-        ("with exactly one detections event", outcome.events - outcome.repeated),
+        (f"with exactly one event of {plan.service}", outcome.events - outcome.repeated),
         ("without any", outcome.without),
         ("with more than one", outcome.repeated),
         ("dead-lettered", outcome.dead),
@@ -106,14 +118,14 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
         client = await bus.connect(server.settings("admin"), "admin")
         await topology.apply(client.jetstream(), topology.TopologySettings())
         workers = Replicas(
-            "cv",
-            [sys.executable, "-m", "services.cv"],
-            server.environment("cv") | {"CV_FPS": "1"},
+            plan.service,
+            [sys.executable, "-m", f"services.{plan.service}"],
+            server.environment(plan.service) | SETTINGS,
             folder / "logs",
             backoff_s=0.2,
             backoff_max_s=1.0,
         )
-        beats = await _follow(client)
+        beats = await _follow(client, plan.service)
         await workers.scale_to(plan.workers)
         load = _Load(client, video, plan)
         publishing = asyncio.create_task(load.run())
@@ -122,9 +134,9 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
         finally:
             load.stop.set()
             await publishing
-        await _settle(client, out)
+        await _settle(client, plan.service, out)
         await workers.close()
-        counts = await _count(client, load.acknowledged)
+        counts = await _count(client, plan.service, load.acknowledged)
         await client.close()
     return Outcome(
         **counts, kills=done["kill"], terms=done["term"], restarts=done["restart"], seconds=time.monotonic() - started
@@ -151,7 +163,7 @@ class _Load:
 
     async def _missing(self) -> int:
         try:
-            info = await self._js.consumer_info(names.MEDIA, "cv")
+            info = await self._js.consumer_info(names.MEDIA, self._plan.service)
         except (TimeoutError, nats.errors.Error):  # the server is being restarted
             return 1
         return max(0, self._plan.backlog - (info.num_pending or 0))
@@ -185,9 +197,9 @@ class _Beats:
         return [pid for at, pid in self._heard.values() if time.monotonic() - at < FRESH_S and _is_alive(pid)]
 
 
-async def _follow(client: Client) -> _Beats:
+async def _follow(client: Client, service: str) -> _Beats:
     beats = _Beats()
-    await client.subscribe("scale.cv.>", cb=beats.on_message)
+    await client.subscribe(names.stats(service, ">"), cb=beats.on_message)
     return beats
 
 
@@ -216,32 +228,34 @@ async def _victims(beats: _Beats) -> list[int]:
     return pids
 
 
-async def _settle(client: Client, out: Console) -> None:
+async def _settle(client: Client, service: str, out: Console) -> None:
     """Wait until nothing is pending and nothing is held."""
     js = client.jetstream()
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
     quiet = 0
     while quiet < 3 and time.monotonic() < deadline:
-        info = await js.consumer_info(names.MEDIA, "cv")
+        info = await js.consumer_info(names.MEDIA, service)
         quiet = quiet + 1 if not (info.num_pending or info.num_ack_pending) else 0
         out.print(f"settling: {info.num_pending} pending, {info.num_ack_pending} in flight", style="dim")
         await asyncio.sleep(1.0)
 
 
-async def _count(client: Client, acknowledged: list[int]) -> dict[str, int]:
+async def _count(client: Client, service: str, acknowledged: list[int]) -> dict[str, int]:
     js = client.jetstream()
     run = await report.read_back(js)
-    events = Counter(stored.event.segment.seq for stored in run.detections)
-    info = await js.consumer_info(names.MEDIA, "cv")
+    # No other service runs here, so every event is one of this.
+    events = Counter(msgspec.json.decode(line, type=_Result).segment.seq for line in run.lines)
+    dead = {letter.stream_seq async for letter in letters(js, service) if letter.stream == names.MEDIA}
+    info = await js.consumer_info(names.MEDIA, service)
     delivered = info.delivered.consumer_seq if info.delivered else 0
     return {
         "acknowledged": len(set(acknowledged)),
         "stored": len(run.segments),
         "events": len(events),
-        "without": len(set(acknowledged) - set(events) - run.dead),
+        "without": len(set(acknowledged) - set(events) - dead),
         "repeated": sum(1 for n in events.values() if n > 1),
         "unknown": len(set(events) - run.segments),
-        "dead": len(run.dead),
+        "dead": len(dead),
         "redelivered": max(0, delivered - len(run.segments)),
     }
 

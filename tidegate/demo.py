@@ -27,13 +27,13 @@ from shared import bus, telemetry
 from shared.errors import ModelError, SettingError, TidegateError
 from shared.settings import BusSettings
 from shared.tasks import end
-from tidegate import footage, report, sizing
+from tidegate import footage, rediscovery, report, sizing
 from tidegate.bank import Bank
 from tidegate.configuration import scaled_object
 from tidegate.monitor import Monitor
 from tidegate.server import NatsServer
 from tidegate.sizing import CALM_CAMERAS, Load
-from tidegate.stack import Stack
+from tidegate.stack import SEARCH, Stack
 from tidegate.story import Story, as_id, places, speed
 from tidegate.view import View
 
@@ -89,19 +89,21 @@ async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
         if prepared is None:
             return INTERRUPTED
         files, load = prepared
-        scaled = sizing.fitted(scaled_object("cv"), load)
+        scaled = {"cv": sizing.fitted(scaled_object("cv"), load), "embed": sizing.alone(scaled_object("embed"))}
         async with AsyncExitStack() as opened:
             urls: Sequence[str] = options.rtsp
             if not urls:
                 urls = (await opened.enter_async_context(Bank(files, data / "bank"))).urls
-            clock = speed(scaled, options.seconds)
-            stack = await opened.enter_async_context(Stack(data, {"cv": scaled}, port=0, speed=clock, grace_s=GRACE_S))
+            clock = speed(scaled["cv"], options.seconds)
+            whole = Stack(data, scaled, steady=SEARCH, port=0, speed=clock, grace_s=GRACE_S)
+            stack = await opened.enter_async_context(whole)
             monitor = await opened.enter_async_context(Monitor(stack.admin, lambda: stack.autoscalers["cv"].state))
             # Twice the surge's cameras: some in reserve.
             story = Story(stack.admin.jetstream(), monitor, places(urls, 2 * load.cameras), load, options.seconds)
             async with View(monitor, title="demo", story=story.words, console=console):
                 await _unless(stop, story.play())
             told = report.Told(story.phases, list(monitor.samples), monitor.began, stack.autoscalers["cv"].state)
+            await _unless(stop, rediscovery.show(stack.admin, options.output, console))
         return await _report(options, data, told, console, interrupted=stop.is_set())
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from shared import topology
+from shared import embedded_weights, topology
 from shared.errors import TidegateError
 from tidegate import stack
 from tidegate.server import find_executable
@@ -64,6 +64,7 @@ _PACKAGES = {
     "numba": ("simulate", "note", "simulations that take seconds rather than minutes"),
     "grpc": ("scaler", "note", "KEDA's external scaler"),
     "torch": ("cv-torch", "note", "torchvision's and transformers' detectors"),
+    "open_clip": ("embed-torch", "note", "CLIP models, which find by text"),
     "opentelemetry.exporter.otlp.proto.http": ("otel", "note", "exported traces"),
 }
 
@@ -91,11 +92,14 @@ def _weights() -> list[Finding]:
         return []
     from services.cv.detectors import openvino_ssd
 
-    try:
-        path = openvino_ssd.prepare()
-    except TidegateError as e:
-        return [Finding("weights", "bad", "not found", str(e))]
-    return [Finding("weights", "ok", f"{path}")]
+    features = partial(embedded_weights.find, "efficientnet_lite3.tflite", extra="embed")
+    findings = []
+    for what, find in (("weights of cv", openvino_ssd.prepare), ("weights of embed", features)):
+        try:
+            findings.append(Finding(what, "ok", f"{find()}"))
+        except TidegateError as e:
+            findings.append(Finding(what, "bad", "not found", str(e)))
+    return findings
 
 
 def _server() -> list[Finding]:

@@ -85,13 +85,14 @@ async def run(client: Client, query: Query, out: Console, *, as_json: bool, save
     found = await ask(client, query, out)
     say: Callable[[str], None] = (lambda line: click.echo(line, err=True)) if as_json else _printer(out)
     if not as_json and found.moments:
-        out.print(table(found.moments, dt.datetime.now().astimezone()))
+        out.print(table(found.moments, _now()))
     if not found.moments:
         say(f"nothing found: {looked_for(query)}")
     for line in remarks(found, query):
         say(line)
     for n, moment in enumerate(found.moments, 1):
-        saved = await _save(client, save, n, moment, say, out) if save else []
+        stem = save / f"{n:02}-{moment.camera}-{moment.start.astimezone():%Y%m%dT%H%M%S}" if save else None
+        saved = await keep(client, stem, moment, say, out) if stem else []
         if as_json:
             click.echo(_row(moment, saved if save else None))
         else:
@@ -127,13 +128,22 @@ async def _request(client: Client, subject: str, payload: bytes, out: Console, d
 # ---- showing
 
 
-def table(moments: Sequence[Moment], now: dt.datetime) -> Table:
-    """One row a moment, times by the clock of `now`'s zone. Bars compare within the answer: cosines have no scale."""
-    out = Table(
-        "", "when", "length", "camera", "match", "labels", "video", "id", box=None, pad_edge=False, header_style="bold"
-    )
+def _now() -> dt.datetime:
+    """With this machine's zone."""
+    return dt.datetime.now().astimezone()
+
+
+def table(moments: Sequence[Moment], now: dt.datetime | None = None) -> Table:
+    """One row a moment, times in `now`'s zone. Bars compare within the answer: cosines have no scale."""
+    out = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "when", "length", "camera", "match"):
+        out.add_column(name, no_wrap=True)
+    out.add_column("labels")
+    out.add_column("video", no_wrap=True)
+    # Whole, as --like wants it.
+    out.add_column("id", overflow="fold")
+    now = now or _now()
     best = max((m.similarity or 0 for m in moments), default=0), max((m.score or 0 for m in moments), default=0)
-    out.columns[-1].overflow = "fold"
     for n, m in enumerate(moments, 1):
         share = m.similarity / best[0] if m.similarity and best[0] > 0 else (m.score or 0) / (best[1] or 1)
         out.add_row(
@@ -174,7 +184,7 @@ def length(seconds: float) -> str:
 
 def looked_for(query: Query) -> str:
     """What was looked for, and where."""
-    now = dt.datetime.now().astimezone()
+    now = _now()
     what = repr(query.text) if query.text else "the picture" if query.image else f"what is like {query.like}"
     if not (query.text or query.image or query.like):
         what = f"label {', '.join(query.labels)}"
@@ -221,32 +231,31 @@ def _row(moment: Moment, saved: Sequence[Path] | None) -> str:
 # ---- saving
 
 
-async def _save(
-    client: Client, folder: Path, n: int, moment: Moment, say: Callable[[str], None], out: Console
-) -> list[Path]:
-    """The files written: the moment's video, and the picture of its best frame, as far as they are kept."""
-    stem = folder / f"{n:02}-{moment.camera}-{moment.start.astimezone():%Y%m%dT%H%M%S}"
+async def keep(client: Client, stem: Path, moment: Moment, say: Callable[[str], None], out: Console) -> list[Path]:
+    """The files written, `stem` with a suffix: the moment's video and its best frame's picture, as far as kept."""
     files: dict[str, bytes] = {}
     if moment.kept:
         query = ClipQuery(camera=moment.camera, seq=moment.seq, start=moment.start, end=moment.end)
         try:
-            answer = await _request(client, names.FIND_CLIP, msgspec.json.encode(query), out, f"fetching video {n}")
+            answer = await _request(
+                client, names.FIND_CLIP, msgspec.json.encode(query), out, f"fetching {stem.name}.mp4"
+            )
             files[".mp4"] = answer.data
             if short := _short(answer.headers or {}, moment):
-                say(f"the video of {n} {short}")
+                say(f"{stem.name}.mp4 {short}")
         except Refusal as e:
-            say(f"no video of {n}: {e}")
+            say(f"no {stem.name}.mp4: {e}")
     if moment.picture:
         files[".jpg"] = moment.picture
     written = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        stem.parent.mkdir(parents=True, exist_ok=True)
         for suffix, data in files.items():
             path = stem.with_name(stem.name + suffix)
             path.write_bytes(data)
             written.append(path)
     except OSError as e:
-        raise TidegateError(f"--save {folder}: can't be written to ({e.strerror}): choose another folder") from e
+        raise TidegateError(f"{stem.parent} can't be written to ({e.strerror}): choose another folder") from e
     return written
 
 
@@ -255,5 +264,5 @@ def _short(headers: Mapping[str, str], moment: Moment) -> str | None:
     start, end = (dt.datetime.fromisoformat(headers[name]) for name in ("Clip-Start", "Clip-End"))
     if start <= moment.start + _COVERED and moment.end - _COVERED <= end:
         return None
-    now = dt.datetime.now().astimezone()
+    now = _now()
     return f"covers {clock(start, now)} to {clock(end, now)}: the rest is no longer kept, or too large for one answer"

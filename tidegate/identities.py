@@ -113,10 +113,9 @@ PERMISSIONS: Mapping[str, Permissions] = {
     },
     "scaler": {
         "publish": [
-            f"$JS.API.STREAM.INFO.{names.MEDIA}",
-            f"$JS.API.STREAM.INFO.{names.VLM}",
-            _info(names.MEDIA, "*"),
-            _info(names.VLM, "*"),
+            # EVENTS is what embed works from where it embeds objects too.
+            *(f"$JS.API.STREAM.INFO.{stream}" for stream in (names.MEDIA, names.VLM, names.EVENTS)),
+            *(_info(stream, "*") for stream in (names.MEDIA, names.VLM, names.EVENTS)),
             *_watch_bucket(names.CAMERAS),
         ],
         # `stored` has headers alone: the scaler sees no video.

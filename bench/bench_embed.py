@@ -1,0 +1,124 @@
+"""What the worker makes of a model: images a second of embed over a filled stream, beside the bare model in a loop.
+
+    python -m bench.bench_embed [segments a turn] [turns]
+
+The bare side has the same images decoded before its clock starts, in batches of the same size; the worker's side pulls,
+decodes, embeds, publishes and acknowledges. They take turns, so that a noisy neighbour meets both alike, and the median
+of the turns' ratios is the result. ViT-B-32 with random weights is measured where open_clip is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import importlib.util
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+from nats.aio.client import Client
+from rich.console import Console
+from rich.table import Table
+
+from services.embed.models import Embedder, load
+from services.embed.segments import Segments
+from services.embed.service import EmbedService
+from services.embed.settings import EmbedSettings
+from services.ingest.segmenter import Piece
+from shared import bus, names, topology
+from shared.media import Image, decode
+from shared.segment import to_headers
+from shared.telemetry import Health
+from shared.worker import Worker
+from tidegate import clips, footage
+from tidegate.server import NatsServer
+
+SEGMENTS = 120
+TURNS = 5
+TARGET = 0.9
+
+
+def footage_pieces(count: int) -> list[Piece]:
+    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    found = [p for v in videos for p in clips.pieces(v, "bench") if not p.dependent]
+    return [found[i % len(found)] for i in range(count)]
+
+
+def bare(images: list[Image], embedder: Embedder, batch: int) -> float:
+    """Images/s of the model alone."""
+    started = time.perf_counter()
+    for i in range(0, len(images), batch):
+        embedder.embed(images[i : i + batch])
+    return len(images) / (time.perf_counter() - started)
+
+
+async def worked(
+    pieces: list[Piece], embedder: Embedder, settings: EmbedSettings, server: NatsServer, admin: Client, turn: str
+) -> float:
+    """Images/s of a worker, from its first pull to its last acknowledgement. One image a segment."""
+    js = admin.jetstream()
+    for n, piece in enumerate(pieces):
+        head = msgspec.structs.replace(piece.segment, epoch=turn, n=n, start=dt.datetime.now(dt.UTC))
+        await js.publish(names.media("bench"), piece.payload, headers=to_headers(head))
+    client = await bus.connect(server.settings("embed"), "embed")
+    source = Segments(client.jetstream(), embedder.size, settings)
+    service = EmbedService(source, embedder, batch_size=settings.embed_batch_size)
+    worker = Worker(client, service, settings.worker(), Health(), stream=names.MEDIA, consumer="embed")
+    stop = asyncio.Event()
+    started = time.perf_counter()
+    running = asyncio.create_task(worker.run(stop))
+    while True:
+        info = await js.consumer_info(names.MEDIA, "embed")
+        if not info.num_pending and not info.num_ack_pending:
+            break
+        await asyncio.sleep(0.05)
+    rate = len(pieces) / (time.perf_counter() - started)
+    stop.set()
+    await running
+    await client.close()
+    return rate
+
+
+async def measure(settings: EmbedSettings, segments: int, turns: int, server: NatsServer) -> tuple[float, float, float]:
+    """Medians over the turns: images/s of the bare model, images/s of the worker, and their ratio."""
+    pieces = footage_pieces(segments)
+    embedder = load(
+        settings.embed_model,
+        pretrained=settings.embed_pretrained,
+        threads=settings.embed_infer_threads,
+        batch_size=settings.embed_batch_size,
+    )
+    images = [decode(p.payload, at=[0.0], size=embedder.size).pictures[0].pixels for p in pieces]
+    admin = await bus.connect(server.settings("admin"), "admin")
+    await topology.apply(admin.jetstream(), topology.TopologySettings())
+    alone, over_the_bus = [], []
+    for turn in range(turns):
+        alone.append(await asyncio.to_thread(bare, images, embedder, settings.embed_batch_size))
+        over_the_bus.append(await worked(pieces, embedder, settings, server, admin, f"{embedder.name[:40]}-{turn}"))
+    await admin.close()
+    ratio = statistics.median(b / a for a, b in zip(alone, over_the_bus, strict=True))
+    return statistics.median(alone), statistics.median(over_the_bus), ratio
+
+
+async def main(out: Console, segments: int = SEGMENTS, turns: int = TURNS) -> bool:
+    chosen = [EmbedSettings()]
+    if importlib.util.find_spec("open_clip"):
+        chosen.append(EmbedSettings(embed_model="ViT-B-32", embed_pretrained="random"))
+    table = Table("model", "bare, images/s", "the worker, images/s", "ratio", "target")
+    reached = True
+    for settings in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            async with NatsServer(Path(folder)) as server:
+                a, b, ratio = await measure(settings, segments, turns, server)
+        table.add_row(settings.embed_model, f"{a:.1f}", f"{b:.1f}", f"{ratio:.3f}", f">= {TARGET}")
+        reached = reached and ratio >= TARGET
+    out.print(f"{segments} segments a turn, {turns} turns each, one image a segment, 1 inference thread on a CPU")
+    out.print(table)
+    return reached
+
+
+if __name__ == "__main__":
+    sys.exit(0 if asyncio.run(main(Console(width=110), *map(int, sys.argv[1:]))) else 1)

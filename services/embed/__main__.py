@@ -1,0 +1,85 @@
+"""`python -m services.embed`: settings, connect, load the model; then answer queries and run the loop until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from nats.aio.client import Client
+
+from services.embed import queries
+from services.embed.detected import Detected
+from services.embed.models import InTurns, load
+from services.embed.segments import Segments
+from services.embed.service import EmbedService
+from services.embed.settings import EmbedSettings
+from shared import loading, names, process
+from shared.errors import BusError
+from shared.settings import from_environment
+from shared.tasks import end, unless
+from shared.telemetry import Health, logger
+from shared.worker import Worker
+
+BEAT_S = 1.0
+
+
+async def run(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    loader = partial(_embedder, settings)
+    embedder = await unless(stop, loading.load(client, "embed", settings.replica, health, loader))
+    if embedder is None:
+        return
+    crops = settings.embed_crops == "detections"
+    source = (Detected if crops else Segments)(client.jetstream(), embedder.size, settings)
+    service = EmbedService(source, embedder, batch_size=settings.embed_batch_size)
+    stream = names.EVENTS if crops else names.MEDIA
+    worker = Worker(client, service, settings.worker(), health, stream=stream, consumer="embed")
+    await asyncio.gather(queries.answer(client, embedder, stop), worker.run(stop))
+
+
+async def run_queries(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    """No worker, and so none of a worker's heartbeats: nobody is to count this process among the replicas."""
+    beating = asyncio.create_task(_beat(client, health))
+    answering = asyncio.create_task(_answer(settings, client, health, stop))
+    try:
+        done, _ = await asyncio.wait({beating, answering}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await end(beating, answering)
+
+
+async def _answer(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    health.ready = "loading the model"
+    embedder = await unless(stop, asyncio.to_thread(_embedder, settings))
+    if embedder is None:
+        return
+    health.ready = None
+    logger("embed").info("ready for queries", model=embedder.name)
+    await queries.answer(client, embedder, stop)
+
+
+async def _beat(client: Client, health: Health) -> None:
+    while not client.is_closed:
+        health.beat()
+        await asyncio.sleep(BEAT_S)
+    raise BusError("the connection to NATS was closed")
+
+
+def _embedder(settings: EmbedSettings) -> InTurns:
+    return load(
+        settings.embed_model,
+        pretrained=settings.embed_pretrained,
+        device=settings.embed_device,
+        threads=settings.embed_infer_threads,
+        batch_size=settings.embed_batch_size,
+    )
+
+
+if __name__ == "__main__":
+    settings = from_environment(
+        EmbedSettings, "embed", "Makes vectors of the cameras' frames, and of queries, until SIGTERM."
+    )
+    if settings.embed_mode == "queries":
+        process.main("embed", settings, run_queries)
+    else:
+        process.main("embed", settings, run, per_gpu=settings.num_gpus)

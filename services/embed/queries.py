@@ -1,0 +1,101 @@
+"""Texts and pictures as vectors, for whoever searches: `svc.embed.text` and `svc.embed.image`, as NATS micro has it.
+
+    {"text": "a man on a bicycle"}        to svc.embed.text
+    the bytes of a JPEG, PNG, WebP, BMP   to svc.embed.image
+
+Both answer with `shared.vectors.Encoded`. Every replica answers, one of them each query; `$SRV.PING`, `$SRV.INFO` and
+`$SRV.STATS` find and count them. Errors have NATS micro's headers: 400 for what can't be read, 422 for a text where
+the model has no text side, 500 where the model fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from importlib.metadata import version
+
+import msgspec
+import nats.errors
+import nats.micro
+from nats.aio.client import Client
+from nats.micro.request import Request, ServiceError
+
+from services.embed.models import InTurns, NoTextSide
+from shared import names, pictures
+from shared.telemetry import logger
+from shared.vectors import Encoded, TextQuery, Vectors, pack
+
+NAME = "tidegate-embed"
+QUEUE = "embed"
+# Models read some 77 tokens, and cut off the rest.
+MAX_CHARACTERS = 2000
+# Unsubscribing is a word to the server: more time than this it takes only where there is none.
+STOP_S = 2.0
+
+
+async def answer(client: Client, embedder: InTurns, stop: asyncio.Event) -> None:
+    """Answer until `stop` is set; what is being answered then still is."""
+    queries = _Queries(embedder)
+    service = await nats.micro.add_service(
+        client,
+        name=NAME,
+        version=version("tidegate"),
+        description="Texts and pictures as vectors of the model that embeds the cameras' frames.",
+        queue_group=QUEUE,
+        metadata={"model": embedder.name, "dimension": str(embedder.dimension)},
+    )
+    await service.add_endpoint(name="text", subject=names.EMBED_TEXT, handler=queries.text)
+    await service.add_endpoint(name="image", subject=names.EMBED_IMAGE, handler=queries.image)
+    await client.flush()
+    await stop.wait()
+    with contextlib.suppress(TimeoutError, nats.errors.Error):
+        async with asyncio.timeout(STOP_S), queries.turn:
+            await service.stop()
+
+
+class _Queries:
+    """The handlers. turn: held while a query is answered, so that they come one after the other."""
+
+    def __init__(self, embedder: InTurns) -> None:
+        self.turn = asyncio.Lock()
+        self._embedder = embedder
+        self._log = logger("queries")
+
+    async def text(self, request: Request) -> None:
+        text = _text(request.data)
+        await self._answer(request, lambda: self._embedder.text([text]))
+
+    async def image(self, request: Request) -> None:
+        def encode() -> Vectors:
+            picture = pictures.resize(pictures.read(request.data), self._embedder.size)
+            return self._embedder.embed([picture])
+
+        await self._answer(request, encode)
+
+    async def _answer(self, request: Request, encode: Callable[[], Vectors]) -> None:
+        """`encode` runs in a thread: the worker's heartbeats go on meanwhile."""
+        async with self.turn:
+            try:
+                (vector,) = await asyncio.to_thread(encode)
+            except pictures.BadPicture as e:
+                raise ServiceError("400", str(e)) from e
+            except NoTextSide as e:
+                raise ServiceError("422", str(e)) from e
+            except Exception as e:
+                self._log.warning("a query failed", subject=request.subject, error=repr(e))
+                raise ServiceError("500", f"the model failed: {' '.join(repr(e).split())}") from e
+            encoded = Encoded(model=self._embedder.name, dimension=self._embedder.dimension, vector=pack(vector))
+            await request.respond(msgspec.json.encode(encoded))
+
+
+def _text(data: bytes) -> str:
+    try:
+        text = msgspec.json.decode(data, type=TextQuery).text.strip()
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise ServiceError("400", f'a query is JSON such as {{"text": "a man on a bicycle"}}: {e}') from e
+    if not text:
+        raise ServiceError("400", "the text is empty: say what to look for")
+    if len(text) > MAX_CHARACTERS:
+        raise ServiceError("400", f"the text has {len(text)} characters: {MAX_CHARACTERS} are the most")
+    return text

@@ -1,0 +1,50 @@
+"""Which frames are embedded. Pure.
+
+Up to one frame a second a segment gives its keyframe, which alone is cheap: a ninth of the work of decoding all. Below
+that, keyframes are thinned out by the wall clock: the instants are k / fps since the epoch, for whole k. So segments
+need to know nothing of each other, every replica decides alike, and cameras don't all fall on the same second.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Sequence
+
+from shared.events import Frame
+from shared.media import sample
+from shared.segment import Segment
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MS = dt.timedelta(milliseconds=1)
+
+
+def has_instant(start: dt.datetime, duration: float, fps: float) -> bool:
+    """Whether an instant lies in [start, start + duration). Times have milliseconds, as headers write them."""
+    first = _milliseconds(start)
+    return _instants(first, fps) < _instants(first + round(duration * 1000), fps)
+
+
+def is_first_since(key: Segment, segment: Segment, fps: float) -> bool:
+    """Whether `segment`, later in the GOP that `key` starts, has the first instant since that keyframe."""
+    no_earlier = _instants(_milliseconds(key.start), fps) == _instants(_milliseconds(segment.start), fps)
+    return no_earlier and has_instant(segment.start, segment.duration, fps)
+
+
+def choose(frames: Sequence[Frame], start: dt.datetime, duration: float, fps: float) -> list[Frame]:
+    """Those of a segment's analysed frames that are embedded: up to one a second the first alone, thinned as above."""
+    if fps < 1 and not has_instant(start, duration, fps):
+        return []
+    if fps <= 1:
+        return list(frames[:1])
+    offsets = [(frame.time - start).total_seconds() for frame in frames]
+    return [frames[i] for i in sample(offsets, duration, fps)] if frames else []
+
+
+def _instants(ms: int, fps: float) -> int:
+    """How many instants lie before `ms`: a function of that alone, so that of adjoining segments one has each."""
+    return math.ceil(ms * fps / 1000)
+
+
+def _milliseconds(time: dt.datetime) -> int:
+    return (time - _EPOCH) // _MS

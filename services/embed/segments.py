@@ -1,0 +1,96 @@
+"""Frames of MEDIA's segments, to embed."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+from nats.js import JetStreamContext
+
+from services.embed.sampling import has_instant, is_first_since
+from services.embed.settings import EmbedSettings
+from services.embed.views import View, Views
+from shared import gop, names, segment
+from shared.errors import BadSegment
+from shared.events import SegmentRef
+from shared.media import decode
+from shared.segment import Segment
+from shared.telemetry import logger
+from shared.worker import Message
+
+
+class _Stored(NamedTuple):
+    """A segment, and where it is."""
+
+    ref: SegmentRef
+    head: Segment
+    payload: bytes
+
+
+class Segments:
+    """A message is a segment. size: (width, height) of the pictures."""
+
+    def __init__(self, js: JetStreamContext, size: tuple[int, int], settings: EmbedSettings) -> None:
+        self._js = js
+        self._size = size
+        self._fps = settings.embed_fps
+        self._threads = ThreadPoolExecutor(settings.embed_threads, thread_name_prefix="decode")
+        self._log = logger("embed")
+
+    async def read(self, message: Message) -> Views:
+        """Raises BadSegment for what is no segment, or can't be decoded."""
+        head = segment.from_headers(message.headers)
+        if message.raw.subject != names.media(head.camera):
+            raise BadSegment(f"header Camera says {head.camera!r}, its subject is {message.raw.subject!r}")
+        itself = _Stored(_reference(message.stream, message.seq, head), head, message.data)
+        if self._fps > 1:
+            return await self._views(itself, fps=self._fps, before=await gop.earlier(self._js, head))
+        shown = await self._keyframe(itself)
+        return await self._views(shown, at=[0.0]) if shown else _nothing(itself)
+
+    async def _keyframe(self, itself: _Stored) -> _Stored | None:
+        """The segment whose first frame is embedded for this one, if any.
+
+        A keyframe is taken once, by the segment with the first instant since. Of a camera with long GOPs that is often
+        a dependent one: were it passed over, a clock that beats with the camera's could miss every keyframe there is.
+        """
+        head = itself.head
+        if self._fps == 1:
+            return itself if head.key_seq is None else None
+        if not has_instant(head.start, head.duration, self._fps):
+            return None
+        if head.key_seq is None:
+            return itself
+        key, payload = await gop.start(self._js, head)
+        if not is_first_since(key, head, self._fps):
+            return None
+        return _Stored(_reference(names.MEDIA, head.key_seq, key), key, payload)
+
+    async def _views(
+        self,
+        shown: _Stored,
+        *,
+        fps: float | None = None,
+        at: Sequence[float] | None = None,
+        before: Sequence[bytes] = (),
+    ) -> Views:
+        head = shown.head
+        work = partial(decode, shown.payload, fps=fps, at=at, size=self._size, before=before, frames=head.frames)
+        decoded = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        if decoded.damaged:
+            self._log.warning("segment is damaged", camera=head.camera, seq=shown.ref.seq, reason=decoded.damaged)
+        views = [View(p.pixels, head.start + dt.timedelta(seconds=p.offset)) for p in decoded.pictures]
+        return Views(head.camera, shown.ref, head.start, head.duration, views)
+
+
+def _reference(stream: str, seq: int, head: Segment) -> SegmentRef:
+    return SegmentRef(stream=stream, seq=seq, epoch=head.epoch, n=head.n)
+
+
+def _nothing(itself: _Stored) -> Views:
+    head = itself.head
+    return Views(head.camera, itself.ref, head.start, head.duration, [])

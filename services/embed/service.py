@@ -1,0 +1,70 @@
+"""What embed gives the worker loop: a message into pictures, a batch of those into vectors, these into an event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from services.embed.models import Embedder
+from services.embed.views import View, Views
+from shared.events import Embeddings, Timing, Vector
+from shared.vectors import Vectors, pack
+from shared.worker import Message
+
+
+class Source(Protocol):
+    """Where pictures come from: `Segments` or `Detected`."""
+
+    async def read(self, message: Message) -> Views: ...
+
+
+class EmbedService:
+    """See the module. One a process."""
+
+    name = "embed"
+
+    def __init__(self, source: Source, embedder: Embedder, *, batch_size: int) -> None:
+        self.model = embedder.name
+        self._source = source
+        self._embedder = embedder
+        self._batch_size = batch_size
+
+    async def prepare(self, message: Message) -> Views:
+        return await self._source.read(message)
+
+    def infer(self, batch: Sequence[Views]) -> list[Vectors]:
+        """(n, dimension) for each item's n views. Batches cross segments, and a segment larger than one is split."""
+        images = [view.image for item in batch for view in item.views]
+        size = self._batch_size
+        found = [self._embedder.embed(images[i : i + size]) for i in range(0, len(images), size)]
+        vectors = np.concatenate(found) if found else np.empty((0, self._embedder.dimension), np.float32)
+        ends = np.cumsum([item.weight for item in batch])
+        return np.split(vectors, ends[:-1])
+
+    def event(self, message: Message, prepared: Views, result: Vectors) -> Embeddings:
+        return Embeddings(
+            camera=prepared.camera,
+            segment=prepared.segment,
+            start=prepared.start,
+            duration=prepared.duration,
+            model=self.model,
+            dimension=self._embedder.dimension,
+            vectors=[_vector(view, row) for view, row in zip(prepared.views, result, strict=True)],
+            timing=Timing(
+                queued_ms=round(message.queued_s * 1e3, 1),
+                decode_ms=round(message.prepare_s * 1e3, 1),
+                infer_ms=round(message.infer_s * 1e3, 1),
+            ),
+        )
+
+    def frame_times(self, prepared: Views) -> list[float]:
+        return [view.time.timestamp() for view in prepared.views if view.object is None]
+
+
+def _vector(view: View, row: Vectors) -> Vector:
+    found = view.object
+    if found is None:
+        return Vector(time=view.time, vector=pack(row))
+    return Vector(time=view.time, vector=pack(row), label=found.label, score=found.score, box=found.box)
