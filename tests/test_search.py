@@ -22,7 +22,8 @@ import pytest
 from nats.aio.client import Client
 
 from services.search.__main__ import run
-from services.search.index import Index, Where
+from services.search.chunk import Where
+from services.search.index import Index
 from services.search.query import Found
 from services.search.settings import SearchSettings
 from shared import bus, events, names, requests, topology, vectors
@@ -344,7 +345,7 @@ async def test_retention_by_age_and_by_size(server: NatsServer, admin: Client, t
 
 async def test_what_is_written_is_found_by_another_process_at_once(tmp_path: Path) -> None:
     assert Index(str(tmp_path)).similar("m", scene(0), Where(), 5) == []
-    assert Index(str(tmp_path)).labelled(["person"], Where(), 5) == []
+    assert Index(str(tmp_path)).labelled(Where(labels=["person"]), 5) == []
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -19,7 +19,8 @@ from nats.js.errors import NotFoundError
 from nats.micro.service import Service
 
 from services.search import clip, metrics
-from services.search.index import Index, Where
+from services.search.chunk import Where
+from services.search.index import Index
 from services.search.moments import fuse, merge
 from services.search.query import BadQuery, ClipQuery, Found, Hit, Moment, Query, Unanswerable
 from services.search.settings import SearchSettings
@@ -111,18 +112,19 @@ class Answers:
         else:
             return _Side()
         where = _where(query)
-        allowed = await self._segments_with(query)
-        if allowed is not None and not allowed:
-            return _Side(model=model)
-        if allowed is not None and len(allowed) <= RARE:
-            where = msgspec.structs.replace(where, seqs=sorted(allowed))
-            allowed = None
+        if query.labels:
+            seen = msgspec.structs.replace(where, labels=query.labels, min_score=None)
+            rare = await self._in_thread(lambda: self._index.segments_with(seen, RARE))
+            if rare is not None and not rare:
+                return _Side(model=model)
+            where = msgspec.structs.replace(where, seqs=sorted(rare or ()))
 
         def look(limit: int) -> tuple[list[Hit], bool]:
             hits = self._index.similar(model, vector, where, limit)
             full = len(hits) >= limit
             # The vector that is asked for is no find.
-            return [h for h in hits if h.id != query.like and (allowed is None or h.seq in allowed)], full
+            hits = [h for h in hits if h.id != query.like]
+            return self._with_labels(hits, query.labels), full
 
         return _Side(await self._widened(look, query), model)
 
@@ -135,13 +137,6 @@ class Answers:
             ) from e
         encoded = msgspec.json.decode(answer.data, type=Encoded)
         return encoded.model, vectors.unpack(encoded.vector, encoded.dimension)
-
-    async def _segments_with(self, query: Query) -> set[int] | None:
-        """Segments in which a label asked for was seen, or None where any segment will do."""
-        if not query.labels:
-            return None
-        where = msgspec.structs.replace(_where(query), min_score=None)
-        return await self._in_thread(lambda: self._index.segments_with(query.labels, where))
 
     # ---- by labels
 
@@ -156,13 +151,13 @@ class Answers:
         where = _where(query)
 
         def look(limit: int) -> tuple[list[Hit], bool]:
-            hits = [self._index.labelled([label], where, limit) for label in labels]
+            asked = [msgspec.structs.replace(where, labels=[label]) for label in labels]
+            hits = [self._index.labelled(of, limit) for of in asked]
             found = [h for of_label in hits for h in of_label]
             if len(labels) > 1:
                 found = self._together(found, labels)
-            if query.text and query.labels:
-                allowed = {h.seq for h in self._index.labels_of([h.seq for h in found]) if h.label in query.labels}
-                found = [h for h in found if h.seq in allowed]
+            if query.text:
+                found = self._with_labels(found, query.labels)
             return found, any(len(of_label) >= limit for of_label in hits)
 
         return _Side(await self._widened(look, query))
@@ -170,7 +165,7 @@ class Answers:
     def _together(self, hits: Sequence[Hit], labels: Sequence[str]) -> list[Hit]:
         """One hit a segment, its score the mean of the labels' scores: who has all of them comes first."""
         best: dict[tuple[int, str], Hit] = {}
-        for hit in self._index.labels_of(sorted({h.seq for h in hits})):
+        for hit in self._index.labels_of((h.seq, h.time) for h in hits):
             key = (hit.seq, hit.label or "")
             if hit.label in labels and (key not in best or best[key].score < hit.score):
                 best[key] = hit
@@ -181,6 +176,13 @@ class Answers:
             msgspec.structs.replace(max(of, key=lambda h: h.score), score=sum(h.score for h in of) / len(labels))
             for of in of_segment.values()
         ]
+
+    def _with_labels(self, hits: list[Hit], labels: Sequence[str]) -> list[Hit]:
+        """Those in whose segment any of `labels` was seen; all of them if there are none."""
+        if not labels:
+            return hits
+        seen = {h.seq for h in self._index.labels_of((h.seq, h.time) for h in hits) if h.label in labels}
+        return [h for h in hits if h.seq in seen]
 
     # ---- both
 
@@ -197,7 +199,7 @@ class Answers:
     async def _complete(self, moments: Sequence[Moment], *, pictures: bool) -> list[Moment]:
         """With labels, whether video is kept, and pictures for as long as the answer has room."""
         seen: dict[int, set[str]] = {}
-        for hit in await self._in_thread(lambda: self._index.labels_of([m.seq for m in moments])):
+        for hit in await self._in_thread(lambda: self._index.labels_of((m.seq, m.time) for m in moments)):
             seen.setdefault(hit.seq, set()).add(hit.label or "")
         kept_seqs = await self._kept()
         room = (self._client.max_payload - _ROOM) * 3 // 4

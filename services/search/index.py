@@ -4,32 +4,33 @@
     index.add(vectors, labels)                   # on disk when it returns, and found from then on
     index.similar(model, vector, Where(), 10)
 
-One table for each model, so that vectors of two are never compared, and one for labels. Rows are known by their id:
-what is added twice is there once. One process writes, from one thread at a time; any thread reads.
+Rows lie in chunks of time, apart for each model, so that vectors of two are never compared, and apart for labels. Rows
+are known by their id: what is added twice is there once. One process writes, from one thread at a time; another thread
+may tidy meanwhile, and any thread reads.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import lancedb
-import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from lancedb.index import BTree, IvfPq
 
+from services.search.chunk import Chunk, Where
 from services.search.query import Hit
 from services.search.rows import LabelRow, Row, VectorRow
 from shared.vectors import Vectors
 
-# Fewer vectors than this are compared one by one, exactly, in milliseconds.
-EXACT = 50_000
-# A reader may still be at a version that was current when it began.
-KEPT_VERSIONS = dt.timedelta(seconds=60)
+# Rows of a chunk: its index is built in ten seconds of two cores, and looked through in ten milliseconds of one.
+VECTORS = 250_000
+LABELS = 1_000_000
 
 _COLUMNS: list[Any] = [
     pa.field("id", pa.string(), nullable=False),
@@ -43,182 +44,199 @@ _COLUMNS: list[Any] = [
     pa.field("box", pa.list_(pa.float32(), 4)),
 ]
 _NAMES = [field.name for field in _COLUMNS]
-_VECTORS, _LABELS, _ABOUT = "vectors.", "labels", "about"
-
-
-class Where(msgspec.Struct, frozen=True, kw_only=True):
-    """What a row must be. Empty: anything. since, until: milliseconds since 1970. seqs: of segments in MEDIA."""
-
-    cameras: Sequence[str] = ()
-    since: int | None = None
-    until: int | None = None
-    min_score: float | None = None
-    seqs: Sequence[int] = ()
+_ABOUT = "about"
+_LABELS = "labels"
 
 
 class Index:
     """See the module. where: a folder, made if it is not there, or a URL that LanceDB knows."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, *, vectors: int = VECTORS, labels: int = LABELS) -> None:
         self._where = where
         if "://" not in where:
             Path(where).mkdir(parents=True, exist_ok=True, mode=0o700)
         self._db = lancedb.connect(where)
-        self._tables: dict[str, Any] = {}
-        for name in self._db.list_tables(limit=10_000).tables:
-            self._tables[name] = self._db.open_table(name)
-        self._known = self._distinct_labels()
+        self._sizes = {True: vectors, False: labels}
+        self._tidying = threading.Lock()
+        self._readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
+        self._origin = ""
+        # By kind, `labels` or `vectors.<model>.<dimension>`, oldest first.
+        self._chunks: dict[str, list[Chunk]] = {}
+        for name in sorted(self._names()):
+            table = self._db.open_table(name)
+            if name == _ABOUT:
+                self._origin = str(table.to_arrow()["origin"][0])
+            else:
+                self._chunks.setdefault(name.rpartition(".")[0], []).append(Chunk(name, table))
 
     # ---- which consumer it was made from
 
     @property
     def origin(self) -> str:
         """What `begin` was given, or nothing."""
-        table = self._tables.get(_ABOUT)
-        return str(table.to_arrow()["origin"][0]) if table is not None else ""
+        return self._origin
 
     def begin(self, origin: str) -> None:
         """Remember what the rows to come are made from."""
-        data = pa.table({"origin": [origin]})
-        self._tables[_ABOUT] = self._db.create_table(_ABOUT, data, mode="overwrite")
+        self._db.create_table(_ABOUT, pa.table({"origin": [origin]}), mode="overwrite")
+        self._origin = origin
 
     def clear(self) -> None:
         """Forget everything."""
-        for name in list(self._tables):
-            self._db.drop_table(name)
-            del self._tables[name]
-        self._known = set()
+        with self._tidying:
+            self._chunks, self._origin = {}, ""
+            for name in self._names():
+                self._db.drop_table(name)
 
     # ---- writing
 
     def add(self, vectors: Sequence[VectorRow], labels: Sequence[LabelRow]) -> None:
         """Add rows that are not there yet."""
         of_model: dict[tuple[str, int], list[VectorRow]] = {}
-        for row in {row.id: row for row in vectors}.values():
+        for row in vectors:
             of_model.setdefault((row.model, row.dimension), []).append(row)
         for (model, dimension), rows in of_model.items():
-            data = np.frombuffer(b"".join(r.vector for r in rows), "<f2")
-            column = pa.FixedSizeListArray.from_arrays(pa.array(data), dimension)
-            field = pa.field("vector", pa.list_(pa.float16(), dimension), nullable=False)
-            self._add(f"{_VECTORS}{model}.{dimension}", rows, [field], [column])
+            self._add(_kind(model, dimension), rows, dimension)
         if labels:
-            self._add(_LABELS, list({row.id: row for row in labels}.values()), [], [])
-            self._known |= {r.label for r in labels if r.label}
+            self._add(_LABELS, labels, None)
 
-    def _add(self, name: str, rows: Sequence[Row], fields: list[Any], more: list[Any]) -> None:
-        columns = [pa.array([getattr(r, f.name) for r in rows], f.type) for f in _COLUMNS]
-        data = pa.Table.from_arrays([*columns, *more], schema=pa.schema([*_COLUMNS, *fields]))
-        table = self._tables.get(name)
-        if table is None:
-            table = self._db.create_table(name, schema=data.schema)
-            for column in ("id", "time", "seq"):
-                table.create_index(column, config=BTree())
-            self._tables[name] = table
-        table.merge_insert("id").when_not_matched_insert_all().execute(data)
+    def _add(self, kind: str, rows: Sequence[Row], dimension: int | None) -> None:
+        fresh = {row.id: row for row in rows}
+        span = Where(since=min(r.time for r in rows), until=max(r.time for r in rows) + 1, ids=list(fresh))
+        for chunk in self._chunks.get(kind, []):
+            if chunk.may_hold(span):
+                for id in chunk.matching(span, ["id"])["id"].to_pylist():
+                    fresh.pop(id, None)
+        if fresh:
+            data = _table(list(fresh.values()), dimension)
+            self._open(kind, data.schema, self._sizes[dimension is not None]).add(data)
+
+    def _open(self, kind: str, schema: Any, size: int) -> Chunk:
+        """The chunk to add to."""
+        chunks = self._chunks.setdefault(kind, [])
+        if not chunks or chunks[-1].rows >= size:
+            number = int(chunks[-1].name.rpartition(".")[2]) + 1 if chunks else 0
+            # Numbered so that names sort as chunks follow each other.
+            chunks.append(Chunk.create(self._db, f"{kind}.{number:08}", schema))
+        return chunks[-1]
 
     def drop_before(self, time: int) -> int:
-        """Forget rows of frames before `time`, milliseconds since 1970: how many. Their bytes go with `tidy`."""
-        before = self.count()
-        for name in self._content():
-            self._tables[name].delete(f"time < {time}")
-        return before - self.count()
+        """Forget rows of frames before `time`, milliseconds since 1970: how many."""
+        dropped = 0
+        with self._tidying:
+            for chunks in self._chunks.values():
+                for chunk in list(chunks):
+                    if chunk.newest < time and chunk is not chunks[-1]:
+                        dropped += chunk.rows
+                        chunks.remove(chunk)
+                        self._db.drop_table(chunk.name)
+                    elif chunk.oldest < time:
+                        dropped += chunk.drop_before(time)
+        return dropped
 
     def tidy(self) -> None:
-        """Join what many writes left in small files, index what is not indexed yet, give back what was deleted."""
-        for name in self._content():
-            table = self._tables[name]
-            if name.startswith(_VECTORS) and not _is_indexed(table) and table.count_rows() >= EXACT:
-                table.create_index("vector", config=IvfPq(distance_type="cosine"))
-            table.optimize(cleanup_older_than=KEPT_VERSIONS)
+        """What keeps queries fast, and gives back the bytes of what was deleted."""
+        with self._tidying:
+            for chunks in list(self._chunks.values()):
+                for chunk in list(chunks):
+                    chunk.tidy(full=chunk is not chunks[-1])
+
+    # ---- reading
+
+    def similar(self, model: str, vector: Vectors, where: Where, limit: int) -> list[Hit]:
+        """The `limit` rows of `model` whose vectors have the largest cosine with `vector`, best first.
+
+        where.min_score: of the cosine.
+        """
+        kind = _kind(model, vector.size)
+        of = Where(cameras=where.cameras, since=where.since, until=where.until, labels=where.labels, seqs=where.seqs)
+        found = self._each(kind, of, lambda chunk: chunk.nearest(vector, of, _NAMES, limit))
+        hits = [_hit(row, 1 - row["_distance"], vector=True) for row in found]
+        hits = [h for h in hits if where.min_score is None or h.score >= where.min_score]
+        return sorted(hits, key=lambda h: h.score, reverse=True)[:limit]
+
+    def labelled(self, where: Where, limit: int) -> list[Hit]:
+        """The `limit` rows of `where.labels` with the best scores, best first, the newest before others as good."""
+        found = self._each(_LABELS, where, lambda chunk: chunk.best(where, _NAMES, limit))
+        hits = [_hit(row, row["score"], vector=False) for row in found]
+        return sorted(hits, key=lambda h: (h.score, h.time), reverse=True)[:limit]
+
+    def segments_with(self, where: Where, most: int) -> set[int] | None:
+        """Sequences of the segments in which any of `where.labels` was seen; None if they are more than `most`."""
+        found = self._each(_LABELS, where, lambda chunk: chunk.matching(where, ["seq"], most + 1))
+        seqs = {row["seq"] for row in found}
+        return seqs if len(seqs) <= most else None
+
+    def labels_of(self, hits: Iterable[tuple[int, dt.datetime]]) -> list[Hit]:
+        """All rows of labels of these segments. hits: their sequences in MEDIA, and a time in each."""
+        by_seq = {seq: round(time.timestamp() * 1000) for seq, time in hits}
+        if not by_seq:
+            return []
+        # No segment is longer than that.
+        near = 120_000
+        where = Where(seqs=sorted(by_seq), since=min(by_seq.values()) - near, until=max(by_seq.values()) + near)
+        found = self._each(_LABELS, where, lambda chunk: chunk.matching(where, _NAMES))
+        return [_hit(row, row["score"], vector=False) for row in found]
+
+    def vector(self, id: str) -> tuple[str, Vectors] | None:
+        """(model, vector) of the row with this id."""
+        where = Where(ids=[id])
+        for kind in [k for k in self._chunks if k != _LABELS]:
+            for row in self._each(kind, where, lambda chunk: chunk.matching(where, ["vector"])):
+                return kind.removeprefix("vectors.").rpartition(".")[0], np.asarray(row["vector"], np.float32)
+        return None
+
+    def known_labels(self) -> frozenset[str]:
+        """Every label that a detector saw."""
+        return frozenset(label for chunk in self._chunks.get(_LABELS, []) for label in chunk.labels)
+
+    def count(self) -> int:
+        """Rows, of every kind."""
+        return sum(chunk.rows for chunk in self._all())
 
     def span(self) -> tuple[int, int] | None:
         """Times of the oldest and the newest row, milliseconds since 1970."""
-        times = [pc.min_max(found["time"]).as_py() for n in self._content() if (found := self._scan(n, ["time"], ""))]
-        known = [t for t in times if t["min"] is not None]
-        return (min(t["min"] for t in known), max(t["max"] for t in known)) if known else None
+        chunks = [c for c in self._all() if c.oldest <= c.newest]
+        return (min(c.oldest for c in chunks), max(c.newest for c in chunks)) if chunks else None
 
     def size(self) -> int:
         """Bytes of the folder; 0 where it is in an object store, which tells its own."""
         if "://" in self._where:
             return 0
-        return sum(f.stat().st_size for f in Path(self._where).rglob("*") if f.is_file())
+        sizes = 0
+        for folder, _, files in os.walk(self._where):
+            for name in files:
+                try:
+                    sizes += (Path(folder) / name).stat().st_size
+                except FileNotFoundError:  # tidied away meanwhile
+                    pass
+        return sizes
 
-    # ---- reading
+    def _names(self) -> list[str]:
+        return list(self._db.list_tables(limit=100_000).tables)
 
-    def similar(self, model: str, vector: Vectors, where: Where, limit: int) -> list[Hit]:
-        """The `limit` rows of `model` whose vectors have the largest cosine with `vector`, best first."""
-        table = self._tables.get(f"{_VECTORS}{model}.{vector.size}")
-        if table is None:
-            return []
-        query = (
-            table.search(vector.astype(np.float16), vector_column_name="vector")
-            .distance_type("cosine")
-            .select([*_NAMES, "_distance"])
-            .limit(limit)
-        )
-        if condition := _condition(where, score=None):
-            query = query.where(condition, prefilter=True)
-        found = query.to_arrow()
-        similarity = [1 - d for d in found["_distance"].to_pylist()]
-        hits = [_hit(r, s, vector=True) for r, s in zip(found.to_pylist(), similarity, strict=True)]
-        return [h for h in hits if where.min_score is None or h.score >= where.min_score]
+    def _all(self) -> list[Chunk]:
+        return [chunk for chunks in list(self._chunks.values()) for chunk in list(chunks)]
 
-    def labelled(self, labels: Sequence[str], where: Where, limit: int) -> list[Hit]:
-        """The `limit` rows of any of `labels` with the best scores, best first, the newest before others as good."""
-        found = self._scan(_LABELS, _NAMES, _and(_in("label", labels), _condition(where, score="score")))
-        if found is None:
-            return []
-        order = pc.sort_indices(found, sort_keys=[("score", "descending"), ("time", "descending")])[:limit]
-        return [_hit(r, r["score"], vector=False) for r in found.take(order).to_pylist()]
-
-    def segments_with(self, labels: Sequence[str], where: Where) -> set[int]:
-        """Sequences of the segments in which any of `labels` was seen."""
-        found = self._scan(_LABELS, ["seq"], _and(_in("label", labels), _condition(where, score=None)))
-        return set() if found is None else set(found["seq"].to_pylist())
-
-    def labels_of(self, seqs: Iterable[int]) -> list[Hit]:
-        """All rows of labels of these segments."""
-        condition = _in("seq", sorted(set(seqs)))
-        found = self._scan(_LABELS, _NAMES, condition) if condition else None
-        return [] if found is None else [_hit(r, r["score"], vector=False) for r in found.to_pylist()]
-
-    def vector(self, id: str) -> tuple[str, Vectors] | None:
-        """(model, vector) of the row with this id."""
-        for name in self._models():
-            found = self._scan(name, ["vector"], _in("id", [id]))
-            if found is not None and found.num_rows:
-                model = name.removeprefix(_VECTORS).rpartition(".")[0]
-                return model, np.asarray(found["vector"][0].values, np.float32)
-        return None
-
-    def known_labels(self) -> frozenset[str]:
-        """Every label that was seen."""
-        return frozenset(self._known)
-
-    def count(self) -> int:
-        """Rows, of every kind."""
-        return sum(self._tables[name].count_rows() for name in self._content())
-
-    def _content(self) -> list[str]:
-        return [name for name in list(self._tables) if name != _ABOUT]
-
-    def _models(self) -> list[str]:
-        return [name for name in list(self._tables) if name.startswith(_VECTORS)]
-
-    def _scan(self, name: str, columns: list[str], condition: str) -> Any:
-        table = self._tables.get(name)
-        if table is None:
-            return None
-        query = table.search().select(columns)
-        return (query.where(condition) if condition else query).to_arrow()
-
-    def _distinct_labels(self) -> set[str]:
-        found = self._scan(_LABELS, ["label"], "")
-        return set() if found is None else set(pc.unique(found["label"]).to_pylist())
+    def _each(self, kind: str, where: Where, look: Callable[[Chunk], Any]) -> list[dict[str, Any]]:
+        """Rows that `look` finds in every chunk that may hold any."""
+        chunks = [c for c in list(self._chunks.get(kind, [])) if c.may_hold(where)]
+        found = [look(chunks[0])] if len(chunks) == 1 else self._readers.map(look, chunks)
+        return [row for table in found for row in table.to_pylist()]
 
 
-def _is_indexed(table: Any) -> bool:
-    return any("vector" in index.columns for index in table.list_indices())
+def _kind(model: str, dimension: int) -> str:
+    return f"vectors.{model}.{dimension}"
+
+
+def _table(rows: Sequence[Row], dimension: int | None) -> Any:
+    columns = [pa.array([getattr(r, f.name) for r in rows], f.type) for f in _COLUMNS]
+    fields = list(_COLUMNS)
+    if dimension is not None:
+        data = np.frombuffer(b"".join(r.vector for r in rows if isinstance(r, VectorRow)), "<f2")
+        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(data), dimension))
+        fields.append(pa.field("vector", pa.list_(pa.float16(), dimension), nullable=False))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
 def _hit(row: dict[str, Any], score: float, *, vector: bool) -> Hit:
@@ -237,24 +255,3 @@ def _hit(row: dict[str, Any], score: float, *, vector: bool) -> Hit:
 
 def _time(ms: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(ms / 1000, dt.UTC)
-
-
-def _condition(where: Where, *, score: str | None) -> str:
-    """SQL, or nothing. score: the column that `min_score` is of; a cosine is no column."""
-    parts = [_in("camera", where.cameras), _in("seq", where.seqs)]
-    if where.since is not None:
-        parts.append(f"time >= {where.since}")
-    if where.until is not None:
-        parts.append(f"time < {where.until}")
-    if score is not None and where.min_score is not None:
-        parts.append(f"{score} >= {where.min_score}")
-    return _and(*parts)
-
-
-def _in(column: str, values: Sequence[object]) -> str:
-    literals = (str(v) if isinstance(v, int) else "'" + str(v).replace("'", "''") + "'" for v in values)
-    return f"{column} IN ({', '.join(literals)})" if values else ""
-
-
-def _and(*conditions: str) -> str:
-    return " AND ".join(c for c in conditions if c)

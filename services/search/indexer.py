@@ -7,6 +7,7 @@ written, its disk full for instance, is tried until it can: `/readyz` says so, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
 from services.search import metrics
+from services.search.chunk import FRESH
 from services.search.index import Index
 from services.search.rows import LabelRow, Row, VectorRow, rows
 from services.search.settings import SearchSettings
@@ -52,6 +54,9 @@ class Indexer:
         self._held: list[Msg] = []
         self._delivered = 0  # the consumer's own count of its deliveries, which never goes back
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._tidier = ThreadPoolExecutor(1, thread_name_prefix="tidier")
+        self._untidy = asyncio.Event()
+        self._added = 0  # rows since the last tidying
         self._log = logger("search")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -60,6 +65,7 @@ class Indexer:
             await self._begin()
             await self._follow(stop)
         self._writer.shutdown(wait=False)
+        self._tidier.shutdown(wait=False)
 
     async def _begin(self) -> None:
         """An index is made from one consumer. A consumer made anew gives everything again: so is the index."""
@@ -141,6 +147,9 @@ class Indexer:
         for message in self._held:
             await message.ack()
         self._held = []
+        self._added += sum(map(len, found.values()))
+        if self._added >= FRESH:
+            self._untidy.set()
 
     def _add(self, events: Sequence[Sequence[Row]]) -> None:
         vectors = [r for of_event in events for r in of_event if isinstance(r, VectorRow)]
@@ -194,10 +203,15 @@ class Indexer:
         raise BusError("the connection to NATS was closed")
 
     async def _tidy(self) -> None:
+        """Now and then, and whenever much has come."""
         while True:
-            await asyncio.sleep(self._settings.search_tidy_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.search_tidy_s):
+                    await self._untidy.wait()
+            self._untidy.clear()
+            self._added = 0
             try:
-                await asyncio.get_running_loop().run_in_executor(self._writer, self._keep_within_limits)
+                await asyncio.get_running_loop().run_in_executor(self._tidier, self._keep_within_limits)
             except Exception as e:
                 self._log.warning("the index could not be tidied, later again", error=repr(e))
 

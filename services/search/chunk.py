@@ -1,0 +1,191 @@
+"""A stretch of time in the index: one table of LanceDB, filled until it is full and then left alone.
+
+Rows come nearly in the order of time, and go by age. So a query looks into those tables alone whose time it asks for,
+old rows go by dropping a table, and what keeps queries fast is done on the table that is being filled: that work is
+bounded, however large the index is. (One table of a million vectors that grew was measured to hold up its readers for
+ten seconds while it was put in order.)
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow.compute as pc
+from lancedb.index import Bitmap, BTree, IvfRq
+from lancedb.query import ColumnOrdering
+
+from shared.vectors import Vectors
+
+# So many rows are compared one by one, exactly, in the time that the index takes for all of a chunk.
+EXACT = 10_000
+# So many rows may be outside the vectors' index: they too are compared one by one.
+FRESH = 20_000
+# Every write is a file until they are joined, and every joining makes another part of the vectors' index.
+MOST_FILES = 100
+MOST_PARTS = 8
+_VECTOR_INDEX = "vector_idx"
+# Every code of an index is looked at: where a filter goes by camera, whose scenes lie together, visiting the nearest
+# partitions alone was measured to lose most of what was asked for. Codes of 4 bits a dimension, and exact distances for
+# four times as many as were asked for, find 99 in 100 of what exact search finds.
+_INDEX = IvfRq(distance_type="cosine", num_bits=4, target_partition_size=1_000_000, max_iterations=5, sample_rate=64)
+_ALL = 1000
+_REFINED = 4
+# A reader may still be at a version that was current when it began.
+_KEPT_VERSIONS = dt.timedelta(seconds=60)
+_SCALARS: tuple[tuple[str, Any], ...] = (
+    ("id", BTree()),
+    ("time", BTree()),
+    ("seq", BTree()),
+    ("camera", Bitmap()),
+    ("label", Bitmap()),
+)
+
+
+class Where(msgspec.Struct, frozen=True, kw_only=True):
+    """What a row must be. Empty: anything. since, until: milliseconds since 1970. seqs: of segments in MEDIA."""
+
+    cameras: Sequence[str] = ()
+    since: int | None = None
+    until: int | None = None
+    labels: Sequence[str] = ()
+    min_score: float | None = None
+    seqs: Sequence[int] = ()
+    ids: Sequence[str] = ()
+
+
+class Chunk:
+    """See the module. oldest, newest: times of its rows, milliseconds since 1970. labels: those in it.
+
+    One thread writes, one may tidy meanwhile, any may read.
+    """
+
+    def __init__(self, name: str, table: Any) -> None:
+        self.name = name
+        self.oldest, self.newest = 2**63, -(2**63)
+        self.labels: set[str] = set()
+        self._table = table
+        self._deleted = False
+        self._cameras: Counter[str] = Counter()
+        self._has_vectors = "vector" in table.schema.names
+        self._note(table.search().select(["time", "camera", "label"]).to_arrow())
+
+    @staticmethod
+    def create(db: Any, name: str, schema: Any) -> Chunk:
+        """A new one, empty."""
+        table = db.create_table(name, schema=schema)
+        for column, config in _SCALARS:
+            table.create_index(column, config=config)
+        return Chunk(name, table)
+
+    @property
+    def rows(self) -> int:
+        return int(self._table.count_rows())
+
+    def may_hold(self, where: Where) -> bool:
+        """Whether any of its rows can be what is asked for."""
+        return (where.until is None or self.oldest < where.until) and (
+            where.since is None or self.newest >= where.since
+        )
+
+    def add(self, rows: Any) -> None:
+        """Append an Arrow table."""
+        self._table.add(rows)
+        self._note(rows)
+
+    def nearest(self, vector: Vectors, where: Where, columns: Sequence[str], limit: int) -> Any:
+        """Arrow table of the `limit` rows of the largest cosine, with their `_distance`, 1 - cosine; best first."""
+        query = self._table.search(vector.astype(np.float16), vector_column_name="vector").distance_type("cosine")
+        query = query.select([*columns, "_distance"]).limit(limit)
+        if condition := _sql(where):
+            query = query.where(condition, prefilter=True)
+        if self._expected(where) <= EXACT:
+            query = query.bypass_vector_index()
+        else:
+            query = query.nprobes(_ALL).refine_factor(_REFINED)
+        return query.to_arrow()
+
+    def best(self, where: Where, columns: Sequence[str], limit: int) -> Any:
+        """Arrow table of the `limit` rows of the best scores, the newest before others as good; best first."""
+        order = [ColumnOrdering(column_name=name, ascending=False) for name in ("score", "time")]
+        return self._scan(where, columns).order_by(order).limit(limit).to_arrow()
+
+    def matching(self, where: Where, columns: Sequence[str], limit: int | None = None) -> Any:
+        """Arrow table of the rows, or some of them."""
+        query = self._scan(where, columns)
+        return (query if limit is None else query.limit(limit)).to_arrow()
+
+    def drop_before(self, time: int) -> int:
+        """Forget rows before `time`: how many."""
+        before = self.rows
+        self._table.delete(f"time < {time}")
+        self._deleted = True
+        self.oldest = max(self.oldest, time)
+        return before - self.rows
+
+    def tidy(self, *, full: bool) -> None:
+        """Join small files, index what is not indexed, give back what was deleted. full: no more rows will come."""
+        index = self._table.index_stats(_VECTOR_INDEX) if self._has_vectors else None
+        files = self._table.stats()["fragment_stats"]["num_fragments"]
+        unindexed = self.rows if index is None else index.num_unindexed_rows
+        parts = 0 if index is None else index.num_indices
+        if full:
+            due = self._has_vectors and self.rows > EXACT and (unindexed > 0 or parts != 1)
+            untidy = files > 1 or self._deleted
+        else:
+            due = self._has_vectors and (parts >= MOST_PARTS or (parts == 0 and unindexed > FRESH))
+            untidy = files >= MOST_FILES or self._deleted or (parts > 0 and unindexed > FRESH)
+        if untidy:
+            # Where there is an index already, this adds a part for what is new.
+            self._table.optimize(cleanup_older_than=_KEPT_VERSIONS)
+            self._deleted = False
+        if due:
+            self._table.create_index("vector", config=_INDEX, replace=True)
+            self._table.optimize(cleanup_older_than=_KEPT_VERSIONS)
+
+    def _scan(self, where: Where, columns: Sequence[str]) -> Any:
+        query = self._table.search().select(list(columns))
+        condition = _sql(where)
+        return query.where(condition) if condition else query
+
+    def _expected(self, where: Where) -> float:
+        """About how many rows are what is asked for: by cameras counted, by time as if rows came evenly."""
+        if where.seqs or where.ids:
+            return len(where.seqs) + len(where.ids)
+        count: float = sum(self._cameras[c] for c in where.cameras) if where.cameras else self._cameras.total()
+        span = max(1, self.newest - self.oldest)
+        since = self.oldest if where.since is None else max(self.oldest, where.since)
+        until = self.newest if where.until is None else min(self.newest, where.until)
+        return count * max(0.0, (until - since) / span)
+
+    def _note(self, rows: Any) -> None:
+        if not rows.num_rows:
+            return
+        span = pc.min_max(rows["time"]).as_py()
+        self.oldest, self.newest = min(self.oldest, span["min"]), max(self.newest, span["max"])
+        counts = pc.value_counts(rows["camera"])
+        for camera, count in zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True):
+            self._cameras[camera] += count
+        self.labels |= {label for label in pc.unique(rows["label"]).to_pylist() if label is not None}
+
+
+def _sql(where: Where) -> str:
+    parts = [
+        _in("camera", where.cameras),
+        _in("label", where.labels),
+        _in("seq", where.seqs),
+        _in("id", where.ids),
+        f"time >= {where.since}" if where.since is not None else "",
+        f"time < {where.until}" if where.until is not None else "",
+        f"score >= {where.min_score}" if where.min_score is not None else "",
+    ]
+    return " AND ".join(p for p in parts if p)
+
+
+def _in(column: str, values: Sequence[object]) -> str:
+    literals = (str(v) if isinstance(v, int) else "'" + str(v).replace("'", "''") + "'" for v in values)
+    return f"{column} IN ({', '.join(literals)})" if values else ""
