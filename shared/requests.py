@@ -39,9 +39,18 @@ class NobodyAnswers(TidegateError):
 Handler: TypeAlias = Callable[[bytes], Awaitable[tuple[bytes, dict[str, str]]]]
 
 
-async def serve(client: Client, name: str, description: str, endpoints: Mapping[str, tuple[str, Handler]]) -> Service:
-    """Answer requests on each endpoint's subject, as one of its queue group, until the service is stopped."""
-    service = await micro.add_service(client, name=name, version=version("tidegate"), description=description)
+async def serve(
+    client: Client,
+    name: str,
+    description: str,
+    endpoints: Mapping[str, tuple[str, Handler]],
+    *,
+    metadata: Mapping[str, str] | None = None,
+) -> Service:
+    """Answer requests on each endpoint's subject, each of them once among all that serve it, until it is stopped."""
+    service = await micro.add_service(
+        client, name=name, version=version("tidegate"), description=description, metadata=dict(metadata or {})
+    )
     for endpoint, (subject, handler) in endpoints.items():
         await service.add_endpoint(name=endpoint, subject=subject, handler=_answering(name, handler))
     return service

@@ -13,21 +13,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from importlib.metadata import version
 
 import msgspec
 import nats.errors
-import nats.micro
 from nats.aio.client import Client
-from nats.micro.request import Request, ServiceError
 
 from services.embed.models import InTurns, NoTextSide
-from shared import names, pictures
-from shared.telemetry import logger
+from shared import names, pictures, requests
+from shared.requests import Refusal
 from shared.vectors import Encoded, TextQuery, Vectors, pack
 
-NAME = "tidegate-embed"
-QUEUE = "embed"
 # Models read some 77 tokens, and cut off the rest.
 MAX_CHARACTERS = 2000
 # Unsubscribing is a word to the server: more time than this it takes only where there is none.
@@ -37,16 +32,13 @@ STOP_S = 2.0
 async def answer(client: Client, embedder: InTurns, stop: asyncio.Event) -> None:
     """Answer until `stop` is set; what is being answered then still is."""
     queries = _Queries(embedder)
-    service = await nats.micro.add_service(
+    service = await requests.serve(
         client,
-        name=NAME,
-        version=version("tidegate"),
-        description="Texts and pictures as vectors of the model that embeds the cameras' frames.",
-        queue_group=QUEUE,
+        "tidegate-embed",
+        "texts and pictures as vectors of the model that embeds the cameras' frames",
+        {"text": (names.EMBED_TEXT, queries.text), "image": (names.EMBED_IMAGE, queries.image)},
         metadata={"model": embedder.name, "dimension": str(embedder.dimension)},
     )
-    await service.add_endpoint(name="text", subject=names.EMBED_TEXT, handler=queries.text)
-    await service.add_endpoint(name="image", subject=names.EMBED_IMAGE, handler=queries.image)
     await client.flush()
     await stop.wait()
     with contextlib.suppress(TimeoutError, nats.errors.Error):
@@ -60,42 +52,36 @@ class _Queries:
     def __init__(self, embedder: InTurns) -> None:
         self.turn = asyncio.Lock()
         self._embedder = embedder
-        self._log = logger("queries")
 
-    async def text(self, request: Request) -> None:
-        text = _text(request.data)
-        await self._answer(request, lambda: self._embedder.text([text]))
+    async def text(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
+        text = _text(payload)
+        return await self._answer(lambda: self._embedder.text([text]))
 
-    async def image(self, request: Request) -> None:
-        def encode() -> Vectors:
-            picture = pictures.resize(pictures.read(request.data), self._embedder.size)
-            return self._embedder.embed([picture])
+    async def image(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
+        return await self._answer(
+            lambda: self._embedder.embed([pictures.resize(pictures.read(payload), self._embedder.size)])
+        )
 
-        await self._answer(request, encode)
-
-    async def _answer(self, request: Request, encode: Callable[[], Vectors]) -> None:
+    async def _answer(self, encode: Callable[[], Vectors]) -> tuple[bytes, dict[str, str]]:
         """`encode` runs in a thread: the worker's heartbeats go on meanwhile."""
         async with self.turn:
             try:
                 (vector,) = await asyncio.to_thread(encode)
             except pictures.BadPicture as e:
-                raise ServiceError("400", str(e)) from e
+                raise Refusal(400, str(e)) from e
             except NoTextSide as e:
-                raise ServiceError("422", str(e)) from e
-            except Exception as e:
-                self._log.warning("a query failed", subject=request.subject, error=repr(e))
-                raise ServiceError("500", f"the model failed: {' '.join(repr(e).split())}") from e
-            encoded = Encoded(model=self._embedder.name, dimension=self._embedder.dimension, vector=pack(vector))
-            await request.respond(msgspec.json.encode(encoded))
+                raise Refusal(422, str(e)) from e
+        encoded = Encoded(model=self._embedder.name, dimension=self._embedder.dimension, vector=pack(vector))
+        return msgspec.json.encode(encoded), {}
 
 
 def _text(data: bytes) -> str:
     try:
         text = msgspec.json.decode(data, type=TextQuery).text.strip()
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        raise ServiceError("400", f'a query is JSON such as {{"text": "a man on a bicycle"}}: {e}') from e
+        raise Refusal(400, f'a query is JSON such as {{"text": "a man on a bicycle"}}: {e}') from e
     if not text:
-        raise ServiceError("400", "the text is empty: say what to look for")
+        raise Refusal(400, "the text is empty: say what to look for")
     if len(text) > MAX_CHARACTERS:
-        raise ServiceError("400", f"the text has {len(text)} characters: {MAX_CHARACTERS} are the most")
+        raise Refusal(400, f"the text has {len(text)} characters: {MAX_CHARACTERS} are the most")
     return text
