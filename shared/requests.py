@@ -46,13 +46,19 @@ async def serve(
     endpoints: Mapping[str, tuple[str, Handler]],
     *,
     metadata: Mapping[str, str] | None = None,
+    parallel: int = 1,
 ) -> Service:
-    """Answer requests on each endpoint's subject, each of them once among all that serve it, until it is stopped."""
+    """Answer requests on each endpoint's subject, each of them once among all that serve it, until it is stopped.
+
+    parallel: so many at once on each; nats-py answers those of one subscription one after the other.
+    """
     service = await micro.add_service(
         client, name=name, version=version("tidegate"), description=description, metadata=dict(metadata or {})
     )
     for endpoint, (subject, handler) in endpoints.items():
-        await service.add_endpoint(name=endpoint, subject=subject, handler=_answering(name, handler))
+        for n in range(parallel):
+            part = f"{endpoint}-{n + 1}" if parallel > 1 else endpoint
+            await service.add_endpoint(name=part, subject=subject, handler=_answering(name, handler))
     return service
 
 

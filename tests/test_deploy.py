@@ -24,10 +24,11 @@ from services.scaler import metadata
 from services.scaler.scaledobject import ScaledObject, parse
 from services.scaler.settings import ScalerSettings
 from services.scaler.threshold import lag_threshold
+from services.search.settings import SearchSettings
 from shared import settings
 from shared.topology import TopologySettings, consumers
 from shared.worker import WorkerSettings
-from tidegate.identities import ACCOUNT
+from tidegate.identities import ACCOUNT, PERMISSIONS
 
 Document = dict[str, Any]
 
@@ -84,17 +85,28 @@ def relative(path: Path) -> str:
     return str(path.relative_to(DEPLOY))
 
 
-def of(docs: list[Document], kind: str) -> dict[str, Document]:
-    return {d["metadata"]["name"]: d for d in docs if d["kind"] == kind}
+def of(docs: list[Document], *kinds: str) -> dict[str, Document]:
+    return {d["metadata"]["name"]: d for d in docs if d["kind"] in kinds}
 
 
-def service_of(deployment: Document) -> str:
-    return str(deployment["metadata"]["labels"]["app.kubernetes.io/component"]).removesuffix("-queries")
+def workloads(docs: list[Document]) -> dict[str, Document]:
+    """What has pods."""
+    return of(docs, "Deployment", "StatefulSet")
+
+
+def service_of(workload: Document) -> str:
+    return str(workload["metadata"]["labels"]["app.kubernetes.io/component"]).removesuffix("-queries")
 
 
 def pod_of(deployment: Document) -> Document:
     spec: Document = deployment["spec"]["template"]["spec"]
     return spec
+
+
+def claims_of(workload: Document) -> list[Document]:
+    """The volumes that a StatefulSet makes for each of its pods: name and size."""
+    templates = workload["spec"].get("volumeClaimTemplates", [])
+    return [{"name": t["metadata"]["name"], **t["spec"]["resources"]["requests"]} for t in templates]
 
 
 def container_of(deployment: Document) -> Document:
@@ -153,7 +165,7 @@ def test_every_file_is_applied_or_patches_something() -> None:
 
 
 def test_built_in_kinds_are_valid() -> None:
-    assert check_builtin_kinds(SHIPPED) == 20
+    assert check_builtin_kinds(SHIPPED) == 22
 
 
 def test_the_validation_is_strict() -> None:
@@ -341,17 +353,17 @@ def check_pod(deployment: Document) -> None:
         }
         requests, limits = container["resources"]["requests"], container["resources"]["limits"]
         assert requests["memory"] == limits["memory"] and requests.get(GPU) == limits.get(GPU)
-    volumes = {v["name"] for v in pod.get("volumes", [])}
+    volumes = {v["name"] for v in (*pod.get("volumes", []), *claims_of(deployment))}
     for container in (*pod.get("initContainers", []), *pod["containers"]):
         assert {m["name"] for m in container.get("volumeMounts", [])} <= volumes
 
 
-SERVICES = sorted(d for d in of(SHIPPED, "Deployment") if d != "tidegate-placeholder")
+SERVICES = sorted(name for name in workloads(SHIPPED) if name != "tidegate-placeholder")
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service(name: str) -> None:
-    deployment = of(SHIPPED, "Deployment")[name]
+    deployment = workloads(SHIPPED)[name]
     service = service_of(deployment)
     check_pod(deployment)
     container = container_of(deployment)
@@ -361,8 +373,12 @@ def test_a_service(name: str) -> None:
         assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
     (secret,) = (v["secret"]["secretName"] for v in pod_of(deployment)["volumes"] if "secret" in v)
     assert secret == f"tidegate-nats-{service}"
-    budget = of(SHIPPED, "PodDisruptionBudget")[name]["spec"]
-    assert budget["selector"]["matchLabels"].items() <= deployment["spec"]["selector"]["matchLabels"].items()
+    chosen = deployment["spec"]["selector"]["matchLabels"]
+    assert chosen.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    budget = of(SHIPPED, "PodDisruptionBudget").get(name)
+    # Of a single pod that has to be alone it could only forbid every drain.
+    assert (budget is None) == (deployment["kind"] == "StatefulSet")
+    assert budget is None or budget["spec"]["selector"]["matchLabels"].items() <= chosen.items()
     # KEDA's HPA and a `replicas` here would write over each other.
     assert ("replicas" in deployment["spec"]) == (name not in of(SHIPPED, "ScaledObject"))
 
@@ -375,12 +391,13 @@ def test_a_service(name: str) -> None:
         ("embed-queries", EmbedSettings),
         ("ingest", IngestSettings),
         ("scaler", ScalerSettings),
+        ("search", SearchSettings),
     ],
 )
 def test_variables_are_settings(name: str, model: type[Any], tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("p")
-    deployment = of(SHIPPED, "Deployment")[f"tidegate-{name}"]
+    deployment = workloads(SHIPPED)[f"tidegate-{name}"]
     service, given = service_of(deployment), variables(deployment, password)
     fields = {f.upper() for f in model.__struct_fields__}
     assert {name.removesuffix("_FILE") for name in given} <= fields
@@ -436,6 +453,35 @@ def test_queries_are_answered_by_other_pods_than_the_workers() -> None:
     chosen, labels = workers["spec"]["selector"]["matchLabels"], queries["spec"]["template"]["metadata"]["labels"]
     assert not chosen.items() <= labels.items()
     assert GPU not in container_of(queries)["resources"]["limits"]
+
+
+def check_search(docs: list[Document], password: Path) -> None:
+    """One process writes the index; its volume outlives the pod, and has room for what tidying writes anew."""
+    workload = of(docs, "StatefulSet")["tidegate-search"]
+    search = settings.load(SearchSettings, variables(workload, password))
+    assert workload["spec"]["replicas"] == 1
+    # No new pod beside the old one: that is what a StatefulSet is for.
+    assert workload["spec"].get("podManagementPolicy", "OrderedReady") == "OrderedReady"
+    (claim,) = claims_of(workload)
+    (mount,) = (m for m in container_of(workload)["volumeMounts"] if m["name"] == claim["name"])
+    # A folder of its own: a file system's root has entries that are not ours.
+    assert Path(mount["mountPath"]) in Path(search.search_index).parents and not mount.get("readOnly")
+    assert mebibytes(claim["storage"]) >= 1.5 * search.search_max_bytes / 2**20
+    pod = pod_of(workload)
+    # A volume comes owned by root.
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+    # The image's HOME, and where LanceDB sorts.
+    assert {"name": "tmp", "mountPath": "/tmp"} in container_of(workload)["volumeMounts"]
+    assert pod["terminationGracePeriodSeconds"] >= search.search_grace_s + 10
+    assert GPU not in container_of(workload)["resources"]["limits"]
+    service = of(docs, "Service")[workload["spec"]["serviceName"]]["spec"]
+    assert service["clusterIP"] == "None"
+    assert service["selector"].items() <= workload["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_search_is_one_pod_with_room_for_its_index(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p")
+    check_search(SHIPPED, tmp_path / "password")
 
 
 def test_vllm_serves_what_the_worker_asks() -> None:
@@ -517,7 +563,7 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
     check_builtin_kinds(docs)
     cluster_wide = ("Namespace", "PriorityClass")
     assert all(d["kind"] in cluster_wide or d["metadata"]["namespace"] == "tidegate" for d in docs)
-    deployments, scaled = of(docs, "Deployment"), of(docs, "ScaledObject")
+    deployments, scaled = workloads(docs), of(docs, "ScaledObject")
     on_gpu = {"tidegate-cv", "tidegate-embed", "tidegate-vlm"}
     assert set(scaled) == on_gpu | ({"tidegate-ingest"} if form.endswith("/demand") else set())
     assert ("tidegate-scaler" in deployments) == form.endswith("/demand")
@@ -537,6 +583,7 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
     cv = scaled["tidegate-cv"]
     (tmp_path / "password").write_text("p")
     assert check_embed(docs, tmp_path / "password").embed_crops == ""
+    check_search(docs, tmp_path / "password")
     worker = check_cv(deployments["tidegate-cv"], tmp_path / "password", cv["spec"]["maxReplicaCount"])
     # What is in hand must not decide: the stated rate alone gives the threshold.
     rate, latency = (float(cv["metadata"]["annotations"][key]) for key in (RATE, LATENCY))

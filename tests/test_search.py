@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from nats.aio.client import Client
 
+from services.search import chunk
 from services.search.__main__ import run
 from services.search.chunk import Where
 from services.search.index import Index
@@ -178,6 +179,9 @@ async def test_labels_are_found_without_any_text_model(server: NatsServer, admin
         assert [m.camera for m in only.moments] == ["yard"] and only.note is None
         with pytest.raises(Refusal, match=r"nobody answers on svc\.embed\.text.*no label seen so far.*bicycle, dog"):
             await find(admin, text="a sunset")
+        with pytest.raises(Refusal, match="EMBED_MODE=queries") as refused:
+            await find(admin, image="aGVsbG8=")
+        assert refused.value.code == 503
 
 
 async def test_what_words_and_vectors_both_find_comes_first(server: NatsServer, admin: Client, tmp_path: Path) -> None:
@@ -313,7 +317,8 @@ async def test_it_is_discovered_and_counts_its_requests(server: NatsServer, admi
             await requests.ask(admin, names.FIND, b"{", timeout_s=5)
         answer = await admin.request("$SRV.STATS.tidegate-search", b"", timeout=5)
         stats = msgspec.json.decode(answer.data)
-        assert {e["subject"]: e["num_requests"] for e in stats["endpoints"]} == {"svc.find": 1, "svc.find.clip": 0}
+        assert {e["subject"] for e in stats["endpoints"]} == {"svc.find", "svc.find.clip"}
+        assert sum(e["num_errors"] for e in stats["endpoints"]) == 1
         finder = await bus.connect(server.settings("finder"), "finder")
         assert (await finder.request("$SRV.PING", b"", timeout=5)).data
         with pytest.raises(Refusal, match="asks for nothing"):
@@ -323,24 +328,34 @@ async def test_it_is_discovered_and_counts_its_requests(server: NatsServer, admi
         await requests.ask(admin, names.FIND, b"{}", timeout_s=5)
 
 
-async def test_retention_by_age_and_by_size(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    old, young = tmp_path / "age", tmp_path / "size"
+async def test_retention_by_age(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     for second in range(200):
         await embedded(admin, "lobby", second, scene(0, second))
     age = (dt.datetime.now(dt.UTC) - at(150)).total_seconds()
-    async with searching(server, old, search_tidy_s=0.2, search_max_age_s=age):
+    async with searching(server, tmp_path, search_tidy_s=0.2, search_max_age_s=age):
         await settled(admin)
         async with asyncio.timeout(20):
-            while Index(str(old)).count() > 50:
+            while Index(str(tmp_path)).count() > 50:
                 await asyncio.sleep(0.2)
-    await topology.renew_consumer(admin.jetstream(), topology.TopologySettings(), "EVENTS", "search")
-    async with searching(server, young, search_tidy_s=0.2, search_max_bytes=60_000):
+
+
+async def test_retention_by_size_drops_the_oldest_and_no_more_than_it_must(
+    server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunk, "KEPT_VERSIONS", dt.timedelta(0))
+    wide = [vectors.normalise(np.random.default_rng(n).normal(size=2000).astype(np.float32)) for n in range(200)]
+    for second, vector in enumerate(wide):
+        await embedded(admin, "lobby", second, vector)
+    folder, most = tmp_path / "index", 500_000
+    async with searching(server, folder, search_tidy_s=0.2, search_max_bytes=most):
         await settled(admin)
-        async with asyncio.timeout(20):
-            while Index(str(young)).size() > 60_000:
+        async with asyncio.timeout(30):
+            while Index(str(folder)).size() > most:
                 await asyncio.sleep(0.2)
-    span = Index(str(young)).span()
-    assert span is None or span[1] == at(199).timestamp() * 1000, "the newest stays"
+    left = Index(str(folder))
+    assert left.count() > 60, "200 rows of 4 KB are 800 KB"
+    span = left.span()
+    assert span is not None and span[1] == at(199).timestamp() * 1000, "the newest stays"
 
 
 async def test_what_is_written_is_found_by_another_process_at_once(tmp_path: Path) -> None:

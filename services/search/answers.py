@@ -32,6 +32,7 @@ from shared.telemetry import logger
 from shared.vectors import Encoded, TextQuery, Vectors
 
 T = TypeVar("T")
+Q = TypeVar("Q", Query, ClipQuery)
 # Hits that are looked for first, for each moment that is asked for; four times as many each time that was too few.
 HITS_A_MOMENT = 8
 WIDER = 4
@@ -66,15 +67,18 @@ class Answers:
         """Answer from now on, until the service that is returned is stopped."""
         endpoints = {"find": (names.FIND, self._answer_find), "clip": (names.FIND_CLIP, self._answer_clip)}
         purpose = "finds moments by words, by a picture, or by what is like one found before"
-        return await requests.serve(self._client, "tidegate-search", purpose, endpoints)
+        return await requests.serve(
+            self._client, "tidegate-search", purpose, endpoints, parallel=self._settings.search_threads
+        )
 
     async def _answer_find(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
-        try:
-            query = msgspec.json.decode(payload, type=Query).check()
-        except msgspec.DecodeError as e:
-            raise BadQuery(f"the query can't be read: {e}") from e
         started = time.perf_counter()
-        found = await self.find(query)
+        try:
+            query = _read(payload, Query).check()
+            found = await self.find(query)
+        except Refusal as e:
+            metrics.REFUSALS.labels(e.code).inc()
+            raise
         by = "text" if query.text else "image" if query.image else "like" if query.like else "labels"
         metrics.QUERY.labels(by).observe(time.perf_counter() - started)
         return msgspec.json.encode(found), {}
@@ -107,7 +111,7 @@ class Answers:
             try:
                 text = msgspec.json.encode(TextQuery(text=query.text))
                 model, vector = await self._encode(names.EMBED_TEXT, text)
-            except (Refusal, NobodyAnswers) as e:
+            except Refusal as e:
                 return _Side(note=f"matched by labels alone: {e}")
         else:
             return _Side()
@@ -132,7 +136,7 @@ class Answers:
         try:
             answer = await requests.ask(self._client, subject, payload, timeout_s=self._settings.search_encode_s)
         except NobodyAnswers as e:
-            raise NobodyAnswers(
+            raise Unanswerable(
                 f"{e}: no embed process encodes queries; run one with EMBED_MODE=queries, or 'tidegate up --search'"
             ) from e
         encoded = msgspec.json.decode(answer.data, type=Encoded)
@@ -227,6 +231,9 @@ class Answers:
         try:
             raw = await self._js.get_msg(names.MEDIA, moment.seq, direct=True)
             head = segment.from_headers(raw.headers)
+            if head.camera != moment.camera:
+                # MEDIA was made anew, and counts from the start again.
+                return None
             before = await gop.earlier(self._js, head)
             offset = moment.time.timestamp() - head.start.timestamp()
             return await self._in_thread(lambda: clip.jpeg(raw.data or b"", offset, before=before, box=moment.box))
@@ -235,10 +242,7 @@ class Answers:
             return None
 
     async def _answer_clip(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
-        try:
-            query = msgspec.json.decode(payload, type=ClipQuery)
-        except msgspec.DecodeError as e:
-            raise BadQuery(f"the query can't be read: {e}") from e
+        query = _read(payload, ClipQuery)
         most = self._client.max_payload - _ROOM
         try:
             stored = await clip.collect(self._js, query.camera, query.seq, query.start, query.end, max_bytes=most)
@@ -250,6 +254,13 @@ class Answers:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _read(payload: bytes, kind: type[Q]) -> Q:
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise BadQuery(f"the query can't be read: {e}") from e
 
 
 def _where(query: Query) -> Where:

@@ -9,6 +9,7 @@ ten seconds while it was put in order.)
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +37,7 @@ _INDEX = IvfRq(distance_type="cosine", num_bits=4, target_partition_size=1_000_0
 _ALL = 1000
 _REFINED = 4
 # A reader may still be at a version that was current when it began.
-_KEPT_VERSIONS = dt.timedelta(seconds=60)
+KEPT_VERSIONS = dt.timedelta(seconds=30)
 _SCALARS: tuple[tuple[str, Any], ...] = (
     ("id", BTree()),
     ("time", BTree()),
@@ -69,6 +70,8 @@ class Chunk:
         self.oldest, self.newest = 2**63, -(2**63)
         self.labels: set[str] = set()
         self._table = table
+        # Lance lets writers of one table run side by side, but who comes second leaves files behind.
+        self._writing = threading.Lock()
         self._deleted = False
         self._cameras: Counter[str] = Counter()
         self._has_vectors = "vector" in table.schema.names
@@ -94,7 +97,8 @@ class Chunk:
 
     def add(self, rows: Any) -> None:
         """Append an Arrow table."""
-        self._table.add(rows)
+        with self._writing:
+            self._table.add(rows)
         self._note(rows)
 
     def nearest(self, vector: Vectors, where: Where, columns: Sequence[str], limit: int) -> Any:
@@ -121,31 +125,42 @@ class Chunk:
 
     def drop_before(self, time: int) -> int:
         """Forget rows before `time`: how many."""
-        before = self.rows
-        self._table.delete(f"time < {time}")
-        self._deleted = True
+        with self._writing:
+            before = self.rows
+            self._table.delete(f"time < {time}")
+            self._deleted = True
         self.oldest = max(self.oldest, time)
         return before - self.rows
 
-    def tidy(self, *, full: bool) -> None:
-        """Join small files, index what is not indexed, give back what was deleted. full: no more rows will come."""
-        index = self._table.index_stats(_VECTOR_INDEX) if self._has_vectors else None
-        files = self._table.stats()["fragment_stats"]["num_fragments"]
-        unindexed = self.rows if index is None else index.num_unindexed_rows
-        parts = 0 if index is None else index.num_indices
-        if full:
-            due = self._has_vectors and self.rows > EXACT and (unindexed > 0 or parts != 1)
-            untidy = files > 1 or self._deleted
-        else:
-            due = self._has_vectors and (parts >= MOST_PARTS or (parts == 0 and unindexed > FRESH))
-            untidy = files >= MOST_FILES or self._deleted or (parts > 0 and unindexed > FRESH)
-        if untidy:
-            # Where there is an index already, this adds a part for what is new.
-            self._table.optimize(cleanup_older_than=_KEPT_VERSIONS)
-            self._deleted = False
-        if due:
-            self._table.create_index("vector", config=_INDEX, replace=True)
-            self._table.optimize(cleanup_older_than=_KEPT_VERSIONS)
+    def tidy(self, *, full: bool, force: bool = False) -> None:
+        """Join small files, index what is not indexed, give back what was deleted.
+
+        full: no more rows will come. force: whether it is worth it or not.
+        """
+        with self._writing:
+            index = self._table.index_stats(_VECTOR_INDEX) if self._has_vectors else None
+            files = self._table.stats()["fragment_stats"]["num_fragments"]
+            unindexed = self.rows if index is None else index.num_unindexed_rows
+            parts = 0 if index is None else index.num_indices
+            if full:
+                due = self._has_vectors and self.rows > EXACT and (unindexed > 0 or parts != 1)
+                untidy = files > 1
+            else:
+                due = self._has_vectors and (parts >= MOST_PARTS or (parts == 0 and unindexed > FRESH))
+                untidy = files >= MOST_FILES or (parts > 0 and unindexed > FRESH)
+            if force or untidy or self._deleted:
+                self._optimize()
+            if due:
+                self._table.create_index("vector", config=_INDEX, replace=True)
+                self._optimize()
+
+    def _optimize(self) -> None:
+        """Where there is an index of vectors, this adds a part for what is new.
+
+        Nobody else writes to this table: what is of no version known is a failed write's, and goes at once.
+        """
+        self._table.optimize(cleanup_older_than=KEPT_VERSIONS, delete_unverified=True)
+        self._deleted = False
 
     def _scan(self, where: Where, columns: Sequence[str]) -> Any:
         query = self._table.search().select(list(columns))

@@ -134,12 +134,12 @@ class Index:
                         dropped += chunk.drop_before(time)
         return dropped
 
-    def tidy(self) -> None:
-        """What keeps queries fast, and gives back the bytes of what was deleted."""
+    def tidy(self, *, force: bool = False) -> None:
+        """What keeps queries fast, and gives back the bytes of what was deleted. force: worth it or not."""
         with self._tidying:
             for chunks in list(self._chunks.values()):
                 for chunk in list(chunks):
-                    chunk.tidy(full=chunk is not chunks[-1])
+                    chunk.tidy(full=chunk is not chunks[-1], force=force)
 
     # ---- reading
 
@@ -151,15 +151,15 @@ class Index:
         kind = _kind(model, vector.size)
         of = Where(cameras=where.cameras, since=where.since, until=where.until, labels=where.labels, seqs=where.seqs)
         found = self._each(kind, of, lambda chunk: chunk.nearest(vector, of, _NAMES, limit))
-        hits = [_hit(row, 1 - row["_distance"], vector=True) for row in found]
-        hits = [h for h in hits if where.min_score is None or h.score >= where.min_score]
-        return sorted(hits, key=lambda h: h.score, reverse=True)[:limit]
+        best = sorted(found, key=lambda row: row["_distance"])[:limit]
+        hits = [_hit(row, 1 - row["_distance"], vector=True) for row in best]
+        return [h for h in hits if where.min_score is None or h.score >= where.min_score]
 
     def labelled(self, where: Where, limit: int) -> list[Hit]:
         """The `limit` rows of `where.labels` with the best scores, best first, the newest before others as good."""
         found = self._each(_LABELS, where, lambda chunk: chunk.best(where, _NAMES, limit))
-        hits = [_hit(row, row["score"], vector=False) for row in found]
-        return sorted(hits, key=lambda h: (h.score, h.time), reverse=True)[:limit]
+        best = sorted(found, key=lambda row: (row["score"], row["time"]), reverse=True)[:limit]
+        return [_hit(row, row["score"], vector=False) for row in best]
 
     def segments_with(self, where: Where, most: int) -> set[int] | None:
         """Sequences of the segments in which any of `where.labels` was seen; None if they are more than `most`."""

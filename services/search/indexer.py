@@ -19,8 +19,7 @@ from nats.aio.msg import Msg
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from services.search import metrics
-from services.search.chunk import FRESH
+from services.search import chunk, metrics
 from services.search.index import Index
 from services.search.rows import LabelRow, Row, VectorRow, rows
 from services.search.settings import SearchSettings
@@ -57,6 +56,7 @@ class Indexer:
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="tidier")
         self._untidy = asyncio.Event()
         self._added = 0  # rows since the last tidying
+        self._over_since: float | None = None  # SEARCH_MAX_BYTES, monotonic seconds
         self._log = logger("search")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -148,7 +148,7 @@ class Indexer:
             await message.ack()
         self._held = []
         self._added += sum(map(len, found.values()))
-        if self._added >= FRESH:
+        if self._added >= chunk.FRESH:
             self._untidy.set()
 
     def _add(self, events: Sequence[Sequence[Row]]) -> None:
@@ -217,18 +217,30 @@ class Indexer:
 
     def _keep_within_limits(self) -> None:
         """Retention by age, then by size, and what keeps queries fast."""
-        index, most = self._index, self._settings.search_max_bytes
+        index = self._index
         age = index.drop_before(round((time.time() - self._settings.search_max_age_s) * 1000))
         metrics.DROPPED.labels("age").inc(age)
         index.tidy()
-        while (size := index.size()) > most and (span := index.span()):
+        size = index.size()
+        metrics.BYTES.set(size)
+        if size <= self._settings.search_max_bytes:
+            self._over_since = None
+        elif self._over_since is None:
+            # Perhaps all that is too much is what was joined or deleted, and not yet given back.
+            index.tidy(force=True)
+            self._over_since = time.monotonic()
+        elif time.monotonic() - self._over_since > 2 * chunk.KEPT_VERSIONS.total_seconds():
+            self._drop_oldest(1 - self._settings.search_max_bytes / size)
+            index.tidy(force=True)
+            self._over_since = time.monotonic()
+
+    def _drop_oldest(self, share: float) -> None:
+        """Of the time that the index spans, as if rows came evenly."""
+        if span := self._index.span():
             oldest, newest = span
-            share = max(LEAST_SHARE, 1 - most / size)
-            dropped = index.drop_before(oldest + round(share * (newest - oldest)) + 1)
+            dropped = self._index.drop_before(oldest + round(max(LEAST_SHARE, share) * (newest - oldest)) + 1)
             metrics.DROPPED.labels("size").inc(dropped)
-            self._log.info("over SEARCH_MAX_BYTES: the oldest rows are dropped", rows=dropped, bytes=size)
-            index.tidy()
-        metrics.BYTES.set(index.size())
+            self._log.info("over SEARCH_MAX_BYTES: the oldest rows are dropped", rows=dropped)
 
 
 def _rows(message: Msg) -> Sequence[Row]:

@@ -16,4 +16,4 @@ WRITE = Histogram("tidegate_search_write_seconds", "time of one write of a batch
 QUERY = Histogram(
     "tidegate_search_query_seconds", "time of a query, by what it asks by", ["by"], buckets=LATENCY_BUCKETS
 )
-ERRORS = Counter("tidegate_search_query_errors_total", "queries that were not answered, by code", ["code"])
+REFUSALS = Counter("tidegate_search_refusals_total", "queries that were answered with an error, by its code", ["code"])

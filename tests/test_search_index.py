@@ -1,0 +1,199 @@
+"""The index against what a list would answer: over chunks, twice the same, old and new, tidied and not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.search import chunk
+from services.search.chunk import Where
+from services.search.index import Index
+from services.search.rows import LabelRow, VectorRow
+from shared.vectors import normalise, pack, unpack
+
+DIMENSION = 24
+CAMERAS = ("a", "b", "c")
+TAGS = (None, "person", "dog")
+
+
+def vector_row(n: int, model: str = "m") -> VectorRow:
+    """Of second n."""
+    scene = np.random.default_rng(n % 7).normal(size=DIMENSION)
+    vector = normalise((scene + 0.2 * np.random.default_rng(n).normal(size=DIMENSION)).astype(np.float32))
+    return VectorRow(
+        id=f"embed/{model}/MEDIA/{n}#0",
+        camera=CAMERAS[n % 3],
+        start=n * 1000,
+        end=n * 1000 + 1000,
+        time=n * 1000,
+        seq=n,
+        label=TAGS[n % 2],
+        score=0.5 if n % 2 else None,
+        box=(0.0, 0.0, 0.5, 0.5) if n % 2 else None,
+        model=model,
+        dimension=DIMENSION,
+        vector=pack(vector),
+    )
+
+
+def label_row(n: int) -> LabelRow:
+    return LabelRow(
+        id=f"cv/ssd/MEDIA/{n}#x",
+        camera=CAMERAS[n % 3],
+        start=n * 1000,
+        end=n * 1000 + 1000,
+        time=n * 1000 + 200,
+        seq=n,
+        label=TAGS[1 + n % 2],
+        score=(n * 37 % 100) / 100,
+        box=(0.0, 0.0, 1.0, 1.0),
+    )
+
+
+def matches(row: VectorRow | LabelRow, where: Where) -> bool:
+    return (
+        (not where.cameras or row.camera in where.cameras)
+        and (where.since is None or row.time >= where.since)
+        and (where.until is None or row.time < where.until)
+        and (not where.labels or row.label in where.labels)
+        and (not where.seqs or row.seq in where.seqs)
+    )
+
+
+def nearest(rows: list[VectorRow], query: np.ndarray, where: Where, limit: int) -> list[str]:
+    found = [(float(unpack(r.vector, DIMENSION) @ query), r.id) for r in rows if matches(r, where)]
+    return [id for _, id in sorted(found, reverse=True)[:limit]]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """300 rows of each kind in chunks of 70 and 90."""
+    index = Index(str(tmp_path_factory.mktemp("index")), vectors=70, labels=90)
+    for first in range(0, 300, 20):
+        index.add(
+            [vector_row(n) for n in range(first, first + 20)],
+            [label_row(n) for n in range(first, first + 20)],
+        )
+    return index
+
+
+wheres = st.builds(
+    Where,
+    cameras=st.lists(st.sampled_from([*CAMERAS, "none"]), unique=True, max_size=2),
+    since=st.none() | st.integers(0, 310_000),
+    until=st.none() | st.integers(0, 310_000),
+    labels=st.lists(st.sampled_from(["person", "dog", "it's"]), unique=True, max_size=2),
+    seqs=st.lists(st.integers(0, 320), unique=True, max_size=5),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(wheres, st.integers(0, 1000), st.integers(1, 30))
+def test_what_is_found_is_what_a_list_would_answer(filled: Index, where: Where, seed: int, limit: int) -> None:
+    query = normalise(np.random.default_rng(seed).normal(size=DIMENSION).astype(np.float32))
+    rows = [vector_row(n) for n in range(300)]
+    assert [h.id for h in filled.similar("m", query, where, limit)] == nearest(rows, query, where, limit)
+    labelled = [r for r in map(label_row, range(300)) if matches(r, where)]
+    best = sorted(((r.score or 0, r.time, r.seq) for r in labelled), reverse=True)[:limit]
+    assert [h.seq for h in filled.labelled(where, limit)] == [seq for _, _, seq in best]
+    with_labels = {r.seq for r in labelled}
+    assert filled.segments_with(where, 1000) == with_labels
+    assert filled.segments_with(where, len(with_labels)) == with_labels
+    if with_labels:
+        assert filled.segments_with(where, len(with_labels) - 1) is None
+
+
+def test_a_row_is_found_by_its_id_in_any_chunk(filled: Index) -> None:
+    for n in (0, 150, 299):
+        found = filled.vector(f"embed/m/MEDIA/{n}#0")
+        assert found is not None and found[0] == "m"
+        assert np.allclose(found[1], unpack(vector_row(n).vector, DIMENSION))
+    assert filled.vector("embed/m/MEDIA/300#0") is None
+    assert filled.known_labels() == {"person", "dog"}
+    assert filled.span() == (0, 299_200)
+
+
+@settings(max_examples=15, deadline=None)
+@given(batches=st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=25), min_size=1, max_size=8))
+def test_whatever_comes_again_is_there_once(tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]) -> None:
+    folder = str(tmp_path_factory.mktemp("index"))
+    index = Index(folder, vectors=15, labels=10)
+    for batch in batches:
+        index.add([vector_row(n) for n in batch], [label_row(n) for n in batch])
+    wanted = {n for batch in batches for n in batch}
+    for one in (index, Index(folder)):
+        assert one.count() == 2 * len(wanted)
+        query = unpack(vector_row(batches[0][0]).vector, DIMENSION)
+        assert sorted(h.seq for h in one.similar("m", query, Where(), 1000)) == sorted(wanted)
+
+
+def test_old_rows_go_and_their_bytes_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunk, "KEPT_VERSIONS", dt.timedelta(0))
+    index = Index(str(tmp_path), vectors=50, labels=1000)
+    for first in range(0, 300, 10):
+        index.add([vector_row(n) for n in range(first, first + 10)], [label_row(n) for n in range(first, first + 10)])
+    before = index.size()
+    assert index.drop_before(120_000) == 240
+    index.tidy()
+    assert index.size() < before
+    for one in (index, Index(str(tmp_path))):
+        assert one.count() == 360
+        assert min(h.seq for h in one.similar("m", unpack(vector_row(0).vector, DIMENSION), Where(), 1000)) == 120
+    assert index.drop_before(10**9) == 360
+    assert index.count() == 0 and index.span() is None
+    index.add([vector_row(1000)], [])
+    assert index.count() == 1
+
+
+def test_an_index_of_codes_finds_what_exact_search_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With limits so low that chunks are indexed, in parts, and rebuilt when they are full; read meanwhile."""
+    for name, value in (("EXACT", 5), ("FRESH", 400), ("MOST_FILES", 4), ("MOST_PARTS", 3)):
+        monkeypatch.setattr(chunk, name, value)
+    index = Index(str(tmp_path), vectors=1500)
+    rows = [vector_row(n) for n in range(4000)]
+    stop, problems = threading.Event(), []
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                index.similar("m", unpack(rows[7].vector, DIMENSION), Where(), 5)
+            except Exception as e:
+                problems.append(e)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for first in range(0, 4000, 100):
+        index.add(rows[first : first + 100], [])
+        if first % 300 == 0:
+            index.tidy()
+    index.tidy()
+    stop.set()
+    reader.join()
+    assert problems == []
+    recalls = []
+    for seed in range(30):
+        query = normalise(np.random.default_rng(seed).normal(size=DIMENSION).astype(np.float32))
+        where = Where(cameras=["a"], since=100_000) if seed % 2 else Where()
+        found = [h.id for h in index.similar("m", query, where, 10)]
+        recalls.append(len(set(found) & set(nearest(rows, query, where, 10))) / 10)
+    assert np.mean(recalls) > 0.95
+    tables = {p.stem for p in tmp_path.glob("*.lance")}
+    assert len(tables) == 3, "4000 rows in chunks of 1500"
+
+
+def test_clear_forgets_everything(tmp_path: Path) -> None:
+    index = Index(str(tmp_path))
+    index.begin("one")
+    index.add([vector_row(1)], [label_row(1)])
+    assert Index(str(tmp_path)).origin == "one"
+    index.clear()
+    assert (index.count(), index.origin, index.known_labels()) == (0, "", frozenset())
+    index.begin("two")
+    index.add([vector_row(2)], [])
+    assert (Index(str(tmp_path)).count(), Index(str(tmp_path)).origin) == (1, "two")
