@@ -6,7 +6,7 @@ VIDEO ?=
 RTSP ?=
 TRACES ?= ../shared/traces
 
-.PHONY: demo setup test lint check bench bench-memory bench-scaling bench-reality chaos clean
+.PHONY: demo setup test lint check bench bench-memory bench-scaling bench-reality bench-search chaos clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -38,6 +38,10 @@ bench-scaling: $(VENV)/.test
 # The simulator beside real workers: ten minutes.
 bench-reality: $(VENV)/.test
 	$(BIN)/python -m bench.bench_reality
+
+# A million vectors: five minutes and 3 GB of disk.
+bench-search: $(VENV)/.test
+	$(BIN)/python -m bench.bench_search
 
 chaos: $(VENV)/.demo
 	$(BIN)/tidegate chaos
