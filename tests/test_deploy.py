@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,10 @@ def variables(deployment: Document, password: Path) -> dict[str, str]:
         else:
             made[entry["name"]] = entry["value"]
     return made | {"NATS_PASSWORD_FILE": str(password)}
+
+
+def is_written(service: str) -> bool:
+    return (DEPLOY.parent / "services" / service / "__main__.py").exists()
 
 
 def mebibytes(quantity: str) -> float:
@@ -306,8 +311,7 @@ def test_both_forms_name_the_same_objects() -> None:
 @pytest.mark.parametrize("path", SCALED_FILES, ids=relative)
 def test_what_is_not_written_yet_is_held_at_none(path: Path) -> None:
     scaled = our_own_reading(documents(path.read_text())[0])
-    exists = (DEPLOY.parent / "services" / path.stem / "__main__.py").exists()
-    assert (scaled.paused, scaled.paused_replicas) == ((False, None) if exists else (True, 0))
+    assert (scaled.paused, scaled.paused_replicas) == ((False, None) if is_written(path.stem) else (True, 0))
 
 
 def test_keda_and_the_pods_are_told_the_same_nats() -> None:
@@ -373,6 +377,7 @@ def test_a_service(name: str) -> None:
         assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
     (secret,) = (v["secret"]["secretName"] for v in pod_of(deployment)["volumes"] if "secret" in v)
     assert secret == f"tidegate-nats-{service}"
+    assert service in PERMISSIONS or not is_written(service)
     chosen = deployment["spec"]["selector"]["matchLabels"]
     assert chosen.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
     budget = of(SHIPPED, "PodDisruptionBudget").get(name)
@@ -403,6 +408,16 @@ def test_variables_are_settings(name: str, model: type[Any], tmp_path: Path) -> 
     assert {name.removesuffix("_FILE") for name in given} <= fields
     loaded = settings.load(model, given)
     assert (loaded.nats_user, loaded.nats_password, loaded.metrics_port) == (service, "p", 9102)
+
+
+def test_the_image_has_what_its_services_need() -> None:
+    """Every extra that is named as a service is, or its form for a GPU."""
+    extras = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    services = {service_of(workloads(SHIPPED)[name]) for name in SERVICES}
+    needed = {f"{s}-torch" if f"{s}-torch" in extras else s for s in services if s in extras}
+    assert {"cv-torch", "embed-torch", "search", "scaler"} == needed
+    (line,) = re.findall(r"^ARG EXTRAS=(.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert needed <= set(line.split(",")) <= set(extras)
 
 
 def check_cv(deployment: Document, password: Path, most: int) -> WorkerSettings:
@@ -472,7 +487,7 @@ def check_search(docs: list[Document], password: Path) -> None:
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
     # The image's HOME, and where LanceDB sorts.
     assert {"name": "tmp", "mountPath": "/tmp"} in container_of(workload)["volumeMounts"]
-    assert pod["terminationGracePeriodSeconds"] >= search.search_grace_s + 10
+    assert pod["terminationGracePeriodSeconds"] >= 10
     assert GPU not in container_of(workload)["resources"]["limits"]
     service = of(docs, "Service")[workload["spec"]["serviceName"]]["spec"]
     assert service["clusterIP"] == "None"

@@ -59,6 +59,7 @@ def _python() -> list[Finding]:
 _PACKAGES = {
     "openvino": ("cv", "bad", "detection on a CPU"),
     "numpy": ("cv", "bad", "detection"),
+    "lancedb": ("search", "note", "the index that 'tidegate find' asks"),
     "aio_rtsp_toolkit": ("demo", "note", "the demo's cameras"),
     "matplotlib": ("simulate", "note", "the demo's pictures, and plots of simulations"),
     "numba": ("simulate", "note", "simulations that take seconds rather than minutes"),

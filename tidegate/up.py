@@ -16,11 +16,12 @@ from rich.console import Console
 
 from services.scaler.autoscaler import ScalerState
 from services.scaler.cost import Spent
-from services.scaler.scaledobject import ScaledObject
-from shared import telemetry
+from services.scaler.scaledobject import JetStreamTrigger, ScaledObject
+from shared import names, telemetry
 from shared.errors import SettingError
 from shared.settings import BusSettings, load
 from shared.tasks import unless
+from shared.topology import TopologySettings
 from tidegate.configuration import scaled_object as find_scaled_object
 from tidegate.monitor import Monitor
 from tidegate.stack import SEARCH, Stack
@@ -36,7 +37,7 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
     stop = _until_signalled()
     scaled = {"cv": fit(find_scaled_object("cv", scaled_object), "CV_DEVICE")}
     if search:
-        scaled["embed"] = fit(find_scaled_object("embed"), "EMBED_DEVICE")
+        scaled["embed"] = fit(_embed(), "EMBED_DEVICE")
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _logs(data, live):
         started = time.monotonic()
@@ -59,6 +60,18 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
             states, seconds = {n: a.state for n, a in stack.autoscalers.items()}, time.monotonic() - started
         for name, state in states.items():
             console.print((f"{name}: " if len(states) > 1 else "") + spent(state, seconds).describe())
+
+
+def _embed() -> ScaledObject:
+    """What `deploy/keda/crops` changes: where objects are embedded, work comes from their detections."""
+    scaled = find_scaled_object("embed")
+    if not load(TopologySettings).embed_crops:
+        return scaled
+    triggers = tuple(
+        msgspec.structs.replace(t, stream=names.EVENTS) if isinstance(t, JetStreamTrigger) else t
+        for t in scaled.triggers
+    )
+    return msgspec.structs.replace(scaled, triggers=triggers)
 
 
 def spent(state: ScalerState, seconds: float) -> Spent:

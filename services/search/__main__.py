@@ -24,6 +24,7 @@ async def run(settings: SearchSettings, client: Client, health: Health, stop: as
         await indexer.run(stop)
     finally:
         await answering.stop()
+        index.close()
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ T = TypeVar("T")
 Q = TypeVar("Q", Query, ClipQuery)
 # Hits that are looked for first, for each moment that is asked for; four times as many each time that was too few.
 HITS_A_MOMENT = 8
+# Fewer would cut a moment short that many hits tell of.
+FEWEST_HITS = 100
 WIDER = 4
 MOST_HITS = 8192
 # A label that fewer segments have is looked up first, and vectors in those alone.
@@ -88,13 +90,13 @@ class Answers:
         by_vectors = await self._by_vectors(query)
         by_labels = await self._by_labels(query)
         moments = fuse(by_vectors.moments, by_labels.moments, query.k)
-        if not by_vectors.model and not by_labels.moments and by_labels.note:
+        if by_vectors.note and by_labels.note:
             raise Unanswerable(f"{by_vectors.note}; and {by_labels.note}")
         return Found(
             moments=await self._complete(moments, pictures=query.picture),
             model=by_vectors.model,
             pending=self._pending(),
-            note=by_vectors.note,
+            note=f"matched by labels alone: {by_vectors.note}" if by_vectors.note else None,
         )
 
     # ---- by vectors
@@ -112,7 +114,7 @@ class Answers:
                 text = msgspec.json.encode(TextQuery(text=query.text))
                 model, vector = await self._encode(names.EMBED_TEXT, text)
             except Refusal as e:
-                return _Side(note=f"matched by labels alone: {e}")
+                return _Side(note=str(e))
         else:
             return _Side()
         where = _where(query)
@@ -192,7 +194,7 @@ class Answers:
 
     async def _widened(self, look: Callable[[int], tuple[list[Hit], bool]], query: Query) -> list[Moment]:
         """Moments of the hits that `look(limit)` finds: of so many that they are enough, or of all there are."""
-        limit = HITS_A_MOMENT * query.k
+        limit = max(FEWEST_HITS, HITS_A_MOMENT * query.k)
         while True:
             hits, more = await self._in_thread(lambda limit=limit: look(limit))  # type: ignore[misc]
             moments = merge(hits, query.merge_s)

@@ -5,19 +5,20 @@
     index.similar(model, vector, Where(), 10)
 
 Rows lie in chunks of time, apart for each model, so that vectors of two are never compared, and apart for labels. Rows
-are known by their id: what is added twice is there once. One process writes, from one thread at a time; another thread
-may tidy meanwhile, and any thread reads.
+are known by their id: what is added twice is there once. One process has it, and holds a lock on a folder for as long;
+one thread of it writes, another may tidy meanwhile, and any reads.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lancedb
 import numpy as np
@@ -26,6 +27,7 @@ import pyarrow as pa
 from services.search.chunk import Chunk, Where
 from services.search.query import Hit
 from services.search.rows import LabelRow, Row, VectorRow
+from shared.errors import SettingError
 from shared.vectors import Vectors
 
 # Rows of a chunk. Measured for a million vectors on two cores: in chunks of half the size every query pays 8 ms more
@@ -50,12 +52,11 @@ _LABELS = "labels"
 
 
 class Index:
-    """See the module. where: a folder, made if it is not there, or a URL that LanceDB knows."""
+    """See the module. where: a folder, made if it is not there, or a URL that LanceDB knows. Raises SettingError."""
 
     def __init__(self, where: str, *, vectors: int = VECTORS, labels: int = LABELS) -> None:
         self._where = where
-        if "://" not in where:
-            Path(where).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = None if "://" in where else _locked(Path(where))
         self._db = lancedb.connect(where)
         self._sizes = {True: vectors, False: labels}
         self._tidying = threading.Lock()
@@ -69,6 +70,12 @@ class Index:
                 self._origin = str(table.to_arrow()["origin"][0])
             else:
                 self._chunks.setdefault(name.rpartition(".")[0], []).append(Chunk(name, table))
+
+    def close(self) -> None:
+        """Let another process have it."""
+        self._readers.shutdown()
+        if self._lock:
+            self._lock.close()
 
     # ---- which consumer it was made from
 
@@ -224,6 +231,20 @@ class Index:
         chunks = [c for c in list(self._chunks.get(kind, [])) if c.may_hold(where)]
         found = [look(chunks[0])] if len(chunks) == 1 else self._readers.map(look, chunks)
         return [row for table in found for row in table.to_pylist()]
+
+
+def _locked(folder: Path) -> IO[str]:
+    """The folder, made if it is not there, as ours alone: two that tidy would delete each other's files."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = (folder / ".lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        lock.close()
+        raise SettingError(
+            f"another search process has the index in {folder}: run one, or give this one its own SEARCH_INDEX"
+        ) from e
+    return lock
 
 
 def _kind(model: str, dimension: int) -> str:

@@ -140,9 +140,10 @@ class Indexer:
                 found[message.reply] = _rows(message)
             except BadMessage as e:
                 await self._bury(message, str(e))
+        after = self._held[-1].metadata.num_pending
+        self._tell_pending(after + len(self._held))
         await self._write(lambda: self._add(list(found.values())))
-        self.pending = self._held[-1].metadata.num_pending
-        metrics.PENDING.set(self.pending)
+        self._tell_pending(after)
         # Not confirmed: an acknowledgement that is lost brings back an event that the index knows.
         for message in self._held:
             await message.ack()
@@ -159,6 +160,10 @@ class Indexer:
         metrics.WRITE.observe(time.perf_counter() - started)
         metrics.ROWS.labels("vectors").inc(len(vectors))
         metrics.ROWS.labels("labels").inc(len(labels))
+
+    def _tell_pending(self, count: int) -> None:
+        self.pending = count
+        metrics.PENDING.set(count)
 
     async def _bury(self, message: Msg, reason: str) -> None:
         await bus.bury(self._client, CONSUMER, message, reason)

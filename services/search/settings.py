@@ -23,4 +23,3 @@ class SearchSettings(BusSettings, frozen=True, kw_only=True):
     search_batch_wait_ms: Annotated[float, Meta(ge=0, description="most wait for a fuller write")] = 500.0
     search_threads: Annotated[int, Meta(ge=1, le=64, description="queries answered at once")] = 2
     search_encode_s: Annotated[float, Meta(gt=0, description="most wait for embed to encode a query")] = 10.0
-    search_grace_s: Annotated[float, Meta(gt=0, description="most seconds a drain takes")] = 10.0
