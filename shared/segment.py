@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from shared import names
 from shared.errors import BadSegment
 
 Codec = Literal["h264", "hevc"]
@@ -89,6 +90,14 @@ def from_headers(headers: Mapping[str, str] | None) -> Segment:
         raise BadSegment(f"not a segment: {text}") from e
     if segment.start.tzinfo is None:
         raise BadSegment("not a segment: header Start has no time zone; RFC 3339 in UTC is expected")
+    return segment
+
+
+def from_message(subject: str, headers: Mapping[str, str] | None) -> Segment:
+    """The same of a message of MEDIA, whose subject must name the same camera. Raises BadSegment."""
+    segment = from_headers(headers)
+    if subject != names.media(segment.camera):
+        raise BadSegment(f"header Camera says {segment.camera!r}, its subject is {subject!r}")
     return segment
 
 

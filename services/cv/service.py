@@ -12,9 +12,8 @@ from nats.js import JetStreamContext
 
 from services.cv.detectors import Detector
 from services.cv.settings import CvSettings
-from shared import gop, names, segment
+from shared import gop, segment
 from shared.cameras import Camera, CameraDirectory
-from shared.errors import BadSegment
 from shared.events import DetectedObject, Detections, Frame, SegmentRef, Timing
 from shared.media import Picture, decode
 from shared.telemetry import logger
@@ -56,9 +55,7 @@ class CvService:
 
     async def prepare(self, message: Message) -> Pictures:
         """Sample and decode. Raises BadSegment for what is no segment, or can't be decoded."""
-        head = segment.from_headers(message.headers)
-        if message.raw.subject != names.media(head.camera):
-            raise BadSegment(f"header Camera says {head.camera!r}, its subject is {message.raw.subject!r}")
+        head = segment.from_message(message.raw.subject, message.headers)
         camera = await self._cameras.get(head.camera) or _NO_WISHES
         before = await gop.earlier(self._js, head)
         decoded = await asyncio.get_running_loop().run_in_executor(

@@ -15,7 +15,6 @@ from services.embed.sampling import has_instant, is_first_since
 from services.embed.settings import EmbedSettings
 from services.embed.views import View, Views
 from shared import gop, names, segment
-from shared.errors import BadSegment
 from shared.events import SegmentRef
 from shared.media import decode
 from shared.segment import Segment
@@ -43,9 +42,7 @@ class Segments:
 
     async def read(self, message: Message) -> Views:
         """Raises BadSegment for what is no segment, or can't be decoded."""
-        head = segment.from_headers(message.headers)
-        if message.raw.subject != names.media(head.camera):
-            raise BadSegment(f"header Camera says {head.camera!r}, its subject is {message.raw.subject!r}")
+        head = segment.from_message(message.raw.subject, message.headers)
         itself = _Stored(_reference(message.stream, message.seq, head), head, message.data)
         if self._fps > 1:
             return await self._views(itself, fps=self._fps, before=await gop.earlier(self._js, head))
