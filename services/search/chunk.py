@@ -74,6 +74,7 @@ class Chunk:
         self._writing = threading.Lock()
         self._deleted = False
         self._cameras: Counter[str] = Counter()
+        self._count = 0
         self._has_vectors = "vector" in table.schema.names
         self._note(table.search().select(["time", "camera", "label"]).to_arrow())
 
@@ -171,7 +172,7 @@ class Chunk:
         """About how many rows are what is asked for: by cameras counted, by time as if rows came evenly."""
         if where.seqs or where.ids:
             return len(where.seqs) + len(where.ids)
-        count: float = sum(self._cameras[c] for c in where.cameras) if where.cameras else self._cameras.total()
+        count: float = sum(self._cameras[c] for c in where.cameras) if where.cameras else self._count
         span = max(1, self.newest - self.oldest)
         since = self.oldest if where.since is None else max(self.oldest, where.since)
         until = self.newest if where.until is None else min(self.newest, where.until)
@@ -185,7 +186,9 @@ class Chunk:
         counts = pc.value_counts(rows["camera"])
         for camera, count in zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True):
             self._cameras[camera] += count
-        self.labels |= {label for label in pc.unique(rows["label"]).to_pylist() if label is not None}
+        self._count += rows.num_rows
+        # Another set: readers may be at the one there was.
+        self.labels = self.labels | {label for label in pc.unique(rows["label"]).to_pylist() if label is not None}
 
 
 def _sql(where: Where) -> str:

@@ -132,7 +132,7 @@ class Index:
         """Forget rows of frames before `time`, milliseconds since 1970: how many."""
         dropped = 0
         with self._tidying:
-            for chunks in self._chunks.values():
+            for chunks in list(self._chunks.values()):
                 for chunk in list(chunks):
                     if chunk.newest < time and chunk is not chunks[-1]:
                         dropped += chunk.rows
@@ -189,7 +189,7 @@ class Index:
     def vector(self, id: str) -> tuple[str, Vectors] | None:
         """(model, vector) of the row with this id."""
         where = Where(ids=[id])
-        for kind in [k for k in self._chunks if k != _LABELS]:
+        for kind in [k for k in list(self._chunks) if k != _LABELS]:
             for row in self._each(kind, where, lambda chunk: chunk.matching(where, ["vector"])):
                 return kind.removeprefix("vectors.").rpartition(".")[0], np.asarray(row["vector"], np.float32)
         return None
@@ -228,9 +228,18 @@ class Index:
 
     def _each(self, kind: str, where: Where, look: Callable[[Chunk], Any]) -> list[dict[str, Any]]:
         """Rows that `look` finds in every chunk that may hold any."""
+
+        def rows(chunk: Chunk) -> list[dict[str, Any]]:
+            try:
+                return list(look(chunk).to_pylist())
+            except Exception:
+                if chunk not in self._chunks.get(kind, []):  # dropped meanwhile, as too old
+                    return []
+                raise
+
         chunks = [c for c in list(self._chunks.get(kind, [])) if c.may_hold(where)]
-        found = [look(chunks[0])] if len(chunks) == 1 else self._readers.map(look, chunks)
-        return [row for table in found for row in table.to_pylist()]
+        found = map(rows, chunks) if len(chunks) < 2 else self._readers.map(rows, chunks)
+        return [row for of_chunk in found for row in of_chunk]
 
 
 def _locked(folder: Path) -> IO[str]:
