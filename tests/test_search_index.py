@@ -106,7 +106,7 @@ def test_what_is_found_is_what_a_list_would_answer(filled: Index, where: Where, 
     query = normalise(np.random.default_rng(seed).normal(size=DIMENSION).astype(np.float32))
     rows = [vector_row(n) for n in range(300)]
     found, wanted = filled.similar("m", query, where, limit), nearest(rows, query, where, limit)
-    cosines = dict((id, cosine) for cosine, id in nearest(rows, query, where, 1000))
+    cosines = {id: cosine for cosine, id in nearest(rows, query, where, 1000)}
     # The query has half precision too: what differs in the third decimal may change places.
     assert [cosines[h.id or ""] for h in found] == pytest.approx([c for c, _ in wanted], abs=2e-3)
     assert [h.score for h in found] == pytest.approx([cosines[h.id or ""] for h in found], abs=2e-3)
