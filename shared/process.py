@@ -18,7 +18,7 @@ from typing import TypeAlias, TypeVar
 from nats.aio.client import Client
 
 from shared import bus, telemetry
-from shared.child import dying_with_parent
+from shared.child import bound
 from shared.errors import ModelError, SettingError, TidegateError
 from shared.settings import BusSettings
 from shared.tasks import unless
@@ -100,8 +100,7 @@ def _watch(service: str, count: int) -> int:
     signal.signal(signal.SIGINT, tell)
     children += [
         subprocess.Popen(
-            [sys.executable, "-m", f"services.{service}"],
-            preexec_fn=dying_with_parent(),
+            bound([sys.executable, "-m", f"services.{service}"]),
             env=os.environ
             | {
                 "NUM_GPUS": "1",

@@ -163,14 +163,13 @@ class _Replica:
     async def _start(self) -> asyncio.subprocess.Process:
         with self._log_path.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *self._pool.command,
+                *child.bound(self._pool.command),
                 env={**os.environ, **self._pool.env, "METRICS_PORT": "0", "REPLICA": self.name},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 # A session of its own: Ctrl-C at the terminal reaches us alone, and we drain it.
                 start_new_session=True,
-                preexec_fn=child.dying_with_parent(),
             )
         self._started = time.monotonic()
         return process
