@@ -137,7 +137,7 @@ def test_nothing_found_is_lost_or_told_twice(found: tuple[list[Hit], list[Hit], 
     vectors, labels = merge(found[0], found[2]), merge(found[1], found[2])
     fused = fuse(vectors, labels, 1000)
     own = [msgspec.structs.replace(m, score=None, by=["vectors"]) for m in fused if "vectors" in m.by]
-    assert sorted(own, key=lambda m: m.start) == sorted(vectors, key=lambda m: m.start)
+    assert sorted(own, key=lambda m: (m.camera, m.start)) == sorted(vectors, key=lambda m: (m.camera, m.start))
     for m in labels:
         beside = [v for v in vectors if _overlap(m, v)]
         assert (m in fused) == (not beside)
