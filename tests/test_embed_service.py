@@ -26,13 +26,14 @@ import services.embed.__main__ as embed
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.segmenter import Piece
-from shared import bus, events, names, topology
+from shared import events, names, topology
 from shared.events import DetectedObject, Detections, Embeddings, Frame, SegmentRef, Timing
 from shared.media import decode
 from shared.segment import Segment, to_headers
 from shared.telemetry import Health
 from shared.vectors import Encoded, TextQuery, unpack
 from tests.footage import make
+from tests.service import serving, settled
 from tidegate import clips, dlq, footage
 from tidegate.server import NatsServer
 
@@ -48,32 +49,8 @@ def videos() -> list[Path]:
 @contextlib.asynccontextmanager
 async def running(server: NatsServer, **settings: Any) -> AsyncIterator[Health]:
     """The service as its `__main__` runs it, as the identity `embed`, ready; drained at the end."""
-    async with _running(server, "embed", embed.run, EmbedSettings(embed_infer_threads=2, **settings)) as health:
+    async with serving(server, "embed", embed.run, EmbedSettings(embed_infer_threads=2, **settings)) as health:
         yield health
-
-
-@contextlib.asynccontextmanager
-async def _running(server: NatsServer, identity: str, run: Any, settings: Any) -> AsyncIterator[Health]:
-    client = await bus.connect(server.settings(identity), identity)
-    health, stop = Health(), asyncio.Event()
-    task = asyncio.create_task(run(settings, client, health, stop))
-    try:
-        async with asyncio.timeout(60):
-            while health.ready and not task.done():
-                await asyncio.sleep(0.02)
-        yield health
-    finally:
-        stop.set()
-        await task
-        await client.close()
-
-
-async def settled(client: Client, stream: str = "MEDIA", consumer: str = "embed") -> None:
-    """Wait until nothing is pending and nothing is held."""
-    js = client.jetstream()
-    async with asyncio.timeout(60):
-        while (info := await js.consumer_info(stream, consumer)).num_pending or info.num_ack_pending:
-            await asyncio.sleep(0.05)
 
 
 async def publish(client: Client, piece: Piece, n: int, **changes: Any) -> int:
@@ -256,7 +233,7 @@ async def test_objects_that_cv_found_are_embedded(server: NatsServer, admin: Cli
     pieces = clips.pieces(videos[0], "lobby")[:4]
     for n, piece in enumerate(pieces):
         await publish(admin, piece, n)
-    async with _running(server, "cv", cv.run, CvSettings(cv_infer_threads=2)):
+    async with serving(server, "cv", cv.run, CvSettings(cv_infer_threads=2)):
         await settled(admin, consumer="cv")
     detections = {}
     for seq in range(1, 5):

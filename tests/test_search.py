@@ -34,6 +34,8 @@ from shared.events import DetectedObject, Detections, Embeddings, Frame, Segment
 from shared.requests import NobodyAnswers, Refusal
 from shared.telemetry import Health
 from shared.vectors import Encoded
+from tests import service
+from tests.service import serving
 from tidegate import dlq
 from tidegate.server import NatsServer, free_port
 
@@ -103,25 +105,13 @@ def rows(folder: Path) -> int:
 @contextlib.asynccontextmanager
 async def searching(server: NatsServer, folder: Path, **settings: object) -> AsyncIterator[Health]:
     """The service as the identity `search`, with its few rights."""
-    client = await bus.connect(server.settings("search"), "search")
     own = {"search_index": str(folder), "search_batch_wait_ms": 20.0, **settings}
-    stop, health = asyncio.Event(), Health()
-    task = asyncio.create_task(run(msgspec.convert(own, SearchSettings), client, health, stop))
-    try:
-        async with asyncio.timeout(20):
-            while health.ready is not None and not task.done():
-                await asyncio.sleep(0.02)
+    async with serving(server, "search", run, msgspec.convert(own, SearchSettings)) as health:
         yield health
-    finally:
-        stop.set()
-        await task
-        await client.close()
 
 
 async def settled(admin: Client) -> None:
-    async with asyncio.timeout(30):
-        while (info := await admin.jetstream().consumer_info("EVENTS", "search")).num_pending or info.num_ack_pending:
-            await asyncio.sleep(0.02)
+    await service.settled(admin, names.EVENTS, "search")
 
 
 async def find(client: Client, **query: object) -> Found:
