@@ -66,7 +66,7 @@ async def worked(
     client = await bus.connect(server.settings("embed"), "embed")
     source = Segments(client.jetstream(), embedder.size, settings)
     service = EmbedService(source, embedder, batch_size=settings.embed_batch_size)
-    worker = Worker(client, service, settings.worker(), Health(), stream=names.MEDIA, consumer="embed")
+    worker = Worker(client, service, settings.worker(), Health(), stream=names.MEDIA, consumers=["embed"])
     stop = asyncio.Event()
     started = time.perf_counter()
     running = asyncio.create_task(worker.run(stop))

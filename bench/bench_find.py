@@ -21,9 +21,9 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.table import Table
 
-from services.search.clip import encode_jpeg
 from services.search.query import Found, Query
 from shared import cameras, names, requests
+from shared.pictures import jpeg
 from tidegate import footage, registry
 from tidegate.bank import Bank
 from tidegate.configuration import scaled_object
@@ -58,7 +58,7 @@ def pictures(path: Path, count: int, chance: random.Random) -> list[bytes]:
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     chosen = [chance.choice(frames) for _ in range(count)]
-    return [encode_jpeg(np.asarray(f.to_ndarray(format="rgb24"), np.uint8)) for f in chosen]
+    return [jpeg(np.asarray(f.to_ndarray(format="rgb24"), np.uint8)) for f in chosen]
 
 
 async def record(stack: Stack, bank: Bank, videos: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Batches by weight and deadline: full, or the oldest has waited long enough.
+"""Batches by urgency, weight and deadline: full, or the oldest has waited long enough.
 
 Cameras pause around their keyframes, so a batch that waits for every camera stalls; a deadline does not.
 """
@@ -24,31 +24,33 @@ T = TypeVar("T", bound=Weighted)
 class Batcher(Generic[T]):
     """A queue that gives batches of up to `size` by weight; an item heavier than that comes alone.
 
-    `put` waits while a whole batch lies ready: what is decoded ahead stays under a batch and one item a thread.
-    wait_s: how long the oldest item waits for company.
+    `put` waits while a whole batch that is no less urgent lies ready: what is decoded ahead stays under a batch and one
+    item a thread, and what is more urgent is held up by none of it. wait_s: how long the oldest item waits for company.
+    rank: 0 is the most urgent.
     """
 
-    def __init__(self, size: int, wait_s: float) -> None:
+    def __init__(self, size: int, wait_s: float, *, ranks: int = 1) -> None:
         self._size = size
         self._wait_s = wait_s
-        self._items: deque[tuple[float, T]] = deque()
-        self._weight = 0
+        self._items: list[deque[tuple[float, T]]] = [deque() for _ in range(ranks)]
+        self._weights = [0] * ranks
         self._more = asyncio.Event()
         self._less = asyncio.Event()
 
-    async def put(self, item: T) -> None:
-        while self._weight >= self._size:
+    async def put(self, item: T, rank: int = 0) -> None:
+        while sum(self._weights[: rank + 1]) >= self._size:
             self._less.clear()
             await self._less.wait()
-        self._items.append((asyncio.get_running_loop().time(), item))
-        self._weight += item.weight
+        self._items[rank].append((asyncio.get_running_loop().time(), item))
+        self._weights[rank] += item.weight
         self._more.set()
 
     async def take(self) -> list[T]:
-        """The next batch, oldest first, never empty."""
+        """The next batch, the most urgent first and of those the oldest, never empty. Any number may wait for one."""
         clock = asyncio.get_running_loop().time
-        while self._weight < self._size:
-            left = self._items[0][0] + self._wait_s - clock() if self._items else None
+        while sum(self._weights) < self._size:
+            oldest = min((of_rank[0][0] for of_rank in self._items if of_rank), default=None)
+            left = None if oldest is None else oldest + self._wait_s - clock()
             if left is not None and left <= 0:
                 break
             self._more.clear()
@@ -57,14 +59,16 @@ class Batcher(Generic[T]):
                     await self._more.wait()
         batch: list[T] = []
         weight = 0
-        while self._items and (not batch or weight + self._items[0][1].weight <= self._size):
-            batch.append(self._items.popleft()[1])
-            weight += batch[-1].weight
-        self._weight -= weight
+        for rank, of_rank in enumerate(self._items):
+            while of_rank and (not batch or weight + of_rank[0][1].weight <= self._size):
+                batch.append(of_rank.popleft()[1])
+                weight += batch[-1].weight
+                self._weights[rank] -= batch[-1].weight
         self._less.set()
         return batch
 
     def clear(self) -> None:
         """Forget everything, at shutdown."""
-        self._items.clear()
-        self._weight = 0
+        for rank, of_rank in enumerate(self._items):
+            of_rank.clear()
+            self._weights[rank] = 0

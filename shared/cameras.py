@@ -28,7 +28,7 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: of RTP.
 
     realtime: for files, at the pace of their timestamps; else as fast as the bus takes them. loop: for files.
-    fps, min_score, classes: this camera's own, in place of the services' settings.
+    fps, min_score, classes, caption_every_s, caption_prompt: this camera's own, in place of the services' settings.
     """
 
     url: str
@@ -39,6 +39,8 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fps: Annotated[float, Meta(gt=0, le=120)] | None = None
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
     classes: list[str] | None = None
+    caption_every_s: Annotated[float, Meta(ge=0, le=3600)] | None = None
+    caption_prompt: Annotated[str, Meta(max_length=4000)] | None = None
 
 
 def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:

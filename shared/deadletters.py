@@ -75,7 +75,7 @@ def read(seq: int, subject: str, headers: Mapping[str, str] | None, payload: byt
         advisory = json.loads(payload)
         return DeadLetter(
             seq=seq,
-            service=advisory["consumer"],
+            service=names.service_of(advisory["consumer"]),
             reason=f"delivered {advisory['deliveries']} times without an answer: its workers died or hung on it",
             stream=advisory["stream"],
             stream_seq=advisory["stream_seq"],

@@ -25,3 +25,7 @@ class BadSegment(BadMessage):
 
 class ModelError(TidegateError):
     """A model, its weights or its device can't be used."""
+
+
+class Away(TidegateError):
+    """What a service works with can't be reached: no fault of the message, which another replica may take."""

@@ -104,7 +104,88 @@ class CameraStatus(Event, frozen=True, kw_only=True):
     ingest: str
 
 
-KINDS: tuple[type[Event], ...] = (Detections, Embeddings, CameraStatus)
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A frame that the model was shown. seq: its segment in MEDIA."""
+
+    time: dt.datetime
+    seq: int
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of all requests that the answer took, images included; milliseconds to the first token of the first."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    first_token_ms: float
+
+
+# Why there is no answer: the video, or the captions to be summarised, are no longer kept; there never were any; or the
+# model twice gave what does not match the schema.
+Cause = Literal["expired", "no_video", "no_captions", "schema"]
+
+
+class Said(Event, frozen=True, kw_only=True):
+    """Base of what a vision language model says: one event for each job, also where it could not be answered.
+
+    job: its id. start, end: the stretch it is about. frames: what the model was shown. cause: None, or why there is no
+    answer; `reason` says it in words.
+    """
+
+    job: str
+    start: dt.datetime
+    end: dt.datetime
+    model: str
+    frames: list[Seen]
+    cause: Cause | None = None
+    reason: str = ""
+    timing: Timing
+    usage: Usage
+
+
+class Caption(Said, frozen=True, kw_only=True):
+    """What happens in a stretch of video."""
+
+    kind: ClassVar[str] = "captions"
+    text: str
+
+
+class Verdict(Said, frozen=True, kw_only=True):
+    """Whether an incident is what its rule took it for. `reason` is the model's own, or says why it is uncertain."""
+
+    kind: ClassVar[str] = "verdicts"
+    incident: str
+    rule: str | None = None
+    verdict: Literal["confirmed", "rejected", "uncertain"]
+    confidence: Unit
+
+
+class Answer(Said, frozen=True, kw_only=True):
+    """The answer to a question. used: times of the frames that it rests on, by the model's own account."""
+
+    kind: ClassVar[str] = "answers"
+    question: str
+    text: str
+    used: list[dt.datetime] = []
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in a part of the whole."""
+
+    start: dt.datetime
+    end: dt.datetime
+    text: str
+
+
+class Summary(Said, frozen=True, kw_only=True):
+    """What happened in a longer time. captions: how many it was made of. parts: of its stretches, in order of time."""
+
+    kind: ClassVar[str] = "summaries"
+    text: str
+    captions: int
+    parts: list[Part]
+
+
+KINDS: tuple[type[Event], ...] = (Detections, Embeddings, Caption, Verdict, Answer, Summary, CameraStatus)
 
 
 def encode(event: Event) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 from nats.aio.client import Client
@@ -21,11 +22,18 @@ T = TypeVar("T")
 async def load(client: Client, service: str, replica: str, health: Health, loader: Callable[[], T]) -> T:
     """`loader()` in a thread; meanwhile heartbeats say `loading`, `/healthz` is well and `/readyz` is not."""
     health.ready = "loading the model"
-    saying = asyncio.create_task(_say(client, service, replica, health))
-    try:
+    async with saying(client, service, replica, health):
         return await asyncio.to_thread(loader)
+
+
+@contextlib.asynccontextmanager
+async def saying(client: Client, service: str, replica: str, health: Health) -> AsyncIterator[None]:
+    """Heartbeats that say `loading`, until the block is left."""
+    task = asyncio.create_task(_say(client, service, replica, health))
+    try:
+        yield
     finally:
-        await end(saying)
+        await end(task)
 
 
 async def _say(client: Client, service: str, replica: str, health: Health) -> None:

@@ -15,12 +15,17 @@ CAMERAS = "cameras"
 CREDENTIALS = "credentials"
 LEASES = "leases"
 
+# Consumers of VLM, the most urgent first; and of MEDIA, for what is to be captioned.
+VLM_CONSUMERS = ("vlm-verify", "vlm-ask", "vlm-caption")
+VLM_PLAN = "vlm-plan"
+
 MAX_DELIVERIES = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
 
 EMBED_TEXT = "svc.embed.text"
 EMBED_IMAGE = "svc.embed.image"
 FIND = "svc.find"
 FIND_CLIP = "svc.find.clip"
+ASK = "svc.ask"
 # What every service that answers requests is discovered by.
 DISCOVERY = "$SRV"
 
@@ -44,6 +49,16 @@ def media(camera: str) -> str:
 def event(kind: str, camera: str) -> str:
     """Subject of one kind of event of a camera, such as `events.detections.lobby`."""
     return f"events.{kind}.{camera}"
+
+
+def job(kind: str, camera: str) -> str:
+    """Subject of one kind of job for a vision language model, such as `jobs.vlm.verify.lobby`."""
+    return f"jobs.vlm.{kind}.{camera}"
+
+
+def service_of(consumer: str) -> str:
+    """The service that works on what a consumer has: `vlm` for `vlm-verify`."""
+    return consumer.partition("-")[0]
 
 
 def dead_letters(service: str) -> str:

@@ -1,14 +1,16 @@
-"""Pictures that come from outside: read from memory, and scaled.
+"""Pictures: read from memory, scaled, and written as JPEG.
 
     picture = read(data)                  # RGB, uint8, (height, width, 3)
     small = resize(picture, (224, 224))
+    data = jpeg(small)
 
-The bytes choose one of a few decoders, which gets them whole: no container is opened, so none can name another file or
-an address.
+What is read may come from outside. The bytes choose one of a few decoders, which gets them whole: no container is
+opened, so none can name another file or an address.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -22,6 +24,9 @@ from shared.media import Image
 
 # More than a telephone's 50 megapixels: 192 MB once decoded.
 MAX_PIXELS = 64_000_000
+
+# libavcodec's scale from 2, the best, to 31.
+_QUALITY = 4
 
 # (bytes at an offset, decoder); a WebP is a RIFF file whose kind is at 8.
 _KINDS = ((0, b"\xff\xd8\xff", "mjpeg"), (0, b"\x89PNG\r\n\x1a\n", "png"), (8, b"WEBP", "webp"), (0, b"BM", "bmp"))
@@ -60,3 +65,16 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
     scaled = VideoReformatter().reformat(frame, *size, "rgb24").to_ndarray()
     return np.ascontiguousarray(scaled, np.uint8)
+
+
+def jpeg(image: Image) -> bytes:
+    """`image` as JPEG."""
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
+    encoder = av.CodecContext.create("mjpeg", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
+    encoder.time_base = Fraction(1)
+    encoder.qmin = encoder.qmax = _QUALITY
+    picture = frame.reformat(format="yuvj420p")
+    picture.pts = 0
+    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])

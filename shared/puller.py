@@ -87,14 +87,22 @@ class Puller:
         self._used_bytes -= _size(message)
         self._wake.set()
 
-    async def next(self, pick: Callable[[Sequence[Msg]], int] = lambda _: 0) -> Msg:
-        """The next message: the oldest, or whose index `pick` gives. Waits for ever; CancelledError after `stop`."""
+    async def next(self) -> Msg:
+        """The oldest message. Waits for ever; CancelledError after `stop`."""
+        await self.some()
+        return self._buffer.pop(0)
+
+    async def some(self) -> None:
+        """Wait until `take` has something to give. CancelledError after `stop`."""
         while not self._buffer:
             if self._stopped:
                 raise asyncio.CancelledError
             self._arrived.clear()
             await self._arrived.wait()
-        return self._buffer.pop(pick(self._buffer))
+
+    def take(self, pick: Callable[[Sequence[Msg]], int]) -> Msg | None:
+        """The message whose index `pick` gives, or None where nothing has arrived."""
+        return self._buffer.pop(pick(self._buffer)) if self._buffer else None
 
     async def stop(self) -> list[Msg]:
         """Ask for nothing more; return what arrived and was not taken, for the caller to hand back."""

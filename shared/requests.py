@@ -7,6 +7,7 @@ await service.stop()
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import TypeAlias
@@ -47,10 +48,13 @@ async def serve(
     *,
     metadata: Mapping[str, str] | None = None,
     parallel: int = 1,
+    waiting: set[asyncio.Task[None]] | None = None,
 ) -> Service:
     """Answer requests on each endpoint's subject, each of them once among all that serve it, until it is stopped.
 
-    parallel: so many at once on each; nats-py answers those of one subscription one after the other.
+    parallel: so many at once on each; nats-py answers those of one subscription one after the other. waiting: for
+    answers that are long waited for, any number at once: a task for each is in this set until it is answered, and
+    whoever stops the service ends them.
     """
     service = await micro.add_service(
         client, name=name, version=version("tidegate"), description=description, metadata=dict(metadata or {})
@@ -58,7 +62,10 @@ async def serve(
     for endpoint, (subject, handler) in endpoints.items():
         for n in range(parallel):
             part = f"{endpoint}-{n + 1}" if parallel > 1 else endpoint
-            await service.add_endpoint(name=part, subject=subject, handler=_answering(name, handler))
+            answering = _answering(name, handler)
+            await service.add_endpoint(
+                name=part, subject=subject, handler=answering if waiting is None else _in_tasks(answering, waiting)
+            )
     return service
 
 
@@ -91,6 +98,26 @@ def _answering(name: str, handler: Handler) -> Callable[[Request], Awaitable[Non
         await request.respond(payload, headers or None)
 
     return answer
+
+
+def _in_tasks(
+    answering: Callable[[Request], Awaitable[None]], waiting: set[asyncio.Task[None]]
+) -> Callable[[Request], Awaitable[None]]:
+    async def answer(request: Request) -> None:
+        try:
+            await answering(request)
+        except ServiceError as e:
+            await request.respond_error(e.code, e.description)
+        except asyncio.CancelledError:
+            await request.respond_error("503", "the service stops: ask again")
+            raise
+
+    async def begin(request: Request) -> None:
+        task = asyncio.create_task(answer(request))
+        waiting.add(task)
+        task.add_done_callback(waiting.discard)
+
+    return begin
 
 
 def _line(text: str) -> str:

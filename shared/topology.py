@@ -33,6 +33,13 @@ MINUTE = 60.0
 MB = 1024 * 1024
 GB = 1024 * MB
 
+# Kinds of jobs by the consumer that delivers them: a work queue has each message delivered by one.
+_VLM_KINDS = {
+    "vlm-verify": ("verify",),
+    "vlm-ask": ("ask", "summarize"),
+    "vlm-caption": ("caption",),
+}
+
 ACK_WAIT_S = 10.0
 MAX_DELIVER = 5
 LEASE_S = 5.0
@@ -87,12 +94,16 @@ def streams(s: TopologySettings) -> list[StreamConfig]:
         ),
         StreamConfig(
             name=names.VLM,
-            subjects=["jobs.vlm.>"],
+            # A kind that no consumer takes is refused, rather than kept for nobody.
+            subjects=[f"jobs.vlm.{kind}.>" for kinds in _VLM_KINDS.values() for kind in kinds],
             retention=RetentionPolicy.WORK_QUEUE,
             discard=DiscardPolicy.NEW,
             storage=StorageType.FILE,
             max_age=60 * MINUTE,
             max_msgs=s.vlm_max_msgs,
+            # A job published again while its verdict counts as known is the same job.
+            duplicate_window=15 * MINUTE,
+            allow_direct=True,
             republish=_heads("jobs.vlm.>"),
             num_replicas=s.stream_replicas,
         ),
@@ -136,6 +147,13 @@ def consumers(s: TopologySettings) -> list[tuple[str, ConsumerConfig]]:
         crops = durable("embed", "events.detections.>")
         crops.deliver_policy = DeliverPolicy.NEW
         out.append((names.EVENTS, crops))
+    for name in names.VLM_CONSUMERS:
+        out.append((names.VLM, durable(name, *(f"jobs.vlm.{kind}.>" for kind in _VLM_KINDS[name]))))
+    # Headers are enough to plan by. A segment that begins a stretch to be captioned comes again when that is over.
+    plan = durable(names.VLM_PLAN, "media.>", max_deliver=-1)
+    plan.headers_only = True
+    plan.deliver_policy = DeliverPolicy.NEW
+    out.append((names.MEDIA, plan))
     # A full disk is no fault of an event: the index tries for as long as the event is kept.
     out.append((names.EVENTS, durable("search", "events.embeddings.>", "events.detections.>", max_deliver=-1)))
     return out

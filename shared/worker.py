@@ -3,20 +3,25 @@
     pull ──▶ prepare (threads) ──▶ batch ──▶ infer (device) ──▶ publish ──▶ acknowledge
 
 Both the threads and the device are kept busy by small bounded queues; the credit of the pull bounds everything that
-is held. A result is published with an id made of the message's own sequence, its PubAck awaited, and only then is the
-message acknowledged: whatever dies in between, the message comes again and JetStream drops the second result.
+is held. Where work is of several urgencies, each has a consumer of its own: what is urgent overtakes all that is not
+on the device yet, and is held up by none of what is prepared already.
+
+A result is published with an id made of the message's own sequence, its PubAck awaited, and only then is the message
+acknowledged: whatever dies in between, the message comes again and JetStream drops the second result.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Annotated, Generic, Protocol, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar, cast
 
 import msgspec
 import nats.errors
@@ -29,7 +34,7 @@ from opentelemetry import trace
 from shared import bus, deadletters, events, names, stats, telemetry
 from shared import worker_metrics as metrics
 from shared.batching import Batcher
-from shared.errors import BadMessage, BusError
+from shared.errors import Away, BadMessage, BusError
 from shared.puller import Puller
 from shared.stats import WorkerStats
 from shared.tasks import end
@@ -47,8 +52,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     batch_size: Annotated[int, Meta(ge=1)]
     batch_wait_s: Annotated[float, Meta(ge=0)] = 0.02
+    # Batches on the device at once: more than one where it is a server that batches by itself.
+    slots: Annotated[int, Meta(ge=1)] = 1
     threads: Annotated[int, Meta(ge=1)] = 1
-    # Most messages in hand, and about how many bytes of them.
+    # Most messages in hand, and about how many bytes of them, of each consumer.
     hold: Annotated[int, Meta(ge=1)] = 8
     hold_bytes: int = 64 * MB
     # A batch or a preparation that takes longer means a hang: the process gives back what it has and exits.
@@ -60,15 +67,21 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """A message in hand. `origin` is `<stream>/<seq>`, of the original where this is a replay."""
+    """A message in hand.
+
+    origin: what the id of its result is made of. It is `<stream>/<seq>`, of the original where this is a replay; a
+    service whose messages are known by more than that sets it in `prepare`. last: handed back, it would not come again.
+    """
 
     raw: Msg
+    puller: Puller
     stream: str
     seq: int
     deliveries: int
     stored_at: float  # wall clock, seconds
     taken_at: float
     origin: str
+    last: bool
     span: trace.Span
     committed: bool = False  # on the device or being answered: a drain waits for it rather than hand it back
     preparing_since: float | None = None  # monotonic clock, seconds
@@ -109,8 +122,11 @@ class Service(Protocol[P, R]):
     async def prepare(self, message: Message) -> P:
         """Decode and sample, the work itself in threads. Raises BadMessage for what can't ever succeed."""
 
-    def infer(self, batch: Sequence[P]) -> Sequence[R]:
-        """Results in the order of `batch`. Runs in the device's own thread."""
+    def infer(self, batch: Sequence[P]) -> Sequence[R] | Awaitable[Sequence[R]]:
+        """Results in the order of `batch`. Runs in the device's own thread or, a coroutine, in the loop.
+
+        Raises BadMessage for what can't ever succeed, Away where the device can't be reached.
+        """
 
     def event(self, message: Message, prepared: P, result: R) -> events.Event:
         """What is published. Pure."""
@@ -150,8 +166,9 @@ class Worker(Generic[P, R]):
         health: telemetry.Health,
         *,
         stream: str,
-        consumer: str,
+        consumers: Sequence[str],
     ) -> None:
+        """consumers: of `stream`, the most urgent first."""
         self._client = client
         self._js: JetStreamContext = client.jetstream()
         self._service = service
@@ -159,10 +176,10 @@ class Worker(Generic[P, R]):
         self._settings = settings
         self._health = health
         self._stream = stream
-        self._consumer = consumer
+        self._consumers = consumers
         self._log = telemetry.logger("worker")
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
-        self._batcher: Batcher[_Item[P]] = Batcher(settings.batch_size, settings.batch_wait_s)
+        self._batcher: Batcher[_Item[P]] = Batcher(settings.batch_size, settings.batch_wait_s, ranks=len(consumers))
+        self._pullers: list[Puller] = []
         self._held: dict[str, Message] = {}  # by reply subject: one delivery
         self._working_since = 0.0  # monotonic clock, seconds; counts while anything is held
         self._taking = asyncio.Lock()
@@ -176,25 +193,27 @@ class Worker(Generic[P, R]):
         self._max_deliver = 5
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, then drain. Raises BusError if the consumer is not there or the server closes."""
-        await self._read_consumer()
-        puller = Puller(
-            self._client,
-            self._stream,
-            self._consumer,
-            messages=self._settings.hold,
-            max_bytes=self._settings.hold_bytes,
-        )
-        async with puller:
-            self._puller = puller
+        """Work until `stop` is set, then drain; it may be run again after that.
+
+        Raises BusError if a consumer is not there or the server closes.
+        """
+        await self._read_consumers()
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._draining = False
+        async with AsyncExitStack() as pulling:
+            self._pullers = [await pulling.enter_async_context(self._puller(c)) for c in self._consumers]
             self._health.ready = None
             self._log.info("ready", model=self._service.model, batch_size=self._settings.batch_size)
-            prepare = [asyncio.create_task(self._prepare_loop()) for _ in range(self._settings.threads)]
-            infer = asyncio.create_task(self._infer_loop())
+            prepare = [
+                asyncio.create_task(self._prepare_loop(puller, rank))
+                for rank, puller in enumerate(self._pullers)
+                for _ in range(self._settings.threads)
+            ]
+            infer = [asyncio.create_task(self._infer_loop()) for _ in range(self._settings.slots)]
             beat = asyncio.create_task(self._beat_loop())
             stopping = asyncio.create_task(stop.wait())
             try:
-                done, _ = await asyncio.wait({*prepare, infer, beat, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait({*prepare, *infer, beat, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 for task in done - {stopping}:
                     task.result()
             finally:
@@ -202,27 +221,34 @@ class Worker(Generic[P, R]):
                 await end(beat, stopping)
                 self._device.shutdown(wait=False)
 
-    async def _read_consumer(self) -> None:
-        """The consumer's own ack wait and most deliveries: what we beat and give up by."""
-        config = await bus.consumer_config(self._js, self._stream, self._consumer)
-        self._ack_wait_s = float(config.ack_wait or self._ack_wait_s)
-        self._max_deliver = int(config.max_deliver or self._max_deliver)
+    def _puller(self, consumer: str) -> Puller:
+        return Puller(
+            self._client, self._stream, consumer, messages=self._settings.hold, max_bytes=self._settings.hold_bytes
+        )
+
+    async def _read_consumers(self) -> None:
+        """The consumers' own ack wait and most deliveries: what we beat and give up by."""
+        configs = [await bus.consumer_config(self._js, self._stream, consumer) for consumer in self._consumers]
+        self._ack_wait_s = min(float(c.ack_wait or self._ack_wait_s) for c in configs)
+        self._max_deliver = min(int(c.max_deliver or self._max_deliver) for c in configs)
 
     # ---- pull and prepare
 
-    async def _prepare_loop(self) -> None:
+    async def _prepare_loop(self, puller: Puller, rank: int) -> None:
         while True:
+            await puller.some()
             async with self._taking:
-                message = self._receive(await self._puller.next(_pick))
+                raw = puller.take(_pick)
+                message = self._receive(raw, puller) if raw else None
                 if message is not None and message.deliveries >= SUSPECT:
                     await self._until(lambda: len(self._held) == 1)
-                    await self._prepare(message)
+                    await self._prepare(message, rank)
                     await self._until(lambda: not self._held)
                     continue
             if message is not None:
-                await self._prepare(message)
+                await self._prepare(message, rank)
 
-    async def _prepare(self, message: Message) -> None:
+    async def _prepare(self, message: Message, rank: int = 0) -> None:
         message.preparing_since = started = time.monotonic()
         try:
             prepared = await self._service.prepare(message)
@@ -233,26 +259,28 @@ class Worker(Generic[P, R]):
             message.preparing_since = None
         message.prepare_s = time.monotonic() - started
         self._observe("prepare", message.prepare_s)
-        await self._batcher.put(_Item(message, prepared))
+        await self._batcher.put(_Item(message, prepared), rank)
 
     async def _until(self, true: Callable[[], bool]) -> None:
         while not true():
             self._released.clear()
             await self._released.wait()
 
-    def _receive(self, raw: Msg) -> Message | None:
+    def _receive(self, raw: Msg, puller: Puller) -> Message | None:
         meta = raw.metadata
         headers = raw.headers or {}
         origin = headers.get(deadletters.REPLAY_OF, f"{meta.stream}/{meta.sequence.stream}")
         now = time.time()
         message = Message(
             raw=raw,
+            puller=puller,
             stream=meta.stream,
             seq=meta.sequence.stream,
             deliveries=meta.num_delivered,
             stored_at=meta.timestamp.timestamp(),
             taken_at=now,
             origin=origin,
+            last=0 < self._max_deliver <= meta.num_delivered,
             span=telemetry.tracer().start_span(
                 self._name,
                 context=telemetry.context_of(headers.get("traceparent")),
@@ -293,7 +321,7 @@ class Worker(Generic[P, R]):
             return results
         except Exception as e:
             if len(batch) == 1:
-                if not isinstance(e, BadMessage):
+                if not isinstance(e, BadMessage | Away):
                     self._device_failures.add(batch[0].message.origin)
                 if len(self._device_failures) >= DEVICE_FAILURES:
                     await self._give_up(f"the device fails whatever it is given: {e!r}")
@@ -302,17 +330,15 @@ class Worker(Generic[P, R]):
             return [(await self._infer([item]))[0] for item in batch]
 
     async def _compute(self, batch: list[_Item[P]]) -> Sequence[R]:
-        loop = asyncio.get_running_loop()
-        self._computing_since = started = time.monotonic()
+        started = time.monotonic()
         try:
-            results = await loop.run_in_executor(self._device, self._service.infer, [i.prepared for i in batch])
+            results = await self._on_device([i.prepared for i in batch])
         finally:
-            self._computing_since = None
             spent = time.monotonic() - started
             items = sum(i.weight for i in batch)
-            self._counts.busy_s += spent
+            self._counts.busy_s += spent / self._settings.slots
             self._counts.items += items
-            metrics.BUSY.labels(self._name).inc(spent)
+            metrics.BUSY.labels(self._name).inc(spent / self._settings.slots)
             metrics.ITEMS.labels(self._name).inc(items)
             metrics.BATCH.labels(self._name).observe(items)
             self._observe("infer", spent)
@@ -321,6 +347,17 @@ class Worker(Generic[P, R]):
         if len(results) != len(batch):
             raise RuntimeError(f"{self._name}: infer gave {len(results)} results for {len(batch)} messages")
         return results
+
+    async def _on_device(self, batch: list[P]) -> Sequence[R]:
+        if inspect.iscoroutinefunction(self._service.infer):
+            # It has time limits of its own: a server that is slow is no thread that hangs.
+            return cast("Sequence[R]", await self._service.infer(batch))
+        self._computing_since = time.monotonic()
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._device, self._service.infer, batch)
+            return cast("Sequence[R]", results)
+        finally:
+            self._computing_since = None
 
     # ---- publish and acknowledge
 
@@ -370,9 +407,8 @@ class Worker(Generic[P, R]):
         self._counts.failed += 1
         metrics.FAILED.labels(self._name, cause).inc()
         message.span.record_exception(error)
-        last = self._is_last(message)
         try:
-            if isinstance(error, BadMessage) or last:
+            if isinstance(error, BadMessage) or message.last:
                 reason = str(error) or cause
                 await bus.bury(self._client, self._name, message.raw, reason, patience_s=self._ack_wait_s)
                 metrics.DEAD.labels(self._name, cause).inc()
@@ -389,9 +425,6 @@ class Worker(Generic[P, R]):
             self._log.warning("could not answer for a message", origin=message.origin, error=repr(e))
         self._release(message)
 
-    def _is_last(self, message: Message) -> bool:
-        return 0 < self._max_deliver <= message.deliveries
-
     def _answer(self, message: Message, work: Coroutine[None, None, None]) -> None:
         message.committed = True
         task = asyncio.create_task(work)
@@ -402,7 +435,7 @@ class Worker(Generic[P, R]):
         if self._held.pop(message.raw.reply, None) is not None:
             self._count_working(time.monotonic())
             message.span.end()
-            self._puller.release(message.raw)
+            message.puller.release(message.raw)
             self._released.set()
 
     def _count_working(self, now: float) -> None:
@@ -423,10 +456,14 @@ class Worker(Generic[P, R]):
             await self._say()
             if time.monotonic() - last_progress >= self._ack_wait_s / 3:
                 last_progress = time.monotonic()
-                for reply in [*self._held, *self._puller.waiting()]:
+                for reply in self._replies():
                     await self._client.publish(reply, Msg.Ack.Progress)
             await asyncio.sleep(min(stats.INTERVAL_S, self._ack_wait_s / 6))
         raise BusError("the connection to NATS was closed")
+
+    def _replies(self) -> list[str]:
+        """Reply subjects of all that is held or has arrived."""
+        return [*self._held, *(reply for puller in self._pullers for reply in puller.waiting())]
 
     def _is_stuck(self) -> bool:
         begun = [self._computing_since, *(m.preparing_since for m in self._held.values())]
@@ -435,13 +472,13 @@ class Worker(Generic[P, R]):
     async def _give_up(self, reason: str) -> None:
         """A thread that hangs can't be stopped and a broken device not mended, but their process can be restarted."""
         self._log.error("handing back and exiting", reason=reason)
-        for reply in [*self._held, *self._puller.waiting()]:
+        for reply in self._replies():
             await self._client.publish(reply, Msg.Ack.Nak)
         await self._client.flush()
         os._exit(70)
 
     async def _say(self) -> None:
-        held = len(self._held) + self._puller.buffered
+        held = len(self._held) + sum(puller.buffered for puller in self._pullers)
         metrics.HELD.labels(self._name).set(held)
         if self._held:
             self._count_working(time.monotonic())
@@ -469,28 +506,28 @@ class Worker(Generic[P, R]):
 
     # ---- drain
 
-    async def _drain(self, prepare: list[asyncio.Task[None]], infer: asyncio.Task[None]) -> None:
+    async def _drain(self, prepare: list[asyncio.Task[None]], infer: list[asyncio.Task[None]]) -> None:
         """Stop pulling, hand back what no device has yet, finish the batch on the device, publish, acknowledge."""
         self._draining = True
         self._health.ready = "draining"
         started = time.monotonic()
-        buffered = await self._puller.stop()
+        buffered = [(raw, puller) for puller in self._pullers for raw in await puller.stop()]
         await end(*prepare)
         self._batcher.clear()
         idle = [m for m in self._held.values() if not m.committed]
-        idle += [m for raw in buffered if (m := self._receive(raw))]
-        returned = [m for m in idle if not self._is_last(m)]
+        idle += [m for raw, puller in buffered if (m := self._receive(raw, puller))]
+        returned = [m for m in idle if not m.last]
         for message in returned:
             await self._hand_back(message.raw)
             self._release(message)
         for message in idle:
             # Handed back it would never come again.
-            if self._is_last(message):
+            if message.last:
                 self._answer(message, self._prepare(message))
         deadline = started + self._settings.grace_s
         while self._held and time.monotonic() < deadline:
             await asyncio.sleep(0.005)
-        await end(infer, *self._finishing)
+        await end(*infer, *self._finishing)
         abandoned = len(self._held)
         try:
             await self._client.flush(timeout=2)

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from rich.console import Console
 
-from services.search.clip import encode_jpeg
 from services.search.query import Found, Moment, Query, Unanswerable
 from shared import names, requests
 from shared.errors import SettingError
+from shared.pictures import jpeg
 from tidegate import find
 from tidegate.server import NatsServer
 
@@ -145,8 +145,8 @@ def test_nothing_found_says_what_was_looked_through_and_what_to_try() -> None:
 def test_a_large_picture_is_sent_smaller(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1500, 3000, 3), np.uint8)
     large, small = tmp_path / "large.jpg", tmp_path / "small.jpg"
-    large.write_bytes(encode_jpeg(noise))
-    small.write_bytes(encode_jpeg(noise[:50, :80]))
+    large.write_bytes(jpeg(noise))
+    small.write_bytes(jpeg(noise[:50, :80]))
     assert large.stat().st_size > find.MOST_IMAGE_BYTES
     sent = find.image(large)
     assert len(sent) <= find.MOST_IMAGE_BYTES
@@ -245,7 +245,7 @@ async def test_a_wrong_question_is_not_asked(server: NatsServer, arguments: tupl
 async def test_video_that_expires_meanwhile_is_said_and_the_rest_is_saved(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    picture = encode_jpeg(np.full((24, 32, 3), 90, np.uint8))
+    picture = jpeg(np.full((24, 32, 3), 90, np.uint8))
     found = [
         moment(RFC_3339, camera="lobby", similarity=0.3, kept=True, id="e#0", picture=picture),
         moment(RFC_3339, similarity=0.2, kept=True, id="e#1"),

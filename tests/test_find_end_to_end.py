@@ -15,9 +15,9 @@ import pytest
 import pytest_asyncio
 from rich.console import Console
 
-from services.search.clip import encode_jpeg
 from services.search.query import ClipQuery, Query
 from shared import cameras, names, requests
+from shared.pictures import jpeg
 from tidegate import find, footage, registry
 from tidegate.bank import Bank
 from tidegate.configuration import scaled_object
@@ -57,7 +57,7 @@ def picture(path: Path, chance: random.Random) -> bytes:
     """A frame from anywhere in the file."""
     with av.open(str(path)) as container:
         frame = chance.choice(list(container.decode(video=0)))
-    return encode_jpeg(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+    return jpeg(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
 
 
 async def test_what_was_seen_is_found(seen: tuple[Stack, list[Path]], tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.ingest.segmenter import Piece
-from services.search.clip import Stored, collect, encode_jpeg, join, jpeg, nearest, outlined
+from services.search.clip import Stored, collect, join, jpeg, nearest, outlined
 from services.search.query import Unanswerable
-from shared import names
+from shared import names, pictures
 from shared.deadletters import REPLAY_OF
 from shared.errors import BadSegment
 from shared.segment import Segment, to_headers
@@ -356,7 +356,7 @@ def test_a_box_is_outlined() -> None:
     assert (changed.min(axis=0).tolist(), changed.max(axis=0).tolist()) == ([50, 30], [149, 150])
     assert (drawn[60:140, 40:140] == 90).all()
     assert (grey == 90).all()
-    shown = pixels(encode_jpeg(drawn)).astype(int)
+    shown = pixels(pictures.jpeg(drawn)).astype(int)
     assert shown.shape == grey.shape
     assert np.abs(shown - drawn).mean() < 4
 

@@ -110,7 +110,7 @@ async def working(server: NatsServer, service: Echo, **settings: object) -> Asyn
         msgspec.convert({"batch_size": 4, "hold": 8, **settings}, WorkerSettings),
         Health(),
         stream="MEDIA",
-        consumer="cv",
+        consumers=["cv"],
     )
     stop = asyncio.Event()
     task = asyncio.create_task(worker.run(stop))

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.search.query import MAX_K, Query
-from shared import cameras, events, names, topology
+from shared import cameras, events, jobs, names, topology
 from shared.errors import SettingError, TidegateError
 from shared.redact import redact
 from shared.settings import load
@@ -57,6 +57,7 @@ def main() -> None:
     Give it a camera:       tidegate camera add lobby rtsp://user:pass@10.0.0.7/stream1 --fps 5
     See what it sees:       tidegate watch
     Find what was seen:     tidegate find "a man on a bicycle" --since 1h
+    Ask about it:           tidegate ask "is the door open?" --camera lobby
     Why so many workers:    tidegate explain cv
     What if:                tidegate simulate --trace days --service-rate 2 --compare
     """
@@ -79,15 +80,15 @@ def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, N
 @data_option
 @click.option("--port", default=stack.DEFAULT_PORT, show_default=True, help="Of the NATS server; another if taken.")
 @click.option("--search", is_flag=True, help="Embed too, and answer 'tidegate find'.")
+@click.option("--vlm", is_flag=True, help="A vision language model, by VLM_URL or VLM_MODEL: 'tidegate ask'.")
 @click.option("--scaled-object", envvar="SCALED_OBJECT", help="A KEDA ScaledObject. Default: deploy/keda/cv.yaml.")
 @click.option("--speed", default=1.0, show_default=True, help="The autoscaler's clock over the real one.")
 @click.option("--plain", is_flag=True, help="No live view: log lines alone.")
-def up(data: Path | None, port: int, search: bool, scaled_object: str | None, speed: float, plain: bool) -> None:
+def up(data: Path | None, **options: Any) -> None:
     """Run server, ingest and workers here, until Ctrl-C. State stays in the data directory."""
     from tidegate.up import run
 
-    where = data or stack.default_data()
-    asyncio.run(run(where, port=port, scaled_object=scaled_object, speed=speed, plain=plain, search=search))
+    asyncio.run(run(data or stack.default_data(), **options))
 
 
 @main.command()
@@ -196,11 +197,65 @@ def find(data: Path | None, text: str | None, save: Path | None, as_json: bool, 
     with_admin(data, lambda client: finding.run(client, query, out, as_json=as_json, save=save))
 
 
+def _of_stretch(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of what is asked about a camera's time."""
+    for option in reversed(
+        (
+            click.option("--camera", required=True, help="Of this camera."),
+            click.option("--since", metavar="TIME", help="90s, 15m, 1h30m or 2d ago; 13:05 today; or a full time."),
+            click.option("--until", metavar="TIME", help="The same. Default: now."),
+            click.option("--wait", type=click.FloatRange(1, 600), default=300, show_default=True, help="Seconds."),
+            click.option("--json", "as_json", is_flag=True, help="The event, as JSON."),
+        )
+    ):
+        function = option(function)
+    return data_option(function)
+
+
+@main.command()
+@_of_stretch
+@click.argument("question")
+@click.option("--save", type=click.Path(path_type=Path, file_okay=False), help="Put what the model saw in this folder.")
+def ask(data: Path | None, question: str, save: Path | None, as_json: bool, **given: Any) -> None:
+    """Ask a vision language model QUESTION about a camera's video, by default of the last minute.
+
+    
+    What happens now:       tidegate ask "is anybody at the door?" --camera door
+    What happened then:     tidegate ask "what did the van bring?" --camera yard --since 13:05 --until 13:10
+    What it rests on:       tidegate ask "is the gate open?" --camera gate --save seen/
+
+    It needs 'tidegate up --vlm'. Video is there for as long as MEDIA keeps it, ten minutes by default.
+    """
+    from tidegate import ask as asking
+
+    query = asking.query("ask", given, question=question)
+    with_admin(data, lambda client: asking.run(client, query, out, as_json=as_json, save=save))
+
+
+@main.command()
+@_of_stretch
+@click.option("--prompt", default="", help="What to say of it, in place of the ordinary summary.")
+def summarize(data: Path | None, prompt: str, as_json: bool, **given: Any) -> None:
+    """Sum up what happened on a camera, out of its captions, with times.
+
+    
+    The last hour:          tidegate summarize --camera lobby --since 1h
+    A day, with a focus:    tidegate summarize --camera dock --since 1d --prompt "List all deliveries, with times."
+
+    Captions are made with VLM_CAPTION_EVERY_S, or 'tidegate camera add … --caption-every', and kept for a week.
+    """
+    from tidegate import ask as asking
+
+    query = asking.query("summarize", given, prompt=prompt)
+    with_admin(data, lambda client: asking.run(client, query, out, as_json=as_json, save=None))
+
+
 @main.command()
 @click.option("--asyncapi", is_flag=True, help="The AsyncAPI 3 document, which names the subjects too.")
-def schema(asyncapi: bool) -> None:
+@click.option("--jobs", "of_jobs", is_flag=True, help="The JSON Schema of the jobs that vlm takes, instead.")
+def schema(asyncapi: bool, of_jobs: bool) -> None:
     """Print the JSON Schema of all events."""
-    document = events.asyncapi() if asyncapi else events.json_schema()
+    document = events.asyncapi() if asyncapi else jobs.json_schema() if of_jobs else events.json_schema()
     click.echo(json.dumps(document, indent=2))
 
 
@@ -250,6 +305,8 @@ def camera() -> None:
 @click.option("--fps", type=float, help="Frames analysed per second of video, in place of CV_FPS.")
 @click.option("--min-score", type=float, help="In place of CV_MIN_SCORE.")
 @click.option("--classes", help="Labels to report, with commas, in place of CV_CLASSES.")
+@click.option("--caption-every", type=float, help="Seconds between captions, in place of VLM_CAPTION_EVERY_S; 0: none.")
+@click.option("--caption-prompt", help="What is asked of a caption, in place of VLM_CAPTION_PROMPT.")
 @click.option("--udp", is_flag=True, help="RTP over UDP rather than TCP.")
 @click.option("--loop", is_flag=True, help="Play a file over and over.")
 @click.option("--realtime/--fast", default=True, help="A file at its own pace (default), or as the bus takes it.")
@@ -268,6 +325,8 @@ def camera_add(data: Path | None, id: str, url: str, **options: Any) -> None:
         "fps": options["fps"],
         "min_score": options["min_score"],
         "classes": [c.strip() for c in options["classes"].split(",")] if options["classes"] else None,
+        "caption_every_s": options["caption_every"],
+        "caption_prompt": options["caption_prompt"],
     }
     entry, credentials = cameras.new_camera(url, **fields)
 

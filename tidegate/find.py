@@ -71,13 +71,13 @@ def _shrunk(path: Path) -> bytes:
     # Only here are pixels needed: asking in words works where numpy is not installed.
     import numpy as np
 
-    from services.search.clip import encode_jpeg
+    from shared.pictures import jpeg
 
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
     width = min(frame.width, _IMAGE_WIDTH)
     height = max(1, round(frame.height * width / frame.width))
-    return encode_jpeg(np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height), np.uint8))
+    return jpeg(np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height), np.uint8))
 
 
 async def run(client: Client, query: Query, out: Console, *, as_json: bool, save: Path | None) -> None:

@@ -17,11 +17,11 @@ ACCOUNT = "TIDEGATE"
 
 
 class Permissions(TypedDict):
-    """allow_responses: may answer a request once, wherever its sender wants the answer."""
+    """allow_responses: may answer a request once, wherever its sender wants the answer: in two minutes, or as said."""
 
     publish: list[str]
     subscribe: list[str]
-    allow_responses: NotRequired[bool]
+    allow_responses: NotRequired[bool | dict[str, int | str]]
 
 
 def _info(stream: str, consumer: str) -> str:
@@ -82,6 +82,23 @@ def _embed() -> Permissions:
     }
 
 
+def _vlm() -> Permissions:
+    """A worker that reads the video and the captions its jobs name, and asks search which frames to look at."""
+    return {
+        "publish": [
+            *(right for consumer in names.VLM_CONSUMERS for right in _pull(names.VLM, consumer)),
+            f"$JS.API.DIRECT.GET.{names.MEDIA}",
+            f"$JS.API.DIRECT.GET.{names.MEDIA}.>",
+            f"$JS.API.DIRECT.GET.{names.EVENTS}",
+            *(f"events.{kind}.>" for kind in ("captions", "verdicts", "answers", "summaries")),
+            names.FIND,
+            "dlq.vlm",
+            "scale.vlm.>",
+        ],
+        "subscribe": ["_INBOX_vlm.>"],
+    }
+
+
 PERMISSIONS: Mapping[str, Permissions] = {
     "admin": {"publish": [">"], "subscribe": [">"]},
     "ingest": {
@@ -97,6 +114,22 @@ PERMISSIONS: Mapping[str, Permissions] = {
     },
     "cv": _worker("cv", names.MEDIA, "detections"),
     "embed": _embed(),
+    "vlm": _vlm(),
+    # It asks for work, and so is not who does it.
+    "vlm-front": {
+        "publish": [
+            *(f"jobs.vlm.{kind}.>" for kind in ("caption", "verify", "ask", "summarize")),
+            *_pull(names.MEDIA, names.VLM_PLAN),
+            *_watch_bucket(names.CAMERAS),
+        ],
+        "subscribe": [
+            "_INBOX_vlm-front.>",
+            *(f"events.{kind}.>" for kind in ("answers", "summaries", "verdicts")),
+            *_answers(names.ASK),
+        ],
+        # A question waits for a replica to start, and may wait for ten minutes.
+        "allow_responses": {"max": 1, "expires": "15m"},
+    },
     "search": {
         "publish": [
             *_pull(names.EVENTS, "search"),
@@ -123,6 +156,11 @@ PERMISSIONS: Mapping[str, Permissions] = {
         "allow_responses": True,
     },
     "viewer": {"publish": [], "subscribe": ["_INBOX_viewer.>", "events.>", "scale.>"]},
+    # For apps that ask: what is answered costs GPU time, and tells of footage.
+    "asker": {
+        "publish": [names.ASK, f"{names.DISCOVERY}.>"],
+        "subscribe": ["_INBOX_asker.>"],
+    },
     # For apps that search: what is found shows footage, which a viewer of events does not see.
     "finder": {
         "publish": [names.FIND, names.FIND_CLIP, f"{names.DISCOVERY}.>"],

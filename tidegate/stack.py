@@ -35,6 +35,9 @@ DEFAULT_PORT = 4222
 # What search needs beside the workers that embed: the index, and one process that encodes queries at all hours, as the
 # workers may be at zero.
 SEARCH = ("search", "queries")
+# What a vision language model needs beside the workers that ask it: who answers questions and plans captions, also
+# while the workers are at zero.
+VLM = ("vlm-front",)
 WATCH_S = 0.5
 
 
@@ -64,13 +67,17 @@ async def connect(data: Path, identity: str = "admin") -> Client:
 
 
 class _Program(NamedTuple):
-    """What a pool runs: a module of `services`, as an identity of the same name."""
+    """What a pool runs: a module of `services`, as an identity."""
 
     service: str
+    identity: str
     env: Mapping[str, str]
 
 
-_PROGRAMS = {"queries": _Program("embed", {"EMBED_MODE": "queries"})}
+_PROGRAMS = {
+    "queries": _Program("embed", "embed", {"EMBED_MODE": "queries"}),
+    "vlm-front": _Program("vlm", "vlm-front", {"VLM_MODE": "front"}),
+}
 
 
 class Stack:
@@ -153,14 +160,17 @@ class Stack:
             await asyncio.sleep(WATCH_S)
 
     def _pool(self, name: str) -> Replicas:
-        program = _PROGRAMS.get(name, _Program(name, {}))
-        env = {**self.server.environment(program.service), **self._environment(program), **self._env.get(name, {})}
+        program = _PROGRAMS.get(name, _Program(name, name, {}))
+        env = {**self.server.environment(program.identity), **self._environment(program), **self._env.get(name, {})}
         command = [sys.executable, "-m", f"services.{program.service}"]
         return Replicas(name, command, env, self.data / "logs", grace_s=self._grace_s)
 
     def _environment(self, program: _Program) -> Mapping[str, str]:
         if program.service == "search" and not os.environ.get("SEARCH_INDEX"):
             return {"SEARCH_INDEX": str(self.data / "index")}
+        if program.identity == "vlm" and not os.environ.get("VLM_GRACE_S"):
+            # What it has begun may take longer than we wait: it is handed back while there is time.
+            return {"VLM_GRACE_S": f"{self._grace_s / 2:g}"}
         return program.env
 
     async def _connect(self, identity: str) -> Client:

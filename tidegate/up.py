@@ -24,11 +24,13 @@ from shared.tasks import unless
 from shared.topology import TopologySettings
 from tidegate.configuration import scaled_object as find_scaled_object
 from tidegate.monitor import Monitor
-from tidegate.stack import SEARCH, Stack
+from tidegate.stack import SEARCH, VLM, Stack
 from tidegate.view import View
 
 
-async def run(data: Path, *, port: int, scaled_object: str | None, speed: float, plain: bool, search: bool) -> None:
+async def run(
+    data: Path, *, port: int, scaled_object: str | None, speed: float, plain: bool, search: bool, vlm: bool
+) -> None:
     """Run until SIGINT or SIGTERM; a second one ends it at once, and the workers with it. Raises TidegateError."""
     if search and importlib.util.find_spec("lancedb") is None:
         raise SettingError("--search needs what is not installed: pip install 'tidegate[embed,search]'")
@@ -38,10 +40,13 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
     scaled = {"cv": fit(find_scaled_object("cv", scaled_object), "CV_DEVICE")}
     if search:
         scaled["embed"] = fit(_embed(), "EMBED_DEVICE")
+    if vlm:
+        scaled["vlm"] = _vlm()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _logs(data, live):
         started = time.monotonic()
-        async with Stack(data, scaled, steady=SEARCH if search else (), port=port, speed=speed) as stack:
+        steady = (*(SEARCH if search else ()), *(VLM if vlm else ()))
+        async with Stack(data, scaled, steady=steady, port=port, speed=speed) as stack:
             metrics = telemetry.serve(load(BusSettings), stack.health)
             for line in stack.changed:
                 console.print(line, style="dim")
@@ -50,6 +55,7 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
                 f"up to {scaled['cv'].spec.max_replica_count} workers, metrics on port {metrics}\n"
                 "in another terminal: tidegate camera add lobby rtsp://…    tidegate watch"
                 + ('    tidegate find "a person"' if search else "")
+                + ('    tidegate ask "what happens?" --camera lobby' if vlm else "")
             )
             async with (
                 Monitor(stack.admin, lambda: stack.autoscalers["cv"].state) as monitor,
@@ -72,6 +78,24 @@ def _embed() -> ScaledObject:
         for t in scaled.triggers
     )
     return msgspec.structs.replace(scaled, triggers=triggers)
+
+
+def _vlm() -> ScaledObject:
+    """Its settings are read here too, so that what is missing is said before anything starts. Raises SettingError.
+
+    A replica that starts its own vLLM takes the GPUs, or the cores, of this machine: one of them is what fits.
+    """
+    if importlib.util.find_spec("aiohttp") is None or importlib.util.find_spec("openinference") is None:
+        raise SettingError("--vlm needs what is not installed: pip install 'tidegate[vlm]'")
+    from services.vlm.settings import VlmSettings
+    from services.vlm.vllm_server import find_python
+
+    settings = load(VlmSettings)
+    scaled = find_scaled_object("vlm")
+    if settings.vlm_url:
+        return scaled
+    find_python(settings)
+    return msgspec.structs.replace(scaled, spec=msgspec.structs.replace(scaled.spec, max_replica_count=1))
 
 
 def spent(state: ScalerState, seconds: float) -> Spent:

@@ -23,7 +23,7 @@ async def run(settings: CvSettings, client: Client, health: Health, stop: asynci
     if detector is None:
         return
     service = CvService(client.jetstream(), detector, settings)
-    worker = Worker(client, service, settings.worker(), health, stream=names.MEDIA, consumer="cv")
+    worker = Worker(client, service, settings.worker(), health, stream=names.MEDIA, consumers=["cv"])
     await worker.run(stop)
 
 

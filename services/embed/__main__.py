@@ -32,7 +32,7 @@ async def run(settings: EmbedSettings, client: Client, health: Health, stop: asy
     source = (Detected if crops else Segments)(client.jetstream(), embedder.size, settings)
     service = EmbedService(source, embedder, batch_size=settings.embed_batch_size)
     stream = names.EVENTS if crops else names.MEDIA
-    worker = Worker(client, service, settings.worker(), health, stream=stream, consumer="embed")
+    worker = Worker(client, service, settings.worker(), health, stream=stream, consumers=["embed"])
     await asyncio.gather(queries.answer(client, embedder, stop), worker.run(stop))
 
 

@@ -22,7 +22,7 @@ from prometheus_client import Counter, Gauge
 
 from services.scaler import metadata
 from services.scaler.accounts import Account
-from services.scaler.consumers import ConsumerReader, ConsumerState, Missing, Unavailable
+from services.scaler.consumers import ConsumerState, Missing, Reader, Unavailable
 from services.scaler.cost import Spent
 from services.scaler.estimator import Estimator
 from services.scaler.explainer import explaining
@@ -81,7 +81,7 @@ class Autoscaler:
         self._speed = speed
         self._queries = [_query(scaled, i) for i in range(len(scaled.triggers))]
         self._keda = Keda(scaled, self._now())
-        self._readers: list[ConsumerReader] = []
+        self._readers: list[Reader] = []
         self._woken = asyncio.Event()
         self._heartbeats = Heartbeats()
         self._account = Account(pool.service)
@@ -107,7 +107,7 @@ class Autoscaler:
                     self._woken.clear()
                     await self._push(sources)
 
-    def _source(self, estimator: Estimator, query: Query | JetStreamTrigger) -> Live | ConsumerReader:
+    def _source(self, estimator: Estimator, query: Query | JetStreamTrigger) -> Live | Reader:
         if not isinstance(query, JetStreamTrigger):
             live = estimator.get(query)
             live.listeners.add(self._woken.set)
@@ -119,7 +119,7 @@ class Autoscaler:
         self._read_by(reader)
         return reader
 
-    def _read_by(self, reader: ConsumerReader) -> None:
+    def _read_by(self, reader: Reader) -> None:
         """Two triggers may share a consumer, whose messages count once."""
         if reader not in self._readers:
             self._readers.append(reader)
@@ -141,13 +141,13 @@ class Autoscaler:
         before = self._pool.count
         await self._apply(self._keda.step(self._now(), metrics, before, self._pool.ready_count), before)
 
-    async def _push(self, sources: Sequence[Live | ConsumerReader]) -> None:
+    async def _push(self, sources: Sequence[Live | Reader]) -> None:
         """What KEDA does when an external-push scaler streams `true`."""
         pushed = zip(self._scaled.triggers, sources, strict=True)
         if any(
             not isinstance(trigger, JetStreamTrigger)
             and trigger.push
-            and not isinstance(source, ConsumerReader)
+            and not isinstance(source, Reader)
             and source.active
             for trigger, source in pushed
         ):
@@ -229,9 +229,9 @@ def _query(scaled: ScaledObject, i: int) -> Query | JetStreamTrigger:
     return msgspec.structs.replace(query, metrics_url="") if isinstance(query, DemandQuery) else query
 
 
-async def _metric(source: Live | ConsumerReader) -> Metric:
+async def _metric(source: Live | Reader) -> Metric:
     try:
-        if isinstance(source, ConsumerReader):
+        if isinstance(source, Reader):
             return float(source.state().backlog)
         answer = await source.answer()
         return Reading(answer.value, answer.active)
@@ -239,7 +239,7 @@ async def _metric(source: Live | ConsumerReader) -> Metric:
         return e
 
 
-def _readable(reader: ConsumerReader) -> ConsumerState | None:
+def _readable(reader: Reader) -> ConsumerState | None:
     with suppress(Missing, Unavailable):
         return reader.state()
     return None

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -307,6 +307,50 @@ class ConsumerReader:
         metrics.CONSUMER_REQUESTS.remove(self.stream, self.consumer)
 
 
+class Together:
+    """Several consumers of one stream as one: what they have is added up. Otherwise as a `ConsumerReader`."""
+
+    def __init__(self, parts: Sequence[ConsumerReader]) -> None:
+        self.service, self.stream = parts[0].service, parts[0].stream
+        self.consumer = ",".join(part.consumer for part in parts)
+        self.listeners: set[Callable[[], None]] = set()
+        self.asked = asyncio.Event()
+        self._parts = parts
+        for part in parts:
+            part.listeners.add(self._tell)
+
+    def state(self) -> ConsumerState:
+        """As old as the oldest of them. Raises as any of them does."""
+        states = [part.state() for part in self._parts]
+        return ConsumerState(
+            at=min(s.at for s in states),
+            pending=sum(s.pending for s in states),
+            ack_pending=sum(s.ack_pending for s in states),
+            arrived=sum(s.arrived for s in states),
+        )
+
+    @property
+    def expired(self) -> int:
+        return sum(part.expired for part in self._parts)
+
+    @property
+    def woken(self) -> bool:
+        return any(part.woken for part in self._parts)
+
+    def _tell(self) -> None:
+        if all(part.asked.is_set() for part in self._parts):
+            self.asked.set()
+        for listener in list(self.listeners):
+            listener()
+
+    async def close(self) -> None:
+        for part in self._parts:
+            part.listeners.discard(self._tell)
+
+
+Reader = ConsumerReader | Together
+
+
 class Consumers:
     """The readers of one connection. every_s: seconds between two questions about one consumer."""
 
@@ -315,10 +359,21 @@ class Consumers:
         self._every_s = every_s
         self._wakeups = Wakeups(client)
         self._streams: dict[str, _StreamReader] = {}
-        self._readers: dict[tuple[str, str], ConsumerReader] = {}
+        self._readers: dict[tuple[str, str], Reader] = {}
 
-    def get(self, stream: str, consumer: str, service: str) -> ConsumerReader:
-        """The reader of a consumer, begun if need be. service: whose work it is, for the metrics."""
+    def get(self, stream: str, consumer: str, service: str) -> Reader:
+        """The reader of a consumer, or of several with commas, begun if need be. service: whose work it is."""
+        reader = self._readers.get((stream, consumer))
+        if reader is None:
+            several = consumer.split(",")
+            if len(several) > 1:
+                reader = Together([self._one(stream, name, service) for name in several])
+                self._readers[stream, consumer] = reader
+            else:
+                reader = self._one(stream, consumer, service)
+        return reader
+
+    def _one(self, stream: str, consumer: str, service: str) -> ConsumerReader:
         reader = self._readers.get((stream, consumer))
         if reader is None:
             of_stream = self._streams.get(stream)
@@ -327,11 +382,12 @@ class Consumers:
             names = (service, stream, consumer)
             reader = ConsumerReader(self._client, of_stream, self._wakeups, names, self._every_s)
             self._readers[stream, consumer] = reader
+        assert isinstance(reader, ConsumerReader)
         return reader
 
     async def sweep(self) -> None:
-        """End the readers that nobody listens to."""
-        for key, reader in list(self._readers.items()):
+        """End the readers that nobody listens to: those of several first, as they listen to others."""
+        for key, reader in sorted(self._readers.items(), key=lambda item: isinstance(item[1], ConsumerReader)):
             if not reader.listeners:
                 del self._readers[key]
                 await reader.close()
@@ -340,5 +396,7 @@ class Consumers:
 
     async def close(self) -> None:
         for reader in self._readers.values():
+            if isinstance(reader, Together):
+                await reader.close()
             reader.listeners.clear()
         await self.sweep()

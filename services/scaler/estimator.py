@@ -23,7 +23,7 @@ from nats.aio.subscription import Subscription
 
 from services.scaler import metrics
 from services.scaler.camera_count import LiveCameras
-from services.scaler.consumers import EVERY_S, STALE_S, ConsumerReader, Consumers, Missing, Unavailable
+from services.scaler.consumers import EVERY_S, STALE_S, Consumers, Missing, Reader, Unavailable
 from services.scaler.demand import Demand, Estimate
 from services.scaler.heartbeats import Heartbeats, beat_of
 from services.scaler.live import FIRST_S, Answer, Changes, Explanation, Live
@@ -46,9 +46,7 @@ class LiveDemand(Changes):
 
     metric = "demand"
 
-    def __init__(
-        self, query: DemandQuery, reader: ConsumerReader, heartbeats: Heartbeats, page: MetricsPage | None
-    ) -> None:
+    def __init__(self, query: DemandQuery, reader: Reader, heartbeats: Heartbeats, page: MetricsPage | None) -> None:
         super().__init__()
         self.query = query
         self.estimate: Estimate | None = None

@@ -24,6 +24,8 @@ from shared.errors import SettingError
 KEDAS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile"})
 INGEST = "ingest"
 STREAMS = {"cv": names.MEDIA, "embed": names.MEDIA, "vlm": names.VLM}
+# Where a service has more than the one that is called as it is.
+CONSUMERS = {"vlm": ",".join(names.VLM_CONSUMERS)}
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m)?")
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
@@ -32,7 +34,10 @@ _NAME = re.compile(r"[^\s.*>/\\]{1,128}")
 
 
 class DemandQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service needs for the work of a consumer. metrics_url: where its workers' counters are read from."""
+    """What a service needs for the work of a consumer. metrics_url: where its workers' counters are read from.
+
+    consumer: or several of the stream with commas, whose work is added up.
+    """
 
     service: str
     stream: str
@@ -87,7 +92,7 @@ def _demand(service: str, given: dict[str, str]) -> DemandQuery:
     return DemandQuery(
         service=service,
         stream=_check_name("stream", stream),
-        consumer=_check_name("consumer", given.pop("consumer", "") or service),
+        consumer=_check_names("consumer", given.pop("consumer", "") or CONSUMERS.get(service, service)),
         settings=DemandSettings(
             **{f: _field(DemandSettings, f, k, given.pop(k)) for k, f in _SETTINGS.items() if k in given}
         ),
@@ -109,6 +114,10 @@ def _check_name(key: str, value: str) -> str:
     if not _NAME.fullmatch(value):
         raise SettingError(f"metadata key {key} is {value!r}: give a name without dots, spaces and wildcards")
     return value
+
+
+def _check_names(key: str, value: str) -> str:
+    return ",".join(_check_name(key, name.strip()) for name in value.split(","))
 
 
 def _field(model: type[msgspec.Struct], field: str, key: str, value: str) -> float:

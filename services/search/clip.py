@@ -17,14 +17,12 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
-from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from services.search.query import Unanswerable
-from shared import media, names
+from shared import media, names, pictures
 from shared.deadletters import REPLAY_OF
 from shared.errors import BadSegment
 from shared.events import Box
@@ -42,8 +40,6 @@ _MILLISECOND = Fraction(1, 1000)
 _SECOND = dt.timedelta(seconds=1)
 # Without a decoder to probe with, nothing is decoded at opening.
 _OPEN = {"codec_whitelist": "none"}
-# libavcodec's scale from 2, the best, to 31.
-_QUALITY = 4
 _BOX_COLOUR = (255, 200, 0)
 
 
@@ -175,20 +171,7 @@ def jpeg(
     Raises BadSegment if it can't be decoded.
     """
     pixels = media.decode(payload, at=[offset_s], size=_fitted(payload, width), before=before).pictures[0].pixels
-    return encode_jpeg(pixels if box is None else outlined(pixels, box))
-
-
-def encode_jpeg(pixels: media.Image) -> bytes:
-    """JPEG of RGB, uint8 (height, width, 3)."""
-    frame = VideoFrame.from_ndarray(pixels, "rgb24")
-    encoder = av.CodecContext.create("mjpeg", "w")
-    assert isinstance(encoder, VideoCodecContext)
-    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
-    encoder.time_base = Fraction(1)
-    encoder.qmin = encoder.qmax = _QUALITY
-    picture = frame.reformat(format="yuvj420p")
-    picture.pts = 0
-    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
+    return pictures.jpeg(pixels if box is None else outlined(pixels, box))
 
 
 def outlined(pixels: media.Image, box: Box) -> media.Image:

@@ -1,0 +1,101 @@
+"""`python -m services.vlm`: settings, connect, reach the model; then do the jobs of VLM until SIGTERM.
+
+With VLM_MODE=front: answer svc.ask and plan captions instead, without a model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from nats.aio.client import Client
+
+from services.vlm import front
+from services.vlm.endpoint import Endpoint
+from services.vlm.model import Model, event_name
+from services.vlm.service import Task, VlmService
+from services.vlm.settings import VlmSettings
+from services.vlm.vllm_server import VllmServer
+from shared import loading, names, process
+from shared.events import Said
+from shared.settings import from_environment
+from shared.tasks import end, unless
+from shared.telemetry import Health
+from shared.worker import Worker
+
+
+async def run(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    async with contextlib.AsyncExitStack() as started:
+        server = None if settings.vlm_url else await started.enter_async_context(VllmServer(settings))
+        url, key = (server.url, lambda: server.key) if server else (settings.vlm_url, _key(settings))
+        endpoint = await started.enter_async_context(Endpoint(url, key=key, timeout_s=settings.vlm_timeout_s))
+        model = Model(
+            endpoint, settings, starting="vLLM is loading" if server else f"{endpoint.where} was not asked yet"
+        )
+        model.on_change = partial(_changed, health, server)
+        beside = [asyncio.create_task(model.keep(), name="endpoint")]
+        if server:
+            beside.append(asyncio.create_task(server.failed(), name="vllm"))
+        working = asyncio.create_task(_work(settings, client, health, stop, model), name="work")
+        try:
+            done, _ = await asyncio.wait({working, *beside}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            # Whatever ended it, the jobs in hand are handed back.
+            stop.set()
+            await asyncio.wait({working})
+            await end(*beside)
+
+
+def _changed(health: Health, server: VllmServer | None, reason: str | None) -> None:
+    health.ready = reason
+    if server and reason is None:
+        server.is_well()
+
+
+async def _work(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event, model: Model) -> None:
+    """Jobs while the model is well, and none while it is not: other replicas get what came."""
+    worker: Worker[Task, Said] | None = None
+    while not stop.is_set():
+        async with loading.saying(client, "vlm", settings.replica, health):
+            await unless(stop, model.well.wait())
+        if stop.is_set():
+            return
+        if worker is None:
+            service = VlmService(client, model, settings, name=event_name(settings, model.name))
+            worker = Worker(client, service, settings.worker(), health, stream=names.VLM, consumers=names.VLM_CONSUMERS)
+        over = asyncio.Event()
+        watching = asyncio.create_task(_watch(stop, model, over))
+        try:
+            await worker.run(over)
+        finally:
+            await end(watching)
+
+
+async def _watch(stop: asyncio.Event, model: Model, over: asyncio.Event) -> None:
+    """Sets `over` once the worker is to drain: told to go, or its model lost."""
+    await unless(stop, model.lost.wait())
+    if stop.is_set():
+        model.close()
+    over.set()
+
+
+def _key(settings: VlmSettings) -> Callable[[], str]:
+    """The endpoint's key; out of a file it is read each time, as keys are renewed."""
+    path = os.environ.get("VLM_KEY_FILE", "")
+    if not path or os.environ.get("VLM_KEY"):
+        return lambda: settings.vlm_key
+    return lambda: Path(path).read_text().strip()
+
+
+if __name__ == "__main__":
+    settings = from_environment(VlmSettings, "vlm", "Asks a vision language model about cameras' video, until SIGTERM.")
+    if settings.vlm_mode == "front":
+        process.main("vlm-front", settings, front.run)
+    else:
+        process.main("vlm", settings, run, per_gpu=settings.replicas)

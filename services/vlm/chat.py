@@ -1,0 +1,90 @@
+"""A job's requests to the model: what they cost together, and their traces.
+
+chat = Chat(model, settings, kind="verify", span=message.span)
+text = await chat.say(prompt)
+answer = await chat.fill(prompt, VerdictAnswer)      # raises BrokenAnswer where it twice breaks the schema
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from opentelemetry import trace
+
+from services.vlm import metrics, prompt, tracing
+from services.vlm.endpoint import Completion
+from services.vlm.model import Model
+from services.vlm.prompt import Prompt
+from services.vlm.settings import VlmSettings
+from shared.errors import TidegateError
+from shared.events import Usage
+from shared.telemetry import logger, tracer
+
+TRIES = 2
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class BrokenAnswer(TidegateError):
+    """The model's answer does not match the schema, the second one neither."""
+
+
+class Chat:
+    """See the module."""
+
+    def __init__(self, model: Model, settings: VlmSettings, *, kind: str, span: trace.Span) -> None:
+        self.model = model
+        self._settings = settings
+        self._kind = kind
+        self._span = span
+        self._log = logger("vlm")
+        self._done: list[Completion] = []
+
+    @property
+    def usage(self) -> Usage:
+        """Of all requests so far."""
+        return Usage(
+            prompt_tokens=sum(c.prompt_tokens for c in self._done),
+            completion_tokens=sum(c.completion_tokens for c in self._done),
+            first_token_ms=round(self._done[0].first_token_s * 1e3, 1) if self._done else 0.0,
+        )
+
+    async def say(self, asked: Prompt) -> str:
+        """What the model says. Raises as `Model.complete` does."""
+        return prompt.spoken((await self._complete(asked)).text)
+
+    async def fill(self, asked: Prompt, answer: type[T]) -> T:
+        """The model's answer as a struct. Raises BrokenAnswer, and as `Model.complete` does."""
+        wanted = msgspec.structs.replace(asked, answer=answer)
+        cause = ""
+        for _ in range(TRIES):
+            completion = await self._complete(wanted)
+            try:
+                return msgspec.json.decode(prompt.json_of(completion.text), type=answer)
+            except (msgspec.DecodeError, UnicodeDecodeError) as e:
+                cut = f", cut off after {completion.completion_tokens} tokens" if completion.finish == "length" else ""
+                cause = f"{e}{cut}"
+                self._log.info("the answer breaks its schema", kind=self._kind, error=cause)
+                wanted = msgspec.structs.replace(
+                    wanted, text=f"{asked.text}\nAnswer with the JSON object alone, briefly."
+                )
+        raise BrokenAnswer(f"the model's answer broke the schema {TRIES} times: {cause}")
+
+    async def _complete(self, asked: Prompt) -> Completion:
+        s = self._settings
+        body: dict[str, Any] = prompt.request(asked, media=s.vlm_media, temperature=s.vlm_temperature)
+        with tracer().start_as_current_span(
+            f"vlm {self._kind}",
+            context=trace.set_span_in_context(self._span),
+            attributes=tracing.asked(self.model.name, asked, body),
+        ) as span:
+            completion = await self.model.complete(body)
+            span.set_attributes(tracing.answered(completion))
+        self._done.append(completion)
+        metrics.FIRST_TOKEN.labels(self._kind).observe(completion.first_token_s)
+        metrics.TOKENS.labels("in").inc(completion.prompt_tokens)
+        metrics.TOKENS.labels("out").inc(completion.completion_tokens)
+        if not asked.frames and completion.prompt_tokens:
+            self.model.characters_a_token = len(asked.text) / completion.prompt_tokens
+        return completion

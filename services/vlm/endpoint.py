@@ -1,0 +1,260 @@
+"""An OpenAI-compatible server: one request, streamed, with what it cost; and whether the server is well.
+
+    async with Endpoint("http://127.0.0.1:8000/v1", key=lambda: "", timeout_s=120) as endpoint:
+        card = await endpoint.look()                 # is it there, and what has it?
+        completion = await endpoint.complete(body)   # body: of /chat/completions
+
+Errors say whose fault it was: `Away` and `Busy` the server's, `Failed` nobody knows, `Rejected` and `TooLong` the
+request's. Retries are the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+
+from shared.errors import Away, BadMessage, TidegateError
+from shared.redact import redact
+
+LOOK_S = 5.0
+# Reading an answer's next piece: one long pause is a server that hangs, however long all of it may take.
+_LINE_BYTES = 1 << 20
+_REASON = 400
+
+
+class Busy(Away):
+    """The server has too much to do. after_s: when it wants to be asked again, if it says so."""
+
+    def __init__(self, reason: str, after_s: float | None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class Failed(TidegateError):
+    """It answered with an error of its own, or broke off: this request's fault, or the server's."""
+
+
+class Rejected(BadMessage):
+    """It will never take this request."""
+
+
+class TooLong(Rejected):
+    """Question and answer are over the model's context."""
+
+
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
+    """finish: `stop`, or `length` where the answer was cut off. first_token_s, seconds: since the request."""
+
+    text: str
+    finish: str
+    prompt_tokens: int
+    completion_tokens: int
+    first_token_s: float
+    seconds: float
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server says of its models. context: tokens, by model, where it says so."""
+
+    models: list[str]
+    context: dict[str, int]
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    delta: _Delta = _Delta()
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Piece(msgspec.Struct, frozen=True):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: Any = None
+
+
+class _Model(msgspec.Struct, frozen=True):
+    id: str
+    max_model_len: int | None = None
+
+
+class _Models(msgspec.Struct, frozen=True):
+    data: list[_Model] = []
+
+
+_piece = msgspec.json.Decoder(_Piece)
+
+
+class Endpoint:
+    """See the module. url: with its `/v1`. key: read for every request, so that a renewed one is taken."""
+
+    def __init__(self, url: str, *, key: Callable[[], str], timeout_s: float) -> None:
+        self.url = url.rstrip("/")
+        self.where = redact(self.url)
+        self._root = _root(self.url)
+        self._key = key
+        self._timeout_s = timeout_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Endpoint:
+        # No limit of its own: how many requests are open at once is for whoever asks.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), trust_env=True, read_bufsize=_LINE_BYTES
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.close()
+
+    @property
+    def _http(self) -> aiohttp.ClientSession:
+        assert self._session is not None
+        return self._session
+
+    async def complete(self, body: Mapping[str, Any]) -> Completion:
+        """One answer. Raises Away, Busy, Failed, Rejected or TooLong."""
+        started = time.perf_counter()
+        data = msgspec.json.encode({**body, "stream": True, "stream_options": {"include_usage": True}})
+        try:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._http.post(f"{self.url}/chat/completions", data=data, headers=self._headers()) as response,
+            ):
+                if response.status != 200:
+                    raise _error(response.status, await response.text(errors="replace"), response.headers)
+                return await _read(_pieces(response.content), started)
+        except TimeoutError as e:
+            raise Failed(f"no answer within VLM_TIMEOUT_S={self._timeout_s:g} s") from e
+        except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as e:
+            raise Away(f"{self.where} can't be reached: {redact(str(e) or type(e).__name__)}") from e
+        except (aiohttp.ClientError, msgspec.DecodeError, ValueError) as e:
+            raise Failed(f"the answer broke off or is none: {redact(str(e) or type(e).__name__)[:_REASON]}") from e
+
+    async def look(self) -> Card:
+        """What models it has. Raises Away, with the reason, while it can't answer."""
+        try:
+            async with asyncio.timeout(LOOK_S):
+                # vLLM's own: it says so when its engine has died. Others have none.
+                async with self._http.get(f"{self._root}/health") as response:
+                    if response.status >= 500:
+                        raise Away(f"{self.where} is not well: /health answers {response.status}")
+                async with self._http.get(f"{self.url}/models", headers=self._headers()) as response:
+                    if response.status in (401, 403):
+                        raise Away(f"{self.where} refuses the key ({response.status}): set VLM_KEY or VLM_KEY_FILE")
+                    if response.status >= 500 or response.status == 429:
+                        raise Away(f"{self.where} is not well: /models answers {response.status}")
+                    if response.status != 200:
+                        return Card(models=[], context={})
+                    models = msgspec.json.decode(await response.read(), type=_Models).data
+                    return Card(
+                        models=[m.id for m in models],
+                        context={m.id: m.max_model_len for m in models if m.max_model_len},
+                    )
+        except TimeoutError as e:
+            raise Away(f"{self.where} does not answer within {LOOK_S:g} s") from e
+        except aiohttp.ClientError as e:
+            raise Away(f"{self.where} can't be reached: {redact(str(e) or type(e).__name__)}") from e
+        except msgspec.DecodeError:
+            return Card(models=[], context={})
+
+    async def load(self) -> dict[str, float]:
+        """vLLM's own gauges by their names, `vllm:num_requests_waiting` among them; empty where there are none."""
+        try:
+            async with asyncio.timeout(LOOK_S), self._http.get(f"{self._root}/metrics") as response:
+                text = await response.text(errors="replace") if response.status == 200 else ""
+            found: dict[str, float] = {}
+            for family in text_string_to_metric_families(text):
+                if family.type == "gauge" and family.name.startswith("vllm:"):
+                    found[family.name] = sum(sample.value for sample in family.samples)
+            return found
+        except (TimeoutError, aiohttp.ClientError, ValueError):
+            return {}
+
+    def _headers(self) -> dict[str, str]:
+        key = self._key()
+        return {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+
+
+def _root(url: str) -> str:
+    """Where a server's own pages are: beside `/v1`."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=parts.path.removesuffix("/v1"), query="", fragment=""))
+
+
+async def _pieces(lines: aiohttp.StreamReader) -> AsyncIterator[_Piece]:
+    """Server-sent events, up to the one that says that it is done."""
+    async for line in lines:
+        if line.startswith(b"data:"):
+            data = line[5:].strip()
+            if data == b"[DONE]":
+                return
+            yield _piece.decode(data)
+    raise Failed("the answer broke off")
+
+
+async def _read(pieces: AsyncIterator[_Piece], started: float) -> Completion:
+    parts: list[str] = []
+    finish, first_s, usage = "", 0.0, _Usage()
+    async for piece in pieces:
+        if piece.error is not None:
+            raise Failed(f"the server's error: {_said(piece.error)}")
+        usage = piece.usage or usage
+        for choice in piece.choices[:1]:
+            if choice.delta.content:
+                first_s = first_s or time.perf_counter() - started
+                parts.append(choice.delta.content)
+            finish = choice.finish_reason or finish
+    seconds = time.perf_counter() - started
+    return Completion(
+        text="".join(parts),
+        finish=finish,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        first_token_s=first_s or seconds,
+        seconds=seconds,
+    )
+
+
+def _error(status: int, text: str, headers: Mapping[str, str]) -> TidegateError:
+    try:
+        said = _said(msgspec.json.decode(text))
+    except (msgspec.DecodeError, ValueError):
+        said = " ".join(text.split())
+    reason = f"{status}: {redact(said)[:_REASON]}"
+    if status in (429, 503):
+        after = headers.get("Retry-After", "")
+        return Busy(reason, float(after) if after.isdecimal() else None)
+    if status in (401, 403):
+        return Away(f"the endpoint refuses the key, {reason}: set VLM_KEY or VLM_KEY_FILE")
+    if status == 404:
+        return Away(f"the endpoint does not know the model or the path, {reason}: correct VLM_MODEL or VLM_URL")
+    if status >= 500:
+        return Failed(reason)
+    if "context" in said.lower() and ("length" in said.lower() or "token" in said.lower()):
+        return TooLong(reason)
+    return Rejected(f"the endpoint rejects the request, {reason}")
+
+
+def _said(body: Any) -> str:
+    """The message of an error as OpenAI, vLLM and others put it."""
+    if isinstance(body, dict):
+        inner = body.get("error", body.get("message", body))
+        return str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
+    return str(body)

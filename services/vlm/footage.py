@@ -1,0 +1,207 @@
+"""Frames out of MEDIA, as JPEG: of a stretch of a camera's time, or of segments that are named.
+
+    frames = await footage.between("lobby", start, end, count=8)
+    frames = await footage.of("lobby", [1234, 1235], count=8)
+
+Segments are read by direct get: nothing is consumed, and only those that a frame is wanted of cross the bus.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from services.vlm import sampling
+from shared import direct, gop, media, names, pictures
+from shared.deadletters import REPLAY_OF
+from shared.direct import Stored
+from shared.errors import BadMessage, BadSegment, TidegateError
+from shared.events import Cause, Seen
+from shared.segment import Segment, from_headers
+from shared.telemetry import logger
+
+# Clocks of ingest and the server differ, and a segment is stored when it has ended.
+SLACK = dt.timedelta(seconds=2)
+# So many segments are looked at for one instant: what ingest held back was stored later than its neighbours.
+MOST_STEPS = 64
+
+
+class Frame(NamedTuple):
+    """time: wall clock. seq: its segment in MEDIA. jpeg: the picture."""
+
+    time: dt.datetime
+    seq: int
+    jpeg: bytes
+
+
+class NoFootage(TidegateError):
+    """There is no video to show. cause: whether there ever was."""
+
+    def __init__(self, cause: Cause, reason: str) -> None:
+        super().__init__(reason)
+        self.cause: Cause = cause
+
+
+class _Part(NamedTuple):
+    """A segment and the offsets of frames that are wanted of it."""
+
+    stored: Stored
+    head: Segment
+    offsets: list[float]
+
+    @property
+    def end(self) -> dt.datetime:
+        return self.head.start + dt.timedelta(seconds=self.head.duration)
+
+
+class Footage:
+    """See the module. side: pixels of a frame's longer side, at most."""
+
+    def __init__(self, client: Client, *, side: int, threads: int) -> None:
+        self._client = client
+        self._js = client.jetstream()
+        self._side = side
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._log = logger("vlm")
+
+    async def between(
+        self, camera: str, start: dt.datetime, end: dt.datetime, count: int, *, also: Sequence[dt.datetime] = ()
+    ) -> list[Frame]:
+        """Up to `count` frames of [start, end): those at `also`, and the rest evenly spread.
+
+        Raises NoFootage if there is none, BadSegment if none can be decoded, nats.errors.Error or TimeoutError if the
+        server does not answer.
+        """
+        wanted = sorted({*also[:count], *sampling.instants(start, end, count - len(also[:count]))})
+        parts: list[_Part] = []
+        for n, instant in enumerate(wanted):
+            until = wanted[n + 1] if n + 1 < len(wanted) else end
+            before = parts[-1] if parts else None
+            if before and before.head.start <= instant < before.end:
+                before.offsets.append((instant - before.head.start).total_seconds())
+            elif part := await self._at(camera, instant, until, after=before.stored.seq if before else 0):
+                parts.append(part)
+        if not parts:
+            raise await self._none(camera, start, end)
+        # A keyframe is as good as its neighbours where they are further apart than segments, and far cheaper.
+        return await self._decode([p if len(p.offsets) > 1 or also else p._replace(offsets=[0.0]) for p in parts])
+
+    async def of(self, camera: str, seqs: Sequence[int], count: int) -> list[Frame]:
+        """Up to `count` frames of the segments, evenly spread over what is kept of them.
+
+        Raises as `between` does, and BadMessage for a segment of another camera.
+        """
+        found: list[_Part] = []
+        for seq in sampling.evenly(sorted(set(seqs)), count):
+            try:
+                stored = await direct.get(self._client, names.MEDIA, seq=seq)
+            except NotFoundError:
+                continue
+            head = _head(stored)
+            if head is None or head.camera != camera:
+                raise BadMessage(f"sequence {seq} of MEDIA is no segment of camera {camera}")
+            found.append(_Part(stored, head, []))
+        if not found:
+            raise NoFootage("expired", "none of its segments is kept in MEDIA any more: raise MEDIA_MAX_AGE_S")
+        offsets = sampling.offsets([part.head.duration for part in found], count)
+        return await self._decode([p._replace(offsets=o) for p, o in zip(found, offsets, strict=True) if o])
+
+    async def again(self, seen: Sequence[Seen]) -> list[Frame]:
+        """The frames of an event, as far as they are kept. Raises as `of` does."""
+        wanted: dict[int, list[dt.datetime]] = {}
+        for frame in seen:
+            wanted.setdefault(frame.seq, []).append(frame.time)
+        parts: list[_Part] = []
+        for seq, times in wanted.items():
+            try:
+                stored = await direct.get(self._client, names.MEDIA, seq=seq)
+            except NotFoundError:
+                continue
+            if head := _head(stored):
+                parts.append(_Part(stored, head, [(time - head.start).total_seconds() for time in times]))
+        return await self._decode(parts) if parts else []
+
+    # ---- finding
+
+    async def _at(self, camera: str, instant: dt.datetime, until: dt.datetime, *, after: int) -> _Part | None:
+        """The segment that has `instant`, or the first that starts before `until`; None if there is neither.
+
+        after: one that is known to be earlier.
+        """
+        seq, since = None, instant - SLACK
+        for _ in range(MOST_STEPS):
+            try:
+                stored = await direct.get(
+                    self._client, names.MEDIA, subject=names.media(camera), seq=seq, since=None if seq else since
+                )
+            except NotFoundError:
+                return None
+            seq = stored.seq + 1
+            head = _head(stored)
+            if head is None or stored.seq <= after:
+                continue
+            part = _Part(stored, head, [max(0.0, (instant - head.start).total_seconds())])
+            if part.end > instant:
+                return part if head.start < until else None
+        return None
+
+    async def _none(self, camera: str, start: dt.datetime, end: dt.datetime) -> NoFootage:
+        """Why there are no frames: whether what is kept begins only after them."""
+        try:
+            oldest = await direct.get(self._client, names.MEDIA, subject="media.>", seq=1)
+        except NotFoundError:
+            oldest = None
+        stretch = f"{start:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S} UTC"
+        if oldest is None or oldest.time > end:
+            return NoFootage("expired", f"the video of {stretch} is not kept in MEDIA any more: raise MEDIA_MAX_AGE_S")
+        return NoFootage("no_video", f"camera {camera} gave no video from {stretch}")
+
+    # ---- decoding
+
+    async def _decode(self, parts: Sequence[_Part]) -> list[Frame]:
+        """Frames in order of time. A segment that can't be decoded is passed over, while others can."""
+        done = await asyncio.gather(*(self._frames(part) for part in parts), return_exceptions=True)
+        frames: list[Frame] = []
+        problems: list[BadSegment] = []
+        for result in done:
+            if isinstance(result, BadSegment):
+                problems.append(result)
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                frames += result
+        if not frames:
+            raise problems[0]
+        if problems:
+            self._log.warning("segments passed over", count=len(problems), reason=str(problems[0]))
+        return sorted(frames)
+
+    async def _frames(self, part: _Part) -> list[Frame]:
+        before = await gop.earlier(self._js, part.head)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._encoded, part, before)
+
+    def _encoded(self, part: _Part, before: Sequence[bytes]) -> list[Frame]:
+        size = sampling.fitted(part.head, self._side)
+        decoded = media.decode(part.stored.data, at=part.offsets, size=size, before=before, frames=part.head.frames)
+        return [
+            Frame(
+                part.head.start + dt.timedelta(seconds=picture.offset),
+                part.stored.seq,
+                pictures.jpeg(picture.pixels),
+            )
+            for picture in decoded.pictures
+        ]
+
+
+def _head(stored: Stored) -> Segment | None:
+    """Its headers, or None for what is no segment in its place."""
+    try:
+        return None if REPLAY_OF in stored.headers else from_headers(stored.headers)
+    except BadSegment:
+        return None

@@ -1,0 +1,128 @@
+"""What has to be there while no GPU is: `svc.ask`, and the planning of captions.
+
+A question becomes a job in VLM, so that a replica is started for it where none runs; the event that it ends in is the
+answer. Any number of processes may do this; one is enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from services.vlm import metrics, query
+from services.vlm.planner import Planner
+from services.vlm.settings import VlmSettings
+from shared import events, jobs, names, requests
+from shared.errors import BusError
+from shared.requests import Refusal
+from shared.tasks import end
+from shared.telemetry import Health, logger
+
+BEAT_S = 1.0
+# Each holds a subscription's reply open and a few hundred bytes: more than this is a client that runs wild.
+MOST_WAITING = 1000
+# VLM is full, or the server away: whoever asks would rather know.
+PATIENCE_S = 5.0
+ANSWERS = (events.Answer, events.Summary, events.Verdict)
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """Any of the events, as far as it matters here."""
+
+    job: str
+
+
+class Asking:
+    """Questions on their way: each is a job, and waits for its event."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._waiting: dict[tuple[str, str], asyncio.Future[bytes]] = {}
+
+    async def start(self) -> None:
+        """Hear of answers, from now on."""
+        for kind in ANSWERS:
+            await self._client.subscribe(names.event(kind.kind, "*"), cb=self._hear)
+
+    async def answer(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
+        """The event's JSON. Raises Refusal: 400 for what is no question, 503 and 504 where no answer came."""
+        asked = query.read(payload)
+        kind = type(asked).__struct_config__.tag
+        try:
+            found = await self._ask(asked)
+        except Refusal as e:
+            metrics.ASKED.labels(kind, e.code).inc()
+            raise
+        metrics.ASKED.labels(kind, 200).inc()
+        return found, {"content-type": "application/json"}
+
+    async def _ask(self, asked: query.Query) -> bytes:
+        if len(self._waiting) >= MOST_WAITING:
+            raise Refusal(503, f"{MOST_WAITING} questions wait already: ask again later")
+        job = query.job_of(asked, dt.datetime.now(dt.UTC))
+        key = (job.camera, query.name_of(job))
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[key] = future
+        try:
+            async with asyncio.timeout(asked.wait_s):
+                await jobs.publish(self._client, job, patience_s=min(PATIENCE_S, asked.wait_s))
+                return await future
+        except TimeoutError as e:
+            raise Refusal(
+                504,
+                f"no answer within {asked.wait_s:g} s: it comes as an event with job {key[1]}; ask with a longer "
+                "wait_s, or see whether a worker of vlm runs",
+            ) from e
+        except BusError as e:
+            raise Refusal(503, f"the question can't be put into VLM: {e}") from e
+        finally:
+            del self._waiting[key]
+
+    async def _hear(self, message: Msg) -> None:
+        if not self._waiting:
+            return
+        try:
+            job = msgspec.json.decode(message.data, type=_Named).job
+        except msgspec.DecodeError:
+            return
+        future = self._waiting.get((message.subject.rpartition(".")[2], job))
+        if future and not future.done():
+            future.set_result(message.data)
+
+
+async def run(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    """Answer and plan until `stop` is set. Raises TidegateError."""
+    asking = Asking(client)
+    await asking.start()
+    waiting: set[asyncio.Task[None]] = set()
+    service = await requests.serve(
+        client,
+        "tidegate-vlm",
+        "questions about a camera's video, answered by a vision language model",
+        {"ask": (names.ASK, asking.answer)},
+        waiting=waiting,
+    )
+    await client.flush()
+    planning = asyncio.create_task(Planner(client, settings).run(), name="plan")
+    beating = asyncio.create_task(_beat(client, health), name="beat")
+    stopping = asyncio.create_task(stop.wait())
+    health.ready = None
+    logger("vlm").info("ready for questions", captions_every_s=settings.vlm_caption_every_s)
+    try:
+        done, _ = await asyncio.wait({planning, beating, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await service.stop()
+        await end(planning, beating, stopping, *waiting)
+
+
+async def _beat(client: Client, health: Health) -> None:
+    while not client.is_closed:
+        health.beat()
+        await asyncio.sleep(BEAT_S)
+    raise BusError("the connection to NATS was closed")

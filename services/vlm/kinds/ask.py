@@ -1,0 +1,95 @@
+"""A question about a stretch of a camera's time.
+
+Half of the frames are those that `svc.find` takes for what is asked about, where it answers; the rest are spread
+evenly.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from nats.aio.client import Client
+
+from services.vlm.chat import Chat
+from services.vlm.footage import Footage
+from services.vlm.kinds import Base, Work, event
+from services.vlm.prompt import Prompt
+from services.vlm.settings import VlmSettings
+from shared import jobs, names, requests
+from shared.events import Answer
+from shared.requests import NobodyAnswers, Refusal
+from shared.segment import rfc3339
+from shared.telemetry import logger
+
+PROMPT = """These are frames of a surveillance camera, in order of time, between {start} and {end} UTC. Answer this
+question by what can be seen in them, in a few plain sentences; where they do not show it, say so:
+
+{question}
+
+In "frames", give the numbers of the frames that your answer rests on."""
+FIND_S = 5.0
+
+
+class QuestionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model is to fill in. frames: their numbers, from 1."""
+
+    answer: Annotated[str, Meta(max_length=1200)]
+    frames: Annotated[list[Annotated[int, Meta(ge=1, le=1000)]], Meta(max_length=16)]
+
+
+class _Moment(msgspec.Struct, frozen=True):
+    """What is read of a moment that `svc.find` found. time: of its best frame."""
+
+    time: dt.datetime
+    kept: bool = False
+
+
+class _Found(msgspec.Struct, frozen=True):
+    moments: list[_Moment]
+
+
+class Answers:
+    def __init__(self, client: Client, footage: Footage, settings: VlmSettings) -> None:
+        self._client = client
+        self._footage = footage
+        self._settings = settings
+        self._log = logger("vlm")
+
+    async def look(self, job: jobs.Ask) -> Work[jobs.Ask]:
+        count = self._settings.vlm_frames
+        found = await self._find(job, count // 2) if count > 1 else []
+        frames = await self._footage.between(job.camera, job.start, job.end, count, also=found)
+        return Work(job=job, start=job.start, end=job.end, frames=frames)
+
+    async def answer(self, work: Work[jobs.Ask], chat: Chat, base: Base) -> Answer:
+        job = work.job
+        text = PROMPT.format(
+            start=f"{job.start:%Y-%m-%d %H:%M:%S}", end=f"{job.end:%Y-%m-%d %H:%M:%S}", question=job.question
+        )
+        asked = Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens)
+        found = await chat.fill(asked, QuestionAnswer)
+        used = sorted({work.frames[n - 1].time for n in found.frames if n <= len(work.frames)})
+        return event(Answer, base, question=job.question, text=found.answer, used=used)
+
+    def unanswered(self, work: Work[jobs.Ask], base: Base) -> Answer:
+        return event(Answer, base, question=work.job.question, text="")
+
+    async def _find(self, job: jobs.Ask, most: int) -> list[dt.datetime]:
+        """Times that search takes for what is asked about; none where nobody searches."""
+        query = {
+            "text": job.question[:1000],
+            "cameras": [job.camera],
+            "since": rfc3339(job.start),
+            "until": rfc3339(job.end),
+            "k": most,
+        }
+        try:
+            answer = await requests.ask(self._client, names.FIND, msgspec.json.encode(query), timeout_s=FIND_S)
+            moments = msgspec.json.decode(answer.data, type=_Found).moments
+        except (NobodyAnswers, Refusal, msgspec.DecodeError) as e:
+            self._log.debug("frames are spread evenly alone", reason=str(e))
+            return []
+        return [m.time for m in moments if m.kept and job.start <= m.time < job.end]

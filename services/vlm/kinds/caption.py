@@ -1,0 +1,34 @@
+"""What happens in a stretch of video?"""
+
+from __future__ import annotations
+
+from services.vlm.chat import Chat
+from services.vlm.footage import Footage
+from services.vlm.kinds import Base, Work, event
+from services.vlm.prompt import Prompt
+from services.vlm.settings import VlmSettings
+from shared import jobs
+from shared.events import Caption
+
+PROMPT = (
+    "These are frames of a surveillance camera, in order of time. Say what happens, in one to three plain sentences: "
+    "who or what is there, what they do, and what changes. Say nothing of what can't be seen."
+)
+
+
+class Captions:
+    def __init__(self, footage: Footage, settings: VlmSettings) -> None:
+        self._footage = footage
+        self._settings = settings
+
+    async def look(self, job: jobs.Caption) -> Work[jobs.Caption]:
+        frames = await self._footage.between(job.camera, job.start, job.end, self._settings.vlm_frames)
+        return Work(job=job, start=job.start, end=job.end, frames=frames)
+
+    async def answer(self, work: Work[jobs.Caption], chat: Chat, base: Base) -> Caption:
+        text = work.job.prompt or PROMPT
+        said = await chat.say(Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens))
+        return event(Caption, base, text=said)
+
+    def unanswered(self, work: Work[jobs.Caption], base: Base) -> Caption:
+        return event(Caption, base, text="")

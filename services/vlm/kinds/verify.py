@@ -1,0 +1,56 @@
+"""Is an incident what its rule took it for?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from services.vlm.chat import Chat
+from services.vlm.footage import Footage
+from services.vlm.kinds import Base, Work, event
+from services.vlm.prompt import Prompt
+from services.vlm.settings import VlmSettings
+from shared import jobs
+from shared.events import Verdict
+
+PROMPT = """These are frames of a surveillance camera, in order of time. A rule has raised an alarm on them. What has to
+be true for the alarm to be right:
+
+{prompt}
+
+Judge by what can be seen and by nothing else. "confirmed": it is clearly so. "rejected": it is clearly not so.
+"uncertain": the frames do not show it. Give your confidence from 0 to 100, and the reason in one or two sentences."""
+
+
+class VerdictAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model is to fill in. The verdict comes first, so that no reason can talk it round after the fact."""
+
+    verdict: Literal["confirmed", "rejected", "uncertain"]
+    confidence: Annotated[int, Meta(ge=0, le=100)]
+    reason: Annotated[str, Meta(max_length=240)]
+
+
+class Verdicts:
+    def __init__(self, footage: Footage, settings: VlmSettings) -> None:
+        self._footage = footage
+        self._settings = settings
+
+    async def look(self, job: jobs.Verify) -> Work[jobs.Verify]:
+        frames = await self._footage.of(job.camera, job.segments, self._settings.vlm_frames)
+        return Work(job=job, start=job.start or frames[0].time, end=job.end or frames[-1].time, frames=frames)
+
+    async def answer(self, work: Work[jobs.Verify], chat: Chat, base: Base) -> Verdict:
+        text = PROMPT.format(prompt=work.job.prompt)
+        asked = Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens)
+        found = await chat.fill(asked, VerdictAnswer)
+        base = msgspec.structs.replace(base, reason=found.reason)
+        return _verdict(work.job, base, found.verdict, found.confidence / 100)
+
+    def unanswered(self, work: Work[jobs.Verify], base: Base) -> Verdict:
+        return _verdict(work.job, base, "uncertain", 0.0)
+
+
+def _verdict(job: jobs.Verify, base: Base, verdict: str, confidence: float) -> Verdict:
+    return event(Verdict, base, incident=job.incident, rule=job.rule, verdict=verdict, confidence=confidence)

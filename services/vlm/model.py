@@ -1,0 +1,187 @@
+"""The model behind an endpoint: asked again where that helps, and left alone while its server is away.
+
+    model = Model(endpoint, settings)
+    keeping = asyncio.create_task(model.keep())      # looks after a server that is away, until cancelled
+    completion = await model.complete(body)
+    await model.well.wait(); await model.lost.wait()
+
+A request waits here, with its job in hand and its heartbeats going out, while the server is away for a moment. Once it
+has been away for VLM_PATIENCE_S the model is `lost`: what waits ends with `Away`, so that other replicas get it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from services.vlm import metrics
+from services.vlm.breaker import Breaker, pause
+from services.vlm.endpoint import Busy, Card, Completion, Endpoint, Failed, TooLong
+from services.vlm.settings import VlmSettings
+from shared.errors import Away
+from shared.names import safe_name
+from shared.telemetry import logger
+
+# A request that fails twice while its server is well is to blame, or another replica's server takes it.
+TRIES = 2
+BUSY_LONGEST_S = 30.0
+LOAD_S = 5.0
+# Characters of plain text in a token, until this model's own ratio is known: low, as a prompt too long is refused.
+CHARACTERS_A_TOKEN = 2.5
+
+
+class Model:
+    """See the module. name: as the endpoint knows it; empty until it has said so, if VLM_MODEL does not."""
+
+    def __init__(self, endpoint: Endpoint, settings: VlmSettings, *, starting: str) -> None:
+        self.name = settings.vlm_model
+        self.context = settings.vlm_context
+        self.characters_a_token = CHARACTERS_A_TOKEN
+        self.well = asyncio.Event()
+        self.lost = asyncio.Event()
+        self.on_change: Callable[[str | None], None] = lambda reason: None
+        self._endpoint = endpoint
+        self._settings = settings
+        self._breaker = Breaker(starting)
+        self._closing = asyncio.Event()
+        self._opened = asyncio.Event()
+        self._news = asyncio.Event()
+        self._log = logger("vlm")
+
+    @property
+    def reason(self) -> str:
+        """Why it is not asked, or nothing."""
+        return self._breaker.reason if self._breaker.is_open else ""
+
+    def close(self) -> None:
+        """The worker drains: what only waits ends at once."""
+        self._closing.set()
+        self._announce()
+
+    async def complete(self, body: Mapping[str, Any]) -> Completion:
+        """One answer to `body`, the model's name added. Raises Away, Failed after TRIES, Rejected or TooLong."""
+        tries = busy = 0
+        while True:
+            await self._until_well()
+            try:
+                completion = await self._endpoint.complete({"model": self.name, **body})
+            except Busy as e:
+                busy += 1
+                self._count("busy")
+                self._log.info("the endpoint is busy", error=str(e), times=busy)
+                await self._sleep(e.after_s or pause(busy, longest_s=BUSY_LONGEST_S))
+            except Away as e:
+                self._count("away")
+                self._failed(str(e), certain=True)
+            except Failed as e:
+                tries += 1
+                self._count("failed")
+                self._failed(str(e), certain=False)
+                if tries >= TRIES:
+                    raise
+                await self._sleep(pause(tries))
+            except Exception as e:
+                self._count("too_long" if isinstance(e, TooLong) else "rejected")
+                raise
+            else:
+                self._count("ok")
+                self._breaker.succeeded()
+                return completion
+
+    async def keep(self) -> None:
+        """Look whether a server that is away is back, and read how busy it is, until cancelled."""
+        self._tell()
+        tries = 0
+        while True:
+            if self._breaker.is_open:
+                tries += 1
+                try:
+                    self._take(await self._endpoint.look())
+                    self._breaker.succeeded()
+                except Away as e:
+                    self._breaker.reason = str(e)
+                    if self._breaker.open_s > self._settings.vlm_patience_s:
+                        self.lost.set()
+                self._tell()
+            else:
+                tries = 0
+                await self._read_load()
+            self._opened.clear()
+            try:
+                async with asyncio.timeout(pause(tries) if tries else LOAD_S):
+                    await self._opened.wait()
+            except TimeoutError:
+                pass
+
+    def _take(self, card: Card) -> None:
+        """What the endpoint says of its models. Raises Away if ours is none of them."""
+        if card.models and not self.name:
+            self.name = card.models[0]
+        if not self.name:
+            raise Away("the endpoint does not say what model it has: set VLM_MODEL")
+        if card.models and self.name not in card.models:
+            raise Away(f"the endpoint has no model {self.name!r}, but {', '.join(card.models[:5])}: correct VLM_MODEL")
+        self.context = card.context.get(self.name, self.context)
+
+    async def _until_well(self) -> None:
+        while self._breaker.is_open:
+            if self._closing.is_set() or self.lost.is_set():
+                raise Away(self._breaker.reason)
+            await self._news.wait()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, with the job in hand. Raises Away if the worker is told to go meanwhile."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+        raise Away("the worker is told to go")
+
+    def _failed(self, reason: str, *, certain: bool) -> None:
+        was = self._breaker.is_open
+        self._breaker.failed(reason, certain=certain)
+        if self._breaker.is_open and not was:
+            self._log.warning("the endpoint is left alone for now", reason=reason)
+            self._opened.set()
+            self._tell()
+
+    def _tell(self) -> None:
+        """Set the events as the breaker is."""
+        if self._breaker.is_open:
+            self.well.clear()
+        else:
+            if not self.well.is_set():
+                self._log.info("the endpoint is well", model=self.name, context=self.context)
+            self.lost.clear()
+            self.well.set()
+        metrics.UP.set(not self._breaker.is_open)
+        self.on_change(self.reason or None)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Let all who wait look again."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def _read_load(self) -> None:
+        load = await self._endpoint.load()
+        for gauge, name in (
+            (metrics.WAITING, "vllm:num_requests_waiting"),
+            (metrics.RUNNING, "vllm:num_requests_running"),
+            (metrics.CACHE, "vllm:kv_cache_usage_perc"),
+        ):
+            if name in load:
+                gauge.set(load[name])
+
+    def _count(self, outcome: str) -> None:
+        metrics.REQUESTS.labels(outcome).inc()
+
+
+def event_name(settings: VlmSettings, name: str) -> str:
+    """A model's name in events and their ids. Weights that nobody trained are said to be so."""
+    path = Path(name)
+    short = safe_name(path.name if path.is_absolute() or path.exists() else name)
+    return f"{short}-untrained" if "--load-format dummy" in settings.vllm_args.replace("=", " ") else short

@@ -1,0 +1,90 @@
+"""What a model is asked, as the messages of an OpenAI-compatible endpoint. Pure.
+
+    body = request(Prompt(text="What happens?", frames=frames, max_tokens=200), media="images", temperature=0)
+
+Images come first, each after the time it was taken at, and the question last: prefixes that jobs share are then cached.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from services.vlm.footage import Frame
+
+# Reasoning that a server does not take out by itself.
+_THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
+# A grammar lets them through inside of strings, where JSON forbids them; and a terminal obeys them.
+_CONTROL = dict.fromkeys([*range(32), *range(127, 160)], " ")
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """answer: a struct that the answer is to be JSON of. max_tokens: of the answer."""
+
+    text: str
+    frames: Sequence[Frame] = ()
+    answer: type[msgspec.Struct] | None = None
+    max_tokens: int
+
+
+def request(prompt: Prompt, *, media: Literal["images", "video"], temperature: float) -> dict[str, Any]:
+    """The body of /chat/completions, but for the model's name."""
+    show = _video if media == "video" and len(prompt.frames) > 1 else _images
+    body: dict[str, Any] = {
+        "messages": [{"role": "user", "content": [*show(prompt.frames), {"type": "text", "text": prompt.text}]}],
+        "max_tokens": prompt.max_tokens,
+        "temperature": temperature,
+    }
+    if prompt.answer:
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": prompt.answer.__name__, "schema": schema(prompt.answer), "strict": True},
+        }
+    return body
+
+
+def schema(answer: type[msgspec.Struct]) -> Mapping[str, Any]:
+    """JSON Schema of an answer, in one piece, nothing else allowed in it: what grammars of servers are made from."""
+    (found,), defs = msgspec.json.schema_components([answer], ref_template="#/$defs/{name}")
+    ref = str(found.get("$ref", "")).rpartition("/")[2]
+    return {k: v for k, v in defs.get(ref, found).items() if k not in ("title", "description")} | {
+        "additionalProperties": False
+    }
+
+
+def spoken(text: str) -> str:
+    """What was said, without what was thought before, in one paragraph."""
+    return " ".join(_THOUGHT.sub("", text).translate(_CONTROL).split())
+
+
+def json_of(text: str) -> bytes:
+    """The JSON of an answer, for the decoder."""
+    return spoken(text).encode()
+
+
+def at(frame: Frame) -> str:
+    """`13:00:05.2`, UTC."""
+    return f"{frame.time:%H:%M:%S}.{frame.time.microsecond // 100_000}"
+
+
+def _images(frames: Sequence[Frame]) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    for n, frame in enumerate(frames, 1):
+        parts.append({"type": "text", "text": f"Frame {n}, {at(frame)} UTC:"})
+        url = "data:image/jpeg;base64," + b64encode(frame.jpeg).decode()
+        parts.append({"type": "image_url", "image_url": {"url": url}})
+    return parts
+
+
+def _video(frames: Sequence[Frame]) -> list[dict[str, Any]]:
+    """Frames as vLLM takes them for a video: JPEGs in one data URL, with commas."""
+    url = "data:video/jpeg;base64," + ",".join(b64encode(frame.jpeg).decode() for frame in frames)
+    times = ", ".join(f"{n}: {at(frame)}" for n, frame in enumerate(frames, 1))
+    return [
+        {"type": "video_url", "video_url": {"url": url}},
+        {"type": "text", "text": f"The video's frames were taken at these times (UTC): {times}."},
+    ]

@@ -1,0 +1,99 @@
+"""What `svc.ask` is asked: JSON with a `kind`. It answers with the event that the job ends in. Pure.
+
+{"kind": "ask", "camera": "lobby", "question": "What is the man carrying?", "since": "2026-11-24T13:00:00Z"}
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from services.vlm.kinds.caption import PROMPT
+from shared import jobs
+from shared.jobs import Instant, Job, Text
+from shared.requests import Refusal
+from shared.segment import Token
+
+LONGEST_WAIT_S = 600.0
+# What is asked of now, where nobody says of when.
+DEFAULT_S = 60.0
+
+
+class _Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """wait_s: how long the answer is waited for; it is an event all the same if it comes later."""
+
+    camera: Token
+    wait_s: Annotated[float, Meta(gt=0, le=LONGEST_WAIT_S)] = 120.0
+
+
+class _OfStretch(_Query, frozen=True, kw_only=True):
+    """since, until: with a zone; by default the last minute."""
+
+    since: Instant | None = None
+    until: Instant | None = None
+
+    def stretch(self, now: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
+        """Raises Refusal for one that ends before it begins."""
+        until = self.until or now
+        since = self.since or until - dt.timedelta(seconds=DEFAULT_S)
+        if since >= until:
+            raise Refusal(400, f"since {since.isoformat()} is not before until {until.isoformat()}")
+        return since, until
+
+
+class AskQuery(_OfStretch, frozen=True, kw_only=True, tag="ask"):
+    """A question. Answered by an answer."""
+
+    question: Text
+
+
+class CaptionQuery(_OfStretch, frozen=True, kw_only=True, tag="caption"):
+    """What happens? Somebody waits, so it is not put behind the captions of all cameras: answered by an answer."""
+
+    prompt: Annotated[str, Meta(max_length=4000)] = ""
+
+
+class SummarizeQuery(_OfStretch, frozen=True, kw_only=True, tag="summarize"):
+    """What happened, by its captions? Answered by a summary."""
+
+    prompt: Annotated[str, Meta(max_length=4000)] = ""
+
+
+class VerifyQuery(_Query, frozen=True, kw_only=True, tag="verify"):
+    """Is it so, by these segments of MEDIA? Answered by a verdict."""
+
+    prompt: Text
+    segments: Annotated[list[jobs.Sequence], Meta(min_length=1, max_length=1000)]
+
+
+Query = AskQuery | CaptionQuery | SummarizeQuery | VerifyQuery
+_decoder: msgspec.json.Decoder[Query] = msgspec.json.Decoder(Query)
+
+
+def read(data: bytes) -> Query:
+    """Raises Refusal that names the field."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise Refusal(400, f"not a question: {e}") from e
+
+
+def job_of(query: Query, now: dt.datetime) -> Job:
+    """The job that answers it, with a new id. Raises Refusal."""
+    id = secrets.token_hex(8)
+    if isinstance(query, VerifyQuery):
+        return jobs.Verify(camera=query.camera, incident=f"asked-{id}", prompt=query.prompt, segments=query.segments)
+    start, end = query.stretch(now)
+    if isinstance(query, SummarizeQuery):
+        return jobs.Summarize(camera=query.camera, id=id, start=start, end=end, prompt=query.prompt)
+    question = query.question if isinstance(query, AskQuery) else query.prompt or PROMPT
+    return jobs.Ask(camera=query.camera, id=id, start=start, end=end, question=question)
+
+
+def name_of(job: Job) -> str:
+    """What its event calls it."""
+    return job.incident if isinstance(job, jobs.Verify) else job.id or ""

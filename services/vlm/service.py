@@ -1,0 +1,144 @@
+"""What vlm gives the worker loop: a job into frames, those and a question into an answer, that into an event.
+
+Every job ends in one event, also where there is nothing to show or the model gives nothing that can be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from nats.aio.client import Client
+from opentelemetry import trace
+
+from services.vlm import metrics, tracing
+from services.vlm.chat import BrokenAnswer, Chat
+from services.vlm.footage import Footage, NoFootage
+from services.vlm.kinds import Base, Kind, Work
+from services.vlm.kinds.ask import Answers
+from services.vlm.kinds.caption import Captions
+from services.vlm.kinds.summarize import Summaries
+from services.vlm.kinds.verify import Verdicts
+from services.vlm.model import Model
+from services.vlm.settings import VlmSettings
+from shared import jobs
+from shared.events import Cause, Said, Seen, Timing, Verdict
+from shared.jobs import Job
+from shared.worker import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A job in hand. weight: a job is one, however large."""
+
+    work: Work[Job]
+    id: str
+    span: trace.Span
+
+    @property
+    def weight(self) -> int:
+        return 1
+
+
+class VlmService:
+    """See the module. model: its name in events and their ids."""
+
+    name = "vlm"
+
+    def __init__(self, client: Client, model: Model, settings: VlmSettings, *, name: str) -> None:
+        footage = Footage(client, side=settings.vlm_size, threads=settings.vlm_threads)
+        self.model = name
+        self._model = model
+        self._settings = settings
+        self._kinds: dict[str, Kind[Any]] = {
+            jobs.Verify.kind: Verdicts(footage, settings),
+            jobs.Ask.kind: Answers(client, footage, settings),
+            jobs.Summarize.kind: Summaries(client, settings),
+            jobs.Caption.kind: Captions(footage, settings),
+        }
+        self._verifying: dict[tuple[str, str], asyncio.Future[Said]] = {}
+
+    async def prepare(self, message: Message) -> Task:
+        """Raises BadMessage for what is no job, or whose segments can't be decoded."""
+        job = jobs.decode(message.raw.subject, message.data)
+        id = job.id or f"{message.stream}-{message.origin.rpartition('/')[2]}"
+        if isinstance(job, jobs.Verify):
+            # Two jobs of one incident have one verdict: JetStream drops the second by this id.
+            id, message.origin = job.incident, f"{job.kind}/{job.camera}/{job.incident}"
+        message.span.set_attributes(tracing.job(job.kind, job.camera, id))
+        try:
+            work = await self._kinds[job.kind].look(job)
+        except NoFootage as e:
+            stored = message.raw.metadata.timestamp
+            start, end = getattr(job, "start", None) or stored, getattr(job, "end", None) or stored
+            work = Work(job=job, start=start, end=end, cause=e.cause, reason=str(e))
+        return Task(work, id, message.span)
+
+    async def infer(self, batch: Sequence[Task]) -> list[Said]:
+        """One job's event, its timing to be filled in. Raises as `Model.complete` does."""
+        (task,) = batch
+        job = task.work.job
+        if not isinstance(job, jobs.Verify):
+            return [await self._answer(task)]
+        key = (job.camera, job.incident)
+        if (first := self._verifying.get(key)) is not None:
+            try:
+                return [await asyncio.shield(first)]
+            except Exception:  # noqa: S110 - it is answered for by the first; the second tries for itself
+                pass
+        verdict = self._verifying[key] = asyncio.get_running_loop().create_future()
+        try:
+            found = await self._answer(task)
+            verdict.set_result(found)
+            return [found]
+        except BaseException as e:
+            verdict.set_exception(e if isinstance(e, Exception) else RuntimeError("cancelled"))
+            verdict.exception()  # seen, whether or not anyone waits for it
+            raise
+        finally:
+            if self._verifying.get(key) is verdict:
+                del self._verifying[key]
+
+    async def _answer(self, task: Task) -> Said:
+        work, kind = task.work, self._kinds[task.work.job.kind]
+        if work.cause:
+            return kind.unanswered(work, self._base(task, work.cause, work.reason))
+        chat = Chat(self._model, self._settings, kind=work.job.kind, span=task.span)
+        try:
+            event = await kind.answer(work, chat, self._base(task))
+        except BrokenAnswer as e:
+            event = kind.unanswered(work, self._base(task, "schema", str(e)))
+        return msgspec.structs.replace(event, usage=chat.usage)
+
+    def _base(self, task: Task, cause: Cause | None = None, reason: str = "") -> Base:
+        work = task.work
+        return Base(
+            camera=work.job.camera,
+            job=task.id,
+            start=work.start,
+            end=work.end,
+            model=self.model,
+            frames=[Seen(time=frame.time, seq=frame.seq) for frame in work.frames],
+            cause=cause,
+            reason=reason,
+        )
+
+    def event(self, message: Message, prepared: Task, result: Said) -> Said:
+        kind = prepared.work.job.kind
+        outcome: str = result.cause or (result.verdict if isinstance(result, Verdict) else "answered")
+        metrics.JOBS.labels(kind, outcome).inc()
+        metrics.JOB.labels(kind).observe(max(0.0, time.time() - message.stored_at))
+        timing = Timing(
+            queued_ms=round(message.queued_s * 1e3, 1),
+            decode_ms=round(message.prepare_s * 1e3, 1),
+            infer_ms=round(message.infer_s * 1e3, 1),
+        )
+        return msgspec.structs.replace(result, timing=timing)
+
+    def frame_times(self, prepared: Task) -> list[float]:
+        """When the last of what it is about was seen."""
+        return [prepared.work.end.timestamp()] if not prepared.work.cause else []

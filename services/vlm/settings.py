@@ -1,0 +1,115 @@
+"""What `python -m services.vlm` reads from the environment."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from services.vlm.stretches import LONGEST_S
+from shared.errors import SettingError
+from shared.redact import redact
+from shared.settings import BusSettings, Positive
+from shared.worker import WorkerSettings
+
+
+class VlmSettings(BusSettings, frozen=True, kw_only=True):
+    vlm_mode: Annotated[
+        Literal["worker", "front"],
+        Meta(description="worker: does the jobs of VLM; front: answers svc.ask and plans captions, without a model"),
+    ] = "worker"
+    vlm_url: Annotated[
+        str, Meta(description="an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1; empty: starts vLLM")
+    ] = ""
+    vlm_model: Annotated[
+        str, Meta(description="its model: a hub name such as Qwen/Qwen3-VL-2B-Instruct, or a folder, for vLLM")
+    ] = ""
+    vlm_key: Annotated[
+        str, Meta(description="the endpoint's key; VLM_KEY_FILE reads it from a file, anew each time")
+    ] = ""
+    vlm_python: Annotated[str, Meta(description="the Python that has vLLM; empty: this one")] = ""
+    vllm_args: Annotated[str, Meta(description="more arguments for vLLM, such as --quantization fp8")] = ""
+    vlm_batch_size: Annotated[int, Meta(ge=1, le=1024, description="jobs in work; vLLM batches them by itself")] = 8
+    vlm_frames: Annotated[int, Meta(ge=1, le=256, description="frames that a job shows the model")] = 8
+    vlm_size: Annotated[int, Meta(ge=32, le=4096, description="pixels of a frame's longer side, at most")] = 640
+    vlm_media: Annotated[
+        Literal["images", "video"], Meta(description="frames as images, or as one video where the model takes it")
+    ] = "images"
+    vlm_max_tokens: Annotated[int, Meta(ge=16, le=100_000, description="tokens of one answer, at most")] = 512
+    vlm_context: Annotated[
+        int, Meta(ge=1024, description="tokens of question and answer, where the endpoint does not say; vLLM gets it")
+    ] = 16384
+    vlm_temperature: Annotated[float, Meta(ge=0, le=2, description="0: the likeliest answer, always the same")] = 0.0
+    vlm_timeout_s: Annotated[Positive, Meta(description="most seconds that one request takes")] = 120.0
+    vlm_patience_s: Annotated[
+        Positive, Meta(description="seconds that the endpoint may be away before jobs in hand go to other replicas")
+    ] = 15.0
+    vlm_threads: Annotated[int, Meta(ge=1, le=64, description="decoding threads")] = 2
+    vlm_grace_s: Annotated[float, Meta(gt=0, description="most seconds a drain takes")] = 120.0
+    vlm_caption_every_s: Annotated[
+        float, Meta(ge=0, le=3600, description="front: seconds between a camera's captions; 0: none")
+    ] = 0.0
+    vlm_caption_chunk_s: Annotated[
+        float, Meta(ge=0, le=3600, description="front: seconds of video that a caption covers; 0: all since the last")
+    ] = 0.0
+    vlm_caption_overlap_s: Annotated[
+        float, Meta(ge=0, le=600, description="front: seconds that it covers before those")
+    ] = 0.0
+    vlm_caption_prompt: Annotated[
+        str, Meta(max_length=4000, description="front: what is asked of a caption; a camera may have its own")
+    ] = ""
+    num_gpus: Annotated[int, Meta(ge=1, le=64, description="GPUs of the vLLM that is started here")] = 1
+    vlm_gpus_as: Annotated[
+        Literal["tensor", "replicas"], Meta(description="one vLLM over all GPUs, or a worker and its vLLM on each")
+    ] = "tensor"
+    replica: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$", description="name of this replica")] = "vlm-0"
+
+    def __post_init__(self) -> None:
+        """Raises SettingError for what types alone can't tell."""
+        if self.vlm_mode == "front":
+            self._check_captions()
+        elif self.vlm_url:
+            self._check_url()
+        elif not self.vlm_model:
+            raise SettingError(
+                "neither VLM_URL nor VLM_MODEL is set: give the URL of an OpenAI-compatible endpoint, "
+                "or the model that vLLM shall be started with"
+            )
+        try:
+            shlex.split(self.vllm_args)
+        except ValueError as e:
+            raise SettingError(f"VLLM_ARGS={self.vllm_args!r} can't be split into arguments: {e}") from e
+
+    def _check_url(self) -> None:
+        parts = urlsplit(self.vlm_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise SettingError(f"VLM_URL={redact(self.vlm_url)!r} is no URL: give one such as http://127.0.0.1:8000/v1")
+        if "@" in parts.netloc:
+            raise SettingError("VLM_URL holds credentials: give the key as VLM_KEY or VLM_KEY_FILE")
+
+    def _check_captions(self) -> None:
+        covered = (self.vlm_caption_chunk_s or self.vlm_caption_every_s) + self.vlm_caption_overlap_s
+        if self.vlm_caption_every_s and covered > LONGEST_S:
+            raise SettingError(
+                f"VLM_CAPTION_EVERY_S={self.vlm_caption_every_s:g}: a caption would cover {covered:g} s, and "
+                f"{LONGEST_S:g} are the most: set VLM_CAPTION_CHUNK_S, the seconds that each covers, or lower it"
+            )
+
+    @property
+    def replicas(self) -> int:
+        """Worker processes, one a GPU."""
+        return self.num_gpus if self.vlm_gpus_as == "replicas" and not self.vlm_url else 1
+
+    def worker(self) -> WorkerSettings:
+        """How the loop is bounded: jobs are small, and of each urgency a few lie ready, so that no slot waits."""
+        return WorkerSettings(
+            batch_size=1,
+            batch_wait_s=0.0,
+            slots=self.vlm_batch_size,
+            threads=self.vlm_threads,
+            hold=self.vlm_batch_size + 2 * self.vlm_threads,
+            grace_s=self.vlm_grace_s,
+            replica=self.replica,
+        )
