@@ -22,7 +22,7 @@ from prometheus_client import Counter, Gauge
 
 from services.scaler import metadata
 from services.scaler.accounts import Account
-from services.scaler.consumers import ConsumerState, Missing, Reader, Unavailable
+from services.scaler.consumers import ConsumerReader, ConsumerState, Missing, Reader, Unavailable
 from services.scaler.cost import Spent
 from services.scaler.estimator import Estimator
 from services.scaler.explainer import explaining
@@ -81,7 +81,7 @@ class Autoscaler:
         self._speed = speed
         self._queries = [_query(scaled, i) for i in range(len(scaled.triggers))]
         self._keda = Keda(scaled, self._now())
-        self._readers: list[Reader] = []
+        self._readers: list[ConsumerReader] = []
         self._woken = asyncio.Event()
         self._heartbeats = Heartbeats()
         self._account = Account(pool.service)
@@ -121,8 +121,7 @@ class Autoscaler:
 
     def _read_by(self, reader: Reader) -> None:
         """Two triggers may share a consumer, whose messages count once."""
-        if reader not in self._readers:
-            self._readers.append(reader)
+        self._readers += [part for part in reader.parts if part not in self._readers]
 
     async def _first_readings(self) -> None:
         with suppress(TimeoutError):
@@ -239,7 +238,7 @@ async def _metric(source: Live | Reader) -> Metric:
         return e
 
 
-def _readable(reader: Reader) -> ConsumerState | None:
+def _readable(reader: ConsumerReader) -> ConsumerState | None:
     with suppress(Missing, Unavailable):
         return reader.state()
     return None

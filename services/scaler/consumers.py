@@ -191,6 +191,7 @@ class ConsumerReader:
         self.service, self.stream, self.consumer = names
         self.listeners: set[Callable[[], None]] = set()
         self.asked = asyncio.Event()
+        self.parts = [self]
         self._client = client
         self._stream_reader = stream
         self._wakeups = wakeups
@@ -308,20 +309,23 @@ class ConsumerReader:
 
 
 class Together:
-    """Several consumers of one stream as one: what they have is added up. Otherwise as a `ConsumerReader`."""
+    """Several consumers of one stream as one: what they have is added up. Otherwise as a `ConsumerReader`.
+
+    parts: the readers of each; of one consumer, itself.
+    """
 
     def __init__(self, parts: Sequence[ConsumerReader]) -> None:
         self.service, self.stream = parts[0].service, parts[0].stream
         self.consumer = ",".join(part.consumer for part in parts)
         self.listeners: set[Callable[[], None]] = set()
         self.asked = asyncio.Event()
-        self._parts = parts
+        self.parts = list(parts)
         for part in parts:
             part.listeners.add(self._tell)
 
     def state(self) -> ConsumerState:
         """As old as the oldest of them. Raises as any of them does."""
-        states = [part.state() for part in self._parts]
+        states = [part.state() for part in self.parts]
         return ConsumerState(
             at=min(s.at for s in states),
             pending=sum(s.pending for s in states),
@@ -331,20 +335,20 @@ class Together:
 
     @property
     def expired(self) -> int:
-        return sum(part.expired for part in self._parts)
+        return sum(part.expired for part in self.parts)
 
     @property
     def woken(self) -> bool:
-        return any(part.woken for part in self._parts)
+        return any(part.woken for part in self.parts)
 
     def _tell(self) -> None:
-        if all(part.asked.is_set() for part in self._parts):
+        if all(part.asked.is_set() for part in self.parts):
             self.asked.set()
         for listener in list(self.listeners):
             listener()
 
     async def close(self) -> None:
-        for part in self._parts:
+        for part in self.parts:
             part.listeners.discard(self._tell)
 
 
