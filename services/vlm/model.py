@@ -12,6 +12,7 @@ has been away for VLM_PATIENCE_S the model is `lost`: what waits ends with `Away
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -184,4 +185,5 @@ def event_name(settings: VlmSettings, name: str) -> str:
     """A model's name in events and their ids. Weights that nobody trained are said to be so."""
     path = Path(name)
     short = safe_name(path.name if path.is_absolute() or path.exists() else name)
-    return f"{short}-untrained" if "--load-format dummy" in settings.vllm_args.replace("=", " ") else short
+    args = " ".join(shlex.split(settings.vllm_args)).replace("=", " ")
+    return f"{short}-untrained" if "--load-format dummy" in args else short

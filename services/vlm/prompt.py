@@ -16,8 +16,8 @@ import msgspec
 
 from services.vlm.footage import Frame
 
-# Reasoning that a server does not take out by itself.
-_THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
+# Reasoning that a server does not take out by itself; its beginning is part of some templates.
+_THOUGHT = re.compile(r"^\s*(<think>.*?|((?!<think>).)*?)</think>\s*", re.DOTALL)
 # A grammar lets them through inside of strings, where JSON forbids them; and a terminal obeys them.
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160)], " ")
 
@@ -58,7 +58,12 @@ def schema(answer: type[msgspec.Struct]) -> Mapping[str, Any]:
 
 def spoken(text: str) -> str:
     """What was said, without what was thought before, in one paragraph."""
-    return " ".join(_THOUGHT.sub("", text).translate(_CONTROL).split())
+    return plain(_THOUGHT.sub("", text))
+
+
+def plain(text: str) -> str:
+    """In one paragraph, without what a terminal would obey."""
+    return " ".join(text.translate(_CONTROL).split())
 
 
 def json_of(text: str) -> bytes:

@@ -39,7 +39,10 @@ class _OfStretch(_Query, frozen=True, kw_only=True):
     def stretch(self, now: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
         """Raises Refusal for one that ends before it begins."""
         until = self.until or now
-        since = self.since or until - dt.timedelta(seconds=DEFAULT_S)
+        try:
+            since = self.since or until - dt.timedelta(seconds=DEFAULT_S)
+        except OverflowError as e:
+            raise Refusal(400, f"until {until.isoformat()} is before all time") from e
         if since >= until:
             raise Refusal(400, f"since {since.isoformat()} is not before until {until.isoformat()}")
         return since, until

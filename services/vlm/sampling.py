@@ -39,5 +39,6 @@ def offsets(durations: Sequence[float], count: int) -> list[list[float]]:
 
 def fitted(segment: Segment, side: int) -> tuple[int, int]:
     """(width, height) of its frames scaled down to `side` on the longer one. Even, as chroma has half of both."""
-    scale = min(1.0, side / max(segment.width, segment.height))
-    return max(2, round(segment.width * scale / 2) * 2), max(2, round(segment.height * scale / 2) * 2)
+    longest = max(segment.width, segment.height, side)
+    width, height = (max(2, length * side // longest // 2 * 2) for length in (segment.width, segment.height))
+    return width, height

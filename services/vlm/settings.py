@@ -83,11 +83,15 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
             raise SettingError(f"VLLM_ARGS={self.vllm_args!r} can't be split into arguments: {e}") from e
 
     def _check_url(self) -> None:
-        parts = urlsplit(self.vlm_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingError(f"VLM_URL={redact(self.vlm_url)!r} is no URL: give one such as http://127.0.0.1:8000/v1")
-        if "@" in parts.netloc:
+        if "@" in self.vlm_url:
             raise SettingError("VLM_URL holds credentials: give the key as VLM_KEY or VLM_KEY_FILE")
+        try:
+            parts = urlsplit(self.vlm_url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise SettingError(f"VLM_URL={redact(self.vlm_url)!r} is no URL: give one such as http://127.0.0.1:8000/v1")
 
     def _check_captions(self) -> None:
         covered = (self.vlm_caption_chunk_s or self.vlm_caption_every_s) + self.vlm_caption_overlap_s
@@ -103,13 +107,13 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
         return self.num_gpus if self.vlm_gpus_as == "replicas" and not self.vlm_url else 1
 
     def worker(self) -> WorkerSettings:
-        """How the loop is bounded: jobs are small, and of each urgency a few lie ready, so that no slot waits."""
+        """How the loop is bounded: of each urgency as many jobs lie ready as are in work, so that no slot waits."""
         return WorkerSettings(
             batch_size=1,
             batch_wait_s=0.0,
             slots=self.vlm_batch_size,
-            threads=self.vlm_threads,
-            hold=self.vlm_batch_size + 2 * self.vlm_threads,
+            threads=self.vlm_batch_size,
+            hold=2 * self.vlm_batch_size + 2,
             grace_s=self.vlm_grace_s,
             replica=self.replica,
         )

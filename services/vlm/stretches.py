@@ -2,7 +2,8 @@
 
 Stretches end at k x every + a phase of the camera's own, for whole k since 1970: so every process plans alike, a second
 plan of the same stretch is the same job, and cameras do not all ask at once. A stretch is begun by the segment in which
-it begins or, where the camera came only later, by the first one of that connection.
+it begins, by those shortly after, as that one may be missing, and, where the camera came only later, by the first one
+of that connection.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MS = dt.timedelta(milliseconds=1)
 # Under MEDIA's ten minutes, with as much again for the job to wait: what has expired can't be captioned.
 LONGEST_S = 300.0
+# Headers have milliseconds, and a segment may be lost: two of them, at a second each.
+SHORTLY_MS = 2000
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +52,7 @@ def begun_by(segment: Segment, plan: Plan) -> list[Stretch]:
         return []
     start = (segment.start - _EPOCH) // _MS
     # Stretches that end in [first, past) are this segment's.
-    first = start + 1 if segment.n == 0 else start + length
+    first = start + 1 if segment.n == 0 else max(start + 1, start + length - SHORTLY_MS)
     past = start + max(1, round(segment.duration * 1000)) + length
     phase = zlib.crc32(segment.camera.encode()) % every
     k = -(-(first - phase) // every)

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from services.vlm.chat import Chat
 from services.vlm.footage import Footage
 from services.vlm.kinds import Base, Work, event
-from services.vlm.prompt import Prompt
+from services.vlm.prompt import Prompt, plain
 from services.vlm.settings import VlmSettings
 from shared import jobs, names, requests
 from shared.events import Answer
@@ -72,7 +72,7 @@ class Answers:
         asked = Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens)
         found = await chat.fill(asked, QuestionAnswer)
         used = sorted({work.frames[n - 1].time for n in found.frames if n <= len(work.frames)})
-        return event(Answer, base, question=job.question, text=found.answer, used=used)
+        return event(Answer, base, question=job.question, text=plain(found.answer), used=used)
 
     def unanswered(self, work: Work[jobs.Ask], base: Base) -> Answer:
         return event(Answer, base, question=work.job.question, text="")

@@ -10,7 +10,7 @@ from msgspec import Meta
 from services.vlm.chat import Chat
 from services.vlm.footage import Footage
 from services.vlm.kinds import Base, Work, event
-from services.vlm.prompt import Prompt
+from services.vlm.prompt import Prompt, plain
 from services.vlm.settings import VlmSettings
 from shared import jobs
 from shared.events import Verdict
@@ -45,7 +45,7 @@ class Verdicts:
         text = PROMPT.format(prompt=work.job.prompt)
         asked = Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens)
         found = await chat.fill(asked, VerdictAnswer)
-        base = msgspec.structs.replace(base, reason=found.reason)
+        base = msgspec.structs.replace(base, reason=plain(found.reason))
         return _verdict(work.job, base, found.verdict, found.confidence / 100)
 
     def unanswered(self, work: Work[jobs.Verify], base: Base) -> Verdict:

@@ -1,0 +1,160 @@
+"""What the worker makes of a vLLM: verify jobs a second over a filled stream, beside the same requests sent bare.
+
+    make vllm && python -m bench.bench_vlm [--shared] [jobs a turn] [turns]
+
+The bare side has the bodies of the same requests made before its clock starts, and sends as many at once as the worker
+has slots; it reads the answers as the worker does and does nothing else. The worker's side pulls, reads segments,
+decodes, asks, publishes and acknowledges. They take turns, so that a noisy neighbour meets both alike; the median of
+the turns' ratios is the result. vLLM, with a model of two layers and no trained weight, keeps nothing of one request
+for the next, so that no turn profits from another.
+
+vLLM has the first core for itself and all else has the others, as a GPU's worker has the CPU beside it. With `--shared`
+all have all cores: vLLM's threads then spin where the worker would decode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from nats.aio.client import Client
+from rich.console import Console
+from rich.table import Table
+
+import services.vlm.__main__ as vlm
+from services.vlm import prompt
+from services.vlm.endpoint import Endpoint
+from services.vlm.footage import Footage
+from services.vlm.kinds.verify import PROMPT, VerdictAnswer
+from services.vlm.prompt import Prompt
+from services.vlm.settings import VlmSettings
+from shared import bus, jobs, names, topology
+from shared.segment import to_headers
+from shared.telemetry import Health
+from tests.vllm_process import SLOTS, VllmProcess, is_installed
+from tidegate import clips, footage
+from tidegate.server import NatsServer
+
+JOBS = 60
+TURNS = 5
+TARGET = 0.9
+QUESTION = "A person is on a bicycle."
+# Nothing of one request is kept for the next.
+COLD = ("--no-enable-prefix-caching", "--mm-processor-cache-gb=0")
+
+
+async def fill(admin: Client, count: int) -> list[int]:
+    """Sequences of so many segments of real footage."""
+    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    found = [p for v in videos for p in clips.pieces(v, "bench") if not p.dependent]
+    seqs = []
+    for n in range(count):
+        piece = found[n % len(found)]
+        head = msgspec.structs.replace(piece.segment, epoch="e", n=n, start=dt.datetime.now(dt.UTC))
+        seqs.append((await admin.jetstream().publish("media.bench", piece.payload, headers=to_headers(head))).seq)
+    return seqs
+
+
+async def bodies(client: Client, seqs: list[int], settings: VlmSettings) -> list[dict[str, Any]]:
+    """The requests that the jobs of these segments make."""
+    reader = Footage(client, side=settings.vlm_size, threads=2)
+    made = []
+    for seq in seqs:
+        asked = Prompt(
+            text=PROMPT.format(prompt=QUESTION),
+            frames=await reader.of("bench", [seq], settings.vlm_frames),
+            answer=VerdictAnswer,
+            max_tokens=settings.vlm_max_tokens,
+        )
+        made.append(prompt.request(asked, media=settings.vlm_media, temperature=settings.vlm_temperature))
+    return made
+
+
+async def bare(settings: VlmSettings, requests: list[dict[str, Any]], model: str) -> float:
+    """Requests a second of a client alone."""
+    waiting = iter(requests)
+    async with Endpoint(settings.vlm_url, key=lambda: "", timeout_s=300) as endpoint:
+
+        async def slot() -> None:
+            for body in waiting:
+                await endpoint.complete({"model": model, **body})
+
+        started = time.perf_counter()
+        await asyncio.gather(*(slot() for _ in range(settings.vlm_batch_size)))
+        return len(requests) / (time.perf_counter() - started)
+
+
+async def worked(settings: VlmSettings, seqs: list[int], server: NatsServer, admin: Client, turn: int) -> float:
+    """Jobs a second of a worker, from its readiness to its last acknowledgement."""
+    js = admin.jetstream()
+    for n, seq in enumerate(seqs):
+        await jobs.publish(admin, jobs.Verify(camera="bench", incident=f"{turn}-{n}", prompt=QUESTION, segments=[seq]))
+    client = await bus.connect(server.settings("vlm"), "vlm")
+    stop, health = asyncio.Event(), Health()
+    running = asyncio.create_task(vlm.run(settings, client, health, stop))
+    while health.ready:
+        await asyncio.sleep(0.005)
+    started = time.perf_counter()
+    while True:
+        info = await js.consumer_info(names.VLM, "vlm-verify")
+        if not info.num_pending and not info.num_ack_pending:
+            break
+        await asyncio.sleep(0.02)
+    rate = len(seqs) / (time.perf_counter() - started)
+    stop.set()
+    await running
+    await client.close()
+    return rate
+
+
+async def main(out: Console, count: int = JOBS, turns: int = TURNS, *, shared: bool = False) -> bool:
+    if not is_installed():
+        out.print("vLLM is not installed here: make vllm")
+        return False
+    first, *others = sorted(os.sched_getaffinity(0))
+    apart = bool(others) and not shared
+    if apart:
+        os.sched_setaffinity(0, others)
+    with tempfile.TemporaryDirectory() as folder:
+        vllm = VllmProcess(Path(folder) / "vllm.log", *COLD, cores=[first] if apart else ())
+        vllm.start()
+        await asyncio.to_thread(vllm.wait)
+        settings = VlmSettings(vlm_url=vllm.url, vlm_batch_size=SLOTS, vlm_max_tokens=1024, vlm_frames=4)
+        ratios, alone, over_the_bus = [], [], []
+        try:
+            async with NatsServer(Path(folder) / "nats") as server:
+                admin = await bus.connect(server.settings("admin"), "admin")
+                await topology.apply(admin.jetstream(), topology.TopologySettings())
+                seqs = await fill(admin, count)
+                requests = await bodies(admin, seqs, settings)
+                # The first requests of a vLLM make its grammars and its kernels.
+                await bare(settings, requests[:SLOTS], vllm.model)
+                for turn in range(turns):
+                    alone.append(await bare(settings, requests, vllm.model))
+                    over_the_bus.append(await worked(settings, seqs, server, admin, turn))
+                    ratios.append(over_the_bus[-1] / alone[-1])
+                await admin.close()
+        finally:
+            vllm.kill()
+    table = Table("", "jobs/s", "ratio", "target")
+    table.add_row("the same requests, sent bare", f"{statistics.median(alone):.2f}", "", "")
+    ratio = statistics.median(ratios)
+    table.add_row("the worker", f"{statistics.median(over_the_bus):.2f}", f"{ratio:.3f}", f">= {TARGET}")
+    where = "vLLM on a core of its own" if apart else "vLLM and the worker on the same cores"
+    out.print(f"{count} verify jobs a turn, {turns} turns, {settings.vlm_frames} frames each, {SLOTS} at once; {where}")
+    out.print(table)
+    out.print("ratios of the turns: " + ", ".join(f"{r:.3f}" for r in ratios))
+    return ratio >= TARGET
+
+
+if __name__ == "__main__":
+    numbers = [int(a) for a in sys.argv[1:] if a != "--shared"]
+    sys.exit(0 if asyncio.run(main(Console(width=110), *numbers, shared="--shared" in sys.argv)) else 1)
