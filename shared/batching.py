@@ -34,13 +34,16 @@ class Batcher(Generic[T]):
         self._wait_s = wait_s
         self._items: list[deque[tuple[float, T]]] = [deque() for _ in range(ranks)]
         self._weights = [0] * ranks
+        # Of those that wait to put, the first comes first.
+        self._turns = [asyncio.Lock() for _ in range(ranks)]
         self._more = asyncio.Event()
         self._less = asyncio.Event()
 
     async def put(self, item: T, rank: int = 0) -> None:
-        while sum(self._weights[: rank + 1]) >= self._size:
-            self._less.clear()
-            await self._less.wait()
+        async with self._turns[rank]:
+            while sum(self._weights[: rank + 1]) >= self._size:
+                self._less.clear()
+                await self._less.wait()
         self._items[rank].append((asyncio.get_running_loop().time(), item))
         self._weights[rank] += item.weight
         self._more.set()

@@ -41,6 +41,8 @@ async def get(
 ) -> Stored:
     """The message at `seq`; with `subject`, the first of it at or after `seq`, or that was stored at or after `since`.
 
+    With `subject` alone, the last of it.
+
     Raises NotFoundError if there is none, BusError if the server can't look by time, nats.errors.Error or TimeoutError
     if it does not answer.
     """
@@ -48,7 +50,7 @@ async def get(
     if seq is not None:
         request["seq"] = seq
     if subject is not None:
-        request["next_by_subj"] = subject
+        request["last_by_subj" if seq is None and since is None else "next_by_subj"] = subject
     if since is not None:
         request["start_time"] = rfc3339(since)
     message = await client.request(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), timeout=TIMEOUT_S)

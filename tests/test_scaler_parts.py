@@ -34,7 +34,10 @@ ROOT = Path(__file__).parent.parent
 def test_metadata_says_what_is_asked() -> None:
     keda = {"scalerAddress": "scaler:9090", "enableTLS": "true"}
     assert parse({"service": "cv"} | keda) == DemandQuery(service="cv", stream="MEDIA", consumer="cv")
-    assert parse({"service": "vlm"}) == DemandQuery(service="vlm", stream="VLM", consumer="vlm")
+    together = "vlm-verify,vlm-ask,vlm-caption"
+    assert parse({"service": "vlm"}) == DemandQuery(service="vlm", stream="VLM", consumer=together)
+    spaced = parse({"service": "vlm", "consumer": "vlm-verify, vlm-ask"})
+    assert spaced == DemandQuery(service="vlm", stream="VLM", consumer="vlm-verify,vlm-ask")
     given = {"service": "press", "stream": "PLANT", "consumer": "p1", "latencyTarget": "1500ms", "coldStart": "1.5m"}
     assert parse(given | {"headroom": ".2", "lagThreshold": "7"}) == DemandQuery(
         service="press",

@@ -130,11 +130,26 @@ async def test_a_stream_that_does_not_republish_is_pushed_from_the_poll(admin: C
     config = (await js.stream_info("VLM")).config
     config.republish = None
     await js.update_stream(config)
-    await js.add_consumer("VLM", ConsumerConfig(durable_name="vlm", ack_policy="explicit"))
     async with keda.stream("StreamIsActive", {"service": "vlm"}) as active:
         await until(lambda: active.results == [False])
         await publish(admin, 1, "jobs.vlm.ask.lobby")
         await until(lambda: active.results == [False, True], 5)
+
+
+async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: KedaClient) -> None:
+    """A service of three urgencies has three consumers: what all of them have is what its replicas are for."""
+    asked = {"service": "vlm", "lagThreshold": "2", "latencyTarget": "1"}
+    async with keda.stream("StreamIsActive", asked) as active:
+        await until(lambda: active.results == [False])
+        started = time.monotonic()
+        await publish(admin, 1, "jobs.vlm.caption.lobby")
+        await until(lambda: active.results == [False, True])
+        assert time.monotonic() - started < 0.9, "the push waited for the poll"
+        for kind in ("verify", "ask", "summarize", "caption", "verify"):
+            await publish(admin, 1, f"jobs.vlm.{kind}.lobby")
+        await asyncio.sleep(1.5)
+        # Without a worker that was heard, the lag rule: 6 messages at 2 a replica.
+        assert await keda.metric(asked) == pytest.approx(3)
 
 
 async def test_one_question_a_second_however_many_ask(admin: Client, keda: KedaClient) -> None:

@@ -20,7 +20,7 @@ from nats.js.api import ConsumerConfig
 
 from services.scaler.replicas import Replicas
 from shared import bus, deadletters, names, stats
-from shared.errors import BadMessage
+from shared.errors import Away, BadMessage
 from shared.events import Detections, SegmentRef, Timing
 from shared.segment import Segment, from_headers, to_headers
 from shared.telemetry import Health
@@ -387,3 +387,104 @@ async def test_one_that_no_client_may_send_on_is_buried_all_the_same(server: Nat
     assert await results(admin) == seqs
     (letter,) = await letters(admin)
     assert letter.payload == b"hi"
+
+
+# ---- several urgencies, and a device that is a server
+
+
+class Served(Echo):
+    """As Echo, its device a server: `infer` is a coroutine, and waits for whatever it is told to."""
+
+    def __init__(self, **fields: object) -> None:
+        super().__init__(name="vlm", **fields)  # type: ignore[arg-type]
+        self.gate = asyncio.Event()
+        self.at_once = self.most = 0
+        self.done: list[str] = []
+
+    async def infer(self, batch: Sequence[Job]) -> list[str]:  # type: ignore[override]
+        (job,) = batch
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        try:
+            await self.gate.wait()
+            await asyncio.sleep(0.01)
+            if job.text == "away":
+                raise Away("the server is gone")
+            self.done.append(job.text)
+            return [job.text]
+        finally:
+            self.at_once -= 1
+
+
+@contextlib.asynccontextmanager
+async def serving_jobs(server: NatsServer, service: Served, slots: int = 3) -> AsyncIterator[asyncio.Event]:
+    client = await bus.connect(server.settings("admin"), "admin")
+    settings = WorkerSettings(batch_size=1, batch_wait_s=0, slots=slots, threads=slots, hold=8)
+    worker = Worker(client, service, settings, Health(), stream="VLM", consumers=names.VLM_CONSUMERS)
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await task
+        await client.close()
+
+
+async def publish_job(client: Client, kind: str, text: str, n: int) -> None:
+    await client.jetstream().publish(names.job(kind, "lobby"), text.encode(), headers=head(n))
+
+
+async def until(true: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def test_what_is_urgent_overtakes_all_that_is_not_on_the_device(server: NatsServer, admin: Client) -> None:
+    service = Served()
+    for n in range(30):
+        await publish_job(admin, "caption", f"c{n}", n)
+    async with serving_jobs(server, service):
+        # Three on the device, and as many as may be prepared behind them.
+        await until(lambda: service.at_once == 3 and len(service.prepared) >= 6)
+        await publish_job(admin, "ask", "question", 100)
+        await publish_job(admin, "verify", "urgent", 101)
+        await until(lambda: {"question", "urgent"} <= set(service.prepared))
+        service.gate.set()
+        await until(lambda: len(service.done) == 32)
+    assert service.done[:3] == ["c0", "c1", "c2"]
+    assert service.done[3:5] == ["urgent", "question"]
+    assert sorted(service.done[5:]) == sorted(f"c{n}" for n in range(3, 30))
+    assert service.most == 3
+
+
+async def test_a_server_that_is_away_costs_no_process(server: NatsServer, admin: Client) -> None:
+    """Three messages in a row that fail on a device end its process; a server that can't be reached is no device."""
+    service = Served()
+    service.gate.set()
+    for n in range(4):
+        await publish_job(admin, "verify", "away", n)
+    async with serving_jobs(server, service) as stop:
+        async with asyncio.timeout(20):
+            while (await admin.jetstream().consumer_info("VLM", "vlm-verify")).num_redelivered < 4:
+                await asyncio.sleep(0.05)
+        assert not stop.is_set()
+        await publish_job(admin, "caption", "fine", 9)
+        await until(lambda: "fine" in service.done)
+    assert await letters(admin) == []
+
+
+async def test_a_worker_can_be_run_again_after_its_drain(server: NatsServer, admin: Client) -> None:
+    client = await bus.connect(server.settings("cv"), "cv")
+    service = Echo()
+    worker = Worker(client, service, WorkerSettings(batch_size=4), Health(), stream="MEDIA", consumers=["cv"])
+    for turn in range(3):
+        seqs = await publish(admin, [f"{turn}-{n}" for n in range(5)], first=5 * turn)
+        stop = asyncio.Event()
+        running = asyncio.create_task(worker.run(stop))
+        await settled(admin)
+        stop.set()
+        await running
+        assert (await results(admin))[-5:] == seqs
+    await client.close()

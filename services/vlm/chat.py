@@ -13,7 +13,7 @@ import msgspec
 from opentelemetry import trace
 
 from services.vlm import metrics, prompt, tracing
-from services.vlm.endpoint import Completion
+from services.vlm.endpoint import Completion, TooLong
 from services.vlm.model import Model
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
@@ -79,7 +79,11 @@ class Chat:
             context=trace.set_span_in_context(self._span),
             attributes=tracing.asked(self.model.name, asked, body),
         ) as span:
-            completion = await self.model.complete(body)
+            try:
+                completion = await self.model.complete(body)
+            except TooLong as e:
+                remedy = f"{e}: lower VLM_FRAMES, VLM_SIZE or VLM_MAX_TOKENS" if asked.frames else str(e)
+                raise TooLong(remedy) from e
             span.set_attributes(tracing.answered(completion))
         self._done.append(completion)
         metrics.FIRST_TOKEN.labels(self._kind).observe(completion.first_token_s)

@@ -73,12 +73,17 @@ class Footage:
     async def between(
         self, camera: str, start: dt.datetime, end: dt.datetime, count: int, *, also: Sequence[dt.datetime] = ()
     ) -> list[Frame]:
-        """Up to `count` frames of [start, end): those at `also`, and the rest evenly spread.
+        """Up to `count` frames of [start, end): those at `also`, and the rest evenly over the time that there is video.
 
         Raises NoFootage if there is none, BadSegment if none can be decoded, nats.errors.Error or TimeoutError if the
         server does not answer.
         """
-        wanted = sorted({*also[:count], *sampling.instants(start, end, count - len(also[:count]))})
+        first = await self._at(camera, start, end, after=0)
+        if first is None:
+            raise await self._none(camera, start, end)
+        last = await self._last(camera)
+        begin, end = max(start, first.head.start), min(end, last.end) if last and last.end > start else end
+        wanted = sorted({*also[:count], *sampling.instants(begin, end, count - len(also[:count]))})
         parts: list[_Part] = []
         for n, instant in enumerate(wanted):
             until = wanted[n + 1] if n + 1 < len(wanted) else end
@@ -87,8 +92,6 @@ class Footage:
                 before.offsets.append((instant - before.head.start).total_seconds())
             elif part := await self._at(camera, instant, until, after=before.stored.seq if before else 0):
                 parts.append(part)
-        if not parts:
-            raise await self._none(camera, start, end)
         # A keyframe is as good as its neighbours where they are further apart than segments, and far cheaper.
         return await self._decode([p if len(p.offsets) > 1 or also else p._replace(offsets=[0.0]) for p in parts])
 
@@ -98,7 +101,7 @@ class Footage:
         Raises as `between` does, and BadMessage for a segment of another camera.
         """
         found: list[_Part] = []
-        for seq in sampling.evenly(sorted(set(seqs)), count):
+        for seq in sampling.evenly(await self._kept(sorted(set(seqs)), count), count):
             try:
                 stored = await direct.get(self._client, names.MEDIA, seq=seq)
             except NotFoundError:
@@ -150,6 +153,24 @@ class Footage:
             if part.end > instant:
                 return part if head.start < until else None
         return None
+
+    async def _last(self, camera: str) -> _Part | None:
+        try:
+            stored = await direct.get(self._client, names.MEDIA, subject=names.media(camera))
+        except NotFoundError:
+            return None
+        head = _head(stored)
+        return _Part(stored, head, []) if head else None
+
+    async def _kept(self, seqs: list[int], count: int) -> list[int]:
+        """Those that have not expired, where there is a choice to be made among them."""
+        if len(seqs) <= count:
+            return seqs
+        try:
+            oldest = await direct.get(self._client, names.MEDIA, subject="media.>", seq=1)
+        except NotFoundError:
+            return []
+        return [seq for seq in seqs if seq >= oldest.seq]
 
     async def _none(self, camera: str, start: dt.datetime, end: dt.datetime) -> NoFootage:
         """Why there are no frames: whether what is kept begins only after them."""

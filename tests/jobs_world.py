@@ -1,0 +1,102 @@
+"""Video in MEDIA, jobs in VLM, and what came of them: for the tests of vlm."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+from collections.abc import AsyncIterator
+from functools import cache
+from typing import Any
+
+import jsonschema
+import msgspec
+from nats.aio.client import Client
+
+import services.vlm.__main__ as vlm
+from services.ingest.segmenter import Piece
+from services.vlm import front
+from services.vlm.settings import VlmSettings
+from shared import events, names
+from shared.events import Answer, Caption, Said, Summary, Verdict
+from shared.segment import to_headers
+from shared.telemetry import Health
+from tests.service import serving
+from tidegate import clips, footage
+from tidegate.server import NatsServer
+
+KINDS: dict[str, type[Said]] = {k.kind: k for k in (Answer, Caption, Summary, Verdict)}
+
+
+@cache
+def pieces() -> list[Piece]:
+    """Segments of a second each, of real footage."""
+    video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
+    return [p for p in clips.pieces(video, "lobby") if not p.dependent]
+
+
+async def film(
+    client: Client,
+    count: int,
+    *,
+    camera: str = "lobby",
+    start: dt.datetime | None = None,
+    epoch: str = "e",
+    first: int = 0,
+) -> list[int]:
+    """So many segments, the last of which ends now, or the first begins at `start`; their sequences."""
+    begin = start or dt.datetime.now(dt.UTC) - dt.timedelta(seconds=count)
+    seqs = []
+    for n in range(count):
+        piece = pieces()[n % len(pieces())]
+        head = msgspec.structs.replace(
+            piece.segment, camera=camera, epoch=epoch, n=first + n, start=begin + dt.timedelta(seconds=n), duration=1.0
+        )
+        seqs.append(
+            (await client.jetstream().publish(names.media(camera), piece.payload, headers=to_headers(head))).seq
+        )
+    return seqs
+
+
+@contextlib.asynccontextmanager
+async def worker(server: NatsServer, url: str, **settings: Any) -> AsyncIterator[Health]:
+    """The worker as its `__main__` runs it, as the identity `vlm`, ready; drained at the end."""
+    given = {"vlm_frames": 4, "vlm_size": 320, "vlm_max_tokens": 1024, "vlm_patience_s": 1.0, **settings}
+    async with serving(server, "vlm", vlm.run, VlmSettings(vlm_url=url, **given)) as health:
+        yield health
+
+
+@contextlib.asynccontextmanager
+async def fronting(server: NatsServer, **settings: Any) -> AsyncIterator[Health]:
+    """The front, as the identity `vlm-front`."""
+    async with serving(server, "vlm-front", front.run, VlmSettings(vlm_mode="front", **settings)) as health:
+        yield health
+
+
+async def said(client: Client) -> list[tuple[str, Said]]:
+    """(ce-id, event) of all that vlm said, in the order of EVENTS; each keeps to its schema."""
+    js = client.jetstream()
+    found = []
+    for seq in range(1, (await js.stream_info("EVENTS")).state.last_seq + 1):
+        raw = await js.get_msg("EVENTS", seq, direct=True)
+        kind = KINDS.get((raw.subject or "").split(".")[1])
+        if kind:
+            jsonschema.validate(json.loads(raw.data or b""), events.json_schema())
+            found.append(((raw.headers or {})["ce-id"], msgspec.json.decode(raw.data or b"", type=kind)))
+    return found
+
+
+async def settled(client: Client, timeout_s: float = 60.0) -> None:
+    """Wait until no job waits and none is held."""
+    js = client.jetstream()
+    async with asyncio.timeout(timeout_s):
+        for consumer in names.VLM_CONSUMERS:
+            while (info := await js.consumer_info("VLM", consumer)).num_pending or info.num_ack_pending:
+                await asyncio.sleep(0.05)
+
+
+async def ask(client: Client, timeout_s: float = 60.0, **query: Any) -> Any:
+    """The answer on svc.ask, as JSON, or its error's headers."""
+    message = await client.request(names.ASK, json.dumps(query).encode(), timeout=timeout_s)
+    return json.loads(message.data) if message.data else dict(message.headers or {})

@@ -1,0 +1,104 @@
+"""A page of an OpenAI-compatible server, for faults that a real one can't be made to show."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+Reply = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
+GOOD = '{"verdict":"confirmed","confidence":90,"reason":"A person is there."}'
+
+
+async def said(request: web.Request, text: str, *, cut: bool = False) -> web.StreamResponse:
+    """`text`, streamed as vLLM does. cut: without an end."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    for part in (text[: len(text) // 2], text[len(text) // 2 :]):
+        piece = {"choices": [{"delta": {"content": part}, "finish_reason": None}]}
+        await response.write(b"data: " + msgspec.json.encode(piece) + b"\n\n")
+        if cut:
+            request.transport.close()  # type: ignore[union-attr]
+            return response
+    usage = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+    await response.write(b"data: " + msgspec.json.encode(usage) + b"\n\ndata: [DONE]\n\n")
+    return response
+
+
+async def good(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    return await said(request, GOOD)
+
+
+def refused(status: int, message: str = "no", **headers: str) -> Reply:
+    async def reply(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return web.json_response({"error": {"message": message}}, status=status, headers=headers)
+
+    return reply
+
+
+class OpenAiServer:
+    """replies: for the next requests, one after the other; then `then`. requests: the bodies that came."""
+
+    def __init__(self, *replies: Reply, then: Reply = good, models: list[str] | None = None) -> None:
+        self.replies = list(replies)
+        self.then = then
+        self.models = ["fake"] if models is None else models
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str] = []
+        self.looks = 0
+        self.health = 200
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def __aenter__(self) -> OpenAiServer:
+        app = web.Application(client_max_size=1 << 28)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        self.looks += 1
+        return web.Response(status=self.health)
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": model, "max_model_len": 4096} for model in self.models]})
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        body = msgspec.json.decode(await request.read())
+        self.requests.append(body)
+        self.keys.append(request.headers.get("Authorization", ""))
+        reply = self.replies.pop(0) if self.replies else self.then
+        return await reply(request, body)
+
+
+async def hang(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    await asyncio.sleep(3600)
+    raise AssertionError("unreachable")
+
+
+async def broken_off(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    return await said(request, GOOD, cut=True)
+
+
+def text(answer: str) -> Reply:
+    async def reply(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return await said(request, answer)
+
+    return reply
