@@ -13,7 +13,12 @@ Reply = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
 GOOD = '{"verdict":"confirmed","confidence":90,"reason":"A person is there."}'
 
 
-async def said(request: web.Request, text: str, *, cut: bool = False) -> web.StreamResponse:
+USAGE = {"prompt_tokens": 7, "completion_tokens": 5}
+
+
+async def said(
+    request: web.Request, text: str, *, cut: bool = False, usage: dict[str, int] | None = None
+) -> web.StreamResponse:
     """`text`, streamed as vLLM does. cut: without an end."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
@@ -23,8 +28,8 @@ async def said(request: web.Request, text: str, *, cut: bool = False) -> web.Str
         if cut:
             request.transport.close()  # type: ignore[union-attr]
             return response
-    usage = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
-    await response.write(b"data: " + msgspec.json.encode(usage) + b"\n\ndata: [DONE]\n\n")
+    last = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage or USAGE}
+    await response.write(b"data: " + msgspec.json.encode(last) + b"\n\ndata: [DONE]\n\n")
     return response
 
 

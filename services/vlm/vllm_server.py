@@ -38,6 +38,8 @@ STOP_S = 15.0
 SAY_EVERY_S = 15.0
 LONGEST_PAUSE_S = 30.0
 KEPT_LINES = 20
+LAST_WORDS_S = 2.0
+POLL_S = 0.1
 # A day's log goes through us: a line of it that is longer is cut.
 LINE_BYTES = 1 << 20
 
@@ -126,12 +128,16 @@ class VllmServer:
             start_new_session=True,
             limit=LINE_BYTES,
         )
-        saying = asyncio.create_task(self._say())
+        beside = [asyncio.create_task(self._say()), asyncio.create_task(self._read(self._process))]
         try:
-            await self._read(self._process)
-            return await self._process.wait()
+            code = await _ended(self._process)
+            # What it has left behind has the GPU, and our end of its log.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await asyncio.wait(beside[1:], timeout=LAST_WORDS_S)
+            return code
         finally:
-            await end(saying)
+            await end(*beside)
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -165,8 +171,15 @@ class VllmServer:
                 os.killpg(process.pid, sig)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await process.wait()
+                    await _ended(process)
         self._process = None
+
+
+async def _ended(process: asyncio.subprocess.Process) -> int:
+    """Its exit code, once it has one. `process.wait` waits for all who have its output open too, as its engine may."""
+    while process.returncode is None:
+        await asyncio.sleep(POLL_S)
+    return process.returncode
 
 
 def find_python(settings: VlmSettings) -> str:

@@ -1,0 +1,248 @@
+"""vlm on a real vLLM, whose model of two layers answers noise: schemas, crashes, urgency, and a vLLM of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from prometheus_client import REGISTRY
+
+from services.scaler.replicas import Replicas
+from shared import jobs, names
+from shared.events import Verdict
+from tests import tiny_vlm, vllm_process
+from tests.jobs_world import ask, film, fronting, said, settled, worker
+from tests.vllm_process import SLOTS, VllmProcess
+from tidegate import dlq
+from tidegate.server import NatsServer
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.vllm,
+    pytest.mark.skipif(not vllm_process.is_installed(), reason="vLLM is not installed: make vllm"),
+]
+# A verdict's reason may be four tokens a character, where each token is a byte.
+TOKENS = 1200
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmProcess]:
+    """Started once: it takes half a minute."""
+    process = VllmProcess(tmp_path_factory.mktemp("vllm") / "vllm.log")
+    process.start()
+    try:
+        process.wait()
+        yield process
+    finally:
+        process.kill()
+
+
+def verify(name: str, seqs: list[int]) -> jobs.Verify:
+    return jobs.Verify(camera="lobby", incident=name, prompt="A tram is there.", segments=seqs)
+
+
+async def until(true: Callable[[], Any], timeout_s: float = 120.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not true():
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("media", ["images", "video"])
+async def test_every_kind_is_answered(server: NatsServer, admin: Client, vllm: VllmProcess, media: str) -> None:
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=20)
+    seqs = await film(admin, 18, start=start)
+    end = start + dt.timedelta(seconds=18)
+    async with fronting(server), worker(server, vllm.url, vlm_max_tokens=TOKENS, vlm_media=media) as health:
+        assert health.ready is None
+        verdict = await ask(admin, kind="verify", camera="lobby", prompt="A tram is there.", segments=seqs[:4])
+        assert verdict["verdict"] in ("confirmed", "rejected", "uncertain") and verdict.get("cause") is None
+        assert len(verdict["frames"]) == 4 and verdict["usage"]["prompt_tokens"] > 100
+        for n in range(3):
+            begin = start + dt.timedelta(seconds=6 * n)
+            job = jobs.Caption(camera="lobby", start=begin, end=begin + dt.timedelta(seconds=6))
+            await jobs.publish(admin, job)
+        await settled(admin)
+        summary = await ask(admin, kind="summarize", camera="lobby", since=start.isoformat(), until=end.isoformat())
+        assert summary["captions"] == 3 and summary["text"]
+        answer = await ask(admin, kind="ask", camera="lobby", question="Who?", since=start.isoformat())
+        assert len(answer["frames"]) == 4
+    found = await said(admin)
+    assert [event.kind for _, event in found].count("captions") == 3
+    assert all(event.model == "tiny-random" for _, event in found)
+
+
+async def test_an_answer_that_is_cut_off_is_uncertain(server: NatsServer, admin: Client, vllm: VllmProcess) -> None:
+    seqs = await film(admin, 3)
+    async with worker(server, vllm.url, vlm_max_tokens=16):
+        await jobs.publish(admin, verify("cut", seqs))
+        await settled(admin)
+    ((_, verdict),) = await said(admin)
+    assert isinstance(verdict, Verdict) and (verdict.verdict, verdict.cause) == ("uncertain", "schema")
+    assert "cut off after 16 tokens" in verdict.reason
+
+
+async def test_a_verify_comes_before_a_backlog_of_captions(
+    server: NatsServer, admin: Client, vllm: VllmProcess
+) -> None:
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=60)
+    seqs = await film(admin, 60, start=start)
+    for n in range(500):
+        begin = start + dt.timedelta(milliseconds=100 * n)
+        await jobs.publish(admin, jobs.Caption(camera="lobby", start=begin, end=begin + dt.timedelta(seconds=6)))
+    js = admin.jetstream()
+    async with worker(server, vllm.url, vlm_batch_size=SLOTS, vlm_max_tokens=TOKENS, vlm_grace_s=0.5):
+
+        async def stored() -> int:
+            return (await js.stream_info("EVENTS")).state.messages
+
+        async with asyncio.timeout(120):
+            while await stored() < 2 * SLOTS:
+                await asyncio.sleep(0.05)
+        before = await stored()
+        await jobs.publish(admin, verify("urgent", seqs[:4]))
+        published = time.monotonic()
+        async with asyncio.timeout(120):
+            while not (await js.stream_info("EVENTS", subjects_filter="events.verdicts.>")).state.subjects:
+                await asyncio.sleep(0.02)
+        waited = time.monotonic() - published
+        assert (await js.consumer_info("VLM", "vlm-caption")).num_pending > 300
+        assert REGISTRY.get_sample_value("tidegate_vlm_requests_running") is not None
+    kinds = [event.kind for _, event in await said(admin)]
+    between = kinds.index("verdicts") - before
+    print(f"verdict after {waited:.1f} s and {between} captions, {SLOTS} of which were in work")
+    assert 0 <= between <= SLOTS
+
+
+async def test_two_hundred_verdicts_whatever_dies(
+    server: NatsServer, admin: Client, vllm: VllmProcess, tmp_path: Path
+) -> None:
+    """A worker killed twice and told to go once, vLLM killed and started again: every job has its verdict, once."""
+    seqs = await film(admin, 40)
+    for n in range(200):
+        await jobs.publish(admin, verify(f"i-{n}", [seqs[n % 40], seqs[(n + 1) % 40]]))
+    env = {"VLM_URL": vllm.url, "VLM_MAX_TOKENS": str(TOKENS), "VLM_FRAMES": "2", "VLM_SIZE": "224"}
+    env |= {"VLM_PATIENCE_S": "3", "VLM_BATCH_SIZE": "4", "VLM_GRACE_S": "20"}
+    workers = Replicas(
+        "vlm",
+        [sys.executable, "-m", "services.vlm"],
+        server.environment("vlm") | env,
+        tmp_path / "logs",
+        backoff_s=0.2,
+        backoff_max_s=1.0,
+    )
+    js = admin.jetstream()
+
+    async def verdicts() -> int:
+        return (await js.stream_info("EVENTS")).state.messages
+
+    async def reached(count: int) -> None:
+        async with asyncio.timeout(240):
+            while await verdicts() < count:
+                await asyncio.sleep(0.1)
+
+    await workers.scale_to(2)
+    try:
+        await reached(20)
+        os.kill(_pids()[0], signal.SIGKILL)
+        await reached(60)
+        await asyncio.to_thread(vllm.kill)
+        vllm.start()
+        await asyncio.to_thread(vllm.wait)
+        await reached(100)
+        os.kill(_pids()[-1], signal.SIGTERM)
+        await reached(140)
+        os.kill(_pids()[0], signal.SIGKILL)
+        await settled(admin, 240)
+    finally:
+        await workers.close()
+    found = await said(admin)
+    assert Counter(event.job for _, event in found) == Counter(f"i-{n}" for n in range(200))
+    assert all(isinstance(event, Verdict) and event.cause is None for _, event in found)
+    assert [letter async for letter in dlq.letters(js)] == []
+    again = sum([(await js.consumer_info("VLM", c)).delivered.consumer_seq or 0 for c in names.VLM_CONSUMERS]) - 200
+    print(f"200 verdicts, {again} redeliveries")
+    assert again > 0
+
+
+def _pids(pattern: str = "services.vlm") -> list[int]:
+    """Of our own children, or theirs."""
+    found = subprocess.run(["pgrep", "-f", f"python.* -m {pattern}"], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+# ---- a vLLM of our own
+
+
+def start(server: NatsServer, log: Path, **env: str) -> subprocess.Popen[bytes]:
+    given = {
+        "VLM_PYTHON": str(vllm_process.PYTHON),
+        "VLM_MODEL": str(vllm_process.MODEL),
+        "VLLM_ARGS": " ".join(tiny_vlm.ARGS),
+        "VLM_MAX_TOKENS": str(TOKENS),
+        "VLM_CONTEXT": "8192",
+        "VLM_FRAMES": "4",
+        "VLM_GRACE_S": "10",
+    }
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "services.vlm"],
+            env=os.environ | tiny_vlm.ENV | server.environment("vlm") | given | env,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+
+
+SERVER = "vllm.entrypoints.openai.api_server .*--max-model-len=8192 --tensor"
+
+
+async def test_a_vllm_of_our_own_is_started_watched_and_gone_with_us(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    log = tmp_path / "vlm.log"
+    seqs = await film(admin, 4)
+    process = start(server, log)
+    try:
+        async with fronting(server):
+            query = {"kind": "verify", "camera": "lobby", "prompt": "A tram?", "segments": seqs, "wait_s": 150}
+            verdict = await ask(admin, 150, **query)
+            assert verdict["model"] == "tiny-random-untrained" and verdict.get("cause") is None
+            (first,) = _pids(SERVER)
+            os.kill(first, signal.SIGKILL)
+            again = await ask(admin, 150, **query)
+            assert again.get("cause") is None
+            (second,) = _pids(SERVER)
+            assert second != first and "vLLM died and is started again" in log.read_text()
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 40) == 0
+        await until(lambda: not _pids(SERVER), 10)
+        # Whatever our own end is.
+        process = start(server, log)
+        await until(lambda: _pids(SERVER), 20)
+        process.kill()
+        await until(lambda: not _pids(SERVER), 40)
+    finally:
+        process.kill()
+        process.wait()
+        for pid in _pids(SERVER):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_vllm_that_can_t_start_says_so_and_ends_the_process(server: NatsServer, tmp_path: Path) -> None:
+    log = tmp_path / "vlm.log"
+    process = start(server, log, VLLM_ARGS="--no-such-argument")
+    assert await asyncio.to_thread(process.wait, 90) == 2
+    assert "no-such-argument" in log.read_text() and "correct VLM_MODEL or VLLM_ARGS" in log.read_text()
+    process = start(server, log, VLM_PYTHON="/nowhere/python")
+    assert await asyncio.to_thread(process.wait, 30) == 2
+    assert "VLM_PYTHON=/nowhere/python" in log.read_text()
