@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,13 +22,13 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from services.scaler.replicas import Replicas
-from shared import jobs, names
+from shared import child, jobs, names
 from shared.events import Verdict
 from tests import tiny_vlm, vllm_process
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.vllm_process import SLOTS, VllmProcess
 from tidegate import dlq
-from tidegate.server import NatsServer
+from tidegate.server import NatsServer, free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -246,3 +249,75 @@ async def test_a_vllm_that_can_t_start_says_so_and_ends_the_process(server: Nats
     process = start(server, log, VLM_PYTHON="/nowhere/python")
     assert await asyncio.to_thread(process.wait, 30) == 2
     assert "VLM_PYTHON=/nowhere/python" in log.read_text()
+
+
+# ---- traces
+
+
+@pytest.fixture
+def phoenix(tmp_path: Path) -> Iterator[str]:
+    """A real Phoenix; its URL."""
+    python = vllm_process.ROOT / ".phoenix/bin/python"
+    if not python.exists():
+        pytest.skip("Phoenix is not installed: make phoenix")
+    port, grpc = free_port(0), free_port(0)
+    env = {
+        "PHOENIX_WORKING_DIR": str(tmp_path),
+        "PHOENIX_HOST": "127.0.0.1",
+        "PHOENIX_PORT": str(port),
+        "PHOENIX_GRPC_PORT": str(grpc),
+        "PHOENIX_TELEMETRY_ENABLED": "false",
+    }
+    log = tmp_path / "phoenix.log"
+    process = child.spawn([str(python), "-m", "phoenix.server.main", "serve"], log=log, env=os.environ | env)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            with contextlib.suppress(OSError):
+                if urllib.request.urlopen(f"{url}/healthz", timeout=2).status == 200:
+                    break
+            assert process.poll() is None and time.monotonic() < deadline, child.last_lines(log, 20)
+            time.sleep(0.2)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.phoenix
+async def test_phoenix_shows_a_job_and_its_request(
+    server: NatsServer, admin: Client, vllm: VllmProcess, phoenix: str, tmp_path: Path
+) -> None:
+    seqs = await film(admin, 3)
+    log = tmp_path / "vlm.log"
+    process = start(server, log, VLM_URL=vllm.url, VLM_MODEL="", OTEL_EXPORTER_OTLP_ENDPOINT=phoenix)
+    try:
+        parent = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+        await jobs.publish(admin, verify("traced", seqs), {"traceparent": parent})
+        await settled(admin)
+    finally:
+        # Spans that wait are sent as it ends.
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 40) == 0, log.read_text()
+
+    def spans() -> dict[str, dict[str, Any]]:
+        with urllib.request.urlopen(f"{phoenix}/v1/projects/default/spans?limit=100", timeout=5) as answer:
+            return {span["name"]: span for span in json.load(answer)["data"]}
+
+    async with asyncio.timeout(30):
+        while len(found := await asyncio.to_thread(spans)) < 2:
+            await asyncio.sleep(0.5)
+    job, request = found["vlm"], found["vlm verify"]
+    assert (job["span_kind"], request["span_kind"]) == ("CHAIN", "LLM")
+    assert job["context"]["trace_id"] == request["context"]["trace_id"] == parent.split("-")[1]
+    assert request["parent_id"] == job["context"]["span_id"] and job["parent_id"] == parent.split("-")[2]
+    said_of = request["attributes"]
+    assert said_of["llm.model_name"] == "tiny-random" and "A tram is there." in said_of["input.value"]
+    assert said_of["llm.token_count.prompt"] > 100 and said_of["llm.token_count.completion"] > 0
+    images = [value for key, value in said_of.items() if key.endswith("image.url")]
+    assert len(images) == 4 and all(url.startswith("nats:MEDIA/") for url in images)
+    ((_, verdict),) = await said(admin)
+    assert isinstance(verdict, Verdict) and verdict.verdict in said_of["output.value"]
+    about = {k.removeprefix("metadata."): v for k, v in job["attributes"].items() if k.startswith("metadata.")}
+    assert about == {"kind": "verify", "camera": "lobby", "job": "traced"}, job["attributes"]
