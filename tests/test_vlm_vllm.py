@@ -39,18 +39,6 @@ pytestmark = [
 TOKENS = 1200
 
 
-@pytest.fixture(scope="module")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmProcess]:
-    """Started once: it takes half a minute."""
-    process = VllmProcess(tmp_path_factory.mktemp("vllm") / "vllm.log")
-    process.start()
-    try:
-        process.wait()
-        yield process
-    finally:
-        process.kill()
-
-
 def verify(name: str, seqs: list[int]) -> jobs.Verify:
     return jobs.Verify(camera="lobby", incident=name, prompt="A tram is there.", segments=seqs)
 

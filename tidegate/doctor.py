@@ -22,6 +22,8 @@ from rich.table import Table
 
 from shared import embedded_weights, topology
 from shared.errors import TidegateError
+from shared.redact import redact
+from shared.settings import load
 from tidegate import stack
 from tidegate.server import find_executable
 
@@ -41,7 +43,7 @@ class Finding(NamedTuple):
 async def run(data: Path, out: Console) -> bool:
     """Print what is found; whether nothing is bad."""
     findings: list[Finding] = []
-    for check in (_python, _packages, _weights, _server, lambda: _disk(data), _port):
+    for check in (_python, _packages, _weights, _vlm, _server, lambda: _disk(data), _port):
         findings += check()
     findings += await _streams(data)
     table = Table("", "what", "found", "remedy")
@@ -60,6 +62,7 @@ _PACKAGES = {
     "openvino": ("cv", "bad", "detection on a CPU"),
     "numpy": ("cv", "bad", "detection"),
     "lancedb": ("search", "note", "the index that 'tidegate find' asks"),
+    "aiohttp": ("vlm", "note", "a vision language model's endpoint"),
     "aio_rtsp_toolkit": ("demo", "note", "the demo's cameras"),
     "matplotlib": ("simulate", "note", "the demo's pictures, and plots of simulations"),
     "numba": ("simulate", "note", "simulations that take seconds rather than minutes"),
@@ -101,6 +104,24 @@ def _weights() -> list[Finding]:
         except TidegateError as e:
             findings.append(Finding(what, "bad", "not found", str(e)))
     return findings
+
+
+def _vlm() -> list[Finding]:
+    """Whether `tidegate up --vlm` could start, as the environment has it."""
+    if not _is_installed("aiohttp") or not _is_installed("openinference"):
+        return []
+    from services.vlm.settings import VlmSettings
+    from services.vlm.vllm_server import find_python
+
+    if not os.environ.get("VLM_URL") and not os.environ.get("VLM_MODEL"):
+        remedy = "set VLM_URL to an endpoint, or VLM_MODEL for a vLLM of its own: docs/vlm.md"
+        return [Finding("vision language model", "note", "none is named", remedy)]
+    try:
+        settings = load(VlmSettings)
+        where = redact(settings.vlm_url) or f"{settings.vlm_model}, by vLLM in {find_python(settings)}"
+    except TidegateError as e:
+        return [Finding("vision language model", "bad", "can't be used", str(e))]
+    return [Finding("vision language model", "ok", where)]
 
 
 def _server() -> list[Finding]:

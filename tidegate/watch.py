@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rich.console import Console
 
-from shared.events import KINDS, CameraStatus, Detections, Event
+from shared.events import KINDS, Answer, CameraStatus, Caption, Detections, Event, Said, Summary, Verdict
 from shared.segment import rfc3339
 
 _TYPES = {kind.kind: kind for kind in KINDS}
@@ -52,5 +52,14 @@ def describe(event: Event) -> str:
             return f"{rfc3339(event.start)}  {objects}  (queued {t.queued_ms:.0f} ms, infer {t.infer_ms:.0f} ms)"
         case CameraStatus():
             return f"{rfc3339(event.time)}  {event.state}: {event.reason}"
+        case Said() if event.cause:
+            return f"{rfc3339(event.start)}  no answer, {event.cause}: {event.reason}"
+        case Verdict():
+            return f"{rfc3339(event.start)}  {event.verdict} {event.confidence:.0%}, {event.incident}: {event.reason}"
+        case Answer():
+            return f"{rfc3339(event.start)}  {event.question!r}: {event.text}"
+        case Caption() | Summary():
+            seconds = (event.end - event.start).total_seconds()
+            return f"{rfc3339(event.start)}  {seconds:.0f} s: {event.text}"
         case _:
             return msgspec.json.encode(event).decode()

@@ -46,6 +46,7 @@ class Model:
         self._endpoint = endpoint
         self._settings = settings
         self._breaker = Breaker(starting)
+        self._says_load = True
         self._closing = asyncio.Event()
         self._opened = asyncio.Event()
         self._news = asyncio.Event()
@@ -101,6 +102,7 @@ class Model:
                 try:
                     self._take(await self._endpoint.look())
                     self._breaker.succeeded()
+                    self._says_load = True
                 except Away as e:
                     self._breaker.reason = str(e)
                     if self._breaker.open_s > self._settings.vlm_patience_s:
@@ -168,7 +170,11 @@ class Model:
         self._news = asyncio.Event()
 
     async def _read_load(self) -> None:
+        if not self._says_load:
+            return
         load = await self._endpoint.load()
+        # Another server than vLLM has no such page, and is not asked again and again.
+        self._says_load = bool(load)
         for gauge, name in (
             (metrics.WAITING, "vllm:num_requests_waiting"),
             (metrics.RUNNING, "vllm:num_requests_running"),

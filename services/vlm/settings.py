@@ -68,11 +68,10 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raises SettingError for what types alone can't tell."""
-        if self.vlm_mode == "front":
-            self._check_captions()
-        elif self.vlm_url:
+        self._check_captions()
+        if self.vlm_url:
             self._check_url()
-        elif not self.vlm_model:
+        elif self.vlm_mode == "worker" and not self.vlm_model:
             raise SettingError(
                 "neither VLM_URL nor VLM_MODEL is set: give the URL of an OpenAI-compatible endpoint, "
                 "or the model that vLLM shall be started with"
@@ -107,13 +106,14 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
         return self.num_gpus if self.vlm_gpus_as == "replicas" and not self.vlm_url else 1
 
     def worker(self) -> WorkerSettings:
-        """How the loop is bounded: of each urgency as many jobs lie ready as are in work, so that no slot waits."""
+        """How the loop is bounded: of each urgency half as many jobs lie ready as are in work; others get the rest."""
+        ahead = max(1, self.vlm_batch_size // 2)
         return WorkerSettings(
             batch_size=1,
             batch_wait_s=0.0,
             slots=self.vlm_batch_size,
-            threads=self.vlm_batch_size,
-            hold=2 * self.vlm_batch_size + 2,
+            threads=ahead,
+            hold=self.vlm_batch_size + ahead + 1,
             grace_s=self.vlm_grace_s,
             replica=self.replica,
         )
