@@ -204,7 +204,9 @@ def _of_stretch(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--camera", required=True, help="Of this camera."),
             click.option("--since", metavar="TIME", help="90s, 15m, 1h30m or 2d ago; 13:05 today; or a full time."),
             click.option("--until", metavar="TIME", help="The same. Default: now."),
-            click.option("--wait", type=click.FloatRange(1, 600), default=300, show_default=True, help="Seconds."),
+            click.option(
+                "--wait", type=click.FloatRange(1, 600), default=300, show_default=True, help="Seconds for the answer."
+            ),
             click.option("--json", "as_json", is_flag=True, help="The event, as JSON."),
         )
     ):

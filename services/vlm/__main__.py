@@ -21,6 +21,7 @@ from services.vlm.service import Task, VlmService
 from services.vlm.settings import VlmSettings
 from services.vlm.vllm_server import VllmServer
 from shared import loading, names, process
+from shared.errors import Away
 from shared.events import Said
 from shared.settings import from_environment
 from shared.tasks import end, unless
@@ -90,7 +91,14 @@ def _key(settings: VlmSettings) -> Callable[[], str]:
     path = os.environ.get("VLM_KEY_FILE", "")
     if not path or os.environ.get("VLM_KEY"):
         return lambda: settings.vlm_key
-    return lambda: Path(path).read_text().strip()
+
+    def read() -> str:
+        try:
+            return Path(path).read_text().strip()
+        except OSError as e:
+            raise Away(f"VLM_KEY_FILE={path} can't be read: {e.strerror}") from e
+
+    return read
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ from shared.errors import Away, BadMessage, TidegateError
 from shared.redact import redact
 
 LOOK_S = 5.0
-# Reading an answer's next piece: one long pause is a server that hangs, however long all of it may take.
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Of one piece of an answer.
 _LINE_BYTES = 1 << 20
 _REASON = 400
 
@@ -112,9 +113,13 @@ class Endpoint:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Endpoint:
-        # No limit of its own: how many requests are open at once is for whoever asks.
+        # No limits of its own: how many requests are open at once, and how long, is for whoever asks.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), trust_env=True, read_bufsize=_LINE_BYTES
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=LOOK_S),
+            # A proxy is for what is beyond this machine.
+            trust_env=urlsplit(self.url).hostname not in LOOPBACK,
+            read_bufsize=_LINE_BYTES,
         )
         return self
 
@@ -140,6 +145,8 @@ class Endpoint:
                 if response.status != 200:
                     raise _error(response.status, await response.text(errors="replace"), response.headers)
                 return await _read(_pieces(response.content), started)
+        except aiohttp.ConnectionTimeoutError as e:
+            raise Away(f"{self.where} can't be reached within {LOOK_S:g} s") from e
         except TimeoutError as e:
             raise Failed(f"no answer within VLM_TIMEOUT_S={self._timeout_s:g} s") from e
         except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as e:

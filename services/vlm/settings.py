@@ -11,7 +11,7 @@ from msgspec import Meta
 from services.vlm.stretches import LONGEST_S
 from shared.errors import SettingError
 from shared.redact import redact
-from shared.settings import BusSettings, Positive
+from shared.settings import BusSettings
 from shared.worker import WorkerSettings
 
 
@@ -42,9 +42,9 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
         int, Meta(ge=1024, description="tokens of question and answer, where the endpoint does not say; vLLM gets it")
     ] = 16384
     vlm_temperature: Annotated[float, Meta(ge=0, le=2, description="0: the likeliest answer, always the same")] = 0.0
-    vlm_timeout_s: Annotated[Positive, Meta(description="most seconds that one request takes")] = 120.0
+    vlm_timeout_s: Annotated[float, Meta(gt=0, description="most seconds that one request takes")] = 120.0
     vlm_patience_s: Annotated[
-        Positive, Meta(description="seconds that the endpoint may be away before jobs in hand go to other replicas")
+        float, Meta(gt=0, description="seconds that the endpoint may be away before jobs in hand go to other replicas")
     ] = 15.0
     vlm_threads: Annotated[int, Meta(ge=1, le=64, description="decoding threads")] = 2
     vlm_grace_s: Annotated[float, Meta(gt=0, description="most seconds a drain takes")] = 120.0
