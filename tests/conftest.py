@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 
 from shared import bus, topology
-from tests import vllm_process
 from tidegate.server import NatsServer
 
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that: those we start must hear it.
@@ -35,17 +33,3 @@ async def admin(server: NatsServer) -> AsyncIterator[Client]:
     yield client
     if not client.is_closed:
         await client.close()
-
-
-@pytest.fixture(scope="session")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[vllm_process.VllmProcess]:
-    """A real vLLM, started once: it takes half a minute."""
-    if not vllm_process.is_installed():
-        pytest.skip("vLLM is not installed: make vllm")
-    process = vllm_process.VllmProcess(tmp_path_factory.mktemp("vllm") / "vllm.log")
-    process.start()
-    try:
-        process.wait()
-        yield process
-    finally:
-        process.kill()

@@ -15,24 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.up_process import COMMAND, tidegate
 from tidegate import footage
-
-COMMAND = [sys.executable, "-m", "tidegate"]
-
-
-def tidegate(data: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NATS_", "CV_"))}
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        env=environment | {"TIDEGATE_DATA": str(data), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    if check:
-        assert done.returncode == 0, done.stderr
-    return done
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
+from PIL import Image
 from prometheus_client import REGISTRY
 
 from services.scaler.replicas import Replicas
@@ -26,8 +27,9 @@ from shared import child, jobs, names
 from shared.events import Verdict
 from tests import tiny_vlm, vllm_process
 from tests.jobs_world import ask, film, fronting, said, settled, worker
+from tests.up_process import tidegate
 from tests.vllm_process import SLOTS, VllmProcess
-from tidegate import dlq
+from tidegate import dlq, footage
 from tidegate.server import NatsServer, free_port
 
 pytestmark = [
@@ -37,6 +39,18 @@ pytestmark = [
 ]
 # A verdict's reason may be four tokens a character, where each token is a byte.
 TOKENS = 1200
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmProcess]:
+    """Started once: it takes half a minute. Not for longer than this file: even idle it keeps a core busy."""
+    process = VllmProcess(tmp_path_factory.mktemp("vllm") / "vllm.log")
+    process.start()
+    try:
+        process.wait()
+        yield process
+    finally:
+        process.kill()
 
 
 def verify(name: str, seqs: list[int]) -> jobs.Verify:
@@ -237,6 +251,53 @@ async def test_a_vllm_that_can_t_start_says_so_and_ends_the_process(server: Nats
     process = start(server, log, VLM_PYTHON="/nowhere/python")
     assert await asyncio.to_thread(process.wait, 30) == 2
     assert "VLM_PYTHON=/nowhere/python" in log.read_text()
+
+
+# ---- the command line
+
+
+def test_a_question_about_a_camera_from_the_command_line(vllm: VllmProcess, tmp_path: Path) -> None:
+    """From no worker at all: the question has one started. Captions are made meanwhile, and summed up."""
+    data = tmp_path / "data"
+    video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[1]
+    env = {"VLM_URL": vllm.url, "VLM_MAX_TOKENS": "1200", "VLM_FRAMES": "4", "VLM_SIZE": "224", "CV_FPS": "1"}
+    with (tmp_path / "up.log").open("w") as log:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "tidegate", "up", "--vlm", "--plain", "--data", str(data), "--port", "0"],
+            env=os.environ | env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while not (data / "run.json").exists():
+            assert up.poll() is None and time.monotonic() < deadline, (tmp_path / "up.log").read_text()
+            time.sleep(0.1)
+        tidegate(data, "camera", "add", "lobby", str(video), "--loop", "--caption-every", "5")
+        time.sleep(6)
+        question = ("ask", "Who is there?", "--camera", "lobby", "--save", str(tmp_path / "seen"))
+        answered = tidegate(data, *question, check=False, timeout=120)
+        assert answered.returncode == 0 or "broke the schema" in answered.stderr, answered.stderr
+        assert "frames, by tiny-random" in answered.stdout
+        pictures = sorted((tmp_path / "seen").iterdir())
+        assert pictures and all(Image.open(p).format == "JPEG" for p in pictures)
+        deadline = time.monotonic() + 60
+        while True:
+            summed = tidegate(data, "summarize", "--camera", "lobby", "--since", "2m", "--json", check=False)
+            if summed.returncode == 0 or time.monotonic() > deadline:
+                break
+            time.sleep(2)
+        assert summed.returncode == 0, summed.stderr
+        event = json.loads(summed.stdout)
+        assert event["captions"] >= 1 and event["text"]
+        assert "vlm-front" in str(sorted(p.name for p in (data / "logs").iterdir()))
+    finally:
+        up.send_signal(signal.SIGINT)
+        try:
+            up.wait(40)
+        finally:
+            up.kill()
+    assert "vlm:" in (tmp_path / "up.log").read_text()
 
 
 # ---- traces
