@@ -53,7 +53,8 @@ def test_people_and_bicycles_are_found_where_they_are(bikes: list[Image]) -> Non
         assert all(0.4 <= d.score <= 1 for d in objects)
         assert all(0 <= d.box[0] < d.box[2] <= 1 and 0 <= d.box[1] < d.box[3] <= 1 for d in objects)
     # A rider before a wall, her bicycle; a bicycle that fills the frame.
-    rider, bicycle = found[5]
+    # Half precision, where a CPU has it, moves scores by some hundredths, and over min_score.
+    rider, bicycle = (d for d in found[5] if d.score >= 0.5)
     assert (rider.label, bicycle.label) == ("person", "bicycle")
     assert iou(rider.box, (0.55, 0.04, 0.75, 0.98)) > 0.9
     assert iou(bicycle.box, (0.57, 0.52, 0.81, 0.99)) > 0.9
