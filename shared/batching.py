@@ -48,11 +48,14 @@ class Batcher(Generic[T]):
         self._weights[rank] += item.weight
         self._more.set()
 
-    async def take(self) -> list[T]:
-        """The next batch, the most urgent first and of those the oldest, never empty. Any number may wait for one."""
+    async def take(self, ranks: int | None = None) -> list[T]:
+        """The next batch, the most urgent first and of those the oldest, never empty. Any number may wait for one.
+
+        ranks: of so many of the most urgent alone.
+        """
         clock = asyncio.get_running_loop().time
-        while sum(self._weights) < self._size:
-            oldest = min((of_rank[0][0] for of_rank in self._items if of_rank), default=None)
+        while sum(self._weights[:ranks]) < self._size:
+            oldest = min((of_rank[0][0] for of_rank in self._items[:ranks] if of_rank), default=None)
             left = None if oldest is None else oldest + self._wait_s - clock()
             if left is not None and left <= 0:
                 break
@@ -62,7 +65,7 @@ class Batcher(Generic[T]):
                     await self._more.wait()
         batch: list[T] = []
         weight = 0
-        for rank, of_rank in enumerate(self._items):
+        for rank, of_rank in enumerate(self._items[:ranks]):
             while of_rank and (not batch or weight + of_rank[0][1].weight <= self._size):
                 batch.append(of_rank.popleft()[1])
                 weight += batch[-1].weight

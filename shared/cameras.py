@@ -22,6 +22,7 @@ from shared.redact import split_credentials
 from shared.telemetry import logger
 
 SCHEMES = ("rtsp", "rtsps", "file")
+SHORTEST_CAPTION_S = 1.0
 
 
 class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,6 +42,10 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     classes: list[str] | None = None
     caption_every_s: Annotated[float, Meta(ge=0, le=3600)] | None = None
     caption_prompt: Annotated[str, Meta(max_length=4000)] | None = None
+
+    def __post_init__(self) -> None:
+        if 0 < (self.caption_every_s or 0) < SHORTEST_CAPTION_S:
+            raise ValueError(f"caption_every_s is {self.caption_every_s:g}: give {SHORTEST_CAPTION_S:g} or more, or 0")
 
 
 def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:

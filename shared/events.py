@@ -119,9 +119,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     first_token_ms: float
 
 
-# Why there is no answer: the video, or the captions to be summarised, are no longer kept; there never were any; or the
-# model twice gave what does not match the schema.
-Cause = Literal["expired", "no_video", "no_captions", "schema"]
+# Why there is no answer: the video is no longer kept, never was, or can't be decoded; there are no captions to be
+# summed up, or too many; or the model twice gave what does not match the schema.
+Cause = Literal["expired", "no_video", "unreadable", "no_captions", "too_many_captions", "schema"]
 
 
 class Said(Event, frozen=True, kw_only=True):

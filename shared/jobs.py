@@ -26,6 +26,7 @@ Instant = Annotated[dt.datetime, Meta(tz=True)]
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
 # Part of ids, which go into headers.
 Id = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_.:-]{{1,128}}{END}")]
+EARLIEST = dt.datetime(1971, 1, 1, tzinfo=dt.UTC)
 Sequence = Annotated[int, Meta(ge=1)]
 
 
@@ -118,8 +119,11 @@ def decode(at: str, data: bytes) -> Job:
         raise BadMessage(f"not a job of kind {kind.kind}: {e}") from e
     if subject(job) != at:
         raise BadMessage(f"its camera is {job.camera!r}, its subject is {at!r}")
-    if isinstance(job, Caption | Ask | Summarize) and job.start >= job.end:
-        raise BadMessage(f"not a job of kind {kind.kind}: its start {job.start} is not before its end {job.end}")
+    start, end = (getattr(job, field, None) for field in ("start", "end"))
+    if start and start < EARLIEST:
+        raise BadMessage(f"not a job of kind {kind.kind}: its start {start} is before {EARLIEST:%Y}")
+    if start and end and start >= end:
+        raise BadMessage(f"not a job of kind {kind.kind}: its start {start} is not before its end {end}")
     return job
 
 

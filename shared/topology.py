@@ -42,6 +42,8 @@ _VLM_KINDS = {
 
 ACK_WAIT_S = 10.0
 MAX_DELIVER = 5
+# Of jobs: each time that the model's server is away costs one. What fails by itself is given up after MAX_DELIVER.
+JOB_MAX_DELIVER = 10
 LEASE_S = 5.0
 
 
@@ -148,7 +150,8 @@ def consumers(s: TopologySettings) -> list[tuple[str, ConsumerConfig]]:
         crops.deliver_policy = DeliverPolicy.NEW
         out.append((names.EVENTS, crops))
     for name in names.VLM_CONSUMERS:
-        out.append((names.VLM, durable(name, *(f"jobs.vlm.{kind}.>" for kind in _VLM_KINDS[name]))))
+        kinds = (f"jobs.vlm.{kind}.>" for kind in _VLM_KINDS[name])
+        out.append((names.VLM, durable(name, *kinds, max_deliver=JOB_MAX_DELIVER)))
     # Headers are enough to plan by. A segment that begins a stretch to be captioned comes again when that is over.
     plan = durable(names.VLM_PLAN, "media.>", max_deliver=-1)
     plan.headers_only = True

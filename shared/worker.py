@@ -43,8 +43,13 @@ MB = 1024 * 1024
 ACK_TRIES = 3
 # So many messages in a row, each failing on the device even alone, are not to blame: the device is.
 DEVICE_FAILURES = 3
-# From this delivery on a message may be what killed the workers that had it: it is worked on alone.
+# From this delivery on a message may be what killed the workers that had it: it is worked on alone. Where the device is
+# a server, its own restarts cost deliveries too, and nothing is suspected before half of them are used.
 SUSPECT = 3
+# So many deliveries of a message that fails by itself are enough, however many its consumer allows.
+TRIES = 5
+# Until a message comes again, at most.
+LONGEST_DELAY_S = 60.0
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +57,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     batch_size: Annotated[int, Meta(ge=1)]
     batch_wait_s: Annotated[float, Meta(ge=0)] = 0.02
-    # Batches on the device at once: more than one where it is a server that batches by itself.
+    # Batches on the device at once: more than one where it is a server that batches by itself. Where there are several
+    # urgencies, one slot more is the most urgent's alone: long work of others may have all the rest.
     slots: Annotated[int, Meta(ge=1)] = 1
     threads: Annotated[int, Meta(ge=1)] = 1
     # Most messages in hand, and about how many bytes of them, of each consumer.
@@ -156,7 +162,7 @@ class _Counts:
 
 
 class Worker(Generic[P, R]):
-    """Runs a service over one consumer until told to stop. One instance a process."""
+    """Runs a service over its consumers until told to stop. One instance a process."""
 
     def __init__(
         self,
@@ -191,6 +197,8 @@ class Worker(Generic[P, R]):
         self._draining = False
         self._ack_wait_s = 10.0
         self._max_deliver = 5
+        self._suspect = SUSPECT
+        self._is_server = inspect.iscoroutinefunction(service.infer)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain; it may be run again after that.
@@ -209,7 +217,8 @@ class Worker(Generic[P, R]):
                 for rank, puller in enumerate(self._pullers)
                 for _ in range(self._settings.threads)
             ]
-            infer = [asyncio.create_task(self._infer_loop()) for _ in range(self._settings.slots)]
+            ranks = [len(self._pullers)] * self._settings.slots + [1] * (len(self._pullers) > 1)
+            infer = [asyncio.create_task(self._infer_loop(most)) for most in ranks]
             beat = asyncio.create_task(self._beat_loop())
             stopping = asyncio.create_task(stop.wait())
             try:
@@ -231,6 +240,7 @@ class Worker(Generic[P, R]):
         configs = [await bus.consumer_config(self._js, self._stream, consumer) for consumer in self._consumers]
         self._ack_wait_s = min(float(c.ack_wait or self._ack_wait_s) for c in configs)
         self._max_deliver = min(int(c.max_deliver or self._max_deliver) for c in configs)
+        self._suspect = self._max_deliver // 2 if self._is_server else SUSPECT
 
     # ---- pull and prepare
 
@@ -240,7 +250,7 @@ class Worker(Generic[P, R]):
             async with self._taking:
                 raw = puller.take(_pick)
                 message = self._receive(raw, puller) if raw else None
-                if message is not None and message.deliveries >= SUSPECT:
+                if message is not None and message.deliveries >= self._suspect:
                     await self._until(lambda: len(self._held) == 1)
                     await self._prepare(message, rank)
                     await self._until(lambda: not self._held)
@@ -302,9 +312,9 @@ class Worker(Generic[P, R]):
 
     # ---- batch and infer
 
-    async def _infer_loop(self) -> None:
+    async def _infer_loop(self, ranks: int) -> None:
         while True:
-            batch = await self._batcher.take()
+            batch = await self._batcher.take(ranks)
             for item in batch:
                 item.message.committed = True
             for item, result in zip(batch, await self._infer(batch), strict=True):
@@ -321,7 +331,7 @@ class Worker(Generic[P, R]):
             return results
         except Exception as e:
             if len(batch) == 1:
-                if not isinstance(e, BadMessage | Away):
+                if not (self._is_server or isinstance(e, BadMessage)):
                     self._device_failures.add(batch[0].message.origin)
                 if len(self._device_failures) >= DEVICE_FAILURES:
                     await self._give_up(f"the device fails whatever it is given: {e!r}")
@@ -349,9 +359,9 @@ class Worker(Generic[P, R]):
         return results
 
     async def _on_device(self, batch: list[P]) -> Sequence[R]:
-        if inspect.iscoroutinefunction(self._service.infer):
+        if self._is_server:
             # It has time limits of its own: a server that is slow is no thread that hangs.
-            return cast("Sequence[R]", await self._service.infer(batch))
+            return await cast("Awaitable[Sequence[R]]", self._service.infer(batch))
         self._computing_since = time.monotonic()
         try:
             results = await asyncio.get_running_loop().run_in_executor(self._device, self._service.infer, batch)
@@ -407,8 +417,9 @@ class Worker(Generic[P, R]):
         self._counts.failed += 1
         metrics.FAILED.labels(self._name, cause).inc()
         message.span.record_exception(error)
+        enough = message.last or (message.deliveries >= TRIES and not isinstance(error, Away))
         try:
-            if isinstance(error, BadMessage) or message.last:
+            if isinstance(error, BadMessage) or enough:
                 reason = str(error) or cause
                 await bus.bury(self._client, self._name, message.raw, reason, patience_s=self._ack_wait_s)
                 metrics.DEAD.labels(self._name, cause).inc()
@@ -417,7 +428,7 @@ class Worker(Generic[P, R]):
                     "dead-lettered", origin=message.origin, subject=message.raw.subject, reason=str(error)
                 )
             else:
-                delay = float(2 ** (message.deliveries - 1))
+                delay = min(LONGEST_DELAY_S, 2.0 ** (message.deliveries - 1))
                 await message.raw.nak(delay=delay)
                 self._log.warning("failed, will come again", origin=message.origin, delay_s=delay, error=repr(error))
         except (BusError, TimeoutError, nats.errors.Error) as e:
@@ -529,6 +540,10 @@ class Worker(Generic[P, R]):
             await asyncio.sleep(0.005)
         await end(*infer, *self._finishing)
         abandoned = len(self._held)
+        for message in list(self._held.values()):
+            # What took longer than there was time for: others get it, and nothing of it is ours any more.
+            await self._hand_back(message.raw)
+            self._release(message)
         try:
             await self._client.flush(timeout=2)
         except Exception as e:  # the server is gone: what we said may be lost, and comes again

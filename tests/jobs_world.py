@@ -88,12 +88,10 @@ async def said(client: Client) -> list[tuple[str, Said]]:
 
 
 async def settled(client: Client, timeout_s: float = 60.0) -> None:
-    """Wait until no job waits and none is held."""
-    js = client.jetstream()
+    """Wait until no job is left: a work queue forgets each once it is acknowledged."""
     async with asyncio.timeout(timeout_s):
-        for consumer in names.VLM_CONSUMERS:
-            while (info := await js.consumer_info("VLM", consumer)).num_pending or info.num_ack_pending:
-                await asyncio.sleep(0.05)
+        while (await client.jetstream().stream_info("VLM")).state.messages:
+            await asyncio.sleep(0.05)
 
 
 async def ask(client: Client, timeout_s: float = 60.0, **query: Any) -> Any:

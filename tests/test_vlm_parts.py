@@ -450,6 +450,11 @@ def test_a_thought_whose_beginning_the_template_has_is_not_said(thought: str, te
     assert prompt.spoken(f"{thought}</think>\n\n{text}") == prompt.spoken(text)
 
 
+def test_white_space_without_end_costs_nothing() -> None:
+    assert prompt.spoken(" " * 200_000 + "x") == "x"
+    assert prompt.spoken("\n" * 200_000 + "<think>" + " " * 200_000 + "</think> y") == "y"
+
+
 def test_a_missing_segment_loses_no_caption() -> None:
     plan = Plan(every_s=60)
     (wanted,) = begun_by(segment(0, 60_000, 1), plan)

@@ -390,6 +390,86 @@ async def test_a_worker_that_is_told_to_go_hands_back_what_waits(server: NatsSer
     assert len(await said(admin)) == 4 and await letters(admin) == []
 
 
+async def test_a_server_that_looks_well_and_refuses_all_work_is_not_hammered(server: NatsServer, admin: Client) -> None:
+    """As one whose URL lacks its /v1: it lists nothing, and every request is for a path that it does not know."""
+    seqs = await film(admin, 2)
+    async with OpenAiServer(then=refused(404, "no such path"), models=["fake"]) as lost, OpenAiServer() as well:
+        async with worker(server, lost.url) as health:
+            await jobs.publish(admin, verify(1, seqs))
+            await until(lambda: lost.requests)
+            await asyncio.sleep(6)
+            assert len(lost.requests) < 12 and len(lost.keys) == len(lost.requests)
+            assert health.ready is None or "VLM_URL" in health.ready or "draining" in health.ready
+        async with worker(server, well.url):
+            await settled(admin)
+    assert [e.job for _, e in await said(admin)] == ["i-1"] and await letters(admin) == []
+
+
+async def test_an_answer_that_comes_while_the_endpoint_is_left_alone_brings_it_back(
+    server: NatsServer, admin: Client
+) -> None:
+    seqs = await film(admin, 2)
+    gate = asyncio.Event()
+
+    async def long(request: Any, body: Any) -> Any:
+        await gate.wait()
+        return await text('{"verdict":"confirmed","confidence":1,"reason":"late"}')(request, body)
+
+    async with OpenAiServer(long) as endpoint, worker(server, endpoint.url, vlm_patience_s=60) as health:
+        await jobs.publish(admin, verify(1, seqs))
+        await until(lambda: endpoint.requests)
+        endpoint.health = 500
+        endpoint.replies = [refused(404, "gone for a moment")]
+        await jobs.publish(admin, verify(2, seqs))
+        await until(lambda: health.ready and "500" in health.ready)
+        gate.set()
+        await until(lambda: health.ready is None, 5)
+        await settled(admin)
+    assert len(await said(admin)) == 2
+
+
+async def test_what_a_drain_has_no_time_for_is_handed_back_and_forgotten(server: NatsServer, admin: Client) -> None:
+    seqs = await film(admin, 2)
+    async with OpenAiServer(then=hang) as endpoint:
+        async with worker(server, endpoint.url, vlm_grace_s=0.3):
+            await jobs.publish(admin, verify(1, seqs))
+            await until(lambda: endpoint.requests)
+        endpoint.then = text('{"verdict":"confirmed","confidence":1,"reason":"x"}')
+        started = asyncio.get_running_loop().time()
+        async with worker(server, endpoint.url):
+            await settled(admin)
+        assert asyncio.get_running_loop().time() - started < topology.ACK_WAIT_S - 2, "not after the ack wait"
+    assert len(await said(admin)) == 1
+
+
+async def test_a_camera_that_came_and_went_is_shown_as_far_as_it_was_there(
+    server: NatsServer, admin: Client, openai: OpenAiServer
+) -> None:
+    """Video for two seconds at the beginning, and again long after: no instant of the stretch has any."""
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=100)
+    first = await film(admin, 2, start=start)
+    await film(admin, 3, start=start + dt.timedelta(seconds=70), epoch="f")
+    async with worker(server, openai.url):
+        await jobs.publish(admin, jobs.Caption(camera="lobby", start=start, end=start + dt.timedelta(seconds=60)))
+        await settled(admin)
+    ((_, caption),) = await said(admin)
+    assert caption.cause is None and [f.seq for f in caption.frames] == first[:1]
+
+
+async def test_video_that_can_t_be_decoded_is_said_to_be_so(
+    server: NatsServer, admin: Client, openai: OpenAiServer
+) -> None:
+    (seq,) = await film(admin, 1)
+    raw = await admin.jetstream().get_msg("MEDIA", seq, direct=True)
+    headers = {k: v for k, v in (raw.headers or {}).items() if not k.startswith("Nats-")}
+    broken = (await admin.jetstream().publish("media.lobby", b"no video", headers=headers)).seq
+    async with worker(server, openai.url):
+        await jobs.publish(admin, verify(1, [broken]))
+        await settled(admin)
+    ((_, verdict),) = await said(admin)
+    assert (verdict.cause, len(openai.requests)) == ("unreadable", 0) and "MP4" in verdict.reason
+
+
 # ---- svc.ask
 
 

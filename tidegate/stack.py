@@ -169,8 +169,8 @@ class Stack:
         if program.service == "search" and not os.environ.get("SEARCH_INDEX"):
             return {"SEARCH_INDEX": str(self.data / "index")}
         if program.identity == "vlm" and not os.environ.get("VLM_GRACE_S"):
-            # What it has begun may take longer than we wait: it is handed back while there is time.
-            return {"VLM_GRACE_S": f"{self._grace_s / 2:g}"}
+            # What it has begun may take longer than we wait: that is handed back, and its vLLM ended, in time.
+            return {"VLM_GRACE_S": f"{self._grace_s / 3:g}"}
         return program.env
 
     async def _connect(self, identity: str) -> Client:

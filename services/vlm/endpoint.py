@@ -178,7 +178,7 @@ class Endpoint:
             raise Away(f"{self.where} does not answer within {LOOK_S:g} s") from e
         except aiohttp.ClientError as e:
             raise Away(f"{self.where} can't be reached: {redact(str(e) or type(e).__name__)}") from e
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError):  # something else answers there: a request will tell
             return Card(models=[], context={})
 
     async def load(self) -> dict[str, float]:

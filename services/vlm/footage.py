@@ -3,7 +3,7 @@
     frames = await footage.between("lobby", start, end, count=8)
     frames = await footage.of("lobby", [1234, 1235], count=8)
 
-Segments are read by direct get: nothing is consumed, and only those that a frame is wanted of cross the bus.
+Segments are read by direct get: nothing is consumed, and of a stretch only those near to a wanted frame cross the bus.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class Footage:
         if first is None:
             raise await self._none(camera, start, end)
         last = await self._last(camera)
-        begin, end = max(start, first.head.start), min(end, last.end) if last and last.end > start else end
+        begin = max(start, first.head.start)
+        end = min(end, last.end) if last and last.end > begin else end
         wanted = sorted({*also[:count], *sampling.instants(begin, end, count - len(also[:count]))})
         parts: list[_Part] = []
         for n, instant in enumerate(wanted):
@@ -92,6 +93,8 @@ class Footage:
                 before.offsets.append((instant - before.head.start).total_seconds())
             elif part := await self._at(camera, instant, until, after=before.stored.seq if before else 0):
                 parts.append(part)
+        # There may have been video between the instants alone.
+        parts = parts or [first]
         # A keyframe is as good as its neighbours where they are further apart than segments, and far cheaper.
         return await self._decode([p if len(p.offsets) > 1 or also else p._replace(offsets=[0.0]) for p in parts])
 

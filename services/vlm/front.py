@@ -74,8 +74,8 @@ class Asking:
         except TimeoutError as e:
             raise Refusal(
                 504,
-                f"no answer within {asked.wait_s:g} s: it comes as an event with job {key[1]}; ask with a longer "
-                "wait_s, or see whether a worker of vlm runs",
+                f"no answer within {asked.wait_s:g} s: it comes as an event with job {key[1]}, or is a dead letter of "
+                "vlm; ask with a longer wait_s, or see whether a worker of vlm runs",
             ) from e
         except BusError as e:
             raise Refusal(503, f"the question can't be put into VLM: {e}") from e

@@ -12,7 +12,9 @@ has been away for VLM_PATIENCE_S the model is `lost`: what waits ends with `Away
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from shared.errors import Away
 from shared.names import safe_name
 from shared.telemetry import logger
 
+# So often a request may lose a server that looked well before.
+AWAY_TRIES = 3
 # A request that fails twice while its server is well is to blame, or another replica's server takes it.
 TRIES = 2
 BUSY_LONGEST_S = 30.0
@@ -47,6 +51,7 @@ class Model:
         self._settings = settings
         self._breaker = Breaker(starting)
         self._says_load = True
+        self._openings = 0  # of the breaker, since the last answer
         self._closing = asyncio.Event()
         self._opened = asyncio.Event()
         self._news = asyncio.Event()
@@ -64,7 +69,7 @@ class Model:
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
         """One answer to `body`, the model's name added. Raises Away, Failed after TRIES, Rejected or TooLong."""
-        tries = busy = 0
+        tries = busy = away = 0
         while True:
             await self._until_well()
             try:
@@ -73,10 +78,15 @@ class Model:
                 busy += 1
                 self._count("busy")
                 self._log.info("the endpoint is busy", error=str(e), times=busy)
-                await self._sleep(e.after_s or pause(busy, longest_s=BUSY_LONGEST_S))
+                await self._sleep(min(e.after_s or pause(busy), BUSY_LONGEST_S))
             except Away as e:
+                away += 1
                 self._count("away")
                 self._failed(str(e), certain=True)
+                # A server that looks well each time has something against this request.
+                if away >= AWAY_TRIES:
+                    raise
+                await self._sleep(pause(away))
             except Failed as e:
                 tries += 1
                 self._count("failed")
@@ -89,7 +99,11 @@ class Model:
                 raise
             else:
                 self._count("ok")
+                was_open = self._breaker.is_open
                 self._breaker.succeeded()
+                self._openings = 0
+                if was_open:
+                    self._tell()
                 return completion
 
     async def keep(self) -> None:
@@ -99,6 +113,8 @@ class Model:
         while True:
             if self._breaker.is_open:
                 tries += 1
+                # One that looks well and does no work is looked at less and less.
+                await asyncio.sleep(pause(self._openings, longest_s=BUSY_LONGEST_S) if self._openings > 1 else 0)
                 try:
                     self._take(await self._endpoint.look())
                     self._breaker.succeeded()
@@ -107,6 +123,7 @@ class Model:
                     self._breaker.reason = str(e)
                     if self._breaker.open_s > self._settings.vlm_patience_s:
                         self.lost.set()
+                        self._announce()
                 self._tell()
             else:
                 tries = 0
@@ -135,18 +152,21 @@ class Model:
             await self._news.wait()
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait, with the job in hand. Raises Away if the worker is told to go meanwhile."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
-        except TimeoutError:
-            return
-        raise Away("the worker is told to go")
+        """Wait, with the job in hand. Raises Away if the worker is to drain meanwhile."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._closing.is_set() or self.lost.is_set():
+                raise Away(self._breaker.reason or "the worker is told to go")
+            news = self._news
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await news.wait()
 
     def _failed(self, reason: str, *, certain: bool) -> None:
         was = self._breaker.is_open
         self._breaker.failed(reason, certain=certain)
         if self._breaker.is_open and not was:
+            self._openings += 1
             self._log.warning("the endpoint is left alone for now", reason=reason)
             self._opened.set()
             self._tell()

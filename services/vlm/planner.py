@@ -28,6 +28,7 @@ from shared.telemetry import logger
 SLACK_S = 3.0
 # VLM is full, or the server away: video waits for minutes.
 AGAIN_S = 5.0
+LATEST_S = 120.0
 PATIENCE_S = 2.0
 HOLD = 256
 HOLD_BYTES = 64 * 1024 * 1024
@@ -41,6 +42,7 @@ class Planner:
         self._settings = settings
         self._log = logger("planner")
         self._unreadable: set[str] = set()
+        self._full_until = 0.0  # monotonic clock, seconds
 
     async def run(self) -> None:
         """Until cancelled. Raises BusError if the consumer or the bucket is missing."""
@@ -66,15 +68,18 @@ class Planner:
         headers = message.headers or {}
         try:
             head = segment.from_message(message.subject, headers)
-        except BadSegment:  # the services that look at video say what is wrong with it
+            plan, prompt = self._plan_of(head.camera)
+            found = [] if REPLAY_OF in headers else begun_by(head, plan)
+        except (BadSegment, OverflowError):  # the services that look at video say what is wrong with it
             return await message.ack()
-        plan, prompt = self._plan_of(head.camera)
-        found = [] if REPLAY_OF in headers else begun_by(head, plan)
         if not found:
             return await message.ack()
         wait_s = found[-1].end.timestamp() + SLACK_S - time.time()
-        if wait_s > 0:
-            return await message.nak(delay=wait_s)
+        if wait_s > plan.length_s + LATEST_S:
+            # A clock that is wrong by more than a moment: its time may never come.
+            return await message.ack()
+        if wait_s > 0 or time.monotonic() < self._full_until:
+            return await message.nak(delay=wait_s if wait_s > 0 else AGAIN_S)
         trace = {"traceparent": headers["traceparent"]} if "traceparent" in headers else {}
         for stretch in found:
             job = jobs.Caption(camera=head.camera, start=stretch.start, end=stretch.end, prompt=prompt)
@@ -82,7 +87,8 @@ class Planner:
                 ack = await jobs.publish(self._client, job, trace, patience_s=PATIENCE_S)
             except BusError as e:
                 metrics.PLANNED.labels("refused").inc()
-                self._log.warning("a caption can't be asked for yet", camera=head.camera, error=str(e))
+                self._log.warning("captions can't be asked for yet", camera=head.camera, error=str(e))
+                self._full_until = time.monotonic() + AGAIN_S
                 return await message.nak(delay=AGAIN_S)
             metrics.PLANNED.labels("duplicate" if ack.duplicate else "planned").inc()
         await message.ack()

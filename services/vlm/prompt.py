@@ -7,7 +7,6 @@ Images come first, each after the time it was taken at, and the question last: p
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -16,8 +15,6 @@ import msgspec
 
 from services.vlm.footage import Frame
 
-# Reasoning that a server does not take out by itself; its beginning is part of some templates.
-_THOUGHT = re.compile(r"^\s*(<think>.*?|((?!<think>).)*?)</think>\s*", re.DOTALL)
 # A grammar lets them through inside of strings, where JSON forbids them; and a terminal obeys them.
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160)], " ")
 
@@ -57,8 +54,12 @@ def schema(answer: type[msgspec.Struct]) -> Mapping[str, Any]:
 
 
 def spoken(text: str) -> str:
-    """What was said, without what was thought before, in one paragraph."""
-    return plain(_THOUGHT.sub("", text))
+    """What was said, in one paragraph, without what was thought before and no server took out."""
+    thought, mark, rest = text.partition("</think>")
+    # The beginning is part of some templates.
+    if mark and ("<think>" not in thought or thought.lstrip().startswith("<think>")):
+        text = rest
+    return plain(text)
 
 
 def plain(text: str) -> str:

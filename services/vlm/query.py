@@ -14,13 +14,15 @@ from msgspec import Meta
 
 from services.vlm.kinds.caption import PROMPT
 from shared import jobs
-from shared.jobs import Instant, Job, Text
+from shared.jobs import EARLIEST, Instant, Job, Text
 from shared.requests import Refusal
 from shared.segment import Token
 
 LONGEST_WAIT_S = 600.0
 # What is asked of now, where nobody says of when.
 DEFAULT_S = 60.0
+# A question of 4000 characters, and a thousand segments; many of them wait at once.
+MOST_BYTES = 64 * 1024
 
 
 class _Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -43,6 +45,8 @@ class _OfStretch(_Query, frozen=True, kw_only=True):
             since = self.since or until - dt.timedelta(seconds=DEFAULT_S)
         except OverflowError as e:
             raise Refusal(400, f"until {until.isoformat()} is before all time") from e
+        if since < EARLIEST:
+            raise Refusal(400, f"since {since.isoformat()} is before {EARLIEST:%Y}, when there was no video")
         if since >= until:
             raise Refusal(400, f"since {since.isoformat()} is not before until {until.isoformat()}")
         return since, until
@@ -79,6 +83,8 @@ _decoder: msgspec.json.Decoder[Query] = msgspec.json.Decoder(Query)
 
 def read(data: bytes) -> Query:
     """Raises Refusal that names the field."""
+    if len(data) > MOST_BYTES:
+        raise Refusal(400, f"not a question: it has {len(data)} bytes, and {MOST_BYTES} are the most")
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:

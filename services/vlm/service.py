@@ -26,6 +26,7 @@ from services.vlm.kinds.verify import Verdicts
 from services.vlm.model import Model
 from services.vlm.settings import VlmSettings
 from shared import jobs
+from shared.errors import BadSegment
 from shared.events import Cause, Said, Seen, Timing, Verdict
 from shared.jobs import Job
 from shared.worker import Message
@@ -63,7 +64,7 @@ class VlmService:
         self._verifying: dict[tuple[str, str], asyncio.Future[Said]] = {}
 
     async def prepare(self, message: Message) -> Task:
-        """Raises BadMessage for what is no job, or whose segments can't be decoded."""
+        """Raises BadMessage for what is no job."""
         job = jobs.decode(message.raw.subject, message.data)
         id = job.id or f"{message.stream}-{message.origin.rpartition('/')[2]}"
         if isinstance(job, jobs.Verify):
@@ -72,10 +73,11 @@ class VlmService:
         message.span.set_attributes(tracing.job(job.kind, job.camera, id))
         try:
             work = await self._kinds[job.kind].look(job)
-        except NoFootage as e:
+        except (NoFootage, BadSegment) as e:
             stored = message.raw.metadata.timestamp
             start, end = getattr(job, "start", None) or stored, getattr(job, "end", None) or stored
-            work = Work(job=job, start=start, end=end, cause=e.cause, reason=str(e))
+            cause: Cause = e.cause if isinstance(e, NoFootage) else "unreadable"
+            work = Work(job=job, start=start, end=end, cause=cause, reason=str(e))
         return Task(work, id, message.span)
 
     async def infer(self, batch: Sequence[Task]) -> list[Said]:
@@ -85,11 +87,11 @@ class VlmService:
         if not isinstance(job, jobs.Verify):
             return [await self._answer(task)]
         key = (job.camera, job.incident)
-        if (first := self._verifying.get(key)) is not None:
+        while (first := self._verifying.get(key)) is not None:
             try:
                 return [await asyncio.shield(first)]
-            except Exception:  # noqa: S110 - it is answered for by the first; the second tries for itself
-                pass
+            except Exception:  # noqa: S112 - it is answered for by the first; the next in turn tries for itself
+                continue
         verdict = self._verifying[key] = asyncio.get_running_loop().create_future()
         try:
             found = await self._answer(task)

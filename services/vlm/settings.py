@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from services.vlm.stretches import LONGEST_S
+from shared.cameras import SHORTEST_CAPTION_S as SHORTEST_S
 from shared.errors import SettingError
 from shared.redact import redact
 from shared.settings import BusSettings
@@ -93,6 +94,8 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
             raise SettingError(f"VLM_URL={redact(self.vlm_url)!r} is no URL: give one such as http://127.0.0.1:8000/v1")
 
     def _check_captions(self) -> None:
+        if 0 < self.vlm_caption_every_s < SHORTEST_S:
+            raise SettingError(f"VLM_CAPTION_EVERY_S={self.vlm_caption_every_s:g}: give {SHORTEST_S:g} s or more, or 0")
         covered = (self.vlm_caption_chunk_s or self.vlm_caption_every_s) + self.vlm_caption_overlap_s
         if self.vlm_caption_every_s and covered > LONGEST_S:
             raise SettingError(

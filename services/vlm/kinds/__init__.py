@@ -14,7 +14,7 @@ import msgspec
 
 from services.vlm.chat import Chat
 from services.vlm.footage import Frame
-from shared.events import Caption, Cause, Said, Seen, Timing, Usage
+from shared.events import Cause, Part, Said, Seen, Timing, Usage
 from shared.jobs import Job
 
 J = TypeVar("J", bound=Job)
@@ -31,7 +31,7 @@ class Work(msgspec.Struct, Generic[J], frozen=True, kw_only=True):
     start: dt.datetime
     end: dt.datetime
     frames: list[Frame] = []
-    captions: list[Caption] = []
+    captions: list[Part] = []
     cause: Cause | None = None
     reason: str = ""
 

@@ -22,6 +22,7 @@ from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared import direct, jobs, names
 from shared.events import Caption, Part, Summary
+from shared.tasks import end
 
 PROMPT = """These are descriptions of what a surveillance camera saw, in order of time (UTC):
 
@@ -41,6 +42,8 @@ FEWEST = 2
 _TIMES = 26
 # Each round leaves at most half as many parts, so that these are enough for any number of captions.
 MOST_ROUNDS = 30
+# Of a day that is one in 4 s, and half a minute of reading.
+MOST_CAPTIONS = 20_000
 
 
 class Summaries:
@@ -57,7 +60,7 @@ class Summaries:
         return Work(job=job, start=job.start, end=job.end, captions=captions)
 
     async def answer(self, work: Work[jobs.Summarize], chat: Chat, base: Base) -> Summary:
-        found = [Part(start=c.start, end=c.end, text=c.text) for c in work.captions]
+        found = work.captions
         parts: list[Part] = []
         for _ in range(MOST_ROUNDS):
             found = await self._reduce(group(found, self._room(chat)), work.job.prompt, chat)
@@ -69,9 +72,9 @@ class Summaries:
     def unanswered(self, work: Work[jobs.Summarize], base: Base) -> Summary:
         return event(Summary, base, text="", captions=0, parts=[])
 
-    async def _captions(self, job: jobs.Summarize) -> list[Caption]:
+    async def _captions(self, job: jobs.Summarize) -> list[Part]:
         """Those that EVENTS keeps of the stretch, in order of time."""
-        found: list[Caption] = []
+        found: list[Part] = []
         seq = None
         while True:
             try:
@@ -93,8 +96,10 @@ class Summaries:
             if caption.start >= job.end and stored.time > job.end + dt.timedelta(hours=1):
                 break
             if caption.text and caption.start < job.end and caption.end > job.start:
-                found.append(caption)
-        return sorted(found, key=lambda c: c.start)
+                found.append(Part(start=caption.start, end=caption.end, text=caption.text))
+            if len(found) > MOST_CAPTIONS:
+                raise NoFootage("too_many_captions", f"over {MOST_CAPTIONS} captions: ask for a shorter time")
+        return sorted(found, key=lambda part: part.start)
 
     def _room(self, chat: Chat) -> int:
         """Characters of descriptions that a prompt holds."""
@@ -118,7 +123,12 @@ class Summaries:
                 half = len(parts) // 2
                 return [*await one(parts[:half]), *await one(parts[half:])]
 
-        return [part for of_group in await asyncio.gather(*map(one, groups)) for part in of_group]
+        tasks = [asyncio.create_task(one(parts)) for parts in groups]
+        try:
+            return [part for of_group in await asyncio.gather(*tasks) for part in of_group]
+        finally:
+            # Where one has failed the others are not asked in vain: the job comes again.
+            await end(*tasks)
 
     async def _say(self, parts: Sequence[Part], wish: str, chat: Chat) -> Part:
         start, end = parts[0].start, max(part.end for part in parts)
