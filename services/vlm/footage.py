@@ -96,7 +96,9 @@ class Footage:
         # There may have been video between the instants alone.
         parts = parts or [first]
         # A keyframe is as good as its neighbours where they are further apart than segments, and far cheaper.
-        return await self._decode([p if len(p.offsets) > 1 or also else p._replace(offsets=[0.0]) for p in parts])
+        return await self._decode(
+            [p if len(p.offsets) > 1 or also or p.head.start < begin else p._replace(offsets=[0.0]) for p in parts]
+        )
 
     async def of(self, camera: str, seqs: Sequence[int], count: int) -> list[Frame]:
         """Up to `count` frames of the segments, evenly spread over what is kept of them.
