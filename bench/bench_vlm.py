@@ -88,7 +88,8 @@ async def bare(settings: VlmSettings, requests: list[dict[str, Any]], model: str
                 await endpoint.complete({"model": model, **body})
 
         started = time.perf_counter()
-        await asyncio.gather(*(slot() for _ in range(settings.vlm_batch_size)))
+        # As the worker has them: its slots, and the one that is verify's alone.
+        await asyncio.gather(*(slot() for _ in range(settings.vlm_batch_size + 1)))
         return len(requests) / (time.perf_counter() - started)
 
 
