@@ -18,7 +18,7 @@ from opentelemetry import trace
 from services.vlm import metrics, tracing
 from services.vlm.chat import BrokenAnswer, Chat
 from services.vlm.footage import Footage, NoFootage
-from services.vlm.kinds import Base, Kind, Work
+from services.vlm.kinds import Kind, Work
 from services.vlm.kinds.ask import Answers
 from services.vlm.kinds.caption import Captions
 from services.vlm.kinds.summarize import Summaries
@@ -27,7 +27,7 @@ from services.vlm.model import Model
 from services.vlm.settings import VlmSettings
 from shared import jobs
 from shared.errors import BadSegment
-from shared.events import Cause, Said, Seen, Timing, Verdict
+from shared.events import Cause, Said, Seen, Timing, Usage, Verdict
 from shared.jobs import Job
 from shared.worker import Message
 
@@ -116,9 +116,9 @@ class VlmService:
             event = kind.unanswered(work, self._base(task, "schema", str(e)))
         return msgspec.structs.replace(event, usage=chat.usage)
 
-    def _base(self, task: Task, cause: Cause | None = None, reason: str = "") -> Base:
+    def _base(self, task: Task, cause: Cause | None = None, reason: str = "") -> Said:
         work = task.work
-        return Base(
+        return Said(
             camera=work.job.camera,
             job=task.id,
             start=work.start,
@@ -127,6 +127,9 @@ class VlmService:
             frames=[Seen(time=frame.time, seq=frame.seq) for frame in work.frames],
             cause=cause,
             reason=reason,
+            # Known at the job's end.
+            timing=Timing(queued_ms=0.0, decode_ms=0.0, infer_ms=0.0),
+            usage=Usage(prompt_tokens=0, completion_tokens=0, first_token_ms=0.0),
         )
 
     def event(self, message: Message, prepared: Task, result: Said) -> Said:

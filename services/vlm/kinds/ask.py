@@ -15,11 +15,11 @@ from nats.aio.client import Client
 
 from services.vlm.chat import Chat
 from services.vlm.footage import Footage
-from services.vlm.kinds import Base, Work, event
+from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt, plain
 from services.vlm.settings import VlmSettings
 from shared import jobs, names, requests
-from shared.events import Answer
+from shared.events import Answer, Said
 from shared.requests import NobodyAnswers, Refusal
 from shared.segment import rfc3339
 from shared.telemetry import logger
@@ -64,7 +64,7 @@ class Answers:
         frames = await self._footage.between(job.camera, job.start, job.end, count, also=found)
         return Work(job=job, start=job.start, end=job.end, frames=frames)
 
-    async def answer(self, work: Work[jobs.Ask], chat: Chat, base: Base) -> Answer:
+    async def answer(self, work: Work[jobs.Ask], chat: Chat, base: Said) -> Answer:
         job = work.job
         text = PROMPT.format(
             start=f"{job.start:%Y-%m-%d %H:%M:%S}", end=f"{job.end:%Y-%m-%d %H:%M:%S}", question=job.question
@@ -74,7 +74,7 @@ class Answers:
         used = sorted({work.frames[n - 1].time for n in found.frames if n <= len(work.frames)})
         return event(Answer, base, question=job.question, text=plain(found.answer), used=used)
 
-    def unanswered(self, work: Work[jobs.Ask], base: Base) -> Answer:
+    def unanswered(self, work: Work[jobs.Ask], base: Said) -> Answer:
         return event(Answer, base, question=work.job.question, text="")
 
     async def _find(self, job: jobs.Ask, most: int) -> list[dt.datetime]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from services.vlm.chat import Chat
 from services.vlm.footage import Footage
-from services.vlm.kinds import Base, Work, event
+from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared import jobs
-from shared.events import Caption
+from shared.events import Caption, Said
 
 PROMPT = (
     "These are frames of a surveillance camera, in order of time. Say what happens, in one to three plain sentences: "
@@ -25,10 +25,10 @@ class Captions:
         frames = await self._footage.between(job.camera, job.start, job.end, self._settings.vlm_frames)
         return Work(job=job, start=job.start, end=job.end, frames=frames)
 
-    async def answer(self, work: Work[jobs.Caption], chat: Chat, base: Base) -> Caption:
+    async def answer(self, work: Work[jobs.Caption], chat: Chat, base: Said) -> Caption:
         text = work.job.prompt or PROMPT
         said = await chat.say(Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens))
         return event(Caption, base, text=said)
 
-    def unanswered(self, work: Work[jobs.Caption], base: Base) -> Caption:
+    def unanswered(self, work: Work[jobs.Caption], base: Said) -> Caption:
         return event(Caption, base, text="")

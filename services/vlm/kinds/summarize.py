@@ -17,11 +17,11 @@ from nats.js.errors import NotFoundError
 from services.vlm.chat import Chat
 from services.vlm.endpoint import TooLong
 from services.vlm.footage import NoFootage
-from services.vlm.kinds import Base, Work, event
+from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared import direct, jobs, names
-from shared.events import Caption, Part, Summary
+from shared.events import Caption, Part, Said, Summary
 from shared.tasks import end
 
 PROMPT = """These are descriptions of what a surveillance camera saw, in order of time (UTC):
@@ -59,7 +59,7 @@ class Summaries:
             raise NoFootage("no_captions", f"camera {job.camera} has no captions from {stretch}: {remedy}")
         return Work(job=job, start=job.start, end=job.end, captions=captions)
 
-    async def answer(self, work: Work[jobs.Summarize], chat: Chat, base: Base) -> Summary:
+    async def answer(self, work: Work[jobs.Summarize], chat: Chat, base: Said) -> Summary:
         found = work.captions
         parts: list[Part] = []
         for _ in range(MOST_ROUNDS):
@@ -69,7 +69,7 @@ class Summaries:
             parts = parts or found
         raise TooLong(f"a context of {chat.model.context} tokens is too small for a summary: raise VLM_CONTEXT")
 
-    def unanswered(self, work: Work[jobs.Summarize], base: Base) -> Summary:
+    def unanswered(self, work: Work[jobs.Summarize], base: Said) -> Summary:
         return event(Summary, base, text="", captions=0, parts=[])
 
     async def _captions(self, job: jobs.Summarize) -> list[Part]:

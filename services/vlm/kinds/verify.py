@@ -9,11 +9,11 @@ from msgspec import Meta
 
 from services.vlm.chat import Chat
 from services.vlm.footage import Footage
-from services.vlm.kinds import Base, Work, event
+from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt, plain
 from services.vlm.settings import VlmSettings
 from shared import jobs
-from shared.events import Verdict
+from shared.events import Said, Verdict
 
 PROMPT = """These are frames of a surveillance camera, in order of time. A rule has raised an alarm on them. What has to
 be true for the alarm to be right:
@@ -41,16 +41,16 @@ class Verdicts:
         frames = await self._footage.of(job.camera, job.segments, self._settings.vlm_frames)
         return Work(job=job, start=job.start or frames[0].time, end=job.end or frames[-1].time, frames=frames)
 
-    async def answer(self, work: Work[jobs.Verify], chat: Chat, base: Base) -> Verdict:
+    async def answer(self, work: Work[jobs.Verify], chat: Chat, base: Said) -> Verdict:
         text = PROMPT.format(prompt=work.job.prompt)
         asked = Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens)
         found = await chat.fill(asked, VerdictAnswer)
         base = msgspec.structs.replace(base, reason=plain(found.reason))
         return _verdict(work.job, base, found.verdict, found.confidence / 100)
 
-    def unanswered(self, work: Work[jobs.Verify], base: Base) -> Verdict:
+    def unanswered(self, work: Work[jobs.Verify], base: Said) -> Verdict:
         return _verdict(work.job, base, "uncertain", 0.0)
 
 
-def _verdict(job: jobs.Verify, base: Base, verdict: str, confidence: float) -> Verdict:
+def _verdict(job: jobs.Verify, base: Said, verdict: str, confidence: float) -> Verdict:
     return event(Verdict, base, incident=job.incident, rule=job.rule, verdict=verdict, confidence=confidence)
