@@ -240,7 +240,7 @@ class Worker(Generic[P, R]):
         configs = [await bus.consumer_config(self._js, self._stream, consumer) for consumer in self._consumers]
         self._ack_wait_s = min(float(c.ack_wait or self._ack_wait_s) for c in configs)
         self._max_deliver = min(int(c.max_deliver or self._max_deliver) for c in configs)
-        self._suspect = self._max_deliver // 2 if self._is_server else SUSPECT
+        self._suspect = max(SUSPECT, self._max_deliver // 2) if self._is_server else SUSPECT
 
     # ---- pull and prepare
 
