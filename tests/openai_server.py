@@ -53,7 +53,6 @@ class OpenAiServer:
         self.models = ["fake"] if models is None else models
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
-        self.looks = 0
         self.health = 200
         self.port = 0
         self._runner: web.AppRunner | None = None
@@ -79,7 +78,6 @@ class OpenAiServer:
             await self._runner.cleanup()
 
     async def _health(self, request: web.Request) -> web.Response:
-        self.looks += 1
         return web.Response(status=self.health)
 
     async def _models(self, request: web.Request) -> web.Response:

@@ -398,7 +398,7 @@ async def test_a_server_that_looks_well_and_refuses_all_work_is_not_hammered(ser
             await jobs.publish(admin, verify(1, seqs))
             await until(lambda: lost.requests)
             await asyncio.sleep(6)
-            assert len(lost.requests) < 12 and len(lost.keys) == len(lost.requests)
+            assert len(lost.requests) < 12
             assert health.ready is None or "VLM_URL" in health.ready or "draining" in health.ready
         async with worker(server, well.url):
             await settled(admin)
