@@ -101,6 +101,19 @@ async def publish(client: Client, texts: Sequence[str], first: int = 0) -> list[
 
 
 @contextlib.asynccontextmanager
+async def until_drained(client: Client, worker: Worker[Job, str]) -> AsyncIterator[asyncio.Event]:
+    """Run `worker`, drain it at the end, and close its connection."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await task
+        await client.close()
+
+
+@contextlib.asynccontextmanager
 async def working(server: NatsServer, service: Echo, **settings: object) -> AsyncIterator[asyncio.Event]:
     """A worker that runs as the identity `cv`, with its few rights, and is drained at the end."""
     client = await bus.connect(server.settings("cv"), "cv")
@@ -112,14 +125,8 @@ async def working(server: NatsServer, service: Echo, **settings: object) -> Asyn
         stream="MEDIA",
         consumers=["cv"],
     )
-    stop = asyncio.Event()
-    task = asyncio.create_task(worker.run(stop))
-    try:
+    async with until_drained(client, worker) as stop:
         yield stop
-    finally:
-        stop.set()
-        await task
-        await client.close()
 
 
 async def settled(client: Client, timeout_s: float = 20.0) -> None:
@@ -421,14 +428,8 @@ async def serving_jobs(server: NatsServer, service: Served, slots: int = 3) -> A
     client = await bus.connect(server.settings("admin"), "admin")
     settings = WorkerSettings(batch_size=1, batch_wait_s=0, slots=slots, threads=slots, hold=8)
     worker = Worker(client, service, settings, Health(), stream="VLM", consumers=names.VLM_CONSUMERS)
-    stop = asyncio.Event()
-    task = asyncio.create_task(worker.run(stop))
-    try:
+    async with until_drained(client, worker) as stop:
         yield stop
-    finally:
-        stop.set()
-        await task
-        await client.close()
 
 
 async def publish_job(client: Client, kind: str, text: str, n: int) -> None:
