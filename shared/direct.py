@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.api import Header
 from nats.js.errors import APIError, NotFoundError
 
@@ -60,7 +61,14 @@ async def get(
         if status == "404":
             raise NotFoundError(code=404, description=description)
         raise APIError(code=int(status), description=description)
-    time = dt.datetime.fromisoformat(_FRACTION.sub(r"\1", headers["Nats-Time-Stamp"]))
-    if since is not None and time < since - dt.timedelta(milliseconds=1):
+    found = stored(message)
+    if since is not None and found.time < since - dt.timedelta(milliseconds=1):
         raise BusError("this nats-server can't find messages by time: 2.11 or later is needed")
+    return found
+
+
+def stored(message: Msg) -> Stored:
+    """A message as a direct get answers with it."""
+    headers = message.headers or {}
+    time = dt.datetime.fromisoformat(_FRACTION.sub(r"\1", headers["Nats-Time-Stamp"]))
     return Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], time, headers, message.data)

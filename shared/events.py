@@ -52,12 +52,17 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Detections(Event, frozen=True, kw_only=True):
-    """Objects in the frames of one segment. `frames` has every analysed frame, those without objects too."""
+    """Objects in the frames of one segment. `frames` has every analysed frame, those without objects too.
+
+    width, height: the video's, in pixels.
+    """
 
     kind: ClassVar[str] = "detections"
     segment: SegmentRef
     start: dt.datetime
     duration: float
+    width: int | None = None
+    height: int | None = None
     model: str
     frames: list[Frame]
     timing: Timing
@@ -185,7 +190,163 @@ class Summary(Said, frozen=True, kw_only=True):
     parts: list[Part]
 
 
-KINDS: tuple[type[Event], ...] = (Detections, Embeddings, Caption, Verdict, Answer, Summary, CameraStatus)
+class PathPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an object was. score: the detector's; absent where it missed it, and the box lies between two others."""
+
+    time: dt.datetime
+    box: Box
+    score: Unit | None = None
+
+
+class Track(msgspec.Struct, frozen=True, kw_only=True):
+    """One object, followed. `state` is `new` once, `update` now and then, `end` once.
+
+    label: the most likely of all its frames. score: of its best frame. first, last: when it was seen. path: every
+    analysed frame since the track's event before this one. speed: in heights of the frame a second. direction: degrees
+    clockwise from up, where it moves. zones: those it is in.
+    """
+
+    id: str
+    state: Literal["new", "update", "end"]
+    label: str
+    score: Unit
+    box: Box
+    first: dt.datetime
+    last: dt.datetime
+    path: list[PathPoint]
+    speed: float
+    direction: float | None = None
+    stationary: bool = False
+    zones: list[str] = []
+
+
+class Tracks(Event, frozen=True, kw_only=True):
+    """What there is to say of a camera's objects after one more segment. Not sent where there is nothing to say."""
+
+    kind: ClassVar[str] = "tracks"
+    segment: SegmentRef
+    start: dt.datetime
+    duration: float
+    model: str
+    tracks: list[Track]
+
+
+class IncidentObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of an incident, as it was last seen in it. id: of its track."""
+
+    id: str
+    label: str
+    score: Unit
+    box: Box
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The frame that shows it: of the segment `seq` of `stream`, the one at `time`."""
+
+    stream: str
+    seq: int
+    time: dt.datetime
+
+
+Severity = Literal["info", "warning", "critical"]
+Verification = Literal["none", "pending", "confirmed", "rejected", "uncertain", "unverified"]
+
+
+class Incident(Event, frozen=True, kw_only=True):
+    """A rule came true: `start` once, `update` where something was added, `end` once.
+
+    rule, condition: its id, and which kind of rule it is. start, end: of what the rule names; `end` is absent while it
+    lasts. time: of the frame that this event is about. value: what was measured: seconds, objects, speed. segments:
+    the evidence, oldest first; of a long incident its first and its last. verification: whether a vision language
+    model was asked, and what it said; `unverified` where it did not answer in time.
+    """
+
+    kind: ClassVar[str] = "incidents"
+    incident: str
+    state: Literal["start", "update", "end"]
+    rule: str
+    condition: str
+    severity: Severity
+    start: dt.datetime
+    end: dt.datetime | None = None
+    time: dt.datetime
+    zone: str | None = None
+    line: str | None = None
+    direction: Literal["in", "out"] | None = None
+    value: float | None = None
+    objects: list[IncidentObject]
+    segments: list[SegmentRef]
+    snapshot: Snapshot
+    verification: Verification = "none"
+    confidence: Unit | None = None
+    reason: str = ""
+
+
+class Alert(Incident, frozen=True, kw_only=True):
+    """An incident that somebody should act on: as its rule says, confirmed alone, or sooner. One for each incident."""
+
+    kind: ClassVar[str] = "alerts"
+
+
+class Presence(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects of one label in a minute. objects: new ones. most: at once. seconds: of all of them together."""
+
+    objects: int = 0
+    most: int = 0
+    seconds: float = 0.0
+
+
+class Visits(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects of one label in a zone in a minute. stayed_s: of those that left, how long they had been in, together."""
+
+    entered: int = 0
+    left: int = 0
+    most: int = 0
+    seconds: float = 0.0
+    stayed_s: float = 0.0
+
+
+class Crossings(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects of one label over a line in a minute: `into` from its left to its right, `out` the other way."""
+
+    into: int = msgspec.field(default=0, name="in")
+    out: int = 0
+
+
+class Heat(msgspec.Struct, frozen=True, kw_only=True):
+    """Where objects stood: seconds by cell, row by row from the top left."""
+
+    columns: int
+    rows: int
+    seconds: list[float]
+
+
+class Counts(Event, frozen=True, kw_only=True):
+    """One minute of a camera: by label, by zone and label, by line and label. seconds: of video in it."""
+
+    kind: ClassVar[str] = "counts"
+    start: dt.datetime
+    end: dt.datetime
+    seconds: float
+    labels: dict[str, Presence]
+    zones: dict[str, dict[str, Visits]]
+    lines: dict[str, dict[str, Crossings]]
+    heat: Heat
+
+
+KINDS: tuple[type[Event], ...] = (
+    Detections,
+    Embeddings,
+    Tracks,
+    Incident,
+    Alert,
+    Counts,
+    Caption,
+    Verdict,
+    Answer,
+    Summary,
+    CameraStatus,
+)
 
 
 def encode(event: Event) -> bytes:

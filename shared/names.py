@@ -14,6 +14,8 @@ DLQ = "DLQ"
 CAMERAS = "cameras"
 CREDENTIALS = "credentials"
 LEASES = "leases"
+RULES = "rules"
+ANALYTICS = "analytics"
 
 # Consumers of VLM, the most urgent first; and of MEDIA, for what is to be captioned.
 VLM_CONSUMERS = ("vlm-verify", "vlm-ask", "vlm-caption")

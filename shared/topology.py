@@ -168,6 +168,8 @@ def buckets(s: TopologySettings) -> list[KeyValueConfig]:
         KeyValueConfig(bucket=names.CAMERAS, history=1, direct=True, replicas=s.stream_replicas),
         KeyValueConfig(bucket=names.CREDENTIALS, history=1, direct=True, replicas=s.stream_replicas),
         KeyValueConfig(bucket=names.LEASES, history=1, direct=True, ttl=LEASE_S, replicas=s.stream_replicas),
+        KeyValueConfig(bucket=names.RULES, history=1, direct=True, replicas=s.stream_replicas),
+        KeyValueConfig(bucket=names.ANALYTICS, history=1, direct=True, replicas=s.stream_replicas),
     ]
 
 

@@ -19,8 +19,8 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import NoKeysError
 
-from services.ingest.leases import RENEW_S
 from shared import segment as segments
+from shared.leases import RENEW_S
 from shared.segment import Segment
 from shared.topology import LEASE_S
 from tests import footage

@@ -108,7 +108,7 @@ PERMISSIONS: Mapping[str, Permissions] = {
             *_watch_bucket(names.CAMERAS),
             *_watch_bucket(names.CREDENTIALS),
             *_watch_bucket(names.LEASES),
-            f"$KV.{names.LEASES}.>",
+            *(f"$KV.{names.LEASES}.{key}.>" for key in ("camera", "process")),
         ],
         "subscribe": ["_INBOX_ingest.>"],
     },
@@ -129,6 +129,21 @@ PERMISSIONS: Mapping[str, Permissions] = {
         ],
         # A question waits for a replica to start, and may wait for ten minutes.
         "allow_responses": {"max": 1, "expires": "15m"},
+    },
+    # It reads EVENTS as a log, by direct get: what it may not do is write what it reads.
+    "analytics": {
+        "publish": [
+            f"$JS.API.DIRECT.GET.{names.EVENTS}",
+            *(f"events.{kind}.>" for kind in ("tracks", "incidents", "alerts", "counts")),
+            "jobs.vlm.verify.>",
+            *_watch_bucket(names.RULES),
+            *_watch_bucket(names.LEASES),
+            *(f"$KV.{names.LEASES}.{key}.>" for key in ("partition", "analytics")),
+            *_read_bucket(names.ANALYTICS),
+            f"$JS.API.DIRECT.GET.KV_{names.ANALYTICS}",
+            f"$KV.{names.ANALYTICS}.>",
+        ],
+        "subscribe": ["_INBOX_analytics.>"],
     },
     "search": {
         "publish": [

@@ -94,6 +94,8 @@ class CvService:
             segment=SegmentRef(stream=message.stream, seq=message.seq, epoch=head.epoch, n=head.n),
             start=head.start,
             duration=head.duration,
+            width=head.width,
+            height=head.height,
             model=self.model,
             frames=[
                 Frame(time=head.start + dt.timedelta(seconds=picture.offset), objects=_wanted(found, prepared))

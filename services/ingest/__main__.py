@@ -7,30 +7,24 @@ Pulls RTSP and files, cuts at keyframes, publishes segments on `media.<camera>`.
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import secrets
-import socket
 from typing import Any
 
 from nats.aio.client import Client
 
+from services.ingest import metrics
 from services.ingest.announcer import Announcer
 from services.ingest.fleet import Fleet
-from services.ingest.leases import Leases
 from services.ingest.publisher import Publisher
 from services.ingest.runner import Runner
 from services.ingest.settings import IngestSettings
 from shared import names, process
 from shared.cameras import Camera
+from shared.leases import TIMEOUT_S, Kind, Leases, process_id
 from shared.mirror import Mirror, bind
 from shared.settings import from_environment
 from shared.tasks import end
 from shared.telemetry import Health
-from shared.topology import LEASE_S
 
-# Lease requests must fail while there is time for another.
-_LEASE_TIMEOUT_S = LEASE_S / 3
 _GOODBYE_S = 1.0
 
 
@@ -38,12 +32,12 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
     """Ingest until `stopped`. Raises TidegateError."""
     js = client.jetstream()
     changed = asyncio.Event()
-    quick = client.jetstream(timeout=_LEASE_TIMEOUT_S)
+    quick = client.jetstream(timeout=TIMEOUT_S)
     wanted = Mirror(client, await bind(js, names.CAMERAS), names.CAMERAS, changed)
     credentials = Mirror(client, await bind(js, names.CREDENTIALS), names.CREDENTIALS, changed)
     lease_kv = await bind(quick, names.LEASES)
     leased = Mirror(client, lease_kv, names.LEASES, changed)
-    leases = Leases(client, lease_kv, leased, _process_id())
+    leases = Leases(client, lease_kv, leased, process_id(), Kind("camera", "process", metrics.OWNED))
     publisher = Publisher(client, js)
     announcer = Announcer(client, js, leases.process)
 
@@ -83,11 +77,6 @@ async def _reconcile(fleet: Fleet, mirrors: tuple[Mirror, ...], health: Health) 
         await mirror.ready.wait()
     health.ready = None
     await fleet.run()
-
-
-def _process_id() -> str:
-    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:32]
-    return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 if __name__ == "__main__":

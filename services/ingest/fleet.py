@@ -7,11 +7,11 @@ import math
 import random
 from collections.abc import Callable
 
-from services.ingest.leases import Leases
 from services.ingest.runner import Runner
 from shared import cameras
 from shared.cameras import Camera
 from shared.errors import SettingError
+from shared.leases import Leases
 from shared.mirror import Mirror
 from shared.names import check_camera
 from shared.telemetry import Health, logger

@@ -1,0 +1,65 @@
+"""`python -m services.analytics`: from detections to what operators act on.
+
+Reads events.detections.* in order, follows objects, and says tracks, incidents, alerts and counts by each camera's
+rules. CPU alone. Several processes share the cameras by leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from nats.aio.client import Client
+
+from services.analytics import metrics
+from services.analytics.checkpoint import Checkpoints
+from services.analytics.rulebook import Rulebook
+from services.analytics.service import Analytics
+from services.analytics.settings import AnalyticsSettings
+from shared import names, process
+from shared.leases import TIMEOUT_S, Kind, Leases, process_id
+from shared.mirror import Mirror, bind
+from shared.settings import from_environment
+from shared.tasks import end
+from shared.telemetry import Health
+
+# What is being said is said; if that can't be done so soon, whoever comes after us says it.
+GRACE_S = 10.0
+
+
+async def run(settings: AnalyticsSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    """Until `stop` is set. Raises TidegateError."""
+    js = client.jetstream()
+    changed = asyncio.Event()
+    rules = Mirror(client, await bind(js, names.RULES), names.RULES, changed)
+    lease_kv = await bind(client.jetstream(timeout=TIMEOUT_S), names.LEASES)
+    leased = Mirror(client, lease_kv, names.LEASES, changed)
+    leases = Leases(client, lease_kv, leased, process_id(), Kind("partition", "analytics", metrics.OWNED))
+    checkpoints = Checkpoints(client, await bind(js, names.ANALYTICS), settings.analytics_partitions)
+    rulebook = Rulebook(rules)
+    analytics = Analytics(client, settings, rulebook, leases, checkpoints, health)
+
+    async def work() -> None:
+        health.ready = "reading the buckets of rules and leases"
+        await rules.ready.wait()
+        await leased.ready.wait()
+        for _ in rulebook.changed():
+            pass
+        await analytics.run(stop)
+
+    following = [asyncio.create_task(part) for part in (rules.run(), leased.run(), leases.run())]
+    working, ending = asyncio.create_task(work()), asyncio.create_task(stop.wait())
+    tasks: set[asyncio.Task[Any]] = {working, ending, *following}
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    health.ready = "stopping"
+    await asyncio.wait({working}, timeout=GRACE_S)
+    await end(working, ending)
+    await analytics.leave()
+    await end(*following)
+    await leases.leave()
+    for task in done:
+        task.result()
+
+
+if __name__ == "__main__":
+    process.main("analytics", from_environment(AnalyticsSettings, "analytics", __doc__ or ""), run)

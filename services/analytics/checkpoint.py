@@ -1,0 +1,126 @@
+"""What a partition must not forget, in KV `analytics`: each camera's state, and from where to read on.
+
+Keys: `camera.<partition>.<camera>`, zlib of msgpack; `position.<partition>`, JSON. Each is written over the revision
+that was read, so that of two that think they have a partition one learns that it has not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Iterable
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js.kv import KeyValue
+
+from services.analytics import metrics
+from services.analytics.camera import State
+from services.analytics.partition import Partition
+from shared import names
+from shared.errors import BusError, SettingError
+from shared.log import Log
+from shared.telemetry import logger
+
+# Writes on their way at once.
+PARALLEL = 32
+# EVENTS keeps a week: nothing can be said of what was before.
+OLDEST_S = 7 * 86_400.0
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """seq, verdicts: in EVENTS, of the detections and verdicts to be read next. partitions: how many there are."""
+
+    seq: int
+    verdicts: int
+    partitions: int
+
+
+class Taken(Exception):
+    """Another process has written the partition's checkpoint."""
+
+
+class Checkpoints:
+    """See the module. partitions: how many there are."""
+
+    def __init__(self, client: Client, kv: KeyValue, partitions: int) -> None:
+        self._client = client
+        self._kv = kv
+        self._partitions = partitions
+        self._revisions: dict[str, int] = {}
+        self._log = logger("checkpoint")
+
+    async def load(self, partition: Partition) -> bool:
+        """Bring a partition to where its checkpoint is; False if there is none.
+
+        Raises SettingError if it was written with another number of partitions, TimeoutError or nats.errors.Error.
+        """
+        number = partition.number
+        prefix = f"$KV.{names.ANALYTICS}."
+        async with Log(self._client, f"KV_{names.ANALYTICS}") as log:
+            position = await log.last(f"{prefix}position.{number}")
+            cameras = await log.last(f"{prefix}camera.{number}.*")
+        self._revisions = {k: r for k, r in self._revisions.items() if not self._is_of(k, number)}
+        for entry in [*position, *cameras]:
+            self._revisions[entry.subject.removeprefix(prefix)] = entry.seq
+        if not position or not position[0].data:
+            return False
+        where = msgspec.json.decode(position[0].data, type=Position)
+        if where.partitions != self._partitions:
+            raise SettingError(
+                f"ANALYTICS_PARTITIONS is {self._partitions}, and the checkpoints are of {where.partitions}: give that "
+                f"to every replica, or purge bucket {names.ANALYTICS!r} to begin anew"
+            )
+        partition.position, partition.verdicts = where.seq, where.verdicts
+        for entry in cameras:
+            camera = entry.subject.rpartition(".")[2]
+            if not entry.data:
+                continue
+            try:
+                state = msgspec.msgpack.decode(zlib.decompress(entry.data), type=State)
+            except (zlib.error, msgspec.DecodeError) as e:
+                self._log.error("a camera's checkpoint can't be read: it begins anew", camera=camera, error=str(e))
+                continue
+            if time.time() - entry.time.timestamp() > OLDEST_S:
+                await self._kv.delete(f"camera.{number}.{camera}")
+                continue
+            partition.restore(camera, state)
+        return True
+
+    async def save(self, partition: Partition) -> None:
+        """Store what has changed, and then from where to read on.
+
+        Raises Taken if another has done so, BusError if it can't be stored now.
+        """
+        number = partition.number
+        changed, partition.changed = sorted(partition.changed), set()
+        seq = partition.first_needed()
+        entries = {f"camera.{number}.{c}": _packed(partition.cameras[c].state()) for c in changed}
+        try:
+            await self._put_all(entries.items())
+            position = Position(seq=seq, verdicts=partition.verdicts, partitions=self._partitions)
+            await self._put(f"position.{number}", msgspec.json.encode(position))
+        except nats.js.errors.KeyWrongLastSequenceError as e:
+            raise Taken(f"partition {number}") from e
+        except (TimeoutError, nats.errors.Error) as e:
+            partition.changed.update(changed)
+            raise BusError(f"the checkpoint of partition {number} can't be stored: {e!r}") from e
+
+    async def _put_all(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        todo = list(entries)
+        for i in range(0, len(todo), PARALLEL):
+            await asyncio.gather(*(self._put(key, value) for key, value in todo[i : i + PARALLEL]))
+
+    async def _put(self, key: str, value: bytes) -> None:
+        self._revisions[key] = await self._kv.update(key, value, last=self._revisions.get(key, 0))
+        metrics.CHECKPOINT_BYTES.inc(len(value))
+
+    def _is_of(self, key: str, number: int) -> bool:
+        return key == f"position.{number}" or key.startswith(f"camera.{number}.")
+
+
+def _packed(state: State) -> bytes:
+    return zlib.compress(msgspec.msgpack.encode(state), 1)

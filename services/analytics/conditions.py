@@ -1,0 +1,152 @@
+"""What each kind of rule means: for whom it is true at this frame. Pure.
+
+    for key, case in cases(rule, scene).items(): ...
+
+A key names what an incident is about: an object, two of them, or nothing where it is about a number of objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import singledispatch
+from typing import Literal, NamedTuple
+
+from services.analytics import geometry, rules
+from services.analytics.objects import Followed
+from services.analytics.places import Passage
+
+
+class Scene(NamedTuple):
+    """A camera at one frame. objects: all that are followed and confirmed, in the order of their ids.
+
+    passages: what was entered, left and crossed since the frame before.
+    """
+
+    time: float
+    aspect: float
+    objects: Sequence[Followed]
+    passages: Sequence[Passage]
+
+    def of(self, rule: rules.Rule, zone: str | None = None) -> list[Followed]:
+        """Those that a rule is about, in its zone if it has one."""
+        return [o for o in self.objects if _labelled(o, rule.labels) and (zone is None or is_in(o, zone))]
+
+
+class Case(NamedTuple):
+    """Where a rule is true. value: what was measured."""
+
+    objects: Sequence[Followed]
+    value: float | None = None
+    direction: Literal["in", "out"] | None = None
+
+
+Cases = Mapping[str, Case]
+
+
+def is_in(found: Followed, zone: str) -> bool:
+    known = found.zones.get(zone)
+    return known is not None and known.inside
+
+
+@singledispatch
+def cases(rule: rules.Rule, scene: Scene) -> Cases:
+    """Where `rule` is true now, by key."""
+    raise TypeError(f"no condition is written for {type(rule).__name__}")
+
+
+@cases.register
+def _(rule: rules.Enter, scene: Scene) -> Cases:
+    return {o.id: Case([o]) for o in scene.of(rule, rule.zone)}
+
+
+@cases.register
+def _(rule: rules.Exit, scene: Scene) -> Cases:
+    return {
+        p.object.id: Case([p.object], round(p.stayed_s, 3))
+        for p in scene.passages
+        if p.what == "left" and p.place == rule.zone and _labelled(p.object, rule.labels)
+    }
+
+
+@cases.register
+def _(rule: rules.Crossing, scene: Scene) -> Cases:
+    found = {}
+    for p in scene.passages:
+        if (p.what == "in" or p.what == "out") and p.place == rule.line and rule.direction in ("both", p.what):
+            if not _labelled(p.object, rule.labels):
+                continue
+            found[f"{p.object.id}.{p.what}"] = Case([p.object], direction=p.what)
+    return found
+
+
+@cases.register
+def _(rule: rules.Loitering, scene: Scene) -> Cases:
+    return _each(scene.of(rule, rule.zone), lambda o: scene.time - o.zones[rule.zone].since, lambda s: s > rule.seconds)
+
+
+@cases.register
+def _(rule: rules.Count, scene: Scene) -> Cases:
+    found = scene.of(rule, rule.zone)
+    true = len(found) > rule.over if rule.over is not None else len(found) < (rule.under or 0)
+    return {"": Case(found, float(len(found)))} if true else {}
+
+
+@cases.register
+def _(rule: rules.Proximity, scene: Scene) -> Cases:
+    near = scene.of(rule, rule.zone)
+    others = [o for o in scene.objects if _labelled(o, rule.to)]
+    found = {}
+    for a in near:
+        for b in others:
+            distance = geometry.apart(a.box, b.box, scene.aspect)
+            if a.id != b.id and distance < rule.distance:
+                found["+".join(sorted((a.id, b.id)))] = Case([a, b], round(distance, 4))
+    return found
+
+
+@cases.register
+def _(rule: rules.Stopped, scene: Scene) -> Cases:
+    return _each(scene.of(rule, rule.zone), Followed.still_s, lambda s: s > rule.seconds)
+
+
+@cases.register
+def _(rule: rules.WrongWay, scene: Scene) -> Cases:
+    found = {}
+    for o in scene.of(rule, rule.zone):
+        direction = o.direction(scene.aspect)
+        if direction is None or o.speed(scene.aspect) < rule.min_speed:
+            continue
+        if geometry.turned(direction, rule.direction) > rule.tolerance:
+            found[o.id] = Case([o], round(direction, 1))
+    return found
+
+
+@cases.register
+def _(rule: rules.Speed, scene: Scene) -> Cases:
+    return _each(scene.of(rule, rule.zone), lambda o: o.speed(scene.aspect), lambda v: v > rule.over)
+
+
+@cases.register
+def _(rule: rules.Crowding, scene: Scene) -> Cases:
+    """Groups of those that are linked by nearness; the key is its oldest member's id."""
+    left = scene.of(rule, rule.zone)
+    found = {}
+    while left:
+        group = [left.pop(0)]
+        for member in group:
+            near = [o for o in left if geometry.apart(member.box, o.box, scene.aspect) <= rule.distance]
+            group += near
+            left = [o for o in left if o not in near]
+        if len(group) >= rule.objects:
+            found[group[0].id] = Case(group, float(len(group)))
+    return found
+
+
+def _each(
+    objects: Sequence[Followed], measure: Callable[[Followed], float], true: Callable[[float], bool]
+) -> dict[str, Case]:
+    return {o.id: Case([o], round(value, 3)) for o in objects if true(value := measure(o))}
+
+
+def _labelled(found: Followed, labels: Sequence[str] | None) -> bool:
+    return labels is None or found.label in labels

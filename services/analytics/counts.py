@@ -1,0 +1,136 @@
+"""Counts of a minute: by label, zone and line, and where objects stood. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from services.analytics.conditions import is_in
+from services.analytics.incidents import instant
+from services.analytics.objects import Followed, anchor
+from services.analytics.places import Passage
+from shared import events
+
+MINUTE_S = 60
+# Of the heat map: square cells on 16:9.
+COLUMNS, ROWS = 32, 18
+# A frame stands for the time since the one before, if that is not longer: else there was a gap.
+LONGEST_STEP_S = 1.0
+
+
+class Presence(msgspec.Struct):
+    objects: int = 0
+    most: int = 0
+    seconds: float = 0.0
+
+
+class Visits(msgspec.Struct):
+    entered: int = 0
+    left: int = 0
+    most: int = 0
+    seconds: float = 0.0
+    stayed_s: float = 0.0
+
+
+class Crossings(msgspec.Struct):
+    into: int = 0
+    out: int = 0
+
+
+class Minute(msgspec.Struct):
+    """What has been counted so far. number: minutes since 1970. time: of the last frame. heat: seconds by cell."""
+
+    number: int
+    time: float
+    seconds: float = 0.0
+    labels: dict[str, Presence] = {}
+    zones: dict[str, dict[str, Visits]] = {}
+    lines: dict[str, dict[str, Crossings]] = {}
+    heat: dict[int, float] = {}
+
+
+def step(
+    known: Minute | None,
+    time: float,
+    objects: Sequence[Followed],
+    fresh: Sequence[Followed],
+    passages: Sequence[Passage],
+    zones: Sequence[str],
+) -> tuple[Minute, Minute | None]:
+    """(the minute that the frame at `time` belongs to, with it counted; the one before, if that is over).
+
+    fresh: objects that have just been found to be some.
+    """
+    number = math.floor(time / MINUTE_S)
+    over = None
+    if known is not None and known.number != number:
+        over, known = known, Minute(number, known.time)
+    now = known or Minute(number, time)
+    passed = time - now.time
+    passed = passed if 0 < passed <= LONGEST_STEP_S else 0.0
+    now.time = time
+    now.seconds += passed
+    for o in fresh:
+        now.labels.setdefault(o.label, Presence()).objects += 1
+    for label, count in Counter(o.label for o in objects).items():
+        presence = now.labels.setdefault(label, Presence())
+        presence.most = max(presence.most, count)
+        presence.seconds += count * passed
+    for zone in zones:
+        for label, count in Counter(o.label for o in objects if is_in(o, zone)).items():
+            visits = now.zones.setdefault(zone, {}).setdefault(label, Visits())
+            visits.most = max(visits.most, count)
+            visits.seconds += count * passed
+    for p in passages:
+        label = p.object.label
+        if p.what in ("in", "out"):
+            crossings = now.lines.setdefault(p.place, {}).setdefault(label, Crossings())
+            crossings.into += p.what == "in"
+            crossings.out += p.what == "out"
+        else:
+            visits = now.zones.setdefault(p.place, {}).setdefault(label, Visits())
+            visits.entered += p.what == "entered"
+            visits.left += p.what == "left"
+            visits.stayed_s += p.stayed_s
+    if passed:
+        for o in objects:
+            x, y = anchor(o.box, "bottom")
+            cell = min(ROWS - 1, int(y * ROWS)) * COLUMNS + min(COLUMNS - 1, int(x * COLUMNS))
+            now.heat[cell] = now.heat.get(cell, 0.0) + passed
+    return now, over
+
+
+def event(camera: str, minute: Minute) -> events.Counts:
+    return events.Counts(
+        camera=camera,
+        start=instant(minute.number * MINUTE_S),
+        end=instant((minute.number + 1) * MINUTE_S),
+        seconds=round(minute.seconds, 3),
+        labels={
+            label: events.Presence(objects=p.objects, most=p.most, seconds=round(p.seconds, 3))
+            for label, p in sorted(minute.labels.items())
+        },
+        zones={
+            zone: {
+                label: events.Visits(
+                    entered=v.entered,
+                    left=v.left,
+                    most=v.most,
+                    seconds=round(v.seconds, 3),
+                    stayed_s=round(v.stayed_s, 3),
+                )
+                for label, v in sorted(visits.items())
+            }
+            for zone, visits in sorted(minute.zones.items())
+        },
+        lines={
+            line: {label: events.Crossings(into=c.into, out=c.out) for label, c in sorted(crossings.items())}
+            for line, crossings in sorted(minute.lines.items())
+        },
+        heat=events.Heat(
+            columns=COLUMNS, rows=ROWS, seconds=[round(minute.heat.get(i, 0.0), 2) for i in range(COLUMNS * ROWS)]
+        ),
+    )

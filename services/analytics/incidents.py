@@ -1,0 +1,282 @@
+"""From what is true at a frame to incidents: held, begun, kept up, ended, and what comes of their verification. Pure.
+
+State is plain data, kept by rule and key (`Standing`) and by incident that waits for a verdict (`Asked`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from services.analytics.conditions import Case, Cases
+from services.analytics.rules import Rule
+from shared import jobs
+from shared.events import Alert, Incident, IncidentObject, SegmentRef, Snapshot, Verdict
+
+# Before it is held for true, there may be a moment in which it shows.
+LEAD_S = 1.0
+# Of a long incident: so many of its first segments, and of its last; of the others each is told of in EVENTS anyway.
+FIRST, LAST = 30, 30
+# What a model is asked to look at.
+MOST_ASKED = 12
+MOST_OBJECTS = 50
+# Of those that join it, an incident tells so often.
+UPDATE_S = 5.0
+# After its deadline a verdict still counts, for as long as VLM keeps jobs.
+KEPT_S = 3600.0
+
+
+class Ref(msgspec.Struct, array_like=True):
+    """A segment that was analysed. start, end: Unix seconds."""
+
+    stream: str
+    seq: int
+    epoch: str
+    n: int
+    start: float
+    end: float
+
+
+class Open(msgspec.Struct):
+    """An incident that lasts. told: when its last event was."""
+
+    incident: Incident
+    told: float
+
+
+class Standing(msgspec.Struct):
+    """A rule is true for a key: since, and last, Unix seconds of video. open: once it is an incident."""
+
+    since: float
+    last: float
+    open: Open | None = None
+
+
+class RuleState(msgspec.Struct):
+    """begun: when its last incident was."""
+
+    standing: dict[str, Standing] = {}
+    begun: float | None = None
+
+
+class Asked(msgspec.Struct):
+    """An incident whose verification was asked for. deadline: by the log's clock. alert: as its rule says."""
+
+    incident: Incident
+    deadline: float
+    alert: str
+    unverified: bool = False
+
+
+class State(msgspec.Struct):
+    """Of a camera. by_rule: by its id. asked: by the incident's."""
+
+    by_rule: dict[str, RuleState] = {}
+    asked: dict[str, Asked] = {}
+
+
+class Incidents:
+    """What one camera's rules have made of it. suppressed: how many a cooldown has kept back.
+
+    trail: the camera's last segments, oldest first.
+    """
+
+    def __init__(self, camera: str, verify_s: float, state: State | None = None) -> None:
+        self.state = state or State()
+        self.suppressed = 0
+        self._camera = camera
+        self._verify_s = verify_s
+        self._out: list[Incident | jobs.Verify] = []
+
+    def take(self) -> list[Incident | jobs.Verify]:
+        """What has come of it since it was last asked."""
+        out, self._out = self._out, []
+        return out
+
+    def step(self, rule: Rule, cases: Cases, time: float, trail: Sequence[Ref], at: float) -> None:
+        """What is true of `rule` at this frame. time: the frame's. at: the log's clock."""
+        state = self.state.by_rule.setdefault(rule.id, RuleState())
+        for key, case in cases.items():
+            known = state.standing.get(key)
+            if known is None:
+                known = state.standing[key] = Standing(time, time)
+            known.last = time
+            if known.open:
+                self._keep_up(known, case, trail)
+            elif time - known.since >= rule.hold_s:
+                if state.begun is not None and time - state.begun < rule.cooldown_s:
+                    self.suppressed += known.since == time
+                    continue
+                state.begun = time
+                self._begin(rule, key, known, case, trail, at)
+        for key in [k for k in state.standing if k not in cases]:
+            known = state.standing[key]
+            if known.open is None:
+                # A moment is not undone by passing.
+                if not (rule.momentary and time - known.last < rule.hold_s):
+                    del state.standing[key]
+            elif time - known.last >= rule.end_after_s:
+                self._end(state, key)
+
+    def end_all(self, keep: Iterable[str] = ()) -> None:
+        """No more video, or rules that are gone: what lasts has ended when it was last true."""
+        kept = set(keep)
+        for id, state in list(self.state.by_rule.items()):
+            if id in kept:
+                continue
+            for key in list(state.standing):
+                if state.standing[key].open:
+                    self._end(state, key)
+            state.standing.clear()
+
+    def forget(self, rules: Iterable[str]) -> None:
+        """Of rules that are no longer there."""
+        for id in set(self.state.by_rule) - set(rules):
+            del self.state.by_rule[id]
+
+    def verdict(self, said: Verdict) -> None:
+        """What the model said joins the incident it was asked about, whether that still lasts or not."""
+        asked = self.state.asked.pop(said.incident, None)
+        if asked:
+            self._judge(asked, said.verdict, confidence=said.confidence, reason=said.reason)
+
+    def deadline(self) -> float | None:
+        """When the next verdict is overdue, or forgotten, by the log's clock."""
+        return min((a.deadline + KEPT_S * a.unverified for a in self.state.asked.values()), default=None)
+
+    def due(self, at: float) -> None:
+        """Without a verdict until now it is unverified; a later one still joins."""
+        for id, asked in list(self.state.asked.items()):
+            if asked.unverified and asked.deadline + KEPT_S <= at:
+                del self.state.asked[id]
+            elif not asked.unverified and asked.deadline <= at:
+                asked.unverified = True
+                self._judge(asked, "unverified", reason=f"no verdict within {self._verify_s:g} s")
+
+    def _begin(self, rule: Rule, key: str, known: Standing, case: Case, trail: Sequence[Ref], at: float) -> None:
+        evidence = [r for r in trail if r.end > known.since - LEAD_S]
+        id = ".".join(p for p in (rule.id, key.replace("+", "."), str(round(known.since * 1000))) if p)
+        last = trail[-1]
+        incident = Incident(
+            camera=self._camera,
+            incident=id,
+            state="start",
+            rule=rule.id,
+            condition=str(type(rule).__struct_config__.tag),
+            severity=rule.severity,
+            start=instant(known.since),
+            time=instant(known.last),
+            zone=getattr(rule, "zone", None),
+            line=getattr(rule, "line", None),
+            direction=case.direction,
+            value=case.value,
+            objects=_objects({}, case),
+            segments=_ends([_reference(r) for r in evidence]),
+            snapshot=Snapshot(stream=last.stream, seq=last.seq, time=instant(known.last)),
+            verification="pending" if rule.verify else "none",
+        )
+        known.open = Open(incident, known.last)
+        self._out.append(incident)
+        if rule.alert == "start":
+            self._alert(incident)
+        if rule.verify:
+            self.state.asked[id] = Asked(incident, at + self._verify_s, rule.alert)
+            self._out.append(_verify(rule, incident, rule.verify, evidence))
+
+    def _keep_up(self, known: Standing, case: Case, trail: Sequence[Ref]) -> None:
+        assert known.open
+        was = known.open.incident
+        segments = list(was.segments)
+        last = trail[-1]
+        if (segments[-1].epoch, segments[-1].n) != (last.epoch, last.n):
+            segments = _ends([*segments, _reference(last)])
+        now = replace(
+            was,
+            state="update",
+            time=instant(known.last),
+            value=case.value,
+            objects=_objects({o.id: o for o in was.objects}, case),
+            segments=segments,
+        )
+        known.open.incident = now
+        joined = {o.id for o in now.objects} - {o.id for o in was.objects}
+        if joined and known.last - known.open.told >= UPDATE_S:
+            known.open.told = known.last
+            self._out.append(now)
+
+    def _end(self, state: RuleState, key: str) -> None:
+        known = state.standing.pop(key)
+        assert known.open
+        last = instant(known.last)
+        ended = replace(known.open.incident, state="end", end=last, time=last)
+        self._out.append(ended)
+        if asked := self.state.asked.get(ended.incident):
+            asked.incident = ended
+
+    def _judge(self, asked: Asked, said: Any, **more: Any) -> None:
+        """The verdict, in an update; and in what the incident says from now on."""
+        lasting = next(
+            (
+                s.open
+                for r in self.state.by_rule.values()
+                for s in r.standing.values()
+                if s.open and s.open.incident.incident == asked.incident.incident
+            ),
+            None,
+        )
+        known = lasting.incident if lasting else asked.incident
+        judged = replace(known, state="update", verification=said, **more)
+        if lasting:
+            lasting.incident = judged
+        self._out.append(judged)
+        asked.incident = judged
+        wanted = {"confirmed": ("confirmed",), "unless_rejected": ("confirmed", "uncertain", "unverified"), "start": ()}
+        if said in wanted[asked.alert]:
+            self._alert(judged)
+
+    def _alert(self, incident: Incident) -> None:
+        fields = {f: getattr(incident, f) for f in incident.__struct_fields__}
+        self._out.append(Alert(**fields))
+
+
+def replace(incident: Incident, **changes: Any) -> Incident:
+    return msgspec.structs.replace(incident, **changes)
+
+
+def instant(time: float) -> dt.datetime:
+    """Unix seconds as UTC, to the millisecond."""
+    return dt.datetime.fromtimestamp(round(time * 1000) / 1000, dt.UTC)
+
+
+def _objects(known: Mapping[str, IncidentObject], case: Case) -> list[IncidentObject]:
+    """Those known, brought up to date, and then those that joined."""
+    now = {
+        o.id: IncidentObject(id=o.id, label=o.label, score=o.score, box=tuple(round(v, 4) for v in o.box))  # type: ignore[arg-type]
+        for o in case.objects
+    }
+    return list({**known, **now}.values())[:MOST_OBJECTS]
+
+
+def _reference(ref: Ref) -> SegmentRef:
+    return SegmentRef(stream=ref.stream, seq=ref.seq, epoch=ref.epoch, n=ref.n)
+
+
+def _ends(segments: list[SegmentRef]) -> list[SegmentRef]:
+    return segments if len(segments) <= FIRST + LAST else [*segments[:FIRST], *segments[-LAST:]]
+
+
+def _verify(rule: Rule, incident: Incident, prompt: str, evidence: Sequence[Ref]) -> jobs.Verify:
+    count = min(MOST_ASKED, len(evidence))
+    chosen = [evidence[round(i * (len(evidence) - 1) / max(1, count - 1))] for i in range(count)]
+    return jobs.Verify(
+        camera=incident.camera,
+        incident=incident.incident,
+        prompt=prompt,
+        segments=[r.seq for r in chosen],
+        rule=rule.id,
+        start=instant(chosen[0].start),
+        end=instant(max(chosen[-1].end, chosen[0].start + 0.001)),
+    )

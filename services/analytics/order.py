@@ -1,0 +1,129 @@
+"""A camera's segments put back in order. Pure.
+
+    order = Order(reorder_s=15)
+    for item in order.push("k3f9", 17, seq=1234, at=now, item=event): ...     # what is in order now, oldest first
+    order.deadline()                                                          # when to call `due`, or None
+    for item in order.due(at=now): ...                                        # no longer waiting for what is missing
+
+An epoch is one connection of ingest to the camera, and counts its segments from 0. What is missing is waited for until
+`reorder_s` after the first that came behind it; then it is a gap. What comes after that is late. An epoch ends when
+another one's segments have waited as long. Time is what the caller says, so that the same calls give the same order.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+# Epochs that are over, which late segments are known by.
+REMEMBERED = 8
+
+
+class Place(msgspec.Struct):
+    """How far a camera's segments have been taken: all that must survive a restart.
+
+    epoch: the current one, `next`: its segment that is expected. begun: sequence in MEDIA of its first segment taken.
+    past: epochs before it, the last one last. skipped: numbers of the current epoch that were given up, as [first,
+    after the last), the last ones.
+    """
+
+    epoch: str | None = None
+    next: int = 0
+    begun: int = 0
+    past: list[str] = []
+    skipped: list[tuple[int, int]] = []
+
+
+class Held(NamedTuple, Generic[T]):
+    """seq: in MEDIA. at: when it came."""
+
+    seq: int
+    at: float
+    item: T
+
+
+class Order(Generic[T]):
+    """See the module. late, repeated, gaps: how many segments came too late, came again, or did not come."""
+
+    def __init__(self, reorder_s: float, place: Place | None = None) -> None:
+        self.place = place or Place()
+        self.late = self.repeated = self.gaps = 0
+        self._reorder_s = reorder_s
+        self._held: dict[str, dict[int, Held[T]]] = {}
+
+    def held(self) -> list[T]:
+        """What waits for something missing."""
+        return [h.item for epoch in self._held.values() for h in epoch.values()]
+
+    def push(self, epoch: str, n: int, *, seq: int, at: float, item: T) -> list[T]:
+        """Take a segment; return those that are in order now."""
+        place = self.place
+        over = epoch in place.past or (epoch != place.epoch and place.epoch is not None and seq < place.begun)
+        if over or (epoch == place.epoch and n < place.next):
+            if over or any(first <= n < after for first, after in place.skipped):
+                self.late += 1
+            else:
+                self.repeated += 1
+            return []
+        waiting = self._held.setdefault(epoch, {})
+        if n in waiting:
+            self.repeated += 1
+            return []
+        waiting[n] = Held(seq, at, item)
+        if place.epoch is None and n == 0:
+            self._begin(epoch, 0)
+        return self._ready()
+
+    def deadline(self) -> float | None:
+        """When what is missing has been waited for long enough, by the caller's clock; None if nothing is."""
+        if not self._held:
+            return None
+        waiting = self._held.get(self.place.epoch) if self.place.epoch else None
+        held = waiting or {n: h for epoch in self._held.values() for n, h in epoch.items()}
+        # Of the current epoch, unless nothing of it waits: the next one's turn comes after it.
+        return min(h.at for h in held.values()) + self._reorder_s
+
+    def due(self, at: float) -> list[T]:
+        """Give up what has been missing for too long; return what is in order then."""
+        ready: list[T] = []
+        while (deadline := self.deadline()) is not None and deadline <= at:
+            place = self.place
+            waiting = self._held.get(place.epoch) if place.epoch else None
+            if not waiting:
+                # The one whose video was stored first.
+                epoch = min(self._held, key=lambda e: min(h.seq for h in self._held[e].values()))
+                waiting = self._held[epoch]
+                self._begin(epoch, min(waiting))
+            first = min(waiting)
+            if first > place.next:
+                self.gaps += first - place.next
+                place.skipped = [*place.skipped[1 - REMEMBERED :], (place.next, first)]
+                place.next = first
+            ready += self._ready()
+        return ready
+
+    def _begin(self, epoch: str, n: int) -> None:
+        place = self.place
+        if place.epoch is None:
+            # Where we come in is no gap: what was before is not ours to miss.
+            place.next = n
+        else:
+            place.past = [*place.past[1 - REMEMBERED :], place.epoch]
+            place.next = 0
+        place.epoch = epoch
+        place.skipped = []
+        place.begun = min(h.seq for h in self._held[epoch].values())
+
+    def _ready(self) -> list[T]:
+        place = self.place
+        waiting = self._held.get(place.epoch) if place.epoch else None
+        ready = []
+        while waiting and place.next in waiting:
+            ready.append(waiting.pop(place.next).item)
+            place.next += 1
+        if waiting is not None and not waiting and place.epoch:
+            del self._held[place.epoch]
+        return ready

@@ -1,0 +1,44 @@
+"""Every camera's rules, as KV `rules` has them now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from services.analytics import metrics, rules
+from services.analytics.rules import Mistakes, Rules
+from shared.mirror import Mirror
+from shared.telemetry import logger
+
+NONE = Rules()
+
+
+class Rulebook:
+    """mirror: of the bucket. What can't be used is said once, and what was used before it stays in force."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+        self._read: dict[str, tuple[bytes, Rules]] = {}
+        self._log = logger("rules")
+
+    def of(self, camera: str) -> Rules:
+        """A camera's rules; none where it has none, or none that can be used."""
+        return self._read[camera][1] if camera in self._read else NONE
+
+    def changed(self) -> Iterator[tuple[str, Rules]]:
+        """Those that are other than when this was last asked."""
+        entries = self._mirror.values
+        for camera in [c for c in self._read if c not in entries]:
+            del self._read[camera]
+            yield camera, NONE
+        for camera, data in list(entries.items()):
+            if camera in self._read and self._read[camera][0] == data:
+                continue
+            try:
+                found = rules.decode(data)
+            except Mistakes as e:
+                metrics.RULES.inc()
+                self._log.error("a camera's rules can't be used", camera=camera, error=str(e))
+                self._read[camera] = (data, self.of(camera))
+                continue
+            self._read[camera] = (data, found)
+            yield camera, found

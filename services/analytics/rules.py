@@ -1,0 +1,325 @@
+"""A camera's rules: zones, masks, lines, filters, schedules, and what is to be told about. Pure.
+
+    rules = read(text, "lobby.yaml")          # YAML or JSON; raises Mistakes, which names every one with its path
+    for mistake in check(value): ...
+    json_schema()                             # for editors
+
+They lie as JSON in KV `rules`, by camera. Points are shares of width and height from the top left. An object stands
+where the bottom of its box is, at the middle, unless `anchor` says `center`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from services.analytics import geometry
+from services.analytics.mistakes import Mistake, mistakes, nearest
+from shared.errors import SettingError
+from shared.segment import END
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Point = tuple[Share, Share]
+Polygon = Annotated[list[Point], Meta(min_length=3, max_length=64)]
+Name = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_-]{{1,64}}{END}", description="1 to 64 letters, digits, - and _ are")]
+Label = Annotated[str, Meta(min_length=1, max_length=64)]
+Labels = Annotated[list[Label], Meta(min_length=1)]
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+Anchor = Literal["bottom", "center"]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_CLOCK = rf"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00){END}"
+Clock = Annotated[str, Meta(pattern=_CLOCK, description="a time in quotes, such as '07:30', is")]
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of all parts of a rule file."""
+
+
+class Zone(_Part, frozen=True, kw_only=True):
+    """A part of the frame. An object is in it where its anchor is."""
+
+    polygon: Polygon
+    anchor: Anchor = "bottom"
+
+
+class Mask(_Part, frozen=True, kw_only=True):
+    """What stands here is not looked at: of these labels, or of all."""
+
+    polygon: Polygon
+    labels: Labels | None = None
+    anchor: Anchor = "bottom"
+
+
+class Line(_Part, frozen=True, kw_only=True):
+    """From one point to another. Looking from `from` to `to`, who goes from the left to the right goes in."""
+
+    start: Point = msgspec.field(name="from")
+    to: Point
+    anchor: Anchor = "bottom"
+
+
+class Filter(_Part, frozen=True, kw_only=True):
+    """Objects of a label that are not so are not looked at. Areas and heights are shares of the frame's."""
+
+    min_score: Share = 0.0
+    min_area: Share = 0.0
+    max_area: Share = 1.0
+    min_height: Share = 0.0
+    max_height: Share = 1.0
+
+
+class Schedule(_Part, frozen=True, kw_only=True):
+    """When a rule holds, by the clock of the camera's `timezone`. `until` before `from` is on the day after."""
+
+    days: Annotated[list[Day], Meta(min_length=1)] = msgspec.field(default_factory=lambda: list(DAYS))
+    start: Clock = msgspec.field(name="from", default="00:00")
+    until: Clock = "24:00"
+
+    def holds(self, time: dt.datetime) -> bool:
+        """time: in the camera's time zone."""
+        clock, day = time.strftime("%H:%M"), DAYS[time.weekday()]
+        if self.start < self.until:
+            return day in self.days and self.start <= clock < self.until
+        yesterday = DAYS[(time.weekday() - 1) % 7]
+        return (day in self.days and clock >= self.start) or (yesterday in self.days and clock < self.until)
+
+
+class Rule(_Part, frozen=True, kw_only=True, tag_field="kind"):
+    """What all rules have.
+
+    id: names its incidents. labels: whom it is about; all, where it does not say. hold_s: how long it must be true
+    before it is an incident. end_after_s: how long it must be untrue before that is over. cooldown_s: no new incident
+    of this rule for so long after the last one began. verify: what a vision language model is asked to confirm.
+    alert: when an incident becomes an alert: `confirmed` by the model; `unless_rejected`, also where it was uncertain
+    or did not answer in time; or at its `start`.
+    """
+
+    # Where it came true is a moment, not a time: crossing a line.
+    momentary: ClassVar[bool] = False
+
+    id: Name
+    labels: Labels | None = None
+    hold_s: Seconds = 0.0
+    end_after_s: Seconds = 2.0
+    cooldown_s: Seconds = 0.0
+    severity: Literal["info", "warning", "critical"] = "warning"
+    schedule: Name | None = None
+    verify: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    alert: Literal["confirmed", "unless_rejected", "start"] = "confirmed"
+
+
+class Enter(Rule, frozen=True, kw_only=True, tag="enter"):
+    """An object is in the zone. It lasts until it has left."""
+
+    zone: Name
+
+
+class Exit(Rule, frozen=True, kw_only=True, tag="exit"):
+    """An object has left the zone."""
+
+    momentary: ClassVar[bool] = True
+    zone: Name
+
+
+class Loitering(Rule, frozen=True, kw_only=True, tag="loitering"):
+    """An object has been in the zone for longer than `seconds`."""
+
+    zone: Name
+    seconds: Annotated[float, Meta(gt=0, le=86_400)]
+
+
+class Crossing(Rule, frozen=True, kw_only=True, tag="crossing"):
+    """An object has crossed the line."""
+
+    momentary: ClassVar[bool] = True
+    line: Name
+    direction: Literal["in", "out", "both"] = "both"
+
+
+class Count(Rule, frozen=True, kw_only=True, tag="count"):
+    """More than `over`, or fewer than `under`, objects are in the zone, or in the frame; for `hold_s`."""
+
+    zone: Name | None = None
+    over: Annotated[int, Meta(ge=0)] | None = None
+    under: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Proximity(Rule, frozen=True, kw_only=True, tag="proximity"):
+    """An object of `labels` is nearer than `distance`, in heights of the frame, to one of `to`: box to box."""
+
+    to: Labels
+    distance: Annotated[float, Meta(gt=0, le=4)]
+    zone: Name | None = None
+
+
+class Stopped(Rule, frozen=True, kw_only=True, tag="stopped"):
+    """An object has not moved for longer than `seconds`."""
+
+    seconds: Annotated[float, Meta(gt=0, le=86_400)]
+    zone: Name | None = None
+
+
+class WrongWay(Rule, frozen=True, kw_only=True, tag="wrong_way"):
+    """An object moves by more than `tolerance` degrees away from `direction`: degrees clockwise from up."""
+
+    direction: Annotated[float, Meta(ge=0, lt=360)]
+    tolerance: Annotated[float, Meta(gt=0, lt=180)] = 90.0
+    min_speed: Annotated[float, Meta(gt=0, le=10)] = 0.02
+    zone: Name | None = None
+
+
+class Speed(Rule, frozen=True, kw_only=True, tag="speed"):
+    """An object is faster than `over`, in heights of the frame a second."""
+
+    over: Annotated[float, Meta(gt=0, le=10)]
+    zone: Name | None = None
+
+
+class Crowding(Rule, frozen=True, kw_only=True, tag="crowding"):
+    """At least `objects` are together: each within `distance`, in heights of the frame, of another, box to box."""
+
+    objects: Annotated[int, Meta(ge=2)]
+    distance: Annotated[float, Meta(ge=0, le=4)] = 0.05
+    zone: Name | None = None
+
+
+AnyRule: TypeAlias = Enter | Exit | Loitering | Crossing | Count | Proximity | Stopped | WrongWay | Speed | Crowding
+
+
+class Rules(_Part, frozen=True, kw_only=True):
+    """All that a camera's analytics follow.
+
+    timezone: of its schedules, such as Europe/Berlin. labels: what is tracked; by default all that cv reports.
+    """
+
+    timezone: str = "UTC"
+    labels: Labels | None = None
+    zones: dict[Name, Zone] = {}
+    masks: list[Mask] = []
+    lines: dict[Name, Line] = {}
+    filters: dict[Label, Filter] = {}
+    schedules: dict[Name, Schedule] = {}
+    rules: list[AnyRule] = []
+
+    def zone_info(self) -> zoneinfo.ZoneInfo:
+        return zoneinfo.ZoneInfo(self.timezone)
+
+
+class Mistakes(SettingError):
+    """A rule file that can't be used. all: every mistake."""
+
+    def __init__(self, where: str, all: list[Mistake]) -> None:
+        lines = "\n".join(f"  {m}" for m in all)
+        super().__init__(f"{where} has {len(all)} mistake{'s' * (len(all) > 1)}:\n{lines}")
+        self.all = all
+
+
+def read(text: bytes, where: str) -> Rules:
+    """Rules from YAML or JSON. Raises Mistakes."""
+    try:
+        value = msgspec.yaml.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as e:
+        raise Mistakes(where, [Mistake("", f"neither YAML nor JSON: {' '.join(str(e).split())}")]) from e
+    found = check(value)
+    if found:
+        raise Mistakes(where, found)
+    return msgspec.convert({} if value is None else value, Rules)
+
+
+def decode(data: bytes) -> Rules:
+    """Rules from KV. Raises Mistakes."""
+    return read(data, "entry in bucket 'rules'")
+
+
+def encode(rules: Rules) -> bytes:
+    return msgspec.json.encode(rules)
+
+
+def check(value: Any) -> list[Mistake]:
+    """Every mistake in what a file says: of form, and of the meaning of whatever has its right form."""
+    value = {} if value is None else value
+    return [*mistakes(value, Rules), *_meaning(value)]
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of a rule file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tidegate rules of a camera",
+        **msgspec.json.schema(Rules),
+    }
+
+
+def _meaning(value: Any) -> Iterator[Mistake]:
+    """What each part says may be well formed, and the whole still wrong."""
+    if not isinstance(value, dict):
+        return
+    if isinstance(name := value.get("timezone"), str):
+        try:
+            zoneinfo.ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            yield Mistake("timezone", f"{name!r} is no time zone: give one such as Europe/Berlin, or UTC")
+    for path, area in _formed(value, "zones", Zone) + _formed(value, "masks", Mask):
+        if geometry.crosses_itself(area.polygon):
+            yield Mistake(f"{path}.polygon", "its edges cross each other: give its corners in order, around it")
+        elif geometry.area(area.polygon) == 0:
+            yield Mistake(f"{path}.polygon", "it has no area: its corners lie on one line")
+    for path, line in _formed(value, "lines", Line):
+        if line.start == line.to:
+            yield Mistake(path, "it has no length: its 'from' and 'to' are the same point")
+    for path, filter in _formed(value, "filters", Filter):
+        for least, most in (("min_area", "max_area"), ("min_height", "max_height")):
+            if getattr(filter, least) > getattr(filter, most):
+                yield Mistake(path, f"its {least} is over its {most}: nothing passes")
+    for path, schedule in _formed(value, "schedules", Schedule):
+        if schedule.start == schedule.until:
+            yield Mistake(path, "it ends when it begins: leave both out for the whole day")
+    yield from _of_rules(value)
+
+
+def _of_rules(value: dict[str, Any]) -> Iterator[Mistake]:
+    seen: dict[str, str] = {}
+    for path, rule in _items(value.get("rules"), "rules"):
+        if not isinstance(rule, dict):
+            continue
+        if isinstance(id := rule.get("id"), str):
+            if id in seen:
+                yield Mistake(f"{path}.id", f"{id!r} is the id of {seen[id]} too: ids name incidents")
+            seen.setdefault(id, path)
+        for field in ("zone", "line", "schedule"):
+            there = value.get(f"{field}s") or {}
+            if isinstance(name := rule.get(field), str) and isinstance(there, dict) and name not in there:
+                yield Mistake(f"{path}.{field}", f"there is no {field} {name!r}{nearest(name, map(str, there))}")
+        tracked = value.get("labels")
+        for field in ("labels", "to"):
+            for _, label in _items(rule.get(field), field):
+                if isinstance(tracked, list) and label not in tracked:
+                    yield Mistake(f"{path}.{field}", f"{label!r} is not tracked: add it to 'labels' at the top")
+    for path, rule in _formed(value, "rules", AnyRule):
+        if isinstance(rule, Count) and (rule.over is None) == (rule.under is None):
+            yield Mistake(path, "give one of 'over' and 'under'")
+        if rule.alert == "unless_rejected" and rule.verify is None:
+            yield Mistake(f"{path}.alert", "'unless_rejected' needs 'verify': nothing would reject it; give 'start'")
+
+
+def _formed(value: dict[str, Any], field: str, kind: Any) -> list[tuple[str, Any]]:
+    """(path, part) of those parts of a field that have their right form."""
+    found = []
+    for path, item in _items(value.get(field), field):
+        try:
+            found.append((path, msgspec.convert(item, kind)))
+        except msgspec.ValidationError:
+            continue
+    return found
+
+
+def _items(value: Any, field: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f"{field}.{name}", item) for name, item in value.items()]
+    return [(f"{field}[{i}]", item) for i, item in enumerate(value)] if isinstance(value, list) else []

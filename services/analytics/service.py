@@ -1,0 +1,280 @@
+"""The loop: read EVENTS as a log, say what follows from it, and remember how far that is.
+
+One place in the log for all partitions of a process: one that is taken over from further back takes the reading back
+there, and the others skip what they know. A checkpoint is written only once all that came of what was read is stored
+in EVENTS, so what is read again after a crash is said again, under the same ids, and dropped there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Iterable
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from services.analytics import metrics
+from services.analytics.camera import Out, Outs
+from services.analytics.checkpoint import Checkpoints, Taken
+from services.analytics.partition import Partition, camera_of, partition_of
+from services.analytics.rulebook import Rulebook
+from services.analytics.settings import AnalyticsSettings
+from shared import bus, direct, events, jobs, names
+from shared.errors import BusError
+from shared.events import Event, Verdict
+from shared.leases import Leases
+from shared.log import Log
+from shared.telemetry import Health, logger
+
+DETECTIONS = names.event("detections", "*")
+VERDICTS = names.event("verdicts", "*")
+SOURCE = "tidegate/analytics"
+POLL_S = 0.1
+SHARE_S = 0.5
+AGAIN_S = 0.5
+# Whoever reads the log's end may be told a moment later of what was stored a moment ago.
+SLACK_S = 1.0
+# Of the loop's time before others get theirs.
+TURN_S = 0.05
+# VLM may be full: an incident that can't be asked about is unverified in time.
+ASK_PATIENCE_S = 2.0
+PUBLISH_PATIENCE_S = 30.0
+
+
+class Analytics:
+    """See the module. `run` until it is cancelled, then `leave`."""
+
+    def __init__(
+        self,
+        client: Client,
+        settings: AnalyticsSettings,
+        rulebook: Rulebook,
+        leases: Leases,
+        checkpoints: Checkpoints,
+        health: Health,
+    ) -> None:
+        self._client = client
+        self._js = client.jetstream()
+        self._settings = settings
+        self._rulebook = rulebook
+        self._leases = leases
+        self._checkpoints = checkpoints
+        self._health = health
+        self._partitions: dict[int, Partition] = {}
+        self._verdicts: deque[tuple[int, Verdict]] = deque()
+        self._verdict_position = 1
+        self._whole = True  # nothing is half said
+        self._ahead_s = math.inf  # our clock's before the server's, as far as is known
+        self._next_share = self._next_checkpoint = 0.0
+        self._log = logger("analytics")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set. Raises TidegateError."""
+        self._health.ready = None
+        async with Log(self._client, names.EVENTS) as log:
+            while not stop.is_set():
+                if self._client.is_closed:
+                    raise BusError("the connection to NATS was closed")
+                self._health.beat()
+                try:
+                    self._whole = False
+                    idle = await self._turn(log)
+                    self._whole = True
+                except (TimeoutError, nats.errors.Error, BusError) as e:
+                    # What is not known to be stored is read again, from the last checkpoint on.
+                    self._log.warning("begins again from the last checkpoint", error=repr(e))
+                    self._drop(list(self._partitions), "lost")
+                    await asyncio.sleep(AGAIN_S)
+                    continue
+                if idle:
+                    await asyncio.sleep(POLL_S)
+
+    async def leave(self) -> None:
+        """Store what is known, and let others have the partitions at once. After a `run` that was cancelled in the
+        middle of it what is known is not what was said, and is not stored.
+        """
+        if self._whole:
+            await self._release(list(self._partitions))
+
+    # ---- one turn
+
+    async def _turn(self, log: Log) -> bool:
+        """Read and say a little; whether there was nothing."""
+        now = time.monotonic()
+        if now >= self._next_share:
+            self._next_share = now + SHARE_S
+            await self._share()
+        if not self._partitions:
+            return True
+        said = self._new_rules()
+        await self._read_verdicts(log)
+        position = min(p.position for p in self._partitions.values())
+        sent = time.time()
+        found = await log.read(DETECTIONS, position)
+        turn = time.monotonic()
+        for stored in found:
+            self._ahead_s = min(self._ahead_s, sent - stored.time.timestamp())
+            said += self._heard_verdicts(stored.seq)
+            camera = camera_of(stored.subject)
+            partition = self._of(camera)
+            if partition is None or stored.seq < partition.position:
+                continue
+            said.append((camera, stored.time.timestamp(), partition.read(stored)))
+            if time.monotonic() - turn > TURN_S:
+                await asyncio.sleep(0)
+                turn = time.monotonic()
+        if not found:
+            said += self._heard_verdicts(None)
+            end = sent - (self._ahead_s if math.isfinite(self._ahead_s) else 0.0) - SLACK_S
+            for partition in self._partitions.values():
+                said += [(camera, None, outs) for camera, outs in partition.due(end)]
+        await self._say(said)
+        verdicts = self._next_verdict()
+        for partition in self._partitions.values():
+            partition.verdicts = max(partition.verdicts, verdicts)
+            if found:
+                partition.position = max(partition.position, found[-1].seq + 1)
+        metrics.BEHIND.set(max(0.0, sent - found[-1].time.timestamp()) if found else 0.0)
+        metrics.CAMERAS.set(sum(len(p.cameras) for p in self._partitions.values()))
+        if time.monotonic() >= self._next_checkpoint:
+            await self._checkpoint(list(self._partitions))
+            self._next_checkpoint = time.monotonic() + self._settings.analytics_checkpoint_s
+        return not found
+
+    def _of(self, camera: str) -> Partition | None:
+        return self._partitions.get(partition_of(camera, self._settings.analytics_partitions))
+
+    def _new_rules(self) -> list[tuple[str, float | None, Outs]]:
+        said: list[tuple[str, float | None, Outs]] = []
+        for camera, rules in self._rulebook.changed():
+            if partition := self._of(camera):
+                said.append((camera, None, partition.use(camera, rules)))
+        return said
+
+    async def _read_verdicts(self, log: Log) -> None:
+        for stored in await log.read(VERDICTS, self._verdict_position):
+            self._verdict_position = stored.seq + 1
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                self._verdicts.append((stored.seq, msgspec.json.decode(stored.data, type=Verdict)))
+
+    def _next_verdict(self) -> int:
+        """The sequence from which none has been heard."""
+        return self._verdicts[0][0] if self._verdicts else self._verdict_position
+
+    def _heard_verdicts(self, before: int | None) -> list[tuple[str, float | None, Outs]]:
+        """Those stored before a sequence, or all: after the detections that they are about, and in that order."""
+        said: list[tuple[str, float | None, Outs]] = []
+        while self._verdicts and (before is None or self._verdicts[0][0] < before):
+            _, verdict = self._verdicts.popleft()
+            # Heard twice it changes nothing.
+            if partition := self._of(verdict.camera):
+                said.append((verdict.camera, None, partition.verdict(verdict)))
+        return said
+
+    # ---- what comes of it
+
+    async def _say(self, said: Iterable[tuple[str, float | None, Outs]]) -> None:
+        """Publish: of one camera one after the other, of all at once. Raises BusError."""
+        by_camera: dict[str, list[tuple[float | None, Out]]] = {}
+        for camera, at, outs in said:
+            if outs:
+                by_camera.setdefault(camera, []).extend((at, out) for out in outs)
+        await asyncio.gather(*(self._say_one(camera, outs) for camera, outs in by_camera.items()))
+
+    async def _say_one(self, camera: str, outs: list[tuple[float | None, Out]]) -> None:
+        number = partition_of(camera, self._settings.analytics_partitions)
+        for at, out in outs:
+            if not self._leases.holds(str(number)):
+                raise BusError(f"the lease of partition {number} has run out")
+            if isinstance(out.what, jobs.Verify):
+                await self._ask(out.what)
+                continue
+            await self._publish(out.what, out.id)
+            if at is not None:
+                metrics.LATENCY.observe(max(0.0, time.time() - at))
+
+    async def _publish(self, event: Event, id: str) -> None:
+        headers = events.headers(event, id=id, source=SOURCE)
+        payload = events.encode(event)
+        await bus.publish(
+            self._client, self._js, events.subject(event), payload, headers, patience_s=PUBLISH_PATIENCE_S
+        )
+        metrics.EVENTS.labels(event.kind).inc()
+
+    async def _ask(self, job: jobs.Verify) -> None:
+        try:
+            await jobs.publish(self._client, job, patience_s=ASK_PATIENCE_S)
+            metrics.ASKED.labels("asked").inc()
+        except BusError as e:
+            metrics.ASKED.labels("refused").inc()
+            self._log.error("an incident can't be verified", camera=job.camera, incident=job.incident, error=str(e))
+
+    # ---- partitions
+
+    async def _share(self) -> None:
+        """As many partitions as is our share of them: released where we have more, claimed where some are free."""
+        leases, count = self._leases, self._settings.analytics_partitions
+        self._drop([int(n) for n in leases.lost], "lost")
+        leases.lost.clear()
+        share = math.ceil(count / leases.processes())
+        await self._release(sorted(self._partitions)[share:])
+        free = [n for n in range(count) if leases.free(str(n))]
+        # In another order than other processes, so that they seldom ask for the same.
+        random.shuffle(free)
+        room = max(0, share - len(leases.owned))
+        await asyncio.gather(*(leases.claim(str(n)) for n in free[:room]))
+        for n in sorted(map(int, leases.owned)):
+            if n not in self._partitions:
+                await self._take(n)
+
+    async def _take(self, number: int) -> None:
+        partition = Partition(number, self._settings.limits(), self._rulebook.of)
+        if not await self._checkpoints.load(partition):
+            partition.position = partition.verdicts = await self._beginning()
+        first = self._next_verdict() if self._partitions else partition.verdicts
+        self._verdict_position = min(first, partition.verdicts)
+        self._verdicts.clear()
+        self._partitions[number] = partition
+        metrics.MOVES.labels("taken").inc()
+
+    async def _beginning(self) -> int:
+        since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self._settings.analytics_since_s)
+        try:
+            return (await direct.get(self._client, names.EVENTS, subject=DETECTIONS, since=since)).seq
+        except NotFoundError:
+            return 1
+
+    async def _release(self, numbers: list[int]) -> None:
+        if not numbers:
+            return
+        try:
+            await self._checkpoint(numbers)
+        except BusError as e:
+            self._log.warning("released without a checkpoint", error=str(e))
+        gone = [n for n in numbers if n in self._partitions]
+        self._drop(gone, "released")
+        await asyncio.gather(*(self._leases.release(str(n)) for n in gone))
+
+    def _drop(self, numbers: Iterable[int], how: str) -> None:
+        for n in numbers:
+            if self._partitions.pop(n, None):
+                metrics.MOVES.labels(how).inc()
+
+    async def _checkpoint(self, numbers: list[int]) -> None:
+        """Raises BusError if one can't be stored."""
+        for n in numbers:
+            if not self._leases.holds(str(n)):
+                continue
+            try:
+                await self._checkpoints.save(self._partitions[n])
+            except Taken:
+                self._log.warning("another process has the partition", partition=n)
+                self._drop([n], "lost")
