@@ -227,6 +227,8 @@ class Tracks(Event, frozen=True, kw_only=True):
     segment: SegmentRef
     start: dt.datetime
     duration: float
+    width: int | None = None
+    height: int | None = None
     model: str
     tracks: list[Track]
 

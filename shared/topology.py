@@ -157,6 +157,10 @@ def consumers(s: TopologySettings) -> list[tuple[str, ConsumerConfig]]:
     plan.headers_only = True
     plan.deliver_policy = DeliverPolicy.NEW
     out.append((names.MEDIA, plan))
+    # What is told to others waits for as long as they are away.
+    webhook = durable("webhook", "events.alerts.>", "events.incidents.>", max_deliver=-1)
+    webhook.deliver_policy = DeliverPolicy.NEW
+    out.append((names.EVENTS, webhook))
     # A full disk is no fault of an event: the index tries for as long as the event is kept.
     out.append((names.EVENTS, durable("search", "events.embeddings.>", "events.detections.>", max_deliver=-1)))
     return out

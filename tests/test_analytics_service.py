@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,7 +16,7 @@ import services.analytics.__main__ as analytics
 from services.analytics import rules
 from services.analytics.settings import AnalyticsSettings
 from shared import events, names
-from shared.events import Alert, Counts, Event, Incident, Tracks, Verdict
+from shared.events import Alert, Counts, Event, Incident, Tracks
 from shared.telemetry import Health
 from tests.service import serving
 from tests.walks import Walk, detections, publish
@@ -79,7 +78,7 @@ async def test_a_person_who_crosses_a_line_is_a_track_and_an_incident(server: Na
         found = await until(admin, ended)
     tracks = [t for e in found if isinstance(e, Tracks) for t in e.tracks]
     assert len({t.id for t in tracks}) == 1
-    assert [t.state for t in tracks][0] == "new"
+    assert tracks[0].state == "new"
     assert {t.label for t in tracks} == {"person"}
     begun = [e for e in found if type(e) is Incident and e.state == "start"]
     assert sorted((e.rule, e.direction) for e in begun) == [("cross", "in"), ("in", None)]

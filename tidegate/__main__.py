@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import json
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,10 @@ from shared import cameras, events, jobs, names, topology
 from shared.errors import SettingError, TidegateError
 from shared.redact import redact
 from shared.settings import load
-from tidegate import registry, scaling, stack
+from tidegate import registry, rules, scaling, stack
+from tidegate.command import data_option, with_admin
 
 out = Console(highlight=False)
-
-
-def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--data",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=None,
-        help="Data directory of 'tidegate up'. Default: TIDEGATE_DATA, or ~/.tidegate. NATS_URL goes before it.",
-    )(function)
 
 
 class _Main(click.Group):
@@ -58,28 +50,17 @@ def main() -> None:
     See what it sees:       tidegate watch
     Find what was seen:     tidegate find "a man on a bicycle" --since 1h
     Ask about it:           tidegate ask "is the door open?" --camera lobby
+    Be told of it:          tidegate rules set lobby lobby.yaml
     Why so many workers:    tidegate explain cv
     What if:                tidegate simulate --trace days --service-rate 2 --compare
     """
-
-
-def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
-    """Connect as admin, do the work, close."""
-
-    async def go() -> None:
-        client = await stack.connect(data or stack.default_data())
-        try:
-            await work(client)
-        finally:
-            await client.close()
-
-    asyncio.run(go())
 
 
 @main.command()
 @data_option
 @click.option("--port", default=stack.DEFAULT_PORT, show_default=True, help="Of the NATS server; another if taken.")
 @click.option("--search", is_flag=True, help="Embed too, and answer 'tidegate find'.")
+@click.option("--analytics", is_flag=True, help="Tracks, zones and incidents: see 'tidegate rules'.")
 @click.option("--vlm", is_flag=True, help="A vision language model, by VLM_URL or VLM_MODEL: 'tidegate ask'.")
 @click.option("--scaled-object", envvar="SCALED_OBJECT", help="A KEDA ScaledObject. Default: deploy/keda/cv.yaml.")
 @click.option("--speed", default=1.0, show_default=True, help="The autoscaler's clock over the real one.")
@@ -290,6 +271,43 @@ def explain(data: Path | None, service: str, as_json: bool) -> None:
     from tidegate.explain import run
 
     with_admin(data, lambda client: run(client, service, out, as_json))
+
+
+# ---- analytics
+
+main.add_command(rules.rules)
+
+
+@main.command()
+@data_option
+@click.argument("camera")
+@click.option("--since", metavar="TIME", help="90s, 15m, 1h30m or 2d ago; 13:05 today; or a full time. Default: 30s.")
+@click.option("--until", metavar="TIME", help="The same. Default: now.")
+@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Video with tracks, zones and lines.")
+@click.option("--mot", type=click.Path(dir_okay=False, path_type=Path), help="Boxes as in MOTChallenge.")
+@click.option("--fps", type=click.FloatRange(0, 120, min_open=True), default=10.0, show_default=True, help="Of --mot.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a track.")
+def tracks(data: Path | None, camera: str, as_json: bool, **given: Any) -> None:
+    """Show what analytics followed on CAMERA, or save it as a video.
+
+    \b
+    The last half minute:   tidegate tracks lobby
+    To look at:             tidegate tracks lobby --since 1m --save lobby.mp4
+    To be scored:           tidegate tracks lobby --since 13:05 --until 13:10 --mot lobby.txt --fps 5
+
+    Video is there for as long as MEDIA keeps it, ten minutes by default; tracks, for a week.
+    """
+    from tidegate import tracks as following
+    from tidegate.find import instant
+
+    now = dt.datetime.now().astimezone()
+    stretch = following.Stretch(
+        camera=names.check_camera(camera),
+        since=instant("--since", given["since"] or "30s", now),
+        until=instant("--until", given["until"], now) if given["until"] else now,
+    )
+    save = following.Save(video=given["save"], mot=given["mot"], fps=given["fps"])
+    with_admin(data, lambda client: following.run(client, stretch, out, as_json=as_json, save=save))
 
 
 # ---- cameras

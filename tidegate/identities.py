@@ -145,6 +145,10 @@ PERMISSIONS: Mapping[str, Permissions] = {
         ],
         "subscribe": ["_INBOX_analytics.>"],
     },
+    "webhook": {
+        "publish": [*_pull(names.EVENTS, "webhook"), "dlq.webhook"],
+        "subscribe": ["_INBOX_webhook.>"],
+    },
     "search": {
         "publish": [
             *_pull(names.EVENTS, "search"),

@@ -29,11 +29,21 @@ from tidegate.view import View
 
 
 async def run(
-    data: Path, *, port: int, scaled_object: str | None, speed: float, plain: bool, search: bool, vlm: bool
+    data: Path,
+    *,
+    port: int,
+    scaled_object: str | None,
+    speed: float,
+    plain: bool,
+    search: bool,
+    analytics: bool,
+    vlm: bool,
 ) -> None:
     """Run until SIGINT or SIGTERM; a second one ends it at once, and the workers with it. Raises TidegateError."""
     if search and importlib.util.find_spec("lancedb") is None:
         raise SettingError("--search needs what is not installed: pip install 'tidegate[embed,search]'")
+    if analytics and importlib.util.find_spec("scipy") is None:
+        raise SettingError("--analytics needs what is not installed: pip install 'tidegate[analytics]'")
     console = Console()
     live = console.is_terminal and not plain
     stop = _until_signalled()
@@ -45,7 +55,9 @@ async def run(
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _logs(data, live):
         started = time.monotonic()
-        steady = (*(SEARCH if search else ()), *(VLM if vlm else ()))
+        # Alerts go where WEBHOOK_URL says, if it says so.
+        told = ("webhook",) if os.environ.get("WEBHOOK_URL") else ()
+        steady = (*(SEARCH if search else ()), *(("analytics", *told) if analytics else ()), *(VLM if vlm else ()))
         async with Stack(data, scaled, steady=steady, port=port, speed=speed) as stack:
             metrics = telemetry.serve(load(BusSettings), stack.health)
             for line in stack.changed:
@@ -54,6 +66,7 @@ async def run(
                 f"NATS at [bold]{stack.server.url}[/], state in [bold]{data}[/], logs in {data}/logs, "
                 f"up to {scaled['cv'].spec.max_replica_count} workers, metrics on port {metrics}\n"
                 "in another terminal: tidegate camera add lobby rtsp://…    tidegate watch"
+                + ("    tidegate rules set lobby lobby.yaml" if analytics else "")
                 + ('    tidegate find "a person"' if search else "")
                 + ('    tidegate ask "what happens?" --camera lobby' if vlm else "")
             )

@@ -72,8 +72,13 @@ class State(msgspec.Struct):
     trail: list[Ref] = []
     frames: list[float] = []
     heard: float = 0.0
-    aspect: float = ASPECT
+    width: int | None = None
+    height: int | None = None
     model: str = ""
+
+    @property
+    def aspect(self) -> float:
+        return self.width / self.height if self.width and self.height else ASPECT
 
 
 class Out(NamedTuple):
@@ -169,8 +174,7 @@ class Camera:
         ref = event.segment
         start = event.start.timestamp()
         s.model = event.model
-        if event.width and event.height:
-            s.aspect = event.width / event.height
+        s.width, s.height = event.width, event.height
         s.trail.append(Ref(ref.stream, ref.seq, ref.epoch, ref.n, start, start + event.duration))
         s.trail = [r for r in s.trail[-TRAIL:] if r.end > start - TRAIL_S]
         ended: list[Followed] = []
@@ -287,6 +291,8 @@ class Camera:
                 segment=SegmentRef(stream=last.stream, seq=last.seq, epoch=last.epoch, n=last.n),
                 start=instant(last.start),
                 duration=round(last.end - last.start, 3),
+                width=s.width,
+                height=s.height,
                 model=s.model,
                 tracks=[self._track(o, "end") for o in ended],
             )
@@ -316,6 +322,8 @@ class Camera:
             segment=ref,
             start=event.start,
             duration=event.duration,
+            width=event.width,
+            height=event.height,
             model=event.model,
             tracks=sorted(said, key=lambda t: (t.first, t.id)),
         )
