@@ -61,6 +61,7 @@ def _python() -> list[Finding]:
 _PACKAGES = {
     "openvino": ("cv", "bad", "detection on a CPU"),
     "numpy": ("cv", "bad", "detection"),
+    "scipy": ("analytics", "note", "tracks and incidents"),
     "lancedb": ("search", "note", "the index that 'tidegate find' asks"),
     "aiohttp": ("vlm", "note", "a vision language model's endpoint"),
     "aio_rtsp_toolkit": ("demo", "note", "the demo's cameras"),

@@ -11,7 +11,21 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rich.console import Console
 
-from shared.events import KINDS, Answer, CameraStatus, Caption, Detections, Event, Said, Summary, Verdict
+from shared.events import (
+    KINDS,
+    Answer,
+    CameraStatus,
+    Caption,
+    Counts,
+    Detections,
+    Event,
+    Incident,
+    Said,
+    Summary,
+    Track,
+    Tracks,
+    Verdict,
+)
 from shared.segment import rfc3339
 
 _TYPES = {kind.kind: kind for kind in KINDS}
@@ -50,6 +64,20 @@ def describe(event: Event) -> str:
             objects = ", ".join(f"{n} {label}" for label, n in seen.most_common()) or "nothing"
             t = event.timing
             return f"{rfc3339(event.start)}  {objects}  (queued {t.queued_ms:.0f} ms, infer {t.infer_ms:.0f} ms)"
+        case Tracks():
+            return f"{rfc3339(event.start)}  {'; '.join(map(_track, event.tracks))}"
+        case Incident():
+            return f"{rfc3339(event.time)}  {_incident(event)}"
+        case Counts():
+            lines = [
+                f"{line} {n} {label} {way}"
+                for line, labels in event.lines.items()
+                for label, c in labels.items()
+                for way, n in (("in", c.into), ("out", c.out))
+                if n
+            ]
+            counted = [f"{p.objects} {label}, {p.most} at once" for label, p in event.labels.items()]
+            return f"{rfc3339(event.start)}  {'; '.join(counted + lines) or 'nothing'}"
         case CameraStatus():
             return f"{rfc3339(event.time)}  {event.state}: {event.reason}"
         case Said() if event.cause:
@@ -63,3 +91,18 @@ def describe(event: Event) -> str:
             return f"{rfc3339(event.start)}  {seconds:.0f} s: {event.text}"
         case _:
             return msgspec.json.encode(event).decode()
+
+
+def _track(track: Track) -> str:
+    where = f" in {', '.join(track.zones)}" if track.zones else ""
+    return f"{track.label} {track.id} {track.state}{' stationary' if track.stationary else ''}{where}"
+
+
+def _incident(event: Incident) -> str:
+    place = next((f" {what} {name}" for what, name in (("in", event.zone), ("over", event.line)) if name), "")
+    way = f" ({event.direction})" if event.direction else ""
+    who = ", ".join(f"{o.label} {o.id}" for o in event.objects[:3])
+    more = f" and {len(event.objects) - 3} more" if len(event.objects) > 3 else ""
+    value = f", {event.value:g}" if event.value is not None else ""
+    verified = f", {event.verification}" if event.verification != "none" else ""
+    return f"{event.severity} {event.rule} {event.state}: {event.condition}{place}{way} {who}{more}{value}{verified}"

@@ -5,15 +5,15 @@
     Tracker(2, tracker.state)                               # goes on exactly so
 
 Two rounds as in ByteTrack (Zhang et al., 2022): what the detector is sure of may begin a track and goes first, what it
-is not sure of may only keep one. Pairs are matched by the overlap of boxes that are made larger on all sides, as in
-C-BIoU (Yang et al., 2023), so that what moves by its own width between frames still meets; a Kalman filter of constant
-velocity says where each is expected, by the time that has really passed.
+is not sure of may only keep one. A Kalman filter of constant velocity, by the time that has really passed, says where
+each is expected and how surely; a pair is matched by how likely the box is there. So what moves by its own width between
+two frames is found again as well as what hardly moves, at any rate of frames. Why this and no library: docs/tracking.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,20 +21,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from services.analytics.objects import Box
+from services.analytics.objects import Box, overlap
 
-# What the detector is sure of.
-SURE = 0.4
-# Boxes are made larger by this share of their width and height, on each side; and must then overlap so much.
-BUFFER, LEAST = 0.3, 0.1
-# Standard deviations, in sizes of the object (the root of its area): of a box's place, of how its velocity changes in a
-# second, of the velocity of one just seen.
-PLACE, TURN, VELOCITY = 0.08, 0.8, 0.8
+# What the detector is sure of, and what it is not even worth asking.
+SURE, LEAST = 0.4, 0.1
+# Of two boxes of one group that overlap so much the weaker is a double; and what overlaps one that was just matched so
+# much, or is so much inside it, begins no track.
+DOUBLE, SHADOW, INSIDE = 0.5, 0.3, 0.85
+# Standard deviations, in sizes of the object (the root of its area): of where its box is, of where it is expected
+# beyond that, of how its velocity changes in a second, and of the velocity of one just seen.
+PLACE, EXTRA, TURN, VELOCITY = 0.08, 0.08, 0.3, 0.8
+# Of the logarithms of width and height; and of how far a shape may be off, in those.
+SHAPE, SHAPES = 0.25, 4.0
+# How far a box may be from where it is expected, in standard deviations: of the sure ones, of the others.
+GATE, UNSURE_GATE = 4.0, 3.0
+# Likelier than this (as minus twice the logarithm of the likelihood) it is the same object.
+COST = 6.0
 # What is unseen is expected to slow down, by this time.
-DAMPED_S = 3.0
-# What was seen once alone is not waited for as long; and what the detector is not sure of does not bring back what was
-# long unseen.
-ONCE_S, UNSURE_S = 0.6, 1.0
+DAMPED_S = 2.0
+# What was seen once alone is not waited for as long; what the detector is not sure of does not bring back what was long
+# unseen; and time in which nobody looked counts so much at most.
+ONCE_S, UNSURE_S, UNLOOKED_S = 0.6, 1.0, 1.0
 
 Floats = NDArray[np.float64]
 
@@ -45,9 +52,19 @@ class Detected(NamedTuple):
     box: Box
 
 
+class Measured(NamedTuple):
+    """Middle and size of a box; x and widths stretched, so that all are in heights of the frame."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+
 class Tracklet(msgspec.Struct, array_like=True):
-    """Middle and size in shares of the frame, x stretched to heights; velocity in heights a second. p, pv, v: its
-    covariance, the same in x and y. unseen: for how long. hits: how often it was seen.
+    """Middle, size and velocity, in heights of the frame and a second. p, pv, v: their covariance, of x as of y.
+
+    unseen: for how long. hits: how often it was seen.
     """
 
     number: int
@@ -64,6 +81,10 @@ class Tracklet(msgspec.Struct, array_like=True):
     unseen: float = 0.0
     hits: int = 1
 
+    @property
+    def area(self) -> float:
+        return self.w * self.h
+
 
 class State(msgspec.Struct):
     """time: of the last frame."""
@@ -74,7 +95,7 @@ class State(msgspec.Struct):
 
 
 class Tracker:
-    """See the module. lost_s: how long an object may be unseen, in time that was looked at."""
+    """See the module. lost_s: how long an object may be unseen."""
 
     def __init__(self, lost_s: float, state: State | None = None) -> None:
         self.state = state or State()
@@ -89,37 +110,37 @@ class Tracker:
             _predict(t, passed)
         numbers: list[int | None] = [None] * len(found)
         seen: set[int] = set()
-        boxes = [_measured(d.box, aspect) for d in found]
-        for group in sorted({group_of(d.label) for d in found}):
-            mine = [i for i, d in enumerate(found) if group_of(d.label) == group]
+        for group, mine in _groups(found):
+            boxes = {i: _measured(found[i].box, aspect) for i in mine}
             sure = [i for i in mine if found[i].score >= SURE]
-            unsure = [i for i in mine if found[i].score < SURE]
             known = [t for t in s.tracklets if t.group == group]
-            for turn in (sure, unsure):
-                free = [t for t in known if t.number not in seen and (turn is sure or t.unseen <= UNSURE_S + passed)]
-                for t, i in _pairs(free, turn, boxes):
-                    _correct(t, boxes[i])
-                    numbers[i] = t.number
-                    seen.add(t.number)
+            pairs = _pairs(known, sure, boxes, GATE)
+            matched = {t.number for t, _ in pairs}
+            rest = [t for t in known if t.number not in matched and t.unseen <= UNSURE_S]
+            pairs += _pairs(rest, [i for i in mine if found[i].score < SURE], boxes, UNSURE_GATE)
+            for t, i in pairs:
+                _correct(t, boxes[i])
+                numbers[i] = t.number
+                seen.add(t.number)
+            taken = [found[i].box for _, i in pairs]
             for i in sure:
-                if numbers[i] is None:
+                if numbers[i] is None and not any(_shadows(found[i].box, box) for box in taken):
                     numbers[i] = self._begin(group, boxes[i])
                     seen.add(s.count)
         lost = []
         for t in s.tracklets:
             if t.number not in seen:
-                t.unseen += passed
+                t.unseen += min(passed, UNLOOKED_S)
                 if t.unseen > (self._lost_s if t.hits > 1 else ONCE_S):
                     lost.append(t.number)
         s.tracklets = [t for t in s.tracklets if t.number not in lost]
         return numbers, lost
 
-    def _begin(self, group: str, box: Floats) -> int:
+    def _begin(self, group: str, box: Measured) -> int:
         s = self.state
         s.count += 1
-        x, y, w, h = map(float, box)
-        area = w * h
-        s.tracklets.append(Tracklet(s.count, group, x, y, w, h, 0.0, 0.0, PLACE**2 * area, 0.0, VELOCITY**2 * area))
+        area = box.w * box.h
+        s.tracklets.append(Tracklet(s.count, group, *box, 0.0, 0.0, PLACE**2 * area, 0.0, VELOCITY**2 * area))
         return s.count
 
 
@@ -131,58 +152,71 @@ def group_of(label: str) -> str:
     return _GROUPS.get(label, label)
 
 
-def _measured(box: Box, aspect: float) -> Floats:
+def _groups(found: Sequence[Detected]) -> Iterable[tuple[str, list[int]]]:
+    """(group, its detections by falling score), without doubles."""
+    groups: dict[str, list[int]] = {}
+    for i in sorted(range(len(found)), key=lambda i: (-found[i].score, found[i])):
+        if found[i].score >= LEAST:
+            kept = groups.setdefault(group_of(found[i].label), [])
+            if not any(overlap(found[i].box, found[k].box) >= DOUBLE for k in kept):
+                kept.append(i)
+    return sorted(groups.items())
+
+
+def _shadows(box: Box, taken: Box) -> bool:
+    """Whether it is likely a second box of the object that has `taken`."""
+    width = min(box[2], taken[2]) - max(box[0], taken[0])
+    height = min(box[3], taken[3]) - max(box[1], taken[1])
+    if width <= 0 or height <= 0:
+        return False
+    return width * height >= INSIDE * (box[2] - box[0]) * (box[3] - box[1]) or overlap(box, taken) >= SHADOW
+
+
+def _measured(box: Box, aspect: float) -> Measured:
     x1, y1, x2, y2 = box
-    return np.array([(x1 + x2) / 2 * aspect, (y1 + y2) / 2, (x2 - x1) * aspect, y2 - y1])
+    return Measured((x1 + x2) / 2 * aspect, (y1 + y2) / 2, (x2 - x1) * aspect, y2 - y1)
 
 
 def _predict(t: Tracklet, passed: float) -> None:
+    way, kept = passed, 1.0
     if t.unseen:
-        slower = math.exp(-passed / DAMPED_S)
-        way = DAMPED_S * (1 - slower)
-        t.x, t.y = t.x + t.vx * way, t.y + t.vy * way
-        t.vx, t.vy = t.vx * slower, t.vy * slower
-    else:
-        t.x, t.y = t.x + t.vx * passed, t.y + t.vy * passed
-    area = t.w * t.h
-    q = TURN**2 * area
+        kept = math.exp(-passed / DAMPED_S)
+        way = DAMPED_S * (1 - kept)
+    t.x, t.y = t.x + t.vx * way, t.y + t.vy * way
+    t.vx, t.vy = t.vx * kept, t.vy * kept
+    q = TURN**2 * t.area
     t.p += 2 * passed * t.pv + passed**2 * t.v + q * passed**3 / 3
     t.pv += passed * t.v + q * passed**2 / 2
-    t.v = min(t.v + q * passed, (2 * VELOCITY) ** 2 * area)
+    t.v = min(t.v + q * passed, (2 * VELOCITY) ** 2 * t.area)
 
 
-def _correct(t: Tracklet, box: Floats) -> None:
-    x, y, w, h = map(float, box)
-    s = t.p + PLACE**2 * w * h
+def _correct(t: Tracklet, box: Measured) -> None:
+    s = t.p + PLACE**2 * box.w * box.h
     gain, gain_v = t.p / s, t.pv / s
-    dx, dy = x - t.x, y - t.y
+    dx, dy = box.x - t.x, box.y - t.y
     t.x, t.y = t.x + gain * dx, t.y + gain * dy
     t.vx, t.vy = t.vx + gain_v * dx, t.vy + gain_v * dy
     t.v -= gain_v * t.pv
     t.pv *= 1 - gain
     t.p *= 1 - gain
-    t.w, t.h = t.w + 0.5 * (w - t.w), t.h + 0.5 * (h - t.h)
+    t.w, t.h = t.w + 0.5 * (box.w - t.w), t.h + 0.5 * (box.h - t.h)
     t.unseen = 0.0
     t.hits += 1
 
 
-def _pairs(known: Sequence[Tracklet], turn: Sequence[int], boxes: Sequence[Floats]) -> list[tuple[Tracklet, int]]:
-    """The assignment that overlaps most."""
+def _pairs(
+    known: Sequence[Tracklet], turn: Sequence[int], boxes: dict[int, Measured], gate: float
+) -> list[tuple[Tracklet, int]]:
+    """The likeliest assignment of detections to tracks, of those pairs that are likely at all."""
     if not known or not turn:
         return []
-    a = np.array([(t.x, t.y, t.w, t.h) for t in known])
-    b = np.stack([boxes[i] for i in turn])
-    overlap = _buffered_overlap(a, b)
-    allowed = overlap >= LEAST
-    rows, columns = linear_sum_assignment(np.where(allowed, 1 - overlap, 1e6))
-    return [(known[r], turn[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if allowed[r, c]]
-
-
-def _buffered_overlap(a: Floats, b: Floats) -> Floats:
-    """Intersection over union of every box of `a`, (n, 4) as middle and size, with every one of `b`, made larger."""
-    size_a, size_b = a[:, None, 2:] * (1 + 2 * BUFFER), b[None, :, 2:] * (1 + 2 * BUFFER)
-    low = np.maximum(a[:, None, :2] - size_a / 2, b[None, :, :2] - size_b / 2)
-    high = np.minimum(a[:, None, :2] + size_a / 2, b[None, :, :2] + size_b / 2)
-    common: Floats = np.clip(high - low, 0, None).prod(axis=2)
-    total: Floats = common / (size_a.prod(axis=2) + size_b.prod(axis=2) - common)
-    return total
+    t = np.array([(k.x, k.y, k.w, k.h, k.p) for k in known])[:, :, None]
+    b = np.array([boxes[i] for i in turn]).T
+    area = t[:, 2] * t[:, 3]
+    variance = t[:, 4] + (PLACE**2 + EXTRA**2) * area
+    far = ((t[:, 0] - b[0]) ** 2 + (t[:, 1] - b[1]) ** 2) / variance
+    other = (np.log(t[:, 2] / b[2]) ** 2 + np.log(t[:, 3] / b[3]) ** 2) / SHAPE**2
+    cost = far + other + 2 * np.log(variance / area)
+    likely = (far <= gate**2) & (other <= SHAPES**2) & (cost <= COST)
+    rows, columns = linear_sum_assignment(np.where(likely, cost, 1e6))
+    return [(known[r], turn[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if likely[r, c]]
