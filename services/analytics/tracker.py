@@ -6,8 +6,9 @@
 
 Two rounds as in ByteTrack (Zhang et al., 2022): what the detector is sure of may begin a track and goes first, what it
 is not sure of may only keep one. A Kalman filter of constant velocity, by the time that has really passed, says where
-each is expected and how surely; a pair is matched by how likely the box is there. So what moves by its own width between
-two frames is found again as well as what hardly moves, at any rate of frames. Why this and no library: docs/tracking.md.
+each is expected and how surely. A pair is possible where the box is likely enough there; of possible pairs those are
+matched that are likeliest and overlap most. So what moves by its own width between two frames is found again as well as
+what hardly moves, at any rate of frames. Why this and no library: docs/tracking.md.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ PLACE, EXTRA, TURN, VELOCITY = 0.08, 0.08, 0.3, 0.8
 SHAPE, SHAPES = 0.25, 4.0
 # How far a box may be from where it is expected, in standard deviations: of the sure ones, of the others.
 GATE, UNSURE_GATE = 4.0, 3.0
-# Likelier than this (as minus twice the logarithm of the likelihood) it is the same object.
-COST = 6.0
+# Likelier than this (as minus twice the logarithm of the likelihood) it may be the same object; and what of it counts
+# for as much as all of the overlap of two boxes, made larger by so much on each side.
+UNLIKELY, WORTH, BUFFER = 6.0, 16.0, 0.3
 # What is unseen is expected to slow down, by this time.
 DAMPED_S = 2.0
 # What was seen once alone is not waited for as long; what the detector is not sure of does not bring back what was long
@@ -207,7 +209,7 @@ def _correct(t: Tracklet, box: Measured) -> None:
 def _pairs(
     known: Sequence[Tracklet], turn: Sequence[int], boxes: dict[int, Measured], gate: float
 ) -> list[tuple[Tracklet, int]]:
-    """The likeliest assignment of detections to tracks, of those pairs that are likely at all."""
+    """The best assignment of detections to tracks, of those pairs that are likely at all."""
     if not known or not turn:
         return []
     t = np.array([(k.x, k.y, k.w, k.h, k.p) for k in known])[:, :, None]
@@ -216,7 +218,17 @@ def _pairs(
     variance = t[:, 4] + (PLACE**2 + EXTRA**2) * area
     far = ((t[:, 0] - b[0]) ** 2 + (t[:, 1] - b[1]) ** 2) / variance
     other = (np.log(t[:, 2] / b[2]) ** 2 + np.log(t[:, 3] / b[3]) ** 2) / SHAPE**2
-    cost = far + other + 2 * np.log(variance / area)
-    likely = (far <= gate**2) & (other <= SHAPES**2) & (cost <= COST)
-    rows, columns = linear_sum_assignment(np.where(likely, cost, 1e6))
-    return [(known[r], turn[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if likely[r, c]]
+    unlikely = far + other + 2 * np.log(variance / area)
+    possible = (far <= gate**2) & (other <= SHAPES**2) & (unlikely <= UNLIKELY)
+    cost = unlikely / WORTH - _overlaps(t, b)
+    rows, columns = linear_sum_assignment(np.where(possible, cost, 1e6))
+    return [(known[r], turn[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if possible[r, c]]
+
+
+def _overlaps(t: Floats, b: Floats) -> Floats:
+    """Intersection over union of boxes made larger: of tracks, (n, 5, 1), and of detections, (4, m)."""
+    tw, th, bw, bh = (side * (1 + 2 * BUFFER) for side in (t[:, 2], t[:, 3], b[2], b[3]))
+    width = np.minimum(t[:, 0] + tw / 2, b[0] + bw / 2) - np.maximum(t[:, 0] - tw / 2, b[0] - bw / 2)
+    height = np.minimum(t[:, 1] + th / 2, b[1] + bh / 2) - np.maximum(t[:, 1] - th / 2, b[1] - bh / 2)
+    common: Floats = np.clip(width, 0, None) * np.clip(height, 0, None)
+    return common / (tw * th + bw * bh - common)
