@@ -321,16 +321,5 @@ def test_a_connection_is_known_to_be_over_however_many_came_after_it() -> None:
 @pytest.mark.parametrize("first", [True, False])
 def test_what_no_ingest_would_send_holds_up_nothing(epoch: str, n: int, first: bool) -> None:
     before = [] if first else row("a", 0, 1)
-    out, _ = whole(
-        [
-            *before,
-            Arrival(
-                2,
-                epoch,
-                n,
-                10,
-            ),
-            *row("c", 0, 1, 2, at=20, seq=20),
-        ]
-    )
+    out, _ = whole([*before, Arrival(2, epoch, n, 10), *row("c", 0, 1, 2, at=20, seq=20)])
     assert out[-3:] == ["c0", "c1", "c2"]

@@ -4,11 +4,13 @@
     numbers, lost = tracker.step(time, detected, aspect)    # a number for each that is followed, and those given up
     Tracker(2, tracker.state)                               # goes on exactly so
 
-Two rounds as in ByteTrack (Zhang et al., 2022): what the detector is sure of may begin a track and goes first, what it
-is not sure of may only keep one. A Kalman filter of constant velocity, by the time that has really passed, says where
-each is expected and how surely. A pair is possible where the box is likely enough there; of possible pairs those are
-matched that are likeliest and overlap most. So what moves by its own width between two frames is found again as well as
-what hardly moves, at any rate of frames. Why this and no library: docs/tracking.md.
+Two rounds as in ByteTrack (Zhang et al., 2022): what the detector is sure of may begin a track and goes first, what
+it is not sure of may only keep one. A Kalman filter of constant velocity, by the time that has really passed, says
+where each is expected and how surely. A pair is possible where the box is likely enough there and both overlap, made
+larger the more time has passed; of possible pairs those are matched that are likeliest and overlap most. So what
+moves by its own width between two frames is found again as well as what hardly moves, at any rate of frames.
+
+Why this and no library: docs/tracking.md.
 """
 
 from __future__ import annotations
@@ -36,9 +38,12 @@ PLACE, EXTRA, TURN, VELOCITY = 0.08, 0.08, 0.3, 0.8
 SHAPE, SHAPES = 0.25, 4.0
 # How far a box may be from where it is expected, in standard deviations: of the sure ones, of the others.
 GATE, UNSURE_GATE = 4.0, 3.0
-# Likelier than this (as minus twice the logarithm of the likelihood) it may be the same object; and what of it counts
-# for as much as all of the overlap of two boxes, made larger by so much on each side.
-UNLIKELY, WORTH, BUFFER = 6.0, 16.0, 0.3
+# Likelier than this (as minus twice the logarithm of the likelihood) it may be the same object; so much of that counts
+# for as much as all of the overlap.
+UNLIKELY, WORTH = 6.0, 16.0
+# Boxes are made larger on each side by this share of themselves, and this more for each second, up to as much as they
+# are; and must then overlap so much.
+BUFFER, WIDER, WIDEST, TOUCH = 0.1, 2.0, 1.0, 0.1
 # What is unseen is expected to slow down, by this time.
 DAMPED_S = 2.0
 # What was seen once alone is not waited for as long; what the detector is not sure of does not bring back what was long
@@ -108,6 +113,7 @@ class Tracker:
         s = self.state
         passed = 0.0 if s.time is None else time - s.time
         s.time = time
+        buffer = min(WIDEST, BUFFER + WIDER * passed)
         for t in s.tracklets:
             _predict(t, passed)
         numbers: list[int | None] = [None] * len(found)
@@ -116,10 +122,10 @@ class Tracker:
             boxes = {i: _measured(found[i].box, aspect) for i in mine}
             sure = [i for i in mine if found[i].score >= SURE]
             known = [t for t in s.tracklets if t.group == group]
-            pairs = _pairs(known, sure, boxes, GATE)
+            pairs = _pairs(known, sure, boxes, GATE, buffer)
             matched = {t.number for t, _ in pairs}
             rest = [t for t in known if t.number not in matched and t.unseen <= UNSURE_S]
-            pairs += _pairs(rest, [i for i in mine if found[i].score < SURE], boxes, UNSURE_GATE)
+            pairs += _pairs(rest, [i for i in mine if found[i].score < SURE], boxes, UNSURE_GATE, buffer)
             for t, i in pairs:
                 _correct(t, boxes[i])
                 numbers[i] = t.number
@@ -207,7 +213,7 @@ def _correct(t: Tracklet, box: Measured) -> None:
 
 
 def _pairs(
-    known: Sequence[Tracklet], turn: Sequence[int], boxes: dict[int, Measured], gate: float
+    known: Sequence[Tracklet], turn: Sequence[int], boxes: dict[int, Measured], gate: float, buffer: float
 ) -> list[tuple[Tracklet, int]]:
     """The best assignment of detections to tracks, of those pairs that are likely at all."""
     if not known or not turn:
@@ -219,15 +225,16 @@ def _pairs(
     far = ((t[:, 0] - b[0]) ** 2 + (t[:, 1] - b[1]) ** 2) / variance
     other = (np.log(t[:, 2] / b[2]) ** 2 + np.log(t[:, 3] / b[3]) ** 2) / SHAPE**2
     unlikely = far + other + 2 * np.log(variance / area)
-    possible = (far <= gate**2) & (other <= SHAPES**2) & (unlikely <= UNLIKELY)
-    cost = unlikely / WORTH - _overlaps(t, b)
+    overlaps = _overlaps(t, b, buffer)
+    possible = (far <= gate**2) & (other <= SHAPES**2) & (unlikely <= UNLIKELY) & (overlaps >= TOUCH)
+    cost = unlikely / WORTH - overlaps
     rows, columns = linear_sum_assignment(np.where(possible, cost, 1e6))
     return [(known[r], turn[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if possible[r, c]]
 
 
-def _overlaps(t: Floats, b: Floats) -> Floats:
+def _overlaps(t: Floats, b: Floats, buffer: float) -> Floats:
     """Intersection over union of boxes made larger: of tracks, (n, 5, 1), and of detections, (4, m)."""
-    tw, th, bw, bh = (side * (1 + 2 * BUFFER) for side in (t[:, 2], t[:, 3], b[2], b[3]))
+    tw, th, bw, bh = (side * (1 + 2 * buffer) for side in (t[:, 2], t[:, 3], b[2], b[3]))
     width = np.minimum(t[:, 0] + tw / 2, b[0] + bw / 2) - np.maximum(t[:, 0] - tw / 2, b[0] - bw / 2)
     height = np.minimum(t[:, 1] + th / 2, b[1] + bh / 2) - np.maximum(t[:, 1] - th / 2, b[1] - bh / 2)
     common: Floats = np.clip(width, 0, None) * np.clip(height, 0, None)

@@ -1,0 +1,175 @@
+"""How well people are followed: real surveillance footage, the embedded detector, and who is really there.
+
+MOTA, IDF1, switches and fragmentations are TrackEval's, at an overlap of 0.5, over the frames that were looked at; a
+track's path counts as it is told, with what lies between two detections. Then who crossed a line, and who was in a
+zone, against a list made by hand. See bench/vtest/README.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench import footage_vtest as footage
+from bench.footage_vtest import Crossing, Stay
+from services.analytics import rules
+from services.analytics.camera import Camera, Limits, Out
+from shared.events import DetectedObject, Incident, Tracks
+
+RATES = (2, 5, 10)
+SCORES = (0.4, 0.3, 0.2)
+# Frames by which a crossing may be off and still be the same: as far as the list is sure, and a frame at 2 a second.
+NEAR = 7
+
+
+def follow(found: list[list[DetectedObject]], fps: int, least: float) -> tuple[list[Out], float]:
+    """(what analytics says of it, seconds of CPU it took)."""
+    known = msgspec.convert(footage.RULES, rules.Rules)
+    camera = Camera("campus", Limits(), known)
+    outs: list[Out] = []
+    said = list(footage.events(found, fps, least))
+    began = time.process_time()
+    for seq, event in enumerate(said, 1):
+        outs += camera.read(seq, event, event.start.timestamp())
+    while (deadline := camera.deadline()) is not None:
+        outs += camera.due(deadline)
+    return outs, time.process_time() - began
+
+
+def boxes(outs: Sequence[Out]) -> dict[int, dict[str, Any]]:
+    """By frame and track."""
+    found: dict[int, dict[str, Any]] = {}
+    for out in outs:
+        if isinstance(out.what, Tracks):
+            for track in out.what.tracks:
+                if track.label == "person":
+                    for point in track.path:
+                        found.setdefault(footage.frame_of(point.time), {})[track.id] = point.box
+    return found
+
+
+def scored(outs: Sequence[Out], fps: int) -> dict[str, float]:
+    try:
+        from trackeval.metrics import CLEAR, Identity
+    except ImportError:
+        sys.exit("TrackEval is not installed: pip install 'tidegate[bench]'")
+    truth, said = footage.people(), boxes(outs)
+    frames = range(0, 795, footage.FPS // fps)
+    real: dict[int, int] = {}
+    ours: dict[str, int] = {}
+    data: dict[str, Any] = {"gt_ids": [], "tracker_ids": [], "similarity_scores": []}
+    for k in frames:
+        a, b = truth.get(k, {}), said.get(k, {})
+        data["gt_ids"].append(np.array([real.setdefault(i, len(real)) for i in a], int))
+        data["tracker_ids"].append(np.array([ours.setdefault(i, len(ours)) for i in b], int))
+        data["similarity_scores"].append(_overlaps(list(a.values()), list(b.values())))
+    data |= {
+        "num_timesteps": len(frames),
+        "num_gt_ids": len(real),
+        "num_tracker_ids": len(ours),
+        "num_gt_dets": sum(map(len, data["gt_ids"])),
+        "num_tracker_dets": sum(map(len, data["tracker_ids"])),
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        quiet = {"PRINT_CONFIG": False}
+        return {**CLEAR(quiet).eval_sequence(data), **Identity(quiet).eval_sequence(data), "ids": len(ours)}
+
+
+def crossed(outs: Sequence[Out]) -> list[Crossing]:
+    return [
+        Crossing(footage.frame_of(o.what.start), str(o.what.direction))
+        for o in outs
+        if type(o.what) is Incident and o.what.rule == "cross" and o.what.state == "start"
+    ]
+
+
+def stayed(outs: Sequence[Out]) -> list[Stay]:
+    return [
+        Stay(footage.frame_of(o.what.start), footage.frame_of(o.what.end))
+        for o in outs
+        if type(o.what) is Incident and o.what.rule == "stay" and o.what.end is not None
+    ]
+
+
+def agreed(ours: Sequence[Any], real: Sequence[Any]) -> int:
+    """How many of the list are among ours: same direction or none, each frame off by `NEAR` at most; each once."""
+    left = list(ours)
+    count = 0
+    for r in real:
+        near = [o for o in left if all(_near(a, b) for a, b in zip(o, r, strict=True))]
+        if near:
+            left.remove(min(near, key=lambda o: abs(o[0] - r[0])))
+            count += 1
+    return count
+
+
+def _near(a: Any, b: Any) -> bool:
+    return abs(a - b) <= NEAR if isinstance(a, int) else bool(a == b)
+
+
+def _overlaps(a: list[Any], b: list[Any]) -> Any:
+    x, y = np.asarray(a, float).reshape(-1, 4)[:, None], np.asarray(b, float).reshape(-1, 4)[None]
+    width = np.minimum(x[..., 2], y[..., 2]) - np.maximum(x[..., 0], y[..., 0])
+    height = np.minimum(x[..., 3], y[..., 3]) - np.maximum(x[..., 1], y[..., 1])
+    common = np.clip(width, 0, None) * np.clip(height, 0, None)
+    size = (x[..., 2] - x[..., 0]) * (x[..., 3] - x[..., 1]), (y[..., 2] - y[..., 0]) * (y[..., 3] - y[..., 1])
+    return common / (size[0] + size[1] - common)
+
+
+def main() -> None:
+    found = footage.detected()
+    real_crossings, real_stays = footage.crossings(), footage.stays()
+    tracks = Table("fps", "score from", "MOTA", "IDF1", "people (21)", "switches", "fragments", "ms a camera-second")
+    places = Table(
+        "fps",
+        "score from",
+        f"crossed ({len(real_crossings)})",
+        "of the list",
+        "in, out (7, 10)",
+        f"stays ({len(real_stays)})",
+        "of the list",
+        "seconds (40.2)",
+    )
+    for fps in RATES:
+        for least in SCORES:
+            outs, cpu_s = follow(found, fps, least)
+            r = scored(outs, fps)
+            tracks.add_row(
+                str(fps),
+                f"{least}",
+                f"{r['MOTA']:.1%}",
+                f"{r['IDF1']:.1%}",
+                str(r["ids"]),
+                str(int(r["IDSW"])),
+                str(int(r["Frag"])),
+                f"{cpu_s / len(found) * footage.FPS * 1e3:.2f}",
+            )
+            minute, _ = follow(found[: footage.MINUTE], fps, least)
+            ours, stays = crossed(minute), stayed(minute)
+            ways = [sum(c.direction == way for c in ours) for way in ("in", "out")]
+            places.add_row(
+                str(fps),
+                f"{least}",
+                str(len(ours)),
+                str(agreed(ours, real_crossings)),
+                f"{ways[0]}, {ways[1]}",
+                str(len(stays)),
+                str(agreed(stays, real_stays)),
+                f"{sum(s.last - s.first + 1 for s in stays) / footage.FPS:.1f}",
+            )
+    out = Console(width=130)
+    out.print(tracks)
+    out.print(places)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The surveillance footage, what the embedded detector finds in it, and who is really there: see bench/vtest."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from services.cv import detectors
+from shared.events import Box, DetectedObject, Detections, Frame, SegmentRef, Timing
+
+FOOTAGE = Path(os.environ.get("VTEST") or "/usr/share/doc/opencv-doc/examples/data/vtest.avi")
+HERE = Path(__file__).parent / "vtest"
+FPS, WIDTH, HEIGHT = 10, 768, 576
+MINUTE = 600
+START = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
+RULES = {
+    "zones": {"road": {"polygon": [[0.32, 0.28], [0.47, 0.28], [0.47, 0.62], [0.32, 0.62]]}},
+    "lines": {"road": {"from": [0.43, 0.62], "to": [0.43, 0.28]}},
+    "rules": [
+        {"id": "cross", "kind": "crossing", "line": "road", "labels": ["person"]},
+        {"id": "stay", "kind": "enter", "zone": "road", "labels": ["person"], "end_after_s": 0},
+    ],
+}
+
+
+class Crossing(NamedTuple):
+    frame: int
+    direction: str
+
+
+class Stay(NamedTuple):
+    """frames: first and last."""
+
+    first: int
+    last: int
+
+
+def there() -> bool:
+    return FOOTAGE.exists()
+
+
+def detected(least: float = 0.1) -> list[list[DetectedObject]]:
+    """What the embedded detector finds in every frame, from a score of `least` on."""
+    if not there():
+        sys.exit(f"{FOOTAGE} is not there: apt-get install opencv-doc, or say where it is with VTEST")
+    detector = detectors.load("openvino:ssd_mobilenet_v2_coco", threads=2, min_score=least)
+    assert detector.size is not None
+    scale = VideoReformatter()
+    with av.open(str(FOOTAGE)) as video:
+        images = [
+            np.ascontiguousarray(scale.reformat(f, *detector.size, "rgb24", threads=1).to_ndarray())
+            for f in video.decode(video=0)
+        ]
+    return [found for i in range(0, len(images), 8) for found in detector.detect(images[i : i + 8])]
+
+
+def events(found: list[list[DetectedObject]], fps: int, least: float, camera: str = "campus") -> Iterator[Detections]:
+    """As cv would say it at so many frames a second: an event for each second."""
+    for n in range(0, len(found), FPS):
+        frames = [
+            Frame(
+                time=START + dt.timedelta(seconds=k / FPS),
+                objects=[o for o in found[k] if o.score >= least],
+            )
+            for k in range(n, min(n + FPS, len(found)), FPS // fps)
+        ]
+        yield Detections(
+            camera=camera,
+            segment=SegmentRef(stream="MEDIA", seq=n // FPS + 1, epoch="e", n=n // FPS),
+            start=frames[0].time,
+            duration=1.0,
+            width=WIDTH,
+            height=HEIGHT,
+            model="ssd_mobilenet_v2_coco",
+            frames=frames,
+            timing=Timing(queued_ms=0, decode_ms=0, infer_ms=0),
+        )
+
+
+def frame_of(time: dt.datetime) -> int:
+    return round((time - START).total_seconds() * FPS)
+
+
+def people() -> dict[int, dict[int, Box]]:
+    """Boxes by frame and person, as shares of the frame."""
+    found: dict[int, dict[int, Box]] = {}
+    with (HERE / "people.csv").open() as file:
+        for row in csv.DictReader(file):
+            x1, y1, x2, y2 = (float(row[k]) for k in ("x1", "y1", "x2", "y2"))
+            box = (x1 / WIDTH, y1 / HEIGHT, x2 / WIDTH, y2 / HEIGHT)
+            found.setdefault(int(row["frame"]), {})[int(row["id"])] = box
+    return found
+
+
+def crossings() -> list[Crossing]:
+    with (HERE / "crossings.csv").open() as file:
+        return [Crossing(int(row["frame"]), row["direction"]) for row in csv.DictReader(file)]
+
+
+def stays() -> list[Stay]:
+    with (HERE / "stays.csv").open() as file:
+        return [Stay(int(row["first_frame"]), int(row["last_frame"])) for row in csv.DictReader(file)]

@@ -1,0 +1,140 @@
+"""The HTTP endpoint: one signed POST, and what its answer means.
+
+    async with Endpoint("https://example.org/alerts", credentials=None, key=key, timeout_s=10) as endpoint:
+        await endpoint.post(outgoing)
+
+What is said of it names its host, never its path, its query or what it answers: any of these may hold a secret.
+Retries are the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from http.client import responses
+from importlib.metadata import version
+from types import TracebackType
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+
+from services.webhook import signature
+from services.webhook.backoff import retry_after
+from services.webhook.outgoing import Outgoing
+from shared.errors import TidegateError
+from shared.redact import redact
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+CONNECT_S = 5.0
+# Less than what servers keep an idle connection for: one that they close under a request costs it a try.
+KEEPALIVE_S = 1.0
+_HINTS = {
+    401: ": check WEBHOOK_SECRET, and the user and password in WEBHOOK_URL",
+    403: ": check WEBHOOK_SECRET, and the user and password in WEBHOOK_URL",
+    404: ": check WEBHOOK_URL",
+    405: ": check WEBHOOK_URL",
+}
+
+
+class Failed(TidegateError):
+    """It did not take the event.
+
+    outcome: in a word, for metrics. certain: whatever the event, it would not have. asked_s: seconds after which it
+    wants to be asked again.
+    """
+
+    def __init__(self, outcome: str, reason: str, *, certain: bool = False, asked_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+        self.certain = certain
+        self.asked_s = asked_s
+
+
+class Endpoint:
+    """See the module. credentials: user and password. key: what signs, empty for no signature."""
+
+    def __init__(self, url: str, *, credentials: tuple[str, str] | None, key: bytes, timeout_s: float) -> None:
+        self.where = _origin(url)
+        self._url = url
+        self._key = key
+        self._timeout_s = timeout_s
+        self._auth = aiohttp.BasicAuth(*credentials, encoding="utf-8") if credentials else None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Endpoint:
+        # No limits of its own: how many requests are open at once, and how long, is for whoever asks.
+        self._session = aiohttp.ClientSession(
+            auth=self._auth,
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"tidegate/{version('tidegate')}"},
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            # A proxy is for what is beyond this machine.
+            trust_env=urlsplit(self._url).hostname not in LOOPBACK,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session:
+            await self._session.close()
+
+    async def post(self, outgoing: Outgoing) -> None:
+        """Returns once it was taken: 2xx. Raises Failed."""
+        assert self._session is not None
+        signed = signature.headers(self._key, outgoing.id, int(time.time()), outgoing.body)
+        try:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                # The signature is for one address, and a redirected POST may become a GET.
+                self._session.post(
+                    self._url, data=outgoing.body, headers=outgoing.headers | signed, allow_redirects=False
+                ) as response,
+            ):
+                status, headers = response.status, response.headers
+        except aiohttp.ConnectionTimeoutError as e:
+            raise Failed("away", f"can't be reached within {CONNECT_S:g} s", certain=True) from e
+        except TimeoutError as e:
+            raise Failed("timeout", f"no answer within WEBHOOK_TIMEOUT_S={self._timeout_s:g} s") from e
+        except aiohttp.ClientConnectorError as e:
+            raise Failed("away", f"can't be reached: {_said(e)}", certain=True) from e
+        except (aiohttp.ClientError, OSError, ValueError) as e:
+            raise Failed("away", f"the answer broke off or is none: {_said(e)}") from e
+        if not 200 <= status < 300:
+            raise self._failed(status, headers)
+
+    def _failed(self, status: int, headers: Mapping[str, str]) -> Failed:
+        said = f"answers {status} {responses.get(status, '')}".rstrip()
+        asked_s = retry_after(headers.get("Retry-After", "").strip(), time.time())
+        if 300 <= status < 400:
+            where = _origin(urljoin(self._url, headers.get("Location", "")))
+            return Failed(
+                "redirected",
+                f"{said}, to {where}: redirects are not followed, set WEBHOOK_URL to the address itself",
+                asked_s=asked_s,
+            )
+        if status == 410:
+            return Failed("gone", f"{said}: it wants no such events any more")
+        if status in (429, 503):
+            # It speaks of itself, not of this event.
+            return Failed("busy", said, certain=asked_s is not None, asked_s=asked_s)
+        return Failed("refused" if 400 <= status < 500 else "failed", said + _HINTS.get(status, ""), asked_s=asked_s)
+
+
+def _origin(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "nowhere"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _said(error: Exception) -> str:
+    """An error without the URL that some have in their text."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{error.status} {redact(error.message)[:200]}".strip()
+    if isinstance(error, aiohttp.InvalidURL):
+        return "WEBHOOK_URL is no URL"
+    return redact(str(error))[:200] or type(error).__name__

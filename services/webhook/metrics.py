@@ -1,0 +1,13 @@
+"""What webhook exports."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+from shared.telemetry import LATENCY_BUCKETS
+
+REQUESTS = Counter("tidegate_webhook_requests_total", "requests to the endpoint, by how they ended", ["outcome"])
+LATENCY = Histogram(
+    "tidegate_webhook_latency_seconds", "from when an event was said to its delivery", buckets=LATENCY_BUCKETS
+)
+DEAD = Counter("tidegate_webhook_dead_letters_total", "events that were not delivered, buried in DLQ")

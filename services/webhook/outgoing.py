@@ -1,0 +1,66 @@
+"""A message of EVENTS as an HTTP request: CloudEvents' headers around the event as it is. Pure.
+
+Source: CloudEvents 1.0.2, HTTP protocol binding, "3.1. Binary Content Mode".
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import msgspec
+
+from shared.errors import BadMessage
+from shared.events import Alert, Event, Incident
+
+KINDS: Mapping[str, type[Event]] = {kind.kind: kind for kind in (Alert, Incident)}
+REQUIRED = ("ce-specversion", "ce-id", "ce-source", "ce-type")
+# The media type is in content-type alone.
+_ATTRIBUTE = re.compile(r"ce-(?!datacontenttype$)[a-z0-9]{1,64}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_JSON = "application/json"
+# All printable ASCII but space, double quote and percent; letters, digits and _.-~ are safe anyway.
+_SAFE = "!#$&'()*+,/:;<=>?@[\\]^`{|}"
+
+
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+    """id: of the event, the same at each try. time: when it was said, wall clock seconds, where that is known."""
+
+    id: str
+    headers: dict[str, str]
+    body: bytes
+    time: float | None
+
+
+def kind_of(subject: str) -> str:
+    """`alerts` for `events.alerts.lobby`."""
+    return subject.split(".")[1]
+
+
+def read(subject: str, headers: Mapping[str, str], body: bytes) -> Outgoing:
+    """Raises BadMessage, with the field, for what is no event of ours."""
+    kind = kind_of(subject)
+    try:
+        event = msgspec.json.decode(body, type=KINDS[kind])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise BadMessage(f"not an event of {kind}: {e}") from e
+    if event.camera != (camera := subject.rpartition(".")[2]):
+        raise BadMessage(f"its subject is of camera {camera!r}, and it says {event.camera!r}")
+    given = {name.lower(): value for name, value in headers.items()}
+    if missing := [name for name in REQUIRED if not given.get(name)]:
+        raise BadMessage(f"not an event of {kind}: without {', '.join(missing)}")
+    attributes = {n: quote(v, safe=_SAFE, errors="replace") for n, v in given.items() if _ATTRIBUTE.fullmatch(n)}
+    media = given.get("content-type", "")
+    out = {**attributes, "content-type": media if media.isascii() and media.isprintable() and media else _JSON}
+    if _TRACEPARENT.fullmatch(given.get("traceparent", "")):
+        out["traceparent"] = given["traceparent"]
+    return Outgoing(id=attributes["ce-id"], headers=out, body=body, time=_seconds(given.get("ce-time", "")))
+
+
+def _seconds(time: str) -> float | None:
+    try:
+        return dt.datetime.fromisoformat(time).timestamp()
+    except (ValueError, OverflowError):
+        return None
