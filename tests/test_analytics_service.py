@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import json
-from collections.abc import AsyncIterator
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import jsonschema
 import msgspec
+import pytest
 from nats.aio.client import Client
 
 import services.analytics.__main__ as analytics
 from services.analytics import rules
+from services.analytics.camera import Camera, Limits, Outs
 from services.analytics.settings import AnalyticsSettings
-from shared import events, names
-from shared.events import Alert, Counts, Event, Incident, Tracks
+from shared import bus, events, jobs, names
+from shared.errors import SettingError
+from shared.events import Alert, Counts, Detections, Event, Incident, Seen, Timing, Tracks, Usage, Verdict
 from shared.telemetry import Health
 from tests.service import serving
 from tests.walks import Walk, detections, publish
 from tidegate.server import NatsServer
 
 KINDS: dict[str, type[Event]] = {k.kind: k for k in (Tracks, Incident, Alert, Counts)}
+REORDER_S = 2.0
 RULES: dict[str, Any] = {
     "zones": {"door": {"polygon": [[0.4, 0.3], [0.6, 0.3], [0.6, 0.95], [0.4, 0.95]]}},
     "lines": {"gate": {"from": [0.5, 0.95], "to": [0.5, 0.3]}},
@@ -31,14 +41,37 @@ RULES: dict[str, Any] = {
         {"id": "in", "kind": "enter", "zone": "door"},
     ],
 }
+ASKING: dict[str, Any] = {
+    "zones": RULES["zones"],
+    "rules": [{"id": "in", "kind": "enter", "zone": "door", "verify": "Is a person at the door?"}],
+}
 ACROSS = Walk(1, 9, (0.1, 0.7), (0.9, 0.7))
+BACK = Walk(4, 13, (0.9, 0.9), (0.1, 0.9))
+CAMERAS = [f"cam-{n}" for n in range(6)]
+
+
+def settings(**given: Any) -> AnalyticsSettings:
+    usual = {"analytics_reorder_s": REORDER_S, "analytics_checkpoint_s": 0.5, "analytics_partitions": 4}
+    return AnalyticsSettings(**{**usual, **given})
 
 
 @contextlib.asynccontextmanager
-async def running(server: NatsServer, **settings: Any) -> AsyncIterator[Health]:
-    given = {"analytics_reorder_s": 2.0, "analytics_checkpoint_s": 1.0, "analytics_partitions": 4, **settings}
-    async with serving(server, "analytics", analytics.run, AnalyticsSettings(**given)) as health:
+async def running(server: NatsServer, **given: Any) -> AsyncIterator[Health]:
+    async with serving(server, "analytics", analytics.run, settings(**given)) as health:
         yield health
+
+
+@contextlib.contextmanager
+def process(server: NatsServer, **given: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A replica of its own process, killed at the end."""
+    usual = {"ANALYTICS_REORDER_S": "12", "ANALYTICS_CHECKPOINT_S": "1", "ANALYTICS_PARTITIONS": "4"}
+    environment = os.environ | server.environment("analytics") | usual | given
+    child = subprocess.Popen([sys.executable, "-m", "services.analytics"], env=environment)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
 
 
 async def use(client: Client, camera: str, value: dict[str, Any]) -> None:
@@ -59,26 +92,284 @@ async def said(client: Client) -> list[tuple[str, Event]]:
     return found
 
 
-async def until(client: Client, true: Any, timeout_s: float = 30.0) -> list[Event]:
-    """What was said, once `true` of it."""
+async def until(client: Client, true: Any, timeout_s: float = 60.0) -> list[tuple[str, Event]]:
+    """What was said, once `true` of the events."""
     async with asyncio.timeout(timeout_s):
-        while not true(found := [event for _, event in await said(client)]):
+        while not true([event for _, event in found]) if (found := await said(client)) else True:
             await asyncio.sleep(0.1)
     return found
 
 
-def ended(found: list[Event]) -> bool:
-    return any(isinstance(e, Incident) and e.state == "end" and e.rule == "cross" for e in found)
+def incidents(found: Sequence[Event], state: str, rule: str | None = None) -> list[Incident]:
+    return [e for e in found if type(e) is Incident and e.state == state and rule in (None, e.rule)]
+
+
+def alone(camera: str, given: Sequence[Detections], value: dict[str, Any] = RULES) -> dict[str, bytes]:
+    """What follows from detections that come in order, by id, worked out here and at once."""
+    pure = Camera(camera, Limits(reorder_s=REORDER_S), msgspec.convert(value, rules.Rules))
+    outs: Outs = []
+    for seq, event in enumerate(given, 1):
+        outs += pure.read(seq, event, event.start.timestamp())
+    return {o.id: events.encode(o.what) for o in outs if isinstance(o.what, Event)}
+
+
+def verdict(incident: Incident, said: Any) -> Verdict:
+    return Verdict(
+        camera=incident.camera,
+        incident=incident.incident,
+        rule=incident.rule,
+        verdict=said,
+        confidence=0.9,
+        job="j",
+        start=incident.start,
+        end=incident.time + dt.timedelta(seconds=1),
+        model="m",
+        frames=[Seen(time=incident.time, seq=1)],
+        reason="one person, at the door",
+        timing=Timing(queued_ms=1, decode_ms=1, infer_ms=1),
+        usage=Usage(prompt_tokens=1, completion_tokens=1, first_token_ms=1),
+    )
+
+
+async def tell(client: Client, event: Verdict) -> None:
+    headers = events.headers(event, id=f"vlm/m/verify/{event.camera}/{event.incident}", source="test")
+    await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
 
 
 async def test_a_person_who_crosses_a_line_is_a_track_and_an_incident(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     async with running(server):
         await publish(admin, detections([ACROSS], 14))
-        found = await until(admin, ended)
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "end", "cross"))]
     tracks = [t for e in found if isinstance(e, Tracks) for t in e.tracks]
     assert len({t.id for t in tracks}) == 1
-    assert tracks[0].state == "new"
+    assert (tracks[0].state, tracks[-1].state) == ("new", "end")
     assert {t.label for t in tracks} == {"person"}
-    begun = [e for e in found if type(e) is Incident and e.state == "start"]
+    begun = incidents(found, "start")
     assert sorted((e.rule, e.direction) for e in begun) == [("cross", "in"), ("in", None)]
+    assert not [e for e in found if isinstance(e, Alert)]
+
+
+async def test_it_says_the_same_whatever_the_order_and_however_many_replicas(server: NatsServer, admin: Client) -> None:
+    expected: dict[str, bytes] = {}
+    waiting = []
+    for camera in CAMERAS:
+        await use(admin, camera, RULES)
+        given = detections([ACROSS, BACK], 20, camera=camera)
+        expected |= alone(camera, given)
+        # The first is there first: in the middle of an epoch nobody could know where it begins.
+        waiting += [(0.0, given[0]), *((n + random.Random(n).uniform(0, 8), e) for n, e in enumerate(given[1:], 1))]
+    shuffled = [event for _, event in sorted(waiting, key=lambda w: w[0])]
+    async with running(server), running(server), running(server):
+        for n, event in enumerate(shuffled):
+            await publish(admin, [event])
+            if n % 3 == 0:  # the second time under another id, as after the window in which JetStream knows it
+                headers = events.headers(event, id=f"again/{n}", source="test")
+                await admin.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
+        found = await until(admin, lambda f: len(f) >= len(expected))
+    assert {id: events.encode(event) for id, event in found} == expected
+    assert len(found) == len(expected)
+
+
+async def test_replicas_share_the_partitions_and_one_that_leaves_hands_over(server: NatsServer, admin: Client) -> None:
+    expected: dict[str, bytes] = {}
+    by_camera = {camera: detections([ACROSS, BACK], 20, camera=camera) for camera in CAMERAS}
+    for camera, given in by_camera.items():
+        await use(admin, camera, RULES)
+        expected |= alone(camera, given)
+    async with running(server):
+        async with running(server):
+            for given in by_camera.values():
+                await publish(admin, given[:9])
+            await until(admin, lambda f: {e.camera for e in f} == set(CAMERAS))
+            held = await _held(admin)
+            assert sorted(held.values()) == [2, 2]
+        for given in by_camera.values():
+            await publish(admin, given[9:])
+        found = await until(admin, lambda f: len(f) >= len(expected))
+        assert list((await _held(admin)).values()) == [4]
+    assert {id: events.encode(event) for id, event in found} == expected
+
+
+async def _held(client: Client) -> dict[bytes, int]:
+    """How many partitions each process holds, once all four are held."""
+    bucket = await client.jetstream().key_value(names.LEASES)
+    while True:
+        owners: dict[bytes, int] = {}
+        for n in range(4):
+            with contextlib.suppress(Exception):
+                owner = (await bucket.get(f"partition.{n}")).value or b""
+                owners[owner] = owners.get(owner, 0) + 1
+        if sum(owners.values()) == 4:
+            return owners
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.slow
+async def test_after_kill_9_another_goes_on_and_nothing_is_missing_or_said_twice(
+    server: NatsServer, admin: Client
+) -> None:
+    expected: dict[str, bytes] = {}
+    by_camera = {camera: detections([ACROSS, BACK], 20, camera=camera) for camera in CAMERAS}
+    for camera, given in by_camera.items():
+        await use(admin, camera, RULES)
+        expected |= alone(camera, given)
+    with process(server) as first:
+        for given in by_camera.values():
+            await publish(admin, given[:6])
+        await until(admin, lambda f: {e.camera for e in f} == set(CAMERAS))
+        with process(server):
+            for n in range(6, 12):
+                for given in by_camera.values():
+                    await publish(admin, [given[n]])
+                await asyncio.sleep(0.3)
+            first.send_signal(signal.SIGKILL)
+            for given in by_camera.values():
+                await publish(admin, given[12:])
+            found = await until(admin, lambda f: len(f) >= len(expected))
+    assert {id: events.encode(event) for id, event in found} == expected
+    assert len(found) == len(expected)
+
+
+async def test_a_restart_goes_on_with_tracks_and_says_nothing_twice(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    given = detections([ACROSS], 14)
+    async with running(server):
+        await publish(admin, given[:5])
+        await until(admin, lambda f: [e for e in f if isinstance(e, Tracks)])
+    before = await said(admin)
+    await publish(admin, given[5:])
+    async with running(server):
+        found = await until(admin, lambda f: incidents(f, "end", "cross"))
+    assert found[: len(before)] == before
+    assert {id: events.encode(e) for id, e in found} == alone("lobby", given)
+
+
+async def test_an_incident_is_verified_and_becomes_an_alert(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", ASKING)
+    async with running(server):
+        await publish(admin, detections([ACROSS], 7))
+        (begun,) = incidents([e for _, e in await until(admin, lambda f: incidents(f, "start"))], "start")
+        raw = await admin.jetstream().get_msg(names.VLM, subject="jobs.vlm.verify.lobby")
+        asked = jobs.decode(raw.subject or "", raw.data or b"")
+        assert isinstance(asked, jobs.Verify)
+        assert (asked.incident, asked.prompt, asked.rule) == (begun.incident, "Is a person at the door?", "in")
+        assert asked.segments == [s.seq for s in begun.segments]
+        await tell(admin, verdict(begun, "confirmed"))
+        found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Alert) for e in f))]
+    (alert,) = [e for e in found if isinstance(e, Alert)]
+    assert begun.verification == "pending"
+    assert (alert.incident, alert.verification, alert.reason) == (
+        begun.incident,
+        "confirmed",
+        "one person, at the door",
+    )
+
+
+async def test_a_rejected_incident_is_no_alert(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", ASKING)
+    async with running(server):
+        await publish(admin, detections([ACROSS], 7))
+        (begun,) = incidents([e for _, e in await until(admin, lambda f: incidents(f, "start"))], "start")
+        await tell(admin, verdict(begun, "rejected"))
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "update"))]
+        await publish(admin, detections([ACROSS], 14)[7:])
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "end"))]
+    assert incidents(found, "update")[0].verification == "rejected"
+    assert incidents(found, "end")[0].verification == "rejected"
+    assert not [e for e in found if isinstance(e, Alert)]
+
+
+async def test_without_a_verdict_in_time_an_incident_is_unverified(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", ASKING)
+    async with running(server, analytics_verify_s=1.0):
+        await publish(admin, detections([ACROSS], 7))
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "update"))]
+    assert incidents(found, "update")[0].verification == "unverified"
+
+
+async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, admin: Client) -> None:
+    js = admin.jetstream()
+    config = (await js.stream_info(names.VLM)).config
+    config.max_msgs = 1
+    await js.update_stream(config)
+    await js.publish("jobs.vlm.ask.other", b"{}")
+    await use(admin, "lobby", ASKING)
+    async with running(server, analytics_verify_s=5.0):
+        await publish(admin, detections([ACROSS], 14))
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "end") and incidents(f, "update"))]
+    assert incidents(found, "update")[0].verification == "unverified"
+
+
+async def test_what_is_no_event_of_detections_harms_no_other(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    js = admin.jetstream()
+    async with running(server):
+        for payload in (b"", b"{", b"[1]", b'{"camera": "lobby"}', b"\xff\xfe", b'{"camera": "other"}'):
+            await js.publish("events.detections.lobby", payload)
+        (event,) = detections([ACROSS], 1, camera="other")
+        await js.publish("events.detections.lobby", events.encode(event))
+        await publish(admin, detections([ACROSS], 14))
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "end", "cross"))]
+    assert {e.camera for e in found} == {"lobby"}
+
+
+async def test_rules_that_cant_be_used_leave_those_before_in_force(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    bucket = await admin.jetstream().key_value(names.RULES)
+    given = detections([ACROSS, Walk(11, 19, (0.1, 0.7), (0.9, 0.7))], 24)
+    async with running(server):
+        await publish(admin, given[:10])
+        await until(admin, lambda f: incidents(f, "start", "cross"))
+        await bucket.put("lobby", b'{"rules": [{"kind": "entr"}]}')
+        await bucket.put("lobby-2", b"\xff")
+        await asyncio.sleep(0.5)
+        await publish(admin, given[10:])
+        found = [e for _, e in await until(admin, lambda f: len(incidents(f, "end", "cross")) == 2)]
+    assert len(incidents(found, "start", "cross")) == 2
+
+
+async def test_rules_that_are_taken_away_end_what_they_began(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    given = detections([Walk(0, 30, (0.5, 0.7), (0.5, 0.71))], 10)
+    async with running(server):
+        await publish(admin, given[:5])
+        await until(admin, lambda f: incidents(f, "start", "in"))
+        await (await admin.jetstream().key_value(names.RULES)).delete("lobby")
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "end", "in"))]
+    assert len(incidents(found, "end")) == 1
+
+
+async def test_a_camera_without_video_has_no_tracks_any_more(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    async with running(server, analytics_reorder_s=0.5, analytics_idle_s=1.0):
+        await publish(admin, detections([Walk(0, 60, (0.5, 0.7), (0.5, 0.71))], 6))
+        found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Counts) for e in f))]
+    assert [t.state for e in found if isinstance(e, Tracks) for t in e.tracks][-1] == "end"
+    assert len(incidents(found, "start")) == len(incidents(found, "end")) == 1
+    (minute,) = [e for e in found if isinstance(e, Counts)]
+    assert minute.labels["person"].objects == 1
+
+
+async def test_another_number_of_partitions_is_an_error_that_says_what_to_do(server: NatsServer, admin: Client) -> None:
+    async with running(server):
+        await publish(admin, detections([ACROSS], 5))
+        await until(admin, lambda f: f)
+    client = await bus.connect(server.settings("analytics"), "analytics")
+    with pytest.raises(SettingError, match="ANALYTICS_PARTITIONS is 8, and the checkpoints are of 4"):
+        await analytics.run(settings(analytics_partitions=8), client, Health(), asyncio.Event())
+    await client.close()
+
+
+async def test_a_server_that_is_away_for_a_while_loses_nothing(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    given = detections([ACROSS], 14)
+    async with running(server):
+        await publish(admin, given[:6])
+        await until(admin, lambda f: [e for e in f if isinstance(e, Tracks)])
+        await server.stop()
+        await asyncio.sleep(1.0)
+        await server.start()
+        await publish(admin, given[6:])
+        found = await until(admin, lambda f: incidents(f, "end", "cross"))
+    assert {id: events.encode(e) for id, e in found} == alone("lobby", given)

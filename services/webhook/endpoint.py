@@ -10,6 +10,7 @@ Retries are the caller's.
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import Mapping
 from http.client import responses
@@ -59,16 +60,15 @@ class Endpoint:
         self._url = url
         self._key = key
         self._timeout_s = timeout_s
-        self._auth = aiohttp.BasicAuth(*credentials, encoding="utf-8") if credentials else None
+        self._headers = {"User-Agent": f"tidegate/{version('tidegate')}"} | _basic(credentials)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Endpoint:
         # No limits of its own: how many requests are open at once, and how long, is for whoever asks.
         self._session = aiohttp.ClientSession(
-            auth=self._auth,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": f"tidegate/{version('tidegate')}"},
+            headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             # A proxy is for what is beyond this machine.
             trust_env=urlsplit(self._url).hostname not in LOOPBACK,
@@ -101,7 +101,7 @@ class Endpoint:
         except aiohttp.ClientConnectorError as e:
             raise Failed("away", f"can't be reached: {_said(e)}", certain=True) from e
         except (aiohttp.ClientError, OSError, ValueError) as e:
-            raise Failed("away", f"the answer broke off or is none: {_said(e)}") from e
+            raise Failed("broken", f"the answer broke off or is none: {_said(e)}") from e
         if not 200 <= status < 300:
             raise self._failed(status, headers)
 
@@ -109,7 +109,7 @@ class Endpoint:
         said = f"answers {status} {responses.get(status, '')}".rstrip()
         asked_s = retry_after(headers.get("Retry-After", "").strip(), time.time())
         if 300 <= status < 400:
-            where = _origin(urljoin(self._url, headers.get("Location", "")))
+            where = _leads(self._url, headers.get("Location", ""))
             return Failed(
                 "redirected",
                 f"{said}, to {where}: redirects are not followed, set WEBHOOK_URL to the address itself",
@@ -123,18 +123,25 @@ class Endpoint:
         return Failed("refused" if 400 <= status < 500 else "failed", said + _HINTS.get(status, ""), asked_s=asked_s)
 
 
+def _basic(credentials: tuple[str, str] | None) -> dict[str, str]:
+    """RFC 7617, in UTF-8."""
+    if credentials is None:
+        return {}
+    return {"Authorization": f"Basic {base64.b64encode(':'.join(credentials).encode()).decode()}"}
+
+
 def _origin(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "nowhere"
+    parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
+def _leads(url: str, location: str) -> str:
+    try:
+        return _origin(urljoin(url, location))
+    except ValueError:
+        return "what is no URL"
+
+
 def _said(error: Exception) -> str:
-    """An error without the URL that some have in their text."""
-    if isinstance(error, aiohttp.ClientResponseError):
-        return f"{error.status} {redact(error.message)[:200]}".strip()
-    if isinstance(error, aiohttp.InvalidURL):
-        return "WEBHOOK_URL is no URL"
-    return redact(str(error))[:200] or type(error).__name__
+    """Of the system alone: what the others say has the URL in it, or what was answered."""
+    return redact(str(error))[:200] if isinstance(error, OSError) else type(error).__name__
