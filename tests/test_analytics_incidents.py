@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.analytics import conditions, places
-from services.analytics.camera import Camera, Limits
+from services.analytics.camera import Camera, Limits, Outs
 from services.analytics.conditions import Case, Scene
 from services.analytics.incidents import Incidents, Ref, State
 from services.analytics.objects import Box, Followed
 from services.analytics.places import Passage
 from services.analytics.rules import AnyRule, Rules
 from shared import events, jobs
-from shared.events import Alert, Counts, Incident, SegmentRef, Timing, Usage, Verdict
+from shared.events import Alert, Counts, Detections, Incident, SegmentRef, Timing, Usage, Verdict
 from tests.walks import START, Walk, detections
 
 ASPECT = 16 / 9
@@ -275,7 +275,9 @@ def test_stopped_is_true_of_who_has_not_moved_for_so_long() -> None:
 def test_wrong_way_is_true_of_who_moves_against_a_direction(dx: float, dy: float, against: bool) -> None:
     found = true(rule("wrong_way", direction=90), walks(dx, dy))
     assert list(found) == ["a"] * against
-    # All that is over the tolerance, over north too.
+
+
+def test_a_direction_near_north_has_both_sides() -> None:
     north = true(rule("wrong_way", direction=350, tolerance=30), walks(0.01, -0.1), walks(-0.1, -0.1, id="b"))
     assert list(north) == ["b"] and north["b"].value == pytest.approx(315, abs=1)
 
@@ -686,13 +688,24 @@ WHOLE = book(
 
 
 def counted(found: Sequence[Walk], seconds: int, begin: int = 0, fps: int = 5) -> list[Counts]:
+    return count(detections(found, seconds, fps=fps, start=START + begin * SECOND))
+
+
+def count(found: Sequence[Detections]) -> list[Counts]:
     camera = Camera("lobby", Limits(reorder_s=3, lost_s=1), WHOLE)
     outs = []
-    for seq, event in enumerate(detections(found, seconds, fps=fps, start=START + begin * SECOND), 1):
-        outs += camera.read(seq, event, event.start.timestamp() + 1)
-    while (deadline := camera.deadline()) is not None:
-        outs += camera.due(deadline)
+    for seq, event in enumerate(found, 1):
+        at = event.start.timestamp() + event.duration
+        outs += [*_due(camera, at), *camera.read(seq, event, at)]
+    outs += _due(camera, float("inf"))
     return [out.what for out in outs if isinstance(out.what, Counts)]
+
+
+def _due(camera: Camera, until: float) -> Outs:
+    outs: Outs = []
+    while (deadline := camera.deadline()) is not None and deadline <= until:
+        outs += camera.due(deadline)
+    return outs
 
 
 def test_a_walk_is_counted_where_it_goes() -> None:
@@ -747,19 +760,8 @@ def test_an_empty_scene_is_a_minute_without_anybody() -> None:
 
 
 def test_time_without_video_is_not_counted() -> None:
-    camera = Camera("lobby", Limits(reorder_s=3, lost_s=1), WHOLE)
-    stays = Walk(0, 100, (0.2, 0.8), (0.2, 0.8))
-    found = detections([stays], 30)
-    outs = []
-    for seq, event in enumerate([*found[:5], *found[25:]], 1):
-        for due in iter(lambda: camera.deadline() or float("inf"), None):
-            if due > event.start.timestamp() + 1:
-                break
-            outs += camera.due(due)
-        outs += camera.read(seq, event, event.start.timestamp() + 1)
-    while (deadline := camera.deadline()) is not None:
-        outs += camera.due(deadline)
-    (minute,) = [out.what for out in outs if isinstance(out.what, Counts)]
+    found = detections([Walk(0, 100, (0.2, 0.8), (0.2, 0.8))], 30)
+    (minute,) = count([*found[:5], *found[25:]])
     assert minute.seconds == pytest.approx(4.8 + 4.8) and minute.labels["person"].objects == 2
 
 

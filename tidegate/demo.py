@@ -27,7 +27,7 @@ from shared import bus, telemetry
 from shared.errors import ModelError, SettingError, TidegateError
 from shared.settings import BusSettings
 from shared.tasks import end
-from tidegate import footage, rediscovery, report, sizing
+from tidegate import footage, guard, rediscovery, report, sizing
 from tidegate.bank import Bank
 from tidegate.configuration import scaled_object
 from tidegate.monitor import Monitor
@@ -95,14 +95,17 @@ async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
             if not urls:
                 urls = (await opened.enter_async_context(Bank(files, data / "bank"))).urls
             clock = speed(scaled["cv"], options.seconds)
-            whole = Stack(data, scaled, steady=SEARCH, port=0, speed=clock, grace_s=GRACE_S)
+            whole = Stack(data, scaled, steady=(*SEARCH, "analytics"), port=0, speed=clock, grace_s=GRACE_S)
             stack = await opened.enter_async_context(whole)
             monitor = await opened.enter_async_context(Monitor(stack.admin, lambda: stack.autoscalers["cv"].state))
             # Twice the surge's cameras: some in reserve.
-            story = Story(stack.admin.jetstream(), monitor, places(urls, 2 * load.cameras), load, options.seconds)
+            lineup = places(urls, 2 * load.cameras)
+            guarded = await guard.set_up(stack.admin, [p.id for p in lineup[:CALM_CAMERAS]])
+            story = Story(stack.admin.jetstream(), monitor, lineup, load, options.seconds)
             async with View(monitor, title="demo", story=story.words, console=console):
                 await _unless(stop, story.play())
             told = report.Told(story.phases, list(monitor.samples), monitor.began, stack.autoscalers["cv"].state)
+            await _unless(stop, guard.show(stack.admin, guarded, options.output, console))
             await _unless(stop, rediscovery.show(stack.admin, options.output, console))
         return await _report(options, data, told, console, interrupted=stop.is_set())
 

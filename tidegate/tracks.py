@@ -76,6 +76,12 @@ async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, 
         click.echo(f"{save.video}: {seconds:.1f} s", err=as_json)
 
 
+async def save_video(client: Client, stretch: Stretch, path: Path, out: Console) -> None:
+    """Save what was followed in that time, and say so. Raises TidegateError."""
+    seconds = await _video(client, stretch, await read(client, stretch), path, out)
+    out.print(f"what was followed, {seconds:.0f} s of it: {path}", soft_wrap=True, markup=False)
+
+
 async def read(client: Client, stretch: Stretch) -> list[Followed]:
     """Tracks of that time, oldest first, each with that part of its path."""
     subject = names.event("tracks", stretch.camera)

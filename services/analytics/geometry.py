@@ -33,12 +33,15 @@ def right_of(start: Point, end: Point, point: Point, aspect: float) -> float:
 
 
 def border(polygon: Sequence[Point], point: Point, aspect: float) -> float:
-    """How far the point is from the nearest edge, in heights."""
+    """How far the point is from the nearest edge, in heights. The frame's own edges do not count."""
     px, py = point[0] * aspect, point[1]
     least = math.inf
     x1, y1 = polygon[-1][0] * aspect, polygon[-1][1]
     for x, y2 in polygon:
         x2 = x * aspect
+        if (x1 == x2 and x in (0.0, 1.0)) or (y1 == y2 and y2 in (0.0, 1.0)):
+            x1, y1 = x2, y2
+            continue
         dx, dy = x2 - x1, y2 - y1
         length = dx * dx + dy * dy
         share = min(1.0, max(0.0, ((px - x1) * dx + (py - y1) * dy) / length)) if length else 0.0

@@ -18,6 +18,8 @@ MOVEMENT_S = 1.0
 LEAST_SPEED, LEAST_SPEED_OF_OWN = 0.01, 0.15
 # A box that has kept so much of its place has not moved.
 SAME_PLACE = 0.6
+# What is cut off by the frame's edge stands just inside it, and so inside of a zone that reaches there.
+EDGE = 1e-6
 # From when on it counts as stationary.
 STATIONARY_S = 5.0
 
@@ -120,7 +122,8 @@ class Followed(msgspec.Struct):
 def anchor(box: Box, where: str) -> Point:
     """Where an object stands. bottom: the middle of its box's lower edge. center: its middle."""
     x1, y1, x2, y2 = box
-    return ((x1 + x2) / 2, y2 if where == "bottom" else (y1 + y2) / 2)
+    x, y = (x1 + x2) / 2, y2 if where == "bottom" else (y1 + y2) / 2
+    return min(max(x, EDGE), 1 - EDGE), min(max(y, EDGE), 1 - EDGE)
 
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> float:
