@@ -156,6 +156,12 @@ def test_an_anchor_is_the_feet_or_the_middle() -> None:
     assert Someone(book(lines={"gate": {**line, "anchor": "center"}})).at(LEFT, RIGHT).passed() == [("in", 0.25)]
 
 
+def test_who_is_cut_off_by_the_edge_of_the_frame_is_in_a_zone_that_reaches_there() -> None:
+    bottom = book(zones={"door": {"polygon": [[0.4, 0.5], [0.6, 0.5], [0.6, 1], [0.4, 1]]}})
+    assert Someone(bottom).at((0.5, 1.0), (0.5, 1.0)).passed() == [("entered", 0.0)]
+    assert Someone(bottom).at((0.2, 1.0), (0.2, 1.0)).passed() == []
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.3, 1)), min_size=1, max_size=40))
 def test_passages_alternate(spots: list[tuple[float, float]]) -> None:
     whole = book(zones=msgspec.to_builtins(DOOR)["zones"], lines={"gate": {"from": [0.5, 1], "to": [0.5, 0]}})

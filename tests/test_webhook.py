@@ -564,15 +564,17 @@ async def test_no_secret_is_logged_counted_told_or_buried(
                 await all_answered(admin)
                 tells.append(str(health.ready))
             await receiver.stop()
-            await say(admin, 4)
-            await until(lambda: "can't be reached" in str(health.ready))
+            n = 4
+            while "can't be reached" not in str(health.ready):  # until the next probe what comes is buried unasked
+                await say(admin, n := n + 1)
+                await asyncio.sleep(0.1)
             tells.append(str(health.ready))
             await all_answered(admin)
     basic = base64.b64encode(b"me:p4ss@word").decode()
     assert {r.headers["authorization"] for r in receiver.requests} == {f"Basic {basic}"}
     assert {r.path for r in receiver.requests} == {"/hooks/T0KEN?sig=S1G"}
     buried = await letters(admin)
-    assert len(buried) == 5 and "check WEBHOOK_SECRET" in str(buried)
+    assert len(buried) >= 5 and "check WEBHOOK_SECRET" in str(buried)
     assert any(line["event"] == "dead-lettered" for line in logs)
     told = f"{logs} {tells} {buried} {generate_latest().decode()}"
     for secret in ("p4ss", "T0KEN", "S1G", basic, SECRET, SECRET[6:], "/hooks"):

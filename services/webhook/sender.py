@@ -113,17 +113,23 @@ class Sender:
             self._begin(puller, await puller.next(), ask=True)
 
     async def _probe(self, puller: Puller) -> None:
-        """One request. If the endpoint fails an event that is too old, the others that are get no request of their own:
+        """One request. If it fails and its event is too old, others are: until the next probe they are buried unasked.
 
-        one a probe, EVENTS might forget some of them before their turn.
+        One a probe, EVENTS might forget some of them before their turn.
         """
-        ask = True
-        while self._breaker.is_open:
-            task = self._begin(puller, await puller.next(), ask=ask)
-            await asyncio.wait({task})
-            if task.result() == "again":
-                return
-            ask = ask and task.result() == "passed"
+        done: Done = "passed"
+        while done == "passed":
+            done = await self._one(puller, ask=True)
+        if done == "old":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._breaker.wait_s):
+                    while await self._one(puller, ask=False) != "again":
+                        pass
+
+    async def _one(self, puller: Puller, *, ask: bool) -> Done:
+        task = self._begin(puller, await puller.next(), ask=ask)
+        await asyncio.wait({task})
+        return task.result()
 
     def _begin(self, puller: Puller, message: Msg, *, ask: bool) -> asyncio.Task[Done]:
         task = asyncio.create_task(self._handle(message, ask=ask))
