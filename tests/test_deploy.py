@@ -15,12 +15,15 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import msgspec
 import pytest
 import yaml
 
+import services.analytics.__main__ as analytics
+from services.analytics.settings import AnalyticsSettings
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.settings import IngestSettings
@@ -31,6 +34,8 @@ from services.scaler.threshold import lag_threshold
 from services.search.settings import SearchSettings
 from services.vlm.settings import VlmSettings
 from services.vlm.vllm_server import VllmServer
+from services.webhook import sender
+from services.webhook.settings import WebhookSettings
 from shared import names, settings
 from shared.topology import TopologySettings, consumers
 from shared.worker import WorkerSettings
@@ -134,7 +139,10 @@ def container_of(deployment: Document) -> Document:
 
 
 def variables(deployment: Document, password: Path) -> dict[str, str]:
-    """The environment as the kubelet makes it, with what other objects give filled in."""
+    """The environment as the kubelet makes it, with what other objects give filled in.
+
+    password: a file; what else a Secret holds lies beside it.
+    """
     config = of(SHIPPED, "ConfigMap")["tidegate-nats"]["data"]
     made = {}
     for entry in container_of(deployment).get("env", []):
@@ -145,7 +153,18 @@ def variables(deployment: Document, password: Path) -> dict[str, str]:
             made[entry["name"]] = f"{deployment['metadata']['name']}-7c9fd5d6b4-x2x4z"
         else:
             made[entry["name"]] = entry["value"]
-    return made | {"NATS_PASSWORD_FILE": str(password)}
+    for name in [n for n in made if n.endswith("_FILE")]:
+        made[name] = str(password.parent / key_of_secret(deployment, made[name]))
+    return made
+
+
+def key_of_secret(deployment: Document, path: str) -> str:
+    """What a Secret has to have, for its pod to find it at `path`."""
+    secret = {v["name"] for v in pod_of(deployment)["volumes"] if "secret" in v}
+    mounted = {m["mountPath"] for m in container_of(deployment)["volumeMounts"] if m["name"] in secret}
+    folder, _, key = path.rpartition("/")
+    assert folder in mounted
+    return key
 
 
 def is_written(service: str) -> bool:
@@ -193,7 +212,7 @@ def test_every_file_is_applied_or_patches_something() -> None:
 
 
 def test_built_in_kinds_are_valid() -> None:
-    assert check_builtin_kinds(SHIPPED) == 25
+    assert check_builtin_kinds(SHIPPED) == 30
 
 
 def test_the_validation_is_strict() -> None:
@@ -423,13 +442,22 @@ def test_a_service(name: str) -> None:
     container = container_of(deployment)
     assert container["command"] == ["python", "-m", f"services.{service}"]
     assert {"name": "metrics", "containerPort": 9102} in container["ports"]
-    for probe, path in (("startupProbe", "/readyz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
+    # webhook is not ready while its endpoint takes nothing: by that a start would be ended again and again.
+    start = "/healthz" if service == "webhook" else "/readyz"
+    for probe, path in (("startupProbe", start), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
-    (secret,) = (v["secret"]["secretName"] for v in pod_of(deployment)["volumes"] if "secret" in v)
-    assert secret == f"tidegate-nats-{identity_of(deployment)}"
+    secrets = {v["secret"]["secretName"] for v in pod_of(deployment)["volumes"] if "secret" in v}
+    own = {"tidegate-webhook"} if service == "webhook" else set()
+    assert secrets == own | {f"tidegate-nats-{identity_of(deployment)}"}
     assert identity_of(deployment) in PERMISSIONS and is_written(service)
     chosen = deployment["spec"]["selector"]["matchLabels"]
-    assert chosen.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert chosen.items() <= labels.items()
+    policy = of(SHIPPED, "NetworkPolicy")["tidegate"]["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    # Several that one node takes along are as good as one.
+    spread = pod_of(deployment).get("topologySpreadConstraints", [])
+    assert [s["labelSelector"]["matchLabels"] for s in spread] == [chosen] * (deployment["spec"].get("replicas", 1) > 1)
     budget = of(SHIPPED, "PodDisruptionBudget").get(name)
     # Of a single pod that has to be alone it could only forbid every drain.
     assert (budget is None) == (deployment["kind"] == "StatefulSet")
@@ -441,6 +469,7 @@ def test_a_service(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "model"),
     [
+        ("analytics", AnalyticsSettings),
         ("cv", CvSettings),
         ("embed", EmbedSettings),
         ("embed-queries", EmbedSettings),
@@ -449,11 +478,14 @@ def test_a_service(name: str) -> None:
         ("search", SearchSettings),
         ("vlm", VlmSettings),
         ("vlm-front", VlmSettings),
+        ("webhook", WebhookSettings),
     ],
 )
 def test_variables_are_settings(name: str, model: type[Any], tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("p")
+    (tmp_path / "url").write_text("https://example.org/alerts")
+    (tmp_path / "secret").write_text("s")
     deployment = workloads(SHIPPED)[f"tidegate-{name}"]
     given = variables(deployment, password)
     fields = {f.upper() for f in model.__struct_fields__}
@@ -467,7 +499,7 @@ def test_the_image_has_what_its_services_need() -> None:
     extras = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     services = {service_of(workloads(SHIPPED)[name]) for name in SERVICES}
     needed = {f"{s}-torch" if f"{s}-torch" in extras else s for s in services if s in extras}
-    assert {"cv-torch", "embed-torch", "search", "scaler", "vlm"} == needed
+    assert {"analytics", "cv-torch", "embed-torch", "search", "scaler", "vlm", "webhook"} == needed
     (line,) = re.findall(r"^ARG EXTRAS=(.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     assert needed <= set(line.split(",")) <= set(extras)
 
@@ -608,6 +640,80 @@ def test_the_front_of_vlm_has_no_model_and_plans_nothing_unasked(tmp_path: Path)
     assert {v["name"] for v in pod_of(deployment)["volumes"]} == {"nats", "tmp"}
 
 
+def check_analytics(docs: list[Document], password: Path) -> None:
+    """Its cameras always have an owner, and each replica is as large as what it is to carry."""
+    deployment = of(docs, "Deployment")["tidegate-analytics"]
+    loaded = settings.load(AnalyticsSettings, variables(deployment, password))
+    spec, resources = deployment["spec"], container_of(deployment)["resources"]
+    assert 2 <= spec["replicas"] <= loaded.analytics_partitions / 4
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert spec["minReadySeconds"] >= 5
+    # Checkpoints are written, and leases given up, after what was being said.
+    assert pod_of(deployment)["terminationGracePeriodSeconds"] >= analytics.GRACE_S + 15
+    assert GPU not in resources["limits"] and "tidegate.dev/gpu" not in deployment["metadata"]["labels"]
+    # One loop: more than a core it can't use. 1.93 ms a camera-second and 166 MB were measured with 1000 cameras.
+    assert resources["requests"]["cpu"] == "1" and "cpu" not in resources["limits"]
+    assert mebibytes(resources["limits"]["memory"]) >= 2 * 166
+    texts = (DEPLOY / "README.md", DEPLOY / "kubernetes/base/analytics.yaml")
+    for text in texts:
+        (cameras,) = set(re.findall(r"a replica for each (\d+) cameras", text.read_text(), re.IGNORECASE))
+        assert 0.5 <= int(cameras) * 0.002 <= 0.8
+
+
+def test_analytics_has_replicas_that_take_over(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p")
+    check_analytics(SHIPPED, tmp_path / "password")
+
+
+def check_webhook(docs: list[Document], password: Path) -> None:
+    """It finds its endpoint and its key in the Secret, drains in time, and reaches what it has to and nothing else."""
+    deployment = of(docs, "Deployment")["tidegate-webhook"]
+    given = {e["name"]: e.get("value") for e in container_of(deployment)["env"]}
+    assert {"WEBHOOK_URL_FILE", "WEBHOOK_SECRET_FILE"} <= set(given) and not {"WEBHOOK_URL", "WEBHOOK_SECRET"} & set(
+        given
+    )
+    keys = {key_of_secret(deployment, given[f"{name}_FILE"]) for name in ("WEBHOOK_URL", "WEBHOOK_SECRET")}
+    (row,) = re.findall(r"^ *\| `tidegate-webhook` \| (`url`.*?) \|", (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    assert keys == set(re.findall(r"`(\w+)`", row))
+    loaded = settings.load(WebhookSettings, variables(deployment, password))
+    assert loaded.url.startswith("https://") and len(loaded.key) == 32 and loaded.kinds == {"alerts"}
+    assert pod_of(deployment)["terminationGracePeriodSeconds"] >= sender.GRACE_S + 10
+    resources = container_of(deployment)["resources"]
+    assert mebibytes(resources["limits"]["memory"]) >= 50 + 2 * sender.MOST_BYTES / 2**20
+    # A rollout that waits for readiness would wait for the endpoint.
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == deployment["spec"]["replicas"] == 1
+    policy = of(docs, "NetworkPolicy")["tidegate-webhook"]["spec"]
+    assert policy["podSelector"] == deployment["spec"]["selector"] and policy["policyTypes"] == ["Egress"]
+    assert all(set(rule) == {"ports"} for rule in policy["egress"])
+    ports = {(p["port"], p.get("protocol", "TCP")) for rule in policy["egress"] for p in rule["ports"]}
+    nats = urlsplit(of(docs, "ConfigMap")["tidegate-nats"]["data"]["url"]).port
+    assert ports == {(nats, "TCP"), (53, "UDP"), (53, "TCP"), (443, "TCP")}
+
+
+def secrets_by_the_readme(folder: Path) -> None:
+    """Run the README's commands for webhook's Secrets; what is in those lies in `folder` then, by their keys."""
+    (block,) = re.findall(r"```\n([^`]*generic tidegate-webhook.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
+    (folder / "secrets").mkdir()
+    (folder / "secrets/webhook").write_text("p")
+    kubectl = (
+        'kubectl() { for a; do case $a in --from-file=*) a=${a#*=}; cp "${a#*=}" "${a%%=*}";; esac; done; }\n'
+        'python() { "$PYTHON" "$@"; }\n'
+    )
+    subprocess.run(
+        ["bash", "-euc", kubectl + textwrap.dedent(block)],
+        cwd=folder,
+        env=os.environ | {"PYTHON": sys.executable},
+        check=True,
+        timeout=60,
+    )
+    assert (folder / "secrets/webhook-secret").stat().st_mode & 0o077 == 0
+
+
+def test_webhook_posts_to_what_the_readme_makes_secrets_of(tmp_path: Path) -> None:
+    secrets_by_the_readme(tmp_path)
+    check_webhook(SHIPPED, tmp_path / "password")
+
+
 def test_the_placeholder_yields_to_everything() -> None:
     placeholder = of(SHIPPED, "Deployment")["tidegate-placeholder"]
     check_pod(placeholder)
@@ -657,6 +763,24 @@ def test_every_secret_is_explained_and_none_is_here() -> None:
     assert not re.search(r"NATS_PASSWORD\b(?!_)|://[^/\s]+:[^/\s]+@|BEGIN [A-Z ]*PRIVATE KEY|\$2[aby]\$", text)
 
 
+def test_the_readme_makes_a_secret_for_each_identity() -> None:
+    (said,) = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
+    pods = {identity_of(workloads(SHIPPED)[name]) for name in SERVICES}
+    assert set(said.split()) == pods - {"webhook"} and set(said.split()) <= set(PERMISSIONS)
+
+
+def test_the_readme_says_how_large_they_are() -> None:
+    found = re.findall(r"^\| `(tidegate-\S+)` \| (\d+) \| (\S+) \| (\S+) \|", (DEPLOY / "README.md").read_text(), re.M)
+    rows = {name: (int(replicas), cpu, memory) for name, replicas, cpu, memory in found}
+    sizes = {}
+    for name in SERVICES:
+        workload = workloads(SHIPPED)[name]
+        requests = container_of(workload)["resources"]["requests"]
+        if "tidegate.dev/gpu" not in workload["metadata"]["labels"]:
+            sizes[name] = (workload["spec"].get("replicas", 1), requests["cpu"], requests["memory"])
+    assert rows == sizes
+
+
 # ---- overlays, by the real kustomize
 
 
@@ -688,6 +812,7 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
     on_gpu = {"tidegate-cv", "tidegate-embed", "tidegate-vlm"}
     assert set(scaled) == on_gpu | ({"tidegate-ingest"} if form.endswith("/demand") else set())
     assert ("tidegate-scaler" in deployments) == form.endswith("/demand")
+    assert "tidegate-webhook" not in deployments
     for name, deployment in deployments.items():
         check_pod(deployment)
         selector = pod_of(deployment).get("nodeSelector")
@@ -706,6 +831,7 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
     assert check_embed(docs, tmp_path / "password").embed_crops == ""
     check_search(docs, tmp_path / "password")
     check_vlm(docs, tmp_path / "password")
+    check_analytics(docs, tmp_path / "password")
     worker = check_cv(deployments["tidegate-cv"], tmp_path / "password", cv["spec"]["maxReplicaCount"])
     # What is in hand must not decide: the stated rate alone gives the threshold.
     rate, latency = (float(cv["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
@@ -785,6 +911,42 @@ def test_a_volume_of_weights_for_all_replicas_is_a_component_of_either_form(form
     assert [d["metadata"]["name"] for d in changed] == ["tidegate-models", "tidegate-vlm"]
     volumes = [v["name"] for v in pod_of(of(docs, "Deployment")["tidegate-vlm"])["volumes"]]
     assert sorted(volumes) == ["models", "nats", "shm", "tmp"]
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", ["h100", "h100/demand"])
+def test_webhook_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
+    docs = overlay(tmp_path, form, "kubernetes/webhook", images=[{"name": "tidegate", "newTag": "0.1.0"}])
+    check_builtin_kinds(docs)
+    secrets_by_the_readme(tmp_path)
+    check_webhook(docs, tmp_path / "password")
+    check_pod(of(docs, "Deployment")["tidegate-webhook"])
+    # Beside what was there, in which nothing is different.
+    before = {json.dumps(d, sort_keys=True) for d in build(OVERLAYS / form)}
+    added = [d for d in docs if json.dumps(d, sort_keys=True) not in before]
+    assert {d["kind"] for d in added} == {"Deployment", "NetworkPolicy", "PodDisruptionBudget"} and len(added) == 3
+    assert {(d["metadata"]["name"], d["metadata"]["namespace"]) for d in added} == {("tidegate-webhook", "tidegate")}
+    assert len(docs) == len(before) + len(added)
+    images = {container_of(of(docs, "Deployment")[f"tidegate-{name}"])["image"] for name in ("webhook", "analytics")}
+    assert images == {"tidegate:0.1.0"}
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", ["h100", "h100/demand"])
+def test_an_overlay_itself_takes_webhook_where_the_readme_says(form: str, tmp_path: Path) -> None:
+    copy = tmp_path / "deploy"
+    shutil.copytree(DEPLOY, copy)
+    (line,) = re.findall(r"^2\. In the overlay, (.*?)\. An", (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    paths = re.findall(r"`(\.\./\S+)`", line)
+    file = copy / "kubernetes/overlays" / form / "kustomization.yaml"
+    content = yaml.safe_load(file.read_text())
+    content["components"].append(paths[form.endswith("/demand")])
+    (replicas,) = re.findall(r"In your overlay: `(replicas: .*?)`", (DEPLOY / "README.md").read_text())
+    file.write_text(yaml.safe_dump(content | yaml.safe_load(replicas)))
+    deployments = of(build(file.parent), "Deployment")
+    # The overlay's own `images` reach it.
+    assert container_of(deployments["tidegate-webhook"])["image"] == "tidegate:0.1.0"
+    assert deployments["tidegate-analytics"]["spec"]["replicas"] == 4
 
 
 @pytest.mark.foreign

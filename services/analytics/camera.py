@@ -1,8 +1,8 @@
 """All of one camera: detections in, tracks, incidents, counts and questions out. Pure: no clock, no I/O.
 
     camera = Camera("lobby", limits, rules)
-    for out in camera.read(event, at=stored): ...    # in whatever order the events come
-    for out in camera.due(now): ...                  # from camera.deadline() on
+    for out in camera.read(seq, event, at): ...      # in whatever order the events come
+    for out in camera.due(at): ...                   # all that was stored until then has been read
     camera.state()                                   # plain data; Camera("lobby", limits, rules, state) goes on
 
 What comes out depends on the events, the rules and the times given alone, never on when or where it is worked out: so
@@ -25,7 +25,7 @@ from services.analytics.objects import Box, Followed, Seen, anchor
 from services.analytics.order import Order, Place
 from services.analytics.places import Passage
 from services.analytics.rules import Rules
-from services.analytics.tracker import Detected, Tracker
+from services.analytics.tracker import UNLOOKED_S, Detected, Tracker
 from services.analytics.tracker import State as TrackerState
 from shared import jobs
 from shared.events import Alert, Detections, Event, Frame, Incident, PathPoint, SegmentRef, Track, Tracks, Verdict
@@ -38,7 +38,6 @@ TRAIL_S, TRAIL = 600.0, 600
 ASPECT = 16 / 9
 # A clock that is set back by more is another time; by less, its frames are left out until it has caught up.
 BACK_S = 1.0
-FRAMES = 64
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +113,8 @@ class Camera:
 
     def state(self) -> State:
         """As it is now: to be stored before anything else is read."""
-        self._s.held = sorted(a.seq for a in self.order.held())
+        # Those that are still to be read again are held no less.
+        self._s.held = sorted(self._held | {a.seq for a in self.order.held()})
         return self._s
 
     def use(self, rules: Rules) -> Outs:
@@ -133,34 +133,40 @@ class Camera:
         self._timezone = rules.zone_info()
 
     def read(self, seq: int, event: Detections, at: float) -> Outs:
-        """An event of detections. seq: in EVENTS. at: when it was stored there, Unix seconds."""
-        if seq <= self._s.seq and seq not in self._held:
+        """An event of detections, and what was waited for until then. seq: in EVENTS. at: when it was stored there."""
+        again = seq <= self._s.seq
+        if again and seq not in self._held:
             return []
+        outs = [] if again else self.due(at)
         self._held.discard(seq)
         self._s.seq = max(self._s.seq, seq)
         self._s.heard = max(self._s.heard, at)
         ref = event.segment
-        self._s.born = self._s.born or f"{ref.epoch}{ref.n}"
         ready = self.order.push(ref.epoch, ref.n, seq=ref.seq, at=at, item=Arrival(seq, event))
-        return [out for arrival in ready for out in self._segment(arrival.event, at)]
+        return [*outs, *(out for arrival in ready for out in self._segment(arrival.event, at))]
 
     def deadline(self) -> float | None:
         """When `due` has something to do."""
-        idle = self._s.heard + self._limits.idle_s + self._limits.reorder_s if self._s.heard else None
-        times = [t for t in (self.order.deadline(), self.incidents.deadline(), idle) if t is not None]
+        times = [t for t in (self.order.deadline(), self.incidents.deadline(), self._idle_at()) if t is not None]
         return min(times, default=None)
 
     def due(self, at: float) -> Outs:
-        """Time has passed: what is missing is given up, verdicts are overdue, or there is no more video."""
+        """All that was stored until `at` has been read: what is missing is given up, verdicts are overdue, and there
+        may be no more video. Each at its own time, so that it does not matter how often this is asked.
+        """
         outs: Outs = []
-        for arrival in self.order.due(at):
-            outs += self._segment(arrival.event, at)
-        self.incidents.due(at)
-        outs += self._told("overdue")
-        if self._s.heard and self._s.heard + self._limits.idle_s + self._limits.reorder_s <= at:
-            self._s.heard = 0.0
-            outs += self._idle()
+        while (deadline := self.deadline()) is not None and deadline <= at:
+            for arrival in self.order.due(deadline):
+                outs += self._segment(arrival.event, deadline)
+            self.incidents.due(deadline)
+            outs += self._told("overdue")
+            if self._idle_at() == deadline:
+                self._s.heard = 0.0
+                outs += self._idle(deadline)
         return outs
+
+    def _idle_at(self) -> float | None:
+        return self._s.heard + self._limits.idle_s + self._limits.reorder_s if self._s.heard else None
 
     def verdict(self, said: Verdict) -> Outs:
         """A vision language model has answered."""
@@ -173,6 +179,7 @@ class Camera:
         s = self._s
         ref = event.segment
         start = event.start.timestamp()
+        s.born = s.born or f"{ref.epoch}{ref.n}"
         s.model = event.model
         s.width, s.height = event.width, event.height
         s.trail.append(Ref(ref.stream, ref.seq, ref.epoch, ref.n, start, start + event.duration))
@@ -193,9 +200,11 @@ class Camera:
             if last - time < BACK_S:
                 return []
             passages += self._end(list(s.followed), ended)
-            s.frames = []
+            self._follow_anew()
+            self.incidents.begin_anew()
+            s.frames, s.trail = [], s.trail[-1:]
         passages += self._follow(time, self._wanted(frame), ended)
-        s.frames = [*s.frames[1 - FRAMES :], time]
+        s.frames = [*(t for t in s.frames if t > time - self._limits.lost_s - UNLOOKED_S), time]
         objects = sorted((o for o in s.followed.values() if o.seen >= LEAST_SEEN), key=lambda o: (o.first, o.id))
         fresh = [o for o in objects if o.seen == LEAST_SEEN and o.last == time]
         self.objects += len(fresh)
@@ -204,7 +213,7 @@ class Camera:
         for rule in self._rules.rules:
             schedule = self._rules.schedules.get(rule.schedule or "")
             true = conditions.cases(rule, scene) if schedule is None or schedule.holds(now) else {}
-            self.incidents.step(rule, true, time, s.trail, at)
+            self.incidents.step(rule, true, time, s.trail, at, undone=conditions.undone(rule, scene))
         s.minute, over = counts.step(s.minute, time, objects, fresh, passages, list(self._rules.zones))
         return [self._count(over)] if over else []
 
@@ -275,13 +284,22 @@ class Camera:
                 ended.append(known)
         return passages
 
-    def _idle(self) -> Outs:
-        """No more video: what was there has ended when it was last seen."""
+    def _follow_anew(self) -> None:
+        self._tracker = Tracker(self._limits.lost_s)
+        self._s.tracker = self._tracker.state
+
+    def _idle(self, at: float) -> Outs:
+        """No more video: what was there has ended when it was last seen, and has left where it was."""
         s = self._s
         ended: list[Followed] = []
-        self._end(list(s.followed), ended)
-        self._tracker = Tracker(self._limits.lost_s)
-        s.tracker = self._tracker.state
+        passages = self._end(list(s.followed), ended)
+        self._follow_anew()
+        if s.frames and s.trail:
+            scene = Scene(s.frames[-1], s.aspect, [], passages)
+            for rule in self._rules.rules:
+                if rule.momentary:
+                    self.incidents.step(rule, conditions.cases(rule, scene), scene.time, s.trail, at)
+            s.minute, _ = counts.step(s.minute, scene.time, [], [], passages, list(self._rules.zones))
         self.incidents.end_all()
         outs = self._told("idle")
         if s.trail and ended:
@@ -350,8 +368,8 @@ class Camera:
         )
 
     def _count(self, minute: Minute) -> Out:
-        place = self.order.place
-        id = f"analytics/counts/{self.name}/{minute.number}/{place.epoch}.{place.next}"
+        last = self._s.trail[-1]
+        id = f"analytics/counts/{self.name}/{minute.number}/{last.epoch}.{last.n}"
         return Out(counts.event(self.name, minute), id)
 
     def _told(self, cause: str) -> Outs:

@@ -7,7 +7,7 @@ A key names what an incident is about: an object, two of them, or nothing where 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import singledispatch
 from typing import Literal, NamedTuple
 
@@ -140,6 +140,23 @@ def _(rule: rules.Crowding, scene: Scene) -> Cases:
         if len(group) >= rule.objects:
             found[group[0].id] = Case(group, float(len(group)))
     return found
+
+
+@singledispatch
+def undone(rule: rules.Rule, scene: Scene) -> Collection[str]:
+    """Keys of a momentary rule for which the opposite has just come true."""
+    return ()
+
+
+@undone.register
+def _(rule: rules.Exit, scene: Scene) -> Collection[str]:
+    return [p.object.id for p in scene.passages if p.what == "entered" and p.place == rule.zone]
+
+
+@undone.register
+def _(rule: rules.Crossing, scene: Scene) -> Collection[str]:
+    opposite = {"in": "out", "out": "in"}
+    return [f"{p.object.id}.{opposite[p.what]}" for p in scene.passages if p.what in opposite and p.place == rule.line]
 
 
 def _each(

@@ -6,8 +6,8 @@ State is plain data, kept by rule and key (`Standing`) and by incident that wait
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -40,18 +40,32 @@ class Ref(msgspec.Struct, array_like=True):
     end: float
 
 
+class Found(msgspec.Struct):
+    """A case, as it is to be told."""
+
+    objects: list[IncidentObject]
+    value: float | None
+    direction: Literal["in", "out"] | None
+
+
 class Open(msgspec.Struct):
-    """An incident that lasts. told: when its last event was."""
+    """An incident that lasts. told: when its last event was. joined: whether more have joined since."""
 
     incident: Incident
     told: float
+    joined: bool = False
 
 
 class Standing(msgspec.Struct):
-    """A rule is true for a key: since, and last, Unix seconds of video. open: once it is an incident."""
+    """A rule is true for a key: since, and last, Unix seconds of video. found: at last. open: once it is an incident.
+
+    kept_back: whether a cooldown has been counted for it.
+    """
 
     since: float
     last: float
+    found: Found
+    kept_back: bool = False
     open: Open | None = None
 
 
@@ -63,12 +77,16 @@ class RuleState(msgspec.Struct):
 
 
 class Asked(msgspec.Struct):
-    """An incident whose verification was asked for. deadline: by the log's clock. alert: as its rule says."""
+    """An incident whose verification was asked for. deadline: by the log's clock. alert: as its rule says.
+
+    alerted: whether it has been an alert.
+    """
 
     incident: Incident
     deadline: float
     alert: str
     unverified: bool = False
+    alerted: bool = False
 
 
 class State(msgspec.Struct):
@@ -96,30 +114,50 @@ class Incidents:
         out, self._out = self._out, []
         return out
 
-    def step(self, rule: Rule, cases: Cases, time: float, trail: Sequence[Ref], at: float) -> None:
-        """What is true of `rule` at this frame. time: the frame's. at: the log's clock."""
+    def step(
+        self,
+        rule: Rule,
+        cases: Cases,
+        time: float,
+        trail: Sequence[Ref],
+        at: float,
+        *,
+        undone: Collection[str] = (),
+    ) -> None:
+        """What is true of `rule` at this frame. time: the frame's. at: the log's clock. undone: keys of moments that
+        are not to be held for true any longer.
+        """
         state = self.state.by_rule.setdefault(rule.id, RuleState())
+        for key in undone:
+            if (held := state.standing.get(key)) and held.open is None:
+                del state.standing[key]
         for key, case in cases.items():
-            known = state.standing.get(key)
-            if known is None:
-                known = state.standing[key] = Standing(time, time)
-            known.last = time
+            found = _found(case)
+            known = state.standing.setdefault(key, Standing(time, time, found))
+            known.last, known.found = time, found
             if known.open:
-                self._keep_up(known, case, trail)
-            elif time - known.since >= rule.hold_s:
-                if state.begun is not None and time - state.begun < rule.cooldown_s:
-                    self.suppressed += known.since == time
-                    continue
-                state.begun = time
-                self._begin(rule, key, known, case, trail, at)
-        for key in [k for k in state.standing if k not in cases]:
-            known = state.standing[key]
-            if known.open is None:
-                # A moment is not undone by passing.
-                if not (rule.momentary and time - known.last < rule.hold_s):
-                    del state.standing[key]
-            elif time - known.last >= rule.end_after_s:
+                self._keep_up(known.open, known, trail)
+        for key, known in list(state.standing.items()):
+            # A moment that has passed is still true.
+            true = key in cases or (rule.momentary and known.open is None)
+            if not true and known.open is None:
+                del state.standing[key]
+            elif known.open and not true and time - known.last >= rule.end_after_s:
                 self._end(state, key)
+            elif known.open is None and time - known.since >= rule.hold_s:
+                self._raise(rule, state, key, time, trail, at)
+
+    def _raise(self, rule: Rule, state: RuleState, key: str, time: float, trail: Sequence[Ref], at: float) -> None:
+        """It has been true for long enough: an incident, unless a cooldown keeps it back."""
+        known = state.standing[key]
+        if state.begun is None or time - state.begun >= rule.cooldown_s:
+            state.begun = time
+            self._begin(rule, key, known, trail, at)
+            return
+        self.suppressed += not known.kept_back
+        known.kept_back = True
+        if rule.momentary:
+            del state.standing[key]
 
     def end_all(self, keep: Iterable[str] = ()) -> None:
         """No more video, or rules that are gone: what lasts has ended when it was last true."""
@@ -131,6 +169,12 @@ class Incidents:
                 if state.standing[key].open:
                     self._end(state, key)
             state.standing.clear()
+
+    def begin_anew(self) -> None:
+        """The clock was set back: what lasts has ended, and no cooldown is counted any more."""
+        self.end_all()
+        for state in self.state.by_rule.values():
+            state.begun = None
 
     def forget(self, rules: Iterable[str]) -> None:
         """Of rules that are no longer there."""
@@ -156,8 +200,8 @@ class Incidents:
                 asked.unverified = True
                 self._judge(asked, "unverified", reason=f"no verdict within {self._verify_s:g} s")
 
-    def _begin(self, rule: Rule, key: str, known: Standing, case: Case, trail: Sequence[Ref], at: float) -> None:
-        evidence = [r for r in trail if r.end > known.since - LEAD_S]
+    def _begin(self, rule: Rule, key: str, known: Standing, trail: Sequence[Ref], at: float) -> None:
+        evidence = [r for r in trail if r.end > known.since - LEAD_S] or [trail[-1]]
         id = ".".join(p for p in (rule.id, key.replace("+", "."), str(round(known.since * 1000))) if p)
         last = trail[-1]
         incident = Incident(
@@ -171,9 +215,9 @@ class Incidents:
             time=instant(known.last),
             zone=getattr(rule, "zone", None),
             line=getattr(rule, "line", None),
-            direction=case.direction,
-            value=case.value,
-            objects=_objects({}, case),
+            direction=known.found.direction,
+            value=known.found.value,
+            objects=known.found.objects[:MOST_OBJECTS],
             segments=_ends([_reference(r) for r in evidence]),
             snapshot=Snapshot(stream=last.stream, seq=last.seq, time=instant(known.last)),
             verification="pending" if rule.verify else "none",
@@ -186,26 +230,25 @@ class Incidents:
             self.state.asked[id] = Asked(incident, at + self._verify_s, rule.alert)
             self._out.append(_verify(rule, incident, rule.verify, evidence))
 
-    def _keep_up(self, known: Standing, case: Case, trail: Sequence[Ref]) -> None:
-        assert known.open
-        was = known.open.incident
+    def _keep_up(self, open: Open, known: Standing, trail: Sequence[Ref]) -> None:
+        was = open.incident
         segments = list(was.segments)
         last = trail[-1]
         if (segments[-1].epoch, segments[-1].n) != (last.epoch, last.n):
             segments = _ends([*segments, _reference(last)])
-        now = replace(
+        objects = {o.id: o for o in was.objects} | {o.id: o for o in known.found.objects}
+        open.joined |= len(objects) > len(was.objects)
+        open.incident = replace(
             was,
             state="update",
             time=instant(known.last),
-            value=case.value,
-            objects=_objects({o.id: o for o in was.objects}, case),
+            value=known.found.value,
+            objects=list(objects.values())[:MOST_OBJECTS],
             segments=segments,
         )
-        known.open.incident = now
-        joined = {o.id for o in now.objects} - {o.id for o in was.objects}
-        if joined and known.last - known.open.told >= UPDATE_S:
-            known.open.told = known.last
-            self._out.append(now)
+        if open.joined and known.last - open.told >= UPDATE_S:
+            open.joined, open.told = False, known.last
+            self._out.append(open.incident)
 
     def _end(self, state: RuleState, key: str) -> None:
         known = state.standing.pop(key)
@@ -234,7 +277,8 @@ class Incidents:
         self._out.append(judged)
         asked.incident = judged
         wanted = {"confirmed": ("confirmed",), "unless_rejected": ("confirmed", "uncertain", "unverified"), "start": ()}
-        if said in wanted[asked.alert]:
+        if said in wanted[asked.alert] and not asked.alerted:
+            asked.alerted = True
             self._alert(judged)
 
     def _alert(self, incident: Incident) -> None:
@@ -251,13 +295,12 @@ def instant(time: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(round(time * 1000) / 1000, dt.UTC)
 
 
-def _objects(known: Mapping[str, IncidentObject], case: Case) -> list[IncidentObject]:
-    """Those known, brought up to date, and then those that joined."""
-    now = {
-        o.id: IncidentObject(id=o.id, label=o.label, score=o.score, box=tuple(round(v, 4) for v in o.box))  # type: ignore[arg-type]
+def _found(case: Case) -> Found:
+    objects = [
+        IncidentObject(id=o.id, label=o.label, score=o.score, box=tuple(round(v, 4) for v in o.box))  # type: ignore[arg-type]
         for o in case.objects
-    }
-    return list({**known, **now}.values())[:MOST_OBJECTS]
+    ]
+    return Found(objects, case.value, case.direction)
 
 
 def _reference(ref: Ref) -> SegmentRef:

@@ -68,7 +68,7 @@ def _of_struct(value: Any, kind: type[msgspec.Struct], path: str) -> Iterator[Mi
     for key, item in value.items():
         if key in fields:
             yield from mistakes(item, hints[fields[key].name], _join(path, key))
-        elif key != tag:
+        elif tag is None or key != tag:
             yield Mistake(_join(path, key), f"there is no such field{nearest(str(key), fields)}")
     for name, field in fields.items():
         if field.required and name not in value:
@@ -87,7 +87,7 @@ def _of_union(value: Any, arguments: tuple[Any, ...], path: str) -> Iterator[Mis
         yield Mistake(path, f"an object is expected, with {tag!r} and what that needs, not {_shown(value)}")
     elif tag not in value:
         yield Mistake(path, f"its field {tag!r} is missing: one of {', '.join(kinds)}")
-    elif value[tag] not in kinds:
+    elif not isinstance(value[tag], str) or value[tag] not in kinds:
         yield Mistake(_join(path, tag), f"there is no kind {value[tag]!r}{nearest(str(value[tag]), kinds)}")
     else:
         yield from mistakes(value, kinds[value[tag]], path)
@@ -110,6 +110,8 @@ def _sentence(text: str, kind: Any) -> str:
         return f"one of {', '.join(str(a) for a in get_args(kind))} is expected"
     if "regex" in text:
         return f"{described} expected" if described else text
+    if text == "Number out of range":
+        return "a number of a usual size is expected"
     text = re.sub(r"^Expected `(\w+)` of length", r"a list of length", text)
     text = re.sub(r"^Expected `(\w+)`, got `\w+`$", lambda m: f"{_WORDS.get(m[1], m[1])} is expected", text)
     text = re.sub(r"^Expected `(\w+)`", lambda m: _WORDS.get(m[1], m[1]), text)

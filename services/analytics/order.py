@@ -73,7 +73,8 @@ class Order(Generic[T]):
             self.repeated += 1
             return []
         waiting[n] = Held(seq, at, item)
-        if place.epoch is None and n == 0:
+        # With another one's segments here already, which of the two is first is not known yet.
+        if place.epoch is None and n == 0 and len(self._held) == 1:
             self._begin(epoch, 0)
         return self._ready()
 
@@ -81,8 +82,7 @@ class Order(Generic[T]):
         """When what is missing has been waited for long enough, by the caller's clock; None if nothing is."""
         if not self._held:
             return None
-        waiting = self._held.get(self.place.epoch) if self.place.epoch else None
-        held = waiting or {n: h for epoch in self._held.values() for n, h in epoch.items()}
+        held = self._current() or {n: h for epoch in self._held.values() for n, h in epoch.items()}
         # Of the current epoch, unless nothing of it waits: the next one's turn comes after it.
         return min(h.at for h in held.values()) + self._reorder_s
 
@@ -91,7 +91,7 @@ class Order(Generic[T]):
         ready: list[T] = []
         while (deadline := self.deadline()) is not None and deadline <= at:
             place = self.place
-            waiting = self._held.get(place.epoch) if place.epoch else None
+            waiting = self._current()
             if not waiting:
                 # The one whose video was stored first.
                 epoch = min(self._held, key=lambda e: min(h.seq for h in self._held[e].values()))
@@ -107,23 +107,29 @@ class Order(Generic[T]):
 
     def _begin(self, epoch: str, n: int) -> None:
         place = self.place
+        place.skipped = []
         if place.epoch is None:
             # Where we come in is no gap: what was before is not ours to miss.
             place.next = n
+            if n > 0:
+                place.skipped = [(0, n)]
         else:
             place.past = [*place.past[1 - REMEMBERED :], place.epoch]
-            place.next = 0
+            place.next = min(0, n)
         place.epoch = epoch
-        place.skipped = []
         place.begun = min(h.seq for h in self._held[epoch].values())
+
+    def _current(self) -> dict[int, Held[T]] | None:
+        """What waits of the current epoch."""
+        return None if self.place.epoch is None else self._held.get(self.place.epoch)
 
     def _ready(self) -> list[T]:
         place = self.place
-        waiting = self._held.get(place.epoch) if place.epoch else None
+        waiting = self._current()
         ready = []
         while waiting and place.next in waiting:
             ready.append(waiting.pop(place.next).item)
             place.next += 1
-        if waiting is not None and not waiting and place.epoch:
+        if waiting is not None and not waiting and place.epoch is not None:
             del self._held[place.epoch]
         return ready

@@ -22,6 +22,9 @@ from shared.direct import Stored
 from shared.events import Detections, Verdict
 from shared.telemetry import logger
 
+# What Python and JSON can both say, with room to reckon.
+FIRST_YEAR, LAST_YEAR = 1971, 9999
+
 
 def partition_of(camera: str, count: int) -> int:
     """Which of `count` partitions a camera belongs to."""
@@ -67,6 +70,8 @@ class Partition:
             event = msgspec.json.decode(stored.data, type=Detections)
             if event.camera != name:
                 raise msgspec.ValidationError(f"its camera is {event.camera!r}")
+            if not all(FIRST_YEAR <= t.year < LAST_YEAR for t in (event.start, *(f.time for f in event.frames))):
+                raise msgspec.ValidationError("its times are out of any clock's range")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
             metrics.READ.labels("unreadable").inc()
             self._log.warning("not an event of detections", subject=stored.subject, seq=stored.seq, error=str(e))
@@ -77,7 +82,7 @@ class Partition:
         at = stored.time.timestamp()
         self.changed.add(name)
         metrics.READ.labels("taken").inc()
-        return [*self._due(camera, at), *_counted(camera, lambda: camera.read(stored.seq, event, at))]
+        return _counted(camera, lambda: camera.read(stored.seq, event, at))
 
     def verdict(self, said: Verdict) -> Outs:
         """A vision language model has answered about one of its cameras."""
@@ -90,20 +95,14 @@ class Partition:
     def due(self, at: float) -> Iterator[tuple[str, Outs]]:
         """All has been read that was stored until `at`: what was waited for until then."""
         for name, camera in self.cameras.items():
-            if outs := self._due(camera, at):
-                yield name, outs
+            if (deadline := camera.deadline()) is not None and deadline <= at:
+                self.changed.add(name)
+                yield name, _counted(camera, lambda c=camera: c.due(at))  # type: ignore[misc]
 
     def first_needed(self) -> int:
         """The sequence from which a successor must read, once all states are stored."""
         held = (min(state.held) for c in self.cameras.values() if (state := c.state()).held)
         return min([self.position, *held])
-
-    def _due(self, camera: Camera, at: float) -> Outs:
-        outs: Outs = []
-        while (deadline := camera.deadline()) is not None and deadline <= at:
-            outs += _counted(camera, lambda d=deadline: camera.due(d))  # type: ignore[misc]
-            self.changed.add(camera.name)
-        return outs
 
 
 def _counted(camera: Camera, work: Callable[[], Outs]) -> Outs:

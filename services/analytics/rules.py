@@ -223,13 +223,21 @@ class Mistakes(SettingError):
 def read(text: bytes, where: str) -> Rules:
     """Rules from YAML or JSON. Raises Mistakes."""
     try:
-        value = msgspec.yaml.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as e:
+        value = _value(text)
+    except Exception as e:  # PyYAML raises what its constructors raise
         raise Mistakes(where, [Mistake("", f"neither YAML nor JSON: {' '.join(str(e).split())}")]) from e
     found = check(value)
     if found:
         raise Mistakes(where, found)
     return msgspec.convert({} if value is None else value, Rules)
+
+
+def _value(text: bytes) -> Any:
+    """JSON is read as JSON: YAML 1.1 takes some of its numbers for texts, and refuses some of its texts."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.yaml.decode(text)
 
 
 def decode(data: bytes) -> Rules:
@@ -298,9 +306,9 @@ def _of_rules(value: dict[str, Any]) -> Iterator[Mistake]:
                 yield Mistake(f"{path}.{field}", f"there is no {field} {name!r}{nearest(name, map(str, there))}")
         tracked = value.get("labels")
         for field in ("labels", "to"):
-            for _, label in _items(rule.get(field), field):
+            for at, label in _items(rule.get(field), f"{path}.{field}"):
                 if isinstance(tracked, list) and label not in tracked:
-                    yield Mistake(f"{path}.{field}", f"{label!r} is not tracked: add it to 'labels' at the top")
+                    yield Mistake(at, f"{label!r} is not tracked: add it to 'labels' at the top")
     for path, rule in _formed(value, "rules", AnyRule):
         if isinstance(rule, Count) and (rule.over is None) == (rule.under is None):
             yield Mistake(path, "give one of 'over' and 'under'")
