@@ -656,7 +656,7 @@ def check_analytics(docs: list[Document], password: Path) -> None:
     assert mebibytes(resources["limits"]["memory"]) >= 2 * 166
     texts = (DEPLOY / "README.md", DEPLOY / "kubernetes/base/analytics.yaml")
     for text in texts:
-        (cameras,) = set(re.findall(r"a replica for each (\d+) cameras", text.read_text(), re.IGNORECASE))
+        (cameras,) = set(re.findall(r"a\s+replica for each (\d+) cameras", text.read_text(), re.IGNORECASE))
         assert 0.5 <= int(cameras) * 0.002 <= 0.8
 
 
@@ -941,7 +941,7 @@ def test_an_overlay_itself_takes_webhook_where_the_readme_says(form: str, tmp_pa
     file = copy / "kubernetes/overlays" / form / "kustomization.yaml"
     content = yaml.safe_load(file.read_text())
     content["components"].append(paths[form.endswith("/demand")])
-    (replicas,) = re.findall(r"In your overlay: `(replicas: .*?)`", (DEPLOY / "README.md").read_text())
+    (replicas,) = re.findall(r"In your overlay:\s+`(replicas: .*?)`", (DEPLOY / "README.md").read_text())
     file.write_text(yaml.safe_dump(content | yaml.safe_load(replicas)))
     deployments = of(build(file.parent), "Deployment")
     # The overlay's own `images` reach it.

@@ -56,7 +56,7 @@ class State(msgspec.Struct):
     """What a restart must find again. seq: in EVENTS, up to which it was read. held: of what waits in `Order`.
 
     born: begins the ids of its tracks. count: how many there were. followed: by the tracker's number. frames: times of
-    the last ones. heard: when its last event was stored; 0 once it has been found idle.
+    the last ones. heard: when its last segment's turn came; 0 once it has been found idle.
     """
 
     seq: int = 0
@@ -140,7 +140,6 @@ class Camera:
         outs = [] if again else self.due(at)
         self._held.discard(seq)
         self._s.seq = max(self._s.seq, seq)
-        self._s.heard = max(self._s.heard, at)
         ref = event.segment
         ready = self.order.push(ref.epoch, ref.n, seq=ref.seq, at=at, item=Arrival(seq, event))
         return [*outs, *(out for arrival in ready for out in self._segment(arrival.event, at))]
@@ -180,6 +179,7 @@ class Camera:
         ref = event.segment
         start = event.start.timestamp()
         s.born = s.born or f"{ref.epoch}{ref.n}"
+        s.heard = at
         s.model = event.model
         s.width, s.height = event.width, event.height
         s.trail.append(Ref(ref.stream, ref.seq, ref.epoch, ref.n, start, start + event.duration))
@@ -299,7 +299,8 @@ class Camera:
             for rule in self._rules.rules:
                 if rule.momentary:
                     self.incidents.step(rule, conditions.cases(rule, scene), scene.time, s.trail, at)
-            s.minute, _ = counts.step(s.minute, scene.time, [], [], passages, list(self._rules.zones))
+            if s.minute:
+                s.minute, _ = counts.step(s.minute, scene.time, [], [], passages, list(self._rules.zones))
         self.incidents.end_all()
         outs = self._told("idle")
         if s.trail and ended:
