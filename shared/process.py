@@ -7,6 +7,7 @@ Exit codes: 0 drained, 1 failed, 2 bad configuration, 70 the device is stuck.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, TypeVar
 
+import nats.errors
 from nats.aio.client import Client
 
 from shared import bus, telemetry
@@ -70,7 +72,9 @@ async def _until_told(service: str, settings: S, run: Run[S]) -> None:
     try:
         await run(settings, client, health, stop)
     finally:
-        await client.close()
+        # A server that is away must not make a drained process a failed one.
+        with contextlib.suppress(OSError, TimeoutError, nats.errors.Error):
+            await client.close()
 
 
 def _exit(code: int) -> None:

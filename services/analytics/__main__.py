@@ -35,7 +35,8 @@ async def run(settings: AnalyticsSettings, client: Client, health: Health, stop:
     lease_kv = await bind(client.jetstream(timeout=TIMEOUT_S), names.LEASES)
     leased = Mirror(client, lease_kv, names.LEASES, changed)
     leases = Leases(client, lease_kv, leased, process_id(), Kind("partition", "analytics", metrics.OWNED))
-    checkpoints = Checkpoints(client, await bind(js, names.ANALYTICS), settings.analytics_partitions)
+    checkpoints = Checkpoints(client, await bind(js, names.ANALYTICS))
+    await checkpoints.agree(settings.analytics_partitions)
     rulebook = Rulebook(rules)
     analytics = Analytics(client, settings, rulebook, leases, checkpoints, health)
 

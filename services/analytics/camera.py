@@ -23,7 +23,7 @@ from services.analytics.incidents import Incidents, Ref, instant
 from services.analytics.incidents import State as IncidentsState
 from services.analytics.objects import Box, Followed, Seen, anchor
 from services.analytics.order import Order, Place
-from services.analytics.places import Passage
+from services.analytics.places import Before, Passage
 from services.analytics.rules import Rules
 from services.analytics.tracker import UNLOOKED_S, Detected, Tracker
 from services.analytics.tracker import State as TrackerState
@@ -213,7 +213,8 @@ class Camera:
         for rule in self._rules.rules:
             schedule = self._rules.schedules.get(rule.schedule or "")
             true = conditions.cases(rule, scene) if schedule is None or schedule.holds(now) else {}
-            self.incidents.step(rule, true, time, s.trail, at, undone=conditions.undone(rule, scene))
+            left, undone = conditions.left(rule, scene), conditions.undone(rule, scene)
+            self.incidents.step(rule, true, time, s.trail, at, left=left, undone=undone)
         s.minute, over = counts.step(s.minute, time, objects, fresh, passages, list(self._rules.zones))
         return [self._count(over)] if over else []
 
@@ -248,7 +249,7 @@ class Camera:
             if number is None:
                 continue
             known = s.followed.get(number)
-            before = known.box if known else None
+            before = Before(known.last, known.box) if known else None
             if known is None:
                 s.count += 1
                 known = s.followed[number] = Followed(

@@ -1,12 +1,13 @@
 """What a partition must not forget, in KV `analytics`: each camera's state, and from where to read on.
 
-Keys: `camera.<partition>.<camera>`, zlib of msgpack; `position.<partition>`, JSON. Each is written over the revision
+Keys: `camera.<partition>.<camera>`, zlib of msgpack; `position.<partition>`, JSON; `partitions`, how many. Each is written over the revision
 that was read, so that of two that think they have a partition one learns that it has not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import zlib
 from collections.abc import Iterable
@@ -31,12 +32,14 @@ PARALLEL = 32
 OLDEST_S = 7 * 86_400.0
 
 
+_LAYOUT = "partitions"
+
+
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """seq, verdicts: in EVENTS, of the detections and verdicts to be read next. partitions: how many there are."""
+    """seq, verdicts: in EVENTS, of the detections and verdicts to be read next."""
 
     seq: int
     verdicts: int
-    partitions: int
 
 
 class Taken(Exception):
@@ -44,19 +47,32 @@ class Taken(Exception):
 
 
 class Checkpoints:
-    """See the module. partitions: how many there are."""
+    """See the module."""
 
-    def __init__(self, client: Client, kv: KeyValue, partitions: int) -> None:
+    def __init__(self, client: Client, kv: KeyValue) -> None:
         self._client = client
         self._kv = kv
-        self._partitions = partitions
         self._revisions: dict[str, int] = {}
         self._log = logger("checkpoint")
+
+    async def agree(self, partitions: int) -> None:
+        """All replicas have as many partitions as the first had. Raises SettingError, or BusError if it can't be read."""
+        try:
+            with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
+                await self._kv.create(_LAYOUT, str(partitions).encode())
+            agreed = (await self._kv.get(_LAYOUT)).value or b""
+        except (TimeoutError, nats.errors.Error) as e:
+            raise BusError(f"bucket {names.ANALYTICS} does not answer: {e!r}") from e
+        if agreed != str(partitions).encode():
+            raise SettingError(
+                f"ANALYTICS_PARTITIONS is {partitions}, and the checkpoints are of {agreed.decode(errors='replace')}: "
+                f"give that to every replica, or stop all and purge bucket {names.ANALYTICS!r} to begin anew"
+            )
 
     async def load(self, partition: Partition) -> bool:
         """Bring a partition to where its checkpoint is; False if there is none.
 
-        Raises SettingError if it was written with another number of partitions, TimeoutError or nats.errors.Error.
+        Raises TimeoutError or nats.errors.Error.
         """
         number = partition.number
         prefix = f"$KV.{names.ANALYTICS}."
@@ -69,11 +85,6 @@ class Checkpoints:
         if not position or not position[0].data:
             return False
         where = msgspec.json.decode(position[0].data, type=Position)
-        if where.partitions != self._partitions:
-            raise SettingError(
-                f"ANALYTICS_PARTITIONS is {self._partitions}, and the checkpoints are of {where.partitions}: give that "
-                f"to every replica, or purge bucket {names.ANALYTICS!r} to begin anew"
-            )
         partition.position, partition.verdicts = where.seq, where.verdicts
         for entry in cameras:
             camera = entry.subject.rpartition(".")[2]
@@ -101,7 +112,7 @@ class Checkpoints:
         entries = {f"camera.{number}.{c}": _packed(partition.cameras[c].state()) for c in changed}
         try:
             await self._put_all(entries.items())
-            position = Position(seq=seq, verdicts=partition.verdicts, partitions=self._partitions)
+            position = Position(seq=seq, verdicts=partition.verdicts)
             await self._put(f"position.{number}", msgspec.json.encode(position))
         except nats.js.errors.KeyWrongLastSequenceError as e:
             raise Taken(f"partition {number}") from e

@@ -33,11 +33,12 @@ class Scene(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Where a rule is true. value: what was measured."""
+    """Where a rule is true. value: what was measured. since: when it came true, where that was before this frame."""
 
     objects: Sequence[Followed]
     value: float | None = None
     direction: Literal["in", "out"] | None = None
+    since: float | None = None
 
 
 Cases = Mapping[str, Case]
@@ -56,13 +57,13 @@ def cases(rule: rules.Rule, scene: Scene) -> Cases:
 
 @cases.register
 def _(rule: rules.Enter, scene: Scene) -> Cases:
-    return {o.id: Case([o]) for o in scene.of(rule, rule.zone)}
+    return {o.id: Case([o], since=o.zones[rule.zone].since) for o in scene.of(rule, rule.zone)}
 
 
 @cases.register
 def _(rule: rules.Exit, scene: Scene) -> Cases:
     return {
-        p.object.id: Case([p.object], round(p.stayed_s, 3))
+        p.object.id: Case([p.object], round(p.stayed_s, 3), since=p.time)
         for p in scene.passages
         if p.what == "left" and p.place == rule.zone and _labelled(p.object, rule.labels)
     }
@@ -75,7 +76,7 @@ def _(rule: rules.Crossing, scene: Scene) -> Cases:
         if (p.what == "in" or p.what == "out") and p.place == rule.line and rule.direction in ("both", p.what):
             if not _labelled(p.object, rule.labels):
                 continue
-            found[f"{p.object.id}.{p.what}"] = Case([p.object], direction=p.what)
+            found[f"{p.object.id}.{p.what}"] = Case([p.object], direction=p.what, since=p.time)
     return found
 
 
@@ -140,6 +141,12 @@ def _(rule: rules.Crowding, scene: Scene) -> Cases:
         if len(group) >= rule.objects:
             found[group[0].id] = Case(group, float(len(group)))
     return found
+
+
+def left(rule: rules.Rule, scene: Scene) -> dict[str, float]:
+    """When objects have left the rule's zone: what was true of them there was so until then."""
+    zone = getattr(rule, "zone", None)
+    return {p.object.id: p.time for p in scene.passages if p.what == "left" and p.place == zone}
 
 
 @singledispatch

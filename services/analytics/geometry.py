@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 Point: TypeAlias = tuple[float, float]
@@ -65,6 +66,25 @@ def meet(a: Point, b: Point, c: Point, d: Point) -> bool:
     return any(
         t == 0 and between(p, q, r) for t, p, q, r in ((t1, c, d, a), (t2, c, d, b), (t3, a, b, c), (t4, a, b, d))
     )
+
+
+def met_at(start: Point, to: Point, corners: Sequence[Point], *, closed: bool) -> float:
+    """The share of the way from `start` to `to` at which it first meets an edge; 1 where it meets none.
+
+    closed: whether the last corner is joined to the first.
+    """
+    dx, dy = to[0] - start[0], to[1] - start[1]
+    first = 1.0
+    ends = zip(corners, [*corners[1:], corners[0]], strict=True) if closed else pairwise(corners)
+    for (x1, y1), (x2, y2) in ends:
+        ex, ey = x2 - x1, y2 - y1
+        across = dx * ey - dy * ex
+        if across:
+            share = ((x1 - start[0]) * ey - (y1 - start[1]) * ex) / across
+            along = ((x1 - start[0]) * dy - (y1 - start[1]) * dx) / across
+            if 0 <= share < first and 0 <= along <= 1:
+                first = share
+    return first
 
 
 def crosses_itself(polygon: Sequence[Point]) -> bool:

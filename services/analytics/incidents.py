@@ -6,7 +6,7 @@ State is plain data, kept by rule and key (`Standing`) and by incident that wait
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -122,10 +122,12 @@ class Incidents:
         trail: Sequence[Ref],
         at: float,
         *,
+        left: Mapping[str, float] | None = None,
         undone: Collection[str] = (),
     ) -> None:
-        """What is true of `rule` at this frame. time: the frame's. at: the log's clock. undone: keys of moments that
-        are not to be held for true any longer.
+        """What is true of `rule` at this frame. time: the frame's. at: the log's clock.
+
+        left: keys of which it was true until a time before. undone: keys of moments that are no longer held for true.
         """
         state = self.state.by_rule.setdefault(rule.id, RuleState())
         for key in undone:
@@ -133,10 +135,14 @@ class Incidents:
                 del state.standing[key]
         for key, case in cases.items():
             found = _found(case)
-            known = state.standing.setdefault(key, Standing(time, time, found))
+            since = time if case.since is None else case.since
+            known = state.standing.setdefault(key, Standing(since, time, found))
             known.last, known.found = time, found
             if known.open:
                 self._keep_up(known.open, known, trail)
+        for key, until in (left or {}).items():
+            if (gone := state.standing.get(key)) and not rule.momentary:
+                gone.last = max(gone.since, min(gone.last, until))
         for key, known in list(state.standing.items()):
             # A moment that has passed is still true.
             true = key in cases or (rule.momentary and known.open is None)

@@ -33,11 +33,14 @@ class Seen(msgspec.Struct, array_like=True):
 
 
 class Membership(msgspec.Struct, array_like=True):
-    """Of a zone. inside: as settled, since then. turning: since when it has been seen on the other side."""
+    """Of a zone. inside: as settled, since then. passed: when it has passed the border since. turning: whether a frame
+    has seen it clearly on the other side.
+    """
 
     inside: bool
     since: float
-    turning: float | None = None
+    passed: float | None = None
+    turning: bool = False
 
 
 class Side(msgspec.Struct, array_like=True):

@@ -1,7 +1,7 @@
 """Which zones an object is in, and which lines it crosses. Pure.
 
 A box's edges tremble. So an object has entered or left only when a second frame says so too, and near a border, within
-a twentieth of its own height, it is where it was.
+a twentieth of its own height, it is where it was. It did so when the straight way between two frames met the border.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from services.analytics import geometry
 from services.analytics.geometry import Point
 from services.analytics.objects import Box, Followed, Membership, Side, anchor
-from services.analytics.rules import Line, Rules
+from services.analytics.rules import Line, Rules, Zone
 
 MARGIN = 0.05
 
@@ -26,11 +26,18 @@ class Passage(NamedTuple):
     stayed_s: float = 0.0
 
 
-def step(found: Followed, before: Box | None, rules: Rules, aspect: float) -> list[Passage]:
-    """What an object that was just seen has passed. before: its box when it was seen before that."""
+class Before(NamedTuple):
+    """Where an object was when it was seen before."""
+
+    time: float
+    box: Box
+
+
+def step(found: Followed, before: Before | None, rules: Rules, aspect: float) -> list[Passage]:
+    """What an object that was just seen has passed."""
     passages = []
     for name, zone in rules.zones.items():
-        passages += _zone(found, name, _where(found, zone.polygon, zone.anchor, aspect))
+        passages += _zone(found, before, name, zone, aspect)
     for name, line in rules.lines.items():
         passages += _line(found, before, name, line, aspect)
     return passages
@@ -39,42 +46,36 @@ def step(found: Followed, before: Box | None, rules: Rules, aspect: float) -> li
 def gone(found: Followed) -> list[Passage]:
     """An object that is no longer seen has left all zones when it was last seen."""
     return [
-        Passage("left", name, found, found.last, found.last - m.since) for name, m in found.zones.items() if m.inside
+        Passage("left", name, found, found.last, round(found.last - m.since, 3))
+        for name, m in found.zones.items()
+        if m.inside
     ]
 
 
-def _where(found: Followed, polygon: list[Point], where: str, aspect: float) -> bool | None:
-    """Inside, outside, or None: too near to the border to say."""
-    point = anchor(found.box, where)
-    if geometry.border(polygon, point, aspect) < MARGIN * found.height:
-        return None
-    return geometry.inside(polygon, point)
-
-
-def _zone(found: Followed, name: str, inside: bool | None) -> list[Passage]:
-    now = found.last
-    known = found.zones.get(name)
-    if known is None:
-        known = found.zones[name] = Membership(False, found.first)
-    if inside is None or inside == known.inside:
-        known.turning = None if inside is not None else known.turning
+def _zone(found: Followed, before: Before | None, name: str, zone: Zone, aspect: float) -> list[Passage]:
+    point = anchor(found.box, zone.anchor)
+    known = found.zones.setdefault(name, Membership(False, found.first))
+    inside = geometry.inside(zone.polygon, point)
+    if inside == known.inside:
+        known.passed = None
+    elif known.passed is None:
+        known.passed = _when(found, before, zone.anchor, zone.polygon, closed=True)
+    if geometry.border(zone.polygon, point, aspect) < MARGIN * found.height:
         return []
-    if known.turning is None:
-        known.turning = now
+    if inside == known.inside or not known.turning:
+        known.turning = inside != known.inside
         return []
-    turned = known.turning
-    stayed_s = turned - known.since
-    found.zones[name] = Membership(inside, turned)
-    if inside:
-        return [Passage("entered", name, found, turned)]
-    return [Passage("left", name, found, turned, stayed_s)]
+    time = found.last if known.passed is None else known.passed
+    stayed_s = round(time - known.since, 3)
+    found.zones[name] = Membership(inside, time)
+    return [Passage("entered", name, found, time) if inside else Passage("left", name, found, time, stayed_s)]
 
 
-def _line(found: Followed, before: Box | None, name: str, line: Line, aspect: float) -> list[Passage]:
+def _line(found: Followed, before: Before | None, name: str, line: Line, aspect: float) -> list[Passage]:
     point = anchor(found.box, line.anchor)
     known = found.lines.setdefault(name, Side())
-    if before and known.met is None and geometry.meet(anchor(before, line.anchor), point, line.start, line.to):
-        known.met = found.last
+    if before and known.met is None and geometry.meet(anchor(before.box, line.anchor), point, line.start, line.to):
+        known.met = _when(found, before, line.anchor, [line.start, line.to], closed=False)
     distance = geometry.right_of(line.start, line.to, point, aspect)
     if abs(distance) < MARGIN * found.height:
         return []
@@ -84,3 +85,11 @@ def _line(found: Followed, before: Box | None, name: str, line: Line, aspect: fl
     if met is None or was in (0, side):
         return []
     return [Passage("in" if side > 0 else "out", name, found, met)]
+
+
+def _when(found: Followed, before: Before | None, where: str, corners: list[Point], *, closed: bool) -> float:
+    """When it passed the border, on the straight way from where it was before; to the millisecond."""
+    if before is None:
+        return found.last
+    share = geometry.met_at(anchor(before.box, where), anchor(found.box, where), corners, closed=closed)
+    return round(before.time + share * (found.last - before.time), 3)
