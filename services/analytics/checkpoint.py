@@ -1,7 +1,8 @@
 """What a partition must not forget, in KV `analytics`: each camera's state, and from where to read on.
 
-Keys: `camera.<partition>.<camera>`, zlib of msgpack; `position.<partition>`, JSON; `partitions`, how many. Each is written over the revision
-that was read, so that of two that think they have a partition one learns that it has not.
+Keys: `camera.<partition>.<camera>`, zlib of msgpack; `position.<partition>`, JSON; `partitions`, how many there are.
+Each is written over the revision that was read, so that of two that think they have a partition one learns that it has
+not.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Checkpoints:
         self._log = logger("checkpoint")
 
     async def agree(self, partitions: int) -> None:
-        """All replicas have as many partitions as the first had. Raises SettingError, or BusError if it can't be read."""
+        """All replicas have as many partitions as the first had. Raises SettingError, or BusError."""
         try:
             with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
                 await self._kv.create(_LAYOUT, str(partitions).encode())
