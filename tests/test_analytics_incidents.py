@@ -136,7 +136,7 @@ def test_from_left_to_right_of_a_line_is_in_and_back_is_out() -> None:
     assert Someone(turned).at(LEFT, RIGHT).passed() == [("out", 0.125)]
     # Going right, who comes down the picture comes from the left.
     across = book(lines={"gate": {"from": [0.2, 0.6], "to": [0.8, 0.6]}})
-    assert Someone(across).at((0.5, 0.5), (0.5, 0.7), (0.5, 0.5)).passed() == [("in", 0.125), ("out", 0.5)]
+    assert Someone(across).at((0.5, 0.5), (0.5, 0.7), (0.5, 0.5)).passed() == [("in", 0.125), ("out", 0.375)]
 
 
 @pytest.mark.parametrize("y", [0.4, 0.95])

@@ -44,6 +44,9 @@ UNLIKELY, WORTH = 6.0, 16.0
 # Boxes are made larger on each side by this share of themselves, and this more for each second, up to as much as they
 # are; and must then overlap so much.
 BUFFER, WIDER, WIDEST, TOUCH = 0.1, 2.0, 1.0, 0.1
+# A box that fits nothing is near a track where both overlap so much, made larger by that; and a track that was seen so
+# often is one for certain.
+NEAR, NEAR_BUFFER, SURELY = 0.2, 0.3, 3
 # What is unseen is expected to slow down, by this time.
 DAMPED_S = 2.0
 # What was seen once alone is not waited for as long; what the detector is not sure of does not bring back what was long
@@ -123,6 +126,7 @@ class Tracker:
             sure = [i for i in mine if found[i].score >= SURE]
             known = [t for t in s.tracklets if t.group == group]
             pairs = _pairs(known, sure, boxes, GATE, buffer)
+            pairs += _leftovers(known, pairs, sure, boxes)
             matched = {t.number for t, _ in pairs}
             rest = [t for t in known if t.number not in matched and t.unseen <= UNSURE_S]
             pairs += _pairs(rest, [i for i in mine if found[i].score < SURE], boxes, UNSURE_GATE, buffer)
@@ -232,8 +236,30 @@ def _pairs(
     return [(known[r], turn[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if possible[r, c]]
 
 
+def _leftovers(
+    known: Sequence[Tracklet], pairs: Sequence[tuple[Tracklet, int]], sure: Sequence[int], boxes: dict[int, Measured]
+) -> list[tuple[Tracklet, int]]:
+    """A box that jumps, as a weak detector's do where an object is half hidden, fits nothing. Where just one track is
+    near it, and that was seen in the frame before and not in this one, it is that one's.
+    """
+    matched, taken = {t.number for t, _ in pairs}, {i for _, i in pairs}
+    alone = [i for i in sure if i not in taken]
+    if not alone or all(t.number in matched for t in known):
+        return []
+    t = np.array([(k.x, k.y, k.w, k.h) for k in known])[:, :, None]
+    near = _overlaps(t, np.array([boxes[i] for i in alone]).T, NEAR_BUFFER) >= NEAR
+    found: list[tuple[Tracklet, int]] = []
+    for column, i in enumerate(alone):
+        (rows,) = np.nonzero(near[:, column])
+        track = known[int(rows[0])] if len(rows) == 1 else None
+        if track and track.number not in matched and track.unseen == 0 and track.hits >= SURELY:
+            matched.add(track.number)
+            found.append((track, i))
+    return found
+
+
 def _overlaps(t: Floats, b: Floats, buffer: float) -> Floats:
-    """Intersection over union of boxes made larger: of tracks, (n, 5, 1), and of detections, (4, m)."""
+    """Intersection over union of boxes made larger: of tracks, (n, 4 or more, 1), and of detections, (4, m)."""
     tw, th, bw, bh = (side * (1 + 2 * buffer) for side in (t[:, 2], t[:, 3], b[2], b[3]))
     width = np.minimum(t[:, 0] + tw / 2, b[0] + bw / 2) - np.maximum(t[:, 0] - tw / 2, b[0] - bw / 2)
     height = np.minimum(t[:, 1] + th / 2, b[1] + bh / 2) - np.maximum(t[:, 1] - th / 2, b[1] - bh / 2)
