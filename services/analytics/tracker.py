@@ -126,7 +126,8 @@ class Tracker:
             sure = [i for i in mine if found[i].score >= SURE]
             known = [t for t in s.tracklets if t.group == group]
             pairs = _pairs(known, sure, boxes, GATE, buffer)
-            pairs += _leftovers(known, pairs, sure, boxes)
+            if passed <= self._lost_s:
+                pairs += _leftovers(known, pairs, sure, boxes)
             matched = {t.number for t, _ in pairs}
             rest = [t for t in known if t.number not in matched and t.unseen <= UNSURE_S]
             pairs += _pairs(rest, [i for i in mine if found[i].score < SURE], boxes, UNSURE_GATE, buffer)
