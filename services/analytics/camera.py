@@ -38,14 +38,18 @@ TRAIL_S, TRAIL = 600.0, 600
 ASPECT = 16 / 9
 # A clock that is set back by more is another time; by less, its frames are left out until it has caught up.
 BACK_S = 1.0
+# Frames tremble in time: one that comes by a tenth too soon is looked at.
+NEARLY = 0.9
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """reorder_s: how long a missing segment is waited for. lost_s: how long an object may be unseen. update_s: between
-    events of a track. idle_s: without video, everything has ended. verify_s: how long a verdict is waited for.
+    """reorder_s: how long a missing segment is waited for. fps: of frames that are looked at, at most; what is between
+    them is filled in. lost_s: how long an object may be unseen. update_s: between events of a track. idle_s: without
+    video, everything has ended. verify_s: how long a verdict is waited for.
     """
 
     reorder_s: float = 15.0
+    fps: float = 5.0
     lost_s: float = 2.0
     update_s: float = 2.0
     idle_s: float = 30.0
@@ -56,7 +60,7 @@ class State(msgspec.Struct):
     """What a restart must find again. seq: in EVENTS, up to which it was read. held: of what waits in `Order`.
 
     born: begins the ids of its tracks. count: how many there were. followed: by the tracker's number. frames: times of
-    the last ones. heard: when its last segment's turn came; 0 once it has been found idle.
+    the last ones. looked: of the last that was looked at. heard: when its last segment's turn came; 0 once it has been found idle.
     """
 
     seq: int = 0
@@ -70,6 +74,7 @@ class State(msgspec.Struct):
     minute: Minute | None = None
     trail: list[Ref] = []
     frames: list[float] = []
+    looked: float | None = None
     heard: float = 0.0
     width: int | None = None
     height: int | None = None
@@ -202,9 +207,12 @@ class Camera:
             passages += self._end(list(s.followed), ended)
             self._follow_anew()
             self.incidents.begin_anew()
-            s.frames, s.trail = [], s.trail[-1:]
-        passages += self._follow(time, self._wanted(frame), ended)
+            s.frames, s.looked, s.trail = [], None, s.trail[-1:]
         s.frames = [*(t for t in s.frames if t > time - self._limits.lost_s - UNLOOKED_S), time]
+        if s.looked is not None and (time - s.looked) * self._limits.fps < NEARLY:
+            return []
+        s.looked = time
+        passages += self._follow(time, self._wanted(frame), ended)
         objects = sorted((o for o in s.followed.values() if o.seen >= LEAST_SEEN), key=lambda o: (o.first, o.id))
         fresh = [o for o in objects if o.seen == LEAST_SEEN and o.last == time]
         self.objects += len(fresh)
@@ -296,7 +304,7 @@ class Camera:
         passages = self._end(list(s.followed), ended)
         self._follow_anew()
         if s.frames and s.trail:
-            scene = Scene(s.frames[-1], s.aspect, [], passages)
+            scene = Scene(s.looked or s.frames[-1], s.aspect, [], passages)
             for rule in self._rules.rules:
                 if rule.momentary:
                     self.incidents.step(rule, conditions.cases(rule, scene), scene.time, s.trail, at)

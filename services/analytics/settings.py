@@ -15,6 +15,9 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
         float,
         Meta(ge=0, le=600, description="most wait for a missing segment: over the ack wait, 10"),
     ] = 15.0
+    analytics_fps: Annotated[
+        float, Meta(gt=0, le=120, description="frames a second that are looked at, at most; the others are filled in")
+    ] = 5.0
     analytics_lost_s: Annotated[
         float, Meta(gt=0, le=60, description="for so long an object may be unseen and still be the same")
     ] = 2.0
@@ -38,6 +41,7 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
     def limits(self) -> Limits:
         return Limits(
             reorder_s=self.analytics_reorder_s,
+            fps=self.analytics_fps,
             lost_s=self.analytics_lost_s,
             update_s=self.analytics_update_s,
             idle_s=self.analytics_idle_s,

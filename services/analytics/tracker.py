@@ -33,7 +33,7 @@ SURE, LEAST = 0.4, 0.1
 DOUBLE, SHADOW, INSIDE = 0.5, 0.3, 0.85
 # Standard deviations, in sizes of the object (the root of its area): of where its box is, of where it is expected
 # beyond that, of how its velocity changes in a second, and of the velocity of one just seen.
-PLACE, EXTRA, TURN, VELOCITY = 0.08, 0.08, 0.3, 0.8
+PLACE, EXTRA, TURN, VELOCITY = 0.08, 0.08, 0.4, 0.8
 # Of the logarithms of width and height; and of how far a shape may be off, in those.
 SHAPE, SHAPES = 0.25, 4.0
 # How far a box may be from where it is expected, in standard deviations: of the sure ones, of the others.

@@ -1,0 +1,71 @@
+"""Real surveillance footage, from the video to the incident: against a list that was made by hand. See bench/vtest."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import msgspec
+import pytest
+from nats.aio.client import Client
+
+import services.cv.__main__ as cv
+from bench import footage_vtest as footage
+from bench.bench_tracks import agreed
+from bench.footage_vtest import Crossing
+from services.cv.settings import CvSettings
+from shared import names
+from shared.events import Incident
+from shared.segment import to_headers
+from tests.service import serving, settled
+from tests.test_analytics_service import running, until, use
+from tidegate import clips
+from tidegate.server import NatsServer
+
+MINUTE_S = 60
+
+
+def h264(path: Path) -> Path:
+    """The first minute as a camera would send it: H.264, a keyframe a second."""
+    with av.open(str(footage.FOOTAGE)) as video, av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=footage.FPS, options={"crf": "12", "bf": "0", "sc_threshold": "0"})
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 768, 576, "yuv420p", footage.FPS
+        for n, frame in enumerate(islice(video.decode(video=0), MINUTE_S * footage.FPS)):
+            picture = frame.reformat(format="yuv420p")
+            picture.pts, picture.time_base = n, Fraction(1, footage.FPS)
+            picture.pict_type = av.video.frame.PictureType.NONE
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.foreign
+@pytest.mark.skipif(not footage.there(), reason="Debian's opencv-doc is not installed")
+async def test_who_crosses_the_line_in_a_minute_is_who_did(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    await use(admin, "campus", footage.RULES)
+    pieces = await asyncio.to_thread(clips.pieces, h264(tmp_path / "minute.mp4"), "campus")
+    assert len(pieces) == MINUTE_S
+    for n, piece in enumerate(pieces):
+        head = msgspec.structs.replace(piece.segment, start=footage.START + dt.timedelta(seconds=n))
+        await admin.jetstream().publish(names.media("campus"), piece.payload, headers=to_headers(head))
+    settings = CvSettings(cv_fps=5, cv_min_score=0.3, cv_classes="person", cv_infer_threads=2)
+    async with serving(server, "cv", cv.run, settings):
+        await settled(admin, "MEDIA", "cv")
+    async with running(server):
+        found = await until(admin, lambda f: _last(f) >= footage.START + dt.timedelta(seconds=MINUTE_S - 3))
+    ours = [
+        Crossing(footage.frame_of(e.start), str(e.direction))
+        for _, e in found
+        if type(e) is Incident and e.rule == "cross" and e.state == "start"
+    ]
+    real = footage.crossings()
+    assert (len(ours), agreed(ours, real)) == (len(real), len(real))
+
+
+def _last(found: list[object]) -> dt.datetime:
+    return max((e.start for e in found if hasattr(e, "segment")), default=footage.START)
