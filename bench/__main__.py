@@ -5,7 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-TABLES = ("bench_ingest", "bench_bus", "bench_detector", "bench_embed", "bench_find", "bench_vlm", "bench_scaler")
+TABLES = (
+    "bench_ingest",
+    "bench_bus",
+    "bench_detector",
+    "bench_embed",
+    "bench_find",
+    "bench_analytics",
+    "bench_tracks",
+    "bench_vlm",
+    "bench_scaler",
+)
 
 for name in TABLES:
     print(f"\n== {name}", flush=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import gzip
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +20,7 @@ from services.cv import detectors
 from shared.events import Box, DetectedObject, Detections, Frame, SegmentRef, Timing
 
 FOOTAGE = Path(os.environ.get("VTEST") or "/usr/share/doc/opencv-doc/examples/data/vtest.avi")
+_PACKED = FOOTAGE.with_name(f"{FOOTAGE.name}.gz")
 HERE = Path(__file__).parent / "vtest"
 FPS, WIDTH, HEIGHT = 10, 768, 576
 MINUTE = 600
@@ -45,7 +48,17 @@ class Stay(NamedTuple):
 
 
 def there() -> bool:
-    return FOOTAGE.exists()
+    return FOOTAGE.exists() or _PACKED.exists()
+
+
+def video() -> Path:
+    """Some of Debian's images have it packed."""
+    if FOOTAGE.exists() or not _PACKED.exists():
+        return FOOTAGE
+    path = Path(tempfile.gettempdir()) / f"{FOOTAGE.stem}-{os.getuid()}.avi"
+    if not path.exists():
+        path.write_bytes(gzip.decompress(_PACKED.read_bytes()))
+    return path
 
 
 def detected(least: float = 0.1) -> list[list[DetectedObject]]:
@@ -55,10 +68,10 @@ def detected(least: float = 0.1) -> list[list[DetectedObject]]:
     detector = detectors.load("openvino:ssd_mobilenet_v2_coco", threads=2, min_score=least)
     assert detector.size is not None
     scale = VideoReformatter()
-    with av.open(str(FOOTAGE)) as video:
+    with av.open(str(video())) as container:
         images = [
             np.ascontiguousarray(scale.reformat(f, *detector.size, "rgb24", threads=1).to_ndarray())
-            for f in video.decode(video=0)
+            for f in container.decode(video=0)
         ]
     return [found for i in range(0, len(images), 8) for found in detector.detect(images[i : i + 8])]
 

@@ -31,7 +31,7 @@ MINUTE_S = 60
 
 def h264(path: Path) -> Path:
     """The first minute as a camera would send it: H.264, a keyframe a second."""
-    with av.open(str(footage.FOOTAGE)) as video, av.open(str(path), "w") as out:
+    with av.open(str(footage.video())) as video, av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=footage.FPS, options={"crf": "12", "bf": "0", "sc_threshold": "0"})
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 768, 576, "yuv420p", footage.FPS
         for n, frame in enumerate(islice(video.decode(video=0), MINUTE_S * footage.FPS)):

@@ -59,8 +59,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class State(msgspec.Struct):
     """What a restart must find again. seq: in EVENTS, up to which it was read. held: of what waits in `Order`.
 
-    born: begins the ids of its tracks. count: how many there were. followed: by the tracker's number. frames: times of
-    the last ones. looked: of the last that was looked at. heard: when its last segment's turn came; 0 once it has been found idle.
+    born: begins the ids of its tracks. count: how many there were. followed: by the tracker's number. frames: times
+    of the last ones. looked: of the last that was looked at. heard: when its last segment's turn came; 0 once it has
+    been found idle.
     """
 
     seq: int = 0
