@@ -174,7 +174,8 @@ class Leases:
             self._log.debug("lease not regained", thing=self._key(thing), error=repr(e))
 
     def _lose(self, thing: str) -> None:
-        self._log.warning("another process has taken it: our lease had run out", thing=self._key(thing))
+        what = f"another process has taken the {self._kind.thing}: its lease had run out"
+        self._log.warning(what, **{self._kind.thing: thing})
         self._owned.pop(thing, None)
         self._kind.owned.set(len(self._owned))
         self.lost.add(thing)
