@@ -32,6 +32,7 @@ from shared.log import Log
 from shared.telemetry import Health
 from tests.service import serving
 from tests.walks import Walk, detections, publish
+from tidegate import dlq
 from tidegate.server import NatsServer
 
 KINDS: dict[str, type[Event]] = {k.kind: k for k in (Tracks, Incident, Alert, Counts)}
@@ -307,17 +308,51 @@ async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, ad
     assert incidents(found, "update")[0].verification == "unverified"
 
 
-async def test_what_is_no_event_of_detections_harms_no_other(server: NatsServer, admin: Client) -> None:
+async def test_what_is_no_event_of_detections_is_a_dead_letter_and_harms_no_other(
+    server: NatsServer, admin: Client
+) -> None:
     await use(admin, "lobby", RULES)
     js = admin.jetstream()
+    bad = [b"", b"{", b"[1]", b'{"camera": "lobby"}', b"\xff\xfe", b'{"camera": "other"}']
+    given = detections([ACROSS], 14)
     async with running(server):
-        for payload in (b"", b"{", b"[1]", b'{"camera": "lobby"}', b"\xff\xfe", b'{"camera": "other"}'):
+        for payload in bad:
             await js.publish("events.detections.lobby", payload)
         (event,) = detections([ACROSS], 1, camera="other")
         await js.publish("events.detections.lobby", events.encode(event))
-        await publish(admin, detections([ACROSS], 14))
-        found = [e for _, e in await until(admin, lambda f: incidents(f, "end", "cross"))]
+        await js.publish("events.detections.l\u00f6bby", b"{}")
+        await publish(admin, given)
+        found = [e for _, e in await until(admin, lambda f: len(f) >= len(alone("lobby", given)))]
+        letters = [x async for x in dlq.letters(js, "analytics")]
     assert {e.camera for e in found} == {"lobby"}
+    assert sorted(x.payload or b"" for x in letters) == sorted([*bad, events.encode(event), b"{}"])
+    assert all("not an event of detections" in x.reason for x in letters)
+
+
+async def test_a_camera_that_analytics_stumbles_over_is_followed_anew_and_harms_no_other(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no test has thought of must not stop the others: an error put in by hand stands for it."""
+    whole = Camera.read
+
+    def read(self: Camera, seq: int, event: Detections, at: float) -> Outs:
+        if event.segment.n == 3 and event.camera == "cam-0":
+            raise ZeroDivisionError
+        return whole(self, seq, event, at)
+
+    for camera in ("cam-0", "cam-1"):
+        await use(admin, camera, RULES)
+    expected = alone("cam-1", detections([ACROSS], 14, camera="cam-1"))
+    monkeypatch.setattr(Camera, "read", read)
+    async with running(server):
+        for camera in ("cam-0", "cam-1"):
+            await publish(admin, detections([ACROSS], 14, camera=camera))
+        found = await until(admin, lambda f: len([e for e in f if e.camera == "cam-1"]) >= len(expected))
+        found = await until(admin, lambda f: [e for e in incidents(f, "end", "cross") if e.camera == "cam-0"])
+        (letter,) = [x async for x in dlq.letters(admin.jetstream(), "analytics")]
+    assert {id: events.encode(e) for id, e in found if e.camera == "cam-1"} == expected
+    assert "ZeroDivisionError" in letter.reason and letter.subject == "events.detections.cam-0"
+    assert len({t.id for _, e in found if isinstance(e, Tracks) and e.camera == "cam-0" for t in e.tracks}) == 2
 
 
 async def test_rules_that_cant_be_used_leave_those_before_in_force(server: NatsServer, admin: Client) -> None:

@@ -136,6 +136,7 @@ PERMISSIONS: Mapping[str, Permissions] = {
             f"$JS.API.DIRECT.GET.{names.EVENTS}",
             *(f"events.{kind}.>" for kind in ("tracks", "incidents", "alerts", "counts")),
             "jobs.vlm.verify.>",
+            "dlq.analytics",
             *_watch_bucket(names.RULES),
             *_watch_bucket(names.LEASES),
             *(f"$KV.{names.LEASES}.{key}.>" for key in ("partition", "analytics")),

@@ -123,6 +123,11 @@ class Camera:
         self._s.held = sorted(self._held | {a.seq for a in self.order.held()})
         return self._s
 
+    def afresh(self) -> State:
+        """A state that goes on from here, and knows nothing of what was followed."""
+        s = self._s
+        return State(seq=s.seq, place=self.order.place, born=s.born, count=s.count, heard=s.heard)
+
     def use(self, rules: Rules) -> Outs:
         """Other rules, from the next segment on. What the old ones had begun has ended, where they are gone."""
         self._adopt(rules)

@@ -25,6 +25,8 @@ MOST_ASKED = 12
 MOST_OBJECTS = 50
 # Of those that join it, an incident tells so often.
 UPDATE_S = 5.0
+# Of a camera that wait for a verdict, and of a rule that last: a state has to fit into a checkpoint.
+MOST_WAITING, MOST_LASTING = 200, 100
 # After its deadline a verdict still counts, for as long as VLM keeps jobs.
 KEPT_S = 3600.0
 
@@ -154,9 +156,10 @@ class Incidents:
                 self._raise(rule, state, key, time, trail, at)
 
     def _raise(self, rule: Rule, state: RuleState, key: str, time: float, trail: Sequence[Ref], at: float) -> None:
-        """It has been true for long enough: an incident, unless a cooldown keeps it back."""
+        """It has been true for long enough: an incident, unless a cooldown, or too many others, keep it back."""
         known = state.standing[key]
-        if state.begun is None or time - state.begun >= rule.cooldown_s:
+        lasting = sum(s.open is not None for s in state.standing.values())
+        if lasting < MOST_LASTING and (state.begun is None or time - state.begun >= rule.cooldown_s):
             state.begun = time
             self._begin(rule, key, known, trail, at)
             return
@@ -233,6 +236,10 @@ class Incidents:
         if rule.alert == "start":
             self._alert(incident)
         if rule.verify:
+            while len(self.state.asked) >= MOST_WAITING:
+                oldest = self.state.asked.pop(next(iter(self.state.asked)))
+                if not oldest.unverified:
+                    self._judge(oldest, "unverified", reason=f"{MOST_WAITING} others wait for a verdict")
             self.state.asked[id] = Asked(incident, at + self._verify_s, rule.alert)
             self._out.append(_verify(rule, incident, rule.verify, evidence))
 

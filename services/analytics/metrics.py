@@ -9,7 +9,7 @@ from shared.telemetry import LATENCY_BUCKETS
 OWNED = Gauge("tidegate_analytics_partitions", "Partitions that this process has")
 CAMERAS = Gauge("tidegate_analytics_cameras", "Cameras whose state this process has")
 READ = Counter("tidegate_analytics_segments_total", "Segments' detections read", ["outcome"])
-OUTCOMES = ("taken", "late", "repeated", "unreadable")
+OUTCOMES = ("taken", "late", "repeated", "unreadable", "failed")
 GAPS = Counter("tidegate_analytics_gaps_total", "Segments that did not come within ANALYTICS_REORDER_S")
 EVENTS = Counter("tidegate_analytics_events_total", "Events published", ["kind"])
 OBJECTS = Counter("tidegate_analytics_objects_total", "Tracks begun")

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
 from services.analytics import metrics
 from services.analytics.camera import Camera, Limits, Outs, State
 from services.analytics.rules import Rules
+from shared import names
 from shared.direct import Stored
+from shared.errors import SettingError
 from shared.events import Detections, Verdict
 from shared.telemetry import logger
 
@@ -36,8 +39,15 @@ def camera_of(subject: str) -> str:
     return subject.rpartition(".")[2]
 
 
+class Bad(NamedTuple):
+    """A message that can't be worked on, and why."""
+
+    stored: Stored
+    reason: str
+
+
 class Partition:
-    """See the module. changed: cameras not yet stored.
+    """See the module. changed: cameras not yet stored. bad: what is to be buried.
 
     position: the sequence in EVENTS from which it reads on. verdicts: the same, of verdicts.
     """
@@ -47,6 +57,7 @@ class Partition:
         self.position = self.verdicts = 0
         self.cameras: dict[str, Camera] = {}
         self.changed: set[str] = set()
+        self.bad: list[Bad] = []
         self._limits = limits
         self._rules_of = rules_of
         self._log = logger("analytics")
@@ -57,64 +68,70 @@ class Partition:
 
     def use(self, camera: str, rules: Rules) -> Outs:
         """A camera's rules have changed."""
-        known = self.cameras.get(camera)
-        if known is None:
-            return []
-        self.changed.add(camera)
-        return known.use(rules)
+        return self._work(camera, lambda c: c.use(rules)) if camera in self.cameras else []
 
     def read(self, stored: Stored) -> Outs:
         """A message of `events.detections.*`."""
         name = camera_of(stored.subject)
         try:
             event = msgspec.json.decode(stored.data, type=Detections)
+            names.check_camera(name)
             if event.camera != name:
                 raise msgspec.ValidationError(f"its camera is {event.camera!r}")
             if not all(FIRST_YEAR <= t.year < LAST_YEAR for t in (event.start, *(f.time for f in event.frames))):
                 raise msgspec.ValidationError("its times are out of any clock's range")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, SettingError) as e:
             metrics.READ.labels("unreadable").inc()
-            self._log.warning("not an event of detections", subject=stored.subject, seq=stored.seq, error=str(e))
+            self.bad.append(Bad(stored, f"not an event of detections: {e}"))
             return []
-        camera = self.cameras.get(name)
-        if camera is None:
-            camera = self.cameras[name] = Camera(name, self._limits, self._rules_of(name))
-        at = stored.time.timestamp()
-        self.changed.add(name)
+        if name not in self.cameras:
+            self.cameras[name] = Camera(name, self._limits, self._rules_of(name))
         metrics.READ.labels("taken").inc()
-        return _counted(camera, lambda: camera.read(stored.seq, event, at))
+        return self._work(name, lambda c: c.read(stored.seq, event, stored.time.timestamp()), stored)
 
     def verdict(self, said: Verdict) -> Outs:
         """A vision language model has answered about one of its cameras."""
-        camera = self.cameras.get(said.camera)
-        if camera is None:
-            return []
-        self.changed.add(said.camera)
-        return camera.verdict(said)
+        return self._work(said.camera, lambda c: c.verdict(said)) if said.camera in self.cameras else []
 
     def due(self, at: float) -> Iterator[tuple[str, Outs]]:
         """All has been read that was stored until `at`: what was waited for until then."""
-        for name, camera in self.cameras.items():
+        for name, camera in list(self.cameras.items()):
             if (deadline := camera.deadline()) is not None and deadline <= at:
-                self.changed.add(name)
-                yield name, _counted(camera, lambda c=camera: c.due(at))  # type: ignore[misc]
+                yield name, self._work(name, lambda c: c.due(at))
 
     def first_needed(self) -> int:
         """The sequence from which a successor must read, once all states are stored."""
         held = (min(state.held) for c in self.cameras.values() if (state := c.state()).held)
         return min([self.position, *held])
 
+    def _work(self, name: str, work: Callable[[Camera], Outs], stored: Stored | None = None) -> Outs:
+        """Work on a camera, counted. What it stumbles over takes its tracks with it, and harms no other camera."""
+        camera = self.cameras[name]
+        self.changed.add(name)
+        before = _counts(camera)
+        try:
+            outs = work(camera)
+        except Exception as e:
+            self._log.exception("a camera is followed anew: its events could not be worked on", camera=name)
+            metrics.READ.labels("failed").inc()
+            if stored:
+                self.bad.append(Bad(stored, f"analytics failed on it: {e!r}"))
+            self.cameras[name] = Camera(name, self._limits, self._rules_of(name), camera.afresh())
+            return []
+        for counter, more in zip(_COUNTERS, (b - a for a, b in zip(before, _counts(camera), strict=True)), strict=True):
+            counter.inc(more)
+        return outs
 
-def _counted(camera: Camera, work: Callable[[], Outs]) -> Outs:
-    """What counts of it has moved, in metrics."""
-    order, incidents = camera.order, camera.incidents
-    before = order.late, order.repeated, order.gaps, camera.objects, incidents.suppressed
-    outs = work()
-    after = order.late, order.repeated, order.gaps, camera.objects, incidents.suppressed
-    late, repeated, gaps, objects, suppressed = (b - a for a, b in zip(before, after, strict=True))
-    metrics.READ.labels("late").inc(late)
-    metrics.READ.labels("repeated").inc(repeated)
-    metrics.GAPS.inc(gaps)
-    metrics.OBJECTS.inc(objects)
-    metrics.SUPPRESSED.inc(suppressed)
-    return outs
+
+_COUNTERS = (
+    metrics.READ.labels("late"),
+    metrics.READ.labels("repeated"),
+    metrics.GAPS,
+    metrics.OBJECTS,
+    metrics.SUPPRESSED,
+)
+
+
+def _counts(camera: Camera) -> tuple[int, ...]:
+    order = camera.order
+    return order.late, order.repeated, order.gaps, camera.objects, camera.incidents.suppressed

@@ -15,6 +15,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 import nats.errors
@@ -24,10 +25,11 @@ from nats.js.errors import NotFoundError
 from services.analytics import metrics
 from services.analytics.camera import Out, Outs
 from services.analytics.checkpoint import Checkpoints, Taken
-from services.analytics.partition import Partition, camera_of, partition_of
+from services.analytics.partition import Bad, Partition, camera_of, partition_of
 from services.analytics.rulebook import Rulebook
 from services.analytics.settings import AnalyticsSettings
-from shared import bus, direct, events, jobs, names
+from shared import bus, deadletters, direct, events, jobs, names
+from shared.direct import Stored
 from shared.errors import BusError
 from shared.events import Event, Verdict
 from shared.leases import Leases
@@ -47,6 +49,14 @@ TURN_S = 0.05
 # VLM may be full: an incident that can't be asked about is unverified in time.
 ASK_PATIENCE_S = 2.0
 PUBLISH_PATIENCE_S = 30.0
+
+
+class Said(NamedTuple):
+    """What is to be said of a camera. cause: the detections that it follows from, if any."""
+
+    camera: str
+    outs: Outs
+    cause: Stored | None = None
 
 
 class Analytics:
@@ -127,7 +137,7 @@ class Analytics:
             partition = self._of(camera)
             if partition is None or stored.seq < partition.position:
                 continue
-            said.append((camera, stored.time.timestamp(), partition.read(stored)))
+            said.append(Said(camera, partition.read(stored), stored))
             if time.monotonic() - turn > TURN_S:
                 await asyncio.sleep(0)
                 turn = time.monotonic()
@@ -135,7 +145,7 @@ class Analytics:
             said += self._heard_verdicts(None)
             end = sent - (self._ahead_s if math.isfinite(self._ahead_s) else 0.0) - SLACK_S
             for partition in self._partitions.values():
-                said += [(camera, None, outs) for camera, outs in partition.due(end)]
+                said += [Said(camera, outs) for camera, outs in partition.due(end)]
         await self._say(said)
         verdicts = self._next_verdict()
         for partition in self._partitions.values():
@@ -150,13 +160,16 @@ class Analytics:
         return not found
 
     def _of(self, camera: str) -> Partition | None:
-        return self._partitions.get(partition_of(camera, self._settings.analytics_partitions))
+        return self._partitions.get(self._number(camera))
 
-    def _new_rules(self) -> list[tuple[str, float | None, Outs]]:
-        said: list[tuple[str, float | None, Outs]] = []
+    def _number(self, camera: str) -> int:
+        return partition_of(camera, self._settings.analytics_partitions)
+
+    def _new_rules(self) -> list[Said]:
+        said: list[Said] = []
         for camera, rules in self._rulebook.changed():
             if partition := self._of(camera):
-                said.append((camera, None, partition.use(camera, rules)))
+                said.append(Said(camera, partition.use(camera, rules)))
         return said
 
     async def _read_verdicts(self, log: Log) -> None:
@@ -169,49 +182,82 @@ class Analytics:
         """The sequence from which none has been heard."""
         return self._verdicts[0][0] if self._verdicts else self._verdict_position
 
-    def _heard_verdicts(self, before: int | None) -> list[tuple[str, float | None, Outs]]:
+    def _heard_verdicts(self, before: int | None) -> list[Said]:
         """Those stored before a sequence, or all: after the detections that they are about, and in that order."""
-        said: list[tuple[str, float | None, Outs]] = []
+        said: list[Said] = []
         while self._verdicts and (before is None or self._verdicts[0][0] < before):
             _, verdict = self._verdicts.popleft()
             # Heard twice it changes nothing.
             if partition := self._of(verdict.camera):
-                said.append((verdict.camera, None, partition.verdict(verdict)))
+                said.append(Said(verdict.camera, partition.verdict(verdict)))
         return said
 
     # ---- what comes of it
 
-    async def _say(self, said: Iterable[tuple[str, float | None, Outs]]) -> None:
-        """Publish: of one camera one after the other, of all at once. Raises BusError."""
-        by_camera: dict[str, list[tuple[float | None, Out]]] = {}
-        for camera, at, outs in said:
+    async def _say(self, said: Iterable[Said]) -> None:
+        """Publish: of one camera one after the other, of all at once. A partition of which not all could be said is
+        dropped, and read again from its checkpoint.
+        """
+        by_camera: dict[str, list[tuple[Stored | None, Out]]] = {}
+        for camera, outs, cause in said:
             if outs:
-                by_camera.setdefault(camera, []).extend((at, out) for out in outs)
-        await asyncio.gather(*(self._say_one(camera, outs) for camera, outs in by_camera.items()))
+                by_camera.setdefault(camera, []).extend((cause, out) for out in outs)
+        bad = [b for p in self._partitions.values() for b in p.bad]
+        done = await asyncio.gather(
+            *(self._say_one(camera, outs) for camera, outs in by_camera.items()),
+            *(self._bury(b) for b in bad),
+            return_exceptions=True,
+        )
+        cameras = [*by_camera, *(camera_of(b.stored.subject) for b in bad)]
+        failed = {self._number(camera): e for camera, e in zip(cameras, done, strict=True) if e is not None}
+        for number, e in failed.items():
+            if not isinstance(e, BusError):
+                raise e
+            self._log.warning("begins again from the last checkpoint", partition=number, error=str(e))
+        self._drop(failed, "lost")
+        for partition in self._partitions.values():
+            partition.bad.clear()
 
-    async def _say_one(self, camera: str, outs: list[tuple[float | None, Out]]) -> None:
-        number = partition_of(camera, self._settings.analytics_partitions)
-        for at, out in outs:
+    async def _say_one(self, camera: str, outs: list[tuple[Stored | None, Out]]) -> None:
+        number = self._number(camera)
+        for cause, out in outs:
             if not self._leases.holds(str(number)):
                 raise BusError(f"the lease of partition {number} has run out")
+            trace = cause.headers.get("traceparent") if cause else None
             if isinstance(out.what, jobs.Verify):
-                await self._ask(out.what)
+                await self._ask(out.what, trace)
                 continue
-            await self._publish(out.what, out.id)
-            if at is not None:
-                metrics.LATENCY.observe(max(0.0, time.time() - at))
+            await self._publish(out.what, out.id, trace)
+            if cause:
+                metrics.LATENCY.observe(max(0.0, time.time() - cause.time.timestamp()))
 
-    async def _publish(self, event: Event, id: str) -> None:
-        headers = events.headers(event, id=id, source=SOURCE)
+    async def _bury(self, bad: Bad) -> None:
+        stored = bad.stored
+        self._log.warning("dead-lettered", subject=stored.subject, seq=stored.seq, reason=bad.reason)
+        headers = deadletters.bury_headers(
+            "analytics",
+            bad.reason,
+            stream=names.EVENTS,
+            seq=stored.seq,
+            subject=stored.subject,
+            deliveries=1,
+            headers=stored.headers,
+        )
+        subject = names.dead_letters("analytics")
+        await bus.publish(self._client, self._js, subject, stored.data, headers, patience_s=PUBLISH_PATIENCE_S)
+
+    async def _publish(self, event: Event, id: str, trace: str | None) -> None:
+        headers = events.headers(event, id=id, source=SOURCE, traceparent=trace)
         payload = events.encode(event)
         await bus.publish(
             self._client, self._js, events.subject(event), payload, headers, patience_s=PUBLISH_PATIENCE_S
         )
         metrics.EVENTS.labels(event.kind).inc()
 
-    async def _ask(self, job: jobs.Verify) -> None:
+    async def _ask(self, job: jobs.Verify, trace: str | None) -> None:
+        headers = {"traceparent": trace} if trace else {}
         try:
-            await jobs.publish(self._client, job, patience_s=ASK_PATIENCE_S)
+            await jobs.publish(self._client, job, headers, patience_s=ASK_PATIENCE_S)
             metrics.ASKED.labels("asked").inc()
         except BusError as e:
             metrics.ASKED.labels("refused").inc()
