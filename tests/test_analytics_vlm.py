@@ -1,0 +1,41 @@
+"""From a detection to a confirmed alert: analytics asks, vlm looks at the video and answers, analytics tells."""
+
+from __future__ import annotations
+
+import msgspec
+from nats.aio.client import Client
+
+from shared.events import Alert, Verdict
+from tests.jobs_world import film, said, worker
+from tests.openai_server import OpenAiServer, text
+from tests.test_analytics_service import ASKING, incidents, running, until, use
+from tests.walks import Walk, detections, publish
+from tidegate.server import NatsServer
+
+ACROSS = Walk(1, 9, (0.1, 0.7), (0.9, 0.7))
+NO = text('{"verdict":"rejected","confidence":80,"reason":"It is a shadow."}')
+
+
+async def test_vlm_looks_at_the_evidence_and_its_verdict_makes_the_alert(server: NatsServer, admin: Client) -> None:
+    """The first incident is confirmed, the second rejected."""
+    await use(admin, "lobby", ASKING)
+    given = detections([ACROSS, Walk(12, 20, (0.1, 0.7), (0.9, 0.7))], 24)
+    seqs = await film(admin, 24)
+    found = [
+        msgspec.structs.replace(e, segment=msgspec.structs.replace(e.segment, seq=seq))
+        for e, seq in zip(given, seqs, strict=True)
+    ]
+    async with OpenAiServer() as model, worker(server, model.url, vlm_batch_size=1), running(server):
+        await publish(admin, found[:12])
+        await until(admin, lambda f: any(isinstance(e, Alert) for e in f))
+        model.then = NO
+        await publish(admin, found[12:])
+        events = [e for _, e in await until(admin, lambda f: len(incidents(f, "update")) == 2)]
+        (yes, no) = [v for _, v in await said(admin) if isinstance(v, Verdict)]
+    begun = incidents(events, "start")
+    assert [v.incident for v in (yes, no)] == [e.incident for e in begun]
+    assert {f.seq for f in yes.frames} <= {s.seq for s in begun[0].segments}
+    assert [e.verification for e in incidents(events, "update")] == ["confirmed", "rejected"]
+    (alert,) = [e for e in events if isinstance(e, Alert)]
+    assert (alert.incident, alert.verification, alert.confidence) == (begun[0].incident, "confirmed", 0.9)
+    assert alert.reason == "A person is there."
