@@ -373,6 +373,21 @@ def blinded(event: Detections) -> Detections:
     return msgspec.structs.replace(event, frames=frames)
 
 
+@pytest.mark.parametrize(("fps", "looked"), [(5.0, 5), (10.0, 10), (2.0, 2)])
+def test_of_more_frames_than_are_wanted_some_are_looked_at_and_the_others_filled_in(fps: float, looked: int) -> None:
+    found = detections([Walk(0, 100, (0.2, 0.8), (0.8, 0.8))], 6, fps=10)
+    limits = Limits(fps=fps)
+    path = [p for t in tracks(play(in_time(found), limits=limits)) for p in t.path]
+    seen = [p for p in path if p.score is not None]
+    assert len(seen) == 6 * looked
+    # After the last one that was looked at nothing is known.
+    assert len(path) == 60 - (10 // looked - 1)
+    # It walks at an even pace: whatever is filled in lies where it was.
+    for p in path:
+        time = (p.time - START).total_seconds()
+        assert (p.box[0] + p.box[2]) / 2 == pytest.approx(0.2 + 0.6 * time / 100, abs=0.001)
+
+
 def test_what_was_seen_in_one_frame_alone_is_no_object() -> None:
     found = detections([Walk(2.0, 2.05, (0.5, 0.8), (0.5, 0.8)), Walk(1, 8, (0.2, 0.8), (0.2, 0.8))], 9, start=BEGIN)
     outs = play(in_time(found), NONE)

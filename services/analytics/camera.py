@@ -38,6 +38,8 @@ TRAIL_S, TRAIL = 600.0, 600
 ASPECT = 16 / 9
 # A clock that is set back by more is another time; by less, its frames are left out until it has caught up.
 BACK_S = 1.0
+# Of an epoch, in the ids of tracks.
+EPOCH = 12
 # Frames tremble in time: one that comes by a tenth too soon is looked at.
 NEARLY = 0.9
 
@@ -189,7 +191,7 @@ class Camera:
         s = self._s
         ref = event.segment
         start = event.start.timestamp()
-        s.born = s.born or f"{ref.epoch}{ref.n}"
+        s.born = s.born or f"{ref.epoch[:EPOCH]}{ref.n}"
         s.heard = at
         s.model = event.model
         s.width, s.height = event.width, event.height
@@ -400,7 +402,7 @@ class Camera:
                 case Incident(state="update") if cause in ("verdict", "overdue"):
                     id = f"analytics/incidents/{self.name}/{what.incident}/{what.verification}"
                 case Incident():
-                    moment = round(what.time.timestamp() * 1000)
+                    moment = f"{round(what.time.timestamp() * 1000)}/{what.verification}"
                     id = f"analytics/incidents/{self.name}/{what.incident}/{what.state}/{moment}"
             outs.append(Out(what, id))
         return outs

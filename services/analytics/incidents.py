@@ -6,6 +6,7 @@ State is plain data, kept by rule and key (`Standing`) and by incident that wait
 from __future__ import annotations
 
 import datetime as dt
+import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ FIRST, LAST = 30, 30
 # What a model is asked to look at.
 MOST_ASKED = 12
 MOST_OBJECTS = 50
+LONGEST_NAME = 128
 # Of those that join it, an incident tells so often.
 UPDATE_S = 5.0
 # Of a camera that wait for a verdict, and of a rule that last: a state has to fit into a checkpoint.
@@ -211,7 +213,7 @@ class Incidents:
 
     def _begin(self, rule: Rule, key: str, known: Standing, trail: Sequence[Ref], at: float) -> None:
         evidence = [r for r in trail if r.end > known.since - LEAD_S] or [trail[-1]]
-        id = ".".join(p for p in (rule.id, key.replace("+", "."), str(round(known.since * 1000))) if p)
+        id = _name(rule.id, key, known.since)
         last = trail[-1]
         incident = Incident(
             camera=self._camera,
@@ -306,6 +308,13 @@ def replace(incident: Incident, **changes: Any) -> Incident:
 def instant(time: float) -> dt.datetime:
     """Unix seconds as UTC, to the millisecond."""
     return dt.datetime.fromtimestamp(round(time * 1000) / 1000, dt.UTC)
+
+
+def _name(rule: str, key: str, since: float) -> str:
+    """An incident's id, which has to be one of a job: two objects of a rule with a long name are told by a number."""
+    key = key.replace("+", ".")
+    name = ".".join(part for part in (rule, key, str(round(since * 1000))) if part)
+    return name if len(name) <= LONGEST_NAME else f"{rule}.{zlib.crc32(key.encode()):08x}.{round(since * 1000)}"
 
 
 def _found(case: Case) -> Found:
