@@ -16,7 +16,8 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, PubAck
 
 from shared import deadletters, names
-from shared.errors import BusError
+from shared.direct import Stored
+from shared.errors import BusError, Unstorable
 from shared.redact import redact
 from shared.settings import BusSettings
 from shared.tasks import end
@@ -134,13 +135,13 @@ async def publish(
 ) -> PubAck:
     """Publish until JetStream acknowledges, for up to `patience_s`. `headers` must hold `Nats-Msg-Id`.
 
-    Every try has the same id: a try can time out and yet be stored once the server is back. Raises BusError when
-    the message is over the server's limit, when no stream takes the subject, or when patience ends.
+    Every try has the same id: a try can time out and yet be stored once the server is back. Raises Unstorable when
+    the message is over the server's limit, BusError when no stream takes the subject, or when patience ends.
     """
     if "Nats-Msg-Id" not in headers:
         raise ValueError("a publish without Nats-Msg-Id can be stored twice")
     if len(payload) + header_bytes(headers) > client.max_payload:
-        raise BusError(
+        raise Unstorable(
             f"message for {subject} has {len(payload)} bytes, over the server's max_payload of {client.max_payload}"
         )
     loop = asyncio.get_running_loop()
@@ -152,10 +153,10 @@ async def publish(
         except nats.errors.ConnectionClosedError as e:
             raise BusError(f"the connection was closed before {subject} was acknowledged") from e
         except (nats.errors.BadHeaderError, nats.errors.BadSubjectError, nats.errors.MaxPayloadError) as e:
-            raise BusError(f"a message for {subject} can't be sent: {redact(repr(e))}") from e
+            raise Unstorable(f"a message for {subject} can't be sent: {redact(repr(e))}") from e
         except nats.js.errors.APIError as e:
             if e.err_code in _NEVER:
-                raise BusError(f"JetStream refuses a message for {subject}: {e.description}") from e
+                raise Unstorable(f"JetStream refuses a message for {subject}: {e.description}") from e
             if loop.time() >= deadline:
                 raise BusError(f"{subject} was not stored for {patience_s:.0f} s: {e.description}") from e
         except (TimeoutError, OSError, nats.errors.Error) as e:
@@ -177,7 +178,26 @@ async def bury(client: Client, service: str, message: Msg, reason: str, *, patie
         deliveries=meta.num_delivered,
         headers=message.headers,
     )
-    payload = message.data
+    await _bury(client, service, headers, message.data, patience_s)
+
+
+async def bury_stored(
+    client: Client, service: str, stream: str, stored: Stored, reason: str, *, patience_s: float = 60.0
+) -> None:
+    """The same of one that was read without a consumer."""
+    headers = deadletters.bury_headers(
+        service,
+        reason,
+        stream=stream,
+        seq=stored.seq,
+        subject=stored.subject,
+        deliveries=1,
+        headers=stored.headers,
+    )
+    await _bury(client, service, headers, stored.data, patience_s)
+
+
+async def _bury(client: Client, service: str, headers: dict[str, str], payload: bytes, patience_s: float) -> None:
     if len(payload) + header_bytes(headers) > client.max_payload:
         headers, payload = headers | {"Dlq-Payload": "absent"}, b""
     await publish(client, client.jetstream(), names.dead_letters(service), payload, headers, patience_s=patience_s)

@@ -23,6 +23,8 @@ from shared.errors import BusError
 from shared.segment import rfc3339
 
 TIMEOUT_S = 5.0
+# Of every stored message, and of no status.
+SEQUENCE = "Nats-Sequence"
 # The server writes nanoseconds, which Python does not read.
 _FRACTION = re.compile(r"(\.\d{1,6})\d*")
 
@@ -56,7 +58,7 @@ async def get(
         request["start_time"] = rfc3339(since)
     message = await client.request(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), timeout=TIMEOUT_S)
     headers = dict(message.headers or {})
-    if status := headers.get(Header.STATUS):
+    if SEQUENCE not in headers and (status := headers.get(Header.STATUS)):
         description = headers.get(Header.DESCRIPTION, "")
         if status == "404":
             raise NotFoundError(code=404, description=description)
@@ -71,4 +73,4 @@ def stored(message: Msg) -> Stored:
     """A message as a direct get answers with it."""
     headers = message.headers or {}
     time = dt.datetime.fromisoformat(_FRACTION.sub(r"\1", headers["Nats-Time-Stamp"]))
-    return Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], time, headers, message.data)
+    return Stored(int(headers[SEQUENCE]), headers["Nats-Subject"], time, headers, message.data)

@@ -15,6 +15,10 @@ class BusError(TidegateError):
     """The server, a stream, a consumer or a bucket is not there or refuses us."""
 
 
+class Unstorable(BusError):
+    """A message that the server will never take: it is too large, or can't be sent."""
+
+
 class BadMessage(TidegateError):
     """A message that can't ever be processed: it goes to the dead-letter stream at once."""
 

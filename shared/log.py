@@ -21,7 +21,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import Header
 from nats.js.errors import APIError
 
-from shared.direct import TIMEOUT_S, Stored, stored
+from shared.direct import SEQUENCE, TIMEOUT_S, Stored, stored
 
 BATCH = 256
 BATCH_BYTES = 4 * 1024 * 1024
@@ -59,17 +59,17 @@ class Log:
         """
         return await self._ask({"seq": max(1, seq), "next_by_subj": subject, "batch": most, "max_bytes": BATCH_BYTES})
 
-    async def last(self, subject: str) -> list[Stored]:
-        """The last message of each subject that `subject`, with wildcards, stands for. Raises as `read` does."""
+    async def last(self, subject: str) -> Stored | None:
+        """The last message on one subject. Raises as `read` does."""
+        found = await self._ask({"multi_last": [subject], "batch": 1})
+        return found[0] if found else None
+
+    async def all(self, subject: str) -> list[Stored]:
+        """Every message on `subject`, which may have wildcards. Raises as `read` does."""
         found: list[Stored] = []
-        while True:
-            ask: dict[str, Any] = {"multi_last": [subject], "batch": BATCH, "max_bytes": BATCH_BYTES}
-            if found:
-                ask["seq"] = found[-1].seq + 1
-            part = await self._ask(ask)
-            if not part:
-                return found
+        while part := await self.read(subject, found[-1].seq + 1 if found else 1):
             found += part
+        return found
 
     async def _ask(self, request: dict[str, Any]) -> list[Stored]:
         self._requests += 1
@@ -88,7 +88,8 @@ class Log:
         # What a request that we gave up still brings is on another subject.
         if self._end is None or self._end.done() or not message.subject.endswith(f".{self._requests}"):
             return
-        if message.headers and Header.STATUS in message.headers:
+        # A stored message may have a header of that name too; what is stored has a sequence.
+        if message.headers and Header.STATUS in message.headers and SEQUENCE not in message.headers:
             self._end.set_result(message)
         else:
             self._found.append(message)

@@ -82,14 +82,14 @@ async def _caught_up(client: Client, camera: str) -> None:
     """Until analytics has told of the camera's last detections, or has had its time: a last one may be missing."""
     async with Log(client, names.EVENTS) as log:
         last = await log.last(names.event("detections", camera))
-        if not last:
+        if last is None:
             return
-        wanted = msgspec.json.decode(last[0].data)["segment"]["n"]
+        wanted = msgspec.json.decode(last.data)["segment"]["n"]
         try:
             async with asyncio.timeout(CATCH_UP_S):
                 while True:
                     told = await log.last(names.event("tracks", camera))
-                    if told and msgspec.json.decode(told[0].data)["segment"]["n"] >= wanted - 2:
+                    if told and msgspec.json.decode(told.data)["segment"]["n"] >= wanted - 2:
                         return
                     await asyncio.sleep(0.2)
         except TimeoutError:

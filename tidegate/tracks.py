@@ -172,7 +172,7 @@ async def _video(client: Client, stretch: Stretch, found: Sequence[Followed], pa
             task = progress.add_task("drawing", total=(stretch.until - stretch.since).total_seconds())
             async for time, pixels in _frames(client, stretch):
                 progress.update(task, completed=(time - stretch.since).total_seconds())
-                await asyncio.to_thread(writer.add, time, painter.paint(pixels, time))
+                await asyncio.to_thread(lambda t=time, p=pixels: writer.add(t, painter.paint(p, t)))  # type: ignore[misc]
         if not writer.frames:
             raise SettingError(f"MEDIA has no video of {stretch.camera} of that time: it keeps the last ten minutes")
         return writer.finish()

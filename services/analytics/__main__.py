@@ -17,6 +17,7 @@ from services.analytics.rulebook import Rulebook
 from services.analytics.service import Analytics
 from services.analytics.settings import AnalyticsSettings
 from shared import names, process
+from shared.errors import BusError
 from shared.leases import TIMEOUT_S, Kind, Leases, process_id
 from shared.mirror import Mirror, bind
 from shared.settings import from_environment
@@ -30,6 +31,11 @@ GRACE_S = 10.0
 async def run(settings: AnalyticsSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     """Until `stop` is set. Raises TidegateError."""
     js = client.jetstream()
+    version = client.connected_server_version
+    if (version.major, version.minor) < (2, 11):
+        raise BusError(
+            f"nats-server is {version.major}.{version.minor}: 2.11 or later is needed to read EVENTS as a log"
+        )
     changed = asyncio.Event()
     rules = Mirror(client, await bind(js, names.RULES), names.RULES, changed)
     lease_kv = await bind(client.jetstream(timeout=TIMEOUT_S), names.LEASES)

@@ -11,6 +11,7 @@ a replica that takes over says what the other would have said, under the same id
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -21,7 +22,7 @@ from services.analytics.conditions import Scene
 from services.analytics.counts import Minute
 from services.analytics.incidents import Incidents, Ref, instant
 from services.analytics.incidents import State as IncidentsState
-from services.analytics.objects import Box, Followed, Seen, anchor
+from services.analytics.objects import Box, Followed, Spot, anchor
 from services.analytics.order import Order, Place
 from services.analytics.places import Before, Passage
 from services.analytics.rules import Rules
@@ -38,6 +39,8 @@ TRAIL_S, TRAIL = 600.0, 600
 ASPECT = 16 / 9
 # A clock that is set back by more is another time; by less, its frames are left out until it has caught up.
 BACK_S = 1.0
+# Of a track's path that waits to be told: it has to fit into a checkpoint, and into an event.
+MOST_PATH = 200
 # Of an epoch, in the ids of tracks.
 EPOCH = 12
 # Frames tremble in time: one that comes by a tenth too soon is looked at.
@@ -106,11 +109,11 @@ Outs: TypeAlias = list[Out]
 
 
 class Camera:
-    """See the module. objects: how many tracks have begun."""
+    """See the module. taken, objects: how many segments were worked on, and how many tracks have begun."""
 
     def __init__(self, name: str, limits: Limits, rules: Rules, state: State | None = None) -> None:
         self.name = name
-        self.objects = 0
+        self.taken = self.objects = 0
         self._limits = limits
         self._s = state or State()
         self.order: Order[Arrival] = Order(limits.reorder_s, self._s.place)
@@ -125,10 +128,23 @@ class Camera:
         self._s.held = sorted(self._held | {a.seq for a in self.order.held()})
         return self._s
 
-    def afresh(self) -> State:
-        """A state that goes on from here, and knows nothing of what was followed."""
+    def afresh(self) -> tuple[State, Outs]:
+        """What goes on from here and knows nothing of what was followed, and that what was followed has ended.
+
+        After an error of ours: what waited in the order is lost with it, and counted as gaps.
+        """
         s = self._s
-        return State(seq=s.seq, place=self.order.place, born=s.born, count=s.count, heard=s.heard)
+        outs: Outs = []
+        try:
+            outs = self._idle(s.heard)
+        except Exception:  # the second time: nothing can be said of it
+            outs = []
+        place = self.order.place
+        if self.order.held():
+            self.order.gaps += len(self.order.held())
+        asked = IncidentsState(asked=s.incidents.asked)
+        fresh = State(seq=s.seq, place=place, born=s.born, count=s.count, incidents=asked, heard=s.heard, model=s.model)
+        return fresh, outs
 
     def use(self, rules: Rules) -> Outs:
         """Other rules, from the next segment on. What the old ones had begun has ended, where they are gone."""
@@ -147,14 +163,16 @@ class Camera:
 
     def read(self, seq: int, event: Detections, at: float) -> Outs:
         """An event of detections, and what was waited for until then. seq: in EVENTS. at: when it was stored there."""
+        self.passed(seq - 1)
         again = seq <= self._s.seq
         if again and seq not in self._held:
             return []
-        outs = [] if again else self.due(at)
+        outs = self.due(at)
         self._held.discard(seq)
         self._s.seq = max(self._s.seq, seq)
         ref = event.segment
-        ready = self.order.push(ref.epoch, ref.n, seq=ref.seq, at=at, item=Arrival(seq, event))
+        start = event.start.timestamp()
+        ready = self.order.push(ref.epoch, ref.n, seq=ref.seq, start=start, at=at, item=Arrival(seq, event))
         return [*outs, *(out for arrival in ready for out in self._segment(arrival.event, at))]
 
     def deadline(self) -> float | None:
@@ -167,7 +185,8 @@ class Camera:
         may be no more video. Each at its own time, so that it does not matter how often this is asked.
         """
         outs: Outs = []
-        while (deadline := self.deadline()) is not None and deadline <= at:
+        # What was held is still to be read again: until then nothing is known to be missing.
+        while not self._held and (deadline := self.deadline()) is not None and deadline <= at:
             for arrival in self.order.due(deadline):
                 outs += self._segment(arrival.event, deadline)
             self.incidents.due(deadline)
@@ -177,13 +196,24 @@ class Camera:
                 outs += self._idle(deadline)
         return outs
 
+    def passed(self, seq: int) -> None:
+        """All of EVENTS up to a sequence has been read: what was held of it and did not come again is there no more."""
+        if self._held:
+            self._held = {held for held in self._held if held > seq}
+
     def _idle_at(self) -> float | None:
         return self._s.heard + self._limits.idle_s + self._limits.reorder_s if self._s.heard else None
 
-    def verdict(self, said: Verdict) -> Outs:
-        """A vision language model has answered."""
+    def verdict(self, said: Verdict, at: float) -> Outs:
+        """A vision language model has answered. at: when that was stored."""
+        outs = self.due(at)
         self.incidents.verdict(said)
-        return self._told("verdict")
+        return [*outs, *self._told("verdict")]
+
+    def refused(self, incident: str) -> Outs:
+        """An incident's question was not taken."""
+        self.incidents.refused(incident)
+        return self._told("refused")
 
     # ---- a segment
 
@@ -193,6 +223,7 @@ class Camera:
         start = event.start.timestamp()
         s.born = s.born or f"{ref.epoch[:EPOCH]}{ref.n}"
         s.heard = at
+        self.taken += 1
         s.model = event.model
         s.width, s.height = event.width, event.height
         s.trail.append(Ref(ref.stream, ref.seq, ref.epoch, ref.n, start, start + event.duration))
@@ -208,31 +239,35 @@ class Camera:
         s = self._s
         time = frame.time.timestamp()
         last = s.frames[-1] if s.frames else None
-        passages: list[Passage] = []
+        outs: Outs = []
         if last is not None and time <= last:
             if last - time < BACK_S:
                 return []
-            passages += self._end(list(s.followed), ended)
-            self._follow_anew()
-            self.incidents.begin_anew()
-            s.frames, s.looked, s.trail = [], None, s.trail[-1:]
+            outs += self._finish(ended, at)
+            s.trail = s.trail[-1:]
         s.frames = [*(t for t in s.frames if t > time - self._limits.lost_s - UNLOOKED_S), time]
         if s.looked is not None and (time - s.looked) * self._limits.fps < NEARLY:
-            return []
+            return outs
         s.looked = time
-        passages += self._follow(time, self._wanted(frame), ended)
+        passages = self._follow(time, self._wanted(frame), ended)
         objects = sorted((o for o in s.followed.values() if o.seen >= LEAST_SEEN), key=lambda o: (o.first, o.id))
         fresh = [o for o in objects if o.seen == LEAST_SEEN and o.last == time]
         self.objects += len(fresh)
         scene = Scene(time, s.aspect, objects, passages)
-        now = frame.time.astimezone(self._timezone)
+        self._judge(scene, at)
+        s.minute, over = counts.step(s.minute, time, objects, fresh, passages, list(self._rules.zones))
+        return [*outs, self._count(over)] if over else outs
+
+    def _judge(self, scene: Scene, at: float, *, final: bool = False) -> None:
+        """What rules make of a frame. final: of the last one, of which only what has passed is known."""
+        now = dt.datetime.fromtimestamp(scene.time, self._timezone)
         for rule in self._rules.rules:
+            if final and not rule.momentary:
+                continue
             schedule = self._rules.schedules.get(rule.schedule or "")
             true = conditions.cases(rule, scene) if schedule is None or schedule.holds(now) else {}
             left, undone = conditions.left(rule, scene), conditions.undone(rule, scene)
-            self.incidents.step(rule, true, time, s.trail, at, left=left, undone=undone)
-        s.minute, over = counts.step(s.minute, time, objects, fresh, passages, list(self._rules.zones))
-        return [self._count(over)] if over else []
+            self.incidents.step(rule, true, scene.time, self._s.trail, at, left=left, undone=undone, final=final)
 
     def _wanted(self, frame: Frame) -> list[Detected]:
         """What the rules let through."""
@@ -290,7 +325,7 @@ class Camera:
             if known.last < missed < time:
                 share = (missed - known.last) / (time - known.last)
                 between = tuple(a + share * (b - a) for a, b in zip(known.box, box, strict=True))
-                known.path.append(Seen(missed, between, None))  # type: ignore[arg-type]
+                known.path.append(Spot(missed, between, None))  # type: ignore[arg-type]
 
     def _end(self, numbers: Iterable[int], ended: list[Followed]) -> list[Passage]:
         passages: list[Passage] = []
@@ -301,24 +336,27 @@ class Camera:
                 ended.append(known)
         return passages
 
-    def _follow_anew(self) -> None:
+    def _finish(self, ended: list[Followed], at: float) -> Outs:
+        """Here a camera's time ends: what was there has left when it was last seen, and what lasts has ended."""
+        s = self._s
+        passages = self._end(list(s.followed), ended)
         self._tracker = Tracker(self._limits.lost_s)
-        self._s.tracker = self._tracker.state
+        s.tracker = self._tracker.state
+        if s.looked is not None and s.trail:
+            self._judge(Scene(s.looked, s.aspect, [], passages), at, final=True)
+            if s.minute:
+                s.minute, _ = counts.step(s.minute, s.looked, [], [], passages, list(self._rules.zones))
+        self.incidents.begin_anew()
+        s.frames, s.looked = [], None
+        outs = [self._count(s.minute)] if s.minute else []
+        s.minute = None
+        return outs
 
     def _idle(self, at: float) -> Outs:
-        """No more video: what was there has ended when it was last seen, and has left where it was."""
+        """No more video."""
         s = self._s
         ended: list[Followed] = []
-        passages = self._end(list(s.followed), ended)
-        self._follow_anew()
-        if s.frames and s.trail:
-            scene = Scene(s.looked or s.frames[-1], s.aspect, [], passages)
-            for rule in self._rules.rules:
-                if rule.momentary:
-                    self.incidents.step(rule, conditions.cases(rule, scene), scene.time, s.trail, at)
-            if s.minute:
-                s.minute, _ = counts.step(s.minute, scene.time, [], [], passages, list(self._rules.zones))
-        self.incidents.end_all()
+        minute = self._finish(ended, at)
         outs = self._told("idle")
         if s.trail and ended:
             last = s.trail[-1]
@@ -333,10 +371,7 @@ class Camera:
                 tracks=[self._track(o, "end") for o in ended],
             )
             outs.insert(0, Out(event, f"analytics/tracks/{self.name}/{last.epoch}/{last.n}/idle"))
-        if s.minute:
-            outs.append(self._count(s.minute))
-            s.minute = None
-        return outs
+        return [*outs, *minute]
 
     # ---- what is said of it
 
@@ -347,7 +382,7 @@ class Camera:
                 continue
             if o.told is None:
                 said.append(self._track(o, "new"))
-            elif o.last - o.told >= self._limits.update_s or o.zones_told != o.zones_now():
+            elif o.last - o.told >= self._limits.update_s or o.zones_told != o.zones_now() or len(o.path) >= MOST_PATH:
                 said.append(self._track(o, "update"))
         said += [self._track(o, "end") for o in ended]
         if not said:
@@ -399,7 +434,7 @@ class Camera:
                     id = f"verify/{what.incident}"
                 case Alert():
                     id = f"analytics/alerts/{self.name}/{what.incident}"
-                case Incident(state="update") if cause in ("verdict", "overdue"):
+                case Incident(state="update") if cause in ("verdict", "overdue", "refused"):
                     id = f"analytics/incidents/{self.name}/{what.incident}/{what.verification}"
                 case Incident():
                     moment = f"{round(what.time.timestamp() * 1000)}/{what.verification}"

@@ -79,13 +79,13 @@ class Checkpoints:
         prefix = f"$KV.{names.ANALYTICS}."
         async with Log(self._client, f"KV_{names.ANALYTICS}") as log:
             position = await log.last(f"{prefix}position.{number}")
-            cameras = await log.last(f"{prefix}camera.{number}.*")
+            cameras = await log.all(f"{prefix}camera.{number}.*")
         self._revisions = {k: r for k, r in self._revisions.items() if not self._is_of(k, number)}
-        for entry in [*position, *cameras]:
+        for entry in [*([position] if position else ()), *cameras]:
             self._revisions[entry.subject.removeprefix(prefix)] = entry.seq
-        if not position or not position[0].data:
+        if position is None or not position.data:
             return False
-        where = msgspec.json.decode(position[0].data, type=Position)
+        where = msgspec.json.decode(position.data, type=Position)
         partition.position, partition.verdicts = where.seq, where.verdicts
         for entry in cameras:
             camera = entry.subject.rpartition(".")[2]
@@ -110,7 +110,7 @@ class Checkpoints:
         number = partition.number
         changed, partition.changed = sorted(partition.changed), set()
         seq = partition.first_needed()
-        entries = {f"camera.{number}.{c}": _packed(partition.cameras[c].state()) for c in changed}
+        entries = {f"camera.{number}.{c}": self._packed(partition, c) for c in changed}
         try:
             await self._put_all(entries.items())
             position = Position(seq=seq, verdicts=partition.verdicts)
@@ -120,6 +120,20 @@ class Checkpoints:
         except (TimeoutError, nats.errors.Error) as e:
             partition.changed.update(changed)
             raise BusError(f"the checkpoint of partition {number} can't be stored: {e!r}") from e
+
+    def _packed(self, partition: Partition, camera: str) -> bytes:
+        """A camera's state. One that can't be written, or is too large, would be in the way of all others: it is
+        followed anew.
+        """
+        try:
+            packed = zlib.compress(msgspec.msgpack.encode(partition.cameras[camera].state()), 1)
+            if len(packed) < self._client.max_payload - 1024:
+                return packed
+            problem = f"{len(packed)} bytes"
+        except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as e:
+            problem = repr(e)
+        self._log.error("a camera's checkpoint can't be written: it is followed anew", camera=camera, problem=problem)
+        return zlib.compress(msgspec.msgpack.encode(partition.anew(camera)), 1)
 
     async def _put_all(self, entries: Iterable[tuple[str, bytes]]) -> None:
         todo = list(entries)
@@ -132,7 +146,3 @@ class Checkpoints:
 
     def _is_of(self, key: str, number: int) -> bool:
         return key == f"position.{number}" or key.startswith(f"camera.{number}.")
-
-
-def _packed(state: State) -> bytes:
-    return zlib.compress(msgspec.msgpack.encode(state), 1)

@@ -57,7 +57,9 @@ def cases(rule: rules.Rule, scene: Scene) -> Cases:
 
 @cases.register
 def _(rule: rules.Enter, scene: Scene) -> Cases:
-    return {o.id: Case([o], since=o.zones[rule.zone].since) for o in scene.of(rule, rule.zone)}
+    # Where the rule begins to hold of one who is there already, it comes true now.
+    entered = {p.object.id: p.time for p in scene.passages if p.what == "entered" and p.place == rule.zone}
+    return {o.id: Case([o], since=entered.get(o.id)) for o in scene.of(rule, rule.zone)}
 
 
 @cases.register

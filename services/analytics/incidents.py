@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import msgspec
@@ -74,10 +75,11 @@ class Standing(msgspec.Struct):
 
 
 class RuleState(msgspec.Struct):
-    """begun: when its last incident was."""
+    """begun: when its last incident was. about: what kind of rule it is, and of what place."""
 
     standing: dict[str, Standing] = {}
     begun: float | None = None
+    about: str = ""
 
 
 class Asked(msgspec.Struct):
@@ -128,12 +130,18 @@ class Incidents:
         *,
         left: Mapping[str, float] | None = None,
         undone: Collection[str] = (),
+        final: bool = False,
     ) -> None:
         """What is true of `rule` at this frame. time: the frame's. at: the log's clock.
 
         left: keys of which it was true until a time before. undone: keys of moments that are no longer held for true.
+        final: no frame comes after this: moments are held no longer.
         """
-        state = self.state.by_rule.setdefault(rule.id, RuleState())
+        about = f"{type(rule).__struct_config__.tag} {getattr(rule, 'zone', '')} {getattr(rule, 'line', '')}"
+        if (known_as := self.state.by_rule.get(rule.id)) and known_as.about != about:
+            self.end_all(keep=self.state.by_rule.keys() - {rule.id})
+            del self.state.by_rule[rule.id]
+        state = self.state.by_rule.setdefault(rule.id, RuleState(about=about))
         for key in undone:
             if (held := state.standing.get(key)) and held.open is None:
                 del state.standing[key]
@@ -154,7 +162,7 @@ class Incidents:
                 del state.standing[key]
             elif known.open and not true and time - known.last >= rule.end_after_s:
                 self._end(state, key)
-            elif known.open is None and time - known.since >= rule.hold_s:
+            elif known.open is None and (time - known.since >= rule.hold_s or (final and rule.momentary)):
                 self._raise(rule, state, key, time, trail, at)
 
     def _raise(self, rule: Rule, state: RuleState, key: str, time: float, trail: Sequence[Ref], at: float) -> None:
@@ -197,6 +205,13 @@ class Incidents:
         asked = self.state.asked.pop(said.incident, None)
         if asked:
             self._judge(asked, said.verdict, confidence=said.confidence, reason=said.reason)
+
+    def refused(self, incident: str) -> None:
+        """The model can't be asked about it."""
+        asked = self.state.asked.get(incident)
+        if asked and not asked.unverified:
+            asked.unverified = True
+            self._judge(asked, "unverified", reason="vlm takes no more questions")
 
     def deadline(self) -> float | None:
         """When the next verdict is overdue, or forgotten, by the log's clock."""
@@ -251,14 +266,15 @@ class Incidents:
         last = trail[-1]
         if (segments[-1].epoch, segments[-1].n) != (last.epoch, last.n):
             segments = _ends([*segments, _reference(last)])
-        objects = {o.id: o for o in was.objects} | {o.id: o for o in known.found.objects}
-        open.joined |= len(objects) > len(was.objects)
+        before = {o.id: o for o in was.objects}
+        objects = dict(islice((before | {o.id: o for o in known.found.objects}).items(), MOST_OBJECTS))
+        open.joined |= objects.keys() != before.keys()
         open.incident = replace(
             was,
             state="update",
             time=instant(known.last),
             value=known.found.value,
-            objects=list(objects.values())[:MOST_OBJECTS],
+            objects=list(objects.values()),
             segments=segments,
         )
         if open.joined and known.last - open.told >= UPDATE_S:

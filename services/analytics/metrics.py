@@ -12,12 +12,13 @@ READ = Counter("tidegate_analytics_segments_total", "Segments' detections read",
 OUTCOMES = ("taken", "late", "repeated", "unreadable", "failed")
 GAPS = Counter("tidegate_analytics_gaps_total", "Segments that did not come within ANALYTICS_REORDER_S")
 EVENTS = Counter("tidegate_analytics_events_total", "Events published", ["kind"])
+UNSTORABLE = Counter("tidegate_analytics_unstorable_total", "Events that the server will never take", ["kind"])
 OBJECTS = Counter("tidegate_analytics_objects_total", "Tracks begun")
-SUPPRESSED = Counter("tidegate_analytics_suppressed_total", "Incidents that a cooldown kept back")
+SUPPRESSED = Counter("tidegate_analytics_suppressed_total", "Incidents that a cooldown, or 100 others, kept back")
 BEHIND = Gauge("tidegate_analytics_behind_seconds", "How old what was read last is; 0 once all is read")
 LATENCY = Histogram(
     "tidegate_analytics_latency_seconds",
-    "From a segment's end to what analytics says of it",
+    "From the storage of detections to what is said of them",
     buckets=LATENCY_BUCKETS,
 )
 MOVES = Counter("tidegate_analytics_moves_total", "Partitions taken, released and lost", ["what"])

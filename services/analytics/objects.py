@@ -24,7 +24,7 @@ EDGE = 1e-6
 STATIONARY_S = 5.0
 
 
-class Seen(msgspec.Struct, array_like=True):
+class Spot(msgspec.Struct, array_like=True):
     """A point of its path. score: None where it lies between two others."""
 
     time: float
@@ -66,7 +66,7 @@ class Followed(msgspec.Struct):
     still_box: Box
     still_since: float
     seen: int = 0
-    path: list[Seen] = []
+    path: list[Spot] = []
     told: float | None = None
     zones_told: list[str] = []
     steps: list[tuple[float, float, float]] = []
@@ -80,7 +80,7 @@ class Followed(msgspec.Struct):
 
     def see(self, time: float, box: Box, label: str, score: float) -> None:
         """It was seen there."""
-        self.path.append(Seen(time, box, score))
+        self.path.append(Spot(time, box, score))
         self.seen += 1
         self.votes[label] = self.votes.get(label, 0.0) + score
         self.score = max(self.score, score)

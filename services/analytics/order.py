@@ -25,7 +25,8 @@ REMEMBERED = 8
 class Place(msgspec.Struct):
     """How far a camera's segments have been taken: all that must survive a restart.
 
-    epoch: the current one, `next`: its segment that is expected. begun: sequence in MEDIA of its first segment taken.
+    epoch: the current one, `next`: its segment that is expected. begun: sequence in MEDIA of its first segment taken,
+    and since: when that began, Unix seconds.
     past: epochs before it, the last one last. skipped: numbers of the current epoch that were given up, as [first,
     after the last), the last ones.
     """
@@ -33,14 +34,16 @@ class Place(msgspec.Struct):
     epoch: str | None = None
     next: int = 0
     begun: int = 0
+    since: float = 0.0
     past: list[str] = []
     skipped: list[tuple[int, int]] = []
 
 
 class Held(NamedTuple, Generic[T]):
-    """seq: in MEDIA. at: when it came."""
+    """seq: in MEDIA. start: of its video. at: when it came."""
 
     seq: int
+    start: float
     at: float
     item: T
 
@@ -58,10 +61,12 @@ class Order(Generic[T]):
         """What waits for something missing."""
         return [h.item for epoch in self._held.values() for h in epoch.values()]
 
-    def push(self, epoch: str, n: int, *, seq: int, at: float, item: T) -> list[T]:
+    def push(self, epoch: str, n: int, *, seq: int, at: float, item: T, start: float = 0.0) -> list[T]:
         """Take a segment; return those that are in order now."""
         place = self.place
-        over = epoch in place.past or (epoch != place.epoch and place.epoch is not None and seq < place.begun)
+        # By its video's time too: MEDIA may have been made anew, and begin with 1 again.
+        before = epoch != place.epoch and place.epoch is not None and seq < place.begun and start <= place.since
+        over = epoch in place.past or before
         if over or (epoch == place.epoch and n < place.next):
             if over or any(first <= n < after for first, after in place.skipped):
                 self.late += 1
@@ -72,7 +77,7 @@ class Order(Generic[T]):
         if n in waiting:
             self.repeated += 1
             return []
-        waiting[n] = Held(seq, at, item)
+        waiting[n] = Held(seq, start, at, item)
         # With another one's segments here already, which of the two is first is not known yet.
         if place.epoch is None and n == 0 and len(self._held) == 1:
             self._begin(epoch, 0)
@@ -118,6 +123,7 @@ class Order(Generic[T]):
             place.next = min(0, n)
         place.epoch = epoch
         place.begun = min(h.seq for h in self._held[epoch].values())
+        place.since = min(h.start for h in self._held[epoch].values())
 
     def _current(self) -> dict[int, Held[T]] | None:
         """What waits of the current epoch."""

@@ -1,4 +1,4 @@
-"""A fixed part of all cameras, by their ids: what one process has at a time. Pure.
+"""A fixed part of all cameras, by their ids: what one process has at a time. No I/O.
 
     partition = Partition(7, limits, rules_of)
     outs = partition.read(stored)
@@ -27,6 +27,8 @@ from shared.telemetry import logger
 
 # What Python and JSON can both say, with room to reckon.
 FIRST_YEAR, LAST_YEAR = 1971, 9999
+EVERYTHING = 2**63 - 1
+MOST, LONGEST_S, MOST_NAME = 2**53, 3600.0, 256
 
 
 def partition_of(camera: str, count: int) -> int:
@@ -66,6 +68,12 @@ class Partition:
         """Go on with a camera where its checkpoint is."""
         self.cameras[camera] = Camera(camera, self._limits, self._rules_of(camera), state)
 
+    def anew(self, camera: str) -> State:
+        """Follow a camera anew, without a word of what was followed: its state."""
+        fresh, _ = self.cameras[camera].afresh()
+        self.restore(camera, fresh)
+        return fresh
+
     def use(self, camera: str, rules: Rules) -> Outs:
         """A camera's rules have changed."""
         return self._work(camera, lambda c: c.use(rules)) if camera in self.cameras else []
@@ -75,27 +83,27 @@ class Partition:
         name = camera_of(stored.subject)
         try:
             event = msgspec.json.decode(stored.data, type=Detections)
-            names.check_camera(name)
-            if event.camera != name:
-                raise msgspec.ValidationError(f"its camera is {event.camera!r}")
-            if not all(FIRST_YEAR <= t.year < LAST_YEAR for t in (event.start, *(f.time for f in event.frames))):
-                raise msgspec.ValidationError("its times are out of any clock's range")
+            _check(event, name)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, SettingError) as e:
             metrics.READ.labels("unreadable").inc()
-            self.bad.append(Bad(stored, f"not an event of detections: {e}"))
+            self.bad.append(Bad(stored, f"not an event of detections: {str(e)[:500]}"))
             return []
         if name not in self.cameras:
             self.cameras[name] = Camera(name, self._limits, self._rules_of(name))
-        metrics.READ.labels("taken").inc()
         return self._work(name, lambda c: c.read(stored.seq, event, stored.time.timestamp()), stored)
 
-    def verdict(self, said: Verdict) -> Outs:
-        """A vision language model has answered about one of its cameras."""
-        return self._work(said.camera, lambda c: c.verdict(said)) if said.camera in self.cameras else []
+    def verdict(self, said: Verdict, at: float) -> Outs:
+        """A vision language model has answered about one of its cameras. at: when that was stored."""
+        return self._work(said.camera, lambda c: c.verdict(said, at)) if said.camera in self.cameras else []
 
-    def due(self, at: float) -> Iterator[tuple[str, Outs]]:
-        """All has been read that was stored until `at`: what was waited for until then."""
+    def refused(self, camera: str, incident: str) -> Outs:
+        """A question about an incident was not taken."""
+        return self._work(camera, lambda c: c.refused(incident)) if camera in self.cameras else []
+
+    def due(self, at: float, seq: int = EVERYTHING) -> Iterator[tuple[str, Outs]]:
+        """All has been read that was stored until `at`, up to `seq`: what was waited for until then."""
         for name, camera in list(self.cameras.items()):
+            camera.passed(seq)
             if (deadline := camera.deadline()) is not None and deadline <= at:
                 yield name, self._work(name, lambda c: c.due(at))
 
@@ -115,15 +123,17 @@ class Partition:
             self._log.exception("a camera is followed anew: its events could not be worked on", camera=name)
             metrics.READ.labels("failed").inc()
             if stored:
-                self.bad.append(Bad(stored, f"analytics failed on it: {e!r}"))
-            self.cameras[name] = Camera(name, self._limits, self._rules_of(name), camera.afresh())
-            return []
+                self.bad.append(Bad(stored, f"analytics failed on it: {e!r}"[:500]))
+            fresh, outs = camera.afresh()
+            self.restore(name, fresh)
+            return outs
         for counter, more in zip(_COUNTERS, (b - a for a, b in zip(before, _counts(camera), strict=True)), strict=True):
             counter.inc(more)
         return outs
 
 
 _COUNTERS = (
+    metrics.READ.labels("taken"),
     metrics.READ.labels("late"),
     metrics.READ.labels("repeated"),
     metrics.GAPS,
@@ -132,6 +142,22 @@ _COUNTERS = (
 )
 
 
+def _check(event: Detections, camera: str) -> None:
+    """Whether it can be worked on and stored. Raises SettingError or msgspec.ValidationError."""
+    names.check_camera(camera)
+    if event.camera != camera:
+        raise msgspec.ValidationError(f"its camera is {event.camera!r}")
+    if not all(FIRST_YEAR <= t.year < LAST_YEAR for t in (event.start, *(f.time for f in event.frames))):
+        raise msgspec.ValidationError("its times are out of any clock's range")
+    ref = event.segment
+    if not (0 <= ref.n <= MOST and 0 <= ref.seq <= MOST and 0 <= event.duration <= LONGEST_S):
+        raise msgspec.ValidationError("its segment's numbers are out of range")
+    if not all(size is None or 0 < size <= MOST for size in (event.width, event.height)):
+        raise msgspec.ValidationError("its width and height are out of range")
+    if max(len(ref.epoch), len(ref.stream), len(event.model)) > MOST_NAME or not ref.epoch:
+        raise msgspec.ValidationError("its epoch, stream or model has no usual name")
+
+
 def _counts(camera: Camera) -> tuple[int, ...]:
     order = camera.order
-    return order.late, order.repeated, order.gaps, camera.objects, camera.incidents.suppressed
+    return camera.taken, order.late, order.repeated, order.gaps, camera.objects, camera.incidents.suppressed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.analytics import metrics, rules
-from services.analytics.rules import Mistakes, Rules
+from services.analytics.rules import Rules
 from shared.mirror import Mirror
 from shared.telemetry import logger
 
@@ -35,7 +35,7 @@ class Rulebook:
                 continue
             try:
                 found = rules.decode(data)
-            except Mistakes as e:
+            except Exception as e:  # whatever is the matter with it, other cameras have theirs
                 metrics.RULES.inc()
                 self._log.error("a camera's rules can't be used", camera=camera, error=str(e))
                 self._read[camera] = (data, self.of(camera))

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
+import yaml
 from msgspec import Meta
 
 from services.analytics import geometry
@@ -32,6 +33,7 @@ Labels = Annotated[list[Label], Meta(min_length=1)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Anchor = Literal["bottom", "center"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK = rf"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00){END}"
 Clock = Annotated[str, Meta(pattern=_CLOCK, description="a time in quotes, such as '07:30', is")]
@@ -189,6 +191,9 @@ class Crowding(Rule, frozen=True, kw_only=True, tag="crowding"):
     zone: Name | None = None
 
 
+# A thousand zones of some corners, and more than any camera has.
+MOST_BYTES = 256 * 1024
+
 AnyRule: TypeAlias = Enter | Exit | Loitering | Crossing | Count | Proximity | Stopped | WrongWay | Speed | Crowding
 
 
@@ -222,14 +227,22 @@ class Mistakes(SettingError):
 
 def read(text: bytes, where: str) -> Rules:
     """Rules from YAML or JSON. Raises Mistakes."""
+    if len(text) > MOST_BYTES:
+        raise Mistakes(where, [Mistake("", f"it has {len(text)} bytes, where {MOST_BYTES} are the most")])
     try:
         value = _value(text)
     except Exception as e:  # PyYAML raises what its constructors raise
         raise Mistakes(where, [Mistake("", f"neither YAML nor JSON: {' '.join(str(e).split())}")]) from e
-    found = check(value)
-    if found:
-        raise Mistakes(where, found)
-    return msgspec.convert({} if value is None else value, Rules)
+    return _of(value, where)
+
+
+def decode(data: bytes) -> Rules:
+    """Rules from KV, which are JSON. Raises Mistakes."""
+    where = "entry in bucket 'rules'"
+    try:
+        return _of(msgspec.json.decode(data), where)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise Mistakes(where, [Mistake("", f"not JSON: {e}")]) from e
 
 
 def _value(text: bytes) -> Any:
@@ -237,12 +250,22 @@ def _value(text: bytes) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # A few lines of aliases of aliases stand for more than any memory holds.
+        # The reader has to be the one that msgspec uses: Python's own refuses some of what C's takes.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=LOADER)):
+            raise ValueError("aliases (*name) are not taken: write it out") from None
         return msgspec.yaml.decode(text)
 
 
-def decode(data: bytes) -> Rules:
-    """Rules from KV. Raises Mistakes."""
-    return read(data, "entry in bucket 'rules'")
+def _of(value: Any, where: str) -> Rules:
+    value = {} if value is None else value
+    try:
+        found = check(value)
+    except RecursionError as e:
+        raise Mistakes(where, [Mistake("", "it is nested too deeply")]) from e
+    if found:
+        raise Mistakes(where, found)
+    return msgspec.convert(value, Rules)
 
 
 def encode(rules: Rules) -> bytes:

@@ -8,7 +8,6 @@ in EVENTS, so what is read again after a crash is said again, under the same ids
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import math
 import random
@@ -25,12 +24,12 @@ from nats.js.errors import NotFoundError
 from services.analytics import metrics
 from services.analytics.camera import Out, Outs
 from services.analytics.checkpoint import Checkpoints, Taken
-from services.analytics.partition import Bad, Partition, camera_of, partition_of
+from services.analytics.partition import EVERYTHING, Bad, Partition, camera_of, partition_of
 from services.analytics.rulebook import Rulebook
 from services.analytics.settings import AnalyticsSettings
-from shared import bus, deadletters, direct, events, jobs, names
+from shared import bus, direct, events, jobs, names
 from shared.direct import Stored
-from shared.errors import BusError
+from shared.errors import BusError, Unstorable
 from shared.events import Event, Verdict
 from shared.leases import Leases
 from shared.log import Log
@@ -44,11 +43,45 @@ SHARE_S = 0.5
 AGAIN_S = 0.5
 # Whoever reads the log's end may be told a moment later of what was stored a moment ago.
 SLACK_S = 1.0
+# After twice that nothing is left of what was known of the clocks.
+FORGET_S = 60.0
 # Of the loop's time before others get theirs.
 TURN_S = 0.05
-# VLM may be full: an incident that can't be asked about is unverified in time.
-ASK_PATIENCE_S = 2.0
-PUBLISH_PATIENCE_S = 30.0
+# VLM may be full: an incident that can't be asked about is unverified.
+ASK_AGAIN_S = 5.0
+# Less than the loop may take between two beats.
+PUBLISH_PATIENCE_S = 20.0
+# Of what a model says of an incident.
+MOST_REASON = 4000
+
+
+class Heard(NamedTuple):
+    """A verdict, as EVENTS has it. at: when it was stored, Unix seconds."""
+
+    seq: int
+    at: float
+    verdict: Verdict
+
+
+class ServerClock:
+    """What the server's clock shows, by when it stored what we read: ours may be set, or wrong."""
+
+    def __init__(self) -> None:
+        # Ours before the server's, at least: in this while and in the one before.
+        self._least = self._before = math.inf
+        self._until = 0.0
+
+    def note(self, ours: float, stored: float) -> None:
+        """Something was stored at `stored` by the server's clock, and asked for at `ours` by ours."""
+        if time.monotonic() > self._until:
+            self._before, self._least = self._least, math.inf
+            self._until = time.monotonic() + FORGET_S
+        self._least = min(self._least, ours - stored)
+
+    def server(self, ours: float) -> float:
+        """Not after what the server's clock shows."""
+        ahead = min(self._least, self._before)
+        return ours - ahead if math.isfinite(ahead) else ours
 
 
 class Said(NamedTuple):
@@ -79,10 +112,11 @@ class Analytics:
         self._checkpoints = checkpoints
         self._health = health
         self._partitions: dict[int, Partition] = {}
-        self._verdicts: deque[tuple[int, Verdict]] = deque()
+        self._verdicts: deque[Heard] = deque()
         self._verdict_position = 1
         self._whole = True  # nothing is half said
-        self._ahead_s = math.inf  # our clock's before the server's, as far as is known
+        self._clock = ServerClock()
+        self._no_questions_until = 0.0  # monotonic seconds
         self._next_share = self._next_checkpoint = 0.0
         self._log = logger("analytics")
 
@@ -131,7 +165,7 @@ class Analytics:
         found = await log.read(DETECTIONS, position)
         turn = time.monotonic()
         for stored in found:
-            self._ahead_s = min(self._ahead_s, sent - stored.time.timestamp())
+            self._clock.note(sent, stored.time.timestamp())
             said += self._heard_verdicts(stored.seq)
             camera = camera_of(stored.subject)
             partition = self._of(camera)
@@ -141,11 +175,13 @@ class Analytics:
             if time.monotonic() - turn > TURN_S:
                 await asyncio.sleep(0)
                 turn = time.monotonic()
-        if not found:
+        if found:
+            end, last = found[-1].time.timestamp(), found[-1].seq
+        else:
             said += self._heard_verdicts(None)
-            end = sent - (self._ahead_s if math.isfinite(self._ahead_s) else 0.0) - SLACK_S
-            for partition in self._partitions.values():
-                said += [Said(camera, outs) for camera, outs in partition.due(end)]
+            end, last = self._clock.server(sent) - SLACK_S, EVERYTHING
+        for partition in self._partitions.values():
+            said += [Said(camera, outs) for camera, outs in partition.due(end, last)]
         await self._say(said)
         verdicts = self._next_verdict()
         for partition in self._partitions.values():
@@ -175,21 +211,28 @@ class Analytics:
     async def _read_verdicts(self, log: Log) -> None:
         for stored in await log.read(VERDICTS, self._verdict_position):
             self._verdict_position = stored.seq + 1
-            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                self._verdicts.append((stored.seq, msgspec.json.decode(stored.data, type=Verdict)))
+            try:
+                verdict = msgspec.json.decode(stored.data, type=Verdict)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+                self._log.warning("not a verdict", subject=stored.subject, seq=stored.seq, error=str(e)[:200])
+                continue
+            if verdict.camera == camera_of(stored.subject):
+                reason = verdict.reason[:MOST_REASON]
+                verdict = msgspec.structs.replace(verdict, reason=reason)
+                self._verdicts.append(Heard(stored.seq, stored.time.timestamp(), verdict))
 
     def _next_verdict(self) -> int:
         """The sequence from which none has been heard."""
-        return self._verdicts[0][0] if self._verdicts else self._verdict_position
+        return self._verdicts[0].seq if self._verdicts else self._verdict_position
 
     def _heard_verdicts(self, before: int | None) -> list[Said]:
         """Those stored before a sequence, or all: after the detections that they are about, and in that order."""
         said: list[Said] = []
-        while self._verdicts and (before is None or self._verdicts[0][0] < before):
-            _, verdict = self._verdicts.popleft()
+        while self._verdicts and (before is None or self._verdicts[0].seq < before):
+            heard = self._verdicts.popleft()
             # Heard twice it changes nothing.
-            if partition := self._of(verdict.camera):
-                said.append(Said(verdict.camera, partition.verdict(verdict)))
+            if partition := self._of(heard.verdict.camera):
+                said.append(Said(heard.verdict.camera, partition.verdict(heard.verdict, heard.at)))
         return said
 
     # ---- what comes of it
@@ -224,8 +267,11 @@ class Analytics:
             if not self._leases.holds(str(number)):
                 raise BusError(f"the lease of partition {number} has run out")
             trace = cause.headers.get("traceparent") if cause else None
+            self._health.beat()
             if isinstance(out.what, jobs.Verify):
-                await self._ask(out.what, trace)
+                if not await self._ask(out.what, trace) and (partition := self._partitions.get(number)):
+                    for more in partition.refused(camera, out.what.incident):
+                        await self._publish(more.what, more.id, trace)
                 continue
             await self._publish(out.what, out.id, trace)
             if cause:
@@ -234,34 +280,36 @@ class Analytics:
     async def _bury(self, bad: Bad) -> None:
         stored = bad.stored
         self._log.warning("dead-lettered", subject=stored.subject, seq=stored.seq, reason=bad.reason)
-        headers = deadletters.bury_headers(
-            "analytics",
-            bad.reason,
-            stream=names.EVENTS,
-            seq=stored.seq,
-            subject=stored.subject,
-            deliveries=1,
-            headers=stored.headers,
+        await bus.bury_stored(
+            self._client, "analytics", names.EVENTS, stored, bad.reason, patience_s=PUBLISH_PATIENCE_S
         )
-        subject = names.dead_letters("analytics")
-        await bus.publish(self._client, self._js, subject, stored.data, headers, patience_s=PUBLISH_PATIENCE_S)
 
-    async def _publish(self, event: Event, id: str, trace: str | None) -> None:
-        headers = events.headers(event, id=id, source=SOURCE, traceparent=trace)
-        payload = events.encode(event)
-        await bus.publish(
-            self._client, self._js, events.subject(event), payload, headers, patience_s=PUBLISH_PATIENCE_S
-        )
-        metrics.EVENTS.labels(event.kind).inc()
-
-    async def _ask(self, job: jobs.Verify, trace: str | None) -> None:
-        headers = {"traceparent": trace} if trace else {}
+    async def _publish(self, what: Event | jobs.Verify, id: str, trace: str | None) -> None:
+        assert isinstance(what, Event)
+        headers = events.headers(what, id=id, source=SOURCE, traceparent=trace)
+        payload = events.encode(what)
+        subject = events.subject(what)
         try:
-            await jobs.publish(self._client, job, headers, patience_s=ASK_PATIENCE_S)
-            metrics.ASKED.labels("asked").inc()
+            await bus.publish(self._client, self._js, subject, payload, headers, patience_s=PUBLISH_PATIENCE_S)
+        except Unstorable as e:  # trying again would be in the way of all that comes after it
+            self._log.error("an event can't be stored, and is left out", subject=subject, id=id[:200], error=str(e))
+            metrics.UNSTORABLE.labels(what.kind).inc()
+            return
+        metrics.EVENTS.labels(what.kind).inc()
+
+    async def _ask(self, job: jobs.Verify, trace: str | None) -> bool:
+        """Whether VLM took it. Where it is full it is left alone for a while: nobody else is to wait for it."""
+        headers = {"traceparent": trace} if trace else {}
+        refused = time.monotonic() < self._no_questions_until
+        try:
+            if not refused:
+                await jobs.publish(self._client, job, headers, patience_s=0.0)
         except BusError as e:
-            metrics.ASKED.labels("refused").inc()
-            self._log.error("an incident can't be verified", camera=job.camera, incident=job.incident, error=str(e))
+            refused = True
+            self._no_questions_until = time.monotonic() + ASK_AGAIN_S
+            self._log.error("incidents can't be verified", camera=job.camera, incident=job.incident, error=str(e))
+        metrics.ASKED.labels("refused" if refused else "asked").inc()
+        return not refused
 
     # ---- partitions
 
