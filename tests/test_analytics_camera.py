@@ -510,6 +510,17 @@ def test_incidents_end_when_the_clock_is_set_back_and_begin_anew(seconds: float)
     assert min(s.n for s in end.segments) == 10
 
 
+@pytest.mark.parametrize("seconds", [5, 3600])
+def test_who_was_there_when_the_clock_is_set_back_has_left_and_is_counted(seconds: float) -> None:
+    book = msgspec.convert({**RULES, "rules": [{"id": "out", "kind": "exit", "zone": "door"}]}, Rules)
+    outs = play(set_back(seconds), book)
+    assert [i.state for i in of(outs, Incident)].count("start") == 2
+    visits = [c.zones["door"]["person"] for c in of(outs, Counts)]
+    assert sum(v.entered for v in visits) == sum(v.left for v in visits) == 2
+    assert sum(v.stayed_s for v in visits) == pytest.approx(9.8 + 8.0)
+    once(outs)
+
+
 def test_a_clock_that_is_set_back_a_little_is_waited_for() -> None:
     arrivals = set_back(0.5)
     outs = play(arrivals)

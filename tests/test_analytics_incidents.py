@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -490,6 +491,47 @@ def test_an_incident_of_many_objects_keeps_to_some() -> None:
     watch = Watch(rule("count", over=0)).see([{"": case(*(str(k) for k in range(90)))}] * 8).for_s(3)
     assert {len(i.objects) for i in watch.of(Incident)} == {50}
     assert len(watch.of(Incident)) == 2
+
+
+def test_who_comes_and_goes_in_a_crowd_of_more_than_is_told_is_no_news() -> None:
+    crowds = [[str(k) for k in range(n, n + 90)] for n in range(0, 40, 2)]
+    watch = Watch(rule("count", over=0)).see([{"": case(*crowd)} for crowd in crowds for _ in range(8)])
+    assert [i.state for i in watch.of(Incident)] == ["start"]
+
+
+def test_a_rule_that_is_of_another_place_now_ends_what_it_had_begun() -> None:
+    watch = Watch(ENTER).for_s(2, "a")
+    watch.rule = rule("enter", zone="yard")
+    watch.for_s(2, "a").for_s(3)
+    assert [(i.state, i.zone) for i in watch.of(Incident)] == [
+        ("start", "door"),
+        ("end", "door"),
+        ("start", "yard"),
+        ("end", "yard"),
+    ]
+
+
+def test_what_the_model_cant_be_asked_about_is_unverified_at_once() -> None:
+    watch = Watch(rule("enter", zone="door", verify="Is someone there?", alert="unless_rejected")).for_s(1, "a")
+    (begun,) = watch.of(Incident)
+    watch.incidents.refused(begun.incident)
+    watch.incidents.refused(begun.incident)
+    watch.for_s(1, "a")
+    assert [i.verification for i in watch.of(Incident)] == ["pending", "unverified"]
+    assert [a.verification for a in watch.of(Alert)] == ["unverified"]
+
+
+def test_of_a_rule_so_many_last_and_others_are_counted() -> None:
+    watch = Watch(ENTER).for_s(1, *(str(k) for k in range(120))).for_s(3)
+    assert len(watch.of(Incident)) == 200 and watch.incidents.suppressed == 20
+
+
+def test_of_those_that_wait_for_a_verdict_the_oldest_give_way() -> None:
+    watch = Watch(rule("enter", zone="door", verify="Is someone there?"))
+    for n in range(3):
+        watch.for_s(1, *(f"{n}-{k}" for k in range(90))).for_s(3)
+    states = Counter(i.verification for i in watch.of(Incident) if i.state == "update")
+    assert states == {"unverified": 70}
 
 
 def test_a_long_incident_has_its_first_and_its_last_segments() -> None:

@@ -109,7 +109,7 @@ MISTAKEN = [
     ("zones: {door: 5}", "zones.door", "an object is expected, with 'polygon', not 5"),
     ("zones: 5", "zones", "an object is expected"),
     ("masks: {a: 1}", "masks", "a list is expected"),
-    ("zones: {door: {polygon: [[0, 0], [1, 1]]}}", "zones.door.polygon", "length >= 3"),
+    ("zones: {door: {polygon: [[0, 0], [1, 1]]}}", "zones.door.polygon", "a list of length >= 3"),
     (f"zones: {{door: {{polygon: [{', '.join(['[0, 0]'] * 65)}]}}}}", "zones.door.polygon", "length <= 64"),
     ("zones: {door: {polygon: [[0, 0], [1, 0], [1, 1.5]]}}", "zones.door.polygon[2][1]", "<= 1.0"),
     ("zones: {door: {polygon: [[0, 0], [1, 0], [1, -1]]}}", "zones.door.polygon[2][1]", ">= 0.0"),
@@ -118,14 +118,14 @@ MISTAKEN = [
     (
         "zones: {door: {polygon: [[0, 0], [1, 0], [1]]}}",
         "zones.door.polygon[2]",
-        "a list of length 2, got 1 is expected",
+        "a list of length 2 is expected",
     ),
     ("zones: {door: {polygon: [[0, 0], [1, 0], 7]}}", "zones.door.polygon[2]", "a list is expected, not 7"),
     (f"zones: {{'front door': {{polygon: {SQUARE}}}}}", "zones.front door", "as a name, 1 to 64 letters"),
     (f"zones: {{12: {{polygon: {SQUARE}}}}}", "zones.12", "as a name, a text is expected"),
     (f"zones: {{door: {{polygon: {SQUARE}, anchor: top}}}}", "zones.door.anchor", "one of bottom, center is expected"),
     (f"masks: [{{polygon: {SQUARE}, labels: []}}]", "masks[0].labels", "length >= 1"),
-    (f"masks: [{{polygon: {SQUARE}, labels: ['']}}]", "masks[0].labels[0]", "length >= 1"),
+    (f"masks: [{{polygon: {SQUARE}, labels: ['']}}]", "masks[0].labels[0]", "a text of length >= 1"),
     ("lines: {gate: {from: [0, 0]}}", "lines.gate", "its field 'to' is missing"),
     ("lines: {gate: {from: [0, 0], to: [1, 1], til: 1}}", "lines.gate.til", "there is no such field"),
     ("filters: {person: {min_score: 50}}", "filters.person.min_score", "<= 1.0 is expected, not 50"),
@@ -155,7 +155,7 @@ MISTAKEN = [
     ("rules: [{id: a, kind: speed, over: 1, cooldown_s: 86401}]", "rules[0].cooldown_s", "<= 86400.0"),
     ("rules: [{id: a, kind: speed, over: 1, severity: high}]", "rules[0].severity", "one of info, warning, critical"),
     ("rules: [{id: a, kind: speed, over: 1, alert: never}]", "rules[0].alert", "one of confirmed, unless_rejected"),
-    ("rules: [{id: a, kind: speed, over: 1, verify: ''}]", "rules[0].verify", "length >= 1"),
+    ("rules: [{id: a, kind: speed, over: 1, verify: ''}]", "rules[0].verify", "a text of length >= 1"),
     ("rules: [{id: a, kind: speed, over: 1, seconds: 1}]", "rules[0].seconds", "there is no such field"),
     ("rules: [{id: a, kind: count, over: 1.5}]", "rules[0].over", "a whole number is expected"),
     ("rules: [{id: a, kind: wrong_way, direction: 360}]", "rules[0].direction", "< 360.0"),
@@ -212,6 +212,33 @@ def test_a_mistake_is_named_by_its_path(text: str, path: str, part: str) -> None
 @pytest.mark.parametrize("value", ["!!bool x", "!!int ''", "!!float ''", "!!timestamp x", "!!binary x", "!!set {a}"])
 def test_what_yaml_itself_stumbles_over_is_a_mistake(value: str) -> None:
     assert named(f"timezone: {value}") and named(value)
+
+
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (BOMB, "aliases"),
+        ("zones: " + "[" * 900 + "]" * 900, "an object is expected"),
+        ("[" * 100_000, "nest"),
+        ("a: " + "{a: " * 50_000, "nest"),
+        ("# " + "x" * 300_000, "bytes"),
+    ],
+)
+def test_what_would_be_more_than_a_memory_holds_is_a_mistake(text: str, part: str) -> None:
+    (found,) = named(text)
+    assert part in found.text and len(str(found)) < 500
+
+
+def test_a_question_in_braces_is_a_question() -> None:
+    text = """
+        zones: {door: {polygon: [[0, 0], [1, 0], [1, 1]]}}
+        rules: [{id: in, kind: enter, zone: door, verify: Does someone run?, severity: info}]
+    """
+    (rule,) = rules.read(text.encode(), "a file").rules
+    assert rule.verify == "Does someone run?"
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\xff\xfe\x00", b"zones: \xc3", b"\x00", b'"\\ud800"', b"timezone: \x7f"])

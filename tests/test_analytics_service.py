@@ -302,10 +302,24 @@ async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, ad
     await js.update_stream(config)
     await js.publish("jobs.vlm.ask.other", b"{}")
     await use(admin, "lobby", ASKING)
-    async with running(server, analytics_verify_s=5.0):
-        await publish(admin, detections([ACROSS], 14))
-        found = [e for _, e in await until(admin, lambda f: incidents(f, "end") and incidents(f, "update"))]
-    assert incidents(found, "update")[0].verification == "unverified"
+    async with running(server):
+        await publish(admin, detections([ACROSS, BACK], 20))
+        found = [e for _, e in await until(admin, lambda f: len(incidents(f, "end")) == 2)]
+    assert [i.verification for i in incidents(found, "update")] == ["unverified"] * 2
+    assert "takes no more questions" in incidents(found, "update")[0].reason
+
+
+async def test_what_is_no_verdict_is_in_nobodys_way(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", ASKING)
+    js = admin.jetstream()
+    async with running(server):
+        await publish(admin, detections([ACROSS], 7))
+        (begun,) = incidents([e for _, e in await until(admin, lambda f: incidents(f, "start"))], "start")
+        for payload in (b"", b"\xff", b"[" * 100_000, b"{}", events.encode(verdict(begun, "rejected"))):
+            await js.publish("events.verdicts.yard", payload, headers={"Status": "404"})
+        await tell(admin, verdict(begun, "confirmed"))
+        found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Alert) for e in f))]
+    assert [i.verification for i in incidents(found, "update")] == ["confirmed"]
 
 
 async def test_what_is_no_event_of_detections_is_a_dead_letter_and_harms_no_other(

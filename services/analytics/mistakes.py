@@ -113,7 +113,7 @@ def _sentence(text: str, kind: Any) -> str:
         return f"{described} expected" if described else text
     if text == "Number out of range":
         return "a number of a usual size is expected"
-    text = re.sub(r"^Expected `(\w+)` of length", r"a list of length", text)
+    text = re.sub(r", got \d+$", "", text)
     text = re.sub(r"^Expected `(\w+)`, got `\w+`$", lambda m: f"{_WORDS.get(m[1], m[1])} is expected", text)
     text = re.sub(r"^Expected `(\w+)`", lambda m: _WORDS.get(m[1], m[1]), text)
     return text if text.endswith("expected") else f"{text} is expected"

@@ -1,0 +1,59 @@
+"""A stream read as a log."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from nats.aio.client import Client
+
+from shared import names
+from shared.direct import Stored
+from shared.log import BATCH, Log
+
+
+async def put(client: Client, count: int, camera: str = "lobby", **headers: str) -> None:
+    for n in range(count):
+        await client.publish(f"events.detections.{camera}", str(n).encode(), headers=headers or None)
+    await client.flush()
+
+
+async def test_it_is_read_in_order_and_at_the_end_there_is_nothing(admin: Client) -> None:
+    await put(admin, 2 * BATCH + 1)
+    await put(admin, 1, "yard")
+    async with Log(admin, names.EVENTS) as log:
+        found: list[Stored] = []
+        while part := await log.read("events.detections.lobby", found[-1].seq + 1 if found else 0):
+            assert len(part) <= BATCH
+            found += part
+        assert [int(s.data) for s in found] == list(range(2 * BATCH + 1))
+        assert all(a.time <= b.time and a.seq < b.seq for a, b in itertools.pairwise(found))
+        assert await log.read("events.detections.lobby", 10_000) == []
+
+
+async def test_all_there_is_on_many_subjects_is_more_than_a_batch(admin: Client) -> None:
+    cameras = [f"cam-{n}" for n in range(BATCH + 10)]
+    for camera in cameras:
+        await put(admin, 1, camera)
+    async with Log(admin, names.EVENTS) as log:
+        assert sorted(s.subject for s in await log.all("events.*.*")) == sorted(
+            f"events.detections.{c}" for c in cameras
+        )
+        assert await log.all("events.tracks.*") == []
+
+
+async def test_the_last_of_a_subject_is_there_or_none(admin: Client) -> None:
+    await put(admin, 3)
+    async with Log(admin, names.EVENTS) as log:
+        last = await log.last("events.detections.lobby")
+        assert last is not None and last.data == b"2"
+        assert await log.last("events.detections.yard") is None
+
+
+@pytest.mark.parametrize("status", ["204", "404", "500", "x"])
+async def test_a_header_of_a_message_is_no_answer_of_the_server(admin: Client, status: str) -> None:
+    await put(admin, 2, Status=status, Description="ours")
+    async with Log(admin, names.EVENTS) as log:
+        assert [s.data for s in await log.read("events.detections.*", 1)] == [b"0", b"1"]
+        last = await log.last("events.detections.lobby")
+        assert last is not None and last.headers["Status"] == status
