@@ -1,7 +1,7 @@
 """Who may do what on the server: one identity a service, each with the least it works with. Pure.
 
 No identity but `admin` may both publish to a subject and pull from it, create or delete anything, or read another's
-replies. A worker can't read camera credentials; a viewer can't write. `analytics` reads all of EVENTS, by direct get, and
+replies. A worker can't read camera credentials; a viewer can't write. `analytics` reads EVENTS by direct get, and
 writes there what only it writes.
 """
 
