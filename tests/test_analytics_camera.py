@@ -414,6 +414,16 @@ def test_what_stays_is_stationary_and_has_no_direction() -> None:
     assert {t.direction for t in tracks(outs)} == {None}
 
 
+def test_who_had_stopped_goes_on_when_it_leaves_its_place() -> None:
+    parked, leaves = Walk(0, 10, (0.3, 0.8), (0.3, 0.8)), Walk(10.01, 16, (0.3, 0.8), (0.9, 0.8))
+    book = msgspec.convert({"rules": [{"id": "parked", "kind": "stopped", "seconds": 4}]}, Rules)
+    outs = play(in_time(detections([parked, leaves], 17, start=BEGIN)), book)
+    assert len(ids(outs)) == 1
+    begun, ended = of(outs, Incident)
+    assert begun.start == BEGIN + dt.timedelta(seconds=4.2)
+    assert 10 <= (ended.end - BEGIN).total_seconds() <= 10.6
+
+
 def test_what_rules_leave_out_is_not_followed() -> None:
     found = [
         Walk(0, 6, (0.2, 0.8), (0.3, 0.8)),

@@ -277,6 +277,28 @@ def test_stopped_is_true_of_who_has_not_moved_for_so_long() -> None:
     assert true(rule("stopped", seconds=2, zone="door"), stands(0.2, seconds=3)) == {}
 
 
+def test_who_is_half_hidden_for_a_moment_has_not_moved() -> None:
+    """A box of what can be seen of it: half of it, or twice that with what is in front of it."""
+    parked = Someone(DOOR).at(*[IN] * 5)
+    for size in ((WIDTH / 2, HEIGHT), (2 * WIDTH, HEIGHT)):
+        parked.at(IN, size=size).at(*[IN] * 3)
+    assert true(rule("stopped", seconds=2.5), parked)["a"].value == 3.0
+
+
+def test_who_has_moved_is_stopped_again_from_then_on() -> None:
+    moved = Someone(DOOR).at(*[(0.3, 0.7)] * 13).at(*[IN] * 4)
+    assert true(rule("stopped", seconds=2), moved)["a"].value == 3.25  # seen elsewhere, which may be for a moment
+    moved.at(IN)
+    assert true(rule("stopped", seconds=1), moved) == {}
+    moved.at(*[IN] * 4)
+    assert true(rule("stopped", seconds=1), moved)["a"].value == 2.0
+
+
+def test_who_goes_on_has_not_stopped() -> None:
+    walker = Someone(DOOR).at(*[(0.1 + 0.03 * k, 0.7) for k in range(25)])
+    assert true(rule("stopped", seconds=1.5), walker) == {}
+
+
 @pytest.mark.parametrize(
     ("dx", "dy", "against"), [(0.1, 0, False), (0.05, 0.1, False), (-0.1, 0, True), (-0.1, 0.05, True), (0, 0, False)]
 )

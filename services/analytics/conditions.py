@@ -146,9 +146,12 @@ def _(rule: rules.Crowding, scene: Scene) -> Cases:
 
 
 def left(rule: rules.Rule, scene: Scene) -> dict[str, float]:
-    """When objects have left the rule's zone: what was true of them there was so until then."""
+    """When objects have left the rule's zone, or their place: what was true of them there was so until then."""
     zone = getattr(rule, "zone", None)
-    return {p.object.id: p.time for p in scene.passages if p.what == "left" and p.place == zone}
+    moved = {}
+    if isinstance(rule, rules.Stopped):
+        moved = {o.id: o.elsewhere.begun for o in scene.objects if o.elsewhere}
+    return moved | {p.object.id: p.time for p in scene.passages if p.what == "left" and p.place == zone}
 
 
 @singledispatch

@@ -16,8 +16,9 @@ Box = tuple[float, float, float, float]
 MOVEMENT_S = 1.0
 # Below this a box's jitter has a direction too: heights of the frame a second, and heights of the object.
 LEAST_SPEED, LEAST_SPEED_OF_OWN = 0.01, 0.15
-# A box that has kept so much of its place has not moved.
-SAME_PLACE = 0.6
+# A box that has kept so much of its place has not moved; and what is elsewhere for less than this was only half hidden
+# by something in front of it.
+SAME_PLACE, MOVED_S = 0.6, 1.0
 # What is cut off by the frame's edge stands just inside it, and so inside of a zone that reaches there.
 EDGE = 1e-6
 # From when on it counts as stationary.
@@ -50,11 +51,19 @@ class Side(msgspec.Struct, array_like=True):
     met: float | None = None
 
 
+class Elsewhere(msgspec.Struct, array_like=True):
+    """Not where it has stayed, from a time on. since: for how long it has been in this box's place."""
+
+    begun: float
+    box: Box
+    since: float
+
+
 class Followed(msgspec.Struct):
     """times: Unix seconds. votes: sum of scores by label. score: the best. path: since its last event.
 
     seen: in how many frames. told, zones_told: when its last event was, and which zones that named. steps: where its
-    middle was in the last second. still_box: where it has stayed since `still_since`.
+    middle was in the last second. still_box: where it has stayed since `still_since`. elsewhere: where it seems to be.
     """
 
     id: str
@@ -72,6 +81,7 @@ class Followed(msgspec.Struct):
     steps: list[tuple[float, float, float]] = []
     zones: dict[str, Membership] = {}
     lines: dict[str, Side] = {}
+    elsewhere: Elsewhere | None = None
 
     @property
     def label(self) -> str:
@@ -87,8 +97,18 @@ class Followed(msgspec.Struct):
         self.box, self.last = box, time
         self.steps = [s for s in self.steps if s[0] >= time - MOVEMENT_S]
         self.steps.append((time, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
-        if overlap(box, self.still_box) < SAME_PLACE:
-            self.still_box, self.still_since = box, time
+        self._place(time, box)
+
+    def _place(self, time: float, box: Box) -> None:
+        if overlap(box, self.still_box) >= SAME_PLACE:
+            self.elsewhere = None
+            return
+        known = self.elsewhere or Elsewhere(time, box, time)
+        if overlap(box, known.box) < SAME_PLACE:
+            known = Elsewhere(known.begun, box, time)
+        self.elsewhere = known
+        if time - known.begun >= MOVED_S:
+            self.still_box, self.still_since, self.elsewhere = known.box, known.since, None
 
     @property
     def height(self) -> float:
@@ -102,8 +122,8 @@ class Followed(msgspec.Struct):
         return self.still_s() >= STATIONARY_S
 
     def still_s(self) -> float:
-        """For how long it has stayed in its place."""
-        return self.last - self.still_since
+        """For how long it has stayed in its place, until it was seen elsewhere."""
+        return (self.elsewhere.begun if self.elsewhere else self.last) - self.still_since
 
     def velocity(self, aspect: float) -> tuple[float, float]:
         """Right and down, in heights of the frame a second."""
