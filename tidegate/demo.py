@@ -95,7 +95,8 @@ async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
             if not urls:
                 urls = (await opened.enter_async_context(Bank(files, data / "bank"))).urls
             clock = speed(scaled["cv"], options.seconds)
-            whole = Stack(data, scaled, steady=(*SEARCH, "analytics"), port=0, speed=clock, grace_s=GRACE_S)
+            steady = (*SEARCH, "analytics")
+            whole = Stack(data, scaled, steady=steady, env=guard.ENVIRONMENT, port=0, speed=clock, grace_s=GRACE_S)
             stack = await opened.enter_async_context(whole)
             monitor = await opened.enter_async_context(Monitor(stack.admin, lambda: stack.autoscalers["cv"].state))
             # Twice the surge's cameras: some in reserve.
