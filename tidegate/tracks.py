@@ -124,10 +124,13 @@ def mot_lines(found: Sequence[Followed], begin: dt.datetime, fps: float) -> Iter
 
 
 def _table(found: Sequence[Followed]) -> Table:
-    table = Table("track", "label", "score", "first seen", "seconds", "frames", "speed", "zones", "")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("track", "label", "score", "seen at", "seconds", "frames", "speed", "zones", ""):
+        # An id is of use as a whole alone.
+        table.add_column(name, no_wrap=name in ("track", "seen at"))
     for track, path, _ in found:
         seconds = (track.last - track.first).total_seconds()
-        state = "ended" if track.state == "end" else "stationary" if track.stationary else "moving"
+        state = "ended" if track.state == "end" else "still" if track.stationary else "moving"
         table.add_row(
             track.id,
             track.label,
