@@ -17,7 +17,7 @@ from nats.js.api import ConsumerConfig, PubAck
 
 from shared import deadletters, names
 from shared.direct import Stored
-from shared.errors import BusError, Unstorable
+from shared.errors import BusError, Full, Unstorable
 from shared.redact import redact
 from shared.settings import BusSettings
 from shared.tasks import end
@@ -28,6 +28,8 @@ PENDING_BYTES = 32 * 1024 * 1024
 PUBLISH_TIMEOUT_S = 5.0
 # JetStream's codes for a message, or its headers, that are larger than it takes: trying again is no use.
 _NEVER = (10054, 10097)
+# And for one that can't be stored, as where its stream is full.
+_FULL = 10077
 
 
 async def connect(
@@ -136,7 +138,8 @@ async def publish(
     """Publish until JetStream acknowledges, for up to `patience_s`. `headers` must hold `Nats-Msg-Id`.
 
     Every try has the same id: a try can time out and yet be stored once the server is back. Raises Unstorable when
-    the message is over the server's limit, BusError when no stream takes the subject, or when patience ends.
+    the message is over the server's limit, BusError when no stream takes the subject, or when patience ends: Full where
+    the stream had no room.
     """
     if "Nats-Msg-Id" not in headers:
         raise ValueError("a publish without Nats-Msg-Id can be stored twice")
@@ -158,7 +161,8 @@ async def publish(
             if e.err_code in _NEVER:
                 raise Unstorable(f"JetStream refuses a message for {subject}: {e.description}") from e
             if loop.time() >= deadline:
-                raise BusError(f"{subject} was not stored for {patience_s:.0f} s: {e.description}") from e
+                kind = Full if e.err_code == _FULL else BusError
+                raise kind(f"{subject} was not stored for {patience_s:.0f} s: {e.description}") from e
         except (TimeoutError, OSError, nats.errors.Error) as e:
             if loop.time() >= deadline:
                 raise BusError(f"{subject} was not acknowledged for {patience_s:.0f} s: {redact(repr(e))}") from e

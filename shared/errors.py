@@ -19,6 +19,10 @@ class Unstorable(BusError):
     """A message that the server will never take: it is too large, or can't be sent."""
 
 
+class Full(BusError):
+    """A stream takes no more for now."""
+
+
 class BadMessage(TidegateError):
     """A message that can't ever be processed: it goes to the dead-letter stream at once."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -387,6 +389,15 @@ def headers(event: Event, *, id: str, source: str, traceparent: str | None = Non
     if traceparent:
         out["traceparent"] = traceparent
     return out
+
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def trace_of(headers: Mapping[str, str]) -> str | None:
+    """The `traceparent` among a message's headers, if it is one: whatever else is there is not handed on."""
+    found = headers.get("traceparent", "")
+    return found if _TRACEPARENT.fullmatch(found) else None
 
 
 def subject(event: Event) -> str:

@@ -39,6 +39,8 @@ TRAIL_S, TRAIL = 600.0, 600
 ASPECT = 16 / 9
 # A clock that is set back by more is another time; by less, its frames are left out until it has caught up.
 BACK_S = 1.0
+# Of a frame's objects, the likeliest: to match more would hold up others.
+MOST_OBJECTS = 300
 # Of a track's path that waits to be told: it has to fit into a checkpoint, and into an event.
 MOST_PATH = 200
 # Of an epoch, in the ids of tracks.
@@ -108,12 +110,23 @@ class Arrival(NamedTuple):
 Outs: TypeAlias = list[Out]
 
 
+class Failure(NamedTuple):
+    """seq: in EVENTS."""
+
+    seq: int
+    error: Exception
+
+
 class Camera:
-    """See the module. taken, objects: how many segments were worked on, and how many tracks have begun."""
+    """See the module. taken, objects: how many segments were worked on, and how many tracks have begun.
+
+    failed: what could not be worked on.
+    """
 
     def __init__(self, name: str, limits: Limits, rules: Rules, state: State | None = None) -> None:
         self.name = name
         self.taken = self.objects = 0
+        self.failed: list[Failure] = []
         self._limits = limits
         self._s = state or State()
         self.order: Order[Arrival] = Order(limits.reorder_s, self._s.place)
@@ -128,23 +141,24 @@ class Camera:
         self._s.held = sorted(self._held | {a.seq for a in self.order.held()})
         return self._s
 
-    def afresh(self) -> tuple[State, Outs]:
-        """What goes on from here and knows nothing of what was followed, and that what was followed has ended.
+    def anew(self, *, unasked: bool = False) -> Outs:
+        """Go on and know nothing any more of what was followed, which has ended: after an error of ours.
 
-        After an error of ours: what waited in the order is lost with it, and counted as gaps.
+        unasked: nor of what waits for a verdict.
         """
-        s = self._s
-        outs: Outs = []
+        s, suppressed = self._s, self.incidents.suppressed
         try:
             outs = self._idle(s.heard)
         except Exception:  # the second time: nothing can be said of it
             outs = []
-        place = self.order.place
-        if self.order.held():
-            self.order.gaps += len(self.order.held())
-        asked = IncidentsState(asked=s.incidents.asked)
-        fresh = State(seq=s.seq, place=place, born=s.born, count=s.count, incidents=asked, heard=s.heard, model=s.model)
-        return fresh, outs
+        asked = IncidentsState(asked={} if unasked else s.incidents.asked)
+        self._s = State(
+            seq=s.seq, place=s.place, born=s.born, count=s.count, incidents=asked, heard=s.heard, model=s.model
+        )
+        self.incidents = Incidents(self.name, self._limits.verify_s, asked)
+        self.incidents.suppressed = suppressed
+        self._tracker = Tracker(self._limits.lost_s, self._s.tracker)
+        return outs
 
     def use(self, rules: Rules) -> Outs:
         """Other rules, from the next segment on. What the old ones had begun has ended, where they are gone."""
@@ -173,7 +187,7 @@ class Camera:
         ref = event.segment
         start = event.start.timestamp()
         ready = self.order.push(ref.epoch, ref.n, seq=ref.seq, start=start, at=at, item=Arrival(seq, event))
-        return [*outs, *(out for arrival in ready for out in self._segment(arrival.event, at))]
+        return [*outs, *(out for arrival in ready for out in self._work(arrival, at))]
 
     def deadline(self) -> float | None:
         """When `due` has something to do."""
@@ -188,7 +202,7 @@ class Camera:
         # What was held is still to be read again: until then nothing is known to be missing.
         while not self._held and (deadline := self.deadline()) is not None and deadline <= at:
             for arrival in self.order.due(deadline):
-                outs += self._segment(arrival.event, deadline)
+                outs += self._work(arrival, deadline)
             self.incidents.due(deadline)
             outs += self._told("overdue")
             if self._idle_at() == deadline:
@@ -217,6 +231,14 @@ class Camera:
 
     # ---- a segment
 
+    def _work(self, arrival: Arrival, at: float) -> Outs:
+        """What a segment brings. One that we stumble over takes with it what is followed, and no other segment."""
+        try:
+            return self._segment(arrival.event, at)
+        except Exception as e:
+            self.failed.append(Failure(arrival.seq, e))
+            return self.anew()
+
     def _segment(self, event: Detections, at: float) -> Outs:
         s = self._s
         ref = event.segment
@@ -230,12 +252,13 @@ class Camera:
         s.trail = [r for r in s.trail[-TRAIL:] if r.end > start - TRAIL_S]
         ended: list[Followed] = []
         outs: Outs = []
-        for frame in event.frames:
-            outs += self._frame(frame, ended, at)
+        for k, frame in enumerate(event.frames):
+            outs += self._frame(frame, ended, at, before=s.trail[:-1] if k == 0 else s.trail)
         outs = [*self._tracks(event, ended), *outs, *self._told(f"{ref.epoch}.{ref.n}")]
         return outs
 
-    def _frame(self, frame: Frame, ended: list[Followed], at: float) -> Outs:
+    def _frame(self, frame: Frame, ended: list[Followed], at: float, before: Sequence[Ref]) -> Outs:
+        """before: the segments of the frames before it."""
         s = self._s
         time = frame.time.timestamp()
         last = s.frames[-1] if s.frames else None
@@ -243,8 +266,9 @@ class Camera:
         if last is not None and time <= last:
             if last - time < BACK_S:
                 return []
-            outs += self._finish(ended, at)
-            s.trail = s.trail[-1:]
+            outs += self._finish(ended, at, before)
+            self.incidents.begin_anew()
+            s.frames, s.trail = [], s.trail[-1:]
         s.frames = [*(t for t in s.frames if t > time - self._limits.lost_s - UNLOOKED_S), time]
         if s.looked is not None and (time - s.looked) * self._limits.fps < NEARLY:
             return outs
@@ -254,20 +278,19 @@ class Camera:
         fresh = [o for o in objects if o.seen == LEAST_SEEN and o.last == time]
         self.objects += len(fresh)
         scene = Scene(time, s.aspect, objects, passages)
-        self._judge(scene, at)
+        self._judge(scene, at, s.trail)
         s.minute, over = counts.step(s.minute, time, objects, fresh, passages, list(self._rules.zones))
         return [*outs, self._count(over)] if over else outs
 
-    def _judge(self, scene: Scene, at: float, *, final: bool = False) -> None:
+    def _judge(self, scene: Scene, at: float, trail: Sequence[Ref], *, final: bool = False) -> None:
         """What rules make of a frame. final: of the last one, of which only what has passed is known."""
         now = dt.datetime.fromtimestamp(scene.time, self._timezone)
         for rule in self._rules.rules:
-            if final and not rule.momentary:
-                continue
             schedule = self._rules.schedules.get(rule.schedule or "")
-            true = conditions.cases(rule, scene) if schedule is None or schedule.holds(now) else {}
+            holds = (schedule is None or schedule.holds(now)) and (rule.momentary or not final)
+            true = conditions.cases(rule, scene) if holds else {}
             left, undone = conditions.left(rule, scene), conditions.undone(rule, scene)
-            self.incidents.step(rule, true, scene.time, self._s.trail, at, left=left, undone=undone, final=final)
+            self.incidents.step(rule, true, scene.time, trail, at, left=left, undone=undone, final=final)
 
     def _wanted(self, frame: Frame) -> list[Detected]:
         """What the rules let through."""
@@ -290,7 +313,7 @@ class Camera:
             ):
                 continue
             found.append(Detected(o.label, o.score, o.box))
-        return found
+        return found if len(found) <= MOST_OBJECTS else sorted(found, key=lambda d: (-d.score, d))[:MOST_OBJECTS]
 
     def _follow(self, time: float, found: Sequence[Detected], ended: list[Followed]) -> list[Passage]:
         s = self._s
@@ -336,18 +359,18 @@ class Camera:
                 ended.append(known)
         return passages
 
-    def _finish(self, ended: list[Followed], at: float) -> Outs:
+    def _finish(self, ended: list[Followed], at: float, trail: Sequence[Ref]) -> Outs:
         """Here a camera's time ends: what was there has left when it was last seen, and what lasts has ended."""
         s = self._s
         passages = self._end(list(s.followed), ended)
         self._tracker = Tracker(self._limits.lost_s)
         s.tracker = self._tracker.state
-        if s.looked is not None and s.trail:
-            self._judge(Scene(s.looked, s.aspect, [], passages), at, final=True)
+        if s.looked is not None and trail:
+            self._judge(Scene(s.looked, s.aspect, [], passages), at, trail, final=True)
             if s.minute:
                 s.minute, _ = counts.step(s.minute, s.looked, [], [], passages, list(self._rules.zones))
-        self.incidents.begin_anew()
-        s.frames, s.looked = [], None
+        self.incidents.end_all()
+        s.looked = None
         outs = [self._count(s.minute)] if s.minute else []
         s.minute = None
         return outs
@@ -356,7 +379,7 @@ class Camera:
         """No more video."""
         s = self._s
         ended: list[Followed] = []
-        minute = self._finish(ended, at)
+        minute = self._finish(ended, at, s.trail)
         outs = self._told("idle")
         if s.trail and ended:
             last = s.trail[-1]
@@ -422,7 +445,9 @@ class Camera:
 
     def _count(self, minute: Minute) -> Out:
         last = self._s.trail[-1]
-        id = f"analytics/counts/{self.name}/{minute.number}/{last.epoch}.{last.n}"
+        # A minute may come in parts, two of them after one segment.
+        part = f"{last.epoch}.{last.n}.{round(minute.time * 1000)}"
+        id = f"analytics/counts/{self.name}/{minute.number}/{part}"
         return Out(counts.event(self.name, minute), id)
 
     def _told(self, cause: str) -> Outs:

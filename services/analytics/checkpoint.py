@@ -97,7 +97,7 @@ class Checkpoints:
                 self._log.error("a camera's checkpoint can't be read: it begins anew", camera=camera, error=str(e))
                 continue
             if time.time() - entry.time.timestamp() > OLDEST_S:
-                await self._kv.delete(f"camera.{number}.{camera}")
+                await self._forget(f"camera.{number}.{camera}")
                 continue
             partition.restore(camera, state)
         return True
@@ -133,7 +133,8 @@ class Checkpoints:
         except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as e:
             problem = repr(e)
         self._log.error("a camera's checkpoint can't be written: it is followed anew", camera=camera, problem=problem)
-        return zlib.compress(msgspec.msgpack.encode(partition.anew(camera)), 1)
+        partition.cameras[camera].anew(unasked=True)
+        return zlib.compress(msgspec.msgpack.encode(partition.cameras[camera].state()), 1)
 
     async def _put_all(self, entries: Iterable[tuple[str, bytes]]) -> None:
         todo = list(entries)
@@ -143,6 +144,10 @@ class Checkpoints:
     async def _put(self, key: str, value: bytes) -> None:
         self._revisions[key] = await self._kv.update(key, value, last=self._revisions.get(key, 0))
         metrics.CHECKPOINT_BYTES.inc(len(value))
+
+    async def _forget(self, key: str) -> None:
+        """As small as it gets: what is deleted is there no less, and its revision is then not ours to know."""
+        self._revisions[key] = await self._kv.update(key, b"", last=self._revisions[key])
 
     def _is_of(self, key: str, number: int) -> bool:
         return key == f"position.{number}" or key.startswith(f"camera.{number}.")

@@ -162,7 +162,9 @@ class Incidents:
                 del state.standing[key]
             elif known.open and not true and time - known.last >= rule.end_after_s:
                 self._end(state, key)
-            elif known.open is None and (time - known.since >= rule.hold_s or (final and rule.momentary)):
+            elif known.open is None and (
+                final or (time if rule.momentary else known.last) - known.since >= rule.hold_s
+            ):
                 self._raise(rule, state, key, time, trail, at)
 
     def _raise(self, rule: Rule, state: RuleState, key: str, time: float, trail: Sequence[Ref], at: float) -> None:
@@ -254,7 +256,9 @@ class Incidents:
             self._alert(incident)
         if rule.verify:
             while len(self.state.asked) >= MOST_WAITING:
-                oldest = self.state.asked.pop(next(iter(self.state.asked)))
+                # Of which an answer is hardly awaited any more, if there is one.
+                overdue = (i for i, a in self.state.asked.items() if a.unverified)
+                oldest = self.state.asked.pop(next(overdue, next(iter(self.state.asked))))
                 if not oldest.unverified:
                     self._judge(oldest, "unverified", reason=f"{MOST_WAITING} others wait for a verdict")
             self.state.asked[id] = Asked(incident, at + self._verify_s, rule.alert)

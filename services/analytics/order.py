@@ -25,8 +25,8 @@ REMEMBERED = 8
 class Place(msgspec.Struct):
     """How far a camera's segments have been taken: all that must survive a restart.
 
-    epoch: the current one, `next`: its segment that is expected. begun: sequence in MEDIA of its first segment taken,
-    and since: when that began, Unix seconds.
+    epoch: the current one, `next`: its segment that is expected. begun: sequence in MEDIA of its first segment.
+    reached: when the last segment taken began, Unix seconds.
     past: epochs before it, the last one last. skipped: numbers of the current epoch that were given up, as [first,
     after the last), the last ones.
     """
@@ -34,7 +34,7 @@ class Place(msgspec.Struct):
     epoch: str | None = None
     next: int = 0
     begun: int = 0
-    since: float = 0.0
+    reached: float = 0.0
     past: list[str] = []
     skipped: list[tuple[int, int]] = []
 
@@ -64,8 +64,9 @@ class Order(Generic[T]):
     def push(self, epoch: str, n: int, *, seq: int, at: float, item: T, start: float = 0.0) -> list[T]:
         """Take a segment; return those that are in order now."""
         place = self.place
-        # By its video's time too: MEDIA may have been made anew, and begin with 1 again.
-        before = epoch != place.epoch and place.epoch is not None and seq < place.begun and start <= place.since
+        # By its video's time too: MEDIA may have been made anew, and begin with 1 again. Clocks are set back a little.
+        older = seq < place.begun and start <= place.reached + self._reorder_s
+        before = epoch != place.epoch and place.epoch is not None and older
         over = epoch in place.past or before
         if over or (epoch == place.epoch and n < place.next):
             if over or any(first <= n < after for first, after in place.skipped):
@@ -123,7 +124,6 @@ class Order(Generic[T]):
             place.next = min(0, n)
         place.epoch = epoch
         place.begun = min(h.seq for h in self._held[epoch].values())
-        place.since = min(h.start for h in self._held[epoch].values())
 
     def _current(self) -> dict[int, Held[T]] | None:
         """What waits of the current epoch."""
@@ -134,7 +134,9 @@ class Order(Generic[T]):
         waiting = self._current()
         ready = []
         while waiting and place.next in waiting:
-            ready.append(waiting.pop(place.next).item)
+            taken = waiting.pop(place.next)
+            ready.append(taken.item)
+            place.reached = taken.start
             place.next += 1
         if waiting is not None and not waiting and place.epoch is not None:
             del self._held[place.epoch]

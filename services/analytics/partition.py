@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from services.analytics import metrics
-from services.analytics.camera import Camera, Limits, Outs, State
+from services.analytics.camera import Camera, Failure, Limits, Outs, State
 from services.analytics.rules import Rules
 from shared import names
 from shared.direct import Stored
@@ -27,6 +27,7 @@ from shared.telemetry import logger
 
 # What Python and JSON can both say, with room to reckon.
 FIRST_YEAR, LAST_YEAR = 1971, 9999
+MOST_FRAMES, LONGEST_LABEL = 3600, 64
 EVERYTHING = 2**63 - 1
 MOST, LONGEST_S, MOST_NAME = 2**53, 3600.0, 256
 
@@ -42,10 +43,12 @@ def camera_of(subject: str) -> str:
 
 
 class Bad(NamedTuple):
-    """A message that can't be worked on, and why."""
+    """Detections that can't be worked on, and why. seq: in EVENTS. stored: the message, where it is at hand."""
 
-    stored: Stored
+    camera: str
+    seq: int
     reason: str
+    stored: Stored | None = None
 
 
 class Partition:
@@ -68,12 +71,6 @@ class Partition:
         """Go on with a camera where its checkpoint is."""
         self.cameras[camera] = Camera(camera, self._limits, self._rules_of(camera), state)
 
-    def anew(self, camera: str) -> State:
-        """Follow a camera anew, without a word of what was followed: its state."""
-        fresh, _ = self.cameras[camera].afresh()
-        self.restore(camera, fresh)
-        return fresh
-
     def use(self, camera: str, rules: Rules) -> Outs:
         """A camera's rules have changed."""
         return self._work(camera, lambda c: c.use(rules)) if camera in self.cameras else []
@@ -86,7 +83,7 @@ class Partition:
             _check(event, name)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, SettingError) as e:
             metrics.READ.labels("unreadable").inc()
-            self.bad.append(Bad(stored, f"not an event of detections: {str(e)[:500]}"))
+            self.bad.append(Bad(name, stored.seq, f"not an event of detections: {str(e)[:500]}", stored))
             return []
         if name not in self.cameras:
             self.cameras[name] = Camera(name, self._limits, self._rules_of(name))
@@ -113,20 +110,27 @@ class Partition:
         return min([self.position, *held])
 
     def _work(self, name: str, work: Callable[[Camera], Outs], stored: Stored | None = None) -> Outs:
-        """Work on a camera, counted. What it stumbles over takes its tracks with it, and harms no other camera."""
+        """Work on a camera, counted. What it stumbles over takes its tracks with it, and harms no other camera.
+
+        stored: what it is about.
+        """
         camera = self.cameras[name]
         self.changed.add(name)
         before = _counts(camera)
         try:
             outs = work(camera)
         except Exception as e:
-            self._log.exception("a camera is followed anew: its events could not be worked on", camera=name)
-            metrics.READ.labels("failed").inc()
             if stored:
-                self.bad.append(Bad(stored, f"analytics failed on it: {e!r}"[:500]))
-            fresh, outs = camera.afresh()
-            self.restore(name, fresh)
-            return outs
+                camera.failed.append(Failure(stored.seq, e))
+            else:
+                self._log.error("a camera is followed anew", camera=name, exc_info=e)
+            outs = camera.anew()
+        for seq, error in camera.failed:
+            self._log.error("a segment could not be worked on", camera=name, seq=seq, exc_info=error)
+            metrics.READ.labels("failed").inc()
+            at_hand = stored if stored and stored.seq == seq else None
+            self.bad.append(Bad(name, seq, f"analytics failed on it: {error!r}"[:500], at_hand))
+        camera.failed.clear()
         for counter, more in zip(_COUNTERS, (b - a for a, b in zip(before, _counts(camera), strict=True)), strict=True):
             counter.inc(more)
         return outs
@@ -147,8 +151,13 @@ def _check(event: Detections, camera: str) -> None:
     names.check_camera(camera)
     if event.camera != camera:
         raise msgspec.ValidationError(f"its camera is {event.camera!r}")
-    if not all(FIRST_YEAR <= t.year < LAST_YEAR for t in (event.start, *(f.time for f in event.frames))):
-        raise msgspec.ValidationError("its times are out of any clock's range")
+    times = (event.start, *(f.time for f in event.frames))
+    if not all(FIRST_YEAR <= t.year < LAST_YEAR and t.tzinfo for t in times):
+        raise msgspec.ValidationError("its times are out of any clock's range, or without a time zone")
+    if len(event.frames) > MOST_FRAMES:
+        raise msgspec.ValidationError(f"it has {len(event.frames)} frames, where {MOST_FRAMES} are the most")
+    if any(len(o.label) > LONGEST_LABEL for f in event.frames for o in f.objects):
+        raise msgspec.ValidationError(f"it has a label of more than {LONGEST_LABEL} characters")
     ref = event.segment
     if not (0 <= ref.n <= MOST and 0 <= ref.seq <= MOST and 0 <= event.duration <= LONGEST_S):
         raise msgspec.ValidationError("its segment's numbers are out of range")

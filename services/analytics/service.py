@@ -29,7 +29,7 @@ from services.analytics.rulebook import Rulebook
 from services.analytics.settings import AnalyticsSettings
 from shared import bus, direct, events, jobs, names
 from shared.direct import Stored
-from shared.errors import BusError, Unstorable
+from shared.errors import BusError, Full, Unstorable
 from shared.events import Event, Verdict
 from shared.leases import Leases
 from shared.log import Log
@@ -43,12 +43,15 @@ SHARE_S = 0.5
 AGAIN_S = 0.5
 # Whoever reads the log's end may be told a moment later of what was stored a moment ago.
 SLACK_S = 1.0
+# Nothing is there that has not come for so long.
+QUIET_S = 5.0
 # After twice that nothing is left of what was known of the clocks.
 FORGET_S = 60.0
 # Of the loop's time before others get theirs.
 TURN_S = 0.05
 # VLM may be full: an incident that can't be asked about is unverified.
 ASK_AGAIN_S = 5.0
+ASK_PATIENCE_S = 2.0
 # Less than the loop may take between two beats.
 PUBLISH_PATIENCE_S = 20.0
 # Of what a model says of an incident.
@@ -72,7 +75,7 @@ class ServerClock:
         self._until = 0.0
 
     def note(self, ours: float, stored: float) -> None:
-        """Something was stored at `stored` by the server's clock, and asked for at `ours` by ours."""
+        """Something was stored at `stored` by the server's clock, and was here at `ours` by ours."""
         if time.monotonic() > self._until:
             self._before, self._least = self._least, math.inf
             self._until = time.monotonic() + FORGET_S
@@ -117,6 +120,7 @@ class Analytics:
         self._whole = True  # nothing is half said
         self._clock = ServerClock()
         self._no_questions_until = 0.0  # monotonic seconds
+        self._quiet_since: float | None = None
         self._next_share = self._next_checkpoint = 0.0
         self._log = logger("analytics")
 
@@ -163,9 +167,9 @@ class Analytics:
         position = min(p.position for p in self._partitions.values())
         sent = time.time()
         found = await log.read(DETECTIONS, position)
-        turn = time.monotonic()
+        turn, here = time.monotonic(), time.time()
         for stored in found:
-            self._clock.note(sent, stored.time.timestamp())
+            self._clock.note(here, stored.time.timestamp())
             said += self._heard_verdicts(stored.seq)
             camera = camera_of(stored.subject)
             partition = self._of(camera)
@@ -177,9 +181,13 @@ class Analytics:
                 turn = time.monotonic()
         if found:
             end, last = found[-1].time.timestamp(), found[-1].seq
+            self._quiet_since = None
         else:
             said += self._heard_verdicts(None)
-            end, last = self._clock.server(sent) - SLACK_S, EVERYTHING
+            self._quiet_since = self._quiet_since or turn
+            # Whoever answers may lag behind: what was held and does not come at once may come yet.
+            quiet = turn - self._quiet_since >= QUIET_S
+            end, last = self._clock.server(sent) - SLACK_S, EVERYTHING if quiet else position - 1
         for partition in self._partitions.values():
             said += [Said(camera, outs) for camera, outs in partition.due(end, last)]
         await self._say(said)
@@ -251,7 +259,7 @@ class Analytics:
             *(self._bury(b) for b in bad),
             return_exceptions=True,
         )
-        cameras = [*by_camera, *(camera_of(b.stored.subject) for b in bad)]
+        cameras = [*by_camera, *(b.camera for b in bad)]
         failed = {self._number(camera): e for camera, e in zip(cameras, done, strict=True) if e is not None}
         for number, e in failed.items():
             if not isinstance(e, BusError):
@@ -263,26 +271,45 @@ class Analytics:
 
     async def _say_one(self, camera: str, outs: list[tuple[Stored | None, Out]]) -> None:
         number = self._number(camera)
+        refused: list[tuple[str, str | None]] = []
         for cause, out in outs:
             if not self._leases.holds(str(number)):
                 raise BusError(f"the lease of partition {number} has run out")
-            trace = cause.headers.get("traceparent") if cause else None
+            trace = events.trace_of(cause.headers) if cause else None
             self._health.beat()
             if isinstance(out.what, jobs.Verify):
-                if not await self._ask(out.what, trace) and (partition := self._partitions.get(number)):
-                    for more in partition.refused(camera, out.what.incident):
-                        await self._publish(more.what, more.id, trace)
+                if not await self._ask(out.what, trace):
+                    refused.append((out.what.incident, trace))
                 continue
             await self._publish(out.what, out.id, trace)
             if cause:
                 metrics.LATENCY.observe(max(0.0, time.time() - cause.time.timestamp()))
+        # After all that was worked out before the refusal: what is said last of an incident is true.
+        for incident, trace in refused:
+            if partition := self._partitions.get(number):
+                for out in partition.refused(camera, incident):
+                    await self._publish(out.what, out.id, trace)
 
     async def _bury(self, bad: Bad) -> None:
-        stored = bad.stored
+        subject = names.event("detections", bad.camera)
+        stored = bad.stored or await self._again(subject, bad.seq)
+        if stored is None:
+            self._log.error("can't be dead-lettered: it is gone", subject=subject, seq=bad.seq, reason=bad.reason)
+            return
         self._log.warning("dead-lettered", subject=stored.subject, seq=stored.seq, reason=bad.reason)
         await bus.bury_stored(
             self._client, "analytics", names.EVENTS, stored, bad.reason, patience_s=PUBLISH_PATIENCE_S
         )
+
+    async def _again(self, subject: str, seq: int) -> Stored | None:
+        """A message that was read before."""
+        try:
+            stored = await direct.get(self._client, names.EVENTS, subject=subject, seq=seq)
+        except NotFoundError:
+            return None
+        except (TimeoutError, nats.errors.Error) as e:
+            raise BusError(f"{subject} {seq} can't be read again: {e!r}") from e
+        return stored if stored.seq == seq else None
 
     async def _publish(self, what: Event | jobs.Verify, id: str, trace: str | None) -> None:
         assert isinstance(what, Event)
@@ -303,13 +330,23 @@ class Analytics:
         refused = time.monotonic() < self._no_questions_until
         try:
             if not refused:
-                await jobs.publish(self._client, job, headers, patience_s=0.0)
+                await self._put(job, headers)
         except BusError as e:
             refused = True
-            self._no_questions_until = time.monotonic() + ASK_AGAIN_S
+            if not isinstance(e, Unstorable):
+                self._no_questions_until = time.monotonic() + ASK_AGAIN_S
             self._log.error("incidents can't be verified", camera=job.camera, incident=job.incident, error=str(e))
         metrics.ASKED.labels("refused" if refused else "asked").inc()
         return not refused
+
+    async def _put(self, job: jobs.Verify, headers: dict[str, str]) -> None:
+        """Raises BusError: at once where VLM is full, and after a moment where the server has not answered."""
+        try:
+            await jobs.publish(self._client, job, headers, patience_s=0.0)
+        except (Full, Unstorable):
+            raise
+        except BusError:
+            await jobs.publish(self._client, job, headers, patience_s=ASK_PATIENCE_S)
 
     # ---- partitions
 
@@ -337,6 +374,7 @@ class Analytics:
         self._verdict_position = min(first, partition.verdicts)
         self._verdicts.clear()
         self._partitions[number] = partition
+        self._quiet_since = None
         metrics.MOVES.labels("taken").inc()
 
     async def _beginning(self) -> int:

@@ -13,13 +13,12 @@ from urllib.parse import quote
 import msgspec
 
 from shared.errors import BadMessage
-from shared.events import Alert, Event, Incident
+from shared.events import Alert, Event, Incident, trace_of
 
 KINDS: Mapping[str, type[Event]] = {kind.kind: kind for kind in (Alert, Incident)}
 REQUIRED = ("ce-specversion", "ce-id", "ce-source", "ce-type")
 # The media type is in content-type alone.
 _ATTRIBUTE = re.compile(r"ce-(?!datacontenttype$)[a-z0-9]{1,64}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON = "application/json"
 # All printable ASCII but space, double quote and percent; letters, digits and _.-~ are safe anyway.
 _SAFE = "!#$&'()*+,/:;<=>?@[\\]^`{|}"
@@ -54,8 +53,8 @@ def read(subject: str, headers: Mapping[str, str], body: bytes) -> Outgoing:
     attributes = {n: quote(v, safe=_SAFE, errors="replace") for n, v in given.items() if _ATTRIBUTE.fullmatch(n)}
     media = given.get("content-type", "")
     out = {**attributes, "content-type": media if media.isascii() and media.isprintable() and media else _JSON}
-    if _TRACEPARENT.fullmatch(given.get("traceparent", "")):
-        out["traceparent"] = given["traceparent"]
+    if trace := trace_of(given):
+        out["traceparent"] = trace
     return Outgoing(id=attributes["ce-id"], headers=out, body=body, time=_seconds(given.get("ce-time", "")))
 
 
