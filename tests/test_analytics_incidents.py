@@ -691,6 +691,24 @@ def test_without_verification_an_alert_is_at_the_start_or_not_at_all() -> None:
     assert Watch(ENTER).for_s(2, "a").for_s(5).until(10_000).of(Alert) == []
 
 
+def test_a_moment_that_comes_again_when_the_clock_is_set_back_is_another_incident() -> None:
+    watch = Watch(rule("count", under=1)).for_s(0.5, "")
+    watch.incidents.begin_anew()
+    watch.tick = 0
+    watch.for_s(0.5, "")
+    begun = [i for i in watch.of(Incident) if i.state == "start"]
+    assert begun[0].start == begun[1].start and begun[0].incident != begun[1].incident
+
+
+def test_those_that_are_overdue_give_way_to_those_that_wait() -> None:
+    watch = Watch(rule("enter", zone="door", verify="Is someone there?"))
+    watch.for_s(1, *(f"a{k}" for k in range(60))).until(1000).for_s(3)
+    for n in range(2):
+        watch.for_s(1, *(f"{n}-{k}" for k in range(90))).for_s(3)
+    waiting = [a for a in watch.incidents.state.asked.values() if not a.unverified]
+    assert len(waiting) == 180 and len(watch.incidents.state.asked) == 200
+
+
 def test_rules_that_are_gone_end_what_lasts_and_others_go_on() -> None:
     watch = Watch(ASKED).for_s(2, "a")
     id = watch.of(Incident)[0].incident

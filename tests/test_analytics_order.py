@@ -323,3 +323,20 @@ def test_what_no_ingest_would_send_holds_up_nothing(epoch: str, n: int, first: b
     before = [] if first else row("a", 0, 1)
     out, _ = whole([*before, Arrival(2, epoch, n, 10), *row("c", 0, 1, 2, at=20, seq=20)])
     assert out[-3:] == ["c0", "c1", "c2"]
+
+
+def test_a_straggler_of_a_connection_never_seen_ends_none_although_the_clock_was_set_back() -> None:
+    """The one before had one segment, whose worker died; then the camera's clock was set back by two seconds."""
+    order = Watched(REORDER_S)
+    for n in range(3):
+        order.push("c", n, seq=20 + n, at=n, item=f"c{n}", start=98 + n)
+    assert order.push("b", 0, seq=10, at=3, item="b0", start=100) == [] and order.late == 1
+    assert order.push("c", 3, seq=23, at=4, item="c3", start=101) == ["c3"]
+    assert order.deadline() is None
+
+
+def test_a_stream_that_was_made_anew_is_no_straggler() -> None:
+    order = Watched(REORDER_S)
+    order.push("a", 0, seq=5000, at=0, item="a0", start=100)
+    assert order.push("b", 0, seq=1, at=60, item="b0", start=160) == []
+    assert due(order, 100) == ["b0"]

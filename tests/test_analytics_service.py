@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import itertools
 import json
 import os
 import random
@@ -25,6 +26,7 @@ import services.analytics.__main__ as analytics
 from services.analytics import rules
 from services.analytics.camera import Camera, Limits, Outs
 from services.analytics.settings import AnalyticsSettings
+from services.analytics.tracker import Tracker
 from shared import bus, events, jobs, names
 from shared.errors import SettingError
 from shared.events import Alert, Counts, Detections, Event, Incident, Seen, Timing, Tracks, Usage, Verdict
@@ -50,6 +52,7 @@ ASKING: dict[str, Any] = {
     "zones": RULES["zones"],
     "rules": [{"id": "in", "kind": "enter", "zone": "door", "verify": "Is a person at the door?"}],
 }
+TRACE = f"00-{'1' * 32}-{'2' * 16}-01"
 ACROSS = Walk(1, 9, (0.1, 0.7), (0.9, 0.7))
 BACK = Walk(4, 13, (0.9, 0.9), (0.1, 0.9))
 CAMERAS = [f"cam-{n}" for n in range(6)]
@@ -307,6 +310,54 @@ async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, ad
         found = [e for _, e in await until(admin, lambda f: len(incidents(f, "end")) == 2)]
     assert [i.verification for i in incidents(found, "update")] == ["unverified"] * 2
     assert "takes no more questions" in incidents(found, "update")[0].reason
+
+
+async def test_what_is_said_last_of_an_incident_that_cant_be_asked_about_is_so(
+    server: NatsServer, admin: Client
+) -> None:
+    """Its start and its end follow from segments that are read at once."""
+    js = admin.jetstream()
+    config = (await js.stream_info(names.VLM)).config
+    config.max_msgs = 1
+    await js.update_stream(config)
+    await js.publish("jobs.vlm.ask.other", b"{}")
+    await use(admin, "lobby", ASKING)
+    await publish(admin, detections([ACROSS], 14))
+    async with running(server):
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "end") and incidents(f, "update"))]
+    last = [e for e in found if type(e) is Incident][-1]
+    assert last.verification == "unverified" and last.end is not None
+
+
+async def test_a_segment_that_waited_and_can_not_be_worked_on_is_the_one_that_is_dead_lettered(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = detections([ACROSS], 14)
+    whole, bad = Tracker.step, given[5].frames[2].time.timestamp()
+
+    def step(self: Tracker, time: float, *rest: Any) -> Any:
+        if time == bad:
+            raise ZeroDivisionError
+        return whole(self, time, *rest)
+
+    monkeypatch.setattr(Tracker, "step", step)
+    async with running(server):
+        await publish(admin, [given[0], *given[2:9], given[1], *given[9:]])
+        await until(
+            admin, lambda f: len([t for e in f if isinstance(e, Tracks) for t in e.tracks if t.state == "end"]) == 2
+        )
+        (letter,) = [x async for x in dlq.letters(admin.jetstream(), "analytics")]
+    assert json.loads(letter.payload or b"")["segment"]["n"] == 5 and "ZeroDivisionError" in letter.reason
+
+
+async def test_a_trace_that_is_none_is_not_handed_on(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    for event, trace in zip(detections([ACROSS], 14), itertools.cycle(["x" * 60_000, TRACE]), strict=False):
+        await admin.jetstream().publish(events.subject(event), events.encode(event), headers={"traceparent": trace})
+    async with running(server):
+        await until(admin, lambda f: len(f) >= len(alone("lobby", detections([ACROSS], 14))))
+    async with Log(admin, names.EVENTS) as log:
+        assert {s.headers.get("traceparent") for s in await log.read("events.tracks.*", 1)} == {None, TRACE}
 
 
 async def test_what_is_no_verdict_is_in_nobodys_way(server: NatsServer, admin: Client) -> None:

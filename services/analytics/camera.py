@@ -39,8 +39,9 @@ TRAIL_S, TRAIL = 600.0, 600
 ASPECT = 16 / 9
 # A clock that is set back by more is another time; by less, its frames are left out until it has caught up.
 BACK_S = 1.0
-# Of a frame's objects, the likeliest: to match more would hold up others.
-MOST_OBJECTS = 300
+# Of a frame's objects, the likeliest: to match more would hold up others. A box of less is none: a thousandth of a
+# pixel.
+MOST_OBJECTS, NOTHING = 300, 1e-9
 # Of a track's path that waits to be told: it has to fit into a checkpoint, and into an event.
 MOST_PATH = 200
 # Of an epoch, in the ids of tracks.
@@ -151,7 +152,7 @@ class Camera:
             outs = self._idle(s.heard)
         except Exception:  # the second time: nothing can be said of it
             outs = []
-        asked = IncidentsState(asked={} if unasked else s.incidents.asked)
+        asked = IncidentsState(asked={} if unasked else s.incidents.asked, times=s.incidents.times)
         self._s = State(
             seq=s.seq, place=s.place, born=s.born, count=s.count, incidents=asked, heard=s.heard, model=s.model
         )
@@ -298,7 +299,12 @@ class Camera:
         found = []
         for o in frame.objects:
             width, height = o.box[2] - o.box[0], o.box[3] - o.box[1]
-            if width <= 0 or height <= 0 or (rules.labels is not None and o.label not in rules.labels):
+            if (
+                width <= 0
+                or height <= 0
+                or width * height < NOTHING
+                or (rules.labels is not None and o.label not in rules.labels)
+            ):
                 continue
             f = rules.filters.get(o.label)
             if f and not (

@@ -96,10 +96,11 @@ class Asked(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """Of a camera. by_rule: by its id. asked: by the incident's."""
+    """Of a camera. by_rule: by its id. asked: by the incident's. times: how often its clock was set back."""
 
     by_rule: dict[str, RuleState] = {}
     asked: dict[str, Asked] = {}
+    times: int = 0
 
 
 class Incidents:
@@ -194,6 +195,7 @@ class Incidents:
     def begin_anew(self) -> None:
         """The clock was set back: what lasts has ended, and no cooldown is counted any more."""
         self.end_all()
+        self.state.times += 1
         for state in self.state.by_rule.values():
             state.begun = None
 
@@ -230,7 +232,7 @@ class Incidents:
 
     def _begin(self, rule: Rule, key: str, known: Standing, trail: Sequence[Ref], at: float) -> None:
         evidence = [r for r in trail if r.end > known.since - LEAD_S] or [trail[-1]]
-        id = _name(rule.id, key, known.since)
+        id = _name(rule.id, key, known.since, self.state.times)
         last = trail[-1]
         incident = Incident(
             camera=self._camera,
@@ -330,11 +332,15 @@ def instant(time: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(round(time * 1000) / 1000, dt.UTC)
 
 
-def _name(rule: str, key: str, since: float) -> str:
-    """An incident's id, which has to be one of a job: two objects of a rule with a long name are told by a number."""
+def _name(rule: str, key: str, since: float, times: int) -> str:
+    """An incident's id, which has to be one of a job: two objects of a rule with a long name are told by a number.
+
+    times: what distinguishes a moment from the same one, after the clock was set back.
+    """
     key = key.replace("+", ".")
-    name = ".".join(part for part in (rule, key, str(round(since * 1000))) if part)
-    return name if len(name) <= LONGEST_NAME else f"{rule}.{zlib.crc32(key.encode()):08x}.{round(since * 1000)}"
+    moment = f"{round(since * 1000)}.{times}" if times else str(round(since * 1000))
+    name = ".".join(part for part in (rule, key, moment) if part)
+    return name if len(name) <= LONGEST_NAME else f"{rule}.{zlib.crc32(key.encode()):08x}.{moment}"
 
 
 def _found(case: Case) -> Found:
