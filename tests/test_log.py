@@ -13,9 +13,9 @@ from shared.log import BATCH, Log
 
 
 async def put(client: Client, count: int, camera: str = "lobby", **headers: str) -> None:
+    js = client.jetstream()
     for n in range(count):
-        await client.publish(f"events.detections.{camera}", str(n).encode(), headers=headers or None)
-    await client.flush()
+        await js.publish(f"events.detections.{camera}", str(n).encode(), headers=headers or None)
 
 
 async def test_it_is_read_in_order_and_at_the_end_there_is_nothing(admin: Client) -> None:
