@@ -16,6 +16,8 @@ from shared.segment import rfc3339
 
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Box = Annotated[tuple[Unit, Unit, Unit, Unit], Meta(description="x1, y1, x2, y2 as shares of width and height")]
+# W3C Trace Context.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -389,9 +391,6 @@ def headers(event: Event, *, id: str, source: str, traceparent: str | None = Non
     if traceparent:
         out["traceparent"] = traceparent
     return out
-
-
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def trace_of(headers: Mapping[str, str]) -> str | None:

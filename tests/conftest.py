@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 
+from services.analytics.tracker import Tracker
 from shared import bus, topology
 from tidegate.server import NatsServer
 
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that: those we start must hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def stumble(monkeypatch: pytest.MonkeyPatch) -> Callable[[dt.datetime], None]:
+    """Has analytics fail at the frame of a time. What no test has thought of: an error put in by hand stands for it."""
+
+    def at(frame: dt.datetime) -> None:
+        whole = Tracker.step
+
+        def step(self: Tracker, time: float, *rest: Any) -> Any:
+            if time == frame.timestamp():
+                raise ZeroDivisionError
+            return whole(self, time, *rest)
+
+        monkeypatch.setattr(Tracker, "step", step)
+
+    return at
 
 
 @pytest_asyncio.fixture

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import jsonschema
@@ -26,7 +26,6 @@ import services.analytics.__main__ as analytics
 from services.analytics import rules
 from services.analytics.camera import Camera, Limits, Outs
 from services.analytics.settings import AnalyticsSettings
-from services.analytics.tracker import Tracker
 from shared import bus, events, jobs, names
 from shared.errors import SettingError
 from shared.events import Alert, Counts, Detections, Event, Incident, Seen, Timing, Tracks, Usage, Verdict
@@ -298,12 +297,17 @@ async def test_without_a_verdict_in_time_an_incident_is_unverified(server: NatsS
     assert incidents(found, "update")[0].verification == "unverified"
 
 
-async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, admin: Client) -> None:
-    js = admin.jetstream()
+async def fill_vlm(client: Client) -> None:
+    """It takes no more jobs."""
+    js = client.jetstream()
     config = (await js.stream_info(names.VLM)).config
     config.max_msgs = 1
     await js.update_stream(config)
     await js.publish("jobs.vlm.ask.other", b"{}")
+
+
+async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, admin: Client) -> None:
+    await fill_vlm(admin)
     await use(admin, "lobby", ASKING)
     async with running(server):
         await publish(admin, detections([ACROSS, BACK], 20))
@@ -316,11 +320,7 @@ async def test_what_is_said_last_of_an_incident_that_cant_be_asked_about_is_so(
     server: NatsServer, admin: Client
 ) -> None:
     """Its start and its end follow from segments that are read at once."""
-    js = admin.jetstream()
-    config = (await js.stream_info(names.VLM)).config
-    config.max_msgs = 1
-    await js.update_stream(config)
-    await js.publish("jobs.vlm.ask.other", b"{}")
+    await fill_vlm(admin)
     await use(admin, "lobby", ASKING)
     await publish(admin, detections([ACROSS], 14))
     async with running(server):
@@ -330,17 +330,10 @@ async def test_what_is_said_last_of_an_incident_that_cant_be_asked_about_is_so(
 
 
 async def test_a_segment_that_waited_and_can_not_be_worked_on_is_the_one_that_is_dead_lettered(
-    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+    server: NatsServer, admin: Client, stumble: Callable[[dt.datetime], None]
 ) -> None:
     given = detections([ACROSS], 14)
-    whole, bad = Tracker.step, given[5].frames[2].time.timestamp()
-
-    def step(self: Tracker, time: float, *rest: Any) -> Any:
-        if time == bad:
-            raise ZeroDivisionError
-        return whole(self, time, *rest)
-
-    monkeypatch.setattr(Tracker, "step", step)
+    stumble(given[5].frames[2].time)
     async with running(server):
         await publish(admin, [given[0], *given[2:9], given[1], *given[9:]])
         await until(

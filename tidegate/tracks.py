@@ -170,12 +170,16 @@ async def _video(client: Client, stretch: Stretch, found: Sequence[Followed], pa
         known = Rules()
     painter = Painter(found, known)
     writer = _Writer(path)
+
+    def draw(time: dt.datetime, pixels: Any) -> None:
+        writer.add(time, painter.paint(pixels, time))
+
     try:
         with Progress(console=out, transient=True) as progress:
             task = progress.add_task("drawing", total=(stretch.until - stretch.since).total_seconds())
             async for time, pixels in _frames(client, stretch):
                 progress.update(task, completed=(time - stretch.since).total_seconds())
-                await asyncio.to_thread(lambda t=time, p=pixels: writer.add(t, painter.paint(p, t)))  # type: ignore[misc]
+                await asyncio.to_thread(draw, time, pixels)
         if not writer.frames:
             raise SettingError(f"MEDIA has no video of {stretch.camera} of that time: it keeps the last ten minutes")
         return writer.finish()

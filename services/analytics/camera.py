@@ -41,7 +41,7 @@ ASPECT = 16 / 9
 BACK_S = 1.0
 # Of a frame's objects, the likeliest: to match more would hold up others. A box of less is none: a thousandth of a
 # pixel.
-MOST_OBJECTS, NOTHING = 300, 1e-9
+MOST_IN_FRAME, NOTHING = 300, 1e-9
 # Of a track's path that waits to be told: it has to fit into a checkpoint, and into an event.
 MOST_PATH = 200
 # Of an epoch, in the ids of tracks.
@@ -152,7 +152,7 @@ class Camera:
             outs = self._idle(s.heard)
         except Exception:  # the second time: nothing can be said of it
             outs = []
-        asked = IncidentsState(asked={} if unasked else s.incidents.asked, times=s.incidents.times)
+        asked = IncidentsState(asked={} if unasked else s.incidents.asked, set_backs=s.incidents.set_backs)
         self._s = State(
             seq=s.seq, place=s.place, born=s.born, count=s.count, incidents=asked, heard=s.heard, model=s.model
         )
@@ -319,7 +319,7 @@ class Camera:
             ):
                 continue
             found.append(Detected(o.label, o.score, o.box))
-        return found if len(found) <= MOST_OBJECTS else sorted(found, key=lambda d: (-d.score, d))[:MOST_OBJECTS]
+        return found if len(found) <= MOST_IN_FRAME else sorted(found, key=lambda d: (-d.score, d))[:MOST_IN_FRAME]
 
     def _follow(self, time: float, found: Sequence[Detected], ended: list[Followed]) -> list[Passage]:
         s = self._s

@@ -146,7 +146,7 @@ class Checkpoints:
         metrics.CHECKPOINT_BYTES.inc(len(value))
 
     async def _forget(self, key: str) -> None:
-        """As small as it gets: what is deleted is there no less, and its revision is then not ours to know."""
+        """Emptied rather than deleted: so its revision is known, over which the next state is written."""
         self._revisions[key] = await self._kv.update(key, b"", last=self._revisions[key])
 
     def _is_of(self, key: str, number: int) -> bool:

@@ -145,13 +145,15 @@ def _(rule: rules.Crowding, scene: Scene) -> Cases:
     return found
 
 
+@singledispatch
 def left(rule: rules.Rule, scene: Scene) -> dict[str, float]:
     """When objects have left the rule's zone, or their place: what was true of them there was so until then."""
-    zone = getattr(rule, "zone", None)
-    moved = {}
-    if isinstance(rule, rules.Stopped):
-        moved = {o.id: o.elsewhere.begun for o in scene.objects if o.elsewhere}
-    return moved | {p.object.id: p.time for p in scene.passages if p.what == "left" and p.place == zone}
+    return _gone(getattr(rule, "zone", None), scene)
+
+
+@left.register
+def _(rule: rules.Stopped, scene: Scene) -> dict[str, float]:
+    return {o.id: o.elsewhere.begun for o in scene.objects if o.elsewhere} | _gone(rule.zone, scene)
 
 
 @singledispatch
@@ -169,6 +171,10 @@ def _(rule: rules.Exit, scene: Scene) -> Collection[str]:
 def _(rule: rules.Crossing, scene: Scene) -> Collection[str]:
     opposite = {"in": "out", "out": "in"}
     return [f"{p.object.id}.{opposite[p.what]}" for p in scene.passages if p.what in opposite and p.place == rule.line]
+
+
+def _gone(zone: str | None, scene: Scene) -> dict[str, float]:
+    return {p.object.id: p.time for p in scene.passages if p.what == "left" and p.place == zone}
 
 
 def _each(

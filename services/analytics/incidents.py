@@ -96,11 +96,11 @@ class Asked(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """Of a camera. by_rule: by its id. asked: by the incident's. times: how often its clock was set back."""
+    """Of a camera. by_rule: by its id. asked: by the incident's. set_backs: of its clock."""
 
     by_rule: dict[str, RuleState] = {}
     asked: dict[str, Asked] = {}
-    times: int = 0
+    set_backs: int = 0
 
 
 class Incidents:
@@ -195,7 +195,7 @@ class Incidents:
     def begin_anew(self) -> None:
         """The clock was set back: what lasts has ended, and no cooldown is counted any more."""
         self.end_all()
-        self.state.times += 1
+        self.state.set_backs += 1
         for state in self.state.by_rule.values():
             state.begun = None
 
@@ -232,7 +232,7 @@ class Incidents:
 
     def _begin(self, rule: Rule, key: str, known: Standing, trail: Sequence[Ref], at: float) -> None:
         evidence = [r for r in trail if r.end > known.since - LEAD_S] or [trail[-1]]
-        id = _name(rule.id, key, known.since, self.state.times)
+        id = _name(rule.id, key, known.since, self.state.set_backs)
         last = trail[-1]
         incident = Incident(
             camera=self._camera,
@@ -332,13 +332,13 @@ def instant(time: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(round(time * 1000) / 1000, dt.UTC)
 
 
-def _name(rule: str, key: str, since: float, times: int) -> str:
+def _name(rule: str, key: str, since: float, set_backs: int) -> str:
     """An incident's id, which has to be one of a job: two objects of a rule with a long name are told by a number.
 
-    times: what distinguishes a moment from the same one, after the clock was set back.
+    set_backs: what tells a moment from the same one, after the clock was set back.
     """
     key = key.replace("+", ".")
-    moment = f"{round(since * 1000)}.{times}" if times else str(round(since * 1000))
+    moment = f"{round(since * 1000)}.{set_backs}" if set_backs else str(round(since * 1000))
     name = ".".join(part for part in (rule, key, moment) if part)
     return name if len(name) <= LONGEST_NAME else f"{rule}.{zlib.crc32(key.encode()):08x}.{moment}"
 

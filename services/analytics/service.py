@@ -49,9 +49,8 @@ QUIET_S = 5.0
 FORGET_S = 60.0
 # Of the loop's time before others get theirs.
 TURN_S = 0.05
-# VLM may be full: an incident that can't be asked about is unverified.
-ASK_AGAIN_S = 5.0
-ASK_PATIENCE_S = 2.0
+# VLM may be full: an incident that can't be asked about is unverified. A server that does not answer gets a moment.
+ASK_AGAIN_S, ASK_PATIENCE_S = 5.0, 2.0
 # Less than the loop may take between two beats.
 PUBLISH_PATIENCE_S = 20.0
 # Of what a model says of an incident.
