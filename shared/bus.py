@@ -32,6 +32,26 @@ _NEVER = (10054, 10097)
 _FULL = 10077
 
 
+class _Connection(Client):
+    """A connection that, closed, is at an end.
+
+    The client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go through,
+    may swallow that: they go on for ever, and with them the process, whose loop waits for all of its tasks. Or they
+    wait for the old socket's end, as closing does, and closing is cancelled with them.
+    """
+
+    async def close(self) -> None:
+        ours = asyncio.current_task()
+        try:
+            await super().close()
+        except asyncio.CancelledError:
+            if ours is None or ours.cancelling():
+                raise
+        finally:
+            if self._reconnection_task is not ours:
+                await end(self._reconnection_task)
+
+
 async def connect(
     settings: BusSettings,
     service: str,
@@ -82,20 +102,23 @@ async def connect(
         options["user_credentials"] = settings.nats_creds
     if settings.nats_ca:
         options["tls"] = ssl.create_default_context(cafile=settings.nats_ca)
-    client = Client()
+    client = _Connection()
     # With reconnects for ever, the client's first attempts never end by themselves.
     attempt = asyncio.create_task(client.connect(**options))
     deadline = asyncio.get_running_loop().time() + timeout_s
-    while asyncio.get_running_loop().time() < deadline and not any("Authorization" in s for s in said):
-        done, _ = await asyncio.wait({attempt}, timeout=0.05)
-        if done and not attempt.exception():
-            connected = True
-            return client
-        if done:
-            said.append(redact(str(attempt.exception())))
-            break
-    await end(attempt)
-    await _abandon(client)
+    try:
+        while asyncio.get_running_loop().time() < deadline and not any("Authorization" in s for s in said):
+            done, _ = await asyncio.wait({attempt}, timeout=0.05)
+            if done and not attempt.exception():
+                connected = True
+                return client
+            if done:
+                said.append(redact(str(attempt.exception())))
+                break
+    finally:
+        if not connected:
+            await end(attempt)
+            await _abandon(client)
     reason = said[-1] if said else "no answer"
     if any("Authorization" in s for s in said):
         raise BusError(

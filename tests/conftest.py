@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -45,6 +46,8 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
         await topology.apply(client.jetstream(), topology.TopologySettings())
         await client.close()
         yield s
+        left = [task for task in asyncio.all_tasks() if "nats/aio" in repr(task)]
+        assert not left, "a connection is left open, and its server goes"
 
 
 @pytest_asyncio.fixture

@@ -1,16 +1,35 @@
-"""Publishing: what JetStream does not take, and which error says so."""
+"""The connection: that it ends, and which error says what JetStream does not take."""
 
 from __future__ import annotations
 
+import asyncio
+
+import msgspec
 import pytest
 from nats.aio.client import Client
 
 from shared import bus, names
 from shared.errors import BusError, Full, Unstorable
+from tidegate.server import NatsServer, free_port
 
 
 async def publish(client: Client, subject: str, payload: bytes = b"{}", **headers: str) -> None:
     await bus.publish(client, client.jetstream(), subject, payload, {"Nats-Msg-Id": "1", **headers}, patience_s=0.0)
+
+
+async def test_what_is_closed_while_it_reconnects_is_at_an_end(server: NatsServer) -> None:
+    """Closed at every turn of the loop, with one server that is there and one that is not."""
+    found = server.settings("admin")
+    both = msgspec.structs.replace(found, nats_url=f"{found.nats_url},nats://127.0.0.1:{free_port(0)}")
+    before = asyncio.all_tasks()
+    for turns in [n for n in range(20) for _ in range(4)]:
+        client = await bus.connect(both, "admin")
+        await client.force_reconnect()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await client.close()
+        await asyncio.sleep(0.02)
+        assert asyncio.all_tasks() == before, turns
 
 
 @pytest.mark.parametrize("limit", ["max_msgs", "max_bytes"])

@@ -109,8 +109,10 @@ async def until_drained(client: Client, worker: Worker[Job, str]) -> AsyncIterat
         yield stop
     finally:
         stop.set()
-        await task
-        await client.close()
+        try:
+            await task
+        finally:
+            await client.close()
 
 
 @contextlib.asynccontextmanager

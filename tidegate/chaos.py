@@ -116,28 +116,30 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
     async with NatsServer(folder / "nats") as server:
         client = await bus.connect(server.settings("admin"), "admin")
-        await topology.apply(client.jetstream(), topology.TopologySettings())
-        workers = Replicas(
-            plan.service,
-            [sys.executable, "-m", f"services.{plan.service}"],
-            server.environment(plan.service) | SETTINGS,
-            folder / "logs",
-            backoff_s=0.2,
-            backoff_max_s=1.0,
-        )
-        beats = await _follow(client, plan.service)
-        await workers.scale_to(plan.workers)
-        load = _Load(client, video, plan)
-        publishing = asyncio.create_task(load.run())
         try:
-            done = await _break(plan, server, beats, out)
+            await topology.apply(client.jetstream(), topology.TopologySettings())
+            workers = Replicas(
+                plan.service,
+                [sys.executable, "-m", f"services.{plan.service}"],
+                server.environment(plan.service) | SETTINGS,
+                folder / "logs",
+                backoff_s=0.2,
+                backoff_max_s=1.0,
+            )
+            beats = await _follow(client, plan.service)
+            await workers.scale_to(plan.workers)
+            load = _Load(client, video, plan)
+            publishing = asyncio.create_task(load.run())
+            try:
+                done = await _break(plan, server, beats, out)
+            finally:
+                load.stop.set()
+                await publishing
+            await _settle(client, plan.service, out)
+            await workers.close()
+            counts = await _count(client, plan.service, load.acknowledged)
         finally:
-            load.stop.set()
-            await publishing
-        await _settle(client, plan.service, out)
-        await workers.close()
-        counts = await _count(client, plan.service, load.acknowledged)
-        await client.close()
+            await client.close()
     return Outcome(
         **counts, kills=done["kill"], terms=done["term"], restarts=done["restart"], seconds=time.monotonic() - started
     )

@@ -171,13 +171,18 @@ async def _streams(data: Path) -> list[Finding]:
         wanted.append((f"consumer {name}", partial(js.consumer_info, stream_name, name)))
     for bucket in topology.buckets(limits):
         wanted.append((f"bucket {bucket.bucket}", partial(js.key_value, bucket.bucket)))
-    for what, ask in wanted:
-        try:
-            await ask()
-            findings.append(Finding(what, "ok", "there"))
-        except NotFoundError:
-            findings.append(Finding(what, "bad", "missing", "tidegate setup"))
-        except (TimeoutError, nats.errors.Error) as e:
-            findings.append(Finding(what, "bad", repr(e), "is JetStream enabled, and may this user ask?"))
-    await client.close()
+    try:
+        findings += [await _is_there(what, ask) for what, ask in wanted]
+    finally:
+        await client.close()
     return findings
+
+
+async def _is_there(what: str, ask: Callable[[], Awaitable[object]]) -> Finding:
+    try:
+        await ask()
+        return Finding(what, "ok", "there")
+    except NotFoundError:
+        return Finding(what, "bad", "missing", "tidegate setup")
+    except (TimeoutError, nats.errors.Error) as e:
+        return Finding(what, "bad", repr(e), "is JetStream enabled, and may this user ask?")
