@@ -16,8 +16,10 @@ demo: $(VENV)/.demo
 setup: $(VENV)/.demo
 	@echo "ready: $(BIN)/tidegate --help"
 
+# Most tests wait most of the time. Those that would not bear neighbours, or that neighbours would not bear, come last.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .

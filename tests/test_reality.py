@@ -18,6 +18,7 @@ SCRIPT = ((2.0, 0.0), (12.0, 1.8))
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("form", ["lag", "demand"])
 async def test_the_simulator_runs_as_many_workers_as_really_ran(form: str) -> None:
     scaled = bench_reality.fitted(form, RATE.per_s, cold_start_s=2.0)

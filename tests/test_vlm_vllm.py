@@ -35,6 +35,7 @@ from tidegate.server import NatsServer, free_port
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.vllm,
+    pytest.mark.alone,
     pytest.mark.skipif(not vllm_process.is_installed(), reason="vLLM is not installed: make vllm"),
 ]
 # A verdict's reason may be four tokens a character, where each token is a byte.
