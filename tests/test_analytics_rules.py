@@ -221,7 +221,7 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
     ("text", "part"),
     [
         (BOMB, "aliases"),
-        ("zones: " + "[" * 900 + "]" * 900, "an object is expected"),
+        ("zones: " + "[" * 900 + "]" * 900, "nest"),
         ("[" * 100_000, "nest"),
         ("a: " + "{a: " * 50_000, "nest"),
         ("# " + "x" * 300_000, "bytes"),
@@ -230,6 +230,34 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 def test_what_would_be_more_than_a_memory_holds_is_a_mistake(text: str, part: str) -> None:
     (found,) = named(text)
     assert part in found.text and len(str(found)) < 500
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """
+zones:
+  door: {polygon: [[0, 0], [1, 0], [1, 1]]}
+  door: {polygon: [[0, 0], [0, 1], [1, 1]]}
+lines: {}
+rules:
+  - {id: in, kind: enter, zone: door}
+  - {id: out, kind: exit, zone: door, id: out, hold_s: 1, id: left}
+lines: {}
+""",
+        """{"zones": {"door": {"polygon": [[0, 0], [1, 0], [1, 1]]}, "door": {"polygon": [[0, 0], [0, 1], [1, 1]]}},
+        "lines": {}, "rules": [{"id": "in", "kind": "enter", "zone": "door"},
+        {"id": "out", "kind": "exit", "zone": "door", "id": "out", "hold_s": 1, "id": "left"}], "lines": {}}""",
+    ],
+    ids=["yaml", "json"],
+)
+def test_what_is_there_twice_is_a_mistake(text: str) -> None:
+    """Of two zones of one name the last would count, and nobody would know."""
+    assert {(m.path, m.text) for m in named(text)} == {
+        ("zones.door", "it is there 2 times: give it once"),
+        ("lines", "it is there 2 times: give it once"),
+        ("rules[1].id", "it is there 3 times: give it once"),
+    }
 
 
 def test_a_question_in_braces_is_a_question() -> None:

@@ -54,7 +54,7 @@ def _mistakes(value: Any, kind: Any, path: str) -> Iterator[Mistake]:
             yield from mistakes(item, arguments[i], f"{path}[{i}]")
     elif origin is dict and isinstance(value, dict):
         for key, item in value.items():
-            at = _join(path, key)
+            at = join(path, key)
             yield from (Mistake(at, f"as a name, {m.text}") for m in mistakes(key, arguments[0]))
             yield from mistakes(item, arguments[1], at)
 
@@ -68,9 +68,9 @@ def _of_struct(value: Any, kind: type[msgspec.Struct], path: str) -> Iterator[Mi
     tag = kind.__struct_config__.tag_field
     for key, item in value.items():
         if key in fields:
-            yield from mistakes(item, hints[fields[key].name], _join(path, key))
+            yield from mistakes(item, hints[fields[key].name], join(path, key))
         elif tag is None or key != tag:
-            yield Mistake(_join(path, key), f"there is no such field{nearest(str(key), fields)}")
+            yield Mistake(join(path, key), f"there is no such field{nearest(str(key), fields)}")
     for name, field in fields.items():
         if field.required and name not in value:
             yield Mistake(path, f"its field {name!r} is missing")
@@ -89,7 +89,7 @@ def _of_union(value: Any, arguments: tuple[Any, ...], path: str) -> Iterator[Mis
     elif tag not in value:
         yield Mistake(path, f"its field {tag!r} is missing: one of {', '.join(kinds)}")
     elif not isinstance(value[tag], str) or value[tag] not in kinds:
-        yield Mistake(_join(path, tag), f"there is no kind {value[tag]!r}{nearest(str(value[tag]), kinds)}")
+        yield Mistake(join(path, tag), f"there is no kind {value[tag]!r}{nearest(str(value[tag]), kinds)}")
     else:
         yield from mistakes(value, kinds[value[tag]], path)
 
@@ -145,7 +145,7 @@ def _listed(names: list[str]) -> str:
     return ", ".join(repr(n) for n in names)
 
 
-def _join(path: str, key: Any) -> str:
+def join(path: str, key: Any) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
