@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import io
+import signal
 
 import pytest
 from nats.aio.client import Client
@@ -19,6 +20,7 @@ from shared.stats import WorkerStats
 from tidegate import registry
 from tidegate.monitor import CameraNow, Monitor, Sample, Snapshot, WorkerNow
 from tidegate.rates import Latencies, Rate, quantile
+from tidegate.server import NatsServer
 from tidegate.view import View, curve, line
 
 IDLE = ScalerState(
@@ -241,6 +243,20 @@ async def test_monitor_gathers_cameras_segments_detections_and_workers(admin: Cl
         assert camera.p99 is not None and 0 < camera.p99 < 5
         assert [w.replica for w in monitor.snapshot().workers] == ["cv-0"]
         assert monitor.samples[-1].cameras_online == 1
+
+
+async def test_monitor_begins_while_the_server_is_away(server: NatsServer, admin: Client) -> None:
+    await registry.put(admin.jetstream(), "lobby", Camera(url="rtsp://x"), None)
+    await say(admin, status("lobby"), "before")
+    await server.stop(signal.SIGKILL)
+    monitor = Monitor(admin, lambda: IDLE)
+    beginning = asyncio.create_task(monitor.__aenter__())
+    await asyncio.sleep(6.0)
+    assert not beginning.done(), "longer than one request is waited for"
+    await server.start()
+    await beginning
+    await until(lambda: [c.state for c in monitor.snapshot().cameras] == ["online"], timeout_s=15)
+    await monitor.__aexit__(None, None, None)
 
 
 async def test_monitor_follows_cameras_that_go_and_survives_nonsense(admin: Client) -> None:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import nats.errors
@@ -39,6 +39,10 @@ SAMPLE_S = 0.5
 MOST_SAMPLES = 10_000
 # A worker that has been silent for this long is gone.
 SILENCE_S = 3.0
+# For a server that is away when we begin.
+PATIENCE_S = 30.0
+
+T = TypeVar("T")
 
 
 class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +144,20 @@ class _Worker:
         return WorkerNow(replica=replica, state=state, busy=min(1.0, self.busy.per_second(at)))
 
 
+async def _answered(ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What the server says to `ask`, tried again while it is away: where it has died it is started again."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await ask()
+        except NotFoundError:
+            raise
+        except (TimeoutError, nats.errors.Error):
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(SAMPLE_S)
+
+
 class Monitor:
     """See the module. client: one that may read everything. scaler: what the autoscaler last saw and decided."""
 
@@ -161,13 +179,9 @@ class Monitor:
         self.samples: list[Sample] = []
 
     async def __aenter__(self) -> Monitor:
-        heads = ConsumerConfig(deliver_policy=DeliverPolicy.NEW, headers_only=True)
-        latest = ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT)
         self._subscriptions = [
-            await self._js.subscribe("media.>", cb=self._on(self._segment), ordered_consumer=True, config=heads),
-            await self._js.subscribe(
-                "events.cameras.>", cb=self._on(self._status), ordered_consumer=True, config=latest
-            ),
+            await self._follow("media.>", self._segment, DeliverPolicy.NEW, headers_only=True),
+            await self._follow("events.cameras.>", self._status, DeliverPolicy.LAST_PER_SUBJECT),
             await self._client.subscribe("events.detections.>", cb=self._on(self._detections)),
             await self._client.subscribe("scale.>", cb=self._on(self._beat)),
         ]
@@ -181,6 +195,18 @@ class Monitor:
         for subscription in self._subscriptions:
             with suppress(TimeoutError, nats.errors.Error, NotFoundError):
                 await subscription.unsubscribe()
+
+    async def _follow(
+        self, subject: str, handle: Callable[[Msg], None], policy: DeliverPolicy, headers_only: bool | None = None
+    ) -> Any:
+        """What JetStream keeps of `subject`."""
+        callback = self._on(handle)
+
+        def ask() -> Coroutine[Any, Any, Any]:
+            config = ConsumerConfig(deliver_policy=policy, headers_only=headers_only)
+            return self._js.subscribe(subject, cb=callback, ordered_consumer=True, config=config)
+
+        return await _answered(ask)
 
     @property
     def elapsed(self) -> float:
@@ -237,8 +263,8 @@ class Monitor:
 
     async def _watch_cameras(self) -> None:
         """The bucket says which cameras there are: those that were removed leave the view at once."""
-        bucket = await self._js.key_value(names.CAMERAS)
-        watcher = await bucket.watchall()
+        bucket = await _answered(lambda: self._js.key_value(names.CAMERAS))
+        watcher = await _answered(bucket.watchall)
         async for entry in watcher:
             if entry is None:
                 continue
