@@ -36,20 +36,20 @@ class _Connection(Client):
     """A connection that, closed, is at an end.
 
     The client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go through,
-    may swallow that: they go on for ever, and with them the process, whose loop waits for all of its tasks. Or they
-    wait for the old socket's end, as closing does, and closing is cancelled with them.
+    may swallow that: they go on, for ever or until they are connected again, and with them the process, whose loop
+    waits for all of its tasks. Or they wait for the old socket's end, as closing does, and closing is cancelled with
+    them.
     """
 
     async def close(self) -> None:
         ours = asyncio.current_task()
+        if self._reconnection_task is not ours:
+            await end(self._reconnection_task)
         try:
             await super().close()
         except asyncio.CancelledError:
             if ours is None or ours.cancelling():
                 raise
-        finally:
-            if self._reconnection_task is not ours:
-                await end(self._reconnection_task)
 
 
 async def connect(
