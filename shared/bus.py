@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import ssl
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from shared.telemetry import logger
 # A large pending buffer: while the server is away, publishes wait in it rather than fail.
 PENDING_BYTES = 32 * 1024 * 1024
 PUBLISH_TIMEOUT_S = 5.0
+# Waiting for a server that is just starting is no news.
+SILENT_S = 3.0
 # JetStream's codes for a message, or its headers, that are larger than it takes: trying again is no use.
 _NEVER = (10054, 10097)
 # And for one that can't be stored, as where its stream is full.
@@ -105,10 +108,14 @@ async def connect(
     client = _Connection()
     # With reconnects for ever, the client's first attempts never end by themselves.
     attempt = asyncio.create_task(client.connect(**options))
-    deadline = asyncio.get_running_loop().time() + timeout_s
+    clock = asyncio.get_running_loop().time
+    deadline, silent_until = clock() + timeout_s, clock() + SILENT_S
     try:
-        while asyncio.get_running_loop().time() < deadline and not any("Authorization" in s for s in said):
+        while clock() < deadline and not any("Authorization" in s for s in said):
             done, _ = await asyncio.wait({attempt}, timeout=0.05)
+            if not done and clock() >= silent_until:
+                silent_until = math.inf
+                log.warning("no NATS server answers yet", server=where, waiting_s=timeout_s, error=(said or [""])[-1])
             if done and not attempt.exception():
                 connected = True
                 return client

@@ -103,6 +103,11 @@ def configure(settings: BusSettings, service: str) -> None:
     trace.set_tracer_provider(provider)
 
 
+def log_aside() -> None:
+    """For commands, whose standard output is what they were asked for: log lines go to standard error."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(_Stderr()))  # type: ignore[arg-type]
+
+
 class _Stderr:
     """Standard error as it is at the time. A log whose disk is full must not end what it tells of."""
 

@@ -21,6 +21,7 @@ from tests.jobs_world import film
 from tests.test_analytics_service import running, until
 from tests.up_process import COMMAND
 from tests.walks import Walk, detections, publish
+from tidegate.scene import rules_over
 from tidegate.server import NatsServer
 
 GOOD = """
@@ -140,6 +141,32 @@ async def test_tracks_say_what_is_not_there(server: NatsServer, admin: Client, t
     assert wrong.returncode == 1 and "is not before --until" in wrong.stderr
     long = await tidegate(server, "tracks", "lobby", "--since", "1h", "--save", "t.mp4", cwd=tmp_path)
     assert long.returncode == 1 and "600 s at most" in long.stderr
+
+
+async def test_a_video_that_can_not_be_written_is_said_so(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    await film(admin, 2)
+    for path in ("no/such.mp4", "/dev/full"):
+        done = await tidegate(server, "tracks", "lobby", "--since", "60s", "--save", path, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"tidegate: --save {path} can't be written: "), done.stderr
+
+
+async def test_rules_of_a_camera_that_is_not_there_are_taken_and_it_is_said(server: NatsServer, tmp_path: Path) -> None:
+    file = written(tmp_path, "lobby.yaml", GOOD)
+    done = await tidegate(server, "rules", "set", "loby", file, cwd=tmp_path)
+    assert done.returncode == 0 and "there is no camera 'loby' yet" in done.stderr
+    added = await tidegate(server, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x", cwd=tmp_path)
+    assert added.returncode == 0, added.stderr
+    assert (await tidegate(server, "rules", "set", "lobby", file, cwd=tmp_path)).stderr == ""
+
+
+def test_zones_that_overlap_are_drawn_alike_whichever_comes_first() -> None:
+    """The fill of one is under the name and the edge of the other."""
+    zones = [f"{name}: {{polygon: [[{x}, 0.2], [{x + 0.4}, 0.2], [{x + 0.4}, {y}], [{x}, {y}]]}}"
+             for name, x, y in (("door", 0.2, 0.4), ("yard", 0.3, 0.9))]  # fmt: skip
+    given = [rules.read(f"zones: {{{', '.join(order)}}}".encode(), "a file") for order in (zones, zones[::-1])]
+    here, there = (np.asarray(rules_over(np.zeros((480, 640, 3), np.uint8), r)) for r in given)
+    assert (here == there).all()
 
 
 def test_the_schema_is_printed() -> None:

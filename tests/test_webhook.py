@@ -590,6 +590,7 @@ async def test_no_secret_is_logged_counted_told_or_buried(
         ({"WEBHOOK_URL": "https://me:hidden@:80/"}, "WEBHOOK_URL is no URL"),
         ({"WEBHOOK_URL": "https://me:hidden@host:99999/"}, "WEBHOOK_URL is no URL"),
         ({"WEBHOOK_URL": "https://me:hidden/1@host/"}, "WEBHOOK_URL is no URL.*%2F"),
+        ({"WEBHOOK_URL": "https://me:hid@den/1@host/"}, "WEBHOOK_URL is no URL.*%40"),
         ({"WEBHOOK_URL": "https://a%3Ab:hidden@host/"}, "WEBHOOK_URL is no URL.*colon"),
         ({"WEBHOOK_URL": "https://[hidden"}, "WEBHOOK_URL is no URL"),
         ({"WEBHOOK_SECRET": "whsec_hidden"}, "WEBHOOK_SECRET can't be used: what follows whsec_ is not base64"),

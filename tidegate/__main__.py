@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.search.query import MAX_K, Query
-from shared import cameras, events, jobs, names, topology
+from shared import cameras, events, jobs, names, telemetry, topology
 from shared.errors import SettingError, TidegateError
 from shared.redact import redact
 from shared.settings import load
@@ -31,6 +31,7 @@ class _Main(click.Group):
     """Turns our errors into one sentence and exit code 1; Ctrl-C into exit code 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        telemetry.log_aside()
         try:
             return super().invoke(ctx)
         except TidegateError as e:
@@ -125,7 +126,10 @@ def reindex(data: Path | None) -> None:
 @click.argument("subject", default=">")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def watch(data: Path | None, subject: str, as_json: bool) -> None:
-    """Print events as they come: all, or those of SUBJECT such as 'detections', 'detections.lobby'."""
+    """Print events as they come: all, or those of SUBJECT such as 'detections', 'detections.lobby'.
+
+    One that is said again, as after a crash, is printed once.
+    """
     from tidegate.watch import run
 
     try:
@@ -457,7 +461,11 @@ def dlq_list(data: Path | None, service: str | None, as_json: bool) -> None:
 @click.option("--all", "every", is_flag=True, help="All letters.")
 @click.option("--service", help="With --all: of this service alone.")
 def dlq_replay(data: Path | None, letter: tuple[int, ...], every: bool, service: str | None) -> None:
-    """Put LETTERs back to work, for the service that gave them up alone."""
+    """Put LETTERs back to work, for the service that gave them up alone.
+
+    Each is published to its own subject again: other services of Tidegate pass over it, and subscribers of your own see
+    it once more, an event with the same ce-id.
+    """
     from tidegate.dlq import letters, replay
 
     if not letter and not every:

@@ -20,6 +20,7 @@ from services.analytics.rules import Mistakes, Rules
 from shared import gop, names, segment
 from shared.errors import SettingError
 from shared.mirror import bind
+from tidegate import registry
 from tidegate.command import data_option, with_admin
 
 out = Console(highlight=False)
@@ -73,6 +74,8 @@ def set_(data: Path | None, camera: str, file: Path) -> None:
     async def work(client: Client) -> None:
         await put(client, camera, found)
         click.echo(f"rules of {camera}: {describe(found)}")
+        if camera not in await registry.all(client.jetstream()):
+            click.echo(f"there is no camera {camera!r} yet: 'tidegate camera list' shows which there are", err=True)
 
     with_admin(data, work)
 

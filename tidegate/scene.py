@@ -27,14 +27,18 @@ def rules_over(pixels: Pixels, rules: Rules) -> Image.Image:
     size = image.size
     glass = Image.new("RGBA", size, (0, 0, 0, 0))
     draw = ImageDraw.Draw(glass)
-    for mask in rules.masks:
-        corners = [_at(p, size) for p in mask.polygon]
+    masks = [[_at(p, size) for p in mask.polygon] for mask in rules.masks]
+    zones = [[_at(p, size) for p in zone.polygon] for zone in rules.zones.values()]
+    for corners in masks:
         draw.polygon(corners, fill=(*MASK, 190))
-        _text(draw, _middle(corners), f"mask {', '.join(mask.labels or [])}".strip(), size, MASK)
-    for name, zone in rules.zones.items():
-        corners = [_at(p, size) for p in zone.polygon]
+    for corners in zones:
         draw.polygon(corners, fill=(*ZONE, 60))
+    # Where places overlap, the fill of one would be over the edge and the name of another.
+    for corners in zones:
         draw.line([*corners, corners[0]], fill=(*ZONE, 255), width=_width(size))
+    for corners, mask in zip(masks, rules.masks, strict=True):
+        _text(draw, _middle(corners), f"mask {', '.join(mask.labels or [])}".strip(), size, MASK)
+    for corners, name in zip(zones, rules.zones, strict=True):
         _text(draw, _middle(corners), f"{name}{_about(rules, zone=name)}", size, ZONE)
     for name, line in rules.lines.items():
         _line(draw, _at(line.start, size), _at(line.to, size), f"{name}{_about(rules, line=name)}", size)

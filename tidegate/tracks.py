@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -62,6 +63,8 @@ async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, 
     """Print, and save what is to be saved. Raises TidegateError."""
     if stretch.since >= stretch.until:
         raise SettingError(f"--since {stretch.since:%H:%M:%S} is not before --until {stretch.until:%H:%M:%S}")
+    if save.video and (stretch.until - stretch.since).total_seconds() > MOST_S:
+        raise SettingError(f"--save can have {MOST_S:.0f} s at most: give a later --since, or an earlier --until")
     found = await read(client, stretch)
     if as_json:
         for followed in found:
@@ -162,8 +165,6 @@ async def _video(client: Client, stretch: Stretch, found: Sequence[Followed], pa
         from tidegate.drawing import Painter
     except ImportError as e:
         raise SettingError(f"drawing needs what is not installed ({e.name}): pip install 'tidegate[demo]'") from e
-    if (stretch.until - stretch.since).total_seconds() > MOST_S:
-        raise SettingError(f"--save can have {MOST_S:.0f} s at most: give a later --since, or an earlier --until")
     try:
         known = await rules.get(client, stretch.camera)
     except SettingError:
@@ -221,14 +222,13 @@ async def _frames(client: Client, stretch: Stretch) -> Any:
 
 
 class _Writer:
-    """H.264 in MP4, each frame at its own time."""
+    """H.264 in MP4, each frame at its own time. Raises SettingError where the file can't be written."""
 
     def __init__(self, path: Path) -> None:
         self.frames = 0
-        try:
+        self._path = path
+        with self._writing():
             self._out = av.open(str(path), "w", format="mp4")
-        except (OSError, av.FFmpegError) as e:
-            raise SettingError(f"--save {path} can't be written: {e.strerror}") from e
         self._stream: Any = None
         self._first = self._last = dt.datetime.min
 
@@ -245,17 +245,29 @@ class _Writer:
             self._stream.width, self._stream.height, "yuv420p"
         )
         picture.pts, picture.time_base = round((time - self._first).total_seconds() * 1000) - 1, Fraction(1, 1000)
-        self._out.mux(self._stream.encode(picture))
+        with self._writing():
+            self._out.mux(self._stream.encode(picture))
         self.frames += 1
         self._last = time
 
     def finish(self) -> float:
-        """Seconds."""
-        self._out.mux(self._stream.encode(None))
+        """Seconds. The file is whole after that."""
+        with self._writing():
+            self._out.mux(self._stream.encode(None))
+            self._out.close()
         return (self._last - self._first).total_seconds()
 
     def close(self) -> None:
-        self._out.close()
+        with contextlib.suppress(OSError, av.FFmpegError):
+            self._out.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """PyAV opens the file with the first frame that is written."""
+        try:
+            yield
+        except (OSError, av.FFmpegError) as e:
+            raise SettingError(f"--save {self._path} can't be written: {e.strerror}") from e
 
 
 def where(path: Sequence[PathPoint], time: dt.datetime) -> Box | None:

@@ -11,6 +11,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rich.console import Console
 
+from services.analytics.mistakes import nearest
+from shared.errors import SettingError
 from shared.events import (
     KINDS,
     Answer,
@@ -29,21 +31,40 @@ from shared.events import (
 from shared.segment import rfc3339
 
 _TYPES = {kind.kind: kind for kind in KINDS}
+# So many ids are known again: what is said twice follows within a minute or two.
+REMEMBERED = 20_000
+
+
+def full(subject: str) -> str:
+    """`>`, `detections`, `detections.lobby`, or a whole `events.…`, as a subject of NATS. Raises SettingError."""
+    whole = subject if subject.startswith("events.") else f"events.{subject}"
+    tokens = whole.split(".")
+    if not all(tokens) or any(c.isspace() for c in whole) or ">" in tokens[:-1]:
+        raise SettingError(
+            f"SUBJECT {subject!r} is none: give a kind and, after a dot, a camera, as in incidents.lobby"
+        )
+    if tokens[1] not in (*_TYPES, "*", ">"):
+        raise SettingError(f"SUBJECT {subject!r}: there is no kind of event {tokens[1]!r}{nearest(tokens[1], _TYPES)}")
+    return f"{whole}.>" if len(tokens) == 2 and tokens[1] != ">" else whole
 
 
 async def run(client: Client, subject: str, as_json: bool, out: Console) -> None:
-    """Print until cancelled. subject: `>`, `detections`, `detections.lobby`, or a whole `events.…`."""
-    full = subject if subject.startswith("events.") else f"events.{subject}"
-    if full.count(".") == 1 and not full.endswith(">"):
-        full += ".>"
+    """Print until cancelled, each event once. Raises SettingError."""
+    seen: dict[str, None] = {}
 
     async def show(message: Msg) -> None:
+        if id := (message.headers or {}).get("ce-id"):
+            if id in seen:
+                return
+            seen[id] = None
+            if len(seen) > REMEMBERED:
+                del seen[next(iter(seen))]
         if as_json:
             click.echo(message.data.decode())
         else:
             out.print(_readable(message), soft_wrap=True, markup=False)
 
-    await client.subscribe(full, cb=show)
+    await client.subscribe(full(subject), cb=show)
     await asyncio.Event().wait()
 
 

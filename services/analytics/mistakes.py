@@ -109,8 +109,8 @@ def _sentence(text: str, kind: Any) -> str:
     kind = _open(kind)[0]
     if get_origin(kind) is typing.Literal:
         return f"one of {', '.join(str(a) for a in get_args(kind))} is expected"
-    if "regex" in text:
-        return f"{described} expected" if described else text
+    if described:
+        return f"{described} expected"
     if text == "Number out of range":
         return "a number of a usual size is expected"
     text = re.sub(r", got \d+$", "", text)

@@ -11,6 +11,7 @@ where the bottom of its box is, at the middle, unless `anchor` says `center`.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import zoneinfo
 from collections import Counter
@@ -29,12 +30,16 @@ from shared.segment import END
 Share = Annotated[float, Meta(ge=0, le=1)]
 Point = tuple[Share, Share]
 Polygon = Annotated[list[Point], Meta(min_length=3, max_length=64)]
-Name = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_-]{{1,64}}{END}", description="1 to 64 letters, digits, - and _ are")]
+Name = Annotated[
+    str, Meta(pattern=rf"^[A-Za-z0-9_-]{{1,64}}{END}", description="a text of 1 to 64 letters, digits, - and _ is")
+]
 Label = Annotated[str, Meta(min_length=1, max_length=64)]
 Labels = Annotated[list[Label], Meta(min_length=1)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Anchor = Literal["bottom", "center"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+# In a frame: more than any detector tells of.
+MOST_OBJECTS = 10_000
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK = rf"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00){END}"
@@ -150,8 +155,8 @@ class Count(Rule, frozen=True, kw_only=True, tag="count"):
     """More than `over`, or fewer than `under`, objects are in the zone, or in the frame; for `hold_s`."""
 
     zone: Name | None = None
-    over: Annotated[int, Meta(ge=0)] | None = None
-    under: Annotated[int, Meta(ge=1)] | None = None
+    over: Annotated[int, Meta(ge=0, le=MOST_OBJECTS)] | None = None
+    under: Annotated[int, Meta(ge=1, le=MOST_OBJECTS)] | None = None
 
 
 class Proximity(Rule, frozen=True, kw_only=True, tag="proximity"):
@@ -188,7 +193,7 @@ class Speed(Rule, frozen=True, kw_only=True, tag="speed"):
 class Crowding(Rule, frozen=True, kw_only=True, tag="crowding"):
     """At least `objects` are together: each within `distance`, in heights of the frame, of another, box to box."""
 
-    objects: Annotated[int, Meta(ge=2)]
+    objects: Annotated[int, Meta(ge=2, le=MOST_OBJECTS)]
     distance: Annotated[float, Meta(ge=0, le=4)] = 0.05
     zone: Name | None = None
 
@@ -328,7 +333,9 @@ def _meaning(value: Any) -> Iterator[Mistake]:
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
             yield Mistake("timezone", f"{name!r} is no time zone: give one such as Europe/Berlin, or UTC")
     for path, area in _formed(value, "zones", Zone) + _formed(value, "masks", Mask):
-        if geometry.crosses_itself(area.polygon):
+        if any(a == b for a, b in itertools.pairwise([*area.polygon, area.polygon[0]])):
+            yield Mistake(f"{path}.polygon", "a corner follows itself: leave it out; the last is joined to the first")
+        elif geometry.crosses_itself(area.polygon):
             yield Mistake(f"{path}.polygon", "its edges cross each other: give its corners in order, around it")
         elif geometry.area(area.polygon) == 0:
             yield Mistake(f"{path}.polygon", "it has no area: its corners lie on one line")

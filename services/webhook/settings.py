@@ -39,6 +39,8 @@ class WebhookSettings(BusSettings, frozen=True, kw_only=True):
         try:
             parts = urlsplit(self.webhook_url)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            # The @ of a password cuts it in two: the rest would be the host.
+            usable = usable and not ("@" in parts.netloc and "@" in f"{parts.path}{parts.query}{parts.fragment}")
             usable = usable and ":" not in unquote(parts.username or "")  # which basic authentication can't say
         except ValueError:
             usable = False

@@ -1,0 +1,81 @@
+"""`tidegate watch`: which subjects there are, each event once, and nothing but events on standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from shared.errors import SettingError
+from tests.up_process import COMMAND
+from tidegate.server import NatsServer
+from tidegate.watch import full
+
+
+@pytest.mark.parametrize(
+    ("given", "whole"),
+    [
+        (">", "events.>"),
+        ("incidents", "events.incidents.>"),
+        ("incidents.lobby", "events.incidents.lobby"),
+        ("*.lobby", "events.*.lobby"),
+        ("events.tracks.lobby", "events.tracks.lobby"),
+        ("events.>", "events.>"),
+    ],
+)
+def test_a_subject_may_be_short(given: str, whole: str) -> None:
+    assert full(given) == whole
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ("", "none"),
+        ("incidents.no cam", "none"),
+        ("incidents..lobby", "none"),
+        (">.lobby", "none"),
+        ("incident", "did you mean 'incidents'"),
+        ("foo.lobby", "there is no kind of event 'foo'"),
+    ],
+)
+def test_a_subject_that_nothing_comes_of_is_an_error(given: str, part: str) -> None:
+    with pytest.raises(SettingError, match=part):
+        full(given)
+
+
+async def test_an_event_is_printed_once_and_a_server_that_dies_is_no_event(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with out.open("wb") as file, (tmp_path / "err").open("wb") as err:
+        watching = await asyncio.create_subprocess_exec(
+            *COMMAND, "watch", "counts", "--json", stdout=file, stderr=err, env=os.environ | server.environment("admin")
+        )
+        try:
+            async with asyncio.timeout(30):
+                n = 0
+                while not out.stat().st_size:
+                    await say(admin, n := n + 1)
+                await say(admin, n)
+                await server.restart(signal.SIGKILL)
+                while f'"n": {n + 100}' not in out.read_text():
+                    await say(admin, n + 100)
+        finally:
+            watching.send_signal(signal.SIGINT)
+            await watching.wait()
+    told = [json.loads(line)["n"] for line in out.read_text().splitlines()]
+    assert len(told) == len(set(told)) and told[-1] == n + 100
+    assert "nats" in (tmp_path / "err").read_text()
+
+
+async def say(client: Client, n: int) -> None:
+    """Twice, as after a crash: what JetStream would drop, plain subscribers hear."""
+    for _ in range(2):
+        await client.publish("events.counts.lobby", json.dumps({"n": n}).encode(), headers={"ce-id": f"counts/{n}"})
+    await client.flush(timeout=10)
+    await asyncio.sleep(0.2)
