@@ -315,6 +315,15 @@ async def test_files(admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_
     assert ingest.stop() == 0
 
 
+async def test_a_file_of_another_codec_is_said_so_with_the_remedy(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_path: Path
+) -> None:
+    start()
+    await add(admin, "old", footage.make(tmp_path / "old.mp4", codec="mpeg4").as_uri())
+    await until(lambda: bus.states("old") == ["offline"])
+    assert bus.events[-1]["reason"].startswith("the video is mpeg4: convert it (ffmpeg ")
+
+
 async def test_second_signal_ends_at_once(
     server: NatsServer, admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:

@@ -335,7 +335,7 @@ def camera() -> None:
 @click.option("--loop", is_flag=True, help="Play a file over and over.")
 @click.option("--realtime/--fast", default=True, help="A file at its own pace (default), or as the bus takes it.")
 def camera_add(data: Path | None, id: str, url: str, **options: Any) -> None:
-    """Add camera ID, or change it. URL: rtsp://user:pass@host/path, rtsps://… or a file.
+    """Add camera ID, or change it. URL: rtsp://user:pass@host/path, rtsps://… or a file, of H.264 or H.265.
 
     Credentials are kept apart from the camera's entry, where ingest alone can read them.
     """

@@ -48,9 +48,8 @@ class Source:
             raise SourceError("no_video", "the stream holds no video")
         self.stream: VideoStream = videos[0]
         if self.stream.codec_context.name not in CODECS:
-            raise SourceError(
-                "codec", f"the video is {self.stream.codec_context.name}: set the camera to H.264 or H.265"
-            )
+            remedy = "convert it (ffmpeg -i … -c:v libx264 -g 25 -bf 0 ….mp4)" if self._is_file else "set the camera"
+            raise SourceError("codec", f"the video is {self.stream.codec_context.name}: {remedy} to H.264 or H.265")
 
     def close(self) -> None:
         self._container.close()
