@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import json
 import zoneinfo
-from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from services.analytics import geometry
-from services.analytics.mistakes import Mistake, join, mistakes, nearest
+from services.analytics.mistakes import Mistake, mistakes, nearest
+from services.analytics.reading import value_of
 from shared.errors import SettingError
 from shared.segment import END
 
@@ -40,7 +38,6 @@ Anchor = Literal["bottom", "center"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 # In a frame: more than any detector tells of.
 MOST_OBJECTS = 10_000
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK = rf"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00){END}"
 Clock = Annotated[str, Meta(pattern=_CLOCK, description="a time in quotes, such as '07:30', is")]
@@ -200,7 +197,6 @@ class Crowding(Rule, frozen=True, kw_only=True, tag="crowding"):
 
 # A thousand zones of some corners, and more than any camera has.
 MOST_BYTES = 256 * 1024
-TOO_DEEP = Mistake("", "it is nested too deeply")
 
 AnyRule: TypeAlias = Enter | Exit | Loitering | Crossing | Count | Proximity | Stopped | WrongWay | Speed | Crowding
 
@@ -238,67 +234,27 @@ def read(text: bytes, where: str) -> Rules:
     if len(text) > MOST_BYTES:
         raise Mistakes(where, [Mistake("", f"it has {len(text)} bytes, where {MOST_BYTES} are the most")])
     try:
-        value, written = _value(text)
-    except RecursionError as e:
-        raise Mistakes(where, [TOO_DEEP]) from e
+        value, doubled = value_of(text)
     except Exception as e:  # PyYAML raises what its constructors raise
         raise Mistakes(where, [Mistake("", f"neither YAML nor JSON: {' '.join(str(e).split())}")]) from e
-    return _of(value, written, where)
+    return _of(value, doubled, where)
 
 
 def decode(data: bytes) -> Rules:
     """Rules from KV, which are JSON. Raises Mistakes."""
     where = "entry in bucket 'rules'"
     try:
-        return _of(msgspec.json.decode(data), None, where)
+        return _of(msgspec.json.decode(data), [], where)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise Mistakes(where, [Mistake("", f"not JSON: {e}")]) from e
 
 
-class _Written(list[tuple[Any, Any]]):
-    """An object's fields as they are written, one that is there twice twice."""
-
-
-def _value(text: bytes) -> tuple[Any, Any]:
-    """(the value, its objects as written). JSON is read as JSON: YAML 1.1 takes some of its numbers for texts, and
-    refuses some of its texts.
-    """
-    try:
-        return msgspec.json.decode(text), json.loads(text, object_pairs_hook=_Written)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # A few lines of aliases of aliases stand for more than any memory holds.
-        # The reader has to be the one that msgspec uses: Python's own refuses some of what C's takes.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=LOADER)):
-            raise ValueError("aliases (*name) are not taken: write it out") from None
-        return msgspec.yaml.decode(text), _written(yaml.compose(text, Loader=LOADER))
-
-
-def _written(node: yaml.Node | None) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return _Written((key.value, _written(value)) for key, value in node.value)
-    return [_written(item) for item in node.value] if isinstance(node, yaml.SequenceNode) else None
-
-
-def _twice(written: Any, path: str = "") -> Iterator[Mistake]:
-    """Of what is there twice the last would count, and nobody would know."""
-    if isinstance(written, _Written):
-        counts = Counter(key for key, _ in written if isinstance(key, str))
-        for key, n in counts.items():
-            if n > 1:
-                yield Mistake(join(path, key), f"it is there {n} times: give it once")
-        for key, item in written:
-            yield from _twice(item, join(path, key))
-    elif isinstance(written, list):
-        for i, item in enumerate(written):
-            yield from _twice(item, f"{path}[{i}]")
-
-
-def _of(value: Any, written: Any, where: str) -> Rules:
+def _of(value: Any, doubled: list[Mistake], where: str) -> Rules:
     value = {} if value is None else value
     try:
-        found = [*_twice(written), *check(value)]
+        found = [*doubled, *check(value)]
     except RecursionError as e:
-        raise Mistakes(where, [TOO_DEEP]) from e
+        raise Mistakes(where, [Mistake("", "it is nested too deeply")]) from e
     if found:
         raise Mistakes(where, found)
     return msgspec.convert(value, Rules)
