@@ -19,15 +19,23 @@ from tests.up_process import COMMAND, tidegate
 from tidegate import footage
 
 
-@contextmanager
-def up(data: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
+def start(data: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [*COMMAND, "up", "--plain", "--data", str(data), "--port", "0", "--speed", "20"],
         env=os.environ | {"CV_FPS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def server_of(process: subprocess.Popen[str]) -> psutil.Process | None:
+    return next((c for c in psutil.Process(process.pid).children() if "nats-server" in c.name()), None)
+
+
+@contextmanager
+def up(data: Path) -> Iterator[subprocess.Popen[str]]:
+    process = start(data)
     try:
         deadline = time.monotonic() + 30
         while not (data / "run.json").exists():
@@ -50,6 +58,24 @@ def test_without_a_server_it_says_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "tidegate up" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_a_server_that_hangs_as_it_begins(tmp_path: Path) -> None:
+    process = start(tmp_path / "data")
+    try:
+        while (nats := server_of(process)) is None:
+            assert process.poll() is None
+        # At once, so that its first requests are not answered.
+        while not (tmp_path / "data" / "run.json").exists():
+            assert process.poll() is None
+        nats.suspend()
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and "Traceback" not in output, output
 
 
 @pytest.mark.slow
@@ -82,7 +108,8 @@ def test_cameras_come_and_go_and_stay_over_restarts(tmp_path: Path) -> None:
     assert "replica-seconds" in output, output
     with up(data) as process:
         # A server that dies is started again, on the same port and data.
-        (nats,) = [c for c in psutil.Process(process.pid).children() if "nats-server" in c.name()]
+        nats = server_of(process)
+        assert nats
         nats.kill()
         nats.wait(5)
         time.sleep(1.5)

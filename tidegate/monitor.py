@@ -27,7 +27,7 @@ from nats.js.errors import NotFoundError
 
 from services.scaler.autoscaler import ScalerState
 from shared import cameras, names, segment, stats
-from shared.errors import BadSegment, SettingError
+from shared.errors import BadSegment, BusError, SettingError
 from shared.events import CameraStatus, Detections
 from shared.stats import WorkerStats
 from shared.tasks import end
@@ -145,16 +145,19 @@ class _Worker:
 
 
 async def _answered(ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What the server says to `ask`, tried again while it is away: where it has died it is started again."""
+    """What the server says to `ask`, tried again while it is away: where it has died it is started again.
+
+    Raises BusError once patience ends.
+    """
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return await ask()
         except NotFoundError:
             raise
-        except (TimeoutError, nats.errors.Error):
+        except (TimeoutError, nats.errors.Error) as e:
             if time.monotonic() >= deadline:
-                raise
+                raise BusError(f"JetStream has not answered for {PATIENCE_S:.0f} s: see the log of its server") from e
             await asyncio.sleep(SAMPLE_S)
 
 

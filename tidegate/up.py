@@ -70,11 +70,16 @@ async def run(
                 + ('    tidegate find "a person"' if search else "")
                 + ('    tidegate ask "what happens?" --camera lobby' if vlm else "")
             )
-            async with (
-                Monitor(stack.admin, lambda: stack.autoscalers["cv"].state) as monitor,
-                View(monitor, title="up", console=console) if live else contextlib.nullcontext(),
-            ):
-                await unless(stop, stack.failed())
+
+            async def show() -> None:
+                async with (
+                    Monitor(stack.admin, lambda: stack.autoscalers["cv"].state) as monitor,
+                    View(monitor, title="up", console=console) if live else contextlib.nullcontext(),
+                ):
+                    await stack.failed()
+
+            # Beginning takes as long as the server does: Ctrl-C must not wait for it.
+            await unless(stop, show())
             console.print("stopping: workers finish what they hold")
             states, seconds = {n: a.state for n, a in stack.autoscalers.items()}, time.monotonic() - started
         for name, state in states.items():
