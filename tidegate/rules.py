@@ -74,8 +74,10 @@ def set_(data: Path | None, camera: str, file: Path) -> None:
     async def work(client: Client) -> None:
         await put(client, camera, found)
         click.echo(f"rules of {camera}: {describe(found)}")
-        if camera not in await registry.all(client.jetstream()):
-            click.echo(f"there is no camera {camera!r} yet: 'tidegate camera list' shows which there are", err=True)
+        try:
+            await registry.read(client.jetstream(), camera)
+        except SettingError as e:
+            click.echo(str(e), err=True)
 
     with_admin(data, work)
 
