@@ -63,8 +63,8 @@ async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, 
     """Print, and save what is to be saved. Raises TidegateError."""
     if stretch.since >= stretch.until:
         raise SettingError(f"--since {stretch.since:%H:%M:%S} is not before --until {stretch.until:%H:%M:%S}")
-    if save.video and (stretch.until - stretch.since).total_seconds() > MOST_S:
-        raise SettingError(f"--save can have {MOST_S:.0f} s at most: give a later --since, or an earlier --until")
+    if save.video:
+        _check_length(stretch)
     found = await read(client, stretch)
     if as_json:
         for followed in found:
@@ -81,6 +81,7 @@ async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, 
 
 async def save_video(client: Client, stretch: Stretch, path: Path, out: Console) -> None:
     """Save what was followed in that time, and say so. Raises TidegateError."""
+    _check_length(stretch)
     seconds = await _video(client, stretch, await read(client, stretch), path, out)
     out.print(f"what was followed, {seconds:.0f} s of it: {path}", soft_wrap=True, markup=False)
 
@@ -157,6 +158,11 @@ def _write(path: Path, text: str) -> int:
 
 
 # ---- the video
+
+
+def _check_length(stretch: Stretch) -> None:
+    if (stretch.until - stretch.since).total_seconds() > MOST_S:
+        raise SettingError(f"--save can have {MOST_S:.0f} s at most: give a later --since, or an earlier --until")
 
 
 async def _video(client: Client, stretch: Stretch, found: Sequence[Followed], path: Path, out: Console) -> float:
