@@ -72,6 +72,9 @@ async def connect(
     said: list[str] = []
     connected = False
 
+    def reason() -> str:
+        return said[-1] if said else "no answer"
+
     async def on_error(e: Exception) -> None:
         text = redact(str(e)) or type(e).__name__
         if connected:
@@ -115,7 +118,7 @@ async def connect(
             done, _ = await asyncio.wait({attempt}, timeout=0.05)
             if not done and clock() >= silent_until:
                 silent_until = math.inf
-                log.warning("no NATS server answers yet", server=where, waiting_s=timeout_s, error=(said or [""])[-1])
+                log.warning("no NATS server answers yet", server=where, waiting_s=timeout_s, error=reason())
             if done and not attempt.exception():
                 connected = True
                 return client
@@ -126,13 +129,12 @@ async def connect(
         if not connected:
             await end(attempt)
             await _abandon(client)
-    reason = said[-1] if said else "no answer"
     if any("Authorization" in s for s in said):
         raise BusError(
             f"{where} refuses user {settings.nats_user or '(none)'!r}: check NATS_USER, NATS_PASSWORD or NATS_CREDS"
         )
     raise BusError(
-        f"no NATS server answers at {where} ({reason}): start one, with 'tidegate up' for instance, or set NATS_URL"
+        f"no NATS server answers at {where} ({reason()}): start one, with 'tidegate up' for instance, or set NATS_URL"
     )
 
 

@@ -35,10 +35,10 @@ def test_a_subject_may_be_short(given: str, whole: str) -> None:
 @pytest.mark.parametrize(
     ("given", "part"),
     [
-        ("", "none"),
-        ("incidents.no cam", "none"),
-        ("incidents..lobby", "none"),
-        (">.lobby", "none"),
+        ("", "can't be used"),
+        ("incidents.no cam", "can't be used"),
+        ("incidents..lobby", "can't be used"),
+        (">.lobby", "can't be used"),
         ("incident", "did you mean 'incidents'"),
         ("foo.lobby", "there is no kind of event 'foo'"),
     ],

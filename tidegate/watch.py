@@ -31,7 +31,8 @@ from shared.events import (
 from shared.segment import rfc3339
 
 _TYPES = {kind.kind: kind for kind in KINDS}
-# So many ids are known again: what is said twice follows within a minute or two.
+# So many ids are known again. After a crash a camera's last ten seconds are said again, an event or two a second: this
+# is enough for a thousand cameras.
 REMEMBERED = 20_000
 
 
@@ -41,7 +42,7 @@ def full(subject: str) -> str:
     tokens = whole.split(".")
     if not all(tokens) or any(c.isspace() for c in whole) or ">" in tokens[:-1]:
         raise SettingError(
-            f"SUBJECT {subject!r} is none: give a kind and, after a dot, a camera, as in incidents.lobby"
+            f"SUBJECT {subject!r} can't be used: give a kind and, after a dot, a camera, as in incidents.lobby"
         )
     if tokens[1] not in (*_TYPES, "*", ">"):
         raise SettingError(f"SUBJECT {subject!r}: there is no kind of event {tokens[1]!r}{nearest(tokens[1], _TYPES)}")

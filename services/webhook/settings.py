@@ -47,7 +47,7 @@ class WebhookSettings(BusSettings, frozen=True, kw_only=True):
         if not usable or any(c.isspace() for c in self.webhook_url):
             raise SettingError(
                 "WEBHOOK_URL is no URL of http or https: give one such as https://example.org/alerts; in a user or "
-                "password write / as %2F, @ as %40 and % as %25; a user has no colon"
+                "password write / as %2F, @ as %40 and % as %25, and after them an @ as %40 too; a user has no colon"
             )
         try:
             signature.key_of(self.webhook_secret)
