@@ -62,7 +62,7 @@ def test_without_a_server_it_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_does_not_wait_for_a_server_that_hangs_as_it_begins(tmp_path: Path) -> None:
-    process = start(tmp_path / "data")
+    process, nats = start(tmp_path / "data"), None
     try:
         while (nats := server_of(process)) is None:
             assert process.poll() is None
@@ -75,6 +75,8 @@ def test_ctrl_c_does_not_wait_for_a_server_that_hangs_as_it_begins(tmp_path: Pat
         output, _ = process.communicate(timeout=20)
     finally:
         process.kill()
+        if nats and nats.is_running():
+            nats.kill()  # stopped, it hears of nobody's death
     assert process.returncode == 0 and "Traceback" not in output, output
 
 
