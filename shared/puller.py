@@ -7,7 +7,7 @@
 At most `messages` and about `max_bytes` are asked for, buffered or held at once, so a replica never hoards what
 another could do. One request is open at a time, for all the room there is once half of it is free: the next is on
 its way while the other half is still worked on. A server that restarts knows no request of before: it stops beating,
-and we ask again.
+and we ask again. `pause` withdraws the request, for work during which nothing more shall be delivered.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import nats.errors
@@ -54,16 +53,15 @@ class Puller:
         self._arrived = asyncio.Event()
         self._wake = asyncio.Event()
         self._stopped = False
+        self._paused = False
         self._problem = ""
         self._log = logger("puller")
         self._sub: Subscription | None = None
+        self._switching = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Puller:
-        self._inbox = self._client.new_inbox()
-        self._sub = await self._client.subscribe(
-            f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
+        await self._listen()
         self._task = asyncio.create_task(self._keep_asking(), name="puller")
         return self
 
@@ -73,13 +71,9 @@ class Puller:
         await self.stop()
 
     @property
-    def buffered(self) -> int:
-        """Messages that arrived and were not taken yet."""
-        return len(self._buffer)
-
-    def waiting(self) -> list[str]:
-        """Reply subjects of what arrived and was not taken yet: it wants heartbeats too."""
-        return [m.reply for m in self._buffer]
+    def waiting(self) -> list[Msg]:
+        """What arrived and was not taken yet, the oldest first: it wants heartbeats too."""
+        return list(self._buffer)
 
     def release(self, message: Msg) -> None:
         """The caller is done with a message that `next` gave it."""
@@ -90,7 +84,7 @@ class Puller:
     async def next(self) -> Msg:
         """The oldest message. Waits for ever; CancelledError after `stop`."""
         await self.some()
-        return self._buffer.pop(0)
+        return self.take(self._buffer[0])
 
     async def some(self) -> None:
         """Wait until `take` has something to give. CancelledError after `stop`."""
@@ -100,9 +94,23 @@ class Puller:
             self._arrived.clear()
             await self._arrived.wait()
 
-    def take(self, pick: Callable[[Sequence[Msg]], int]) -> Msg | None:
-        """The message whose index `pick` gives, or None where nothing has arrived."""
-        return self._buffer.pop(pick(self._buffer)) if self._buffer else None
+    def take(self, message: Msg) -> Msg:
+        """Take a message that is waiting."""
+        self._buffer.remove(message)
+        return message
+
+    async def pause(self) -> None:
+        """Ask for nothing more until `resume`. What the server sent before has arrived when this returns."""
+        self._paused = True
+        await self._withdraw()
+
+    async def resume(self) -> None:
+        """Ask again, where `pause` was called."""
+        async with self._switching:
+            if self._paused and not self._stopped:
+                await self._listen()
+                self._paused = False
+                self._wake.set()
 
     async def stop(self) -> list[Msg]:
         """Ask for nothing more; return what arrived and was not taken, for the caller to hand back."""
@@ -110,16 +118,29 @@ class Puller:
             return []
         self._stopped = True
         await end(self._task)
-        if self._sub and not self._client.is_closed:
-            # The server drops the open request with its reply subject's interest; what it sent before still arrives.
-            try:
-                async with asyncio.timeout(1):
-                    await self._sub.drain()  # type: ignore[no-untyped-call]
-            except (TimeoutError, nats.errors.Error) as e:
-                self._log.debug("unsubscribe failed", error=repr(e))
+        await self._withdraw()
         left, self._buffer = self._buffer, []
         self._arrived.set()
         return left
+
+    async def _listen(self) -> None:
+        self._inbox = self._client.new_inbox()
+        self._sub = await self._client.subscribe(
+            f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
+
+    async def _withdraw(self) -> None:
+        """The server drops the open request with its reply subject's interest; what it sent before still arrives."""
+        async with self._switching:
+            if self._sub and not self._client.is_closed:
+                try:
+                    async with asyncio.timeout(1):
+                        await self._sub.drain()  # type: ignore[no-untyped-call]
+                except (TimeoutError, nats.errors.Error) as e:
+                    self._log.debug("unsubscribe failed", error=repr(e))
+            self._sub = None
+            self._asked = 0
+            self._reply = ""
 
     async def _on_message(self, message: Msg) -> None:
         if message.reply.startswith("$JS.ACK."):
@@ -156,7 +177,8 @@ class Puller:
             enough = room >= max(1, self._messages // 2) or (room > 0 and not self._buffer)
             room_bytes = self._bytes - self._used_bytes
             fits = room_bytes >= self._client.max_payload or self._used == 0
-            if self._client.is_connected and self._asked == 0 and enough and fits:
+            ready = self._client.is_connected and not self._paused
+            if ready and self._asked == 0 and enough and fits:
                 await self._ask(room, max(room_bytes, self._client.max_payload + 512))
                 self._heard = loop.time()
             self._wake.clear()

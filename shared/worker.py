@@ -248,15 +248,33 @@ class Worker(Generic[P, R]):
         while True:
             await puller.some()
             async with self._taking:
-                raw = puller.take(_pick)
+                raw = await self._take(puller)
                 message = self._receive(raw, puller) if raw else None
                 if message is not None and message.deliveries >= self._suspect:
                     await self._until(lambda: len(self._held) == 1)
                     await self._prepare(message, rank)
                     await self._until(lambda: not self._held)
+                    if not self._suspects(puller):
+                        await asyncio.gather(*(p.resume() for p in self._pullers))
                     continue
             if message is not None:
                 await self._prepare(message, rank)
+
+    async def _take(self, puller: Puller) -> Msg | None:
+        """The next message to work on: the oldest, and suspects last, when nothing more is on its way here.
+
+        What arrives while a suspect kills this process has lost one of its deliveries.
+        """
+        if self._suspects(puller):
+            await asyncio.gather(*(p.pause() for p in self._pullers))
+        suspects = self._suspects(puller)
+        others = [raw for raw in puller.waiting if raw not in suspects]
+        if not (others or suspects):
+            return None
+        return puller.take(others[0] if others else _next_suspect(suspects))
+
+    def _suspects(self, puller: Puller) -> list[Msg]:
+        return [raw for raw in puller.waiting if raw.metadata.num_delivered >= self._suspect]
 
     async def _prepare(self, message: Message, rank: int = 0) -> None:
         message.preparing_since = started = time.monotonic()
@@ -474,7 +492,7 @@ class Worker(Generic[P, R]):
 
     def _replies(self) -> list[str]:
         """Reply subjects of all that is held or has arrived."""
-        return [*self._held, *(reply for puller in self._pullers for reply in puller.waiting())]
+        return [*self._held, *(raw.reply for puller in self._pullers for raw in puller.waiting)]
 
     def _is_stuck(self) -> bool:
         begun = [self._computing_since, *(m.preparing_since for m in self._held.values())]
@@ -489,7 +507,7 @@ class Worker(Generic[P, R]):
         os._exit(70)
 
     async def _say(self) -> None:
-        held = len(self._held) + sum(puller.buffered for puller in self._pullers)
+        held = len(self._held) + sum(len(puller.waiting) for puller in self._pullers)
         metrics.HELD.labels(self._name).set(held)
         if self._held:
             self._count_working(time.monotonic())
@@ -567,14 +585,11 @@ class Worker(Generic[P, R]):
         metrics.STAGE.labels(self._name, stage).observe(seconds)
 
 
-def _pick(waiting: Sequence[Msg]) -> int:
-    """Which to take: the oldest; of suspects the lowest sequence at odd deliveries and the highest at even ones.
+def _next_suspect(suspects: Sequence[Msg]) -> Msg:
+    """The lowest sequence at odd deliveries, the highest at even ones.
 
     Messages that one worker held when it was killed come again together, the deadly one among them. By turns each of
     the others comes before it, is answered, and is out of its reach.
     """
-    if waiting[0].metadata.num_delivered < SUSPECT:
-        return 0
-    suspects = [(i, m.metadata) for i, m in enumerate(waiting) if m.metadata.num_delivered >= SUSPECT]
-    turn = max(m.num_delivered for _, m in suspects)
-    return (min if turn % 2 else max)(suspects, key=lambda s: s[1].sequence.stream)[0]
+    turn = max(raw.metadata.num_delivered for raw in suspects)
+    return (min if turn % 2 else max)(suspects, key=lambda raw: raw.metadata.sequence.stream)

@@ -357,6 +357,32 @@ async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
     assert pool.restarts == 5
 
 
+async def test_nothing_is_delivered_to_a_worker_that_works_on_a_suspect(server: NatsServer, admin: Client) -> None:
+    """Did it die of it, each of those would have lost a delivery, however soon after the suspect they came."""
+    js = admin.jetstream()
+    await publish(admin, ["suspect"])
+    sub = await js.pull_subscribe_bind("cv", "MEDIA")
+    for _ in range(2):
+        await (await sub.fetch(1))[0].nak()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Echo):
+        async def prepare(self, message: Message) -> Job:
+            if message.data == b"suspect":
+                begun.set()
+                await go_on.wait()
+            return await super().prepare(message)
+
+    async with working(server, Slow(), threads=2):
+        await asyncio.wait_for(begun.wait(), 10)
+        await publish(admin, ["a", "b", "c"], first=1)
+        info = await js.consumer_info("MEDIA", "cv")
+        assert (info.num_ack_pending, info.num_pending) == (1, 3)
+        go_on.set()
+        await settled(admin)
+    assert len(await results(admin)) == 4
+
+
 async def test_a_broken_device_buries_nothing_and_ends_its_process(server: NatsServer, admin: Client) -> None:
     seqs = await publish(admin, [f"m{i}" for i in range(12)])
     broken = await asyncio.create_subprocess_exec(

@@ -195,8 +195,8 @@ class Indexer:
             self._health.beat()
             if loop.time() - progress >= ACK_WAIT_S / 3:
                 progress = loop.time()
-                for reply in [*(m.reply for m in self._held), *puller.waiting()]:
-                    await self._client.publish(reply, Msg.Ack.Progress)
+                for message in [*self._held, *puller.waiting]:
+                    await self._client.publish(message.reply, Msg.Ack.Progress)
             if loop.time() - look >= LOOK_S:
                 look = loop.time()
                 try:

@@ -269,9 +269,9 @@ class Sender:
             self._health.beat()
             if time.monotonic() - progress >= self._ack_wait_s / 3:
                 progress = time.monotonic()
-                waiting = self._puller.waiting() if self._puller else []
-                for reply in [*(m.reply for m in self._running.values()), *waiting]:
-                    await self._client.publish(reply, Msg.Ack.Progress)
+                waiting = self._puller.waiting if self._puller else []
+                for message in [*self._running.values(), *waiting]:
+                    await self._client.publish(message.reply, Msg.Ack.Progress)
             await asyncio.sleep(min(BEAT_S, self._ack_wait_s / 6))
         raise BusError("the connection to NATS was closed")
 
