@@ -107,7 +107,7 @@ class Puller:
     async def resume(self) -> None:
         """Ask again, where `pause` was called."""
         async with self._switching:
-            if self._paused and not self._stopped:
+            if self._paused and not self._stopped and not self._client.is_closed:
                 await self._listen()
                 self._paused = False
                 self._wake.set()

@@ -9,11 +9,13 @@ print(describe(Settings))          # what `python -m services.x --help` prints
 
 from __future__ import annotations
 
+import difflib
+import math
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -22,7 +24,8 @@ from shared.errors import SettingError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-Positive = Annotated[float, Meta(gt=0)]
+# How alike two names are, of 1, for one to be the other misspelt: METRICS_PROT is, NATS_PORT is not.
+NEAR = 0.85
 
 
 class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,11 +66,28 @@ def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
                 raise SettingError(f"{name} is not set: {_meta(hints[field.name]).description or 'needed'}")
             continue
         try:
-            values[field.name] = msgspec.convert(raw, hints[field.name], strict=False)
+            value = values[field.name] = msgspec.convert(raw, hints[field.name], strict=False)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise msgspec.ValidationError("not finite")
         except msgspec.ValidationError as e:
-            secret = "password" in field.name or "key" in field.name
-            raise SettingError(f"{name}={'…' if secret else raw!r} can't be used: {e}".replace(" - at `$`", "")) from e
+            secret = any(word in field.name for word in ("password", "key", "secret"))
+            shown = "…" if secret else repr(raw)
+            raise SettingError(f"{name}={shown} can't be used: give {_wanted(hints[field.name])}") from e
     return cls(**values)
+
+
+def misspelt(cls: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that nothing reads and that look like one of `cls`, with that one.
+
+    What looks like none is left alone: an environment is full of others' variables, such as Kubernetes' own CV_PORT.
+    """
+    known = {field.name.upper() for field in msgspec.structs.fields(cls)}
+    services = {name.partition("_")[0] for name in known}
+    found = {}
+    for name in sorted(set(environ) - known - {f"{name}_FILE" for name in known}):
+        if name.partition("_")[0] in services and (near := difflib.get_close_matches(name, known, 1, NEAR)):
+            found[name] = near[0]
+    return found
 
 
 def describe(cls: type[msgspec.Struct]) -> str:
@@ -87,11 +107,28 @@ def from_environment(cls: type[T], service: str, purpose: str) -> T:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(f"usage: python -m services.{service}\n\n{purpose}\n\nset by the environment:\n{describe(cls)}")
         raise SystemExit(0)
+    for name, meant in misspelt(cls, os.environ).items():
+        print(f"{service}: nothing reads {name}: did you mean {meant}?", file=sys.stderr)
     try:
         return load(cls)
     except SettingError as e:
         print(f"{service}: {e}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _wanted(hint: Any) -> str:
+    """What a variable should hold, in words."""
+    meta = _meta(hint)
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if get_origin(kind) is Literal:
+        words = " or ".join(repr(value) for value in get_args(kind))
+    elif meta.pattern:
+        words = f"what matches {meta.pattern}"
+    else:
+        words = {int: "a whole number", float: "a number"}.get(kind, "a text")
+        bounds = {"from": meta.ge, "over": meta.gt, "up to": meta.le, "under": meta.lt}
+        words += "".join(f" {text} {bound:g}" for text, bound in bounds.items() if bound is not None)
+    return f"{words} ({meta.description})" if meta.description else words
 
 
 def _meta(hint: Any) -> Meta:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import string
 import urllib.request
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.error import HTTPError
 
 import msgspec
@@ -22,23 +23,44 @@ from shared.cameras import decode as decode_camera
 from shared.cameras import new_camera
 from shared.errors import BadSegment, BusError, SettingError
 from shared.redact import join_credentials, redact, split_credentials
-from shared.settings import BusSettings, describe, load
+from shared.settings import BusSettings, describe, load, misspelt
 from tidegate.server import NatsServer
 
 
 class Example(msgspec.Struct, frozen=True):
     example_count: Annotated[int, Meta(ge=1, description="how many")] = 3
     example_password: str = ""
+    example_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    example_mode: Literal["all", "some"] = "all"
+    example_name: Annotated[str, Meta(pattern="^[a-z]+$")] = "a"
 
 
 def test_settings_name_the_variable() -> None:
     assert load(Example, {}).example_count == 3
     assert load(Example, {"EXAMPLE_COUNT": "5"}).example_count == 5
-    with pytest.raises(SettingError, match="EXAMPLE_COUNT='many'"):
-        load(Example, {"EXAMPLE_COUNT": "many"})
-    with pytest.raises(SettingError, match="EXAMPLE_COUNT='0'"):
-        load(Example, {"EXAMPLE_COUNT": "0"})
     assert "EXAMPLE_COUNT" in describe(Example)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("EXAMPLE_COUNT", "many", "a whole number from 1 (how many)"),
+        ("EXAMPLE_COUNT", "0", "a whole number from 1 (how many)"),
+        ("EXAMPLE_SHARE", "1.5", "a number over 0 up to 1"),
+        ("EXAMPLE_SHARE", "inf", "a number over 0 up to 1"),
+        ("EXAMPLE_SHARE", "nan", "a number over 0 up to 1"),
+        ("EXAMPLE_MODE", "fast", "'all' or 'some'"),
+        ("EXAMPLE_NAME", "Höhe", "what matches ^[a-z]+$"),
+    ],
+)
+def test_an_error_says_what_a_variable_should_hold(name: str, value: str, wanted: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(f"{name}={value!r} can't be used: give {wanted}") + "$"):
+        load(Example, {name: value})
+
+
+def test_a_misspelt_variable_is_noticed_and_a_stranger_is_not() -> None:
+    environ = {"EXAMPLE_COUNTS": "5", "EXAMPLE_COUNT": "4", "EXAMPLE_PORT": "tcp://10.0.0.1:80", "SAMPLE_COUNT": "3"}
+    assert misspelt(Example, environ) == {"EXAMPLE_COUNTS": "EXAMPLE_COUNT"}
 
 
 def test_secrets_come_from_files(tmp_path: Path) -> None:
