@@ -17,6 +17,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from services.cv import detectors
+from services.cv.tiles import Grid
 from shared.events import Box, DetectedObject, Detections, Frame, SegmentRef, Timing
 
 FOOTAGE = Path(os.environ.get("VTEST") or "/usr/share/doc/opencv-doc/examples/data/vtest.avi")
@@ -61,19 +62,18 @@ def video() -> Path:
     return path
 
 
-def detected(least: float = 0.1) -> list[list[DetectedObject]]:
-    """What the embedded detector finds in every frame, from a score of `least` on."""
+def detected(least: float = 0.1, tiles: str = "1x1") -> list[list[DetectedObject]]:
+    """What the embedded detector finds in every frame, from a score of `least` on, as cv looks at it with `tiles`."""
     if not there():
         sys.exit(f"{FOOTAGE} is not there: apt-get install opencv-doc, or say where it is with VTEST")
     detector = detectors.load("openvino:ssd_mobilenet_v2_coco", threads=2, min_score=least)
-    assert detector.size is not None
+    grid = Grid.of(tiles)
+    size = grid.canvas(detector.size)
+    assert size is not None
     scale = VideoReformatter()
     with av.open(str(video())) as container:
-        images = [
-            np.ascontiguousarray(scale.reformat(f, *detector.size, "rgb24", threads=1).to_ndarray())
-            for f in container.decode(video=0)
-        ]
-    return [found for i in range(0, len(images), 8) for found in detector.detect(images[i : i + 8])]
+        pictures = (scale.reformat(f, *size, "rgb24", threads=1).to_ndarray() for f in container.decode(video=0))
+        return [grid.join(detector.detect(grid.images(np.ascontiguousarray(p), detector.size))) for p in pictures]
 
 
 def events(found: list[list[DetectedObject]], fps: int, least: float, camera: str = "campus") -> Iterator[Detections]:

@@ -5,6 +5,7 @@ Workers may read `cameras` (for a camera's own fps, classes and score); only ing
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -23,13 +24,15 @@ from shared.telemetry import logger
 
 SCHEMES = ("rtsp", "rtsps", "file")
 SHORTEST_CAPTION_S = 1.0
+# Columns by rows.
+TILES = "^[1-4]x[1-4]$"
 
 
 class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: of RTP.
 
     realtime: for files, at the pace of their timestamps; else as fast as the bus takes them. loop: for files.
-    fps, min_score, classes, caption_every_s, caption_prompt: this camera's own, in place of the services' settings.
+    fps, min_score, classes, tiles, caption_every_s, caption_prompt: this camera's own, in place of services' settings.
     """
 
     url: str
@@ -40,10 +43,13 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fps: Annotated[float, Meta(gt=0, le=120)] | None = None
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
     classes: list[str] | None = None
+    tiles: str | None = None
     caption_every_s: Annotated[float, Meta(ge=0, le=3600)] | None = None
     caption_prompt: Annotated[str, Meta(max_length=4000)] | None = None
 
     def __post_init__(self) -> None:
+        if self.tiles is not None and not re.fullmatch(TILES, self.tiles):
+            raise ValueError(f"tiles is {self.tiles!r}: give columns and rows of 1 to 4 each, such as 2x1")
         if 0 < (self.caption_every_s or 0) < SHORTEST_CAPTION_S:
             raise ValueError(f"caption_every_s is {self.caption_every_s:g}: give {SHORTEST_CAPTION_S:g} or more, or 0")
 

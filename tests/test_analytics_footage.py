@@ -15,15 +15,15 @@ from nats.aio.client import Client
 
 import services.cv.__main__ as cv
 from bench import footage_vtest as footage
-from bench.bench_tracks import agreed
-from bench.footage_vtest import Crossing
+from bench.bench_tracks import agreed, crossed, stayed
+from services.analytics.camera import Out
 from services.cv.settings import CvSettings
 from shared import names
-from shared.events import Incident
+from shared.cameras import new_camera
 from shared.segment import to_headers
 from tests.service import serving, settled
 from tests.test_analytics_service import running, until, use
-from tidegate import clips
+from tidegate import clips, registry
 from tidegate.server import NatsServer
 
 MINUTE_S = 60
@@ -46,25 +46,29 @@ def h264(path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.foreign
 @pytest.mark.skipif(not footage.there(), reason="Debian's opencv-doc is not installed")
-async def test_who_crosses_the_line_in_a_minute_is_who_did(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tiles", ["1x1", "2x1"])
+async def test_who_crosses_the_line_in_a_minute_is_who_did(
+    server: NatsServer, admin: Client, tmp_path: Path, tiles: str
+) -> None:
+    """With tiles, who is in the zone and when, too: without, two or three of thirteen stays are off."""
+    camera, _ = new_camera("rtsp://127.0.0.1/campus", fps=5, min_score=0.3, classes=["person"], tiles=tiles)
+    await registry.put(admin.jetstream(), "campus", camera, None)
     await use(admin, "campus", footage.RULES)
     pieces = await asyncio.to_thread(clips.pieces, h264(tmp_path / "minute.mp4"), "campus")
     assert len(pieces) == MINUTE_S
     for n, piece in enumerate(pieces):
         head = msgspec.structs.replace(piece.segment, start=footage.START + dt.timedelta(seconds=n))
         await admin.jetstream().publish(names.media("campus"), piece.payload, headers=to_headers(head))
-    settings = CvSettings(cv_fps=5, cv_min_score=0.3, cv_classes="person", cv_infer_threads=2)
-    async with serving(server, "cv", cv.run, settings):
+    async with serving(server, "cv", cv.run, CvSettings(cv_infer_threads=2)):
         await settled(admin, "MEDIA", "cv")
     async with running(server):
         found = await until(admin, lambda f: _last(f) >= footage.START + dt.timedelta(seconds=MINUTE_S - 3))
-    ours = [
-        Crossing(footage.frame_of(e.start), str(e.direction))
-        for _, e in found
-        if type(e) is Incident and e.rule == "cross" and e.state == "start"
-    ]
-    real = footage.crossings()
+    outs = [Out(event, id) for id, event in found]
+    ours, real = crossed(outs), footage.crossings()
     assert (len(ours), agreed(ours, real)) == (len(real), len(real))
+    if tiles != "1x1":
+        stays, real_stays = stayed(outs), footage.stays()
+        assert (len(stays), agreed(stays, real_stays)) == (len(real_stays), len(real_stays))
 
 
 def _last(found: list[object]) -> dt.datetime:

@@ -97,6 +97,7 @@ def test_cameras_come_and_go_and_stay_over_restarts(tmp_path: Path) -> None:
             (("camera", "add", "a b", "rtsp://x/y"), "camera id"),
             (("camera", "add", "door", "http://x/y"), "rtsp://"),
             (("camera", "add", "door", "rtsp://x/y", "--fps", "-1"), "fps"),
+            (("camera", "add", "door", "rtsp://x/y", "--tiles", "5x1"), "tiles is '5x1': give columns and rows"),
             (("camera", "remove", "nobody"), "camera list"),
             (("dlq", "replay"), "--all"),
         ):

@@ -329,6 +329,7 @@ def camera() -> None:
 @click.option("--fps", type=float, help="Frames analysed per second of video, in place of CV_FPS.")
 @click.option("--min-score", type=float, help="In place of CV_MIN_SCORE.")
 @click.option("--classes", help="Labels to report, with commas, in place of CV_CLASSES.")
+@click.option("--tiles", metavar="COLSxROWS", help="Look at tiles too, for small objects, in place of CV_TILES: 2x1.")
 @click.option("--caption-every", type=float, help="Seconds between captions, in place of VLM_CAPTION_EVERY_S; 0: none.")
 @click.option("--caption-prompt", help="What is asked of a caption, in place of VLM_CAPTION_PROMPT.")
 @click.option("--udp", is_flag=True, help="RTP over UDP rather than TCP.")
@@ -349,6 +350,7 @@ def camera_add(data: Path | None, id: str, url: str, **options: Any) -> None:
         "fps": options["fps"],
         "min_score": options["min_score"],
         "classes": [c.strip() for c in options["classes"].split(",")] if options["classes"] else None,
+        "tiles": options["tiles"],
         "caption_every_s": options["caption_every"],
         "caption_prompt": options["caption_prompt"],
     }

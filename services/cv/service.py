@@ -7,15 +7,17 @@ import datetime as dt
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 from nats.js import JetStreamContext
 
 from services.cv.detectors import Detector
 from services.cv.settings import CvSettings
+from services.cv.tiles import Grid
 from shared import gop, segment
 from shared.cameras import Camera, CameraDirectory
 from shared.events import DetectedObject, Detections, Frame, SegmentRef, Timing
-from shared.media import Picture, decode
+from shared.media import Decoded, Image, decode
 from shared.telemetry import logger
 from shared.worker import Message
 
@@ -26,16 +28,21 @@ _NO_WISHES = Camera(url="")
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """A segment's sampled frames and what its camera wants of them."""
+    """A segment's sampled frames and what its camera wants of them.
+
+    offsets: of the frames, seconds from the segment's first. images: of each frame in turn, as `grid` makes them.
+    """
 
     segment: segment.Segment
-    pictures: list[Picture]
+    offsets: list[float]
+    images: list[Image]
+    grid: Grid
     min_score: float
     classes: frozenset[str] | None
 
     @property
     def weight(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
 
 class CvService:
@@ -58,34 +65,35 @@ class CvService:
         head = segment.from_message(message.raw.subject, message.headers)
         camera = await self._cameras.get(head.camera) or _NO_WISHES
         before = await gop.earlier(self._js, head)
-        decoded = await asyncio.get_running_loop().run_in_executor(
-            self._threads,
-            lambda: decode(
-                message.data,
-                fps=camera.fps or self._settings.cv_fps,
-                size=self._detector.size,
-                before=before,
-                frames=head.frames,
-            ),
-        )
+        grid = Grid.of(camera.tiles or self._settings.cv_tiles)
+        size = self._detector.size
+
+        def look() -> tuple[Decoded, list[Image]]:
+            fps = camera.fps or self._settings.cv_fps
+            decoded = decode(message.data, fps=fps, size=grid.canvas(size), before=before, frames=head.frames)
+            return decoded, [image for picture in decoded.pictures for image in grid.images(picture.pixels, size)]
+
+        decoded, images = await asyncio.get_running_loop().run_in_executor(self._threads, look)
         if decoded.damaged:
             self._log.warning("segment is damaged", camera=head.camera, origin=message.origin, reason=decoded.damaged)
         return Pictures(
             head,
-            decoded.pictures,
+            [picture.offset for picture in decoded.pictures],
+            images,
+            grid,
             self._settings.cv_min_score if camera.min_score is None else camera.min_score,
             frozenset(camera.classes) if camera.classes else self._classes,
         )
 
     def infer(self, batch: Sequence[Pictures]) -> list[list[list[DetectedObject]]]:
         """Objects by segment and frame. Batches cross segments, and a segment larger than a batch is split."""
-        images = [picture.pixels for item in batch for picture in item.pictures]
+        images = [image for item in batch for image in item.images]
         size = self._settings.cv_batch_size
         found: list[list[DetectedObject]] = []
         for i in range(0, len(images), size):
             found += self._detector.detect(images[i : i + size])
-        frames = iter(found)
-        return [[next(frames) for _ in item.pictures] for item in batch]
+        views = iter(found)
+        return [[item.grid.join(list(islice(views, item.grid.views))) for _ in item.offsets] for item in batch]
 
     def event(self, message: Message, prepared: Pictures, result: list[list[DetectedObject]]) -> Detections:
         head = prepared.segment
@@ -98,8 +106,8 @@ class CvService:
             height=head.height,
             model=self.model,
             frames=[
-                Frame(time=head.start + dt.timedelta(seconds=picture.offset), objects=_wanted(found, prepared))
-                for picture, found in zip(prepared.pictures, result, strict=True)
+                Frame(time=head.start + dt.timedelta(seconds=offset), objects=_wanted(found, prepared))
+                for offset, found in zip(prepared.offsets, result, strict=True)
             ],
             timing=Timing(
                 queued_ms=round(message.queued_s * 1e3, 1),
@@ -110,7 +118,7 @@ class CvService:
 
     def frame_times(self, prepared: Pictures) -> list[float]:
         start = prepared.segment.start.timestamp()
-        return [start + picture.offset for picture in prepared.pictures]
+        return [start + offset for offset in prepared.offsets]
 
 
 def _wanted(found: list[DetectedObject], wants: Pictures) -> list[DetectedObject]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from shared.cameras import TILES
 from shared.settings import BusSettings
 from shared.worker import WorkerSettings
 
@@ -18,8 +19,16 @@ class CvSettings(BusSettings, frozen=True, kw_only=True):
     cv_device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:<n>")] = "cpu"
     cv_fps: Annotated[float, Meta(gt=0, le=120, description="frames analysed per second of video")] = 5.0
     cv_min_score: Annotated[float, Meta(ge=0, le=1, description="objects below this score are left out")] = 0.4
+    cv_tiles: Annotated[
+        str,
+        Meta(
+            pattern=TILES, description="<columns>x<rows>: tiles to look at besides the whole frame, for small objects"
+        ),
+    ] = "1x1"
     cv_classes: Annotated[str, Meta(description="labels to report, with commas; empty: all")] = ""
-    cv_batch_size: Annotated[int, Meta(ge=1, le=1024, description="most frames in a batch")] = 8
+    cv_batch_size: Annotated[
+        int, Meta(ge=1, le=1024, description="most images in a batch: frames, and their tiles")
+    ] = 8
     cv_batch_wait_ms: Annotated[float, Meta(ge=0, description="most wait for a fuller batch")] = 20.0
     cv_threads: Annotated[int, Meta(ge=1, le=64, description="decoding threads")] = 1
     cv_infer_threads: Annotated[int, Meta(ge=1, le=256, description="threads of the model on a CPU")] = 1
