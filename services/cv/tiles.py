@@ -21,7 +21,7 @@ from shared.events import Box
 from shared.media import Image
 from shared.pictures import resize
 
-# Of a tile's side. Measured on 2x1 with 0.15 to 0.4: less overlap enlarges more, and leaves more to the whole frame.
+# Of a tile's side. Less enlarges more, and leaves more to the whole frame: see docs/tracking.md.
 OVERLAP = 0.15
 # A box that ends so near to an inner edge is cut off by it: of a tile's side, three of 300 pixels.
 EDGE = 0.01
