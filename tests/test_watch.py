@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 from pathlib import Path
 
@@ -71,6 +72,32 @@ async def test_an_event_is_printed_once_and_a_server_that_dies_is_no_event(
     told = [json.loads(line)["n"] for line in out.read_text().splitlines()]
     assert len(told) == len(set(told)) and told[-1] == n + 100
     assert "nats" in (tmp_path / "err").read_text()
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+async def test_it_ends_with_its_reader(
+    server: NatsServer, admin: Client, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    """As in `tidegate watch | head`."""
+    ours, theirs = os.pipe()
+    with (tmp_path / "err").open("wb") as err:
+        watching = await asyncio.create_subprocess_exec(
+            *COMMAND, "watch", "counts", *form, stdout=theirs, stderr=err, env=os.environ | server.environment("admin")
+        )
+    os.close(theirs)
+    n = 0
+    try:
+        async with asyncio.timeout(30):
+            while not select.select([ours], [], [], 0)[0]:
+                await say(admin, n := n + 1)
+            os.close(ours)
+            while watching.returncode is None:
+                await say(admin, n := n + 1)
+    finally:
+        if watching.returncode is None:
+            watching.kill()
+            await watching.wait()
+    assert (tmp_path / "err").read_text() == ""
 
 
 async def say(client: Client, n: int) -> None:

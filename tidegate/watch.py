@@ -50,10 +50,19 @@ def full(subject: str) -> str:
 
 
 async def run(client: Client, subject: str, as_json: bool, out: Console) -> None:
-    """Print until cancelled, each event once. Raises SettingError."""
+    """Print until cancelled, each event once. Raises SettingError, and what ends printing, as a reader who has gone."""
     seen: dict[str, None] = {}
+    printing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def show(message: Msg) -> None:
+        # The client would log what is raised here and go on; rich ends the process by SystemExit.
+        try:
+            tell(message)
+        except (OSError, SystemExit) as e:
+            if not printing.done():
+                printing.set_exception(e)
+
+    def tell(message: Msg) -> None:
         if id := (message.headers or {}).get("ce-id"):
             if id in seen:
                 return
@@ -66,7 +75,7 @@ async def run(client: Client, subject: str, as_json: bool, out: Console) -> None
             out.print(_readable(message), soft_wrap=True, markup=False)
 
     await client.subscribe(full(subject), cb=show)
-    await asyncio.Event().wait()
+    await printing
 
 
 def _readable(message: Msg) -> str:
