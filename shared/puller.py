@@ -53,7 +53,7 @@ class Puller:
         self._arrived = asyncio.Event()
         self._wake = asyncio.Event()
         self._stopped = False
-        self._paused = False
+        self.paused = False
         self._problem = ""
         self._log = logger("puller")
         self._sub: Subscription | None = None
@@ -101,15 +101,15 @@ class Puller:
 
     async def pause(self) -> None:
         """Ask for nothing more until `resume`. What the server sent before has arrived when this returns."""
-        self._paused = True
+        self.paused = True
         await self._withdraw()
 
     async def resume(self) -> None:
         """Ask again, where `pause` was called."""
         async with self._switching:
-            if self._paused and not self._stopped and not self._client.is_closed:
+            if self.paused and not self._stopped and not self._client.is_closed:
                 await self._listen()
-                self._paused = False
+                self.paused = False
                 self._wake.set()
 
     async def stop(self) -> list[Msg]:
@@ -177,7 +177,7 @@ class Puller:
             enough = room >= max(1, self._messages // 2) or (room > 0 and not self._buffer)
             room_bytes = self._bytes - self._used_bytes
             fits = room_bytes >= self._client.max_payload or self._used == 0
-            ready = self._client.is_connected and not self._paused
+            ready = self._client.is_connected and not self.paused
             if ready and self._asked == 0 and enough and fits:
                 await self._ask(room, max(room_bytes, self._client.max_payload + 512))
                 self._heard = loop.time()

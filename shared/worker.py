@@ -248,33 +248,30 @@ class Worker(Generic[P, R]):
         while True:
             await puller.some()
             async with self._taking:
-                raw = await self._take(puller)
-                message = self._receive(raw, puller) if raw else None
+                # What arrives while a suspect kills this process has lost one of its deliveries.
+                if self._suspects(*self._pullers):
+                    await asyncio.gather(*(p.pause() for p in self._pullers))
+                message = self._take(puller)
                 if message is not None and message.deliveries >= self._suspect:
                     await self._until(lambda: len(self._held) == 1)
                     await self._prepare(message, rank)
                     await self._until(lambda: not self._held)
-                    if not self._suspects(puller):
-                        await asyncio.gather(*(p.resume() for p in self._pullers))
-                    continue
+                    message = None
+                if not self._suspects(*self._pullers):
+                    await asyncio.gather(*(p.resume() for p in self._pullers if p.paused))
             if message is not None:
                 await self._prepare(message, rank)
 
-    async def _take(self, puller: Puller) -> Msg | None:
-        """The next message to work on: the oldest, and suspects last, when nothing more is on its way here.
+    def _suspects(self, *pullers: Puller) -> list[Msg]:
+        return [raw for p in pullers for raw in p.waiting if raw.metadata.num_delivered >= self._suspect]
 
-        What arrives while a suspect kills this process has lost one of its deliveries.
-        """
-        if self._suspects(puller):
-            await asyncio.gather(*(p.pause() for p in self._pullers))
+    def _take(self, puller: Puller) -> Message | None:
+        """The next message to work on: the oldest, and suspects last. None where there is none, or it is not ours."""
         suspects = self._suspects(puller)
         others = [raw for raw in puller.waiting if raw not in suspects]
         if not (others or suspects):
             return None
-        return puller.take(others[0] if others else _next_suspect(suspects))
-
-    def _suspects(self, puller: Puller) -> list[Msg]:
-        return [raw for raw in puller.waiting if raw.metadata.num_delivered >= self._suspect]
+        return self._receive(puller.take(others[0] if others else _next_suspect(suspects)), puller)
 
     async def _prepare(self, message: Message, rank: int = 0) -> None:
         message.preparing_since = started = time.monotonic()

@@ -357,6 +357,19 @@ async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
     assert pool.restarts == 5
 
 
+async def test_a_suspect_that_is_for_another_service_holds_nothing_up(server: NatsServer, admin: Client) -> None:
+    js = admin.jetstream()
+    await js.publish(names.media("lobby"), b"other's", headers=head(0) | {deadletters.REPLAY_FOR: "embed"})
+    sub = await js.pull_subscribe_bind("cv", "MEDIA")
+    for _ in range(2):
+        await (await sub.fetch(1))[0].nak()
+    async with working(server, Echo()):
+        await settled(admin)
+        seqs = await publish(admin, ["a", "b"], first=1)
+        await settled(admin)
+    assert sorted(await results(admin)) == seqs
+
+
 async def test_nothing_is_delivered_to_a_worker_that_works_on_a_suspect(server: NatsServer, admin: Client) -> None:
     """Did it die of it, each of those would have lost a delivery, however soon after the suspect they came."""
     js = admin.jetstream()
