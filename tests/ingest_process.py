@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import os
@@ -88,13 +87,6 @@ class Bus:
 
     def states(self, camera: str) -> list[str]:
         return [e["state"] for e in self.events if e["camera"] == camera]
-
-
-async def until(what: Callable[[], object], within: float = 10.0) -> None:
-    deadline = time.monotonic() + within
-    while not what():
-        assert time.monotonic() < deadline, "not in time"
-        await asyncio.sleep(0.05)
 
 
 @pytest_asyncio.fixture

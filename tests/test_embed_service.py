@@ -424,7 +424,7 @@ async def test_a_process_for_queries_alone_takes_no_segments_and_is_no_replica(
         assert msgspec.json.decode(answer.data, type=Encoded).model == MODEL
         await asyncio.sleep(1.5)
         child.terminate()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await child.wait() == 0
     info = await admin.jetstream().consumer_info("MEDIA", "embed")
     assert (info.num_pending, info.num_ack_pending) == (1, 0)

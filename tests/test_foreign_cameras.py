@@ -11,7 +11,8 @@ import av
 import pytest
 from nats.aio.client import Client
 
-from tests.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start, until
+from tests.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
+from tests.waiting import until
 from tidegate.server import free_port
 
 __all__ = ["bus", "start"]
@@ -58,8 +59,8 @@ async def test_every_kind_of_camera(
     await add(admin, "known", f"rtsp://bob:s3cr3t%3Ap%40ss@{private}/h264", transport="udp")
     await add(admin, "unknown", f"rtsp://bob:wrong@{private}/h264")
     await add(admin, "nobody", f"rtsp://{private}/h264")
-    await until(lambda: all(len(bus.of(n)) >= 4 for n in [*names, "known"]), 25)
-    await until(lambda: bus.states("unknown") and bus.states("nobody"), 5)
+    await until(lambda: all(len(bus.of(n)) >= 4 for n in [*names, "known"]))
+    await until(lambda: bus.states("unknown") and bus.states("nobody"))
     for segment, payload, _ in bus.segments:
         if segment.key_seq is None:
             assert frames_of(payload) == segment.frames, segment.camera

@@ -17,6 +17,7 @@ from shared.cameras import Camera
 from shared.events import CameraStatus, DetectedObject, Detections, Frame, SegmentRef, Timing
 from shared.segment import Segment, to_headers
 from shared.stats import WorkerStats
+from tests.waiting import until
 from tidegate import registry
 from tidegate.monitor import CameraNow, Monitor, Sample, Snapshot, WorkerNow
 from tidegate.rates import Latencies, Rate, quantile
@@ -207,12 +208,6 @@ async def say(client: Client, event: events.Event, id: str) -> None:
     await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
 
 
-async def until(condition: object, timeout_s: float = 5.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.02)
-
-
 async def test_monitor_gathers_cameras_segments_detections_and_workers(admin: Client) -> None:
     js = admin.jetstream()
     await registry.put(js, "lobby", Camera(url="rtsp://x"), None)
@@ -255,7 +250,7 @@ async def test_monitor_begins_while_the_server_is_away(server: NatsServer, admin
     assert not beginning.done(), "longer than one request is waited for"
     await server.start()
     await beginning
-    await until(lambda: [c.state for c in monitor.snapshot().cameras] == ["online"], timeout_s=15)
+    await until(lambda: [c.state for c in monitor.snapshot().cameras] == ["online"])
     await monitor.__aexit__(None, None, None)
 
 

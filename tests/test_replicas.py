@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 from services.scaler.replicas import Replicas
+from tests.waiting import until
 
 # Says who it is, drains for a moment on SIGTERM, and is gone.
 GOOD = """
@@ -52,12 +53,6 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
     for p in pools:
         p.grace_s = 0.1
         await p.close()
-
-
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def text(path: Path) -> str:

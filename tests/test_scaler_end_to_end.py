@@ -27,6 +27,7 @@ from shared.events import Detections
 from shared.segment import to_headers
 from shared.tasks import end
 from tests.kedalike import KedaClient, Refused, Stream, generate
+from tests.waiting import until
 from tidegate import clips, footage
 from tidegate.server import NatsServer
 
@@ -74,7 +75,7 @@ class ScalerProcess:
                 env=self._env | {"SCALER_PORT": str(self.port)},
                 stderr=log,
             )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (ready := re.search(r"address=127.0.0.1:(\d+)", self._log.read_text())):
                 assert self._process.poll() is None, self._log.read_text()
                 await asyncio.sleep(0.05)
@@ -158,12 +159,6 @@ async def detected(client: Client) -> list[int]:
     return [msgspec.json.decode(r.data or b"", type=Detections).segment.seq for r in raw]
 
 
-async def until(condition: Callable[[], object], seconds: float) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 @pytest.mark.slow
 @pytest.mark.alone
 async def test_an_independent_keda_scales_real_workers_and_nothing_is_lost(
@@ -182,27 +177,27 @@ async def test_an_independent_keda_scales_real_workers_and_nothing_is_lost(
         async with KedaClient(f"127.0.0.1:{scaler.port}", generated) as client:
             driver = Driver(client, parse(SCALED), pool)
             running = asyncio.create_task(driver.run())
-            await until(lambda: driver.opened >= 2, 10)
+            await until(lambda: driver.opened >= 2)
             await asyncio.sleep(1.5)
             assert pool.count == 0 and not driver.pushes
 
             began = time.monotonic()
             await publish(admin, pieces, 0, 1)
-            await until(lambda: pool.count == 1, 10)
+            await until(lambda: pool.count == 1)
             assert driver.pushes, "the first worker was polled for"
             print(f"first worker asked for {driver.pushes[0] - began:.3f} s after the first segment's publish began")
 
             await publish(admin, pieces, 1, 150)
-            await until(lambda: counts.add(pool.count) or pool.count > 1, 60)
+            await until(lambda: counts.add(pool.count) or pool.count > 1)
             # KEDA goes on by itself over a restart: errors, and then streams opened anew.
             opened = driver.opened
             await scaler.stop()
-            await until(lambda: driver.errors, 20)
+            await until(lambda: driver.errors)
             await scaler.start()
-            await until(lambda: driver.opened >= opened + 2, 30)
+            await until(lambda: driver.opened >= opened + 2)
             await publish(admin, pieces, 151, 30)
             await until(lambda: counts.add(pool.count) or pool.count == 0, 120)
-            await until(lambda: pool.draining_count == 0, 60)
+            await until(lambda: pool.draining_count == 0)
             await end(running)
     finally:
         await pool.close()

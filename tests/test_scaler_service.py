@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from shared.errors import BusError, SettingError
 from shared.stats import WorkerStats
 from tests.kedalike import PROTO, KedaClient, Refused, generate
 from tests.messages import consume
+from tests.waiting import until
 from tidegate import explain, registry
 from tidegate.server import NatsServer
 
@@ -67,12 +68,6 @@ async def keda(server: NatsServer, generated: Path) -> AsyncIterator[KedaClient]
         yield client
 
 
-async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 async def publish(client: Client, count: int, subject: str = "media.lobby") -> None:
     js = client.jetstream()
     await asyncio.gather(*(js.publish(subject, b"video") for _ in range(count)))
@@ -93,7 +88,7 @@ async def test_every_method_answers_as_keda_asks(admin: Client, keda: KedaClient
         assert active.results == [False]
         await publish(admin, 30)
         await until(lambda: active.results == [False, True])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (metric := await keda.metric(CV))[0] == 0.0:
                 await asyncio.sleep(0.1)
         assert metric[1]
@@ -122,7 +117,6 @@ async def test_the_first_message_is_pushed_before_the_next_poll(admin: Client, k
             assert requests(consumer) == asked, "the push waited for the poll"
             waits.append(active.answers[-1][0] - published)
     print(f"push after {statistics.median(waits) * 1000:.1f} ms, at most {max(waits) * 1000:.1f} ms")
-    assert max(waits) < 0.9
 
 
 async def test_a_stream_that_does_not_republish_is_pushed_from_the_poll(admin: Client, keda: KedaClient) -> None:
@@ -133,7 +127,7 @@ async def test_a_stream_that_does_not_republish_is_pushed_from_the_poll(admin: C
     async with keda.stream("StreamIsActive", {"service": "vlm"}) as active:
         await until(lambda: active.results == [False])
         await publish(admin, 1, "jobs.vlm.ask.lobby")
-        await until(lambda: active.results == [False, True], 5)
+        await until(lambda: active.results == [False, True])
 
 
 async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: KedaClient) -> None:
@@ -141,16 +135,19 @@ async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: 
     asked = {"service": "vlm", "lagThreshold": "2", "latencyTarget": "1"}
     async with keda.stream("StreamIsActive", asked) as active:
         await until(lambda: active.results == [False])
-        started = time.monotonic()
+        polled = requests("vlm-caption", "VLM")
+        await until(lambda: requests("vlm-caption", "VLM") > polled)
+        # Just after a poll: the next one is a second away.
+        polled = requests("vlm-caption", "VLM")
         await publish(admin, 1, "jobs.vlm.caption.lobby")
         await until(lambda: active.results == [False, True])
-        assert time.monotonic() - started < 0.9, "the push waited for the poll"
+        assert requests("vlm-caption", "VLM") == polled, "the push waited for the poll"
         for kind in ("verify", "ask", "summarize", "caption", "verify"):
             await publish(admin, 1, f"jobs.vlm.{kind}.lobby")
-        # Each is asked about once a second, the first time after up to two.
-        await asyncio.sleep(2.5)
-        # Without a worker that was heard, the lag rule: 6 messages at 2 a replica.
-        assert await keda.metric(asked) == (pytest.approx(3), True)
+        # Without a worker that was heard, the lag rule: 6 messages at 2 a replica. Each is asked about once a second.
+        async with asyncio.timeout(60):
+            while await keda.metric(asked) != (pytest.approx(3), True):
+                await asyncio.sleep(0.1)
 
 
 async def test_one_question_a_second_however_many_ask(admin: Client, keda: KedaClient) -> None:
@@ -196,7 +193,7 @@ async def test_embed_is_scaled_by_detections_where_it_works_from_them(admin: Cli
     async with keda.stream("StreamIsActive", metadata) as active:
         await until(lambda: active.results == [False])
         await js.publish("events.detections.lobby", b"{}")
-        await until(lambda: active.results == [False, True], 5)
+        await until(lambda: active.results == [False, True])
 
 
 BAD: list[tuple[dict[str, str], str]] = [
@@ -276,7 +273,7 @@ async def test_heartbeats_reach_the_estimate_and_explain_shows_them(
             failed=0, items=0, busy_s=1.0, working_s=2.0,
         )  # fmt: skip
         await admin.publish(names.stats("cv", replica), stats.encode(beat))
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(60):
         while (answer := (await explain.ask(admin, "cv"))[0]).found[0].terms.get("ready") != 1:
             await asyncio.sleep(0.1)
     [found] = answer.found
@@ -317,7 +314,7 @@ async def test_ingest_is_scaled_by_its_enabled_cameras(server: NatsServer, admin
             await registry.put(js, f"camera-{n}", Camera(url="rtsp://x"), "user:password")
         await registry.put(js, "off", Camera(url="rtsp://x", enabled=False), None)
         await until(lambda: active.results == [False, True])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while await value() != 1.5:
                 await asyncio.sleep(0.05)
     with pytest.raises(Refused, match="none") as refused:
@@ -486,7 +483,7 @@ async def test_a_stream_of_somebody_elses_is_read_too(server: NatsServer, admin:
         await asyncio.sleep(0.1)
         assert not reader.woken
         await js.publish("plant.press.1", b"")
-        await until(lambda: reader.woken, 0.5)
+        await until(lambda: reader.woken)
         assert told[-1] == told[-2], "woken by a poll"
         for n in range(5):
             await js.publish(f"plant.{'other' if n % 2 else 'press'}.1", b"")

@@ -254,7 +254,7 @@ async def test_it_goes_on_where_it_stopped_and_is_built_again_on_request(
         await settled(admin)
         assert (await find(admin, text="x")).moments[0].hits == 2, "what EVENTS has forgotten is still found"
         await topology.renew_consumer(admin.jetstream(), topology.TopologySettings(), "EVENTS", "search")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (found := await find(admin, text="x")).moments or found.moments[0].hits != 1:
                 await asyncio.sleep(0.1)
     assert rows(tmp_path) == 1
@@ -333,7 +333,7 @@ async def test_retention_by_age(server: NatsServer, admin: Client, tmp_path: Pat
     age = (dt.datetime.now(dt.UTC) - at(150)).total_seconds()
     async with searching(server, tmp_path, search_tidy_s=0.2, search_max_age_s=age):
         await settled(admin)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while rows(tmp_path) > 50:
                 await asyncio.sleep(0.2)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from shared.telemetry import Health
 from tests.footage import make
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer, broken_off, hang, refused, text
+from tests.waiting import until
 from tidegate import clips, dlq
 from tidegate.server import NatsServer
 
@@ -37,12 +38,6 @@ async def openai() -> AsyncIterator[OpenAiServer]:
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
     return [x async for x in dlq.letters(client.jetstream())]
-
-
-async def until(true: Callable[[], Any], timeout_s: float = 30.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not true():
-            await asyncio.sleep(0.02)
 
 
 def verify(n: int, seqs: list[int], **changes: Any) -> jobs.Verify:
@@ -423,7 +418,7 @@ async def test_an_answer_that_comes_while_the_endpoint_is_left_alone_brings_it_b
         await jobs.publish(admin, verify(2, seqs))
         await until(lambda: health.ready and "500" in health.ready)
         gate.set()
-        await until(lambda: health.ready is None, 5)
+        await until(lambda: health.ready is None)
         await settled(admin)
     assert len(await said(admin)) == 2
 

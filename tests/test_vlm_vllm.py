@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tests import tiny_vlm, vllm_process
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.up_process import tidegate
 from tests.vllm_process import SLOTS, VllmProcess
+from tests.waiting import until
 from tidegate import dlq, footage
 from tidegate.server import NatsServer, free_port
 
@@ -56,12 +57,6 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmProcess]:
 
 def verify(name: str, seqs: list[int]) -> jobs.Verify:
     return jobs.Verify(camera="lobby", incident=name, prompt="A tram is there.", segments=seqs)
-
-
-async def until(true: Callable[[], Any], timeout_s: float = 120.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not true():
-            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("media", ["images", "video"])
@@ -231,12 +226,12 @@ async def test_a_vllm_of_our_own_is_started_watched_and_gone_with_us(
             assert second != first and "vLLM died and is started again" in log.read_text()
         process.terminate()
         assert await asyncio.to_thread(process.wait, 40) == 0
-        await until(lambda: not _pids(SERVER), 10)
+        await until(lambda: not _pids(SERVER))
         # Whatever our own end is.
         process = start(server, log)
-        await until(lambda: _pids(SERVER), 20)
+        await until(lambda: _pids(SERVER))
         process.kill()
-        await until(lambda: not _pids(SERVER), 40)
+        await until(lambda: not _pids(SERVER))
     finally:
         process.kill()
         process.wait()

@@ -35,6 +35,7 @@ from shared.events import Alert, Incident, SegmentRef, Snapshot
 from shared.settings import load
 from shared.telemetry import Health
 from tests.service import serving
+from tests.waiting import until
 from tidegate import dlq
 from tidegate.server import NatsServer
 
@@ -147,12 +148,6 @@ async def all_answered(client: Client) -> None:
     async with asyncio.timeout(60):
         while (await js.consumer_info(names.EVENTS, "webhook")).ack_floor.stream_seq < last:
             await asyncio.sleep(0.05)
-
-
-async def until(true: Callable[[], Any], timeout_s: float = 30.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not true():
-            await asyncio.sleep(0.02)
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:

@@ -25,6 +25,7 @@ from shared.events import Detections, SegmentRef, Timing
 from shared.segment import Segment, from_headers, to_headers
 from shared.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
+from tests.waiting import until
 from tidegate import dlq
 from tidegate.server import NatsServer
 
@@ -131,7 +132,7 @@ async def working(server: NatsServer, service: Echo, **settings: object) -> Asyn
         yield stop
 
 
-async def settled(client: Client, timeout_s: float = 20.0) -> None:
+async def settled(client: Client, timeout_s: float = 60.0) -> None:
     """Wait until nothing is pending and nothing is held."""
     js = client.jetstream()
     async with asyncio.timeout(timeout_s):
@@ -249,19 +250,19 @@ async def test_heartbeats_count_the_time_with_work_in_hand(server: NatsServer, a
             later = await last_beat()
             assert later.working_s == first.working_s
     assert later.processed == 4
-    assert 4 * 0.3 <= later.working_s < 4 * 0.3 + 0.4
+    # Under what it would be with one of the pauses.
+    assert 4 * 0.3 <= later.working_s < 4 * 0.3 + 1.5
 
 
 async def test_a_drain_hands_back_what_is_only_buffered(server: NatsServer, admin: Client) -> None:
+    """What is not handed back comes again after the ack wait."""
+    await shorten(admin, ack_wait=300.0)
     seqs = await publish(admin, [f"m{i}" for i in range(12)])
     async with working(server, Echo(infer_s=0.4), batch_size=2) as stop:
         await asyncio.sleep(0.5)
-        started = time.monotonic()
         stop.set()
-    # Far under the ack wait of 10 s: another worker has them at once.
     async with working(server, Echo()):
-        await settled(admin, timeout_s=5)
-    assert time.monotonic() - started < 5
+        await settled(admin)
     assert sorted(await results(admin)) == seqs
 
 
@@ -270,7 +271,7 @@ async def test_a_server_that_dies_under_load_loses_nothing(server: NatsServer, a
     async with working(server, Echo(infer_s=0.05), batch_size=2):
         await asyncio.sleep(0.4)
         await server.restart(signal.SIGKILL)
-        await settled(admin, timeout_s=40)
+        await settled(admin)
     assert sorted(await results(admin)) == seqs
 
 
@@ -299,7 +300,7 @@ async def test_what_workers_died_on_is_in_the_dead_letters(server: NatsServer, a
     seqs = await publish(admin, ["deadly"])
     sub = await admin.jetstream().pull_subscribe_bind("cv", "MEDIA")
     await sub.fetch(1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (found := await letters(admin)):
             await asyncio.sleep(0.1)
     assert (found[0].stream_seq, found[0].payload) == (seqs[0], b"deadly")
@@ -401,7 +402,7 @@ async def test_a_broken_device_buries_nothing_and_ends_its_process(server: NatsS
     broken = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.crashing_worker", env=os.environ | server.environment("cv") | {"DEVICE": "broken"}
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await broken.wait() == 70
     async with working(server, Echo()):
         await settled(admin)
@@ -431,7 +432,7 @@ async def test_one_that_no_client_may_send_on_is_buried_all_the_same(server: Nat
     writer.close()
     seqs = await publish(admin, ["good"])
     async with working(server, Echo()):
-        await settled(admin, timeout_s=5)
+        await settled(admin)
     assert await results(admin) == seqs
     (letter,) = await letters(admin)
     assert letter.payload == b"hi"
@@ -477,12 +478,6 @@ async def publish_job(client: Client, kind: str, text: str, n: int) -> None:
     await client.jetstream().publish(names.job(kind, "lobby"), text.encode(), headers=head(n))
 
 
-async def until(true: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not true():
-            await asyncio.sleep(0.01)
-
-
 async def test_what_is_urgent_overtakes_all_that_is_not_on_the_device(server: NatsServer, admin: Client) -> None:
     service = Served()
     for n in range(30):
@@ -509,7 +504,7 @@ async def test_a_server_that_is_away_costs_no_process(server: NatsServer, admin:
     for n in range(4):
         await publish_job(admin, "verify", "away", n)
     async with serving_jobs(server, service) as stop:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await admin.jetstream().consumer_info("VLM", "vlm-verify")).num_redelivered < 4:
                 await asyncio.sleep(0.05)
         assert not stop.is_set()
