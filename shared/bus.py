@@ -36,13 +36,21 @@ _FULL = 10077
 
 
 class _Connection(Client):
-    """A connection that, closed, is at an end.
+    """A connection that reads on whatever is cancelled, and that, closed, is at an end.
+
+    A ping whose sender no longer waits for its answer, as after a flush that timed out, ends the client's reading for
+    good when the answer comes: it still counts as connected.
 
     The client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go through,
     may swallow that: they go on, for ever or until they are connected again, and with them the process, whose loop
     waits for all of its tasks. Or they wait for the old socket's end, as closing does, and closing is cancelled with
     them.
     """
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     async def close(self) -> None:
         ours = asyncio.current_task()

@@ -31,6 +31,9 @@ EXPIRES_S = 5.0
 IDLE_HEARTBEAT_S = 1.0
 SILENCE_S = 2.5 * IDLE_HEARTBEAT_S
 TICK_S = 0.25
+# So long a server may take to send what it had begun to send.
+PAUSE_S = 5.0
+STOP_S = 1.0
 # The server's status for a request that is over, whatever its reason (404 408 409); 100 is a heartbeat.
 _HEARTBEAT = "100"
 
@@ -53,7 +56,7 @@ class Puller:
         self._arrived = asyncio.Event()
         self._wake = asyncio.Event()
         self._stopped = False
-        self.paused = False
+        self._paused = False
         self._problem = ""
         self._log = logger("puller")
         self._sub: Subscription | None = None
@@ -101,15 +104,15 @@ class Puller:
 
     async def pause(self) -> None:
         """Ask for nothing more until `resume`. What the server sent before has arrived when this returns."""
-        self.paused = True
-        await self._withdraw()
+        self._paused = True
+        await self._withdraw(PAUSE_S)
 
     async def resume(self) -> None:
         """Ask again, where `pause` was called."""
         async with self._switching:
-            if self.paused and not self._stopped and not self._client.is_closed:
+            if self._paused and not self._stopped and not self._client.is_closed:
                 await self._listen()
-                self.paused = False
+                self._paused = False
                 self._wake.set()
 
     async def stop(self) -> list[Msg]:
@@ -118,23 +121,25 @@ class Puller:
             return []
         self._stopped = True
         await end(self._task)
-        await self._withdraw()
+        await self._withdraw(STOP_S)
         left, self._buffer = self._buffer, []
         self._arrived.set()
         return left
 
     async def _listen(self) -> None:
-        self._inbox = self._client.new_inbox()
-        self._sub = await self._client.subscribe(
-            f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
+        inbox = self._inbox = self._client.new_inbox()
 
-    async def _withdraw(self) -> None:
+        async def heard(message: Msg) -> None:
+            self._on_message(message, ours=inbox == self._inbox)
+
+        self._sub = await self._client.subscribe(f"{inbox}.*", cb=heard, pending_msgs_limit=-1, pending_bytes_limit=-1)
+
+    async def _withdraw(self, within_s: float) -> None:
         """The server drops the open request with its reply subject's interest; what it sent before still arrives."""
         async with self._switching:
             if self._sub and not self._client.is_closed:
                 try:
-                    async with asyncio.timeout(1):
+                    async with asyncio.timeout(within_s):
                         await self._sub.drain()  # type: ignore[no-untyped-call]
                 except (TimeoutError, nats.errors.Error) as e:
                     self._log.debug("unsubscribe failed", error=repr(e))
@@ -142,10 +147,11 @@ class Puller:
             self._asked = 0
             self._reply = ""
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Msg, *, ours: bool) -> None:
+        """ours: of the open request, not of one that could not be withdrawn in time."""
         if message.reply.startswith("$JS.ACK."):
             self._heard = asyncio.get_running_loop().time()
-            self._asked = max(0, self._asked - 1)
+            self._asked = max(0, self._asked - ours)
             self._used += 1
             self._used_bytes += _size(message)
             self._buffer.append(message)
@@ -177,7 +183,7 @@ class Puller:
             enough = room >= max(1, self._messages // 2) or (room > 0 and not self._buffer)
             room_bytes = self._bytes - self._used_bytes
             fits = room_bytes >= self._client.max_payload or self._used == 0
-            ready = self._client.is_connected and not self.paused
+            ready = self._client.is_connected and not self._paused
             if ready and self._asked == 0 and enough and fits:
                 await self._ask(room, max(room_bytes, self._client.max_payload + 512))
                 self._heard = loop.time()

@@ -46,6 +46,7 @@ DEVICE_FAILURES = 3
 # From this delivery on a message may be what killed the workers that had it: it is worked on alone. Where the device is
 # a server, its own restarts cost deliveries too, and nothing is suspected before half of them are used.
 SUSPECT = 3
+BETWEEN_SUSPECTS_S = 0.05
 # So many deliveries of a message that fails by itself are enough, however many its consumer allows.
 TRIES = 5
 # Until a message comes again, at most.
@@ -213,8 +214,8 @@ class Worker(Generic[P, R]):
             self._health.ready = None
             self._log.info("ready", model=self._service.model, batch_size=self._settings.batch_size)
             prepare = [
-                asyncio.create_task(self._prepare_loop(puller, rank))
-                for rank, puller in enumerate(self._pullers)
+                asyncio.create_task(self._prepare_loop(puller))
+                for puller in self._pullers
                 for _ in range(self._settings.threads)
             ]
             ranks = [len(self._pullers)] * self._settings.slots + [1] * (len(self._pullers) > 1)
@@ -244,36 +245,48 @@ class Worker(Generic[P, R]):
 
     # ---- pull and prepare
 
-    async def _prepare_loop(self, puller: Puller, rank: int) -> None:
+    async def _prepare_loop(self, puller: Puller) -> None:
         while True:
             await puller.some()
             async with self._taking:
-                # What arrives while a suspect kills this process has lost one of its deliveries.
-                if self._suspects(*self._pullers):
-                    await asyncio.gather(*(p.pause() for p in self._pullers))
-                message = self._take(puller)
-                if message is not None and message.deliveries >= self._suspect:
-                    await self._until(lambda: len(self._held) == 1)
-                    await self._prepare(message, rank)
-                    await self._until(lambda: not self._held)
-                    message = None
-                if not self._suspects(*self._pullers):
-                    await asyncio.gather(*(p.resume() for p in self._pullers if p.paused))
+                if any(self._is_suspect(raw) for raw, _ in self._waiting()):
+                    message = await self._take_with_care()
+                else:
+                    message = self._receive(puller.take(puller.waiting[0]), puller) if puller.waiting else None
             if message is not None:
-                await self._prepare(message, rank)
+                await self._prepare(message)
 
-    def _suspects(self, *pullers: Puller) -> list[Msg]:
-        return [raw for p in pullers for raw in p.waiting if raw.metadata.num_delivered >= self._suspect]
+    async def _take_with_care(self) -> Message | None:
+        """What is no suspect, the most urgent first; where there is none, a suspect is worked on here, alone.
 
-    def _take(self, puller: Puller) -> Message | None:
-        """The next message to work on: the oldest, and suspects last. None where there is none, or it is not ours."""
-        suspects = self._suspects(puller)
-        others = [raw for raw in puller.waiting if raw not in suspects]
-        if not (others or suspects):
+        What has been delivered and not answered when a suspect kills this process has lost one of its deliveries. So
+        nothing else is in hand then, waits, or is on its way here.
+        """
+        await asyncio.gather(*(p.pause() for p in self._pullers))
+        suspects = self._waiting()
+        for raw, puller in suspects:
+            if not self._is_suspect(raw):
+                return self._receive(puller.take(raw), puller)
+        if not suspects:  # a drain took them
             return None
-        return self._receive(puller.take(others[0] if others else _next_suspect(suspects)), puller)
+        raw, puller = _next_suspect(suspects)
+        if message := self._receive(puller.take(raw), puller):
+            await self._until(lambda: len(self._held) == 1)
+            await self._prepare(message)
+            await self._until(lambda: not self._held)
+        await asyncio.gather(*(p.resume() for p in self._pullers))
+        if len(suspects) > 1:
+            # The next one is as suspect. What else there is, and may be urgent, comes between.
+            await asyncio.sleep(BETWEEN_SUSPECTS_S)
+        return None
 
-    async def _prepare(self, message: Message, rank: int = 0) -> None:
+    def _waiting(self) -> list[tuple[Msg, Puller]]:
+        return [(raw, puller) for puller in self._pullers for raw in puller.waiting]
+
+    def _is_suspect(self, raw: Msg) -> bool:
+        return raw.metadata.num_delivered >= self._suspect
+
+    async def _prepare(self, message: Message) -> None:
         message.preparing_since = started = time.monotonic()
         try:
             prepared = await self._service.prepare(message)
@@ -284,7 +297,7 @@ class Worker(Generic[P, R]):
             message.preparing_since = None
         message.prepare_s = time.monotonic() - started
         self._observe("prepare", message.prepare_s)
-        await self._batcher.put(_Item(message, prepared), rank)
+        await self._batcher.put(_Item(message, prepared), self._pullers.index(message.puller))
 
     async def _until(self, true: Callable[[], bool]) -> None:
         while not true():
@@ -489,7 +502,7 @@ class Worker(Generic[P, R]):
 
     def _replies(self) -> list[str]:
         """Reply subjects of all that is held or has arrived."""
-        return [*self._held, *(raw.reply for puller in self._pullers for raw in puller.waiting)]
+        return [*self._held, *(raw.reply for raw, _ in self._waiting())]
 
     def _is_stuck(self) -> bool:
         begun = [self._computing_since, *(m.preparing_since for m in self._held.values())]
@@ -504,7 +517,7 @@ class Worker(Generic[P, R]):
         os._exit(70)
 
     async def _say(self) -> None:
-        held = len(self._held) + sum(len(puller.waiting) for puller in self._pullers)
+        held = len(self._held) + len(self._waiting())
         metrics.HELD.labels(self._name).set(held)
         if self._held:
             self._count_working(time.monotonic())
@@ -582,11 +595,11 @@ class Worker(Generic[P, R]):
         metrics.STAGE.labels(self._name, stage).observe(seconds)
 
 
-def _next_suspect(suspects: Sequence[Msg]) -> Msg:
+def _next_suspect(suspects: Sequence[tuple[Msg, Puller]]) -> tuple[Msg, Puller]:
     """The lowest sequence at odd deliveries, the highest at even ones.
 
     Messages that one worker held when it was killed come again together, the deadly one among them. By turns each of
     the others comes before it, is answered, and is out of its reach.
     """
-    turn = max(raw.metadata.num_delivered for raw in suspects)
-    return (min if turn % 2 else max)(suspects, key=lambda raw: raw.metadata.sequence.stream)
+    turn = max(raw.metadata.num_delivered for raw, _ in suspects)
+    return (min if turn % 2 else max)(suspects, key=lambda suspect: suspect[0].metadata.sequence.stream)

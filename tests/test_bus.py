@@ -32,6 +32,16 @@ async def test_what_is_closed_while_it_reconnects_is_at_an_end(server: NatsServe
         assert asyncio.all_tasks() == before, turns
 
 
+async def test_it_reads_on_where_a_flush_was_given_up(admin: Client) -> None:
+    for turns in range(6):
+        flush = asyncio.create_task(admin.flush())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        flush.cancel()
+        await asyncio.wait({flush})
+        assert (await admin.jetstream().stream_info(names.VLM)).state.messages == 0
+
+
 @pytest.mark.parametrize("limit", ["max_msgs", "max_bytes"])
 async def test_a_stream_without_room_is_full(admin: Client, limit: str) -> None:
     js = admin.jetstream()

@@ -331,11 +331,12 @@ async def shorten(client: Client, **changes: float) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     """Five deliveries of a deadly message kill five workers, each with its hands full."""
-    await shorten(admin, ack_wait=1.0)
+    await shorten(admin, ack_wait=3.0)
     seqs = await publish(admin, ["a", "b", "c", "deadly", "d", "e", "f", "g"])
     pool = Replicas(
         "cv",
@@ -465,6 +466,10 @@ class Served(Echo):
             self.at_once -= 1
 
 
+# Of VLM's consumers, whose most deliveries are ten.
+SUSPECT_JOB = 5
+
+
 @contextlib.asynccontextmanager
 async def serving_jobs(server: NatsServer, service: Served, slots: int = 3) -> AsyncIterator[asyncio.Event]:
     client = await bus.connect(server.settings("admin"), "admin")
@@ -495,6 +500,40 @@ async def test_what_is_urgent_overtakes_all_that_is_not_on_the_device(server: Na
     assert service.done[4] == "question"
     assert sorted(service.done[5:]) == sorted(f"c{n}" for n in range(3, 30))
     assert service.most == 4
+
+
+async def test_suspects_have_nothing_beside_them_and_hold_up_nothing_urgent(server: NatsServer, admin: Client) -> None:
+    """Two captions that may have killed workers, beside work of other urgencies that has not."""
+    js = admin.jetstream()
+    held: list[int] = []
+
+    class Looking(Served):
+        async def prepare(self, message: Message) -> Job:
+            if message.data.startswith(b"suspect"):
+                await asyncio.sleep(0.3)
+                infos = [await js.consumer_info("VLM", consumer) for consumer in names.VLM_CONSUMERS]
+                held.append(sum(info.num_ack_pending for info in infos))
+                if len(held) == 1:
+                    await publish_job(admin, "verify", "urgent", 9)
+            return await super().prepare(message)
+
+    for n in range(2):
+        await publish_job(admin, "caption", f"suspect {n}", n)
+    sub = await js.pull_subscribe_bind("vlm-caption", "VLM")
+    for _ in range(SUSPECT_JOB - 1):
+        for message in await sub.fetch(2):
+            await message.nak()
+    for n in range(2):
+        await publish_job(admin, "verify", f"v{n}", 3 + n)
+        await publish_job(admin, "ask", f"a{n}", 5 + n)
+    service = Looking()
+    service.gate.set()
+    async with serving_jobs(server, service):
+        await until(lambda: len(service.done) == 7)
+    assert sorted(service.done[:4]) == ["a0", "a1", "v0", "v1"]
+    assert service.done[4].startswith("suspect") and service.done[5] == "urgent"
+    # The second caption waits here while the first is worked on: nothing that is no suspect does.
+    assert held == [2, 1]
 
 
 async def test_a_server_that_is_away_costs_no_process(server: NatsServer, admin: Client) -> None:
