@@ -24,8 +24,9 @@ from shared.errors import SettingError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# How alike two names are, of 1, for one to be the other misspelt: METRICS_PROT is, NATS_PORT is not.
-NEAR = 0.85
+# How alike two names are, of 1, for one to be the other misspelt: METRICS_PROT is, NUM_CPUS (for NUM_GPUS) is not.
+NEAR = 0.9
+LONGEST_SHOWN = 60
 
 
 class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,7 @@ def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
                 raise msgspec.ValidationError("not finite")
         except msgspec.ValidationError as e:
             secret = any(word in field.name for word in ("password", "key", "secret"))
-            shown = "…" if secret else repr(raw)
+            shown = "…" if secret else repr(raw if len(raw) <= LONGEST_SHOWN else f"{raw[:LONGEST_SHOWN]}…")
             raise SettingError(f"{name}={shown} can't be used: give {_wanted(hints[field.name])}") from e
     return cls(**values)
 
@@ -82,10 +83,10 @@ def misspelt(cls: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[str,
     What looks like none is left alone: an environment is full of others' variables, such as Kubernetes' own CV_PORT.
     """
     known = {field.name.upper() for field in msgspec.structs.fields(cls)}
-    services = {name.partition("_")[0] for name in known}
     found = {}
     for name in sorted(set(environ) - known - {f"{name}_FILE" for name in known}):
-        if name.partition("_")[0] in services and (near := difflib.get_close_matches(name, known, 1, NEAR)):
+        kin = [k for k in known if k.partition("_")[0] == name.partition("_")[0]]
+        if near := difflib.get_close_matches(name, kin, 1, NEAR):
             found[name] = near[0]
     return found
 
@@ -127,7 +128,9 @@ def _wanted(hint: Any) -> str:
     else:
         words = {int: "a whole number", float: "a number"}.get(kind, "a text")
         bounds = {"from": meta.ge, "over": meta.gt, "up to": meta.le, "under": meta.lt}
+        bounds |= {"of at least": meta.min_length, "of at most": meta.max_length}
         words += "".join(f" {text} {bound:g}" for text, bound in bounds.items() if bound is not None)
+        words += " characters" if meta.min_length or meta.max_length else ""
     return f"{words} ({meta.description})" if meta.description else words
 
 

@@ -157,7 +157,7 @@ def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("prepared", "nothing_left")
 @pytest.mark.parametrize("after_s", [0.3, 15.0])
-def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) -> None:
+def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path: Path, after_s: float) -> None:
     process = start(tmp_path)
     deadline = time.monotonic() + 30
     while not any(tmp_path.iterdir()) and time.monotonic() < deadline:

@@ -33,6 +33,7 @@ class Example(msgspec.Struct, frozen=True):
     example_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
     example_mode: Literal["all", "some"] = "all"
     example_name: Annotated[str, Meta(pattern="^[a-z]+$")] = "a"
+    example_text: Annotated[str, Meta(max_length=4)] = ""
 
 
 def test_settings_name_the_variable() -> None:
@@ -51,6 +52,7 @@ def test_settings_name_the_variable() -> None:
         ("EXAMPLE_SHARE", "nan", "a number over 0 up to 1"),
         ("EXAMPLE_MODE", "fast", "'all' or 'some'"),
         ("EXAMPLE_NAME", "Höhe", "what matches ^[a-z]+$"),
+        ("EXAMPLE_TEXT", "12345", "a text of at most 4 characters"),
     ],
 )
 def test_an_error_says_what_a_variable_should_hold(name: str, value: str, wanted: str) -> None:
@@ -59,7 +61,7 @@ def test_an_error_says_what_a_variable_should_hold(name: str, value: str, wanted
 
 
 def test_a_misspelt_variable_is_noticed_and_a_stranger_is_not() -> None:
-    environ = {"EXAMPLE_COUNTS": "5", "EXAMPLE_COUNT": "4", "EXAMPLE_PORT": "tcp://10.0.0.1:80", "SAMPLE_COUNT": "3"}
+    environ = {"EXAMPLE_COUNTS": "5", "EXAMPLE_COUNT": "4", "EXAMPLE_PORT": "tcp://10.0.0.1:80", "XEXAMPLE_COUNT": "3"}
     assert misspelt(Example, environ) == {"EXAMPLE_COUNTS": "EXAMPLE_COUNT"}
 
 

@@ -25,18 +25,23 @@ def places(draw: st.DrawFn) -> Box:
     return x, y, x + w, y + h
 
 
-def seen(objects: list[tuple[str, Box]], part: Box) -> list[Detection]:
-    """What a detector without fault finds in a part of the frame: of what is cut off, the rest."""
+def seen(objects: list[tuple[str, Box]], part: Box, short: float) -> list[Detection]:
+    """What a detector without fault finds in a part of the frame: of what is cut off the rest, and that too `short`."""
     x, y, w, h = part[0], part[1], part[2] - part[0], part[3] - part[1]
-    boxes = [((b[0] - x) / w, (b[1] - y) / h, (b[2] - x) / w, (b[3] - y) / h) for _, b in objects]
+    boxes = []
+    for _, b in objects:
+        inside = ((b[0] - x) / w, (b[1] - y) / h, (b[2] - x) / w, (b[3] - y) / h)
+        begin = (short if v < 0 else v for v in inside[:2])
+        boxes.append((*begin, *(1 - short if v > 1 else v for v in inside[2:])))
     return detections([label for label, _ in objects], range(len(objects)), [0.9] * len(objects), boxes)
 
 
-@given(grids, st.lists(places(), max_size=8))
-def test_each_object_is_found_once_and_where_it_is(grid: Grid, boxes: list[Box]) -> None:
+@given(grids, st.lists(places(), max_size=8), st.floats(0, 0.04))
+def test_each_object_is_found_once_and_where_it_is(grid: Grid, boxes: list[Box], short: float) -> None:
+    """Also where a box ends before the edge that cuts its object off."""
     objects = [(str(n), box) for n, box in enumerate(boxes)]
     parts = [(0.0, 0.0, 1.0, 1.0), *grid.tiles()] if grid.views > 1 else [(0.0, 0.0, 1.0, 1.0)]
-    found = grid.join([seen(objects, part) for part in parts])
+    found = grid.join([seen(objects, part, short) for part in parts])
     assert sorted(o.label for o in found) == sorted(label for label, _ in objects)
     for o in found:
         assert o.box == pytest.approx(boxes[int(o.label)], abs=2e-4)

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from rich.console import Console
 
 from services.analytics.mistakes import nearest
-from shared.errors import SettingError
+from shared.errors import SettingError, TidegateError
 from shared.events import (
     KINDS,
     Answer,
@@ -50,7 +50,7 @@ def full(subject: str) -> str:
 
 
 async def run(client: Client, subject: str, as_json: bool, out: Console) -> None:
-    """Print until cancelled, each event once. Raises SettingError, and what ends printing, as a reader who has gone."""
+    """Print until cancelled or the reader has gone, each event once. Raises SettingError, and TidegateError."""
     seen: dict[str, None] = {}
     printing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -58,9 +58,14 @@ async def run(client: Client, subject: str, as_json: bool, out: Console) -> None
         # The client would log what is raised here and go on; rich ends the process by SystemExit.
         try:
             tell(message)
-        except (OSError, SystemExit) as e:
-            if not printing.done():
-                printing.set_exception(e)
+        except (BrokenPipeError, SystemExit) as e:
+            error: BaseException = e
+        except OSError as e:
+            error = TidegateError(f"standard output can't be written: {e.strerror}")
+        else:
+            return
+        if not printing.done():
+            printing.set_exception(error)
 
     def tell(message: Msg) -> None:
         if id := (message.headers or {}).get("ce-id"):

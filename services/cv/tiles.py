@@ -23,8 +23,11 @@ from shared.pictures import resize
 
 # Of a tile's side. Less enlarges more, and leaves more to the whole frame: see docs/tracking.md.
 OVERLAP = 0.15
-# A box that ends so near to an inner edge is cut off by it: of a tile's side, three of 300 pixels.
-EDGE = 0.01
+# A box that ends so near to an inner edge is cut off by it, and one that ends this near may be: of a tile's side, 3 and
+# 15 of 300 pixels.
+EDGE, NEAR_EDGE = 0.01, 0.05
+# So much of what may be cut off lies in the whole object's box.
+INSIDE = 0.8
 # From so much of the overlap on an object may be cut off by both tiles: boxes tremble.
 LARGE = 0.75
 # Two boxes of a label that overlap so much are one object's; the embedded detector's own bound.
@@ -75,9 +78,13 @@ class Grid(NamedTuple):
             return whole
         most = [LARGE * OVERLAP * share if share < 1 else 1.0 for share in map(_share, self)]
         objects = [o for o in whole if o.box[2] - o.box[0] > most[0] or o.box[3] - o.box[1] > most[1]]
+        doubtful: list[Detection] = []
         for tile, inside in zip(self.tiles(), tiles, strict=True):
-            objects += _placed([o for o in inside if not _is_cut(o.box, tile)], tile)
-        return list(_distinct(sorted(objects, key=lambda o: -o.score)))
+            objects += _placed([o for o in inside if not _may_be_cut(o.box, tile, NEAR_EDGE)], tile)
+            near = [o for o in inside if _may_be_cut(o.box, tile, NEAR_EDGE)]
+            doubtful += _placed([o for o in near if not _may_be_cut(o.box, tile, EDGE)], tile)
+        doubtful = [part for part in doubtful if not any(_is_part(part, o) for o in (*objects, *doubtful))]
+        return list(_distinct(sorted((*objects, *doubtful), key=lambda o: -o.score)))
 
 
 def _share(tiles: int) -> float:
@@ -91,11 +98,22 @@ def _spans(tiles: int) -> list[tuple[float, float]]:
     return [(i * (1 - OVERLAP) * share, share) for i in range(tiles)]
 
 
-def _is_cut(box: Box, tile: Box) -> bool:
-    """Whether an edge of the tile that is none of the frame's may have cut the object off."""
+def _may_be_cut(box: Box, tile: Box, near: float) -> bool:
+    """Whether the box ends so near to an edge of the tile that is none of the frame's. box: in shares of the tile."""
     ends = (box[0], box[1], 1 - box[2], 1 - box[3])
     inner = (tile[0] > EDGE, tile[1] > EDGE, tile[2] < 1 - EDGE, tile[3] < 1 - EDGE)
-    return any(end < EDGE and is_inner for end, is_inner in zip(ends, inner, strict=True))
+    return any(end < near and is_inner for end, is_inner in zip(ends, inner, strict=True))
+
+
+def _is_part(part: Detection, whole: Detection) -> bool:
+    """Whether `part` is what a tile saw of `whole`."""
+    if part.label != whole.label or part.score > 2 * whole.score:
+        return False
+    a, b = part.box, whole.box
+    area = (a[2] - a[0]) * (a[3] - a[1])
+    if area >= (b[2] - b[0]) * (b[3] - b[1]):
+        return False
+    return (min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1])) >= INSIDE * area
 
 
 def _placed(found: Sequence[Detection], tile: Box) -> list[Detection]:
