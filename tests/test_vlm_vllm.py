@@ -46,7 +46,7 @@ TOKENS = 1200
 @pytest.fixture(scope="module")
 def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmProcess]:
     """Started once: it takes half a minute. Not for longer than this file: even idle it keeps a core busy."""
-    process = VllmProcess(tmp_path_factory.mktemp("vllm") / "vllm.log")
+    process = VllmProcess(tmp_path_factory.mktemp("vllm") / "vllm.log", cores=vllm_process.apart())
     process.start()
     try:
         process.wait()
@@ -197,7 +197,7 @@ def start(server: NatsServer, log: Path, **env: str) -> subprocess.Popen[bytes]:
     }
     with log.open("wb") as out:
         return subprocess.Popen(
-            [sys.executable, "-m", "services.vlm"],
+            vllm_process.on(vllm_process.apart(), [sys.executable, "-m", "services.vlm"]),
             env=os.environ | tiny_vlm.ENV | server.environment("vlm") | given | env,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -29,6 +29,17 @@ def is_installed() -> bool:
     return PYTHON.exists() and (MODEL / "config.json").exists()
 
 
+def apart() -> list[int]:
+    """All cores but one, for a vLLM: what it spins on is not given to others, for up to seconds."""
+    *most, _ = sorted(os.sched_getaffinity(0))
+    return most
+
+
+def on(cores: Collection[int], command: list[str]) -> list[str]:
+    """`command` on those cores alone; where there are none, on all."""
+    return ["taskset", "--cpu-list", ",".join(map(str, cores)), *command] if cores else command
+
+
 class VllmProcess:
     """On one port through all its lives. args: more of vLLM's. cores: the only ones that it may use."""
 
@@ -59,9 +70,7 @@ class VllmProcess:
             *tiny_vlm.ARGS,
             *self._args,
         ]
-        if self._cores:
-            command = ["taskset", "--cpu-list", ",".join(map(str, self._cores)), *command]
-        self._process = child.spawn(command, log=self.log, env=os.environ | tiny_vlm.ENV)
+        self._process = child.spawn(on(self._cores, command), log=self.log, env=os.environ | tiny_vlm.ENV)
 
     def wait(self) -> None:
         """Until it answers."""
