@@ -93,7 +93,9 @@ async def test_cameras_come_change_and_go(admin: Client, bus: Bus, start: Callab
     await until(lambda: bus.of("short")[-1].codec == "hevc")
     await registry.remove(admin.jetstream(), "sound")
     await registry.set_enabled(admin.jetstream(), "hevc", False)
+    asked = time.monotonic()
     await until(lambda: {"sound", "hevc"} <= {e["camera"] for e in bus.events if e["state"] == "offline"})
+    assert time.monotonic() - asked < 1.5
     reasons = {e["camera"]: e["reason"] for e in bus.events if e["state"] == "offline"}
     assert reasons == {"short": "changed", "sound": "removed", "hevc": "disabled"}
     count = len(bus.of("sound"))
@@ -107,7 +109,9 @@ async def test_cameras_come_change_and_go(admin: Client, bus: Bus, start: Callab
     # Video goes on between a look at the one and at the other.
     await until(lambda: ingest.metric("tidegate_ingest_segments_total", camera="long") == len(bus.of("long")))
 
+    began = time.monotonic()
     assert ingest.stop() == 0
+    assert time.monotonic() - began < 3
     await admin.flush()
     await until(lambda: bus.states("long") == ["online", "offline"])
     assert [e["reason"] for e in bus.events if e["camera"] == "long"][-1] == "stopped"
@@ -133,7 +137,7 @@ async def test_dead_and_lying_cameras_delay_nobody(
     silent = await asyncio.start_server(black_hole, "127.0.0.1", 0)
     trickling = await asyncio.start_server(trickle, "127.0.0.1", 0)
     ports = [s.sockets[0].getsockname()[1] for s in (silent, trickling)]
-    ingest = start(INGEST_TIMEOUT_S="6")
+    ingest = start()
     await add(admin, "refused", f"rtsp://127.0.0.1:{free_port(0)}/x")
     await add(admin, "silent", f"rtsp://127.0.0.1:{ports[0]}/x")
     await add(admin, "trickling", f"rtsp://127.0.0.1:{ports[1]}/x")
@@ -143,8 +147,7 @@ async def test_dead_and_lying_cameras_delay_nobody(
     await add(admin, "live", looped(rtsp, "short"))
     await until(lambda: len(bus.of("live")) >= 8)
     times = [t for s, _, t in bus.segments if s.camera == "live"]
-    # What waits for a camera that does not answer waits for six seconds.
-    assert max(b - a for a, b in itertools.pairwise(times)) < 5
+    assert max(b - a for a, b in itertools.pairwise(times)) < 1.6
     bad = ("refused", "silent", "trickling", "nowhere", "missing")
     await until(lambda: all(bus.states(n) == ["offline"] for n in bad))
     reasons = {e["camera"]: e["reason"] for e in bus.events if e["camera"] in bad}
@@ -242,6 +245,7 @@ async def test_two_processes_share_and_take_over(
     killed = time.monotonic()
     await until(lambda: first.metric("tidegate_ingest_cameras_owned") == 5)
     await until(lambda: all(any(t > killed + 1 for s, _, t in bus.segments if s.camera == v) for v in victims))
+    assert time.monotonic() - killed < 10
     # Never two at once: an epoch, once followed by another, is over.
     for name in names:
         order = [s.epoch for s in bus.of(name)]
