@@ -103,7 +103,9 @@ class Puller:
         return message
 
     async def pause(self) -> None:
-        """Ask for nothing more until `resume`. What the server sent before has arrived when this returns."""
+        """Ask for nothing more until `resume`. What the server sent before has arrived then, if it took no longer than
+        `PAUSE_S`.
+        """
         self._paused = True
         await self._withdraw(PAUSE_S)
 

@@ -80,9 +80,9 @@ class Grid(NamedTuple):
         objects = [o for o in whole if o.box[2] - o.box[0] > most[0] or o.box[3] - o.box[1] > most[1]]
         doubtful: list[Detection] = []
         for tile, inside in zip(self.tiles(), tiles, strict=True):
-            objects += _placed([o for o in inside if not _may_be_cut(o.box, tile, NEAR_EDGE)], tile)
-            near = [o for o in inside if _may_be_cut(o.box, tile, NEAR_EDGE)]
-            doubtful += _placed([o for o in near if not _may_be_cut(o.box, tile, EDGE)], tile)
+            for o in inside:
+                if not _may_be_cut(o.box, tile, EDGE):
+                    (doubtful if _may_be_cut(o.box, tile, NEAR_EDGE) else objects).extend(_placed(o, tile))
         doubtful = [part for part in doubtful if not any(_is_part(part, o) for o in (*objects, *doubtful))]
         return list(_distinct(sorted((*objects, *doubtful), key=lambda o: -o.score)))
 
@@ -116,11 +116,11 @@ def _is_part(part: Detection, whole: Detection) -> bool:
     return (min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1])) >= INSIDE * area
 
 
-def _placed(found: Sequence[Detection], tile: Box) -> list[Detection]:
-    """From shares of the tile to shares of the frame."""
+def _placed(found: Detection, tile: Box) -> list[Detection]:
+    """From shares of the tile to shares of the frame. None where nothing is left of it once rounded."""
     x, y, w, h = tile[0], tile[1], tile[2] - tile[0], tile[3] - tile[1]
-    boxes = [(x + x1 * w, y + y1 * h, x + x2 * w, y + y2 * h) for x1, y1, x2, y2 in (o.box for o in found)]
-    return detections([o.label for o in found], range(len(found)), [o.score for o in found], boxes)
+    x1, y1, x2, y2 = found.box
+    return detections([found.label], [0], [found.score], [(x + x1 * w, y + y1 * h, x + x2 * w, y + y2 * h)])
 
 
 def _distinct(objects: Sequence[Detection]) -> Iterator[Detection]:
