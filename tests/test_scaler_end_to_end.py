@@ -192,7 +192,7 @@ async def test_an_independent_keda_scales_real_workers_and_nothing_is_lost(
             # KEDA goes on by itself over a restart: errors, and then streams opened anew.
             opened = driver.opened
             await scaler.stop()
-            await until(lambda: driver.errors)
+            await until(lambda: "UNAVAILABLE" in driver.errors)
             await scaler.start()
             await until(lambda: driver.opened >= opened + 2)
             await publish(admin, pieces, 151, 30)
@@ -205,7 +205,8 @@ async def test_an_independent_keda_scales_real_workers_and_nothing_is_lost(
     segments = (await admin.jetstream().stream_info("MEDIA")).state.last_seq
     assert segments == 181
     assert sorted(await detected(admin)) == list(range(1, segments + 1))
-    assert driver.errors == {"UNAVAILABLE"}
+    # gRPC's core refuses what reaches a server that has begun to stop with CANCELLED: grpc/grpc#41785.
+    assert driver.errors - {"CANCELLED"} == {"UNAVAILABLE"}
     assert max(counts) > 1, f"never more than one of {sorted(counts)}"
     info = await admin.jetstream().consumer_info("MEDIA", "cv")
     assert (info.num_pending, info.num_ack_pending) == (0, 0)
