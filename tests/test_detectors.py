@@ -15,6 +15,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
+from services.cv import coco
 from services.cv.detectors import detections, load, openvino_ssd
 from shared.errors import ModelError
 from shared.media import Image
@@ -89,7 +90,7 @@ def test_it_finds_what_the_whole_tensorflow_graph_finds(bikes: list[Image]) -> N
     for image, ours in zip(images, load(EMBEDDED, threads=2, min_score=0.3).detect(images), strict=True):
         boxes, ids, scores, _ = (whole([image[None]])[i][0] for i in range(4))
         sure = scores >= 0.3
-        theirs = detections(openvino_ssd.LABELS, ids[sure], scores[sure], boxes[sure][:, [1, 0, 3, 2]])
+        theirs = detections(coco.BY_ID, ids[sure], scores[sure], boxes[sure][:, [1, 0, 3, 2]])
         assert [d.label for d in ours] == [d.label for d in theirs]
         assert [d.score for d in ours] == pytest.approx([d.score for d in theirs], abs=tolerance)
         for a, b in zip(ours, theirs, strict=True):

@@ -64,6 +64,29 @@ async def test_check_names_every_mistake_of_every_file(server: NatsServer, tmp_p
     assert (await tidegate(server, "rules", "check", good, cwd=tmp_path)).returncode == 0
 
 
+async def test_a_label_that_no_model_may_have_is_asked_about(server: NatsServer, tmp_path: Path) -> None:
+    text = """
+labels: [person, car, Person, forklift]
+filters: {persn: {min_score: 0.5}}
+rules:
+  - {id: near, kind: proximity, labels: [person], to: [car], distance: 0.1}
+  - {id: fast, kind: speed, labels: [Person], over: 0.5}
+masks:
+  - {polygon: [[0, 0], [1, 0], [1, 0.2]], labels: [lorry, traffic light]}
+"""
+    file = written(tmp_path, "lobby.yaml", text)
+    checked = await tidegate(server, "rules", "check", file, cwd=tmp_path)
+    assert checked.returncode == 0 and checked.stdout.startswith("lobby.yaml: 1 mask; rules: ")
+    assert checked.stderr.splitlines() == [
+        "  labels[2]: the embedded detector has no label 'Person': did you mean 'person'?",
+        "  labels[3]: the embedded detector has no label 'forklift': right where a model of yours has it",
+        "  masks[0].labels[0]: the embedded detector has no label 'lorry': did you mean 'truck'?",
+        "  rules[1].labels[0]: the embedded detector has no label 'Person': did you mean 'person'?",
+        "  filters.persn: the embedded detector has no label 'persn': did you mean 'person'?",
+    ]
+    assert checked.stderr in (await tidegate(server, "rules", "set", "lobby", file, cwd=tmp_path)).stderr
+
+
 async def test_rules_are_set_shown_listed_and_removed(server: NatsServer, tmp_path: Path) -> None:
     file = written(tmp_path, "lobby.yaml", GOOD)
     done = await tidegate(server, "rules", "set", "lobby", file, cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,8 @@ from rich.table import Table
 
 from services.analytics import rules as book
 from services.analytics.rules import Mistakes, Rules
+from services.cv import coco
+from services.search.words import wanted
 from shared import gop, names, segment
 from shared.errors import SettingError
 from shared.mirror import bind
@@ -48,7 +51,9 @@ def check(files: tuple[Path, ...]) -> None:
     bad = 0
     for file in files:
         try:
-            click.echo(f"{file}: {describe(load(file))}")
+            found = load(file)
+            click.echo(f"{file}: {describe(found)}")
+            _doubt(found)
         except Mistakes as e:
             bad += 1
             click.echo(str(e), err=True)
@@ -74,6 +79,7 @@ def set_(data: Path | None, camera: str, file: Path) -> None:
     async def work(client: Client) -> None:
         await put(client, camera, found)
         click.echo(f"rules of {camera}: {describe(found)}")
+        _doubt(found)
         try:
             await registry.read(client.jetstream(), camera)
         except SettingError as e:
@@ -161,6 +167,19 @@ def load(file: Path) -> Rules:
         return book.read(file.read_bytes(), str(file))
     except OSError as e:
         raise SettingError(f"{file} can't be read: {e.strerror}") from e
+
+
+def _doubt(found: Rules) -> None:
+    """Say which labels no model knows but perhaps one's own: of a mistyped one nothing would ever be told."""
+    for path, label in book.labels(found):
+        if label not in coco.LABELS:
+            meant = wanted(label, coco.LABELS) or difflib.get_close_matches(
+                label.lower(), coco.LABELS, n=1, cutoff=0.75
+            )
+            remedy = (
+                f"did you mean {' or '.join(map(repr, meant))}?" if meant else "right where a model of yours has it"
+            )
+            click.echo(f"  {path}: the embedded detector has no label {label!r}: {remedy}", err=True)
 
 
 def describe(found: Rules) -> str:

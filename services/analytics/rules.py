@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from services.analytics import geometry
-from services.analytics.mistakes import Mistake, mistakes, nearest
+from services.analytics.mistakes import Mistake, join, mistakes, nearest
 from services.analytics.reading import value_of
 from shared.errors import SettingError
 from shared.segment import END
@@ -268,6 +268,18 @@ def check(value: Any) -> list[Mistake]:
     """Every mistake in what a file says: of form, and of the meaning of whatever has its right form."""
     value = {} if value is None else value
     return [*mistakes(value, Rules), *_meaning(value)]
+
+
+def labels(rules: Rules) -> Iterator[tuple[str, str]]:
+    """(path, label) of each that is named."""
+    named = {"labels": rules.labels} | {f"masks[{i}].labels": mask.labels for i, mask in enumerate(rules.masks)}
+    for i, rule in enumerate(rules.rules):
+        named[f"rules[{i}].labels"] = rule.labels
+        if isinstance(rule, Proximity):
+            named[f"rules[{i}].to"] = rule.to
+    for path, found in named.items():
+        yield from ((f"{path}[{i}]", label) for i, label in enumerate(found or []))
+    yield from ((join("filters", label), label) for label in rules.filters)
 
 
 def json_schema() -> dict[str, Any]:

@@ -20,6 +20,7 @@ import openvino as ov
 from openvino import opset9 as ops
 from openvino.passes import ConstantFolding, Manager
 
+from services.cv import coco
 from services.cv.detectors import Detection, Options, detections
 from shared import embedded_weights
 from shared.errors import ModelError
@@ -32,23 +33,12 @@ SIDE = 300
 IOU_THRESHOLD = 0.6
 MAX_DETECTIONS = 100
 
-# COCO's ids run from 1 to 90 and leave out eleven; 0 is the background.
-_LABELS = """
-background person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant - stop_sign
-parking_meter bench bird cat dog horse sheep cow elephant bear zebra giraffe - backpack umbrella - - handbag tie
-suitcase frisbee skis snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket bottle
-- wine_glass cup fork knife spoon bowl banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair
-couch potted_plant bed - dining_table - - toilet - tv laptop mouse remote keyboard cell_phone microwave oven toaster
-sink refrigerator - book clock vase scissors teddy_bear hair_drier toothbrush
-"""
-LABELS = tuple(label.replace("_", " ") for label in _LABELS.split())
-
 
 class SsdMobileNet:
     """Detector. `size` is 300x300: the network was trained on frames stretched to it."""
 
     name = NAME
-    labels = tuple(label for label in LABELS[1:] if label != "-")
+    labels = coco.LABELS
     size = (SIDE, SIDE)
 
     def __init__(self, options: Options) -> None:
@@ -72,7 +62,7 @@ def load(name: str, options: Options) -> SsdMobileNet:
 def _found(result: Sequence[Any]) -> list[Detection]:
     """result: [rows of class id, score, ymin, xmin, ymax, xmax; count of rows that are filled]."""
     rows = result[0][: int(result[1][0])]
-    return detections(LABELS, rows[:, 0], rows[:, 1], rows[:, [3, 2, 5, 4]])
+    return detections(coco.BY_ID, rows[:, 0], rows[:, 1], rows[:, [3, 2, 5, 4]])
 
 
 def prepare() -> Path:
