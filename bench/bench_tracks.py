@@ -2,7 +2,7 @@
 
 MOTA, IDF1, switches and fragmentations are TrackEval's, at an overlap of 0.5, over the frames that were looked at; a
 track's path counts as it is told, with what lies between two detections. Then who crossed a line, and who was in a
-zone, against a list made by hand. See bench/vtest/README.md.
+zone, against a list made by hand. Last, who is still the same after a gap in the video. See bench/vtest/README.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import product
 from typing import Any
 
@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy.optimize import linear_sum_assignment
 
 from bench import footage_vtest as footage
 from bench.footage_vtest import Crossing, Stay
@@ -30,16 +31,21 @@ from shared.events import DetectedObject, Incident, Tracks
 RATES = (2, 5, 10)
 SCORES = (0.4, 0.3, 0.2)
 TILES = ("1x1", "2x1")
+GAP_SCORE = 0.3
 # Frames by which a crossing may be off and still be the same: as far as the list is sure, and a frame at 2 a second.
 NEAR = 7
+# A gap every so many seconds; and by how much later than a gap's ends somebody may be seen, and before.
+EVERY_S, AROUND_S = 8, 0.5
 
 
-def follow(found: list[list[DetectedObject]], fps: int, least: float) -> tuple[list[Out], float]:
-    """(what analytics says of it, seconds of CPU it took)."""
+def follow(
+    found: list[list[DetectedObject]], fps: int, least: float, missing: Container[int] = ()
+) -> tuple[list[Out], float]:
+    """(what analytics says of it, seconds of CPU it took). missing: the seconds of which it hears nothing."""
     known = msgspec.convert(footage.RULES, rules.Rules)
     camera = Camera("campus", Limits(), known)
     outs: list[Out] = []
-    said = list(footage.events(found, fps, least))
+    said = [e for n, e in enumerate(footage.events(found, fps, least)) if n not in missing]
     began = time.process_time()
     for seq, event in enumerate(said, 1):
         outs += camera.read(seq, event, event.start.timestamp())
@@ -85,6 +91,39 @@ def scored(outs: Sequence[Out], fps: int) -> dict[str, float]:
     with contextlib.redirect_stdout(io.StringIO()):
         quiet = {"PRINT_CONFIG": False}
         return {**CLEAR(quiet).eval_sequence(data), **Identity(quiet).eval_sequence(data), "ids": len(ours)}
+
+
+def kept(found: list[list[DetectedObject]], fps: int, least: float, gap: int) -> tuple[float, float]:
+    """(share of people who have the same id on both sides of gaps of so many seconds, the same without the gaps)."""
+    whole = owners(follow(found, fps, least)[0])
+    seconds = len(found) // footage.FPS
+    same = {"gap": 0, "none": 0}
+    count = {"gap": 0, "none": 0}
+    for phase in range(EVERY_S):
+        starts = range(phase + EVERY_S // 2, seconds - gap, EVERY_S)
+        missing = {s + n for s in starts for n in range(gap)}
+        for kind, ids in (("gap", owners(follow(found, fps, least, missing)[0])), ("none", whole)):
+            for start in starts:
+                begin, end = start * footage.FPS, (start + gap) * footage.FPS
+                around = int(AROUND_S * footage.FPS)
+                before = {p: i for k in range(begin - around, begin) for p, i in ids.get(k, {}).items()}
+                after = {p: i for k in reversed(range(end, end + around)) for p, i in ids.get(k, {}).items()}
+                both = before.keys() & after.keys()
+                count[kind] += len(both)
+                same[kind] += sum(before[p] == after[p] for p in both)
+    return same["gap"] / count["gap"], same["none"] / count["none"]
+
+
+def owners(outs: Sequence[Out]) -> dict[int, dict[int, str]]:
+    """By frame: whose box has the track of which id, at an overlap of 0.5."""
+    truth, said = footage.people(), boxes(outs)
+    found: dict[int, dict[int, str]] = {}
+    for k in truth.keys() & said.keys():
+        people, ids = list(truth[k]), list(said[k])
+        overlaps = _overlaps([truth[k][p] for p in people], [said[k][i] for i in ids])
+        pairs = zip(*linear_sum_assignment(np.where(overlaps >= 0.5, overlaps, 0), maximize=True), strict=True)
+        found[k] = {people[a]: ids[b] for a, b in pairs if overlaps[a, b] >= 0.5}
+    return found
 
 
 def crossed(outs: Sequence[Out]) -> list[Crossing]:
@@ -144,6 +183,7 @@ def main() -> None:
         "of the list",
         "seconds (40.2)",
     )
+    gaps = Table("tiles", "fps", "a gap of", "the same id after it", "without the gap")
     out = Console(width=130)
     for tiles in TILES:
         began = time.process_time()
@@ -178,8 +218,12 @@ def main() -> None:
                 str(agreed(stays, real_stays)),
                 f"{sum(s.last - s.first + 1 for s in stays) / footage.FPS:.1f}",
             )
+        for fps, gap in product(RATES, (1, 2)):
+            share, without = kept(found, fps, GAP_SCORE, gap)
+            gaps.add_row(tiles, str(fps), f"{gap} s", f"{share:.0%}", f"{without:.0%}")
     out.print(tracks)
     out.print(places)
+    out.print(gaps)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jsonschema
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -713,6 +714,45 @@ def test_frames_that_were_not_analysed_are_no_reason_to_lose_anybody() -> None:
     found = [Walk(0, 8, (0.2, 0.8), (0.4, 0.8)), Walk(0, 8, (0.8, 0.8), (0.8, 0.6))]
     rows = follow(Tracker(lost_s=2.5), found, every(5, 8, hidden=(3, 4.5)))
     assert rows[0] == rows[-1] and all(row == rows[0] for row in rows)
+
+
+@pytest.mark.parametrize("gap_s", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("fps", [2, 5, 10])
+def test_after_a_gap_in_the_video_who_stopped_turned_or_came_nearer_is_the_same(fps: int, gap_s: float) -> None:
+    end = 4 + gap_s
+    before = [
+        Walk(0, 4, (0.1, 0.9), (0.5, 0.9)),
+        Walk(0, 4, (0.9, 0.3), (0.5, 0.3)),
+        Walk(0, 4, (0.8, 0.6), (0.8, 0.7), size=(0.06, 0.25)),
+    ]
+    after = [
+        Walk(end, end + 2, (0.52, 0.9), (0.52, 0.9)),
+        Walk(end, end + 2, (0.5, 0.3), (0.6, 0.3)),
+        Walk(end, end + 2, (0.8, 0.7 + 0.04 * gap_s), (0.8, 0.8), size=(0.11, 0.43)),
+    ]
+    tracker = Tracker(lost_s=2.0)
+    first = follow(tracker, before, every(fps, 4))[-1]
+    assert follow(tracker, after, [end + k / fps for k in range(2 * fps)]) == [first] * 2 * fps
+
+
+@pytest.mark.parametrize("away_s", [1.0, 30.0, 3600.0])
+def test_after_a_gap_in_the_video_who_comes_is_nobody_that_was_elsewhere(away_s: float) -> None:
+    tracker = Tracker(lost_s=2.0)
+    follow(tracker, [Walk(0, 4, (0.1, 0.7), (0.1, 0.7))], every(5, 4))
+    begin = 4 + away_s
+    rows = follow(tracker, [Walk(begin, begin + 9, (0.9, 0.7), (0.9, 0.7))], [begin + k / 5 for k in range(5)])
+    assert rows == [[2]] * 5
+
+
+@given(st.lists(st.tuples(st.floats(0.02, 1e6), st.floats(0, 0.8), st.floats(0.01, 0.2)), min_size=1, max_size=30))
+def test_gaps_of_any_length_leave_a_sound_tracker(steps: list[tuple[float, float, float]]) -> None:
+    tracker, time = Tracker(lost_s=2.0), 0.0
+    with np.errstate(all="raise"):
+        for passed, x, size in steps:
+            time += passed
+            tracker.step(time, [Detected("person", 0.8, (x, x, x + size, x + size))], 16 / 9)
+            for t in tracker.state.tracklets:
+                assert t.p > 0 and t.v >= 0 and t.pv**2 <= t.p * t.v * (1 + 1e-6)
 
 
 def test_an_object_that_was_away_for_longer_is_given_up_and_another_one_when_it_returns() -> None:
