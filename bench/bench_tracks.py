@@ -31,11 +31,10 @@ from shared.events import DetectedObject, Incident, Tracks
 RATES = (2, 5, 10)
 SCORES = (0.4, 0.3, 0.2)
 TILES = ("1x1", "2x1")
-GAP_SCORE = 0.3
 # Frames by which a crossing may be off and still be the same: as far as the list is sure, and a frame at 2 a second.
 NEAR = 7
-# A gap every so many seconds; and by how much later than a gap's ends somebody may be seen, and before.
-EVERY_S, AROUND_S = 8, 0.5
+# A gap every so many seconds, by how much before and after it somebody may be seen, and detections from which score.
+EVERY_S, AROUND_S, GAP_SCORE = 8, 0.5, 0.3
 
 
 def follow(
