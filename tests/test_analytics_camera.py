@@ -727,12 +727,22 @@ def test_after_a_gap_in_the_video_who_stopped_turned_or_came_nearer_is_the_same(
     ]
     after = [
         Walk(end, end + 2, (0.52, 0.9), (0.52, 0.9)),
-        Walk(end, end + 2, (0.5, 0.3), (0.6, 0.3)),
-        Walk(end, end + 2, (0.8, 0.7 + 0.04 * gap_s), (0.8, 0.8), size=(0.11, 0.43)),
+        Walk(end, end + 2, (0.47, 0.35), (0.47, 0.5)),
+        Walk(end, end + 2, (0.8, 0.7 + 0.04 * gap_s), (0.8, 0.8), size=(0.08, 0.33)),
     ]
     tracker = Tracker(lost_s=2.0)
     first = follow(tracker, before, every(fps, 4))[-1]
     assert follow(tracker, after, [end + k / fps for k in range(2 * fps)]) == [first] * 2 * fps
+
+
+@pytest.mark.parametrize("fps", [1, 2])
+def test_where_one_of_a_row_goes_and_another_joins_the_rest_keep_their_numbers(fps: int) -> None:
+    stood = [Walk(0, 9, (x, 0.8), (x, 0.8)) for x in (0.3, 0.36, 0.42, 0.48)]
+    joined = Walk(0, 9, (0.54, 0.8), (0.54, 0.8))
+    tracker = Tracker(lost_s=2.0)
+    first = follow(tracker, stood, every(fps, 4))[-1]
+    (row,) = follow(tracker, [*stood[1:], joined], [4.0])
+    assert row == [*first[1:], 5]
 
 
 @pytest.mark.parametrize("away_s", [1.0, 30.0, 3600.0])

@@ -39,14 +39,12 @@ SHAPE, SHAPES = 0.25, 4.0
 # How far a box may be from where it is expected, in standard deviations: of the sure ones, of the others.
 GATE, UNSURE_GATE = 4.0, 3.0
 # Likelier than this (as minus twice the logarithm of the likelihood) it may be the same object; so much of that counts
-# for as much as all of the overlap.
-UNLIKELY, WORTH = 6.0, 16.0
-# Boxes are made larger on each side by this share of themselves, and this more for each second; and must then overlap
-# so much.
-BUFFER, WIDER, TOUCH = 0.1, 2.0, 0.1
-# After a gap in the video longer than this, shapes have changed too, by so much for the root of a second, and for each
-# second what is so much less likely may still be the same: nobody was seen to come instead.
-GAP_S, RESHAPED, FORGIVEN = 0.5, 0.2, 1.5
+# for as much as all of the overlap. That a track and a box both stay alone costs more than any pair, but less than to
+# give all in a row to their neighbours, where one went at its end and another came.
+UNLIKELY, WORTH, ALONE = 6.0, 16.0, 0.45
+# Boxes are made larger on each side by this share of themselves, and this more for each second, up to twice what they
+# are; and must then overlap so much.
+BUFFER, WIDER, WIDEST, TOUCH = 0.1, 2.0, 2.0, 0.1
 # A box that fits nothing is near a track where both overlap so much, made larger by that; and a track that was seen so
 # often is one for certain.
 NEAR, NEAR_BUFFER, SURELY = 0.2, 0.3, 3
@@ -119,7 +117,7 @@ class Tracker:
         s = self.state
         passed = 0.0 if s.time is None else time - s.time
         s.time = time
-        counted = min(passed, self._lost_s)
+        buffer = min(WIDEST, BUFFER + WIDER * passed)
         for t in s.tracklets:
             _predict(t, passed)
         numbers: list[int | None] = [None] * len(found)
@@ -128,12 +126,12 @@ class Tracker:
             boxes = {i: _measured(found[i].box, aspect) for i in mine}
             sure = [i for i in mine if found[i].score >= SURE]
             known = [t for t in s.tracklets if t.group == group]
-            pairs = _pairs(known, sure, boxes, GATE, counted)
+            pairs = _pairs(known, sure, boxes, GATE, buffer)
             if passed <= self._lost_s:
                 pairs += _leftovers(known, pairs, sure, boxes)
             matched = {t.number for t, _ in pairs}
             rest = [t for t in known if t.number not in matched and t.unseen <= UNSURE_S]
-            pairs += _pairs(rest, [i for i in mine if found[i].score < SURE], boxes, UNSURE_GATE, counted)
+            pairs += _pairs(rest, [i for i in mine if found[i].score < SURE], boxes, UNSURE_GATE, buffer)
             for t, i in pairs:
                 _correct(t, boxes[i])
                 numbers[i] = t.number
@@ -221,7 +219,7 @@ def _correct(t: Tracklet, box: Measured) -> None:
 
 
 def _pairs(
-    known: Sequence[Tracklet], turn: Sequence[int], boxes: dict[int, Measured], gate: float, passed: float
+    known: Sequence[Tracklet], turn: Sequence[int], boxes: dict[int, Measured], gate: float, buffer: float
 ) -> list[tuple[Tracklet, int]]:
     """The best assignment of detections to tracks, of those pairs that are likely at all."""
     if not known or not turn:
@@ -229,16 +227,14 @@ def _pairs(
     t = np.array([(k.x, k.y, k.w, k.h, k.p) for k in known])[:, :, None]
     b = np.array([boxes[i] for i in turn]).T
     area = t[:, 2] * t[:, 3]
-    gap = max(0.0, passed - GAP_S)
     variance = t[:, 4] + (PLACE**2 + EXTRA**2) * area
     far = ((t[:, 0] - b[0]) ** 2 + (t[:, 1] - b[1]) ** 2) / variance
-    other = (np.log(t[:, 2] / b[2]) ** 2 + np.log(t[:, 3] / b[3]) ** 2) / (SHAPE**2 + RESHAPED**2 * gap)
+    other = (np.log(t[:, 2] / b[2]) ** 2 + np.log(t[:, 3] / b[3]) ** 2) / SHAPE**2
     unlikely = far + other + 2 * np.log(variance / area)
-    overlaps = _overlaps(t, b, BUFFER + WIDER * passed)
-    likely = unlikely <= UNLIKELY + FORGIVEN * gap
-    possible = (far <= gate**2) & (other <= SHAPES**2) & likely & (overlaps >= TOUCH)
+    overlaps = _overlaps(t, b, buffer)
+    possible = (far <= gate**2) & (other <= SHAPES**2) & (unlikely <= UNLIKELY) & (overlaps >= TOUCH)
     cost = unlikely / WORTH - overlaps
-    rows, columns = linear_sum_assignment(np.where(possible, cost, 1e6))
+    rows, columns = linear_sum_assignment(np.where(possible, cost, ALONE))
     return [(known[r], turn[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if possible[r, c]]
 
 
