@@ -11,7 +11,7 @@ import jsonschema
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.analytics.camera import Limits, Outs, State
@@ -390,6 +390,10 @@ def test_a_segment_that_we_stumble_over_takes_no_other_along(
 
 
 @given(st.lists(walks(), min_size=1, max_size=4))
+# Unseen for a second as the video ends, and there again when it comes back.
+@example(
+    [Walk(0, 11, (0.5, 0.5), (0.5, 0.5), size=(0.12, 0.12)), Walk(14, 26, (0.5, 0.5), (0.5, 0.5), size=(0.12, 0.12))]
+)
 @settings(max_examples=25, deadline=None)
 def test_every_track_is_new_once_ends_once_and_tells_all_its_frames(found: list[Walk]) -> None:
     scene = two_connections(found)

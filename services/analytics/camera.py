@@ -26,7 +26,7 @@ from services.analytics.objects import Box, Followed, Spot, anchor
 from services.analytics.order import Order, Place
 from services.analytics.places import Before, Passage
 from services.analytics.rules import Rules
-from services.analytics.tracker import UNLOOKED_S, Detected, Tracker
+from services.analytics.tracker import Detected, Tracker
 from services.analytics.tracker import State as TrackerState
 from shared import jobs
 from shared.events import Alert, Detections, Event, Frame, Incident, PathPoint, SegmentRef, Track, Tracks, Verdict
@@ -270,7 +270,9 @@ class Camera:
             outs += self._finish(ended, at, before)
             self.incidents.begin_anew()
             s.frames, s.trail = [], s.trail[-1:]
-        s.frames = [*(t for t in s.frames if t > time - self._limits.lost_s - UNLOOKED_S), time]
+        # What is filled in when somebody is seen again; a gap in the video may make that long.
+        oldest = min((o.last for o in s.followed.values()), default=time)
+        s.frames = [*(t for t in s.frames if t > oldest), time]
         if s.looked is not None and (time - s.looked) * self._limits.fps < NEARLY:
             return outs
         s.looked = time
