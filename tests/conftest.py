@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from nats.aio.client import Client
 
 from services.analytics.tracker import Tracker
@@ -19,6 +20,10 @@ from tidegate.server import NatsServer
 
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that: those we start must hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test asserts on time, on busy machines least of all.
+settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture

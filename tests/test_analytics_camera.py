@@ -183,7 +183,7 @@ def test_the_scene_has_all_that_there_is_to_say() -> None:
 
 
 @given(scenes, delays, st.lists(st.tuples(st.integers(0, 23), st.integers(0, 200)), max_size=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_same_is_said_whatever_comes_first_and_however_often(
     found: list[Detections], tenths: list[int], again: list[tuple[int, int]]
 ) -> None:
@@ -193,7 +193,7 @@ def test_the_same_is_said_whatever_comes_first_and_however_often(
 
 
 @given(scenes, delays, st.sets(st.integers(0, 22), max_size=6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_comes_too_late_changes_nothing(found: list[Detections], tenths: list[int], late: set[int]) -> None:
     late -= {n + 1 for n in late}
     arrivals = delayed(found, tenths)
@@ -204,7 +204,7 @@ def test_what_comes_too_late_changes_nothing(found: list[Detections], tenths: li
 
 
 @given(scenes, delays, st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_restart_goes_on_exactly(found: list[Detections], tenths: list[int], data: st.DataObject) -> None:
     stored = log(delayed(found, tenths))
     expected = once(play(delayed(found, tenths)))
@@ -219,7 +219,7 @@ def test_a_restart_goes_on_exactly(found: list[Detections], tenths: list[int], d
 
 
 @given(delays, st.integers(0, 23), st.integers(0, 23))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_is_said_again_after_a_crash_has_the_same_ids(tenths: list[int], stop: int, more: int) -> None:
     arrivals = delayed(two_connections(BUSY), tenths)
     stored = log(arrivals)
@@ -394,7 +394,7 @@ def test_a_segment_that_we_stumble_over_takes_no_other_along(
 @example(
     [Walk(0, 11, (0.5, 0.5), (0.5, 0.5), size=(0.12, 0.12)), Walk(14, 26, (0.5, 0.5), (0.5, 0.5), size=(0.12, 0.12))]
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_track_is_new_once_ends_once_and_tells_all_its_frames(found: list[Walk]) -> None:
     scene = two_connections(found)
     frames = [f.time for e in scene for f in e.frames]
@@ -802,7 +802,7 @@ def test_what_the_detector_is_unsure_of_keeps_an_object_and_begins_none() -> Non
 
 
 @given(st.lists(walks(until=8), min_size=1, max_size=4), st.integers(0, 40), st.integers(0, 10))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_tracker_goes_on_exactly_from_its_state(found: list[Walk], stop: int, hidden: int) -> None:
     times = every(5, 8, hidden=(4, 4 + hidden / 5))
     whole = Tracker(lost_s=1.0)
@@ -815,7 +815,7 @@ def test_a_tracker_goes_on_exactly_from_its_state(found: list[Walk], stop: int, 
 
 
 @given(st.lists(walks(until=8), min_size=1, max_size=5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_in_a_frame_no_number_is_given_twice(found: list[Walk]) -> None:
     for row in follow(Tracker(lost_s=1.0), found, every(5, 8)):
         given_out = [n for n in row if n is not None]

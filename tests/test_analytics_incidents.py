@@ -568,7 +568,7 @@ ASKED = rule("enter", zone="door", verify="Is somebody there?")
 
 
 @given(st.integers(0, 200), st.integers(0, 200))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_question_is_about_the_evidence(before: int, held: int) -> None:
     asked = rule("enter", zone="door", verify="Is somebody there?", hold_s=held / 4)
     watch = Watch(asked).for_s(before / 4).for_s((held + 1) / 4, "a")
@@ -736,7 +736,7 @@ def seen(truth: Sequence[set[str]]) -> list[dict[str, Case]]:
 
 
 @given(ruled, truths)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_incident_begins_once_and_ends_once(of: AnyRule, truth: list[set[str]]) -> None:
     watch = Watch(of).see(seen(truth))
     watch.incidents.end_all()
@@ -760,7 +760,7 @@ def test_an_incident_begins_once_and_ends_once(of: AnyRule, truth: list[set[str]
 
 
 @given(ruled, truths, st.integers(0, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_incidents_go_on_exactly_from_their_state(of: AnyRule, truth: list[set[str]], stop: int) -> None:
     one = Watch(of).see(seen(truth[:stop]))
     state = msgspec.msgpack.decode(msgspec.msgpack.encode(one.incidents.state), type=State)
@@ -868,7 +868,7 @@ def test_time_without_video_is_not_counted() -> None:
     ),
     st.integers(0, 59),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_sums_agree(found: list[Walk], begin: int) -> None:
     minutes = counted(found, 70, begin, fps=3)
     assert sum(m.seconds for m in minutes) == pytest.approx(70 - 1 / 3, abs=0.01)

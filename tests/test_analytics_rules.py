@@ -406,7 +406,7 @@ def _refers(rule: Rule, found: Rules) -> bool:
 
 
 @given(spoiled() | values)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_whatever_a_file_says_it_is_right_or_its_mistakes_are_named(value: Any) -> None:
     found = rules.check(value)
     try:
@@ -418,7 +418,7 @@ def test_whatever_a_file_says_it_is_right_or_its_mistakes_are_named(value: Any) 
 
 
 @given(spoiled())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_file_is_refused_for_what_is_wrong_with_its_value(value: Any) -> None:
     try:
         text = msgspec.yaml.encode(value)
@@ -460,7 +460,6 @@ def books(draw: st.DrawFn) -> Rules:
 
 
 @given(books())
-@settings(deadline=None)
 def test_what_is_stored_is_read_again(book: Rules) -> None:
     assert rules.decode(rules.encode(book)) == book
     assert rules.check(msgspec.json.decode(rules.encode(book))) == []

@@ -47,7 +47,7 @@ traces = st.lists(st.tuples(st.integers(0, 8), st.integers(1, 25)), min_size=2, 
     st.integers(0, 5),
     st.integers(0, 2),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_no_schedule_spends_less(
     trace: Trace, cold: float, target: float, changes: list[tuple[float, int]], first: int, least: int
 ) -> None:
@@ -152,7 +152,7 @@ def test_the_least_replicas_run_through_the_trace_and_no_longer() -> None:
 
 
 @given(st.integers(0, 5))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_a_longer_cold_start_is_not_cheaper_and_a_later_deadline_not_dearer(seed: int) -> None:
     rate = np.concatenate([np.full(150, 2.0), np.full(100, 12.0), np.full(150, 5.0)])
     trace = Trace("steps", 1.0, np.random.default_rng(seed).poisson(rate).astype(np.int64))

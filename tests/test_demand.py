@@ -155,7 +155,7 @@ any_settings = st.builds(
 
 
 @given(any_settings, histories())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_an_estimate_is_finite_and_not_below_zero(s: DemandSettings, history: list[Observation]) -> None:
     demand = Demand(s)
     for o in history:
@@ -169,7 +169,7 @@ def test_an_estimate_is_finite_and_not_below_zero(s: DemandSettings, history: li
 
 
 @given(any_settings, histories(), st.integers(1, 10_000))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_larger_backlog_never_asks_for_less(s: DemandSettings, history: list[Observation], more: int) -> None:
     # Where messages wait either way: that some do is itself a measurement. And of a fleet that is heard: without one, a
     # backlog that shrank is a sign of workers that are unheard, and the lag rule holds.

@@ -701,7 +701,6 @@ def test_more_metric_never_means_fewer_replicas(so: ScaledObject, values: list[M
     assert less <= more
 
 
-@settings(deadline=None)
 @given(objects(), metrics)
 def test_all_that_waits_is_provided_for_in_the_end(so: ScaledObject, values: list[Metric]) -> None:
     behavior = so.spec.behavior

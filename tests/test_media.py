@@ -234,7 +234,7 @@ _PAYLOADS = {codec: clip(codec=codec, b=2) for codec in ("libx264", "libx265")}
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=30),
     head=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_damage_is_a_bad_segment_or_pictures(codec: str, changes: list[tuple[float, int]], head: bool) -> None:
     damaged = bytearray(_PAYLOADS[codec])
     for place, value in changes:

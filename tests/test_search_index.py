@@ -100,7 +100,7 @@ wheres = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(wheres, st.integers(0, 1000), st.integers(1, 30))
 def test_what_is_found_is_what_a_list_would_answer(filled: Index, where: Where, seed: int, limit: int) -> None:
     query = normalise(np.random.default_rng(seed).normal(size=DIMENSION).astype(np.float32))
@@ -130,7 +130,7 @@ def test_a_row_is_found_by_its_id_in_any_chunk(filled: Index) -> None:
     assert filled.span() == (0, 299_200)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(batches=st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=25), min_size=1, max_size=8))
 def test_whatever_comes_again_is_there_once(tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]) -> None:
     folder = str(tmp_path_factory.mktemp("index"))

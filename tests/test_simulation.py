@@ -126,7 +126,7 @@ def worlds(draw: st.DrawFn) -> tuple[Trace, Load, list[tuple[float, int]], int]:
 
 
 @given(worlds())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_the_kernel_does_what_a_naive_simulation_does(world: tuple[Trace, Load, list[tuple[float, int]], int]) -> None:
     arrivals, load, schedule, first = world
     naive = Naive(arrivals, load, schedule, first)
@@ -146,7 +146,7 @@ def test_the_kernel_does_what_a_naive_simulation_does(world: tuple[Trace, Load, 
 
 
 @given(worlds())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_segment_is_counted_once_and_in_its_minute(
     world: tuple[Trace, Load, list[tuple[float, int]], int],
 ) -> None:
@@ -411,7 +411,7 @@ def test_rows_left_out_are_steps_without_arrivals(tmp_path: Path) -> None:
 @given(
     st.lists(st.integers(0, 60), min_size=3, max_size=40), st.sampled_from([0.5, 1.0, 60.0, 1800.0]), st.integers(0, 9)
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_counts_of_steps_are_kept_exactly_and_slopes_stay_inside_them(n: list[int], step: float, seed: int) -> None:
     t = Trace("t", step, np.array([*n, 1], dtype=np.int64))
     arrived, work = instants(t, Load(service_rate=2, seed=seed))

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.vlm import query
@@ -65,7 +65,6 @@ def any_job(draw: st.DrawFn) -> Job:
 
 
 @given(any_job())
-@settings(deadline=None)
 def test_a_job_is_read_as_it_was_written_and_keeps_to_its_schema(job: Job) -> None:
     at, text = jobs.subject(job), jobs.encode(job)
     assert at == f"jobs.vlm.{job.kind}.{job.camera}"
@@ -74,13 +73,11 @@ def test_a_job_is_read_as_it_was_written_and_keeps_to_its_schema(job: Job) -> No
 
 
 @given(any_job())
-@settings(deadline=None)
 def test_a_job_keeps_to_the_schema_of_all_jobs(job: Job) -> None:
     jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(jobs.encode(job)))
 
 
 @given(any_job())
-@settings(deadline=None)
 def test_the_schema_refuses_what_is_no_job(job: Job) -> None:
     text = json.loads(jobs.encode(job))
     for wrong in (text | {"camera": "a b"}, {k: v for k, v in text.items() if k != "camera"}):
@@ -205,7 +202,6 @@ def test_each_kind_of_question_becomes_its_job() -> None:
 
 
 @given(cameras, st.sampled_from(["ask", "caption", "summarize", "verify"]))
-@settings(deadline=None)
 def test_every_question_is_a_job_of_its_own_that_can_be_published(camera: str, kind: str) -> None:
     asked: dict[str, Any] = {"kind": kind, "camera": camera}
     if kind == "ask":
@@ -292,7 +288,6 @@ rooms = st.integers(200, 6000)
 
 
 @given(captions(), rooms | st.integers(1, 200))
-@settings(deadline=None)
 def test_every_caption_is_in_one_group_and_in_order(parts: list[Part], characters: int) -> None:
     kept = [part for one in group(parts, characters) for part in one]
     assert [(part.start, part.end) for part in kept] == [(part.start, part.end) for part in parts]
@@ -301,7 +296,6 @@ def test_every_caption_is_in_one_group_and_in_order(parts: list[Part], character
 
 
 @given(captions(), rooms)
-@settings(deadline=None)
 def test_only_what_would_fill_half_a_prompt_is_cut_short(parts: list[Part], characters: int) -> None:
     kept = [part for one in group(parts, characters) for part in one]
     for part, whole in zip(kept, parts, strict=True):
@@ -311,14 +305,12 @@ def test_only_what_would_fill_half_a_prompt_is_cut_short(parts: list[Part], char
 
 
 @given(captions(), rooms)
-@settings(deadline=None)
 def test_a_group_fits_the_prompt(parts: list[Part], characters: int) -> None:
     for one in group(parts, characters):
         assert len("\n".join(map(line, one))) <= characters
 
 
 @given(captions(), rooms)
-@settings(deadline=None)
 def test_a_group_takes_all_that_fits(parts: list[Part], characters: int) -> None:
     groups = group(parts, characters)
     for one, following in itertools.pairwise(groups):
@@ -326,7 +318,6 @@ def test_a_group_takes_all_that_fits(parts: list[Part], characters: int) -> None
 
 
 @given(captions(), rooms | st.integers(1, 200))
-@settings(deadline=None)
 def test_every_group_but_the_last_leaves_less_to_be_read(parts: list[Part], characters: int) -> None:
     groups = group(parts, characters)
     assert all(len(one) >= FEWEST for one in groups[:-1]) and all(groups)
@@ -334,7 +325,6 @@ def test_every_group_but_the_last_leaves_less_to_be_read(parts: list[Part], char
 
 
 @given(captions(), rooms | st.integers(1, 200), st.integers(0, 3000))
-@settings(deadline=None)
 def test_grouping_again_and_again_ends_in_one(parts: list[Part], characters: int, said: int) -> None:
     rounds = 0
     while len(parts) > 1:
@@ -349,7 +339,6 @@ def test_nothing_makes_no_group() -> None:
 
 
 @given(captions())
-@settings(deadline=None)
 def test_a_line_is_one_line_with_its_times(parts: list[Part]) -> None:
     for part in parts:
         text = line(part)

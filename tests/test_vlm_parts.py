@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import jsonschema
 import msgspec
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from services.vlm import prompt, sampling, tracing
@@ -170,7 +170,6 @@ plans = st.builds(
 
 
 @given(cameras, starts, durations, plans)
-@settings(deadline=None)
 def test_every_stretch_is_begun_as_it_begins_or_shortly_after(
     camera: str, start: int, lengths: list[int], plan: Plan
 ) -> None:
@@ -184,7 +183,6 @@ def test_every_stretch_is_begun_as_it_begins_or_shortly_after(
 
 
 @given(cameras, plans)
-@settings(deadline=None)
 def test_what_ended_as_the_camera_came_is_not_captioned(camera: str, plan: Plan) -> None:
     known = begun_by(segment(0, round(plan.every_s * 1000), 1, camera), plan)[-1]
     end = milliseconds(known.end)
@@ -197,7 +195,6 @@ def test_what_ended_as_the_camera_came_is_not_captioned(camera: str, plan: Plan)
 
 
 @given(cameras, starts, durations, plans)
-@settings(deadline=None)
 def test_ends_are_evenly_apart_and_all_stretches_equally_long(
     camera: str, start: int, lengths: list[int], plan: Plan
 ) -> None:
@@ -210,7 +207,6 @@ def test_ends_are_evenly_apart_and_all_stretches_equally_long(
 
 
 @given(cameras, starts, st.integers(1, 12_000), st.integers(1, 10**6), plans)
-@settings(deadline=None)
 def test_a_stretch_is_known_by_the_camera_and_the_time_alone(
     camera: str, start: int, ms: int, n: int, plan: Plan
 ) -> None:
@@ -226,7 +222,6 @@ def test_the_grid_is_counted_since_1970_and_no_process_has_its_own() -> None:
 
 
 @given(cameras, starts, durations, durations, st.just(0) | st.integers(1, 600_000), plans)
-@settings(deadline=None)
 def test_a_camera_that_came_back_gets_what_it_would_have_had_and_no_more(
     camera: str, start: int, before: list[int], after: list[int], gap: int, plan: Plan
 ) -> None:
@@ -243,7 +238,6 @@ def test_a_camera_that_came_back_gets_what_it_would_have_had_and_no_more(
 
 
 @given(cameras, starts, st.floats(0, 0.0004), st.floats(0, 100))
-@settings(deadline=None)
 def test_nothing_is_captioned_without_an_interval(camera: str, start: int, every_s: float, chunk_s: float) -> None:
     assert begun_by(segment(start, 10_000, 0, camera), Plan(every_s=every_s, chunk_s=chunk_s)) == []
 
@@ -336,7 +330,6 @@ def content(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @given(frames)
-@settings(deadline=None)
 def test_every_image_follows_its_time_and_the_question_comes_last(shown: list[Frame]) -> None:
     body = prompt.request(Prompt(text="What happens?", frames=shown, max_tokens=99), media="images", temperature=0.5)
     *parts, question = content(body)
@@ -351,7 +344,6 @@ def test_every_image_follows_its_time_and_the_question_comes_last(shown: list[Fr
 
 
 @given(frames)
-@settings(deadline=None)
 def test_a_video_is_all_frames_in_one_with_their_times_beside_it(shown: list[Frame]) -> None:
     assume(len(shown) > 1)
     body = prompt.request(Prompt(text="What happens?", frames=shown, max_tokens=99), media="video", temperature=0)
@@ -481,7 +473,6 @@ def test_times_of_frames_are_told_to_a_tenth_of_a_second() -> None:
 
 
 @given(frames, medias)
-@settings(deadline=None)
 def test_a_trace_tells_the_question_and_images_by_reference(
     shown: list[Frame], media: Literal["images", "video"]
 ) -> None:
@@ -563,7 +554,6 @@ def test_credentials_in_the_url_are_refused_and_not_shown(url: str, secret: str)
 
 @example("http://", "[::1")
 @given(st.sampled_from(["", "http://", "https://", "//"]), st.text(st.characters(codec="utf-8")))
-@settings(deadline=None)
 def test_any_text_is_a_url_or_refused_by_the_variable_s_name(scheme: str, rest: str) -> None:
     try:
         loaded = load(VlmSettings, {"VLM_URL": scheme + rest, "VLM_MODEL": "m"})
@@ -587,7 +577,6 @@ def test_a_worker_runs_on_each_gpu_where_it_starts_its_own_vllm() -> None:
 
 
 @given(st.integers(1, 1024), st.integers(1, 64))
-@settings(deadline=None)
 def test_the_loop_holds_what_keeps_its_slots_busy(jobs: int, threads: int) -> None:
     environ = {"VLM_MODEL": "m", "VLM_BATCH_SIZE": str(jobs), "VLM_THREADS": str(threads), "REPLICA": "vlm-3"}
     worker = load(VlmSettings, environ | {"VLM_GRACE_S": "33"}).worker()
