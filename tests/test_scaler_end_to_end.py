@@ -98,7 +98,7 @@ class Driver:
         self._keda = Keda(scaled, self._now())
         self.pushes: list[float] = []
         self.opened = 0
-        self.errors: set[str] = set()
+        self.errors: list[str] = []
 
     async def run(self) -> None:
         [spec] = (await self._client.call("GetMetricSpec", self._metadata))["metricSpecs"]
@@ -112,7 +112,7 @@ class Driver:
                     metric = Reading(*await self._client.metric(self._metadata), target)
                 except Refused as e:
                     metric = e
-                    self.errors.add(e.code)
+                    self.errors.append(e.code)
                 decision = self._keda.step(self._now(), [metric], self._pool.count)
                 await self._pool.scale_to(decision.desired)
                 await asyncio.sleep(max(0.02, (self._keda.next_at - self._now()) / SPEED))
@@ -205,8 +205,9 @@ async def test_an_independent_keda_scales_real_workers_and_nothing_is_lost(
     segments = (await admin.jetstream().stream_info("MEDIA")).state.last_seq
     assert segments == 181
     assert sorted(await detected(admin)) == list(range(1, segments + 1))
-    # gRPC's core refuses what reaches a server that has begun to stop with CANCELLED: grpc/grpc#41785.
-    assert driver.errors - {"CANCELLED"} == {"UNAVAILABLE"}
+    # The one poll that a server meets as it begins to stop gRPC's core may end with CANCELLED: grpc/grpc#41785.
+    first, *rest = driver.errors
+    assert first in ("CANCELLED", "UNAVAILABLE") and set(rest) <= {"UNAVAILABLE"}
     assert max(counts) > 1, f"never more than one of {sorted(counts)}"
     info = await admin.jetstream().consumer_info("MEDIA", "cv")
     assert (info.num_pending, info.num_ack_pending) == (0, 0)
