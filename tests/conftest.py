@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from nats.aio.client import Client
 
 from services.analytics.tracker import Tracker
@@ -22,7 +22,7 @@ from tidegate.server import NatsServer
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test asserts on time, on busy machines least of all.
-settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("patient", settings.default, deadline=None)
 settings.load_profile("patient")
 
 
