@@ -78,11 +78,11 @@ masks:
     checked = await tidegate(server, "rules", "check", file, cwd=tmp_path)
     assert checked.returncode == 0 and checked.stdout.startswith("lobby.yaml: 1 mask; rules: ")
     assert checked.stderr.splitlines() == [
-        "  labels[2]: the embedded detector has no label 'Person': did you mean 'person'?",
-        "  labels[3]: the embedded detector has no label 'forklift': right where a model of yours has it",
-        "  masks[0].labels[0]: the embedded detector has no label 'lorry': did you mean 'truck'?",
-        "  rules[1].labels[0]: the embedded detector has no label 'Person': did you mean 'person'?",
-        "  filters.persn: the embedded detector has no label 'persn': did you mean 'person'?",
+        "lobby.yaml: labels[2]: the embedded detector has no label 'Person': did you mean 'person'?",
+        "lobby.yaml: labels[3]: the embedded detector has no label 'forklift': right where a model of yours has it",
+        "lobby.yaml: masks[0].labels[0]: the embedded detector has no label 'lorry': did you mean 'truck'?",
+        "lobby.yaml: rules[1].labels[0]: the embedded detector has no label 'Person': did you mean 'person'?",
+        "lobby.yaml: filters.persn: the embedded detector has no label 'persn': did you mean 'person'?",
     ]
     assert checked.stderr in (await tidegate(server, "rules", "set", "lobby", file, cwd=tmp_path)).stderr
 

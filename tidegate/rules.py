@@ -53,7 +53,7 @@ def check(files: tuple[Path, ...]) -> None:
         try:
             found = load(file)
             click.echo(f"{file}: {describe(found)}")
-            _doubt(found)
+            _doubt(str(file), found)
         except Mistakes as e:
             bad += 1
             click.echo(str(e), err=True)
@@ -79,7 +79,7 @@ def set_(data: Path | None, camera: str, file: Path) -> None:
     async def work(client: Client) -> None:
         await put(client, camera, found)
         click.echo(f"rules of {camera}: {describe(found)}")
-        _doubt(found)
+        _doubt(str(file), found)
         try:
             await registry.read(client.jetstream(), camera)
         except SettingError as e:
@@ -169,17 +169,14 @@ def load(file: Path) -> Rules:
         raise SettingError(f"{file} can't be read: {e.strerror}") from e
 
 
-def _doubt(found: Rules) -> None:
+def _doubt(where: str, found: Rules) -> None:
     """Say which labels no model knows but perhaps one's own: of a mistyped one nothing would ever be told."""
     for path, label in book.labels(found):
         if label not in coco.LABELS:
-            meant = wanted(label, coco.LABELS) or difflib.get_close_matches(
-                label.lower(), coco.LABELS, n=1, cutoff=0.75
-            )
-            remedy = (
-                f"did you mean {' or '.join(map(repr, meant))}?" if meant else "right where a model of yours has it"
-            )
-            click.echo(f"  {path}: the embedded detector has no label {label!r}: {remedy}", err=True)
+            near = difflib.get_close_matches(label.lower(), coco.LABELS, n=1, cutoff=0.75)
+            meant = " or ".join(map(repr, wanted(label, coco.LABELS) or near))
+            remedy = f"did you mean {meant}?" if meant else "right where a model of yours has it"
+            click.echo(f"{where}: {path}: the embedded detector has no label {label!r}: {remedy}", err=True)
 
 
 def describe(found: Rules) -> str:
