@@ -95,22 +95,22 @@ def scored(outs: Sequence[Out], fps: int) -> dict[str, float]:
 def kept(found: list[list[DetectedObject]], fps: int, least: float, gap: int) -> tuple[float, float]:
     """(share of people who have the same id on both sides of gaps of so many seconds, the same without the gaps)."""
     whole = owners(follow(found, fps, least)[0])
-    seconds = len(found) // footage.FPS
-    same = {"gap": 0, "none": 0}
-    count = {"gap": 0, "none": 0}
+    over, without = [], []
     for phase in range(EVERY_S):
-        starts = range(phase + EVERY_S // 2, seconds - gap, EVERY_S)
-        missing = {s + n for s in starts for n in range(gap)}
-        for kind, ids in (("gap", owners(follow(found, fps, least, missing)[0])), ("none", whole)):
-            for start in starts:
-                begin, end = start * footage.FPS, (start + gap) * footage.FPS
-                around = int(AROUND_S * footage.FPS)
-                before = {p: i for k in range(begin - around, begin) for p, i in ids.get(k, {}).items()}
-                after = {p: i for k in reversed(range(end, end + around)) for p, i in ids.get(k, {}).items()}
-                both = before.keys() & after.keys()
-                count[kind] += len(both)
-                same[kind] += sum(before[p] == after[p] for p in both)
-    return same["gap"] / count["gap"], same["none"] / count["none"]
+        starts = range(phase + EVERY_S // 2, len(found) // footage.FPS - gap, EVERY_S)
+        broken = owners(follow(found, fps, least, {s + n for s in starts for n in range(gap)})[0])
+        for start in starts:
+            over += same(broken, start, start + gap)
+            without += same(whole, start, start + gap)
+    return float(np.mean(over)), float(np.mean(without))
+
+
+def same(ids: dict[int, dict[int, str]], begin_s: int, end_s: int) -> list[bool]:
+    """Of each person seen just before the one and just after the other, whether the id is the same."""
+    begin, end, around = begin_s * footage.FPS, end_s * footage.FPS, int(AROUND_S * footage.FPS)
+    before = {p: i for k in range(begin - around, begin) for p, i in ids.get(k, {}).items()}
+    after = {p: i for k in reversed(range(end, end + around)) for p, i in ids.get(k, {}).items()}
+    return [before[p] == after[p] for p in before.keys() & after.keys()]
 
 
 def owners(outs: Sequence[Out]) -> dict[int, dict[int, str]]:

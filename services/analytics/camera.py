@@ -67,9 +67,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class State(msgspec.Struct):
     """What a restart must find again. seq: in EVENTS, up to which it was read. held: of what waits in `Order`.
 
-    born: begins the ids of its tracks. count: how many there were. followed: by the tracker's number. frames: times
-    of the last ones. looked: of the last that was looked at. heard: when its last segment's turn came; 0 once it has
-    been found idle.
+    born: begins the ids of its tracks. count: how many there were. followed: by the tracker's number. frames: times of
+    those since any of them was last seen. looked: of the last that was looked at. heard: when its last segment's turn
+    came; 0 once it has been found idle.
     """
 
     seq: int = 0
@@ -270,7 +270,7 @@ class Camera:
             outs += self._finish(ended, at, before)
             self.incidents.begin_anew()
             s.frames, s.trail = [], s.trail[-1:]
-        # What is filled in when somebody is seen again; a gap in the video may make that long.
+        # Where somebody is seen again, all since then are filled in, from before a gap in the video too.
         oldest = min((o.last for o in s.followed.values()), default=time)
         s.frames = [*(t for t in s.frames if t > oldest), time]
         if s.looked is not None and (time - s.looked) * self._limits.fps < NEARLY:
