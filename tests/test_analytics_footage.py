@@ -45,7 +45,7 @@ def h264(path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.foreign
-@pytest.mark.skipif(not footage.there(), reason="Debian's opencv-doc is not installed")
+@pytest.mark.skipif(not footage.there(), reason="vtest.avi is not here: apt-get install opencv-doc")
 @pytest.mark.parametrize("tiles", ["1x1", "2x1"])
 async def test_who_crosses_the_line_in_a_minute_is_who_did(
     server: NatsServer, admin: Client, tmp_path: Path, tiles: str

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="tidegate[cv-torch] is not installed")
-pytest.importorskip("torchvision", reason="tidegate[cv-torch] is not installed")
-transformers = pytest.importorskip("transformers", reason="tidegate[cv-torch] is not installed")
+torch = pytest.importorskip("torch", reason="torch is an extra: pip install 'tidegate[cv-torch]'")
+pytest.importorskip("torchvision", reason="torch is an extra: pip install 'tidegate[cv-torch]'")
+transformers = pytest.importorskip("transformers", reason="torch is an extra: pip install 'tidegate[cv-torch]'")
 
 from services.cv.detectors import Detector, Image, load  # noqa: E402
 from shared.errors import ModelError  # noqa: E402
@@ -138,7 +138,7 @@ def test_hugging_face_without_a_model_says_where_one_may_lie(tmp_path: Path) -> 
         load(f"hf:{tmp_path}")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: what is said without one can't be seen")
 def test_a_gpu_that_is_not_here_is_said_so() -> None:
     with pytest.raises(ModelError, match="torch sees 0 GPUs"):
         load("torchvision:ssdlite320_mobilenet_v3_large@random", device="cuda")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from nats.aio.client import Client
 
-torch = pytest.importorskip("torch", reason="tidegate[embed-torch] is not installed")
-open_clip = pytest.importorskip("open_clip", reason="tidegate[embed-torch] is not installed")
+torch = pytest.importorskip("torch", reason="torch is an extra: pip install 'tidegate[embed-torch]'")
+open_clip = pytest.importorskip("open_clip", reason="torch is an extra: pip install 'tidegate[embed-torch]'")
 
 from services.embed.models import load  # noqa: E402
 from shared import names  # noqa: E402
@@ -180,14 +180,14 @@ def test_what_cant_be_loaded_says_what_to_do(spec: str, pretrained: str, sentenc
         load(spec, pretrained=pretrained)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: what is said without one can't be seen")
 def test_a_gpu_that_is_not_here_is_said_so(tiny: str) -> None:
     for device in ("cuda", "cuda:1"):
         with pytest.raises(ModelError, match="torch sees 0 GPUs; cpu works everywhere"):
             load(tiny, pretrained="random", device=device)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here: what one gives can't be compared")
 def test_half_precision_on_a_gpu_is_near_single_on_a_cpu(tiny: str) -> None:
     on_cpu, on_gpu = (load(tiny, pretrained="random", device=d) for d in ("cpu", "cuda"))
     assert (on_cpu.embed(noise(8)) * on_gpu.embed(noise(8))).sum(axis=1).min() > 0.999
