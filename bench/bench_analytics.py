@@ -25,10 +25,11 @@ from rich.table import Table
 
 from bench import footage_vtest as footage
 from services.analytics import rules
-from services.scaler.replicas import Replicas
-from shared import bus, events, names, topology
-from shared.events import DetectedObject, Detections
-from tidegate.server import NatsServer
+from services.scaler.local.replicas import Replicas
+from shared import bus
+from shared.contract import events, names, topology
+from shared.contract.events import DetectedObject, Detections
+from tidegate.local.server import NatsServer
 
 FPS, LEAST = 5, 0.3
 CAMERAS = (1, 10, 50, 100, 200)
@@ -126,7 +127,7 @@ async def _all_read(client: Client, subject: str, seconds: int) -> float:
 
 async def _latencies(client: Client) -> list[float]:
     """Seconds from a segment's detections to what analytics says of it, as EVENTS stored both; ascending."""
-    from shared.log import Log
+    from shared.bus.log import Log
 
     stored: dict[tuple[str, int], float] = {}
     found: list[float] = []

@@ -25,13 +25,14 @@ from services.cv.detectors import Detector, load
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
 from services.ingest.segmenter import Piece
-from shared import bus, names, topology
-from shared.media import decode
-from shared.segment import to_headers
-from shared.telemetry import Health
+from shared import bus
+from shared.contract import names, topology
+from shared.contract.segment import to_headers
+from shared.runtime.telemetry import Health
+from shared.video.decode import decode
 from shared.worker import Worker
-from tidegate import clips, footage
-from tidegate.server import NatsServer
+from tidegate.demo import clips, footage
+from tidegate.local.server import NatsServer
 
 SEGMENTS = 60
 ROUNDS = 5

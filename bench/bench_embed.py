@@ -28,13 +28,14 @@ from services.embed.segments import Segments
 from services.embed.service import EmbedService
 from services.embed.settings import EmbedSettings
 from services.ingest.segmenter import Piece
-from shared import bus, names, topology
-from shared.media import Image, decode
-from shared.segment import to_headers
-from shared.telemetry import Health
+from shared import bus
+from shared.contract import names, topology
+from shared.contract.segment import to_headers
+from shared.runtime.telemetry import Health
+from shared.video.decode import Image, decode
 from shared.worker import Worker
-from tidegate import clips, footage
-from tidegate.server import NatsServer
+from tidegate.demo import clips, footage
+from tidegate.local.server import NatsServer
 
 SEGMENTS = 120
 TURNS = 5

@@ -22,12 +22,14 @@ from rich.console import Console
 from rich.table import Table
 
 from services.search.query import Found, Query
-from shared import cameras, names, requests
-from shared.pictures import jpeg
-from tidegate import footage, registry
-from tidegate.bank import Bank
-from tidegate.configuration import scaled_object
-from tidegate.stack import SEARCH, Stack
+from shared.bus import requests
+from shared.contract import cameras, names
+from shared.video.pictures import jpeg
+from tidegate.client import registry
+from tidegate.demo import footage
+from tidegate.demo.bank import Bank
+from tidegate.local.configuration import scaled_object
+from tidegate.local.stack import SEARCH, Stack
 
 QUERIES = 50
 RECORD_S = 20.0

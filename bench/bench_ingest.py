@@ -28,10 +28,11 @@ import av
 import psutil
 from av.video.frame import PictureType
 
-from shared import bus, topology
-from shared.cameras import new_camera
-from tidegate import registry
-from tidegate.server import NatsServer, free_port
+from shared import bus
+from shared.contract import topology
+from shared.contract.cameras import new_camera
+from tidegate.client import registry
+from tidegate.local.server import NatsServer, free_port
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tidegate-bench"
 WARM_UP_S = 6.0

@@ -15,12 +15,14 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from services.scaler.replicas import Replicas
-from shared import bus, topology
-from shared.cameras import new_camera
-from tidegate import footage, registry
-from tidegate.bank import Bank
-from tidegate.server import NatsServer
+from services.scaler.local.replicas import Replicas
+from shared import bus
+from shared.contract import topology
+from shared.contract.cameras import new_camera
+from tidegate.client import registry
+from tidegate.demo import footage
+from tidegate.demo.bank import Bank
+from tidegate.local.server import NatsServer
 
 CAMERAS = 4
 # Caches and arenas have filled by then: growth after it is a leak.

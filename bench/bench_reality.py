@@ -39,26 +39,29 @@ from rich.console import Console
 from rich.table import Table
 
 from services.ingest.segmenter import Piece
-from services.scaler import metadata, scaledobject
-from services.scaler.consumers import EVERY_S
-from services.scaler.metadata import DemandQuery
-from services.scaler.replicas import Replicas
-from services.scaler.scaledobject import ExternalTrigger, JetStreamTrigger, ScaledObject
+from services.scaler.keda import scaledobject
+from services.scaler.keda.scaledobject import ExternalTrigger, JetStreamTrigger, ScaledObject
+from services.scaler.keda.threshold import lag_threshold
+from services.scaler.live import metadata
+from services.scaler.live.consumers import EVERY_S
+from services.scaler.live.metadata import DemandQuery
+from services.scaler.local.replicas import Replicas
 from services.scaler.simulation.engine import Load, Policy, Result, run
 from services.scaler.simulation.policies import KedaDemand, KedaLag
 from services.scaler.simulation.trace import Trace
-from services.scaler.threshold import lag_threshold
-from shared import bus, names, stats, telemetry, topology
-from shared.segment import to_headers
-from shared.settings import BusSettings
-from shared.stats import WorkerStats
-from shared.tasks import end
-from tidegate import clips, footage
-from tidegate.configuration import ROOT, scaled_object
-from tidegate.rates import quantile
-from tidegate.report import Tally, read_back, tally
-from tidegate.server import NatsServer
-from tidegate.stack import Stack
+from shared import bus
+from shared.contract import names, stats, topology
+from shared.contract.segment import to_headers
+from shared.contract.stats import WorkerStats
+from shared.runtime import telemetry
+from shared.runtime.settings import BusSettings
+from shared.runtime.tasks import end
+from tidegate.demo import clips, footage
+from tidegate.demo.report import Tally, read_back, tally
+from tidegate.local.configuration import ROOT, scaled_object
+from tidegate.local.server import NatsServer
+from tidegate.local.stack import Stack
+from tidegate.view.rates import quantile
 
 LATENCY_TARGET_S = 5.0
 MOST_WORKERS = 2

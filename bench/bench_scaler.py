@@ -31,11 +31,12 @@ from rich.table import Table
 
 from services.scaler import externalscaler_pb2 as pb
 from services.scaler.service import NAME
-from shared import bus, names, stats, topology
-from shared.stats import WorkerStats
-from shared.tasks import end
-from tidegate.rates import quantile
-from tidegate.server import NatsServer
+from shared import bus
+from shared.contract import names, stats, topology
+from shared.contract.stats import WorkerStats
+from shared.runtime.tasks import end
+from tidegate.local.server import NatsServer
+from tidegate.view.rates import quantile
 
 OBJECTS = 1000
 HPA_S = 15.0

@@ -28,7 +28,7 @@ from rich.table import Table
 from services.search.chunk import FRESH, Where
 from services.search.index import Index
 from services.search.rows import VectorRow
-from shared.vectors import normalise, pack
+from shared.models.vectors import normalise, pack
 
 DIMENSION = 512
 CAMERAS, SCENES, RUN = 200, 10, 50

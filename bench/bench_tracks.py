@@ -26,7 +26,7 @@ from bench.footage_vtest import Crossing, Stay
 from services.analytics import rules
 from services.analytics.camera import Camera, Limits, Out
 from services.cv.tiles import Grid
-from shared.events import DetectedObject, Incident, Tracks
+from shared.contract.events import DetectedObject, Incident, Tracks
 
 RATES = (2, 5, 10)
 SCORES = (0.4, 0.3, 0.2)

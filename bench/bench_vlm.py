@@ -36,12 +36,13 @@ from services.vlm.footage import Footage
 from services.vlm.kinds.verify import PROMPT, VerdictAnswer
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
-from shared import bus, jobs, names, topology
-from shared.segment import to_headers
-from shared.telemetry import Health
+from shared import bus
+from shared.contract import jobs, names, topology
+from shared.contract.segment import to_headers
+from shared.runtime.telemetry import Health
 from tests.vllm_process import SLOTS, VllmProcess, is_installed
-from tidegate import clips, footage
-from tidegate.server import NatsServer
+from tidegate.demo import clips, footage
+from tidegate.local.server import NatsServer
 
 JOBS = 60
 TURNS = 5

@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 
 from services.cv import detectors
 from services.cv.tiles import Grid
-from shared.events import Box, DetectedObject, Detections, Frame, SegmentRef, Timing
+from shared.contract.events import Box, DetectedObject, Detections, Frame, SegmentRef, Timing
 
 FOOTAGE = Path(os.environ.get("VTEST") or "/usr/share/doc/opencv-doc/examples/data/vtest.avi")
 _PACKED = FOOTAGE.with_name(f"{FOOTAGE.name}.gz")

@@ -1,14 +1,14 @@
 """What every Tidegate service uses, and nothing that only one of them does.
 
-| module | idea |
+| folder | idea |
 |---|---|
-| `names`, `topology` | streams, consumers, subjects, buckets: what they are called, and how they are set up |
-| `segment`, `media`, `gop` | a segment's headers; frames out of its bytes; its GOP's earlier segments |
-| `events`, `jobs` | what services say, as structs with CloudEvents headers and JSON Schema; what vlm is asked to do |
-| `cameras`, `mirror` | a camera's configuration in KV; a live copy of a bucket |
-| `bus`, `puller`, `direct` | connect and publish until acknowledged; pull with credit by count and bytes; read one |
-| `worker`, `batching` | the loop: pull, prepare, batch, infer, publish, acknowledge |
-| `deadletters`, `stats` | what could not be processed; a worker's heartbeat |
-| `settings`, `telemetry`, `redact` | environment variables; logs, metrics, health, traces; credentials out of text |
-| `process`, `child`, `tasks`, `loading` | a service's process and its end; children; tasks; a model on its way |
+| `runtime` | a process: settings, logs, metrics, health, errors, tasks, children |
+| `contract` | what other programs rely on: names, streams, rights, events, jobs, headers |
+| `bus` | NATS: connect, publish until acknowledged, pull, read, lease, ask and answer |
+| `video` | frames out of segments, and pictures out of frames |
+| `models` | what backends of models share |
+| `service` | a service from its start to its exit |
+| `worker` | the loop: pull, prepare, batch, infer, publish, acknowledge |
+
+Each folder imports only those above it in this table.
 """

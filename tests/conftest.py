@@ -15,8 +15,9 @@ from hypothesis import settings
 from nats.aio.client import Client
 
 from services.analytics.tracker import Tracker
-from shared import bus, topology
-from tidegate.server import NatsServer
+from shared import bus
+from shared.contract import topology
+from tidegate.local.server import NatsServer
 
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that: those we start must hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 
 from shared import bus
-from shared.settings import BusSettings, load
-from shared.telemetry import Health
+from shared.runtime.settings import BusSettings, load
+from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
 from tests.test_worker import Echo, Job
 

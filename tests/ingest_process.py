@@ -18,11 +18,11 @@ import av
 import pytest_asyncio
 from nats.aio.client import Client
 
-from shared import segment as segments
-from shared.cameras import new_camera
-from shared.segment import Segment
-from tidegate import registry
-from tidegate.server import NatsServer, free_port
+from shared.contract import segment as segments
+from shared.contract.cameras import new_camera
+from shared.contract.segment import Segment
+from tidegate.client import registry
+from tidegate.local.server import NatsServer, free_port
 
 
 class Ingest:

@@ -18,13 +18,13 @@ import services.vlm.__main__ as vlm
 from services.ingest.segmenter import Piece
 from services.vlm import front
 from services.vlm.settings import VlmSettings
-from shared import events, names
-from shared.events import Answer, Caption, Said, Summary, Verdict
-from shared.segment import to_headers
-from shared.telemetry import Health
+from shared.contract import events, names
+from shared.contract.events import Answer, Caption, Said, Summary, Verdict
+from shared.contract.segment import to_headers
+from shared.runtime.telemetry import Health
 from tests.service import serving
-from tidegate import clips, footage
-from tidegate.server import NatsServer
+from tidegate.demo import clips, footage
+from tidegate.local.server import NatsServer
 
 KINDS: dict[str, type[Said]] = {k.kind: k for k in (Answer, Caption, Summary, Verdict)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nats.aio.client import Client
 
-from shared import names
+from shared.contract import names
 
 
 async def consume(client: Client, count: int) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from nats.aio.client import Client
 
 from shared import bus
-from shared.telemetry import Health
-from tidegate.server import NatsServer
+from shared.runtime.telemetry import Health
+from tidegate.local.server import NatsServer
 
 
 @contextlib.asynccontextmanager

@@ -19,9 +19,9 @@ from services.analytics.partition import Partition
 from services.analytics.rules import Rules
 from services.analytics.tracker import Detected, Tracker
 from services.analytics.tracker import State as TrackerState
-from shared import events, jobs
-from shared.direct import Stored
-from shared.events import Alert, Counts, DetectedObject, Detections, Event, Incident, Track, Tracks
+from shared.bus.direct import Stored
+from shared.contract import events, jobs
+from shared.contract.events import Alert, Counts, DetectedObject, Detections, Event, Incident, Track, Tracks
 from tests.walks import START, Walk, detections
 
 LIMITS = Limits(reorder_s=3.0, lost_s=1.5, update_s=2.0, idle_s=10.0, verify_s=600.0)

@@ -18,13 +18,14 @@ from bench import footage_vtest as footage
 from bench.bench_tracks import agreed, crossed, stayed
 from services.analytics.camera import Out
 from services.cv.settings import CvSettings
-from shared import names
-from shared.cameras import new_camera
-from shared.segment import to_headers
+from shared.contract import names
+from shared.contract.cameras import new_camera
+from shared.contract.segment import to_headers
 from tests.service import serving, settled
 from tests.test_analytics_service import running, until, use
-from tidegate import clips, registry
-from tidegate.server import NatsServer
+from tidegate.client import registry
+from tidegate.demo import clips
+from tidegate.local.server import NatsServer
 
 MINUTE_S = 60
 

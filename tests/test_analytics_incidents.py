@@ -20,8 +20,8 @@ from services.analytics.incidents import Incidents, Ref, State
 from services.analytics.objects import Box, Followed
 from services.analytics.places import Passage
 from services.analytics.rules import AnyRule, Rules
-from shared import events, jobs
-from shared.events import Alert, Counts, Detections, Incident, SegmentRef, Timing, Usage, Verdict
+from shared.contract import events, jobs
+from shared.contract.events import Alert, Counts, Detections, Incident, SegmentRef, Timing, Usage, Verdict
 from tests.walks import START, Walk, detections
 
 ASPECT = 16 / 9

@@ -26,15 +26,16 @@ import services.analytics.__main__ as analytics
 from services.analytics import rules
 from services.analytics.camera import Camera, Limits, Outs
 from services.analytics.settings import AnalyticsSettings
-from shared import bus, events, jobs, names
-from shared.errors import SettingError
-from shared.events import Alert, Counts, Detections, Event, Incident, Seen, Timing, Tracks, Usage, Verdict
-from shared.log import Log
-from shared.telemetry import Health
+from shared import bus
+from shared.bus.log import Log
+from shared.contract import events, jobs, names
+from shared.contract.events import Alert, Counts, Detections, Event, Incident, Seen, Timing, Tracks, Usage, Verdict
+from shared.runtime.errors import SettingError
+from shared.runtime.telemetry import Health
 from tests.service import serving
 from tests.walks import Walk, detections, publish
-from tidegate import dlq
-from tidegate.server import NatsServer
+from tidegate.client import dlq
+from tidegate.local.server import NatsServer
 
 KINDS: dict[str, type[Event]] = {k.kind: k for k in (Tracks, Incident, Alert, Counts)}
 SCHEMA = jsonschema.Draft202012Validator(events.json_schema())

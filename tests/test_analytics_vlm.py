@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 from nats.aio.client import Client
 
-from shared.events import Alert, Verdict
+from shared.contract.events import Alert, Verdict
 from tests.jobs_world import film, said, worker
 from tests.openai_server import OpenAiServer, text
 from tests.test_analytics_service import ASKING, incidents, running, until, use
 from tests.walks import Walk, detections, publish
-from tidegate.server import NatsServer
+from tidegate.local.server import NatsServer
 
 ACROSS = Walk(1, 9, (0.1, 0.7), (0.9, 0.7))
 NO = text('{"verdict":"rejected","confidence":80,"reason":"It is a shadow."}')

@@ -10,13 +10,13 @@ import pytest
 from nats.aio.client import Client
 from rich.console import Console
 
-from shared.errors import SettingError, TidegateError
-from shared.requests import NobodyAnswers
+from shared.bus.requests import NobodyAnswers
+from shared.runtime.errors import SettingError, TidegateError
 from tests.jobs_world import film, fronting, worker
 from tests.openai_server import OpenAiServer
 from tests.up_process import tidegate
-from tidegate import ask
-from tidegate.server import NatsServer
+from tidegate.client import ask
+from tidegate.local.server import NatsServer
 
 GIVEN = {"camera": "lobby", "since": None, "until": None, "wait": 20}
 

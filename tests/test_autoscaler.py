@@ -15,16 +15,16 @@ import structlog
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
-from services.scaler.autoscaler import Autoscaler
-from services.scaler.replicas import Replicas
-from services.scaler.scaledobject import ExternalTrigger, ScaledObject, load
-from shared import names
-from shared.errors import SettingError
-from shared.tasks import end
+from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject, load
+from services.scaler.local.autoscaler import Autoscaler
+from services.scaler.local.replicas import Replicas
+from shared.contract import names
+from shared.runtime.errors import SettingError
+from shared.runtime.tasks import end
 from tests.messages import consume
 from tests.waiting import until
-from tidegate import explain
-from tidegate.server import NatsServer
+from tidegate.client import explain
+from tidegate.local.server import NatsServer
 
 SCALED = load(Path(__file__).parent.parent / "deploy/keda/cv.yaml")
 IDLE_WORKER = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler import scaledobject
+from services.scaler.keda import scaledobject
 from services.scaler.simulation import compare
 from services.scaler.simulation.bound import CELLS, bound
 from services.scaler.simulation.engine import Load, Result, run

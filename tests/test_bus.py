@@ -8,9 +8,10 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from shared import bus, names
-from shared.errors import BusError, Full, Unstorable
-from tidegate.server import NatsServer, free_port
+from shared import bus
+from shared.contract import names
+from shared.runtime.errors import BusError, Full, Unstorable
+from tidegate.local.server import NatsServer, free_port
 
 
 async def publish(client: Client, subject: str, payload: bytes = b"{}", **headers: str) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 from rich.console import Console
 
-from tidegate.chaos import Plan, unleash
+from tidegate.demo.chaos import Plan, unleash
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.up_process import COMMAND, tidegate
-from tidegate import footage
+from tidegate.demo import footage
 
 
 def start(data: Path) -> subprocess.Popen[str]:

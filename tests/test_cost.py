@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
-from services.scaler.autoscaler import Autoscaler
-from services.scaler.cost import Cost, Spent
-from services.scaler.heartbeats import SILENCE_S, Beat, Heartbeats
-from services.scaler.replicas import Replicas
-from services.scaler.scaledobject import load
-from shared import names, stats
-from shared.stats import WorkerStats
-from shared.tasks import end
-from tidegate.server import NatsServer
+from services.scaler.cost.spent import Cost, Spent
+from services.scaler.keda.scaledobject import load
+from services.scaler.live.heartbeats import SILENCE_S, Beat, Heartbeats
+from services.scaler.local.autoscaler import Autoscaler
+from services.scaler.local.replicas import Replicas
+from shared.contract import names, stats
+from shared.contract.stats import WorkerStats
+from shared.runtime.tasks import end
+from tidegate.local.server import NatsServer
 
 SCALED = load(Path(__file__).parent.parent / "deploy/keda/cv.yaml")
 IDLE_WORKER = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler import scaledobject
-from services.scaler.demand import Demand, DemandSettings, Estimate
-from services.scaler.observation import Fleet, Observation
+from services.scaler.demand.observation import Fleet, Observation
+from services.scaler.demand.policy import Demand, DemandSettings, Estimate
+from services.scaler.keda import scaledobject
 from services.scaler.simulation import compare
 from services.scaler.simulation.engine import Load, run
 from services.scaler.simulation.generate import generated

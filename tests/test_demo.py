@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.cv.detectors import openvino_ssd
-from shared.cameras import new_camera
-from shared.errors import SettingError
-from shared.names import check_camera
-from tidegate import demo, footage, sizing, story
-from tidegate.configuration import scaled_object
+from shared.contract.cameras import new_camera
+from shared.contract.names import check_camera
+from shared.runtime.errors import SettingError
+from tidegate.demo import demo, footage, sizing, story
+from tidegate.local.configuration import scaled_object
 
 # ---- what it decides, without running it
 

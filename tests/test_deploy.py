@@ -27,19 +27,20 @@ from services.analytics.settings import AnalyticsSettings
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.settings import IngestSettings
-from services.scaler import metadata
-from services.scaler.scaledobject import ScaledObject, parse
+from services.scaler.keda.scaledobject import ScaledObject, parse
+from services.scaler.keda.threshold import lag_threshold
+from services.scaler.live import metadata
 from services.scaler.settings import ScalerSettings
-from services.scaler.threshold import lag_threshold
 from services.search.settings import SearchSettings
 from services.vlm.settings import VlmSettings
 from services.vlm.vllm_server import VllmServer
 from services.webhook import sender
 from services.webhook.settings import WebhookSettings
-from shared import names, settings
-from shared.topology import TopologySettings, consumers
+from shared.contract import names
+from shared.contract.identities import ACCOUNT, PERMISSIONS
+from shared.contract.topology import TopologySettings, consumers
+from shared.runtime import settings
 from shared.worker import WorkerSettings
-from tidegate.identities import ACCOUNT, PERMISSIONS
 
 Document = dict[str, Any]
 

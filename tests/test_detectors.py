@@ -17,8 +17,8 @@ from openvino import opset13 as ops
 
 from services.cv import coco
 from services.cv.detectors import detections, load, openvino_ssd
-from shared.errors import ModelError
-from shared.media import Image
+from shared.runtime.errors import ModelError
+from shared.video.decode import Image
 
 EMBEDDED = "openvino:ssd_mobilenet_v2_coco"
 

@@ -12,7 +12,7 @@ pytest.importorskip("torchvision", reason="torch is an extra: pip install 'tideg
 transformers = pytest.importorskip("transformers", reason="torch is an extra: pip install 'tidegate[cv-torch]'")
 
 from services.cv.detectors import Detector, Image, load  # noqa: E402
-from shared.errors import ModelError  # noqa: E402
+from shared.runtime.errors import ModelError  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

@@ -18,11 +18,11 @@ from services.embed.crops import around, cut, worth_it
 from services.embed.models import NoTextSide, load
 from services.embed.sampling import choose, has_instant, is_first_since
 from services.embed.settings import EmbedSettings
-from shared.errors import ModelError
-from shared.events import DetectedObject, Frame
-from shared.media import Image
-from shared.segment import Segment
-from tidegate.footage import SCENES, Scene
+from shared.contract.events import DetectedObject, Frame
+from shared.contract.segment import Segment
+from shared.runtime.errors import ModelError
+from shared.video.decode import Image
+from tidegate.demo.footage import SCENES, Scene
 
 EMBEDDED = "openvino:efficientnet_lite3"
 DAY = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from shared import pictures
-from shared.pictures import BadPicture, read, resize
+from shared.video import pictures
+from shared.video.pictures import BadPicture, read, resize
 
 
 def picture() -> Pillow.Image:

@@ -26,16 +26,17 @@ import services.embed.__main__ as embed
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.segmenter import Piece
-from shared import events, names, topology
-from shared.events import DetectedObject, Detections, Embeddings, Frame, SegmentRef, Timing
-from shared.media import decode
-from shared.segment import Segment, to_headers
-from shared.telemetry import Health
-from shared.vectors import Encoded, TextQuery, unpack
+from shared.contract import events, names, topology
+from shared.contract.events import DetectedObject, Detections, Embeddings, Frame, SegmentRef, Timing
+from shared.contract.segment import Segment, to_headers
+from shared.models.vectors import Encoded, TextQuery, unpack
+from shared.runtime.telemetry import Health
+from shared.video.decode import decode
 from tests.footage import make
 from tests.service import serving, settled
-from tidegate import clips, dlq, footage
-from tidegate.server import NatsServer
+from tidegate.client import dlq
+from tidegate.demo import clips, footage
+from tidegate.local.server import NatsServer
 
 MODEL, DIMENSION = "efficientnet_lite3", 1280
 START = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)

@@ -17,14 +17,14 @@ torch = pytest.importorskip("torch", reason="torch is an extra: pip install 'tid
 open_clip = pytest.importorskip("open_clip", reason="torch is an extra: pip install 'tidegate[embed-torch]'")
 
 from services.embed.models import load  # noqa: E402
-from shared import names  # noqa: E402
-from shared.errors import ModelError  # noqa: E402
-from shared.media import Image, decode  # noqa: E402
-from shared.vectors import Encoded, unpack  # noqa: E402
+from shared.contract import names  # noqa: E402
+from shared.models.vectors import Encoded, unpack  # noqa: E402
+from shared.runtime.errors import ModelError  # noqa: E402
+from shared.video.decode import Image, decode  # noqa: E402
 from tests.footage import make  # noqa: E402
 from tests.test_embed_service import embeddings, png, publish, running, settled  # noqa: E402
-from tidegate import clips  # noqa: E402
-from tidegate.server import NatsServer  # noqa: E402
+from tidegate.demo.demo import clips  # noqa: E402
+from tidegate.local.server import NatsServer  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

@@ -22,14 +22,16 @@ import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 
-from services.scaler.replicas import Replicas
-from shared import bus, events, names, topology
-from shared.cameras import new_camera
-from shared.events import Detections
-from shared.segment import Segment, to_headers
-from tidegate import clips, dlq, footage, registry
-from tidegate.bank import Bank
-from tidegate.server import NatsServer
+from services.scaler.local.replicas import Replicas
+from shared import bus
+from shared.contract import events, names, topology
+from shared.contract.cameras import new_camera
+from shared.contract.events import Detections
+from shared.contract.segment import Segment, to_headers
+from tidegate.client import dlq, registry
+from tidegate.demo import clips, footage
+from tidegate.demo.bank import Bank
+from tidegate.local.server import NatsServer
 
 DEBIAN_SERVER = shutil.which("nats-server", path="/usr/sbin:/usr/bin")
 

@@ -11,8 +11,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import events
-from shared.events import CameraStatus, DetectedObject, Detections, Frame, SegmentRef, Timing
+from shared.contract import events
+from shared.contract.events import CameraStatus, DetectedObject, Detections, Frame, SegmentRef, Timing
 
 DOCS = Path(__file__).parent.parent / "docs"
 SCHEMA = jsonschema.Draft202012Validator(events.json_schema())

@@ -23,11 +23,12 @@ from nats.aio.client import Client
 from rich.console import Console
 
 from services.search.query import Found, Moment, Query, Unanswerable
-from shared import names, requests
-from shared.errors import SettingError
-from shared.pictures import jpeg
-from tidegate import find
-from tidegate.server import NatsServer
+from shared.bus import requests
+from shared.contract import names
+from shared.runtime.errors import SettingError
+from shared.video.pictures import jpeg
+from tidegate.client import find
+from tidegate.local.server import NatsServer
 
 NOW = dt.datetime(2026, 11, 24, 13, 30, tzinfo=dt.timezone(dt.timedelta(hours=1)))
 RFC_3339 = dt.datetime(2026, 11, 24, 13, 5, tzinfo=dt.UTC)

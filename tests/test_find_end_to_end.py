@@ -16,12 +16,14 @@ import pytest_asyncio
 from rich.console import Console
 
 from services.search.query import ClipQuery, Query
-from shared import cameras, names, requests
-from shared.pictures import jpeg
-from tidegate import find, footage, registry
-from tidegate.bank import Bank
-from tidegate.configuration import scaled_object
-from tidegate.stack import SEARCH, Stack
+from shared.bus import requests
+from shared.contract import cameras, names
+from shared.video.pictures import jpeg
+from tidegate.client import find, registry
+from tidegate.demo import footage
+from tidegate.demo.bank import Bank
+from tidegate.local.configuration import scaled_object
+from tidegate.local.stack import SEARCH, Stack
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from shared.errors import SettingError
-from tidegate import footage
-from tidegate.bank import Bank
+from shared.runtime.errors import SettingError
+from tidegate.demo import footage
+from tidegate.demo.bank import Bank
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler.arrivals import SHORT_S, Arrivals
-from services.scaler.forecast import Forecast
-from services.scaler.observation import Fleet
-from services.scaler.service_rate import ServiceRate
+from services.scaler.demand.arrivals import SHORT_S, Arrivals
+from services.scaler.demand.forecast import Forecast
+from services.scaler.demand.observation import Fleet
+from services.scaler.demand.service_rate import ServiceRate
 
 
 def cumulated(rate: Callable[[float], float], seconds: int, seed: int | None = None) -> list[int]:

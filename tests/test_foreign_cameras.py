@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from tests.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
 from tests.waiting import until
-from tidegate.server import free_port
+from tidegate.local.server import free_port
 
 __all__ = ["bus", "start"]
 

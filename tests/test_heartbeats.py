@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scaler.heartbeats import MEMORY_S, SILENCE_S, Beat, Heartbeats
-from services.scaler.observation import Fleet
+from services.scaler.demand.observation import Fleet
+from services.scaler.live.heartbeats import MEMORY_S, SILENCE_S, Beat, Heartbeats
 
 
 def beat(replica: str = "cv-0", pid: int = 1, state: str = "ready", processed: float = 0, working_s: float = 0) -> Beat:

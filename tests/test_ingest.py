@@ -19,15 +19,15 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import NoKeysError
 
-from shared import segment as segments
-from shared.leases import RENEW_S
-from shared.segment import Segment
-from shared.topology import LEASE_S
+from shared.bus.leases import RENEW_S
+from shared.contract import segment as segments
+from shared.contract.segment import Segment
+from shared.contract.topology import LEASE_S
 from tests import footage
 from tests.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
 from tests.waiting import until
-from tidegate import registry
-from tidegate.server import NatsServer, free_port
+from tidegate.client import registry
+from tidegate.local.server import NatsServer, free_port
 
 __all__ = ["bus", "start"]
 

@@ -7,9 +7,9 @@ import itertools
 import pytest
 from nats.aio.client import Client
 
-from shared import names
-from shared.direct import Stored
-from shared.log import BATCH, Log
+from shared.bus.direct import Stored
+from shared.bus.log import BATCH, Log
+from shared.contract import names
 
 
 async def put(client: Client, count: int, camera: str = "lobby", **headers: str) -> None:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared import media
-from shared.errors import BadSegment
-from shared.media import decode, sample
+from shared.runtime.errors import BadSegment
+from shared.video import decode as media
+from shared.video.decode import decode, sample
 
 FPS = 25
 SIZE = (160, 96)

@@ -11,18 +11,18 @@ import pytest
 from nats.aio.client import Client
 from rich.console import Console
 
-from services.scaler.autoscaler import ScalerState
-from shared import events, names, stats
-from shared.cameras import Camera
-from shared.events import CameraStatus, DetectedObject, Detections, Frame, SegmentRef, Timing
-from shared.segment import Segment, to_headers
-from shared.stats import WorkerStats
+from services.scaler.local.autoscaler import ScalerState
+from shared.contract import events, names, stats
+from shared.contract.cameras import Camera
+from shared.contract.events import CameraStatus, DetectedObject, Detections, Frame, SegmentRef, Timing
+from shared.contract.segment import Segment, to_headers
+from shared.contract.stats import WorkerStats
 from tests.waiting import until
-from tidegate import registry
-from tidegate.monitor import CameraNow, Monitor, Sample, Snapshot, WorkerNow
-from tidegate.rates import Latencies, Rate, quantile
-from tidegate.server import NatsServer
-from tidegate.view import View, curve, line
+from tidegate.client import registry
+from tidegate.local.server import NatsServer
+from tidegate.view.monitor import CameraNow, Monitor, Sample, Snapshot, WorkerNow
+from tidegate.view.rates import Latencies, Rate, quantile
+from tidegate.view.terminal import View, curve, line
 
 IDLE = ScalerState(
     time=0,

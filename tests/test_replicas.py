@@ -15,7 +15,7 @@ import psutil
 import pytest
 import structlog
 
-from services.scaler.replicas import Replicas
+from services.scaler.local.replicas import Replicas
 from tests.waiting import until
 
 # Says who it is, drains for a moment on SIGTERM, and is gone.
@@ -156,7 +156,7 @@ async def test_a_killed_parent_leaves_no_orphan(tmp_path: Path) -> None:
     script = f"""
         import asyncio, sys
         from pathlib import Path
-        from services.scaler.replicas import Replicas
+        from services.scaler.local.replicas import Replicas
         async def main():
             command = [sys.executable, "-c", {textwrap.dedent(GOOD)!r}]
             pool = Replicas("cv", command, {{"COLOUR": ""}}, Path(sys.argv[1]))

@@ -16,14 +16,15 @@ from nats.aio.client import Client
 from PIL import Image
 from rich.console import Console
 
-from services.scaler.autoscaler import ScalerState
-from shared import deadletters, events, names
-from shared.events import DetectedObject, Detections, Frame, SegmentRef, Timing
-from shared.segment import Segment, to_headers
-from tidegate import pictures, report, timeline
-from tidegate.monitor import Sample
-from tidegate.report import Run, Stored, Told, tally
-from tidegate.timeline import Phase
+from services.scaler.local.autoscaler import ScalerState
+from shared.contract import deadletters, events, names
+from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef, Timing
+from shared.contract.segment import Segment, to_headers
+from tidegate.demo import report, timeline
+from tidegate.demo.report import Run, Stored, Told, tally
+from tidegate.demo.timeline import Phase
+from tidegate.drawing import detections as pictures
+from tidegate.view.monitor import Sample
 
 BEGAN = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
 NONE: frozenset[int] = frozenset()

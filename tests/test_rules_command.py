@@ -16,13 +16,13 @@ from nats.aio.client import Client
 from PIL import Image
 
 from services.analytics import rules
-from shared.events import Tracks
+from shared.contract.events import Tracks
 from tests.jobs_world import film
 from tests.test_analytics_service import running, until
 from tests.up_process import COMMAND
 from tests.walks import Walk, detections, publish
-from tidegate.scene import rules_over
-from tidegate.server import NatsServer
+from tidegate.drawing.scene import rules_over
+from tidegate.local.server import NatsServer
 
 GOOD = """
 zones: {door: {polygon: [[0.3, 0.3], [0.7, 0.3], [0.7, 1], [0.3, 1]]}}

@@ -10,9 +10,9 @@ import pytest
 import structlog
 import yaml
 
-from services.scaler.scaledobject import ExternalTrigger, JetStreamTrigger, load, parse
-from shared import names
-from shared.errors import SettingError
+from services.scaler.keda.scaledobject import ExternalTrigger, JetStreamTrigger, load, parse
+from shared.contract import names
+from shared.runtime.errors import SettingError
 
 CV = Path(__file__).parent.parent / "deploy/keda/cv.yaml"
 

@@ -19,17 +19,17 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from services.scaler.keda import Keda, Metric, Reading
-from services.scaler.replicas import Replicas
-from services.scaler.scaledobject import ExternalTrigger, ScaledObject, parse
-from shared import names
-from shared.events import Detections
-from shared.segment import to_headers
-from shared.tasks import end
+from services.scaler.keda.decision import Keda, Metric, Reading
+from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject, parse
+from services.scaler.local.replicas import Replicas
+from shared.contract import names
+from shared.contract.events import Detections
+from shared.contract.segment import to_headers
+from shared.runtime.tasks import end
 from tests.kedalike import KedaClient, Refused, Stream, generate
 from tests.waiting import until
-from tidegate import clips, footage
-from tidegate.server import NatsServer
+from tidegate.demo import clips, footage
+from tidegate.local.server import NatsServer
 
 # KEDA's seconds in one of ours.
 SPEED = 10.0

@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from services.scaler import metrics_page
-from services.scaler.consumers import ArrivedCounter
-from services.scaler.demand import DemandSettings
-from services.scaler.estimator import Estimator, LiveDemand
-from services.scaler.heartbeats import Beat, Heartbeats
-from services.scaler.metadata import CamerasQuery, DemandQuery, parse
-from services.scaler.metrics_page import MetricsPage, beats
-from services.scaler.observation import Fleet
-from services.scaler.scaledobject import ExternalTrigger, load
-from services.scaler.wakeups import Wakeups, told_on
-from shared.errors import SettingError
+from services.scaler.demand.observation import Fleet
+from services.scaler.demand.policy import DemandSettings
+from services.scaler.keda.scaledobject import ExternalTrigger, load
+from services.scaler.live import metrics_page
+from services.scaler.live.consumers import ArrivedCounter
+from services.scaler.live.estimator import Estimator, LiveDemand
+from services.scaler.live.heartbeats import Beat, Heartbeats
+from services.scaler.live.metadata import CamerasQuery, DemandQuery, parse
+from services.scaler.live.metrics_page import MetricsPage, beats
+from services.scaler.live.wakeups import Wakeups, told_on
+from shared.runtime.errors import SettingError
 
 ROOT = Path(__file__).parent.parent
 

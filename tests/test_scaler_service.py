@@ -25,19 +25,20 @@ from prometheus_client import REGISTRY, generate_latest
 from rich.console import Console
 
 from services.scaler import externalscaler_pb2
-from services.scaler.estimator import Estimator
-from services.scaler.explainer import explaining
+from services.scaler.live.estimator import Estimator
+from services.scaler.live.explainer import explaining
 from services.scaler.service import ScalerService, serving
 from services.scaler.settings import ScalerSettings, credentials
-from shared import bus, names, stats, topology
-from shared.cameras import Camera
-from shared.errors import BusError, SettingError
-from shared.stats import WorkerStats
+from shared import bus
+from shared.contract import names, stats, topology
+from shared.contract.cameras import Camera
+from shared.contract.stats import WorkerStats
+from shared.runtime.errors import BusError, SettingError
 from tests.kedalike import PROTO, KedaClient, Refused, generate
 from tests.messages import consume
 from tests.waiting import until
-from tidegate import explain, registry
-from tidegate.server import NatsServer
+from tidegate.client import explain, registry
+from tidegate.local.server import NatsServer
 
 CV = {"service": "cv", "scalerAddress": "scaler:9090", "lagThreshold": "20", "coldStart": "10"}
 
@@ -447,7 +448,7 @@ def test_what_is_committed_is_what_the_proto_says(tmp_path: Path) -> None:
 
 
 async def test_consumers_that_nobody_asks_for_are_left_alone(server: NatsServer, admin: Client) -> None:
-    from services.scaler.metadata import parse
+    from services.scaler.live.metadata import parse
 
     client = await bus.connect(server.settings("scaler"), "scaler")
     async with Estimator(client) as estimator:

@@ -28,16 +28,19 @@ from services.search.chunk import Where
 from services.search.index import Index
 from services.search.query import Found
 from services.search.settings import SearchSettings
-from shared import bus, events, names, requests, topology, vectors
-from shared.errors import SettingError
-from shared.events import DetectedObject, Detections, Embeddings, Frame, SegmentRef, Timing, Vector
-from shared.requests import NobodyAnswers, Refusal
-from shared.telemetry import Health
-from shared.vectors import Encoded
+from shared import bus
+from shared.bus import requests
+from shared.bus.requests import NobodyAnswers, Refusal
+from shared.contract import events, names, topology
+from shared.contract.events import DetectedObject, Detections, Embeddings, Frame, SegmentRef, Timing, Vector
+from shared.models import vectors
+from shared.models.vectors import Encoded
+from shared.runtime.errors import SettingError
+from shared.runtime.telemetry import Health
 from tests import service
 from tests.service import serving
-from tidegate import dlq
-from tidegate.server import NatsServer, free_port
+from tidegate.client import dlq
+from tidegate.local.server import NatsServer, free_port
 
 BEGAN = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 TIMING = Timing(queued_ms=0, decode_ms=0, infer_ms=0)

@@ -19,13 +19,14 @@ from nats.aio.client import Client
 from services.ingest.segmenter import Piece
 from services.search.clip import Stored, collect, join, jpeg, nearest, outlined
 from services.search.query import Unanswerable
-from shared import names, pictures
-from shared.deadletters import REPLAY_OF
-from shared.errors import BadSegment
-from shared.segment import Segment, to_headers
+from shared.contract import names
+from shared.contract.deadletters import REPLAY_OF
+from shared.contract.segment import Segment, to_headers
+from shared.runtime.errors import BadSegment
+from shared.video import pictures
 from tests import footage
-from tidegate import clips
-from tidegate import footage as real
+from tidegate.demo import clips
+from tidegate.demo import footage as real
 
 MB = 2**20
 T0 = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)

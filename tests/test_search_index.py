@@ -15,7 +15,7 @@ from services.search import chunk
 from services.search.chunk import Where
 from services.search.index import Index
 from services.search.rows import LabelRow, VectorRow
-from shared.vectors import normalise, pack, unpack
+from shared.models.vectors import normalise, pack, unpack
 
 DIMENSION = 24
 CAMERAS = ("a", "b", "c")

@@ -18,13 +18,15 @@ from hypothesis import strategies as st
 from msgspec import Meta
 from nats.aio.client import Client
 
-from shared import bus, names, segment, telemetry, topology
-from shared.cameras import decode as decode_camera
-from shared.cameras import new_camera
-from shared.errors import BadSegment, BusError, SettingError
-from shared.redact import join_credentials, redact, split_credentials
-from shared.settings import BusSettings, describe, load, misspelt
-from tidegate.server import NatsServer
+from shared import bus
+from shared.contract import names, segment, topology
+from shared.contract.cameras import decode as decode_camera
+from shared.contract.cameras import new_camera
+from shared.runtime import telemetry
+from shared.runtime.errors import BadSegment, BusError, SettingError
+from shared.runtime.redact import join_credentials, redact, split_credentials
+from shared.runtime.settings import BusSettings, describe, load, misspelt
+from tidegate.local.server import NatsServer
 
 
 class Example(msgspec.Struct, frozen=True):

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler import scaledobject
+from services.scaler.keda import scaledobject
 from services.scaler.simulation import compare, engine, trace
 from services.scaler.simulation.engine import Load, Result, View, run
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.policies import Fixed, Kpa, RayServe
 from services.scaler.simulation.trace import Trace, read
-from shared.errors import SettingError
+from shared.runtime.errors import SettingError
 
 ROOT = Path(__file__).parent.parent
 DEMAND = ROOT / "deploy/keda/demand/cv.yaml"

@@ -7,10 +7,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scaler.keda import Keda
-from services.scaler.scaledobject import parse
-from services.scaler.threshold import Threshold, explain, lag_threshold
-from shared.errors import SettingError
+from services.scaler.keda.decision import Keda
+from services.scaler.keda.scaledobject import parse
+from services.scaler.keda.threshold import Threshold, explain, lag_threshold
+from shared.runtime.errors import SettingError
 
 rates = st.floats(0.1, 2000)
 latencies = st.floats(0.1, 60)

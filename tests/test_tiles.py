@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.cv.detectors import Detection, detections
 from services.cv.tiles import OVERLAP, Grid
-from shared.events import Box
+from shared.contract.events import Box
 
 grids = st.builds(Grid, st.integers(1, 4), st.integers(1, 4))
 # As small as a sign far away, as large as a truck at the gate.

@@ -12,14 +12,15 @@ from aiohttp import web
 from nats.aio.client import Client
 
 from services.vlm.stretches import Plan, begun_by
-from shared import bus, cameras, events, jobs, names, topology
-from shared.events import Caption, Summary
-from shared.segment import from_headers
+from shared import bus
+from shared.contract import cameras, events, jobs, names, topology
+from shared.contract.events import Caption, Summary
+from shared.contract.segment import from_headers
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer
 from tests.openai_server import said as stream
-from tidegate import registry
-from tidegate.server import NatsServer
+from tidegate.client import registry
+from tidegate.local.server import NatsServer
 
 MS = dt.timedelta(milliseconds=1)
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from services.vlm import query
 from services.vlm.kinds import caption
 from services.vlm.kinds.summarize import FEWEST, MOST_ROUNDS, group, line
-from shared import jobs
-from shared.errors import BadMessage
-from shared.events import Part
-from shared.jobs import Ask, Caption, Job, Summarize, Verify
-from shared.requests import Refusal
+from shared import bus
+from shared.bus.requests import Refusal
+from shared.contract import jobs
+from shared.contract.events import Part
+from shared.contract.jobs import Ask, Caption, Job, Summarize, Verify
+from shared.runtime.errors import BadMessage
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 MINUTE = dt.timedelta(minutes=1)
@@ -127,7 +128,7 @@ def test_questions_and_summaries_are_known_by_their_id_alone() -> None:
 
 async def test_a_question_without_an_id_is_not_published() -> None:
     with pytest.raises(ValueError, match="needs an id"):
-        await jobs.publish(None, Ask(camera="lobby", question="Who?", start=NOW - MINUTE, end=NOW))  # type: ignore[arg-type]
+        await bus.publish_job(None, Ask(camera="lobby", question="Who?", start=NOW - MINUTE, end=NOW))  # type: ignore[arg-type]
 
 
 ASK = {"camera": "lobby", "question": "Who?", **STRETCH}

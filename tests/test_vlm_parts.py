@@ -26,10 +26,10 @@ from services.vlm.model import event_name
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from services.vlm.stretches import LONGEST_S, SHORTLY_MS, Plan, Stretch, begun_by
-from shared.errors import SettingError
-from shared.jobs import Caption
-from shared.segment import Segment, from_headers, to_headers
-from shared.settings import load
+from shared.contract.jobs import Caption
+from shared.contract.segment import Segment, from_headers, to_headers
+from shared.runtime.errors import SettingError
+from shared.runtime.settings import load
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 T0 = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)

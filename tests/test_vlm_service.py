@@ -16,16 +16,18 @@ from prometheus_client import REGISTRY
 
 import services.vlm.__main__ as vlm
 from services.vlm.settings import VlmSettings
-from shared import bus, jobs, names, topology
-from shared.events import Answer, Caption, Summary, Verdict
-from shared.segment import to_headers
-from shared.telemetry import Health
+from shared import bus
+from shared.contract import jobs, names, topology
+from shared.contract.events import Answer, Caption, Summary, Verdict
+from shared.contract.segment import to_headers
+from shared.runtime.telemetry import Health
 from tests.footage import make
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer, broken_off, hang, refused, text
 from tests.waiting import until
-from tidegate import clips, dlq
-from tidegate.server import NatsServer
+from tidegate.client import dlq
+from tidegate.demo import clips
+from tidegate.local.server import NatsServer
 
 NOW = dt.datetime.now(dt.UTC)
 
@@ -56,15 +58,15 @@ async def test_every_kind_of_job_ends_in_its_event(server: NatsServer, admin: Cl
     start, end = NOW - dt.timedelta(seconds=30), dt.datetime.now(dt.UTC)
     openai.then = text("A man\x1b[31m walks   by.")
     async with worker(server, openai.url):
-        await jobs.publish(admin, jobs.Caption(camera="lobby", start=start, end=end))
+        await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=end))
         await settled(admin)
-        await jobs.publish(admin, jobs.Summarize(camera="lobby", id="s1", start=start, end=end))
+        await bus.publish_job(admin, jobs.Summarize(camera="lobby", id="s1", start=start, end=end))
         await settled(admin)
         openai.then = text('{"answer":"A man.","frames":[1,3,900]}')
-        await jobs.publish(admin, jobs.Ask(camera="lobby", id="q1", question="Who?", start=start, end=end))
+        await bus.publish_job(admin, jobs.Ask(camera="lobby", id="q1", question="Who?", start=start, end=end))
         await settled(admin)
         openai.then = text('{"verdict":"rejected","confidence":73,"reason":"There is none."}')
-        await jobs.publish(admin, verify(1, seqs[2:5], rule="tram"))
+        await bus.publish_job(admin, verify(1, seqs[2:5], rule="tram"))
         await settled(admin)
     caption, summary, answer, verdict = (event for _, event in await said(admin))
     assert isinstance(caption, Caption) and caption.text == "A man [31m walks by."
@@ -85,7 +87,7 @@ async def test_what_the_model_is_shown_is_what_the_event_names(
 ) -> None:
     seqs = await film(admin, 3)
     async with worker(server, openai.url, vlm_frames=3, vlm_size=128):
-        await jobs.publish(admin, verify(1, seqs))
+        await bus.publish_job(admin, verify(1, seqs))
         await settled(admin)
     ((_, verdict),) = await said(admin)
     (body,) = openai.requests
@@ -109,7 +111,7 @@ async def test_segments_cut_inside_their_gop_are_shown_too(
         key = key or seqs[0]
     assert len(seqs) == 4
     async with worker(server, openai.url):
-        await jobs.publish(admin, verify(1, seqs[2:]))
+        await bus.publish_job(admin, verify(1, seqs[2:]))
         await settled(admin)
     ((_, verdict),) = await said(admin)
     assert {f.seq for f in verdict.frames} == set(seqs[2:]) and verdict.cause is None
@@ -139,7 +141,7 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
     found = await said(admin)
     assert [id for id, _ in found] == ["vlm/fake/verify/lobby/i-7"]
     assert len(openai.requests) == 2, "jobs in hand together are asked once"
-    first, second = await jobs.publish(admin, verify(8, seqs)), await jobs.publish(admin, verify(8, seqs))
+    first, second = await bus.publish_job(admin, verify(8, seqs)), await bus.publish_job(admin, verify(8, seqs))
     assert (first.duplicate, second.duplicate) == (None, True)
 
 
@@ -150,12 +152,13 @@ async def test_a_job_whose_video_has_expired_ends_with_that_reason(
     await admin.jetstream().purge_stream("MEDIA", seq=seqs[-1])
     long_ago = NOW - dt.timedelta(hours=1)
     async with worker(server, openai.url):
-        await jobs.publish(admin, verify(1, seqs[:3]))
-        await jobs.publish(admin, jobs.Caption(camera="lobby", start=long_ago, end=long_ago + dt.timedelta(seconds=9)))
-        await jobs.publish(
+        await bus.publish_job(admin, verify(1, seqs[:3]))
+        caption = jobs.Caption(camera="lobby", start=long_ago, end=long_ago + dt.timedelta(seconds=9))
+        await bus.publish_job(admin, caption)
+        await bus.publish_job(
             admin, jobs.Ask(camera="nobody", id="q", question="Who?", start=NOW, end=NOW + dt.timedelta(hours=1))
         )
-        await jobs.publish(admin, jobs.Summarize(camera="lobby", id="s", start=long_ago, end=NOW))
+        await bus.publish_job(admin, jobs.Summarize(camera="lobby", id="s", start=long_ago, end=NOW))
         await settled(admin)
     found = {type(e): e for _, e in await said(admin)}
     verdict = found[Verdict]
@@ -172,7 +175,7 @@ async def test_what_is_kept_of_the_evidence_is_enough(server: NatsServer, admin:
     seqs = await film(admin, 6)
     await admin.jetstream().purge_stream("MEDIA", seq=seqs[3])
     async with worker(server, openai.url):
-        await jobs.publish(admin, verify(1, seqs))
+        await bus.publish_job(admin, verify(1, seqs))
         await settled(admin)
     ((_, verdict),) = await said(admin)
     assert {f.seq for f in verdict.frames} == set(seqs[3:]) and len(verdict.frames) == 4 and verdict.cause is None
@@ -196,7 +199,7 @@ async def test_what_is_no_job_is_dead_lettered_with_the_field(
     for kind, data, _ in BAD_JOBS:
         await js.publish(names.job(kind, "lobby"), data)
     (seq,) = await film(admin, 1, camera="street")
-    await jobs.publish(admin, verify(1, [seq]))
+    await bus.publish_job(admin, verify(1, [seq]))
     async with worker(server, openai.url):
         await settled(admin)
     found = await letters(admin)
@@ -218,11 +221,11 @@ async def test_an_answer_that_breaks_its_schema_is_asked_once_more(
     openai.replies = [text("confirmed, surely")]
     openai.then = text('{"verdict":"maybe","confidence":1,"reason":"confirmed"}')
     async with worker(server, openai.url):
-        await jobs.publish(admin, verify(1, seqs))
+        await bus.publish_job(admin, verify(1, seqs))
         await settled(admin)
         openai.replies = [text('{"verdict":"confirmed","confidence":1000,"reason":"x"}'), openai.then]
         openai.then = text('{"verdict":"confirmed","confidence":50,"reason":"raw \x02 control"}')
-        await jobs.publish(admin, verify(2, seqs))
+        await bus.publish_job(admin, verify(2, seqs))
         openai.replies = openai.replies[:1]
         await settled(admin)
     (_, first), (_, second) = await said(admin)
@@ -247,7 +250,7 @@ async def test_a_fault_that_passes_costs_nothing(
         "bad gateway": [refused(502)],
     }[fault]
     async with worker(server, openai.url, vlm_timeout_s=1.0):
-        await jobs.publish(admin, verify(1, seqs))
+        await bus.publish_job(admin, verify(1, seqs))
         await settled(admin)
         info = await admin.jetstream().consumer_info("VLM", "vlm-verify")
         assert info.num_redelivered == 0, "the job stayed in hand"
@@ -258,7 +261,7 @@ async def test_a_fault_that_passes_costs_nothing(
 
 async def test_an_endpoint_that_is_not_there_yet_is_waited_for(server: NatsServer, admin: Client) -> None:
     seqs = await film(admin, 2)
-    await jobs.publish(admin, verify(1, seqs))
+    await bus.publish_job(admin, verify(1, seqs))
     endpoint = OpenAiServer()
     async with endpoint:
         pass
@@ -286,7 +289,7 @@ async def test_jobs_in_hand_go_to_other_replicas_when_the_endpoint_stays_away(
     impatient = {"vlm_timeout_s": 0.5, "vlm_patience_s": 0.5}
     async with OpenAiServer() as well, sick, worker(server, sick.url, **impatient) as health:
         for n in range(5):
-            await jobs.publish(admin, verify(n, seqs))
+            await bus.publish_job(admin, verify(n, seqs))
         await until(lambda: sick.requests)
         sick.health = 500
         await until(lambda: health.ready and "/health answers 500" in health.ready)
@@ -295,7 +298,7 @@ async def test_jobs_in_hand_go_to_other_replicas_when_the_endpoint_stays_away(
         # What is sick takes nothing, and comes back by itself.
         sick.health, sick.then = 200, text('{"verdict":"rejected","confidence":1,"reason":"back"}')
         await until(lambda: health.ready is None)
-        await jobs.publish(admin, verify(9, seqs))
+        await bus.publish_job(admin, verify(9, seqs))
         await settled(admin)
     verdicts = {e.job: e for _, e in await said(admin)}
     assert sorted(verdicts) == ["i-0", "i-1", "i-2", "i-3", "i-4", "i-9"]
@@ -309,7 +312,7 @@ async def test_a_request_that_is_never_taken_is_dead_lettered_at_once(
     seqs = await film(admin, 2)
     openai.then = refused(400, "This model's maximum context length is 4096 tokens")
     async with worker(server, openai.url):
-        await jobs.publish(admin, verify(1, seqs))
+        await bus.publish_job(admin, verify(1, seqs))
         await settled(admin)
     (letter,) = await letters(admin)
     assert letter.deliveries == 1 and "maximum context length" in letter.reason and "VLM_FRAMES" in letter.reason
@@ -328,10 +331,10 @@ async def test_a_request_that_fails_everywhere_is_dead_lettered_in_the_end(
 
     openai.then = picky
     async with worker(server, openai.url):
-        await jobs.publish(admin, verify(1, seqs, **{}))
+        await bus.publish_job(admin, verify(1, seqs, **{}))
         poison = jobs.Verify(camera="lobby", incident="bad", prompt="poison", segments=seqs)
-        await jobs.publish(admin, poison)
-        await jobs.publish(admin, verify(2, seqs))
+        await bus.publish_job(admin, poison)
+        await bus.publish_job(admin, verify(2, seqs))
         await settled(admin)
     (letter,) = await letters(admin)
     assert (letter.deliveries, letter.service) == (topology.MAX_DELIVER, "vlm") and "died of it" in letter.reason
@@ -352,7 +355,7 @@ async def test_a_key_that_is_refused_is_said_by_readiness_and_renewed_from_its_f
         return await text('{"verdict":"confirmed","confidence":90,"reason":"x"}')(request, body)
 
     async with OpenAiServer(then=guarded) as endpoint, worker(server, endpoint.url, vlm_patience_s=30) as health:
-        await jobs.publish(admin, verify(1, seqs))
+        await bus.publish_job(admin, verify(1, seqs))
         await until(lambda: endpoint.requests)
         await until(lambda: health.ready and "VLM_KEY" in health.ready)
         key.write_text("new\n")
@@ -377,7 +380,7 @@ async def test_a_worker_that_is_told_to_go_hands_back_what_waits(server: NatsSer
     async with OpenAiServer(then=refused(429, "later", **{"Retry-After": "600"})) as busy, OpenAiServer() as well:
         async with worker(server, busy.url):
             for n in range(4):
-                await jobs.publish(admin, verify(n, seqs))
+                await bus.publish_job(admin, verify(n, seqs))
             await until(lambda: len(busy.requests) >= 4)
         # Drained at once, not in ten minutes; what it had is there for the next.
         async with worker(server, well.url):
@@ -390,7 +393,7 @@ async def test_a_server_that_looks_well_and_refuses_all_work_is_not_hammered(ser
     seqs = await film(admin, 2)
     async with OpenAiServer(then=refused(404, "no such path"), models=["fake"]) as lost, OpenAiServer() as well:
         async with worker(server, lost.url) as health:
-            await jobs.publish(admin, verify(1, seqs))
+            await bus.publish_job(admin, verify(1, seqs))
             await until(lambda: lost.requests)
             await asyncio.sleep(6)
             assert len(lost.requests) < 12
@@ -411,11 +414,11 @@ async def test_an_answer_that_comes_while_the_endpoint_is_left_alone_brings_it_b
         return await text('{"verdict":"confirmed","confidence":1,"reason":"late"}')(request, body)
 
     async with OpenAiServer(long) as endpoint, worker(server, endpoint.url, vlm_patience_s=60) as health:
-        await jobs.publish(admin, verify(1, seqs))
+        await bus.publish_job(admin, verify(1, seqs))
         await until(lambda: endpoint.requests)
         endpoint.health = 500
         endpoint.replies = [refused(404, "gone for a moment")]
-        await jobs.publish(admin, verify(2, seqs))
+        await bus.publish_job(admin, verify(2, seqs))
         await until(lambda: health.ready and "500" in health.ready)
         gate.set()
         await until(lambda: health.ready is None)
@@ -427,7 +430,7 @@ async def test_what_a_drain_has_no_time_for_is_handed_back_and_forgotten(server:
     seqs = await film(admin, 2)
     async with OpenAiServer(then=hang) as endpoint:
         async with worker(server, endpoint.url, vlm_grace_s=0.3):
-            await jobs.publish(admin, verify(1, seqs))
+            await bus.publish_job(admin, verify(1, seqs))
             await until(lambda: endpoint.requests)
         endpoint.then = text('{"verdict":"confirmed","confidence":1,"reason":"x"}')
         started = asyncio.get_running_loop().time()
@@ -445,7 +448,7 @@ async def test_a_camera_that_came_and_went_is_shown_as_far_as_it_was_there(
     first = await film(admin, 2, start=start)
     await film(admin, 3, start=start + dt.timedelta(seconds=70), epoch="f")
     async with worker(server, openai.url):
-        await jobs.publish(admin, jobs.Caption(camera="lobby", start=start, end=start + dt.timedelta(seconds=60)))
+        await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=start + dt.timedelta(seconds=60)))
         await settled(admin)
     ((_, caption),) = await said(admin)
     assert caption.cause is None and [f.seq for f in caption.frames] == first[:1]
@@ -459,7 +462,7 @@ async def test_video_that_can_t_be_decoded_is_said_to_be_so(
     headers = {k: v for k, v in (raw.headers or {}).items() if not k.startswith("Nats-")}
     broken = (await admin.jetstream().publish("media.lobby", b"no video", headers=headers)).seq
     async with worker(server, openai.url):
-        await jobs.publish(admin, verify(1, [broken]))
+        await bus.publish_job(admin, verify(1, [broken]))
         await settled(admin)
     ((_, verdict),) = await said(admin)
     assert (verdict.cause, len(openai.requests)) == ("unreadable", 0) and "MP4" in verdict.reason
@@ -547,7 +550,7 @@ async def test_half_of_the_frames_are_those_that_search_found(
     openai.then = text('{"answer":"x","frames":[]}')
     async with worker(server, openai.url):
         end = start + dt.timedelta(seconds=20)
-        await jobs.publish(admin, jobs.Ask(camera="lobby", id="q", question="A tram?", start=start, end=end))
+        await bus.publish_job(admin, jobs.Ask(camera="lobby", id="q", question="A tram?", start=start, end=end))
         await settled(admin)
     ((_, answer),) = await said(admin)
     assert asked[0]["text"] == "A tram?" and asked[0]["cameras"] == ["lobby"] and asked[0]["k"] == 2
@@ -569,7 +572,7 @@ async def test_what_jobs_took_is_counted(server: NatsServer, admin: Client, open
         "ok": count("tidegate_vlm_requests_total", outcome="ok"),
     }
     async with worker(server, openai.url):
-        await jobs.publish(admin, verify(1, seqs))
+        await bus.publish_job(admin, verify(1, seqs))
         await settled(admin)
         assert count("tidegate_vlm_endpoint_up") == 1
     assert count("tidegate_vlm_jobs_total", kind="verify", outcome="confirmed") == before["jobs"] + 1

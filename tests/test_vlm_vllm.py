@@ -22,16 +22,19 @@ from nats.aio.client import Client
 from PIL import Image
 from prometheus_client import REGISTRY
 
-from services.scaler.replicas import Replicas
-from shared import child, jobs, names
-from shared.events import Verdict
+from services.scaler.local.replicas import Replicas
+from shared import bus
+from shared.contract import jobs, names
+from shared.contract.events import Verdict
+from shared.runtime import child
 from tests import tiny_vlm, vllm_process
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.up_process import tidegate
 from tests.vllm_process import SLOTS, VllmProcess
 from tests.waiting import until
-from tidegate import dlq, footage
-from tidegate.server import NatsServer, free_port
+from tidegate.client import dlq
+from tidegate.demo import footage
+from tidegate.local.server import NatsServer, free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -72,7 +75,7 @@ async def test_every_kind_is_answered(server: NatsServer, admin: Client, vllm: V
         for n in range(3):
             begin = start + dt.timedelta(seconds=6 * n)
             job = jobs.Caption(camera="lobby", start=begin, end=begin + dt.timedelta(seconds=6))
-            await jobs.publish(admin, job)
+            await bus.publish_job(admin, job)
         await settled(admin)
         summary = await ask(admin, kind="summarize", camera="lobby", since=start.isoformat(), until=end.isoformat())
         assert summary["captions"] == 3 and summary["text"]
@@ -86,7 +89,7 @@ async def test_every_kind_is_answered(server: NatsServer, admin: Client, vllm: V
 async def test_an_answer_that_is_cut_off_is_uncertain(server: NatsServer, admin: Client, vllm: VllmProcess) -> None:
     seqs = await film(admin, 3)
     async with worker(server, vllm.url, vlm_max_tokens=16):
-        await jobs.publish(admin, verify("cut", seqs))
+        await bus.publish_job(admin, verify("cut", seqs))
         await settled(admin)
     ((_, verdict),) = await said(admin)
     assert isinstance(verdict, Verdict) and (verdict.verdict, verdict.cause) == ("uncertain", "schema")
@@ -100,7 +103,7 @@ async def test_a_verify_comes_before_a_backlog_of_captions(
     seqs = await film(admin, 60, start=start)
     for n in range(500):
         begin = start + dt.timedelta(milliseconds=100 * n)
-        await jobs.publish(admin, jobs.Caption(camera="lobby", start=begin, end=begin + dt.timedelta(seconds=6)))
+        await bus.publish_job(admin, jobs.Caption(camera="lobby", start=begin, end=begin + dt.timedelta(seconds=6)))
     js = admin.jetstream()
     async with worker(server, vllm.url, vlm_batch_size=SLOTS, vlm_max_tokens=TOKENS, vlm_grace_s=0.5):
 
@@ -111,7 +114,7 @@ async def test_a_verify_comes_before_a_backlog_of_captions(
             while await stored() < 2 * SLOTS:
                 await asyncio.sleep(0.05)
         before = await stored()
-        await jobs.publish(admin, verify("urgent", seqs[:4]))
+        await bus.publish_job(admin, verify("urgent", seqs[:4]))
         published = time.monotonic()
         async with asyncio.timeout(120):
             while not (await js.stream_info("EVENTS", subjects_filter="events.verdicts.>")).state.subjects:
@@ -131,7 +134,7 @@ async def test_two_hundred_verdicts_whatever_dies(
     """A worker killed twice and told to go once, vLLM killed and started again: every job has its verdict, once."""
     seqs = await film(admin, 40)
     for n in range(200):
-        await jobs.publish(admin, verify(f"i-{n}", [seqs[n % 40], seqs[(n + 1) % 40]]))
+        await bus.publish_job(admin, verify(f"i-{n}", [seqs[n % 40], seqs[(n + 1) % 40]]))
     env = {"VLM_URL": vllm.url, "VLM_MAX_TOKENS": str(TOKENS), "VLM_FRAMES": "2", "VLM_SIZE": "224"}
     env |= {"VLM_PATIENCE_S": "3", "VLM_BATCH_SIZE": "4", "VLM_GRACE_S": "20"}
     workers = Replicas(
@@ -339,7 +342,7 @@ async def test_phoenix_shows_a_job_and_its_request(
     process = start(server, log, VLM_URL=vllm.url, VLM_MODEL="", OTEL_EXPORTER_OTLP_ENDPOINT=phoenix)
     try:
         parent = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
-        await jobs.publish(admin, verify("traced", seqs), {"traceparent": parent})
+        await bus.publish_job(admin, verify("traced", seqs), {"traceparent": parent})
         await settled(admin)
     finally:
         # Spans that wait are sent as it ends.

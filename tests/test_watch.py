@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from shared.errors import SettingError
+from shared.runtime.errors import SettingError
 from tests.up_process import COMMAND
-from tidegate.server import NatsServer
-from tidegate.watch import full
+from tidegate.client.watch import full
+from tidegate.local.server import NatsServer
 
 
 @pytest.mark.parametrize(

@@ -29,15 +29,16 @@ from services.webhook import backoff, signature
 from services.webhook.breaker import FAILURES, Breaker
 from services.webhook.outgoing import read
 from services.webhook.settings import WebhookSettings
-from shared import bus, deadletters, events, names
-from shared.errors import BadMessage, SettingError
-from shared.events import Alert, Incident, SegmentRef, Snapshot
-from shared.settings import load
-from shared.telemetry import Health
+from shared import bus
+from shared.contract import deadletters, events, names
+from shared.contract.events import Alert, Incident, SegmentRef, Snapshot
+from shared.runtime.errors import BadMessage, SettingError
+from shared.runtime.settings import load
+from shared.runtime.telemetry import Health
 from tests.service import serving
 from tests.waiting import until
-from tidegate import dlq
-from tidegate.server import NatsServer
+from tidegate.client import dlq
+from tidegate.local.server import NatsServer
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 KEY = bytes(range(32))

@@ -18,16 +18,17 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
-from services.scaler.replicas import Replicas
-from shared import bus, deadletters, names, stats
-from shared.errors import Away, BadMessage
-from shared.events import Detections, SegmentRef, Timing
-from shared.segment import Segment, from_headers, to_headers
-from shared.telemetry import Health
+from services.scaler.local.replicas import Replicas
+from shared import bus
+from shared.contract import deadletters, names, stats
+from shared.contract.events import Detections, SegmentRef, Timing
+from shared.contract.segment import Segment, from_headers, to_headers
+from shared.runtime.errors import Away, BadMessage
+from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
 from tests.waiting import until
-from tidegate import dlq
-from tidegate.server import NatsServer
+from tidegate.client import dlq
+from tidegate.local.server import NatsServer
 
 
 @dataclass

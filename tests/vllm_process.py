@@ -12,9 +12,9 @@ import urllib.request
 from collections.abc import Collection
 from pathlib import Path
 
-from shared import child
+from shared.runtime import child
 from tests import tiny_vlm
-from tidegate.server import free_port
+from tidegate.local.server import free_port
 
 ROOT = Path(__file__).parent.parent
 PYTHON = ROOT / ".vllm/bin/python"

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from nats.aio.client import Client
 
-from shared import events
-from shared.events import DetectedObject, Detections, Frame, SegmentRef, Timing
+from shared.contract import events
+from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef, Timing
 
 START = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 

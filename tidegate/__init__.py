@@ -1,15 +1,11 @@
 """The command line for people, and the stack on one machine that `tidegate up` and `tidegate demo` run.
 
-| module | idea |
+| folder | idea |
 |---|---|
-| `server` | an embedded nats-server as a child process |
-| `identities` | who may do what on it |
-| `stack` | server, ingest and autoscaler as one thing that starts and stops |
-| `registry` | cameras in KV, as people add and remove them |
-| `dlq`, `watch`, `doctor`, `chaos` | what the commands of those names do |
-| `up`, `demo` | what people run |
-| `footage`, `bank`, `clips` | real video; RTSP cameras that serve it; segments of it |
-| `sizing`, `story` | the demo's load, fitted to the machine, and its phases |
-| `monitor`, `rates`, `view` | what happens now, and how it is shown in a terminal |
-| `report`, `pictures`, `timeline` | the count, the annotated frames and the plot that a demo leaves behind |
+| `local` | an embedded nats-server, and with it server, ingest and workers as one thing that starts and stops |
+| `client` | what people ask of a running system: cameras, events, moments, tracks, rules, dead letters |
+| `drawing` | frames with what was detected and followed in them; plots |
+| `view` | what happens now, gathered and shown in a terminal |
+| `demo` | real cameras, a surge, and the report that a run leaves behind; chaos |
+| `commands` | one command a file: its options, and what it prints |
 """

@@ -17,12 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 from services.search.query import MAX_K, Query
-from shared import cameras, events, jobs, names, telemetry, topology
-from shared.errors import SettingError, TidegateError
-from shared.redact import redact
-from shared.settings import load
-from tidegate import registry, rules, scaling, stack
-from tidegate.command import data_option, with_admin
+from shared.contract import cameras, events, jobs, names, topology
+from shared.runtime import telemetry
+from shared.runtime.errors import SettingError, TidegateError
+from shared.runtime.redact import redact
+from shared.runtime.settings import load
+from tidegate.client import registry, rules
+from tidegate.commands import scaling
+from tidegate.commands.options import data_option, with_admin
+from tidegate.local import stack
 
 out = Console(highlight=False)
 
@@ -68,7 +71,7 @@ def main() -> None:
 @click.option("--plain", is_flag=True, help="No live view: log lines alone.")
 def up(data: Path | None, **options: Any) -> None:
     """Run server, ingest and workers here, until Ctrl-C. State stays in the data directory."""
-    from tidegate.up import run
+    from tidegate.local.up import run
 
     asyncio.run(run(data or stack.default_data(), **options))
 
@@ -81,7 +84,7 @@ def up(data: Path | None, **options: Any) -> None:
 @click.option("--keep", is_flag=True, help="Keep the data directory.")
 def demo(video: tuple[Path, ...], rtsp: tuple[str, ...], output: Path, seconds: int, keep: bool) -> None:
     """Cameras, a surge, and workers that follow it: the whole of it for real, in a minute and a half."""
-    from tidegate.demo import Options, run
+    from tidegate.demo.demo import Options, run
 
     sys.exit(run(Options(video=video, rtsp=rtsp, output=output, seconds=seconds, keep=keep)))
 
@@ -102,7 +105,7 @@ def setup(data: Path | None) -> None:
 @data_option
 def doctor(data: Path | None) -> None:
     """Check Python, packages, server, streams, weights and ports, and say the remedy."""
-    from tidegate.doctor import run
+    from tidegate.commands.doctor import run
 
     sys.exit(0 if asyncio.run(run(data or stack.default_data(), out)) else 1)
 
@@ -130,7 +133,7 @@ def watch(data: Path | None, subject: str, as_json: bool) -> None:
 
     One that is said again, as after a crash, is printed once.
     """
-    from tidegate.watch import run
+    from tidegate.client.watch import run
 
     try:
         with_admin(data, lambda client: run(client, subject, as_json, out))
@@ -164,7 +167,7 @@ def find(data: Path | None, text: str | None, save: Path | None, as_json: bool, 
 
     Video is there for as long as MEDIA keeps it, ten minutes by default; what was seen, for a week.
     """
-    from tidegate import find as finding
+    from tidegate.client import find as finding
 
     now = dt.datetime.now().astimezone()
     query = Query(
@@ -213,7 +216,7 @@ def ask(data: Path | None, question: str, save: Path | None, as_json: bool, **gi
 
     It needs 'tidegate up --vlm'. Video is there for as long as MEDIA keeps it, ten minutes by default.
     """
-    from tidegate import ask as asking
+    from tidegate.client import ask as asking
 
     query = asking.query("ask", given, question=question)
     with_admin(data, lambda client: asking.run(client, query, out, as_json=as_json, save=save))
@@ -231,7 +234,7 @@ def summarize(data: Path | None, prompt: str, as_json: bool, **given: Any) -> No
 
     Captions are made with VLM_CAPTION_EVERY_S, or 'tidegate camera add … --caption-every', and kept for a week.
     """
-    from tidegate import ask as asking
+    from tidegate.client import ask as asking
 
     query = asking.query("summarize", given, prompt=prompt)
     with_admin(data, lambda client: asking.run(client, query, out, as_json=as_json, save=None))
@@ -255,7 +258,7 @@ def schema(asyncapi: bool, of_jobs: bool) -> None:
 @click.option("--service", type=click.Choice(["cv", "embed"]), default="cv", show_default=True, help="Whose workers.")
 def chaos(**plan: Any) -> None:
     """Break workers and server under load, and count: every acknowledged segment must have exactly one event."""
-    from tidegate.chaos import Plan, run
+    from tidegate.demo.chaos import Plan, run
 
     sys.exit(run(Plan(**plan)))
 
@@ -272,7 +275,7 @@ main.add_command(scaling.simulate)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def explain(data: Path | None, service: str, as_json: bool) -> None:
     """Why SERVICE has the replicas it has: every term of the demand, from the scaler that runs."""
-    from tidegate.explain import run
+    from tidegate.client.explain import run
 
     with_admin(data, lambda client: run(client, service, out, as_json))
 
@@ -301,8 +304,8 @@ def tracks(data: Path | None, camera: str, as_json: bool, **given: Any) -> None:
 
     Video is there for as long as MEDIA keeps it, ten minutes by default; tracks, for a week.
     """
-    from tidegate import tracks as following
-    from tidegate.find import instant
+    from tidegate.client import tracks as following
+    from tidegate.client.find import instant
 
     now = dt.datetime.now().astimezone()
     stretch = following.Stretch(
@@ -439,7 +442,7 @@ def dlq() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, without payloads.")
 def dlq_list(data: Path | None, service: str | None, as_json: bool) -> None:
     """Show dead letters, and why they died."""
-    from tidegate.dlq import letters
+    from tidegate.client.dlq import letters
 
     async def work(client: Client) -> None:
         table = Table("letter", "service", "of", "subject", "bytes", "tries", "reason")
@@ -468,7 +471,7 @@ def dlq_replay(data: Path | None, letter: tuple[int, ...], every: bool, service:
     Each is published to its own subject again: other services of Tidegate pass over it, and subscribers of your own see
     it once more, an event with the same ce-id.
     """
-    from tidegate.dlq import letters, replay
+    from tidegate.client.dlq import letters, replay
 
     if not letter and not every:
         raise SettingError("say which: the numbers that 'tidegate dlq list' shows, or --all")

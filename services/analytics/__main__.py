@@ -16,13 +16,14 @@ from services.analytics.checkpoint import Checkpoints
 from services.analytics.rulebook import Rulebook
 from services.analytics.service import Analytics
 from services.analytics.settings import AnalyticsSettings
-from shared import names, process
-from shared.errors import BusError
-from shared.leases import TIMEOUT_S, Kind, Leases, process_id
-from shared.mirror import Mirror, bind
-from shared.settings import from_environment
-from shared.tasks import end
-from shared.telemetry import Health
+from shared.bus.leases import TIMEOUT_S, Kind, Leases, process_id
+from shared.bus.mirror import Mirror, bind
+from shared.contract import names
+from shared.runtime.errors import BusError
+from shared.runtime.settings import from_environment
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import Health
+from shared.service import process
 
 # What is being said is said; if that can't be done so soon, whoever comes after us says it.
 GRACE_S = 10.0

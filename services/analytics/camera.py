@@ -28,8 +28,19 @@ from services.analytics.places import Before, Passage
 from services.analytics.rules import Rules
 from services.analytics.tracker import Detected, Tracker
 from services.analytics.tracker import State as TrackerState
-from shared import jobs
-from shared.events import Alert, Detections, Event, Frame, Incident, PathPoint, SegmentRef, Track, Tracks, Verdict
+from shared.contract import jobs
+from shared.contract.events import (
+    Alert,
+    Detections,
+    Event,
+    Frame,
+    Incident,
+    PathPoint,
+    SegmentRef,
+    Track,
+    Tracks,
+    Verdict,
+)
 
 # Frames that an object must be seen in to be one: a weak detector sees much once.
 LEAST_SEEN = 2

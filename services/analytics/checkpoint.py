@@ -22,10 +22,10 @@ from nats.js.kv import KeyValue
 from services.analytics import metrics
 from services.analytics.camera import State
 from services.analytics.partition import Partition
-from shared import names
-from shared.errors import BusError, SettingError
-from shared.log import Log
-from shared.telemetry import logger
+from shared.bus.log import Log
+from shared.contract import names
+from shared.runtime.errors import BusError, SettingError
+from shared.runtime.telemetry import logger
 
 # Writes on their way at once.
 PARALLEL = 32

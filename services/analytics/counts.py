@@ -12,7 +12,7 @@ from services.analytics.conditions import is_in
 from services.analytics.incidents import instant
 from services.analytics.objects import Followed, anchor
 from services.analytics.places import Passage
-from shared import events
+from shared.contract import events
 
 MINUTE_S = 60
 # Of the heat map: square cells on 16:9.

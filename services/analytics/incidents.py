@@ -15,8 +15,8 @@ import msgspec
 
 from services.analytics.conditions import Case, Cases
 from services.analytics.rules import Rule
-from shared import jobs
-from shared.events import Alert, Incident, IncidentObject, SegmentRef, Snapshot, Verdict
+from shared.contract import jobs
+from shared.contract.events import Alert, Incident, IncidentObject, SegmentRef, Snapshot, Verdict
 
 # Before it is held for true, there may be a moment in which it shows.
 LEAD_S = 1.0

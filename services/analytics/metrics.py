@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from shared.telemetry import LATENCY_BUCKETS
+from shared.runtime.telemetry import LATENCY_BUCKETS
 
 OWNED = Gauge("tidegate_analytics_partitions", "Partitions that this process has")
 CAMERAS = Gauge("tidegate_analytics_cameras", "Cameras whose state this process has")

@@ -19,11 +19,11 @@ import msgspec
 from services.analytics import metrics
 from services.analytics.camera import Camera, Failure, Limits, Outs, State
 from services.analytics.rules import Rules
-from shared import names
-from shared.direct import Stored
-from shared.errors import SettingError
-from shared.events import Detections, Verdict
-from shared.telemetry import logger
+from shared.bus.direct import Stored
+from shared.contract import names
+from shared.contract.events import Detections, Verdict
+from shared.runtime.errors import SettingError
+from shared.runtime.telemetry import logger
 
 # What Python and JSON can both say, with room to reckon.
 FIRST_YEAR, LAST_YEAR = 1971, 9999

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from services.analytics import metrics, rules
 from services.analytics.rules import Rules
-from shared.mirror import Mirror
-from shared.telemetry import logger
+from shared.bus.mirror import Mirror
+from shared.runtime.telemetry import logger
 
 NONE = Rules()
 

@@ -22,8 +22,8 @@ from msgspec import Meta
 from services.analytics import geometry
 from services.analytics.mistakes import Mistake, join, mistakes, nearest
 from services.analytics.reading import value_of
-from shared.errors import SettingError
-from shared.segment import END
+from shared.contract.segment import END
+from shared.runtime.errors import SettingError
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Point = tuple[Share, Share]

@@ -27,13 +27,15 @@ from services.analytics.checkpoint import Checkpoints, Taken
 from services.analytics.partition import EVERYTHING, Bad, Partition, camera_of, partition_of
 from services.analytics.rulebook import Rulebook
 from services.analytics.settings import AnalyticsSettings
-from shared import bus, direct, events, jobs, names
-from shared.direct import Stored
-from shared.errors import BusError, Full, Unstorable
-from shared.events import Event, Verdict
-from shared.leases import Leases
-from shared.log import Log
-from shared.telemetry import Health, logger
+from shared import bus
+from shared.bus import direct
+from shared.bus.direct import Stored
+from shared.bus.leases import Leases
+from shared.bus.log import Log
+from shared.contract import events, jobs, names
+from shared.contract.events import Event, Verdict
+from shared.runtime.errors import BusError, Full, Unstorable
+from shared.runtime.telemetry import Health, logger
 
 DETECTIONS = names.event("detections", "*")
 VERDICTS = names.event("verdicts", "*")
@@ -341,11 +343,11 @@ class Analytics:
     async def _put(self, job: jobs.Verify, headers: dict[str, str]) -> None:
         """Raises BusError: at once where VLM is full, and after a moment where the server has not answered."""
         try:
-            await jobs.publish(self._client, job, headers, patience_s=0.0)
+            await bus.publish_job(self._client, job, headers, patience_s=0.0)
         except (Full, Unstorable):
             raise
         except BusError:
-            await jobs.publish(self._client, job, headers, patience_s=ASK_PATIENCE_S)
+            await bus.publish_job(self._client, job, headers, patience_s=ASK_PATIENCE_S)
 
     # ---- partitions
 

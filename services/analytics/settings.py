@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from services.analytics.camera import Limits
-from shared.settings import BusSettings
+from shared.runtime.settings import BusSettings
 
 
 class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):

@@ -10,10 +10,11 @@ from nats.aio.client import Client
 from services.cv.detectors import Detector, load
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
-from shared import loading, names, process
-from shared.settings import from_environment
-from shared.tasks import unless
-from shared.telemetry import Health
+from shared.contract import names
+from shared.runtime.settings import from_environment
+from shared.runtime.tasks import unless
+from shared.runtime.telemetry import Health
+from shared.service import loading, process
 from shared.worker import Worker
 
 

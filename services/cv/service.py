@@ -14,11 +14,12 @@ from nats.js import JetStreamContext
 from services.cv.detectors import Detector
 from services.cv.settings import CvSettings
 from services.cv.tiles import Grid
-from shared import gop, segment
-from shared.cameras import Camera, CameraDirectory
-from shared.events import DetectedObject, Detections, Frame, SegmentRef, Timing
-from shared.media import Decoded, Image, decode
-from shared.telemetry import logger
+from shared.contract import segment
+from shared.contract.cameras import Camera, CameraDirectory
+from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef, Timing
+from shared.runtime.telemetry import logger
+from shared.video import gop
+from shared.video.decode import Decoded, Image, decode
 from shared.worker import Message
 
 # A camera's own min_score may be under the service's: the detector keeps what any may want.

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.cameras import TILES
-from shared.settings import BusSettings
+from shared.contract.cameras import TILES
+from shared.runtime.settings import BusSettings
 from shared.worker import WorkerSettings
 
 

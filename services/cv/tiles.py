@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from services.cv.detectors import Detection, detections
-from shared.events import Box
-from shared.media import Image
-from shared.pictures import resize
+from shared.contract.events import Box
+from shared.video.decode import Image
+from shared.video.pictures import resize
 
 # Of a tile's side. Less enlarges more, and leaves more to the whole frame: see docs/tracking.md.
 OVERLAP = 0.15
@@ -42,7 +42,7 @@ class Grid(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Grid:
-        """From `<columns>x<rows>`, as `shared.cameras.TILES` has it."""
+        """From `<columns>x<rows>`, as `shared.contract.cameras.TILES` has it."""
         columns, rows = text.split("x")
         return cls(int(columns), int(rows))
 

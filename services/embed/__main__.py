@@ -13,11 +13,12 @@ from services.embed.models import InTurns, load
 from services.embed.segments import Segments
 from services.embed.service import EmbedService
 from services.embed.settings import EmbedSettings
-from shared import loading, names, process
-from shared.errors import BusError
-from shared.settings import from_environment
-from shared.tasks import end, unless
-from shared.telemetry import Health, logger
+from shared.contract import names
+from shared.runtime.errors import BusError
+from shared.runtime.settings import from_environment
+from shared.runtime.tasks import end, unless
+from shared.runtime.telemetry import Health, logger
+from shared.service import loading, process
 from shared.worker import Worker
 
 BEAT_S = 1.0

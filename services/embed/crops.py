@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from shared.events import Box, DetectedObject
-from shared.media import Image
+from shared.contract.events import Box, DetectedObject
+from shared.video.decode import Image
 
 
 class Area(NamedTuple):

@@ -19,12 +19,13 @@ from services.embed.crops import around, cut, worth_it
 from services.embed.sampling import choose
 from services.embed.settings import EmbedSettings
 from services.embed.views import View, Views
-from shared import gop, names, segment
-from shared.errors import BadMessage
-from shared.events import Detections, Frame
-from shared.media import decode
-from shared.pictures import resize
-from shared.segment import Segment
+from shared.contract import names, segment
+from shared.contract.events import Detections, Frame
+from shared.contract.segment import Segment
+from shared.runtime.errors import BadMessage
+from shared.video import gop
+from shared.video.decode import decode
+from shared.video.pictures import resize
 from shared.worker import Message
 
 

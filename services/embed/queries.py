@@ -3,9 +3,9 @@
     {"text": "a man on a bicycle"}        to svc.embed.text
     the bytes of a JPEG, PNG, WebP, BMP   to svc.embed.image
 
-Both answer with `shared.vectors.Encoded`. Every replica answers, one of them each query; `$SRV.PING`, `$SRV.INFO` and
-`$SRV.STATS` find and count them. Errors have NATS micro's headers: 400 for what can't be read, 422 for a text where
-the model has no text side, 500 where the model fails.
+Both answer with `shared.models.vectors.Encoded`. Every replica answers, one of them each query; `$SRV.PING`,
+`$SRV.INFO` and `$SRV.STATS` find and count them. Errors have NATS micro's headers: 400 for what can't be read, 422 for
+a text where the model has no text side, 500 where the model fails.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ import nats.errors
 from nats.aio.client import Client
 
 from services.embed.models import InTurns, NoTextSide
-from shared import names, pictures, requests
-from shared.requests import Refusal
-from shared.vectors import Encoded, TextQuery, Vectors, pack
+from shared.bus import requests
+from shared.bus.requests import Refusal
+from shared.contract import names
+from shared.models.vectors import Encoded, TextQuery, Vectors, pack
+from shared.video import pictures
 
 # Models read some 77 tokens, and cut off the rest.
 MAX_CHARACTERS = 2000

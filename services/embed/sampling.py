@@ -11,9 +11,9 @@ import datetime as dt
 import math
 from collections.abc import Sequence
 
-from shared.events import Frame
-from shared.media import sample
-from shared.segment import Segment
+from shared.contract.events import Frame
+from shared.contract.segment import Segment
+from shared.video.decode import sample
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MS = dt.timedelta(milliseconds=1)

@@ -14,11 +14,12 @@ from nats.js import JetStreamContext
 from services.embed.sampling import has_instant, is_first_since
 from services.embed.settings import EmbedSettings
 from services.embed.views import View, Views
-from shared import gop, names, segment
-from shared.events import SegmentRef
-from shared.media import decode
-from shared.segment import Segment
-from shared.telemetry import logger
+from shared.contract import names, segment
+from shared.contract.events import SegmentRef
+from shared.contract.segment import Segment
+from shared.runtime.telemetry import logger
+from shared.video import gop
+from shared.video.decode import decode
 from shared.worker import Message
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from services.embed.models import Embedder
 from services.embed.views import View, Views
-from shared.events import Embeddings, Timing, Vector
-from shared.vectors import Vectors, pack
+from shared.contract.events import Embeddings, Timing, Vector
+from shared.models.vectors import Vectors, pack
 from shared.worker import Message
 
 

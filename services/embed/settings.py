@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from shared.settings import BusSettings
+from shared.runtime.settings import BusSettings
 from shared.worker import MB, WorkerSettings
 
 

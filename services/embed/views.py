@@ -6,8 +6,8 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shared.events import DetectedObject, SegmentRef
-from shared.media import Image
+from shared.contract.events import DetectedObject, SegmentRef
+from shared.video.decode import Image
 
 
 class View(NamedTuple):

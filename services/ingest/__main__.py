@@ -17,13 +17,14 @@ from services.ingest.fleet import Fleet
 from services.ingest.publisher import Publisher
 from services.ingest.runner import Runner
 from services.ingest.settings import IngestSettings
-from shared import names, process
-from shared.cameras import Camera
-from shared.leases import TIMEOUT_S, Kind, Leases, process_id
-from shared.mirror import Mirror, bind
-from shared.settings import from_environment
-from shared.tasks import end
-from shared.telemetry import Health
+from shared.bus.leases import TIMEOUT_S, Kind, Leases, process_id
+from shared.bus.mirror import Mirror, bind
+from shared.contract import names
+from shared.contract.cameras import Camera
+from shared.runtime.settings import from_environment
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import Health
+from shared.service import process
 
 _GOODBYE_S = 1.0
 

@@ -8,10 +8,11 @@ from collections import deque
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from shared import bus, events
-from shared.errors import BusError
-from shared.events import CameraStatus
-from shared.telemetry import logger
+from shared import bus
+from shared.contract import events
+from shared.contract.events import CameraStatus
+from shared.runtime.errors import BusError
+from shared.runtime.telemetry import logger
 
 # Transitions of a long outage: the newest say how things are.
 _KEPT = 10_000

@@ -11,7 +11,7 @@ from services.ingest import metrics
 from services.ingest.segmenter import Clock, Piece, Segmenter
 from services.ingest.settings import Cutting
 from services.ingest.source import Failure, failure_of, open_source
-from shared.cameras import Camera
+from shared.contract.cameras import Camera
 
 # Pieces of a file that is read as fast as the bus takes them, between the thread and the acknowledgement.
 _FILE_PIECES = 4

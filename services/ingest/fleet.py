@@ -8,13 +8,13 @@ import random
 from collections.abc import Callable
 
 from services.ingest.runner import Runner
-from shared import cameras
-from shared.cameras import Camera
-from shared.errors import SettingError
-from shared.leases import Leases
-from shared.mirror import Mirror
-from shared.names import check_camera
-from shared.telemetry import Health, logger
+from shared.bus.leases import Leases
+from shared.bus.mirror import Mirror
+from shared.contract import cameras
+from shared.contract.cameras import Camera
+from shared.contract.names import check_camera
+from shared.runtime.errors import SettingError
+from shared.runtime.telemetry import Health, logger
 
 # Leases of dead processes run out without a message.
 _LOOK_S = 0.5

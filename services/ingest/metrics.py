@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from shared.telemetry import LATENCY_BUCKETS
+from shared.runtime.telemetry import LATENCY_BUCKETS
 
 SEGMENTS = Counter("tidegate_ingest_segments_total", "Segments that JetStream acknowledged.", ["camera"])
 BYTES = Counter("tidegate_ingest_bytes_total", "Bytes of acknowledged segments.", ["camera"])

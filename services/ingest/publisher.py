@@ -14,11 +14,11 @@ from nats.js import JetStreamContext
 
 from services.ingest import metrics
 from services.ingest.segmenter import Piece
-from shared import names
 from shared.bus import PUBLISH_TIMEOUT_S, header_bytes
-from shared.redact import redact
-from shared.segment import to_headers
-from shared.telemetry import logger, traceparent_of, tracer
+from shared.contract import names
+from shared.contract.segment import to_headers
+from shared.runtime.redact import redact
+from shared.runtime.telemetry import logger, traceparent_of, tracer
 
 # Enough to keep a server busy (it is at 4), few enough that what a reconnect throws away stays small.
 MAX_IN_FLIGHT = 16

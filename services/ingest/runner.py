@@ -16,11 +16,11 @@ from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, IngestSettings
 from services.ingest.source import Failure
-from shared.cameras import Camera
-from shared.events import CameraStatus
-from shared.redact import redact
-from shared.tasks import end
-from shared.telemetry import logger
+from shared.contract.cameras import Camera
+from shared.contract.events import CameraStatus
+from shared.runtime.redact import redact
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import logger
 
 MB = 1024 * 1024
 # Headers of a segment, with an ample traceparent.

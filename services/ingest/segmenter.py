@@ -17,7 +17,7 @@ from services.ingest.cutter import Cut, Cutter
 from services.ingest.muxer import BOX_BYTES, PACKET_BYTES, Probe, Timed, mux
 from services.ingest.parameters import sequence_parameters
 from services.ingest.settings import Cutting
-from shared.segment import Segment
+from shared.contract.segment import Segment
 
 CODECS = ("h264", "hevc")
 # For a stream that does not say how long its frames are.

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from shared.settings import BusSettings
+from shared.runtime.settings import BusSettings
 
 
 class IngestSettings(BusSettings, frozen=True, kw_only=True):

@@ -16,8 +16,8 @@ from av.video.stream import VideoStream
 from services.ingest.clock import FixedClock, WallClock
 from services.ingest.gulp import gulps
 from services.ingest.segmenter import CODECS
-from shared.cameras import Camera
-from shared.redact import join_credentials, redact
+from shared.contract.cameras import Camera
+from shared.runtime.redact import join_credentials, redact
 
 # A keyframe of a 4K camera arrives as one burst of hundreds of datagrams.
 _UDP_BUFFER_BYTES = 4 * 1024 * 1024

@@ -7,15 +7,15 @@ from contextlib import suppress
 
 from nats.aio.client import Client
 
-from services.scaler.accounts import HeardAccounts
-from services.scaler.estimator import Estimator
-from services.scaler.explainer import explaining
+from services.scaler.cost.accounts import HeardAccounts
+from services.scaler.live.estimator import Estimator
+from services.scaler.live.explainer import explaining
 from services.scaler.service import ScalerService, serving
 from services.scaler.settings import PURPOSE, ScalerSettings
-from shared import process
-from shared.errors import BusError
-from shared.settings import from_environment
-from shared.telemetry import Health, logger
+from shared.runtime.errors import BusError
+from shared.runtime.settings import from_environment
+from shared.runtime.telemetry import Health, logger
+from shared.service import process
 
 BEAT_S = 1.0
 

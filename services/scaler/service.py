@@ -19,9 +19,6 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from services.scaler import metadata, metrics
-from services.scaler.consumers import Missing
-from services.scaler.estimator import Estimator
 from services.scaler.externalscaler_pb2 import (
     GetMetricSpecResponse,
     GetMetricsRequest,
@@ -31,11 +28,14 @@ from services.scaler.externalscaler_pb2 import (
     MetricValue,
     ScaledObjectRef,
 )
-from services.scaler.live import Live
+from services.scaler.live import metadata, metrics
+from services.scaler.live.answers import Live
+from services.scaler.live.consumers import Missing
+from services.scaler.live.estimator import Estimator
 from services.scaler.settings import ScalerSettings, credentials
-from shared.errors import SettingError, TidegateError
-from shared.redact import redact
-from shared.telemetry import logger
+from shared.runtime.errors import SettingError, TidegateError
+from shared.runtime.redact import redact
+from shared.runtime.telemetry import logger
 
 NAME = "externalscaler.ExternalScaler"
 # Replicas are asked for outright: a metric of 2.4 with a target of 1 is 3 of them.

@@ -10,9 +10,9 @@ from typing import Annotated
 import grpc
 from msgspec import Meta
 
-from shared.errors import SettingError
-from shared.settings import BusSettings
-from shared.telemetry import logger
+from shared.runtime.errors import SettingError
+from shared.runtime.settings import BusSettings
+from shared.runtime.telemetry import logger
 
 PURPOSE = "Tells KEDA how many replicas a service needs: an external scaler by gRPC, until SIGTERM."
 

@@ -10,9 +10,9 @@ from services.search.answers import Answers
 from services.search.index import Index
 from services.search.indexer import Indexer
 from services.search.settings import SearchSettings
-from shared import process
-from shared.settings import from_environment
-from shared.telemetry import Health
+from shared.runtime.settings import from_environment
+from shared.runtime.telemetry import Health
+from shared.service import process
 
 
 async def run(settings: SearchSettings, client: Client, health: Health, stop: asyncio.Event) -> None:

@@ -25,11 +25,14 @@ from services.search.moments import fuse, merge
 from services.search.query import BadQuery, ClipQuery, Found, Hit, Moment, Query, Unanswerable
 from services.search.settings import SearchSettings
 from services.search.words import wanted
-from shared import gop, names, requests, segment, vectors
-from shared.errors import BadSegment
-from shared.requests import NobodyAnswers, Refusal
-from shared.telemetry import logger
-from shared.vectors import Encoded, TextQuery, Vectors
+from shared.bus import requests
+from shared.bus.requests import NobodyAnswers, Refusal
+from shared.contract import names, segment
+from shared.models import vectors
+from shared.models.vectors import Encoded, TextQuery, Vectors
+from shared.runtime.errors import BadSegment
+from shared.runtime.telemetry import logger
+from shared.video import gop
 
 T = TypeVar("T")
 Q = TypeVar("Q", Query, ClipQuery)

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from lancedb.index import Bitmap, BTree, IvfRq
 from lancedb.query import ColumnOrdering
 
-from shared.vectors import Vectors
+from shared.models.vectors import Vectors
 
 # So many rows are compared one by one, exactly, in the time that the index takes for all of a chunk.
 EXACT = 10_000

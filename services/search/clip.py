@@ -22,11 +22,13 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from services.search.query import Unanswerable
-from shared import media, names, pictures
-from shared.deadletters import REPLAY_OF
-from shared.errors import BadSegment
-from shared.events import Box
-from shared.segment import Segment, from_headers, rfc3339
+from shared.contract import names
+from shared.contract.deadletters import REPLAY_OF
+from shared.contract.events import Box
+from shared.contract.segment import Segment, from_headers, rfc3339
+from shared.runtime.errors import BadSegment
+from shared.video import decode as media
+from shared.video import pictures
 
 # What the joined MP4's `moov` takes: its boxes with the parameter sets, and a frame's rows in its tables (size 4,
 # chunk 8 + 12, decode time 8, composition offset 8, keyframe 4).

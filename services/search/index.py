@@ -27,8 +27,8 @@ import pyarrow as pa
 from services.search.chunk import Chunk, Where
 from services.search.query import Hit
 from services.search.rows import LabelRow, Row, VectorRow
-from shared.errors import SettingError
-from shared.vectors import Vectors
+from shared.models.vectors import Vectors
+from shared.runtime.errors import SettingError
 
 # Rows of a chunk. Measured for a million vectors on two cores: in chunks of half the size every query pays 8 ms more
 # for each, in one chunk a single core does all the work.

@@ -23,12 +23,13 @@ from services.search import chunk, metrics
 from services.search.index import Index
 from services.search.rows import LabelRow, Row, VectorRow, rows
 from services.search.settings import SearchSettings
-from shared import bus, deadletters, names
-from shared.errors import BadMessage, BusError
-from shared.puller import Puller
-from shared.tasks import end
-from shared.telemetry import Health, logger
-from shared.topology import ACK_WAIT_S
+from shared import bus
+from shared.bus.pull import Puller
+from shared.contract import deadletters, names
+from shared.contract.topology import ACK_WAIT_S
+from shared.runtime.errors import BadMessage, BusError
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import Health, logger
 
 CONSUMER = "search"
 BEAT_S = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from shared.telemetry import LATENCY_BUCKETS
+from shared.runtime.telemetry import LATENCY_BUCKETS
 
 ROWS = Counter("tidegate_search_rows_total", "rows given to the index, by kind", ["kind"])
 REFUSED = Counter("tidegate_search_refused_total", "events that were none, buried in DLQ")

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from shared.events import Box
-from shared.requests import Refusal
+from shared.bus.requests import Refusal
+from shared.contract.events import Box
 
 MAX_K = 100
 CameraId = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]

@@ -6,9 +6,10 @@ import datetime as dt
 
 import msgspec
 
-from shared import names, vectors
-from shared.errors import BadMessage
-from shared.events import Box, Detections, Embeddings, Event
+from shared.contract import names
+from shared.contract.events import Box, Detections, Embeddings, Event
+from shared.models import vectors
+from shared.runtime.errors import BadMessage
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

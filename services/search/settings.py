@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.settings import BusSettings
+from shared.runtime.settings import BusSettings
 
 DAY_S = 24 * 3600.0
 

@@ -20,12 +20,13 @@ from services.vlm.model import Model, event_name
 from services.vlm.service import Task, VlmService
 from services.vlm.settings import VlmSettings
 from services.vlm.vllm_server import VllmServer
-from shared import loading, names, process
-from shared.errors import Away
-from shared.events import Said
-from shared.settings import from_environment
-from shared.tasks import end, unless
-from shared.telemetry import Health
+from shared.contract import names
+from shared.contract.events import Said
+from shared.runtime.errors import Away
+from shared.runtime.settings import from_environment
+from shared.runtime.tasks import end, unless
+from shared.runtime.telemetry import Health
+from shared.service import loading, process
 from shared.worker import Worker
 
 

@@ -17,9 +17,9 @@ from services.vlm.endpoint import Completion, TooLong
 from services.vlm.model import Model
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
-from shared.errors import TidegateError
-from shared.events import Usage
-from shared.telemetry import logger, tracer
+from shared.contract.events import Usage
+from shared.runtime.errors import TidegateError
+from shared.runtime.telemetry import logger, tracer
 
 TRIES = 2
 

@@ -21,8 +21,8 @@ import aiohttp
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.errors import Away, BadMessage, TidegateError
-from shared.redact import redact
+from shared.runtime.errors import Away, BadMessage, TidegateError
+from shared.runtime.redact import redact
 
 LOOK_S = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -18,13 +18,16 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.vlm import sampling
-from shared import direct, gop, media, names, pictures
-from shared.deadletters import REPLAY_OF
-from shared.direct import Stored
-from shared.errors import BadMessage, BadSegment, TidegateError
-from shared.events import Cause, Seen
-from shared.segment import Segment, from_headers
-from shared.telemetry import logger
+from shared.bus import direct
+from shared.bus.direct import Stored
+from shared.contract import names
+from shared.contract.deadletters import REPLAY_OF
+from shared.contract.events import Cause, Seen
+from shared.contract.segment import Segment, from_headers
+from shared.runtime.errors import BadMessage, BadSegment, TidegateError
+from shared.runtime.telemetry import logger
+from shared.video import decode as media
+from shared.video import gop, pictures
 
 # Clocks of ingest and the server differ, and a segment is stored when it has ended.
 SLACK = dt.timedelta(seconds=2)

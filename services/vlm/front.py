@@ -16,11 +16,13 @@ from nats.aio.msg import Msg
 from services.vlm import metrics, query
 from services.vlm.planner import Planner
 from services.vlm.settings import VlmSettings
-from shared import events, jobs, names, requests
-from shared.errors import BusError
-from shared.requests import Refusal
-from shared.tasks import end
-from shared.telemetry import Health, logger
+from shared import bus
+from shared.bus import requests
+from shared.bus.requests import Refusal
+from shared.contract import events, names
+from shared.runtime.errors import BusError
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import Health, logger
 
 BEAT_S = 1.0
 # Each holds a subscription's reply open and a few hundred bytes: more than this is a client that runs wild.
@@ -69,7 +71,7 @@ class Asking:
         self._waiting[key] = future
         try:
             async with asyncio.timeout(asked.wait_s):
-                await jobs.publish(self._client, job, patience_s=min(PATIENCE_S, asked.wait_s))
+                await bus.publish_job(self._client, job, patience_s=min(PATIENCE_S, asked.wait_s))
                 return await future
         except TimeoutError as e:
             raise Refusal(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from shared.telemetry import LATENCY_BUCKETS
+from shared.runtime.telemetry import LATENCY_BUCKETS
 
 JOBS = Counter("tidegate_vlm_jobs_total", "jobs ended, by kind and outcome", ["kind", "outcome"])
 JOB = Histogram(

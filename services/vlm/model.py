@@ -23,9 +23,9 @@ from services.vlm import metrics
 from services.vlm.breaker import Breaker, pause
 from services.vlm.endpoint import Busy, Card, Completion, Endpoint, Failed, TooLong
 from services.vlm.settings import VlmSettings
-from shared.errors import Away
-from shared.names import safe_name
-from shared.telemetry import logger
+from shared.contract.names import safe_name
+from shared.runtime.errors import Away
+from shared.runtime.telemetry import logger
 
 # So often a request may lose a server that looked well before.
 AWAY_TRIES = 3

@@ -16,13 +16,14 @@ from nats.aio.msg import Msg
 from services.vlm import metrics
 from services.vlm.settings import VlmSettings
 from services.vlm.stretches import Plan, begun_by
-from shared import cameras, jobs, names, segment
-from shared.deadletters import REPLAY_OF
-from shared.errors import BadSegment, BusError, SettingError
-from shared.mirror import Mirror, bind
-from shared.puller import Puller
-from shared.tasks import end
-from shared.telemetry import logger
+from shared import bus
+from shared.bus.mirror import Mirror, bind
+from shared.bus.pull import Puller
+from shared.contract import cameras, jobs, names, segment
+from shared.contract.deadletters import REPLAY_OF
+from shared.runtime.errors import BadSegment, BusError, SettingError
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import logger
 
 # The last segment of a stretch ends after it, and is stored after that.
 SLACK_S = 3.0
@@ -84,7 +85,7 @@ class Planner:
         for stretch in found:
             job = jobs.Caption(camera=head.camera, start=stretch.start, end=stretch.end, prompt=prompt)
             try:
-                ack = await jobs.publish(self._client, job, trace, patience_s=PATIENCE_S)
+                ack = await bus.publish_job(self._client, job, trace, patience_s=PATIENCE_S)
             except BusError as e:
                 metrics.PLANNED.labels("refused").inc()
                 self._log.warning("captions can't be asked for yet", camera=head.camera, error=str(e))

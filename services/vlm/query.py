@@ -13,10 +13,10 @@ import msgspec
 from msgspec import Meta
 
 from services.vlm.kinds.caption import PROMPT
-from shared import jobs
-from shared.jobs import EARLIEST, Instant, Job, Text
-from shared.requests import Refusal
-from shared.segment import Token
+from shared.bus.requests import Refusal
+from shared.contract import jobs
+from shared.contract.jobs import EARLIEST, Instant, Job, Text
+from shared.contract.segment import Token
 
 LONGEST_WAIT_S = 600.0
 # What is asked of now, where nobody says of when.

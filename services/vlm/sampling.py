@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from shared.segment import Segment
+from shared.contract.segment import Segment
 
 
 def instants(start: dt.datetime, end: dt.datetime, count: int) -> list[dt.datetime]:

@@ -25,10 +25,10 @@ from services.vlm.kinds.summarize import Summaries
 from services.vlm.kinds.verify import Verdicts
 from services.vlm.model import Model
 from services.vlm.settings import VlmSettings
-from shared import jobs
-from shared.errors import BadSegment
-from shared.events import Cause, Said, Seen, Timing, Usage, Verdict
-from shared.jobs import Job
+from shared.contract import jobs
+from shared.contract.events import Cause, Said, Seen, Timing, Usage, Verdict
+from shared.contract.jobs import Job
+from shared.runtime.errors import BadSegment
 from shared.worker import Message
 
 

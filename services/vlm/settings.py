@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from services.vlm.stretches import LONGEST_S
-from shared.cameras import SHORTEST_CAPTION_S as SHORTEST_S
-from shared.errors import SettingError
-from shared.redact import redact
-from shared.settings import BusSettings
+from shared.contract.cameras import SHORTEST_CAPTION_S as SHORTEST_S
+from shared.runtime.errors import SettingError
+from shared.runtime.redact import redact
+from shared.runtime.settings import BusSettings
 from shared.worker import WorkerSettings
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from shared.segment import Segment
+from shared.contract.segment import Segment
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MS = dt.timedelta(milliseconds=1)

@@ -27,10 +27,10 @@ from types import TracebackType
 from services.vlm import metrics
 from services.vlm.breaker import pause
 from services.vlm.settings import VlmSettings
-from shared import child
-from shared.errors import ModelError
-from shared.tasks import end
-from shared.telemetry import logger
+from shared.runtime import child
+from shared.runtime.errors import ModelError
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import logger
 
 MODULE = "vllm.entrypoints.openai.api_server"
 # With frames in every request its batches need longer to end than a batch of text.

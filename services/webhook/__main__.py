@@ -9,9 +9,9 @@ from nats.aio.client import Client
 from services.webhook.endpoint import Endpoint
 from services.webhook.sender import Sender
 from services.webhook.settings import WebhookSettings
-from shared import process
-from shared.settings import from_environment
-from shared.telemetry import Health
+from shared.runtime.settings import from_environment
+from shared.runtime.telemetry import Health
+from shared.service import process
 
 
 async def run(settings: WebhookSettings, client: Client, health: Health, stop: asyncio.Event) -> None:

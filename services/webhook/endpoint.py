@@ -23,8 +23,8 @@ import aiohttp
 from services.webhook import signature
 from services.webhook.backoff import retry_after
 from services.webhook.outgoing import Outgoing
-from shared.errors import TidegateError
-from shared.redact import redact
+from shared.runtime.errors import TidegateError
+from shared.runtime.redact import redact
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CONNECT_S = 5.0

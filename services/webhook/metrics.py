@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Histogram
 
-from shared.telemetry import LATENCY_BUCKETS
+from shared.runtime.telemetry import LATENCY_BUCKETS
 
 REQUESTS = Counter("tidegate_webhook_requests_total", "requests to the endpoint, by how they ended", ["outcome"])
 LATENCY = Histogram(

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from shared.errors import BadMessage
-from shared.events import Alert, Event, Incident, trace_of
+from shared.contract.events import Alert, Event, Incident, trace_of
+from shared.runtime.errors import BadMessage
 
 KINDS: Mapping[str, type[Event]] = {kind.kind: kind for kind in (Alert, Incident)}
 REQUIRED = ("ce-specversion", "ce-id", "ce-source", "ce-type")

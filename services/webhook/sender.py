@@ -24,11 +24,12 @@ from services.webhook.breaker import Breaker
 from services.webhook.endpoint import Endpoint, Failed
 from services.webhook.outgoing import Outgoing, kind_of, read
 from services.webhook.settings import WebhookSettings
-from shared import bus, deadletters, names
-from shared.errors import BadMessage, BusError
-from shared.puller import Puller
-from shared.tasks import end, unless
-from shared.telemetry import Health, logger
+from shared import bus
+from shared.bus.pull import Puller
+from shared.contract import deadletters, names
+from shared.runtime.errors import BadMessage, BusError
+from shared.runtime.tasks import end, unless
+from shared.runtime.telemetry import Health, logger
 
 CONSUMER = "webhook"
 ACK_TRIES = 3

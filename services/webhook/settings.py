@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from services.webhook import signature
 from services.webhook.outgoing import KINDS
-from shared.errors import SettingError
-from shared.settings import BusSettings
+from shared.runtime.errors import SettingError
+from shared.runtime.settings import BusSettings
 
 DAY_S = 24 * 3600.0
 # EVENTS keeps an event for seven days: by then it has to be delivered, or a dead letter.

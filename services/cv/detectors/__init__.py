@@ -23,9 +23,9 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
-from shared.errors import ModelError
-from shared.events import DetectedObject
-from shared.media import Image
+from shared.contract.events import DetectedObject
+from shared.runtime.errors import ModelError
+from shared.video.decode import Image
 
 # What a detector finds is what an event says: nothing to convert between them.
 Detection = DetectedObject

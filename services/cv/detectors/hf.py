@@ -15,10 +15,10 @@ from huggingface_hub import snapshot_download
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 from services.cv.detectors import Detection, Options, detections
-from shared import torch_device
-from shared.errors import ModelError
-from shared.media import Image
-from shared.names import safe_name
+from shared.contract.names import safe_name
+from shared.models import torch as torch_device
+from shared.runtime.errors import ModelError
+from shared.video.decode import Image
 
 _FILES = ["*.json", "*.safetensors"]
 

@@ -22,10 +22,10 @@ import openvino as ov
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from services.cv.detectors import Detection, Options, detections, read_labels
-from shared.errors import ModelError
-from shared.media import Image
-from shared.names import safe_name
-from shared.openvino_queue import Queue
+from shared.contract.names import safe_name
+from shared.models.openvino import Queue
+from shared.runtime.errors import ModelError
+from shared.video.decode import Image
 
 _TORCHVISION = ("boxes", "labels", "scores")
 # Place of height in each supported image layout.

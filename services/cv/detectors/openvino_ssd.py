@@ -22,10 +22,10 @@ from openvino.passes import ConstantFolding, Manager
 
 from services.cv import coco
 from services.cv.detectors import Detection, Options, detections
-from shared import embedded_weights
-from shared.errors import ModelError
-from shared.media import Image
-from shared.openvino_queue import Queue
+from shared.models import weights as embedded_weights
+from shared.models.openvino import Queue
+from shared.runtime.errors import ModelError
+from shared.video.decode import Image
 
 NAME = "ssd_mobilenet_v2_coco"
 SIDE = 300

@@ -17,10 +17,10 @@ from torchvision.models import detection, get_model, get_model_weights, list_mod
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from services.cv.detectors import Detection, Options, detections, read_labels
-from shared import torch_device
-from shared.errors import ModelError
-from shared.media import Image
-from shared.names import safe_name
+from shared.contract.names import safe_name
+from shared.models import torch as torch_device
+from shared.runtime.errors import ModelError
+from shared.video.decode import Image
 
 
 class Torchvision:

@@ -26,9 +26,9 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
-from shared.errors import ModelError
-from shared.media import Image
-from shared.vectors import Vectors
+from shared.models.vectors import Vectors
+from shared.runtime.errors import ModelError
+from shared.video.decode import Image
 
 # scheme of a spec: (module in this package, extra that installs what it imports)
 _BACKENDS = {"openvino": ("openvino_efficientnet", "embed")}

@@ -11,11 +11,11 @@ import open_clip
 import torch
 
 from services.embed.models import Options
-from shared import torch_device
-from shared.errors import ModelError
-from shared.media import Image
-from shared.names import safe_name
-from shared.vectors import Vectors, normalise
+from shared.contract.names import safe_name
+from shared.models import torch as torch_device
+from shared.models.vectors import Vectors, normalise
+from shared.runtime.errors import ModelError
+from shared.video.decode import Image
 
 RANDOM = "random"
 _HUB, _FOLDER = "hf-hub:", "local-dir:"

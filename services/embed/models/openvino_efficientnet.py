@@ -14,11 +14,11 @@ import numpy as np
 import openvino as ov
 
 from services.embed.models import NoTextSide, Options
-from shared import embedded_weights
-from shared.errors import ModelError
-from shared.media import Image
-from shared.openvino_queue import Queue
-from shared.vectors import Vectors, normalise
+from shared.models import weights as embedded_weights
+from shared.models.openvino import Queue
+from shared.models.vectors import Vectors, normalise
+from shared.runtime.errors import ModelError
+from shared.video.decode import Image
 
 NAME = "efficientnet_lite3"
 SIDE = 280

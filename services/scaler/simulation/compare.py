@@ -16,14 +16,21 @@ from multiprocessing import get_context
 import msgspec
 import numpy as np
 
-from services.scaler import scaledobject
-from services.scaler.demand import DemandSettings
-from services.scaler.scaledobject import Behavior, ExternalTrigger, JetStreamTrigger, Policy, ScaledObject, ScalingRules
+from services.scaler.demand.policy import DemandSettings
+from services.scaler.keda import scaledobject
+from services.scaler.keda.scaledobject import (
+    Behavior,
+    ExternalTrigger,
+    JetStreamTrigger,
+    Policy,
+    ScaledObject,
+    ScalingRules,
+)
 from services.scaler.simulation.bound import bound
 from services.scaler.simulation.engine import Load, Result, run
 from services.scaler.simulation.policies import Fixed, KedaDemand, KedaLag, Kpa, RayServe
 from services.scaler.simulation.trace import Trace
-from shared.errors import SettingError
+from shared.runtime.errors import SettingError
 
 NAMES = ("static_peak", "keda_default", "lag_tuned", "kpa", "ray_serve", "demand", "clairvoyant")
 

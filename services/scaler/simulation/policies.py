@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from services.scaler.demand import Demand, DemandSettings
-from services.scaler.keda import Keda, Metric, Reading
-from services.scaler.observation import Fleet, Observation
-from services.scaler.scaledobject import ScaledObject
+from services.scaler.demand.observation import Fleet, Observation
+from services.scaler.demand.policy import Demand, DemandSettings
+from services.scaler.keda.decision import Keda, Metric, Reading
+from services.scaler.keda.scaledobject import ScaledObject
 from services.scaler.simulation.engine import Load, View
 
 LOOK_S = 5.0

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import SettingError
+from shared.runtime.errors import SettingError
 
 Floats = NDArray[np.float64]
 

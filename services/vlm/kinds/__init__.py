@@ -14,8 +14,8 @@ import msgspec
 
 from services.vlm.chat import Chat
 from services.vlm.footage import Frame
-from shared.events import Cause, Part, Said
-from shared.jobs import Job
+from shared.contract.events import Cause, Part, Said
+from shared.contract.jobs import Job
 
 J = TypeVar("J", bound=Job)
 E = TypeVar("E", bound=Said)

@@ -18,11 +18,12 @@ from services.vlm.footage import Footage
 from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt, plain
 from services.vlm.settings import VlmSettings
-from shared import jobs, names, requests
-from shared.events import Answer, Said
-from shared.requests import NobodyAnswers, Refusal
-from shared.segment import rfc3339
-from shared.telemetry import logger
+from shared.bus import requests
+from shared.bus.requests import NobodyAnswers, Refusal
+from shared.contract import jobs, names
+from shared.contract.events import Answer, Said
+from shared.contract.segment import rfc3339
+from shared.runtime.telemetry import logger
 
 PROMPT = """These are frames of a surveillance camera, in order of time, between {start} and {end} UTC. Answer this
 question by what can be seen in them, in a few plain sentences; where they do not show it, say so:

@@ -7,8 +7,8 @@ from services.vlm.footage import Footage
 from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
-from shared import jobs
-from shared.events import Caption, Said
+from shared.contract import jobs
+from shared.contract.events import Caption, Said
 
 PROMPT = (
     "These are frames of a surveillance camera, in order of time. Say what happens, in one to three plain sentences: "

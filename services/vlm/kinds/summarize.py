@@ -20,9 +20,10 @@ from services.vlm.footage import NoFootage
 from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
-from shared import direct, jobs, names
-from shared.events import Caption, Part, Said, Summary
-from shared.tasks import end
+from shared.bus import direct
+from shared.contract import jobs, names
+from shared.contract.events import Caption, Part, Said, Summary
+from shared.runtime.tasks import end
 
 PROMPT = """These are descriptions of what a surveillance camera saw, in order of time (UTC):
 

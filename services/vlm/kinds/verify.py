@@ -12,8 +12,8 @@ from services.vlm.footage import Footage
 from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt, plain
 from services.vlm.settings import VlmSettings
-from shared import jobs
-from shared.events import Said, Verdict
+from shared.contract import jobs
+from shared.contract.events import Said, Verdict
 
 PROMPT = """These are frames of a surveillance camera, in order of time. A rule has raised an alarm on them. What has to
 be true for the alarm to be right:

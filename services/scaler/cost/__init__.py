@@ -1,0 +1,1 @@
+"""What replicas used, busy, idle and warming, and the saving against a static fleet."""

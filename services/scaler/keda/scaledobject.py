@@ -1,0 +1,466 @@
+"""A KEDA `ScaledObject` file into structs, checked as KEDA's webhook and the Kubernetes API server check it.
+
+    scaled = load(Path("deploy/keda/cv.yaml"))
+    scaled.spec.max_replica_count, scaled.triggers[0].lag_threshold
+
+The file is the single source of a service's scaling settings, so nothing in it is skipped: what is not modelled here
+is an error that names it. Rules: KEDA's `apis/keda/v1alpha1`, `pkg/scalers/{nats_jetstream,external}_scaler.go`, and
+the HPA's validation of `behavior`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from services.scaler.keda.formula import Formula, FormulaError, compile_formula
+from shared.runtime.errors import SettingError
+from shared.runtime.telemetry import logger
+
+ANNOTATIONS = "autoscaling.keda.sh/"
+PAUSED = ANNOTATIONS + "paused"
+PAUSED_REPLICAS = ANNOTATIONS + "paused-replicas"
+PAUSED_SCALE_IN = ANNOTATIONS + "paused-scale-in"
+PAUSED_SCALE_OUT = ANNOTATIONS + "paused-scale-out"
+FORCE_ACTIVATION = ANNOTATIONS + "force-activation"
+
+JETSTREAM = "nats-jetstream"
+EXTERNAL = "external"
+EXTERNAL_PUSH = "external-push"
+KNOWN = f"{JETSTREAM}, {EXTERNAL} or {EXTERNAL_PUSH}"
+# Resource triggers measure containers, which one machine's processes are not.
+IGNORED = ("cpu",)
+
+AtLeast0 = Annotated[int, Meta(ge=0)]
+AtLeast1 = Annotated[int, Meta(ge=1)]
+
+# AverageValue: the target is of one replica. Value: of all of them together.
+AVERAGE_VALUE = "AverageValue"
+VALUE = "Value"
+MetricType = Annotated[str, Meta(pattern="^(AverageValue|Value)$")]
+
+T = TypeVar("T")
+
+log = logger("scaler")
+
+
+class _Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    pass
+
+
+class Policy(_Model, frozen=True, kw_only=True):
+    """At most `value` pods, or percent of the pods, in any `period_seconds`."""
+
+    type: Annotated[str, Meta(pattern="^(Pods|Percent)$")]
+    value: AtLeast1
+    period_seconds: Annotated[int, Meta(ge=1, le=1800)]
+
+
+class ScalingRules(_Model, frozen=True, kw_only=True):
+    """One direction of the HPA's `behavior`; None is the HPA's default of that direction."""
+
+    stabilization_window_seconds: Annotated[int, Meta(ge=0, le=3600)] | None = None
+    select_policy: Annotated[str, Meta(pattern="^(Max|Min|Disabled)$")] | None = None
+    policies: Annotated[tuple[Policy, ...], Meta(min_length=1)] | None = None
+    tolerance: Annotated[float, Meta(ge=0)] | None = None
+
+
+class Behavior(_Model, frozen=True, kw_only=True):
+    scale_up: ScalingRules | None = None
+    scale_down: ScalingRules | None = None
+
+
+class HpaConfig(_Model, frozen=True, kw_only=True):
+    """name: of the HPA in the cluster; there is none here to be named."""
+
+    behavior: Behavior | None = None
+    name: str = ""
+
+
+class ScalingModifiers(_Model, frozen=True, kw_only=True):
+    """As they are in the file; all empty is the same as none."""
+
+    formula: str = ""
+    target: str = ""
+    activation_target: str = ""
+    metric_type: MetricType = AVERAGE_VALUE
+
+
+class Advanced(_Model, frozen=True, kw_only=True):
+    """restore_to_original_replica_count: what KEDA does once the object is deleted, which is no count of its life."""
+
+    horizontal_pod_autoscaler_config: HpaConfig | None = None
+    restore_to_original_replica_count: bool = False
+    scaling_modifiers: ScalingModifiers = ScalingModifiers()
+
+
+class Fallback(_Model, frozen=True, kw_only=True):
+    """Replicas to run once a trigger has failed more than `failure_threshold` times in a row.
+
+    behavior `scalingModifiers`: the trigger is then nil in the formula, for its `??`.
+    """
+
+    failure_threshold: AtLeast0
+    replicas: AtLeast0
+    behavior: Annotated[
+        str,
+        Meta(pattern="^(static|currentReplicas|currentReplicasIfHigher|currentReplicasIfLower|scalingModifiers)$"),
+    ] = "static"
+
+
+class ScaleTarget(_Model, frozen=True, kw_only=True):
+    """env_source_container_name: where KEDA reads `...FromEnv` metadata, which are refused here."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    api_version: str = "apps/v1"
+    kind: str = "Deployment"
+    env_source_container_name: str = ""
+
+
+class AuthenticationRef(_Model, frozen=True, kw_only=True):
+    name: str
+    kind: Annotated[str, Meta(pattern="^(Cluster)?TriggerAuthentication$")] = "TriggerAuthentication"
+
+
+class TriggerSpec(_Model, frozen=True, kw_only=True):
+    """A trigger as it is in the file: its metadata are strings, whatever they mean."""
+
+    type: str
+    metadata: dict[str, str]
+    name: str = ""
+    metric_type: Annotated[str, Meta(pattern="^(AverageValue|Value|Utilization)$")] = AVERAGE_VALUE
+    use_cached_metrics: bool = False
+    authentication_ref: AuthenticationRef | None = None
+
+
+class Spec(_Model, frozen=True, kw_only=True):
+    """`spec`, with KEDA's defaults. Intervals are seconds."""
+
+    scale_target_ref: ScaleTarget
+    triggers: Annotated[tuple[TriggerSpec, ...], Meta(min_length=1)]
+    polling_interval: AtLeast1 = 30
+    cooldown_period: AtLeast0 = 300
+    initial_cooldown_period: AtLeast0 = 0
+    min_replica_count: AtLeast0 = 0
+    max_replica_count: AtLeast1 = 100
+    idle_replica_count: AtLeast0 | None = None
+    fallback: Fallback | None = None
+    advanced: Advanced | None = None
+
+    @property
+    def behavior(self) -> Behavior | None:
+        """The HPA's `behavior`; None where the file sets none, which is not the same as an empty one."""
+        hpa = self.advanced.horizontal_pod_autoscaler_config if self.advanced else None
+        return hpa.behavior if hpa else None
+
+    @property
+    def modifiers(self) -> ScalingModifiers | None:
+        given = self.advanced.scaling_modifiers if self.advanced else ScalingModifiers()
+        return None if given == ScalingModifiers() else given
+
+
+class _Trigger(_Model, frozen=True, kw_only=True):
+    """What any trigger may have beside its metadata.
+
+    name: of its metric in a formula. use_cached_metrics: the HPA gets what KEDA's last poll saw.
+    """
+
+    name: str = ""
+    metric_type: str = AVERAGE_VALUE
+    use_cached_metrics: bool = False
+
+
+class JetStreamTrigger(_Trigger, frozen=True, kw_only=True):
+    """A `nats-jetstream` trigger with its metadata: scale by what waits for, and is held by, a consumer."""
+
+    stream: Annotated[str, Meta(min_length=1)]
+    consumer: Annotated[str, Meta(min_length=1)]
+    account: str = ""
+    account_id: str = msgspec.field(default="", name="accountID")
+    nats_server_monitoring_endpoint: str = ""
+    use_https: bool = False
+    lag_threshold: AtLeast1 = 10
+    activation_lag_threshold: AtLeast0 = 0
+
+
+class ExternalTrigger(_Trigger, frozen=True, kw_only=True):
+    """An `external` or, with `push`, `external-push` trigger: scale by what a gRPC server at `scaler_address` answers.
+
+    metadata: all the other keys, whatever they mean to that server; to KEDA nothing.
+    """
+
+    scaler_address: Annotated[str, Meta(min_length=1)]
+    push: bool = False
+    enable_tls: bool = msgspec.field(default=False, name="enableTLS")
+    unsafe_ssl: bool = False
+    metadata: dict[str, str] = {}
+
+
+Trigger = JetStreamTrigger | ExternalTrigger
+
+
+class Modifiers(msgspec.Struct, frozen=True, kw_only=True):
+    """`scalingModifiers`, compiled: the HPA follows the formula's result alone. Values are of the formula's unit."""
+
+    formula: Formula
+    target: float
+    activation_target: float = 0.0
+    metric_type: str = AVERAGE_VALUE
+
+
+class ScaledObject(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked file. paused: hold what runs, or hold `paused_replicas` where it is set.
+
+    paused_scale_in, paused_scale_out: never fewer, never more, but for `minReplicaCount` and `maxReplicaCount`.
+    force_activation: active whatever the triggers say.
+    """
+
+    name: str
+    spec: Spec
+    triggers: tuple[Trigger, ...]
+    modifiers: Modifiers | None = None
+    paused: bool = False
+    paused_replicas: int | None = None
+    paused_scale_in: bool = False
+    paused_scale_out: bool = False
+    force_activation: bool = False
+
+
+class _Metadata(_Model, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(pattern="^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=63)]
+    namespace: str = "default"
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class _Document(_Model, frozen=True, kw_only=True):
+    api_version: Annotated[str, Meta(pattern="^keda.sh/v1alpha1$")]
+    kind: str
+    metadata: _Metadata
+    spec: Spec
+
+
+def load(path: Path) -> ScaledObject:
+    """The ScaledObject in a file. Raises SettingError naming the file, the field and what it should be."""
+    try:
+        return parse(path.read_text(), str(path))
+    except OSError as e:
+        raise SettingError(f"{path} can't be read: {e.strerror}; give the path of a ScaledObject") from e
+
+
+def parse(text: str, source: str = "ScaledObject") -> ScaledObject:
+    """The one ScaledObject among the documents of `text`. Raises SettingError that starts with `source`."""
+    document = _convert(_only_document(text, source), _Document, source)
+    spec, annotations = document.spec, document.metadata.annotations
+    triggers = _triggers(spec, source)
+    for problem in (*_problems(spec, triggers), *_annotation_problems(annotations)):
+        raise SettingError(f"{source}: {problem}")
+
+    def said(annotation: str) -> bool:
+        """As KEDA reads it: what is not a boolean counts as true."""
+        return annotations.get(annotation, "false") not in ("0", "f", "F", "false", "FALSE", "False")
+
+    count = annotations.get(PAUSED_REPLICAS)
+    return ScaledObject(
+        name=document.metadata.name,
+        spec=spec,
+        triggers=triggers,
+        modifiers=_modifiers(spec, triggers, source),
+        paused=said(PAUSED) or count is not None,
+        paused_replicas=None if count is None else int(count),
+        paused_scale_in=said(PAUSED_SCALE_IN),
+        paused_scale_out=said(PAUSED_SCALE_OUT),
+        force_activation=said(FORCE_ACTIVATION),
+    )
+
+
+def _only_document(text: str, source: str) -> Any:
+    try:
+        documents = [d for d in yaml.safe_load_all(text) if isinstance(d, dict)]
+    except yaml.YAMLError as e:
+        raise SettingError(f"{source} is not YAML: {e}") from e
+    found = [d for d in documents if d.get("kind") == "ScaledObject"]
+    if len(found) != 1:
+        raise SettingError(f"{source} holds {len(found)} documents of kind ScaledObject: it needs exactly one")
+    return found[0]
+
+
+def _problems(spec: Spec, triggers: Sequence[Trigger]) -> Iterator[str]:
+    """What a schema can't say: bounds between fields, and combinations that KEDA refuses or can't hold."""
+    if spec.min_replica_count > spec.max_replica_count:
+        yield (
+            f"spec.minReplicaCount {spec.min_replica_count} is over spec.maxReplicaCount "
+            f"{spec.max_replica_count}: lower the one or raise the other"
+        )
+    if spec.idle_replica_count is not None and spec.idle_replica_count >= spec.min_replica_count:
+        yield (
+            f"spec.idleReplicaCount {spec.idle_replica_count} is not under spec.minReplicaCount "
+            f"{spec.min_replica_count}: lower it, or remove it to idle at the minimum"
+        )
+    if spec.idle_replica_count:
+        yield (
+            f"spec.idleReplicaCount {spec.idle_replica_count} can't hold: the HPA lifts any count from 1 up to "
+            "spec.minReplicaCount; set it to 0 or remove it"
+        )
+    if not triggers:
+        yield f"spec.triggers has none that can be read here: add one of type {KNOWN}"
+    names = [t.name for t in spec.triggers if t.name]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        yield f"spec.triggers has two of name {twice!r}: rename one"
+    yield from _fallback_problems(spec, triggers)
+
+
+def _fallback_problems(spec: Spec, triggers: Sequence[Trigger]) -> Iterator[str]:
+    modifiers = spec.modifiers
+    if spec.fallback is None:
+        return
+    if modifiers is None:
+        if spec.fallback.behavior == "scalingModifiers":
+            yield (
+                "spec.fallback.behavior is scalingModifiers, and there is no "
+                "spec.advanced.scalingModifiers.formula: add one, or take static"
+            )
+        return
+    if not modifiers.target.isdecimal():
+        yield (
+            f"spec.advanced.scalingModifiers.target is {modifiers.target!r}, with which KEDA never applies "
+            "spec.fallback: give a whole number, or remove the fallback"
+        )
+    if any(t.use_cached_metrics for t in triggers):
+        yield (
+            "spec.triggers has useCachedMetrics, with which KEDA mixes up spec.fallback and "
+            "spec.advanced.scalingModifiers: remove one of the three"
+        )
+
+
+def _annotation_problems(annotations: dict[str, str]) -> Iterator[str]:
+    known = (PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT, FORCE_ACTIVATION)
+    for name in annotations:
+        if name.startswith(ANNOTATIONS) and name not in known:
+            yield f"metadata.annotations.{name} is not one that this autoscaler honours: correct or remove it"
+    count = annotations.get(PAUSED_REPLICAS, "0")
+    if not count.isdecimal():
+        yield f'metadata.annotations.{PAUSED_REPLICAS} is {count!r}: give a count, such as "0"'
+
+
+def _triggers(spec: Spec, source: str) -> tuple[Trigger, ...]:
+    out: list[Trigger] = []
+    for i, trigger in enumerate(spec.triggers):
+        where = f"spec.triggers[{i}]"
+        if trigger.type in IGNORED:
+            log.warning("trigger ignored", file=source, trigger=where, type=trigger.type)
+        elif trigger.type not in (JETSTREAM, EXTERNAL, EXTERNAL_PUSH):
+            raise SettingError(
+                f"{source}: {where}.type is {trigger.type!r}, which is not known here: take {KNOWN}, or remove it"
+            )
+        elif trigger.metric_type == "Utilization":
+            raise SettingError(f"{source}: {where}.metricType is Utilization: take AverageValue, or remove it")
+        else:
+            read = _jetstream if trigger.type == JETSTREAM else _external
+            out.append(read(trigger, where, source))
+    return tuple(out)
+
+
+def _jetstream(trigger: TriggerSpec, where: str, source: str) -> JetStreamTrigger:
+    beside = {"name": trigger.name, "metricType": trigger.metric_type, "useCachedMetrics": trigger.use_cached_metrics}
+    for key in beside.keys() & trigger.metadata.keys():
+        raise SettingError(f"{source}: {where}.metadata.{key} belongs beside metadata: move it there")
+    out = _convert({**trigger.metadata, **beside}, JetStreamTrigger, source, f"{where}.metadata", strict=False)
+    # A TriggerAuthentication can give these, out of our sight.
+    if not trigger.authentication_ref:
+        for field, value in (
+            ("account", out.account or out.account_id),
+            ("natsServerMonitoringEndpoint", out.nats_server_monitoring_endpoint),
+        ):
+            if not value:
+                raise SettingError(
+                    f"{source}: {where}.metadata has no {field}: add it, or an authenticationRef that gives it"
+                )
+    return out
+
+
+def _external(trigger: TriggerSpec, where: str, source: str) -> ExternalTrigger:
+    for key in trigger.metadata:
+        if key.endswith("FromEnv"):
+            raise SettingError(
+                f"{source}: {where}.metadata.{key} names a variable of a container, which can't be read here: "
+                f"give the value, as {key.removesuffix('FromEnv')}"
+            )
+        if key in ("caCert", "tlsClientCert", "tlsClientKey", "tlsCertFile"):
+            raise SettingError(
+                f"{source}: {where}.metadata.{key} is not read there by KEDA: give it by an authenticationRef, "
+                "as caCert, tlsClientCert or tlsClientKey"
+            )
+    own = {key: trigger.metadata[key] for key in ("scalerAddress", "enableTLS", "unsafeSsl") if key in trigger.metadata}
+    out = _convert(own, ExternalTrigger, source, f"{where}.metadata", strict=False)
+    return msgspec.structs.replace(
+        out,
+        name=trigger.name,
+        metric_type=trigger.metric_type,
+        use_cached_metrics=trigger.use_cached_metrics,
+        push=trigger.type == EXTERNAL_PUSH,
+        metadata={key: value for key, value in trigger.metadata.items() if key not in own},
+    )
+
+
+def _modifiers(spec: Spec, triggers: Sequence[Trigger], source: str) -> Modifiers | None:
+    given = spec.modifiers
+    if given is None:
+        return None
+    where = f"{source}: spec.advanced.scalingModifiers"
+    for field, value in (("formula", given.formula), ("target", given.target)):
+        if not value:
+            raise SettingError(f"{where}.{field} is missing: add it")
+    for i, trigger in enumerate(spec.triggers):
+        if not trigger.name and trigger.type not in IGNORED:
+            raise SettingError(f"{source}: spec.triggers[{i}] has no name, by which a formula could use it: add one")
+    try:
+        formula = compile_formula(given.formula, [t.name for t in triggers])
+    except FormulaError as e:
+        raise SettingError(f"{where}.formula {e}") from e
+    target = _number(given.target, f"{where}.target")
+    # As a quantity of whole thousandths it must be above 0.
+    if target < 0.001:
+        raise SettingError(f"{where}.target is {given.target!r}: give 0.001 or more")
+    return Modifiers(
+        formula=formula,
+        target=target,
+        activation_target=_number(given.activation_target or "0", f"{where}.activationTarget"),
+        metric_type=given.metric_type,
+    )
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        if math.isfinite(value := float(text)):
+            return value
+    except ValueError:
+        pass
+    raise SettingError(f'{where} is {text!r}: give a number, such as "2.5"')
+
+
+def _convert(data: Any, model: type[T], source: str, at: str = "", *, strict: bool = True) -> T:
+    """`data` as `model`. Raises SettingError with the path of the field from the document's root."""
+    try:
+        return msgspec.convert(data, model, strict=strict)
+    except msgspec.ValidationError as e:
+        problem, _, below = str(e).partition(" - at `$")
+        where = (at + below.rstrip("`")).lstrip(".") or "the document"
+        raise SettingError(f"{source}: {where}: {_remedy(problem)}") from e
+
+
+def _remedy(problem: str) -> str:
+    if unknown := re.fullmatch(r"Object contains unknown field (`.+`)", problem):
+        return f"field {unknown[1]} is not one that this autoscaler honours: correct its spelling or remove it"
+    if missing := re.fullmatch(r"Object missing required field (`.+`)", problem):
+        return f"field {missing[1]} is missing: add it"
+    if re.match(r"Expected `str`, got `(int|float|bool)`", problem):
+        return f"{problem}: put the value in quotes, as Kubernetes asks here"
+    return f"{problem}: change it"

@@ -1,0 +1,120 @@
+"""How large a `lagThreshold` should be, from the rate of a replica and the latency that is wanted. Pure.
+
+    t = lag_threshold(rate=12, latency_s=2, hold=6)
+    t.value                  # 18: what goes into the ScaledObject
+    print(explain(t))        # the same with its terms, for a person
+
+The metric M of a `nats-jetstream` trigger counts messages that wait or are in work (pending + ack pending), and the
+HPA runs ceil(M / threshold) replicas. By Little's law M = arrivals x time in the system, so that n replicas of rate R
+that are full have their newest message answered after M / (n R) seconds. Two bounds follow:
+
+- From above, by latency. The HPA holds still until M > 1.1 x threshold x n, its tolerance, so a backlog of that size
+  can stay for good, and takes 1.1 x threshold / R seconds. Over that, a replica more comes too late.
+- From below, by what is in hand. A replica that keeps up still holds up to `hold` messages while they are decoded,
+  batched and answered, and all of them count. A threshold under it reads an even load as a backlog: each replica
+  added fills its own hands, and the count runs up to the maximum.
+
+Between the two the lag is nearly blind to load: M is small whether replicas are busy for 10 % or for 90 % of the
+time, and so a quiet lag scales in to where it is one no more. No threshold mends that; the slow `scaleDown` of the
+ScaledObject does in part, and the demand form does, as it counts arrivals.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from services.scaler.keda.decision import TOLERANCE
+from shared.runtime.errors import SettingError
+
+# Share of the latency target that the threshold leaves unused. The HPA's tolerance takes a tenth of the threshold;
+# the rest is for a rate that was measured on full batches of sound video, and is lower in a bad hour.
+AIR = 0.25
+
+# Beside an `external-push` trigger the rule is a safety net: it shall not act while demand does its work. What demand
+# asked for takes a cold start to come, and all of that time's arrivals pile up; what is still there after a second
+# cold start, demand has failed to see.
+NET_COLD_STARTS = 2
+
+
+class Threshold(msgspec.Struct, frozen=True, kw_only=True):
+    """A threshold and the terms it is made of.
+
+    value, net: `lagThreshold` of a trigger that scales alone, and of one beside `external-push`. rate: messages a
+    second that one replica clears with all its GPUs. cleared: messages it clears within `latency_s`. in_hand: messages
+    it holds while it keeps up. stays_s: time that a backlog takes which the HPA just leaves alone.
+    """
+
+    value: int
+    net: int
+    rate: float
+    latency_s: float
+    cold_start_s: float
+    cleared: float
+    in_hand: int
+    stays_s: float
+
+    @property
+    def bounded_by_hold(self) -> bool:
+        """Whether what is in hand decided, rather than the latency."""
+        return self.value > math.floor(self.cleared * (1 - AIR))
+
+
+def lag_threshold(
+    rate: float, latency_s: float, *, hold: int = 0, gpus: int = 1, cold_start_s: float = 60.0
+) -> Threshold:
+    """The threshold for replicas of `gpus` workers, each clearing `rate` messages a second and holding up to `hold`.
+
+    latency_s: from a message's arrival to its result. cold_start_s: from asking for a replica to its first result.
+    Raises SettingError naming the option that can't be used.
+    """
+    for option, given in (("--rate", rate), ("--latency", latency_s)):
+        if not 0 < given < math.inf:
+            raise SettingError(f"{option} {given:g} can't be used: give a number over 0")
+    if not 0 <= cold_start_s < math.inf:
+        raise SettingError(f"--cold-start {cold_start_s:g} can't be used: give seconds, 0 or more")
+    if hold < 0:
+        raise SettingError(f"--hold {hold} can't be used: give the most messages that a worker holds, 0 or more")
+    if gpus < 1:
+        raise SettingError(f"--gpus {gpus} can't be used: give the workers of a replica, 1 or more")
+    replica = rate * gpus
+    cleared = replica * latency_s
+    in_hand = hold * gpus
+    # One over: full hands alone never ask for another replica.
+    value = max(math.floor(cleared * (1 - AIR)), in_hand + 1)
+    return Threshold(
+        value=value,
+        net=max(math.ceil(replica * (latency_s + NET_COLD_STARTS * cold_start_s)), value),
+        rate=replica,
+        latency_s=latency_s,
+        cold_start_s=cold_start_s,
+        cleared=cleared,
+        in_hand=in_hand,
+        stays_s=value * (1 + TOLERANCE) / replica,
+    )
+
+
+def explain(t: Threshold) -> str:
+    """The threshold and why, in a few lines of text."""
+    hands = (
+        f"the {t.in_hand} that it may hold while it keeps up" if t.in_hand else "what it holds (--hold says how much)"
+    )
+    lines = [
+        f'lagThreshold: "{t.value}"',
+        f"one replica clears {t.rate:g} messages/s, so {t.cleared:g} in {t.latency_s:g} s; "
+        f"{AIR:.0%} of it is left as air",
+        f"and the threshold stays above {hands}",
+    ]
+    if t.stays_s > t.latency_s:
+        lines.append(
+            f"too late for the target: the HPA lets a backlog of {t.stays_s:.2g} s be; "
+            "hold less (smaller batches, fewer threads) or allow more latency"
+        )
+    else:
+        lines.append(f"with its tolerance, the HPA lets a backlog of up to {t.stays_s:.2g} s be")
+    lines.append(
+        f'as the safety net beside external-push, lagThreshold: "{t.net}", '
+        f"what it clears in {t.latency_s:g} s and {NET_COLD_STARTS} cold starts of {t.cold_start_s:g} s"
+    )
+    return "\n".join(lines)

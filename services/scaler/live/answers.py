@@ -1,0 +1,94 @@
+"""A metric that is kept up to date, and what it says to those who ask.
+
+answer = await live.answer()          # waits for the first reading; raises a TidegateError
+live.listeners.add(event.set)         # called when `active` changes
+live.explanation()                    # every term, for a person
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from services.scaler.live.heartbeats import ReplicaSeen
+from services.scaler.live.metadata import Query
+
+# The first answer of JetStream is waited for by whoever asks first, and so is its failure to come.
+FIRST_S = 3.0
+
+Term = float | bool | str | None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """value: replicas wanted, an external metric whose target is 1. active: whether there is work at all."""
+
+    value: float
+    active: bool
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why so many replicas: of one query, whoever asks it.
+
+    of: what is counted. terms: of the sum, by name. lines: the same in words. replicas: workers as last heard, from
+    `replicas_from`. age_s: of the reading. error: why there is none.
+    """
+
+    service: str
+    of: str
+    terms: dict[str, Term]
+    settings: dict[str, Term]
+    lines: list[str] = []
+    replicas: list[ReplicaSeen] = []
+    replicas_from: str = ""
+    age_s: float | None = None
+    error: str = ""
+
+
+class Explanations(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process answers to `svc.scaler.explain.<service>`. services: those that it knows."""
+
+    by: str
+    services: list[str]
+    found: list[Explanation]
+
+
+class Live(Protocol):
+    """asked_at: monotonic seconds of the last question. metric: its name to KEDA."""
+
+    asked_at: float
+    listeners: set[Callable[[], None]]
+
+    @property
+    def query(self) -> Query: ...
+
+    @property
+    def metric(self) -> str: ...
+
+    async def answer(self) -> Answer:
+        """The value now. Raises Missing or Unavailable."""
+
+    @property
+    def active(self) -> bool | None:
+        """None while that can't be known."""
+
+    def explanation(self) -> Explanation: ...
+
+    async def close(self) -> None: ...
+
+
+class Changes:
+    """Tells listeners when a value has another value."""
+
+    def __init__(self) -> None:
+        self.listeners: set[Callable[[], None]] = set()
+        self.asked_at = time.monotonic()
+        self._last: bool | None = None
+
+    def tell(self, active: bool | None) -> None:
+        if active != self._last:
+            self._last = active
+            for listener in list(self.listeners):
+                listener()

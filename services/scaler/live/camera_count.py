@@ -1,0 +1,103 @@
+"""How many replicas of ingest the enabled cameras of a bucket need: their number over what one replica takes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import msgspec
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from services.scaler.live.answers import FIRST_S, Answer, Changes, Explanation, Term
+from services.scaler.live.consumers import Missing, Unavailable
+from services.scaler.live.metadata import CamerasQuery
+from shared.bus.mirror import Mirror, bind
+from shared.contract import cameras
+from shared.runtime.errors import BusError, SettingError, TidegateError
+from shared.runtime.tasks import end
+
+RETRY_S = 5.0
+
+
+class LiveCameras(Changes):
+    """See `live.Live`."""
+
+    metric = "cameras"
+
+    def __init__(self, client: Client, query: CamerasQuery) -> None:
+        super().__init__()
+        self.query = query
+        self._client = client
+        self._mirror: Mirror | None = None
+        self._error: TidegateError = Unavailable(f"bucket {query.bucket}: not read yet")
+        self._tried = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._watch())]
+
+    async def answer(self) -> Answer:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_S):
+                await self._tried.wait()
+                if self._mirror:
+                    await self._mirror.ready.wait()
+        count = self._count()
+        return Answer(count / self.query.cameras_per_replica, count > 0)
+
+    @property
+    def active(self) -> bool | None:
+        try:
+            return self._count() > 0
+        except (Missing, Unavailable):
+            return None
+
+    def explanation(self) -> Explanation:
+        terms: dict[str, Term] = {}
+        error = ""
+        try:
+            count = self._count()
+            terms = {"replicas": count / self.query.cameras_per_replica, "active": count > 0, "cameras": float(count)}
+        except (Missing, Unavailable) as e:
+            error = str(e)
+        return Explanation(
+            service=self.query.service,
+            of=f"enabled cameras in bucket {self.query.bucket}",
+            terms=terms,
+            settings={"cameras_per_replica": self.query.cameras_per_replica},
+            error=error,
+        )
+
+    async def close(self) -> None:
+        await end(*self._tasks)
+
+    def _count(self) -> int:
+        """Cameras that are enabled. Raises Missing or Unavailable."""
+        if not self._client.is_connected:
+            raise Unavailable("NATS is not connected")
+        if self._mirror is None or not self._mirror.ready.is_set():
+            raise self._error
+        return sum(_is_enabled(value) for value in self._mirror.values.values())
+
+    async def _follow(self) -> None:
+        while not self._client.is_closed:
+            try:
+                kv = await bind(self._client.jetstream(), self.query.bucket)
+                self._mirror = Mirror(self._client, kv, self.query.bucket, self._moved)
+                self._tried.set()
+                await self._mirror.run()
+            except BusError as e:
+                self._error = (Missing if isinstance(e.__cause__, NotFoundError) else Unavailable)(str(e))
+            self._tried.set()
+            await asyncio.sleep(RETRY_S)
+
+    async def _watch(self) -> None:
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            self.tell(self.active)
+
+
+def _is_enabled(value: bytes) -> bool:
+    with suppress(SettingError, msgspec.ValidationError):
+        return cameras.decode(value).enabled
+    return False

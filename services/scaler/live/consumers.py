@@ -1,0 +1,406 @@
+"""What JetStream says of consumers: each asked once a second, however many want to know.
+
+    consumers = Consumers(client)
+    reader = consumers.get("MEDIA", "cv", service="cv")    # asks from now on
+    reader.listeners.add(told)                             # after every answer, and at the first message when idle
+    reader.state().backlog                                 # raises Missing or Unavailable
+
+Nothing but JetStream's own API is used, and of it two questions alone: of the consumer, and of its stream, which one
+reader asks for all of the stream's consumers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+
+from services.scaler.live import metrics
+from services.scaler.live.expiry import ExpiryCounter
+from services.scaler.live.wakeups import Wakeups, told_on
+from shared.runtime.errors import TidegateError
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import logger
+
+# Often enough that expiry between two answers is not hidden by redeliveries.
+EVERY_S = 1.0
+TIMEOUT_S = 2.0
+# An answer that is older says nothing of now.
+STALE_S = 3.0
+# A stream that this user may not ask about is asked less often: each try is a line in the server's log.
+REFUSED_S = 10.0
+
+T = TypeVar("T", bound="_Reply")
+
+log = logger("scaler")
+
+
+class Missing(TidegateError):
+    """The stream, consumer or bucket is not there."""
+
+
+class Unavailable(TidegateError):
+    """NATS is away, or JetStream has not answered lately."""
+
+
+class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer. at: monotonic seconds when it was asked for.
+
+    pending, ack_pending: messages that wait, and that workers hold. arrived: that the consumer was ever to get, which
+    never steps back.
+    """
+
+    at: float
+    pending: int
+    ack_pending: int
+    arrived: int
+
+    @property
+    def backlog(self) -> int:
+        return self.pending + self.ack_pending
+
+
+class _ApiError(msgspec.Struct, frozen=True):
+    code: int = 500
+    description: str = ""
+
+
+class _Reply(msgspec.Struct, frozen=True, kw_only=True):
+    error: _ApiError | None = None
+
+
+class _Sequences(msgspec.Struct, frozen=True):
+    consumer_seq: int = 0
+    stream_seq: int = 0
+
+
+class _ConsumerConfig(msgspec.Struct, frozen=True):
+    filter_subject: str = ""
+    filter_subjects: tuple[str, ...] = ()
+
+
+class _ConsumerReply(_Reply, frozen=True, kw_only=True):
+    created: str = ""
+    config: _ConsumerConfig = _ConsumerConfig()
+    delivered: _Sequences = _Sequences()
+    num_pending: int = 0
+    num_ack_pending: int = 0
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        one = self.config.filter_subject
+        return (one,) if one else self.config.filter_subjects
+
+
+class _RePublish(msgspec.Struct, frozen=True):
+    src: str = ""
+    dest: str = ""
+
+
+class _StreamConfig(msgspec.Struct, frozen=True):
+    subjects: tuple[str, ...] = ()
+    republish: _RePublish | None = None
+
+
+class _StreamSequences(msgspec.Struct, frozen=True):
+    first_seq: int = 0
+
+
+class _StreamReply(_Reply, frozen=True, kw_only=True):
+    config: _StreamConfig = _StreamConfig()
+    state: _StreamSequences = _StreamSequences()
+
+
+async def _ask(client: Client, subject: str, model: type[T], what: str) -> T:
+    """One question to JetStream's API. Raises Missing or Unavailable."""
+    if not client.is_connected:
+        # The question would wait in the client's buffer, and for its timeout.
+        raise Unavailable("NATS is not connected")
+    try:
+        reply = msgspec.json.decode((await client.request(subject, timeout=TIMEOUT_S)).data, type=model)
+    except nats.errors.NoRespondersError as e:
+        raise Unavailable(f"{what}: JetStream does not answer: is it enabled for this account?") from e
+    except (TimeoutError, nats.errors.Error, OSError, msgspec.DecodeError) as e:
+        raise Unavailable(
+            f"{what}: no answer of JetStream within {TIMEOUT_S:g} s: is it up, and may this user ask?"
+        ) from e
+    if reply.error and reply.error.code == 404:
+        raise Missing(f"{what}: {reply.error.description}: run 'tidegate setup', or correct the names")
+    if reply.error:
+        raise Unavailable(f"{what}: {reply.error.description}")
+    return reply
+
+
+class ArrivedCounter:
+    """Messages that a consumer was ever to get, out of its place in the stream and what is pending behind it.
+
+    Expiry takes from the one before the other has moved on, so the sum of both can fall for a while. A consumer that
+    was made anew starts from nothing: what it has goes on top.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._base = 0
+        self._created = ""
+
+    def update(self, created: str, reached: int) -> int:
+        if self._created and created != self._created:
+            self._base = self.total
+        self._created = created
+        self.total = max(self.total, self._base + reached)
+        return self.total
+
+
+class _StreamReader:
+    """A stream's first sequence and where it republishes, both None until it has said so."""
+
+    def __init__(self, client: Client, stream: str, every_s: float) -> None:
+        self._client = client
+        self._stream = stream
+        self._every_s = every_s
+        self.reply: _StreamReply | None = None
+        self.asked = asyncio.Event()
+        self.task = asyncio.create_task(self._run(), name=f"stream {stream}")
+
+    async def _run(self) -> None:
+        while not self._client.is_closed:
+            pause = self._every_s
+            try:
+                what = f"stream {self._stream}"
+                self.reply = await _ask(self._client, f"$JS.API.STREAM.INFO.{self._stream}", _StreamReply, what)
+            except (Missing, Unavailable) as e:
+                if self._client.is_connected:
+                    pause = REFUSED_S
+                log.debug("stream can't be read", error=str(e))
+            self.asked.set()
+            await asyncio.sleep(pause)
+
+
+class ConsumerReader:
+    """One consumer, asked until it is closed. listeners: called after every answer or error, and when it wakes."""
+
+    def __init__(
+        self, client: Client, stream: _StreamReader, wakeups: Wakeups, names: tuple[str, str, str], every_s: float
+    ) -> None:
+        self.service, self.stream, self.consumer = names
+        self.listeners: set[Callable[[], None]] = set()
+        self.asked = asyncio.Event()
+        self.parts = [self]
+        self._client = client
+        self._stream_reader = stream
+        self._wakeups = wakeups
+        self._every_s = every_s
+        self._what = f"consumer {self.consumer} of stream {self.stream}"
+        self._arrived = ArrivedCounter()
+        self._expiry = ExpiryCounter()
+        self._state: ConsumerState | None = None
+        self._error: TidegateError | None = None
+        self._woken_at = float("-inf")
+        self._requests = metrics.CONSUMER_REQUESTS.labels(self.stream, self.consumer)
+        self.task = asyncio.create_task(self._run(), name=self._what)
+
+    def state(self) -> ConsumerState:
+        """The last answer. Raises Missing or Unavailable where there is none, or it is too old."""
+        if not self._client.is_connected:
+            raise Unavailable(f"{self._what}: NATS is not connected")
+        if self._error:
+            raise self._error
+        if self._state is None:
+            raise Unavailable(f"{self._what}: not read yet")
+        age_s = time.monotonic() - self._state.at
+        if age_s > STALE_S:
+            raise Unavailable(f"{self._what}: the last answer of JetStream is {age_s:.0f} s old")
+        return self._state
+
+    @property
+    def expired(self) -> int:
+        """Messages that left the stream before the consumer saw them, since this reader began."""
+        return self._expiry.total
+
+    @property
+    def woken(self) -> bool:
+        """Whether a message came since the last answer was asked for, which said that there was none."""
+        return self._woken_at > (self._state.at if self._state else float("-inf"))
+
+    def wake(self) -> None:
+        """A first message was stored."""
+        self._woken_at = time.monotonic()
+        self._tell()
+
+    async def _run(self) -> None:
+        # The stream says where it republishes, and is to be read before its consumer.
+        try:
+            async with asyncio.timeout(self._every_s / 2):
+                await self._stream_reader.asked.wait()
+        except TimeoutError:
+            pass
+        # Readers that began together should not ask together for ever.
+        pause = random.uniform(1.0, 2.0) * self._every_s  # noqa: S311
+        while not self._client.is_closed:
+            started = time.monotonic()
+            await self._read(started)
+            self._tell()
+            await asyncio.sleep(max(0.0, started + pause - time.monotonic()))
+            pause = self._every_s
+
+    async def _read(self, now: float) -> None:
+        stream = self._stream_reader.reply
+        try:
+            if self._client.is_connected:
+                self._requests.inc()
+            subject = f"$JS.API.CONSUMER.INFO.{self.stream}.{self.consumer}"
+            reply = await _ask(self._client, subject, _ConsumerReply, self._what)
+        except (Missing, Unavailable) as e:
+            self._error = e
+        else:
+            self._error = None
+            self._state = self._state_of(reply, stream, now)
+            await self._arm(reply, stream)
+        self.asked.set()
+
+    def _state_of(self, reply: _ConsumerReply, stream: _StreamReply | None, now: float) -> ConsumerState:
+        if stream is not None and reply.filters and not set(stream.config.subjects) <= set(reply.filters):
+            # Sequences run over messages that are not this consumer's.
+            reached = reply.delivered.consumer_seq
+        else:
+            first = stream.state.first_seq if stream else 0
+            reached = max(reply.delivered.stream_seq, first - 1)
+            if stream is not None:
+                expired = self._expiry.update(
+                    first_seq=first,
+                    stream_seq=reply.delivered.stream_seq,
+                    consumer_seq=reply.delivered.consumer_seq,
+                )
+                metrics.EXPIRED.labels(self.service, self.consumer).inc(expired)
+        return ConsumerState(
+            at=now,
+            pending=reply.num_pending,
+            ack_pending=reply.num_ack_pending,
+            arrived=self._arrived.update(reply.created, reached + reply.num_pending),
+        )
+
+    async def _arm(self, reply: _ConsumerReply, stream: _StreamReply | None) -> None:
+        republish = stream.config.republish if stream else None
+        if republish is None:
+            return
+        if reply.num_pending or reply.num_ack_pending:
+            await self._wakeups.disarm(self.wake)
+        else:
+            await self._wakeups.arm(told_on(republish.src, republish.dest, reply.filters), self.wake)
+
+    def _tell(self) -> None:
+        for listener in list(self.listeners):
+            try:
+                listener()
+            except Exception:
+                # What one query can't make of an answer must not keep it from the others.
+                log.exception("an answer can't be used", consumer=self.consumer, stream=self.stream)
+
+    async def close(self) -> None:
+        await end(self.task)
+        await self._wakeups.disarm(self.wake)
+        metrics.CONSUMER_REQUESTS.remove(self.stream, self.consumer)
+
+
+class Together:
+    """Several consumers of one stream as one: what they have is added up. Otherwise as a `ConsumerReader`.
+
+    parts: the readers of each; of one consumer, itself.
+    """
+
+    def __init__(self, parts: Sequence[ConsumerReader]) -> None:
+        self.service, self.stream = parts[0].service, parts[0].stream
+        self.consumer = ",".join(part.consumer for part in parts)
+        self.listeners: set[Callable[[], None]] = set()
+        self.asked = asyncio.Event()
+        self.parts = list(parts)
+        for part in parts:
+            part.listeners.add(self._tell)
+
+    def state(self) -> ConsumerState:
+        """As old as the oldest of them. Raises as any of them does."""
+        states = [part.state() for part in self.parts]
+        return ConsumerState(
+            at=min(s.at for s in states),
+            pending=sum(s.pending for s in states),
+            ack_pending=sum(s.ack_pending for s in states),
+            arrived=sum(s.arrived for s in states),
+        )
+
+    @property
+    def expired(self) -> int:
+        return sum(part.expired for part in self.parts)
+
+    @property
+    def woken(self) -> bool:
+        return any(part.woken for part in self.parts)
+
+    def _tell(self) -> None:
+        if all(part.asked.is_set() for part in self.parts):
+            self.asked.set()
+        for listener in list(self.listeners):
+            listener()
+
+    async def close(self) -> None:
+        for part in self.parts:
+            part.listeners.discard(self._tell)
+
+
+Reader = ConsumerReader | Together
+
+
+class Consumers:
+    """The readers of one connection. every_s: seconds between two questions about one consumer."""
+
+    def __init__(self, client: Client, every_s: float = EVERY_S) -> None:
+        self._client = client
+        self._every_s = every_s
+        self._wakeups = Wakeups(client)
+        self._streams: dict[str, _StreamReader] = {}
+        self._readers: dict[tuple[str, str], Reader] = {}
+
+    def get(self, stream: str, consumer: str, service: str) -> Reader:
+        """The reader of a consumer, or of several with commas, begun if need be. service: whose work it is."""
+        reader = self._readers.get((stream, consumer))
+        if reader is None:
+            several = consumer.split(",")
+            if len(several) > 1:
+                reader = Together([self._one(stream, name, service) for name in several])
+                self._readers[stream, consumer] = reader
+            else:
+                reader = self._one(stream, consumer, service)
+        return reader
+
+    def _one(self, stream: str, consumer: str, service: str) -> ConsumerReader:
+        reader = self._readers.get((stream, consumer))
+        if reader is None:
+            of_stream = self._streams.get(stream)
+            if of_stream is None:
+                of_stream = self._streams[stream] = _StreamReader(self._client, stream, self._every_s)
+            names = (service, stream, consumer)
+            reader = ConsumerReader(self._client, of_stream, self._wakeups, names, self._every_s)
+            self._readers[stream, consumer] = reader
+        assert isinstance(reader, ConsumerReader)
+        return reader
+
+    async def sweep(self) -> None:
+        """End the readers that nobody listens to: those of several first, as they listen to others."""
+        for key, reader in sorted(self._readers.items(), key=lambda item: isinstance(item[1], ConsumerReader)):
+            if not reader.listeners:
+                del self._readers[key]
+                await reader.close()
+        for stream in self._streams.keys() - {stream for stream, _ in self._readers}:
+            await end(self._streams.pop(stream).task)
+
+    async def close(self) -> None:
+        for reader in self._readers.values():
+            if isinstance(reader, Together):
+                await reader.close()
+            reader.listeners.clear()
+        await self.sweep()

@@ -1,0 +1,216 @@
+"""One live metric for each distinct query, however many ScaledObjects ask it.
+
+    async with Estimator(client) as estimator:
+        live = estimator.get(parse(metadata))
+        answer = await live.answer()
+
+Fed once a second: with the consumer's state, and with what the workers' heartbeats add up to. The gRPC service and the
+local autoscaler both stand on this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from types import TracebackType
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from services.scaler.demand.observation import Observation
+from services.scaler.demand.policy import Demand, Estimate
+from services.scaler.live import metrics
+from services.scaler.live.answers import FIRST_S, Answer, Changes, Explanation, Live
+from services.scaler.live.camera_count import LiveCameras
+from services.scaler.live.consumers import EVERY_S, STALE_S, Consumers, Missing, Reader, Unavailable
+from services.scaler.live.heartbeats import Heartbeats, beat_of
+from services.scaler.live.metadata import DemandQuery, Query
+from services.scaler.live.metrics_page import MetricsPage
+from shared.contract import stats
+from shared.runtime.redact import redact
+from shared.runtime.tasks import end
+
+# KEDA asks every pollingInterval, some every few minutes.
+FORGET_S = 600.0
+SWEEP_S = 30.0
+# Every worker has said by then that it is there.
+LISTEN_S = 1.5 * stats.INTERVAL_S
+
+
+class LiveDemand(Changes):
+    """See `live.Live`. page: where the workers' counters are read from; None where `heartbeats` are heard."""
+
+    metric = "demand"
+
+    def __init__(self, query: DemandQuery, reader: Reader, heartbeats: Heartbeats, page: MetricsPage | None) -> None:
+        super().__init__()
+        self.query = query
+        self.estimate: Estimate | None = None
+        self._reader = reader
+        self.heartbeats = heartbeats
+        self._page = page
+        self._demand = Demand(query.settings)
+        self._at = float("-inf")
+        self._began = time.monotonic()
+        reader.listeners.add(self._read)
+        if page:
+            page.users += 1
+        self._read()
+
+    async def answer(self) -> Answer:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_S):
+                await self._reader.asked.wait()
+                # Before the workers had time to say that they are there, none would be wanted.
+                await asyncio.sleep(self._began + LISTEN_S - time.monotonic())
+        estimate = self._now()
+        return Answer(estimate.replicas, estimate.active or self._reader.woken)
+
+    @property
+    def active(self) -> bool | None:
+        try:
+            return self._now().active or self._reader.woken
+        except (Missing, Unavailable):
+            return None
+
+    def explanation(self) -> Explanation:
+        now = time.monotonic()
+        error = ""
+        try:
+            self._now()
+        except (Missing, Unavailable) as e:
+            error = str(e)
+        return Explanation(
+            service=self.query.service,
+            of=f"consumer {self.query.consumer} of stream {self.query.stream}",
+            terms=msgspec.to_builtins(self.estimate) if self.estimate else {},
+            settings=msgspec.to_builtins(self.query.settings),
+            lines=self.estimate.explain() if self.estimate else [],
+            replicas=self.heartbeats.replicas(now),
+            replicas_from=redact(self.query.metrics_url) or "heartbeats",
+            age_s=round(now - self._at, 3) if self.estimate else None,
+            error=error,
+        )
+
+    async def close(self) -> None:
+        self._reader.listeners.discard(self._read)
+        if self._page:
+            self._page.users -= 1
+
+    def _now(self) -> Estimate:
+        """The estimate of what the reader has last read. Raises Missing or Unavailable."""
+        self._reader.state()
+        if self.estimate is None or time.monotonic() - self._at > STALE_S:
+            raise Unavailable(f"consumer {self.query.consumer} of stream {self.query.stream}: nothing estimated lately")
+        return self.estimate
+
+    def _read(self) -> None:
+        with suppress(Missing, Unavailable):
+            state = self._reader.state()
+            if state.at > self._at:
+                self.estimate = self._demand.observe(
+                    Observation(
+                        time=state.at,
+                        arrived=state.arrived,
+                        waiting=state.pending,
+                        in_work=state.ack_pending,
+                        fleet=self.heartbeats.fleet(time.monotonic()),
+                    )
+                )
+                self._at = state.at
+        self.tell(self.active)
+
+
+class Estimator:
+    """See the module. every_s: seconds between two questions about one consumer."""
+
+    def __init__(self, client: Client, every_s: float = EVERY_S) -> None:
+        self.consumers = Consumers(client, every_s)
+        self._client = client
+        self._lives: dict[Query, Live] = {}
+        self._heartbeats: dict[str, Heartbeats] = {}
+        self._pages: dict[str, MetricsPage] = {}
+        self._subscription: Subscription | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Estimator:
+        self._subscription = await self._client.subscribe("scale.>", cb=self._beat)
+        self._sweeping = asyncio.create_task(self._sweep_loop(), name="sweep")
+        metrics.DEMAND.watch(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        metrics.DEMAND.forget(self)
+        await end(self._sweeping)
+        for live in self._lives.values():
+            live.listeners.clear()
+        await self.sweep(forget_s=-1.0)
+        await self.consumers.close()
+        if self._subscription:
+            with suppress(nats.errors.Error, OSError):
+                await self._subscription.unsubscribe()
+
+    def get(self, query: Query) -> Live:
+        """The live metric of a query, begun if need be, and kept for some minutes more."""
+        if query not in self._lives:
+            if isinstance(query, DemandQuery):
+                self._lives[query] = self._demand(query)
+            else:
+                self._lives[query] = LiveCameras(self._client, query)
+        live = self._lives[query]
+        live.asked_at = time.monotonic()
+        return live
+
+    def lives(self) -> list[Live]:
+        """All that are asked for."""
+        return list(self._lives.values())
+
+    def heartbeats(self) -> dict[str, Heartbeats]:
+        """Of each service whose workers are heard, or told of by the page that a query names."""
+        pages = {live.query.service: live.heartbeats for live in self._lives.values() if isinstance(live, LiveDemand)}
+        return pages | self._heartbeats
+
+    def heartbeats_of(self, service: str) -> Heartbeats:
+        """Those that are heard of a service, now and from now on."""
+        if service not in self._heartbeats:
+            self._heartbeats[service] = Heartbeats()
+        return self._heartbeats[service]
+
+    async def sweep(self, forget_s: float = FORGET_S) -> None:
+        """Forget what nobody has asked for in `forget_s`, and what only that needed."""
+        now = time.monotonic()
+        for query, live in list(self._lives.items()):
+            if not live.listeners and now - live.asked_at > forget_s:
+                del self._lives[query]
+                await live.close()
+        for url, page in list(self._pages.items()):
+            if not page.users:
+                del self._pages[url]
+                await page.close()
+        await self.consumers.sweep()
+
+    def _demand(self, query: DemandQuery) -> LiveDemand:
+        reader = self.consumers.get(query.stream, query.consumer, query.service)
+        if not query.metrics_url:
+            return LiveDemand(query, reader, self.heartbeats_of(query.service), None)
+        page = self._pages.get(query.metrics_url)
+        if page is None:
+            page = self._pages[query.metrics_url] = MetricsPage(query.metrics_url)
+        return LiveDemand(query, reader, page.heartbeats(query.service), page)
+
+    async def _beat(self, message: Msg) -> None:
+        # The server lets a worker publish under its own service alone, whatever the payload says.
+        service = message.subject.split(".")[1]
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            self.heartbeats_of(service).beat(beat_of(stats.decode(message.data)), time.monotonic())
+
+    async def _sweep_loop(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            await self.sweep()

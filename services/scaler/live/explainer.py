@@ -1,0 +1,35 @@
+"""Answers `svc.scaler.explain.<service>`: why so many replicas, of every query that anyone asks of a service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from services.scaler.live.answers import Explanations
+from services.scaler.live.estimator import Estimator
+from shared.contract import names
+
+
+@asynccontextmanager
+async def explaining(client: Client, estimator: Estimator, by: str) -> AsyncIterator[None]:
+    """Answer while the block runs. by: what this process is, such as `autoscaler`."""
+
+    async def answer(request: Msg) -> None:
+        service = request.subject.rpartition(".")[2]
+        lives = estimator.lives()
+        found = [live.explanation() for live in lives if live.query.service == service]
+        explanations = Explanations(by=by, services=sorted({live.query.service for live in lives}), found=found)
+        with suppress(nats.errors.Error, OSError):
+            await request.respond(msgspec.json.encode(explanations))
+
+    subscription = await client.subscribe(names.explain("*"), cb=answer)
+    try:
+        yield
+    finally:
+        with suppress(nats.errors.Error, OSError):
+            await subscription.unsubscribe()

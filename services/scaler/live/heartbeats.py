@@ -1,0 +1,111 @@
+"""What the workers of one service say of themselves, added up to totals that only grow. Pure.
+
+    heartbeats = Heartbeats()
+    heartbeats.beat(Beat(replica="cv-0", pid=7, state="ready", processed=12, working_s=3.5), now)
+    heartbeats.fleet(now)        # None where nobody was heard in the last seconds
+
+Workers count from their own start, and come and go; a rate needs a sum that never steps back.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from services.scaler.demand.observation import Fleet
+from shared.contract.stats import WorkerStats
+
+# Five beats missed: the replica is gone.
+SILENCE_S = 5.0
+# One that is heard again by then goes on from where it was; no memory is kept of others.
+MEMORY_S = 600.0
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True):
+    """One replica's counters since its process started. processed: messages worked through, also those
+    that failed: they too took their time. working_s: seconds with one in hand."""
+
+    replica: str
+    pid: int
+    state: Literal["loading", "ready", "draining"]
+    processed: float
+    working_s: float
+
+
+class ReplicaSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica as it was last heard, `age_s` seconds ago."""
+
+    replica: str
+    state: str
+    processed: float
+    working_s: float
+    age_s: float
+
+
+def beat_of(stats: WorkerStats) -> Beat:
+    """What of a worker's heartbeat is counted here."""
+    return Beat(
+        replica=stats.replica,
+        pid=stats.pid,
+        state=stats.state,
+        processed=stats.processed + stats.failed,
+        working_s=stats.working_s,
+    )
+
+
+class Heartbeats:
+    """The replicas of one service. `now` is in seconds of a clock that does not step back."""
+
+    def __init__(self, silence_s: float = SILENCE_S) -> None:
+        self._silence_s = silence_s
+        self._last: dict[str, tuple[float, Beat]] = {}
+        self._processed = 0.0
+        self._working_s = 0.0
+        self._lived_s = 0.0
+
+    @property
+    def working_s(self) -> float:
+        """Seconds with a message in hand, of all replicas ever heard."""
+        return self._working_s
+
+    @property
+    def lived_s(self) -> float:
+        """Seconds from one heartbeat of a process to its next, of all ever heard; what a silence hid is not counted."""
+        return self._lived_s
+
+    def beat(self, beat: Beat, now: float) -> None:
+        """Take a heartbeat. What a replica did before it was first heard is not counted: a rate is made of changes."""
+        if known := self._last.get(beat.replica):
+            at, before = known
+            if beat.pid == before.pid and now - at <= self._silence_s:
+                self._lived_s += now - at
+            anew = beat.pid != before.pid or beat.processed < before.processed or beat.working_s < before.working_s
+            self._processed += beat.processed - (0.0 if anew else before.processed)
+            self._working_s += beat.working_s - (0.0 if anew else before.working_s)
+        else:
+            for replica in [r for r, (at, _) in self._last.items() if now - at > MEMORY_S]:
+                del self._last[replica]
+        self._last[beat.replica] = (now, beat)
+
+    def fleet(self, now: float) -> Fleet | None:
+        """Who is there now, and what all did so far; None where no replica is heard."""
+        states = [beat.state for at, beat in self._last.values() if now - at <= self._silence_s]
+        if not states:
+            return None
+        return Fleet(
+            ready=states.count("ready"),
+            loading=states.count("loading"),
+            processed=self._processed,
+            working_s=self._working_s,
+        )
+
+    def replicas(self, now: float) -> list[ReplicaSeen]:
+        """Those that are there, by name."""
+        return [
+            ReplicaSeen(
+                replica=replica, state=b.state, processed=b.processed, working_s=b.working_s, age_s=round(now - at, 3)
+            )
+            for replica, (at, b) in sorted(self._last.items())
+            if now - at <= self._silence_s
+        ]

@@ -1,0 +1,150 @@
+"""A trigger's metadata into what is asked: the demand of a consumer's service, or the cameras of ingest.
+
+    parse({"service": "cv", "latencyTarget": "2", "coldStart": "90", "scalerAddress": "…"})
+    parse({"service": "ingest", "camerasPerReplica": "100"})
+
+Everything is a string, as Kubernetes has it; times are seconds, or have one of the units ms, s, m.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from services.scaler.demand.policy import DemandSettings
+from shared.contract import names
+from shared.runtime.errors import SettingError
+
+# What KEDA itself reads of the same metadata, and sends along. It appends FromEnv where a value is a variable's.
+KEDAS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile"})
+INGEST = "ingest"
+STREAMS = {"cv": names.MEDIA, "embed": names.MEDIA, "vlm": names.VLM}
+# Where a service has more than the one that is called as it is.
+CONSUMERS = {"vlm": ",".join(names.VLM_CONSUMERS)}
+
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m)?")
+_UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
+# It becomes one token of a subject.
+_NAME = re.compile(r"[^\s.*>/\\]{1,128}")
+
+
+class DemandQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service needs for the work of a consumer. metrics_url: where its workers' counters are read from.
+
+    consumer: or several of the stream with commas, whose work is added up.
+    """
+
+    service: str
+    stream: str
+    consumer: str
+    settings: DemandSettings = DemandSettings()
+    metrics_url: str = ""
+
+
+class CamerasQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What ingest needs for the enabled cameras of a bucket."""
+
+    service: str = INGEST
+    bucket: str = names.CAMERAS
+    cameras_per_replica: Annotated[float, Meta(gt=0)] = 100.0
+
+
+Query = DemandQuery | CamerasQuery
+
+
+def _key(field: str) -> str:
+    """`latency_target_s` is `latencyTarget`."""
+    first, *rest = field.removesuffix("_s").split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+_SETTINGS = {_key(f.name): f.name for f in msgspec.structs.fields(DemandSettings)}
+
+
+def parse(metadata: Mapping[str, str]) -> Query:
+    """What is asked. Raises SettingError that names the key, and what to do."""
+    given = {k: v for k, v in metadata.items() if k not in KEDAS}
+    service = given.pop("service", "")
+    if not service:
+        raise SettingError("metadata has no service: add one, such as service: cv")
+    _check_name("service", service)
+    query = _cameras(given) if service == INGEST else _demand(service, given)
+    if given:
+        known = (
+            ["bucket", "camerasPerReplica"] if service == INGEST else ["stream", "consumer", *_SETTINGS, "metricsUrl"]
+        )
+        key = min(given)
+        raise SettingError(
+            f"metadata has the key {key}, which is not known: take one of {', '.join(known)}, or remove it"
+        )
+    return query
+
+
+def _demand(service: str, given: dict[str, str]) -> DemandQuery:
+    stream = given.pop("stream", "") or STREAMS.get(service, "")
+    if not stream:
+        raise SettingError(f"metadata has no stream: add the one that service {service} works on")
+    return DemandQuery(
+        service=service,
+        stream=_check_name("stream", stream),
+        consumer=_check_names("consumer", given.pop("consumer", "") or CONSUMERS.get(service, service)),
+        settings=DemandSettings(
+            **{f: _field(DemandSettings, f, k, given.pop(k)) for k, f in _SETTINGS.items() if k in given}
+        ),
+        metrics_url=_url(given.pop("metricsUrl", "")),
+    )
+
+
+def _cameras(given: dict[str, str]) -> CamerasQuery:
+    bucket = _check_name("bucket", given.pop("bucket", names.CAMERAS))
+    if bucket == names.CREDENTIALS:
+        raise SettingError(f"metadata key bucket is {bucket!r}, which the scaler may not read: take {names.CAMERAS}")
+    key, field = "camerasPerReplica", "cameras_per_replica"
+    if key not in given:
+        return CamerasQuery(bucket=bucket)
+    return CamerasQuery(bucket=bucket, cameras_per_replica=_field(CamerasQuery, field, key, given.pop(key)))
+
+
+def _check_name(key: str, value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise SettingError(f"metadata key {key} is {value!r}: give a name without dots, spaces and wildcards")
+    return value
+
+
+def _check_names(key: str, value: str) -> str:
+    return ",".join(_check_name(key, name.strip()) for name in value.split(","))
+
+
+def _field(model: type[msgspec.Struct], field: str, key: str, value: str) -> float:
+    """The value of a key, as the field of `model` that it fills takes it. Fields that end in `_s` are times."""
+    time = field.endswith("_s")
+    match = _NUMBER.fullmatch(value.strip())
+    if not match or (match[2] and not time):
+        example = 'seconds, such as "2" or "1.5s"' if time else 'a number, such as "0.2"'
+        raise SettingError(f"metadata key {key} is {value!r}: give {example}")
+    number = float(match[1]) * _UNITS[match[2]]
+    try:
+        msgspec.convert({field: number}, model)
+    except msgspec.ValidationError as e:
+        raise SettingError(f"metadata key {key} is {value!r}: {str(e).partition(' - at')[0]}") from e
+    return number
+
+
+def _url(value: str) -> str:
+    if not value:
+        return ""
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingError("metadata key metricsUrl is no URL of a metrics page: give http://host:port/path")
+    if "@" in parts.netloc:
+        raise SettingError("metadata key metricsUrl holds credentials, which anyone may read there: remove them")
+    return value

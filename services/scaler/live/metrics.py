@@ -1,0 +1,66 @@
+"""What the scaler exports of its own work; the replicas and their cost are `autoscaler`'s and `accounts`' to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.scaler.live.answers import Live
+from services.scaler.live.metadata import DemandQuery
+
+CONSUMER_REQUESTS = Counter(
+    "tidegate_scaler_consumer_requests_total",
+    "questions to JetStream about a consumer: one a second, however many ScaledObjects ask",
+    ["stream", "consumer"],
+)
+EXPIRED = Counter(
+    "tidegate_segments_expired_total",
+    "Messages that expired before the consumer saw them",
+    ["service", "consumer"],
+)
+REQUESTS = Counter("tidegate_scaler_requests_total", "gRPC calls answered, by method and code", ["method", "code"])
+STREAMS = Gauge("tidegate_scaler_streams", "gRPC streams held open", ["method"])
+
+
+class _Lives(Protocol):
+    def lives(self) -> list[Live]: ...
+
+
+class _Demand(Collector):
+    """Every term of every estimate, read when it is asked for rather than written every second."""
+
+    def __init__(self) -> None:
+        self._watched: list[_Lives] = []
+
+    def watch(self, lives: _Lives) -> None:
+        self._watched.append(lives)
+
+    def forget(self, lives: _Lives) -> None:
+        self._watched.remove(lives)
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "tidegate_demand",
+            "replicas that a service needs, and the terms of the sum",
+            labels=["service", "consumer", "term"],
+        )
+        # ScaledObjects that ask for one consumer with other settings: the one asked last stands for all.
+        latest: dict[tuple[str, str], Live] = {}
+        for watched in list(self._watched):
+            for live in sorted(watched.lives(), key=lambda each: each.asked_at):
+                query = live.query
+                latest[query.service, query.consumer if isinstance(query, DemandQuery) else query.bucket] = live
+        for labels, live in latest.items():
+            explained = live.explanation()
+            for term, value in explained.terms.items():
+                if isinstance(value, int | float) and not explained.error:
+                    family.add_metric([*labels, term], float(value))
+        yield family
+
+
+DEMAND = _Demand()
+REGISTRY.register(DEMAND)

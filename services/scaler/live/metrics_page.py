@@ -1,0 +1,98 @@
+"""Workers' counters from a page in Prometheus's text format, where their heartbeats can't reach the scaler.
+
+    page = MetricsPage("http://prometheus:9090/federate?match[]=tidegate_segments_out_total&match[]=…")
+    page.heartbeats("cv").fleet(now)        # as if its series were replicas that say so
+
+A Prometheus server's `/federate` has every replica's series, a worker's own `/metrics` that worker's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.request
+from collections import defaultdict
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from services.scaler.live.heartbeats import Beat, Heartbeats
+from shared.runtime.redact import redact
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import logger
+
+EVERY_S = 5.0
+TIMEOUT_S = 3.0
+# Three pages missed.
+SILENCE_S = 15.0
+MOST_BYTES = 16 * 1024 * 1024
+
+PROCESSED = "tidegate_segments_out_total"
+WORKING = "tidegate_working_seconds_total"
+
+log = logger("scaler")
+
+
+def beats(text: str) -> dict[str, list[Beat]]:
+    """The replicas of each service: one for each series of PROCESSED, whose labels are its name. Raises ValueError."""
+    values: dict[str, dict[tuple[str, str], float]] = {PROCESSED: {}, WORKING: {}}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in values and (service := sample.labels.get("service")):
+                others = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()) if k != "service")
+                values[sample.name][service, others] = sample.value
+    found: dict[str, list[Beat]] = defaultdict(list)
+    for (service, others), processed in values[PROCESSED].items():
+        working_s = values[WORKING].get((service, others))
+        if working_s is not None:
+            found[service].append(Beat(replica=others, pid=0, state="ready", processed=processed, working_s=working_s))
+    return found
+
+
+class MetricsPage:
+    """A page that is read every few seconds until it is closed. url: http or https, as `metadata` has checked."""
+
+    def __init__(self, url: str) -> None:
+        self.users = 0
+        self._url = url
+        self._heartbeats: dict[str, Heartbeats] = {}
+        self._failed = False
+        self._task = asyncio.create_task(self._run(), name="metrics page")
+
+    def heartbeats(self, service: str) -> Heartbeats:
+        if service not in self._heartbeats:
+            self._heartbeats[service] = Heartbeats(SILENCE_S)
+        return self._heartbeats[service]
+
+    async def close(self) -> None:
+        await end(self._task)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                found = beats(await asyncio.to_thread(self._fetch))
+                problem = "" if found else f"it has no series of {PROCESSED} and {WORKING}"
+            except (OSError, ValueError) as e:
+                found, problem = {}, redact(str(e)) or type(e).__name__
+            self._say(problem)
+            now = time.monotonic()
+            for service, seen in found.items():
+                for beat in seen:
+                    self.heartbeats(service).beat(beat, now)
+            await asyncio.sleep(EVERY_S)
+
+    def _fetch(self) -> str:
+        with urllib.request.urlopen(self._url, timeout=TIMEOUT_S) as answer:  # noqa: S310 - http or https
+            body: bytes = answer.read(MOST_BYTES + 1)
+        if len(body) > MOST_BYTES:
+            raise ValueError(f"the page has more than {MOST_BYTES} bytes: ask for the two metrics alone")
+        return body.decode()
+
+    def _say(self, problem: str) -> None:
+        """Once, when it begins and when it ends."""
+        if bool(problem) == self._failed:
+            return
+        self._failed = bool(problem)
+        if problem:
+            log.warning("workers' metrics can't be read: the lag rule applies", url=redact(self._url), error=problem)
+        else:
+            log.info("workers' metrics can be read again", url=redact(self._url))

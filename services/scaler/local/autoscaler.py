@@ -1,0 +1,248 @@
+"""The local autoscaler: it reads what KEDA would, decides as KEDA and the HPA would, and scales a pool of processes.
+
+    autoscaler = Autoscaler(client, load(Path("deploy/keda/cv.yaml")), pool, speed=10)
+    task = asyncio.create_task(autoscaler.run())        # until cancelled
+    autoscaler.state                                    # what the live view shows
+
+A trigger of type `nats-jetstream` is read by the JetStream API, rather than by the monitoring port; one that asks our
+external scaler is answered here, by the same estimator, and its first message wakes us as KEDA is woken. A server that
+can't be reached is an error of the metric, as it is to KEDA, and never the end of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
+from nats.aio.client import Client
+from prometheus_client import Counter, Gauge
+
+from services.scaler.cost.accounts import Account
+from services.scaler.cost.spent import Spent
+from services.scaler.keda.decision import Decision, Keda, Metric, Reading
+from services.scaler.keda.scaledobject import JetStreamTrigger, ScaledObject
+from services.scaler.live import metadata
+from services.scaler.live.answers import FIRST_S, Live
+from services.scaler.live.consumers import ConsumerReader, ConsumerState, Missing, Reader, Unavailable
+from services.scaler.live.estimator import Estimator
+from services.scaler.live.explainer import explaining
+from services.scaler.live.heartbeats import Heartbeats
+from services.scaler.live.metadata import DemandQuery, Query
+from services.scaler.local.replicas import Replicas
+from shared.runtime.errors import SettingError
+from shared.runtime.telemetry import logger
+
+# Often enough that a live view moves.
+OBSERVE_S = 1.0
+# With a fast clock a second is minutes of KEDA's: the consumer is asked more often then, up to so often.
+LEAST_S = 0.1
+
+REPLICAS = Gauge("tidegate_replicas", "Worker processes asked for", ["service"])
+SCALE_EVENTS = Counter("tidegate_scale_events_total", "Changes of the replica count", ["service", "direction"])
+
+log = logger("scaler")
+
+
+class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
+    """What was last seen and decided.
+
+    time: Unix seconds. pending, ack_pending: messages that wait, and that workers hold; None where the server can't
+    be asked. desired: replicas asked for; replicas: their processes alive. replica_seconds: busy, idle and warming
+    ones, as in `cost`. expired: messages lost to age or space.
+    """
+
+    time: float
+    pending: int | None
+    ack_pending: int | None
+    desired: int
+    replicas: int
+    peak_replicas: int
+    replica_seconds: float
+    busy_seconds: float = 0.0
+    idle_seconds: float = 0.0
+    warming_seconds: float = 0.0
+    expired: int
+    reason: str
+
+
+class Autoscaler:
+    """Scales `pool` by the consumers that `scaled` names. `speed`: KEDA's seconds that pass in one real second.
+
+    Raises SettingError for an external trigger that is not for Tidegate's own scaler.
+    """
+
+    def __init__(self, client: Client, scaled: ScaledObject, pool: Replicas, *, speed: float = 1.0) -> None:
+        self._client = client
+        self._scaled = scaled
+        self._pool = pool
+        self._speed = speed
+        self._queries = [_query(scaled, i) for i in range(len(scaled.triggers))]
+        self._keda = Keda(scaled, self._now())
+        self._readers: list[ConsumerReader] = []
+        self._woken = asyncio.Event()
+        self._heartbeats = Heartbeats()
+        self._account = Account(pool.service)
+        self._blind = False
+        self.state = self._state("started")
+
+    async def run(self) -> None:
+        """Observe every second and decide when KEDA or the HPA would, until cancelled; the pool is left as it is."""
+        every_s = max(LEAST_S, OBSERVE_S / max(1.0, self._speed))
+        async with (
+            Estimator(self._client, every_s) as estimator,
+            explaining(self._client, estimator, "autoscaler"),
+        ):
+            self._heartbeats = estimator.heartbeats_of(self._pool.service)
+            sources = [self._source(estimator, query) for query in self._queries]
+            await self._first_readings()
+            me = asyncio.current_task()
+            # Before Python 3.12 wait_for, in nats-py, can swallow a cancellation that comes together with an answer.
+            while not (me and me.cancelling()):
+                await self._step([await _metric(source) for source in sources])
+                await self._wait()
+                if self._woken.is_set():
+                    self._woken.clear()
+                    await self._push(sources)
+
+    def _source(self, estimator: Estimator, query: Query | JetStreamTrigger) -> Live | Reader:
+        if not isinstance(query, JetStreamTrigger):
+            live = estimator.get(query)
+            live.listeners.add(self._woken.set)
+            if isinstance(query, DemandQuery):
+                self._read_by(estimator.consumers.get(query.stream, query.consumer, query.service))
+            return live
+        reader = estimator.consumers.get(query.stream, query.consumer, self._pool.service)
+        reader.listeners.add(_nothing)
+        self._read_by(reader)
+        return reader
+
+    def _read_by(self, reader: Reader) -> None:
+        """Two triggers may share a consumer, whose messages count once."""
+        self._readers += [part for part in reader.parts if part not in self._readers]
+
+    async def _first_readings(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_S):
+                for reader in self._readers:
+                    await reader.asked.wait()
+
+    async def _wait(self) -> None:
+        """Until KEDA or the HPA is due, a second has passed, or a trigger wakes us."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(OBSERVE_S, max(0.0, self._keda.next_at - self._now()) / self._speed)):
+                await self._woken.wait()
+
+    async def _step(self, metrics: Sequence[Metric]) -> None:
+        self._say_if_blind(metrics)
+        before = self._pool.count
+        await self._apply(self._keda.step(self._now(), metrics, before, self._pool.ready_count), before)
+
+    async def _push(self, sources: Sequence[Live | Reader]) -> None:
+        """What KEDA does when an external-push scaler streams `true`."""
+        pushed = zip(self._scaled.triggers, sources, strict=True)
+        if any(
+            not isinstance(trigger, JetStreamTrigger)
+            and trigger.push
+            and not isinstance(source, Reader)
+            and source.active
+            for trigger, source in pushed
+        ):
+            before = self._pool.count
+            await self._apply(self._keda.push(self._now(), before), before)
+
+    async def _apply(self, decision: Decision, before: int) -> None:
+        await self._pool.scale_to(decision.desired)
+        self.state = self._state(decision.reason)
+        REPLICAS.labels(self._pool.service).set(self.state.desired)
+        if decision.desired != before:
+            direction = "up" if decision.desired > before else "down"
+            SCALE_EVENTS.labels(self._pool.service, direction).inc()
+            log.info(
+                f"scaled {direction}",
+                consumer=", ".join(reader.consumer for reader in self._readers),
+                before=before,
+                after=decision.desired,
+                reason=decision.reason,
+                pending=self.state.pending,
+                ack_pending=self.state.ack_pending,
+            )
+
+    def _say_if_blind(self, metrics: Sequence[Metric]) -> None:
+        errors = [str(m) for m in metrics if isinstance(m, Exception)]
+        if bool(errors) != self._blind:
+            self._blind = bool(errors)
+            if errors:
+                log.warning("a trigger can't be read: the replicas are held", errors=errors)
+            else:
+                log.info("every trigger can be read again")
+
+    def _state(self, reason: str) -> ScalerState:
+        seen = [state for reader in self._readers if (state := _readable(reader))]
+        spent = self._spent()
+        return ScalerState(
+            time=time.time(),
+            pending=sum(s.pending for s in seen) if seen else None,
+            ack_pending=sum(s.ack_pending for s in seen) if seen else None,
+            desired=self._pool.count,
+            replicas=self._pool.ready_count,
+            peak_replicas=spent.peak,
+            replica_seconds=spent.used_s,
+            busy_seconds=spent.busy_s,
+            idle_seconds=spent.idle_s,
+            warming_seconds=spent.warming_s,
+            expired=sum(reader.expired for reader in self._readers),
+            reason=reason,
+        )
+
+    def _spent(self) -> Spent:
+        """A process that is not heard to be ready, or not yet, is warming."""
+        pool = self._pool
+        living = pool.ready_count + pool.draining_count
+        ready = sum(replica.state != "loading" for replica in self._heartbeats.replicas(time.monotonic()))
+        return self._account.update(
+            replicas=pool.count,
+            living=living,
+            warming=max(0, living - ready),
+            used_s=pool.replica_seconds,
+            working_s=self._heartbeats.working_s,
+        )
+
+    def _now(self) -> float:
+        return time.monotonic() * self._speed
+
+
+def _query(scaled: ScaledObject, i: int) -> Query | JetStreamTrigger:
+    """What a trigger asks. Heartbeats reach us here, wherever a cluster has its metrics."""
+    trigger = scaled.triggers[i]
+    if isinstance(trigger, JetStreamTrigger):
+        return trigger
+    try:
+        query = metadata.parse(trigger.metadata)
+    except SettingError as e:
+        raise SettingError(
+            f"{scaled.name}: {trigger.scaler_address} can't be asked here, as Tidegate's can: {e}"
+        ) from e
+    return msgspec.structs.replace(query, metrics_url="") if isinstance(query, DemandQuery) else query
+
+
+async def _metric(source: Live | Reader) -> Metric:
+    try:
+        if isinstance(source, Reader):
+            return float(source.state().backlog)
+        answer = await source.answer()
+        return Reading(answer.value, answer.active)
+    except (Missing, Unavailable) as e:
+        return e
+
+
+def _readable(reader: ConsumerReader) -> ConsumerState | None:
+    with suppress(Missing, Unavailable):
+        return reader.state()
+    return None
+
+
+def _nothing() -> None:
+    """Keeps a reader going that is asked for its state alone."""

@@ -1,0 +1,236 @@
+"""A pool of worker processes of one service: started, drained, and restarted after a crash.
+
+    pool = Replicas("cv", [sys.executable, "-m", "services.cv"], env, Path("logs"))
+    await pool.scale_to(3)      # returns at once: starts what is missing, drains the newest of what is too many
+    await pool.close()          # when all are gone
+
+A replica is a place in the pool, as a pod is in a Deployment: it stays while its process is being restarted. It writes
+to `<replica>.log`, and dies with this process, however this process dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from prometheus_client import Counter
+
+from shared.runtime import child
+from shared.runtime.telemetry import logger
+
+# How our services say that they can't start as they are configured: restarting alone won't help.
+BAD_CONFIGURATION = 2
+
+# What a log line can carry of a dead worker's last words.
+TAIL_BYTES = 2000
+TAIL_LINES = 8
+
+RESTARTS = Counter(
+    "tidegate_worker_restarts_total", "Workers started again after an exit nobody asked for", ["service"]
+)
+
+log = logger("scaler")
+
+
+class Replicas:
+    """The pool. Not thread-safe; make it in the main thread, as the workers die with the thread that started them.
+
+    command: what runs a worker. env: added to this process's own; METRICS_PORT and REPLICA are set for each.
+    grace_s: from SIGTERM to SIGKILL. backoff_s, backoff_max_s: first and longest wait before a restart, doubled from
+    crash to crash and begun anew after healthy_s of running.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        log_dir: Path,
+        *,
+        grace_s: float = 30.0,
+        backoff_s: float = 1.0,
+        backoff_max_s: float = 60.0,
+        healthy_s: float = 30.0,
+    ) -> None:
+        self.service = service
+        self.command = list(command)
+        self.env = dict(env)
+        self.log_dir = log_dir
+        self.grace_s = grace_s
+        self.backoff_s = backoff_s
+        self.backoff_max_s = backoff_max_s
+        self.healthy_s = healthy_s
+        self.restarts = 0
+        self._active: list[_Replica] = []
+        self._draining: set[_Replica] = set()
+        self._spent_s = 0.0
+        log_dir.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def count(self) -> int:
+        """Replicas asked for."""
+        return len(self._active)
+
+    @property
+    def ready_count(self) -> int:
+        """Replicas whose process is alive; whether its model is loaded, the worker's own `/readyz` says."""
+        return sum(r.is_alive for r in self._active)
+
+    @property
+    def draining_count(self) -> int:
+        """Replicas that finish what they hold."""
+        return len(self._draining)
+
+    @property
+    def replica_seconds(self) -> float:
+        """Seconds that processes have lived, summed over all of them so far."""
+        living = (*self._active, *self._draining)
+        return self._spent_s + sum(r.age_s for r in living)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the replicas asked for, oldest first."""
+        return [r.name for r in self._active]
+
+    async def scale_to(self, n: int) -> None:
+        """Ask for `n` replicas. What is too many drains on its own time, the newest first."""
+        while len(self._active) < n:
+            self._active.append(_Replica(self, self._free_name(), self._spend))
+        while len(self._active) > n:
+            self._drain(self._active.pop())
+
+    async def close(self) -> None:
+        """Drain all, and return when every process is gone."""
+        await self.scale_to(0)
+        await asyncio.gather(*(r.task for r in self._draining))
+
+    def _drain(self, replica: _Replica) -> None:
+        self._draining.add(replica)
+        replica.task.add_done_callback(lambda _: self._draining.discard(replica))
+        replica.stop.set()
+
+    def _free_name(self) -> str:
+        """The lowest that nobody has, draining ones included: few log files, and never two workers of a name."""
+        taken = {r.name for r in (*self._active, *self._draining)}
+        return next(name for i in range(len(taken) + 1) if (name := f"{self.service}-{i}") not in taken)
+
+    def _spend(self, seconds: float) -> None:
+        self._spent_s += seconds
+
+
+class _Replica:
+    """One place in the pool, and the task that keeps a process in it until `stop` is set."""
+
+    def __init__(self, pool: Replicas, name: str, spend: Callable[[float], None]) -> None:
+        self.name = name
+        self.stop = asyncio.Event()
+        self._pool = pool
+        self._spend = spend
+        self._log_path = pool.log_dir / f"{name}.log"
+        self._started: float | None = None
+        self._crashes = 0
+        self.task = asyncio.create_task(self._keep(), name=name)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._started is not None
+
+    @property
+    def age_s(self) -> float:
+        return 0.0 if self._started is None else time.monotonic() - self._started
+
+    async def _keep(self) -> None:
+        while not self.stop.is_set():
+            offset = self._log_size()
+            try:
+                process = await self._start()
+            except OSError as e:
+                log.error("worker can't be started", replica=self.name, command=self._pool.command, error=str(e))
+            else:
+                lived_s = await self._watch(process)
+                if self.stop.is_set():
+                    return
+                if lived_s >= self._pool.healthy_s:
+                    self._crashes = 0
+                self._report(process.returncode, lived_s, offset)
+            await self._back_off()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        with self._log_path.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *child.bound(self._pool.command),
+                env={**os.environ, **self._pool.env, "METRICS_PORT": "0", "REPLICA": self.name},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # A session of its own: Ctrl-C at the terminal reaches us alone, and we drain it.
+                start_new_session=True,
+            )
+        self._started = time.monotonic()
+        return process
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> float:
+        """Wait until the process is gone, ending it when `stop` is set; return the seconds it lived."""
+        exited = asyncio.create_task(process.wait())
+        stopped = asyncio.create_task(self.stop.wait())
+        await asyncio.wait((exited, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not exited.done():
+            await self._end(process, exited)
+        lived_s = self.age_s
+        self._started = None
+        self._spend(lived_s)
+        return lived_s
+
+    async def _end(self, process: asyncio.subprocess.Process, exited: asyncio.Task[int]) -> None:
+        _signal(process.send_signal, signal.SIGTERM)
+        done, _ = await asyncio.wait((exited,), timeout=self._pool.grace_s)
+        if not done:
+            log.warning("worker killed, as it did not drain in time", replica=self.name, grace_s=self._pool.grace_s)
+            # Its session: a worker that serves several GPUs has processes of its own.
+            _signal(lambda s: os.killpg(process.pid, s), signal.SIGKILL)
+            await exited
+
+    async def _back_off(self) -> None:
+        delay = min(self._pool.backoff_max_s, self._pool.backoff_s * 2**self._crashes)
+        self._crashes = min(self._crashes + 1, 30)
+        # Jitter, so that workers that fail together don't come back together.
+        delay *= random.uniform(0.5, 1.0)  # noqa: S311
+        try:
+            await asyncio.wait_for(self.stop.wait(), delay)
+        except TimeoutError:
+            self._pool.restarts += 1
+            RESTARTS.labels(self._pool.service).inc()
+
+    def _report(self, code: int | None, lived_s: float, offset: int) -> None:
+        """Say how a process ended that nobody had asked to."""
+        facts = {"replica": self.name, "code": code, "lived_s": round(lived_s, 1), "log": str(self._log_path)}
+        last_lines = "\n".join(self._tail(offset))
+        if code == BAD_CONFIGURATION:
+            log.error("worker can't run as it is configured: correct what it says", **facts, last_lines=last_lines)
+        else:
+            log.warning("worker exited and will be restarted", **facts, last_lines=last_lines)
+
+    def _log_size(self) -> int:
+        return self._log_path.stat().st_size if self._log_path.exists() else 0
+
+    def _tail(self, offset: int) -> list[str]:
+        """The last lines that this run of the process wrote, those before `offset` being another's."""
+        size = self._log_size()
+        if size <= offset:
+            return []
+        with self._log_path.open("rb") as f:
+            f.seek(max(offset, size - TAIL_BYTES))
+            return f.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+
+
+def _signal(send: Callable[[int], None], number: int) -> None:
+    try:
+        send(number)
+    except ProcessLookupError:
+        pass  # it went first

@@ -1,0 +1,19 @@
+"""NATS: connect, publish until it is acknowledged, pull, read, lease, ask and answer.
+
+client = await bus.connect(settings, "cv")
+await bus.publish(client, client.jetstream(), subject, payload, {"Nats-Msg-Id": id})
+"""
+
+from shared.bus.connection import connect, consumer_config
+from shared.bus.publish import PUBLISH_TIMEOUT_S, bury, bury_stored, header_bytes, publish, publish_job
+
+__all__ = [
+    "PUBLISH_TIMEOUT_S",
+    "bury",
+    "bury_stored",
+    "connect",
+    "consumer_config",
+    "header_bytes",
+    "publish",
+    "publish_job",
+]

@@ -1,0 +1,156 @@
+"""The connection to NATS, and how a consumer there is set up."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig
+
+from shared.runtime.errors import BusError
+from shared.runtime.redact import redact
+from shared.runtime.settings import BusSettings
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import logger
+
+# A large pending buffer: while the server is away, publishes wait in it rather than fail.
+PENDING_BYTES = 32 * 1024 * 1024
+# Waiting for a server that is just starting is no news.
+SILENT_S = 3.0
+
+
+class _Connection(Client):
+    """A connection that reads on whatever is cancelled, and that, closed, is at an end.
+
+    A ping whose sender no longer waits for its answer, as after a flush that timed out, ends the client's reading for
+    good when the answer comes: it still counts as connected.
+
+    The client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go through,
+    may swallow that: they go on, for ever or until they are connected again, and with them the process, whose loop
+    waits for all of its tasks. Or they wait for the old socket's end, as closing does, and closing is cancelled with
+    them.
+    """
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+    async def close(self) -> None:
+        ours = asyncio.current_task()
+        if self._reconnection_task is not ours:
+            await end(self._reconnection_task)
+        try:
+            await super().close()
+        except asyncio.CancelledError:
+            if ours is None or ours.cancelling():
+                raise
+
+
+async def connect(
+    settings: BusSettings,
+    service: str,
+    *,
+    inbox: str | None = None,
+    timeout_s: float = 30.0,
+) -> Client:
+    """Connect as `service`, reconnecting for ever once connected.
+
+    `inbox` is the prefix of reply subjects, by default `_INBOX_<service>`: what the server's permissions let this
+    identity subscribe to. Waits up to `timeout_s` for a server that is not there yet. Raises BusError.
+    """
+    log = logger("bus")
+    where = redact(settings.nats_url)
+    said: list[str] = []
+    connected = False
+
+    def reason() -> str:
+        return said[-1] if said else "no answer"
+
+    async def on_error(e: Exception) -> None:
+        text = redact(str(e)) or type(e).__name__
+        if connected:
+            log.warning("nats error", error=text)
+        said.append(text)
+
+    async def on_disconnect() -> None:
+        if connected and not client.is_closed:
+            log.warning("nats disconnected", server=where)
+
+    async def on_reconnect() -> None:
+        log.info("nats reconnected", server=where)
+
+    options: dict[str, Any] = {
+        "servers": settings.nats_url.split(","),
+        "name": f"tidegate-{service}",
+        "inbox_prefix": (inbox or f"_INBOX_{service}").encode(),
+        "error_cb": on_error,
+        "disconnected_cb": on_disconnect,
+        "reconnected_cb": on_reconnect,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.25,
+        "connect_timeout": 5,
+        "ping_interval": 10,
+        "max_outstanding_pings": 2,
+        "pending_size": PENDING_BYTES,
+    }
+    if settings.nats_user:
+        options |= {"user": settings.nats_user, "password": settings.nats_password}
+    if settings.nats_creds:
+        options["user_credentials"] = settings.nats_creds
+    if settings.nats_ca:
+        options["tls"] = ssl.create_default_context(cafile=settings.nats_ca)
+    client = _Connection()
+    # With reconnects for ever, the client's first attempts never end by themselves.
+    attempt = asyncio.create_task(client.connect(**options))
+    clock = asyncio.get_running_loop().time
+    deadline, silent_until = clock() + timeout_s, clock() + SILENT_S
+    try:
+        while clock() < deadline and not any("Authorization" in s for s in said):
+            done, _ = await asyncio.wait({attempt}, timeout=0.05)
+            if not done and clock() >= silent_until:
+                silent_until = math.inf
+                log.warning("no NATS server answers yet", server=where, waiting_s=timeout_s, error=reason())
+            if done and not attempt.exception():
+                connected = True
+                return client
+            if done:
+                said.append(redact(str(attempt.exception())))
+                break
+    finally:
+        if not connected:
+            await end(attempt)
+            await _abandon(client)
+    if any("Authorization" in s for s in said):
+        raise BusError(
+            f"{where} refuses user {settings.nats_user or '(none)'!r}: check NATS_USER, NATS_PASSWORD or NATS_CREDS"
+        )
+    raise BusError(
+        f"no NATS server answers at {where} ({reason()}): start one, with 'tidegate up' for instance, or set NATS_URL"
+    )
+
+
+async def _abandon(client: Client) -> None:
+    try:
+        await asyncio.wait_for(client.close(), timeout=1.0)
+    except (TimeoutError, OSError, nats.errors.Error):
+        pass
+
+
+async def consumer_config(js: JetStreamContext, stream: str, consumer: str) -> ConsumerConfig:
+    """How `consumer` of `stream` is set up. Raises BusError, with the remedy, if it is not there."""
+    try:
+        config: ConsumerConfig = (await js.consumer_info(stream, consumer)).config
+        return config
+    except nats.js.errors.NotFoundError as e:
+        raise BusError(f"stream {stream} or its consumer {consumer} is missing: run 'tidegate setup'") from e
+    except (TimeoutError, nats.errors.Error) as e:
+        raise BusError(
+            f"JetStream does not answer for {stream}/{consumer}: is it enabled, and may this user read it?"
+        ) from e

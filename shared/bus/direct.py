@@ -1,0 +1,76 @@
+"""One stored message by direct get, also by time, which nats-py does not ask for.
+
+    stored = await get(client, "MEDIA", seq=1234)
+    stored = await get(client, "MEDIA", subject="media.lobby", since=instant)    # the first stored at or after it
+
+By time needs nats-server 2.11 or later.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import Header
+from nats.js.errors import APIError, NotFoundError
+
+from shared.contract.segment import rfc3339
+from shared.runtime.errors import BusError
+
+TIMEOUT_S = 5.0
+# Of every stored message, and of no status.
+SEQUENCE = "Nats-Sequence"
+# The server writes nanoseconds, which Python does not read.
+_FRACTION = re.compile(r"(\.\d{1,6})\d*")
+
+
+class Stored(NamedTuple):
+    """time: when the server stored it."""
+
+    seq: int
+    subject: str
+    time: dt.datetime
+    headers: Mapping[str, str]
+    data: bytes
+
+
+async def get(
+    client: Client, stream: str, *, subject: str | None = None, seq: int | None = None, since: dt.datetime | None = None
+) -> Stored:
+    """The message at `seq`; with `subject`, the first of it at or after `seq`, or that was stored at or after `since`.
+
+    With `subject` alone, the last of it.
+
+    Raises NotFoundError if there is none, BusError if the server can't look by time, nats.errors.Error or TimeoutError
+    if it does not answer.
+    """
+    request: dict[str, Any] = {}
+    if seq is not None:
+        request["seq"] = seq
+    if subject is not None:
+        request["last_by_subj" if seq is None and since is None else "next_by_subj"] = subject
+    if since is not None:
+        request["start_time"] = rfc3339(since)
+    message = await client.request(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), timeout=TIMEOUT_S)
+    headers = dict(message.headers or {})
+    if SEQUENCE not in headers and (status := headers.get(Header.STATUS)):
+        description = headers.get(Header.DESCRIPTION, "")
+        if status == "404":
+            raise NotFoundError(code=404, description=description)
+        raise APIError(code=int(status), description=description)
+    found = stored(message)
+    if since is not None and found.time < since - dt.timedelta(milliseconds=1):
+        raise BusError("this nats-server can't find messages by time: 2.11 or later is needed")
+    return found
+
+
+def stored(message: Msg) -> Stored:
+    """A message as a direct get answers with it."""
+    headers = message.headers or {}
+    time = dt.datetime.fromisoformat(_FRACTION.sub(r"\1", headers["Nats-Time-Stamp"]))
+    return Stored(int(headers[SEQUENCE]), headers["Nats-Subject"], time, headers, message.data)

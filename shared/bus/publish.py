@@ -1,0 +1,124 @@
+"""Publishing until JetStream acknowledges: results, jobs, and what can't be processed into the dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import PubAck
+
+from shared.bus.direct import Stored
+from shared.contract import deadletters, jobs, names
+from shared.runtime.errors import BusError, Full, Unstorable
+from shared.runtime.redact import redact
+
+PUBLISH_TIMEOUT_S = 5.0
+# JetStream's codes for a message, or its headers, that are larger than it takes: trying again is no use.
+_NEVER = (10054, 10097)
+# And for one that can't be stored, as where its stream is full.
+_FULL = 10077
+
+
+async def publish(
+    client: Client,
+    js: JetStreamContext,
+    subject: str,
+    payload: bytes,
+    headers: Mapping[str, str],
+    *,
+    patience_s: float = 60.0,
+) -> PubAck:
+    """Publish until JetStream acknowledges, for up to `patience_s`. `headers` must hold `Nats-Msg-Id`.
+
+    Every try has the same id: a try can time out and yet be stored once the server is back. Raises Unstorable when
+    the message is over the server's limit, BusError when no stream takes the subject, or when patience ends: Full where
+    the stream had no room.
+    """
+    if "Nats-Msg-Id" not in headers:
+        raise ValueError("a publish without Nats-Msg-Id can be stored twice")
+    if len(payload) + header_bytes(headers) > client.max_payload:
+        raise Unstorable(
+            f"message for {subject} has {len(payload)} bytes, over the server's max_payload of {client.max_payload}"
+        )
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience_s
+    wait = 0.05
+    while True:
+        try:
+            return await js.publish(subject, payload, headers=dict(headers), timeout=PUBLISH_TIMEOUT_S)
+        except nats.errors.ConnectionClosedError as e:
+            raise BusError(f"the connection was closed before {subject} was acknowledged") from e
+        except (nats.errors.BadHeaderError, nats.errors.BadSubjectError, nats.errors.MaxPayloadError) as e:
+            raise Unstorable(f"a message for {subject} can't be sent: {redact(repr(e))}") from e
+        except nats.js.errors.APIError as e:
+            if e.err_code in _NEVER:
+                raise Unstorable(f"JetStream refuses a message for {subject}: {e.description}") from e
+            if loop.time() >= deadline:
+                kind = Full if e.err_code == _FULL else BusError
+                raise kind(f"{subject} was not stored for {patience_s:.0f} s: {e.description}") from e
+        except (TimeoutError, OSError, nats.errors.Error) as e:
+            if loop.time() >= deadline:
+                raise BusError(f"{subject} was not acknowledged for {patience_s:.0f} s: {redact(repr(e))}") from e
+        await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+        wait = min(wait * 2, 2.0)
+
+
+async def publish_job(
+    client: Client, job: jobs.Job, headers: Mapping[str, str] | None = None, *, patience_s: float = 60.0
+) -> PubAck:
+    """Put a job into VLM, once however often it is published. Raises BusError, also where VLM is full for `patience_s`.
+
+    Raises ValueError for a job without an id by which a second one could be known.
+    """
+    if job.message_id is None:
+        raise ValueError(f"a job of kind {job.kind} needs an id: published twice it would be done twice")
+    head = {"Nats-Msg-Id": job.message_id, **(headers or {})}
+    return await publish(client, client.jetstream(), jobs.subject(job), jobs.encode(job), head, patience_s=patience_s)
+
+
+async def bury(client: Client, service: str, message: Msg, reason: str, *, patience_s: float = 60.0) -> None:
+    """Put a message that `service` gives up into the stream DLQ, whole if it fits, and why. Raises BusError."""
+    meta = message.metadata
+    headers = deadletters.bury_headers(
+        service,
+        reason,
+        stream=meta.stream,
+        seq=meta.sequence.stream,
+        subject=message.subject,
+        deliveries=meta.num_delivered,
+        headers=message.headers,
+    )
+    await _bury(client, service, headers, message.data, patience_s)
+
+
+async def bury_stored(
+    client: Client, service: str, stream: str, stored: Stored, reason: str, *, patience_s: float = 60.0
+) -> None:
+    """The same of one that was read without a consumer."""
+    headers = deadletters.bury_headers(
+        service,
+        reason,
+        stream=stream,
+        seq=stored.seq,
+        subject=stored.subject,
+        deliveries=1,
+        headers=stored.headers,
+    )
+    await _bury(client, service, headers, stored.data, patience_s)
+
+
+async def _bury(client: Client, service: str, headers: dict[str, str], payload: bytes, patience_s: float) -> None:
+    if len(payload) + header_bytes(headers) > client.max_payload:
+        headers, payload = headers | {"Dlq-Payload": "absent"}, b""
+    await publish(client, client.jetstream(), names.dead_letters(service), payload, headers, patience_s=patience_s)
+
+
+def header_bytes(headers: Mapping[str, str]) -> int:
+    """Bytes that headers take on the wire."""
+    return len("NATS/1.0\r\n\r\n") + sum(len(k.encode()) + len(v.encode()) + len(": \r\n") for k, v in headers.items())

@@ -1,0 +1,218 @@
+"""A pull subscription with credit by count and by bytes (ADR-37), which nats-py does not have.
+
+    async with Puller(client, "MEDIA", "cv", messages=8, max_bytes=64_000_000) as puller:
+        message = await puller.next()       # a message is held until the caller releases it
+        puller.release(message)             # its credit goes back, and more is asked for
+
+At most `messages` and about `max_bytes` are asked for, buffered or held at once, so a replica never hoards what
+another could do. One request is open at a time, for all the room there is once half of it is free: the next is on
+its way while the other half is still worked on. A server that restarts knows no request of before: it stops beating,
+and we ask again. `pause` withdraws the request, for work during which nothing more shall be delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from types import TracebackType
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js.api import Header
+
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import logger
+
+EXPIRES_S = 5.0
+# The server beats this often while a request is open and idle; two beats missed, and the request is lost.
+IDLE_HEARTBEAT_S = 1.0
+SILENCE_S = 2.5 * IDLE_HEARTBEAT_S
+TICK_S = 0.25
+# So long a server may take to send what it had begun to send.
+PAUSE_S = 5.0
+STOP_S = 1.0
+# The server's status for a request that is over, whatever its reason (404 408 409); 100 is a heartbeat.
+_HEARTBEAT = "100"
+
+
+class Puller:
+    """See the module. `messages`: most messages asked for, buffered and held. `max_bytes`: the same in bytes."""
+
+    def __init__(self, client: Client, stream: str, consumer: str, *, messages: int, max_bytes: int) -> None:
+        self._client = client
+        self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._messages = messages
+        self._bytes = max_bytes
+        self._buffer: list[Msg] = []
+        self._used = 0  # messages buffered or held, and their bytes
+        self._used_bytes = 0
+        self._asked = 0  # what the open request may still bring; 0: none is open
+        self._reply = ""
+        self._requests = 0
+        self._heard = 0.0
+        self._arrived = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._stopped = False
+        self._paused = False
+        self._problem = ""
+        self._log = logger("puller")
+        self._sub: Subscription | None = None
+        self._switching = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Puller:
+        await self._listen()
+        self._task = asyncio.create_task(self._keep_asking(), name="puller")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def waiting(self) -> list[Msg]:
+        """What arrived and was not taken yet, the oldest first: it wants heartbeats too."""
+        return list(self._buffer)
+
+    def release(self, message: Msg) -> None:
+        """The caller is done with a message that `next` gave it."""
+        self._used -= 1
+        self._used_bytes -= _size(message)
+        self._wake.set()
+
+    async def next(self) -> Msg:
+        """The oldest message. Waits for ever; CancelledError after `stop`."""
+        await self.some()
+        return self.take(self._buffer[0])
+
+    async def some(self) -> None:
+        """Wait until `take` has something to give. CancelledError after `stop`."""
+        while not self._buffer:
+            if self._stopped:
+                raise asyncio.CancelledError
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def take(self, message: Msg) -> Msg:
+        """Take a message that is waiting."""
+        self._buffer.remove(message)
+        return message
+
+    async def pause(self) -> None:
+        """Ask for nothing more until `resume`. What the server sent before has arrived then, if it took no longer than
+        `PAUSE_S`.
+        """
+        self._paused = True
+        await self._withdraw(PAUSE_S)
+
+    async def resume(self) -> None:
+        """Ask again, where `pause` was called."""
+        async with self._switching:
+            if self._paused and not self._stopped and not self._client.is_closed:
+                await self._listen()
+                self._paused = False
+                self._wake.set()
+
+    async def stop(self) -> list[Msg]:
+        """Ask for nothing more; return what arrived and was not taken, for the caller to hand back."""
+        if self._stopped:
+            return []
+        self._stopped = True
+        await end(self._task)
+        await self._withdraw(STOP_S)
+        left, self._buffer = self._buffer, []
+        self._arrived.set()
+        return left
+
+    async def _listen(self) -> None:
+        inbox = self._inbox = self._client.new_inbox()
+
+        async def heard(message: Msg) -> None:
+            self._on_message(message, ours=inbox == self._inbox)
+
+        self._sub = await self._client.subscribe(f"{inbox}.*", cb=heard, pending_msgs_limit=-1, pending_bytes_limit=-1)
+
+    async def _withdraw(self, within_s: float) -> None:
+        """The server drops the open request with its reply subject's interest; what it sent before still arrives."""
+        async with self._switching:
+            if self._sub and not self._client.is_closed:
+                try:
+                    async with asyncio.timeout(within_s):
+                        await self._sub.drain()  # type: ignore[no-untyped-call]
+                except (TimeoutError, nats.errors.Error) as e:
+                    self._log.debug("unsubscribe failed", error=repr(e))
+            self._sub = None
+            self._asked = 0
+            self._reply = ""
+
+    def _on_message(self, message: Msg, *, ours: bool) -> None:
+        """ours: of the open request, not of one that could not be withdrawn in time."""
+        if message.reply.startswith("$JS.ACK."):
+            self._heard = asyncio.get_running_loop().time()
+            self._asked = max(0, self._asked - ours)
+            self._used += 1
+            self._used_bytes += _size(message)
+            self._buffer.append(message)
+            self._arrived.set()
+            if self._asked == 0:
+                self._wake.set()
+        elif message.subject == self._reply:
+            self._heard = asyncio.get_running_loop().time()
+            if (status := (message.headers or {}).get(Header.STATUS, "")) != _HEARTBEAT:
+                self._on_end(status, (message.headers or {}).get(Header.DESCRIPTION, ""))
+
+    def _on_end(self, status: str, description: str) -> None:
+        """The open request is over: expired or full, or refused."""
+        text = description.lower()
+        usual = status in ("404", "408") or (status == "409" and ("completed" in text or "maxbytes" in text))
+        problem = "" if usual else f"{status} {description}".strip()
+        if problem and problem != self._problem:
+            self._log.warning("pull refused", reason=problem)
+        self._problem = problem
+        self._asked = 0
+        self._wake.set()
+
+    async def _keep_asking(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._client.is_closed:
+            if self._asked and loop.time() - self._heard > SILENCE_S:
+                self._asked = 0
+            room = self._messages - self._used
+            enough = room >= max(1, self._messages // 2) or (room > 0 and not self._buffer)
+            room_bytes = self._bytes - self._used_bytes
+            fits = room_bytes >= self._client.max_payload or self._used == 0
+            ready = self._client.is_connected and not self._paused
+            if ready and self._asked == 0 and enough and fits:
+                await self._ask(room, max(room_bytes, self._client.max_payload + 512))
+                self._heard = loop.time()
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._wake.wait()
+            if self._problem:  # refused: ask again soon, not at once
+                await asyncio.sleep(TICK_S)
+
+    async def _ask(self, messages: int, size: int) -> None:
+        self._requests += 1
+        self._reply = f"{self._inbox}.{self._requests}"
+        self._asked = messages
+        request = {
+            "batch": messages,
+            "max_bytes": size,
+            "expires": int(EXPIRES_S * 1e9),
+            "idle_heartbeat": int(IDLE_HEARTBEAT_S * 1e9),
+        }
+        try:
+            await self._client.publish(self._next_subject, json.dumps(request).encode(), reply=self._reply)
+        except nats.errors.Error as e:  # not connected: the next round asks again
+            self._asked = 0
+            self._log.debug("pull failed", error=repr(e))
+
+
+def _size(message: Msg) -> int:
+    """Bytes a message counts for at the server: subject, reply, headers and payload; roughly."""
+    return len(message.data) + 512

@@ -1,0 +1,125 @@
+"""Requests and answers over core NATS, as NATS micro services have them: discoverable, counted, errors in headers.
+
+service = await serve(client, "tidegate-search", "finds moments", {"find": (names.FIND, handler)})
+answer = await ask(client, names.FIND, payload, timeout_s=10)
+await service.stop()
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import version
+from typing import TypeAlias
+
+import nats.errors
+from nats import micro
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request, ServiceError
+from nats.micro.service import Service
+
+from shared.runtime.errors import TidegateError
+from shared.runtime.redact import redact
+from shared.runtime.telemetry import logger
+
+
+class Refusal(TidegateError):
+    """A request that is answered with an error. code: as in HTTP: 400 its own fault, 5xx not."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class NobodyAnswers(TidegateError):
+    """No service subscribes to the subject, or none answered in time."""
+
+
+# (payload of the answer, its headers). Raises Refusal; whatever else it raises is answered as 500.
+Handler: TypeAlias = Callable[[bytes], Awaitable[tuple[bytes, dict[str, str]]]]
+
+
+async def serve(
+    client: Client,
+    name: str,
+    description: str,
+    endpoints: Mapping[str, tuple[str, Handler]],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    parallel: int = 1,
+    waiting: set[asyncio.Task[None]] | None = None,
+) -> Service:
+    """Answer requests on each endpoint's subject, each of them once among all that serve it, until it is stopped.
+
+    parallel: so many at once on each; nats-py answers those of one subscription one after the other. waiting: for
+    answers that are long waited for, any number at once: a task for each is in this set until it is answered, and
+    whoever stops the service ends them.
+    """
+    service = await micro.add_service(
+        client, name=name, version=version("tidegate"), description=description, metadata=dict(metadata or {})
+    )
+    for endpoint, (subject, handler) in endpoints.items():
+        for n in range(parallel):
+            part = f"{endpoint}-{n + 1}" if parallel > 1 else endpoint
+            answering = _answering(name, handler)
+            await service.add_endpoint(
+                name=part, subject=subject, handler=answering if waiting is None else _in_tasks(answering, waiting)
+            )
+    return service
+
+
+async def ask(client: Client, subject: str, payload: bytes, *, timeout_s: float) -> Msg:
+    """The answer. Raises Refusal for one that is an error, NobodyAnswers if there is none."""
+    try:
+        answer: Msg = await client.request(subject, payload, timeout=timeout_s)
+    except nats.errors.NoRespondersError as e:
+        raise NobodyAnswers(f"nobody answers on {subject}") from e
+    except (TimeoutError, nats.errors.Error) as e:
+        raise NobodyAnswers(f"no answer on {subject} within {timeout_s:g} s") from e
+    headers = answer.headers or {}
+    if ERROR_HEADER in headers:
+        code = headers.get(ERROR_CODE_HEADER, "")
+        raise Refusal(int(code) if code.isdecimal() else 500, headers[ERROR_HEADER])
+    return answer
+
+
+def _answering(name: str, handler: Handler) -> Callable[[Request], Awaitable[None]]:
+    log = logger(name)
+
+    async def answer(request: Request) -> None:
+        try:
+            payload, headers = await handler(request.data)
+        except Refusal as e:
+            raise ServiceError(str(e.code), _line(str(e))) from e
+        except Exception as e:
+            log.exception("a request failed", subject=request.subject)
+            raise ServiceError("500", _line(repr(e))) from e
+        await request.respond(payload, headers or None)
+
+    return answer
+
+
+def _in_tasks(
+    answering: Callable[[Request], Awaitable[None]], waiting: set[asyncio.Task[None]]
+) -> Callable[[Request], Awaitable[None]]:
+    async def answer(request: Request) -> None:
+        try:
+            await answering(request)
+        except ServiceError as e:
+            await request.respond_error(e.code, e.description)
+        except asyncio.CancelledError:
+            await request.respond_error("503", "the service stops: ask again")
+            raise
+
+    async def begin(request: Request) -> None:
+        task = asyncio.create_task(answer(request))
+        waiting.add(task)
+        task.add_done_callback(waiting.discard)
+
+    return begin
+
+
+def _line(text: str) -> str:
+    """What a header can carry."""
+    return " ".join(redact(text).split())[:1000]

@@ -1,0 +1,4 @@
+"""What other programs rely on: names, streams, rights, events, jobs, headers, a camera's entry.
+
+Pure, but for `topology.apply`.
+"""

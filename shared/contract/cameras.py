@@ -1,0 +1,112 @@
+"""A camera's configuration, as it lies in KV `cameras`; its credentials lie apart, in KV `credentials`.
+
+Workers may read `cameras` (for a camera's own fps, classes and score); only ingest may read `credentials`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import msgspec
+import nats.errors
+from msgspec import Meta
+from nats.js import JetStreamContext
+from nats.js.errors import KeyNotFoundError
+from nats.js.kv import KeyValue
+
+from shared.contract import names
+from shared.runtime.errors import SettingError
+from shared.runtime.redact import split_credentials
+from shared.runtime.telemetry import logger
+
+SCHEMES = ("rtsp", "rtsps", "file")
+SHORTEST_CAPTION_S = 1.0
+# Columns by rows.
+TILES = "^[1-4]x[1-4]$"
+
+
+class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: of RTP.
+
+    realtime: for files, at the pace of their timestamps; else as fast as the bus takes them. loop: for files.
+    fps, min_score, classes, tiles, caption_every_s, caption_prompt: this camera's own, in place of services' settings.
+    """
+
+    url: str
+    enabled: bool = True
+    transport: Literal["tcp", "udp"] = "tcp"
+    realtime: bool = True
+    loop: bool = False
+    fps: Annotated[float, Meta(gt=0, le=120)] | None = None
+    min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
+    classes: list[str] | None = None
+    tiles: str | None = None
+    caption_every_s: Annotated[float, Meta(ge=0, le=3600)] | None = None
+    caption_prompt: Annotated[str, Meta(max_length=4000)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.tiles is not None and not re.fullmatch(TILES, self.tiles):
+            raise ValueError(f"tiles is {self.tiles!r}: give columns and rows of 1 to 4 each, such as 2x1")
+        if 0 < (self.caption_every_s or 0) < SHORTEST_CAPTION_S:
+            raise ValueError(f"caption_every_s is {self.caption_every_s:g}: give {SHORTEST_CAPTION_S:g} or more, or 0")
+
+
+def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
+    """(camera, its credentials or None) from a URL that may hold them. Raises SettingError."""
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if scheme not in SCHEMES:
+        raise SettingError(
+            f"camera url has the scheme {scheme or 'none'!r}: give rtsp://host/path, rtsps://… or file:///path"
+        )
+    bare, secret = split_credentials(url)
+    if "@" in bare:
+        raise SettingError("camera url has an @ after its host: write / # ? of a password as %2F %23 %3F")
+    try:
+        return msgspec.convert({"url": bare, **fields}, Camera), secret
+    except msgspec.ValidationError as e:
+        raise SettingError(f"camera settings can't be used: {e}") from e
+
+
+def encode(camera: Camera) -> bytes:
+    """JSON for KV."""
+    return msgspec.json.encode(camera)
+
+
+def decode(data: bytes) -> Camera:
+    """A camera from KV. Raises SettingError: the entry was not written by us."""
+    try:
+        return msgspec.json.decode(data, type=Camera)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise SettingError(f"entry in bucket 'cameras' is not a camera: {e}") from e
+
+
+class CameraDirectory:
+    """What a worker asks for a camera's own settings: KV `cameras` by single keys, remembered for `ttl_s` seconds.
+
+    A camera that is not there, or a bucket that does not answer, means the service's own settings.
+    """
+
+    def __init__(self, js: JetStreamContext, ttl_s: float = 2.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._js = js
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._bucket: KeyValue | None = None
+        self._known: dict[str, tuple[float, Camera | None]] = {}
+
+    async def get(self, camera: str) -> Camera | None:
+        at, known = self._known.get(camera, (float("-inf"), None))
+        if self._clock() - at < self._ttl_s:
+            return known
+        try:
+            self._bucket = self._bucket or await self._js.key_value(names.CAMERAS)
+            entry = await self._bucket.get(camera)
+            known = decode(entry.value) if entry.value else None
+        except KeyNotFoundError:
+            known = None
+        except (TimeoutError, nats.errors.Error, SettingError) as e:
+            logger("cameras").warning("a camera's settings can't be read", camera=camera, error=repr(e))
+        self._known[camera] = (self._clock(), known)
+        return known

@@ -1,0 +1,456 @@
+"""What services say: one struct an event, its CloudEvents headers, and the JSON Schema of all of them. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.contract import names
+from shared.contract.segment import rfc3339
+
+Unit = Annotated[float, Meta(ge=0, le=1)]
+Box = Annotated[tuple[Unit, Unit, Unit, Unit], Meta(description="x1, y1, x2, y2 as shares of width and height")]
+# W3C Trace Context.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all events. `kind` names subject and type: `events.<kind>.<camera>`, `tidegate.<kind>.v1`."""
+
+    kind: ClassVar[str]
+    camera: str
+
+
+class SegmentRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the evidence is: direct-get `seq` of `stream` while it is kept."""
+
+    stream: str
+    seq: int
+    epoch: str
+    n: int
+
+
+class DetectedObject(msgspec.Struct, frozen=True, kw_only=True):
+    label: str
+    score: Unit
+    box: Box
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    time: dt.datetime
+    objects: list[DetectedObject]
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds: from JetStream's receipt to decode's start; in decode; in inference, batch-mates included."""
+
+    queued_ms: float
+    decode_ms: float
+    infer_ms: float
+
+
+class Detections(Event, frozen=True, kw_only=True):
+    """Objects in the frames of one segment. `frames` has every analysed frame, those without objects too.
+
+    width, height: the video's, in pixels.
+    """
+
+    kind: ClassVar[str] = "detections"
+    segment: SegmentRef
+    start: dt.datetime
+    duration: float
+    width: int | None = None
+    height: int | None = None
+    model: str
+    frames: list[Frame]
+    timing: Timing
+
+
+class Vector(msgspec.Struct, frozen=True, kw_only=True):
+    """One image's vector, of length 1: little-endian float16. `label`, `score` and `box` are of an object cut out."""
+
+    time: dt.datetime
+    vector: bytes
+    label: str | None = None
+    score: Unit | None = None
+    box: Box | None = None
+
+
+class Embeddings(Event, frozen=True, kw_only=True):
+    """Vectors of the sampled frames of one segment, and of objects in them. Only those of one `model` compare.
+
+    `vectors` is empty where a segment gave no frame: at one frame a second or less only keyframes are looked at.
+    """
+
+    kind: ClassVar[str] = "embeddings"
+    segment: SegmentRef
+    start: dt.datetime
+    duration: float
+    model: str
+    dimension: int
+    vectors: list[Vector]
+    timing: Timing
+
+
+class CameraStatus(Event, frozen=True, kw_only=True):
+    """A camera came or went. `url` is redacted; `reason` says why it is offline."""
+
+    kind: ClassVar[str] = "cameras"
+    time: dt.datetime
+    state: Literal["online", "offline"]
+    reason: str
+    url: str
+    epoch: str | None = None
+    codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    ingest: str
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A frame that the model was shown. seq: its segment in MEDIA."""
+
+    time: dt.datetime
+    seq: int
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of all requests that the answer took, images included; milliseconds to the first token of the first."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    first_token_ms: float
+
+
+# Why there is no answer: the video is no longer kept, never was, or can't be decoded; there are no captions to be
+# summed up, or too many; or the model twice gave what does not match the schema.
+Cause = Literal["expired", "no_video", "unreadable", "no_captions", "too_many_captions", "schema"]
+
+
+class Said(Event, frozen=True, kw_only=True):
+    """Base of what a vision language model says: one event for each job, also where it could not be answered.
+
+    job: its id. start, end: the stretch it is about. frames: what the model was shown. cause: None, or why there is no
+    answer; `reason` says it in words.
+    """
+
+    job: str
+    start: dt.datetime
+    end: dt.datetime
+    model: str
+    frames: list[Seen]
+    cause: Cause | None = None
+    reason: str = ""
+    timing: Timing
+    usage: Usage
+
+
+class Caption(Said, frozen=True, kw_only=True):
+    """What happens in a stretch of video."""
+
+    kind: ClassVar[str] = "captions"
+    text: str
+
+
+class Verdict(Said, frozen=True, kw_only=True):
+    """Whether an incident is what its rule took it for. `reason` is the model's own, or says why it is uncertain."""
+
+    kind: ClassVar[str] = "verdicts"
+    incident: str
+    rule: str | None = None
+    verdict: Literal["confirmed", "rejected", "uncertain"]
+    confidence: Unit
+
+
+class Answer(Said, frozen=True, kw_only=True):
+    """The answer to a question. used: times of the frames that it rests on, by the model's own account."""
+
+    kind: ClassVar[str] = "answers"
+    question: str
+    text: str
+    used: list[dt.datetime] = []
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in a part of the whole."""
+
+    start: dt.datetime
+    end: dt.datetime
+    text: str
+
+
+class Summary(Said, frozen=True, kw_only=True):
+    """What happened in a longer time. captions: how many it was made of. parts: of its stretches, in order of time."""
+
+    kind: ClassVar[str] = "summaries"
+    text: str
+    captions: int
+    parts: list[Part]
+
+
+class PathPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an object was. score: the detector's; absent where it missed it, and the box lies between two others."""
+
+    time: dt.datetime
+    box: Box
+    score: Unit | None = None
+
+
+class Track(msgspec.Struct, frozen=True, kw_only=True):
+    """One object, followed. `state` is `new` once, `update` now and then, `end` once.
+
+    label: the most likely of all its frames. score: of its best frame. first, last: when it was seen. path: every
+    analysed frame since the track's event before this one. speed: in heights of the frame a second. direction: degrees
+    clockwise from up, where it moves. zones: those it is in.
+    """
+
+    id: str
+    state: Literal["new", "update", "end"]
+    label: str
+    score: Unit
+    box: Box
+    first: dt.datetime
+    last: dt.datetime
+    path: list[PathPoint]
+    speed: float
+    direction: float | None = None
+    stationary: bool = False
+    zones: list[str] = []
+
+
+class Tracks(Event, frozen=True, kw_only=True):
+    """What there is to say of a camera's objects after one more segment. Not sent where there is nothing to say."""
+
+    kind: ClassVar[str] = "tracks"
+    segment: SegmentRef
+    start: dt.datetime
+    duration: float
+    width: int | None = None
+    height: int | None = None
+    model: str
+    tracks: list[Track]
+
+
+class IncidentObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of an incident, as it was last seen in it. id: of its track."""
+
+    id: str
+    label: str
+    score: Unit
+    box: Box
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The frame that shows it: of the segment `seq` of `stream`, the one at `time`."""
+
+    stream: str
+    seq: int
+    time: dt.datetime
+
+
+Severity = Literal["info", "warning", "critical"]
+Verification = Literal["none", "pending", "confirmed", "rejected", "uncertain", "unverified"]
+
+
+class Incident(Event, frozen=True, kw_only=True):
+    """A rule came true: `start` once, `update` where something was added, `end` once.
+
+    rule, condition: its id, and which kind of rule it is. start, end: of what the rule names; `end` is absent while it
+    lasts. time: of the frame that this event is about. value: what was measured: seconds, objects, speed. segments:
+    the evidence, oldest first; of a long incident its first and its last. verification: whether a vision language
+    model was asked, and what it said; `unverified` where it did not answer in time.
+    """
+
+    kind: ClassVar[str] = "incidents"
+    incident: str
+    state: Literal["start", "update", "end"]
+    rule: str
+    condition: str
+    severity: Severity
+    start: dt.datetime
+    end: dt.datetime | None = None
+    time: dt.datetime
+    zone: str | None = None
+    line: str | None = None
+    direction: Literal["in", "out"] | None = None
+    value: float | None = None
+    objects: list[IncidentObject]
+    segments: list[SegmentRef]
+    snapshot: Snapshot
+    verification: Verification = "none"
+    confidence: Unit | None = None
+    reason: str = ""
+
+
+class Alert(Incident, frozen=True, kw_only=True):
+    """An incident that somebody should act on: as its rule says, confirmed alone, or sooner. One for each incident."""
+
+    kind: ClassVar[str] = "alerts"
+
+
+class Presence(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects of one label in a minute. objects: new ones. most: at once. seconds: of all of them together."""
+
+    objects: int = 0
+    most: int = 0
+    seconds: float = 0.0
+
+
+class Visits(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects of one label in a zone in a minute. stayed_s: of those that left, how long they had been in, together."""
+
+    entered: int = 0
+    left: int = 0
+    most: int = 0
+    seconds: float = 0.0
+    stayed_s: float = 0.0
+
+
+class Crossings(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects of one label over a line in a minute: `into` from its left to its right, `out` the other way."""
+
+    into: int = msgspec.field(default=0, name="in")
+    out: int = 0
+
+
+class Heat(msgspec.Struct, frozen=True, kw_only=True):
+    """Where objects stood: seconds by cell, row by row from the top left."""
+
+    columns: int
+    rows: int
+    seconds: list[float]
+
+
+class Counts(Event, frozen=True, kw_only=True):
+    """One minute of a camera: by label, by zone and label, by line and label. seconds: of video in it."""
+
+    kind: ClassVar[str] = "counts"
+    start: dt.datetime
+    end: dt.datetime
+    seconds: float
+    labels: dict[str, Presence]
+    zones: dict[str, dict[str, Visits]]
+    lines: dict[str, dict[str, Crossings]]
+    heat: Heat
+
+
+KINDS: tuple[type[Event], ...] = (
+    Detections,
+    Embeddings,
+    Tracks,
+    Incident,
+    Alert,
+    Counts,
+    Caption,
+    Verdict,
+    Answer,
+    Summary,
+    CameraStatus,
+)
+
+
+def encode(event: Event) -> bytes:
+    """JSON of an event, times as RFC 3339 UTC with milliseconds, what is None left out."""
+    return msgspec.json.encode(_milliseconds(event))
+
+
+def _milliseconds(value: Any) -> Any:
+    """Times as the contract writes them; msgspec would write microseconds. What holds no time it encodes itself."""
+    if isinstance(value, dt.datetime):
+        return rfc3339(value)
+    if isinstance(value, msgspec.Struct) and _holds_times(type(value)):
+        return {f: _milliseconds(v) for f in value.__struct_fields__ if (v := getattr(value, f)) is not None}
+    if isinstance(value, list):
+        return [_milliseconds(v) for v in value]
+    return value
+
+
+@cache
+def _holds_times(kind: type[msgspec.Struct]) -> bool:
+    return "DateTimeType" in repr(msgspec.inspect.type_info(kind))
+
+
+def headers(event: Event, *, id: str, source: str, traceparent: str | None = None) -> dict[str, str]:
+    """CloudEvents 1.0 binary-mode headers for NATS; `id` is also `Nats-Msg-Id`, so JetStream drops repeats."""
+    out = {
+        "Nats-Msg-Id": id,
+        "ce-specversion": "1.0",
+        "ce-id": id,
+        "ce-source": source,
+        "ce-type": f"tidegate.{event.kind}.v1",
+        "ce-time": rfc3339(dt.datetime.now(dt.UTC)),
+        "ce-subject": event.camera,
+        "content-type": "application/json",
+    }
+    if traceparent:
+        out["traceparent"] = traceparent
+    return out
+
+
+def trace_of(headers: Mapping[str, str]) -> str | None:
+    """The `traceparent` among a message's headers, if it is one: whatever else is there is not handed on."""
+    found = headers.get("traceparent", "")
+    return found if _TRACEPARENT.fullmatch(found) else None
+
+
+def subject(event: Event) -> str:
+    """`events.<kind>.<camera>`."""
+    return names.event(event.kind, event.camera)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of all events, by kind, under `$defs`."""
+    _, defs = msgspec.json.schema_components(KINDS, ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tidegate events",
+        # The subject says which: to whoever reads the JSON alone a summary is a caption with more to it.
+        "anyOf": [{"$ref": f"#/$defs/{k.__name__}"} for k in KINDS],
+        "$defs": defs,
+    }
+
+
+def asyncapi() -> dict[str, Any]:
+    """AsyncAPI 3 document: which event is on which subject."""
+    schema = json_schema()
+
+    def rewrite(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {
+                k: v.replace("#/$defs/", "#/components/schemas/") if k == "$ref" else rewrite(v)
+                for k, v in node.items()
+            }
+        return [rewrite(v) for v in node] if isinstance(node, list) else node
+
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Tidegate events", "version": "1", "description": "Kept in the stream EVENTS."},
+        "channels": {
+            k.kind: {
+                "address": f"events.{k.kind}.{{camera}}",
+                "parameters": {"camera": {"description": "camera id, one NATS token"}},
+                "messages": {k.__name__: {"$ref": f"#/components/messages/{k.__name__}"}},
+            }
+            for k in KINDS
+        },
+        "operations": {
+            f"send_{k.kind}": {"action": "send", "channel": {"$ref": f"#/channels/{k.kind}"}} for k in KINDS
+        },
+        "components": {
+            "messages": {
+                k.__name__: {
+                    "name": f"tidegate.{k.kind}.v1",
+                    "contentType": "application/json",
+                    "payload": {"$ref": f"#/components/schemas/{k.__name__}"},
+                }
+                for k in KINDS
+            },
+            "schemas": rewrite(schema["$defs"]),
+        },
+    }

@@ -1,0 +1,136 @@
+"""Jobs for a vision language model: one struct a kind, its subject and its id. Pure.
+
+    job = Verify(camera="lobby", incident="i-17", prompt="Is a person lying down?", segments=[1234])
+    await bus.publish_job(client, job)
+
+Whoever wants something looked at publishes to the stream VLM; `vlm` answers each job with exactly one event. Verify is
+answered before ask and summarize, and those before caption.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from shared.contract import names
+from shared.contract.segment import END, Token
+from shared.runtime.errors import BadMessage
+
+Instant = Annotated[dt.datetime, Meta(tz=True)]
+Text = Annotated[str, Meta(min_length=1, max_length=4000)]
+# Part of ids, which go into headers.
+Id = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_.:-]{{1,128}}{END}")]
+EARLIEST = dt.datetime(1971, 1, 1, tzinfo=dt.UTC)
+Sequence = Annotated[int, Meta(ge=1)]
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all jobs. `kind` names the subject: `jobs.vlm.<kind>.<camera>`. id: what its event calls it."""
+
+    kind: ClassVar[str]
+    camera: Token
+    id: Id | None = None
+
+    @property
+    def message_id(self) -> str | None:
+        """`Nats-Msg-Id`: what is published twice is done once. None where only the publisher can tell."""
+        return f"{self.kind}/{self.camera}/{self.id}" if self.id else None
+
+
+class Caption(Job, frozen=True, kw_only=True):
+    """What happens in [start, end)? Answered by `events.captions`."""
+
+    kind: ClassVar[str] = "caption"
+    start: Instant
+    end: Instant
+    prompt: Annotated[str, Meta(max_length=4000)] = ""
+
+    @property
+    def message_id(self) -> str | None:
+        start, end = (round(time.timestamp() * 1000) for time in (self.start, self.end))
+        return super().message_id or f"{self.kind}/{self.camera}/{start}-{end}"
+
+
+class Verify(Job, frozen=True, kw_only=True):
+    """Is it so? Of an incident whose evidence is in `segments`, sequences of MEDIA. Answered by `events.verdicts`.
+
+    incident: all jobs of one incident are the same job. prompt: what has to be true. rule: the one that raised it.
+    start, end: of the incident, where that is known.
+    """
+
+    kind: ClassVar[str] = "verify"
+    incident: Id
+    prompt: Text
+    segments: Annotated[list[Sequence], Meta(min_length=1, max_length=1000)]
+    rule: Annotated[str, Meta(max_length=200)] | None = None
+    start: Instant | None = None
+    end: Instant | None = None
+
+    @property
+    def message_id(self) -> str | None:
+        return f"{self.kind}/{self.camera}/{self.incident}"
+
+
+class Ask(Job, frozen=True, kw_only=True):
+    """A question about [start, end). Answered by `events.answers`."""
+
+    kind: ClassVar[str] = "ask"
+    question: Text
+    start: Instant
+    end: Instant
+
+
+class Summarize(Job, frozen=True, kw_only=True):
+    """What happened in [start, end), out of the captions of that time? Answered by `events.summaries`."""
+
+    kind: ClassVar[str] = "summarize"
+    start: Instant
+    end: Instant
+    prompt: Annotated[str, Meta(max_length=4000)] = ""
+
+
+KINDS: tuple[type[Job], ...] = (Verify, Ask, Summarize, Caption)
+_BY_KIND = {kind.kind: kind for kind in KINDS}
+
+
+def subject(job: Job) -> str:
+    """`jobs.vlm.<kind>.<camera>`."""
+    return names.job(job.kind, job.camera)
+
+
+def encode(job: Job) -> bytes:
+    return msgspec.json.encode(job)
+
+
+def decode(at: str, data: bytes) -> Job:
+    """The job of a message on the subject `at`. Raises BadMessage that names the field."""
+    kind = _BY_KIND.get(at.removeprefix("jobs.vlm.").partition(".")[0])
+    if kind is None:
+        raise BadMessage(f"{at!r} is no subject of a job: jobs.vlm.<kind>.<camera>, kind one of {list(_BY_KIND)}")
+    try:
+        job = msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise BadMessage(f"not a job of kind {kind.kind}: {e}") from e
+    if subject(job) != at:
+        raise BadMessage(f"its camera is {job.camera!r}, its subject is {at!r}")
+    start, end = (getattr(job, field, None) for field in ("start", "end"))
+    if start and start < EARLIEST:
+        raise BadMessage(f"not a job of kind {kind.kind}: its start {start} is before {EARLIEST:%Y}")
+    if start and end and start >= end:
+        raise BadMessage(f"not a job of kind {kind.kind}: its start {start} is not before its end {end}")
+    return job
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of all jobs, by kind, under `$defs`."""
+    _, defs = msgspec.json.schema_components(KINDS, ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tidegate jobs for a vision language model",
+        # The subject says which: an ask is a caption with a question to whoever reads the JSON alone.
+        "anyOf": [{"$ref": f"#/$defs/{k.__name__}"} for k in KINDS],
+        "$defs": defs,
+    }

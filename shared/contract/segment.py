@@ -1,0 +1,108 @@
+"""A video segment's headers, read and written. Pure.
+
+A segment is one fragmented MP4 on `media.<camera>`. All that a consumer needs to decide whether to open it is in
+its headers, as text.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.contract import names
+from shared.runtime.errors import BadSegment
+
+Codec = Literal["h264", "hevc"]
+# Of a pattern: Python's `$` lets a final line break pass.
+END = r"(?![\s\S])"
+Token = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_-]{{1,64}}{END}")]
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """What the headers of a segment say.
+
+    camera, epoch: ids; an epoch is one connection of ingest to the camera. n: counter in the epoch, from 0.
+    start: wall clock of the first frame, UTC. duration: seconds. width, height: pixels. frames: count.
+    key_seq: stream sequence of the segment that starts the GOP, on dependent segments alone.
+    """
+
+    camera: Token
+    epoch: Token
+    n: Annotated[int, Meta(ge=0)]
+    start: dt.datetime
+    duration: Annotated[float, Meta(ge=0, le=3600)]
+    codec: Codec
+    width: Annotated[int, Meta(gt=0, le=16384)]
+    height: Annotated[int, Meta(gt=0, le=16384)]
+    frames: Annotated[int, Meta(gt=0, le=100_000)]
+    key_seq: Annotated[int, Meta(gt=0)] | None = None
+
+    @property
+    def message_id(self) -> str:
+        """`Nats-Msg-Id`: a segment published twice is stored once."""
+        return f"{self.camera}/{self.epoch}/{self.n}"
+
+
+_HEADERS = {
+    "Camera": "camera",
+    "Epoch": "epoch",
+    "Segment": "n",
+    "Start": "start",
+    "Duration": "duration",
+    "Codec": "codec",
+    "Width": "width",
+    "Height": "height",
+    "Frames": "frames",
+    "Key-Seq": "key_seq",
+}
+
+
+def to_headers(segment: Segment) -> dict[str, str]:
+    """The headers of a segment, `Nats-Msg-Id` included."""
+    headers = {
+        "Nats-Msg-Id": segment.message_id,
+        "Camera": segment.camera,
+        "Epoch": segment.epoch,
+        "Segment": str(segment.n),
+        "Start": rfc3339(segment.start),
+        "Duration": f"{segment.duration:.3f}",
+        "Codec": segment.codec,
+        "Width": str(segment.width),
+        "Height": str(segment.height),
+        "Frames": str(segment.frames),
+    }
+    if segment.key_seq is not None:
+        headers["Key-Seq"] = str(segment.key_seq)
+    return headers
+
+
+def from_headers(headers: Mapping[str, str] | None) -> Segment:
+    """Read a segment's headers. Raises BadSegment naming the header that is missing or wrong."""
+    fields = {field: headers[name] for name, field in _HEADERS.items() if headers and name in headers}
+    try:
+        segment = msgspec.convert(fields, Segment, strict=False)
+    except msgspec.ValidationError as e:
+        text = str(e)
+        for name, field in _HEADERS.items():
+            text = text.replace(f"`$.{field}`", f"header {name}").replace(f"`{field}`", f"`{name}`")
+        raise BadSegment(f"not a segment: {text}") from e
+    if segment.start.tzinfo is None:
+        raise BadSegment("not a segment: header Start has no time zone; RFC 3339 in UTC is expected")
+    return segment
+
+
+def from_message(subject: str, headers: Mapping[str, str] | None) -> Segment:
+    """The same of a message of MEDIA, whose subject must name the same camera. Raises BadSegment."""
+    segment = from_headers(headers)
+    if subject != names.media(segment.camera):
+        raise BadSegment(f"header Camera says {segment.camera!r}, its subject is {subject!r}")
+    return segment
+
+
+def rfc3339(time: dt.datetime) -> str:
+    """`2026-11-24T13:00:00.000Z`: UTC with milliseconds."""
+    return time.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

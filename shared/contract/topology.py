@@ -1,0 +1,258 @@
+"""The one declaration of streams, consumers and buckets, and how it is applied. Services only bind to them.
+
+Applying twice changes nothing. A limit that a server can't take is an error that names the stream and the setting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Literal
+
+import msgspec
+import nats.errors
+from msgspec import Meta
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    KeyValueConfig,
+    RePublish,
+    RetentionPolicy,
+    StorageType,
+    StoreCompression,
+    StreamConfig,
+)
+from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
+
+from shared.contract import names
+from shared.runtime.errors import BusError
+
+MINUTE = 60.0
+MB = 1024 * 1024
+GB = 1024 * MB
+
+# Kinds of jobs by the consumer that delivers them: a work queue has each message delivered by one.
+_VLM_KINDS = {
+    "vlm-verify": ("verify",),
+    "vlm-ask": ("ask", "summarize"),
+    "vlm-caption": ("caption",),
+}
+
+ACK_WAIT_S = 10.0
+MAX_DELIVER = 5
+# Of jobs: each time that the model's server is away costs one. What fails by itself is given up after MAX_DELIVER.
+JOB_MAX_DELIVER = 10
+LEASE_S = 5.0
+
+
+class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits that `tidegate setup` gives the streams."""
+
+    media_max_bytes: Annotated[int, Meta(gt=0, description="bytes of video kept in MEDIA")] = 10 * GB
+    media_max_age_s: Annotated[float, Meta(gt=0, description="seconds of video kept in MEDIA")] = 10 * MINUTE
+    events_max_bytes: Annotated[int, Meta(gt=0, description="bytes of events kept in EVENTS")] = 10 * GB
+    dlq_max_bytes: Annotated[int, Meta(gt=0, description="bytes of dead letters kept in DLQ")] = 2 * GB
+    vlm_max_msgs: Annotated[int, Meta(gt=0, description="jobs that may wait in VLM")] = 100_000
+    stream_replicas: Annotated[int, Meta(ge=1, le=5, description="copies of each stream: 3 in a cluster")] = 1
+    max_ack_pending: Annotated[
+        int, Meta(gt=0, description="most messages in workers' hands: over max replicas x what one holds")
+    ] = 4096
+    embed_crops: Annotated[
+        Literal["", "detections"], Meta(description="detections: embed works from events.detections.>, objects too")
+    ] = ""
+
+
+def streams(s: TopologySettings) -> list[StreamConfig]:
+    """Every stream, as the contract has it."""
+    return [
+        StreamConfig(
+            name=names.MEDIA,
+            subjects=["media.>"],
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.OLD,
+            storage=StorageType.FILE,
+            max_age=s.media_max_age_s,
+            max_bytes=s.media_max_bytes,
+            # As long as ingest may hold a segment whose first try was stored unseen.
+            duplicate_window=s.media_max_age_s,
+            allow_direct=True,
+            republish=_heads("media.>"),
+            num_replicas=s.stream_replicas,
+        ),
+        StreamConfig(
+            name=names.EVENTS,
+            subjects=["events.>"],
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.OLD,
+            storage=StorageType.FILE,
+            compression=StoreCompression.S2,
+            max_age=7 * 24 * 60 * MINUTE,
+            max_bytes=s.events_max_bytes,
+            duplicate_window=15 * MINUTE,
+            allow_direct=True,
+            num_replicas=s.stream_replicas,
+        ),
+        StreamConfig(
+            name=names.VLM,
+            # A kind that no consumer takes is refused, rather than kept for nobody.
+            subjects=[f"jobs.vlm.{kind}.>" for kinds in _VLM_KINDS.values() for kind in kinds],
+            retention=RetentionPolicy.WORK_QUEUE,
+            discard=DiscardPolicy.NEW,
+            storage=StorageType.FILE,
+            max_age=60 * MINUTE,
+            max_msgs=s.vlm_max_msgs,
+            # A job published again while its verdict counts as known is the same job.
+            duplicate_window=15 * MINUTE,
+            allow_direct=True,
+            republish=_heads("jobs.vlm.>"),
+            num_replicas=s.stream_replicas,
+        ),
+        StreamConfig(
+            name=names.DLQ,
+            # The advisory is all that tells of a message whose last worker died with it.
+            subjects=["dlq.>", f"{names.MAX_DELIVERIES}.>"],
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.OLD,
+            storage=StorageType.FILE,
+            max_age=30 * 24 * 60 * MINUTE,
+            max_bytes=s.dlq_max_bytes,
+            allow_direct=True,
+            num_replicas=s.stream_replicas,
+        ),
+    ]
+
+
+def _heads(subject: str) -> RePublish:
+    """The headers of what is stored, told to whoever listens: the scaler hears of a first message and sees no video."""
+    return RePublish(src=subject, dest=names.stored(subject), headers_only=True)
+
+
+def consumers(s: TopologySettings) -> list[tuple[str, ConsumerConfig]]:
+    """(stream, durable pull consumer) of every service. No inactive_threshold: scale to zero must not delete them."""
+
+    def durable(name: str, *subjects: str, max_deliver: int = MAX_DELIVER) -> ConsumerConfig:
+        return ConsumerConfig(
+            durable_name=name,
+            filter_subject=subjects[0] if len(subjects) == 1 else None,
+            filter_subjects=list(subjects) if len(subjects) > 1 else None,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT_S,
+            max_deliver=max_deliver,
+            max_ack_pending=s.max_ack_pending,
+        )
+
+    out = [(names.MEDIA, durable("cv", "media.>")), (names.MEDIA, durable("embed", "media.>"))]
+    if s.embed_crops:
+        # From here on: the video of a week's detections is gone.
+        crops = durable("embed", "events.detections.>")
+        crops.deliver_policy = DeliverPolicy.NEW
+        out.append((names.EVENTS, crops))
+    for name in names.VLM_CONSUMERS:
+        kinds = (f"jobs.vlm.{kind}.>" for kind in _VLM_KINDS[name])
+        out.append((names.VLM, durable(name, *kinds, max_deliver=JOB_MAX_DELIVER)))
+    # Headers are enough to plan by. A segment that begins a stretch to be captioned comes again when that is over.
+    plan = durable(names.VLM_PLAN, "media.>", max_deliver=-1)
+    plan.headers_only = True
+    plan.deliver_policy = DeliverPolicy.NEW
+    out.append((names.MEDIA, plan))
+    # What is told to others waits for as long as they are away.
+    webhook = durable("webhook", "events.alerts.>", "events.incidents.>", max_deliver=-1)
+    webhook.deliver_policy = DeliverPolicy.NEW
+    out.append((names.EVENTS, webhook))
+    # A full disk is no fault of an event: the index tries for as long as the event is kept.
+    out.append((names.EVENTS, durable("search", "events.embeddings.>", "events.detections.>", max_deliver=-1)))
+    return out
+
+
+def buckets(s: TopologySettings) -> list[KeyValueConfig]:
+    """Every KV bucket. The age of `leases` is what frees the cameras of an ingest that died."""
+    return [
+        KeyValueConfig(bucket=names.CAMERAS, history=1, direct=True, replicas=s.stream_replicas),
+        KeyValueConfig(bucket=names.CREDENTIALS, history=1, direct=True, replicas=s.stream_replicas),
+        KeyValueConfig(bucket=names.LEASES, history=1, direct=True, ttl=LEASE_S, replicas=s.stream_replicas),
+        KeyValueConfig(bucket=names.RULES, history=1, direct=True, replicas=s.stream_replicas),
+        KeyValueConfig(bucket=names.ANALYTICS, history=1, direct=True, replicas=s.stream_replicas),
+    ]
+
+
+async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
+    """Create what is missing and update what differs; return a line for each that changed. Raises BusError."""
+    done: list[str] = []
+    for stream in streams(s):
+        done += await _attempt(f"stream {stream.name}", _apply_stream(js, stream))
+    for name, consumer in consumers(s):
+        done += await _attempt(f"consumer {consumer.durable_name}", _apply_consumer(js, name, consumer))
+    for bucket in buckets(s):
+        done += await _attempt(f"bucket {bucket.bucket}", _apply_bucket(js, bucket))
+    return done
+
+
+async def renew_consumer(js: JetStreamContext, s: TopologySettings, stream: str, name: str) -> None:
+    """Delete a durable consumer and make it anew, so that it delivers everything again. Raises BusError."""
+    (config,) = [c for of, c in consumers(s) if (of, c.durable_name) == (stream, name)]
+
+    async def again() -> str:
+        with contextlib.suppress(NotFoundError):
+            await js.delete_consumer(stream, name)
+        await js.add_consumer(stream, config)
+        return "made anew"
+
+    await _attempt(f"consumer {name}", again())
+
+
+async def _attempt(what: str, change: object) -> list[str]:
+    try:
+        verb = await change  # type: ignore[misc]
+    except APIError as e:
+        raise BusError(f"{what} can't be set up: {e.description} (error {e.err_code})") from e
+    except (TimeoutError, nats.errors.Error) as e:
+        raise BusError(f"{what} can't be set up: JetStream does not answer, or this user may not ask ({e!r})") from e
+    return [f"{what} {verb}"] if verb else []
+
+
+async def _apply_stream(js: JetStreamContext, want: StreamConfig) -> str:
+    try:
+        have = (await js.stream_info(str(want.name))).config
+    except NotFoundError:
+        await js.add_stream(want)
+        return "created"
+    if _differs(want, have):
+        await js.update_stream(want)
+        return "updated"
+    return ""
+
+
+async def _apply_consumer(js: JetStreamContext, stream: str, want: ConsumerConfig) -> str:
+    try:
+        have = (await js.consumer_info(stream, str(want.durable_name))).config
+    except NotFoundError:
+        await js.add_consumer(stream, want)
+        return "created"
+    if _differs(want, have):
+        await js.add_consumer(stream, want)
+        return "updated"
+    return ""
+
+
+async def _apply_bucket(js: JetStreamContext, want: KeyValueConfig) -> str:
+    try:
+        await js.key_value(want.bucket)
+    except (BucketNotFoundError, NotFoundError):
+        await js.create_key_value(want)
+        return "created"
+    stream = (await js.stream_info(f"KV_{want.bucket}")).config
+    if (stream.num_replicas, stream.max_age or 0) == (want.replicas, want.ttl or 0):
+        return ""
+    stream.num_replicas, stream.max_age = want.replicas, want.ttl or 0
+    await js.update_stream(stream)
+    return "updated"
+
+
+def _differs(want: StreamConfig | ConsumerConfig, have: StreamConfig | ConsumerConfig) -> bool:
+    """Whether any field that `want` sets has another value on the server. -1, 0 and unset mean no limit."""
+    return any(
+        v not in (None, -1, 0) and v != getattr(have, k) and str(v) != str(getattr(have, k))
+        for k, v in vars(want).items()
+    )

@@ -1,0 +1,51 @@
+"""A compiled OpenVINO model fed image by image, as many at once as it has threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import openvino as ov
+
+from shared.runtime.errors import ModelError
+from shared.video.decode import Image
+
+T = TypeVar("T")
+
+
+class Queue:
+    """One stream a thread, each with an image of its own.
+
+    Measured on SSD MobileNet: within noise of the best batch size, free of padding and of recompiling for odd batches,
+    and the answer for an image does not depend on its neighbours.
+    """
+
+    def __init__(self, core: ov.Core, model: ov.Model, threads: int) -> None:
+        config: dict[str, Any] = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": threads,
+            # Replicas on one machine would all pin themselves to its first cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            config["INFERENCE_PRECISION_HINT"] = "bf16"
+        try:
+            compiled = core.compile_model(model, "CPU", config)
+        except RuntimeError as e:
+            raise ModelError(f"OpenVINO can't compile the model: {e}") from e
+        self._shape = tuple(compiled.input(0).shape)
+        self._requests = ov.AsyncInferQueue(compiled, threads)
+        self._requests.set_callback(_collect)
+
+    def run(self, images: Sequence[Image], read: Callable[[Sequence[Any]], T]) -> list[T]:
+        """`read` of the output arrays of each image, in the order of `images`."""
+        results: dict[int, T] = {}
+        for index, image in enumerate(images):
+            self._requests.start_async([image.reshape(self._shape)], (results, index, read))
+        self._requests.wait_all()
+        return [results[index] for index in range(len(images))]
+
+
+def _collect(request: ov.InferRequest, userdata: tuple[dict[int, Any], int, Callable[[Sequence[Any]], Any]]) -> None:
+    results, index, read = userdata
+    results[index] = read([output.data for output in request.output_tensors])

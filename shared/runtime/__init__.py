@@ -1,0 +1,1 @@
+"""A process: its settings, logs, metrics, health and traces, its errors, tasks and children."""

@@ -1,0 +1,141 @@
+"""Environment variables into frozen structs, with errors that name the variable.
+
+class Settings(msgspec.Struct, frozen=True):
+    nats_url: Annotated[str, Meta(description="server to connect to")] = "nats://127.0.0.1:4222"
+
+settings = load(Settings)          # reads NATS_URL
+print(describe(Settings))          # what `python -m services.x --help` prints
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from shared.runtime.errors import SettingError
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# How alike two names are, of 1, for one to be the other misspelt: METRICS_PROT is, NUM_CPUS (for NUM_GPUS) is not.
+NEAR = 0.9
+LONGEST_SHOWN = 60
+
+
+class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every service reads: the server, and how to be observed."""
+
+    nats_url: Annotated[str, Meta(description="server, or several with commas")] = "nats://127.0.0.1:4222"
+    nats_user: Annotated[str, Meta(description="user name, where the server asks for one")] = ""
+    nats_password: Annotated[str, Meta(description="password; NATS_PASSWORD_FILE reads it from a file")] = ""
+    nats_creds: Annotated[str, Meta(description="path of a .creds file, instead of user and password")] = ""
+    nats_ca: Annotated[str, Meta(description="path of the CA certificate that signs the server's")] = ""
+    metrics_host: Annotated[str, Meta(description="address of /metrics, /healthz, /readyz")] = "127.0.0.1"
+    metrics_port: Annotated[int, Meta(ge=0, le=65535, description="their port; 0 takes a free one")] = 0
+    log_format: Annotated[str, Meta(pattern="^(text|json)$", description="text or json")] = "text"
+    log_level: Annotated[
+        str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
+    ] = "info"
+
+
+def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
+    """Read every field of `cls` from the variable of its name in capitals.
+
+    `<NAME>_FILE` gives a file to read the value from, for secrets. An empty variable counts as unset.
+    Raises SettingError naming the variable, what it holds (never for secrets) and what it should hold.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    hints = get_type_hints(cls, include_extras=True)
+    for field in msgspec.structs.fields(cls):
+        name = field.name.upper()
+        raw = environ.get(name, "")
+        if not raw and (path := environ.get(f"{name}_FILE", "")):
+            try:
+                raw = Path(path).read_text().strip()
+            except OSError as e:
+                raise SettingError(f"{name}_FILE={path} can't be read: {e.strerror}") from e
+        if not raw:
+            if field.required:
+                raise SettingError(f"{name} is not set: {_meta(hints[field.name]).description or 'needed'}")
+            continue
+        try:
+            value = values[field.name] = msgspec.convert(raw, hints[field.name], strict=False)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise msgspec.ValidationError("not finite")
+        except msgspec.ValidationError as e:
+            secret = any(word in field.name for word in ("password", "key", "secret"))
+            shown = "…" if secret else repr(raw if len(raw) <= LONGEST_SHOWN else f"{raw[:LONGEST_SHOWN]}…")
+            raise SettingError(f"{name}={shown} can't be used: give {_wanted(hints[field.name])}") from e
+    return cls(**values)
+
+
+def misspelt(cls: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that nothing reads and that look like one of `cls`, with that one.
+
+    What looks like none is left alone: an environment is full of others' variables, such as Kubernetes' own CV_PORT.
+    """
+    known = {field.name.upper() for field in msgspec.structs.fields(cls)}
+    found = {}
+    for name in sorted(set(environ) - known - {f"{name}_FILE" for name in known}):
+        kin = [k for k in known if k.partition("_")[0] == name.partition("_")[0]]
+        if near := difflib.get_close_matches(name, kin, 1, NEAR):
+            found[name] = near[0]
+    return found
+
+
+def describe(cls: type[msgspec.Struct]) -> str:
+    """A table of the variables of `cls`, their defaults and meaning."""
+    hints = get_type_hints(cls, include_extras=True)
+    rows = []
+    for field in msgspec.structs.fields(cls):
+        default = "" if field.required else str(field.default)
+        rows.append((field.name.upper(), default, _meta(hints[field.name]).description or ""))
+    width = max(len(r[0]) for r in rows)
+    middle = max(len(r[1]) for r in rows)
+    return "\n".join(f"  {n:<{width}}  {d:<{middle}}  {text}" for n, d, text in rows)
+
+
+def from_environment(cls: type[T], service: str, purpose: str) -> T:
+    """Settings of a service's process; prints them for `--help` and exits, or exits 2 with the error."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(f"usage: python -m services.{service}\n\n{purpose}\n\nset by the environment:\n{describe(cls)}")
+        raise SystemExit(0)
+    for name, meant in misspelt(cls, os.environ).items():
+        print(f"{service}: nothing reads {name}: did you mean {meant}?", file=sys.stderr)
+    try:
+        return load(cls)
+    except SettingError as e:
+        print(f"{service}: {e}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _wanted(hint: Any) -> str:
+    """What a variable should hold, in words."""
+    meta = _meta(hint)
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if get_origin(kind) is Literal:
+        words = " or ".join(repr(value) for value in get_args(kind))
+    elif meta.pattern:
+        words = f"what matches {meta.pattern}"
+    else:
+        words = {int: "a whole number", float: "a number"}.get(kind, "a text")
+        bounds = {"from": meta.ge, "over": meta.gt, "up to": meta.le, "under": meta.lt}
+        bounds |= {"of at least": meta.min_length, "of at most": meta.max_length}
+        words += "".join(f" {text} {bound:g}" for text, bound in bounds.items() if bound is not None)
+        words += " characters" if meta.min_length or meta.max_length else ""
+    return f"{words} ({meta.description})" if meta.description else words
+
+
+def _meta(hint: Any) -> Meta:
+    for extra in getattr(hint, "__metadata__", ()):
+        if isinstance(extra, Meta):
+            return extra
+    return Meta()

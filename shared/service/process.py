@@ -1,0 +1,123 @@
+"""A service's process: signals, exit codes, and one worker process a GPU.
+
+The first SIGTERM or Ctrl-C sets `stop`, and the service drains; the second ends the process at once.
+Exit codes: 0 drained, 1 failed, 2 bad configuration, 70 the device is stuck.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, TypeVar
+
+import nats.errors
+from nats.aio.client import Client
+
+from shared import bus
+from shared.runtime import telemetry
+from shared.runtime.child import bound
+from shared.runtime.errors import ModelError, SettingError, TidegateError
+from shared.runtime.settings import BusSettings
+from shared.runtime.tasks import unless
+
+S = TypeVar("S", bound=BusSettings)
+Run: TypeAlias = Callable[[S, Client, telemetry.Health, asyncio.Event], Awaitable[None]]
+
+
+def main(service: str, settings: S, run: Run[S], *, per_gpu: int = 1) -> None:
+    """Serve health and metrics, connect as `service`, and `run(settings, client, health, stop)` to its end; then exit.
+
+    per_gpu: worker processes, each seeing one GPU; this one watches them.
+    """
+    if per_gpu > 1:
+        raise SystemExit(_watch(service, per_gpu))
+    telemetry.configure(settings, service)
+    log = telemetry.logger(service)
+    try:
+        asyncio.run(_until_told(service, settings, run))
+    except (SettingError, ModelError) as e:
+        log.error("can't start", error=str(e))
+        _exit(2)
+    except TidegateError as e:
+        log.error("stopped", error=str(e))
+        _exit(1)
+    except Exception:
+        log.exception("failed")
+        _exit(1)
+    _exit(0)
+
+
+async def _until_told(service: str, settings: S, run: Run[S]) -> None:
+    stop = asyncio.Event()
+
+    def told() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, told)
+    health = telemetry.Health()
+    telemetry.serve(settings, health)
+    health.ready = "connecting to NATS"
+    client = await unless(stop, bus.connect(settings, service))
+    if client is None:
+        return
+    try:
+        await run(settings, client, health, stop)
+    finally:
+        # A server that is away must not make a drained process a failed one.
+        with contextlib.suppress(OSError, TimeoutError, nats.errors.Error):
+            await client.close()
+
+
+def _exit(code: int) -> None:
+    """Threads of a device or a camera that hang must not keep a drained process alive."""
+    telemetry.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _watch(service: str, count: int) -> int:
+    """One child a GPU. When one ends the others are told to drain, and whoever runs us starts us again."""
+    name = os.environ.get("REPLICA", f"{service}-0")
+    port = int(os.environ.get("METRICS_PORT") or 0)
+    # What the operator let us see, if anything was said.
+    gpus = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g] or [str(i) for i in range(count)]
+    if len(gpus) < count:
+        print(f"{service}: NUM_GPUS={count}, but CUDA_VISIBLE_DEVICES names {len(gpus)}", file=sys.stderr)
+        return 2
+    children: list[subprocess.Popen[bytes]] = []
+
+    def tell(*_: object) -> None:
+        for child in children:
+            if child.poll() is None:
+                child.terminate()
+
+    signal.signal(signal.SIGTERM, tell)
+    signal.signal(signal.SIGINT, tell)
+    children += [
+        subprocess.Popen(
+            bound([sys.executable, "-m", f"services.{service}"]),
+            env=os.environ
+            | {
+                "NUM_GPUS": "1",
+                "CUDA_VISIBLE_DEVICES": gpus[i],
+                "REPLICA": f"{name}-{i}",
+                "METRICS_PORT": str(port + i if port else 0),
+            },
+        )
+        for i in range(count)
+    ]
+
+    while all(child.poll() is None for child in children):
+        time.sleep(0.2)
+    tell()
+    return max((abs(child.wait()) for child in children), default=0)

@@ -1,0 +1,74 @@
+"""What is before a segment that was cut inside its GOP: fetched from MEDIA by direct get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from shared.contract import names
+from shared.contract.deadletters import REPLAY_OF
+from shared.contract.segment import Segment, from_headers
+from shared.runtime.errors import BadSegment
+
+# Ingest starts no GOP longer than a minute: a lying Key-Seq must not make us read the whole stream.
+MAX_READS = 1000
+MAX_BYTES = 256 * 1024 * 1024
+
+
+async def earlier(js: JetStreamContext, segment: Segment) -> list[bytes]:
+    """Payloads of the GOP's segments before this one, oldest first; none if it starts with a keyframe.
+
+    What else lies between them, such as a replay or what another ingest published late, is passed over. Raises
+    BadSegment if one of them is not there: it expired, or ingest never published it. Raises nats.errors.Error or
+    TimeoutError if the server does not answer: that is no fault of the segment.
+    """
+    if segment.key_seq is None:
+        return []
+    parts: list[bytes] = []
+    seq = segment.key_seq
+    expected: int | None = None  # counter of the part that comes next
+    for _ in range(MAX_READS):
+        try:
+            raw = await js.get_msg(names.MEDIA, seq, names.media(segment.camera), direct=True, next=True)
+        except NotFoundError:
+            break
+        if raw.seq is None or (not parts and raw.seq != segment.key_seq):
+            break
+        seq = raw.seq + 1
+        part = _read(raw.headers)
+        if expected is None and (part is None or part.epoch != segment.epoch or part.key_seq is not None):
+            raise BadSegment(f"sequence {segment.key_seq} of MEDIA, its Key-Seq, does not start its GOP")
+        if part is None or part.epoch != segment.epoch or (expected is not None and part.n < expected):
+            continue
+        if part.n >= segment.n or (expected is not None and part.n > expected):
+            raise BadSegment(f"segment {expected} of epoch {segment.epoch}, before it in its GOP, is not in MEDIA")
+        parts.append(raw.data or b"")
+        expected = part.n + 1
+        if expected == segment.n:
+            return parts
+        if sum(map(len, parts)) > MAX_BYTES:
+            raise BadSegment(f"its GOP has over {MAX_BYTES // 2**20} MB before it: too much to decode for one segment")
+    raise BadSegment(f"the start of its GOP, sequence {segment.key_seq} of MEDIA, has expired")
+
+
+async def start(js: JetStreamContext, segment: Segment) -> tuple[Segment, bytes]:
+    """The segment that starts the GOP of a dependent one, and its payload. Raises as `earlier` does."""
+    assert segment.key_seq is not None
+    try:
+        raw = await js.get_msg(names.MEDIA, segment.key_seq, direct=True)
+    except NotFoundError as e:
+        raise BadSegment(f"the start of its GOP, sequence {segment.key_seq} of MEDIA, has expired") from e
+    part = _read(raw.headers)
+    if part is None or (part.camera, part.epoch, part.key_seq) != (segment.camera, segment.epoch, None):
+        raise BadSegment(f"sequence {segment.key_seq} of MEDIA, its Key-Seq, does not start its GOP")
+    return part, raw.data or b""
+
+
+def _read(headers: Mapping[str, str] | None) -> Segment | None:
+    """A segment as ingest published it, or None for anything else."""
+    try:
+        return None if REPLAY_OF in (headers or {}) else from_headers(headers)
+    except BadSegment:
+        return None

@@ -1,0 +1,81 @@
+"""Pictures: read from memory, scaled, and written as JPEG.
+
+    picture = read(data)                  # RGB, uint8, (height, width, 3)
+    small = resize(picture, (224, 224))
+    data = jpeg(small)
+
+What is read may come from outside. The bytes choose one of a few decoders, which gets them whole: no container is
+opened, so none can name another file or an address.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from shared.runtime.errors import TidegateError
+from shared.video.decode import Image
+
+# More than a telephone's 50 megapixels: 192 MB once decoded.
+MAX_PIXELS = 64_000_000
+
+# libavcodec's scale from 2, the best, to 31.
+_QUALITY = 4
+
+# (bytes at an offset, decoder); a WebP is a RIFF file whose kind is at 8.
+_KINDS = ((0, b"\xff\xd8\xff", "mjpeg"), (0, b"\x89PNG\r\n\x1a\n", "png"), (8, b"WEBP", "webp"), (0, b"BM", "bmp"))
+
+
+class BadPicture(TidegateError, ValueError):
+    """Bytes that are no picture that can be read."""
+
+
+def read(data: bytes) -> Image:
+    """A JPEG, PNG, WebP or BMP as RGB, uint8, (height, width, 3), turned as a JPEG's Exif says. Raises BadPicture."""
+    codec = next((codec for at, mark, codec in _KINDS if data.startswith(mark, at)), None)
+    if codec is None:
+        raise BadPicture("these bytes are no picture: a JPEG, PNG, WebP or BMP is expected")
+    decoder: Any = av.CodecContext.create(codec, "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.options = {"max_pixels": str(MAX_PIXELS)}
+    try:
+        frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
+        if not frames:
+            raise BadPicture("the picture can't be decoded: it is cut off")
+        pixels = frames[0].reformat(format="rgb24").to_ndarray()
+    except (av.FFmpegError, ValueError) as e:
+        if isinstance(e, BadPicture):
+            raise
+        reason = e.strerror if isinstance(e, av.FFmpegError) else e
+        raise BadPicture(
+            f"the picture can't be decoded ({reason}): it is damaged, or has over {MAX_PIXELS // 10**6} megapixels"
+        ) from e
+    # FFmpeg counts against the clock, as numpy does.
+    return np.ascontiguousarray(np.rot90(pixels, round(frames[0].rotation / 90)), np.uint8)
+
+
+def resize(image: Image, size: tuple[int, int]) -> Image:
+    """`image` stretched to (width, height)."""
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
+    scaled = VideoReformatter().reformat(frame, *size, "rgb24", threads=1).to_ndarray()
+    return np.ascontiguousarray(scaled, np.uint8)
+
+
+def jpeg(image: Image) -> bytes:
+    """`image` as JPEG."""
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
+    encoder = av.CodecContext.create("mjpeg", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
+    encoder.time_base = Fraction(1)
+    encoder.thread_count = 1
+    encoder.qmin = encoder.qmax = _QUALITY
+    picture = VideoReformatter().reformat(frame, format="yuvj420p", threads=1)
+    picture.pts = 0
+    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])

@@ -1,0 +1,33 @@
+"""What a worker loop exports, labelled by service. Counters and histograms: rates are the reader's to make."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared.runtime.telemetry import LATENCY_BUCKETS
+
+IN = Counter("tidegate_segments_in_total", "messages taken from the stream", ["service"])
+OUT = Counter("tidegate_segments_out_total", "messages processed: result stored, message acknowledged", ["service"])
+BYTES_IN = Counter("tidegate_bytes_in_total", "bytes of messages taken", ["service"])
+ITEMS = Counter("tidegate_items_total", "frames, images or jobs computed", ["service"])
+REDELIVERED = Counter("tidegate_redelivered_total", "messages that came again", ["service"])
+DUPLICATES = Counter("tidegate_duplicate_results_total", "results that JetStream already had", ["service"])
+FAILED = Counter("tidegate_failed_total", "tries that failed, by cause", ["service", "cause"])
+DEAD = Counter("tidegate_dead_lettered_total", "messages buried in DLQ, by cause", ["service", "cause"])
+HANDED_BACK = Counter("tidegate_handed_back_total", "messages given back unprocessed at shutdown", ["service"])
+BUSY = Counter("tidegate_busy_seconds_total", "seconds the device computed", ["service"])
+WORKING = Counter("tidegate_working_seconds_total", "seconds with at least one message in hand", ["service"])
+HELD = Gauge("tidegate_held", "messages in hand", ["service"])
+BATCH = Histogram("tidegate_batch_size", "items in a batch", ["service"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
+STAGE = Histogram(
+    "tidegate_stage_seconds",
+    "time of a message queued in JetStream, in prepare, in infer, in publish",
+    ["service", "stage"],
+    buckets=LATENCY_BUCKETS,
+)
+LATENCY = Histogram(
+    "tidegate_latency_seconds",
+    "from a frame's wall clock to its stored result",
+    ["service"],
+    buckets=LATENCY_BUCKETS,
+)

@@ -1,0 +1,189 @@
+"""`tidegate doctor`: what Tidegate needs here, whether it is there, and the remedy where it is not."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import nats.errors
+from nats.js.errors import NotFoundError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from shared.contract import topology
+from shared.models import weights as embedded_weights
+from shared.runtime.errors import TidegateError
+from shared.runtime.redact import redact
+from shared.runtime.settings import load
+from tidegate.local import stack
+from tidegate.local.server import find_executable
+
+MB = 1024 * 1024
+LEAST_FREE_BYTES = 2048 * MB
+
+
+class Finding(NamedTuple):
+    """level: ok, note (works without it) or bad. remedy: what to do; empty when ok."""
+
+    what: str
+    level: str
+    found: str
+    remedy: str = ""
+
+
+async def run(data: Path, out: Console) -> bool:
+    """Print what is found; whether nothing is bad."""
+    findings: list[Finding] = []
+    for check in (_python, _packages, _weights, _vlm, _server, lambda: _disk(data), _port):
+        findings += check()
+    findings += await _streams(data)
+    table = Table("", "what", "found", "remedy")
+    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
+    for f in findings:
+        table.add_row(marks[f.level], escape(f.what), escape(f.found), escape(f.remedy))
+    out.print(table)
+    return all(f.level != "bad" for f in findings)
+
+
+def _python() -> list[Finding]:
+    return [Finding("Python", "ok", f"{platform.python_version()} at {sys.executable}")]
+
+
+_PACKAGES = {
+    "openvino": ("cv", "bad", "detection on a CPU"),
+    "numpy": ("cv", "bad", "detection"),
+    "scipy": ("analytics", "note", "tracks and incidents"),
+    "lancedb": ("search", "note", "the index that 'tidegate find' asks"),
+    "aiohttp": ("vlm", "note", "a vision language model's endpoint"),
+    "aio_rtsp_toolkit": ("demo", "note", "the demo's cameras"),
+    "matplotlib": ("simulate", "note", "the demo's pictures, and plots of simulations"),
+    "numba": ("simulate", "note", "simulations that take seconds rather than minutes"),
+    "grpc": ("scaler", "note", "KEDA's external scaler"),
+    "torch": ("cv-torch", "note", "torchvision's and transformers' detectors"),
+    "open_clip": ("embed-torch", "note", "CLIP models, which find by text"),
+    "opentelemetry.exporter.otlp.proto.http": ("otel", "note", "exported traces"),
+}
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for module, (extra, level, purpose) in _PACKAGES.items():
+        if _is_installed(module):
+            findings.append(Finding(f"package {module.split('.')[0]}", "ok", f"for {purpose}"))
+        else:
+            remedy = f"pip install 'tidegate[{extra}]' for {purpose}"
+            findings.append(Finding(f"package {module.split('.')[0]}", level, "not installed", remedy))
+    return findings
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _weights() -> list[Finding]:
+    if not _is_installed("openvino"):
+        return []
+    from services.cv.detectors import openvino_ssd
+
+    features = partial(embedded_weights.find, "efficientnet_lite3.tflite", extra="embed")
+    findings = []
+    for what, find in (("weights of cv", openvino_ssd.prepare), ("weights of embed", features)):
+        try:
+            findings.append(Finding(what, "ok", f"{find()}"))
+        except TidegateError as e:
+            findings.append(Finding(what, "bad", "not found", str(e)))
+    return findings
+
+
+def _vlm() -> list[Finding]:
+    """Whether `tidegate up --vlm` could start, as the environment has it."""
+    if not _is_installed("aiohttp") or not _is_installed("openinference"):
+        return []
+    from services.vlm.settings import VlmSettings
+    from services.vlm.vllm_server import find_python
+
+    if not os.environ.get("VLM_URL") and not os.environ.get("VLM_MODEL"):
+        remedy = "set VLM_URL to an endpoint, or VLM_MODEL for a vLLM of its own: docs/vlm.md"
+        return [Finding("vision language model", "note", "none is named", remedy)]
+    try:
+        settings = load(VlmSettings)
+        where = redact(settings.vlm_url) or f"{settings.vlm_model}, by vLLM in {find_python(settings)}"
+    except TidegateError as e:
+        return [Finding("vision language model", "bad", "can't be used", str(e))]
+    return [Finding("vision language model", "ok", where)]
+
+
+def _server() -> list[Finding]:
+    try:
+        executable = find_executable()
+    except TidegateError as e:
+        return [Finding("nats-server", "bad", "not installed", str(e))]
+    shown = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False)
+    return [Finding("nats-server", "ok", f"{shown.stdout.strip()} at {executable}")]
+
+
+def _disk(data: Path) -> list[Finding]:
+    folder = next(p for p in (data, *data.parents) if p.exists())
+    free = shutil.disk_usage(folder).free
+    found = f"{free // MB} MB free at {folder}"
+    if not os.access(folder, os.W_OK):
+        return [Finding("data directory", "bad", f"{folder} can't be written", "choose another with --data")]
+    if free < LEAST_FREE_BYTES:
+        return [Finding("disk", "bad", found, "free some, or lower MEDIA_MAX_BYTES")]
+    return [Finding("disk", "ok", found)]
+
+
+def _port() -> list[Finding]:
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", stack.DEFAULT_PORT))
+        except OSError:
+            return [Finding("port", "note", f"{stack.DEFAULT_PORT} is taken", "'tidegate up' takes another by itself")]
+    return [Finding("port", "ok", f"{stack.DEFAULT_PORT} is free")]
+
+
+async def _streams(data: Path) -> list[Finding]:
+    try:
+        client = await stack.connect(data)
+    except TidegateError as e:
+        return [Finding("running", "note", "nothing", str(e))]
+    findings = [Finding("running", "ok", client.connected_url.netloc if client.connected_url else "")]
+    js = client.jetstream()
+    wanted: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+    limits = topology.TopologySettings()
+    for stream in topology.streams(limits):
+        wanted.append((f"stream {stream.name}", partial(js.stream_info, str(stream.name))))
+    for stream_name, consumer in topology.consumers(limits):
+        name = str(consumer.durable_name)
+        wanted.append((f"consumer {name}", partial(js.consumer_info, stream_name, name)))
+    for bucket in topology.buckets(limits):
+        wanted.append((f"bucket {bucket.bucket}", partial(js.key_value, bucket.bucket)))
+    try:
+        findings += [await _is_there(what, ask) for what, ask in wanted]
+    finally:
+        await client.close()
+    return findings
+
+
+async def _is_there(what: str, ask: Callable[[], Awaitable[object]]) -> Finding:
+    try:
+        await ask()
+        return Finding(what, "ok", "there")
+    except NotFoundError:
+        return Finding(what, "bad", "missing", "tidegate setup")
+    except (TimeoutError, nats.errors.Error) as e:
+        return Finding(what, "bad", repr(e), "is JetStream enabled, and may this user ask?")

@@ -1,0 +1,1 @@
+"""Real cameras, a surge, workers that follow it, and the report that a run leaves behind."""

@@ -1,0 +1,114 @@
+"""A bank of RTSP cameras on loopback: files served over and over, without re-encoding, by a process of their own.
+
+    async with Bank([Path("crossing.mp4"), Path("alley.mp4")], Path("bank")) as bank:
+        bank.url("crossing.mp4")       # rtsp://127.0.0.1:40123/crossing.mp4?play_count=0
+
+The server is aio-rtsp-toolkit's. It is started by this module rather than by its own script, which serves a few
+cameras alone: a thread plays each camera, and asyncio's default is four more threads than the machine has cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+from shared.runtime import child
+from shared.runtime.errors import BusError, SettingError
+from tidegate.local.server import free_port
+
+MOST_CAMERAS = 128
+READY_S = 15.0
+
+
+class Bank:
+    """See the module. files: .mp4 or .mkv with distinct names. folder: for its log, and links to the files."""
+
+    def __init__(self, files: Sequence[Path], folder: Path) -> None:
+        self._files = list(files)
+        self._served = folder / "served"
+        self._log = folder / "cameras.log"
+        self._port = free_port(0)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, name: str) -> str:
+        """Where the file of that name plays without an end."""
+        return f"rtsp://127.0.0.1:{self._port}/{quote(name)}?play_count=0"
+
+    @property
+    def urls(self) -> list[str]:
+        """Of all files, in their order."""
+        return [self.url(f.name) for f in self._files]
+
+    async def __aenter__(self) -> Bank:
+        if importlib.util.find_spec("aio_rtsp_toolkit") is None:
+            raise SettingError(
+                "the demo's RTSP server is not installed: pip install 'tidegate[demo]', or give --rtsp URL"
+            )
+        self._link()
+        command = [sys.executable, "-m", "tidegate.demo.bank", str(self._served), str(self._port)]
+        self._process = child.spawn(command, log=self._log)
+        try:
+            await self._until_it_answers()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def _until_it_answers(self) -> None:
+        assert self._process is not None
+        deadline = asyncio.get_running_loop().time() + READY_S
+        while asyncio.get_running_loop().time() < deadline:
+            if self._process.poll() is not None:
+                break
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                writer.close()
+                return
+            except OSError:
+                await asyncio.sleep(0.05)
+        raise BusError(f"the demo's RTSP server does not start: {child.last_lines(self._log) or 'no answer'}")
+
+    async def _stop(self) -> None:
+        """At once: a camera has nothing to finish."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+    def _link(self) -> None:
+        """A folder with these files and nothing else. Hard links, as the server refuses what lies elsewhere."""
+        shutil.rmtree(self._served, ignore_errors=True)
+        self._served.mkdir(parents=True)
+        for file in self._files:
+            try:
+                (self._served / file.name).hardlink_to(file)
+            except OSError:  # another file system
+                shutil.copyfile(file, self._served / file.name)
+
+
+def _serve(folder: str, port: int) -> None:
+    """The child: until it is killed."""
+    from aio_rtsp_toolkit import server  # type: ignore[import-untyped]
+
+    async def go() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MOST_CAMERAS))
+        await server.serve(folder, "127.0.0.1", port)
+
+    asyncio.run(go())
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,271 @@
+"""`tidegate chaos`: breaks workers and the server under load, and counts.
+
+Real segments are published so that some always wait, and every PubAck is written down. Meanwhile workers are killed and
+terminated, and the server is killed and restarted. In the end each acknowledged segment must have exactly one event of
+the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import random
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from rich.console import Console
+from rich.table import Table
+
+from services.scaler.local.replicas import Replicas
+from shared import bus
+from shared.contract import names, stats, topology
+from shared.contract.events import SegmentRef
+from shared.contract.segment import to_headers
+from tidegate.client.dlq import letters
+from tidegate.demo import clips, footage, report
+from tidegate.local.server import NatsServer
+
+# A worker that was just heard of is alive and at work.
+FRESH_S = 1.6
+SETTLE_TIMEOUT_S = 180.0
+# One frame a segment: the loop is what is tried here, not the models.
+SETTINGS = {"CV_FPS": "1", "EMBED_FPS": "1"}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done to it. backlog: segments kept waiting, so that every worker's hands are full, however fast it is.
+
+    seed: of the choice of victims.
+    """
+
+    service: Literal["cv", "embed"] = "cv"
+    kills: int = 20
+    terms: int = 6
+    restarts: int = 2
+    workers: int = 3
+    backlog: int = 20
+    cameras: int = 6
+    pause_s: float = 2.0
+    seed: int = 1
+
+
+class _Result(msgspec.Struct, frozen=True):
+    """An event of either service, as far as it matters here."""
+
+    segment: SegmentRef
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of segments. without: acknowledged, no event. repeated: more than one. unknown: event of no segment."""
+
+    acknowledged: int
+    stored: int
+    events: int
+    without: int
+    repeated: int
+    unknown: int
+    dead: int
+    redelivered: int
+    kills: int
+    terms: int
+    restarts: int
+    seconds: float
+
+    @property
+    def is_exact(self) -> bool:
+        return not (self.without or self.repeated or self.unknown or self.dead) and self.acknowledged > 0
+
+
+def run(plan: Plan) -> int:
+    """Do it, print the counts; 0 if they are exact."""
+    out = Console(highlight=False)
+    with tempfile.TemporaryDirectory(prefix="tidegate-chaos-") as folder:
+        outcome = asyncio.run(unleash(plan, Path(folder), out))
+    table = Table("count", "segments")
+    for label, value in (
+        ("acknowledged by JetStream", outcome.acknowledged),
+        (f"with exactly one event of {plan.service}", outcome.events - outcome.repeated),
+        ("without any", outcome.without),
+        ("with more than one", outcome.repeated),
+        ("dead-lettered", outcome.dead),
+        ("delivered more than once", outcome.redelivered),
+    ):
+        table.add_row(label, str(value))
+    out.print(table)
+    out.print(
+        f"{outcome.kills} x kill -9 of a worker, {outcome.terms} x SIGTERM of a worker, "
+        f"{outcome.restarts} x kill -9 of the server, in {outcome.seconds:.0f} s: "
+        + ("[green]exactly one event each[/]" if outcome.is_exact else "[red]not exact[/]")
+    )
+    return 0 if outcome.is_exact else 1
+
+
+async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
+    """The harness itself, over a server and workers of its own in `folder`."""
+    started = time.monotonic()
+    video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
+    async with NatsServer(folder / "nats") as server:
+        client = await bus.connect(server.settings("admin"), "admin")
+        try:
+            await topology.apply(client.jetstream(), topology.TopologySettings())
+            workers = Replicas(
+                plan.service,
+                [sys.executable, "-m", f"services.{plan.service}"],
+                server.environment(plan.service) | SETTINGS,
+                folder / "logs",
+                backoff_s=0.2,
+                backoff_max_s=1.0,
+            )
+            beats = await _follow(client, plan.service)
+            await workers.scale_to(plan.workers)
+            load = _Load(client, video, plan)
+            publishing = asyncio.create_task(load.run())
+            try:
+                done = await _break(plan, server, beats, out)
+            finally:
+                load.stop.set()
+                await publishing
+            await _settle(client, plan.service, out)
+            await workers.close()
+            counts = await _count(client, plan.service, load.acknowledged)
+        finally:
+            await client.close()
+    return Outcome(
+        **counts, kills=done["kill"], terms=done["term"], restarts=done["restart"], seconds=time.monotonic() - started
+    )
+
+
+class _Load:
+    """Keeps the plan's backlog waiting until `stop`; `acknowledged`: the sequences that JetStream gave."""
+
+    def __init__(self, client: Client, video: Path, plan: Plan) -> None:
+        self.stop = asyncio.Event()
+        self.acknowledged: list[int] = []
+        self._client = client
+        self._js = client.jetstream()
+        self._pieces = [p for p in clips.pieces(video, "chaos-0") if not p.dependent]
+        self._plan = plan
+        self._epoch = secrets.token_hex(4)
+
+    async def run(self) -> None:
+        while not self.stop.is_set():
+            for _ in range(await self._missing()):
+                await self._publish()
+            await asyncio.sleep(0.1)
+
+    async def _missing(self) -> int:
+        try:
+            info = await self._js.consumer_info(names.MEDIA, self._plan.service)
+        except (TimeoutError, nats.errors.Error):  # the server is being restarted
+            return 1
+        return max(0, self._plan.backlog - (info.num_pending or 0))
+
+    async def _publish(self) -> None:
+        n = len(self.acknowledged)
+        piece = self._pieces[n % len(self._pieces)]
+        head = msgspec.structs.replace(
+            piece.segment,
+            camera=f"chaos-{n % self._plan.cameras}",
+            epoch=self._epoch,
+            n=n // self._plan.cameras,
+            start=dt.datetime.now(dt.UTC),
+        )
+        ack = await bus.publish(self._client, self._js, names.media(head.camera), piece.payload, to_headers(head))
+        self.acknowledged.append(ack.seq)
+
+
+class _Beats:
+    """The workers last heard of: pid by replica."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, tuple[float, int]] = {}
+
+    async def on_message(self, message: Msg) -> None:
+        beat = stats.decode(message.data)
+        if beat.state == "ready" and beat.held:
+            self._heard[beat.replica] = (time.monotonic(), beat.pid)
+
+    def at_work(self) -> list[int]:
+        return [pid for at, pid in self._heard.values() if time.monotonic() - at < FRESH_S and _is_alive(pid)]
+
+
+async def _follow(client: Client, service: str) -> _Beats:
+    beats = _Beats()
+    await client.subscribe(names.stats(service, ">"), cb=beats.on_message)
+    return beats
+
+
+async def _break(plan: Plan, server: NatsServer, beats: _Beats, out: Console) -> Counter[str]:
+    """All faults of the plan in a random order, each while a worker holds segments."""
+    dice = random.Random(plan.seed)  # noqa: S311 - a repeatable choice of victims
+    faults = ["kill"] * plan.kills + ["term"] * plan.terms + ["restart"] * plan.restarts
+    dice.shuffle(faults)
+    done: Counter[str] = Counter()
+    for i, fault in enumerate(faults, 1):
+        await asyncio.sleep(plan.pause_s * dice.uniform(0.5, 1.5))
+        if fault == "restart":
+            await server.restart(signal.SIGKILL)
+        else:
+            pid = dice.choice(await _victims(beats))
+            os.kill(pid, signal.SIGKILL if fault == "kill" else signal.SIGTERM)
+        done[fault] += 1
+        out.print(f"{i:>3}/{len(faults)} {fault}", style="dim")
+    return done
+
+
+async def _victims(beats: _Beats) -> list[int]:
+    async with asyncio.timeout(60):
+        while not (pids := beats.at_work()):
+            await asyncio.sleep(0.1)
+    return pids
+
+
+async def _settle(client: Client, service: str, out: Console) -> None:
+    """Wait until nothing is pending and nothing is held."""
+    js = client.jetstream()
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    quiet = 0
+    while quiet < 3 and time.monotonic() < deadline:
+        info = await js.consumer_info(names.MEDIA, service)
+        quiet = quiet + 1 if not (info.num_pending or info.num_ack_pending) else 0
+        out.print(f"settling: {info.num_pending} pending, {info.num_ack_pending} in flight", style="dim")
+        await asyncio.sleep(1.0)
+
+
+async def _count(client: Client, service: str, acknowledged: list[int]) -> dict[str, int]:
+    js = client.jetstream()
+    run = await report.read_back(js)
+    # No other service runs here, so every event is one of this.
+    events = Counter(msgspec.json.decode(line, type=_Result).segment.seq for line in run.lines)
+    dead = {letter.stream_seq async for letter in letters(js, service) if letter.stream == names.MEDIA}
+    info = await js.consumer_info(names.MEDIA, service)
+    delivered = info.delivered.consumer_seq if info.delivered else 0
+    return {
+        "acknowledged": len(set(acknowledged)),
+        "stored": len(run.segments),
+        "events": len(events),
+        "without": len(set(acknowledged) - set(events) - dead),
+        "repeated": sum(1 for n in events.values() if n > 1),
+        "unknown": len(set(events) - run.segments),
+        "dead": len(dead),
+        "redelivered": max(0, delivered - len(run.segments)),
+    }
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,30 @@
+"""Segments out of a video file, as ingest would publish them, without a camera or a server: for load and for tests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from services.ingest.clock import FixedClock
+from services.ingest.segmenter import Piece, Segmenter
+from services.ingest.settings import Cutting
+from services.ingest.source import open_source
+from shared.contract.cameras import Camera
+from tidegate.local.server import MAX_PAYLOAD
+
+
+def pieces(path: Path, camera: str, *, segment_s: float = 1.0) -> list[Piece]:
+    """All segments of a file, dated so that the first starts now. Raises what libav raises for what is no video."""
+    source = open_source(Camera(url=path.resolve().as_uri(), realtime=False), None, 10.0)
+    found: list[Piece] = []
+    try:
+        cutter = Segmenter(
+            camera, source.stream, Cutting(segment_s, MAX_PAYLOAD - 4096), FixedClock(time.time()), found.append
+        )
+        for packet in source.packets(threading.Event()):
+            cutter.push(packet, time.time())
+        cutter.finish(time.time())
+    finally:
+        source.close()
+    return found

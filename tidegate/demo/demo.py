@@ -1,0 +1,243 @@
+"""`tidegate demo`: cameras, a surge, and workers that follow it; for real, in a minute and a half, on this machine.
+
+What runs is the product: nats-server, ingest, cv and the autoscaler with `deploy/keda/cv.yaml`. The demo adds RTSP
+cameras that serve real footage, a load that fits the machine, a faster clock for the autoscaler, and a report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, redirect_stderr
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from shared import bus
+from shared.runtime import telemetry
+from shared.runtime.errors import ModelError, SettingError, TidegateError
+from shared.runtime.settings import BusSettings
+from shared.runtime.tasks import end
+from tidegate.demo import footage, guard, rediscovery, report, sizing
+from tidegate.demo.bank import Bank
+from tidegate.demo.sizing import CALM_CAMERAS, Load
+from tidegate.demo.story import Story, as_id, places, speed
+from tidegate.local.configuration import scaled_object
+from tidegate.local.server import NatsServer
+from tidegate.local.stack import SEARCH, Stack
+from tidegate.view.monitor import Monitor
+from tidegate.view.terminal import View
+
+T = TypeVar("T")
+
+INTERRUPTED = 130
+# Less is no story; more than MEDIA keeps, ten minutes, can't be counted afterwards.
+LEAST_S, MOST_S = 20, 500
+# Enough for the batch in hand; the rest is handed back.
+GRACE_S = 5.0
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """video, rtsp: the user's own cameras in place of the embedded footage. seconds: about how long the story takes."""
+
+    video: tuple[Path, ...] = ()
+    rtsp: tuple[str, ...] = ()
+    output: Path = Path("demo-output")
+    seconds: int = 90
+    keep: bool = False
+
+
+def run(options: Options) -> int:
+    """Exit code: 0 if nothing was lost or duplicated, 1 if it was, 130 after Ctrl-C. Raises TidegateError."""
+    if not LEAST_S <= options.seconds <= MOST_S:
+        raise SettingError(f"--seconds {options.seconds} can't be told: give {LEAST_S} to {MOST_S}")
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise SettingError(f"{options.output} can't be made ({e.strerror}): choose another folder with --output") from e
+    return asyncio.run(_until_interrupted(options))
+
+
+async def _until_interrupted(options: Options) -> int:
+    """The first Ctrl-C ends the story, and the report still comes; the second ends the process at once."""
+    stop = asyncio.Event()
+
+    def interrupt(number: int) -> None:
+        if stop.is_set():
+            # Whatever we started dies with us.
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+    code = await _demo(options, Console(highlight=False), stop)
+    return INTERRUPTED if stop.is_set() else code
+
+
+async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
+    with _data(options.keep, console) as data, _logs_to(data / "logs" / "tidegate.log"):
+        prepared = await _unless(stop, _prepare(options, data, console))
+        if prepared is None:
+            return INTERRUPTED
+        files, load = prepared
+        scaled = {"cv": sizing.fitted(scaled_object("cv"), load), "embed": sizing.alone(scaled_object("embed"))}
+        async with AsyncExitStack() as opened:
+            urls: Sequence[str] = options.rtsp
+            if not urls:
+                urls = (await opened.enter_async_context(Bank(files, data / "bank"))).urls
+            clock = speed(scaled["cv"], options.seconds)
+            steady = (*SEARCH, "analytics")
+            whole = Stack(data, scaled, steady=steady, env=guard.ENVIRONMENT, port=0, speed=clock, grace_s=GRACE_S)
+            stack = await opened.enter_async_context(whole)
+            monitor = await opened.enter_async_context(Monitor(stack.admin, lambda: stack.autoscalers["cv"].state))
+            # Twice the surge's cameras: some in reserve.
+            lineup = places(urls, 2 * load.cameras)
+            guarded = await guard.set_up(stack.admin, [p.id for p in lineup[:CALM_CAMERAS]])
+            story = Story(stack.admin.jetstream(), monitor, lineup, load, options.seconds)
+            async with View(monitor, title="demo", story=story.words, console=console):
+                await _unless(stop, story.play())
+            told = report.Told(story.phases, list(monitor.samples), monitor.began, stack.autoscalers["cv"].state)
+            await _unless(stop, guard.show(stack.admin, guarded, options.output, console))
+            await _unless(stop, rediscovery.show(stack.admin, options.output, console))
+        return await _report(options, data, told, console, interrupted=stop.is_set())
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`, or None once `stop` is set."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        return working.result()
+    await end(working)
+    return None
+
+
+async def _report(options: Options, data: Path, told: report.Told, console: Console, *, interrupted: bool) -> int:
+    """Everything has ended: what is told is read from what the server has on disk."""
+    async with NatsServer(data) as server:
+        client = await bus.connect(server.settings("admin"), "admin")
+        js = client.jetstream()
+        try:
+            recorded = await report.read_back(js)
+            summary = report.summarise(recorded, told)
+            console.print()
+            console.print(report.table(summary))
+            await report.write(js, recorded, summary, told, options.output)
+        finally:
+            await client.close()
+    console.print(f"\nin one picture: {options.output / 'overview.png'}", soft_wrap=True, markup=False)
+    console.print("beside it: camera-*.png, timeline.png, events.jsonl, summary.json")
+    counts = summary.segments
+    if not counts.processed and not interrupted:
+        blame = "cv" if counts.segments else "ingest"
+        raise TidegateError(f"no segment was processed: run it with --keep, and see what logs/{blame}-0.log there says")
+    return 1 if counts.lost or counts.duplicated else 0
+
+
+# ---- before the story
+
+
+async def _prepare(options: Options, data: Path, console: Console) -> tuple[list[Path], Load]:
+    """The files that the cameras play, and the load that fits; progress is shown."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24))
+    with Progress(*columns, console=console, transient=True) as progress:
+        if options.video:
+            files = await _in_thread(progress, "preparing your video", _own_files, options.video, data / "footage")
+        else:
+            folder = footage.cache() / f"footage-{footage.VERSION}"
+            files = await _in_thread(progress, "preparing footage", footage.embedded, folder)
+        progress.add_task("loading the detector and measuring it (10 s more the first time)", total=None)
+        rate = await _measured(files[0])
+    load = sizing.fit(rate, os.cpu_count() or 1)
+    console.print(_explain(load), soft_wrap=not console.is_terminal)
+    return files, load
+
+
+def _explain(load: Load) -> str:
+    return (
+        f"[bold]tidegate demo[/]: a worker does {load.rate:.0f} frames/s here. At {load.fps:g} a second each, "
+        f"{CALM_CAMERAS} cameras are {CALM_CAMERAS * load.fps / load.rate:.1f} workers and the surge's {load.cameras} "
+        f"are {load.surge:.1f}. deploy/keda/cv.yaml scales them, its lagThreshold ({load.lag_threshold}) and "
+        f"maxReplicaCount ({load.workers}) fitted to this machine, its clock made faster. Ctrl-C ends it."
+    )
+
+
+async def _in_thread(progress: Progress, words: str, work: Callable[..., list[Path]], *arguments: Any) -> list[Path]:
+    """Run `work(*arguments, report_share)`; cancelled, it ends at its next report."""
+    task = progress.add_task(words, total=1.0)
+    cancelled = threading.Event()
+
+    def share(done: float) -> None:
+        if cancelled.is_set():
+            raise InterruptedError
+        progress.update(task, completed=done)
+
+    try:
+        return await asyncio.to_thread(partial(work, *arguments, share))
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
+
+
+def _own_files(videos: Sequence[Path], folder: Path, progress: footage.Progress) -> list[Path]:
+    paths: list[Path] = []
+    for n, video in enumerate(videos):
+        path = folder / f"{as_id(video.stem) or 'video'}.mp4"
+        path = path if path not in paths else path.with_stem(f"{path.stem}-{n + 1}")
+        footage.serveable(video, path, lambda done, n=n: progress((n + done) / len(videos)))  # type: ignore[misc]
+        paths.append(path)
+    return paths
+
+
+async def _measured(video: Path) -> float:
+    """Frames a second of one worker. Raises ModelError with what the measuring process said."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tidegate.demo.sizing", str(video),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        said = err.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        raise ModelError(f"the detector can't be measured: {said[-1]}")
+    return float(out)
+
+
+# ---- around it
+
+
+@contextmanager
+def _data(keep: bool, console: Console) -> Iterator[Path]:
+    """A data directory of the demo's own, so that its streams hold the run and nothing else."""
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-demo-"))
+    try:
+        yield folder
+    finally:
+        if keep:
+            console.print(f"[dim]data and logs are kept in {folder}[/]", soft_wrap=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _logs_to(path: Path) -> Iterator[None]:
+    """Our own log lines go to a file: the view has the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", buffering=1) as log, redirect_stderr(log):
+        telemetry.configure(BusSettings(), "demo")
+        yield

@@ -1,0 +1,111 @@
+"""The demo's zone and line: set before the story, and what came of them, told after it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from rich.console import Console
+from rich.table import Table
+
+from services.analytics.rules import Crossing, Enter, Line, Rules, Stopped, Zone
+from shared.bus.log import Log
+from shared.contract import names
+from shared.contract.events import Incident
+from shared.runtime.errors import TidegateError
+from tidegate.client import rules, tracks
+
+# Of the embedded footage: a street on which a man walks past a parked bicycle, over and over.
+EMBEDDED = "alley"
+STREET = Rules(
+    zones={"stand": Zone(polygon=[(0.4, 0.4), (1.0, 0.4), (1.0, 1.0), (0.4, 1.0)])},
+    lines={"way": Line(start=(0.5, 1.0), to=(0.5, 0.0))},
+    rules=[
+        Crossing(id="passing", line="way", labels=["person"], direction="in", severity="info"),
+        Stopped(id="parked", zone="stand", labels=["bicycle", "motorcycle"], seconds=5.0),
+    ],
+)
+# Of any other camera: whoever is in its middle, and whoever passes it.
+ANY = Rules(
+    zones={"middle": Zone(polygon=[(0.25, 0.25), (0.75, 0.25), (0.75, 1.0), (0.25, 1.0)])},
+    lines={"way": Line(start=(0.5, 1.0), to=(0.5, 0.0))},
+    rules=[
+        Enter(id="inside", zone="middle", cooldown_s=10.0),
+        Crossing(id="passing", line="way", severity="info"),
+    ],
+)
+# He passes close to the camera, in less than a second.
+ENVIRONMENT = {"analytics": {"ANALYTICS_FPS": "10"}}
+CATCH_UP_S = 20.0
+CLIP_S = 8.0
+
+
+async def set_up(client: Client, cameras: Sequence[str]) -> str:
+    """Give one of the cameras a zone and a line; which."""
+    camera = EMBEDDED if EMBEDDED in cameras else cameras[0]
+    await rules.put(client, camera, STREET if camera == EMBEDDED else ANY)
+    return camera
+
+
+async def show(client: Client, camera: str, folder: Path, out: Console) -> None:
+    """Print the incidents, and save what was followed as a video. What fails is said, and ends nothing."""
+    try:
+        await _caught_up(client, camera)
+        found = await incidents(client, camera)
+        out.print(f"\n[bold]tidegate watch incidents.{camera}[/]")
+        out.print(_table(found) if found else "[dim]nothing came true[/]")
+        if found:
+            begin = found[0].start - dt.timedelta(seconds=2)
+            stretch = tracks.Stretch(camera, begin, begin + dt.timedelta(seconds=CLIP_S))
+            await tracks.save_video(client, stretch, folder / f"tracks-{camera}.mp4", out)
+    except (TidegateError, TimeoutError, nats.errors.Error) as e:
+        out.print(f"the incidents can't be told: {e}", style="yellow", markup=False)
+
+
+async def incidents(client: Client, camera: str) -> list[Incident]:
+    """The last event of each, in the order in which they began."""
+    found: dict[str, Incident] = {}
+    async with Log(client, names.EVENTS) as log:
+        seq = 1
+        while part := await log.read(names.event("incidents", camera), seq):
+            seq = part[-1].seq + 1
+            for stored in part:
+                event = msgspec.json.decode(stored.data, type=Incident)
+                found[event.incident] = event
+    return sorted(found.values(), key=lambda e: (e.start, e.incident))
+
+
+async def _caught_up(client: Client, camera: str) -> None:
+    """Until analytics has told of the camera's last detections, or has had its time: a last one may be missing."""
+    async with Log(client, names.EVENTS) as log:
+        last = await log.last(names.event("detections", camera))
+        if last is None:
+            return
+        wanted = msgspec.json.decode(last.data)["segment"]["n"]
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                while True:
+                    told = await log.last(names.event("tracks", camera))
+                    if told and msgspec.json.decode(told.data)["segment"]["n"] >= wanted - 2:
+                        return
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            return
+
+
+def _table(found: Sequence[Incident]) -> Table:
+    """A row a rule."""
+    table = Table("rule", "what", "where", "who", "incidents", "first", "last")
+    for rule in dict.fromkeys(e.rule for e in found):
+        of_it = [e for e in found if e.rule == rule]
+        first = of_it[0]
+        place = f"line {first.line}, {first.direction}" if first.line else f"zone {first.zone}"
+        who = ", ".join(sorted({o.label for e in of_it for o in e.objects}))
+        times = (f"{e.start.astimezone():%H:%M:%S}" for e in (of_it[0], of_it[-1]))
+        table.add_row(rule, first.condition, place, who, str(len(of_it)), *times)
+    return table

@@ -1,0 +1,66 @@
+"""The demo's last page: a search over what it has just seen, in words and then by a picture, and the best clip."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import nats.errors
+from nats.aio.client import Client
+from rich.console import Console
+
+from services.search.query import Moment, Query
+from shared.contract import names
+from shared.runtime.errors import TidegateError
+from tidegate.client import find
+from tidegate.demo import report
+
+# The last events reach the index within its wait for a fuller batch, and a busy machine's patience.
+CATCH_UP_S = 20.0
+SHOWN = 3
+CLIP = "found"
+
+
+async def show(client: Client, folder: Path, out: Console) -> None:
+    """Print what is found, and save the best moment's video in `folder`. What fails is said, and ends nothing."""
+    try:
+        await _indexed(client)
+        words = await _words(client)
+        if words is None:
+            return
+        best = await _found(client, Query(text=words, k=SHOWN, picture=True), out, f'find "{words}"')
+        if best is None:
+            return
+        for path in await find.keep(client, folder / CLIP, best, lambda line: out.print(line, style="dim"), out):
+            out.print(f"its {'video' if path.suffix == '.mp4' else 'picture'}: {path}", soft_wrap=True, markup=False)
+        if best.picture:
+            picture = f"{CLIP}.jpg"
+            await _found(client, Query(image=best.picture, k=SHOWN), out, f"find --image {picture}")
+    except (TidegateError, TimeoutError, nats.errors.Error) as e:
+        out.print(f"the search did not answer: {e}", style="yellow", markup=False)
+
+
+async def _indexed(client: Client) -> None:
+    js = client.jetstream()
+    async with asyncio.timeout(CATCH_UP_S):
+        for stream, consumer in ((names.MEDIA, "embed"), (names.EVENTS, "search")):
+            while (info := await js.consumer_info(stream, consumer)).num_pending or info.num_ack_pending:
+                await asyncio.sleep(0.2)
+
+
+async def _words(client: Client) -> str | None:
+    """The two labels that were seen in most segments; None if nothing was seen."""
+    run = await report.read_back(client.jetstream())
+    seen = Counter(label for s in run.detections for label in {o.label for f in s.event.frames for o in f.objects})
+    return " and ".join(label for label, _ in seen.most_common(2)) or None
+
+
+async def _found(client: Client, query: Query, out: Console, command: str) -> Moment | None:
+    found = await find.ask(client, query, out)
+    out.print(f"\n[bold]tidegate {command}[/]")
+    if found.moments:
+        out.print(find.table(found.moments))
+    for line in find.remarks(found, query):
+        out.print(line, style="dim", markup=False)
+    return found.moments[0] if found.moments else None

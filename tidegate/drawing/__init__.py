@@ -1,0 +1,1 @@
+"""Frames with what was detected and followed in them, and plots."""

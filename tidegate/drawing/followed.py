@@ -1,0 +1,36 @@
+"""A track put together from its events, and where its object is at a time. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shared.contract.events import Box, PathPoint, Track
+
+# A box is shown for so long after the last frame that has it: two frames apart at 2 fps.
+SHOWN_S = 0.6
+TRAIL_S = 4.0
+
+
+class Followed(NamedTuple):
+    """A track, put together from its events. last: its last one. size: the video's width and height, if known."""
+
+    last: Track
+    path: list[PathPoint]
+    size: tuple[int, int] | None
+
+
+def where(path: Sequence[PathPoint], time: dt.datetime) -> Box | None:
+    """The box at a time between a path's points; None before its first and soon after its last."""
+    times = [p.time for p in path]
+    i = bisect_right(times, time)
+    if i == 0:
+        return None
+    last = path[i - 1]
+    if i == len(path):
+        return last.box if (time - last.time).total_seconds() <= SHOWN_S else None
+    after = path[i]
+    share = (time - last.time) / (after.time - last.time)
+    return tuple(a + share * (b - a) for a, b in zip(last.box, after.box, strict=True))  # type: ignore[return-value]

