@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shared.contract import events
 from shared.contract.events import CameraStatus, DetectedObject, Detections, Frame, SegmentRef, Timing
 
-DOCS = Path(__file__).parent.parent / "docs"
+REFERENCE = Path(__file__).parent.parent / "docs/reference"
 SCHEMA = jsonschema.Draft202012Validator(events.json_schema())
 
 times = st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.UTC)).map(
@@ -55,6 +55,6 @@ def test_times_are_utc_with_milliseconds() -> None:
 
 
 def test_the_documents_are_those_of_the_structs() -> None:
-    """After a change of events: tidegate schema > docs/events.schema.json, and --asyncapi > docs/asyncapi.json."""
-    assert json.loads((DOCS / "events.schema.json").read_text()) == events.json_schema()
-    assert json.loads((DOCS / "asyncapi.json").read_text()) == events.asyncapi()
+    """After a change of events: `make reference`."""
+    assert json.loads((REFERENCE / "events.schema.json").read_text()) == events.json_schema()
+    assert json.loads((REFERENCE / "asyncapi.json").read_text()) == events.asyncapi()

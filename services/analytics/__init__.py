@@ -3,5 +3,5 @@
     shared log EVENTS -> service -> partition -> camera: order -> tracker -> places -> conditions -> incidents
                                                                                     -> counts
 
-`camera` and all right of it are pure. See docs/analytics.md.
+`camera` and all right of it are pure. See docs/how-to/rules.md.
 """

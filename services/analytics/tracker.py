@@ -10,7 +10,7 @@ where each is expected and how surely. A pair is possible where the box is likel
 larger the more time has passed; of possible pairs those are matched that are likeliest and overlap most. So what
 moves by its own width between two frames is found again as well as what hardly moves, at any rate of frames.
 
-Why this and no library: docs/tracking.md.
+Why this and no library: docs/explanation/tracking.md.
 """
 
 from __future__ import annotations

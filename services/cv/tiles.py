@@ -21,7 +21,7 @@ from shared.contract.events import Box
 from shared.video.decode import Image
 from shared.video.pictures import resize
 
-# Of a tile's side. Less enlarges more, and leaves more to the whole frame: see docs/tracking.md.
+# Of a tile's side. Less enlarges more, and leaves more to the whole frame: see docs/explanation/tracking.md.
 OVERLAP = 0.15
 # A box that ends so near to an inner edge is cut off by it, and one that ends this near may be: of a tile's side, 3 and
 # 15 of 300 pixels.

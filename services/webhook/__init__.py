@@ -8,5 +8,5 @@
 | `endpoint` | one request, and what its answer means |
 | `breaker`, `backoff` | when to leave the endpoint alone; for how long |
 
-All but `sender` and `endpoint` are pure. See docs/webhook.md.
+All but `sender` and `endpoint` are pure. See docs/how-to/webhook.md.
 """

@@ -116,7 +116,7 @@ def _vlm() -> list[Finding]:
     from services.vlm.vllm_server import find_python
 
     if not os.environ.get("VLM_URL") and not os.environ.get("VLM_MODEL"):
-        remedy = "set VLM_URL to an endpoint, or VLM_MODEL for a vLLM of its own: docs/vlm.md"
+        remedy = "set VLM_URL to an endpoint, or VLM_MODEL for a vLLM of its own: docs/how-to/ask.md"
         return [Finding("vision language model", "note", "none is named", remedy)]
     try:
         settings = load(VlmSettings)

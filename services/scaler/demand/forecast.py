@@ -10,7 +10,8 @@ pinball loss of the quantile asked for, with a memory that fades; the best is us
 site earns a margin of a few percent, and a restless one gets what it needs.
 
 Measured on arrival traces of an LLM service, of taxis, and on made-up days, bursts, crowds, ramps and outages, against
-each kind of candidate alone, and against extrapolating trends, which earned nothing: docs/scaling.md has the table.
+each kind of candidate alone, and against extrapolating trends, which earned nothing: docs/explanation/scaling.md has
+the table.
 """
 
 from __future__ import annotations
