@@ -23,7 +23,7 @@ from shared import bus
 from shared.contract import deadletters, names, stats
 from shared.contract.events import Detections, SegmentRef, Timing
 from shared.contract.segment import Segment, from_headers, to_headers
-from shared.runtime.errors import Away, BadMessage
+from shared.runtime.errors import Away, BadMessage, BusError
 from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
 from tests.waiting import until
@@ -309,7 +309,7 @@ async def test_what_workers_died_on_is_in_the_dead_letters(server: NatsServer, a
 
 async def test_missing_consumer_says_what_to_do(server: NatsServer, admin: Client) -> None:
     await admin.jetstream().delete_consumer("MEDIA", "cv")
-    with pytest.raises(bus.BusError, match="tidegate setup"):
+    with pytest.raises(BusError, match="tidegate setup"):
         async with working(server, Echo()):
             await asyncio.sleep(1)
 
