@@ -12,9 +12,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler.keda.decision import SYNC_S, Keda, Metric, Reading
+from services.scaler.keda.decision import Keda
 from services.scaler.keda.formula import FormulaError, compile_formula
+from services.scaler.keda.hpa import SYNC_S
 from services.scaler.keda.scaledobject import Modifiers, ScaledObject, parse
+from services.scaler.keda.source import Metric, Reading
 
 AWAY = RuntimeError("nats is away")
 HOUR = 3600

@@ -19,8 +19,9 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from services.scaler.keda.decision import Keda, Metric, Reading
+from services.scaler.keda.decision import Keda
 from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject, parse
+from services.scaler.keda.source import Metric, Reading
 from services.scaler.local.replicas import Replicas
 from shared.contract import names
 from shared.contract.events import Detections

@@ -55,7 +55,7 @@ class _Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     pass
 
 
-class Policy(_Model, frozen=True, kw_only=True):
+class RatePolicy(_Model, frozen=True, kw_only=True):
     """At most `value` pods, or percent of the pods, in any `period_seconds`."""
 
     type: Annotated[str, Meta(pattern="^(Pods|Percent)$")]
@@ -68,7 +68,7 @@ class ScalingRules(_Model, frozen=True, kw_only=True):
 
     stabilization_window_seconds: Annotated[int, Meta(ge=0, le=3600)] | None = None
     select_policy: Annotated[str, Meta(pattern="^(Max|Min|Disabled)$")] | None = None
-    policies: Annotated[tuple[Policy, ...], Meta(min_length=1)] | None = None
+    policies: Annotated[tuple[RatePolicy, ...], Meta(min_length=1)] | None = None
     tolerance: Annotated[float, Meta(ge=0)] | None = None
 
 

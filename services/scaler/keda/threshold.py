@@ -25,7 +25,7 @@ import math
 
 import msgspec
 
-from services.scaler.keda.decision import TOLERANCE
+from services.scaler.keda.hpa import TOLERANCE
 from shared.runtime.errors import SettingError
 
 # Share of the latency target that the threshold leaves unused. The HPA's tolerance takes a tenth of the threshold;

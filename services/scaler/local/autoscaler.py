@@ -22,8 +22,10 @@ from prometheus_client import Counter, Gauge
 
 from services.scaler.cost.accounts import Account
 from services.scaler.cost.spent import Spent
-from services.scaler.keda.decision import Decision, Keda, Metric, Reading
+from services.scaler.keda.decision import Keda
+from services.scaler.keda.reason import Decision
 from services.scaler.keda.scaledobject import JetStreamTrigger, ScaledObject
+from services.scaler.keda.source import Metric, Reading
 from services.scaler.live import metadata
 from services.scaler.live.answers import FIRST_S, Live
 from services.scaler.live.consumers import ConsumerReader, ConsumerState, Missing, Reader, Unavailable

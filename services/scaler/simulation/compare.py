@@ -22,7 +22,7 @@ from services.scaler.keda.scaledobject import (
     Behavior,
     ExternalTrigger,
     JetStreamTrigger,
-    Policy,
+    RatePolicy,
     ScaledObject,
     ScalingRules,
 )
@@ -190,8 +190,8 @@ class Tuning(msgspec.Struct, frozen=True):
         up = ScalingRules(
             stabilization_window_seconds=0,
             policies=(
-                Policy(type="Percent", value=self.up_percent, period_seconds=15),
-                Policy(type="Pods", value=max(4, self.up_percent // 90), period_seconds=15),
+                RatePolicy(type="Percent", value=self.up_percent, period_seconds=15),
+                RatePolicy(type="Pods", value=max(4, self.up_percent // 90), period_seconds=15),
             ),
         )
         down = ScalingRules(stabilization_window_seconds=self.down_window_s)

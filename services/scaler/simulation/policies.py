@@ -7,8 +7,9 @@ from collections import deque
 
 from services.scaler.demand.observation import Fleet, Observation
 from services.scaler.demand.policy import Demand, DemandSettings
-from services.scaler.keda.decision import Keda, Metric, Reading
+from services.scaler.keda.decision import Keda
 from services.scaler.keda.scaledobject import ScaledObject
+from services.scaler.keda.source import Metric, Reading
 from services.scaler.simulation.engine import Load, View
 
 LOOK_S = 5.0

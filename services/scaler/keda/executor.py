@@ -1,0 +1,87 @@
+"""KEDA's scale executor: it alone moves between nothing and something. Pure.
+
+    executor = Executor(scaled, now)
+    decision = executor.request_scale(now, current, polled)      # after a poll
+    decision = executor.activate(now, current, "…")              # after a push
+
+Both give None where the count stays as it is and nothing is said of it. Activity starts `max(1, minReplicaCount)`;
+`cooldownPeriod` without activity writes the idle count; errors without a fallback hold the count.
+
+Source: KEDA's `pkg/scaling/executor/scale_scaledobjects.go`.
+"""
+
+from __future__ import annotations
+
+from services.scaler.keda.reason import Decision, TriggerUnread, because_of_fallback
+from services.scaler.keda.scaledobject import ScaledObject
+from services.scaler.keda.source import Polled
+
+BECAME_ACTIVE = "a trigger became active"
+
+
+class Executor:
+    """See the module. `now` is in seconds of any clock that does not step back."""
+
+    def __init__(self, scaled: ScaledObject, now: float) -> None:
+        self._scaled = scaled
+        self._spec = scaled.spec
+        self._created = now
+        self._last_active: float | None = None
+
+    def pause(self, current: int) -> Decision | None:
+        """What a pause by annotation asks for; None where there is no pause."""
+        if not self._scaled.paused:
+            return None
+        count = self._scaled.paused_replicas
+        return Decision(current if count is None else count, "paused by annotation")
+
+    def request_scale(self, now: float, current: int, polled: Polled) -> Decision | None:
+        """What a poll calls for."""
+        active, error, fallback_for = polled
+        if active:
+            return self.activate(now, current, BECAME_ACTIVE, failed=error is not None, fallback_for=fallback_for)
+        if self._scaled.force_activation:
+            return self.activate(now, current, "activation is forced by annotation", failed=error is not None)
+        if error and (self._spec.fallback is None or self._spec.fallback.replicas > 0):
+            # A trigger that can't be read is not an idle one: the count is held, and the HPA can still apply the
+            # fallback.
+            return Decision(current, TriggerUnread(error))
+        return self._rest(now, current)
+
+    def activate(
+        self, now: float, current: int, why: str, *, failed: bool = False, fallback_for: Exception | None = None
+    ) -> Decision | None:
+        """Start the minimum where nothing, or the idle count, runs. failed: a trigger gave an error, so that `now`
+        does not count as the last activity.
+        """
+        spec = self._spec
+        if current == 0 or (spec.idle_replica_count is not None and current < spec.min_replica_count):
+            if self._scaled.paused_scale_out:
+                return Decision(current, "held, as scaling out is paused by annotation")
+            self._last_active = now
+            return Decision(max(1, spec.min_replica_count), because_of_fallback(fallback_for) + why)
+        if not failed:
+            self._last_active = now
+        return None
+
+    def _rest(self, now: float, current: int) -> Decision | None:
+        """Without activity: down to the idle count after the cooldown, or up to the minimum."""
+        spec = self._spec
+        idle = spec.idle_replica_count
+        rest = spec.min_replica_count if idle is None else idle
+        if current > rest and (idle is not None or rest == 0):
+            if self._scaled.paused_scale_in:
+                return Decision(current, "held, as scaling in is paused by annotation")
+            if self._cooled_down(now):
+                return Decision(rest, f"no trigger was active for {self._cooldown():g} s")
+        elif idle is None and current < rest:
+            return Decision(rest, "below minReplicaCount")
+        return None
+
+    def _cooled_down(self, now: float) -> bool:
+        since = self._created if self._last_active is None else self._last_active
+        # KEDA asks whether now is strictly after, of a last activity whose fraction of a second it has cut off.
+        return now >= since + self._cooldown()
+
+    def _cooldown(self) -> int:
+        return self._spec.initial_cooldown_period if self._last_active is None else self._spec.cooldown_period

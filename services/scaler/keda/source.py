@@ -1,0 +1,283 @@
+"""What KEDA makes of triggers before anybody decides: metrics, errors, fallbacks, a formula's composite. Pure.
+
+    sources = Sources(scaled)
+    polled = sources.poll(metrics, current, ready)      # at KEDA's poll: active, and what failed
+    served = sources.serve(metrics, current, ready)     # at the HPA's sync: the metrics it gets to see
+
+Values and targets are whole thousandths, as Kubernetes carries them. Sources: KEDA's `pkg/scaling/scale_handler.go`,
+`pkg/scaling/modifiers/formula.go`, `pkg/scalers/scaler.go` and `pkg/fallback/fallback.go`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from services.scaler.keda.formula import FormulaError
+from services.scaler.keda.scaledobject import (
+    AVERAGE_VALUE,
+    ExternalTrigger,
+    Fallback,
+    JetStreamTrigger,
+    Modifiers,
+    ScaledObject,
+    Trigger,
+)
+
+MAX_INT64 = 2**63 - 1
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What an external scaler answers: its metric, IsActive, and the target of its GetMetricSpec."""
+
+    value: float
+    active: bool
+    target: float = 1.0
+
+
+# A `nats-jetstream` trigger gives its lag. An external trigger gives a Reading, or a number, which means a target of 1
+# and active above 0. An exception is an error of GetMetrics or IsActive: where GetMetricSpec fails, KEDA has no metric
+# that a fallback could apply to.
+Metric: TypeAlias = float | Reading | Exception
+
+
+class TriggerMetric:
+    """One trigger as KEDA serves it: `value` and `target` in thousandths, or an `error`.
+
+    active: as the trigger says, or true while a fallback stands in. fallback_for: the error that a fallback stands in
+    for. absent: the trigger failed too often and is nil in the formula. per_replica: the target's type is AverageValue
+    rather than Value.
+    """
+
+    __slots__ = (
+        "_activation",
+        "_asks_for_target",
+        "_failures",
+        "_fallback",
+        "_given_target",
+        "_record",
+        "absent",
+        "active",
+        "cached",
+        "error",
+        "fallback_for",
+        "label",
+        "name",
+        "per_replica",
+        "target",
+        "value",
+    )
+
+    def __init__(self, trigger: Trigger, fallback: Fallback | None, modifiers: Modifiers | None) -> None:
+        self.name = trigger.name
+        self.cached = trigger.use_cached_metrics
+        self.per_replica = (modifiers or trigger).metric_type == AVERAGE_VALUE
+        if isinstance(trigger, JetStreamTrigger):
+            self.target, self._activation = trigger.lag_threshold * 1000, trigger.activation_lag_threshold * 1000
+            self.label = "lag"
+        else:
+            self.target, self._activation = 1000, 0
+            self.label = trigger.name or "metric"
+        # With a formula, the HPA knows of no trigger's own target.
+        self._asks_for_target = isinstance(trigger, ExternalTrigger) and not modifiers
+        self._given_target = 1.0
+        if modifiers:
+            self.target = int(modifiers.target * 1000)
+        self._fallback = fallback
+        self._failures = 0
+        self._record: int | Exception | None = None
+        self.value = 0
+        self.active = self.absent = False
+        self.error: Exception | None = None
+        self.fallback_for: Exception | None = None
+
+    def ask(self, metric: Metric, current: int, ready: int) -> None:
+        """Take an answer of the trigger. Each failure in a row counts towards the fallback's threshold."""
+        if isinstance(metric, Exception):
+            self._fail(metric, current, ready)
+            return
+        if isinstance(metric, Reading):
+            if metric.target != self._given_target and self._asks_for_target:
+                target = _milli(metric.target)
+                if not target:
+                    error = ValueError(f"the scaler's target is {metric.target:g}: it must be 0.001 or more")
+                    self._fail(error, current, ready)
+                    return
+                self._given_target, self.target = metric.target, target
+            value = _milli(metric.value)
+            active = metric.active
+        else:
+            value = _milli(metric)
+            active = value > self._activation
+        self._succeed(value, active)
+
+    def poll(self, metric: Metric, current: int, ready: int) -> None:
+        """Take an answer at KEDA's poll, and keep it where the trigger asks for cached metrics."""
+        self.ask(metric, current, ready)
+        if self.cached:
+            self._record = self.error or self.value
+
+    def serve(self, metric: Metric, current: int, ready: int) -> None:
+        """Take an answer at the HPA's sync, or the kept one. A kept fallback counts as an answer, as in KEDA."""
+        if self._record is None:
+            self.ask(metric, current, ready)
+        elif isinstance(self._record, Exception):
+            self._fail(self._record, current, ready)
+        else:
+            self._succeed(self._record, self.active)
+
+    def _succeed(self, value: int, active: bool) -> None:
+        self.value = value
+        self.active = active
+        self.error = self.fallback_for = None
+        self.absent = False
+        self._failures = 0
+
+    def _fail(self, error: Exception, current: int, ready: int) -> None:
+        fallback = self._fallback
+        self._failures += 1
+        self.value = 0
+        self.active = self.absent = False
+        self.error, self.fallback_for = error, None
+        if fallback is None or self._failures <= fallback.failure_threshold:
+            return
+        if fallback.behavior == "scalingModifiers":
+            self.absent, self.error = True, None
+        elif self.per_replica or ready:
+            replicas: float = _fallback_replicas(fallback, current)
+            # Where the target is of all replicas together, the value that asks for `replicas` is their share of it.
+            self.value = int(self.target * (replicas if self.per_replica else replicas / ready))
+            self.active = True
+            self.error, self.fallback_for = None, error
+
+
+class CompositeMetric:
+    """What a formula makes of the triggers' metrics. The HPA is served this one in place of them."""
+
+    __slots__ = (
+        "_fallback",
+        "_modifiers",
+        "_triggers",
+        "error",
+        "fallback_for",
+        "label",
+        "per_replica",
+        "target",
+        "value",
+    )
+
+    def __init__(self, triggers: Sequence[TriggerMetric], modifiers: Modifiers, fallback: Fallback | None) -> None:
+        self._triggers = triggers
+        self._modifiers = modifiers
+        self._fallback = fallback
+        self.target = int(modifiers.target * 1000)
+        self.per_replica = modifiers.metric_type == AVERAGE_VALUE
+        self.label = "formula"
+        self.value = 0
+        self.error: Exception | None = None
+        self.fallback_for: Exception | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.error is None and self.value > self._modifiers.activation_target * 1000
+
+    def combine(self) -> None:
+        """Compute the value from the triggers' metrics.
+
+        A trigger's fallback bypasses the formula, and hides other triggers' errors.
+        """
+        self.fallback_for = self.error = None
+        for trigger in self._triggers:
+            if trigger.fallback_for:
+                self.value, self.fallback_for, self.error = trigger.value, trigger.fallback_for, None
+                return
+            self.error = self.error or trigger.error
+        if self.error is None:
+            try:
+                self.value = _go_milli(self._evaluate())
+            except FormulaError as e:
+                self.error = e
+
+    def _evaluate(self) -> float:
+        values = {t.name: None if t.absent else t.value / 1000 for t in self._triggers}
+        result = self._modifiers.formula.evaluate(values)
+        if result is not None:
+            return result
+        if self._fallback is None:
+            raise FormulaError("the formula gives nil, and there is no fallback")
+        return self._fallback.replicas * self._modifiers.target
+
+
+class Polled(NamedTuple):
+    """What one poll of all triggers came to: whether there is work, the first error, and the first fallback's error."""
+
+    active: bool
+    error: Exception | None
+    fallback_for: Exception | None
+
+
+class Sources:
+    """All triggers of a ScaledObject, in the file's order, and its formula's composite where it has a formula."""
+
+    def __init__(self, scaled: ScaledObject) -> None:
+        fallback, modifiers = scaled.spec.fallback, scaled.modifiers
+        self._triggers = [TriggerMetric(trigger, fallback, modifiers) for trigger in scaled.triggers]
+        self._composite = CompositeMetric(self._triggers, modifiers, fallback) if modifiers else None
+        self.served: Sequence[TriggerMetric | CompositeMetric] = (
+            [self._composite] if self._composite else self._triggers
+        )
+
+    def poll(self, metrics: Sequence[Metric], current: int, ready: int) -> Polled:
+        """Take each trigger's answer at KEDA's poll."""
+        error = fallback_for = None
+        active = False
+        for trigger, metric in zip(self._triggers, metrics, strict=True):
+            trigger.poll(metric, current, ready)
+            active = active or trigger.active
+            error = error or trigger.error
+            fallback_for = fallback_for or trigger.fallback_for
+        if self._composite:
+            self._composite.combine()
+            active = error is None and self._composite.active
+        return Polled(active, error, fallback_for)
+
+    def serve(self, metrics: Sequence[Metric], current: int, ready: int) -> None:
+        """Take each trigger's answer at the HPA's sync; `served` then holds what the HPA gets to see."""
+        for trigger, metric in zip(self._triggers, metrics, strict=True):
+            trigger.serve(metric, current, ready)
+        if self._composite:
+            self._composite.combine()
+
+
+def _fallback_replicas(fallback: Fallback, current: int) -> int:
+    match fallback.behavior:
+        case "currentReplicas":
+            return current
+        case "currentReplicasIfHigher":
+            return max(current, fallback.replicas)
+        case "currentReplicasIfLower":
+            return min(current, fallback.replicas)
+        case _:
+            return fallback.replicas
+
+
+def _milli(value: float) -> int:
+    """A trigger's number in the whole thousandths that it travels in. NaN, infinities and negative numbers become 0.
+
+    It is rounded as KEDA's `pkg/scalers/scaler.go` rounds it.
+    """
+    if value % 1 == 0 and value >= 0:
+        return int(value) * 1000
+    return round(round(value, 3) * 1000) if 0 <= value < math.inf else 0
+
+
+def _go_milli(value: float) -> int:
+    """A formula's number in thousandths, cut as Go's int64() cuts it.
+
+    On amd64 a number that does not fit becomes the least int64.
+    """
+    milli = value * 1000
+    return int(milli) if -MAX_INT64 <= milli < MAX_INT64 else -MAX_INT64 - 1
