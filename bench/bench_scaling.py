@@ -20,8 +20,8 @@ from services.scaler.simulation.compare import NAMES, compare
 from services.scaler.simulation.engine import Load, Result
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.trace import Trace, read
-from tidegate.commands.simulate import describe, table
 from tidegate.local.configuration import ROOT, scaled_object
+from tidegate.view.policies import describe, table
 
 COLD_STARTS_S = (4.0, 60.0, 300.0)
 LATENCY_TARGET_S = 10.0

@@ -1,195 +1,33 @@
-"""`tidegate rules`: what analytics is to tell of a camera, checked, stored, and drawn into its picture."""
+"""The rules of cameras in KV, and the picture they are drawn into."""
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import click
-import msgspec
 from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError, NoKeysError, NotFoundError
 from nats.js.kv import KeyValue
-from rich.console import Console
-from rich.table import Table
 
 from services.analytics import rules as book
-from services.analytics.rules import Mistakes, Rules
-from services.cv import coco
-from services.search.words import wanted
+from services.analytics.rules import Rules
 from shared.bus.mirror import bind
 from shared.contract import names, segment
 from shared.runtime.errors import SettingError
 from shared.video import gop
-from tidegate.client import registry
-from tidegate.commands.options import data_option, with_admin
-
-out = Console(highlight=False)
 
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-@click.group()
-def rules() -> None:
-    """Zones, lines and what to tell of them: check, set, show and draw a camera's rules.
-
-    \b
-    Is it right?            tidegate rules check lobby.yaml
-    Where is that?          tidegate rules draw lobby --file lobby.yaml --save lobby.png
-    Take it:                tidegate rules set lobby lobby.yaml
-    See what comes of it:   tidegate watch incidents.lobby
-    """
-
-
-@rules.command("check")
-@click.argument("files", nargs=-1, required=True, type=_FILE)
-def check(files: tuple[Path, ...]) -> None:
-    """Name every mistake in FILES, which are YAML or JSON, with its path. Needs no server."""
-    bad = 0
-    for file in files:
-        try:
-            found = load(file)
-            click.echo(f"{file}: {describe(found)}")
-            _doubt(str(file), found)
-        except Mistakes as e:
-            bad += 1
-            click.echo(str(e), err=True)
-    if bad:
-        raise SystemExit(1)
-
-
-@rules.command("schema")
-def schema() -> None:
-    """Print the JSON Schema of a rule file, for editors."""
-    click.echo(json.dumps(book.json_schema(), indent=2))
-
-
-@rules.command("set")
-@data_option
-@click.argument("camera")
-@click.argument("file", type=_FILE)
-def set_(data: Path | None, camera: str, file: Path) -> None:
-    """Give CAMERA the rules in FILE, in place of those it had. They hold from its next segment on."""
-    names.check_camera(camera)
-    found = load(file)
-
-    async def work(client: Client) -> None:
-        await put(client, camera, found)
-        click.echo(f"rules of {camera}: {describe(found)}")
-        _doubt(str(file), found)
-        try:
-            await registry.read(client.jetstream(), camera)
-        except SettingError as e:
-            click.echo(str(e), err=True)
-
-    with_admin(data, work)
-
-
-@rules.command("show")
-@data_option
-@click.argument("camera")
-def show(data: Path | None, camera: str) -> None:
-    """Print CAMERA's rules as YAML, as 'set' takes them."""
-
-    async def work(client: Client) -> None:
-        click.echo(msgspec.yaml.encode(await get(client, camera)).decode(), nl=False)
-
-    with_admin(data, work)
-
-
-@rules.command("list")
-@data_option
-def list_(data: Path | None) -> None:
-    """Show which cameras have rules, and what they are about."""
-
-    async def work(client: Client) -> None:
-        table = Table("camera", "zones", "lines", "rules")
-        try:
-            cameras = sorted(await (await _bucket(client)).keys())
-        except NoKeysError:
-            cameras = []
-        for camera in cameras:
-            found = await get(client, camera)
-            kinds = ", ".join(f"{r.id} ({r.__struct_config__.tag})" for r in found.rules)
-            table.add_row(camera, ", ".join(found.zones), ", ".join(found.lines), kinds)
-        out.print(table if table.row_count else "no camera has rules: tidegate rules set lobby lobby.yaml")
-
-    with_admin(data, work)
-
-
-@rules.command("remove")
-@data_option
-@click.argument("camera")
-def remove(data: Path | None, camera: str) -> None:
-    """Forget CAMERA's rules. Incidents that last end; its objects are still followed."""
-
-    async def work(client: Client) -> None:
-        await get(client, camera)
-        await (await _bucket(client)).delete(camera)
-        click.echo(f"rules of {camera}: removed")
-
-    with_admin(data, work)
-
-
-@rules.command("draw")
-@data_option
-@click.argument("camera")
-@click.option("--file", type=_FILE, help="These rules, in place of those that the camera has.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Default: rules-CAMERA.png.")
-def draw(data: Path | None, camera: str, file: Path | None, save: Path | None) -> None:
-    """Save CAMERA's last keyframe with its zones, masks and lines drawn, and which way is in."""
-    names.check_camera(camera)
+async def cameras(client: Client) -> list[str]:
+    """The cameras that have rules, sorted."""
     try:
-        from tidegate.drawing.scene import rules_over
-    except ImportError as e:
-        raise SettingError(f"drawing needs what is not installed ({e.name}): pip install 'tidegate[demo]'") from e
-    path = save or Path(f"rules-{camera}.png")
-    given = load(file) if file else None
-
-    async def work(client: Client) -> None:
-        found = given or await get(client, camera)
-        image = rules_over(await last_keyframe(client, camera), found)
-        try:
-            image.save(path)
-        except (OSError, ValueError) as e:
-            raise SettingError(f"--save {path} can't be written ({e}): give a .png or .jpg in a folder there is") from e
-        click.echo(f"{path}: {describe(found)}")
-
-    with_admin(data, work)
+        return sorted(await (await _bucket(client)).keys())
+    except NoKeysError:
+        return []
 
 
-def load(file: Path) -> Rules:
-    """Raises Mistakes, or SettingError if it can't be read."""
-    try:
-        return book.read(file.read_bytes(), str(file))
-    except OSError as e:
-        raise SettingError(f"{file} can't be read: {e.strerror}") from e
-
-
-def _doubt(where: str, found: Rules) -> None:
-    """Say which labels no model knows but perhaps one's own: of a mistyped one nothing would ever be told."""
-    for path, label in book.labels(found):
-        if label not in coco.LABELS:
-            near = difflib.get_close_matches(label.lower(), coco.LABELS, n=1, cutoff=0.75)
-            meant = " or ".join(map(repr, wanted(label, coco.LABELS) or near))
-            remedy = f"did you mean {meant}?" if meant else "right where a model of yours has it"
-            click.echo(f"{where}: {path}: the embedded detector has no label {label!r}: {remedy}", err=True)
-
-
-def describe(found: Rules) -> str:
-    """In a line: 2 zones, 1 line; rules: 1 enter, 2 crossing."""
-    parts = [
-        f"{len(part)} {name if len(part) != 1 else name[:-1]}"
-        for name, part in (("zones", found.zones), ("masks", found.masks), ("lines", found.lines))
-        if part
-    ]
-    kinds = Counter(str(r.__struct_config__.tag) for r in found.rules)
-    rules = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "none"
-    return f"{', '.join(parts) or 'no zones or lines'}; rules: {rules}"
+async def remove(client: Client, camera: str) -> None:
+    """Raises SettingError if the camera has none."""
+    await get(client, camera)
+    await (await _bucket(client)).delete(camera)
 
 
 async def put(client: Client, camera: str, found: Rules) -> None:

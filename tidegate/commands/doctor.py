@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import platform
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import nats.errors
 from nats.js.errors import NotFoundError
 from rich.console import Console
@@ -25,7 +27,8 @@ from shared.models import weights as embedded_weights
 from shared.runtime.errors import TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.settings import load
-from tidegate.local import stack
+from tidegate.commands.options import data_option, screen
+from tidegate.local import running, stack
 from tidegate.local.server import find_executable
 
 MB = 1024 * 1024
@@ -39,6 +42,13 @@ class Finding(NamedTuple):
     level: str
     found: str
     remedy: str = ""
+
+
+@click.command()
+@data_option
+def doctor(data: Path | None) -> None:
+    """Check Python, packages, server, streams, weights and ports, and say the remedy."""
+    sys.exit(0 if asyncio.run(run(data or running.default_data(), screen())) else 1)
 
 
 async def run(data: Path, out: Console) -> bool:
@@ -158,7 +168,7 @@ def _port() -> list[Finding]:
 
 async def _streams(data: Path) -> list[Finding]:
     try:
-        client = await stack.connect(data)
+        client = await running.connect(data)
     except TidegateError as e:
         return [Finding("running", "note", "nothing", str(e))]
     findings = [Finding("running", "ok", client.connected_url.netloc if client.connected_url else "")]

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 from nats.aio.client import Client
+from rich.console import Console
 
-from tidegate.local import stack
+from tidegate.local import running
 
 
 def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,11 +23,33 @@ def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def stretch_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of what is asked about a camera's time."""
+    for option in reversed(
+        (
+            click.option("--camera", required=True, help="Of this camera."),
+            click.option("--since", metavar="TIME", help="90s, 15m, 1h30m or 2d ago; 13:05 today; or a full time."),
+            click.option("--until", metavar="TIME", help="The same. Default: now."),
+            click.option(
+                "--wait", type=click.FloatRange(1, 600), default=300, show_default=True, help="Seconds for the answer."
+            ),
+            click.option("--json", "as_json", is_flag=True, help="The event, as JSON."),
+        )
+    ):
+        function = option(function)
+    return data_option(function)
+
+
+def screen() -> Console:
+    """Standard output, as wide as it is now."""
+    return Console(highlight=False)
+
+
 def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
     """Connect as admin, do the work, close."""
 
     async def go() -> None:
-        client = await stack.connect(data or stack.default_data())
+        client = await running.connect(data or running.default_data())
         try:
             await work(client)
         finally:

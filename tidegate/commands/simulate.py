@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from services.scaler.simulation.compare import compare
 from services.scaler.simulation.engine import Load, Result
@@ -18,7 +18,12 @@ from services.scaler.simulation.generate import generated
 from services.scaler.simulation.trace import Trace, read
 from shared.runtime.errors import SettingError
 from tidegate.local.configuration import ROOT, scaled_object
+from tidegate.view.policies import describe, table
 
+POLICIES = ("static_peak", "keda_default", "lag_tuned", "kpa", "ray_serve", "demand", "clairvoyant")
+# Of a pipe or a file, which has none of its own.
+TABLE_WIDTH = 140
+BASICS = ("static_peak", "demand", "clairvoyant")
 # What is printed as JSON; other programs rely on these names.
 FIELDS = (
     "replica_hours",
@@ -30,6 +35,91 @@ FIELDS = (
     "cold_starts",
     "reversals_per_hour",
 )
+
+
+@click.command()
+@click.option("--trace", required=True, help="A CSV file of t_s,arrivals; or days, bursts, flash_crowd, ramp, outage.")
+@click.option(
+    "--service-rate",
+    type=click.FloatRange(0, min_open=True),
+    required=True,
+    help="Segments a second of one busy replica.",
+)
+@click.option(
+    "--service-cv",
+    type=click.FloatRange(0, 10),
+    default=0.2,
+    show_default=True,
+    help="Coefficient of variation of a segment's work.",
+)
+@click.option(
+    "--cold-start",
+    type=click.FloatRange(0, 86400),
+    default=60.0,
+    show_default=True,
+    help="Seconds until a replica works.",
+)
+@click.option(
+    "--latency-target",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds from arrival to result.",
+)
+@click.option("--min", "least", type=click.IntRange(0), default=0, show_default=True, help="minReplicaCount.")
+@click.option("--max", "most", type=click.IntRange(1), default=100, show_default=True, help="maxReplicaCount.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=4, show_default=True, help="Most segments that a replica takes at once."
+)
+@click.option(
+    "--max-age",
+    type=click.FloatRange(0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds until a waiting segment is lost.",
+)
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    type=click.Choice(POLICIES),
+    help="One or more.  [default: static_peak, demand, clairvoyant]",
+)
+@click.option("--compare", "every", is_flag=True, help="All policies.")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), help="The first hours of the trace alone.")
+@click.option("--seed", default=1, show_default=True, help="Of the instants within a step, and of the work.")
+@click.option("--scaled-object", help="A ScaledObject by demand. Default: deploy/keda/demand/cv.yaml.")
+@click.option("--cost-per-hour", type=float, help="Of a replica: prints money.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw it, as .png, .svg or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, most: int, **given: object) -> None:
+    """What each scaling policy costs on a trace of arrivals, and what it misses.
+
+    \b
+    A made-up site, as all policies would scale it, with a picture:
+        tidegate simulate --trace days --service-rate 2 --compare --plot days.png
+    Your own arrivals, at three dollars a GPU-hour:
+        tidegate simulate --trace arrivals.csv --service-rate 12 --cold-start 180 --cost-per-hour 3
+    """
+    if least > most:
+        raise SettingError(f"--min {least} is over --max {most}: lower the one or raise the other")
+    load = Load(
+        min_replicas=least,
+        max_replicas=most,
+        service_rate=given.pop("service_rate"),  # type: ignore[arg-type]
+        service_cv=given.pop("service_cv"),  # type: ignore[arg-type]
+        cold_start_s=given.pop("cold_start"),  # type: ignore[arg-type]
+        latency_target_s=given.pop("latency_target"),  # type: ignore[arg-type]
+        batch=given.pop("batch"),  # type: ignore[arg-type]
+        max_age_s=given.pop("max_age"),  # type: ignore[arg-type]
+        seed=given.pop("seed"),  # type: ignore[arg-type]
+    )
+    chosen = POLICIES if every else policies or BASICS
+    options = Options(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), **given)  # type: ignore[arg-type]
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        out.width = TABLE_WIDTH
+    run(options, out, Console(stderr=True, highlight=False))
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,47 +174,6 @@ def find(name: str, hours: float | None = None) -> Trace:
     if not counts.any():
         raise SettingError(f"the first {hours:g} hours of {name} hold no arrivals: raise --hours")
     return Trace(trace.name, trace.step_s, counts)
-
-
-def describe(trace: Trace, load: Load) -> str:
-    """A line on what was simulated."""
-    return (
-        f"{trace.name}: {trace.total:,} segments in {trace.duration_s / 3600:.1f} h, {trace.mean_rate:.2f} a second in "
-        f"the mean and {trace.peak_rate:.1f} in the busiest {trace.step_s:g} s; a replica does {load.service_rate:g} a "
-        f"second after a cold start of {load.cold_start_s:g} s; target {load.latency_target_s:g} s"
-    )
-
-
-def table(results: Sequence[Result], cost_per_hour: float | None = None) -> Table:
-    """A row for each policy; its cost against the static fleet and against the bound, where these are there."""
-    hours = {r.name: r.replica_hours for r in results}
-    t = Table(box=None, pad_edge=False)
-    t.add_column("policy")
-    columns = ["replica-hours", "of static", "of bound", "in time", "minutes served", "p50", "p99", "lost", "starts"]
-    columns += ["reversals/h"] + (["cost"] if cost_per_hour is not None else [])
-    for column in columns:
-        t.add_column(column, justify="right")
-    for r in results:
-        cells = [
-            f"{r.replica_hours:,.2f}",
-            _ratio(r, hours.get("static_peak")),
-            _ratio(r, hours.get("clairvoyant")),
-            f"{r.attainment:.2%}",
-            f"{r.window_attainment:.1%}",
-            f"{r.p50_s:.2f} s",
-            f"{r.p99_s:.1f} s",
-            f"{r.lost:,}",
-            f"{r.cold_starts:,}",
-            f"{r.reversals_per_hour:.1f}",
-        ]
-        if cost_per_hour is not None:
-            cells.append(f"{r.replica_hours * cost_per_hour:,.2f}")
-        t.add_row(r.name, *cells, style="bold" if r.name == "demand" else None)
-    return t
-
-
-def _ratio(result: Result, of: float | None) -> str:
-    return f"{result.replica_hours / of:.2f}x" if of else ""
 
 
 def _fields(result: Result) -> dict[str, Any]:

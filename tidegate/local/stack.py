@@ -27,10 +27,10 @@ from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.contract import topology
 from shared.runtime import settings
-from shared.runtime.errors import BusError, SettingError
-from shared.runtime.settings import BusSettings
+from shared.runtime.errors import SettingError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
+from tidegate.local.running import Running
 from tidegate.local.server import NatsServer
 
 DEFAULT_PORT = 4222
@@ -41,31 +41,6 @@ SEARCH = ("search", "queries")
 # while the workers are at zero.
 VLM = ("vlm-front",)
 WATCH_S = 0.5
-
-
-def default_data() -> Path:
-    """TIDEGATE_DATA, or `.tidegate` in the home directory."""
-    return Path(os.environ.get("TIDEGATE_DATA") or Path.home() / ".tidegate")
-
-
-class Running(msgspec.Struct, frozen=True):
-    """What a running stack leaves in its data directory for other commands to find it by."""
-
-    url: str
-    pid: int
-
-
-async def connect(data: Path, identity: str = "admin") -> Client:
-    """Connect to the server that NATS_URL names, else to the stack that runs on `data`. Raises BusError."""
-    if os.environ.get("NATS_URL"):
-        return await bus.connect(settings.load(BusSettings), identity, inbox="_INBOX_admin", timeout_s=5)
-    try:
-        running = msgspec.json.decode((data / "run.json").read_bytes(), type=Running)
-        password = (data / "secrets" / identity).read_text()
-    except FileNotFoundError as e:
-        raise BusError(f"nothing runs on {data}: start 'tidegate up', or set NATS_URL to a server") from e
-    found = BusSettings(nats_url=running.url, nats_user=identity, nats_password=password)
-    return await bus.connect(found, identity, timeout_s=5)
 
 
 class _Program(NamedTuple):

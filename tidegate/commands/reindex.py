@@ -1,0 +1,26 @@
+"""`tidegate reindex`: the index of `tidegate find`, built again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from nats.aio.client import Client
+
+from shared.contract import names, topology
+from shared.runtime.settings import load
+from tidegate.commands.options import data_option, with_admin
+
+
+@click.command()
+@data_option
+def reindex(data: Path | None) -> None:
+    """Build the index of 'find' again from EVENTS, as far back as they are kept. The running service does it."""
+
+    async def work(client: Client) -> None:
+        js = client.jetstream()
+        await topology.renew_consumer(js, load(topology.TopologySettings), names.EVENTS, "search")
+        events_kept = (await js.stream_info(names.EVENTS)).state.messages
+        click.echo(f"the search service begins anew with the {events_kept} events that EVENTS keeps")
+
+    with_admin(data, work)

@@ -1,0 +1,24 @@
+"""`tidegate setup`: streams, consumers and buckets, as this version wants them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from nats.aio.client import Client
+
+from shared.contract import topology
+from shared.runtime.settings import load
+from tidegate.commands.options import data_option, with_admin
+
+
+@click.command()
+@data_option
+def setup(data: Path | None) -> None:
+    """Create or update streams, consumers and buckets. Running it twice changes nothing."""
+
+    async def work(client: Client) -> None:
+        changed = await topology.apply(client.jetstream(), load(topology.TopologySettings))
+        click.echo("\n".join(changed) or "nothing to change")
+
+    with_admin(data, work)

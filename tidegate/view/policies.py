@@ -1,0 +1,51 @@
+"""What each scaling policy would have cost on a trace, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from services.scaler.simulation.engine import Load, Result
+from services.scaler.simulation.trace import Trace
+
+
+def describe(trace: Trace, load: Load) -> str:
+    """A line on what was simulated."""
+    return (
+        f"{trace.name}: {trace.total:,} segments in {trace.duration_s / 3600:.1f} h, {trace.mean_rate:.2f} a second in "
+        f"the mean and {trace.peak_rate:.1f} in the busiest {trace.step_s:g} s; a replica does {load.service_rate:g} a "
+        f"second after a cold start of {load.cold_start_s:g} s; target {load.latency_target_s:g} s"
+    )
+
+
+def table(results: Sequence[Result], cost_per_hour: float | None = None) -> Table:
+    """A row for each policy; its cost against the static fleet and against the bound, where these are there."""
+    hours = {r.name: r.replica_hours for r in results}
+    t = Table(box=None, pad_edge=False)
+    t.add_column("policy")
+    columns = ["replica-hours", "of static", "of bound", "in time", "minutes served", "p50", "p99", "lost", "starts"]
+    columns += ["reversals/h"] + (["cost"] if cost_per_hour is not None else [])
+    for column in columns:
+        t.add_column(column, justify="right")
+    for r in results:
+        cells = [
+            f"{r.replica_hours:,.2f}",
+            _ratio(r, hours.get("static_peak")),
+            _ratio(r, hours.get("clairvoyant")),
+            f"{r.attainment:.2%}",
+            f"{r.window_attainment:.1%}",
+            f"{r.p50_s:.2f} s",
+            f"{r.p99_s:.1f} s",
+            f"{r.lost:,}",
+            f"{r.cold_starts:,}",
+            f"{r.reversals_per_hour:.1f}",
+        ]
+        if cost_per_hour is not None:
+            cells.append(f"{r.replica_hours * cost_per_hour:,.2f}")
+        t.add_row(r.name, *cells, style="bold" if r.name == "demand" else None)
+    return t
+
+
+def _ratio(result: Result, of: float | None) -> str:
+    return f"{result.replica_hours / of:.2f}x" if of else ""
