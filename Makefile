@@ -8,7 +8,7 @@ VIDEO ?=
 RTSP ?=
 TRACES ?= ../shared/traces
 
-.PHONY: demo setup vllm phoenix test lint check bench bench-memory bench-scaling bench-reality bench-search chaos clean
+.PHONY: demo setup vllm phoenix test lint check bench bench-memory bench-scaling bench-reality bench-search chaos clean reference docs
 
 demo: $(VENV)/.demo
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -20,6 +20,14 @@ setup: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone"
 	$(BIN)/python -m pytest -m alone
+
+# docs/reference/ is written from the code: a test fails where it is not what this writes.
+reference: $(VENV)/.test
+	$(BIN)/python -m tools.reference
+
+# The documentation site, into .site/html. Broken links fail.
+docs: $(VENV)/.docs
+	$(BIN)/python -m tools.site
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -89,5 +97,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	@echo "installing what builds the site into $(VENV)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(VLLM) $(PHOENIX) demo-output bench-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .site $(VLLM) $(PHOENIX) demo-output bench-output .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,75 @@
+"""Every event and every job, field by field: from the structs that encode and decode them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+
+import msgspec
+
+from shared.contract import events, jobs
+from tools.reference import structs
+from tools.reference.markdown import page
+
+EVENTS = """Events are JSON on `events.<kind>.<camera>`, kept in the stream EVENTS. A field that has no value is left
+out. Times are UTC with milliseconds. The same as documents for programs: [events.schema.json](events.schema.json)
+(`tidegate schema`) and [asyncapi.json](asyncapi.json) (`tidegate schema --asyncapi`)."""
+
+HEADERS = """Headers are those of [CloudEvents](https://cloudevents.io) 1.0 in binary mode:
+
+```
+{}
+```
+
+`ce-id` is also `Nats-Msg-Id`: JetStream drops a second event of the same id within 15 minutes, and a reader can drop it
+by `ce-id` at any time."""
+
+JOBS = """Jobs are JSON on `jobs.vlm.<kind>.<camera>`, kept in the work queue VLM until one worker has answered. Each
+ends in exactly one event. `tidegate schema --jobs` prints the JSON Schema. [How to ask](../how-to/ask.md) explains the
+four kinds."""
+
+
+def events_page() -> str:
+    """All events, then the parts that they share."""
+    example = events.CameraStatus(
+        camera="lobby",
+        time=dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC),
+        state="online",
+        reason="",
+        url="rtsp://10.0.0.7/stream1",
+        ingest="ingest-0",
+    )
+    headers = events.headers(example, id="<service>/<model>/<stream>/<sequence>", source="/tidegate/<service>")
+    shown = "\n".join(f"{name}: {value}" for name, value in headers.items() if name != "ce-time")
+    blocks = [EVENTS, "## Headers", HEADERS.format(shown)]
+    for kind in events.KINDS:
+        where = f"`events.{kind.kind}.<camera>`, `ce-type: tidegate.{kind.kind}.v1`"
+        blocks += [f"## {kind.kind}", where, structs.summary(kind), structs.fields_table(kind, link)]
+    return page("Events", *blocks, *_parts(events.KINDS))
+
+
+def jobs_page() -> str:
+    """All jobs."""
+    blocks = [JOBS]
+    for kind in jobs.KINDS:
+        blocks += [
+            f"## {kind.kind}",
+            f"`jobs.vlm.{kind.kind}.<camera>`",
+            structs.summary(kind),
+            structs.fields_table(kind, link),
+        ]
+    return page("Jobs for a vision language model", *blocks)
+
+
+def _parts(kinds: Iterable[type[msgspec.Struct]]) -> Iterable[str]:
+    """The structs that events are made of."""
+    found = structs.reachable(*kinds)
+    for name in sorted(set(found) - {kind.__name__ for kind in kinds}):
+        yield f"## {name}"
+        yield structs.summary(found[name])
+        yield structs.fields_table(found[name], link)
+
+
+def link(name: str) -> str:
+    """A link to the section of a struct on the same page."""
+    return f"[{name}](#{name.lower()})"

@@ -1,0 +1,55 @@
+"""Every metric: from what the services register with Prometheus' client."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools.reference.markdown import code, page, table
+
+INTRO = """Every service serves `/metrics`, `/healthz` (its loop moves) and `/readyz` (it can work, or what is missing)
+on `METRICS_HOST:METRICS_PORT`. [Operating](../how-to/operate.md#what-to-watch) says which of these to alert on."""
+
+ROOT = Path(__file__).parent.parent.parent
+FOLDERS = ("shared", "services")
+CLASSES = {
+    "Counter": "counter",
+    "Gauge": "gauge",
+    "Histogram": "histogram",
+    "GaugeMetricFamily": "gauge",
+    "CounterMetricFamily": "counter",
+}
+
+
+def text() -> str:
+    """The page: a section for each folder that has metrics."""
+    blocks = [INTRO]
+    rows: dict[str, list[tuple[str, ...]]] = {}
+    for where, row in _all():
+        rows.setdefault(where, []).append(row)
+    for where, found in rows.items():
+        blocks += [f"## {where}", table(("metric", "kind", "labels", "means"), sorted(found))]
+    return page("Metrics", *blocks)
+
+
+def _all() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(service, row) of each metric, read from the source: so that no extra has to be installed."""
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            where = "every worker" if folder == "shared" else path.relative_to(ROOT / folder).parts[0]
+            for call in ast.walk(ast.parse(path.read_text())):
+                if isinstance(call, ast.Call) and (row := _row(call)):
+                    yield where, row
+
+
+def _row(call: ast.Call) -> tuple[str, ...] | None:
+    """The row of a call that makes a metric; None for any other call."""
+    kind = CLASSES.get(getattr(call.func, "id", ""))
+    texts = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    if not kind or len(texts) < 2 or not texts[0].startswith("tidegate_"):
+        return None
+    lists = [*call.args, *(k.value for k in call.keywords if k.arg in ("labels", "labelnames"))]
+    labels = [e.value for a in lists if isinstance(a, ast.List) for e in a.elts if isinstance(e, ast.Constant)]
+    said = texts[1].rstrip(".")
+    return code(texts[0]), kind, ", ".join(code(str(label)) for label in labels), said[0].lower() + said[1:]

@@ -1,0 +1,137 @@
+"""Streams, consumers, buckets, subjects and rights: from the topology that `tidegate setup` applies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nats.js.api import ConsumerConfig, StreamConfig
+
+from shared.contract import identities, names, segment, stats, topology
+from shared.contract.topology import TopologySettings
+from tools.reference import structs
+from tools.reference.markdown import code, page, table
+
+INTRO = """`tidegate setup` creates these and updates what differs; services only bind to them. Sizes are the defaults,
+which [settings](settings.md#tidegate-setup) change. A camera id is 1 to 64 letters, digits, `-` or `_`."""
+
+SEGMENTS = """A segment is one fragmented MP4 that starts at a keyframe. Its headers, all text, say what is in it. A
+camera whose keyframes are further apart than `INGEST_SEGMENT_S` is cut between them: such a *dependent* segment
+carries `Key-Seq`, the sequence of the segment that starts the group of pictures, and `shared.video.gop.earlier`
+fetches what comes before it. `Nats-Msg-Id` is `<camera>/<epoch>/<n>`, and `traceparent` is passed on."""
+
+REQUESTS = """Any NATS client with the right identity may ask these. [Search](../how-to/search.md#svcfind) and
+[asking](../how-to/ask.md#svcask) describe the fields."""
+
+BEATS = """Workers say how they do on `scale.<service>.<replica>`, once a second, over core NATS. It is not stored."""
+
+RIGHTS = """Each service and each kind of app has an identity of its own on the server, with the least it works with.
+`tidegate up` makes a password for each in `<data>/secrets`, readable by you alone."""
+
+DAY_S = 24 * 3600.0
+
+
+def text() -> str:
+    """The page."""
+    defaults = TopologySettings()
+    return page(
+        "Streams, subjects and rights",
+        INTRO,
+        "## Streams",
+        table(
+            ("stream", "subjects", "kept", "at most", "when full", "same id dropped for"),
+            map(_stream, topology.streams(defaults)),
+        ),
+        "MEDIA and VLM republish the headers of what they store, without payloads, on `stored.<subject>`.",
+        "## Consumers",
+        table(
+            ("consumer", "stream", "takes", "ack wait", "most deliveries", "begins with"),
+            (_consumer(s, c) for s, c in topology.consumers(defaults)),
+        ),
+        "With `EMBED_CROPS=detections` the consumer `embed` is one of EVENTS, and takes `events.detections.>`.",
+        "## Buckets",
+        table(
+            ("bucket", "holds", "kept"),
+            ((code(b.bucket), BUCKETS[b.bucket], _duration(b.ttl or 0)) for b in topology.buckets(defaults)),
+        ),
+        "## A segment",
+        SEGMENTS,
+        structs.fields_table(segment.Segment),
+        "## Requests",
+        REQUESTS,
+        table(("subject", "asks for"), ((code(subject), what) for subject, what in ASKED.items())),
+        "## Heartbeats",
+        BEATS,
+        structs.fields_table(stats.WorkerStats),
+        "## Rights",
+        RIGHTS,
+        *_rights(),
+    )
+
+
+BUCKETS = {
+    names.CAMERAS: "one entry a camera, without its password",
+    names.CREDENTIALS: "`user:password` of a camera, which ingest alone may read",
+    names.LEASES: "which ingest has which camera, and which analytics which partition",
+    names.RULES: "one entry a camera: its zones, lines and rules",
+    names.ANALYTICS: "checkpoints of analytics",
+}
+
+ASKED = {
+    names.FIND: "moments that match words, a picture, another moment or labels",
+    names.FIND_CLIP: "the video of a moment",
+    names.ASK: "an answer, a caption, a summary or a verdict of a vision language model",
+    names.EMBED_TEXT: "the vector of a text",
+    names.EMBED_IMAGE: "the vector of a picture",
+    names.explain("<service>"): "why a service has as many replicas as it has",
+}
+
+
+def _stream(stream: StreamConfig) -> tuple[str, ...]:
+    size = (
+        f"{stream.max_msgs:,} messages" if (stream.max_msgs or 0) > 0 else f"{(stream.max_bytes or 0) / 1024**3:g} GiB"
+    )
+    full = "the oldest goes" if str(stream.discard.value if stream.discard else "") == "old" else "new ones are refused"
+    subjects = ", ".join(map(code, stream.subjects or []))
+    return (
+        code(str(stream.name)),
+        subjects,
+        _duration(stream.max_age or 0),
+        size,
+        full,
+        _duration(stream.duplicate_window or 120),
+    )
+
+
+def _consumer(stream: str, consumer: ConsumerConfig) -> tuple[str, ...]:
+    takes = consumer.filter_subjects or [str(consumer.filter_subject)]
+    tries = str(consumer.max_deliver) if (consumer.max_deliver or -1) > 0 else "no limit"
+    policy = consumer.deliver_policy.value if consumer.deliver_policy else "all"
+    begins = "what comes after setup" if policy == "new" else "the oldest message"
+    heads = ", headers alone" if consumer.headers_only else ""
+    return (
+        code(str(consumer.durable_name)),
+        code(stream),
+        ", ".join(map(code, takes)) + heads,
+        _duration(consumer.ack_wait or 0),
+        tries,
+        begins,
+    )
+
+
+def _rights() -> Iterator[str]:
+    for identity, rights in identities.PERMISSIONS.items():
+        yield f"### {identity}"
+        yield f"May publish: {', '.join(map(code, rights['publish'])) or 'nothing'}."
+        yield f"May subscribe: {', '.join(map(code, rights['subscribe'])) or 'nothing'}."
+        if rights.get("allow_responses"):
+            yield "May answer requests."
+
+
+def _duration(seconds: float) -> str:
+    if not seconds:
+        return "for good"
+    for unit, length in (("days", DAY_S), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= length:
+            number = seconds / length
+            return f"{number:g} {unit if number != 1 else unit.removesuffix('s')}"
+    return f"{seconds:g} s"

@@ -1,0 +1,91 @@
+"""The documentation site: gathers its pages from the repository, and builds them with Zensical into `.site/html`.
+
+    python -m tools.site                  # make docs
+
+Pages are Markdown that also reads well in the repository, so links between them are paths of files. What lies outside
+`docs/` and belongs on the site gets a page there, and links to files that have none become their names. API pages are
+made here too: one for each package of `shared`, from its docstrings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SITE = ROOT / ".site"
+# Pages of the site that lie elsewhere in the repository.
+ELSEWHERE = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "bench/vtest/README.md": "explanation/vtest.md",
+    "deploy/README.md": "how-to/cluster.md",
+}
+API = "reference/api"
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+
+
+def main() -> None:
+    stage(ROOT, SITE / "pages")
+    shutil.rmtree(SITE / "html", ignore_errors=True)
+    done = subprocess.run([sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=ROOT, check=False)
+    if not done.returncode:
+        print(f"the site is in {(SITE / 'html').relative_to(ROOT)}/: open index.html there")
+    raise SystemExit(done.returncode)
+
+
+def stage(root: Path, out: Path) -> None:
+    """Write every page of the site, and what they show, below `out`."""
+    shutil.rmtree(out, ignore_errors=True)
+    at = {
+        str(p.relative_to(root)): str(p.relative_to(root / "docs")) for p in (root / "docs").rglob("*") if p.is_file()
+    }
+    at |= ELSEWHERE
+    for source, target in at.items():
+        to = out / target
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if to.suffix == ".md":
+            to.write_text(relinked((root / source).read_text(), source, at))
+        else:
+            shutil.copyfile(root / source, to)
+    for name, text in api_pages(root):
+        (out / API).mkdir(parents=True, exist_ok=True)
+        (out / API / name).write_text(text)
+
+
+def relinked(text: str, source: str, at: dict[str, str]) -> str:
+    """A page's text with links for the site. source: its path in the repository; at: the site's path of each file."""
+    here = Path(at[source]).parent
+
+    def link(match: re.Match[str]) -> str:
+        picture, shown, target = match.groups()
+        path, _, anchor = target.partition("#")
+        if "://" in target or not path:
+            return match[0]
+        meant = os.path.normpath(Path(source).parent / path)
+        if meant not in at:
+            return shown if picture else f"`{shown.strip('`')}`"
+        return f"{picture}[{shown}]({os.path.relpath(at[meant], here)}{'#' + anchor if anchor else ''})"
+
+    return LINK.sub(link, text)
+
+
+def api_pages(root: Path) -> Iterator[tuple[str, str]]:
+    """(file name, text) for each package of `shared`; Zensical fills in what their docstrings say."""
+    packages = sorted(p.parent.name for p in (root / "shared").glob("*/__init__.py"))
+    listed = "\n".join(f"- [`shared.{name}`]({name}.md)" for name in packages)
+    intro = "What a service of your own imports, package by package."
+    yield "index.md", f"# Python API\n\n{intro}\n\n{listed}\n"
+    for name in packages:
+        modules = sorted(p.stem for p in (root / "shared" / name).glob("*.py") if not p.stem.startswith("_"))
+        parts = [f"## shared.{name}.{module}\n\n::: shared.{name}.{module}" for module in modules]
+        yield f"{name}.md", "\n\n".join([f"# shared.{name}", f"::: shared.{name}", *parts]) + "\n"
+
+
+if __name__ == "__main__":
+    main()
