@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -44,10 +45,21 @@ def make(
             frame.pts, frame.time_base = n, Fraction(1, fps)
             out.mux(stream.encode(frame))
         if sound:
-            for n in range(math.ceil(frames / fps * 8000 / 1024)):
-                samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-                samples.sample_rate, samples.pts = 8000, n * 1024
-                out.mux(sound.encode(samples))
-            out.mux(sound.encode(None))
+            _silence(out, sound, frames / fps)
         out.mux(stream.encode(None))
     return path
+
+
+def make_sound(path: Path) -> Path:
+    """A second of silence, without video."""
+    with av.open(str(path), "w") as out:
+        _silence(out, out.add_stream("aac", rate=8000), 1.0)
+    return path
+
+
+def _silence(out: Any, stream: Any, seconds: float) -> None:
+    for n in range(math.ceil(seconds * 8000 / 1024)):
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        samples.sample_rate, samples.pts = 8000, n * 1024
+        out.mux(stream.encode(samples))
+    out.mux(stream.encode(None))

@@ -8,9 +8,10 @@ import time
 from typing import Protocol
 
 from services.ingest import metrics
+from services.ingest.failures import Failure, failure_of
 from services.ingest.segmenter import Clock, Piece, Segmenter
 from services.ingest.settings import Cutting
-from services.ingest.source import Failure, failure_of, open_source
+from services.ingest.source import open_source
 from shared.contract.cameras import Camera
 
 # Pieces of a file that is read as fast as the bus takes them, between the thread and the acknowledgement.
@@ -48,7 +49,7 @@ class Connection(threading.Thread):
         self._loop = asyncio.get_running_loop()
         self._stop_asked = threading.Event()
         self._abandoned = False
-        live = camera.realtime or not camera.url.lower().startswith("file:")
+        live = camera.realtime or not camera.is_file
         self._room = None if live else threading.Semaphore(_FILE_PIECES)
 
     def stop(self) -> None:
@@ -69,7 +70,7 @@ class Connection(threading.Thread):
         try:
             failure = self._read()
         except Exception as e:  # whatever a camera sends harms this camera alone
-            failure = failure_of(e)
+            failure = failure_of(e, self._camera, self._userinfo)
         self._tell(self._owner.on_end, failure)
 
     def _read(self) -> Failure:

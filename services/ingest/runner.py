@@ -12,10 +12,10 @@ from services.ingest.announcer import Announcer
 from services.ingest.backoff import Backoff
 from services.ingest.connection import Connection
 from services.ingest.delivery import Delivery
+from services.ingest.failures import Failure
 from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, IngestSettings
-from services.ingest.source import Failure
 from shared.contract.cameras import Camera
 from shared.contract.events import CameraStatus
 from shared.runtime.redact import redact
@@ -129,7 +129,7 @@ class Runner:
                 return Failure("stalled", f"no video for {silent_s:.0f} s")
 
     def _plays_once(self) -> bool:
-        return self.camera.url.lower().startswith("file:") and not self.camera.loop
+        return self.camera.is_file and not self.camera.loop
 
     def _piece_left(self) -> None:
         if self._connection:

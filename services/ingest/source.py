@@ -1,11 +1,11 @@
-"""Opening a camera or file, its packets, and why it ended. Blocking: runs in the camera's thread."""
+"""Opens a camera or a file, and reads its packets. Blocking: runs in the camera's thread."""
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import av
@@ -14,26 +14,17 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from services.ingest.clock import FixedClock, WallClock
+from services.ingest.failures import SourceError
 from services.ingest.gulp import gulps
 from services.ingest.segmenter import CODECS
 from shared.contract.cameras import Camera
-from shared.runtime.redact import join_credentials, redact
+from shared.runtime.redact import join_credentials
 
 # A keyframe of a 4K camera arrives as one burst of hundreds of datagrams.
 _UDP_BUFFER_BYTES = 4 * 1024 * 1024
-
-
-class Failure(NamedTuple):
-    """Why a connection ended. cause: a word, for metrics. reason: a sentence, without credentials."""
-
-    cause: str
-    reason: str
-
-
-class SourceError(Exception):
-    def __init__(self, cause: str, reason: str) -> None:
-        super().__init__(reason)
-        self.failure = Failure(cause, reason)
+# How long a camera may take to say what it has instead of video. It has answered a moment ago.
+_LOOK_S = 0.5
+_NO_VIDEO = "the {} has no video, only sound or data: give the path of one that has"
 
 
 class Source:
@@ -42,13 +33,17 @@ class Source:
     def __init__(self, container: InputContainer, camera: Camera) -> None:
         self._container = container
         self._camera = camera
-        self._is_file = camera.url.lower().startswith("file:")
         videos = [s for s in container.streams.video if s.codec_context is not None]
         if not videos:
-            raise SourceError("no_video", "the stream holds no video")
+            raise SourceError("no_video", _NO_VIDEO.format("file" if camera.is_file else "camera's stream"))
         self.stream: VideoStream = videos[0]
+        if _is_text_or_picture(container.format.name):
+            path = unquote(urlsplit(camera.url).path)
+            raise SourceError(
+                "invalid", f"{path} is not a video that can be read: libav takes it for a text or a picture"
+            )
         if self.stream.codec_context.name not in CODECS:
-            remedy = "convert it (ffmpeg -i … -c:v libx264 -g 25 -bf 0 ….mp4)" if self._is_file else "set the camera"
+            remedy = "convert it (ffmpeg -i … -c:v libx264 -g 25 -bf 0 ….mp4)" if camera.is_file else "set the camera"
             raise SourceError("codec", f"the video is {self.stream.codec_context.name}: {remedy} to H.264 or H.265")
 
     def close(self) -> None:
@@ -56,14 +51,14 @@ class Source:
 
     def clock(self) -> WallClock | FixedClock:
         """The clock that suits: what is read faster than it plays is dated so that its end is now."""
-        if not self._is_file or self._camera.realtime:
+        if not self._camera.is_file or self._camera.realtime:
             return WallClock()
         start = float((self.stream.start_time or 0) * (self.stream.time_base or 0))
         return FixedClock(time.time() - (self._container.duration or 0) / av.time_base - start)
 
     def packets(self, stop: threading.Event) -> Iterator[Packet[VideoStream]]:
         """Packets until the end or `stop`. Files are paced if the camera says so, and repeated if it loops."""
-        if not self._is_file:
+        if not self._camera.is_file:
             # Datagrams that nobody reads are lost; what TCP brings waits.
             tcp = self._camera.transport == "tcp"
             yield from gulps(self._demux(), lambda p: p.size, stop.wait) if tcp else self._demux()
@@ -109,10 +104,10 @@ class _Pace:
 
 
 def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> Source:
-    """Connect, blocking for up to about `timeout_s`. Raises SourceError or what libav raises."""
-    parts = urlsplit(camera.url)
-    if parts.scheme == "file":
-        return _checked(av.open(unquote(parts.path)), camera)
+    """Connect, blocking for up to about `timeout_s`. Raises SourceError, or what libav raises: see `failure_of`."""
+    if camera.is_file:
+        return _checked(av.open(unquote(urlsplit(camera.url).path)), camera)
+    _resolve(camera)
     options = {
         "rtsp_transport": camera.transport,
         # Audio is not even set up.
@@ -133,7 +128,41 @@ def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> Sourc
         if time.monotonic() - began >= timeout_s * 0.9:
             raise TimeoutError from e
         raise
+    except av.HTTPClientError as e:
+        if isinstance(e, av.HTTPOtherClientError) and _lacks_video(url, options):
+            raise SourceError("no_video", _NO_VIDEO.format("camera's stream")) from e
+        raise
     return _checked(container, camera)
+
+
+def _resolve(camera: Camera) -> None:
+    """Raise SourceError if nobody knows the camera's host: libav calls that an input/output error."""
+    parts = urlsplit(camera.url)
+    try:
+        socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+    # A name that can't be one is a UnicodeError.
+    except (socket.gaierror, UnicodeError) as e:
+        raise SourceError(
+            "unknown_host", f"the host {parts.hostname} is not known: check the camera's URL, and the DNS server"
+        ) from e
+
+
+def _lacks_video(url: str, options: dict[str, str]) -> bool:
+    """Whether a stream that can't be played with video alone can be with anything: it is sound, or metadata.
+
+    Such a camera is asked to play nothing, and refuses.
+    """
+    quick = {"allowed_media_types": "video+audio+subtitle+data", "timeout": str(int(_LOOK_S * 1e6))}
+    try:
+        with av.open(url, options=options | quick, timeout=(_LOOK_S, None)) as container:
+            return not container.streams.video
+    except (av.FFmpegError, OSError):
+        return False
+
+
+def _is_text_or_picture(format: str) -> bool:
+    """Whether libav's name of a format is that of texts, which it draws as video, or of pictures."""
+    return format == "tty" or format == "image2" or format.endswith("_pipe")
 
 
 def _checked(container: InputContainer, camera: Camera) -> Source:
@@ -142,29 +171,3 @@ def _checked(container: InputContainer, camera: Camera) -> Source:
     except BaseException:
         container.close()
         raise
-
-
-def failure_of(error: BaseException) -> Failure:
-    """What an exception of a source means to whoever runs the camera."""
-    if isinstance(error, SourceError):
-        return error.failure
-    for kind, cause, reason in _FAILURES:
-        if isinstance(error, kind):
-            return Failure(cause, reason)
-    if isinstance(error, av.FFmpegError):
-        return Failure("error", redact(error.strerror or str(error)))
-    return Failure("error", redact(f"{type(error).__name__}: {error}"))
-
-
-_FAILURES: tuple[tuple[type[BaseException], str, str], ...] = (
-    (av.HTTPUnauthorizedError, "unauthorized", "the camera refuses the credentials"),
-    (av.HTTPForbiddenError, "forbidden", "the camera forbids access"),
-    (av.HTTPNotFoundError, "not_found", "the camera has no such path"),
-    (av.FileNotFoundError, "not_found", "there is no such file"),
-    (ConnectionRefusedError, "refused", "nothing listens at the camera's address"),
-    (ConnectionError, "connection_lost", "the camera closed the connection"),
-    # libav's way to say that a limit on waiting has passed
-    (av.ExitError, "timeout", "the camera does not answer in time"),
-    (TimeoutError, "timeout", "the camera does not answer in time"),
-    (av.InvalidDataError, "invalid", "what the camera sends is not a stream that can be read"),
-)

@@ -53,6 +53,11 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if 0 < (self.caption_every_s or 0) < SHORTEST_CAPTION_S:
             raise ValueError(f"caption_every_s is {self.caption_every_s:g}: give {SHORTEST_CAPTION_S:g} or more, or 0")
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file rather than a camera."""
+        return self.url.lower().startswith("file:")
+
 
 def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
     """(camera, its credentials or None) from a URL that may hold them. Raises SettingError."""

@@ -1,0 +1,100 @@
+"""Why a camera or file gives no video, in a sentence that names the remedy.
+
+libav's own words are for programmers: "Input/output error" is a host name that nobody knows. Each error is told by its
+type, and by what the URL asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import av
+
+from shared.contract.cameras import Camera
+from shared.runtime.redact import redact
+
+
+class Failure(NamedTuple):
+    """cause: a word, for metrics. reason: a sentence without credentials, for people."""
+
+    cause: str
+    reason: str
+
+
+class SourceError(Exception):
+    """A failure that was found by looking at what the camera or file offers."""
+
+    def __init__(self, cause: str, reason: str) -> None:
+        super().__init__(reason)
+        self.failure = Failure(cause, reason)
+
+
+def failure_of(error: BaseException, camera: Camera, userinfo: str | None) -> Failure:
+    """What an exception of libav or of ours means to whoever runs the camera. userinfo: its credentials, if any."""
+    if isinstance(error, SourceError):
+        return error.failure
+    known = _of_file(error, camera) if camera.is_file else _of_camera(error, camera, userinfo)
+    if known:
+        return known
+    if isinstance(error, av.FFmpegError):
+        return Failure("error", redact(error.strerror or str(error)))
+    return Failure("error", redact(f"{type(error).__name__}: {error}"))
+
+
+def _of_file(error: BaseException, camera: Camera) -> Failure | None:
+    path = unquote(urlsplit(camera.url).path)
+    if isinstance(error, FileNotFoundError):
+        return Failure("not_found", f"there is no file {path}: ingest looks for it on the machine that it runs on")
+    if isinstance(error, IsADirectoryError):
+        return Failure("not_found", f"{path} is a folder: give a file")
+    if isinstance(error, PermissionError):
+        return Failure("forbidden", f"{path} can't be read: let ingest's user read it")
+    if isinstance(error, (av.InvalidDataError, EOFError)):
+        return Failure(
+            "invalid", f"{path} is not a video that can be read: it is damaged, cut short, or something else"
+        )
+    return None
+
+
+def _of_camera(error: BaseException, camera: Camera, userinfo: str | None) -> Failure | None:
+    if isinstance(error, av.HTTPUnauthorizedError):
+        remedy = "refuses this user or password: correct it" if userinfo else "asks for a user and a password: add them"
+        return Failure("unauthorized", f"the camera {remedy} with 'tidegate camera set … --url rtsp://user:password@…'")
+    for kind, cause, reason in _OF_CAMERAS:
+        if isinstance(error, kind):
+            return Failure(cause, reason)
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EPROTONOSUPPORT:
+        other = "udp" if camera.transport == "tcp" else "tcp"
+        return Failure(
+            "transport",
+            f"the camera does not send RTP over {camera.transport.upper()}: 'tidegate camera set … --{other}'",
+        )
+    if number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return Failure("unreachable", "no network leads to the camera's address: check the address and the network")
+    if number == errno.EIO and camera.url.lower().startswith("rtsps:"):
+        return Failure("tls", "no TLS at the camera's address: check the port (322 is usual), or give rtsp://")
+    return None
+
+
+_TIMEOUT = "the camera does not answer in time: check that it is on, its address, and the firewalls between"
+
+# A class stands after its subclasses: the first that fits is taken.
+_OF_CAMERAS: tuple[tuple[type[BaseException], str, str], ...] = (
+    (av.HTTPForbiddenError, "forbidden", "the camera forbids this user to watch: give the user that right"),
+    (av.HTTPNotFoundError, "not_found", "the camera has no such path: look the path up in its manual"),
+    (av.HTTPClientError, "rejected", "the camera refuses to play: check the URL's path, and whether too many watch it"),
+    (av.HTTPServerError, "camera_error", "the camera reports an error of its own (RTSP 5xx): restart the camera"),
+    (ConnectionRefusedError, "refused", "nothing listens at the camera's address: check the host and the port"),
+    (ConnectionError, "connection_lost", "the camera closed the connection"),
+    (TimeoutError, "timeout", _TIMEOUT),
+    # libav ends so what waited longer than it may.
+    (av.ExitError, "timeout", _TIMEOUT),
+    (
+        av.InvalidDataError,
+        "invalid",
+        "what answers at the camera's address sends no RTSP that can be read: check the port (554 is usual)",
+    ),
+)
