@@ -36,8 +36,8 @@ from services.vlm.settings import VlmSettings
 from services.vlm.vllm_server import VllmServer
 from services.webhook import sender
 from services.webhook.settings import WebhookSettings
-from shared.contract import names
-from shared.contract.identities import ACCOUNT, PERMISSIONS
+from shared.contract import catalog, names
+from shared.contract.identities import permissions
 from shared.contract.topology import TopologySettings, consumers
 from shared.runtime import settings
 from shared.worker import WorkerSettings
@@ -118,7 +118,7 @@ def service_of(workload: Document) -> str:
 def identity_of(workload: Document) -> str:
     """Who it is on the server: a part of a service may have rights of its own."""
     component = component_of(workload)
-    return component if component in PERMISSIONS else service_of(workload)
+    return component if component in permissions() else service_of(workload)
 
 
 def pod_of(deployment: Document) -> Document:
@@ -176,7 +176,7 @@ def declared(stream: str, service: str) -> set[str]:
     """The consumers of a stream whose messages a service works on."""
     made = consumers(TopologySettings(embed_crops="detections"))
     all_of = {str(consumer.durable_name) for on, consumer in made if on == stream}
-    return {name for name in all_of if names.service_of(name) == service}
+    return {name for name in all_of if catalog.service_of(name) == service}
 
 
 def mebibytes(quantity: str) -> float:
@@ -389,7 +389,7 @@ def test_keda_and_the_pods_are_told_the_same_nats() -> None:
     given = of(SHIPPED, "TriggerAuthentication")["tidegate-nats"]["spec"]["configMapTargetRef"]
     assert {e["parameter"]: config[e["key"]] for e in given} == {
         "natsServerMonitoringEndpoint": config["monitoring"],
-        "account": ACCOUNT,
+        "account": names.ACCOUNT,
     }
 
 
@@ -450,7 +450,7 @@ def test_a_service(name: str) -> None:
     secrets = {v["secret"]["secretName"] for v in pod_of(deployment)["volumes"] if "secret" in v}
     own = {"tidegate-webhook"} if service == "webhook" else set()
     assert secrets == own | {f"tidegate-nats-{identity_of(deployment)}"}
-    assert identity_of(deployment) in PERMISSIONS and is_written(service)
+    assert identity_of(deployment) in permissions() and is_written(service)
     chosen = deployment["spec"]["selector"]["matchLabels"]
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert chosen.items() <= labels.items()
@@ -767,7 +767,7 @@ def test_every_secret_is_explained_and_none_is_here() -> None:
 def test_the_readme_makes_a_secret_for_each_identity() -> None:
     (said,) = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
     pods = {identity_of(workloads(SHIPPED)[name]) for name in SERVICES}
-    assert set(said.split()) == pods - {"webhook"} and set(said.split()) <= set(PERMISSIONS)
+    assert set(said.split()) == pods - {"webhook"} and set(said.split()) <= set(permissions())
 
 
 def test_the_readme_says_how_large_they_are() -> None:

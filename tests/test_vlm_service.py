@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 import services.vlm.__main__ as vlm
 from services.vlm.settings import VlmSettings
 from shared import bus
-from shared.contract import jobs, names, topology
+from shared.contract import catalog, jobs, names
 from shared.contract.events import Answer, Caption, Summary, Verdict
 from shared.contract.segment import to_headers
 from shared.runtime.telemetry import Health
@@ -337,7 +337,7 @@ async def test_a_request_that_fails_everywhere_is_dead_lettered_in_the_end(
         await bus.publish_job(admin, verify(2, seqs))
         await settled(admin)
     (letter,) = await letters(admin)
-    assert (letter.deliveries, letter.service) == (topology.MAX_DELIVER, "vlm") and "died of it" in letter.reason
+    assert (letter.deliveries, letter.service) == (catalog.MAX_DELIVER, "vlm") and "died of it" in letter.reason
     assert sorted(e.job for _, e in await said(admin)) == ["i-1", "i-2"]
 
 
@@ -436,7 +436,7 @@ async def test_what_a_drain_has_no_time_for_is_handed_back_and_forgotten(server:
         started = asyncio.get_running_loop().time()
         async with worker(server, endpoint.url):
             await settled(admin)
-        assert asyncio.get_running_loop().time() - started < topology.ACK_WAIT_S - 2, "not after the ack wait"
+        assert asyncio.get_running_loop().time() - started < catalog.ACK_WAIT_S - 2, "not after the ack wait"
     assert len(await said(admin)) == 1
 
 

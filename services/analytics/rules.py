@@ -22,15 +22,13 @@ from msgspec import Meta
 from services.analytics import geometry
 from services.analytics.mistakes import Mistake, join, mistakes, nearest
 from services.analytics.reading import value_of
-from shared.contract.segment import END
+from shared.contract.names import END, TOKEN
 from shared.runtime.errors import SettingError
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Point = tuple[Share, Share]
 Polygon = Annotated[list[Point], Meta(min_length=3, max_length=64)]
-Name = Annotated[
-    str, Meta(pattern=rf"^[A-Za-z0-9_-]{{1,64}}{END}", description="a text of 1 to 64 letters, digits, - and _ is")
-]
+Name = Annotated[str, Meta(pattern=TOKEN, description="a text of 1 to 64 letters, digits, - and _ is")]
 Label = Annotated[str, Meta(min_length=1, max_length=64)]
 Labels = Annotated[list[Label], Meta(min_length=1)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]

@@ -39,7 +39,6 @@ from shared.runtime.telemetry import Health, logger
 
 DETECTIONS = names.event("detections", "*")
 VERDICTS = names.event("verdicts", "*")
-SOURCE = "tidegate/analytics"
 POLL_S = 0.1
 SHARE_S = 0.5
 AGAIN_S = 0.5
@@ -314,7 +313,7 @@ class Analytics:
 
     async def _publish(self, what: Event | jobs.Verify, id: str, trace: str | None) -> None:
         assert isinstance(what, Event)
-        headers = events.headers(what, id=id, source=SOURCE, traceparent=trace)
+        headers = events.headers(what, id=id, source=names.source("analytics"), traceparent=trace)
         payload = events.encode(what)
         subject = events.subject(what)
         try:

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from shared.contract.cameras import TILES
+from shared.contract.names import TOKEN
 from shared.runtime.settings import BusSettings
 from shared.worker import WorkerSettings
 
@@ -34,7 +35,7 @@ class CvSettings(BusSettings, frozen=True, kw_only=True):
     cv_infer_threads: Annotated[int, Meta(ge=1, le=256, description="threads of the model on a CPU")] = 1
     cv_grace_s: Annotated[float, Meta(gt=0, description="most seconds a drain takes")] = 25.0
     num_gpus: Annotated[int, Meta(ge=1, le=64, description="worker processes, one a GPU")] = 1
-    replica: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$", description="name of this replica")] = "cv-0"
+    replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "cv-0"
 
     def classes(self) -> frozenset[str] | None:
         """Labels to report, or None for all."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from shared.contract.names import TOKEN
 from shared.runtime.settings import BusSettings
 from shared.worker import MB, WorkerSettings
 
@@ -37,7 +38,7 @@ class EmbedSettings(BusSettings, frozen=True, kw_only=True):
     embed_infer_threads: Annotated[int, Meta(ge=1, le=256, description="threads of the model on a CPU")] = 1
     embed_grace_s: Annotated[float, Meta(gt=0, description="most seconds a drain takes")] = 25.0
     num_gpus: Annotated[int, Meta(ge=1, le=64, description="worker processes, one a GPU")] = 1
-    replica: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$", description="name of this replica")] = "embed-0"
+    replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "embed-0"
 
     def worker(self) -> WorkerSettings:
         """How the loop is bounded: a segment may give but one image, so a batch on the device and one in the making."""

@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from shared import bus
-from shared.contract import events
+from shared.contract import events, names
 from shared.contract.events import CameraStatus
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
@@ -53,7 +53,7 @@ class Announcer:
 
     async def _publish(self, status: CameraStatus) -> None:
         self._said += 1
-        headers = events.headers(status, id=f"ingest/{self.process}/{self._said}", source=f"ingest/{self.process}")
+        headers = events.headers(status, id=f"ingest/{self.process}/{self._said}", source=names.source("ingest"))
         try:
             await bus.publish(
                 self._client, self._js, events.subject(status), events.encode(status), headers, patience_s=600

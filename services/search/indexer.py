@@ -26,7 +26,7 @@ from services.search.settings import SearchSettings
 from shared import bus
 from shared.bus.pull import Puller
 from shared.contract import deadletters, names
-from shared.contract.topology import ACK_WAIT_S
+from shared.contract.catalog import ACK_WAIT_S
 from shared.runtime.errors import BadMessage, BusError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger

@@ -13,9 +13,9 @@ from msgspec import Meta
 
 from shared.bus.requests import Refusal
 from shared.contract.events import Box
+from shared.contract.names import Token
 
 MAX_K = 100
-CameraId = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
 
 
 class BadQuery(Refusal):
@@ -43,7 +43,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     text: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
     image: bytes | None = None
     like: Annotated[str, Meta(min_length=1, max_length=300)] | None = None
-    cameras: Annotated[list[CameraId], Meta(max_length=1000)] = []
+    cameras: Annotated[list[Token], Meta(max_length=1000)] = []
     since: Annotated[dt.datetime, Meta(tz=True)] | None = None
     until: Annotated[dt.datetime, Meta(tz=True)] | None = None
     labels: Annotated[list[Annotated[str, Meta(min_length=1, max_length=100)]], Meta(max_length=100)] = []
@@ -104,7 +104,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 class ClipQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `svc.find.clip` is asked: the video of `camera` from `start` to `end`, around segment `seq` of MEDIA."""
 
-    camera: CameraId
+    camera: Token
     seq: Annotated[int, Meta(ge=1)]
     start: Annotated[dt.datetime, Meta(tz=True)]
     end: Annotated[dt.datetime, Meta(tz=True)]

@@ -16,7 +16,7 @@ from services.vlm.kinds.caption import PROMPT
 from shared.bus.requests import Refusal
 from shared.contract import jobs
 from shared.contract.jobs import EARLIEST, Instant, Job, Text
-from shared.contract.segment import Token
+from shared.contract.names import Token
 
 LONGEST_WAIT_S = 600.0
 # What is asked of now, where nobody says of when.

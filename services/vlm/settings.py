@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from services.vlm.stretches import LONGEST_S
 from shared.contract.cameras import SHORTEST_CAPTION_S as SHORTEST_S
+from shared.contract.names import TOKEN
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from shared.runtime.settings import BusSettings
@@ -65,7 +66,7 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
     vlm_gpus_as: Annotated[
         Literal["tensor", "replicas"], Meta(description="one vLLM over all GPUs, or a worker and its vLLM on each")
     ] = "tensor"
-    replica: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$", description="name of this replica")] = "vlm-0"
+    replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "vlm-0"
 
     def __post_init__(self) -> None:
         """Raises SettingError for what types alone can't tell."""

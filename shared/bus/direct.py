@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from nats.js.api import Header
 from nats.js.errors import APIError, NotFoundError
 
+from shared.contract import names
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import BusError
 
@@ -56,7 +57,7 @@ async def get(
         request["last_by_subj" if seq is None and since is None else "next_by_subj"] = subject
     if since is not None:
         request["start_time"] = rfc3339(since)
-    message = await client.request(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), timeout=TIMEOUT_S)
+    message = await client.request(names.api("DIRECT.GET", stream), msgspec.json.encode(request), timeout=TIMEOUT_S)
     headers = dict(message.headers or {})
     if SEQUENCE not in headers and (status := headers.get(Header.STATUS)):
         description = headers.get(Header.DESCRIPTION, "")

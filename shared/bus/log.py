@@ -22,6 +22,7 @@ from nats.js.api import Header
 from nats.js.errors import APIError
 
 from shared.bus.direct import SEQUENCE, TIMEOUT_S, Stored, stored
+from shared.contract import names
 
 BATCH = 256
 BATCH_BYTES = 4 * 1024 * 1024
@@ -33,7 +34,7 @@ class Log:
 
     def __init__(self, client: Client, stream: str) -> None:
         self._client = client
-        self._subject = f"$JS.API.DIRECT.GET.{stream}"
+        self._subject = names.api("DIRECT.GET", stream)
         self._requests = 0
         self._sub: Subscription | None = None
         self._found: list[Msg] = []

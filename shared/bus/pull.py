@@ -23,6 +23,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import Header
 
+from shared.contract import names
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
@@ -43,7 +44,7 @@ class Puller:
 
     def __init__(self, client: Client, stream: str, consumer: str, *, messages: int, max_bytes: int) -> None:
         self._client = client
-        self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._next_subject = names.api("CONSUMER.MSG.NEXT", stream, consumer)
         self._messages = messages
         self._bytes = max_bytes
         self._buffer: list[Msg] = []

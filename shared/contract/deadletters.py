@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from shared.contract import names
+from shared.contract import catalog, names
 from shared.contract.segment import rfc3339
 
 REPLAY_FOR = "Replay-For"
@@ -75,7 +75,7 @@ def read(seq: int, subject: str, headers: Mapping[str, str] | None, payload: byt
         advisory = json.loads(payload)
         return DeadLetter(
             seq=seq,
-            service=names.service_of(advisory["consumer"]),
+            service=catalog.service_of(advisory["consumer"]),
             reason=f"delivered {advisory['deliveries']} times without an answer: its workers died or hung on it",
             stream=advisory["stream"],
             stream_seq=advisory["stream_seq"],

@@ -1,4 +1,4 @@
-"""Who may do what on the server: one identity a service, each with the least it works with. Pure.
+"""Who may do what on the server: the permissions of each identity, as the catalog's records need them. Pure.
 
 No identity but `admin` may both publish to a subject and pull from it, create or delete anything, or read another's
 replies. A worker can't read camera credentials; a viewer can't write. `analytics` reads EVENTS by direct get, and
@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import NotRequired, TypedDict
 
-from shared.contract import names
+import msgspec
 
-ACCOUNT = "TIDEGATE"
+from shared.contract import catalog, names
+from shared.contract.catalog import Bucket, Peer, Read, Service
+from shared.contract.names import api
+
+_INFO = api("CONSUMER.INFO")
 
 
 class Permissions(TypedDict):
@@ -25,181 +30,112 @@ class Permissions(TypedDict):
     allow_responses: NotRequired[bool | dict[str, int | str]]
 
 
-def _info(stream: str, consumer: str) -> str:
-    return f"$JS.API.CONSUMER.INFO.{stream}.{consumer}"
+class Rights(msgspec.Struct, frozen=True, kw_only=True):
+    """The subjects of one identity, by who answers: an account of its own would import each kind in its own way.
+
+    api: requests to JetStream. acks: acknowledgements and flow control. stored: what a stream keeps and acknowledges.
+    told: what is published to whoever listens. asked: requests to services. heard: subscriptions. answered: those
+    whose requests it answers.
+    """
+
+    api: tuple[str, ...] = ()
+    acks: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
+    answered: tuple[str, ...] = ()
+
+    def __add__(self, other: Rights) -> Rights:
+        both = {f: (*getattr(self, f), *getattr(other, f)) for f in self.__struct_fields__}
+        return Rights(**{field: tuple(dict.fromkeys(subjects)) for field, subjects in both.items()})
 
 
-def _read_bucket(bucket: str) -> list[str]:
-    """Bind to a KV bucket and read single keys."""
-    return [f"$JS.API.STREAM.INFO.KV_{bucket}", f"$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.>"]
+def rights(peer: Peer) -> Rights:
+    """What a record needs, and nothing else."""
+    discovery = (f"{names.DISCOVERY}.>",) if peer.answers and peer.discovered else ()
+    found = Rights(
+        api=tuple(api("STREAM.INFO", stream) for stream in peer.states),
+        stored=peer.publishes,
+        asked=peer.asks,
+        heard=(f"_INBOX_{peer.identity}.>", *peer.hears),
+        answered=(*peer.answers, *discovery),
+    )
+    for read in peer.reads:
+        found += _read(read)
+    for bucket in peer.buckets:
+        found += _bucket(bucket)
+    if peer.counts_work:
+        for stream in catalog.streams_with_work():
+            found += Rights(api=(api("STREAM.INFO", stream), f"{_INFO}.{stream}.*"))
+    return found + _worker(peer) if isinstance(peer, Service) else found
 
 
-def _watch_bucket(bucket: str) -> list[str]:
-    """The same, and watch it: through an ordered consumer of its own, which nats-py creates without a name."""
-    return [
-        *_read_bucket(bucket),
-        f"$JS.API.CONSUMER.CREATE.KV_{bucket}",
-        f"$JS.API.CONSUMER.INFO.KV_{bucket}.>",
-        f"$JS.FC.KV_{bucket}.>",
-    ]
+def _worker(service: Service) -> Rights:
+    """Take and acknowledge what its consumers deliver, bury what it can't process, and say how it does."""
+    consumers = [f"{c.stream}.{c.name}" for c in service.consumers]
+    return Rights(
+        api=tuple(subject for c in consumers for subject in (api("CONSUMER.MSG.NEXT", c), f"{_INFO}.{c}")),
+        acks=tuple(f"$JS.ACK.{c}.>" for c in consumers),
+        stored=(names.dead_letters(service.name),) if service.dead_letters else (),
+        told=(names.stats(service.name, ">"),) if service.heartbeat else (),
+    )
 
 
-def _pull(stream: str, consumer: str) -> list[str]:
-    """Take and acknowledge what a durable consumer has."""
-    return [
-        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
-        _info(stream, consumer),
-        f"$JS.ACK.{stream}.{consumer}.>",
-    ]
+def _read(read: Read) -> Rights:
+    subject = api("DIRECT.GET", read.stream)
+    return Rights(api=(subject, f"{subject}.>") if read.by_subject else (subject,))
 
 
-def _answers(*subjects: str) -> list[str]:
-    """Subscriptions of a service that answers requests there, and is discovered and counted as NATS micro has it."""
-    return [*subjects, f"{names.DISCOVERY}.>"]
+def _bucket(bucket: Bucket) -> Rights:
+    """Bind to a bucket and read single keys; watch it, by an ordered consumer that nats-py creates without a name."""
+    stream = f"KV_{bucket.name}"
+    keys = f"$KV.{bucket.name}"
+    found = Rights(
+        api=(api("STREAM.INFO", stream), api("DIRECT.GET", stream, keys, ">")),
+        stored=tuple(f"{keys}.{written}" for written in bucket.writes),
+    )
+    if not bucket.watched:
+        return found
+    watching = (api("CONSUMER.CREATE", stream), f"{_INFO}.{stream}.>")
+    return found + Rights(api=watching, acks=(f"$JS.FC.{stream}.>",))
 
 
-def _worker(service: str, stream: str, kind: str) -> Permissions:
-    return {
-        "publish": [
-            *_pull(stream, service),
-            f"$JS.API.DIRECT.GET.{names.MEDIA}",
-            f"$JS.API.DIRECT.GET.{names.MEDIA}.>",
-            *_read_bucket(names.CAMERAS),
-            f"events.{kind}.>",
-            f"dlq.{service}",
-            f"scale.{service}.>",
-        ],
-        "subscribe": [f"_INBOX_{service}.>"],
+@cache
+def permissions() -> Mapping[str, Permissions]:
+    """Of every identity, by its name. Raises SettingError for a record of the catalog that can't be used."""
+    peers: dict[str, list[Peer]] = {}
+    for peer in (*catalog.services(), *catalog.CLIENTS):
+        peers.setdefault(peer.identity, []).append(peer)
+    every = {identity: _permissions(records) for identity, records in peers.items()}
+    return {"admin": {"publish": [">"], "subscribe": [">"]}, **every}
+
+
+def _permissions(records: Iterable[Peer]) -> Permissions:
+    """The server's form of the rights of one identity's records."""
+    whole, within = Rights(), ""
+    for peer in records:
+        whole += rights(peer)
+        within = within or peer.answers_within
+    found: Permissions = {
+        "publish": [*whole.api, *whole.acks, *whole.stored, *whole.told, *whole.asked],
+        "subscribe": [*whole.heard, *whole.answered],
     }
-
-
-def _embed() -> Permissions:
-    """A worker that also answers queries, and that works from detections where objects are embedded too."""
-    worker = _worker("embed", names.MEDIA, "embeddings")
-    return {
-        "publish": [*worker["publish"], *_pull(names.EVENTS, "embed")],
-        "subscribe": [*worker["subscribe"], *_answers(names.EMBED_TEXT, names.EMBED_IMAGE)],
-        "allow_responses": True,
-    }
-
-
-def _vlm() -> Permissions:
-    """A worker that reads the video and the captions its jobs name, and asks search which frames to look at."""
-    return {
-        "publish": [
-            *(right for consumer in names.VLM_CONSUMERS for right in _pull(names.VLM, consumer)),
-            f"$JS.API.DIRECT.GET.{names.MEDIA}",
-            f"$JS.API.DIRECT.GET.{names.MEDIA}.>",
-            f"$JS.API.DIRECT.GET.{names.EVENTS}",
-            *(f"events.{kind}.>" for kind in ("captions", "verdicts", "answers", "summaries")),
-            names.FIND,
-            "dlq.vlm",
-            "scale.vlm.>",
-        ],
-        "subscribe": ["_INBOX_vlm.>"],
-    }
-
-
-PERMISSIONS: Mapping[str, Permissions] = {
-    "admin": {"publish": [">"], "subscribe": [">"]},
-    "ingest": {
-        "publish": [
-            "media.>",
-            "events.cameras.>",
-            *_watch_bucket(names.CAMERAS),
-            *_watch_bucket(names.CREDENTIALS),
-            *_watch_bucket(names.LEASES),
-            *(f"$KV.{names.LEASES}.{key}.>" for key in ("camera", "process")),
-        ],
-        "subscribe": ["_INBOX_ingest.>"],
-    },
-    "cv": _worker("cv", names.MEDIA, "detections"),
-    "embed": _embed(),
-    "vlm": _vlm(),
-    # It asks for work, and so is not who does it.
-    "vlm-front": {
-        "publish": [
-            *(f"jobs.vlm.{kind}.>" for kind in ("caption", "verify", "ask", "summarize")),
-            *_pull(names.MEDIA, names.VLM_PLAN),
-            *_watch_bucket(names.CAMERAS),
-        ],
-        "subscribe": [
-            "_INBOX_vlm-front.>",
-            *(f"events.{kind}.>" for kind in ("answers", "summaries", "verdicts")),
-            *_answers(names.ASK),
-        ],
-        # A question waits for a replica to start, and may wait for ten minutes.
-        "allow_responses": {"max": 1, "expires": "15m"},
-    },
-    # It reads EVENTS as a log, by direct get: what it may not do is write what it reads.
-    "analytics": {
-        "publish": [
-            f"$JS.API.DIRECT.GET.{names.EVENTS}",
-            *(f"events.{kind}.>" for kind in ("tracks", "incidents", "alerts", "counts")),
-            "jobs.vlm.verify.>",
-            "dlq.analytics",
-            *_watch_bucket(names.RULES),
-            *_watch_bucket(names.LEASES),
-            *(f"$KV.{names.LEASES}.{key}.>" for key in ("partition", "analytics")),
-            *_read_bucket(names.ANALYTICS),
-            f"$JS.API.DIRECT.GET.KV_{names.ANALYTICS}",
-            f"$KV.{names.ANALYTICS}.>",
-        ],
-        "subscribe": ["_INBOX_analytics.>"],
-    },
-    "webhook": {
-        "publish": [*_pull(names.EVENTS, "webhook"), "dlq.webhook"],
-        "subscribe": ["_INBOX_webhook.>"],
-    },
-    "search": {
-        "publish": [
-            *_pull(names.EVENTS, "search"),
-            # Which video is still kept.
-            f"$JS.API.STREAM.INFO.{names.MEDIA}",
-            f"$JS.API.DIRECT.GET.{names.MEDIA}",
-            f"$JS.API.DIRECT.GET.{names.MEDIA}.>",
-            names.EMBED_TEXT,
-            names.EMBED_IMAGE,
-            "dlq.search",
-        ],
-        "subscribe": ["_INBOX_search.>", *_answers(names.FIND, names.FIND_CLIP)],
-        "allow_responses": True,
-    },
-    "scaler": {
-        "publish": [
-            # EVENTS is what embed works from where it embeds objects too.
-            *(f"$JS.API.STREAM.INFO.{stream}" for stream in (names.MEDIA, names.VLM, names.EVENTS)),
-            *(_info(stream, "*") for stream in (names.MEDIA, names.VLM, names.EVENTS)),
-            *_watch_bucket(names.CAMERAS),
-        ],
-        # `stored` has headers alone: the scaler sees no video.
-        "subscribe": ["_INBOX_scaler.>", "scale.>", names.stored(">"), names.explain("*")],
-        "allow_responses": True,
-    },
-    "viewer": {"publish": [], "subscribe": ["_INBOX_viewer.>", "events.>", "scale.>"]},
-    # For apps that ask: what is answered costs GPU time, and tells of footage.
-    "asker": {
-        "publish": [names.ASK, f"{names.DISCOVERY}.>"],
-        "subscribe": ["_INBOX_asker.>"],
-    },
-    # For apps that search: what is found shows footage, which a viewer of events does not see.
-    "finder": {
-        "publish": [names.FIND, names.FIND_CLIP, f"{names.DISCOVERY}.>"],
-        "subscribe": ["_INBOX_finder.>"],
-    },
-}
+    if whole.answered:
+        found["allow_responses"] = {"max": 1, "expires": within} if within else True
+    return found
 
 
 def new_passwords() -> dict[str, str]:
     """A password for every identity."""
-    return {user: secrets.token_urlsafe(24) for user in PERMISSIONS}
+    return {user: secrets.token_urlsafe(24) for user in permissions()}
 
 
 def accounts_block(passwords: Mapping[str, str]) -> str:
     """The `accounts` block of nats-server's configuration, for these passwords (plain, or bcrypt for a cluster)."""
     users = []
     for user, password in passwords.items():
-        p = PERMISSIONS[user]
+        p = permissions()[user]
         allow = json.dumps(
             {
                 "publish": {"allow": p["publish"]} if p["publish"] else {"deny": [">"]},
@@ -209,4 +145,4 @@ def accounts_block(passwords: Mapping[str, str]) -> str:
         )
         users.append(f"      {{ user: {user}, password: {json.dumps(password)}, permissions: {allow} }}")
     body = "\n".join(users)
-    return f"accounts {{\n  {ACCOUNT} {{\n    jetstream: enabled\n    users: [\n{body}\n    ]\n  }}\n}}\n"
+    return f"accounts {{\n  {names.ACCOUNT} {{\n    jetstream: enabled\n    users: [\n{body}\n    ]\n  }}\n}}\n"

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract import names
-from shared.contract.segment import END, Token
+from shared.contract.names import END, Token
 from shared.runtime.errors import BadMessage
 
 Instant = Annotated[dt.datetime, Meta(tz=True)]

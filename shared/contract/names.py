@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from msgspec import Meta
 
 from shared.runtime.errors import SettingError
+
+# The server's account that holds the streams.
+ACCOUNT = "TIDEGATE"
+# The prefix of JetStream's requests.
+API = "$JS.API"
 
 MEDIA = "MEDIA"
 EVENTS = "EVENTS"
@@ -31,16 +39,35 @@ ASK = "svc.ask"
 # What every service that answers requests is discovered by.
 DISCOVERY = "$SRV"
 
-_CAMERA = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# The end of a pattern: Python's `$` lets a final line break pass.
+END = r"(?![\s\S])"
+# What a camera, a replica or a service may be called: one token of a subject.
+TOKEN = rf"^[A-Za-z0-9_-]{{1,64}}{END}"
+Token = Annotated[str, Meta(pattern=TOKEN, description="1 to 64 letters, digits, '-' or '_'")]
 
 
 def check_camera(camera: str) -> str:
     """Return `camera` if it is one NATS token of up to 64 characters. Raises SettingError."""
-    if not _CAMERA.fullmatch(camera):
+    return check_token(camera, "camera id")
+
+
+def check_token(text: str, what: str) -> str:
+    """The same of any name. what: how the error calls it."""
+    if not re.search(TOKEN, text):
         raise SettingError(
-            f"camera id {camera!r} can't be used: take 1 to 64 letters, digits, '-' or '_', such as 'lobby-2'"
+            f"{what} {text!r} can't be used: take 1 to 64 letters, digits, '-' or '_', such as 'lobby-2'"
         )
-    return camera
+    return text
+
+
+def api(*tokens: str) -> str:
+    """Subject of a request to JetStream, such as `$JS.API.STREAM.INFO.MEDIA`."""
+    return ".".join((API, *tokens))
+
+
+def source(service: str) -> str:
+    """`ce-source` of what a service says: `/tidegate/cv`."""
+    return f"/tidegate/{service}"
 
 
 def media(camera: str) -> str:
@@ -56,11 +83,6 @@ def event(kind: str, camera: str) -> str:
 def job(kind: str, camera: str) -> str:
     """Subject of one kind of job for a vision language model, such as `jobs.vlm.verify.lobby`."""
     return f"jobs.vlm.{kind}.{camera}"
-
-
-def service_of(consumer: str) -> str:
-    """The service that works on what a consumer has: `vlm` for `vlm-verify`."""
-    return consumer.partition("-")[0]
 
 
 def dead_letters(service: str) -> str:

@@ -14,12 +14,10 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract import names
+from shared.contract.names import Token
 from shared.runtime.errors import BadSegment
 
 Codec = Literal["h264", "hevc"]
-# Of a pattern: Python's `$` lets a final line break pass.
-END = r"(?![\s\S])"
-Token = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_-]{{1,64}}{END}")]
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ Applying twice changes nothing. A limit that a server can't take is an error tha
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import nats.errors
@@ -26,24 +26,14 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
 
-from shared.contract import names
+from shared.contract import catalog, names
+from shared.contract.catalog import Consumer
 from shared.runtime.errors import BusError
 
 MINUTE = 60.0
 MB = 1024 * 1024
 GB = 1024 * MB
 
-# Kinds of jobs by the consumer that delivers them: a work queue has each message delivered by one.
-_VLM_KINDS = {
-    "vlm-verify": ("verify",),
-    "vlm-ask": ("ask", "summarize"),
-    "vlm-caption": ("caption",),
-}
-
-ACK_WAIT_S = 10.0
-MAX_DELIVER = 5
-# Of jobs: each time that the model's server is away costs one. What fails by itself is given up after MAX_DELIVER.
-JOB_MAX_DELIVER = 10
 LEASE_S = 5.0
 
 
@@ -66,62 +56,71 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def streams(s: TopologySettings) -> list[StreamConfig]:
     """Every stream, as the contract has it."""
-    return [
-        StreamConfig(
-            name=names.MEDIA,
-            subjects=["media.>"],
-            retention=RetentionPolicy.LIMITS,
-            discard=DiscardPolicy.OLD,
-            storage=StorageType.FILE,
-            max_age=s.media_max_age_s,
-            max_bytes=s.media_max_bytes,
-            # As long as ingest may hold a segment whose first try was stored unseen.
-            duplicate_window=s.media_max_age_s,
-            allow_direct=True,
-            republish=_heads("media.>"),
-            num_replicas=s.stream_replicas,
-        ),
-        StreamConfig(
-            name=names.EVENTS,
-            subjects=["events.>"],
-            retention=RetentionPolicy.LIMITS,
-            discard=DiscardPolicy.OLD,
-            storage=StorageType.FILE,
-            compression=StoreCompression.S2,
-            max_age=7 * 24 * 60 * MINUTE,
-            max_bytes=s.events_max_bytes,
-            duplicate_window=15 * MINUTE,
-            allow_direct=True,
-            num_replicas=s.stream_replicas,
-        ),
-        StreamConfig(
-            name=names.VLM,
-            # A kind that no consumer takes is refused, rather than kept for nobody.
-            subjects=[f"jobs.vlm.{kind}.>" for kinds in _VLM_KINDS.values() for kind in kinds],
-            retention=RetentionPolicy.WORK_QUEUE,
-            discard=DiscardPolicy.NEW,
-            storage=StorageType.FILE,
-            max_age=60 * MINUTE,
-            max_msgs=s.vlm_max_msgs,
-            # A job published again while its verdict counts as known is the same job.
-            duplicate_window=15 * MINUTE,
-            allow_direct=True,
-            republish=_heads("jobs.vlm.>"),
-            num_replicas=s.stream_replicas,
-        ),
-        StreamConfig(
-            name=names.DLQ,
-            # The advisory is all that tells of a message whose last worker died with it.
-            subjects=["dlq.>", f"{names.MAX_DELIVERIES}.>"],
-            retention=RetentionPolicy.LIMITS,
-            discard=DiscardPolicy.OLD,
-            storage=StorageType.FILE,
-            max_age=30 * 24 * 60 * MINUTE,
-            max_bytes=s.dlq_max_bytes,
-            allow_direct=True,
-            num_replicas=s.stream_replicas,
-        ),
-    ]
+    return [_media(s), _events(s), _vlm(s), _dead_letters(s)]
+
+
+def _media(s: TopologySettings) -> StreamConfig:
+    return _stream(
+        names.MEDIA,
+        [names.media(">")],
+        s,
+        max_age=s.media_max_age_s,
+        max_bytes=s.media_max_bytes,
+        # As long as ingest may hold a segment whose first try was stored unseen.
+        duplicate_window=s.media_max_age_s,
+        republish=_heads(names.media(">")),
+    )
+
+
+def _events(s: TopologySettings) -> StreamConfig:
+    return _stream(
+        names.EVENTS,
+        ["events.>"],
+        s,
+        compression=StoreCompression.S2,
+        max_age=7 * 24 * 60 * MINUTE,
+        max_bytes=s.events_max_bytes,
+        duplicate_window=15 * MINUTE,
+    )
+
+
+def _vlm(s: TopologySettings) -> StreamConfig:
+    return _stream(
+        names.VLM,
+        # A kind that no consumer takes is refused, rather than kept for nobody.
+        [subject for c in _wanted(s) if c.stream == names.VLM for subject in c.filters],
+        s,
+        retention=RetentionPolicy.WORK_QUEUE,
+        discard=DiscardPolicy.NEW,
+        max_age=60 * MINUTE,
+        max_msgs=s.vlm_max_msgs,
+        # A job published again while its verdict counts as known is the same job.
+        duplicate_window=15 * MINUTE,
+        republish=_heads("jobs.vlm.>"),
+    )
+
+
+def _dead_letters(s: TopologySettings) -> StreamConfig:
+    return _stream(
+        names.DLQ,
+        # The advisory is all that tells of a message whose last worker died with it.
+        [names.dead_letters(">"), f"{names.MAX_DELIVERIES}.>"],
+        s,
+        max_age=30 * 24 * 60 * MINUTE,
+        max_bytes=s.dlq_max_bytes,
+    )
+
+
+def _stream(name: str, subjects: list[str], s: TopologySettings, **more: Any) -> StreamConfig:
+    """On disk and readable by direct get; the oldest message goes first, unless `more` says otherwise."""
+    common: dict[str, Any] = {
+        "retention": RetentionPolicy.LIMITS,
+        "discard": DiscardPolicy.OLD,
+        "storage": StorageType.FILE,
+        "allow_direct": True,
+        "num_replicas": s.stream_replicas,
+    }
+    return StreamConfig(name=name, subjects=subjects, **common | more)
 
 
 def _heads(subject: str) -> RePublish:
@@ -131,39 +130,26 @@ def _heads(subject: str) -> RePublish:
 
 def consumers(s: TopologySettings) -> list[tuple[str, ConsumerConfig]]:
     """(stream, durable pull consumer) of every service. No inactive_threshold: scale to zero must not delete them."""
+    return [(c.stream, _durable(c, s)) for c in _wanted(s)]
 
-    def durable(name: str, *subjects: str, max_deliver: int = MAX_DELIVER) -> ConsumerConfig:
-        return ConsumerConfig(
-            durable_name=name,
-            filter_subject=subjects[0] if len(subjects) == 1 else None,
-            filter_subjects=list(subjects) if len(subjects) > 1 else None,
-            ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=ACK_WAIT_S,
-            max_deliver=max_deliver,
-            max_ack_pending=s.max_ack_pending,
-        )
 
-    out = [(names.MEDIA, durable("cv", "media.>")), (names.MEDIA, durable("embed", "media.>"))]
-    if s.embed_crops:
-        # From here on: the video of a week's detections is gone.
-        crops = durable("embed", "events.detections.>")
-        crops.deliver_policy = DeliverPolicy.NEW
-        out.append((names.EVENTS, crops))
-    for name in names.VLM_CONSUMERS:
-        kinds = (f"jobs.vlm.{kind}.>" for kind in _VLM_KINDS[name])
-        out.append((names.VLM, durable(name, *kinds, max_deliver=JOB_MAX_DELIVER)))
-    # Headers are enough to plan by. A segment that begins a stretch to be captioned comes again when that is over.
-    plan = durable(names.VLM_PLAN, "media.>", max_deliver=-1)
-    plan.headers_only = True
-    plan.deliver_policy = DeliverPolicy.NEW
-    out.append((names.MEDIA, plan))
-    # What is told to others waits for as long as they are away.
-    webhook = durable("webhook", "events.alerts.>", "events.incidents.>", max_deliver=-1)
-    webhook.deliver_policy = DeliverPolicy.NEW
-    out.append((names.EVENTS, webhook))
-    # A full disk is no fault of an event: the index tries for as long as the event is kept.
-    out.append((names.EVENTS, durable("search", "events.embeddings.>", "events.detections.>", max_deliver=-1)))
-    return out
+def _wanted(s: TopologySettings) -> list[Consumer]:
+    """The catalog's consumers, as the settings have them."""
+    return [c for service in catalog.services() for c in service.consumers if not c.when or getattr(s, c.when)]
+
+
+def _durable(c: Consumer, s: TopologySettings) -> ConsumerConfig:
+    return ConsumerConfig(
+        durable_name=c.name,
+        filter_subject=c.filters[0] if len(c.filters) == 1 else None,
+        filter_subjects=list(c.filters) if len(c.filters) > 1 else None,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=catalog.ACK_WAIT_S,
+        max_deliver=c.max_deliver,
+        max_ack_pending=s.max_ack_pending,
+        deliver_policy=DeliverPolicy.NEW if c.from_now else DeliverPolicy.ALL,
+        headers_only=c.headers_only or None,
+    )
 
 
 def buckets(s: TopologySettings) -> list[KeyValueConfig]:

