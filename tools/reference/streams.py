@@ -119,7 +119,7 @@ def _consumer(stream: str, consumer: ConsumerConfig) -> tuple[str, ...]:
 
 
 def _rights() -> Iterator[str]:
-    for identity, rights in identities.PERMISSIONS.items():
+    for identity, rights in identities.permissions().items():
         yield f"### {identity}"
         yield f"May publish: {', '.join(map(code, rights['publish'])) or 'nothing'}."
         yield f"May subscribe: {', '.join(map(code, rights['subscribe'])) or 'nothing'}."
