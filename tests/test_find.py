@@ -27,8 +27,10 @@ from shared.bus import requests
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from shared.video.pictures import jpeg
-from tidegate.client import find
+from tidegate.client import find, times
+from tidegate.commands.find import MOST_IMAGE_BYTES, picture
 from tidegate.local.server import NatsServer
+from tidegate.view import moments
 
 NOW = dt.datetime(2026, 11, 24, 13, 30, tzinfo=dt.timezone(dt.timedelta(hours=1)))
 RFC_3339 = dt.datetime(2026, 11, 24, 13, 5, tzinfo=dt.UTC)
@@ -42,23 +44,23 @@ def test_how_long_ago(d: int, h: int, m: int, s: int, left_out: set[str]) -> Non
     parts = {unit: n for unit, n in (("d", d), ("h", h), ("m", m), ("s", s)) if unit not in left_out}
     if parts:
         text = "".join(f"{n}{unit}" for unit, n in parts.items())
-        ago = dt.timedelta(**{find._UNITS[unit]: n for unit, n in parts.items()})
-        assert find.instant("--since", text, NOW) == NOW - ago
+        ago = dt.timedelta(**{times._UNITS[unit]: n for unit, n in parts.items()})
+        assert times.instant("--since", text, NOW) == NOW - ago
 
 
 @given(st.datetimes(timezones=st.sampled_from([dt.UTC, dt.timezone(dt.timedelta(hours=-9, minutes=-30))])))
 def test_a_date_with_its_zone_is_itself(time: dt.datetime) -> None:
     text = time.isoformat()
     if 1902 < time.year < 2037:
-        assert find.instant("--since", text, NOW) == time
+        assert times.instant("--since", text, NOW) == time
         if time.tzinfo is dt.UTC:
-            assert find.instant("--since", text.replace("+00:00", "Z"), NOW) == time
+            assert times.instant("--since", text.replace("+00:00", "Z"), NOW) == time
 
 
 @given(st.times())
 def test_a_clock_time_is_todays_by_this_machine(time: dt.time) -> None:
     for text in (f"{time:%H:%M}", f"{time.hour}:{time:%M}", f"{time.hour}:{time:%M:%S}"):
-        found = find.instant("--until", text, NOW)
+        found = times.instant("--until", text, NOW)
         local = found.astimezone()
         assert local.date() == NOW.astimezone().date()
         assert (local.hour, local.minute) == (time.hour, time.minute)
@@ -68,7 +70,7 @@ def test_a_clock_time_is_todays_by_this_machine(time: dt.time) -> None:
 @given(st.one_of(st.text(max_size=12), st.from_regex(r"[0-9.:smhdTZ+-]{1,20}", fullmatch=True)))
 def test_what_is_no_time_is_said(text: str) -> None:
     try:
-        assert find.instant("--since", text, NOW).tzinfo is not None
+        assert times.instant("--since", text, NOW).tzinfo is not None
     except SettingError as e:
         assert "--since" in str(e) and "13:05" in str(e)
 
@@ -76,7 +78,7 @@ def test_what_is_no_time_is_said(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "soon", "25:00", "5", "1w", "h", "-1h", "1.2.3h", "99999999999d"])
 def test_near_misses(text: str) -> None:
     with pytest.raises(SettingError, match="is no time"):
-        find.instant("--until", text, NOW)
+        times.instant("--until", text, NOW)
 
 
 # ---- what is shown
@@ -88,9 +90,9 @@ def moment(start: dt.datetime, seconds: float = 4.0, **fields: object) -> Moment
     return Moment(start=start, end=end, time=start, **defaults | fields)  # type: ignore[arg-type]
 
 
-def printed(*moments: Moment, width: int = 120) -> list[str]:
+def printed(*found: Moment, width: int = 120) -> list[str]:
     console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(find.table(moments, NOW))
+    console.print(moments.table(found, NOW))
     return console.export_text().splitlines()
 
 
@@ -122,22 +124,22 @@ def test_a_long_id_is_whole_on_a_narrow_screen() -> None:
     [(0.0, "0.0 s"), (0.4, "0.4 s"), (1.2, "1 s"), (59.7, "1:00"), (3599, "59:59"), (3725, "1:02:05")],
 )
 def test_lengths(seconds: float, text: str) -> None:
-    assert find.length(seconds) == text
+    assert times.length(seconds) == text
 
 
 def test_nothing_found_says_what_was_looked_through_and_what_to_try() -> None:
     query = Query(text="a red car", cameras=["street", "lobby"], since=NOW, labels=["car"], min_score=0.3)
-    said = find.looked_for(query)
+    said = moments.looked_for(query)
     for words in ("'a red car'", "with label car", "street, lobby", "since", "0.3"):
         assert words in said
-    lines = find.remarks(Found(moments=[], note="matched by labels alone", pending=12), query)
+    lines = moments.remarks(Found(moments=[], note="matched by labels alone", pending=12), query)
     assert lines[0] == "matched by labels alone"
     assert "12 events" in lines[1]
     assert lines[2] == "try without --camera or --since or --label or --min-score"
-    assert find.remarks(Found(moments=[moment(NOW)]), query) == []
+    assert moments.remarks(Found(moments=[moment(NOW)]), query) == []
     labels_alone = Query(labels=["car"])
-    assert find.looked_for(labels_alone) == "looked for label car on all cameras"
-    assert find.remarks(Found(moments=[]), labels_alone) == []
+    assert moments.looked_for(labels_alone) == "looked for label car on all cameras"
+    assert moments.remarks(Found(moments=[]), labels_alone) == []
 
 
 # ---- pictures to search by
@@ -148,21 +150,21 @@ def test_a_large_picture_is_sent_smaller(tmp_path: Path) -> None:
     large, small = tmp_path / "large.jpg", tmp_path / "small.jpg"
     large.write_bytes(jpeg(noise))
     small.write_bytes(jpeg(noise[:50, :80]))
-    assert large.stat().st_size > find.MOST_IMAGE_BYTES
-    sent = find.image(large)
-    assert len(sent) <= find.MOST_IMAGE_BYTES
+    assert large.stat().st_size > MOST_IMAGE_BYTES
+    sent = picture(large)
+    assert len(sent) <= MOST_IMAGE_BYTES
     with av.open(io.BytesIO(sent)) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (1280, 640)
-    assert find.image(small) == small.read_bytes()
+    assert picture(small) == small.read_bytes()
     nonsense = tmp_path / "nonsense.jpg"
-    nonsense.write_bytes(os.urandom(find.MOST_IMAGE_BYTES + 1))
+    nonsense.write_bytes(os.urandom(MOST_IMAGE_BYTES + 1))
     with pytest.raises(SettingError, match="JPEG, PNG or WebP"):
-        find.image(nonsense)
+        picture(nonsense)
 
 
 async def test_a_query_over_the_servers_limit_is_not_sent(admin: Client) -> None:
     with pytest.raises(SettingError, match=r"max_payload of 8\.0 MB"):
-        await find.ask(admin, Query(image=b"\0" * 7_000_000), Console())
+        await find.ask(admin, Query(image=b"\0" * 7_000_000))
 
 
 # ---- the command
@@ -246,9 +248,9 @@ async def test_a_wrong_question_is_not_asked(server: NatsServer, arguments: tupl
 async def test_video_that_expires_meanwhile_is_said_and_the_rest_is_saved(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    picture = jpeg(np.full((24, 32, 3), 90, np.uint8))
+    best = jpeg(np.full((24, 32, 3), 90, np.uint8))
     found = [
-        moment(RFC_3339, camera="lobby", similarity=0.3, kept=True, id="e#0", picture=picture),
+        moment(RFC_3339, camera="lobby", similarity=0.3, kept=True, id="e#0", picture=best),
         moment(RFC_3339, similarity=0.2, kept=True, id="e#1"),
         moment(RFC_3339, similarity=0.1, id="e#2"),
     ]
@@ -270,7 +272,7 @@ async def test_video_that_expires_meanwhile_is_said_and_the_rest_is_saved(
         assert "no 02-" in said and "no 03-" not in said
     written = tmp_path / "clips" / f"{stem}.jpg"
     assert [*(tmp_path / "clips").iterdir()] == [written]
-    assert written.read_bytes() == picture
+    assert written.read_bytes() == best
     assert str(written) in shown.out
     parsed = [json.loads(line) for line in rows.out.splitlines()]
     assert [(row["id"], row["saved"]) for row in parsed] == [("e#0", [str(written)]), ("e#1", []), ("e#2", [])]

@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import pytest
 import pytest_asyncio
-from rich.console import Console
 
 from services.search.query import ClipQuery, Query
 from shared.bus import requests
@@ -64,21 +63,20 @@ def picture(path: Path, chance: random.Random) -> bytes:
 
 async def test_what_was_seen_is_found(seen: tuple[Stack, list[Path]], tmp_path: Path) -> None:
     stack, videos = seen
-    out = Console(force_terminal=False)
     chance = random.Random(1)
     for n in range(12):
         path = videos[n % len(videos)]
-        found = await find.ask(stack.admin, Query(image=picture(path, chance), k=5), out)
+        found = await find.ask(stack.admin, Query(image=picture(path, chance), k=5))
         assert found.moments[0].camera == path.stem, f"picture {n} of {path.stem}"
         assert found.model == "efficientnet_lite3"
 
-    said = await find.ask(stack.admin, Query(text="a man on a bicycle", k=5), out)
+    said = await find.ask(stack.admin, Query(text="a man on a bicycle", k=5))
     assert said.moments and {"person", "bicycle"} & set(said.moments[0].labels)
     assert "compares images alone" in (said.note or "")
 
-    best = (await find.ask(stack.admin, Query(image=picture(videos[0], chance), k=1, picture=True), out)).moments[0]
+    best = (await find.ask(stack.admin, Query(image=picture(videos[0], chance), k=1, picture=True))).moments[0]
     assert best.kept and best.picture and best.picture.startswith(b"\xff\xd8")
-    again = await find.ask(stack.admin, Query(like=best.id, k=1), out)
+    again = await find.ask(stack.admin, Query(like=best.id, k=1))
     assert again.moments[0].camera == best.camera
 
     answer = await requests.ask(

@@ -38,6 +38,7 @@ from tests.kedalike import PROTO, KedaClient, Refused, generate
 from tests.messages import consume
 from tests.waiting import until
 from tidegate.client import explain, registry
+from tidegate.commands.explain import run as print_explained
 from tidegate.local.server import NatsServer
 
 CV = {"service": "cv", "scalerAddress": "scaler:9090", "lagThreshold": "20", "coldStart": "10"}
@@ -287,11 +288,11 @@ async def test_heartbeats_reach_the_estimate_and_explain_shows_them(
     assert 'tidegate_demand{consumer="cv",service="cv",term="ready"} 1.0' in exported
     assert exported.count('term="replicas"') == 1
     console = Console(width=100, record=True)
-    await explain.run(admin, "cv", console, as_json=False)
+    await print_explained(admin, "cv", console, as_json=False)
     text = console.export_text()
     assert re.search(r"cv needs \S+ replicas", text) and "cv-1 loading" in text and "cold_start_s 10" in text
     with pytest.raises(SettingError, match="asked for: cv"):
-        await explain.run(admin, "vlm", console, as_json=False)
+        await print_explained(admin, "vlm", console, as_json=False)
 
 
 async def test_explain_without_a_scaler_says_how_to_start_one(admin: Client) -> None:

@@ -1,4 +1,4 @@
-"""`tidegate explain cv`: how many replicas a service needs, with every term of the sum."""
+"""What the scalers that run say of a service's replicas."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import time
 import msgspec
 import nats.errors
 from nats.aio.client import Client
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from services.scaler.live.answers import Explanation, Explanations, Term
+from services.scaler.live.answers import Explanations
 from shared.contract import names
-from shared.runtime.errors import BusError, SettingError
+from shared.runtime.errors import BusError
 
 # The external scaler and an autoscaler may both know: whoever answers soon after the first is heard too.
 FIRST_S = 2.0
@@ -42,56 +39,3 @@ async def ask(client: Client, service: str) -> list[Explanations]:
     if not answers:
         raise BusError("no scaler answers: start 'tidegate up', or python -m services.scaler beside KEDA")
     return answers
-
-
-async def run(client: Client, service: str, out: Console, as_json: bool) -> None:
-    """Print the terms of every query of a service. Raises BusError, and SettingError for a service nobody asks of."""
-    answers = await ask(client, service)
-    found = [(a.by, e) for a in answers for e in a.found]
-    if not found:
-        known = ", ".join(sorted({s for a in answers for s in a.services})) or "none yet"
-        raise SettingError(
-            f"no ScaledObject asks a scaler for {service!r}, or not lately; asked for: {known}. "
-            "A trigger of type nats-jetstream is KEDA's own affair"
-        )
-    for by, explanation in found:
-        if as_json:
-            row = {"by": by, **msgspec.to_builtins(explanation)}
-            out.out(msgspec.json.encode(row).decode(), highlight=False)
-        else:
-            _show(by, explanation, out)
-
-
-def _show(by: str, e: Explanation, out: Console) -> None:
-    out.print(f"[bold]{escape(_sentence(e))}[/]  [dim]({escape(by)}, {escape(_age(e))})[/]")
-    for line in e.lines:
-        out.print(f"  {escape(line)}", highlight=False)
-    terms = Table("term", "value", box=None, pad_edge=False)
-    for name, value in e.terms.items():
-        terms.add_row(name.replace("_", " "), _value(value))
-    out.print(terms)
-    settings = ", ".join(f"{name} {_value(value)}" for name, value in e.settings.items())
-    out.print(f"settings: {escape(settings)}", highlight=False)
-    if e.replicas_from:
-        seen = ", ".join(f"{r.replica} {r.state}" for r in e.replicas) or "none heard"
-        out.print(f"replicas by {escape(e.replicas_from)}: {escape(seen)}", highlight=False)
-
-
-def _sentence(e: Explanation) -> str:
-    if e.error:
-        return f"{e.service}: unknown, as {e.error}"
-    wanted = e.terms.get("replicas", 0.0)
-    active = "work to do" if e.terms.get("active") else "nothing to do"
-    return f"{e.service} needs {_value(wanted)} {'replica' if wanted == 1 else 'replicas'} for {e.of}: {active}"
-
-
-def _age(e: Explanation) -> str:
-    return "not read yet" if e.age_s is None else f"{e.age_s:.1f} s ago"
-
-
-def _value(value: Term) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,33 +1,15 @@
-"""`tidegate watch`: events as they come, for people or for programs."""
+"""Events as they come, each once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections.abc import Callable
 
-import click
-import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from rich.console import Console
 
 from services.analytics.mistakes import nearest
-from shared.contract.events import (
-    KINDS,
-    Answer,
-    CameraStatus,
-    Caption,
-    Counts,
-    Detections,
-    Event,
-    Incident,
-    Said,
-    Summary,
-    Track,
-    Tracks,
-    Verdict,
-)
-from shared.contract.segment import rfc3339
+from shared.contract.events import KINDS
 from shared.runtime.errors import SettingError, TidegateError
 
 _TYPES = {kind.kind: kind for kind in KINDS}
@@ -49,15 +31,16 @@ def full(subject: str) -> str:
     return f"{whole}.>" if len(tokens) == 2 and tokens[1] != ">" else whole
 
 
-async def run(client: Client, subject: str, as_json: bool, out: Console) -> None:
-    """Print until cancelled or the reader has gone, each event once. Raises SettingError, and TidegateError."""
+async def follow(client: Client, subject: str, show: Callable[[Msg], None]) -> None:
+    """Show each event once, until cancelled or the reader has gone. Raises SettingError, and TidegateError."""
     seen: dict[str, None] = {}
     printing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def show(message: Msg) -> None:
+    async def take(message: Msg) -> None:
         # The client would log what is raised here and go on; rich ends the process by SystemExit.
         try:
-            tell(message)
+            if _is_new(message, seen):
+                show(message)
         except (BrokenPipeError, SystemExit) as e:
             error: BaseException = e
         except OSError as e:
@@ -67,78 +50,16 @@ async def run(client: Client, subject: str, as_json: bool, out: Console) -> None
         if not printing.done():
             printing.set_exception(error)
 
-    def tell(message: Msg) -> None:
-        if id := (message.headers or {}).get("ce-id"):
-            if id in seen:
-                return
-            seen[id] = None
-            if len(seen) > REMEMBERED:
-                del seen[next(iter(seen))]
-        if as_json:
-            click.echo(message.data.decode())
-        else:
-            out.print(_readable(message), soft_wrap=True, markup=False)
-
-    await client.subscribe(full(subject), cb=show)
+    await client.subscribe(full(subject), cb=take)
     await printing
 
 
-def _readable(message: Msg) -> str:
-    kind = message.subject.split(".")[1]
-    try:
-        event: Event = msgspec.json.decode(message.data, type=_TYPES[kind])
-    except (KeyError, msgspec.DecodeError):
-        return f"{message.subject}: {message.data.decode(errors='replace')}"
-    return f"{message.subject:<32} {describe(event)}"
-
-
-def describe(event: Event) -> str:
-    """One line of what an event says."""
-    match event:
-        case Detections():
-            seen = Counter(o.label for f in event.frames[-1:] for o in f.objects)
-            objects = ", ".join(f"{n} {label}" for label, n in seen.most_common()) or "nothing"
-            t = event.timing
-            return f"{rfc3339(event.start)}  {objects}  (queued {t.queued_ms:.0f} ms, infer {t.infer_ms:.0f} ms)"
-        case Tracks():
-            return f"{rfc3339(event.start)}  {'; '.join(map(_track, event.tracks))}"
-        case Incident():
-            return f"{rfc3339(event.time)}  {_incident(event)}"
-        case Counts():
-            lines = [
-                f"{line} {n} {label} {way}"
-                for line, labels in event.lines.items()
-                for label, c in labels.items()
-                for way, n in (("in", c.into), ("out", c.out))
-                if n
-            ]
-            counted = [f"{p.objects} {label}, {p.most} at once" for label, p in event.labels.items()]
-            return f"{rfc3339(event.start)}  {'; '.join(counted + lines) or 'nothing'}"
-        case CameraStatus():
-            return f"{rfc3339(event.time)}  {event.state}: {event.reason}"
-        case Said() if event.cause:
-            return f"{rfc3339(event.start)}  no answer, {event.cause}: {event.reason}"
-        case Verdict():
-            return f"{rfc3339(event.start)}  {event.verdict} {event.confidence:.0%}, {event.incident}: {event.reason}"
-        case Answer():
-            return f"{rfc3339(event.start)}  {event.question!r}: {event.text}"
-        case Caption() | Summary():
-            seconds = (event.end - event.start).total_seconds()
-            return f"{rfc3339(event.start)}  {seconds:.0f} s: {event.text}"
-        case _:
-            return msgspec.json.encode(event).decode()
-
-
-def _track(track: Track) -> str:
-    where = f" in {', '.join(track.zones)}" if track.zones else ""
-    return f"{track.label} {track.id} {track.state}{' stationary' if track.stationary else ''}{where}"
-
-
-def _incident(event: Incident) -> str:
-    place = next((f" {what} {name}" for what, name in (("in", event.zone), ("over", event.line)) if name), "")
-    way = f" ({event.direction})" if event.direction else ""
-    who = ", ".join(f"{o.label} {o.id}" for o in event.objects[:3])
-    more = f" and {len(event.objects) - 3} more" if len(event.objects) > 3 else ""
-    value = f", {event.value:g}" if event.value is not None else ""
-    verified = f", {event.verification}" if event.verification != "none" else ""
-    return f"{event.severity} {event.rule} {event.state}: {event.condition}{place}{way} {who}{more}{value}{verified}"
+def _is_new(message: Msg, seen: dict[str, None]) -> bool:
+    """Whether its id is not among those seen lately, which it then is."""
+    if id := (message.headers or {}).get("ce-id"):
+        if id in seen:
+            return False
+        seen[id] = None
+        if len(seen) > REMEMBERED:
+            del seen[next(iter(seen))]
+    return True

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
+from nats.aio.client import Client
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
+from services.scaler.live.answers import Explanation, Term
+from shared.runtime.errors import SettingError
+from tidegate.client.explain import ask
 from tidegate.commands.options import data_option, screen, with_admin
 
 
@@ -15,6 +23,57 @@ from tidegate.commands.options import data_option, screen, with_admin
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def explain(data: Path | None, service: str, as_json: bool) -> None:
     """Why SERVICE has the replicas it has: every term of the demand, from the scaler that runs."""
-    from tidegate.client.explain import run
-
     with_admin(data, lambda client: run(client, service, screen(), as_json))
+
+
+async def run(client: Client, service: str, out: Console, as_json: bool) -> None:
+    """Print the terms of every query of a service. Raises BusError, and SettingError for a service nobody asks of."""
+    answers = await ask(client, service)
+    found = [(a.by, e) for a in answers for e in a.found]
+    if not found:
+        known = ", ".join(sorted({s for a in answers for s in a.services})) or "none yet"
+        raise SettingError(
+            f"no ScaledObject asks a scaler for {service!r}, or not lately; asked for: {known}. "
+            "A trigger of type nats-jetstream is KEDA's own affair"
+        )
+    for by, explanation in found:
+        if as_json:
+            row = {"by": by, **msgspec.to_builtins(explanation)}
+            out.out(msgspec.json.encode(row).decode(), highlight=False)
+        else:
+            _show(by, explanation, out)
+
+
+def _show(by: str, e: Explanation, out: Console) -> None:
+    out.print(f"[bold]{escape(_sentence(e))}[/]  [dim]({escape(by)}, {escape(_age(e))})[/]")
+    for line in e.lines:
+        out.print(f"  {escape(line)}", highlight=False)
+    terms = Table("term", "value", box=None, pad_edge=False)
+    for name, value in e.terms.items():
+        terms.add_row(name.replace("_", " "), _value(value))
+    out.print(terms)
+    settings = ", ".join(f"{name} {_value(value)}" for name, value in e.settings.items())
+    out.print(f"settings: {escape(settings)}", highlight=False)
+    if e.replicas_from:
+        seen = ", ".join(f"{r.replica} {r.state}" for r in e.replicas) or "none heard"
+        out.print(f"replicas by {escape(e.replicas_from)}: {escape(seen)}", highlight=False)
+
+
+def _sentence(e: Explanation) -> str:
+    if e.error:
+        return f"{e.service}: unknown, as {e.error}"
+    wanted = e.terms.get("replicas", 0.0)
+    active = "work to do" if e.terms.get("active") else "nothing to do"
+    return f"{e.service} needs {_value(wanted)} {'replica' if wanted == 1 else 'replicas'} for {e.of}: {active}"
+
+
+def _age(e: Explanation) -> str:
+    return "not read yet" if e.age_s is None else f"{e.age_s:.1f} s ago"
+
+
+def _value(value: Term) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import datetime as dt
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import click
+import msgspec
+from nats.aio.client import Client
+from rich.console import Console
+from rich.markup import escape
 
-from services.search.query import MAX_K, Query
+from services.search.query import MAX_K, Moment, Query
 from shared.contract import names
+from shared.runtime.errors import SettingError
+from tidegate.client import find as asking
+from tidegate.client.times import instant, now_here
 from tidegate.commands.options import data_option, screen, with_admin
+from tidegate.view.moments import looked_for, remarks, table
+from tidegate.view.waiting import waited_for
+
+# A query's image is scaled to a few hundred pixels by the model that sees it: more bytes than this tell it nothing.
+MOST_IMAGE_BYTES = 2 * 2**20
+_IMAGE_WIDTH = 1280
 
 
 @click.command()
@@ -39,19 +53,72 @@ def find(data: Path | None, text: str | None, save: Path | None, as_json: bool, 
 
     Video is there for as long as MEDIA keeps it, ten minutes by default; what was seen, for a week.
     """
-    from tidegate.client import find as finding
-
-    now = dt.datetime.now().astimezone()
+    now = now_here()
     query = Query(
         text=text,
-        image=finding.image(given["image"]) if given["image"] else None,
+        image=picture(given["image"]) if given["image"] else None,
         like=given["like"],
         cameras=[names.check_camera(camera) for camera in given["cameras"]],
-        since=finding.instant("--since", given["since"], now) if given["since"] else None,
-        until=finding.instant("--until", given["until"], now) if given["until"] else None,
+        since=instant("--since", given["since"], now) if given["since"] else None,
+        until=instant("--until", given["until"], now) if given["until"] else None,
         labels=list(given["labels"]),
         min_score=given["min_score"],
         k=given["k"],
         picture=save is not None,
     ).check()
-    with_admin(data, lambda client: finding.run(client, query, screen(), as_json=as_json, save=save))
+    with_admin(data, lambda client: run(client, query, screen(), as_json=as_json, save=save))
+
+
+async def run(client: Client, query: Query, out: Console, *, as_json: bool, save: Path | None) -> None:
+    """Ask, print what was found, and save its video and pictures in `save`. Raises TidegateError."""
+    found = await waited_for(asking.ask(client, query), "searching")
+    say: Callable[[str], None] = (lambda line: click.echo(line, err=True)) if as_json else _printer(out)
+    if not as_json and found.moments:
+        out.print(table(found.moments))
+    if not found.moments:
+        say(f"nothing found: {looked_for(query)}")
+    for line in remarks(found, query):
+        say(line)
+    for n, moment in enumerate(found.moments, 1):
+        stem = save / f"{n:02}-{moment.camera}-{moment.start.astimezone():%Y%m%dT%H%M%S}" if save else None
+        saved: list[Path] = []
+        if stem:
+            saved = await waited_for(asking.keep(client, stem, moment, say), f"fetching {stem.name}.mp4")
+        if as_json:
+            click.echo(_row(moment, saved if save else None))
+        else:
+            for path in saved:
+                out.print(str(path), style="bold", markup=False, soft_wrap=True)
+
+
+def picture(path: Path) -> bytes:
+    """A file to search by; a large one as a smaller JPEG. Raises SettingError if it is no image."""
+    try:
+        return path.read_bytes() if path.stat().st_size <= MOST_IMAGE_BYTES else _shrunk(path)
+    except (av.FFmpegError, OSError, ValueError, IndexError, StopIteration) as e:
+        raise SettingError(f"--image {path} can't be read ({e}): give a JPEG, PNG or WebP") from e
+
+
+def _shrunk(path: Path) -> bytes:
+    # Only here are pixels needed: asking in words works where numpy is not installed.
+    import numpy as np
+
+    from shared.video.pictures import jpeg
+
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    width = min(frame.width, _IMAGE_WIDTH)
+    height = max(1, round(frame.height * width / frame.width))
+    return jpeg(np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height), np.uint8))
+
+
+def _printer(out: Console) -> Callable[[str], None]:
+    return lambda line: out.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+
+
+def _row(moment: Moment, saved: Sequence[Path] | None) -> str:
+    row: dict[str, Any] = msgspec.to_builtins(moment)
+    del row["picture"]
+    if saved is not None:
+        row["saved"] = [str(path) for path in saved]
+    return msgspec.json.encode(row).decode()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 from nats.aio.client import Client
 from rich.console import Console
 
+from shared.runtime.errors import SettingError
 from tidegate.local import running
 
 
@@ -38,6 +40,15 @@ def stretch_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = option(function)
     return data_option(function)
+
+
+@contextlib.contextmanager
+def extra(name: str, what: str) -> Iterator[None]:
+    """Around imports that need an extra. Raises SettingError where it is not installed. what: cannot be done then."""
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        raise SettingError(f"{what} needs what is not installed ({e.name}): pip install 'tidegate[{name}]'") from e
 
 
 def screen() -> Console:

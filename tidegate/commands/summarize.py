@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tidegate.commands.ask import query, run
 from tidegate.commands.options import screen, stretch_options, with_admin
 
 
@@ -16,13 +17,11 @@ from tidegate.commands.options import screen, stretch_options, with_admin
 def summarize(data: Path | None, prompt: str, as_json: bool, **given: Any) -> None:
     """Sum up what happened on a camera, out of its captions, with times.
 
-    
+    \b
     The last hour:          tidegate summarize --camera lobby --since 1h
     A day, with a focus:    tidegate summarize --camera dock --since 1d --prompt "List all deliveries, with times."
 
     Captions are made with VLM_CAPTION_EVERY_S, or 'tidegate camera add … --caption-every', and kept for a week.
     """
-    from tidegate.client import ask as asking
-
-    query = asking.query("summarize", given, prompt=prompt)
-    with_admin(data, lambda client: asking.run(client, query, screen(), as_json=as_json, save=None))
+    asked = query("summarize", given, prompt=prompt)
+    with_admin(data, lambda client: run(client, asked, screen(), as_json=as_json, save=None))

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
+import msgspec
+from nats.aio.client import Client
+from rich.console import Console
+from rich.table import Table
 
 from shared.contract import names
-from tidegate.commands.options import data_option, screen, with_admin
+from shared.runtime.errors import SettingError
+from tidegate.client.files import written
+from tidegate.client.times import instant, now_here
+from tidegate.client.tracks import Followed, Stretch, read
+from tidegate.commands.options import data_option, extra, screen, with_admin
+from tidegate.view.waiting import telling, waited_for
 
 
 @click.command()
@@ -31,14 +41,83 @@ def tracks(data: Path | None, camera: str, as_json: bool, **given: Any) -> None:
 
     Video is there for as long as MEDIA keeps it, ten minutes by default; tracks, for a week.
     """
-    from tidegate.client import tracks as following
-    from tidegate.client.find import instant
-
-    now = dt.datetime.now().astimezone()
-    stretch = following.Stretch(
+    now = now_here()
+    stretch = Stretch(
         camera=names.check_camera(camera),
         since=instant("--since", given["since"] or "30s", now),
         until=instant("--until", given["until"], now) if given["until"] else now,
     )
-    save = following.Save(video=given["save"], mot=given["mot"], fps=given["fps"])
-    with_admin(data, lambda client: following.run(client, stretch, screen(), as_json=as_json, save=save))
+    save = Save(video=given["save"], mot=given["mot"], fps=given["fps"])
+    with_admin(data, lambda client: run(client, stretch, screen(), as_json=as_json, save=save))
+
+
+class Save(NamedTuple):
+    """video, mot: files to write, if any. fps: of the frames that `mot` counts."""
+
+    video: Path | None
+    mot: Path | None
+    fps: float
+
+
+async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, save: Save) -> None:
+    """Print, and save what is to be saved. Raises TidegateError."""
+    if stretch.since >= stretch.until:
+        raise SettingError(f"--since {stretch.since:%H:%M:%S} is not before --until {stretch.until:%H:%M:%S}")
+    if save.video:
+        with extra("demo", "drawing"):
+            from tidegate.drawing.film import check_length, film
+
+        check_length(stretch)
+    found = await waited_for(read(client, stretch), "reading tracks")
+    if as_json:
+        for followed in found:
+            click.echo(msgspec.json.encode({**msgspec.to_builtins(followed.last), "path": followed.path}).decode())
+    else:
+        out.print(_table(found) if found else f"nothing was followed on {stretch.camera} in that time")
+    if save.mot:
+        lines = list(mot_lines(found, stretch.since, save.fps))
+        with written(save.mot, "--mot") as part:
+            part.write_text("".join(f"{line}\n" for line in lines))
+        click.echo(f"{save.mot}: {len(lines)} boxes", err=as_json)
+    if save.video:
+        with telling() as tell:
+            seconds = await film(client, stretch, found, save.video, tell)
+        click.echo(f"{save.video}: {seconds:.1f} s", err=as_json)
+
+
+def mot_lines(found: Sequence[Followed], begin: dt.datetime, fps: float) -> Iterator[str]:
+    """frame, id, left, top, width, height, score, -1, -1, -1.
+
+    Frames from 1, which is at `begin`; pixels, or shares of the frame where its size is not known.
+    """
+    rows = []
+    for number, followed in enumerate(found, 1):
+        width, height = followed.size or (1, 1)
+        for p in followed.path:
+            frame = round((p.time - begin).total_seconds() * fps) + 1
+            x1, y1, x2, y2 = (v * n for v, n in zip(p.box, (width, height) * 2, strict=True))
+            rows.append((frame, number, x1, y1, x2 - x1, y2 - y1, followed.last.score if p.score is None else p.score))
+    for frame, number, x, y, w, h, score in sorted(rows):
+        yield f"{frame},{number},{x:.4f},{y:.4f},{w:.4f},{h:.4f},{score:.3f},-1,-1,-1"
+
+
+def _table(found: Sequence[Followed]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("track", "label", "score", "seen at", "seconds", "frames", "speed", "zones", ""):
+        # An id is of use as a whole alone.
+        table.add_column(name, no_wrap=name in ("track", "seen at"))
+    for track, path, _ in found:
+        seconds = (track.last - track.first).total_seconds()
+        state = "ended" if track.state == "end" else "still" if track.stationary else "moving"
+        table.add_row(
+            track.id,
+            track.label,
+            f"{track.score:.0%}",
+            f"{track.first.astimezone():%H:%M:%S}",
+            f"{seconds:.1f}",
+            str(len(path)),
+            f"{track.speed:.2f}/s",
+            ", ".join(track.zones),
+            state,
+        )
+    return table

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from nats.aio.msg import Msg
 
+from tidegate.client.watch import follow
 from tidegate.commands.options import data_option, screen, with_admin
+from tidegate.view.events import readable
 
 
 @click.command()
@@ -18,9 +21,15 @@ def watch(data: Path | None, subject: str, as_json: bool) -> None:
 
     One that is said again, as after a crash, is printed once.
     """
-    from tidegate.client.watch import run
+    out = screen()
+
+    def show(message: Msg) -> None:
+        if as_json:
+            click.echo(message.data.decode())
+        else:
+            out.print(readable(message), soft_wrap=True, markup=False)
 
     try:
-        with_admin(data, lambda client: run(client, subject, as_json, screen()))
+        with_admin(data, lambda client: follow(client, subject, show))
     except KeyboardInterrupt:
         pass

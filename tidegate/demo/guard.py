@@ -19,6 +19,8 @@ from shared.contract import names
 from shared.contract.events import Incident
 from shared.runtime.errors import TidegateError
 from tidegate.client import rules, tracks
+from tidegate.drawing.film import film
+from tidegate.view.waiting import telling
 
 # Of the embedded footage: a street on which a man walks past a parked bicycle, over and over.
 EMBEDDED = "alley"
@@ -62,7 +64,10 @@ async def show(client: Client, camera: str, folder: Path, out: Console) -> None:
         if found:
             begin = found[0].start - dt.timedelta(seconds=2)
             stretch = tracks.Stretch(camera, begin, begin + dt.timedelta(seconds=CLIP_S))
-            await tracks.save_video(client, stretch, folder / f"tracks-{camera}.mp4", out)
+            path = folder / f"tracks-{camera}.mp4"
+            with telling() as tell:
+                seconds = await film(client, stretch, await tracks.read(client, stretch), path, tell)
+            out.print(f"what was followed, {seconds:.0f} s of it: {path}", soft_wrap=True, markup=False)
     except (TidegateError, TimeoutError, nats.errors.Error) as e:
         out.print(f"the incidents can't be told: {e}", style="yellow", markup=False)
 

@@ -15,6 +15,8 @@ from shared.contract import names
 from shared.runtime.errors import TidegateError
 from tidegate.client import find
 from tidegate.demo import report
+from tidegate.view import moments
+from tidegate.view.waiting import waited_for
 
 # The last events reach the index within its wait for a fuller batch, and a busy machine's patience.
 CATCH_UP_S = 20.0
@@ -32,7 +34,7 @@ async def show(client: Client, folder: Path, out: Console) -> None:
         best = await _found(client, Query(text=words, k=SHOWN, picture=True), out, f'find "{words}"')
         if best is None:
             return
-        for path in await find.keep(client, folder / CLIP, best, lambda line: out.print(line, style="dim"), out):
+        for path in await find.keep(client, folder / CLIP, best, lambda line: out.print(line, style="dim")):
             out.print(f"its {'video' if path.suffix == '.mp4' else 'picture'}: {path}", soft_wrap=True, markup=False)
         if best.picture:
             picture = f"{CLIP}.jpg"
@@ -57,10 +59,10 @@ async def _words(client: Client) -> str | None:
 
 
 async def _found(client: Client, query: Query, out: Console, command: str) -> Moment | None:
-    found = await find.ask(client, query, out)
+    found = await waited_for(find.ask(client, query), "searching")
     out.print(f"\n[bold]tidegate {command}[/]")
     if found.moments:
-        out.print(find.table(found.moments))
-    for line in find.remarks(found, query):
+        out.print(moments.table(found.moments))
+    for line in moments.remarks(found, query):
         out.print(line, style="dim", markup=False)
     return found.moments[0] if found.moments else None

@@ -1,25 +1,16 @@
-"""A track put together from its events, and where its object is at a time. Pure."""
+"""Where an object that was followed is at a time. Pure."""
 
 from __future__ import annotations
 
 import datetime as dt
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from shared.contract.events import Box, PathPoint, Track
+from shared.contract.events import Box, PathPoint
 
 # A box is shown for so long after the last frame that has it: two frames apart at 2 fps.
 SHOWN_S = 0.6
 TRAIL_S = 4.0
-
-
-class Followed(NamedTuple):
-    """A track, put together from its events. last: its last one. size: the video's width and height, if known."""
-
-    last: Track
-    path: list[PathPoint]
-    size: tuple[int, int] | None
 
 
 def where(path: Sequence[PathPoint], time: dt.datetime) -> Box | None:

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import ImageDraw
 
 from services.analytics.rules import Rules
-from tidegate.drawing.followed import TRAIL_S, Followed, where
+from tidegate.client.tracks import Followed
+from tidegate.drawing.followed import TRAIL_S, where
 from tidegate.drawing.scene import Pixels, box_over, rules_over
 
 

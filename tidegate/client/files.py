@@ -1,0 +1,44 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.runtime.errors import SettingError
+
+
+@contextlib.contextmanager
+def written(path: Path, option: str = "--save") -> Iterator[Path]:
+    """A name beside `path` to write to, which becomes `path` where the block ends well, and is removed otherwise.
+
+    What is there and no file, such as /dev/stdout, is written itself. Raises SettingError, which names the option,
+    where an OSError leaves the block.
+    """
+    special = path.exists() and not path.is_file()
+    part = path if special else path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        yield part
+        if not special:
+            part.replace(path)
+    except OSError as e:
+        raise SettingError(f"{option} {path} can't be written: {_why(e, path)}") from e
+    finally:
+        if not special:
+            part.unlink(missing_ok=True)
+
+
+def folder(path: Path, option: str = "--save") -> Path:
+    """The folder, made where it is not there. Raises SettingError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise SettingError(f"{option} {path} can't be written ({e.strerror}): choose another folder") from e
+    return path
+
+
+def _why(error: OSError, path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}: create it, or choose another"
+    return f"{(error.strerror or str(error)).lower()}: choose another place"

@@ -1,0 +1,52 @@
+"""Times as people give and read them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+from shared.runtime.errors import SettingError
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_AGO = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
+
+
+def instant(option: str, text: str, now: dt.datetime) -> dt.datetime:
+    """The time that `text` means: `1h30m` ago, `13:05` of today by this machine's clock, or a date with a time.
+
+    option: what it was given for, such as `--since`. Raises SettingError.
+    """
+    try:
+        if _AGO.fullmatch(text):
+            parts = re.findall(r"([\d.]+)([smhd])", text)
+            return now - sum((dt.timedelta(**{_UNITS[unit]: float(n)}) for n, unit in parts), dt.timedelta())
+        if _CLOCK.fullmatch(text):
+            time = dt.time.fromisoformat(text.zfill(len("13:05:00") if text.count(":") == 2 else len("13:05")))
+            return dt.datetime.combine(now.astimezone().date(), time).astimezone()
+        return dt.datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError) as e:
+        raise SettingError(
+            f"{option} {text!r} is no time: say how long ago (90s, 15m, 1h30m, 2d), a time of today (13:05), or a date "
+            "and time (2026-11-24T13:05:00Z; without a zone, this machine's)"
+        ) from e
+
+
+def now_here() -> dt.datetime:
+    """With this machine's zone."""
+    return dt.datetime.now().astimezone()
+
+
+def clock(time: dt.datetime, now: dt.datetime) -> str:
+    """`13:05:00` in `now`'s zone, after the date where that is not today's."""
+    local = time.astimezone(now.tzinfo)
+    return f"{local:%H:%M:%S}" if local.date() == now.date() else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def length(seconds: float) -> str:
+    """`4 s`, `1:05`, `1:02:05`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if whole else f"{seconds:.1f} s"
+    minutes, s = divmod(whole, 60)
+    return f"{minutes}:{s:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{s:02}"

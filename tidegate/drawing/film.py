@@ -1,0 +1,119 @@
+"""What was followed on a camera, as a video."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from nats.aio.client import Client
+
+from services.analytics.rules import Rules
+from shared.runtime.errors import SettingError
+from tidegate.client import rules
+from tidegate.client.files import written
+from tidegate.client.tracks import Followed, Stretch, frames
+from tidegate.drawing.painter import Painter
+
+# A clip is no longer than this.
+MOST_S = 600.0
+_H264 = {"preset": "veryfast", "crf": "23"}
+
+
+def check_length(stretch: Stretch) -> None:
+    """Raises SettingError if it is too long for a clip."""
+    if (stretch.until - stretch.since).total_seconds() > MOST_S:
+        raise SettingError(f"--save can have {MOST_S:.0f} s at most: give a later --since, or an earlier --until")
+
+
+async def film(
+    client: Client, stretch: Stretch, found: Sequence[Followed], path: Path, tell: Callable[[str], None]
+) -> float:
+    """Write the video, with rules and tracks over it; seconds written. The file is whole or not there.
+
+    tell: is told how far it is. Raises SettingError if there is no video of that time, or the file can't be written.
+    """
+    try:
+        known = await rules.get(client, stretch.camera)
+    except SettingError:
+        known = Rules()
+    painter = Painter(found, known)
+    total = (stretch.until - stretch.since).total_seconds()
+    with written(path) as part:
+        writer = _Writer(part)
+
+        def draw(time: dt.datetime, pixels: Any) -> None:
+            writer.add(time, painter.paint(pixels, time))
+
+        try:
+            async for time, pixels in frames(client, stretch):
+                tell(f"drawing {path.name}: {(time - stretch.since).total_seconds():.0f} of {total:.0f} s")
+                await asyncio.to_thread(draw, time, pixels)
+            if not writer.frames:
+                raise SettingError(
+                    f"MEDIA has no video of {stretch.camera} of that time: it keeps the last ten minutes"
+                )
+            return writer.finish()
+        finally:
+            writer.close()
+
+
+class _Writer:
+    """H.264 in MP4, each frame at its own time. Raises OSError where the file can't be written."""
+
+    def __init__(self, path: Path) -> None:
+        self.frames = 0
+        # Whoever is interrupted closes while a thread may still encode.
+        self._lock = threading.Lock()
+        with _writing():
+            self._out = av.open(str(path), "w", format="mp4")
+        self._stream: Any = None
+        self._first = self._last = dt.datetime.min
+
+    def add(self, time: dt.datetime, pixels: Any) -> None:
+        with self._lock:
+            self._add(time, pixels)
+
+    def _add(self, time: dt.datetime, pixels: Any) -> None:
+        if self._stream is None:
+            self._stream = self._out.add_stream("libx264", rate=30, options=_H264)
+            self._stream.height, self._stream.width = (n // 2 * 2 for n in pixels.shape[:2])
+            self._stream.pix_fmt = "yuv420p"
+            self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, 1000)
+            self._first = self._last = time - dt.timedelta(milliseconds=1)
+        if time <= self._last:
+            return
+        picture = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(
+            self._stream.width, self._stream.height, "yuv420p"
+        )
+        picture.pts, picture.time_base = round((time - self._first).total_seconds() * 1000) - 1, Fraction(1, 1000)
+        with _writing():
+            self._out.mux(self._stream.encode(picture))
+        self.frames += 1
+        self._last = time
+
+    def finish(self) -> float:
+        """Seconds. The file is whole after that."""
+        with _writing():
+            self._out.mux(self._stream.encode(None))
+            self._out.close()
+        return (self._last - self._first).total_seconds()
+
+    def close(self) -> None:
+        with self._lock, contextlib.suppress(OSError, av.FFmpegError):
+            self._out.close()
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """PyAV opens the file with the first frame that is written."""
+    try:
+        yield
+    except av.FFmpegError as e:
+        raise OSError(e.errno, e.strerror) from e

@@ -1,0 +1,82 @@
+"""Moments that were found, and what is said of an answer, for a person."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from services.search.query import Found, Moment, Query
+from tidegate.client.times import clock, length, now_here
+
+_BAR = 8
+
+
+def table(moments: Sequence[Moment], now: dt.datetime | None = None) -> Table:
+    """One row a moment, times in `now`'s zone. Bars compare within the answer: cosines have no scale."""
+    out = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "when", "length", "camera", "match"):
+        out.add_column(name, no_wrap=True)
+    out.add_column("labels")
+    out.add_column("video", no_wrap=True)
+    # Whole, as --like wants it.
+    out.add_column("id", overflow="fold")
+    now = now or now_here()
+    best = max((m.similarity or 0 for m in moments), default=0), max((m.score or 0 for m in moments), default=0)
+    for n, m in enumerate(moments, 1):
+        share = m.similarity / best[0] if m.similarity and best[0] > 0 else (m.score or 0) / (best[1] or 1)
+        out.add_row(
+            str(n),
+            clock(m.start, now),
+            length((m.end - m.start).total_seconds()),
+            m.camera,
+            Text(f"{'▆' * round(_BAR * max(0.0, share)):<{_BAR}} ", "green").append(_numbers(m), "default"),
+            Text(", ".join(m.labels)),
+            Text("kept") if m.kept else Text("expired", "dim"),
+            Text(m.id or "", "dim"),
+        )
+    return out
+
+
+def _numbers(moment: Moment) -> str:
+    by = (
+        None if moment.similarity is None else f"{moment.similarity:.3f}",
+        None if moment.score is None else f"label {moment.score:.2f}",
+    )
+    return " + ".join(number for number in by if number)
+
+
+def looked_for(query: Query) -> str:
+    """What was looked for, and where."""
+    now = now_here()
+    what = repr(query.text) if query.text else "the picture" if query.image else f"what is like {query.like}"
+    if not (query.text or query.image or query.like):
+        what = f"label {', '.join(query.labels)}"
+    elif query.labels:
+        what += f" with label {', '.join(query.labels)}"
+    where = f"on camera {', '.join(query.cameras)}" if query.cameras else "on all cameras"
+    since = f", since {clock(query.since, now)}" if query.since else ""
+    until = f", until {clock(query.until, now)}" if query.until else ""
+    least = "" if query.min_score is None else f", with a score of {query.min_score:g} or more"
+    return f"looked for {what} {where}{since}{until}{least}"
+
+
+def remarks(found: Found, query: Query) -> list[str]:
+    """What else the asker should know, and can try where nothing was found."""
+    lines = [found.note] if found.note else []
+    if found.pending:
+        lines.append(f"{found.pending} events are not in the index yet: ask again in a while")
+    asked = bool(query.text or query.image or query.like)
+    given = {
+        "--camera": query.cameras,
+        "--since": query.since,
+        "--until": query.until,
+        "--label": query.labels and asked,
+        "--min-score": query.min_score is not None,
+    }
+    narrow = [option for option, value in given.items() if value]
+    if narrow and not found.moments:
+        lines.append(f"try without {' or '.join(narrow)}")
+    return lines

@@ -1,0 +1,55 @@
+"""What is said on standard error while something takes longer than a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+
+# Shorter waits need no words.
+QUIET_S = 1.0
+# Lines of a log are further apart than the changes of a terminal's line.
+LINE_S = 5.0
+
+T = TypeVar("T")
+Tell = Callable[[str], None]
+
+
+@contextmanager
+def telling(console: Console | None = None) -> Iterator[Tell]:
+    """A function that says how far it is: in a line that changes, or, where that is no terminal, every few seconds."""
+    out = console or Console(stderr=True, highlight=False)
+    if out.is_terminal:
+        with out.status("") as status:
+            yield lambda text: status.update(escape(text))
+        return
+    said = time.monotonic() - LINE_S + QUIET_S
+
+    def tell(text: str) -> None:
+        nonlocal said
+        if time.monotonic() - said >= LINE_S:
+            said = time.monotonic()
+            out.print(text, markup=False, soft_wrap=True)
+
+    yield tell
+
+
+async def waited_for(work: Awaitable[T], doing: str) -> T:
+    """Its result. Says after a second that it is waited for, and how long."""
+    task = asyncio.ensure_future(work)
+    began = time.monotonic()
+    try:
+        await asyncio.wait({task}, timeout=QUIET_S)
+        if not task.done():
+            with telling() as tell:
+                while not task.done():
+                    tell(f"{doing} … {time.monotonic() - began:.0f} s")
+                    await asyncio.wait({task}, timeout=QUIET_S)
+        return await task
+    finally:
+        task.cancel()
