@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.cv.detectors import Image, load, openvino_ssd
+from shared.models.openvino import precision
 
 THREADS = (1, 2)
 BATCH = 8
@@ -33,17 +34,16 @@ BATCH = 8
 def main(seconds: float = 5.0, rounds: int = 3) -> None:
     images = _frames()
     network = openvino_ssd.prepare()
-    bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    precision = "bf16" if bf16 else "f32"
-    table = Table(title=f"SSD MobileNet V2, 300x300, {precision}, images/s")
+    computed = precision(ov.Core())
+    table = Table(title=f"SSD MobileNet V2, 300x300, {computed}, images/s")
     for column in ("threads", "benchmark_app: graph as shipped", "benchmark_app: our network", "detect()", "share"):
         table.add_column(column, justify="right")
     for threads in THREADS:
         detector = load("openvino:ssd_mobilenet_v2_coco", threads=threads, min_score=0.4, batch_size=BATCH)
-        shipped = _benchmark_app(openvino_ssd.frozen_graph(), threads, precision, seconds, "-shape", "[1,300,300,3]")
+        shipped = _benchmark_app(openvino_ssd.frozen_graph(), threads, computed, seconds, "-shape", "[1,300,300,3]")
         ceilings, rates = [], []
         for _ in range(rounds):
-            ceilings.append(_benchmark_app(network, threads, precision, seconds))
+            ceilings.append(_benchmark_app(network, threads, computed, seconds))
             rates.append(_rate(detector.detect, images, seconds))
         share = statistics.median(rate / ceiling for rate, ceiling in zip(rates, ceilings, strict=True))
         figures = (shipped, statistics.median(ceilings), statistics.median(rates))

@@ -44,6 +44,18 @@ def stumble(monkeypatch: pytest.MonkeyPatch) -> Callable[[dt.datetime], None]:
     return at
 
 
+@pytest.fixture
+def compute_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has models that are loaded from then on compute in a precision, whatever this CPU would choose."""
+    return lambda hint: monkeypatch.setattr("shared.models.openvino.precision", lambda core: hint)
+
+
+@pytest.fixture(params=["f32", "bf16"])
+def either_precision(request: pytest.FixtureRequest, compute_in: Callable[[str], None]) -> None:
+    """Each in turn. A CPU without bfloat16 computes in float32 where it is told to take that."""
+    compute_in(request.param)
+
+
 @pytest_asyncio.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     """A nats-server of this test's own, set up: it starts in some 50 ms, and tests may break it."""

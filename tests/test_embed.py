@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import importlib.util
 import sys
+from collections.abc import Callable
 from itertools import accumulate, pairwise
 from pathlib import Path
 
 import av
 import numpy as np
+import openvino as ov
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from services.embed.sampling import choose, has_instant, is_first_since
 from services.embed.settings import EmbedSettings
 from shared.contract.events import DetectedObject, Frame
 from shared.contract.segment import Segment
+from shared.models.openvino import precision
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 from tidegate.demo.footage import SCENES, Scene
@@ -41,6 +44,7 @@ def frames(scene: Scene) -> list[Image]:
     return [f.reformat(280, 280, "rgb24").to_ndarray() for f in shown[::9]]  # type: ignore[misc]
 
 
+@pytest.mark.usefixtures("either_precision")
 def test_a_picture_is_nearest_to_those_of_its_own_scene() -> None:
     model = load(EMBEDDED, threads=2)
     scenes = [frames(scene) for scene in SCENES]
@@ -56,6 +60,7 @@ def test_a_picture_is_nearest_to_those_of_its_own_scene() -> None:
     assert np.median(within) > across.max()
 
 
+@pytest.mark.usefixtures("either_precision")
 def test_a_batch_gives_what_its_images_give_alone() -> None:
     model = load(EMBEDDED, threads=2)
     images = frames(SCENES[0])
@@ -64,6 +69,23 @@ def test_a_batch_gives_what_its_images_give_alone() -> None:
     assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-5)
     assert np.concatenate([model.embed([image]) for image in images]) == pytest.approx(together, abs=1e-6)
     assert model.embed([]).shape == (0, model.dimension)
+
+
+def test_machines_of_either_precision_fill_one_index(compute_in: Callable[[str], None]) -> None:
+    """A picture that one of them embedded finds its scene among those of the other."""
+    scenes = [frames(scene) for scene in SCENES]
+    images = [image for scene in scenes for image in scene]
+    of = np.repeat(np.arange(len(scenes)), [len(scene) for scene in scenes])
+    chosen = precision(ov.Core())
+    found = {}
+    for hint in ("f32", chosen):
+        compute_in(hint)
+        found[hint] = load(EMBEDDED, threads=2).embed(images)
+    likeness = found["f32"] @ found[chosen].T
+    print(f"cosine of one picture's two vectors: {likeness.diagonal().min():.3f} or more")
+    assert likeness.diagonal().min() > likeness[of[:, None] != of].max()
+    for axis in (0, 1):
+        assert (of[likeness.argmax(axis=axis)] == of).all()
 
 
 def test_asked_for_text_it_says_what_would_understand_it() -> None:

@@ -13,6 +13,11 @@ from shared.video.decode import Image
 T = TypeVar("T")
 
 
+def precision(core: ov.Core) -> str:
+    """bf16 where the CPU multiplies in it, f32 elsewhere: twice as fast, and most scores move by some hundredths."""
+    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
 class Queue:
     """One stream a thread, each with an image of its own.
 
@@ -26,9 +31,8 @@ class Queue:
             "NUM_STREAMS": threads,
             # Replicas on one machine would all pin themselves to its first cores.
             "ENABLE_CPU_PINNING": False,
+            "INFERENCE_PRECISION_HINT": precision(core),
         }
-        if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            config["INFERENCE_PRECISION_HINT"] = "bf16"
         try:
             compiled = core.compile_model(model, "CPU", config)
         except RuntimeError as e:
