@@ -29,7 +29,7 @@ from tidegate.client import registry
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local.configuration import scaled_object
-from tidegate.local.stack import SEARCH, Stack
+from tidegate.local.stack import Stack, steady
 
 QUERIES = 50
 RECORD_S = 20.0
@@ -98,7 +98,7 @@ async def main(out: Console) -> bool:
         videos = files(Path(folder))
         async with Bank(videos, Path(folder) / "bank") as bank:
             scaled = {"embed": scaled_object("embed")}
-            async with Stack(Path(folder) / "data", scaled, steady=SEARCH, port=0) as stack:
+            async with Stack(Path(folder) / "data", scaled, steady=steady("--search"), port=0) as stack:
                 await record(stack, bank, videos)
                 asked: list[Asked] = []
                 for n in range(QUERIES):

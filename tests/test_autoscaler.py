@@ -16,11 +16,11 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject, load
-from services.scaler.local.autoscaler import Autoscaler
+from services.scaler.live.estimator import Estimator
+from services.scaler.local.autoscaler import Autoscaler, observing
 from services.scaler.local.replicas import Replicas
 from shared.contract import names
 from shared.runtime.errors import SettingError
-from shared.runtime.tasks import end
 from tests.messages import consume
 from tests.waiting import until
 from tidegate.client import explain
@@ -32,17 +32,20 @@ SPEED = 200.0
 
 
 @asynccontextmanager
-async def running(client: Client, folder: Path, scaled: ScaledObject = SCALED) -> AsyncIterator[Autoscaler]:
+async def running(
+    client: Client, folder: Path, scaled: ScaledObject = SCALED, speed: float = SPEED
+) -> AsyncIterator[Autoscaler]:
     pool = Replicas("cv", IDLE_WORKER, {}, folder, grace_s=2.0)
-    autoscaler = Autoscaler(client, scaled, pool, speed=SPEED)
-    task = asyncio.create_task(autoscaler.run())
-    try:
-        yield autoscaler
-        assert not task.done()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await pool.close()
+    async with observing(client, speed) as estimator:
+        autoscaler = Autoscaler(estimator, scaled, pool, speed=speed)
+        task = asyncio.create_task(autoscaler.run())
+        try:
+            yield autoscaler
+            assert not task.done()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await pool.close()
 
 
 async def publish(client: Client, count: int) -> None:
@@ -117,10 +120,7 @@ async def test_a_consumer_that_is_not_there_is_named(admin: Client, tmp_path: Pa
 async def test_a_trigger_of_our_scaler_is_answered_here_and_wakes_it(admin: Client, tmp_path: Path) -> None:
     """At the clock's own speed KEDA polls every 5 s: the first segment is pushed long before."""
     scaled = load(Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml")
-    pool = Replicas("cv", IDLE_WORKER, {}, tmp_path, grace_s=2.0)
-    autoscaler = Autoscaler(admin, scaled, pool)
-    task = asyncio.create_task(autoscaler.run())
-    try:
+    async with running(admin, tmp_path, scaled, speed=1.0) as autoscaler:
         await until(lambda: autoscaler.state.pending == 0)
         await asyncio.sleep(1.5)  # the poll that a new object begins with is over
         assert autoscaler.state.desired == 0
@@ -133,15 +133,14 @@ async def test_a_trigger_of_our_scaler_is_answered_here_and_wakes_it(admin: Clie
         assert answer.by == "autoscaler" and len(answer.found) == 1
         await consume(admin, 1)
         await until(lambda: autoscaler.state.pending == 0)
-    finally:
-        await end(task)
-        await pool.close()
 
 
 def test_a_trigger_of_another_scaler_is_refused(tmp_path: Path) -> None:
     other = ExternalTrigger(scaler_address="weather:80", metadata={"city": "Berlin"})
     with pytest.raises(SettingError, match="weather:80"):
-        Autoscaler(Client(), msgspec.structs.replace(SCALED, triggers=(other,)), Replicas("cv", [], {}, tmp_path))
+        Autoscaler(
+            Estimator(Client()), msgspec.structs.replace(SCALED, triggers=(other,)), Replicas("cv", [], {}, tmp_path)
+        )
 
 
 async def test_two_triggers_on_one_consumer_count_its_messages_once(admin: Client, tmp_path: Path) -> None:

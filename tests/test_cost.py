@@ -21,7 +21,7 @@ from prometheus_client import REGISTRY
 from services.scaler.cost.spent import Cost, Spent
 from services.scaler.keda.scaledobject import load
 from services.scaler.live.heartbeats import SILENCE_S, Beat, Heartbeats
-from services.scaler.local.autoscaler import Autoscaler
+from services.scaler.local.autoscaler import Autoscaler, observing
 from services.scaler.local.replicas import Replicas
 from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
@@ -117,27 +117,28 @@ async def test_the_local_autoscaler_tells_work_from_waiting(admin: Client, tmp_p
         return REGISTRY.get_sample_value(f"tidegate_replica_{part}seconds_total", {"service": "cv"}) or 0.0
 
     pool = Replicas("cv", IDLE_WORKER, {}, tmp_path, grace_s=2.0)
-    autoscaler = Autoscaler(admin, SCALED, pool, speed=200.0)
-    before = {part: sample(part) for part in ("", *(f"{p}_" for p in PARTS))}
-    task = asyncio.create_task(autoscaler.run())
-    try:
-        await admin.jetstream().publish(names.media("lobby"), b"video")
-        async with asyncio.timeout(30):
-            while not pool.ready_count:
-                await asyncio.sleep(0.02)
-            await asyncio.sleep(0.5)
-            assert autoscaler.state.warming_seconds > 0.2
-            assert autoscaler.state.busy_seconds == 0
-            began = time.monotonic()
-            for n in range(6):  # half of the time it has something in hand
-                told = (time.monotonic() - began) / 2
-                await admin.publish(names.stats("cv", pool.names[0]), worker(pool.names[0], told))
-                await asyncio.sleep(0.25 if n < 5 else 0.0)
-            while autoscaler.state.busy_seconds < told * 0.6:
-                await asyncio.sleep(0.02)
-    finally:
-        await end(task)
-        await pool.close()
+    async with observing(admin, 200.0) as estimator:
+        autoscaler = Autoscaler(estimator, SCALED, pool, speed=200.0)
+        before = {part: sample(part) for part in ("", *(f"{p}_" for p in PARTS))}
+        task = asyncio.create_task(autoscaler.run())
+        try:
+            await admin.jetstream().publish(names.media("lobby"), b"video")
+            async with asyncio.timeout(30):
+                while not pool.ready_count:
+                    await asyncio.sleep(0.02)
+                await asyncio.sleep(0.5)
+                assert autoscaler.state.warming_seconds > 0.2
+                assert autoscaler.state.busy_seconds == 0
+                began = time.monotonic()
+                for n in range(6):  # half of the time it has something in hand
+                    told = (time.monotonic() - began) / 2
+                    await admin.publish(names.stats("cv", pool.names[0]), worker(pool.names[0], told))
+                    await asyncio.sleep(0.25 if n < 5 else 0.0)
+                while autoscaler.state.busy_seconds < told * 0.6:
+                    await asyncio.sleep(0.02)
+        finally:
+            await end(task)
+            await pool.close()
     state = autoscaler.state
     assert state.idle_seconds > 0
     parts = state.busy_seconds + state.idle_seconds + state.warming_seconds

@@ -22,7 +22,7 @@ from tidegate.client import find, registry
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local.configuration import scaled_object
-from tidegate.local.stack import SEARCH, Stack
+from tidegate.local.stack import Stack, steady
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ async def seen(tmp_path: Path) -> AsyncIterator[tuple[Stack, list[Path]]]:
     scaled = {service: scaled_object(service) for service in ("cv", "embed")}
     async with (
         Bank(videos, tmp_path / "bank") as bank,
-        Stack(tmp_path / "data", scaled, steady=SEARCH, port=0) as stack,
+        Stack(tmp_path / "data", scaled, steady=steady("--search"), port=0) as stack,
     ):
         js = stack.admin.jetstream()
         for path, url in zip(videos, bank.urls, strict=True):

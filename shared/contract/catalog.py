@@ -370,6 +370,12 @@ def find(name: str) -> Service:
     raise SettingError(f"there is no service {name!r}: take one of {known}")
 
 
+def started(options: Iterable[str], environ: Mapping[str, str]) -> list[Service]:
+    """What is started on one machine. options: `up`, and options of `tidegate up` such as `--search`."""
+    wanted = set(options)
+    return [s for s in services() if s.started_by in wanted and (not s.started_if or environ.get(s.started_if))]
+
+
 def service_of(consumer: str) -> str:
     """The service that takes what a consumer delivers: `vlm` for `vlm-verify`."""
     for service in services():

@@ -34,7 +34,7 @@ from tidegate.demo.sizing import CALM_CAMERAS, Load
 from tidegate.demo.story import Story, as_id, places, speed
 from tidegate.local.configuration import scaled_object
 from tidegate.local.server import NatsServer
-from tidegate.local.stack import SEARCH, Stack
+from tidegate.local.stack import Stack, steady
 from tidegate.view.monitor import Monitor
 from tidegate.view.terminal import View
 
@@ -96,8 +96,8 @@ async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
             if not urls:
                 urls = (await opened.enter_async_context(Bank(files, data / "bank"))).urls
             clock = speed(scaled["cv"], options.seconds)
-            steady = (*SEARCH, "analytics")
-            whole = Stack(data, scaled, steady=steady, env=guard.ENVIRONMENT, port=0, speed=clock, grace_s=GRACE_S)
+            others = (*steady("--search"), "analytics")
+            whole = Stack(data, scaled, steady=others, env=guard.ENVIRONMENT, port=0, speed=clock, grace_s=GRACE_S)
             stack = await opened.enter_async_context(whole)
             monitor = await opened.enter_async_context(Monitor(stack.admin, lambda: stack.autoscalers["cv"].state))
             # Twice the surge's cameras: some in reserve.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,79 +16,94 @@ from rich.console import Console
 from services.scaler.cost.spent import Spent
 from services.scaler.keda.scaledobject import JetStreamTrigger, ScaledObject
 from services.scaler.local.autoscaler import ScalerState
-from shared.contract import names
+from shared.contract import catalog, names
+from shared.contract.catalog import Service
 from shared.contract.topology import TopologySettings
 from shared.runtime import telemetry
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.tasks import unless
 from tidegate.local.configuration import scaled_object as find_scaled_object
-from tidegate.local.stack import SEARCH, VLM, Stack
+from tidegate.local.stack import Stack
 from tidegate.view.monitor import Monitor
 from tidegate.view.terminal import View
 
+# What to type next, by the option that makes it work.
+NEXT = {
+    "--analytics": "tidegate rules set lobby lobby.yaml",
+    "--search": 'tidegate find "a person"',
+    "--vlm": 'tidegate ask "what happens?" --camera lobby',
+}
 
-async def run(
-    data: Path,
-    *,
-    port: int,
-    scaled_object: str | None,
-    speed: float,
-    plain: bool,
-    search: bool,
-    analytics: bool,
-    vlm: bool,
-) -> None:
-    """Run until SIGINT or SIGTERM; a second one ends it at once, and the workers with it. Raises TidegateError."""
-    if search and importlib.util.find_spec("lancedb") is None:
-        raise SettingError("--search needs what is not installed: pip install 'tidegate[embed,search]'")
-    if analytics and importlib.util.find_spec("scipy") is None:
-        raise SettingError("--analytics needs what is not installed: pip install 'tidegate[analytics]'")
+
+async def run(data: Path, *, port: int, scaled_object: str | None, speed: float, plain: bool, **options: bool) -> None:
+    """Run until SIGINT or SIGTERM; a second one ends it at once, and the workers with it. Raises TidegateError.
+
+    options: those of the catalog's `started_by`, without their dashes, and whether each was given.
+    """
+    given = [f"--{option}" for option, is_given in options.items() if is_given]
+    services = catalog.started(["up", *given], os.environ)
+    _check_extras(services, given)
+    scaled = {s.name: _scaled(s, scaled_object) for s in services if s.scaled_object}
     console = Console()
     live = console.is_terminal and not plain
     stop = _until_signalled()
-    scaled = {"cv": fit(find_scaled_object("cv", scaled_object), "CV_DEVICE")}
-    if search:
-        scaled["embed"] = fit(_embed(), "EMBED_DEVICE")
-    if vlm:
-        scaled["vlm"] = _vlm()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _logs(data, live):
         started = time.monotonic()
-        # Alerts go where WEBHOOK_URL says, if it says so.
-        told = ("webhook",) if os.environ.get("WEBHOOK_URL") else ()
-        steady = (*(SEARCH if search else ()), *(("analytics", *told) if analytics else ()), *(VLM if vlm else ()))
+        steady = [s.name for s in services if not s.scaled_object]
         async with Stack(data, scaled, steady=steady, port=port, speed=speed) as stack:
             metrics = telemetry.serve(load(BusSettings), stack.health)
-            for line in stack.changed:
-                console.print(line, style="dim")
-            console.print(
-                f"NATS at [bold]{stack.server.url}[/], state in [bold]{data}[/], logs in {data}/logs, "
-                f"up to {scaled['cv'].spec.max_replica_count} workers, metrics on port {metrics}\n"
-                "in another terminal: tidegate camera add lobby rtsp://…    tidegate watch"
-                + ("    tidegate rules set lobby lobby.yaml" if analytics else "")
-                + ('    tidegate find "a person"' if search else "")
-                + ('    tidegate ask "what happens?" --camera lobby' if vlm else "")
-            )
-
-            async def show() -> None:
-                async with (
-                    Monitor(stack.admin, lambda: stack.autoscalers["cv"].state) as monitor,
-                    View(monitor, title="up", console=console) if live else contextlib.nullcontext(),
-                ):
-                    await stack.failed()
-
+            console.print(_greeting(stack, scaled["cv"], metrics, given))
             # Beginning takes as long as the server does: Ctrl-C must not wait for it.
-            await unless(stop, show())
+            await unless(stop, _show(stack, console, live))
             console.print("stopping: workers finish what they hold")
             states, seconds = {n: a.state for n, a in stack.autoscalers.items()}, time.monotonic() - started
         for name, state in states.items():
             console.print((f"{name}: " if len(states) > 1 else "") + spent(state, seconds).describe())
 
 
-def _embed() -> ScaledObject:
+async def _show(stack: Stack, console: Console, live: bool) -> None:
+    """The live view, until a part of the stack fails: raises its error."""
+    async with (
+        Monitor(stack.admin, lambda: stack.autoscalers["cv"].state) as monitor,
+        View(monitor, title="up", console=console) if live else contextlib.nullcontext(),
+    ):
+        await stack.failed()
+
+
+def _greeting(stack: Stack, cv: ScaledObject, metrics: int, given: Sequence[str]) -> str:
+    """What was set up, where things are, and what to type next."""
+    changed = "".join(f"[dim]{line}[/]\n" for line in stack.changed)
+    commands = "tidegate camera add lobby rtsp://…    tidegate watch" + "".join(
+        f"    {command}" for option, command in NEXT.items() if option in given
+    )
+    return (
+        f"{changed}NATS at [bold]{stack.server.url}[/], state in [bold]{stack.data}[/], logs in {stack.data}/logs, "
+        f"up to {cv.spec.max_replica_count} workers, metrics on port {metrics}\nin another terminal: {commands}"
+    )
+
+
+def _check_extras(services: Sequence[Service], given: Sequence[str]) -> None:
+    """Before anything starts: a worker without its packages would crash again and again. Raises SettingError."""
+    missing = catalog.missing(extra for service in services for extra in service.extras)
+    if missing:
+        command = " ".join(("tidegate up", *given))
+        raise SettingError(f"'{command}' needs what is not installed: pip install 'tidegate[{','.join(missing)}]'")
+
+
+def _scaled(service: Service, path: str | None) -> ScaledObject:
+    """The file that a service is scaled by, fitted to this machine. path: of cv's, in place of ours."""
+    scaled = find_scaled_object(service.name, path if service.name == "cv" else None)
+    if service.name == "embed":
+        scaled = _by_crops(scaled)
+    elif service.name == "vlm":
+        scaled = _vlm(scaled)
+    return fit(scaled, service.device) if service.device else scaled
+
+
+def _by_crops(scaled: ScaledObject) -> ScaledObject:
     """What `deploy/keda/crops` changes: where objects are embedded, work comes from their detections."""
-    scaled = find_scaled_object("embed")
     if not load(TopologySettings).embed_crops:
         return scaled
     triggers = tuple(
@@ -99,18 +113,15 @@ def _embed() -> ScaledObject:
     return msgspec.structs.replace(scaled, triggers=triggers)
 
 
-def _vlm() -> ScaledObject:
+def _vlm(scaled: ScaledObject) -> ScaledObject:
     """Its settings are read here too, so that what is missing is said before anything starts. Raises SettingError.
 
     A replica that starts its own vLLM takes the GPUs, or the cores, of this machine: one of them is what fits.
     """
-    if importlib.util.find_spec("aiohttp") is None or importlib.util.find_spec("openinference") is None:
-        raise SettingError("--vlm needs what is not installed: pip install 'tidegate[vlm]'")
     from services.vlm.settings import VlmSettings
     from services.vlm.vllm_server import find_python
 
     settings = load(VlmSettings)
-    scaled = find_scaled_object("vlm")
     if settings.vlm_url:
         return scaled
     find_python(settings)

@@ -1,8 +1,9 @@
 """The local autoscaler: it reads what KEDA would, decides as KEDA and the HPA would, and scales a pool of processes.
 
-    autoscaler = Autoscaler(client, load(Path("deploy/keda/cv.yaml")), pool, speed=10)
-    task = asyncio.create_task(autoscaler.run())        # until cancelled
-    autoscaler.state                                    # what the live view shows
+    async with observing(client, speed=10) as estimator:
+        autoscaler = Autoscaler(estimator, load(Path("deploy/keda/cv.yaml")), pool, speed=10)
+        task = asyncio.create_task(autoscaler.run())    # until cancelled
+        autoscaler.state                                # what the live view shows
 
 A trigger of type `nats-jetstream` is read by the JetStream API, rather than by the monitoring port; one that asks our
 external scaler is answered here, by the same estimator, and its first message wakes us as KEDA is woken. A server that
@@ -13,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 from nats.aio.client import Client
@@ -70,14 +71,25 @@ class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+@asynccontextmanager
+async def observing(client: Client, speed: float = 1.0) -> AsyncIterator[Estimator]:
+    """What the autoscalers of a process read, and `tidegate explain` is answered from.
+
+    It is one for all of them: the server lets a connection answer a request once.
+    """
+    every_s = max(LEAST_S, OBSERVE_S / max(1.0, speed))
+    async with Estimator(client, every_s) as estimator, explaining(client, estimator, "autoscaler"):
+        yield estimator
+
+
 class Autoscaler:
     """Scales `pool` by the consumers that `scaled` names. `speed`: KEDA's seconds that pass in one real second.
 
     Raises SettingError for an external trigger that is not for Tidegate's own scaler.
     """
 
-    def __init__(self, client: Client, scaled: ScaledObject, pool: Replicas, *, speed: float = 1.0) -> None:
-        self._client = client
+    def __init__(self, estimator: Estimator, scaled: ScaledObject, pool: Replicas, *, speed: float = 1.0) -> None:
+        self._estimator = estimator
         self._scaled = scaled
         self._pool = pool
         self._speed = speed
@@ -92,31 +104,27 @@ class Autoscaler:
 
     async def run(self) -> None:
         """Observe every second and decide when KEDA or the HPA would, until cancelled; the pool is left as it is."""
-        every_s = max(LEAST_S, OBSERVE_S / max(1.0, self._speed))
-        async with (
-            Estimator(self._client, every_s) as estimator,
-            explaining(self._client, estimator, "autoscaler"),
-        ):
-            self._heartbeats = estimator.heartbeats_of(self._pool.service)
-            sources = [self._source(estimator, query) for query in self._queries]
-            await self._first_readings()
-            me = asyncio.current_task()
-            # Before Python 3.12 wait_for, in nats-py, can swallow a cancellation that comes together with an answer.
-            while not (me and me.cancelling()):
-                await self._step([await _metric(source) for source in sources])
-                await self._wait()
-                if self._woken.is_set():
-                    self._woken.clear()
-                    await self._push(sources)
+        self._heartbeats = self._estimator.heartbeats_of(self._pool.service)
+        sources = [self._source(query) for query in self._queries]
+        await self._first_readings()
+        me = asyncio.current_task()
+        # Before Python 3.12 wait_for, in nats-py, can swallow a cancellation that comes together with an answer.
+        while not (me and me.cancelling()):
+            await self._step([await _metric(source) for source in sources])
+            await self._wait()
+            if self._woken.is_set():
+                self._woken.clear()
+                await self._push(sources)
 
-    def _source(self, estimator: Estimator, query: Query | JetStreamTrigger) -> Live | Reader:
+    def _source(self, query: Query | JetStreamTrigger) -> Live | Reader:
+        consumers = self._estimator.consumers
         if not isinstance(query, JetStreamTrigger):
-            live = estimator.get(query)
+            live = self._estimator.get(query)
             live.listeners.add(self._woken.set)
             if isinstance(query, DemandQuery):
-                self._read_by(estimator.consumers.get(query.stream, query.consumer, query.service))
+                self._read_by(consumers.get(query.stream, query.consumer, query.service))
             return live
-        reader = estimator.consumers.get(query.stream, query.consumer, self._pool.service)
+        reader = consumers.get(query.stream, query.consumer, self._pool.service)
         reader.listeners.add(_nothing)
         self._read_by(reader)
         return reader

@@ -1,0 +1,75 @@
+"""The stack on one machine, as `tidegate up` has it: real processes under their own identities."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+from nats.aio.client import Client
+
+from services.scaler.keda.scaledobject import load
+from shared import bus
+from shared.bus import requests
+from shared.bus.requests import NobodyAnswers, Refusal
+from shared.contract import names
+from tests.waiting import until
+from tidegate.client import explain
+from tidegate.local.stack import Stack
+from tidegate.local.stack import steady as stack_of
+
+KEDA = Path(__file__).parent.parent / "deploy/keda"
+SCALED = {
+    "cv": load(KEDA / "demand/cv.yaml"),
+    "embed": load(KEDA / "embed.yaml"),
+    "vlm": load(KEDA / "demand/vlm.yaml"),
+}
+
+
+def violations(stack: Stack) -> list[str]:
+    return [line for line in stack.server.log.read_text().splitlines() if "Violation" in line]
+
+
+async def test_explain_is_answered_once_however_many_services_are_scaled(tmp_path: Path) -> None:
+    async with Stack(tmp_path, SCALED, port=0) as stack:
+        # Each has begun to read what it scales by.
+        await until(lambda: all(a.state.pending is not None for a in stack.autoscalers.values()))
+        for service in ("cv", "vlm", "cv"):
+            [answer] = await explain.ask(stack.admin, service)
+            assert [e.service for e in answer.found] == [service]
+            # A trigger of KEDA's own asks for embed.
+            assert answer.services == ["cv", "vlm"]
+    assert violations(stack) == []
+
+
+async def test_a_question_breaks_no_permission(tmp_path: Path) -> None:
+    """With all that `--vlm` starts, and a model that is away: the question waits, and its asker is told so."""
+    nowhere = {"vlm": {"VLM_URL": "http://127.0.0.1:9/v1", "VLM_MODEL": "m"}}
+    async with Stack(tmp_path, SCALED, steady=stack_of("--vlm"), env=nowhere, port=0) as stack:
+        asker = await bus.connect(stack.server.settings("asker"), "asker")
+        try:
+            await until_answered(asker)
+            question = msgspec.json.encode({"kind": "ask", "camera": "lobby", "question": "what?", "wait_s": 1})
+            for _ in range(2):
+                with pytest.raises(Refusal, match="no answer within 1 s") as refused:
+                    await requests.ask(asker, names.ASK, question, timeout_s=30)
+                assert refused.value.code == 504
+            with pytest.raises(Refusal) as unread:
+                await requests.ask(asker, names.ASK, b"?", timeout_s=30)
+            assert unread.value.code == 400
+        finally:
+            await asker.close()
+        await explain.ask(stack.admin, "vlm")
+    assert violations(stack) == []
+
+
+async def until_answered(client: Client) -> None:
+    """Until a process of vlm's front is there."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await requests.ask(client, f"{names.DISCOVERY}.PING.tidegate-vlm", b"", timeout_s=1)
+                return
+            except NobodyAnswers:
+                await asyncio.sleep(0.1)
