@@ -92,14 +92,14 @@ async def test_cameras_come_change_and_go(admin: Client, bus: Bus, start: Callab
     await add(admin, "short", looped(rtsp, "hevc"))
     await until(lambda: bus.of("short")[-1].codec == "hevc")
     await registry.remove(admin.jetstream(), "sound")
-    await registry.set_enabled(admin.jetstream(), "hevc", False)
+    await registry.change(admin.jetstream(), "hevc", {"enabled": False})
     asked = time.monotonic()
     await until(lambda: {"sound", "hevc"} <= {e["camera"] for e in bus.events if e["state"] == "offline"})
     assert time.monotonic() - asked < 1.5
     reasons = {e["camera"]: e["reason"] for e in bus.events if e["state"] == "offline"}
     assert reasons == {"short": "changed", "sound": "removed", "hevc": "disabled"}
     count = len(bus.of("sound"))
-    await registry.set_enabled(admin.jetstream(), "hevc", True)
+    await registry.change(admin.jetstream(), "hevc", {"enabled": True})
     await until(lambda: bus.states("hevc") == ["online", "offline", "online"])
     assert len(bus.of("sound")) == count
     for name in ("short", "long", "hevc", "sound"):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 import nats.errors
@@ -19,7 +20,7 @@ from nats.js.kv import KeyValue
 
 from shared.contract import names
 from shared.runtime.errors import SettingError
-from shared.runtime.redact import split_credentials
+from shared.runtime.redact import redact, split_credentials
 from shared.runtime.telemetry import logger
 
 SCHEMES = ("rtsp", "rtsps", "file")
@@ -61,18 +62,69 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
     """(camera, its credentials or None) from a URL that may hold them. Raises SettingError."""
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise SettingError("camera url has a space or a line break in it: give %20 for a space")
     scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if not scheme:
+        raise SettingError(f"camera url has no scheme: give {redact(f'rtsp://{url}')}, or file:///path for a file")
     if scheme not in SCHEMES:
-        raise SettingError(
-            f"camera url has the scheme {scheme or 'none'!r}: give rtsp://host/path, rtsps://… or file:///path"
-        )
-    bare, secret = split_credentials(url)
-    if "@" in bare:
-        raise SettingError("camera url has an @ after its host: write / # ? of a password as %2F %23 %3F")
+        raise SettingError(f"camera url has the scheme {scheme!r}: give rtsp://host/path, rtsps://… or file:///path")
     try:
-        return msgspec.convert({"url": bare, **fields}, Camera), secret
+        bare, secret = split_credentials(url)
+    except ValueError as e:
+        raise SettingError(f"camera url can't be read ({e}): give an IPv6 address as rtsp://[::1]/path") from e
+    if "@" in bare:
+        raise SettingError("camera url has an @ after its host: give / # ? of a password as %2F %23 %3F")
+    _check_address(bare)
+    return _converted({"url": bare, **fields}), secret
+
+
+def changed(camera: Camera, secret: str | None, fields: Mapping[str, object]) -> tuple[Camera, str | None]:
+    """(camera, credentials) with `fields` changed and all else kept. Raises SettingError.
+
+    A field of None is unset. `url` keeps the credentials unless it brings its own; `password` of None forgets them.
+    """
+    rest = {name: value for name, value in fields.items() if name not in ("url", "password")}
+    url = fields.get("url")
+    inseparable = secret is not None and "://" in secret
+    if isinstance(url, str):
+        bare, new = new_camera(url)
+        if inseparable and new is None and "password" not in fields:
+            raise SettingError(
+                "the camera's password is a part of its URL: give --url with it, or --unset password too"
+            )
+        rest["url"], secret = bare.url, new or secret
+    elif inseparable and "password" in fields:
+        raise SettingError("the camera's password is a part of its URL: give --url without it too")
+    if "password" in fields:
+        secret = None
+    merged = {**msgspec.to_builtins(camera), **rest}
+    after = _converted({name: value for name, value in merged.items() if value is not None})
+    return after, None if after.is_file else secret
+
+
+def _converted(fields: dict[str, object]) -> Camera:
+    try:
+        return msgspec.convert(fields, Camera)
     except msgspec.ValidationError as e:
         raise SettingError(f"camera settings can't be used: {e}") from e
+
+
+def _check_address(bare: str) -> None:
+    """Raise SettingError for a URL that leads nowhere. bare: without credentials."""
+    parts = urlsplit(bare)
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost") or not parts.path.strip("/"):
+            raise SettingError("camera url names no file: give file:///path, with three slashes")
+        return
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise SettingError(f"camera url has the port {parts.netloc.rpartition(':')[2]}: give one of 1 to 65535")
+    if not parts.hostname:
+        raise SettingError(f"camera url has no host: give {parts.scheme}://host/path")
 
 
 def encode(camera: Camera) -> bytes:

@@ -2,26 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
 import msgspec
 from nats.js import JetStreamContext
-from nats.js.errors import BucketNotFoundError, KeyNotFoundError, NoKeysError, NotFoundError
+from nats.js.errors import (
+    BucketNotFoundError,
+    KeyNotFoundError,
+    KeyWrongLastSequenceError,
+    NoKeysError,
+    NotFoundError,
+)
 from nats.js.kv import KeyValue
 
 from shared.contract import names
-from shared.contract.cameras import Camera, decode, encode
+from shared.contract.cameras import Camera, changed, decode, encode
 from shared.contract.events import CameraStatus
 from shared.runtime.errors import BusError, SettingError
 
 
+class Change(NamedTuple):
+    """What a camera was and is. password: whether its credentials changed."""
+
+    before: Camera
+    after: Camera
+    password: bool
+
+
+# Somebody else who changes a camera at the same time is done within one or two tries.
+_TRIES = 20
+
+
+async def add(js: JetStreamContext, id: str, camera: Camera, credentials: str | None) -> None:
+    """Write a new camera. Raises SettingError if there is one of that id, which stays as it is."""
+    bucket = await _bucket(js, names.CAMERAS)
+    taken = SettingError(
+        f"camera {id!r} is there already: 'tidegate camera set {id} …' changes it, 'camera add … --replace' forgets "
+        "all of its settings first"
+    )
+    with suppress(KeyNotFoundError):
+        await bucket.get(names.check_camera(id))
+        raise taken
+    await _write_credentials(js, id, credentials)
+    try:
+        await bucket.create(id, encode(camera))
+    except KeyWrongLastSequenceError as e:
+        raise taken from e
+
+
 async def put(js: JetStreamContext, id: str, camera: Camera, credentials: str | None) -> None:
-    """Write a camera. Credentials first, so that ingest never finds the camera without them."""
+    """Write a camera, in place of what was there. Credentials first, so that ingest never finds it without them."""
     names.check_camera(id)
-    secret = await _bucket(js, names.CREDENTIALS)
-    if credentials:
-        await secret.put(id, credentials.encode())
-    else:
-        await secret.delete(id)
+    await _write_credentials(js, id, credentials)
     await (await _bucket(js, names.CAMERAS)).put(id, encode(camera))
+
+
+async def change(js: JetStreamContext, id: str, fields: Mapping[str, object]) -> Change:
+    """Change `fields` of a camera as `cameras.changed` does, and nothing else, whoever changes it at the same time.
+
+    Raises SettingError if there is no such camera, or if it can't be changed so.
+    """
+    bucket = await _bucket(js, names.CAMERAS)
+    for _ in range(_TRIES):
+        entry = await _entry(bucket, id)
+        before, secret = decode(entry.value or b""), await credentials(js, id)
+        after, new_secret = changed(before, secret, fields)
+        if new_secret != secret:
+            await _write_credentials(js, id, new_secret)
+        try:
+            await bucket.update(id, encode(after), last=entry.revision)
+        except KeyWrongLastSequenceError:
+            continue
+        return Change(before, after, password=new_secret != secret)
+    raise BusError(f"camera {id!r} is being changed by others all the time: try again")
 
 
 async def remove(js: JetStreamContext, id: str) -> None:
@@ -31,19 +86,18 @@ async def remove(js: JetStreamContext, id: str) -> None:
     await (await _bucket(js, names.CREDENTIALS)).purge(id)
 
 
-async def set_enabled(js: JetStreamContext, id: str, enabled: bool) -> None:
-    """Raises SettingError if there is no such camera."""
-    camera = msgspec.structs.replace(await read(js, id), enabled=enabled)
-    await (await _bucket(js, names.CAMERAS)).put(id, encode(camera))
-
-
 async def read(js: JetStreamContext, id: str) -> Camera:
     """Raises SettingError if there is no such camera."""
+    return decode((await _entry(await _bucket(js, names.CAMERAS), id)).value or b"")
+
+
+async def credentials(js: JetStreamContext, id: str) -> str | None:
+    """What `new_camera` split off a camera's URL: only admin and ingest may read it."""
     try:
-        entry = await (await _bucket(js, names.CAMERAS)).get(names.check_camera(id))
-    except KeyNotFoundError as e:
-        raise SettingError(f"there is no camera {id!r}: 'tidegate camera list' shows all") from e
-    return decode(entry.value or b"")
+        entry = await (await _bucket(js, names.CREDENTIALS)).get(id)
+    except KeyNotFoundError:
+        return None
+    return (entry.value or b"").decode() or None
 
 
 async def all(js: JetStreamContext) -> dict[str, Camera]:
@@ -62,6 +116,21 @@ async def last_status(js: JetStreamContext, id: str) -> CameraStatus | None:
         return msgspec.json.decode(raw.data or b"", type=CameraStatus)
     except (NotFoundError, msgspec.DecodeError):
         return None
+
+
+async def _entry(bucket: KeyValue, id: str) -> KeyValue.Entry:
+    try:
+        return await bucket.get(names.check_camera(id))
+    except KeyNotFoundError as e:
+        raise SettingError(f"there is no camera {id!r}: 'tidegate camera list' shows all") from e
+
+
+async def _write_credentials(js: JetStreamContext, id: str, credentials: str | None) -> None:
+    bucket = await _bucket(js, names.CREDENTIALS)
+    if credentials:
+        await bucket.put(id, credentials.encode())
+    else:
+        await bucket.delete(id)
 
 
 async def _bucket(js: JetStreamContext, bucket: str) -> KeyValue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from nats.aio.client import Client
 from rich.table import Table
 
 from shared.contract import cameras, names
+from shared.contract.cameras import Camera
+from shared.contract.events import CameraStatus
+from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
-from tidegate.client import registry
+from tidegate.client import labels, registry
 from tidegate.commands.options import data_option, screen, with_admin
 
 
@@ -21,45 +25,205 @@ def camera() -> None:
     """Add, list, change and remove cameras, while everything runs."""
 
 
+_Command = Callable[..., None]
+
+# What may be unset, as the option that sets it is called: the field of a camera.
+_UNSET = {
+    "fps": "fps",
+    "min-score": "min_score",
+    "classes": "classes",
+    "tiles": "tiles",
+    "caption-every": "caption_every_s",
+    "caption-prompt": "caption_prompt",
+    "password": "password",
+}
+
+
+def _settings(function: _Command) -> _Command:
+    """The options that 'add' and 'set' share."""
+    for option in reversed(
+        (
+            click.option("--fps", type=float, help="Frames analysed per second of video, in place of CV_FPS."),
+            click.option("--min-score", type=float, help="Least score of an object, in place of CV_MIN_SCORE."),
+            click.option("--classes", help="Labels to report, with commas, in place of CV_CLASSES."),
+            click.option(
+                "--tiles", metavar="COLSxROWS", help="Look at tiles too, for small objects, in place of CV_TILES: 2x1."
+            ),
+            click.option(
+                "--caption-every",
+                type=float,
+                help="Seconds between captions, in place of VLM_CAPTION_EVERY_S; 0: none.",
+            ),
+            click.option("--caption-prompt", help="What is asked of a caption, in place of VLM_CAPTION_PROMPT."),
+            click.option("--tcp/--udp", default=None, help="What RTP goes over: TCP (default), or UDP."),
+            click.option("--loop/--no-loop", default=None, help="Play a file over and over."),
+            click.option(
+                "--realtime/--fast", default=None, help="Read a file at its own pace (default), or as the bus takes it."
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
 @camera.command("add")
 @data_option
 @click.argument("id")
 @click.argument("url")
-@click.option("--fps", type=float, help="Frames analysed per second of video, in place of CV_FPS.")
-@click.option("--min-score", type=float, help="In place of CV_MIN_SCORE.")
-@click.option("--classes", help="Labels to report, with commas, in place of CV_CLASSES.")
-@click.option("--tiles", metavar="COLSxROWS", help="Look at tiles too, for small objects, in place of CV_TILES: 2x1.")
-@click.option("--caption-every", type=float, help="Seconds between captions, in place of VLM_CAPTION_EVERY_S; 0: none.")
-@click.option("--caption-prompt", help="What is asked of a caption, in place of VLM_CAPTION_PROMPT.")
-@click.option("--udp", is_flag=True, help="RTP over UDP rather than TCP.")
-@click.option("--loop", is_flag=True, help="Play a file over and over.")
-@click.option("--realtime/--fast", default=True, help="A file at its own pace (default), or as the bus takes it.")
-def camera_add(data: Path | None, id: str, url: str, **options: Any) -> None:
-    """Add camera ID, or change it. URL: rtsp://user:pass@host/path, rtsps://… or a file, of H.264 or H.265.
+@_settings
+@click.option("--replace", is_flag=True, help="In place of a camera of that id, with all of its settings.")
+def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: Any) -> None:
+    """Add camera ID. URL: rtsp://user:pass@host/path, rtsps://… or a file, of H.264 or H.265.
 
     Credentials are kept apart from the camera's entry, where ingest alone can read them.
     """
     names.check_camera(id)
-    if "://" not in url and Path(url).exists():
-        url = Path(url).resolve().as_uri()
-    fields: dict[str, Any] = {
-        "transport": "udp" if options["udp"] else "tcp",
-        "loop": options["loop"],
-        "realtime": options["realtime"],
+    url = _url(url)
+    entry, credentials = cameras.new_camera(url, **_given(options))
+
+    async def work(client: Client) -> None:
+        write = registry.put if replace else registry.add
+        await write(client.jetstream(), id, entry, credentials)
+        click.echo(f"camera {id}: {redact(url)}")
+        _doubt(id, entry)
+
+    with_admin(data, work)
+
+
+@camera.command("set")
+@data_option
+@click.argument("id")
+@click.option(
+    "--url", help="Another address, or another user and password; the old password stays where none is given."
+)
+@_settings
+@click.option(
+    "--unset", multiple=True, type=click.Choice(list(_UNSET)), help="Take the service's own; may be repeated."
+)
+def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ...], **options: Any) -> None:
+    """Change settings of camera ID: those that are named. All else stays, its password too.
+
+    \b
+    Look closer:              tidegate camera set lobby --fps 10 --tiles 2x1
+    Report everything again:  tidegate camera set lobby --unset classes
+    A new password:           tidegate camera set lobby --url rtsp://user:pass@10.0.0.7/stream1
+    """
+    fields = _given(options)
+    if url:
+        fields["url"] = _url(url)
+    for name in unset:
+        if _UNSET[name] in fields:
+            raise SettingError(f"--{name} and --unset {name} exclude each other: give one of them")
+        fields[_UNSET[name]] = None
+    if not fields:
+        raise SettingError("say what to change, such as --fps 5: 'tidegate camera set --help' shows what there is")
+
+    async def work(client: Client) -> None:
+        change = await registry.change(client.jetstream(), id, fields)
+        click.echo(f"camera {id}: {_differences(change)}")
+        if "classes" in fields:
+            _doubt(id, change.after)
+
+    with_admin(data, work)
+
+
+def _url(text: str) -> str:
+    """A URL, also of a path. Raises SettingError for a path that leads to no file."""
+    if "://" in text or "@" in text:
+        return text
+    path = Path(text)
+    if path.is_dir():
+        raise SettingError(f"{text} is a folder: give a file, or a URL such as rtsp://host/path")
+    if not path.exists():
+        raise SettingError(f"there is no file {text} here: give one that is, or a URL such as rtsp://host/path")
+    return path.resolve().as_uri()
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a camera that options name. Raises SettingError."""
+    fields = {
         "fps": options["fps"],
         "min_score": options["min_score"],
-        "classes": [c.strip() for c in options["classes"].split(",")] if options["classes"] else None,
+        "classes": _labels(options["classes"]),
         "tiles": options["tiles"],
         "caption_every_s": options["caption_every"],
         "caption_prompt": options["caption_prompt"],
+        "transport": {None: None, True: "tcp", False: "udp"}[options["tcp"]],
+        "loop": options["loop"],
+        "realtime": options["realtime"],
     }
-    entry, credentials = cameras.new_camera(url, **fields)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _labels(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    found = [label.strip() for label in text.split(",") if label.strip()]
+    if not found:
+        raise SettingError("--classes is empty: give labels with commas, or leave it out; 'set' has --unset classes")
+    return found
+
+
+def _doubt(id: str, entry: Camera) -> None:
+    """Ask about labels that the embedded detector does not have."""
+    for label in entry.classes or ():
+        if question := labels.doubt(label):
+            click.echo(f"camera {id}: {question}", err=True)
+
+
+def _differences(change: registry.Change) -> str:
+    """`fps 2 (was 5), tiles 2x1, classes not set (was person)`."""
+    before, after = msgspec.structs.asdict(change.before), msgspec.structs.asdict(change.after)
+    parts = [
+        f"{name} {_shown(after[name])}" + ("" if before[name] is None else f" (was {_shown(before[name])})")
+        for name in after
+        if after[name] != before[name]
+    ]
+    return ", ".join([*parts, *(["password changed"] if change.password else [])]) or "nothing to change"
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "not set"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case list():
+            return ", ".join(map(str, value))
+    return redact(str(value))
+
+
+@camera.command("show")
+@data_option
+@click.argument("id")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def camera_show(data: Path | None, id: str, as_json: bool) -> None:
+    """Show how camera ID does, and its settings: those that are not its own are the services'."""
 
     async def work(client: Client) -> None:
-        await registry.put(client.jetstream(), id, entry, credentials)
-        click.echo(f"camera {id}: {redact(url)}")
+        js = client.jetstream()
+        entry = await registry.read(js, id)
+        status, password = await registry.last_status(js, id), await registry.credentials(js, id) is not None
+        if as_json:
+            fields = {"camera": id, "state": _state(entry, status), "password": password, **msgspec.to_builtins(entry)}
+            click.echo(msgspec.json.encode(fields).decode())
+            return
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_row("state", _state(entry, status))
+        table.add_row("", status.reason if status else "not seen yet: is ingest running?")
+        for name, value in msgspec.structs.asdict(entry).items():
+            if value is not None:
+                table.add_row(name, _shown(value))
+        table.add_row("password", "kept apart, for ingest alone" if password else "none")
+        screen().print(table)
 
     with_admin(data, work)
+
+
+def _state(entry: Camera, status: CameraStatus | None) -> str:
+    return (status.state if status else "new") if entry.enabled else "disabled"
 
 
 @camera.command("list")
@@ -73,7 +237,7 @@ def camera_list(data: Path | None, as_json: bool) -> None:
         table = Table("camera", "state", "video", "fps", "url", "reason")
         for id, entry in (await registry.all(js)).items():
             status = await registry.last_status(js, id)
-            state = (status.state if status else "new") if entry.enabled else "disabled"
+            state = _state(entry, status)
             if as_json:
                 fields = msgspec.to_builtins(entry)
                 click.echo(msgspec.json.encode({"camera": id, "state": state, **fields}).decode())
@@ -102,7 +266,7 @@ def camera_remove(data: Path | None, id: str) -> None:
 
 def _set_enabled(data: Path | None, id: str, enabled: bool) -> None:
     async def work(client: Client) -> None:
-        await registry.set_enabled(client.jetstream(), id, enabled)
+        await registry.change(client.jetstream(), id, {"enabled": enabled})
         click.echo(f"camera {id}: {'enabled' if enabled else 'disabled'}")
 
     with_admin(data, work)

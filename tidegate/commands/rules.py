@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,11 +13,9 @@ from rich.table import Table
 
 from services.analytics import rules as book
 from services.analytics.rules import Mistakes, Rules
-from services.cv import coco
-from services.search.words import wanted
 from shared.contract import names
 from shared.runtime.errors import SettingError
-from tidegate.client import registry
+from tidegate.client import labels, registry
 from tidegate.client import rules as stored
 from tidegate.commands.options import data_option, screen, with_admin
 
@@ -158,13 +155,10 @@ def load(file: Path) -> Rules:
 
 
 def _doubt(where: str, found: Rules) -> None:
-    """Say which labels no model knows but perhaps one's own: of a mistyped one nothing would ever be told."""
+    """Ask about labels that the embedded detector does not have."""
     for path, label in book.labels(found):
-        if label not in coco.LABELS:
-            near = difflib.get_close_matches(label.lower(), coco.LABELS, n=1, cutoff=0.75)
-            meant = " or ".join(map(repr, wanted(label, coco.LABELS) or near))
-            remedy = f"did you mean {meant}?" if meant else "right where a model of yours has it"
-            click.echo(f"{where}: {path}: the embedded detector has no label {label!r}: {remedy}", err=True)
+        if question := labels.doubt(label):
+            click.echo(f"{where}: {path}: {question}", err=True)
 
 
 def describe(found: Rules) -> str:

@@ -1,0 +1,217 @@
+"""`tidegate camera`, run as people run it, and what then lies in the buckets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+from nats.aio.client import Client
+
+from shared.contract import names
+from shared.contract.cameras import Camera, new_camera
+from shared.runtime.errors import SettingError
+from tests.test_rules_command import tidegate
+from tidegate.client import registry
+from tidegate.local.server import NatsServer
+
+URL = "rtsp://me:hunter2@10.0.0.7:554/stream1"
+BARE = "rtsp://10.0.0.7:554/stream1"
+
+
+class People:
+    """Somebody at a terminal, and what the buckets say."""
+
+    def __init__(self, server: NatsServer, admin: Client, folder: Path) -> None:
+        self._server, self._js, self._folder = server, admin.jetstream(), folder
+
+    async def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        done = await tidegate(self._server, "camera", *arguments, cwd=self._folder)
+        assert "hunter2" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    async def works(self, *arguments: str) -> str:
+        done = await self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    async def refused(self, *arguments: str) -> str:
+        done = await self.run(*arguments)
+        assert done.returncode == 1, (done.stdout, done.stderr)
+        return done.stderr
+
+    async def camera(self, id: str = "lobby") -> Camera:
+        return await registry.read(self._js, id)
+
+    async def password(self, id: str = "lobby") -> str | None:
+        return await registry.credentials(self._js, id)
+
+
+@pytest.fixture
+def people(server: NatsServer, admin: Client, tmp_path: Path) -> People:
+    return People(server, admin, tmp_path)
+
+
+async def test_set_changes_what_is_named_and_keeps_all_else(people: People) -> None:
+    await people.works("add", "lobby", URL, "--fps", "5", "--classes", "person,car", "--udp", "--caption-every", "30")
+    before = await people.camera()
+    said = await people.works("set", "lobby", "--fps", "2", "--tiles", "2x1", "--min-score", "0.3")
+    assert "fps 2 (was 5)" in said and "tiles 2x1" in said
+    assert await people.camera() == msgspec.structs.replace(before, fps=2.0, tiles="2x1", min_score=0.3)
+    assert await people.password() == "me:hunter2"
+    await people.works("set", "lobby", "--unset", "classes", "--unset", "tiles", "--tcp", "--fast", "--loop")
+    assert await people.camera() == Camera(
+        url=BARE, fps=2.0, min_score=0.3, caption_every_s=30, realtime=False, loop=True
+    )
+    await people.works("disable", "lobby")
+    await people.works("set", "lobby", "--realtime", "--no-loop")
+    assert await people.camera() == Camera(url=BARE, fps=2.0, min_score=0.3, caption_every_s=30, enabled=False)
+    assert await people.password() == "me:hunter2"
+    assert "nothing to change" in await people.works("set", "lobby", "--fps", "2")
+
+
+async def test_set_takes_another_address_with_the_same_password_or_a_new_one(people: People) -> None:
+    await people.works("add", "lobby", URL)
+    await people.works("set", "lobby", "--url", "rtsp://10.0.0.8/stream1")
+    assert (await people.camera()).url == "rtsp://10.0.0.8/stream1"
+    assert await people.password() == "me:hunter2"
+    assert "password changed" in await people.works("set", "lobby", "--url", "rtsp://me:hunter22@10.0.0.8/stream1")
+    assert await people.password() == "me:hunter22"
+    await people.works("set", "lobby", "--unset", "password")
+    assert (await people.camera()).url == "rtsp://10.0.0.8/stream1" and await people.password() is None
+    # Where the password is a part of the URL, neither can be had without the other.
+    await people.works("set", "lobby", "--url", "rtsp://10.0.0.8/live?user=me&password=hunter2")
+    assert "give --url" in await people.refused("set", "lobby", "--url", "rtsp://10.0.0.9/live")
+    assert "give --url" in await people.refused("set", "lobby", "--unset", "password")
+    await people.works("set", "lobby", "--fps", "3")
+    assert await people.password() == "rtsp://10.0.0.8/live?user=me&password=hunter2"
+
+
+async def test_set_refuses_what_is_no_change_and_what_no_camera_can_have(people: People) -> None:
+    assert "camera list" in await people.refused("set", "lobby", "--fps", "5")
+    await people.works("add", "lobby", URL)
+    before = await people.camera()
+    for arguments, words in (
+        ((), "say what to change"),
+        (("--fps", "-1"), "fps"),
+        (("--tiles", "9x9"), "tiles is '9x9'"),
+        (("--classes", " , "), "--unset classes"),
+        (("--fps", "5", "--unset", "fps"), "--unset fps"),
+        (("--url", "http://x/y"), "rtsp://"),
+        (("--caption-every", "0.5"), "caption_every_s is 0.5"),
+    ):
+        assert words in await people.refused("set", "lobby", *arguments)
+    assert await people.camera() == before and await people.password() == "me:hunter2"
+
+
+async def test_add_does_not_write_over_a_camera(people: People) -> None:
+    await people.works("add", "lobby", URL, "--fps", "5")
+    for again in (URL, BARE, "rtsp://10.0.0.9/x"):
+        said = await people.refused("add", "lobby", again, "--tiles", "2x1")
+        assert "tidegate camera set lobby" in said and "--replace" in said
+    assert await people.camera() == Camera(url=BARE, fps=5.0) and await people.password() == "me:hunter2"
+    await people.works("add", "lobby", BARE, "--tiles", "2x1", "--replace")
+    assert await people.camera() == Camera(url=BARE, tiles="2x1") and await people.password() is None
+    await people.works("remove", "lobby")
+    await people.works("add", "lobby", URL)
+    assert await people.password() == "me:hunter2"
+
+
+async def test_changes_at_the_same_time_lose_nothing(admin: Client) -> None:
+    js = admin.jetstream()
+    await registry.add(js, "lobby", *new_camera(URL))
+    wanted = {"fps": 3.0, "min_score": 0.2, "tiles": "2x2", "classes": ["person"], "loop": True, "caption_every_s": 9.0}
+    await asyncio.gather(*(registry.change(js, "lobby", {name: value}) for name, value in wanted.items()))
+    assert await registry.read(js, "lobby") == Camera(url=BARE, **wanted)  # type: ignore[arg-type]
+    assert await registry.credentials(js, "lobby") == "me:hunter2"
+
+
+async def test_two_that_add_the_same_camera_are_not_both_told_that_they_did(admin: Client) -> None:
+    js = admin.jetstream()
+    tries = (registry.add(js, "lobby", *new_camera(f"rtsp://10.0.0.{n}/x")) for n in range(5))
+    done = await asyncio.gather(*tries, return_exceptions=True)
+    assert sorted(type(d).__name__ for d in done) == ["NoneType", *["SettingError"] * 4]
+
+
+async def test_a_label_that_no_model_may_have_is_asked_about(people: People) -> None:
+    said = await people.works("add", "lobby", URL, "--classes", "persn,Car,lorry,forklift,dog")
+    doubts = [line for line in said.splitlines() if "has no label" in line]
+    assert doubts == [
+        "camera lobby: the embedded detector has no label 'persn': did you mean 'person'?",
+        "camera lobby: the embedded detector has no label 'Car': did you mean 'car'?",
+        "camera lobby: the embedded detector has no label 'lorry': did you mean 'truck'?",
+        "camera lobby: the embedded detector has no label 'forklift': right where a model of yours has it",
+    ]
+    assert (await people.camera()).classes == ["persn", "Car", "lorry", "forklift", "dog"], "taken all the same"
+    assert "did you mean 'person'?" in await people.works("set", "lobby", "--classes", "persons")
+    assert "has no label" not in await people.works("set", "lobby", "--classes", "person,traffic light")
+
+
+async def test_show_tells_everything_but_the_password(people: People) -> None:
+    await people.works("add", "lobby", URL, "--fps", "5", "--classes", "person,car")
+    said = await people.works("show", "lobby")
+    for words in (BARE, "fps", "5", "person, car", "kept", "not seen yet"):
+        assert words in said, said
+    shown = json.loads(await people.works("show", "lobby", "--json"))
+    assert shown == {
+        "camera": "lobby", "state": "new", "password": True, "url": BARE, "fps": 5.0, "classes": ["person", "car"]
+    }  # fmt: skip
+    assert "camera list" in await people.refused("show", "nobody")
+
+
+async def test_a_path_that_is_no_file_is_refused_as_one(people: People, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"video")
+    assert "clip.mp4" in await people.works("add", "clip", "clip.mp4")
+    assert (await people.camera("clip")).url == (tmp_path / "clip.mp4").as_uri()
+    for path in (str(tmp_path / "nofile.mp4"), "nofile.mp4", "~nobody/x.mp4"):
+        said = await people.refused("add", "door", path)
+        assert f"there is no file {path} here" in said
+        assert "rtsp://" in said and "scheme" not in said
+    assert "is a folder" in await people.refused("add", "door", str(tmp_path))
+    assert "is a folder" in await people.refused("set", "clip", "--url", ".")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("rtsp://", "no host"),
+        ("rtsp:///stream1", "no host"),
+        ("rtsp://:554/stream1", "no host"),
+        ("rtsp://me:hunter2@/stream1", "no host"),
+        ("rtsp://cam:99999/x", "port 99999"),
+        ("rtsp://cam:0/x", "port 0"),
+        ("rtsp://cam:five/x", "port five"),
+        ("rtsp://[::1/x", "]"),
+        ("rtsp://cam/a b", "%20"),
+        ("rtsp://cam/x\n", "%20"),
+        ("file://clip.mp4", "file:///"),
+        ("file://", "file:///"),
+        ("http://cam/x", "'http'"),
+        ("10.0.0.7/stream1", "rtsp://10.0.0.7/stream1"),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_refused_with_the_remedy(url: str, words: str) -> None:
+    with pytest.raises(SettingError) as refused:
+        new_camera(url)
+    assert words in str(refused.value) and "give" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["rtsp://cam", "RTSP://cam:554/x", "rtsps://[::1]:322/x", "rtsp://cam/x?a=b#c", "rtsp://me:p%20w@cam/x",
+     "file:///a%20b.mp4", "file://localhost/a.mp4"],
+)  # fmt: skip
+def test_a_url_that_leads_somewhere_is_taken(url: str) -> None:
+    assert new_camera(url)[0].enabled
+
+
+async def test_the_bucket_itself_never_holds_a_password(people: People, admin: Client) -> None:
+    await people.works("add", "lobby", URL)
+    await people.works("set", "lobby", "--url", "rtsp://you:hunter23@10.0.0.8/x")
+    bucket = await admin.jetstream().key_value(names.CAMERAS)
+    assert b"hunter2" not in ((await bucket.get("lobby")).value or b"")
