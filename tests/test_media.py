@@ -191,6 +191,20 @@ def test_video_of_another_codec_is_a_bad_segment() -> None:
         decode(out.getvalue(), fps=5)
 
 
+def test_text_that_is_not_utf_8_makes_no_video_unreadable() -> None:
+    out = io.BytesIO()
+    with av.open(io.BytesIO(clip())) as source, av.open(out, "w", format="mp4", options=FRAGMENTED) as target:
+        target.metadata["title"] = "TITLE"
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    payload = out.getvalue()
+    assert payload.count(b"TITLE") == 1
+    assert len(decode(payload.replace(b"TITLE", b"T\xeetre"), fps=5).pictures) == 5
+
+
 def test_a_truncated_segment_gives_what_decodes_and_says_so() -> None:
     payload = clip()
     kept = 0

@@ -37,7 +37,7 @@ def mux(template: VideoStream, packets: Sequence[Timed]) -> bytes:
     with av.open(out, "w", format="mp4", options=_MOVFLAGS) as container:
         stream = container.add_stream_from_template(template, opaque=True)
         first = packets[0].packet
-        assert first.time_base is not None
+        assert first.time_base
         stream.time_base = first.time_base
         times = decode_times([t.pts for t in packets], [t.dts for t in packets])
         for timed, dts in zip(packets, times, strict=True):

@@ -29,6 +29,7 @@ from shared.contract.segment import Segment, from_headers, rfc3339
 from shared.runtime.errors import BadSegment
 from shared.video import decode as media
 from shared.video import pictures
+from shared.video.container import opened
 
 # What the joined MP4's `moov` takes: its boxes with the parameter sets, and a frame's rows in its tables (size 4,
 # chunk 8 + 12, decode time 8, composition offset 8, keyframe 4).
@@ -40,8 +41,6 @@ _HOLE_S = 0.1
 _ROUNDING = dt.timedelta(milliseconds=2)
 _MILLISECOND = Fraction(1, 1000)
 _SECOND = dt.timedelta(seconds=1)
-# Without a decoder to probe with, nothing is decoded at opening.
-_OPEN = {"codec_whitelist": "none"}
 _BOX_COLOUR = (255, 200, 0)
 
 
@@ -149,15 +148,15 @@ def join(stored: Sequence[Stored]) -> Clip:
     codec or parameter sets differ from the first's end the clip there. Raises BadSegment where one can't be read.
     """
     out = io.BytesIO()
-    with _opened(stored[0].payload) as source, av.open(out, "w", format="mp4", options=_in_front(stored)) as target:
+    with opened(stored[0].payload) as source, av.open(out, "w", format="mp4", options=_in_front(stored)) as target:
         template: VideoStream = source.streams.video[0]
         stream = target.add_stream_from_template(template, opaque=True)
-        assert template.time_base is not None
-        stream.time_base = template.time_base
+        assert template.time_base
+        tick = stream.time_base = Fraction(template.time_base)
         if template.codec_context.name == "hevc":
             # Apple's players want the parameter sets where they are: in front, once.
             stream.codec_context.codec_tag = "hvc1"
-        packets, count = _continuous(stored, _parameters(template), template.time_base)
+        packets, count = _continuous(stored, _parameters(template), tick)
         for packet, dts in zip(packets, _decode_times([p.pts for p in packets]), strict=True):
             packet.stream, packet.dts = stream, dts
             target.mux_one(packet)
@@ -263,17 +262,6 @@ def _in_front(stored: Sequence[Stored]) -> dict[str, str]:
     return {"moov_size": str(_MOOV_BYTES + frames * _FRAME_BYTES)}
 
 
-def _opened(payload: bytes) -> Any:
-    try:
-        container = av.open(io.BytesIO(payload), "r", format="mp4", options=_OPEN, metadata_errors="replace")
-    except (av.FFmpegError, ValueError) as e:
-        raise BadSegment(f"not an MP4 that can be opened: {e}") from e
-    if not container.streams.video:
-        container.close()
-        raise BadSegment("holds no video")
-    return container
-
-
 def _read(source: Any, stream: VideoStream) -> list[Any]:
     """Packets in decode order: of a segment that breaks off, those before that."""
     packets: list[Any] = []
@@ -295,7 +283,7 @@ def _continuous(stored: Sequence[Stored], parameters: tuple[object, ...], tick: 
     packets: list[Any] = []
     begin = 0
     for count, one in enumerate(stored):
-        with _opened(one.payload) as source:
+        with opened(one.payload) as source:
             stream = source.streams.video[0]
             if _parameters(stream) != parameters:
                 return packets, count
@@ -326,7 +314,7 @@ def _decode_times(pts: Sequence[int]) -> list[int]:
 
 def _fitted(payload: bytes, width: int) -> tuple[int, int]:
     """(width, height) of the video, scaled down to be no wider. Even, as chroma has half of both."""
-    with _opened(payload) as source:
+    with opened(payload) as source:
         context = source.streams.video[0].codec_context
         scale = min(1.0, width / max(1, context.width))
         return max(2, round(context.width * scale / 2) * 2), max(2, round(context.height * scale / 2) * 2)

@@ -14,7 +14,6 @@ by the same pass. For 1080p25 H.264 of 4 Mbit/s and one frame a second that is t
 
 from __future__ import annotations
 
-import io
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from shared.runtime.errors import BadSegment
+from shared.video.container import opened
 
 # 8K UHD. Larger is not a camera, and one packet of a few bytes could ask for gigabytes.
 MAX_PIXELS = 7680 * 4320
@@ -41,10 +41,6 @@ _CODECS = ("h264", "hevc")
 
 # RGB, (height, width, 3).
 Image = NDArray[np.uint8]
-
-# Without a decoder to probe with, libavformat does not decode the first keyframe just to learn its pixel format:
-# 0.25 ms to open 1080p H.264 instead of 21.
-_OPEN = {"codec_whitelist": "none"}
 
 
 class Picture(NamedTuple):
@@ -138,29 +134,22 @@ def nearest(offsets: Sequence[float], instants: Sequence[float] | NDArray[np.flo
 def _demux(payload: bytes, limit: int) -> _Track:
     packets: list[Any] = []
     problem = None
-    try:
-        source = io.BytesIO(payload)
-        with av.open(source, mode="r", format="mp4", options=_OPEN, metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise BadSegment("holds no video")
-            stream = container.streams.video[0]
-            context = stream.codec_context
-            if context is None or context.name not in _CODECS:
-                raise BadSegment(f"its codec is {context.name if context else 'unknown'}, not one of {_CODECS}")
-            try:
-                for packet in container.demux(stream):
-                    if packet.size and packet.pts is not None and not packet.is_corrupt:
-                        packets.append(packet)
-                    if len(packets) > limit:
-                        raise BadSegment(f"holds more than {limit} frames")
-            except av.FFmpegError as e:
-                problem = f"breaks off after {len(packets)} frames: {e.strerror}"
-            if not packets:
-                raise BadSegment(problem or "holds no frames")
-            return _Track(context.name, context.extradata, packets, float(stream.time_base or 0), problem)
-    except (av.FFmpegError, ValueError) as e:
-        reason = e.strerror if isinstance(e, av.FFmpegError) else e
-        raise BadSegment(f"not an MP4 that can be opened: {reason}") from e
+    with opened(payload) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        if context is None or context.name not in _CODECS:
+            raise BadSegment(f"its codec is {context.name if context else 'unknown'}, not one of {_CODECS}")
+        try:
+            for packet in container.demux(stream):
+                if packet.size and packet.pts is not None and not packet.is_corrupt:
+                    packets.append(packet)
+                if len(packets) > limit:
+                    raise BadSegment(f"holds more than {limit} frames")
+        except av.FFmpegError as e:
+            problem = f"breaks off after {len(packets)} frames: {e.strerror}"
+        if not packets:
+            raise BadSegment(problem or "holds no frames")
+        return _Track(context.name, context.extradata, packets, float(stream.time_base or 0), problem)
 
 
 def _choose(track: _Track, fps: float | None, at: Sequence[float] | None, *, leading: bool) -> dict[int, float]:

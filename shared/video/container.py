@@ -1,0 +1,36 @@
+"""A segment's MP4, opened for reading.
+
+with opened(payload) as container:
+    packets = list(container.demux(container.streams.video[0]))
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import av
+
+from shared.runtime.errors import BadSegment
+
+# Without a decoder to probe with, libavformat does not decode the first keyframe just to learn its pixel format:
+# 0.25 ms to open 1080p H.264 instead of 21.
+_OPTIONS = {"codec_whitelist": "none"}
+# Text that is not UTF-8 does not make video unreadable. PyAV 18 has to be told; 19 keeps it, and has no such setting.
+_TEXT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
+@contextmanager
+def opened(payload: bytes) -> Iterator[Any]:
+    """PyAV's container of `payload`, with one video stream at least. Raises BadSegment if it has none or is no MP4."""
+    try:
+        container = av.open(io.BytesIO(payload), "r", format="mp4", options=_OPTIONS, **_TEXT)
+    except (av.FFmpegError, ValueError) as e:
+        reason = e.strerror if isinstance(e, av.FFmpegError) else e
+        raise BadSegment(f"not an MP4 that can be opened: {reason}") from e
+    with container:
+        if not container.streams.video:
+            raise BadSegment("holds no video")
+        yield container
