@@ -117,8 +117,9 @@ class VllmServer:
     async def _live(self) -> int:
         """One life of it: its log goes to ours; its exit code."""
         self._log.info("starting", model=self._settings.vlm_model, url=self.url)
-        # The key by the environment, as every user sees arguments.
-        env = os.environ | {"VLLM_API_KEY": self.key, "VLLM_NO_USAGE_STATS": "1"}
+        # The key by the environment, as every user sees arguments. So is what keeps code of this folder from being run:
+        # its Python may be older than that option.
+        env = os.environ | {"VLLM_API_KEY": self.key, "VLLM_NO_USAGE_STATS": "1", "PYTHONSAFEPATH": "1"}
         for name in [name for name in env if name.startswith(SECRETS)]:
             del env[name]
         self._process = await asyncio.create_subprocess_exec(

@@ -19,6 +19,15 @@ _BIND = (
 )
 
 
+def python(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours.
+
+    -P keeps the folder that it is started in off Python's path: code there would run in place of ours, with what ours
+    may do.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
 def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start `command`, its output appended to `log`.
 

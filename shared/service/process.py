@@ -21,7 +21,7 @@ from nats.aio.client import Client
 
 from shared import bus
 from shared.runtime import telemetry
-from shared.runtime.child import bound
+from shared.runtime.child import bound, python
 from shared.runtime.errors import ModelError, SettingError, TidegateError
 from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import unless
@@ -105,7 +105,7 @@ def _watch(service: str, count: int) -> int:
     signal.signal(signal.SIGINT, tell)
     children += [
         subprocess.Popen(
-            bound([sys.executable, "-m", f"services.{service}"]),
+            bound(python(f"services.{service}")),
             env=os.environ
             | {
                 "NUM_GPUS": "1",

@@ -53,7 +53,7 @@ class Bank:
                 "the demo's RTSP server is not installed: pip install 'tidegate[demo]', or give --rtsp URL"
             )
         self._link()
-        command = [sys.executable, "-m", "tidegate.demo.bank", str(self._served), str(self._port)]
+        command = child.python("tidegate.demo.bank", str(self._served), str(self._port))
         self._process = child.spawn(command, log=self._log)
         try:
             await self._until_it_answers()

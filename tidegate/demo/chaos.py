@@ -13,7 +13,6 @@ import os
 import random
 import secrets
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -32,6 +31,7 @@ from shared import bus
 from shared.contract import names, stats, topology
 from shared.contract.events import SegmentRef
 from shared.contract.segment import to_headers
+from shared.runtime import child
 from tidegate.client.dlq import letters
 from tidegate.demo import clips, footage, report
 from tidegate.local.server import NatsServer
@@ -121,7 +121,7 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
             await topology.apply(client.jetstream(), topology.TopologySettings())
             workers = Replicas(
                 plan.service,
-                [sys.executable, "-m", f"services.{plan.service}"],
+                child.python(f"services.{plan.service}"),
                 server.environment(plan.service) | SETTINGS,
                 folder / "logs",
                 backoff_s=0.2,

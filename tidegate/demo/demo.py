@@ -10,7 +10,6 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from shared import bus
-from shared.runtime import telemetry
+from shared.runtime import child, telemetry
 from shared.runtime.errors import ModelError, SettingError, TidegateError
 from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end
@@ -203,9 +202,11 @@ def _own_files(videos: Sequence[Path], folder: Path, progress: footage.Progress)
 async def _measured(video: Path) -> float:
     """Frames a second of one worker. Raises ModelError with what the measuring process said."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tidegate.demo.sizing", str(video),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        *child.python("tidegate.demo.sizing", str(video)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
         out, err = await process.communicate()
     finally:

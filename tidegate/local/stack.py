@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -27,7 +26,7 @@ from services.scaler.local.autoscaler import Autoscaler, observing
 from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.contract import catalog, topology
-from shared.runtime import settings
+from shared.runtime import child, settings
 from shared.runtime.errors import SettingError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
@@ -134,7 +133,7 @@ class Stack:
         defaults = {k: v.format(**places) for k, v in record.defaults.items() if not os.environ.get(k)}
         identity = self.server.environment(record.identity)
         env = {**identity, **defaults, **record.environment, **self._env.get(name, {})}
-        return Replicas(name, [sys.executable, "-m", record.module], env, self.data / "logs", grace_s=self._grace_s)
+        return Replicas(name, child.python(record.module), env, self.data / "logs", grace_s=self._grace_s)
 
     async def _close_pools(self) -> None:
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))

@@ -1,6 +1,6 @@
 """A pool of worker processes of one service: started, drained, and restarted after a crash.
 
-    pool = Replicas("cv", [sys.executable, "-m", "services.cv"], env, Path("logs"))
+    pool = Replicas("cv", child.python("services.cv"), env, Path("logs"))
     await pool.scale_to(3)      # returns at once: starts what is missing, drains the newest of what is too many
     await pool.close()          # when all are gone
 
