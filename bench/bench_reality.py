@@ -58,7 +58,7 @@ from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end
 from tidegate.demo import clips, footage
 from tidegate.demo.report import Tally, read_back, tally
-from tidegate.local.configuration import ROOT, scaled_object
+from tidegate.local.configuration import scaled_object, shipped
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack
 from tidegate.view.rates import quantile
@@ -221,8 +221,8 @@ async def calibrate(pace: Pace) -> tuple[Rate, float]:
 
 def fitted(form: str, rate: float, cold_start_s: float) -> ScaledObject:
     """The repository's ScaledObject of a form, for this worker, with waits that a test can wait for."""
-    path = ROOT / "deploy" / "keda" / ("cv.yaml" if form == "lag" else "demand/cv.yaml")
-    scaled = scaled_object("cv", str(path))
+    path = shipped("cv.yaml" if form == "lag" else "demand/cv.yaml")
+    scaled = scaled_object("cv", path)
     threshold = lag_threshold(rate, LATENCY_TARGET_S, hold=4, cold_start_s=cold_start_s)
     advanced = scaled.spec.advanced
     if form == "lag" and advanced and advanced.horizontal_pod_autoscaler_config:

@@ -20,7 +20,7 @@ from services.scaler.simulation.compare import NAMES, compare
 from services.scaler.simulation.engine import Load, Result
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.trace import Trace, read
-from tidegate.local.configuration import ROOT, scaled_object
+from tidegate.local.configuration import scaled_object, shipped
 from tidegate.view.policies import describe, table
 
 COLD_STARTS_S = (4.0, 60.0, 300.0)
@@ -86,7 +86,7 @@ def main() -> None:
     traces = [read(path) for path in sorted(args.traces.glob("*.csv"))]
     if not traces:
         out.print(f"no traces in {args.traces}: the made-up ones alone")
-    scaled = scaled_object("cv", str(ROOT / "deploy" / "keda" / "demand" / "cv.yaml"))
+    scaled = scaled_object("cv", shipped("demand/cv.yaml"))
     hours = 6.0 if args.quick else MOST_HOURS
     runs = []
     for whole in traces + generated():

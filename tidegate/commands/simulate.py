@@ -17,7 +17,7 @@ from services.scaler.simulation.engine import Load, Result
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.trace import Trace, read
 from shared.runtime.errors import SettingError
-from tidegate.local.configuration import ROOT, scaled_object
+from tidegate.local.configuration import scaled_object, shipped
 from tidegate.view.policies import describe, table
 
 POLICIES = ("static_peak", "keda_default", "lag_tuned", "kpa", "ray_serve", "demand", "clairvoyant")
@@ -138,8 +138,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 def run(options: Options, out: Console, status: Console) -> None:
     """Simulate and print. Raises SettingError."""
     trace = find(options.trace, options.hours)
-    default = ROOT / "deploy" / "keda" / "demand" / "cv.yaml"
-    scaled = scaled_object("cv", options.scaled_object or str(default))
+    scaled = scaled_object("cv", options.scaled_object or shipped("demand/cv.yaml"))
     with status.status("reading the trace") as line:
         results = compare(
             trace, options.load, scaled, options.policies, tell=lambda name: line.update(f"simulating {name}")

@@ -1,18 +1,24 @@
-"""Where the files that a repository ships are found by the command line."""
+"""Where the command line finds the ScaledObjects that Tidegate ships."""
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 from services.scaler.keda.scaledobject import ScaledObject, load
 from shared.runtime.errors import SettingError
 
-ROOT = Path(__file__).resolve().parents[2]
+
+def shipped(name: str) -> Path:
+    """A file of `deploy/keda`: the wheel has that folder in the package, a checkout beside it."""
+    package = Path(str(resources.files("tidegate")))
+    folder = package / "deploy" / "keda"
+    return (folder if folder.is_dir() else package.parent / "deploy" / "keda") / name
 
 
-def scaled_object(service: str, path: str | None = None) -> ScaledObject:
+def scaled_object(service: str, path: str | Path | None = None) -> ScaledObject:
     """The ScaledObject of a service: `path`, or `deploy/keda/<service>.yaml`. Raises SettingError."""
-    chosen = Path(path or ROOT / "deploy" / "keda" / f"{service}.yaml")
+    chosen = Path(path or shipped(f"{service}.yaml"))
     if not chosen.exists():
         raise SettingError(f"{chosen} does not exist: name a ScaledObject with --scaled-object")
     return load(chosen)
