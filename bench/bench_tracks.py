@@ -24,7 +24,9 @@ from scipy.optimize import linear_sum_assignment
 from bench import footage_vtest as footage
 from bench.footage_vtest import Crossing, Stay
 from services.analytics import rules
-from services.analytics.camera import Camera, Limits, Out
+from services.analytics.camera import CameraAnalytics
+from services.analytics.state import Limits
+from services.analytics.statements import Out
 from services.cv.tiles import Grid
 from shared.contract.events import DetectedObject, Incident, Tracks
 
@@ -42,7 +44,7 @@ def follow(
 ) -> tuple[list[Out], float]:
     """(what analytics says of it, seconds of CPU it took). missing: the seconds of which it hears nothing."""
     known = msgspec.convert(footage.RULES, rules.Rules)
-    camera = Camera("campus", Limits(), known)
+    camera = CameraAnalytics("campus", Limits(), known)
     outs: list[Out] = []
     said = [e for n, e in enumerate(footage.events(found, fps, least)) if n not in missing]
     began = time.process_time()

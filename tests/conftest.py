@@ -32,14 +32,14 @@ def stumble(monkeypatch: pytest.MonkeyPatch) -> Callable[[dt.datetime], None]:
     """Has analytics fail at the frame of a time. What no test has thought of: an error put in by hand stands for it."""
 
     def at(frame: dt.datetime) -> None:
-        whole = Tracker.step
+        whole = Tracker.match
 
-        def step(self: Tracker, time: float, *rest: Any) -> Any:
+        def match(self: Tracker, time: float, *rest: Any) -> Any:
             if time == frame.timestamp():
                 raise ZeroDivisionError
             return whole(self, time, *rest)
 
-        monkeypatch.setattr(Tracker, "step", step)
+        monkeypatch.setattr(Tracker, "match", match)
 
     return at
 

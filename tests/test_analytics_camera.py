@@ -14,11 +14,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.analytics.camera import Limits, Outs, State
 from services.analytics.partition import Partition
 from services.analytics.rules import Rules
-from services.analytics.tracker import Detected, Tracker
-from services.analytics.tracker import State as TrackerState
+from services.analytics.state import CameraState, Limits
+from services.analytics.statements import Outs
+from services.analytics.tracker import Sighting, Tracker, TrackerState
 from shared.bus.direct import Stored
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, DetectedObject, Detections, Event, Incident, Track, Tracks
@@ -257,7 +257,7 @@ def resumed(before: Partition) -> Partition:
     after = partition()
     for name, camera in before.cameras.items():
         stored = msgspec.msgpack.encode(camera.state())
-        after.restore(name, msgspec.msgpack.decode(stored, type=State))
+        after.restore(name, msgspec.msgpack.decode(stored, type=CameraState))
     return after
 
 
@@ -673,7 +673,9 @@ def test_rules_taken_away_while_it_was_stopped_end_their_incidents_too() -> None
     stored = log(in_time(detections([Walk(0, 100, (0.5, 0.8), (0.5, 0.8))], 12, start=BEGIN)))
     (begun,) = [i for i in of(read(one, stored[:8]), Incident) if i.rule == "in"]
     other = partition(msgspec.structs.replace(BOOK, rules=[r for r in BOOK.rules if r.id != "in"]))
-    other.restore("lobby", msgspec.msgpack.decode(msgspec.msgpack.encode(one.cameras["lobby"].state()), type=State))
+    other.restore(
+        "lobby", msgspec.msgpack.decode(msgspec.msgpack.encode(one.cameras["lobby"].state()), type=CameraState)
+    )
     (ended,) = [i for i in of(read(other, stored[8:]), Incident) if i.rule == "in"]
     assert (ended.incident, ended.state) == (begun.incident, "end")
 
@@ -686,7 +688,7 @@ def follow(tracker: Tracker, found: Sequence[Walk], times: Iterable[float]) -> l
     out = []
     for time in times:
         there = [(i, box) for i, w in enumerate(found) if (box := w.box(time))]
-        numbers, _ = tracker.step(time, [Detected(found[i].label, found[i].score, box) for i, box in there], 16 / 9)
+        numbers, _ = tracker.match(time, [Sighting(found[i].label, found[i].score, box) for i, box in there], 16 / 9)
         row: list[int | None] = [None] * len(found)
         for (i, _), number in zip(there, numbers, strict=True):
             row[i] = number
@@ -707,8 +709,8 @@ def test_an_object_that_was_hidden_is_the_same(to: tuple[float, float], gap_s: f
     numbers: set[int | None] = set()
     for time in every(5, 8):
         box = walk.box(time)
-        there = [Detected("person", 0.8, box)] if box and not 4 < time < 4 + gap_s else []
-        found, lost = tracker.step(time, there, 16 / 9)
+        there = [Sighting("person", 0.8, box)] if box and not 4 < time < 4 + gap_s else []
+        found, lost = tracker.match(time, there, 16 / 9)
         assert lost == []
         numbers |= set(found)
     assert numbers == {1}
@@ -764,7 +766,7 @@ def test_gaps_of_any_length_leave_a_sound_tracker(steps: list[tuple[float, float
     with np.errstate(all="raise"):
         for passed, x, size in steps:
             time += passed
-            tracker.step(time, [Detected("person", 0.8, (x, x, x + size, x + size))], 16 / 9)
+            tracker.match(time, [Sighting("person", 0.8, (x, x, x + size, x + size))], 16 / 9)
             for t in tracker.state.tracklets:
                 assert t.p > 0 and t.v >= 0 and t.pv**2 <= t.p * t.v * (1 + 1e-6)
 
@@ -774,7 +776,7 @@ def test_an_object_that_was_away_for_longer_is_given_up_and_another_one_when_it_
     box = (0.4, 0.4, 0.5, 0.6)
     given_up: list[int] = []
     for time in every(5, 10):
-        numbers, lost = tracker.step(time, [Detected("person", 0.8, box)] if not 3 <= time < 7 else [], 16 / 9)
+        numbers, lost = tracker.match(time, [Sighting("person", 0.8, box)] if not 3 <= time < 7 else [], 16 / 9)
         given_up += lost
         assert numbers in ([1] if time < 3 else [2] if time >= 7 else [],)
     assert given_up == [1]

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 import services.cv.__main__ as cv
 from bench import footage_vtest as footage
 from bench.bench_tracks import agreed, crossed, stayed
-from services.analytics.camera import Out
+from services.analytics.statements import Out
 from services.cv.settings import CvSettings
 from shared.contract import names
 from shared.contract.cameras import new_camera

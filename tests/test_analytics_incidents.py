@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.analytics import conditions, places
-from services.analytics.camera import Camera, Limits, Outs
-from services.analytics.conditions import Case, Scene
-from services.analytics.incidents import Incidents, Ref, State
-from services.analytics.objects import Box, Followed
+from services.analytics.camera import CameraAnalytics
+from services.analytics.conditions import Case, ObservedScene
+from services.analytics.incidents import Incidents, IncidentsState, Ref
+from services.analytics.objects import Box, FollowedObject
 from services.analytics.places import Passage
 from services.analytics.rules import AnyRule, Rules
+from services.analytics.state import Limits
+from services.analytics.statements import Outs
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, Detections, Incident, SegmentRef, Timing, Usage, Verdict
 from tests.walks import START, Walk, detections
@@ -46,7 +48,7 @@ class Someone:
     """An object that is seen at one place after the other."""
 
     def __init__(self, book: Rules | None = None, id: str = "a", label: str = "person", begin: float = T) -> None:
-        self.followed: Followed | None = None
+        self.followed: FollowedObject | None = None
         self.passages: list[Passage] = []
         self._book, self._id, self._label, self._time = book or Rules(), id, label, begin
 
@@ -58,13 +60,13 @@ class Someone:
             before = places.Before(self.followed.last, self.followed.box) if self.followed else None
             if self.followed is None:
                 time = self._time
-                self.followed = Followed(self._id, {}, 0.0, here, time, time, here, time)
+                self.followed = FollowedObject(self._id, {}, 0.0, here, time, time, here, time)
             self.followed.see(self._time, here, self._label, 0.8)
-            self.passages += places.step(self.followed, before, self._book, ASPECT)
+            self.passages += places.passed(self.followed, before, self._book, ASPECT)
             self._time += step
         return self
 
-    def seen(self) -> Followed:
+    def seen(self) -> FollowedObject:
         assert self.followed
         return self.followed
 
@@ -183,11 +185,11 @@ def test_passages_alternate(spots: list[tuple[float, float]]) -> None:
 # ---- conditions
 
 
-def scene(*there: Someone, time: float | None = None) -> Scene:
+def scene(*there: Someone, time: float | None = None) -> ObservedScene:
     """As the last of them was seen."""
     objects = [s.seen() for s in there]
     passages = [p for s in there for p in s.passages]
-    return Scene(max(o.last for o in objects) if time is None else time, ASPECT, objects, passages)
+    return ObservedScene(max(o.last for o in objects) if time is None else time, ASPECT, objects, passages)
 
 
 def true(of: AnyRule, *there: Someone) -> dict[str, Case]:
@@ -251,7 +253,7 @@ def test_count_is_true_over_or_under_a_number() -> None:
     assert true(rule("count", under=3, zone="door"), *three)[""].value == 2
     assert true(rule("count", under=2, zone="door"), *three) == {}
     assert true(rule("count", under=1, labels=["car"]), *three)[""].value == 0
-    assert conditions.cases(rule("count", over=0), Scene(T, ASPECT, [], [])) == {}
+    assert conditions.cases(rule("count", over=0), ObservedScene(T, ASPECT, [], [])) == {}
 
 
 def test_proximity_is_true_of_two_who_are_near() -> None:
@@ -352,7 +354,7 @@ class Told(NamedTuple):
 class Watch:
     """A rule at four frames a second; its segments are of one second, each stored as it ends."""
 
-    def __init__(self, of: AnyRule, state: State | None = None, tick: int = 0) -> None:
+    def __init__(self, of: AnyRule, state: IncidentsState | None = None, tick: int = 0) -> None:
         self.rule = of
         self.incidents = Incidents("lobby", 60.0, state)
         self.tick = tick
@@ -362,7 +364,7 @@ class Watch:
         for cases in frames:
             time = self.tick / 4
             trail = [ref(n) for n in range(int(time) + 1)]
-            self.incidents.step(self.rule, cases, T + time, trail, T + int(time) + 1)
+            self.incidents.judge(self.rule, cases, T + time, trail, T + int(time) + 1)
             self._take()
             self.tick += 1
         return self
@@ -763,7 +765,7 @@ def test_an_incident_begins_once_and_ends_once(of: AnyRule, truth: list[set[str]
 @settings(max_examples=60)
 def test_incidents_go_on_exactly_from_their_state(of: AnyRule, truth: list[set[str]], stop: int) -> None:
     one = Watch(of).see(seen(truth[:stop]))
-    state = msgspec.msgpack.decode(msgspec.msgpack.encode(one.incidents.state), type=State)
+    state = msgspec.msgpack.decode(msgspec.msgpack.encode(one.incidents.state), type=IncidentsState)
     other = Watch(of, state, one.tick).see(seen(truth[stop:])).until(10_000)
     assert one.told + other.told == Watch(of).see(seen(truth)).until(10_000).told
 
@@ -781,7 +783,7 @@ def counted(found: Sequence[Walk], seconds: int, begin: int = 0, fps: int = 5) -
 
 
 def count(found: Sequence[Detections]) -> list[Counts]:
-    camera = Camera("lobby", Limits(reorder_s=3, lost_s=1), WHOLE)
+    camera = CameraAnalytics("lobby", Limits(reorder_s=3, lost_s=1), WHOLE)
     outs = []
     for seq, event in enumerate(found, 1):
         at = event.start.timestamp() + event.duration
@@ -790,7 +792,7 @@ def count(found: Sequence[Detections]) -> list[Counts]:
     return [out.what for out in outs if isinstance(out.what, Counts)]
 
 
-def _due(camera: Camera, until: float) -> Outs:
+def _due(camera: CameraAnalytics, until: float) -> Outs:
     outs: Outs = []
     while (deadline := camera.deadline()) is not None and deadline <= until:
         outs += camera.due(deadline)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.analytics.order import Order, Place
+from services.analytics.order import Order, OrderProgress
 
 REORDER_S = 3.0
 
@@ -150,7 +150,7 @@ def test_a_restart_goes_on_exactly(arrivals: list[Arrival], data: st.DataObject)
     stop = data.draw(st.integers(0, len(arrivals)))
     one = Watched(REORDER_S)
     before = play(one, arrivals[:stop])
-    other = Watched(REORDER_S, msgspec.msgpack.decode(msgspec.msgpack.encode(one.place), type=Place))
+    other = Watched(REORDER_S, msgspec.msgpack.decode(msgspec.msgpack.encode(one.place), type=OrderProgress))
     held = set(one.held())
     for a in arrivals[:stop]:
         if a.name in held:

@@ -24,8 +24,10 @@ from nats.js.errors import KeyNotFoundError
 
 import services.analytics.__main__ as analytics
 from services.analytics import rules
-from services.analytics.camera import Camera, Limits, Outs
+from services.analytics.camera import CameraAnalytics
 from services.analytics.settings import AnalyticsSettings
+from services.analytics.state import Limits
+from services.analytics.statements import Outs
 from shared import bus
 from shared.bus.log import Log
 from shared.contract import events, jobs, names
@@ -115,7 +117,7 @@ def incidents(found: Sequence[Event], state: str, rule: str | None = None) -> li
 
 def alone(camera: str, given: Sequence[Detections], value: dict[str, Any] = RULES) -> dict[str, bytes]:
     """What follows from detections that come in order, by id, worked out here and at once."""
-    pure = Camera(camera, Limits(reorder_s=REORDER_S), msgspec.convert(value, rules.Rules))
+    pure = CameraAnalytics(camera, Limits(reorder_s=REORDER_S), msgspec.convert(value, rules.Rules))
     outs: Outs = []
     for seq, event in enumerate(given, 1):
         outs += pure.read(seq, event, event.start.timestamp())
@@ -393,9 +395,9 @@ async def test_a_camera_that_analytics_stumbles_over_is_followed_anew_and_harms_
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What no test has thought of must not stop the others: an error put in by hand stands for it."""
-    whole = Camera.read
+    whole = CameraAnalytics.read
 
-    def read(self: Camera, seq: int, event: Detections, at: float) -> Outs:
+    def read(self: CameraAnalytics, seq: int, event: Detections, at: float) -> Outs:
         if event.segment.n == 3 and event.camera == "cam-0":
             raise ZeroDivisionError
         return whole(self, seq, event, at)
@@ -403,7 +405,7 @@ async def test_a_camera_that_analytics_stumbles_over_is_followed_anew_and_harms_
     for camera in ("cam-0", "cam-1"):
         await use(admin, camera, RULES)
     expected = alone("cam-1", detections([ACROSS], 14, camera="cam-1"))
-    monkeypatch.setattr(Camera, "read", read)
+    monkeypatch.setattr(CameraAnalytics, "read", read)
     async with running(server):
         for camera in ("cam-0", "cam-1"):
             await publish(admin, detections([ACROSS], 14, camera=camera))

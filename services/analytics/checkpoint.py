@@ -20,8 +20,8 @@ from nats.aio.client import Client
 from nats.js.kv import KeyValue
 
 from services.analytics import metrics
-from services.analytics.camera import State
 from services.analytics.partition import Partition
+from services.analytics.state import CameraState
 from shared.bus.log import Log
 from shared.contract import names
 from shared.runtime.errors import BusError, SettingError
@@ -92,7 +92,7 @@ class Checkpoints:
             if not entry.data:
                 continue
             try:
-                state = msgspec.msgpack.decode(zlib.decompress(entry.data), type=State)
+                state = msgspec.msgpack.decode(zlib.decompress(entry.data), type=CameraState)
             except (zlib.error, msgspec.DecodeError) as e:
                 self._log.error("a camera's checkpoint can't be read: it begins anew", camera=camera, error=str(e))
                 continue

@@ -12,11 +12,11 @@ from functools import singledispatch
 from typing import Literal, NamedTuple
 
 from services.analytics import geometry, rules
-from services.analytics.objects import Followed
+from services.analytics.objects import FollowedObject
 from services.analytics.places import Passage
 
 
-class Scene(NamedTuple):
+class ObservedScene(NamedTuple):
     """A camera at one frame. objects: all that are followed and confirmed, in the order of their ids.
 
     passages: what was entered, left and crossed since the frame before.
@@ -24,10 +24,10 @@ class Scene(NamedTuple):
 
     time: float
     aspect: float
-    objects: Sequence[Followed]
+    objects: Sequence[FollowedObject]
     passages: Sequence[Passage]
 
-    def of(self, rule: rules.Rule, zone: str | None = None) -> list[Followed]:
+    def of(self, rule: rules.Rule, zone: str | None = None) -> list[FollowedObject]:
         """Those that a rule is about, in its zone if it has one."""
         return [o for o in self.objects if _labelled(o, rule.labels) and (zone is None or is_in(o, zone))]
 
@@ -35,7 +35,7 @@ class Scene(NamedTuple):
 class Case(NamedTuple):
     """Where a rule is true. value: what was measured. since: when it came true, where that was before this frame."""
 
-    objects: Sequence[Followed]
+    objects: Sequence[FollowedObject]
     value: float | None = None
     direction: Literal["in", "out"] | None = None
     since: float | None = None
@@ -44,26 +44,26 @@ class Case(NamedTuple):
 Cases = Mapping[str, Case]
 
 
-def is_in(found: Followed, zone: str) -> bool:
+def is_in(found: FollowedObject, zone: str) -> bool:
     known = found.zones.get(zone)
     return known is not None and known.inside
 
 
 @singledispatch
-def cases(rule: rules.Rule, scene: Scene) -> Cases:
+def cases(rule: rules.Rule, scene: ObservedScene) -> Cases:
     """Where `rule` is true now, by key."""
     raise TypeError(f"no condition is written for {type(rule).__name__}")
 
 
 @cases.register
-def _(rule: rules.Enter, scene: Scene) -> Cases:
+def _(rule: rules.Enter, scene: ObservedScene) -> Cases:
     # Where the rule begins to hold of one who is there already, it comes true now.
     entered = {p.object.id: p.time for p in scene.passages if p.what == "entered" and p.place == rule.zone}
     return {o.id: Case([o], since=entered.get(o.id)) for o in scene.of(rule, rule.zone)}
 
 
 @cases.register
-def _(rule: rules.Exit, scene: Scene) -> Cases:
+def _(rule: rules.Exit, scene: ObservedScene) -> Cases:
     return {
         p.object.id: Case([p.object], round(p.stayed_s, 3), since=p.time)
         for p in scene.passages
@@ -72,7 +72,7 @@ def _(rule: rules.Exit, scene: Scene) -> Cases:
 
 
 @cases.register
-def _(rule: rules.Crossing, scene: Scene) -> Cases:
+def _(rule: rules.Crossing, scene: ObservedScene) -> Cases:
     found = {}
     for p in scene.passages:
         if (p.what == "in" or p.what == "out") and p.place == rule.line and rule.direction in ("both", p.what):
@@ -83,19 +83,19 @@ def _(rule: rules.Crossing, scene: Scene) -> Cases:
 
 
 @cases.register
-def _(rule: rules.Loitering, scene: Scene) -> Cases:
+def _(rule: rules.Loitering, scene: ObservedScene) -> Cases:
     return _each(scene.of(rule, rule.zone), lambda o: scene.time - o.zones[rule.zone].since, lambda s: s > rule.seconds)
 
 
 @cases.register
-def _(rule: rules.Count, scene: Scene) -> Cases:
+def _(rule: rules.Count, scene: ObservedScene) -> Cases:
     found = scene.of(rule, rule.zone)
     true = len(found) > rule.over if rule.over is not None else len(found) < (rule.under or 0)
     return {"": Case(found, float(len(found)))} if true else {}
 
 
 @cases.register
-def _(rule: rules.Proximity, scene: Scene) -> Cases:
+def _(rule: rules.Proximity, scene: ObservedScene) -> Cases:
     near = scene.of(rule, rule.zone)
     others = [o for o in scene.objects if _labelled(o, rule.to)]
     found = {}
@@ -108,12 +108,12 @@ def _(rule: rules.Proximity, scene: Scene) -> Cases:
 
 
 @cases.register
-def _(rule: rules.Stopped, scene: Scene) -> Cases:
-    return _each(scene.of(rule, rule.zone), Followed.still_s, lambda s: s > rule.seconds)
+def _(rule: rules.Stopped, scene: ObservedScene) -> Cases:
+    return _each(scene.of(rule, rule.zone), FollowedObject.still_s, lambda s: s > rule.seconds)
 
 
 @cases.register
-def _(rule: rules.WrongWay, scene: Scene) -> Cases:
+def _(rule: rules.WrongWay, scene: ObservedScene) -> Cases:
     found = {}
     for o in scene.of(rule, rule.zone):
         direction = o.direction(scene.aspect)
@@ -125,12 +125,12 @@ def _(rule: rules.WrongWay, scene: Scene) -> Cases:
 
 
 @cases.register
-def _(rule: rules.Speed, scene: Scene) -> Cases:
+def _(rule: rules.Speed, scene: ObservedScene) -> Cases:
     return _each(scene.of(rule, rule.zone), lambda o: o.speed(scene.aspect), lambda v: v > rule.over)
 
 
 @cases.register
-def _(rule: rules.Crowding, scene: Scene) -> Cases:
+def _(rule: rules.Crowding, scene: ObservedScene) -> Cases:
     """Groups of those that are linked by nearness; the key is its oldest member's id."""
     left = scene.of(rule, rule.zone)
     found = {}
@@ -146,42 +146,42 @@ def _(rule: rules.Crowding, scene: Scene) -> Cases:
 
 
 @singledispatch
-def left(rule: rules.Rule, scene: Scene) -> dict[str, float]:
+def left(rule: rules.Rule, scene: ObservedScene) -> dict[str, float]:
     """When objects have left the rule's zone, or their place: what was true of them there was so until then."""
     return _gone(getattr(rule, "zone", None), scene)
 
 
 @left.register
-def _(rule: rules.Stopped, scene: Scene) -> dict[str, float]:
+def _(rule: rules.Stopped, scene: ObservedScene) -> dict[str, float]:
     return {o.id: o.elsewhere.begun for o in scene.objects if o.elsewhere} | _gone(rule.zone, scene)
 
 
 @singledispatch
-def undone(rule: rules.Rule, scene: Scene) -> Collection[str]:
+def undone(rule: rules.Rule, scene: ObservedScene) -> Collection[str]:
     """Keys of a momentary rule for which the opposite has just come true."""
     return ()
 
 
 @undone.register
-def _(rule: rules.Exit, scene: Scene) -> Collection[str]:
+def _(rule: rules.Exit, scene: ObservedScene) -> Collection[str]:
     return [p.object.id for p in scene.passages if p.what == "entered" and p.place == rule.zone]
 
 
 @undone.register
-def _(rule: rules.Crossing, scene: Scene) -> Collection[str]:
+def _(rule: rules.Crossing, scene: ObservedScene) -> Collection[str]:
     opposite = {"in": "out", "out": "in"}
     return [f"{p.object.id}.{opposite[p.what]}" for p in scene.passages if p.what in opposite and p.place == rule.line]
 
 
-def _gone(zone: str | None, scene: Scene) -> dict[str, float]:
+def _gone(zone: str | None, scene: ObservedScene) -> dict[str, float]:
     return {p.object.id: p.time for p in scene.passages if p.what == "left" and p.place == zone}
 
 
 def _each(
-    objects: Sequence[Followed], measure: Callable[[Followed], float], true: Callable[[float], bool]
+    objects: Sequence[FollowedObject], measure: Callable[[FollowedObject], float], true: Callable[[float], bool]
 ) -> dict[str, Case]:
     return {o.id: Case([o], round(value, 3)) for o in objects if true(value := measure(o))}
 
 
-def _labelled(found: Followed, labels: Sequence[str] | None) -> bool:
+def _labelled(found: FollowedObject, labels: Sequence[str] | None) -> bool:
     return labels is None or found.label in labels

@@ -10,7 +10,7 @@ import msgspec
 
 from services.analytics.conditions import is_in
 from services.analytics.incidents import instant
-from services.analytics.objects import Followed, anchor
+from services.analytics.objects import FollowedObject, anchor
 from services.analytics.places import Passage
 from shared.contract import events
 
@@ -21,13 +21,13 @@ COLUMNS, ROWS = 32, 18
 LONGEST_STEP_S = 1.0
 
 
-class Presence(msgspec.Struct):
+class _Presence(msgspec.Struct):
     objects: int = 0
     most: int = 0
     seconds: float = 0.0
 
 
-class Visits(msgspec.Struct):
+class _Visits(msgspec.Struct):
     entered: int = 0
     left: int = 0
     most: int = 0
@@ -35,7 +35,7 @@ class Visits(msgspec.Struct):
     stayed_s: float = 0.0
 
 
-class Crossings(msgspec.Struct):
+class _Crossings(msgspec.Struct):
     into: int = 0
     out: int = 0
 
@@ -46,17 +46,17 @@ class Minute(msgspec.Struct):
     number: int
     time: float
     seconds: float = 0.0
-    labels: dict[str, Presence] = {}
-    zones: dict[str, dict[str, Visits]] = {}
-    lines: dict[str, dict[str, Crossings]] = {}
+    labels: dict[str, _Presence] = {}
+    zones: dict[str, dict[str, _Visits]] = {}
+    lines: dict[str, dict[str, _Crossings]] = {}
     heat: dict[int, float] = {}
 
 
-def step(
+def count(
     known: Minute | None,
     time: float,
-    objects: Sequence[Followed],
-    fresh: Sequence[Followed],
+    objects: Sequence[FollowedObject],
+    fresh: Sequence[FollowedObject],
     passages: Sequence[Passage],
     zones: Sequence[str],
 ) -> tuple[Minute, Minute | None]:
@@ -74,24 +74,24 @@ def step(
     now.time = time
     now.seconds += passed
     for o in fresh:
-        now.labels.setdefault(o.label, Presence()).objects += 1
+        now.labels.setdefault(o.label, _Presence()).objects += 1
     for label, count in Counter(o.label for o in objects).items():
-        presence = now.labels.setdefault(label, Presence())
+        presence = now.labels.setdefault(label, _Presence())
         presence.most = max(presence.most, count)
         presence.seconds += count * passed
     for zone in zones:
         for label, count in Counter(o.label for o in objects if is_in(o, zone)).items():
-            visits = now.zones.setdefault(zone, {}).setdefault(label, Visits())
+            visits = now.zones.setdefault(zone, {}).setdefault(label, _Visits())
             visits.most = max(visits.most, count)
             visits.seconds += count * passed
     for p in passages:
         label = p.object.label
         if p.what in ("in", "out"):
-            crossings = now.lines.setdefault(p.place, {}).setdefault(label, Crossings())
+            crossings = now.lines.setdefault(p.place, {}).setdefault(label, _Crossings())
             crossings.into += p.what == "in"
             crossings.out += p.what == "out"
         else:
-            visits = now.zones.setdefault(p.place, {}).setdefault(label, Visits())
+            visits = now.zones.setdefault(p.place, {}).setdefault(label, _Visits())
             visits.entered += p.what == "entered"
             visits.left += p.what == "left"
             visits.stayed_s += p.stayed_s

@@ -1,6 +1,6 @@
 """From what is true at a frame to incidents: held, begun, kept up, ended, and what comes of their verification. Pure.
 
-State is plain data, kept by rule and key (`Standing`) and by incident that waits for a verdict (`Asked`).
+State is plain data, kept by rule and key (`Standing`) and by incident that waits for a verdict (`AskedIncident`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Ref(msgspec.Struct, array_like=True):
     end: float
 
 
-class Found(msgspec.Struct):
+class Finding(msgspec.Struct):
     """A case, as it is to be told."""
 
     objects: list[IncidentObject]
@@ -69,7 +69,7 @@ class Standing(msgspec.Struct):
 
     since: float
     last: float
-    found: Found
+    found: Finding
     kept_back: bool = False
     open: Open | None = None
 
@@ -82,7 +82,7 @@ class RuleState(msgspec.Struct):
     about: str = ""
 
 
-class Asked(msgspec.Struct):
+class AskedIncident(msgspec.Struct):
     """An incident whose verification was asked for. deadline: by the log's clock. alert: as its rule says.
 
     alerted: whether it has been an alert.
@@ -95,11 +95,11 @@ class Asked(msgspec.Struct):
     alerted: bool = False
 
 
-class State(msgspec.Struct):
+class IncidentsState(msgspec.Struct):
     """Of a camera. by_rule: by its id. asked: by the incident's. set_backs: of its clock."""
 
     by_rule: dict[str, RuleState] = {}
-    asked: dict[str, Asked] = {}
+    asked: dict[str, AskedIncident] = {}
     set_backs: int = 0
 
 
@@ -109,8 +109,8 @@ class Incidents:
     trail: the camera's last segments, oldest first.
     """
 
-    def __init__(self, camera: str, verify_s: float, state: State | None = None) -> None:
-        self.state = state or State()
+    def __init__(self, camera: str, verify_s: float, state: IncidentsState | None = None) -> None:
+        self.state = state or IncidentsState()
         self.suppressed = 0
         self._camera = camera
         self._verify_s = verify_s
@@ -121,7 +121,7 @@ class Incidents:
         out, self._out = self._out, []
         return out
 
-    def step(
+    def judge(
         self,
         rule: Rule,
         cases: Cases,
@@ -263,7 +263,7 @@ class Incidents:
                 oldest = self.state.asked.pop(next(overdue, next(iter(self.state.asked))))
                 if not oldest.unverified:
                     self._judge(oldest, "unverified", reason=f"{MOST_WAITING} others wait for a verdict")
-            self.state.asked[id] = Asked(incident, at + self._verify_s, rule.alert)
+            self.state.asked[id] = AskedIncident(incident, at + self._verify_s, rule.alert)
             self._out.append(_verify(rule, incident, rule.verify, evidence))
 
     def _keep_up(self, open: Open, known: Standing, trail: Sequence[Ref]) -> None:
@@ -296,7 +296,7 @@ class Incidents:
         if asked := self.state.asked.get(ended.incident):
             asked.incident = ended
 
-    def _judge(self, asked: Asked, said: Any, **more: Any) -> None:
+    def _judge(self, asked: AskedIncident, said: Any, **more: Any) -> None:
         """The verdict, in an update; and in what the incident says from now on."""
         lasting = next(
             (
@@ -343,12 +343,12 @@ def _name(rule: str, key: str, since: float, set_backs: int) -> str:
     return name if len(name) <= LONGEST_NAME else f"{rule}.{zlib.crc32(key.encode()):08x}.{moment}"
 
 
-def _found(case: Case) -> Found:
+def _found(case: Case) -> Finding:
     objects = [
         IncidentObject(id=o.id, label=o.label, score=o.score, box=tuple(round(v, 4) for v in o.box))  # type: ignore[arg-type]
         for o in case.objects
     ]
-    return Found(objects, case.value, case.direction)
+    return Finding(objects, case.value, case.direction)
 
 
 def _reference(ref: Ref) -> SegmentRef:

@@ -59,7 +59,7 @@ class Elsewhere(msgspec.Struct, array_like=True):
     since: float
 
 
-class Followed(msgspec.Struct):
+class FollowedObject(msgspec.Struct):
     """times: Unix seconds. votes: sum of scores by label. score: the best. path: since its last event.
 
     seen: in how many frames. told, zones_told: when its last event was, and which zones that named. steps: where its

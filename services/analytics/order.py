@@ -22,7 +22,7 @@ T = TypeVar("T")
 REMEMBERED = 8
 
 
-class Place(msgspec.Struct):
+class OrderProgress(msgspec.Struct):
     """How far a camera's segments have been taken: all that must survive a restart.
 
     epoch: the current one, `next`: its segment that is expected. begun: sequence in MEDIA of its first segment.
@@ -39,7 +39,7 @@ class Place(msgspec.Struct):
     skipped: list[tuple[int, int]] = []
 
 
-class Held(NamedTuple, Generic[T]):
+class _Held(NamedTuple, Generic[T]):
     """seq: in MEDIA. start: of its video. at: when it came."""
 
     seq: int
@@ -51,11 +51,11 @@ class Held(NamedTuple, Generic[T]):
 class Order(Generic[T]):
     """See the module. late, repeated, gaps: how many segments came too late, came again, or did not come."""
 
-    def __init__(self, reorder_s: float, place: Place | None = None) -> None:
-        self.place = place or Place()
+    def __init__(self, reorder_s: float, place: OrderProgress | None = None) -> None:
+        self.place = place or OrderProgress()
         self.late = self.repeated = self.gaps = 0
         self._reorder_s = reorder_s
-        self._held: dict[str, dict[int, Held[T]]] = {}
+        self._held: dict[str, dict[int, _Held[T]]] = {}
 
     def held(self) -> list[T]:
         """What waits for something missing."""
@@ -78,7 +78,7 @@ class Order(Generic[T]):
         if n in waiting:
             self.repeated += 1
             return []
-        waiting[n] = Held(seq, start, at, item)
+        waiting[n] = _Held(seq, start, at, item)
         # With another one's segments here already, which of the two is first is not known yet.
         if place.epoch is None and n == 0 and len(self._held) == 1:
             self._begin(epoch, 0)
@@ -125,7 +125,7 @@ class Order(Generic[T]):
         place.epoch = epoch
         place.begun = min(h.seq for h in self._held[epoch].values())
 
-    def _current(self) -> dict[int, Held[T]] | None:
+    def _current(self) -> dict[int, _Held[T]] | None:
         """What waits of the current epoch."""
         return None if self.place.epoch is None else self._held.get(self.place.epoch)
 

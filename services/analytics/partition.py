@@ -17,8 +17,10 @@ from typing import NamedTuple
 import msgspec
 
 from services.analytics import metrics
-from services.analytics.camera import Camera, Failure, Limits, Outs, State
+from services.analytics.camera import CameraAnalytics, FailedSegment
 from services.analytics.rules import Rules
+from services.analytics.state import CameraState, Limits
+from services.analytics.statements import Outs
 from shared.bus.direct import Stored
 from shared.contract import names
 from shared.contract.events import Detections, Verdict
@@ -42,7 +44,7 @@ def camera_of(subject: str) -> str:
     return subject.rpartition(".")[2]
 
 
-class Bad(NamedTuple):
+class BadDetections(NamedTuple):
     """Detections that can't be worked on, and why. seq: in EVENTS. stored: the message, where it is at hand."""
 
     camera: str
@@ -60,16 +62,16 @@ class Partition:
     def __init__(self, number: int, limits: Limits, rules_of: Callable[[str], Rules]) -> None:
         self.number = number
         self.position = self.verdicts = 0
-        self.cameras: dict[str, Camera] = {}
+        self.cameras: dict[str, CameraAnalytics] = {}
         self.changed: set[str] = set()
-        self.bad: list[Bad] = []
+        self.bad: list[BadDetections] = []
         self._limits = limits
         self._rules_of = rules_of
         self._log = logger("analytics")
 
-    def restore(self, camera: str, state: State) -> None:
+    def restore(self, camera: str, state: CameraState) -> None:
         """Go on with a camera where its checkpoint is."""
-        self.cameras[camera] = Camera(camera, self._limits, self._rules_of(camera), state)
+        self.cameras[camera] = CameraAnalytics(camera, self._limits, self._rules_of(camera), state)
 
     def use(self, camera: str, rules: Rules) -> Outs:
         """A camera's rules have changed."""
@@ -83,10 +85,10 @@ class Partition:
             _check(event, name)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, SettingError) as e:
             metrics.READ.labels("unreadable").inc()
-            self.bad.append(Bad(name, stored.seq, f"not an event of detections: {str(e)[:500]}", stored))
+            self.bad.append(BadDetections(name, stored.seq, f"not an event of detections: {str(e)[:500]}", stored))
             return []
         if name not in self.cameras:
-            self.cameras[name] = Camera(name, self._limits, self._rules_of(name))
+            self.cameras[name] = CameraAnalytics(name, self._limits, self._rules_of(name))
         return self._work(name, lambda c: c.read(stored.seq, event, stored.time.timestamp()), stored)
 
     def verdict(self, said: Verdict, at: float) -> Outs:
@@ -109,7 +111,7 @@ class Partition:
         held = (min(state.held) for c in self.cameras.values() if (state := c.state()).held)
         return min([self.position, *held])
 
-    def _work(self, name: str, work: Callable[[Camera], Outs], stored: Stored | None = None) -> Outs:
+    def _work(self, name: str, work: Callable[[CameraAnalytics], Outs], stored: Stored | None = None) -> Outs:
         """Work on a camera, counted. What it stumbles over takes its tracks with it, and harms no other camera.
 
         stored: what it is about.
@@ -121,7 +123,7 @@ class Partition:
             outs = work(camera)
         except Exception as e:
             if stored:
-                camera.failed.append(Failure(stored.seq, e))
+                camera.failed.append(FailedSegment(stored.seq, e))
             else:
                 self._log.error("a camera is followed anew", camera=name, exc_info=e)
             outs = camera.anew()
@@ -129,7 +131,7 @@ class Partition:
             self._log.error("a segment could not be worked on", camera=name, seq=seq, exc_info=error)
             metrics.READ.labels("failed").inc()
             at_hand = stored if stored and stored.seq == seq else None
-            self.bad.append(Bad(name, seq, f"analytics failed on it: {error!r}"[:500], at_hand))
+            self.bad.append(BadDetections(name, seq, f"analytics failed on it: {error!r}"[:500], at_hand))
         camera.failed.clear()
         for counter, more in zip(_COUNTERS, (b - a for a, b in zip(before, _counts(camera), strict=True)), strict=True):
             counter.inc(more)
@@ -167,6 +169,6 @@ def _check(event: Detections, camera: str) -> None:
         raise msgspec.ValidationError("its epoch, stream or model has no usual name")
 
 
-def _counts(camera: Camera) -> tuple[int, ...]:
+def _counts(camera: CameraAnalytics) -> tuple[int, ...]:
     order = camera.order
     return camera.taken, order.late, order.repeated, order.gaps, camera.objects, camera.incidents.suppressed

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from services.analytics import geometry
 from services.analytics.geometry import Point
-from services.analytics.objects import Box, Followed, Membership, Side, anchor
+from services.analytics.objects import Box, FollowedObject, Membership, Side, anchor
 from services.analytics.rules import Line, Rules, Zone
 
 MARGIN = 0.05
@@ -21,7 +21,7 @@ class Passage(NamedTuple):
 
     what: Literal["entered", "left", "in", "out"]
     place: str
-    object: Followed
+    object: FollowedObject
     time: float
     stayed_s: float = 0.0
 
@@ -33,7 +33,7 @@ class Before(NamedTuple):
     box: Box
 
 
-def step(found: Followed, before: Before | None, rules: Rules, aspect: float) -> list[Passage]:
+def passed(found: FollowedObject, before: Before | None, rules: Rules, aspect: float) -> list[Passage]:
     """What an object that was just seen has passed."""
     passages = []
     for name, zone in rules.zones.items():
@@ -43,7 +43,7 @@ def step(found: Followed, before: Before | None, rules: Rules, aspect: float) ->
     return passages
 
 
-def gone(found: Followed) -> list[Passage]:
+def gone(found: FollowedObject) -> list[Passage]:
     """An object that is no longer seen has left all zones when it was last seen."""
     return [
         Passage("left", name, found, found.last, round(found.last - m.since, 3))
@@ -52,7 +52,7 @@ def gone(found: Followed) -> list[Passage]:
     ]
 
 
-def _zone(found: Followed, before: Before | None, name: str, zone: Zone, aspect: float) -> list[Passage]:
+def _zone(found: FollowedObject, before: Before | None, name: str, zone: Zone, aspect: float) -> list[Passage]:
     point = anchor(found.box, zone.anchor)
     known = found.zones.setdefault(name, Membership(False, found.first))
     inside = geometry.inside(zone.polygon, point)
@@ -71,7 +71,7 @@ def _zone(found: Followed, before: Before | None, name: str, zone: Zone, aspect:
     return [Passage("entered", name, found, time) if inside else Passage("left", name, found, time, stayed_s)]
 
 
-def _line(found: Followed, before: Before | None, name: str, line: Line, aspect: float) -> list[Passage]:
+def _line(found: FollowedObject, before: Before | None, name: str, line: Line, aspect: float) -> list[Passage]:
     point = anchor(found.box, line.anchor)
     known = found.lines.setdefault(name, Side())
     if before and known.met is None and geometry.meet(anchor(before.box, line.anchor), point, line.start, line.to):
@@ -87,7 +87,7 @@ def _line(found: Followed, before: Before | None, name: str, line: Line, aspect:
     return [Passage("in" if side > 0 else "out", name, found, met)]
 
 
-def _when(found: Followed, before: Before | None, where: str, corners: list[Point], *, closed: bool) -> float:
+def _when(found: FollowedObject, before: Before | None, where: str, corners: list[Point], *, closed: bool) -> float:
     """When it passed the border, on the straight way from where it was before; to the millisecond."""
     if before is None:
         return found.last

@@ -1,54 +1,123 @@
-"""The text of a rule file as a value, and what it says twice. Pure.
+"""What is read of EVENTS besides detections: verdicts in their place, and how far the log is known to reach.
 
-    value, doubled = value_of(b"zones: {door: 1, door: 2}")     # {"zones": {"door": 2}}, [zones.door: it is there …]
-
-Raises what the readers of YAML and JSON raise.
+verdicts = Verdicts()
+await verdicts.read(log)
+for heard in verdicts.heard(before=stored.seq): ...     # those that were stored before these detections
+end, last = log_end.reached(found, position, sent)      # all that was stored until `end`, up to `last`, was read
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
-import yaml
 
-from services.analytics.mistakes import Mistake, join
+from services.analytics.partition import EVERYTHING, camera_of
+from shared.bus.direct import Stored
+from shared.bus.log import Log
+from shared.contract import names
+from shared.contract.events import Verdict
+from shared.runtime.telemetry import logger
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Object(list[tuple[str, Any]]):
-    """A JSON object's fields as they are written."""
-
-
-def value_of(text: bytes) -> tuple[Any, list[Mistake]]:
-    """JSON is read as JSON: YAML 1.1 takes some of its numbers for texts, and refuses some of its texts."""
-    try:
-        return msgspec.json.decode(text), list(_doubled(json.loads(text, object_pairs_hook=_Object)))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # A few lines of aliases of aliases stand for more than any memory holds.
-        # The reader has to be the one that msgspec uses: Python's own refuses some of what C's takes.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=LOADER)):
-            raise ValueError("aliases (*name) are not taken: write it out") from None
-        return msgspec.yaml.decode(text), list(_doubled(yaml.compose(text, Loader=LOADER)))
+VERDICTS = names.event("verdicts", "*")
+# The server that answers may learn of a message a moment after it was stored.
+SLACK_S = 1.0
+# After this long without detections, what was held and has not come will not come any more.
+QUIET_S = 5.0
+# What was learned of the server's clock is forgotten after one to two times this long.
+FORGET_S = 60.0
+# A verdict's reason is cut to this many characters.
+MOST_REASON = 4000
 
 
-def _doubled(written: Any) -> Iterator[Mistake]:
-    """Of what is there twice the last would count, and nobody would know. No recursion: files may be nested deeply."""
-    left = [("", written)]
-    while left:
-        path, part = left.pop()
-        if isinstance(part, yaml.MappingNode):
-            part = _Object((key.value, item) for key, item in part.value if isinstance(key, yaml.ScalarNode))
-        elif isinstance(part, yaml.SequenceNode):
-            part = part.value
-        if isinstance(part, _Object):
-            for key, times in Counter(key for key, _ in part).items():
-                if times > 1:
-                    yield Mistake(join(path, key), f"it is there {times} times: give it once")
-            left += [(join(path, key), item) for key, item in reversed(part)]
-        elif isinstance(part, list):
-            left += [(f"{path}[{i}]", item) for i, item in reversed(list(enumerate(part)))]
+class Heard(NamedTuple):
+    """A verdict, as EVENTS has it. at: when it was stored, Unix seconds."""
+
+    seq: int
+    at: float
+    verdict: Verdict
+
+
+class Verdicts:
+    """Verdicts that were read, until the detections before them have been read too. next_read: sequence in EVENTS."""
+
+    def __init__(self) -> None:
+        self._next_read = 1
+        self._waiting: deque[Heard] = deque()
+        self._log = logger("analytics")
+
+    @property
+    def next(self) -> int:
+        """The sequence from which no verdict has been taken."""
+        return self._waiting[0].seq if self._waiting else self._next_read
+
+    def rewind(self, seq: int) -> None:
+        """Read on from `seq`, and forget what waits: it is read again."""
+        self._next_read = seq
+        self._waiting.clear()
+
+    async def read(self, log: Log) -> None:
+        """Read what has been stored since. Raises nats.errors.Error or TimeoutError if the server does not answer."""
+        for stored in await log.read(VERDICTS, self._next_read):
+            self._next_read = stored.seq + 1
+            try:
+                verdict = msgspec.json.decode(stored.data, type=Verdict)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+                self._log.warning("not a verdict", subject=stored.subject, seq=stored.seq, error=str(e)[:200])
+                continue
+            if verdict.camera == camera_of(stored.subject):
+                verdict = msgspec.structs.replace(verdict, reason=verdict.reason[:MOST_REASON])
+                self._waiting.append(Heard(stored.seq, stored.time.timestamp(), verdict))
+
+    def heard(self, before: int | None = None) -> Iterator[Heard]:
+        """Take those that were stored before a sequence, or all of them, in their order."""
+        while self._waiting and (before is None or self._waiting[0].seq < before):
+            yield self._waiting.popleft()
+
+
+class ServerClock:
+    """What the server's clock shows, by when it stored what we read: our own clock may be wrong, or be set."""
+
+    def __init__(self) -> None:
+        # The least that ours was ahead by: in the current span of FORGET_S, and in the one before.
+        self._least = self._before = math.inf
+        self._until = 0.0
+
+    def note(self, ours: float, stored: float) -> None:
+        """Something was stored at `stored` by the server's clock, and was here at `ours` by ours."""
+        if time.monotonic() > self._until:
+            self._before, self._least = self._least, math.inf
+            self._until = time.monotonic() + FORGET_S
+        self._least = min(self._least, ours - stored)
+
+    def server(self, ours: float) -> float:
+        """What the server's clock shows at `ours`, or a little less."""
+        ahead = min(self._least, self._before)
+        return ours - ahead if math.isfinite(ahead) else ours
+
+
+class LogEnd:
+    """Until when, and up to which sequence, all detections are known to have been read."""
+
+    def __init__(self) -> None:
+        self.clock = ServerClock()
+        self._quiet_since: float | None = None
+
+    def begin_anew(self) -> None:
+        """Another partition is read, from further back perhaps: the log is not quiet for it."""
+        self._quiet_since = None
+
+    def reached(self, found: Sequence[Stored], position: int, sent: float) -> tuple[float, int]:
+        """(Unix seconds, sequence). found: what a question that was sent at `sent` gave, from `position` on."""
+        if found:
+            self._quiet_since = None
+            return found[-1].time.timestamp(), found[-1].seq
+        now = time.monotonic()
+        self._quiet_since = self._quiet_since or now
+        # The server that answers may lag behind: what was held and does not come at once may come yet.
+        quiet = now - self._quiet_since >= QUIET_S
+        return self.clock.server(sent) - SLACK_S, EVERYTHING if quiet else position - 1

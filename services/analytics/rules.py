@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from services.analytics import geometry
 from services.analytics.mistakes import Mistake, join, mistakes, nearest
-from services.analytics.reading import value_of
+from services.analytics.rulefile import value_of
 from shared.contract.names import END, TOKEN
 from shared.runtime.errors import SettingError
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from services.analytics.camera import Limits
+from services.analytics.state import Limits
 from shared.runtime.settings import BusSettings
 
 

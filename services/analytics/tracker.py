@@ -1,7 +1,7 @@
 """Which objects of one frame are those of the frames before. Pure.
 
     tracker = Tracker(lost_s=2)
-    numbers, lost = tracker.step(time, detected, aspect)    # a number for each that is followed, and those given up
+    numbers, lost = tracker.match(time, detected, aspect)    # a number for each that is followed, and those given up
     Tracker(2, tracker.state)                               # goes on exactly so
 
 Two rounds as in ByteTrack (Zhang et al., 2022): what the detector is sure of may begin a track and goes first, what
@@ -57,13 +57,13 @@ ONCE_S, UNSURE_S, UNLOOKED_S = 0.6, 1.0, 1.0
 Floats = NDArray[np.float64]
 
 
-class Detected(NamedTuple):
+class Sighting(NamedTuple):
     label: str
     score: float
     box: Box
 
 
-class Measured(NamedTuple):
+class _Measured(NamedTuple):
     """Middle and size of a box; x and widths stretched, so that all are in heights of the frame."""
 
     x: float
@@ -97,7 +97,7 @@ class Tracklet(msgspec.Struct, array_like=True):
         return self.w * self.h
 
 
-class State(msgspec.Struct):
+class TrackerState(msgspec.Struct):
     """time: of the last frame."""
 
     time: float | None = None
@@ -108,11 +108,11 @@ class State(msgspec.Struct):
 class Tracker:
     """See the module. lost_s: how long an object may be unseen."""
 
-    def __init__(self, lost_s: float, state: State | None = None) -> None:
-        self.state = state or State()
+    def __init__(self, lost_s: float, state: TrackerState | None = None) -> None:
+        self.state = state or TrackerState()
         self._lost_s = lost_s
 
-    def step(self, time: float, found: Sequence[Detected], aspect: float) -> tuple[list[int | None], list[int]]:
+    def match(self, time: float, found: Sequence[Sighting], aspect: float) -> tuple[list[int | None], list[int]]:
         """(for each detection the number of its track, or None; tracks that are given up). time: after the last."""
         s = self.state
         passed = 0.0 if s.time is None else time - s.time
@@ -150,7 +150,7 @@ class Tracker:
         s.tracklets = [t for t in s.tracklets if t.number not in lost]
         return numbers, lost
 
-    def _begin(self, group: str, box: Measured) -> int:
+    def _begin(self, group: str, box: _Measured) -> int:
         s = self.state
         s.count += 1
         area = box.w * box.h
@@ -166,7 +166,7 @@ def group_of(label: str) -> str:
     return _GROUPS.get(label, label)
 
 
-def _groups(found: Sequence[Detected]) -> Iterable[tuple[str, list[int]]]:
+def _groups(found: Sequence[Sighting]) -> Iterable[tuple[str, list[int]]]:
     """(group, its detections by falling score), without doubles."""
     groups: dict[str, list[int]] = {}
     for i in sorted(range(len(found)), key=lambda i: (-found[i].score, found[i])):
@@ -186,9 +186,9 @@ def _shadows(box: Box, taken: Box) -> bool:
     return width * height >= INSIDE * (box[2] - box[0]) * (box[3] - box[1]) or overlap(box, taken) >= SHADOW
 
 
-def _measured(box: Box, aspect: float) -> Measured:
+def _measured(box: Box, aspect: float) -> _Measured:
     x1, y1, x2, y2 = box
-    return Measured((x1 + x2) / 2 * aspect, (y1 + y2) / 2, (x2 - x1) * aspect, y2 - y1)
+    return _Measured((x1 + x2) / 2 * aspect, (y1 + y2) / 2, (x2 - x1) * aspect, y2 - y1)
 
 
 def _predict(t: Tracklet, passed: float) -> None:
@@ -204,7 +204,7 @@ def _predict(t: Tracklet, passed: float) -> None:
     t.v += q * passed
 
 
-def _correct(t: Tracklet, box: Measured) -> None:
+def _correct(t: Tracklet, box: _Measured) -> None:
     s = t.p + PLACE**2 * box.w * box.h
     gain, gain_v = t.p / s, t.pv / s
     dx, dy = box.x - t.x, box.y - t.y
@@ -219,7 +219,7 @@ def _correct(t: Tracklet, box: Measured) -> None:
 
 
 def _pairs(
-    known: Sequence[Tracklet], turn: Sequence[int], boxes: dict[int, Measured], gate: float, buffer: float
+    known: Sequence[Tracklet], turn: Sequence[int], boxes: dict[int, _Measured], gate: float, buffer: float
 ) -> list[tuple[Tracklet, int]]:
     """The best assignment of detections to tracks, of those pairs that are likely at all."""
     if not known or not turn:
@@ -239,7 +239,7 @@ def _pairs(
 
 
 def _leftovers(
-    known: Sequence[Tracklet], pairs: Sequence[tuple[Tracklet, int]], sure: Sequence[int], boxes: dict[int, Measured]
+    known: Sequence[Tracklet], pairs: Sequence[tuple[Tracklet, int]], sure: Sequence[int], boxes: dict[int, _Measured]
 ) -> list[tuple[Tracklet, int]]:
     """A box that jumps, as a weak detector's do where an object is half hidden, fits nothing. Where just one track is
     near it, and that was seen in the frame before and not in this one, it is that one's.

@@ -1,0 +1,130 @@
+"""A camera's objects told apart: what its rules let through, matched to tracks, filled in where it was missed. Pure.
+
+following = Following(state, lost_s=2)
+passages, ended = following.see(time, frame, rules)
+following.confirmed()                   # objects that were seen often enough to be some
+passages, ended = following.end_all()   # nothing more is seen
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from services.analytics import geometry, places
+from services.analytics.objects import Box, FollowedObject, Spot, anchor
+from services.analytics.places import Before, Passage
+from services.analytics.rules import Rules
+from services.analytics.state import CameraState
+from services.analytics.statements import LEAST_SEEN
+from services.analytics.tracker import Sighting, Tracker
+from shared.contract.events import Frame
+
+# A frame's likeliest objects, at most this many, are matched: more would hold up other cameras.
+MOST_IN_FRAME = 300
+# A box of a smaller area, as a share of the frame, is none: it is a thousandth of a pixel.
+LEAST_AREA = 1e-9
+
+Ended: TypeAlias = list[FollowedObject]
+
+
+class Following:
+    """See the module. state: what it reads and changes: `followed`, `tracker`, `count`, `frames`."""
+
+    def __init__(self, state: CameraState, lost_s: float) -> None:
+        self._s = state
+        self._lost_s = lost_s
+        self._tracker = Tracker(lost_s, state.tracker)
+
+    def keep_places(self, rules: Rules) -> None:
+        """The rules have changed: forget where objects stand to zones and lines that are gone."""
+        for o in self._s.followed.values():
+            o.zones = {name: known for name, known in o.zones.items() if name in rules.zones}
+            o.lines = {name: known for name, known in o.lines.items() if name in rules.lines}
+
+    def confirmed(self) -> list[FollowedObject]:
+        """Objects that have been seen often enough to be some, the oldest first."""
+        objects = (o for o in self._s.followed.values() if o.seen >= LEAST_SEEN)
+        return sorted(objects, key=lambda o: (o.first, o.id))
+
+    def see(self, time: float, frame: Frame, rules: Rules) -> tuple[list[Passage], Ended]:
+        """Match a frame's objects; (what they have passed, the objects that are given up)."""
+        s = self._s
+        found = wanted(frame, rules)
+        numbers, lost = self._tracker.match(time, found, s.aspect)
+        passages, ended = self._end(lost)
+        for number, sighting in zip(numbers, found, strict=True):
+            if number is None:
+                continue
+            known = s.followed.get(number)
+            before = Before(known.last, known.box) if known else None
+            if known is None:
+                known = s.followed[number] = self._begin(time, sighting.box)
+            else:
+                self._fill(known, time, sighting.box)
+            known.see(time, sighting.box, sighting.label, sighting.score)
+            passages += places.passed(known, before, rules, s.aspect)
+        return passages, ended
+
+    def end_all(self) -> tuple[list[Passage], Ended]:
+        """Give up every object, and match those to come without a memory; (what that passes, the objects)."""
+        passages, ended = self._end(list(self._s.followed))
+        self._tracker = Tracker(self._lost_s)
+        self._s.tracker = self._tracker.state
+        return passages, ended
+
+    def _begin(self, time: float, box: Box) -> FollowedObject:
+        self._s.count += 1
+        return FollowedObject(
+            id=f"{self._s.born}-{self._s.count}",
+            votes={},
+            score=0.0,
+            box=box,
+            first=time,
+            last=time,
+            still_box=box,
+            still_since=time,
+        )
+
+    def _fill(self, known: FollowedObject, time: float, box: Box) -> None:
+        """Add the frames in which the detector missed it: it was on the straight way between."""
+        for missed in self._s.frames:
+            if known.last < missed < time:
+                share = (missed - known.last) / (time - known.last)
+                between = tuple(a + share * (b - a) for a, b in zip(known.box, box, strict=True))
+                known.path.append(Spot(missed, between, None))  # type: ignore[arg-type]
+
+    def _end(self, numbers: Iterable[int]) -> tuple[list[Passage], Ended]:
+        passages: list[Passage] = []
+        ended: Ended = []
+        for number in numbers:
+            known = self._s.followed.pop(number, None)
+            if known and known.seen >= LEAST_SEEN:
+                passages += places.gone(known)
+                ended.append(known)
+        return passages, ended
+
+
+def wanted(frame: Frame, rules: Rules) -> Sequence[Sighting]:
+    """The objects of a frame that the rules' labels, filters and masks let through."""
+    found = []
+    for o in frame.objects:
+        width, height = o.box[2] - o.box[0], o.box[3] - o.box[1]
+        if width <= 0 or height <= 0 or width * height < LEAST_AREA:
+            continue
+        if rules.labels is not None and o.label not in rules.labels:
+            continue
+        f = rules.filters.get(o.label)
+        if f and not (
+            o.score >= f.min_score
+            and f.min_area <= width * height <= f.max_area
+            and f.min_height <= height <= f.max_height
+        ):
+            continue
+        if any(
+            (m.labels is None or o.label in m.labels) and geometry.inside(m.polygon, anchor(o.box, m.anchor))
+            for m in rules.masks
+        ):
+            continue
+        found.append(Sighting(o.label, o.score, o.box))
+    return found if len(found) <= MOST_IN_FRAME else sorted(found, key=lambda d: (-d.score, d))[:MOST_IN_FRAME]

@@ -1,0 +1,161 @@
+"""What cameras say, published: events, questions to vlm, and dead letters for what could not be worked on.
+
+    await outlet.say([CameraOuts("lobby", outs, stored)])
+
+Of one camera everything goes out in order, of all cameras at once. Every event has its id, so that what is said again
+after a crash is dropped by EVENTS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from services.analytics import metrics
+from services.analytics.partition import BadDetections
+from services.analytics.sharing import OwnedPartitions
+from services.analytics.statements import Out, Outs
+from shared import bus
+from shared.bus import direct
+from shared.bus.direct import Stored
+from shared.contract import events, jobs, names
+from shared.contract.events import Event
+from shared.runtime.errors import BusError, Full, Unstorable
+from shared.runtime.telemetry import Health, logger
+
+# A question that VLM refuses as it is full leaves the incident unverified, and no other is asked for this long.
+ASK_AGAIN_S = 5.0
+# A server that does not answer gets this long before a question counts as refused.
+ASK_PATIENCE_S = 2.0
+# One event is tried for this long: less than the loop may take between two beats of its health.
+PUBLISH_PATIENCE_S = 20.0
+
+
+class CameraOuts(NamedTuple):
+    """What is to be said of a camera. cause: the detections that it follows from, if any."""
+
+    camera: str
+    outs: Outs
+    cause: Stored | None = None
+
+
+class Outlet:
+    """See the module."""
+
+    def __init__(self, client: Client, partitions: OwnedPartitions, health: Health) -> None:
+        self._client = client
+        self._js = client.jetstream()
+        self._partitions = partitions
+        self._health = health
+        self._no_questions_until = 0.0  # monotonic seconds
+        self._log = logger("analytics")
+
+    async def say(self, said: Iterable[CameraOuts]) -> None:
+        """Publish all of it, and bury what partitions could not work on.
+
+        A partition of which not all could be said is dropped, and read again from its checkpoint.
+        """
+        by_camera: dict[str, list[tuple[Stored | None, Out]]] = {}
+        for camera, outs, cause in said:
+            if outs:
+                by_camera.setdefault(camera, []).extend((cause, out) for out in outs)
+        bad = [b for p in self._partitions for b in p.bad]
+        done = await asyncio.gather(
+            *(self._say_camera(camera, outs) for camera, outs in by_camera.items()),
+            *(self._bury(b) for b in bad),
+            return_exceptions=True,
+        )
+        cameras = [*by_camera, *(b.camera for b in bad)]
+        failed = {self._partitions.number(c): e for c, e in zip(cameras, done, strict=True) if e is not None}
+        for number, e in failed.items():
+            if not isinstance(e, BusError):
+                raise e
+            self._log.warning("begins again from the last checkpoint", partition=number, error=str(e))
+        self._partitions.drop(failed, "lost")
+        for partition in self._partitions:
+            partition.bad.clear()
+
+    async def _say_camera(self, camera: str, outs: list[tuple[Stored | None, Out]]) -> None:
+        number = self._partitions.number(camera)
+        refused: list[tuple[str, str | None]] = []
+        for cause, out in outs:
+            if not self._partitions.may_publish(number):
+                raise BusError(f"the lease of partition {number} has run out")
+            trace = events.trace_of(cause.headers) if cause else None
+            self._health.beat()
+            if isinstance(out.what, jobs.Verify):
+                if not await self._ask(out.what, trace):
+                    refused.append((out.what.incident, trace))
+                continue
+            await self._publish(out.what, out.id, trace)
+            if cause:
+                metrics.LATENCY.observe(max(0.0, time.time() - cause.time.timestamp()))
+        # These come after all that was worked out before the refusal, so that what is said last of an incident is true.
+        for incident, trace in refused:
+            if partition := self._partitions.of(camera):
+                for out in partition.refused(camera, incident):
+                    await self._publish(out.what, out.id, trace)
+
+    async def _publish(self, what: Event | jobs.Verify, id: str, trace: str | None) -> None:
+        assert isinstance(what, Event)
+        headers = events.headers(what, id=id, source=names.source("analytics"), traceparent=trace)
+        payload = events.encode(what)
+        subject = events.subject(what)
+        try:
+            await bus.publish(self._client, self._js, subject, payload, headers, patience_s=PUBLISH_PATIENCE_S)
+        except Unstorable as e:  # trying again would hold up all that comes after it
+            self._log.error("an event can't be stored, and is left out", subject=subject, id=id[:200], error=str(e))
+            metrics.UNSTORABLE.labels(what.kind).inc()
+            return
+        metrics.EVENTS.labels(what.kind).inc()
+
+    async def _ask(self, job: jobs.Verify, trace: str | None) -> bool:
+        """Whether VLM took the question. After a refusal none is asked for a while, so that no camera waits for it."""
+        headers = {"traceparent": trace} if trace else {}
+        refused = time.monotonic() < self._no_questions_until
+        try:
+            if not refused:
+                await self._put(job, headers)
+        except BusError as e:
+            refused = True
+            if not isinstance(e, Unstorable):
+                self._no_questions_until = time.monotonic() + ASK_AGAIN_S
+            self._log.error("incidents can't be verified", camera=job.camera, incident=job.incident, error=str(e))
+        metrics.ASKED.labels("refused" if refused else "asked").inc()
+        return not refused
+
+    async def _put(self, job: jobs.Verify, headers: dict[str, str]) -> None:
+        """Raises BusError: at once where VLM is full, and after ASK_PATIENCE_S where the server does not answer."""
+        try:
+            await bus.publish_job(self._client, job, headers, patience_s=0.0)
+        except (Full, Unstorable):
+            raise
+        except BusError:
+            await bus.publish_job(self._client, job, headers, patience_s=ASK_PATIENCE_S)
+
+    async def _bury(self, bad: BadDetections) -> None:
+        subject = names.event("detections", bad.camera)
+        stored = bad.stored or await self._read_again(subject, bad.seq)
+        if stored is None:
+            self._log.error("can't be dead-lettered: it is gone", subject=subject, seq=bad.seq, reason=bad.reason)
+            return
+        self._log.warning("dead-lettered", subject=stored.subject, seq=stored.seq, reason=bad.reason)
+        await bus.bury_stored(
+            self._client, "analytics", names.EVENTS, stored, bad.reason, patience_s=PUBLISH_PATIENCE_S
+        )
+
+    async def _read_again(self, subject: str, seq: int) -> Stored | None:
+        """A message of EVENTS; None where it is gone. Raises BusError."""
+        try:
+            stored = await direct.get(self._client, names.EVENTS, subject=subject, seq=seq)
+        except NotFoundError:
+            return None
+        except (TimeoutError, nats.errors.Error) as e:
+            raise BusError(f"{subject} {seq} can't be read again: {e!r}") from e
+        return stored if stored.seq == seq else None

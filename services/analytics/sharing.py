@@ -1,0 +1,137 @@
+"""Which partitions this process has: as many as its share, each under a lease and from its checkpoint on.
+
+partitions = OwnedPartitions(client, settings, rulebook, leases, checkpoints)
+taken = await partitions.share()        # release what is too much, claim what is free; about twice a second
+partitions.of("lobby")                  # the partition of a camera, or None where another process has it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import math
+import random
+from collections.abc import Iterable, Iterator
+
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from services.analytics import metrics
+from services.analytics.checkpoint import Checkpoints, Taken
+from services.analytics.partition import Partition, partition_of
+from services.analytics.rulebook import Rulebook
+from services.analytics.settings import AnalyticsSettings
+from shared.bus import direct
+from shared.bus.leases import Leases
+from shared.contract import names
+from shared.runtime.errors import BusError
+from shared.runtime.telemetry import logger
+
+DETECTIONS = names.event("detections", "*")
+
+
+class OwnedPartitions:
+    """See the module. Iterating gives the partitions."""
+
+    def __init__(
+        self,
+        client: Client,
+        settings: AnalyticsSettings,
+        rulebook: Rulebook,
+        leases: Leases,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._rulebook = rulebook
+        self._leases = leases
+        self._checkpoints = checkpoints
+        self._owned: dict[int, Partition] = {}
+        self._log = logger("analytics")
+
+    def __iter__(self) -> Iterator[Partition]:
+        return iter(self._owned.values())
+
+    def __len__(self) -> int:
+        return len(self._owned)
+
+    def number(self, camera: str) -> int:
+        """The number of the partition that a camera belongs to, whoever has it."""
+        return partition_of(camera, self._settings.analytics_partitions)
+
+    def of(self, camera: str) -> Partition | None:
+        """The partition of a camera; None where this process does not have it."""
+        return self._owned.get(self.number(camera))
+
+    def may_publish(self, number: int) -> bool:
+        """Whether the lease of a partition still holds."""
+        return self._leases.holds(str(number))
+
+    async def share(self) -> list[Partition]:
+        """Release what is over this process's share and claim what is free up to it; those that were taken.
+
+        Raises BusError, nats.errors.Error or TimeoutError if the server does not answer.
+        """
+        leases, count = self._leases, self._settings.analytics_partitions
+        self.drop([int(n) for n in leases.lost], "lost")
+        leases.lost.clear()
+        share = math.ceil(count / leases.processes())
+        await self._release(sorted(self._owned)[share:])
+        free = [n for n in range(count) if leases.free(str(n))]
+        # Each process asks in an order of its own, so that two seldom ask for the same partition.
+        random.shuffle(free)
+        room = max(0, share - len(leases.owned))
+        await asyncio.gather(*(leases.claim(str(n)) for n in free[:room]))
+        return [await self._take(n) for n in sorted(map(int, leases.owned)) if n not in self._owned]
+
+    async def release_all(self) -> None:
+        """Store every checkpoint, and let other processes have the partitions at once."""
+        await self._release(list(self._owned))
+
+    def drop(self, numbers: Iterable[int], how: str) -> None:
+        """Go on without these partitions. how: `lost` or `released`."""
+        for n in numbers:
+            if self._owned.pop(n, None):
+                metrics.MOVES.labels(how).inc()
+
+    def drop_all(self) -> None:
+        """Go on without any partition: what is still leased is read again from its checkpoint."""
+        self.drop(list(self._owned), "lost")
+
+    async def checkpoint(self, numbers: Iterable[int] | None = None) -> None:
+        """Store the state of these partitions, or of all. Raises BusError if one can't be stored."""
+        for n in list(self._owned if numbers is None else numbers):
+            if not self._leases.holds(str(n)):
+                continue
+            try:
+                await self._checkpoints.save(self._owned[n])
+            except Taken:
+                self._log.warning("another process has the partition", partition=n)
+                self.drop([n], "lost")
+
+    async def _take(self, number: int) -> Partition:
+        partition = Partition(number, self._settings.limits(), self._rulebook.of)
+        if not await self._checkpoints.load(partition):
+            partition.position = partition.verdicts = await self._beginning()
+        self._owned[number] = partition
+        metrics.MOVES.labels("taken").inc()
+        return partition
+
+    async def _beginning(self) -> int:
+        """The sequence to read from where there is no checkpoint."""
+        since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self._settings.analytics_since_s)
+        try:
+            return (await direct.get(self._client, names.EVENTS, subject=DETECTIONS, since=since)).seq
+        except NotFoundError:
+            return 1
+
+    async def _release(self, numbers: list[int]) -> None:
+        if not numbers:
+            return
+        try:
+            await self.checkpoint(numbers)
+        except BusError as e:
+            self._log.warning("released without a checkpoint", error=str(e))
+        gone = [n for n in numbers if n in self._owned]
+        self.drop(gone, "released")
+        await asyncio.gather(*(self._leases.release(str(n)) for n in gone))

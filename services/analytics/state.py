@@ -1,0 +1,61 @@
+"""What a camera's analysis must find again after a restart, and how long it waits for what. Plain data."""
+
+from __future__ import annotations
+
+import msgspec
+
+from services.analytics.counts import Minute
+from services.analytics.incidents import IncidentsState, Ref
+from services.analytics.objects import FollowedObject
+from services.analytics.order import OrderProgress
+from services.analytics.tracker import TrackerState
+
+# Where detections tell no size of the frame, it is taken to be this wide for its height.
+ASPECT = 16 / 9
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator sets, in seconds but for fps.
+
+    reorder_s: how long a missing segment is waited for. fps: the most frames a second that are looked at; tracks are
+    filled in between them. lost_s: how long an object may be unseen and still be the same. update_s: between two events
+    of a track. idle_s: after this long without video, everything has ended. verify_s: how long a verdict is waited for.
+    """
+
+    reorder_s: float = 15.0
+    fps: float = 5.0
+    lost_s: float = 2.0
+    update_s: float = 2.0
+    idle_s: float = 30.0
+    verify_s: float = 600.0
+
+
+class CameraState(msgspec.Struct):
+    """What a restart must find again. Times are Unix seconds of video unless they say otherwise.
+
+    seq: sequence in EVENTS up to which all was read. held: sequences of those that wait in `Order`. place: how far the
+    order has come. born: how the ids of its tracks begin. count: tracks that were ever begun. followed: objects by the
+    tracker's number. frames: times of the frames since any of these was last seen. looked: time of the last frame that
+    was looked at. heard: when its last segment's turn came, by the log's clock; 0 once the camera was found idle.
+    """
+
+    seq: int = 0
+    held: list[int] = []
+    place: OrderProgress = msgspec.field(default_factory=OrderProgress)
+    born: str = ""
+    count: int = 0
+    tracker: TrackerState = msgspec.field(default_factory=TrackerState)
+    followed: dict[int, FollowedObject] = {}
+    incidents: IncidentsState = msgspec.field(default_factory=IncidentsState)
+    minute: Minute | None = None
+    trail: list[Ref] = []
+    frames: list[float] = []
+    looked: float | None = None
+    heard: float = 0.0
+    width: int | None = None
+    height: int | None = None
+    model: str = ""
+
+    @property
+    def aspect(self) -> float:
+        return self.width / self.height if self.width and self.height else ASPECT

@@ -1,0 +1,128 @@
+"""What is said of a camera: tracks, counts, incidents, alerts and questions, each under its id. Pure.
+
+An id is made of what the statement follows from, never of when or where it was worked out: two replicas that say the
+same thing say it under the same id, and EVENTS keeps one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+from services.analytics import counts
+from services.analytics.counts import Minute
+from services.analytics.incidents import instant
+from services.analytics.objects import Box, FollowedObject
+from services.analytics.state import CameraState, Limits
+from shared.contract import jobs
+from shared.contract.events import Alert, Detections, Event, Incident, PathPoint, SegmentRef, Track, Tracks
+
+# Frames that an object must be seen in before anything is said of it: a weak detector sees many things once.
+LEAST_SEEN = 2
+# A path is told when it has this many points, so that it fits into a checkpoint and into an event.
+MOST_PATH = 200
+
+
+class Out(NamedTuple):
+    """What is to be published: an event under its id, or a question to a vision language model."""
+
+    what: Event | jobs.Verify
+    id: str
+
+
+Outs: TypeAlias = list[Out]
+
+
+def tracks(camera: str, s: CameraState, limits: Limits, event: Detections, ended: Sequence[FollowedObject]) -> Outs:
+    """What is new of the camera's tracks after a segment; nothing where there is nothing new."""
+    said = []
+    for o in s.followed.values():
+        if o.seen < LEAST_SEEN or not o.path:
+            continue
+        if o.told is None:
+            said.append(_track(o, "new", s.aspect))
+        elif o.last - o.told >= limits.update_s or o.zones_told != o.zones_now() or len(o.path) >= MOST_PATH:
+            said.append(_track(o, "update", s.aspect))
+    said += [_track(o, "end", s.aspect) for o in ended]
+    if not said:
+        return []
+    ref = event.segment
+    what = Tracks(
+        camera=camera,
+        segment=ref,
+        start=event.start,
+        duration=event.duration,
+        width=event.width,
+        height=event.height,
+        model=event.model,
+        tracks=sorted(said, key=lambda t: (t.first, t.id)),
+    )
+    return [Out(what, f"analytics/tracks/{camera}/{ref.epoch}/{ref.n}")]
+
+
+def last_tracks(camera: str, s: CameraState, ended: Sequence[FollowedObject]) -> Outs:
+    """The end of the camera's tracks, where no more video comes. They are told with its last segment."""
+    if not (s.trail and ended):
+        return []
+    last = s.trail[-1]
+    what = Tracks(
+        camera=camera,
+        segment=SegmentRef(stream=last.stream, seq=last.seq, epoch=last.epoch, n=last.n),
+        start=instant(last.start),
+        duration=round(last.end - last.start, 3),
+        width=s.width,
+        height=s.height,
+        model=s.model,
+        tracks=[_track(o, "end", s.aspect) for o in ended],
+    )
+    return [Out(what, f"analytics/tracks/{camera}/{last.epoch}/{last.n}/idle")]
+
+
+def count(camera: str, s: CameraState, minute: Minute) -> Out:
+    """A minute's counts, or a part of them: two parts of a minute may come after one segment."""
+    last = s.trail[-1]
+    part = f"{last.epoch}.{last.n}.{round(minute.time * 1000)}"
+    return Out(counts.event(camera, minute), f"analytics/counts/{camera}/{minute.number}/{part}")
+
+
+def incidents(camera: str, new: Iterable[Incident | jobs.Verify], cause: str) -> Outs:
+    """What rules and verdicts have made of it. cause: what brought it up, such as `verdict`."""
+    outs = []
+    for what in new:
+        match what:
+            case jobs.Verify():
+                id = f"verify/{what.incident}"
+            case Alert():
+                id = f"analytics/alerts/{camera}/{what.incident}"
+            case Incident(state="update") if cause in ("verdict", "overdue", "refused"):
+                id = f"analytics/incidents/{camera}/{what.incident}/{what.verification}"
+            case Incident():
+                moment = f"{round(what.time.timestamp() * 1000)}/{what.verification}"
+                id = f"analytics/incidents/{camera}/{what.incident}/{what.state}/{moment}"
+        outs.append(Out(what, id))
+    return outs
+
+
+def _track(o: FollowedObject, state: str, aspect: float) -> Track:
+    """An object's track as it is now; its path is told once."""
+    direction = o.direction(aspect)
+    path, o.path = o.path, []
+    o.told, o.zones_told = o.last, o.zones_now()
+    return Track(
+        id=o.id,
+        state=state,  # type: ignore[arg-type]
+        label=o.label,
+        score=o.score,
+        box=_rounded(o.box),
+        first=instant(o.first),
+        last=instant(o.last),
+        path=[PathPoint(time=instant(p.time), box=_rounded(p.box), score=p.score) for p in path],
+        speed=round(o.speed(aspect), 4),
+        direction=None if direction is None else round(direction, 1),
+        stationary=o.is_stationary(),
+        zones=o.zones_told,
+    )
+
+
+def _rounded(box: Box) -> Box:
+    return tuple(min(1.0, max(0.0, round(v, 4))) for v in box)  # type: ignore[return-value]
