@@ -46,7 +46,7 @@ from services.scaler.live import metadata
 from services.scaler.live.consumers import EVERY_S
 from services.scaler.live.metadata import DemandQuery
 from services.scaler.local.replicas import Replicas
-from services.scaler.simulation.engine import Load, Policy, Result, run
+from services.scaler.simulation.engine import Policy, Result, Workload, run
 from services.scaler.simulation.policies import KedaDemand, KedaLag
 from services.scaler.simulation.trace import Trace
 from shared import bus
@@ -361,7 +361,7 @@ def simulate(form: str, scaled: ScaledObject, real: Measured, seed: int) -> Resu
     # Long enough that a fleet which would stay longer than the real one pays for it.
     counts = np.zeros(int((real.seconds + MOST_LONGER_S) / STEP_S), dtype=np.int64)
     np.add.at(counts, (np.array(real.arrivals) / STEP_S).astype(np.int64), 1)
-    load = Load(
+    load = Workload(
         service_rate=real.rate.per_s,
         service_cv=real.service_cv,
         cold_start_s=statistics.fmean(real.cold_starts) if real.cold_starts else 0.0,

@@ -17,7 +17,7 @@ import msgspec
 from rich.console import Console
 
 from services.scaler.simulation.compare import NAMES, compare
-from services.scaler.simulation.engine import Load, Result
+from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.trace import Trace, read
 from tidegate.local.configuration import scaled_object, shipped
@@ -34,19 +34,19 @@ class Run(msgspec.Struct, frozen=True):
     """One trace at one cold start."""
 
     trace: Trace
-    load: Load
+    load: Workload
     results: dict[str, Result]
 
     def ratio(self, to: str) -> float:
         return self.results["demand"].replica_hours / self.results[to].replica_hours
 
 
-def load_of(trace: Trace, cold_start_s: float, latency_target_s: float) -> Load:
+def load_of(trace: Trace, cold_start_s: float, latency_target_s: float) -> Workload:
     """A replica that does a tenth of the busiest minute, and room for four times as many."""
     steps = max(1, round(60 / trace.step_s))
     counts = trace.counts[: len(trace.counts) // steps * steps].reshape(-1, steps).sum(axis=1)
     rate = float(counts.max()) / (steps * trace.step_s) / REPLICAS
-    return Load(
+    return Workload(
         service_rate=rate,
         cold_start_s=cold_start_s,
         latency_target_s=latency_target_s,

@@ -31,7 +31,7 @@ from rich.table import Table
 
 import services.vlm.__main__ as vlm
 from services.vlm import prompt
-from services.vlm.endpoint import Endpoint
+from services.vlm.endpoint import ModelEndpoint
 from services.vlm.footage import Footage
 from services.vlm.kinds.verify import PROMPT, VerdictAnswer
 from services.vlm.prompt import Prompt
@@ -82,7 +82,7 @@ async def bodies(client: Client, seqs: list[int], settings: VlmSettings) -> list
 async def bare(settings: VlmSettings, requests: list[dict[str, Any]], model: str) -> float:
     """Requests a second of a client alone."""
     waiting = iter(requests)
-    async with Endpoint(settings.vlm_url, key=lambda: "", timeout_s=300) as endpoint:
+    async with ModelEndpoint(settings.vlm_url, key=lambda: "", timeout_s=300) as endpoint:
 
         async def slot() -> None:
             for body in waiting:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from services.scaler.keda import scaledobject
 from services.scaler.simulation import compare
 from services.scaler.simulation.bound import CELLS, bound
-from services.scaler.simulation.engine import Load, Result, run
+from services.scaler.simulation.engine import Result, Workload, run
 from services.scaler.simulation.policies import Fixed, KedaDemand, Kpa
 from services.scaler.simulation.trace import Trace
 
@@ -52,7 +52,9 @@ def test_no_schedule_spends_less(
     trace: Trace, cold: float, target: float, changes: list[tuple[float, int]], first: int, least: int
 ) -> None:
     # Work as long for each, so that a share of the segments is a share of the work; times on no grid.
-    load = Load(service_rate=2, service_cv=0, cold_start_s=cold, latency_target_s=target, batch=1, min_replicas=least)
+    load = Workload(
+        service_rate=2, service_cv=0, cold_start_s=cold, latency_target_s=target, batch=1, min_replicas=least
+    )
     schedule, at = [(0.0, first)], 0.0
     for after, n in changes:
         at += after
@@ -69,7 +71,7 @@ def test_no_policy_spends_less(cold: float, kind: str) -> None:
     if kind == "burst":
         rate[300:500] = 16
     trace = Trace(kind, 1.0, np.random.default_rng(5).poisson(rate).astype(np.int64))
-    load = Load(service_rate=4, service_cv=0, cold_start_s=cold, latency_target_s=5)
+    load = Workload(service_rate=4, service_cv=0, cold_start_s=cold, latency_target_s=5)
     scaled = compare.demand_scaled(scaledobject.load(DEMAND), load)
     first = compare.initial(trace, load)
     for policy in (
@@ -86,7 +88,9 @@ def test_no_policy_spends_less(cold: float, kind: str) -> None:
 # ---- against all schedules of a tiny instance
 
 
-def search(trace: Trace, load: Load, initial: int, *, cold: float, first: float, slack: float, price: float) -> float:
+def search(
+    trace: Trace, load: Workload, initial: int, *, cold: float, first: float, slack: float, price: float
+) -> float:
     """The least cost over all schedules of at most two replicas that change at whole seconds.
 
     first: of each initial replica. slack: seconds of work that may be overdue. price: of a second of work not done.
@@ -118,7 +122,9 @@ def search(trace: Trace, load: Load, initial: int, *, cold: float, first: float,
 @pytest.mark.parametrize("seed", range(4))
 def test_it_is_the_optimum_of_a_tiny_instance_within_what_was_loosened(cold: float, seed: int) -> None:
     trace = counts(*np.random.default_rng(seed).integers(1, 5, 5).tolist())
-    load = Load(service_rate=2, service_cv=0, cold_start_s=cold, latency_target_s=2, batch=1, max_replicas=2, seed=seed)
+    load = Workload(
+        service_rate=2, service_cv=0, cold_start_s=cold, latency_target_s=2, batch=1, max_replicas=2, seed=seed
+    )
     found = seconds(bound(trace, load, initial=1, late=0.0))
     strict = search(trace, load, 1, cold=cold, first=0.0, slack=0.0, price=math.inf)
     # Starts two steps cheaper, the first replica one; a cell of deadline and one of rounding; and what is late has a
@@ -130,20 +136,20 @@ def test_it_is_the_optimum_of_a_tiny_instance_within_what_was_loosened(cold: flo
 def test_where_nothing_changes_it_is_the_work_to_a_percent_or_two() -> None:
     # Two replicas' work exactly, in every second: whoever is there at first stays.
     trace = counts(*[8] * 600)
-    load = Load(service_rate=4, service_cv=0, cold_start_s=60, batch=1)
+    load = Workload(service_rate=4, service_cv=0, cold_start_s=60, batch=1)
     assert seconds(bound(trace, load, initial=2, late=0.0)) == pytest.approx(1200, rel=0.015)
 
 
 def test_a_first_replica_costs_no_cold_start_and_others_do() -> None:
     trace = counts(*[8] * 600)
-    load = Load(service_rate=4, service_cv=0, cold_start_s=60, batch=1)
+    load = Workload(service_rate=4, service_cv=0, cold_start_s=60, batch=1)
     none, both = (seconds(bound(trace, load, initial=n, late=0.0)) for n in (0, 2))
     assert 2 * (60 - 2 * 2.5) <= none - both <= 2 * 60
 
 
 def test_the_least_replicas_run_through_the_trace_and_no_longer() -> None:
     trace = counts(1, *[0] * 599)
-    load = Load(service_rate=4, service_cv=0, min_replicas=3, batch=1)
+    load = Workload(service_rate=4, service_cv=0, min_replicas=3, batch=1)
     result = run(Fixed("static", [(0.0, 3)]), trace, load, initial=3)
     assert seconds(result) - 3 * 2.5 - 1 <= seconds(bound(trace, load, initial=3)) <= seconds(result) == 1800
 
@@ -158,7 +164,7 @@ def test_a_longer_cold_start_is_not_cheaper_and_a_later_deadline_not_dearer(seed
     trace = Trace("steps", 1.0, np.random.default_rng(seed).poisson(rate).astype(np.int64))
 
     def cost(cold: float, target: float, late: float = 0.01) -> float:
-        load = Load(service_rate=4, service_cv=0, cold_start_s=cold, latency_target_s=target, batch=1)
+        load = Workload(service_rate=4, service_cv=0, cold_start_s=cold, latency_target_s=target, batch=1)
         return seconds(bound(trace, load, initial=1, late=late))
 
     # The price is searched in steps of a sixty-fourth, and a grid goes with each target: 2 % is theirs.
@@ -174,13 +180,13 @@ def test_a_longer_cold_start_is_not_cheaper_and_a_later_deadline_not_dearer(seed
 def test_a_long_deadline_lets_all_wait_for_one_replica() -> None:
     # 200 s of work come at once, and may wait for ten minutes: one replica does it, with one cold start.
     trace = counts(400, *[0] * 599)
-    load = Load(service_rate=2, service_cv=0, cold_start_s=60, latency_target_s=600, batch=1)
+    load = Workload(service_rate=2, service_cv=0, cold_start_s=60, latency_target_s=600, batch=1)
     assert 200 + 60 - 2 * 15 - 15 <= seconds(bound(trace, load, late=0.0)) <= 200 + 60
 
 
 def test_what_it_says_of_its_schedule_holds() -> None:
     trace = poisson(6, 1200)
-    load = Load(service_rate=4, cold_start_s=30)
+    load = Workload(service_rate=4, cold_start_s=30)
     result = bound(trace, load, initial=2)
     assert result.name == "clairvoyant" and result.lost == 0
     assert 0.98 <= result.attainment <= 1 and 0 <= result.window_attainment <= 1

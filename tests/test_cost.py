@@ -45,7 +45,7 @@ def test_what_was_used_is_busy_idle_or_warming(steps: list[tuple[float, int, int
     last = cost.spent
     for passed, replicas, living, warming, lived, worked in steps:
         now, used, working = now + passed, used + lived, working + worked
-        spent = cost.update(now, replicas=replicas, living=living, warming=warming, used_s=used, working_s=working)
+        spent = cost.charge(now, replicas=replicas, living=living, warming=warming, used_s=used, working_s=working)
         assert spent.used_s == pytest.approx(used)
         assert spent.busy_s + spent.idle_s + spent.warming_s == pytest.approx(spent.used_s)
         assert spent.busy_s <= working + 1e-6
@@ -66,7 +66,7 @@ def test_work_that_is_told_of_late_is_counted_once(shares: list[float], replicas
         for _ in range(looks):
             now += 1 / looks
             used += replicas / looks
-            cost.update(now, replicas=replicas, living=replicas, warming=0, used_s=used, working_s=working)
+            cost.charge(now, replicas=replicas, living=replicas, warming=0, used_s=used, working_s=working)
         working += share * replicas
     assert cost.spent.busy_s == pytest.approx(working)
 
@@ -74,12 +74,12 @@ def test_work_that_is_told_of_late_is_counted_once(shares: list[float], replicas
 def test_a_fleet_of_the_peaks_size_saves_nothing_and_nothing_saves_all() -> None:
     cost = Cost(100.0)
     assert cost.spent.saving == 0.0
-    spent = cost.update(100.0, replicas=0, living=0, warming=0, used_s=0.0, working_s=0.0)
+    spent = cost.charge(100.0, replicas=0, living=0, warming=0, used_s=0.0, working_s=0.0)
     assert (spent.saving, spent.static_s) == (0.0, 0.0)
     assert spent.describe() == "ran 0 s; replica-seconds used: 0 (0 busy, 0 idle, 0 warming up)"
-    spent = cost.update(110.0, replicas=2, living=2, warming=2, used_s=20.0, working_s=0.0)
+    spent = cost.charge(110.0, replicas=2, living=2, warming=2, used_s=20.0, working_s=0.0)
     assert (spent.saving, spent.warming_s) == (0.0, 20.0)
-    spent = cost.update(120.0, replicas=0, living=0, warming=0, used_s=20.0, working_s=0.0)
+    spent = cost.charge(120.0, replicas=0, living=0, warming=0, used_s=20.0, working_s=0.0)
     assert spent.saving == 0.5
     assert spent.describe().splitlines()[1] == "a static fleet for the peak of 2 workers: 40; saved: 50%"
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler.demand.observation import Fleet, Observation
+from services.scaler.demand.observation import Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings, Estimate
 from services.scaler.keda import scaledobject
 from services.scaler.simulation import compare
-from services.scaler.simulation.engine import Load, run
+from services.scaler.simulation.engine import Workload, run
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.policies import KedaDemand
 from services.scaler.simulation.trace import Trace
@@ -109,7 +109,7 @@ class World:
             arrived=self.arrived,
             waiting=backlog - in_work,
             in_work=in_work,
-            fleet=Fleet(ready=self.ready, loading=len(self.warm), processed=self.processed, working_s=self.working)
+            fleet=Workers(ready=self.ready, loading=len(self.warm), processed=self.processed, working_s=self.working)
             if heard
             else None,
         )
@@ -127,7 +127,7 @@ def histories(draw: st.DrawFn) -> list[Observation]:
         arrived = draw(st.integers(0, 50)) if draw(st.integers(0, 40)) == 40 else arrived + draw(st.integers(0, 500))
         processed += draw(st.sampled_from([0.0, 0.0, 3.0, 400.0]))
         working += draw(st.sampled_from([0.0, 0.5, 20.0]))
-        fleet = Fleet(
+        fleet = Workers(
             ready=draw(st.integers(0, 30)),
             loading=draw(st.integers(0, 30)),
             processed=processed,
@@ -179,7 +179,9 @@ def test_a_larger_backlog_never_asks_for_less(s: DemandSettings, history: list[O
         demand.observe(o)
     ready = last.fleet.ready if last.fleet else 1
     last = msgspec.structs.replace(
-        last, waiting=last.waiting + 1, fleet=last.fleet or Fleet(ready=ready, loading=0, processed=0, working_s=0)
+        last,
+        waiting=last.waiting + 1,
+        fleet=last.fleet or Workers(ready=ready, loading=0, processed=0, working_s=0),
     )
     larger = msgspec.structs.replace(last, waiting=last.waiting + more)
     assert copy.deepcopy(demand).observe(larger).replicas >= copy.deepcopy(demand).observe(last).replicas - 1e-9
@@ -189,7 +191,7 @@ def test_a_sum_gone_wild_is_borne() -> None:
     # Work that never ends drives the measured rate towards nothing.
     demand = Demand(DemandSettings())
     for t in range(0, 40_000, 20):
-        fleet = Fleet(ready=4, loading=0, processed=min(t, 100), working_s=4.0 * t)
+        fleet = Workers(ready=4, loading=0, processed=min(t, 100), working_s=4.0 * t)
         estimate = demand.observe(Observation(time=float(t), arrived=1000 * t, waiting=10**6, in_work=8, fleet=fleet))
         assert math.isfinite(estimate.replicas)
 
@@ -199,7 +201,7 @@ def test_a_sum_gone_wild_is_borne() -> None:
 
 @pytest.mark.parametrize(("rate", "cold"), [(2, 60), (10, 4), (10, 60), (10, 300), (30, 60)])
 def test_a_steady_site_gets_what_it_needs_and_is_left_alone(rate: int, cold: int) -> None:
-    load = Load(service_rate=4, cold_start_s=cold)
+    load = Workload(service_rate=4, cold_start_s=cold)
     trace = Trace("steady", 1.0, np.random.default_rng(2).poisson(rate, 3 * 3600).astype(np.int64))
     policy = KedaDemand("demand", compare.demand_scaled(SCALED, load), compare.demand_settings(load))
     result = run(policy, trace, load, initial=compare.initial(trace, load))
@@ -245,7 +247,7 @@ def test_replicas_are_ready_before_a_ramp_needs_them(slope: float) -> None:
 def test_a_day_is_followed_for_much_less_than_its_peak() -> None:
     days = generated()[0]
     day = Trace("day", days.step_s, days.counts[: len(days.counts) // 4])
-    load = Load(service_rate=2, cold_start_s=60)
+    load = Workload(service_rate=2, cold_start_s=60)
     policy = KedaDemand("demand", compare.demand_scaled(SCALED, load), compare.demand_settings(load))
     result = run(policy, day, load, initial=compare.initial(day, load))
     assert result.attainment > 0.99 and result.window_attainment > 0.95
@@ -326,7 +328,7 @@ def test_what_was_asked_for_and_is_not_heard_of_yet_counts() -> None:
     for t in range(400):
         arrived += 4 if t < 300 else 12
         processed, working = processed + 4, working + 1
-        fleet = Fleet(ready=1, loading=0, processed=processed, working_s=working)
+        fleet = Workers(ready=1, loading=0, processed=processed, working_s=working)
         backlog = 2 + max(0, 8 * (t - 299))
         estimates.append(
             demand.observe(Observation(time=float(t), arrived=arrived, waiting=backlog - 2, in_work=2, fleet=fleet))
@@ -422,7 +424,7 @@ def test_the_sum_is_told_in_words() -> None:
 
 def test_a_rate_that_is_assumed_is_not_called_measured() -> None:
     demand = Demand(DemandSettings(latency_target_s=2, lag_threshold=12))
-    fleet = Fleet(ready=0, loading=1, processed=0, working_s=0)
+    fleet = Workers(ready=0, loading=1, processed=0, working_s=0)
     e = demand.observe(Observation(time=0, arrived=5, waiting=5, in_work=0, fleet=fleet))
     assert e.basis == "demand" and not e.measured
     assert e.service_rate == pytest.approx(8)

@@ -10,48 +10,48 @@ from services.scaler.live.expiry import ExpiryCounter
 
 def counter(first: int = 1, stream: int = 0, consumer: int = 0) -> ExpiryCounter:
     expiry = ExpiryCounter()
-    assert expiry.update(first_seq=first, stream_seq=stream, consumer_seq=consumer) == 0
+    assert expiry.count(first_seq=first, stream_seq=stream, consumer_seq=consumer) == 0
     return expiry
 
 
 def test_a_consumer_that_keeps_up_loses_nothing() -> None:
     expiry = counter()
-    assert expiry.update(first_seq=1, stream_seq=50, consumer_seq=50) == 0
+    assert expiry.count(first_seq=1, stream_seq=50, consumer_seq=50) == 0
     # What it was given may expire.
-    assert expiry.update(first_seq=40, stream_seq=90, consumer_seq=90) == 0
+    assert expiry.count(first_seq=40, stream_seq=90, consumer_seq=90) == 0
 
 
 def test_what_it_skipped_has_expired() -> None:
     expiry = counter(stream=10, consumer=10)
-    assert expiry.update(first_seq=30, stream_seq=35, consumer_seq=16) == 19  # 11..29
+    assert expiry.count(first_seq=30, stream_seq=35, consumer_seq=16) == 19  # 11..29
 
 
 def test_what_expired_ahead_of_it_counts_before_it_moves_and_only_then() -> None:
     expiry = counter(stream=10, consumer=10)
-    assert expiry.update(first_seq=31, stream_seq=10, consumer_seq=10) == 20  # 11..30
-    assert expiry.update(first_seq=31, stream_seq=10, consumer_seq=10) == 0
-    assert expiry.update(first_seq=31, stream_seq=32, consumer_seq=12) == 0
-    assert expiry.update(first_seq=36, stream_seq=32, consumer_seq=12) == 3  # 33..35
+    assert expiry.count(first_seq=31, stream_seq=10, consumer_seq=10) == 20  # 11..30
+    assert expiry.count(first_seq=31, stream_seq=10, consumer_seq=10) == 0
+    assert expiry.count(first_seq=31, stream_seq=32, consumer_seq=12) == 0
+    assert expiry.count(first_seq=36, stream_seq=32, consumer_seq=12) == 3  # 33..35
     assert expiry.total == 23
 
 
 def test_redeliveries_lower_the_bound_but_never_the_count() -> None:
     expiry = counter(stream=10, consumer=10)
-    assert expiry.update(first_seq=1, stream_seq=12, consumer_seq=40) == 0
-    assert expiry.update(first_seq=20, stream_seq=21, consumer_seq=42) == 7
+    assert expiry.count(first_seq=1, stream_seq=12, consumer_seq=40) == 0
+    assert expiry.count(first_seq=20, stream_seq=21, consumer_seq=42) == 7
     assert expiry.total == 7
 
 
 def test_what_had_expired_before_the_first_look_is_not_ours() -> None:
     expiry = counter(first=100, stream=10, consumer=10)
-    assert expiry.update(first_seq=100, stream_seq=105, consumer_seq=16) == 0
+    assert expiry.count(first_seq=100, stream_seq=105, consumer_seq=16) == 0
 
 
 def test_a_new_consumer_or_stream_starts_anew() -> None:
     expiry = counter(first=100, stream=500, consumer=400)
-    assert expiry.update(first_seq=100, stream_seq=450, consumer_seq=0) == 0
-    assert expiry.update(first_seq=1, stream_seq=3, consumer_seq=3) == 0
-    assert expiry.update(first_seq=1, stream_seq=9, consumer_seq=9) == 0
+    assert expiry.count(first_seq=100, stream_seq=450, consumer_seq=0) == 0
+    assert expiry.count(first_seq=1, stream_seq=3, consumer_seq=3) == 0
+    assert expiry.count(first_seq=1, stream_seq=9, consumer_seq=9) == 0
 
 
 actions = st.lists(
@@ -76,7 +76,7 @@ def test_a_lower_bound_that_is_exact_without_redeliveries(steps: list[tuple[str,
         elif what == "redeliver" and place:
             deliveries, redelivered = deliveries + n, True
         elif what == "look":
-            expiry.update(first_seq=first, stream_seq=place, consumer_seq=deliveries)
+            expiry.count(first_seq=first, stream_seq=place, consumer_seq=deliveries)
             ahead = max(0, first - 1 - place)
             assert expiry.total <= lost + ahead
             if not redelivered:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.scaler.demand.arrivals import SHORT_S, Arrivals
 from services.scaler.demand.forecast import Forecast
-from services.scaler.demand.observation import Fleet
+from services.scaler.demand.observation import Workers
 from services.scaler.demand.service_rate import ServiceRate
 
 
@@ -181,8 +181,8 @@ def test_a_forecast_is_finite_and_not_below_zero(steps: list[tuple[float, int, f
 # ---- what one busy replica does
 
 
-def fleet(ready: int, processed: float, working_s: float) -> Fleet:
-    return Fleet(ready=ready, loading=0, processed=processed, working_s=working_s)
+def fleet(ready: int, processed: float, working_s: float) -> Workers:
+    return Workers(ready=ready, loading=0, processed=processed, working_s=working_s)
 
 
 def test_nothing_is_known_before_five_seconds_of_work() -> None:

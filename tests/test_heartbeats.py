@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scaler.demand.observation import Fleet
+from services.scaler.demand.observation import Workers
 from services.scaler.live.heartbeats import MEMORY_S, SILENCE_S, Beat, Heartbeats
 
 
@@ -18,7 +18,7 @@ def test_nobody_heard_is_nobody_known() -> None:
     heartbeats = Heartbeats()
     assert heartbeats.fleet(0.0) is None
     heartbeats.beat(beat(), 1.0)
-    assert heartbeats.fleet(1.0 + SILENCE_S) == Fleet(ready=1, loading=0, processed=0, working_s=0)
+    assert heartbeats.fleet(1.0 + SILENCE_S) == Workers(ready=1, loading=0, processed=0, working_s=0)
     assert heartbeats.fleet(1.1 + SILENCE_S) is None
 
 

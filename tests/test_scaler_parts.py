@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from services.scaler.demand.observation import Fleet
+from services.scaler.demand.observation import Workers
 from services.scaler.demand.policy import DemandSettings
 from services.scaler.keda.scaledobject import ExternalTrigger, load
 from services.scaler.live import metrics_page
@@ -82,18 +82,18 @@ def test_arrivals_are_what_came_whatever_expires(history: list[tuple[str, int]])
             due = [s for s in stored if s > reached][:count]
             reached = due[-1] if due else reached
         pending = sum(s > reached for s in stored)
-        total = arrivals.update("once", reached + pending)
+        total = arrivals.reach("once", reached + pending)
         assert last <= total <= came
         last = total
     # Once the consumer is past what expired, nothing is missing.
-    assert arrivals.update("once", came) == came
+    assert arrivals.reach("once", came) == came
 
 
 def test_a_consumer_made_anew_adds_to_what_came() -> None:
     arrivals = ArrivedCounter()
-    assert arrivals.update("a", 100) == 100
-    assert arrivals.update("b", 0) == 100
-    assert arrivals.update("b", 5) == 105
+    assert arrivals.reach("a", 100) == 100
+    assert arrivals.reach("b", 0) == 100
+    assert arrivals.reach("b", 5) == 105
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ async def test_pages_stand_in_for_heartbeats(admin: Client, monkeypatch: pytest.
             explained = live.explanation()
             assert len(explained.replicas) == 2 and explained.replicas_from == url
             page = estimator._pages[url]
-            assert page.heartbeats("cv").fleet(asyncio.get_running_loop().time()) == Fleet(
+            assert page.heartbeats("cv").fleet(asyncio.get_running_loop().time()) == Workers(
                 ready=2, loading=0, processed=30, working_s=10
             )
             pages[0] = b""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.ingest.segmenter import Piece
-from services.search.clip import Stored, collect, join, jpeg, nearest, outlined
+from services.search.clip import StoredSegment, collect, join, jpeg, nearest, outlined
 from services.search.query import Unanswerable
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
@@ -50,14 +50,14 @@ def top_level(video: bytes) -> list[str]:
     return boxes
 
 
-def stored(pieces: Sequence[Piece]) -> list[Stored]:
+def stored(pieces: Sequence[Piece]) -> list[StoredSegment]:
     """As if they were alone in MEDIA, from sequence 1 on."""
     seqs: dict[str, int] = {}
     out = []
     for seq, piece in enumerate(pieces, 1):
         seqs[piece.segment.message_id] = seq
         key_seq = seqs[piece.gop] if piece.dependent else None
-        out.append(Stored(seq, msgspec.structs.replace(piece.segment, key_seq=key_seq), piece.payload))
+        out.append(StoredSegment(seq, msgspec.structs.replace(piece.segment, key_seq=key_seq), piece.payload))
     return out
 
 
@@ -72,7 +72,7 @@ async def publish(client: Client, pieces: Sequence[Piece], camera: str | None = 
     return list(seqs.values())
 
 
-def numbers(found: Sequence[Stored]) -> list[int]:
+def numbers(found: Sequence[StoredSegment]) -> list[int]:
     return [one.segment.n for one in found]
 
 
@@ -162,7 +162,7 @@ def test_a_segment_that_breaks_off_gives_what_it_has(tmp_path: Path) -> None:
 # ---- what is near
 
 
-def one(n: int, size: int, key: bool) -> Stored:
+def one(n: int, size: int, key: bool) -> StoredSegment:
     segment = Segment(
         camera="cam",
         epoch="e",
@@ -175,7 +175,7 @@ def one(n: int, size: int, key: bool) -> Stored:
         frames=25,
         key_seq=None if key else 1,
     )
-    return Stored(n + 1, segment, b"\0" * size)
+    return StoredSegment(n + 1, segment, b"\0" * size)
 
 
 @given(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from services.scaler.keda import scaledobject
 from services.scaler.simulation import compare, engine, trace
-from services.scaler.simulation.engine import Load, Result, View, run
+from services.scaler.simulation.engine import Result, ScalerView, Workload, run
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.policies import Fixed, Kpa, RayServe
 from services.scaler.simulation.trace import Trace, read
@@ -35,11 +35,11 @@ def counts(*numbers: int, step_s: float = 1.0) -> Trace:
     return Trace("counts", step_s, np.array(numbers, dtype=np.int64))
 
 
-def static(arrivals: Trace, load: Load, n: int) -> Result:
+def static(arrivals: Trace, load: Workload, n: int) -> Result:
     return run(Fixed("static", [(0.0, n)]), arrivals, load, initial=n)
 
 
-def instants(arrivals: Trace, load: Load) -> tuple[list[float], list[float]]:
+def instants(arrivals: Trace, load: Workload) -> tuple[list[float], list[float]]:
     chunks = list(arrivals.chunks(load.service_rate, load.service_cv, load.seed))
     return np.concatenate([c.arrived for c in chunks]).tolist(), np.concatenate([c.work for c in chunks]).tolist()
 
@@ -50,7 +50,7 @@ def instants(arrivals: Trace, load: Load) -> tuple[list[float], list[float]]:
 class Naive:
     """latencies of what was served, in order of arrival; lost; cost until `until`; finished: the last end."""
 
-    def __init__(self, arrivals: Trace, load: Load, schedule: list[tuple[float, int]], initial: int) -> None:
+    def __init__(self, arrivals: Trace, load: Workload, schedule: list[tuple[float, int]], initial: int) -> None:
         self.load = load
         arrived, self.work = instants(arrivals, load)
         self.arrived = arrived
@@ -107,11 +107,11 @@ class Naive:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[Trace, Load, list[tuple[float, int]], int]:
+def worlds(draw: st.DrawFn) -> tuple[Trace, Workload, list[tuple[float, int]], int]:
     arrivals = counts(*draw(st.lists(st.integers(0, 6), min_size=3, max_size=40)))
     if not arrivals.total:
         arrivals = counts(*arrivals.counts.tolist(), 1)
-    load = Load(
+    load = Workload(
         service_rate=draw(st.sampled_from([0.7, 1.0, 3.3])),
         service_cv=draw(st.sampled_from([0.0, 0.3, 1.0])),
         cold_start_s=draw(st.sampled_from([0.0, 3.7, 12.1])),
@@ -127,7 +127,9 @@ def worlds(draw: st.DrawFn) -> tuple[Trace, Load, list[tuple[float, int]], int]:
 
 @given(worlds())
 @settings(max_examples=250)
-def test_the_kernel_does_what_a_naive_simulation_does(world: tuple[Trace, Load, list[tuple[float, int]], int]) -> None:
+def test_the_kernel_does_what_a_naive_simulation_does(
+    world: tuple[Trace, Workload, list[tuple[float, int]], int],
+) -> None:
     arrivals, load, schedule, first = world
     naive = Naive(arrivals, load, schedule, first)
     last = schedule[-1][1] if schedule else first
@@ -148,7 +150,7 @@ def test_the_kernel_does_what_a_naive_simulation_does(world: tuple[Trace, Load, 
 @given(worlds())
 @settings(max_examples=60)
 def test_every_segment_is_counted_once_and_in_its_minute(
-    world: tuple[Trace, Load, list[tuple[float, int]], int],
+    world: tuple[Trace, Workload, list[tuple[float, int]], int],
 ) -> None:
     arrivals, load, schedule, first = world
     policy = Fixed("schedule", [(0.0, first), *schedule])
@@ -167,7 +169,7 @@ def test_every_segment_is_counted_once_and_in_its_minute(
 
 def test_a_fleet_that_never_changes_costs_its_size_times_the_time() -> None:
     arrivals = counts(*([2] * 300 + [0] * 60))
-    load = Load(service_rate=4, service_cv=0.2)
+    load = Workload(service_rate=4, service_cv=0.2)
     for n in (1, 2, 5):
         result = static(arrivals, load, n)
         assert result.replica_hours * 3600 == pytest.approx(n * 360)
@@ -177,7 +179,7 @@ def test_a_fleet_that_never_changes_costs_its_size_times_the_time() -> None:
 
 def test_work_left_at_the_end_of_the_trace_is_paid_until_it_is_done() -> None:
     # 40 seconds of work come in the last of ten seconds.
-    result = static(counts(*[0] * 9, 40), Load(service_rate=1, service_cv=0, batch=1), 2)
+    result = static(counts(*[0] * 9, 40), Workload(service_rate=1, service_cv=0, batch=1), 2)
     assert result.attainment == pytest.approx(10 / 40)
     assert 2 * (9 + 20) <= result.replica_hours * 3600 <= 2 * (10 + 20 + 1)
     assert result.busy_hours * 3600 == pytest.approx(40)
@@ -186,7 +188,7 @@ def test_work_left_at_the_end_of_the_trace_is_paid_until_it_is_done() -> None:
 def test_segments_are_served_in_order_one_after_another() -> None:
     # Ten at once, two replicas, one second each: done after 1, 1, 2, 2, ... 5 s, less the moments they came apart.
     arrivals = counts(10, *[0] * 20, step_s=1e-6)
-    load = Load(service_rate=1, service_cv=0, batch=1, latency_target_s=3.0001)
+    load = Workload(service_rate=1, service_cv=0, batch=1, latency_target_s=3.0001)
     result = static(arrivals, load, 2)
     assert result.attainment == pytest.approx(0.6)
     assert result.worst_s == pytest.approx(5, abs=1e-4)
@@ -195,7 +197,7 @@ def test_segments_are_served_in_order_one_after_another() -> None:
 
 def test_a_batch_is_done_when_its_last_segment_is() -> None:
     arrivals = counts(8, 0, step_s=1e-6)
-    load = Load(service_rate=1, service_cv=0, batch=4, latency_target_s=4.0001)
+    load = Workload(service_rate=1, service_cv=0, batch=4, latency_target_s=4.0001)
     result = static(arrivals, load, 2)
     # The first is alone in its batch, as it was there first; the others go by four, four and what is left.
     assert result.worst_s == pytest.approx(5, abs=1e-3)
@@ -204,7 +206,7 @@ def test_a_batch_is_done_when_its_last_segment_is() -> None:
 
 def test_nobody_serves_before_the_cold_start_is_over() -> None:
     arrivals = counts(1, *[0] * 99)
-    load = Load(service_rate=2, service_cv=0, cold_start_s=30, batch=1)
+    load = Workload(service_rate=2, service_cv=0, cold_start_s=30, batch=1)
     (at,), _ = instants(arrivals, load)
     result = run(Fixed("late", [(0.0, 0), (20.0, 1)]), arrivals, load, initial=0)
     assert result.worst_s == pytest.approx(20 + 30 + 0.5 - at)
@@ -214,7 +216,7 @@ def test_nobody_serves_before_the_cold_start_is_over() -> None:
 
 def test_a_replica_told_to_go_finishes_its_batch_and_is_paid_for_it() -> None:
     arrivals = counts(2, *[0] * 99, step_s=1.0)
-    load = Load(service_rate=0.1, service_cv=0, batch=1, max_age_s=1000)
+    load = Workload(service_rate=0.1, service_cv=0, batch=1, max_age_s=1000)
     arrived, _ = instants(arrivals, load)
     result = run(Fixed("down", [(0.0, 2), (5.0, 0)]), arrivals, load, initial=2)
     assert result.lost == 0 and result.busy_hours * 3600 == pytest.approx(20)
@@ -222,7 +224,7 @@ def test_a_replica_told_to_go_finishes_its_batch_and_is_paid_for_it() -> None:
 
 
 def test_a_replica_let_go_while_it_warms_up_costs_what_it_lived() -> None:
-    load = Load(service_rate=1, cold_start_s=60)
+    load = Workload(service_rate=1, cold_start_s=60)
     result = run(Fixed("waver", [(0.0, 0), (10.0, 3), (30.0, 0)]), counts(1, *[0] * 99), load, initial=0)
     assert result.replica_hours * 3600 == pytest.approx(3 * 20)
     assert result.lost == 1 and result.attainment == 0
@@ -230,7 +232,7 @@ def test_a_replica_let_go_while_it_warms_up_costs_what_it_lived() -> None:
 
 def test_what_waits_past_max_age_is_lost_and_counts_as_missed() -> None:
     arrivals = counts(*[1] * 10, *[0] * 110)
-    load = Load(service_rate=10, service_cv=0, cold_start_s=0, max_age_s=20, latency_target_s=50, batch=1)
+    load = Workload(service_rate=10, service_cv=0, cold_start_s=0, max_age_s=20, latency_target_s=50, batch=1)
     arrived, _ = instants(arrivals, load)
     result = run(Fixed("late", [(0.0, 0), (25.0, 1)]), arrivals, load, initial=0)
     lost = sum(25 - at > 20 for at in arrived)
@@ -240,7 +242,7 @@ def test_what_waits_past_max_age_is_lost_and_counts_as_missed() -> None:
 
 def test_one_replica_waits_as_pollaczek_and_khinchine_say() -> None:
     # M/D/1: the mean wait is rho / (2 mu (1 - rho)). The mean of binned latencies is good to a percent.
-    rate, load = 0.7, Load(service_rate=1, service_cv=0, batch=1, latency_target_s=1000)
+    rate, load = 0.7, Workload(service_rate=1, service_cv=0, batch=1, latency_target_s=1000)
     arrivals = poisson(rate, 200_000)
     naive = Naive(arrivals, load, [], 1)
     wait = sum(naive.latency.values()) / len(naive.latency) - 1
@@ -253,7 +255,7 @@ def test_one_replica_waits_as_pollaczek_and_khinchine_say() -> None:
 
 def test_several_replicas_wait_as_erlang_says() -> None:
     # M/M/3: exponential work is a coefficient of variation of 1. P(wait) is Erlang's C, P(T <= t) follows from it.
-    load = Load(service_rate=1, service_cv=1, batch=1, latency_target_s=2.0, max_age_s=1e6)
+    load = Workload(service_rate=1, service_cv=1, batch=1, latency_target_s=2.0, max_age_s=1e6)
     a, c = 2.1, 3
     tail = a**c / math.factorial(c) * c / (c - a)
     waits = tail / (sum(a**k / math.factorial(k) for k in range(c)) + tail)
@@ -269,7 +271,7 @@ def test_the_borders_of_chunks_are_invisible(monkeypatch: pytest.MonkeyPatch) ->
     # The generator draws chunk by chunk, so only work that is no draw, at times that are none, can be compared.
     arrivals = Trace("even", 1.0, np.ones(400, dtype=np.int64))
     monkeypatch.setattr(trace, "_sloped", lambda u, slope: np.full(len(u), 0.25))
-    load = Load(service_rate=1.05, service_cv=0, cold_start_s=7, batch=3, max_age_s=30, latency_target_s=3)
+    load = Workload(service_rate=1.05, service_cv=0, cold_start_s=7, batch=3, max_age_s=30, latency_target_s=3)
     schedule = [(0.0, 1), (100.0, 0), (150.5, 2), (300.0, 1)]
     whole = run(Fixed("x", schedule), arrivals, load, initial=1)
     for size in (1, 7, 64):
@@ -287,9 +289,9 @@ def _plain(result: Result) -> dict[str, object]:
 
 def test_the_same_seed_gives_the_same_result_and_another_another() -> None:
     arrivals = poisson(5, 600)
-    load = Load(service_rate=2, latency_target_s=1)
+    load = Workload(service_rate=2, latency_target_s=1)
     assert _plain(static(arrivals, load, 3)) == _plain(static(arrivals, load, 3))
-    other = Load(service_rate=2, latency_target_s=1, seed=2)
+    other = Workload(service_rate=2, latency_target_s=1, seed=2)
     assert static(arrivals, other, 3).busy_hours != static(arrivals, load, 3).busy_hours
 
 
@@ -305,7 +307,7 @@ def both() -> list[object]:
     from services.scaler.simulation.bound import bound
 
     arrivals = poisson(3, 120)
-    load = Load(service_rate=2, cold_start_s=8, latency_target_s=4, max_age_s=15)
+    load = Workload(service_rate=2, cold_start_s=8, latency_target_s=4, max_age_s=15)
     result = run(Fixed("x", [(0.0, 0), (20.0, 3), (70.0, 1)]), arrivals, load, initial=0)
     return [*_plain(result).values(), bound(counts(*[2] * 10), load).replica_hours]
 
@@ -316,19 +318,19 @@ def test_without_numba_the_numbers_are_the_same() -> None:
 
 
 def test_a_scaler_sees_the_segments_that_came_and_where_they_are() -> None:
-    seen: list[tuple[float, View]] = []
+    seen: list[tuple[float, ScalerView]] = []
 
     class Look:
         name, wakes = "look", False
         next_at = 0.0
 
-        def decide(self, now: float, view: View) -> int:
+        def decide(self, now: float, view: ScalerView) -> int:
             self.next_at = now + 0.73
             seen.append((now, view))
             return 2 if now < 20 else 1 if now < 30 else 3
 
     arrivals = poisson(3, 60)
-    load = Load(service_rate=1, service_cv=0.5, cold_start_s=4, batch=2)
+    load = Workload(service_rate=1, service_cv=0.5, cold_start_s=4, batch=2)
     arrived, work = instants(arrivals, load)
     run(Look(), arrivals, load, initial=2)
     for now, view in seen:
@@ -344,7 +346,9 @@ def test_a_scaler_sees_the_segments_that_came_and_where_they_are() -> None:
 
 def test_a_policy_that_wakes_hears_of_the_first_segment_at_once() -> None:
     arrivals = counts(*[0] * 50, 1, *[0] * 49)
-    load = Load(service_rate=1, service_cv=0, cold_start_s=10, batch=1, latency_target_s=10 + 1 + engine.WAKE_S + 1e-6)
+    load = Workload(
+        service_rate=1, service_cv=0, cold_start_s=10, batch=1, latency_target_s=10 + 1 + engine.WAKE_S + 1e-6
+    )
     result = run(Kpa("kpa", load), arrivals, load, initial=0)
     assert result.attainment == 1.0
     assert result.timeline[1][0] == pytest.approx(instants(arrivals, load)[0][0] + engine.WAKE_S)
@@ -352,7 +356,7 @@ def test_a_policy_that_wakes_hears_of_the_first_segment_at_once() -> None:
 
 @pytest.mark.parametrize("policy", [Kpa, RayServe])
 def test_nobody_is_started_for_nothing_when_a_trace_ends_between_ticks(policy: type[Kpa] | type[RayServe]) -> None:
-    load = Load(service_rate=1, cold_start_s=0)
+    load = Workload(service_rate=1, cold_start_s=0)
     arrivals = counts(1, *[0] * 1500, step_s=0.9)
     result = run(policy("p", load), arrivals, load, initial=0)
     assert [n for _, n in result.timeline] == [0, 1, 0]
@@ -414,7 +418,7 @@ def test_rows_left_out_are_steps_without_arrivals(tmp_path: Path) -> None:
 @settings(max_examples=80)
 def test_counts_of_steps_are_kept_exactly_and_slopes_stay_inside_them(n: list[int], step: float, seed: int) -> None:
     t = Trace("t", step, np.array([*n, 1], dtype=np.int64))
-    arrived, work = instants(t, Load(service_rate=2, seed=seed))
+    arrived, work = instants(t, Workload(service_rate=2, seed=seed))
     assert arrived == sorted(arrived) and len(work) == t.total
     assert np.histogram(arrived, np.arange(len(t.counts) + 1) * step)[0].tolist() == t.counts.tolist()
     assert min(work) > 0
@@ -422,14 +426,14 @@ def test_counts_of_steps_are_kept_exactly_and_slopes_stay_inside_them(n: list[in
 
 def test_a_long_step_slopes_as_its_neighbours_do() -> None:
     t = Trace("rise", 1800.0, np.array([1000, 3000, 5000], dtype=np.int64))
-    arrived = np.array(instants(t, Load(service_rate=2))[0])
+    arrived = np.array(instants(t, Workload(service_rate=2))[0])
     within = arrived[(arrived >= 1800) & (arrived < 3600)]
     # From 2000 to 4000 in the step: 2500 in 1 of its first half, 3500 in that of the second.
     assert (within < 2700).mean() == pytest.approx(2500 / 6000, abs=0.03)
 
 
 def test_work_has_the_rate_and_the_spread_asked_for() -> None:
-    work = np.array(instants(poisson(50, 1000), Load(service_rate=4, service_cv=0.5))[1])
+    work = np.array(instants(poisson(50, 1000), Workload(service_rate=4, service_cv=0.5))[1])
     assert work.mean() == pytest.approx(0.25, rel=0.01)
     assert work.std() / work.mean() == pytest.approx(0.5, rel=0.02)
 
@@ -447,8 +451,8 @@ def test_made_up_traces_are_the_same_for_the_same_seed() -> None:
 # ---- Knative's rule
 
 
-def view(in_system: int, replicas: int, ready: int | None = None) -> View:
-    return View(
+def view(in_system: int, replicas: int, ready: int | None = None) -> ScalerView:
+    return ScalerView(
         arrived=0,
         pending=in_system,
         in_work=0,
@@ -460,7 +464,7 @@ def view(in_system: int, replicas: int, ready: int | None = None) -> View:
 
 
 # A replica clears ten in the latency target: Knative aims at seven, Ray at ten.
-TEN = Load(service_rate=2, latency_target_s=5)
+TEN = Workload(service_rate=2, latency_target_s=5)
 
 
 def kpa(*seen: tuple[int, int, int | None]) -> list[int]:
@@ -538,7 +542,7 @@ def test_ray_asks_for_one_where_none_runs_and_for_no_more_until_it_does() -> Non
 
 def test_all_policies_are_compared_in_the_order_of_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     arrivals = poisson(6, 1200)
-    load = Load(service_rate=4, cold_start_s=30)
+    load = Workload(service_rate=4, cold_start_s=30)
     monkeypatch.setattr(compare, "THRESHOLDS", (0.5,))
     monkeypatch.setattr(compare, "DOWN_WINDOWS_S", (15, 300))
     said: list[str] = []
@@ -563,7 +567,7 @@ def test_the_tuned_keda_is_the_cheapest_that_serves_as_many_minutes() -> None:
 
 
 def test_a_static_fleet_is_as_large_as_the_busiest_stretch_needs() -> None:
-    load = Load(service_rate=2, latency_target_s=3)
+    load = Workload(service_rate=2, latency_target_s=3)
     assert compare.peak(counts(0, 0, 12, 0, 0), load) == 2
     assert compare.peak(counts(120, 0, step_s=10.0), load) == 6
     assert compare.peak(counts(0, 1, 0), load) == 1

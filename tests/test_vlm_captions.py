@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 from nats.aio.client import Client
 
-from services.vlm.stretches import Plan, begun_by
+from services.vlm.stretches import CaptionPlan, begun_by
 from shared import bus
 from shared.contract import cameras, events, jobs, names, topology
 from shared.contract.events import Caption, Summary
@@ -51,7 +51,7 @@ async def looked_through(client: Client) -> None:
             await asyncio.sleep(0.05)
 
 
-async def wanted(client: Client, plan: Plan) -> set[tuple[str, dt.datetime, dt.datetime]]:
+async def wanted(client: Client, plan: CaptionPlan) -> set[tuple[str, dt.datetime, dt.datetime]]:
     """By the headers of all that MEDIA holds."""
     js = client.jetstream()
     state = (await js.stream_info("MEDIA")).state
@@ -71,7 +71,7 @@ async def test_every_stretch_of_video_is_planned_once(server: NatsServer, admin:
     ):
         await film(admin, 40, camera="lobby", start=start)
         await looked_through(admin)
-        mine = await wanted(admin, Plan(every_s=10, overlap_s=2))
+        mine = await wanted(admin, CaptionPlan(every_s=10, overlap_s=2))
         await film(admin, 30, camera="street", start=start)
         await film(admin, 30, camera="store", start=start)
         await looked_through(admin)
@@ -99,7 +99,7 @@ async def test_a_stretch_is_planned_once_its_video_is_there_also_over_a_restart(
     async with fronting(server):
         await looked_through(admin)
     found = await planned(admin)
-    assert {(j.camera, j.start, j.end) for j in found} == await wanted(admin, Plan(every_s=3))
+    assert {(j.camera, j.start, j.end) for j in found} == await wanted(admin, CaptionPlan(every_s=3))
     last = max(job.end for job in found)
     assert dt.datetime.now(dt.UTC) >= last
 
@@ -112,7 +112,7 @@ async def test_captions_wait_while_vlm_is_full(server: NatsServer, admin: Client
         await film(admin, 40, start=start)
         await asyncio.sleep(1)
         assert len(await planned(admin)) == 2
-        mine = await wanted(admin, Plan(every_s=10))
+        mine = await wanted(admin, CaptionPlan(every_s=10))
         await topology.apply(admin.jetstream(), topology.TopologySettings())
         await looked_through(admin)
     assert {(j.camera, j.start, j.end) for j in await planned(admin)} == mine

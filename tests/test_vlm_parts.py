@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from services.vlm import prompt, sampling, tracing
 from services.vlm.breaker import FAILURES, Breaker, pause
 from services.vlm.endpoint import Completion
-from services.vlm.footage import Frame
+from services.vlm.footage import JpegFrame
 from services.vlm.kinds.ask import QuestionAnswer
 from services.vlm.kinds.verify import VerdictAnswer
 from services.vlm.model import event_name
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
-from services.vlm.stretches import LONGEST_S, SHORTLY_MS, Plan, Stretch, begun_by
+from services.vlm.stretches import LONGEST_S, SHORTLY_MS, CaptionPlan, CaptionStretch, begun_by
 from shared.contract.jobs import Caption
 from shared.contract.segment import Segment, from_headers, to_headers
 from shared.runtime.errors import SettingError
@@ -145,24 +145,24 @@ def milliseconds(of: dt.datetime) -> int:
     return (of - T0) // MS
 
 
-def begun(segments: list[Segment], plan: Plan) -> list[Stretch]:
+def begun(segments: list[Segment], plan: CaptionPlan) -> list[CaptionStretch]:
     """Each once: those that several segments begin are the same job."""
     return sorted({stretch for one in segments for stretch in begun_by(one, plan)})
 
 
-def grid(camera: str, plan: Plan, after: int, before: int) -> list[Stretch]:
+def grid(camera: str, plan: CaptionPlan, after: int, before: int) -> list[CaptionStretch]:
     """All stretches of a camera that end after at(after) and begin before at(before), by one that is known."""
     every, length = round(plan.every_s * 1000), round(plan.length_s * 1000)
     known = begun_by(segment(0, every, 1, camera), plan)[-1]
     first = after + 1 + (milliseconds(known.end) - after - 1) % every
-    return [Stretch(at(end - length), at(end)) for end in range(first, before + length, every)]
+    return [CaptionStretch(at(end - length), at(end)) for end in range(first, before + length, every)]
 
 
 cameras = st.sampled_from(["lobby", "street", "yard-2"])
 starts = st.integers(-10_000_000, 10_000_000)
 durations = st.lists(st.integers(1, 200) | st.integers(800, 12_000), min_size=1, max_size=25)
 plans = st.builds(
-    lambda every, chunk, overlap: Plan(every_s=every / 1000, chunk_s=chunk / 1000, overlap_s=overlap / 1000),
+    lambda every, chunk, overlap: CaptionPlan(every_s=every / 1000, chunk_s=chunk / 1000, overlap_s=overlap / 1000),
     st.integers(500, 400_000) | st.integers(500, 5000),
     st.just(0) | st.integers(500, 400_000),
     st.just(0) | st.integers(1, 30_000),
@@ -171,7 +171,7 @@ plans = st.builds(
 
 @given(cameras, starts, durations, plans)
 def test_every_stretch_is_begun_as_it_begins_or_shortly_after(
-    camera: str, start: int, lengths: list[int], plan: Plan
+    camera: str, start: int, lengths: list[int], plan: CaptionPlan
 ) -> None:
     segments, start, end = row(camera, start, lengths)
     assert begun(segments, plan) == grid(camera, plan, start, end)
@@ -183,7 +183,7 @@ def test_every_stretch_is_begun_as_it_begins_or_shortly_after(
 
 
 @given(cameras, plans)
-def test_what_ended_as_the_camera_came_is_not_captioned(camera: str, plan: Plan) -> None:
+def test_what_ended_as_the_camera_came_is_not_captioned(camera: str, plan: CaptionPlan) -> None:
     known = begun_by(segment(0, round(plan.every_s * 1000), 1, camera), plan)[-1]
     end = milliseconds(known.end)
     assert known not in begun_by(segment(end, 1000, 0, camera), plan)
@@ -196,7 +196,7 @@ def test_what_ended_as_the_camera_came_is_not_captioned(camera: str, plan: Plan)
 
 @given(cameras, starts, durations, plans)
 def test_ends_are_evenly_apart_and_all_stretches_equally_long(
-    camera: str, start: int, lengths: list[int], plan: Plan
+    camera: str, start: int, lengths: list[int], plan: CaptionPlan
 ) -> None:
     found = begun(row(camera, start, lengths).segments, plan)
     wanted = min(LONGEST_S, (plan.chunk_s or plan.every_s) + plan.overlap_s)
@@ -208,7 +208,7 @@ def test_ends_are_evenly_apart_and_all_stretches_equally_long(
 
 @given(cameras, starts, st.integers(1, 12_000), st.integers(1, 10**6), plans)
 def test_a_stretch_is_known_by_the_camera_and_the_time_alone(
-    camera: str, start: int, ms: int, n: int, plan: Plan
+    camera: str, start: int, ms: int, n: int, plan: CaptionPlan
 ) -> None:
     one = segment(start, ms, n, camera)
     assert begun_by(segment(start, ms, 1, camera, "another"), plan) == begun_by(one, plan)
@@ -216,14 +216,14 @@ def test_a_stretch_is_known_by_the_camera_and_the_time_alone(
 
 
 def test_the_grid_is_counted_since_1970_and_no_process_has_its_own() -> None:
-    (stretch,) = begun_by(segment(0, 60_000, 1), Plan(every_s=60))
+    (stretch,) = begun_by(segment(0, 60_000, 1), CaptionPlan(every_s=60))
     assert stretch == (at(56_279), at(116_279))
     assert (stretch.end - EPOCH) // MS % 60_000 == 56_279
 
 
 @given(cameras, starts, durations, durations, st.just(0) | st.integers(1, 600_000), plans)
 def test_a_camera_that_came_back_gets_what_it_would_have_had_and_no_more(
-    camera: str, start: int, before: list[int], after: list[int], gap: int, plan: Plan
+    camera: str, start: int, before: list[int], after: list[int], gap: int, plan: CaptionPlan
 ) -> None:
     first = row(camera, start, before)
     second = row(camera, first.end + gap, after, "f")
@@ -239,11 +239,11 @@ def test_a_camera_that_came_back_gets_what_it_would_have_had_and_no_more(
 
 @given(cameras, starts, st.floats(0, 0.0004), st.floats(0, 100))
 def test_nothing_is_captioned_without_an_interval(camera: str, start: int, every_s: float, chunk_s: float) -> None:
-    assert begun_by(segment(start, 10_000, 0, camera), Plan(every_s=every_s, chunk_s=chunk_s)) == []
+    assert begun_by(segment(start, 10_000, 0, camera), CaptionPlan(every_s=every_s, chunk_s=chunk_s)) == []
 
 
 def test_cameras_do_not_all_ask_at_once() -> None:
-    ends = {begun_by(segment(0, 60_000, 1, f"camera-{n}"), Plan(every_s=60))[0].end for n in range(50)}
+    ends = {begun_by(segment(0, 60_000, 1, f"camera-{n}"), CaptionPlan(every_s=60))[0].end for n in range(50)}
     assert len(ends) > 40
     assert len({end.second for end in ends}) > 20
 
@@ -315,7 +315,7 @@ def test_frames_are_never_larger_than_they_were_nor_than_is_asked_for(size: tupl
 
 jpegs = st.binary(min_size=9, max_size=60).map(lambda data: b"\xff\xd8" + data)
 frames = st.lists(
-    st.builds(Frame, time=starts.map(at), seq=st.integers(1, 10**9), jpeg=jpegs),
+    st.builds(JpegFrame, time=starts.map(at), seq=st.integers(1, 10**9), jpeg=jpegs),
     max_size=12,
     unique_by=lambda f: f.time,
 ).map(sorted)
@@ -330,7 +330,7 @@ def content(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @given(frames)
-def test_every_image_follows_its_time_and_the_question_comes_last(shown: list[Frame]) -> None:
+def test_every_image_follows_its_time_and_the_question_comes_last(shown: list[JpegFrame]) -> None:
     body = prompt.request(Prompt(text="What happens?", frames=shown, max_tokens=99), media="images", temperature=0.5)
     *parts, question = content(body)
     assert question == {"type": "text", "text": "What happens?"}
@@ -344,7 +344,7 @@ def test_every_image_follows_its_time_and_the_question_comes_last(shown: list[Fr
 
 
 @given(frames)
-def test_a_video_is_all_frames_in_one_with_their_times_beside_it(shown: list[Frame]) -> None:
+def test_a_video_is_all_frames_in_one_with_their_times_beside_it(shown: list[JpegFrame]) -> None:
     assume(len(shown) > 1)
     body = prompt.request(Prompt(text="What happens?", frames=shown, max_tokens=99), media="video", temperature=0)
     video, times, question = content(body)
@@ -357,7 +357,7 @@ def test_a_video_is_all_frames_in_one_with_their_times_beside_it(shown: list[Fra
 
 
 def test_one_frame_makes_no_video() -> None:
-    one = Prompt(text="What is it?", frames=[Frame(T0, 1, b"\xff\xd8")], max_tokens=99)
+    one = Prompt(text="What is it?", frames=[JpegFrame(T0, 1, b"\xff\xd8")], max_tokens=99)
     assert prompt.request(one, media="video", temperature=0) == prompt.request(one, media="images", temperature=0)
 
 
@@ -448,7 +448,7 @@ def test_white_space_without_end_costs_nothing() -> None:
 
 
 def test_a_missing_segment_loses_no_caption() -> None:
-    plan = Plan(every_s=60)
+    plan = CaptionPlan(every_s=60)
     (wanted,) = begun_by(segment(0, 60_000, 1), plan)
     begins = milliseconds(wanted.start)
     assert begun_by(segment(begins - 500, 500, 4), plan) == []
@@ -465,8 +465,8 @@ def test_json_with_raw_control_characters_in_it_can_be_read(reason: str) -> None
 
 
 def test_times_of_frames_are_told_to_a_tenth_of_a_second() -> None:
-    assert prompt.at(Frame(dt.datetime(2026, 11, 24, 13, 0, 5, 299_999, tzinfo=dt.UTC), 1, b"")) == "13:00:05.2"
-    assert prompt.at(Frame(dt.datetime(2026, 11, 24, 0, 0, tzinfo=dt.UTC), 1, b"")) == "00:00:00.0"
+    assert prompt.at(JpegFrame(dt.datetime(2026, 11, 24, 13, 0, 5, 299_999, tzinfo=dt.UTC), 1, b"")) == "13:00:05.2"
+    assert prompt.at(JpegFrame(dt.datetime(2026, 11, 24, 0, 0, tzinfo=dt.UTC), 1, b"")) == "00:00:00.0"
 
 
 # ---- what a trace tells of it
@@ -474,7 +474,7 @@ def test_times_of_frames_are_told_to_a_tenth_of_a_second() -> None:
 
 @given(frames, medias)
 def test_a_trace_tells_the_question_and_images_by_reference(
-    shown: list[Frame], media: Literal["images", "video"]
+    shown: list[JpegFrame], media: Literal["images", "video"]
 ) -> None:
     asked = Prompt(text="Is it so?", frames=shown, answer=VerdictAnswer, max_tokens=99)
     body = prompt.request(asked, media=media, temperature=0.5)

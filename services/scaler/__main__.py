@@ -32,7 +32,7 @@ async def run(settings: ScalerSettings, client: Client, health: Health, stop: as
         accounts = HeardAccounts(estimator.heartbeats)
         while not stop.is_set() and not client.is_closed:
             health.beat()
-            accounts.update()
+            accounts.charge_heard()
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
                     await stop.wait()

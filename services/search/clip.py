@@ -44,7 +44,7 @@ _SECOND = dt.timedelta(seconds=1)
 _BOX_COLOUR = (255, 200, 0)
 
 
-class Stored(NamedTuple):
+class StoredSegment(NamedTuple):
     """A segment as MEDIA has it.
 
     seq: in the stream. payload: fragmented MP4. replay: of a dead letter, so not in its place among the others.
@@ -70,7 +70,7 @@ class Clip(NamedTuple):
 
 async def collect(
     js: JetStreamContext, camera: str, seq: int, start: dt.datetime, end: dt.datetime, *, max_bytes: int
-) -> list[Stored]:
+) -> list[StoredSegment]:
     """The consecutive segments of `camera` that cover [start, end] around the one at `seq`, from a keyframe on.
 
     All are of one epoch; a segment that is missing ends the stretch on its side. What `join` makes of them has at
@@ -86,7 +86,7 @@ async def collect(
     if around.replay and _starts_gop(around):
         return nearest([around], 0, max_bytes)
     start, end = start + _ROUNDING, end - _ROUNDING
-    run: list[Stored] = []
+    run: list[StoredSegment] = []
     reading = await _before(js, around, start, max_bytes)
     after = 0
     while after <= max_bytes and (found := await _next(js, camera, reading)) is not None:
@@ -112,7 +112,7 @@ async def collect(
     return nearest(run, index, max_bytes)
 
 
-def nearest(run: Sequence[Stored], index: int, max_bytes: int) -> list[Stored]:
+def nearest(run: Sequence[StoredSegment], index: int, max_bytes: int) -> list[StoredSegment]:
     """Consecutive segments of `run` around `index`, from a keyframe on, that join to at most `max_bytes`.
 
     Grows by a segment at the end or by a GOP at the beginning, in turn where less is covered yet. Raises Unanswerable
@@ -141,7 +141,7 @@ def nearest(run: Sequence[Stored], index: int, max_bytes: int) -> list[Stored]:
         left -= cost
 
 
-def join(stored: Sequence[Stored]) -> Clip:
+def join(stored: Sequence[StoredSegment]) -> Clip:
     """Consecutive segments, the first from a keyframe on, as one MP4 that starts at time 0.
 
     Each begins where the one before it ends, or later by its header where frames were lost in between. Segments whose
@@ -191,7 +191,7 @@ def outlined(pixels: media.Image, box: Box) -> media.Image:
 # ---- reading MEDIA
 
 
-async def _get(js: JetStreamContext, camera: str, seq: int) -> Stored | None:
+async def _get(js: JetStreamContext, camera: str, seq: int) -> StoredSegment | None:
     """The camera's first segment at or after `seq`; what is no segment is passed over."""
     while True:
         try:
@@ -201,19 +201,19 @@ async def _get(js: JetStreamContext, camera: str, seq: int) -> Stored | None:
         seq = raw.seq or seq
         headers: Mapping[str, str] = raw.headers or {}
         try:
-            return Stored(seq, from_headers(headers), raw.data or b"", REPLAY_OF in headers)
+            return StoredSegment(seq, from_headers(headers), raw.data or b"", REPLAY_OF in headers)
         except BadSegment:
             seq += 1
 
 
-async def _next(js: JetStreamContext, camera: str, seq: int) -> Stored | None:
+async def _next(js: JetStreamContext, camera: str, seq: int) -> StoredSegment | None:
     """The same, replays passed over."""
     while (found := await _get(js, camera, seq)) is not None and found.replay:
         seq = found.seq + 1
     return found
 
 
-async def _before(js: JetStreamContext, around: Stored, start: dt.datetime, max_bytes: int) -> int:
+async def _before(js: JetStreamContext, around: StoredSegment, start: dt.datetime, max_bytes: int) -> int:
     """The sequence to read from: of a keyframe at or before `start`, or as far back as `max_bytes` can reach.
 
     A stream knows no previous message of a subject, so it is looked for in steps back that double: that reads some
@@ -236,7 +236,7 @@ async def _before(js: JetStreamContext, around: Stored, start: dt.datetime, max_
     return found.seq
 
 
-def _forget(run: list[Stored], start: dt.datetime, max_bytes: int) -> None:
+def _forget(run: list[StoredSegment], start: dt.datetime, max_bytes: int) -> None:
     """Drop what the clip can't begin with: whole GOPs before `start`, or over `max_bytes` before the newest."""
     while (key := next((n for n, s in enumerate(run) if n and _starts_gop(s)), None)) is not None and (
         run[key].segment.start <= start or sum(len(s.payload) for s in run) > max_bytes
@@ -244,19 +244,19 @@ def _forget(run: list[Stored], start: dt.datetime, max_bytes: int) -> None:
         del run[:key]
 
 
-def _starts_gop(stored: Stored) -> bool:
+def _starts_gop(stored: StoredSegment) -> bool:
     return stored.segment.key_seq is None
 
 
 # ---- remuxing
 
 
-def _cost(stored: Sequence[Stored]) -> int:
+def _cost(stored: Sequence[StoredSegment]) -> int:
     """Bytes that these add to a joined MP4, at most."""
     return sum(len(s.payload) + s.segment.frames * _FRAME_BYTES for s in stored)
 
 
-def _in_front(stored: Sequence[Stored]) -> dict[str, str]:
+def _in_front(stored: Sequence[StoredSegment]) -> dict[str, str]:
     """Room for `moov` before the video: what takes the data from memory can't move it there afterwards."""
     frames = sum(s.segment.frames for s in stored)
     return {"moov_size": str(_MOOV_BYTES + frames * _FRAME_BYTES)}
@@ -278,7 +278,9 @@ def _parameters(stream: VideoStream) -> tuple[object, ...]:
     return (context.name, context.width, context.height, context.extradata, stream.time_base)
 
 
-def _continuous(stored: Sequence[Stored], parameters: tuple[object, ...], tick: Fraction) -> tuple[list[Any], int]:
+def _continuous(
+    stored: Sequence[StoredSegment], parameters: tuple[object, ...], tick: Fraction
+) -> tuple[list[Any], int]:
     """Packets in decode order with presentation times from 0 on, in ticks; and of how many segments they are."""
     packets: list[Any] = []
     begin = 0

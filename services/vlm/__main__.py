@@ -15,7 +15,7 @@ from pathlib import Path
 from nats.aio.client import Client
 
 from services.vlm import front
-from services.vlm.endpoint import Endpoint
+from services.vlm.endpoint import ModelEndpoint
 from services.vlm.model import Model, event_name
 from services.vlm.service import Task, VlmService
 from services.vlm.settings import VlmSettings
@@ -34,7 +34,7 @@ async def run(settings: VlmSettings, client: Client, health: Health, stop: async
     async with contextlib.AsyncExitStack() as started:
         server = None if settings.vlm_url else await started.enter_async_context(VllmServer(settings))
         url, key = (server.url, lambda: server.key) if server else (settings.vlm_url, _key(settings))
-        endpoint = await started.enter_async_context(Endpoint(url, key=key, timeout_s=settings.vlm_timeout_s))
+        endpoint = await started.enter_async_context(ModelEndpoint(url, key=key, timeout_s=settings.vlm_timeout_s))
         model = Model(
             endpoint, settings, starting="vLLM is loading" if server else f"{endpoint.where} was not asked yet"
         )

@@ -1,11 +1,11 @@
 """An OpenAI-compatible server: one request, streamed, with what it cost; and whether the server is well.
 
-    async with Endpoint("http://127.0.0.1:8000/v1", key=lambda: "", timeout_s=120) as endpoint:
+    async with ModelEndpoint("http://127.0.0.1:8000/v1", key=lambda: "", timeout_s=120) as endpoint:
         card = await endpoint.look()                 # is it there, and what has it?
         completion = await endpoint.complete(body)   # body: of /chat/completions
 
-Errors say whose fault it was: `Away` and `Busy` the server's, `Failed` nobody knows, `Rejected` and `TooLong` the
-request's. Retries are the caller's.
+Errors say whose fault it was: `Away` and `Busy` are the server's, `Rejected` and `TooLong` the request's, and of a
+`RequestFailed` nobody knows. Retries are left to the caller.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Busy(Away):
         self.after_s = after_s
 
 
-class Failed(TidegateError):
+class RequestFailed(TidegateError):
     """It answered with an error of its own, or broke off: this request's fault, or the server's."""
 
 
@@ -101,7 +101,7 @@ class _Models(msgspec.Struct, frozen=True):
 _piece = msgspec.json.Decoder(_Piece)
 
 
-class Endpoint:
+class ModelEndpoint:
     """See the module. url: with its `/v1`. key: read for every request, so that a renewed one is taken."""
 
     def __init__(self, url: str, *, key: Callable[[], str], timeout_s: float) -> None:
@@ -112,7 +112,7 @@ class Endpoint:
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Endpoint:
+    async def __aenter__(self) -> ModelEndpoint:
         # No limits of its own: how many requests are open at once, and how long, is for whoever asks.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
@@ -134,7 +134,7 @@ class Endpoint:
         return self._session
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
-        """One answer. Raises Away, Busy, Failed, Rejected or TooLong."""
+        """One answer. Raises Away, Busy, RequestFailed, Rejected or TooLong."""
         started = time.perf_counter()
         data = msgspec.json.encode({**body, "stream": True, "stream_options": {"include_usage": True}})
         try:
@@ -148,11 +148,13 @@ class Endpoint:
         except aiohttp.ConnectionTimeoutError as e:
             raise Away(f"{self.where} can't be reached within {LOOK_S:g} s") from e
         except TimeoutError as e:
-            raise Failed(f"no answer within VLM_TIMEOUT_S={self._timeout_s:g} s") from e
+            raise RequestFailed(f"no answer within VLM_TIMEOUT_S={self._timeout_s:g} s") from e
         except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as e:
             raise Away(f"{self.where} can't be reached: {redact(str(e) or type(e).__name__)}") from e
         except (aiohttp.ClientError, msgspec.DecodeError, ValueError) as e:
-            raise Failed(f"the answer broke off or is none: {redact(str(e) or type(e).__name__)[:_REASON]}") from e
+            raise RequestFailed(
+                f"the answer broke off or is none: {redact(str(e) or type(e).__name__)[:_REASON]}"
+            ) from e
 
     async def look(self) -> Card:
         """What models it has. Raises Away, with the reason, while it can't answer."""
@@ -213,7 +215,7 @@ async def _pieces(lines: aiohttp.StreamReader) -> AsyncIterator[_Piece]:
             if data == b"[DONE]":
                 return
             yield _piece.decode(data)
-    raise Failed("the answer broke off")
+    raise RequestFailed("the answer broke off")
 
 
 async def _read(pieces: AsyncIterator[_Piece], started: float) -> Completion:
@@ -221,7 +223,7 @@ async def _read(pieces: AsyncIterator[_Piece], started: float) -> Completion:
     finish, first_s, usage = "", 0.0, _Usage()
     async for piece in pieces:
         if piece.error is not None:
-            raise Failed(f"the server's error: {_said(piece.error)}")
+            raise RequestFailed(f"the server's error: {_said(piece.error)}")
         usage = piece.usage or usage
         for choice in piece.choices[:1]:
             if choice.delta.content:
@@ -253,7 +255,7 @@ def _error(status: int, text: str, headers: Mapping[str, str]) -> TidegateError:
     if status == 404:
         return Away(f"the endpoint does not know the model or the path, {reason}: correct VLM_MODEL or VLM_URL")
     if status >= 500:
-        return Failed(reason)
+        return RequestFailed(reason)
     if "context" in said.lower() and ("length" in said.lower() or "token" in said.lower()):
         return TooLong(reason)
     return Rejected(f"the endpoint rejects the request, {reason}")

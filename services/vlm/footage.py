@@ -35,7 +35,7 @@ SLACK = dt.timedelta(seconds=2)
 MOST_STEPS = 64
 
 
-class Frame(NamedTuple):
+class JpegFrame(NamedTuple):
     """time: wall clock. seq: its segment in MEDIA. jpeg: the picture."""
 
     time: dt.datetime
@@ -75,7 +75,7 @@ class Footage:
 
     async def between(
         self, camera: str, start: dt.datetime, end: dt.datetime, count: int, *, also: Sequence[dt.datetime] = ()
-    ) -> list[Frame]:
+    ) -> list[JpegFrame]:
         """Up to `count` frames of [start, end): those at `also`, and the rest evenly over the time that there is video.
 
         Raises NoFootage if there is none, BadSegment if none can be decoded, nats.errors.Error or TimeoutError if the
@@ -103,7 +103,7 @@ class Footage:
             [p if len(p.offsets) > 1 or also or p.head.start < begin else p._replace(offsets=[0.0]) for p in parts]
         )
 
-    async def of(self, camera: str, seqs: Sequence[int], count: int) -> list[Frame]:
+    async def of(self, camera: str, seqs: Sequence[int], count: int) -> list[JpegFrame]:
         """Up to `count` frames of the segments, evenly spread over what is kept of them.
 
         Raises as `between` does, and BadMessage for a segment of another camera.
@@ -123,7 +123,7 @@ class Footage:
         offsets = sampling.offsets([part.head.duration for part in found], count)
         return await self._decode([p._replace(offsets=o) for p, o in zip(found, offsets, strict=True) if o])
 
-    async def again(self, seen: Sequence[Seen]) -> list[Frame]:
+    async def again(self, seen: Sequence[Seen]) -> list[JpegFrame]:
         """The frames of an event, as far as they are kept. Raises as `of` does."""
         wanted: dict[int, list[dt.datetime]] = {}
         for frame in seen:
@@ -193,10 +193,10 @@ class Footage:
 
     # ---- decoding
 
-    async def _decode(self, parts: Sequence[_Part]) -> list[Frame]:
+    async def _decode(self, parts: Sequence[_Part]) -> list[JpegFrame]:
         """Frames in order of time. A segment that can't be decoded is passed over, while others can."""
         done = await asyncio.gather(*(self._frames(part) for part in parts), return_exceptions=True)
-        frames: list[Frame] = []
+        frames: list[JpegFrame] = []
         problems: list[BadSegment] = []
         for result in done:
             if isinstance(result, BadSegment):
@@ -211,15 +211,15 @@ class Footage:
             self._log.warning("segments passed over", count=len(problems), reason=str(problems[0]))
         return sorted(frames)
 
-    async def _frames(self, part: _Part) -> list[Frame]:
+    async def _frames(self, part: _Part) -> list[JpegFrame]:
         before = await gop.earlier(self._js, part.head)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._encoded, part, before)
 
-    def _encoded(self, part: _Part, before: Sequence[bytes]) -> list[Frame]:
+    def _encoded(self, part: _Part, before: Sequence[bytes]) -> list[JpegFrame]:
         size = sampling.fitted(part.head, self._side)
         decoded = media.decode(part.stored.data, at=part.offsets, size=size, before=before, frames=part.head.frames)
         return [
-            Frame(
+            JpegFrame(
                 part.head.start + dt.timedelta(seconds=picture.offset),
                 part.stored.seq,
                 pictures.jpeg(picture.pixels),

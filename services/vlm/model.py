@@ -21,7 +21,7 @@ from typing import Any
 
 from services.vlm import metrics
 from services.vlm.breaker import Breaker, pause
-from services.vlm.endpoint import Busy, Card, Completion, Endpoint, Failed, TooLong
+from services.vlm.endpoint import Busy, Card, Completion, ModelEndpoint, RequestFailed, TooLong
 from services.vlm.settings import VlmSettings
 from shared.contract.names import safe_name
 from shared.runtime.errors import Away
@@ -40,7 +40,7 @@ CHARACTERS_A_TOKEN = 2.5
 class Model:
     """See the module. name: as the endpoint knows it; empty until it has said so, if VLM_MODEL does not."""
 
-    def __init__(self, endpoint: Endpoint, settings: VlmSettings, *, starting: str) -> None:
+    def __init__(self, endpoint: ModelEndpoint, settings: VlmSettings, *, starting: str) -> None:
         self.name = settings.vlm_model
         self.context = settings.vlm_context
         self.characters_a_token = CHARACTERS_A_TOKEN
@@ -68,7 +68,7 @@ class Model:
         self._announce()
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
-        """One answer to `body`, the model's name added. Raises Away, Failed after TRIES, Rejected or TooLong."""
+        """One answer to `body`, the model's name added. Raises Away, RequestFailed after TRIES, Rejected or TooLong."""
         tries = busy = away = 0
         while True:
             await self._until_well()
@@ -87,7 +87,7 @@ class Model:
                 if away >= AWAY_TRIES:
                     raise
                 await self._sleep(pause(away))
-            except Failed as e:
+            except RequestFailed as e:
                 tries += 1
                 self._count("failed")
                 self._failed(str(e), certain=False)

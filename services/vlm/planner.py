@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 
 from services.vlm import metrics
 from services.vlm.settings import VlmSettings
-from services.vlm.stretches import Plan, begun_by
+from services.vlm.stretches import CaptionPlan, begun_by
 from shared import bus
 from shared.bus.mirror import Mirror, bind
 from shared.bus.pull import Puller
@@ -94,7 +94,7 @@ class Planner:
             metrics.PLANNED.labels("duplicate" if ack.duplicate else "planned").inc()
         await message.ack()
 
-    def _plan_of(self, camera: str) -> tuple[Plan, str]:
+    def _plan_of(self, camera: str) -> tuple[CaptionPlan, str]:
         """What is wanted of a camera: its own settings before ours."""
         s = self._settings
         every_s, prompt = s.vlm_caption_every_s, s.vlm_caption_prompt
@@ -107,4 +107,4 @@ class Planner:
             if camera not in self._unreadable:
                 self._unreadable.add(camera)
                 self._log.warning("a camera's settings can't be read", camera=camera, error=str(e))
-        return Plan(every_s=every_s, chunk_s=s.vlm_caption_chunk_s, overlap_s=s.vlm_caption_overlap_s), prompt
+        return CaptionPlan(every_s=every_s, chunk_s=s.vlm_caption_chunk_s, overlap_s=s.vlm_caption_overlap_s), prompt

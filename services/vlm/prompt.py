@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from services.vlm.footage import Frame
+from services.vlm.footage import JpegFrame
 
 # A grammar lets them through inside of strings, where JSON forbids them; and a terminal obeys them.
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160)], " ")
@@ -23,7 +23,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """answer: a struct that the answer is to be JSON of. max_tokens: of the answer."""
 
     text: str
-    frames: Sequence[Frame] = ()
+    frames: Sequence[JpegFrame] = ()
     answer: type[msgspec.Struct] | None = None
     max_tokens: int
 
@@ -72,21 +72,21 @@ def json_of(text: str) -> bytes:
     return spoken(text).encode()
 
 
-def at(frame: Frame) -> str:
+def at(frame: JpegFrame) -> str:
     """`13:00:05.2`, UTC."""
     return f"{frame.time:%H:%M:%S}.{frame.time.microsecond // 100_000}"
 
 
-def _images(frames: Sequence[Frame]) -> list[dict[str, Any]]:
+def _images(frames: Sequence[JpegFrame]) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     for n, frame in enumerate(frames, 1):
-        parts.append({"type": "text", "text": f"Frame {n}, {at(frame)} UTC:"})
+        parts.append({"type": "text", "text": f"JpegFrame {n}, {at(frame)} UTC:"})
         url = "data:image/jpeg;base64," + b64encode(frame.jpeg).decode()
         parts.append({"type": "image_url", "image_url": {"url": url}})
     return parts
 
 
-def _video(frames: Sequence[Frame]) -> list[dict[str, Any]]:
+def _video(frames: Sequence[JpegFrame]) -> list[dict[str, Any]]:
     """Frames as vLLM takes them for a video: JPEGs in one data URL, with commas."""
     url = "data:video/jpeg;base64," + ",".join(b64encode(frame.jpeg).decode() for frame in frames)
     times = ", ".join(f"{n}: {at(frame)}" for n, frame in enumerate(frames, 1))

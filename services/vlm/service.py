@@ -18,8 +18,8 @@ from opentelemetry import trace
 from services.vlm import metrics, tracing
 from services.vlm.chat import BrokenAnswer, Chat
 from services.vlm.footage import Footage, NoFootage
-from services.vlm.kinds import Kind, Work
-from services.vlm.kinds.ask import Answers
+from services.vlm.kinds import JobKind, Work
+from services.vlm.kinds.ask import Questions
 from services.vlm.kinds.caption import Captions
 from services.vlm.kinds.summarize import Summaries
 from services.vlm.kinds.verify import Verdicts
@@ -55,9 +55,9 @@ class VlmService:
         self.model = name
         self._model = model
         self._settings = settings
-        self._kinds: dict[str, Kind[Any]] = {
+        self._kinds: dict[str, JobKind[Any]] = {
             jobs.Verify.kind: Verdicts(footage, settings),
-            jobs.Ask.kind: Answers(client, footage, settings),
+            jobs.Ask.kind: Questions(client, footage, settings),
             jobs.Summarize.kind: Summaries(client, settings),
             jobs.Caption.kind: Captions(footage, settings),
         }

@@ -24,7 +24,7 @@ LONGEST_S = 300.0
 SHORTLY_MS = 2000
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class CaptionPlan(msgspec.Struct, frozen=True, kw_only=True):
     """every_s: between two ends; 0: nothing is captioned. chunk_s: covered by each; 0: all since the last one.
 
     overlap_s: covered before that.
@@ -40,12 +40,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return min(LONGEST_S, (self.chunk_s or self.every_s) + self.overlap_s)
 
 
-class Stretch(NamedTuple):
+class CaptionStretch(NamedTuple):
     start: dt.datetime
     end: dt.datetime
 
 
-def begun_by(segment: Segment, plan: Plan) -> list[Stretch]:
+def begun_by(segment: Segment, plan: CaptionPlan) -> list[CaptionStretch]:
     """The stretches that a segment begins, in order."""
     every, length = round(plan.every_s * 1000), round(plan.length_s * 1000)
     if every <= 0:
@@ -58,6 +58,6 @@ def begun_by(segment: Segment, plan: Plan) -> list[Stretch]:
     k = -(-(first - phase) // every)
     found = []
     while (end := k * every + phase) < past:
-        found.append(Stretch(_EPOCH + (end - length) * _MS, _EPOCH + end * _MS))
+        found.append(CaptionStretch(_EPOCH + (end - length) * _MS, _EPOCH + end * _MS))
         k += 1
     return found

@@ -19,7 +19,7 @@ from openinference.semconv.trace import (
 )
 
 from services.vlm.endpoint import Completion
-from services.vlm.footage import Frame
+from services.vlm.footage import JpegFrame
 from services.vlm.prompt import Prompt
 
 Attributes = dict[str, str | int | float]
@@ -72,5 +72,5 @@ def answered(completion: Completion) -> Attributes:
     }
 
 
-def _url(frame: Frame) -> str:
+def _url(frame: JpegFrame) -> str:
     return f"nats:MEDIA/{frame.seq}#t={frame.time.timestamp():.3f}"

@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 
 from services.scaler.simulation.compare import compare
-from services.scaler.simulation.engine import Load, Result
+from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.trace import Trace, read
 from shared.runtime.errors import SettingError
@@ -126,7 +126,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """trace: a CSV file, or the name of a made-up trace. hours: of it, from its start; None is all."""
 
     trace: str
-    load: Load
+    load: Workload
     policies: Sequence[str]
     hours: float | None = None
     scaled_object: str | None = None

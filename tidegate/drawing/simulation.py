@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from services.scaler.simulation.engine import Load, Result
+from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.trace import Floats, Trace
 
 matplotlib.use("Agg")
@@ -27,7 +27,7 @@ COLOURS = {
 POINTS = 1500
 
 
-def draw(path: Path, trace: Trace, load: Load, results: Sequence[Result]) -> None:
+def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) -> None:
     """Write the plot to `path`, in the format that its suffix names."""
     figure, (above, middle, below) = plt.subplots(
         3, 1, figsize=(11, 8), sharex=True, height_ratios=(1, 2, 1), layout="constrained"

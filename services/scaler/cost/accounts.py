@@ -1,9 +1,9 @@
 """What replicas cost, for Prometheus: of a pool that is ours, or of any service by its workers' heartbeats alone.
 
     account = Account("cv")
-    account.update(replicas=3, living=3, warming=1, used_s=211.0, working_s=95.5)
+    account.charge(replicas=3, living=3, warming=1, used_s=211.0, working_s=95.5)
     accounts = HeardAccounts(estimator.heartbeats)
-    accounts.update()           # every second
+    accounts.charge_heard()           # every second
 
 A scaler that does not own the pool knows of a replica from its first heartbeat to its last: a process that starts, or
 a pod that waits for its node, costs what it does not know of.
@@ -37,10 +37,10 @@ class Account:
         self._service = service
         self._cost = Cost(time.monotonic() if now is None else now)
 
-    def update(self, *, replicas: int, living: int, warming: int, used_s: float, working_s: float) -> Spent:
-        """See `Cost.update`."""
+    def charge(self, *, replicas: int, living: int, warming: int, used_s: float, working_s: float) -> Spent:
+        """See `Cost.charge`."""
         before = self._cost.spent
-        spent = self._cost.update(
+        spent = self._cost.charge(
             time.monotonic(), replicas=replicas, living=living, warming=warming, used_s=used_s, working_s=working_s
         )
         USED.labels(self._service).inc(spent.used_s - before.used_s)
@@ -59,7 +59,7 @@ class HeardAccounts:
         self._began = time.monotonic()
         self._accounts: dict[str, Account] = {}
 
-    def update(self) -> None:
+    def charge_heard(self) -> None:
         """Take what was heard since; once a second is often enough."""
         now = time.monotonic()
         for service, heartbeats in self._heartbeats().items():
@@ -67,7 +67,7 @@ class HeardAccounts:
             if account is None:
                 account = self._accounts[service] = Account(service, self._began)
             states = [replica.state for replica in heartbeats.replicas(now)]
-            account.update(
+            account.charge(
                 replicas=len(states) - states.count("draining"),
                 living=len(states),
                 warming=states.count("loading"),

@@ -1,7 +1,7 @@
 """What a service's replicas cost, what of it was work, and what a static fleet would have cost. Pure.
 
     cost = Cost(now)
-    spent = cost.update(now, replicas=3, living=3, warming=1, used_s=211.0, working_s=95.5)
+    spent = cost.charge(now, replicas=3, living=3, warming=1, used_s=211.0, working_s=95.5)
     spent.used_s == spent.busy_s + spent.idle_s + spent.warming_s
     spent.saving        # 0.42 of what the fleet's peak would have cost all the time
 
@@ -57,7 +57,7 @@ class Cost:
         self._owed_s = 0.0  # work that was told of after its time had been taken for idle
         self.spent = Spent()
 
-    def update(self, now: float, *, replicas: int, living: int, warming: int, used_s: float, working_s: float) -> Spent:
+    def charge(self, now: float, *, replicas: int, living: int, warming: int, used_s: float, working_s: float) -> Spent:
         """The sums so far.
 
         replicas: asked for; living: that there are, those that drain among them; warming: of those, not ready yet.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+class Workers(msgspec.Struct, frozen=True, kw_only=True):
     """What the heartbeats of a service's workers add up to.
 
     ready, loading: replicas now; those that drain are neither. processed: messages worked through, and working_s:
@@ -29,7 +29,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     arrived: int
     waiting: int
     in_work: int
-    fleet: Fleet | None
+    fleet: Workers | None
 
     @property
     def backlog(self) -> int:

@@ -224,8 +224,8 @@ class Demand:
     def _by_demand(self, o: Observation, rate: float, expected: float, planned: float) -> Estimate:
         settings, horizon = self._settings, self._horizon_s
         ready, loading = (o.fleet.ready, o.fleet.loading) if o.fleet else (0, 0)
-        starts = self._warming.update(o.time, ready, loading)
-        stuck = self._stuck.update(o.time, max(0, o.backlog - 2 * ready), o.arrived, rate * ready)
+        starts = self._warming.until_ready(o.time, ready, loading)
+        stuck = self._stuck.measure(o.time, max(0, o.backlog - 2 * ready), o.arrived, rate * ready)
         backlog = o.backlog - stuck
 
         capacity = rate * (ready * horizon + sum(max(0.0, horizon - s) for s in starts))
@@ -308,7 +308,7 @@ class _Warming:
         self._asked: deque[float] = deque()
         self._ready = self._loading = 0
 
-    def update(self, now: float, ready: int, loading: int) -> list[float]:
+    def until_ready(self, now: float, ready: int, loading: int) -> list[float]:
         """Seconds until each is ready, the soonest first."""
         asked = self._asked
         came = max(0, ready - self._ready)
@@ -343,7 +343,7 @@ class _Stuck:
         self._room = 0.0
         self._last: float | None = None
 
-    def update(self, now: float, backlog: int, arrived: int, capacity: float) -> float:
+    def measure(self, now: float, backlog: int, arrived: int, capacity: float) -> float:
         """`capacity`: messages a second that the ready replicas can work through."""
         if self._last is not None:
             self._room += capacity * (now - self._last)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-from services.scaler.demand.observation import Fleet
+from services.scaler.demand.observation import Workers
 
 # Replica-seconds in which a measurement fades to 1/e, and from which on it is trusted.
 MEMORY_S = 200.0
@@ -49,9 +49,9 @@ class ServiceRate:
     def __init__(self) -> None:
         self._saturated = _Mean()
         self._working = _Mean()
-        self._last: tuple[float, int, Fleet] | None = None
+        self._last: tuple[float, int, Workers] | None = None
 
-    def observe(self, now: float, waiting: int, fleet: Fleet | None) -> None:
+    def observe(self, now: float, waiting: int, fleet: Workers | None) -> None:
         """`waiting`: messages that no replica holds yet."""
         last, self._last = self._last, None if fleet is None else (now, waiting, fleet)
         if last is None or fleet is None or now <= last[0]:

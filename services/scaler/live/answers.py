@@ -22,7 +22,7 @@ FIRST_S = 3.0
 Term = float | bool | str | None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class LiveAnswer(msgspec.Struct, frozen=True):
     """value: replicas wanted, an external metric whose target is 1. active: whether there is work at all."""
 
     value: float
@@ -67,7 +67,7 @@ class Live(Protocol):
     @property
     def metric(self) -> str: ...
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> LiveAnswer:
         """The value now. Raises Missing or Unavailable."""
 
     @property

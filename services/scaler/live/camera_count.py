@@ -9,7 +9,7 @@ import msgspec
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from services.scaler.live.answers import FIRST_S, Answer, Changes, Explanation, Term
+from services.scaler.live.answers import FIRST_S, Changes, Explanation, LiveAnswer, Term
 from services.scaler.live.consumers import Missing, Unavailable
 from services.scaler.live.metadata import CamerasQuery
 from shared.bus.mirror import Mirror, bind
@@ -35,14 +35,14 @@ class LiveCameras(Changes):
         self._moved = asyncio.Event()
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._watch())]
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> LiveAnswer:
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_S):
                 await self._tried.wait()
                 if self._mirror:
                     await self._mirror.ready.wait()
         count = self._count()
-        return Answer(count / self.query.cameras_per_replica, count > 0)
+        return LiveAnswer(count / self.query.cameras_per_replica, count > 0)
 
     @property
     def active(self) -> bool | None:

@@ -150,7 +150,7 @@ class ArrivedCounter:
         self._base = 0
         self._created = ""
 
-    def update(self, created: str, reached: int) -> int:
+    def reach(self, created: str, reached: int) -> int:
         if self._created and created != self._created:
             self._base = self.total
         self._created = created
@@ -273,7 +273,7 @@ class ConsumerReader:
             first = stream.state.first_seq if stream else 0
             reached = max(reply.delivered.stream_seq, first - 1)
             if stream is not None:
-                expired = self._expiry.update(
+                expired = self._expiry.count(
                     first_seq=first,
                     stream_seq=reply.delivered.stream_seq,
                     consumer_seq=reply.delivered.consumer_seq,
@@ -283,7 +283,7 @@ class ConsumerReader:
             at=now,
             pending=reply.num_pending,
             ack_pending=reply.num_ack_pending,
-            arrived=self._arrived.update(reply.created, reached + reply.num_pending),
+            arrived=self._arrived.reach(reply.created, reached + reply.num_pending),
         )
 
     async def _arm(self, reply: _ConsumerReply, stream: _StreamReply | None) -> None:

@@ -24,7 +24,7 @@ from nats.aio.subscription import Subscription
 from services.scaler.demand.observation import Observation
 from services.scaler.demand.policy import Demand, Estimate
 from services.scaler.live import metrics
-from services.scaler.live.answers import FIRST_S, Answer, Changes, Explanation, Live
+from services.scaler.live.answers import FIRST_S, Changes, Explanation, Live, LiveAnswer
 from services.scaler.live.camera_count import LiveCameras
 from services.scaler.live.consumers import EVERY_S, STALE_S, Consumers, Missing, Reader, Unavailable
 from services.scaler.live.heartbeats import Heartbeats, beat_of
@@ -61,14 +61,14 @@ class LiveDemand(Changes):
             page.users += 1
         self._read()
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> LiveAnswer:
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_S):
                 await self._reader.asked.wait()
                 # Before the workers had time to say that they are there, none would be wanted.
                 await asyncio.sleep(self._began + LISTEN_S - time.monotonic())
         estimate = self._now()
-        return Answer(estimate.replicas, estimate.active or self._reader.woken)
+        return LiveAnswer(estimate.replicas, estimate.active or self._reader.woken)
 
     @property
     def active(self) -> bool | None:

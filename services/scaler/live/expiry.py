@@ -1,7 +1,7 @@
 """Messages that left a stream before a consumer saw them, counted from what JetStream says of both. Pure.
 
     expired = ExpiryCounter()
-    expired.update(first_seq=stream.state.first_seq,           # read the stream first, then the consumer
+    expired.count(first_seq=stream.state.first_seq,           # read the stream first, then the consumer
                    stream_seq=consumer.delivered.stream_seq,
                    consumer_seq=consumer.delivered.consumer_seq)
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 
 class ExpiryCounter:
-    """`total` since the first `update`; what had expired before is no part of it, so a restart counts nothing twice."""
+    """`total` since the first `count`; what had expired before is no part of it, so a restart counts nothing twice."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -23,7 +23,7 @@ class ExpiryCounter:
         # Every sequence number up to here was delivered or is counted.
         self._settled = 0
 
-    def update(self, *, first_seq: int, stream_seq: int, consumer_seq: int) -> int:
+    def count(self, *, first_seq: int, stream_seq: int, consumer_seq: int) -> int:
         """The newly expired, given the stream's first sequence and the consumer's `delivered` pair.
 
         The stream is to be read before the consumer: the other way round, a message delivered and deleted between the

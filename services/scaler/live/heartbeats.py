@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from services.scaler.demand.observation import Fleet
+from services.scaler.demand.observation import Workers
 from shared.contract.stats import WorkerStats
 
 # Five beats missed: the replica is gone.
@@ -88,12 +88,12 @@ class Heartbeats:
                 del self._last[replica]
         self._last[beat.replica] = (now, beat)
 
-    def fleet(self, now: float) -> Fleet | None:
+    def fleet(self, now: float) -> Workers | None:
         """Who is there now, and what all did so far; None where no replica is heard."""
         states = [beat.state for at, beat in self._last.values() if now - at <= self._silence_s]
         if not states:
             return None
-        return Fleet(
+        return Workers(
             ready=states.count("ready"),
             loading=states.count("loading"),
             processed=self._processed,

@@ -212,7 +212,7 @@ class Autoscaler:
         pool = self._pool
         living = pool.ready_count + pool.draining_count
         ready = sum(replica.state != "loading" for replica in self._heartbeats.replicas(time.monotonic()))
-        return self._account.update(
+        return self._account.charge(
             replicas=pool.count,
             living=living,
             warming=max(0, living - ready),

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.scaler.simulation.compiled import compiled
-from services.scaler.simulation.engine import SERVED, Load, Result
+from services.scaler.simulation.engine import SERVED, Result, Workload
 from services.scaler.simulation.queue import WINDOW_S
 from services.scaler.simulation.trace import Floats, Trace
 
@@ -52,7 +52,7 @@ class _Fluid(msgspec.Struct, frozen=True):
     cells: int
 
 
-def bound(trace: Trace, load: Load, *, initial: int = 0, late: float = 1 - SERVED) -> Result:
+def bound(trace: Trace, load: Workload, *, initial: int = 0, late: float = 1 - SERVED) -> Result:
     """For policies that start with `initial` replicas ready, and let at most the share `late` of the work be late.
 
     The result's replica hours are the bound; the rest of it is the cheapest schedule found, as it serves the fluid.
@@ -73,7 +73,7 @@ def bound(trace: Trace, load: Load, *, initial: int = 0, late: float = 1 - SERVE
     return _result(fluid, load, plan, best)
 
 
-def _result(fluid: _Fluid, load: Load, plan: NDArray[np.int64], seconds: float) -> Result:
+def _result(fluid: _Fluid, load: Workload, plan: NDArray[np.int64], seconds: float) -> Result:
     backlog, given_up = _replay(fluid, plan)
     kept = np.cumsum(fluid.work - given_up)
     edges = (np.arange(len(plan)) + 1) * fluid.step
@@ -111,7 +111,7 @@ def _weighted(values: Floats, weight: Floats, share: float) -> float:
     return float(values[min(len(values) - 1, int(np.searchsorted(weight, share * weight[-1])))])
 
 
-def _fluid(trace: Trace, load: Load) -> _Fluid:
+def _fluid(trace: Trace, load: Workload) -> _Fluid:
     step = max(1.0, min(15.0, load.latency_target_s / 2), trace.duration_s / MOST_STEPS)
     while True:
         fluid = _on_grid(trace, load, step)
@@ -121,7 +121,7 @@ def _fluid(trace: Trace, load: Load) -> _Fluid:
         step *= max(1.3, math.sqrt(size / HISTORY_BYTES))
 
 
-def _on_grid(trace: Trace, load: Load, step: float) -> _Fluid:
+def _on_grid(trace: Trace, load: Workload, step: float) -> _Fluid:
     steps = math.ceil((trace.duration_s + load.latency_target_s) / step)
     edges = np.arange(steps + 1) * step
     came, due = np.zeros(steps + 1), np.zeros(steps + 1)
@@ -140,7 +140,7 @@ def _on_grid(trace: Trace, load: Load, step: float) -> _Fluid:
     return _Fluid(step, cell, work, deadline, least, rows, int(min(deadline.max(), most)) + 1)
 
 
-def _solve(fluid: _Fluid, load: Load, initial: int, price: float) -> tuple[NDArray[np.int64], float]:
+def _solve(fluid: _Fluid, load: Workload, initial: int, price: float) -> tuple[NDArray[np.int64], float]:
     """(replicas ready in each step, cost) of the cheapest schedule, where work given up costs `price` a second."""
     history = np.empty((len(fluid.work) + 1, fluid.rows, fluid.cells), dtype=np.float32)
     args = (

@@ -1,6 +1,6 @@
 """Every policy over one trace, with KEDA tuned to its best in hindsight.
 
-for result in compare(trace, Load(service_rate=4, cold_start_s=60), scaled):
+for result in compare(trace, Workload(service_rate=4, cold_start_s=60), scaled):
     print(result.name, result.replica_hours)
 """
 
@@ -27,7 +27,7 @@ from services.scaler.keda.scaledobject import (
     ScalingRules,
 )
 from services.scaler.simulation.bound import bound
-from services.scaler.simulation.engine import Load, Result, run
+from services.scaler.simulation.engine import Result, Workload, run
 from services.scaler.simulation.policies import Fixed, KedaDemand, KedaLag, Kpa, RayServe
 from services.scaler.simulation.trace import Trace
 from shared.runtime.errors import SettingError
@@ -49,7 +49,7 @@ FIRST_S = 60.0
 
 def compare(
     trace: Trace,
-    load: Load,
+    load: Workload,
     scaled: ScaledObject,
     names: Sequence[str] = NAMES,
     *,
@@ -74,14 +74,14 @@ def compare(
     return [results[name] for name in names]
 
 
-def initial(trace: Trace, load: Load) -> int:
+def initial(trace: Trace, load: Workload) -> int:
     """Replicas that the first minute of a trace needs: it is an excerpt of something that went on before."""
     steps = max(1, round(FIRST_S / trace.step_s))
     rate = float(trace.counts[:steps].mean()) / trace.step_s
     return min(load.max_replicas, max(load.min_replicas, math.ceil(rate / load.service_rate)))
 
 
-def peak(trace: Trace, load: Load) -> int:
+def peak(trace: Trace, load: Workload) -> int:
     """Replicas of a static fleet: for the busiest step of the trace, or the busiest stretch as long as the latency
     target, which is what may wait."""
     steps = max(1, round(load.latency_target_s / trace.step_s))
@@ -90,25 +90,25 @@ def peak(trace: Trace, load: Load) -> int:
     return min(load.max_replicas, max(1, load.min_replicas, math.ceil(rate / load.service_rate)))
 
 
-def _static(trace: Trace, load: Load) -> Result:
+def _static(trace: Trace, load: Workload) -> Result:
     n = peak(trace, load)
     return run(Fixed("static_peak", [(0.0, n)]), trace, load, initial=n)
 
 
-def _keda_default(trace: Trace, load: Load) -> Result:
+def _keda_default(trace: Trace, load: Workload) -> Result:
     scaled = _scaled(load, (JetStreamTrigger(stream="MEDIA", consumer="cv"),))
     return run(KedaLag("keda_default", scaled), trace, load, initial=initial(trace, load))
 
 
-def _kpa(trace: Trace, load: Load) -> Result:
+def _kpa(trace: Trace, load: Workload) -> Result:
     return run(Kpa("kpa", load), trace, load, initial=initial(trace, load))
 
 
-def _ray_serve(trace: Trace, load: Load) -> Result:
+def _ray_serve(trace: Trace, load: Workload) -> Result:
     return run(RayServe("ray_serve", load), trace, load, initial=initial(trace, load))
 
 
-def _demand(trace: Trace, load: Load, scaled: ScaledObject) -> Result:
+def _demand(trace: Trace, load: Workload, scaled: ScaledObject) -> Result:
     policy = KedaDemand(
         "demand",
         scaled,
@@ -117,11 +117,11 @@ def _demand(trace: Trace, load: Load, scaled: ScaledObject) -> Result:
     return run(policy, trace, load, initial=initial(trace, load))
 
 
-def _clairvoyant(trace: Trace, load: Load) -> Result:
+def _clairvoyant(trace: Trace, load: Workload) -> Result:
     return bound(trace, load, initial=initial(trace, load))
 
 
-_BY_NAME: dict[str, Callable[[Trace, Load], Result]] = {
+_BY_NAME: dict[str, Callable[[Trace, Workload], Result]] = {
     "static_peak": _static,
     "keda_default": _keda_default,
     "kpa": _kpa,
@@ -130,7 +130,7 @@ _BY_NAME: dict[str, Callable[[Trace, Load], Result]] = {
 }
 
 
-def demand_settings(load: Load) -> DemandSettings:
+def demand_settings(load: Workload) -> DemandSettings:
     """As an operator would set them who knows the load."""
     return DemandSettings(
         latency_target_s=load.latency_target_s,
@@ -139,7 +139,7 @@ def demand_settings(load: Load) -> DemandSettings:
     )
 
 
-def demand_scaled(scaled: ScaledObject, load: Load) -> ScaledObject:
+def demand_scaled(scaled: ScaledObject, load: Workload) -> ScaledObject:
     """A ScaledObject by demand, with the load's bounds; its safety net is left out, so that demand is seen alone."""
     triggers = tuple(t for t in scaled.triggers if isinstance(t, ExternalTrigger))
     if not triggers:
@@ -150,7 +150,7 @@ def demand_scaled(scaled: ScaledObject, load: Load) -> ScaledObject:
 
 
 def _scaled(
-    load: Load,
+    load: Workload,
     triggers: tuple[JetStreamTrigger | ExternalTrigger, ...],
     *,
     polling: int = 30,
@@ -186,7 +186,7 @@ class Tuning(msgspec.Struct, frozen=True):
             f"{self.cooldown_s} s, up {self.up_percent} % in 15 s"
         )
 
-    def scaled(self, load: Load) -> ScaledObject:
+    def scaled(self, load: Workload) -> ScaledObject:
         up = ScalingRules(
             stabilization_window_seconds=0,
             policies=(
@@ -204,14 +204,14 @@ class Tuning(msgspec.Struct, frozen=True):
         )
 
 
-def grid(load: Load) -> list[Tuning]:
+def grid(load: Workload) -> list[Tuning]:
     """All that the tuned KEDA is chosen from."""
     clears = load.service_rate * load.latency_target_s
     thresholds = sorted({max(1, round(share * clears)) for share in THRESHOLDS})
     return [Tuning(*point) for point in itertools.product(thresholds, DOWN_WINDOWS_S, COOLDOWNS_S, UP_PERCENTS)]
 
 
-def _tuned(trace: Trace, load: Load, attainment: float) -> Result:
+def _tuned(trace: Trace, load: Workload, attainment: float) -> Result:
     """The cheapest that serves as many minutes as demand does; where none does, the one that serves most."""
     points = grid(load)
     steps = math.ceil(min(TUNED_S, TUNED_ARRIVALS / trace.mean_rate) / trace.step_s)
@@ -227,7 +227,7 @@ def _tuned(trace: Trace, load: Load, attainment: float) -> Result:
     return msgspec.structs.replace(results[best[0]], settings=finalists[best[0]].describe())
 
 
-def _lag(trace: Trace, load: Load, point: Tuning) -> Result:
+def _lag(trace: Trace, load: Workload, point: Tuning) -> Result:
     return run(KedaLag("lag_tuned", point.scaled(load)), trace, load, initial=initial(trace, load))
 
 

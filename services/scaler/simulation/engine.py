@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from services.scaler.simulation.queue import BIN, LEAST_S, Queue
+from services.scaler.simulation.queue import BIN, LEAST_S, SimulatedQueue
 from services.scaler.simulation.trace import Floats, Trace
 
 # A minute counts as served when this share of its segments was in time.
@@ -20,7 +20,7 @@ TAIL_S = 1.0
 WAKE_S = 0.1
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True):
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """What a trace meets.
 
     service_rate: segments a second of one busy replica. service_cv: coefficient of variation of a segment's work.
@@ -39,7 +39,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     """What a scaler can see.
 
     arrived, processed: segments ever. pending, in_work: segments now. replicas: asked for; ready: past their cold
@@ -64,7 +64,7 @@ class Policy(Protocol):
     @property
     def next_at(self) -> float: ...
 
-    def decide(self, now: float, view: View) -> int:
+    def decide(self, now: float, view: ScalerView) -> int:
         """Replicas to run from now on."""
 
 
@@ -94,9 +94,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     settings: str = ""
 
 
-def run(policy: Policy, trace: Trace, load: Load, *, initial: int | None = None) -> Result:
+def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = None) -> Result:
     """Simulate to the end of the trace, and until the queue is empty."""
-    queue = Queue(
+    queue = SimulatedQueue(
         trace.chunks(load.service_rate, load.service_cv, load.seed),
         trace.duration_s,
         batch=load.batch,
@@ -131,13 +131,13 @@ def run(policy: Policy, trace: Trace, load: Load, *, initial: int | None = None)
     return _result(policy.name, queue, spent, starts, timeline, now)
 
 
-def _unfinished(queue: Queue) -> bool:
+def _unfinished(queue: SimulatedQueue) -> bool:
     return queue.pending > 0 or queue.snapshot()[2] > 0
 
 
-def _view(queue: Queue) -> View:
+def _view(queue: SimulatedQueue) -> ScalerView:
     ready, _, held, ahead = queue.snapshot()
-    return View(
+    return ScalerView(
         arrived=queue.arrived,
         pending=queue.pending,
         in_work=int(held),
@@ -149,7 +149,7 @@ def _view(queue: Queue) -> View:
 
 
 def _result(
-    name: str, queue: Queue, spent: float, starts: int, timeline: list[tuple[float, int]], end: float
+    name: str, queue: SimulatedQueue, spent: float, starts: int, timeline: list[tuple[float, int]], end: float
 ) -> Result:
     in_time, all_ = queue.windows
     shares = np.divide(in_time, all_, out=np.full(len(all_), np.nan), where=all_ > 0)
@@ -174,7 +174,7 @@ def _result(
     )
 
 
-def _quantile(queue: Queue, q: float) -> float:
+def _quantile(queue: SimulatedQueue, q: float) -> float:
     """Of the latency of what was processed, to 1 %."""
     total = queue.bins.sum()
     if not total:

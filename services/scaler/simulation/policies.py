@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from services.scaler.demand.observation import Fleet, Observation
+from services.scaler.demand.observation import Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.keda.decision import Keda
 from services.scaler.keda.scaledobject import ScaledObject
 from services.scaler.keda.source import Metric, Reading
-from services.scaler.simulation.engine import Load, View
+from services.scaler.simulation.engine import ScalerView, Workload
 
 LOOK_S = 5.0
 
@@ -30,7 +30,7 @@ class Fixed:
     def next_at(self) -> float:
         return self._schedule[self._next][0] if self._next < len(self._schedule) else math.inf
 
-    def decide(self, now: float, view: View) -> int:
+    def decide(self, now: float, view: ScalerView) -> int:
         while self._next < len(self._schedule) and self._schedule[self._next][0] <= now:
             self._count = self._schedule[self._next][1]
             self._next += 1
@@ -54,7 +54,7 @@ class KedaLag:
     def next_at(self) -> float:
         return max(self._first_s, self._keda.next_at)
 
-    def decide(self, now: float, view: View) -> int:
+    def decide(self, now: float, view: ScalerView) -> int:
         if now < self._first_s:
             return view.replicas
         return self._keda.step(now, [float(view.pending + view.in_work)], view.replicas, view.ready).desired
@@ -92,7 +92,7 @@ class KedaDemand:
     def next_at(self) -> float:
         return min(self._next_look, max(self._first_s, self._keda.next_at))
 
-    def decide(self, now: float, view: View) -> int:
+    def decide(self, now: float, view: ScalerView) -> int:
         if now >= self._next_look:
             self._next_look = now + self._look_s
         estimate = self.demand.observe(
@@ -101,7 +101,7 @@ class KedaDemand:
                 arrived=view.arrived,
                 waiting=view.pending,
                 in_work=view.in_work,
-                fleet=Fleet(
+                fleet=Workers(
                     ready=view.ready,
                     loading=view.replicas - view.ready,
                     processed=view.processed,
@@ -135,7 +135,7 @@ class Kpa:
     TICK_S = 2.0
     STABLE, PANIC = 30, 3  # ticks
 
-    def __init__(self, name: str, load: Load) -> None:
+    def __init__(self, name: str, load: Workload) -> None:
         self.name = name
         self.next_at = 0.0
         self._target = 0.7 * max(1.0, load.service_rate * load.latency_target_s)
@@ -143,7 +143,7 @@ class Kpa:
         self._panicked_at: float | None = None
         self._panic_most = 0
 
-    def decide(self, now: float, view: View) -> int:
+    def decide(self, now: float, view: ScalerView) -> int:
         if now < self.next_at:  # the activator holds a request for a service at zero
             return max(view.replicas, min(1, view.pending))
         self.next_at = now + self.TICK_S
@@ -178,14 +178,14 @@ class RayServe:
     TICK_S = 1.0
     LOOK_BACK, UP_S, DOWN_S = 30, 30.0, 600.0
 
-    def __init__(self, name: str, load: Load) -> None:
+    def __init__(self, name: str, load: Workload) -> None:
         self.name = name
         self.next_at = 0.0
         self._target = max(1.0, load.service_rate * load.latency_target_s)
         self._seen: deque[int] = deque(maxlen=self.LOOK_BACK)
         self._in_a_row = 0  # ticks that called for more; those that called for less are below 0
 
-    def decide(self, now: float, view: View) -> int:
+    def decide(self, now: float, view: ScalerView) -> int:
         have = view.replicas
         if now < self.next_at:  # a handle tells of a request at once where no replica runs
             return max(have, min(1, view.pending))

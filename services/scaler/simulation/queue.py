@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from services.scaler.simulation.compiled import compiled
-from services.scaler.simulation.trace import Chunk, Floats
+from services.scaler.simulation.trace import Floats, TraceChunk
 
 # Latencies are kept in bins of 1 %, from 1 ms up.
 BIN = math.log(1.01)
@@ -90,10 +90,12 @@ def _snapshot(now, table, n):  # type: ignore[no-untyped-def]  # pragma: no cove
     return ready, working, held, ahead
 
 
-class Queue:
+class SimulatedQueue:
     """Segments that wait, and replicas, newest last. Times are seconds from the trace's start."""
 
-    def __init__(self, chunks: Iterator[Chunk], duration_s: float, *, batch: int, max_age_s: float, target_s: float):
+    def __init__(
+        self, chunks: Iterator[TraceChunk], duration_s: float, *, batch: int, max_age_s: float, target_s: float
+    ):
         self._chunks = chunks
         self._batch = batch
         self._max_age = max_age_s

@@ -26,7 +26,7 @@ SLOPED_S = 30.0
 
 
 @dataclass(frozen=True)
-class Chunk:
+class TraceChunk:
     """Segments in order of arrival. arrived: seconds. work: seconds that one replica takes for each."""
 
     arrived: Floats
@@ -59,7 +59,7 @@ class Trace:
         """Segments a second in the busiest step."""
         return float(self.counts.max()) / self.step_s
 
-    def chunks(self, service_rate: float, service_cv: float, seed: int) -> Iterator[Chunk]:
+    def chunks(self, service_rate: float, service_cv: float, seed: int) -> Iterator[TraceChunk]:
         """All segments, in chunks of about a million; the same for the same seed. Counts of steps are kept exactly."""
         rng = np.random.default_rng(seed)
         slopes = self._slopes()
@@ -72,7 +72,7 @@ class Trace:
             steps = np.repeat(np.arange(first, last), counts)
             within = _sloped(rng.random(len(steps)), np.repeat(slopes[first:last], counts))
             arrived = np.sort((steps + within) * self.step_s)
-            yield Chunk(arrived, _work(rng, len(steps), service_rate, service_cv))
+            yield TraceChunk(arrived, _work(rng, len(steps), service_rate, service_cv))
             first = last
 
     def _slopes(self) -> Floats:

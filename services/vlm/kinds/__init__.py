@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from services.vlm.chat import Chat
-from services.vlm.footage import Frame
+from services.vlm.footage import JpegFrame
 from shared.contract.events import Cause, Part, Said
 from shared.contract.jobs import Job
 
@@ -30,13 +30,13 @@ class Work(msgspec.Struct, Generic[J], frozen=True, kw_only=True):
     job: J
     start: dt.datetime
     end: dt.datetime
-    frames: list[Frame] = []
+    frames: list[JpegFrame] = []
     captions: list[Part] = []
     cause: Cause | None = None
     reason: str = ""
 
 
-class Kind(Protocol[J]):
+class JobKind(Protocol[J]):
     """See the module. Each raises what it can't handle: the worker loop knows what to do with it."""
 
     async def look(self, job: J) -> Work[J]:

@@ -52,7 +52,7 @@ class _Found(msgspec.Struct, frozen=True):
     moments: list[_Moment]
 
 
-class Answers:
+class Questions:
     def __init__(self, client: Client, footage: Footage, settings: VlmSettings) -> None:
         self._client = client
         self._footage = footage
