@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.scaler.demand.estimate import Estimate
 from services.scaler.demand.observation import Observation, Workers
-from services.scaler.demand.policy import Demand, DemandSettings, Estimate
+from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.keda import scaledobject
 from services.scaler.simulation import compare
 from services.scaler.simulation.engine import Workload, run

@@ -148,7 +148,7 @@ async def test_tracks_are_shown_saved_as_a_video_and_written_to_be_scored(
     # Of the events' 1280x720, whatever the footage is.
     assert (width, height) == (pytest.approx(0.06 * 1280, abs=1), pytest.approx(0.2 * 720, abs=1))
     assert left == pytest.approx(0.07 * 1280, abs=1) and top == pytest.approx(0.7 * 720, abs=1)
-    (line,) = (await tidegate(server, "tracks", "lobby", "--since", "60s", "--json", cwd=tmp_path)).stdout.splitlines()
+    (line,) = (await tidegate(server, "tracks", "lobby", "--since", "10m", "--json", cwd=tmp_path)).stdout.splitlines()
     track = json.loads(line)
     assert track["label"] == "person" and len(track["path"]) == 41
     assert track["path"][0]["time"].startswith(f"{start + dt.timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}")

@@ -103,7 +103,7 @@ def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, mos
     """
     if least > most:
         raise SettingError(f"--min {least} is over --max {most}: lower the one or raise the other")
-    load = Load(
+    load = Workload(
         min_replicas=least,
         max_replicas=most,
         service_rate=given.pop("service_rate"),  # type: ignore[arg-type]

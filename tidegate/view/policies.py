@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from services.scaler.simulation.engine import Load, Result
+from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.trace import Trace
 
 
-def describe(trace: Trace, load: Load) -> str:
+def describe(trace: Trace, load: Workload) -> str:
     """A line on what was simulated."""
     return (
         f"{trace.name}: {trace.total:,} segments in {trace.duration_s / 3600:.1f} h, {trace.mean_rate:.2f} a second in "

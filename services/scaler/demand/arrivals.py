@@ -5,9 +5,8 @@
     arrivals.level                          # messages a second
 
 A long window is steady and a short one is quick. Here the long one is used until the last seconds differ from it by
-more than chance explains, and then begins anew with them. What chance explains is measured: the index of dispersion,
-variance over mean, is 1 for a Poisson stream, which is the least that is reckoned with, and some tens where work comes
-in bursts.
+more than chance explains, and then begins anew with them. What chance explains is measured by the index of dispersion,
+variance over mean: it is 1 for a Poisson stream, and some tens where work comes in bursts.
 """
 
 from __future__ import annotations
@@ -15,14 +14,35 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 
-# What counts as the last moments.
-SHORT_S = 15.0
-# Standard deviations that make a change real.
-CHANGE = 3.0
-# Of a few messages in a moment nothing follows.
-LEAST_SPAN_S = 5.0
-MOST_DISPERSION = 60.0
-MEMORY = 0.9
+import msgspec
+
+
+class ArrivalsTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """Where no other source is named, a value was chosen on the traces of docs/explanation/scaling.md."""
+
+    short_s: float = 15.0
+    """A change is looked for in the last seconds, this many: one sync of the HPA."""
+
+    least_window: float = 1.5
+    """A change is looked for once the window is this many times as long as the last seconds."""
+
+    significance: float = 3.0
+    """A change is real when it is this many standard deviations: chance does that in 3 of 1000 looks."""
+
+    least_span_s: float = 5.0
+    """A rate is never taken over less than this long: nothing follows from a few messages in a moment."""
+
+    least_dispersion: float = 1.0
+    """Arrivals are never taken to be steadier than a Poisson stream's, whose dispersion is 1."""
+
+    most_dispersion: float = 60.0
+    """Arrivals are never taken to be wilder than this, so that a change is still found after a burst."""
+
+    memory: float = 0.9
+    """Each measurement leaves this share of the dispersion that was known before."""
+
+
+TUNING = ArrivalsTuning()
 
 
 class Arrivals:
@@ -49,27 +69,30 @@ class Arrivals:
         self.span_s = now - start
         if self.span_s <= 0:
             return
+        short_s = TUNING.short_s
         first = self._count_at(start)
-        self.level = (arrived - first) / max(self.span_s, LEAST_SPAN_S)
-        if self.span_s > 1.5 * SHORT_S and self._is_changed(now, arrived, start, first):
-            self._changed = now - SHORT_S
-            self.span_s = SHORT_S
-            self.level = (arrived - self._count_at(self._changed)) / SHORT_S
+        self.level = (arrived - first) / max(self.span_s, TUNING.least_span_s)
+        if self.span_s > TUNING.least_window * short_s and self._is_changed(now, arrived, start, first):
+            self._changed = now - short_s
+            self.span_s = short_s
+            self.level = (arrived - self._count_at(self._changed)) / short_s
 
     def _is_changed(self, now: float, arrived: int, start: float, first: float) -> bool:
-        middle = self._count_at(now - SHORT_S)
-        before = (middle - first) / (now - SHORT_S - start)
-        # Even of nothing, one message may come by chance.
-        usual = max(before, 0.5 / SHORT_S)
-        deviation = (arrived - middle) / SHORT_S - before
-        if now >= self._measured + SHORT_S:
+        t, short_s = TUNING, TUNING.short_s
+        middle = self._count_at(now - short_s)
+        before = (middle - first) / (now - short_s - start)
+        # Where none came before, one message may still come by chance.
+        usual = max(before, 0.5 / short_s)
+        deviation = (arrived - middle) / short_s - before
+        if now >= self._measured + short_s:
             self._measured = now
-            seen = deviation * deviation * SHORT_S / usual
-            self.dispersion = min(MOST_DISPERSION, max(1.0, MEMORY * self.dispersion + (1 - MEMORY) * seen))
-        return abs(deviation) > CHANGE * math.sqrt(self.dispersion * usual / SHORT_S)
+            seen = deviation * deviation * short_s / usual
+            mean = t.memory * self.dispersion + (1 - t.memory) * seen
+            self.dispersion = min(t.most_dispersion, max(t.least_dispersion, mean))
+        return abs(deviation) > t.significance * math.sqrt(self.dispersion * usual / short_s)
 
     def _count_at(self, time: float) -> float:
-        """Between two looks, however far apart, messages are taken to have come evenly."""
+        """The count at a time. Between two looks, however far apart, messages are taken to have come evenly."""
         times, counts = self._times, self._counts
         after = bisect_right(times, time)
         if after in (0, len(times)):

@@ -1,17 +1,16 @@
-"""What the arrival rate may be when a replica that is asked for now is ready: the forecaster that has been right. Pure.
+"""What the arrival rate will hardly exceed when a replica asked for now is ready: learned from its own errors. Pure.
 
     forecast = Forecast(horizon_s=67.5, quantile=0.85, period_s=30)
     forecast.observe(now, arrived, level)
-    forecast.value(level)        # messages a second that are exceeded in 15 periods of 100
+    forecast.value(level)        # messages a second, exceeded in 15 periods of 100
 
-Candidates are simple: the level goes on, with some margin; or, whatever it is now, it comes back to a quantile of the
-last hour, which is what bursts do that are over before a replica is ready. Each is judged by what then came, by the
-pinball loss of the quantile asked for, with a memory that fades; the best is used. So the headroom is learned: a steady
-site earns a margin of a few percent, and a restless one gets what it needs.
+The candidates are simple. Either the level goes on, with some margin. Or, whatever it is now, the rate comes back to a
+quantile of the last hour's: that is what bursts do that are over before a replica is ready. Each candidate is judged by
+what then came, by the pinball loss of the quantile asked for, with a memory that fades, and the best is used. So the
+headroom is learned: a steady site earns a margin of a few percent, and a restless one gets what it needs.
 
-Measured on arrival traces of an LLM service, of taxis, and on made-up days, bursts, crowds, ramps and outages, against
-each kind of candidate alone, and against extrapolating trends, which earned nothing: docs/explanation/scaling.md has
-the table.
+docs/explanation/scaling.md has the measurements: each kind of candidate alone, and trends extrapolated, which earned
+nothing.
 """
 
 from __future__ import annotations
@@ -19,35 +18,57 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 
-MARGINS = (0.0, 0.02, 0.04, 0.06, 0.09, 0.13, 0.2, 0.35, 0.6, 1.0)
-QUANTILES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
-HISTORY_S = 3600.0
-# The loss of a candidate fades to half in so many periods.
-HALF_LIFE = 60
-# Before any was judged.
-FIRST_MARGIN = 0.06
-JUDGED = 4
+import msgspec
+
+
+class ForecastTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """Values were chosen on the traces of docs/explanation/scaling.md."""
+
+    margins: tuple[float, ...] = (0.0, 0.02, 0.04, 0.06, 0.09, 0.13, 0.2, 0.35, 0.6, 1.0)
+    """These candidates say that the level goes on, with so much more: each step is about half as large again."""
+
+    quantiles: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+    """These candidates say that the rate comes back to such a quantile of the last hour's rates."""
+
+    history_s: float = 3600.0
+    """Quantiles are taken of the rates of this long."""
+
+    least_history: int = 8
+    """A quantile needs this many rates; until then its candidate says that the level goes on."""
+
+    half_life: int = 60
+    """A candidate's loss fades to half in this many periods."""
+
+    first_margin: float = 0.06
+    """This margin is used until candidates have been judged. It must be one of `margins`."""
+
+    judged: int = 4
+    """A candidate is chosen by its loss after this many periods have been judged."""
+
+
+TUNING = ForecastTuning()
+MARGINS, QUANTILES = TUNING.margins, TUNING.quantiles
 
 
 class Forecast:
-    """See the module. period_s: over which a rate is averaged to judge by; horizon_s: how far ahead."""
+    """See the module. horizon_s: how far ahead it looks. period_s: rates are averaged over this long to judge by."""
 
     def __init__(self, horizon_s: float, quantile: float, period_s: float) -> None:
         self._horizon_s = horizon_s
         self._quantile = quantile
         self._period_s = period_s
-        self._fade = 0.5 ** (1 / HALF_LIFE)
+        self._fade = 0.5 ** (1 / TUNING.half_life)
         self._recent: deque[float] = deque()
         self._sorted: list[float] = []
         self._due: deque[tuple[float, list[float]]] = deque()
         self._losses = [0.0] * (len(MARGINS) + len(QUANTILES))
         self._judged = 0
-        self._best = MARGINS.index(FIRST_MARGIN)
+        self._best = MARGINS.index(TUNING.first_margin)
         self._period_ends: float | None = None
         self._count = 0
 
     def observe(self, now: float, arrived: int, level: float) -> None:
-        """`level`: messages a second, as it is now."""
+        """Take the count of all that have arrived by `now`, and the `level`: messages a second, as it is now."""
         if self._period_ends is None:
             self._period_ends, self._count = now + self._period_s, arrived
         if now < self._period_ends:
@@ -65,7 +86,7 @@ class Forecast:
 
     @property
     def name(self) -> str:
-        """Of the candidate in use, for people."""
+        """The candidate in use, in words."""
         n = len(MARGINS)
         if self._best >= n:
             return f"{QUANTILES[self._best - n]:.0%} of the last hour's rates are below it"
@@ -74,7 +95,7 @@ class Forecast:
     def _remember(self, rate: float) -> None:
         self._recent.append(rate)
         insort(self._sorted, rate)
-        if len(self._recent) * self._period_s > HISTORY_S:
+        if len(self._recent) * self._period_s > TUNING.history_s:
             del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
 
     def _candidates(self, level: float) -> list[float]:
@@ -84,7 +105,7 @@ class Forecast:
         n = len(MARGINS)
         if i < n:
             return level * (1 + MARGINS[i])
-        if len(self._sorted) < 8:
+        if len(self._sorted) < TUNING.least_history:
             return level
         return self._sorted[min(len(self._sorted) - 1, int(QUANTILES[i - n] * len(self._sorted)))]
 
@@ -95,5 +116,5 @@ class Forecast:
             miss = rate - guess
             losses[i] = losses[i] * fade + (q * miss if miss > 0 else (q - 1) * miss)
         self._judged += 1
-        if self._judged >= JUDGED:
+        if self._judged >= TUNING.judged:
             self._best = losses.index(min(losses))

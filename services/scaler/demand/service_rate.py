@@ -4,28 +4,41 @@
     rate.observe(now, waiting=31, fleet=fleet)
     rate.value                  # None until something was measured
 
-What the replicas did over the seconds in which they had work in their hands is the answer, but for a service that works
-in batches: with little to do its batches are small, and it does less than it could. There the answer is what all of
-them did while messages waited, if that is clearly more.
+The rate is what the replicas did, over the seconds in which they had a message in hand. A service that works in batches
+is an exception: with little to do its batches are small, and it does less than it could. Its rate is what all replicas
+did while messages waited, if that is clearly more.
 """
 
 from __future__ import annotations
 
 import math
 
+import msgspec
+
 from services.scaler.demand.observation import Workers
 
-# Replica-seconds in which a measurement fades to 1/e, and from which on it is trusted.
-MEMORY_S = 200.0
-TRUSTED_S = 5.0
-# The rate while messages wait counts where it is so many times the other: less may be chance.
-CLEARLY = 1.15
-# A smaller part of a message is the memory of one long ago, and no rate to divide by.
-LEAST_MESSAGES = 1e-3
+
+class RateTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """Values were chosen on the traces of docs/explanation/scaling.md, where no other source is named."""
+
+    memory_s: float = 200.0
+    """A measurement fades to 1/e in this many replica-seconds."""
+
+    trusted_s: float = 5.0
+    """A rate is trusted after this many replica-seconds."""
+
+    clearly: float = 1.15
+    """The rate while messages wait is used where it is this many times the other: less may be chance."""
+
+    least_messages: float = 1e-3
+    """A rate is not given where fewer messages are remembered: they were worked through too long ago."""
+
+
+TUNING = RateTuning()
 
 
 class _Mean:
-    """Messages over replica-seconds, of the last MEMORY_S or so."""
+    """Messages over replica-seconds, of the last `memory_s` or so."""
 
     def __init__(self) -> None:
         self.messages = 0.0
@@ -33,14 +46,15 @@ class _Mean:
         self.ever_s = 0.0
 
     def add(self, messages: float, seconds: float) -> None:
-        fade = math.exp(-seconds / MEMORY_S)
+        fade = math.exp(-seconds / TUNING.memory_s)
         self.messages = self.messages * fade + messages
         self.seconds = self.seconds * fade + seconds
         self.ever_s += seconds
 
     @property
     def value(self) -> float | None:
-        return self.messages / self.seconds if self.ever_s >= TRUSTED_S and self.messages >= LEAST_MESSAGES else None
+        trusted = self.ever_s >= TUNING.trusted_s and self.messages >= TUNING.least_messages
+        return self.messages / self.seconds if trusted else None
 
 
 class ServiceRate:
@@ -52,7 +66,7 @@ class ServiceRate:
         self._last: tuple[float, int, Workers] | None = None
 
     def observe(self, now: float, waiting: int, fleet: Workers | None) -> None:
-        """`waiting`: messages that no replica holds yet."""
+        """Take what is known at `now`, in seconds. waiting: messages that no replica holds yet."""
         last, self._last = self._last, None if fleet is None else (now, waiting, fleet)
         if last is None or fleet is None or now <= last[0]:
             return
@@ -67,7 +81,8 @@ class ServiceRate:
 
     @property
     def value(self) -> float | None:
+        """Messages a second of one busy replica; None until something was measured."""
         saturated, working = self._saturated.value, self._working.value
         if saturated is None or working is None:
             return working if saturated is None else saturated
-        return saturated if saturated > CLEARLY * working else working
+        return saturated if saturated > TUNING.clearly * working else working

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from services.scaler.demand.peak import Peak
 from services.scaler.keda.reason import Decision, HpaWanted, Seen, TriggerUnread
 from services.scaler.keda.scaledobject import RatePolicy, ScaledObject, ScalingRules
 from services.scaler.keda.source import MAX_INT64, CompositeMetric, TriggerMetric
@@ -77,8 +78,8 @@ class Hpa:
         self._least_usage = 1 - self._down.tolerance
         self._most_usage = 1 + self._up.tolerance
         # The lowest recommendation is the greatest of the negated ones; without a window it is the newest.
-        self._lows = _Peak(self._up.window) if self._up.window else None
-        self._highs = _Peak(self._down.window, closed=not self._has_behavior)
+        self._lows: Peak[int] | None = Peak(self._up.window) if self._up.window else None
+        self._highs: Peak[int] = Peak(self._down.window, closed=not self._has_behavior)
         self._kept_events = max(p.period_seconds for r in (self._up, self._down) for p in r.policies)
         self._events: deque[tuple[float, int]] = deque()
         self._is_new = True
@@ -183,29 +184,6 @@ class Hpa:
             while self._events and self._events[0][0] < now - self._kept_events:
                 self._events.popleft()
             self._events.append((now, change))
-
-
-class _Peak:
-    """The greatest of the numbers of the last `window` seconds. closed: whether the window's start belongs to it."""
-
-    __slots__ = ("_closed", "_kept", "_window")
-
-    def __init__(self, window: float, *, closed: bool = False) -> None:
-        self._window = window
-        self._closed = closed
-        # The numbers fall: an older one that is smaller can never be the greatest again.
-        self._kept: deque[tuple[float, int]] = deque()
-
-    def add(self, now: float, number: int) -> int:
-        """The greatest, with `number` among them."""
-        kept = self._kept
-        start = now - self._window
-        while kept and (kept[0][0] < start or (kept[0][0] == start and not self._closed)):
-            kept.popleft()
-        while kept and kept[-1][1] <= number:
-            kept.pop()
-        kept.append((now, number))
-        return kept[0][1]
 
 
 def _most_up(policy: RatePolicy, start: int) -> int:

@@ -21,8 +21,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from services.scaler.demand.estimate import Estimate
 from services.scaler.demand.observation import Observation
-from services.scaler.demand.policy import Demand, Estimate
+from services.scaler.demand.policy import Demand
 from services.scaler.live import metrics
 from services.scaler.live.answers import FIRST_S, Changes, Explanation, Live, LiveAnswer
 from services.scaler.live.camera_count import LiveCameras

@@ -1,0 +1,72 @@
+"""What the policy came to, with every term of the sum, and the sentences that tell it to a person. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """Replicas to run, with every term of the sum. Rates are messages a second, backlogs are messages.
+
+    basis: `lag` where no worker is heard whose rate could be used. arrival_rate: now. forecast_rate: expected when a
+    replica asked for now is ready. planned_rate: what the rate hardly exceeds then, with headroom. forecaster: which
+    candidate gave it. service_rate: of one busy replica; `measured`, or else assumed; 0 by the lag rule where none is
+    known. backlog_expected: the backlog at that time. backlog_allowed: what the latency target lets stand.
+    backlog_stuck: what does not drain and is not counted. arrival_replicas, backlog_replicas: the two parts of the sum.
+    held_replicas: what is kept whatever the sum. ready: replicas that work. warming: those asked for that do not yet.
+    """
+
+    replicas: float
+    active: bool
+    basis: Literal["demand", "lag"]
+    arrival_rate: float = 0.0
+    dispersion: float = 0.0
+    forecast_rate: float = 0.0
+    planned_rate: float = 0.0
+    forecaster: str = ""
+    service_rate: float = 0.0
+    measured: bool = False
+    backlog: float = 0.0
+    backlog_expected: float = 0.0
+    backlog_allowed: float = 0.0
+    backlog_stuck: float = 0.0
+    drain_s: float = 0.0
+    arrival_replicas: float = 0.0
+    backlog_replicas: float = 0.0
+    held_replicas: float = 0.0
+    ready: int = 0
+    warming: int = 0
+
+    def explain(self) -> list[str]:
+        """Sentences for a person, from what comes in to what is asked for."""
+        if self.basis == "lag":
+            lines = [
+                "no worker is heard: the lag rule holds",
+                f"{self.backlog:.0f} messages wait or are in work: they call for {self.backlog_replicas:.2f} replicas",
+            ]
+            if self.held_replicas > self.backlog_replicas:
+                lines.append(f"{self.held_replicas:.2f} are held: so many were called for a moment ago")
+            return lines
+        each = f"{self.service_rate:.2f} a second"
+        lines = [
+            f"{self.arrival_rate:.2f} messages a second arrive, with a dispersion of {self.dispersion:.1f} "
+            "(1 is chance alone); "
+            f"{self.forecast_rate:.2f} are expected and {self.planned_rate:.2f} planned for when a replica asked for "
+            f"now is ready ({self.forecaster})",
+            (f"one busy replica does {each}" if self.measured else f"not yet measured, a busy replica may do {each}")
+            + f": arrivals call for {self.arrival_replicas:.2f}",
+            f"{self.backlog:.0f} messages wait or are in work, {self.backlog_expected:.0f} will then, and the latency "
+            f"target allows {self.backlog_allowed:.0f}: {self.backlog_replicas:+.2f}, to be there within "
+            f"{self.drain_s:.0f} s",
+        ]
+        if self.backlog_stuck:
+            lines.append(f"{self.backlog_stuck:.0f} messages have not drained though there was room: not counted")
+        if self.held_replicas > self.arrival_replicas + self.backlog_replicas:
+            lines.append(
+                f"{self.held_replicas:.2f} are held: for arrivals of a while ago, as one let go costs a cold start to "
+                "get back; for a backlog that they work through; or because this scaler has only just begun to look"
+            )
+        lines.append(f"{self.replicas:.2f} replicas; {self.ready} are ready and {self.warming} warm up")
+        return lines

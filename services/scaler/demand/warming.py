@@ -1,0 +1,72 @@
+"""When the replicas that were asked for will be ready. Pure.
+
+    warming = Warming(cold_start_s=60)
+    starts = warming.until_ready(now, ready=3, loading=1)      # [12.0, 55.0]: seconds until each is ready
+    warming.ask(now, replicas=5, ready=3)
+
+A pod that waits for its node sends no heartbeat. So what was asked for is remembered: it is counted once the HPA must
+have seen it, and for half as long again as a cold start.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+# The HPA asks this often: Kubernetes' default.
+SYNC_S = 15.0
+# A wish counts once the HPA has had a sync and this much more to see it.
+SEEN_S = 1.0
+# A replica that was asked for is given up when it is this many cold starts late, and a sync.
+LATE = 1.5
+# A wish beyond this many replicas is not remembered: no fleet is larger.
+MOST_ASKED = 1000
+
+
+class Warming:
+    """See the module. `now` is in seconds of a clock that does not step back."""
+
+    def __init__(self, cold_start_s: float) -> None:
+        self._cold_start_s = cold_start_s
+        # When each that is not ready was asked for, the earliest first.
+        self._asked: deque[float] = deque()
+        self._ready = self._loading = 0
+
+    def until_ready(self, now: float, ready: int, loading: int) -> list[float]:
+        """Seconds until each is ready, the soonest first. ready, loading: replicas as their heartbeats say now."""
+        asked = self._asked
+        came = max(0, ready - self._ready)
+        for _ in range(min(len(asked), came)):
+            asked.popleft()
+        for _ in range(min(len(asked), max(0, self._loading - came - loading))):
+            asked.pop()
+        self._ready, self._loading = ready, loading
+        while len(asked) > loading and asked[0] < now - LATE * self._cold_start_s - SYNC_S:
+            asked.popleft()
+        while len(asked) < loading:
+            asked.append(now)
+        return [
+            max(0.0, at + self._cold_start_s - now)
+            for i, at in enumerate(asked)
+            if i < loading or at <= now - SYNC_S - SEEN_S
+        ]
+
+    def ask(self, now: float, replicas: int, ready: int) -> None:
+        """Remember how many are asked for now."""
+        while ready + len(self._asked) < min(replicas, MOST_ASKED):
+            self._asked.append(now)
+        while len(self._asked) > self._loading and ready + len(self._asked) > replicas:
+            self._asked.pop()
+
+
+def useful(starts: list[float], backlog: float, allowed: float, arrival: float, rate: float, ready: int) -> int:
+    """How many of the replicas that warm up will still find a backlog. starts: seconds until each is ready.
+
+    arrival: messages a second; rate: of one busy replica.
+    """
+    at = 0.0
+    for i, start in enumerate(starts):
+        backlog += (arrival - rate * (ready + i)) * max(0.0, start - at)
+        at = max(at, start)
+        if backlog <= allowed:
+            return i
+    return len(starts)
