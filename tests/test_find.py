@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
+from PIL import Image
 from rich.console import Console
 
 from services.search.query import Found, Moment, Query, Unanswerable
@@ -156,6 +157,12 @@ def test_a_large_picture_is_sent_smaller(tmp_path: Path) -> None:
     with av.open(io.BytesIO(sent)) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (1280, 640)
     assert picture(small) == small.read_bytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise).save(large, exif=exif, quality=95)
+    with av.open(io.BytesIO(picture(large))) as container:
+        size = (container.streams.video[0].width, container.streams.video[0].height)
+    assert size == (1280, 2560), "upright, as the telephone was held"
     nonsense = tmp_path / "nonsense.jpg"
     nonsense.write_bytes(os.urandom(MOST_IMAGE_BYTES + 1))
     with pytest.raises(SettingError, match="JPEG, PNG or WebP"):

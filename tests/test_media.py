@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from shared.runtime.errors import BadSegment
 from shared.video import decode as media
-from shared.video.decode import decode, sample
+from shared.video.decode import decode, fitted, sample
 
 FPS = 25
 SIZE = (160, 96)
@@ -292,3 +292,28 @@ def test_sampling_of_a_steady_camera_stays_even(rate: int, fps: float, lengths: 
         gaps = np.diff([*taken, length])
         assert gaps.max() - gaps.min() <= 1
         assert len(taken) == min(length, max(1, round(length / rate * fps)))
+
+
+sizes = st.tuples(st.integers(2, 8192), st.integers(2, 8192))
+
+
+@given(sizes, st.integers(32, 4096))
+def test_frames_are_even_and_keep_their_aspect(size: tuple[int, int], side: int) -> None:
+    found = fitted(size, (side, side))
+    scale = min(1.0, side / max(size))
+    for pixels, was in zip(found, size, strict=True):
+        assert pixels >= 2 and pixels % 2 == 0
+        assert abs(pixels - was * scale) < 2 or pixels == 2
+
+
+@given(sizes, st.integers(32, 4096))
+def test_frames_are_never_larger_than_they_were_nor_than_is_asked_for(size: tuple[int, int], side: int) -> None:
+    found = fitted(size, (side, side))
+    assert max(found) <= side
+    assert found[0] <= size[0] and found[1] <= size[1]
+
+
+@given(sizes, st.integers(32, 4096))
+def test_a_bound_on_the_width_alone_leaves_the_height_to_the_aspect(size: tuple[int, int], side: int) -> None:
+    assert fitted(size, (side, 16 * 8192 * 8192))[0] <= max(2, side)
+    assert fitted(size[::-1], (side, side)) == fitted(size, (side, side))[::-1]

@@ -291,25 +291,6 @@ def test_frames_are_spread_over_segments_as_long_as_they_are(lengths: list[int],
         begin += duration
 
 
-sizes = st.tuples(st.integers(2, 8192), st.integers(2, 8192))
-
-
-@given(sizes, st.integers(32, 4096))
-def test_frames_are_even_and_keep_their_aspect(size: tuple[int, int], side: int) -> None:
-    found = sampling.fitted(segment(size=size), side)
-    scale = min(1.0, side / max(size))
-    for pixels, was in zip(found, size, strict=True):
-        assert pixels >= 2 and pixels % 2 == 0
-        assert abs(pixels - was * scale) < 2 or pixels == 2
-
-
-@given(sizes, st.integers(32, 4096))
-def test_frames_are_never_larger_than_they_were_nor_than_is_asked_for(size: tuple[int, int], side: int) -> None:
-    found = sampling.fitted(segment(size=size), side)
-    assert max(found) <= side
-    assert found[0] <= size[0] and found[1] <= size[1]
-
-
 # ---- what is asked
 
 

@@ -31,10 +31,12 @@ _NO_WISHES = Camera(url="")
 class Pictures:
     """A segment's sampled frames and what its camera wants of them.
 
-    offsets: of the frames, seconds from the segment's first. images: of each frame in turn, as `grid` makes them.
+    size: (width, height) of the upright video. offsets: of the frames, seconds from the segment's first. images: of
+    each frame in turn, as `grid` makes them.
     """
 
     segment: segment.Segment
+    size: tuple[int, int]
     offsets: list[float]
     images: list[Image]
     grid: Grid
@@ -79,6 +81,7 @@ class CvService:
             self._log.warning("segment is damaged", camera=head.camera, origin=message.origin, reason=decoded.damaged)
         return Pictures(
             head,
+            decoded.size,
             [picture.offset for picture in decoded.pictures],
             images,
             grid,
@@ -103,8 +106,8 @@ class CvService:
             segment=SegmentRef(stream=message.stream, seq=message.seq, epoch=head.epoch, n=head.n),
             start=head.start,
             duration=head.duration,
-            width=head.width,
-            height=head.height,
+            width=prepared.size[0],
+            height=prepared.size[1],
             model=self.model,
             frames=[
                 Frame(time=head.start + dt.timedelta(seconds=offset), objects=_wanted(found, prepared))

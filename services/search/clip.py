@@ -41,6 +41,8 @@ _HOLE_S = 0.1
 _ROUNDING = dt.timedelta(milliseconds=2)
 _MILLISECOND = Fraction(1, 1000)
 _SECOND = dt.timedelta(seconds=1)
+# A picture is bounded by its width: no video is higher than so many times that.
+_TALLEST = 16
 _BOX_COLOUR = (255, 200, 0)
 
 
@@ -171,7 +173,8 @@ def jpeg(
     before: payloads of its GOP's earlier segments, for a dependent one. width: pixels at most. box: drawn on it.
     Raises BadSegment if it can't be decoded.
     """
-    pixels = media.decode(payload, at=[offset_s], size=_fitted(payload, width), before=before).pictures[0].pixels
+    within = (width, _TALLEST * width)
+    pixels = media.decode(payload, at=[offset_s], within=within, before=before).pictures[0].pixels
     return pictures.jpeg(pixels if box is None else outlined(pixels, box))
 
 
@@ -312,11 +315,3 @@ def _decode_times(pts: Sequence[int]) -> list[int]:
         rising.append(p if not rising else max(p, rising[-1] + 1))
     delay = max(d - p for d, p in zip(rising, pts, strict=True))
     return [d - delay for d in rising]
-
-
-def _fitted(payload: bytes, width: int) -> tuple[int, int]:
-    """(width, height) of the video, scaled down to be no wider. Even, as chroma has half of both."""
-    with opened(payload) as source:
-        context = source.streams.video[0].codec_context
-        scale = min(1.0, width / max(1, context.width))
-        return max(2, round(context.width * scale / 2) * 2), max(2, round(context.height * scale / 2) * 2)

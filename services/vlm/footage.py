@@ -216,8 +216,8 @@ class Footage:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._encoded, part, before)
 
     def _encoded(self, part: _Part, before: Sequence[bytes]) -> list[JpegFrame]:
-        size = sampling.fitted(part.head, self._side)
-        decoded = media.decode(part.stored.data, at=part.offsets, size=size, before=before, frames=part.head.frames)
+        within = (self._side, self._side)
+        decoded = media.decode(part.stored.data, at=part.offsets, within=within, before=before, frames=part.head.frames)
         return [
             JpegFrame(
                 part.head.start + dt.timedelta(seconds=picture.offset),

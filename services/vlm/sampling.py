@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from shared.contract.segment import Segment
-
 
 def instants(start: dt.datetime, end: dt.datetime, count: int) -> list[dt.datetime]:
     """`count` times in [start, end), ascending."""
@@ -35,10 +33,3 @@ def offsets(durations: Sequence[float], count: int) -> list[list[float]]:
         found.append([0.0] if len(inside) == 1 else inside)
         begin += duration
     return found
-
-
-def fitted(segment: Segment, side: int) -> tuple[int, int]:
-    """(width, height) of its frames scaled down to `side` on the longer one. Even, as chroma has half of both."""
-    longest = max(segment.width, segment.height, side)
-    width, height = (max(2, length * side // longest // 2 * 2) for length in (segment.width, segment.height))
-    return width, height

@@ -58,7 +58,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 class Detections(Event, frozen=True, kw_only=True):
     """Objects in the frames of one segment. `frames` has every analysed frame, those without objects too.
 
-    width, height: the video's, in pixels.
+    width, height: pixels of the upright frame, after the rotation that the video asks for. Boxes are shares of it.
     """
 
     kind: ClassVar[str] = "detections"
@@ -99,7 +99,10 @@ class Embeddings(Event, frozen=True, kw_only=True):
 
 
 class CameraStatus(Event, frozen=True, kw_only=True):
-    """A camera came or went. `url` is redacted; `reason` says why it is offline."""
+    """A camera came or went. `url` is redacted; `reason` says why it is offline.
+
+    width, height: pixels of the frames as coded, before any rotation.
+    """
 
     kind: ClassVar[str] = "cameras"
     time: dt.datetime

@@ -24,7 +24,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     """What the headers of a segment say.
 
     camera, epoch: ids; an epoch is one connection of ingest to the camera. n: counter in the epoch, from 0.
-    start: wall clock of the first frame, UTC. duration: seconds. width, height: pixels. frames: count.
+    start: wall clock of the first frame, UTC. duration: seconds. width, height: pixels as coded, before
+    the rotation that the video may ask for. frames: count.
     key_seq: stream sequence of the segment that starts the GOP, on dependent segments alone.
     """
 

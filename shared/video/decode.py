@@ -14,7 +14,7 @@ by the same pass. For 1080p25 H.264 of 4 Mbit/s and one frame a second that is t
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import av
@@ -25,6 +25,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from shared.runtime.errors import BadSegment
+from shared.video import orientation
 from shared.video.container import opened
 
 # 8K UHD. Larger is not a camera, and one packet of a few bytes could ask for gigabytes.
@@ -51,17 +52,20 @@ class Picture(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """pictures: by offset, at least one. damaged: None, or what could not be read although others could."""
+    """pictures: by offset, at least one, upright. size: (width, height) of the upright video, before any scaling.
+
+    damaged: None, or what could not be read although others could.
+    """
 
     pictures: list[Picture]
+    size: tuple[int, int]
     damaged: str | None
 
 
 class _Track(NamedTuple):
-    """The video of one payload: its packets in decode order, and what a decoder must know."""
+    """The video of one payload: its packets in decode order, and a decoder that knows its parameters and its matrix."""
 
-    codec: str
-    extradata: bytes | None
+    decoder: VideoCodecContext
     packets: list[Any]
     time_base: float
     problem: str | None
@@ -73,6 +77,7 @@ def decode(
     fps: float | None = None,
     at: Sequence[float] | None = None,
     size: tuple[int, int] | None = None,
+    within: tuple[int, int] | None = None,
     before: Sequence[bytes] = (),
     frames: int | None = None,
     threads: int = 1,
@@ -80,9 +85,11 @@ def decode(
     """The pictures of a segment: `fps` per second of video, see `sample` for which; or those nearest to the times `at`.
 
     payload: fragmented MP4. at: seconds from the segment's first frame, at least one. size: (width, height) to stretch
-    to, None for the video's own. before: the payloads of the GOP's earlier segments, for a dependent one. frames: how
-    many its header announces; over twice as many is refused, fewer is damage. threads: of the decoder; the caller's
-    pool gives more with less memory.
+    to; within: (width, height) to scale down to, as `fitted` does; neither for the video's own. before: the payloads of
+    the GOP's earlier segments, for a dependent one. frames: how many its header announces; over twice as many is
+    refused, fewer is damage. threads: of the decoder; the caller's pool gives more with less memory.
+
+    Pictures stand upright, turned as the video itself says; `size` and `within` are of upright ones.
 
     Safe to call from several threads; the GIL is free while it decodes and scales.
     Raises BadSegment if no wanted frame can be had.
@@ -99,13 +106,23 @@ def decode(
         problems.append(f"{len(track.packets)} of {frames} frames are there")
     wanted = _choose(track, fps, at, leading=bool(before))
     history = [packet for part in parts[:-1] for packet in part.packets]
-    decoder = _decoder(parts[0], threads)
-    pictures = _convert(_frames(decoder, history, track.packets, wanted, problems), wanted, size)
+    decoder = _set_up(parts[0].decoder, threads)
+    frames_found = _frames(decoder, history, track.packets, wanted, problems)
+    pictures, upright = _convert(frames_found, wanted, lambda own: size or (fitted(own, within) if within else own))
     if not pictures:
         raise BadSegment(problems[0] if problems else "no frame decodes")
     if not problems and len(pictures) < len(wanted):
         problems.append(f"{len(wanted) - len(pictures)} of {len(wanted)} wanted frames did not decode")
-    return Decoded(pictures, problems[0] if problems else None)
+    return Decoded(pictures, upright, problems[0] if problems else None)
+
+
+def fitted(size: tuple[int, int], within: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of what has `size`, scaled down into `within` with its aspect. Even: chroma has half of both."""
+    scale = min(1.0, *(most / side for side, most in zip(size, within, strict=True)))
+    width, height = (
+        max(2, min(round(side * scale / 2), min(side, most) // 2) * 2) for side, most in zip(size, within, strict=True)
+    )
+    return width, height
 
 
 def sample(offsets: Sequence[float], duration: float, fps: float) -> list[int]:
@@ -149,7 +166,7 @@ def _demux(payload: bytes, limit: int) -> _Track:
             problem = f"breaks off after {len(packets)} frames: {e.strerror}"
         if not packets:
             raise BadSegment(problem or "holds no frames")
-        return _Track(context.name, context.extradata, packets, float(stream.time_base or 0), problem)
+        return _Track(context, packets, float(stream.time_base or 0), problem)
 
 
 def _choose(track: _Track, fps: float | None, at: Sequence[float] | None, *, leading: bool) -> dict[int, float]:
@@ -171,14 +188,11 @@ def _choose(track: _Track, fps: float | None, at: Sequence[float] | None, *, lea
     return {shown[k][1]: offsets[k] for k in taken}
 
 
-def _decoder(track: _Track, threads: int) -> VideoCodecContext:
-    context = av.CodecContext.create(track.codec, "r")
-    assert isinstance(context, VideoCodecContext)
-    context.extradata = track.extradata
-    context.thread_count = threads
-    context.thread_type = "AUTO"
-    context.options = {"max_pixels": str(MAX_PIXELS)}
-    return context
+def _set_up(decoder: VideoCodecContext, threads: int) -> VideoCodecContext:
+    decoder.thread_count = threads
+    decoder.thread_type = "AUTO"
+    decoder.options = {"max_pixels": str(MAX_PIXELS)}
+    return decoder
 
 
 def _frames(
@@ -206,17 +220,27 @@ def _frames(
         problems.append(f"a frame can't be decoded: {e.strerror}")
 
 
-def _convert(frames: Iterator[VideoFrame], wanted: Mapping[int, float], size: tuple[int, int] | None) -> list[Picture]:
+def _convert(
+    frames: Iterator[VideoFrame],
+    wanted: Mapping[int, float],
+    target: Callable[[tuple[int, int]], tuple[int, int]],
+) -> tuple[list[Picture], tuple[int, int]]:
+    """(pictures by offset, (width, height) of the upright video). target: what it is scaled to, of that."""
     reformatter = VideoReformatter()
     pictures: list[Picture] = []
+    upright = (0, 0)
+    turn = orientation.AS_STORED
     for frame in frames:
+        # A message in the video is on its keyframe alone, and holds until the next one.
+        turn = orientation.of(frame) or (orientation.AS_STORED if frame.key_frame else turn)
         if frame.pts is None or frame.pts not in wanted:
             continue
-        width, height = size or (frame.width, frame.height)
+        upright = turn.size(frame.width, frame.height)
+        width, height = target(upright)
         if (len(pictures) + 1) * width * height * 3 > MAX_BYTES:
             raise BadSegment(
                 f"its pictures of {width}x{height} are over {MAX_BYTES} bytes: ask for fewer or smaller ones"
             )
-        pixels = reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
-        pictures.append(Picture(wanted[frame.pts], np.ascontiguousarray(pixels, np.uint8)))
-    return sorted(pictures, key=lambda picture: picture.offset)
+        pixels = reformatter.reformat(frame, *turn.size(width, height), "rgb24", threads=1).to_ndarray()
+        pictures.append(Picture(wanted[frame.pts], turn.upright(pixels)))
+    return sorted(pictures, key=lambda picture: picture.offset), upright

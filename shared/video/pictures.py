@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from shared.runtime.errors import TidegateError
+from shared.video import orientation
 from shared.video.decode import Image
 
 # More than a telephone's 50 megapixels: 192 MB once decoded.
@@ -56,8 +57,7 @@ def read(data: bytes) -> Image:
         raise BadPicture(
             f"the picture can't be decoded ({reason}): it is damaged, or has over {MAX_PIXELS // 10**6} megapixels"
         ) from e
-    # FFmpeg counts against the clock, as numpy does.
-    return np.ascontiguousarray(np.rot90(pixels, round(frames[0].rotation / 90)), np.uint8)
+    return (orientation.of(frames[0]) or orientation.AS_STORED).upright(pixels)
 
 
 def resize(image: Image, size: tuple[int, int]) -> Image:

@@ -101,15 +101,12 @@ def picture(path: Path) -> bytes:
 
 def _shrunk(path: Path) -> bytes:
     # Only here are pixels needed: asking in words works where numpy is not installed.
-    import numpy as np
+    from shared.video.decode import fitted
+    from shared.video.pictures import jpeg, read, resize
 
-    from shared.video.pictures import jpeg
-
-    with av.open(str(path)) as container:
-        frame = next(container.decode(video=0))
-    width = min(frame.width, _IMAGE_WIDTH)
-    height = max(1, round(frame.height * width / frame.width))
-    return jpeg(np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height), np.uint8))
+    picture = read(path.read_bytes())
+    height, width = picture.shape[:2]
+    return jpeg(resize(picture, fitted((width, height), (_IMAGE_WIDTH, height))))
 
 
 def _printer(out: Console) -> Callable[[str], None]:

@@ -24,6 +24,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shared.runtime.errors import SettingError
+from shared.video import orientation
+from shared.video.orientation import AS_STORED
 
 # Called with the share that is done, 0 to 1. What it raises ends the work, and leaves no half file.
 Progress = Callable[[float], None]
@@ -100,11 +102,14 @@ def serveable(source: Path, path: Path, progress: Progress = lambda _: None) -> 
 
 
 def is_serveable(source: Path) -> bool:
-    """Whether its video can go to a camera's viewers as it is: H.264 or H.265, keyframes often, no B-frames."""
+    """Whether its video can go to a camera's viewers as it is: upright H.264 or H.265, keyframes often, no B-frames."""
     with av.open(str(source)) as container:
         stream = container.streams.video[0]
         if stream.codec_context.name not in ("h264", "hevc"):
             return False
+        if any((orientation.of(frame) or AS_STORED) != AS_STORED for frame in islice(container.decode(stream), 1)):
+            return False
+        container.seek(0)
         times = [(p.pts, p.is_keyframe) for p in islice(container.demux(stream), 3000) if p.pts is not None]
         keys = [pts for pts, is_key in times if is_key]
         if not keys or any(a[0] > b[0] for a, b in pairwise(times)):
@@ -157,8 +162,8 @@ def _encoded(part: Path, frames: Iterable[VideoFrame], rate: Fraction | int, wid
         packets: list[Any] = []
         for n, frame in enumerate(frames):
             if stream is None:
-                stream = _video_stream(out, frame, rate, width)
-            picture = frame.reformat(stream.width, stream.height, "yuv420p")
+                stream = _video_stream(out, _upright(frame), rate, width)
+            picture = _upright(frame).reformat(stream.width, stream.height, "yuv420p")
             picture.pts, picture.time_base = n, 1 / Fraction(rate)
             picture.pict_type = av.video.frame.PictureType.NONE
             packets += stream.encode(picture)
@@ -166,6 +171,12 @@ def _encoded(part: Path, frames: Iterable[VideoFrame], rate: Fraction | int, wid
             raise IndexError("no frames")
         packets += stream.encode(None)
         _repeat(out, stream, packets)
+
+
+def _upright(frame: VideoFrame) -> VideoFrame:
+    """What a camera's viewers get has no matrix that says how it is to be turned."""
+    turn = orientation.of(frame)
+    return VideoFrame.from_ndarray(turn.upright(frame.to_ndarray(format="rgb24"))) if turn else frame
 
 
 def _video_stream(out: Any, frame: VideoFrame, rate: Fraction | int, width: int | None) -> VideoStream:
@@ -217,7 +228,7 @@ def _repeat(out: Any, stream: VideoStream, packets: list[Any]) -> None:
     """Mux `packets`, which are in order and start with a keyframe, as often as it takes to fill `FILE_S`."""
     base = packets[0].time_base
     first = packets[0].pts
-    shown = [(p.pts - first, p.duration or round(1 / (25 * base))) for p in packets]
+    shown = [(p.pts - first, p.duration or max(1, round(1 / (25 * base)))) for p in packets]
     length = sum(shown[-1])
     for turn in range(max(1, round(FILE_S / float(length * base)))):
         for packet, (time, duration) in zip(packets, shown, strict=True):
