@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from services.cv.__main__ import run as run_cv
 from services.cv.settings import CvSettings
 from services.search import clip
-from services.search.clip import Stored
+from services.search.clip import StoredSegment
 from shared.contract import names
 from shared.contract import segment as segments
 from shared.contract.events import Detections
@@ -173,7 +173,7 @@ async def test_a_file_is_upright_after_ingest_in_clips_and_pictures(
     start()
     await add(admin, "phone", (tmp_path / "phone.mp4").as_uri(), realtime=False)
     await until(lambda: sum(s.frames for s in bus.of("phone")) == 3 * FPS)
-    stored = [Stored(n, head, payload) for n, (head, payload, _) in enumerate(bus.segments)]
+    stored = [StoredSegment(n, head, payload) for n, (head, payload, _) in enumerate(bus.segments)]
     for one in stored:
         for picture in decode(one.payload, fps=FPS).pictures:
             assert_upright(picture.pixels)
