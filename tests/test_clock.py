@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.backoff import FIRST_S, MOST_S, Backoff
 from services.ingest.clock import SETTLE_S, TOLERANCE_S, WINDOW_S, WallClock
 
 T0 = 1_700_000_000.0
@@ -93,16 +92,3 @@ def test_our_own_clock_set_back_an_hour() -> None:
     assert clock.observe(100 * STEP, T0 + 100 * STEP - 3600)
     assert clock.wall(100 * STEP) == pytest.approx(T0 + 100 * STEP - 3600)
     assert SETTLE_S < WINDOW_S
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
-def test_backoff_is_bounded_and_jittered(chances: list[float]) -> None:
-    rolls = iter(chances)
-    backoff = Backoff(lambda: next(rolls))
-    for n, chance in enumerate(chances):
-        assert backoff.next(0.0) == pytest.approx(min(MOST_S, FIRST_S * 2**n) * chance)
-
-
-def test_backoff_starts_over_after_video() -> None:
-    backoff = Backoff(lambda: 1.0)
-    assert [backoff.next(0), backoff.next(0), backoff.next(60)] == [FIRST_S, 2 * FIRST_S, FIRST_S]

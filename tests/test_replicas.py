@@ -10,12 +10,14 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import structlog
 
 from services.scaler.local.replicas import Replicas
+from shared.runtime.backoff import Backoff
 from tests.waiting import until
 
 # Says who it is, drains for a moment on SIGTERM, and is gone.
@@ -43,9 +45,9 @@ Make = Callable[..., Replicas]
 async def make(tmp_path: Path) -> AsyncIterator[Make]:
     pools: list[Replicas] = []
 
-    def pool(script: str, **options: float) -> Replicas:
+    def pool(script: str, **options: Any) -> Replicas:
         command = [sys.executable, "-S", "-c", textwrap.dedent(script)]
-        settings = {"backoff_s": 0.02, "backoff_max_s": 0.1, "grace_s": 5.0, **options}
+        settings = {"backoff": Backoff(first_s=0.02, longest_s=0.1, jitter=0.0), "grace_s": 5.0, **options}
         pools.append(Replicas("cv", command, {"COLOUR": "blue"}, tmp_path, **settings))
         return pools[-1]
 
@@ -110,7 +112,6 @@ async def test_says_what_a_misconfigured_worker_said(make: Make) -> None:
 
 
 async def test_backs_off_and_forgets_after_a_healthy_while(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("random.uniform", lambda low, high: high)
     delays: list[float] = []
     wait_for = asyncio.wait_for
 
@@ -130,7 +131,7 @@ async def test_backs_off_and_forgets_after_a_healthy_while(make: Make, monkeypat
 
 
 async def test_a_command_that_is_not_there_is_retried(tmp_path: Path) -> None:
-    pool = Replicas("cv", [str(tmp_path / "none")], {}, tmp_path, backoff_s=0.01, backoff_max_s=0.01)
+    pool = Replicas("cv", [str(tmp_path / "none")], {}, tmp_path, backoff=Backoff(first_s=0.01, longest_s=0.01))
     with structlog.testing.capture_logs() as logs:
         await pool.scale_to(1)
         await until(lambda: pool.restarts >= 2)

@@ -17,7 +17,6 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from services.vlm import prompt, sampling, tracing
-from services.vlm.breaker import FAILURES, Breaker, pause
 from services.vlm.endpoint import Completion
 from services.vlm.footage import JpegFrame
 from services.vlm.kinds.ask import QuestionAnswer
@@ -61,67 +60,6 @@ def segment(
         height=size[1],
         frames=1 + ms // 40,
     )
-
-
-# ---- the breaker
-
-
-def test_failures_in_a_row_open_it_and_one_success_closes_it() -> None:
-    now = [100.0]
-    breaker = Breaker(clock=lambda: now[0])
-    for _ in range(FAILURES - 1):
-        breaker.failed("refused")
-    assert not breaker.is_open and breaker.open_s == 0 and breaker.reason == "refused"
-    breaker.failed("refused again")
-    now[0] += 7
-    breaker.failed("and again")
-    assert breaker.is_open and breaker.open_s == 7 and breaker.reason == "and again"
-    breaker.succeeded()
-    assert not breaker.is_open and breaker.open_s == 0 and breaker.reason == ""
-    breaker.failed("once", certain=True)
-    assert breaker.is_open and breaker.open_s == 0
-
-
-def test_one_that_starts_with_a_reason_is_open_from_then_on() -> None:
-    now = [5.0]
-    breaker = Breaker("it starts", clock=lambda: now[0])
-    now[0] = 8.0
-    assert breaker.is_open and breaker.open_s == 3 and breaker.reason == "it starts"
-
-
-@given(st.lists(st.tuples(st.sampled_from(["well", "failed", "certain"]), st.integers(0, 9))), st.integers(1, 5))
-def test_it_is_open_by_what_happened_since_the_last_success(steps: list[tuple[str, int]], limit: int) -> None:
-    now = 0
-    breaker = Breaker(failures=limit, clock=lambda: now)
-    row: list[str] = []
-    since = 0
-    for what, after in steps:
-        now += after
-        was = breaker.is_open
-        if what == "well":
-            breaker.succeeded()
-            row = []
-        else:
-            breaker.failed(what, certain=what == "certain")
-            row.append(what)
-        assert breaker.is_open == ("certain" in row or len(row) >= limit)
-        since = since if was else now
-        assert breaker.open_s == (now - since if breaker.is_open else 0)
-        assert breaker.reason == (row[-1] if row else "")
-
-
-@given(st.integers(1, 100_000), st.floats(0.01, 10), st.floats(0.01, 100))
-def test_pauses_double_up_to_the_longest_and_spread_over_their_upper_half(
-    tries: int, first_s: float, longest_s: float
-) -> None:
-    nominal = min(longest_s, first_s * 2.0 ** min(tries - 1, 100))
-    assert 0.5 * nominal * 0.999 <= pause(tries, first_s=first_s, longest_s=longest_s) <= nominal * 1.001
-
-
-def test_replicas_do_not_return_together() -> None:
-    pauses = sorted(pause(3, first_s=1, longest_s=9) for _ in range(1000))
-    assert 2 <= pauses[0] < 2.1 and 3.9 < pauses[-1] <= 4
-    assert len(set(pauses)) > 900
 
 
 # ---- which stretches are captioned

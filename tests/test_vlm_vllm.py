@@ -27,6 +27,7 @@ from shared import bus
 from shared.contract import jobs, names
 from shared.contract.events import Verdict
 from shared.runtime import child
+from shared.runtime.backoff import Backoff
 from tests import tiny_vlm, vllm_process
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.up_process import tidegate
@@ -142,8 +143,7 @@ async def test_two_hundred_verdicts_whatever_dies(
         [sys.executable, "-m", "services.vlm"],
         server.environment("vlm") | env,
         tmp_path / "logs",
-        backoff_s=0.2,
-        backoff_max_s=1.0,
+        backoff=Backoff(first_s=0.2, longest_s=1.0),
     )
     js = admin.jetstream()
 

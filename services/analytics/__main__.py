@@ -7,7 +7,6 @@ rules. CPU alone. Several processes share the cameras by leases.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from nats.aio.client import Client
 
@@ -21,7 +20,7 @@ from shared.bus.mirror import Mirror, bind
 from shared.contract import names
 from shared.runtime.errors import BusError
 from shared.runtime.settings import from_environment
-from shared.runtime.tasks import end
+from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health
 from shared.service import process
 
@@ -56,17 +55,16 @@ async def run(settings: AnalyticsSettings, client: Client, health: Health, stop:
         await analytics.run(stop)
 
     following = [asyncio.create_task(part) for part in (rules.run(), leased.run(), leases.run())]
-    working, ending = asyncio.create_task(work()), asyncio.create_task(stop.wait())
-    tasks: set[asyncio.Task[Any]] = {working, ending, *following}
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    health.ready = "stopping"
-    await asyncio.wait({working}, timeout=GRACE_S)
-    await end(working, ending)
-    await analytics.leave()
-    await end(*following)
-    await leases.leave()
-    for task in done:
-        task.result()
+    working = asyncio.create_task(work())
+    try:
+        await supervise(working, *following, stop=stop)
+    finally:
+        health.ready = "stopping"
+        await asyncio.wait({working}, timeout=GRACE_S)
+        await end(working)
+        await analytics.leave()
+        await end(*following)
+        await leases.leave()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Pulls RTSP and files, cuts at keyframes, publishes segments on `media.<camera>`.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from nats.aio.client import Client
 
@@ -22,7 +21,7 @@ from shared.bus.mirror import Mirror, bind
 from shared.contract import names
 from shared.contract.cameras import Camera
 from shared.runtime.settings import from_environment
-from shared.runtime.tasks import end
+from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health
 from shared.service import process
 
@@ -58,19 +57,15 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
     parts = [wanted.run(), credentials.run(), leased.run(), leases.run(), announcer.run()]
     tasks = [asyncio.create_task(part) for part in parts]
     health.ready = "reading the buckets of cameras and leases"
-    reconciling = asyncio.create_task(_reconcile(fleet, (wanted, credentials, leased), health))
-    ending = asyncio.create_task(stopped.wait())
-    all_of_it: set[asyncio.Task[Any]] = {reconciling, ending, *tasks}
-    done, _ = await asyncio.wait(all_of_it, return_when=asyncio.FIRST_COMPLETED)
-    health.ready = "stopping"
-    await end(reconciling, ending)
-    await fleet.stop()
-    await end(*tasks[:-1])
-    await leases.leave()
-    await announcer.flushed(_GOODBYE_S)
-    await end(tasks[-1])
-    for task in done:
-        task.result()
+    try:
+        await supervise(_reconcile(fleet, (wanted, credentials, leased), health), *tasks, stop=stopped)
+    finally:
+        health.ready = "stopping"
+        await fleet.stop()
+        await end(*tasks[:-1])
+        await leases.leave()
+        await announcer.flushed(_GOODBYE_S)
+        await end(tasks[-1])
 
 
 async def _reconcile(fleet: Fleet, mirrors: tuple[Mirror, ...], health: Health) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 
@@ -14,18 +13,17 @@ from nats.js import JetStreamContext
 
 from services.ingest import metrics
 from services.ingest.segmenter import Piece
-from shared.bus import PUBLISH_TIMEOUT_S, header_bytes
+from shared.bus import PUBLISH_TIMEOUT_S, can_never_be_stored, header_bytes
 from shared.contract import names
 from shared.contract.segment import to_headers
+from shared.runtime.backoff import Backoff
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger, traceparent_of, tracer
 
 # Enough to keep a server busy (it is at 4), few enough that what a reconnect throws away stays small.
 MAX_IN_FLIGHT = 16
-# JetStream's own limits on a message: trying again can't help.
-_TOO_LARGE = {10054}
-_LONGEST_WAIT_S = 2.0
-# While it is known that nothing can be sent.
+DELAYS = Backoff(first_s=0.1, longest_s=2.0)
+# How often we look whether we may send again, while we know that we may not.
 _POLL_S = 0.05
 
 
@@ -63,7 +61,7 @@ class Publisher:
         subject = names.media(piece.segment.camera)
         # `Nats-Expected-Stream`, which nats-py adds, is part of what is measured.
         size = piece.size + header_bytes(headers) + 64
-        wait = 0.1
+        tries = 0
         while True:
             if not (allowed() and self._client.is_connected):
                 await asyncio.sleep(_POLL_S)
@@ -77,7 +75,7 @@ class Publisher:
                         subject, piece.payload, stream=names.MEDIA, headers=headers, timeout=PUBLISH_TIMEOUT_S
                     )
             except nats.js.errors.APIError as e:
-                if e.err_code in _TOO_LARGE:
+                if can_never_be_stored(e):
                     return None
                 self._failed(f"jetstream_{e.err_code}", e.description or str(e))
             except nats.errors.ConnectionClosedError:
@@ -87,8 +85,8 @@ class Publisher:
             else:
                 self._worked()
                 return ack.seq
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            wait = min(wait * 2, _LONGEST_WAIT_S)
+            tries += 1
+            await asyncio.sleep(DELAYS.after(tries))
 
     def _failed(self, cause: str, text: str) -> None:
         metrics.PUBLISH_ERRORS.labels(cause).inc()

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from services.ingest import metrics
 from services.ingest.announcer import Announcer
-from services.ingest.backoff import Backoff
 from services.ingest.connection import Connection
 from services.ingest.delivery import Delivery
 from services.ingest.failures import Failure
@@ -18,6 +17,7 @@ from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, IngestSettings
 from shared.contract.cameras import Camera
 from shared.contract.events import CameraStatus
+from shared.runtime.backoff import Backoff
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
@@ -29,6 +29,10 @@ _HEADER_BYTES = 1024
 _STOP_S = 1.0
 # Threads that hang in a read of a camera that trickles: with this many, it is not asked again until one has ended.
 _MOST_HANGING = 2
+# Cameras that went away together, as with their switch, do not return together.
+RECONNECTS = Backoff(first_s=0.5, longest_s=30.0, jitter=1.0)
+# After video for this long, what ends it is a new trouble, not the old one.
+HEALED_S = 30.0
 
 
 class Runner:
@@ -93,7 +97,7 @@ class Runner:
             self._ended.set_result(failure)
 
     async def _connect_for_ever(self) -> None:
-        backoff = Backoff()
+        tries = 0
         while True:
             failure = await self._connect_once()
             worked_s = time.monotonic() - self._online_since if self._online else 0.0
@@ -101,7 +105,8 @@ class Runner:
             if failure.cause == "ended" and self._plays_once():
                 return
             metrics.RECONNECTS.labels(self.name, failure.cause).inc()
-            wait = backoff.next(worked_s)
+            tries = 1 if worked_s >= HEALED_S else tries + 1
+            wait = RECONNECTS.after(tries)
             self._log.debug("reconnecting", reason=failure.reason, wait_s=round(wait, 2))
             await asyncio.sleep(wait)
             while len(self._hanging) >= _MOST_HANGING:

@@ -5,7 +5,7 @@
 | `service`, `kinds` | what the worker loop is given; what each kind of job shows the model and asks it |
 | `footage`, `sampling` | frames out of MEDIA; which of them |
 | `chat`, `prompt`, `tracing` | a job's requests; their messages and their traces |
-| `model`, `breaker`, `endpoint` | asking again, or leaving alone; when; the OpenAI-compatible server itself |
+| `model`, `endpoint` | asking again, or leaving alone; the OpenAI-compatible server itself |
 | `vllm_server` | a vLLM of our own |
 | `front`, `query` | questions on `svc.ask`, while no GPU runs too |
 | `planner`, `stretches` | captions as jobs: when, and of what |

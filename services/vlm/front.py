@@ -21,10 +21,10 @@ from shared.bus import requests
 from shared.bus.requests import Refusal
 from shared.contract import events, names
 from shared.runtime.errors import BusError
-from shared.runtime.tasks import end
+from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health, logger
+from shared.service.process import beat
 
-BEAT_S = 1.0
 # Each holds a subscription's reply open and a few hundred bytes: more than this is a client that runs wild.
 MOST_WAITING = 1000
 # VLM is full, or the server away: whoever asks would rather know.
@@ -109,22 +109,10 @@ async def run(settings: VlmSettings, client: Client, health: Health, stop: async
         waiting=waiting,
     )
     await client.flush()
-    planning = asyncio.create_task(Planner(client, settings).run(), name="plan")
-    beating = asyncio.create_task(_beat(client, health), name="beat")
-    stopping = asyncio.create_task(stop.wait())
     health.ready = None
     logger("vlm").info("ready for questions", captions_every_s=settings.vlm_caption_every_s)
     try:
-        done, _ = await asyncio.wait({planning, beating, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await supervise(Planner(client, settings).run(), beat(client, health), stop=stop)
     finally:
         await service.stop()
-        await end(planning, beating, stopping, *waiting)
-
-
-async def _beat(client: Client, health: Health) -> None:
-    while not client.is_closed:
-        health.beat()
-        await asyncio.sleep(BEAT_S)
-    raise BusError("the connection to NATS was closed")
+        await end(*waiting)

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from services.vlm import metrics
-from services.vlm.breaker import Breaker, pause
 from services.vlm.endpoint import Busy, Card, Completion, ModelEndpoint, RequestFailed, TooLong
 from services.vlm.settings import VlmSettings
 from shared.contract.names import safe_name
+from shared.runtime.backoff import Backoff
+from shared.runtime.breaker import Breaker
 from shared.runtime.errors import Away
 from shared.runtime.telemetry import logger
 
@@ -33,6 +34,9 @@ AWAY_TRIES = 3
 TRIES = 2
 BUSY_LONGEST_S = 30.0
 LOAD_S = 5.0
+DELAYS = Backoff(first_s=0.5, longest_s=10.0)
+# A server that looks well and does no work is looked at less and less.
+RELAPSES = Backoff(first_s=0.5, longest_s=30.0)
 # Characters of plain text in a token, until this model's own ratio is known: low, as a prompt too long is refused.
 CHARACTERS_A_TOKEN = 2.5
 
@@ -49,7 +53,7 @@ class Model:
         self.on_change: Callable[[str | None], None] = lambda reason: None
         self._endpoint = endpoint
         self._settings = settings
-        self._breaker = Breaker(starting)
+        self._breaker = Breaker(DELAYS, reason=starting)
         self._says_load = True
         self._openings = 0  # of the breaker, since the last answer
         self._closing = asyncio.Event()
@@ -78,7 +82,7 @@ class Model:
                 busy += 1
                 self._count("busy")
                 self._log.info("the endpoint is busy", error=str(e), times=busy)
-                await self._sleep(min(e.after_s or pause(busy), BUSY_LONGEST_S))
+                await self._sleep(min(e.after_s or DELAYS.after(busy), BUSY_LONGEST_S))
             except Away as e:
                 away += 1
                 self._count("away")
@@ -86,23 +90,21 @@ class Model:
                 # A server that looks well each time has something against this request.
                 if away >= AWAY_TRIES:
                     raise
-                await self._sleep(pause(away))
+                await self._sleep(DELAYS.after(away))
             except RequestFailed as e:
                 tries += 1
                 self._count("failed")
                 self._failed(str(e), certain=False)
                 if tries >= TRIES:
                     raise
-                await self._sleep(pause(tries))
+                await self._sleep(DELAYS.after(tries))
             except Exception as e:
                 self._count("too_long" if isinstance(e, TooLong) else "rejected")
                 raise
             else:
                 self._count("ok")
-                was_open = self._breaker.is_open
-                self._breaker.succeeded()
                 self._openings = 0
-                if was_open:
+                if self._breaker.succeeded():
                     self._tell()
                 return completion
 
@@ -113,8 +115,7 @@ class Model:
         while True:
             if self._breaker.is_open:
                 tries += 1
-                # One that looks well and does no work is looked at less and less.
-                await asyncio.sleep(pause(self._openings, longest_s=BUSY_LONGEST_S) if self._openings > 1 else 0)
+                await asyncio.sleep(RELAPSES.after(self._openings) if self._openings > 1 else 0)
                 try:
                     self._take(await self._endpoint.look())
                     self._breaker.succeeded()
@@ -130,7 +131,7 @@ class Model:
                 await self._read_load()
             self._opened.clear()
             try:
-                async with asyncio.timeout(pause(tries) if tries else LOAD_S):
+                async with asyncio.timeout(DELAYS.after(tries) if tries else LOAD_S):
                     await self._opened.wait()
             except TimeoutError:
                 pass
@@ -163,9 +164,7 @@ class Model:
                     await news.wait()
 
     def _failed(self, reason: str, *, certain: bool) -> None:
-        was = self._breaker.is_open
-        self._breaker.failed(reason, certain=certain)
-        if self._breaker.is_open and not was:
+        if self._breaker.failed(reason, certain=certain):
             self._openings += 1
             self._log.warning("the endpoint is left alone for now", reason=reason)
             self._opened.set()

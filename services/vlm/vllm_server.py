@@ -25,9 +25,9 @@ from collections import deque
 from types import TracebackType
 
 from services.vlm import metrics
-from services.vlm.breaker import pause
 from services.vlm.settings import VlmSettings
 from shared.runtime import child
+from shared.runtime.backoff import Backoff
 from shared.runtime.errors import ModelError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
@@ -36,7 +36,9 @@ MODULE = "vllm.entrypoints.openai.api_server"
 # With frames in every request its batches need longer to end than a batch of text.
 STOP_S = 8.0
 SAY_EVERY_S = 15.0
-LONGEST_PAUSE_S = 30.0
+RESTARTS = Backoff(first_s=0.5, longest_s=30.0)
+# A server that lived this long was well: its death is a new trouble, not the old one.
+HEALED_S = 300.0
 KEPT_LINES = 20
 LAST_WORDS_S = 2.0
 # Variables of ours that are none of its business.
@@ -109,10 +111,10 @@ class VllmServer:
                 raise ModelError(
                     f"vLLM ended with {code} before it was ready: {last[-1500:]}: correct VLM_MODEL or VLLM_ARGS"
                 )
-            tries = 1 if time.monotonic() - started > 10 * LONGEST_PAUSE_S else tries + 1
+            tries = 1 if time.monotonic() - started > HEALED_S else tries + 1
             metrics.RESTARTS.inc()
             self._log.error("vLLM died and is started again", code=code, last=last[-500:])
-            await asyncio.sleep(pause(tries, longest_s=LONGEST_PAUSE_S))
+            await asyncio.sleep(RESTARTS.after(tries))
 
     async def _live(self) -> int:
         """One life of it: its log goes to ours; its exit code."""

@@ -5,12 +5,21 @@ await bus.publish(client, client.jetstream(), subject, payload, {"Nats-Msg-Id": 
 """
 
 from shared.bus.connection import connect, consumer_config
-from shared.bus.publish import PUBLISH_TIMEOUT_S, bury, bury_stored, header_bytes, publish, publish_job
+from shared.bus.publish import (
+    PUBLISH_TIMEOUT_S,
+    bury,
+    bury_stored,
+    can_never_be_stored,
+    header_bytes,
+    publish,
+    publish_job,
+)
 
 __all__ = [
     "PUBLISH_TIMEOUT_S",
     "bury",
     "bury_stored",
+    "can_never_be_stored",
     "connect",
     "consumer_config",
     "header_bytes",

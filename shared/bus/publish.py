@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping
 
 import nats.errors
-import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
+from nats.js.errors import APIError
 
 from shared.bus.direct import Stored
 from shared.contract import deadletters, jobs, names
+from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BusError, Full, Unstorable
 from shared.runtime.redact import redact
 
 PUBLISH_TIMEOUT_S = 5.0
-# JetStream's codes for a message, or its headers, that are larger than it takes: trying again is no use.
-_NEVER = (10054, 10097)
-# And for one that can't be stored, as where its stream is full.
+DELAYS = Backoff(first_s=0.05, longest_s=2.0)
+# JetStream's error codes for a message, or for headers, larger than it takes.
+_TOO_LARGE = (10054, 10097)
+# The code for a message that can't be stored now, as where its stream is full.
 _FULL = 10077
 
 
@@ -48,7 +49,7 @@ async def publish(
         )
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_s
-    wait = 0.05
+    tries = 0
     while True:
         try:
             return await js.publish(subject, payload, headers=dict(headers), timeout=PUBLISH_TIMEOUT_S)
@@ -56,8 +57,8 @@ async def publish(
             raise BusError(f"the connection was closed before {subject} was acknowledged") from e
         except (nats.errors.BadHeaderError, nats.errors.BadSubjectError, nats.errors.MaxPayloadError) as e:
             raise Unstorable(f"a message for {subject} can't be sent: {redact(repr(e))}") from e
-        except nats.js.errors.APIError as e:
-            if e.err_code in _NEVER:
+        except APIError as e:
+            if can_never_be_stored(e):
                 raise Unstorable(f"JetStream refuses a message for {subject}: {e.description}") from e
             if loop.time() >= deadline:
                 kind = Full if e.err_code == _FULL else BusError
@@ -65,8 +66,13 @@ async def publish(
         except (TimeoutError, OSError, nats.errors.Error) as e:
             if loop.time() >= deadline:
                 raise BusError(f"{subject} was not acknowledged for {patience_s:.0f} s: {redact(repr(e))}") from e
-        await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-        wait = min(wait * 2, 2.0)
+        tries += 1
+        await asyncio.sleep(DELAYS.after(tries))
+
+
+def can_never_be_stored(error: APIError) -> bool:
+    """Whether JetStream refuses a message however often it is published: it is larger than JetStream takes."""
+    return error.err_code in _TOO_LARGE
 
 
 async def publish_job(
@@ -83,7 +89,7 @@ async def publish_job(
 
 
 async def bury(client: Client, service: str, message: Msg, reason: str, *, patience_s: float = 60.0) -> None:
-    """Put a message that `service` gives up into the stream DLQ, whole if it fits, and why. Raises BusError."""
+    """Put a message that `service` gives up into the stream DLQ: whole if it fits, and why. Raises BusError."""
     meta = message.metadata
     headers = deadletters.bury_headers(
         service,

@@ -1,4 +1,4 @@
-"""Ending tasks for certain."""
+"""Tasks that run together: until the first of them ends, and ended for certain."""
 
 from __future__ import annotations
 
@@ -9,8 +9,36 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+async def supervise(*work: Coroutine[Any, Any, Any] | asyncio.Task[Any], stop: asyncio.Event | None = None) -> None:
+    """Wait until the first of `work` ends or `stop` is set, and raise the error of what ended.
+
+    A coroutine runs as a task of ours, and is ended before this returns. A task is only watched: whoever made it ends
+    it, in whatever order its shutdown needs.
+    """
+    ours = [asyncio.create_task(w) for w in work if not isinstance(w, asyncio.Task)]
+    if stop is not None:
+        ours.append(asyncio.create_task(stop.wait()))
+    watched = [w for w in work if isinstance(w, asyncio.Task)]
+    try:
+        done, _ = await asyncio.wait([*watched, *ours], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await end(*ours)
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`, or None if `stop` is set first: then it is ended."""
+    working = asyncio.create_task(work)
+    try:
+        await supervise(working, stop=stop)
+        return working.result() if working.done() else None
+    finally:
+        await end(working)
+
+
 async def end(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancel tasks until they are done, their errors with them.
+    """Cancel tasks until they are done. Their errors are dropped.
 
     Once is not enough: before Python 3.12 `asyncio.wait_for`, which nats-py's requests go through, swallows a
     cancellation that comes in the same turn as the result, and the task goes on.
@@ -21,13 +49,3 @@ async def end(*tasks: asyncio.Task[Any] | None) -> None:
             task.cancel()
         await asyncio.wait(left, timeout=0.2)
     await asyncio.gather(*(t for t in tasks if t is not None), return_exceptions=True)
-
-
-async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of `work`, or None if `stop` is set first: then it is ended."""
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        await end(working, stopping)

@@ -22,9 +22,12 @@ from nats.aio.client import Client
 from shared import bus
 from shared.runtime import telemetry
 from shared.runtime.child import bound, python
-from shared.runtime.errors import ModelError, SettingError, TidegateError
+from shared.runtime.errors import BusError, ModelError, SettingError, TidegateError
 from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import unless
+
+# So often a process says that it is alive, at least.
+BEAT_S = 1.0
 
 S = TypeVar("S", bound=BusSettings)
 Run: TypeAlias = Callable[[S, Client, telemetry.Health, asyncio.Event], Awaitable[None]]
@@ -76,6 +79,21 @@ async def _until_told(service: str, settings: S, run: Run[S]) -> None:
         # A server that is away must not make a drained process a failed one.
         with contextlib.suppress(OSError, TimeoutError, nats.errors.Error):
             await client.close()
+
+
+async def beat(
+    client: Client, health: telemetry.Health, *also: Callable[[], Awaitable[None]], every_s: float = BEAT_S
+) -> None:
+    """Tell `/healthz` that the process lives, and do what else is to be done so often, until cancelled.
+
+    Raises BusError once the connection is closed.
+    """
+    while not client.is_closed:
+        health.beat()
+        for do in also:
+            await do()
+        await asyncio.sleep(min(every_s, BEAT_S))
+    raise BusError("the connection to NATS was closed")
 
 
 def _exit(code: int) -> None:

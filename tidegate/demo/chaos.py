@@ -32,6 +32,7 @@ from shared.contract import names, stats, topology
 from shared.contract.events import SegmentRef
 from shared.contract.segment import to_headers
 from shared.runtime import child
+from shared.runtime.backoff import Backoff
 from tidegate.client.dlq import letters
 from tidegate.demo import clips, footage, report
 from tidegate.local.server import NatsServer
@@ -124,8 +125,7 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
                 child.python(f"services.{plan.service}"),
                 server.environment(plan.service) | SETTINGS,
                 folder / "logs",
-                backoff_s=0.2,
-                backoff_max_s=1.0,
+                backoff=Backoff(first_s=0.2, longest_s=1.0),
             )
             beats = await _follow(client, plan.service)
             await workers.scale_to(plan.workers)

@@ -12,7 +12,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, redirect_stderr
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from shared import bus
 from shared.runtime import child, telemetry
 from shared.runtime.errors import ModelError, SettingError, TidegateError
 from shared.runtime.settings import BusSettings
-from shared.runtime.tasks import end
+from shared.runtime.tasks import unless
 from tidegate.demo import footage, guard, rediscovery, report, sizing
 from tidegate.demo.bank import Bank
 from tidegate.demo.sizing import CALM_CAMERAS, Load
@@ -85,7 +85,7 @@ async def _until_interrupted(options: Options) -> int:
 
 async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
     with _data(options.keep, console) as data, _logs_to(data / "logs" / "tidegate.log"):
-        prepared = await _unless(stop, _prepare(options, data, console))
+        prepared = await unless(stop, _prepare(options, data, console))
         if prepared is None:
             return INTERRUPTED
         files, load = prepared
@@ -104,22 +104,11 @@ async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
             guarded = await guard.set_up(stack.admin, [p.id for p in lineup[:CALM_CAMERAS]])
             story = Story(stack.admin.jetstream(), monitor, lineup, load, options.seconds)
             async with View(monitor, title="demo", story=story.words, console=console):
-                await _unless(stop, story.play())
+                await unless(stop, story.play())
             told = report.Told(story.phases, list(monitor.samples), monitor.began, stack.autoscalers["cv"].state)
-            await _unless(stop, guard.show(stack.admin, guarded, options.output, console))
-            await _unless(stop, rediscovery.show(stack.admin, options.output, console))
+            await unless(stop, guard.show(stack.admin, guarded, options.output, console))
+            await unless(stop, rediscovery.show(stack.admin, options.output, console))
         return await _report(options, data, told, console, interrupted=stop.is_set())
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of `work`, or None once `stop` is set."""
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if working.done():
-        return working.result()
-    await end(working)
-    return None
 
 
 async def _report(options: Options, data: Path, told: report.Told, console: Console, *, interrupted: bool) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,8 @@ from pathlib import Path
 from prometheus_client import Counter
 
 from shared.runtime import child
+from shared.runtime.backoff import Backoff
+from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
 
 # How our services say that they can't start as they are configured: restarting alone won't help.
@@ -29,6 +30,8 @@ BAD_CONFIGURATION = 2
 # What a log line can carry of a dead worker's last words.
 TAIL_BYTES = 2000
 TAIL_LINES = 8
+
+DELAYS = Backoff(first_s=1.0, longest_s=60.0)
 
 RESTARTS = Counter(
     "tidegate_worker_restarts_total", "Workers started again after an exit nobody asked for", ["service"]
@@ -41,8 +44,8 @@ class Replicas:
     """The pool. Not thread-safe; make it in the main thread, as the workers die with the thread that started them.
 
     command: what runs a worker. env: added to this process's own; METRICS_PORT and REPLICA are set for each.
-    grace_s: from SIGTERM to SIGKILL. backoff_s, backoff_max_s: first and longest wait before a restart, doubled from
-    crash to crash and begun anew after healthy_s of running.
+    grace_s: from SIGTERM to SIGKILL. backoff: the wait before a restart, longer from crash to crash, and begun anew
+    after healthy_s of running.
     """
 
     def __init__(
@@ -53,8 +56,7 @@ class Replicas:
         log_dir: Path,
         *,
         grace_s: float = 30.0,
-        backoff_s: float = 1.0,
-        backoff_max_s: float = 60.0,
+        backoff: Backoff = DELAYS,
         healthy_s: float = 30.0,
     ) -> None:
         self.service = service
@@ -62,8 +64,7 @@ class Replicas:
         self.env = dict(env)
         self.log_dir = log_dir
         self.grace_s = grace_s
-        self.backoff_s = backoff_s
-        self.backoff_max_s = backoff_max_s
+        self.backoff = backoff
         self.healthy_s = healthy_s
         self.restarts = 0
         self._active: list[_Replica] = []
@@ -177,9 +178,7 @@ class _Replica:
     async def _watch(self, process: asyncio.subprocess.Process) -> float:
         """Wait until the process is gone, ending it when `stop` is set; return the seconds it lived."""
         exited = asyncio.create_task(process.wait())
-        stopped = asyncio.create_task(self.stop.wait())
-        await asyncio.wait((exited, stopped), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
+        await supervise(exited, stop=self.stop)
         if not exited.done():
             await self._end(process, exited)
         lived_s = self.age_s
@@ -197,12 +196,9 @@ class _Replica:
             await exited
 
     async def _back_off(self) -> None:
-        delay = min(self._pool.backoff_max_s, self._pool.backoff_s * 2**self._crashes)
-        self._crashes = min(self._crashes + 1, 30)
-        # Jitter, so that workers that fail together don't come back together.
-        delay *= random.uniform(0.5, 1.0)  # noqa: S311
+        self._crashes += 1
         try:
-            await asyncio.wait_for(self.stop.wait(), delay)
+            await asyncio.wait_for(self.stop.wait(), self._pool.backoff.after(self._crashes))
         except TimeoutError:
             self._pool.restarts += 1
             RESTARTS.labels(self._pool.service).inc()

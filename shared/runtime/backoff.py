@@ -1,0 +1,42 @@
+"""How long to wait before the next try: twice as long after each failure, up to a limit, and never all at once. Pure.
+
+    backoff = Backoff(first_s=0.5, longest_s=30.0)
+    await asyncio.sleep(backoff.after(tries))      # tries: failures in a row, from 1 on; 0 after a success
+
+The caller counts its tries, and so decides what resets them. Source of the jitter:
+https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import msgspec
+
+# 2.0 ** 60 is beyond every limit, and far from overflow.
+_MOST_DOUBLINGS = 60
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """A growing delay with jitter and a cap.
+
+    first_s: the delay after the first failure, in seconds, before jitter. longest_s: the cap, before jitter.
+    jitter: the share of a delay that chance may take away, 0 to 1, so that what failed together does not return
+    together. longest_asked_s: the cap on what the other side asks for, as by Retry-After. chance: numbers in 0..1.
+    """
+
+    first_s: float
+    longest_s: float
+    jitter: float = 0.5
+    longest_asked_s: float = 0.0
+    chance: Callable[[], float] = random.random
+
+    def after(self, tries: int, asked_s: float | None = None) -> float:
+        """Seconds to wait after `tries` failures in a row, from 1 on; at least what is granted of `asked_s`."""
+        nominal = min(self.longest_s, self.first_s * 2.0 ** min(tries - 1, _MOST_DOUBLINGS))
+        return max(nominal * (1.0 - self.jitter + self.jitter * self.chance()), self.granted(asked_s))
+
+    def granted(self, asked_s: float | None) -> float:
+        """What the other side gets of the seconds that it asks for."""
+        return min(self.longest_asked_s, asked_s or 0.0)

@@ -1,0 +1,100 @@
+"""Whether a server is worth asking: after failures in a row it is left alone until it is seen to be well. Pure.
+
+    breaker = Breaker(Backoff(1.0, 30.0))
+    if breaker.failed("503 Service Unavailable", of=17, begun=begun):   # True: this failure opened it
+        ...
+    breaker.is_open, breaker.open_s, breaker.wait_s, breaker.reason
+    breaker.succeeded(begun)                                            # True: this success closed it
+
+A request that began before the breaker opened says nothing about the server since then: its result neither closes the
+breaker nor counts as a failed probe.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+
+from shared.runtime.backoff import Backoff
+
+# One failure may be the fault of one request.
+FAILURES = 3
+
+
+class Breaker:
+    """See the module. It is closed at first, or open where `reason` says why.
+
+    backoff: from one probe of an open breaker to the next. failures: how many in a row open it. clock: seconds.
+    reason: of the last failure; empty after a success.
+    """
+
+    def __init__(
+        self,
+        backoff: Backoff,
+        *,
+        reason: str = "",
+        failures: int = FAILURES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.reason = reason
+        self._backoff = backoff
+        self._limit = failures
+        self._clock = clock
+        self._failing: set[Hashable] = set()
+        self._opened = clock() if reason else None
+        self._probes = 0
+        self._probe_at = clock()
+
+    @property
+    def is_open(self) -> bool:
+        return self._opened is not None
+
+    @property
+    def open_s(self) -> float:
+        """Seconds since it opened; 0 while it is closed."""
+        return 0.0 if self._opened is None else self._clock() - self._opened
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until the next probe of an open breaker."""
+        return max(0.0, self._probe_at - self._clock())
+
+    def failed(
+        self,
+        reason: str,
+        *,
+        of: Hashable = None,
+        begun: float | None = None,
+        certain: bool = False,
+        asked_s: float | None = None,
+    ) -> bool:
+        """A request failed; return whether that opened the breaker.
+
+        of: what the request was for; its failures count once, as they may be its own fault. None: each failure counts.
+        begun: when the request began, by the breaker's clock; None: now. certain: the server failed, whatever the
+        request. asked_s: how long the server asks to be left alone.
+        """
+        now = self._clock()
+        if self._opened is not None and begun is not None and begun < self._opened:
+            self._probe_at = max(self._probe_at, now + self._backoff.granted(asked_s))
+            return False
+        self.reason = reason
+        opens = self._opened is None
+        if opens:
+            self._failing.add(object() if of is None else of)
+            if not certain and len(self._failing) < self._limit:
+                return False
+            self._opened, self._probes = now, 0
+        self._probes += 1
+        self._probe_at = now + self._backoff.after(self._probes, asked_s)
+        return opens
+
+    def succeeded(self, begun: float | None = None) -> bool:
+        """A request was answered, or the server looked well; return whether that closed the breaker."""
+        if self._opened is not None and begun is not None and begun < self._opened:
+            return False
+        closes = self.is_open
+        self._failing.clear()
+        self._opened = None
+        self.reason = ""
+        return closes
