@@ -77,7 +77,7 @@ async def with_bus(
         await js.publish(names.media("bench"), piece.payload, headers=to_headers(head))
     client = await bus.connect(server.settings("cv"), "cv")
     service = CvService(client.jetstream(), detector, settings)
-    worker = Worker(client, service, settings.worker(), Health(), stream=names.MEDIA, consumers=["cv"])
+    worker = Worker(client, service, settings.worker(), Health(), consumers=[(names.MEDIA, "cv")])
     stop = asyncio.Event()
     started = time.perf_counter()
     running = asyncio.create_task(worker.run(stop))

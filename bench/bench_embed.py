@@ -67,7 +67,7 @@ async def worked(
     client = await bus.connect(server.settings("embed"), "embed")
     source = Segments(client.jetstream(), embedder.size, settings)
     service = EmbedService(source, embedder, batch_size=settings.embed_batch_size)
-    worker = Worker(client, service, settings.worker(), Health(), stream=names.MEDIA, consumers=["embed"])
+    worker = Worker(client, service, settings.worker(), Health(), consumers=[(names.MEDIA, "embed")])
     stop = asyncio.Event()
     started = time.perf_counter()
     running = asyncio.create_task(worker.run(stop))

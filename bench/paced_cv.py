@@ -52,7 +52,7 @@ async def run(settings: PacedSettings, client: Client, health: Health, stop: asy
     detector = await unless(stop, loading.load(client, "cv", settings.replica, health, loader))
     if detector is not None:
         service = CvService(client.jetstream(), detector, settings)
-        await Worker(client, service, settings.worker(), health, stream=names.MEDIA, consumers=["cv"]).run(stop)
+        await Worker(client, service, settings.worker(), health, consumers=[(names.MEDIA, "cv")]).run(stop)
 
 
 if __name__ == "__main__":

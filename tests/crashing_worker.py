@@ -31,9 +31,7 @@ class Fragile(Echo):
 async def main() -> None:
     client = await bus.connect(load(BusSettings), "cv")
     settings = WorkerSettings(batch_size=4, hold=8)
-    await Worker(client, Fragile(infer_s=0.02), settings, Health(), stream="MEDIA", consumers=["cv"]).run(
-        asyncio.Event()
-    )
+    await Worker(client, Fragile(infer_s=0.02), settings, Health(), consumers=[("MEDIA", "cv")]).run(asyncio.Event())
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY, generate_latest
 
 import services.webhook.__main__ as webhook
-from services.webhook import backoff, signature
-from services.webhook.breaker import FAILURES, Breaker
+from services.webhook import signature
+from services.webhook.endpoint import retry_after
 from services.webhook.outgoing import read
+from services.webhook.sender import DELAYS
 from services.webhook.settings import WebhookSettings
 from shared import bus
 from shared.contract import deadletters, events, names
@@ -326,15 +327,13 @@ async def test_retry_after_is_waited_for_and_signed_anew(server: NatsServer, adm
 
 
 def test_retry_after_is_seconds_or_a_date_and_ten_minutes_at_most() -> None:
-    assert backoff.retry_after("120", 0) == 120
-    assert backoff.retry_after("Tue, 24 Nov 2026 13:00:30 GMT", NOW.timestamp()) == 30
-    assert backoff.retry_after("Tue, 24 Nov 2026 12:00:00 GMT", NOW.timestamp()) == 0
-    assert [backoff.retry_after(x, 0) for x in ("", "soon", "-1", "1.5", "²", "Tue, 99 Nov 2026 12:00:00 GMT")] == [
-        None
-    ] * 6
-    assert backoff.delay(1, 120) == 120 and backoff.delay(1, 10**9) == 600
-    assert all(2 ** (n - 1) / 2 <= backoff.delay(n) <= 2 ** (n - 1) for n in range(1, 9))
-    assert 150 <= backoff.delay(10_000, 3) <= 300
+    assert retry_after("120", 0) == 120
+    assert retry_after("Tue, 24 Nov 2026 13:00:30 GMT", NOW.timestamp()) == 30
+    assert retry_after("Tue, 24 Nov 2026 12:00:00 GMT", NOW.timestamp()) == 0
+    assert [retry_after(x, 0) for x in ("", "soon", "-1", "1.5", "²", "Tue, 99 Nov 2026 12:00:00 GMT")] == [None] * 6
+    assert DELAYS.after(1, 120) == 120 and DELAYS.after(1, 10**9) == 600
+    assert all(2 ** (n - 1) / 2 <= DELAYS.after(n) <= 2 ** (n - 1) for n in range(1, 9))
+    assert 150 <= DELAYS.after(10_000, 3) <= 300
 
 
 async def test_while_nothing_listens_few_events_are_tried_and_then_all_are_delivered(
@@ -621,54 +620,3 @@ def test_help_lists_the_settings_and_without_a_url_it_does_not_start() -> None:
     bare = {k: v for k, v in os.environ.items() if not k.startswith("WEBHOOK_")}
     failed = subprocess.run([sys.executable, "-m", "services.webhook"], capture_output=True, text=True, env=bare)
     assert failed.returncode == 2 and failed.stderr.startswith("webhook: WEBHOOK_URL is not set")
-
-
-# ---- the breaker
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_one_event_alone_does_not_open_the_breaker_and_others_do() -> None:
-    breaker = Breaker(clock := Clock(), wall=lambda: 5.0)
-    for _ in range(10):
-        breaker.failed(1, clock.now, "500")
-    assert not breaker.is_open
-    breaker.succeeded(clock.now)
-    for n in range(FAILURES):
-        assert not breaker.is_open
-        breaker.failed(n, clock.now, "500")
-    assert breaker.is_open and breaker.opened_at == 5.0 and 0.5 <= breaker.wait_s <= 1.0
-
-
-def test_probes_are_further_apart_each_time_and_one_that_succeeds_closes() -> None:
-    breaker = Breaker(clock := Clock())
-    breaker.failed(1, clock.now, "refused", certain=True)
-    for longest in (1, 2, 4, 8, 16, 30, 30):
-        assert longest / 2 <= breaker.wait_s <= longest
-        clock.now += breaker.wait_s
-        assert breaker.wait_s == 0
-        breaker.failed(1, clock.now, "refused still", certain=True)
-    assert breaker.reason == "refused still"
-    breaker.succeeded(clock.now)
-    assert not breaker.is_open
-    breaker.failed(1, clock.now, "refused", certain=True)
-    assert breaker.wait_s <= 1
-
-
-def test_what_was_asked_before_it_opened_changes_nothing_but_a_longer_wait_that_is_asked_for() -> None:
-    breaker = Breaker(clock := Clock())
-    before = clock.now
-    clock.now += 1
-    breaker.failed(1, before, "busy", certain=True, asked_s=60)
-    breaker.succeeded(before)
-    breaker.failed(2, before, "late", certain=True)
-    assert breaker.is_open and breaker.wait_s == 60 and breaker.reason == "busy"
-    breaker.failed(3, before, "busy", certain=True, asked_s=90)
-    assert breaker.wait_s == 90
-    breaker.failed(4, before, "busy", certain=True, asked_s=10**6)
-    assert breaker.wait_s == 600

@@ -8,6 +8,7 @@ import datetime as dt
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,16 +17,19 @@ from pathlib import Path
 import msgspec
 import pytest
 from nats.aio.client import Client
-from nats.js.api import ConsumerConfig
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 
 from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.contract import deadletters, names, stats
 from shared.contract.events import Detections, SegmentRef, Timing
 from shared.contract.segment import Segment, from_headers, to_headers
+from shared.runtime.backoff import Backoff
 from shared.runtime.errors import Away, BadMessage, BusError
 from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
+from shared.worker.tuning import Tuning
 from tests.waiting import until
 from tidegate.client import dlq
 from tidegate.local.server import NatsServer
@@ -126,8 +130,7 @@ async def working(server: NatsServer, service: Echo, **settings: object) -> Asyn
         service,
         msgspec.convert({"batch_size": 4, "hold": 8, **settings}, WorkerSettings),
         Health(),
-        stream="MEDIA",
-        consumers=["cv"],
+        consumers=[("MEDIA", "cv")],
     )
     async with until_drained(client, worker) as stop:
         yield stop
@@ -343,8 +346,7 @@ async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
         [sys.executable, "-m", "tests.crashing_worker"],
         server.environment("cv"),
         tmp_path / "logs",
-        backoff_s=0.1,
-        backoff_max_s=0.2,
+        backoff=Backoff(first_s=0.1, longest_s=0.2),
     )
     await pool.scale_to(1)
     try:
@@ -474,7 +476,7 @@ SUSPECT_JOB = 5
 async def serving_jobs(server: NatsServer, service: Served, slots: int = 3) -> AsyncIterator[asyncio.Event]:
     client = await bus.connect(server.settings("admin"), "admin")
     settings = WorkerSettings(batch_size=1, batch_wait_s=0, slots=slots, threads=slots, hold=8)
-    worker = Worker(client, service, settings, Health(), stream="VLM", consumers=names.VLM_CONSUMERS)
+    worker = Worker(client, service, settings, Health(), consumers=[("VLM", c) for c in names.VLM_CONSUMERS])
     async with until_drained(client, worker) as stop:
         yield stop
 
@@ -555,7 +557,7 @@ async def test_a_server_that_is_away_costs_no_process(server: NatsServer, admin:
 async def test_a_worker_can_be_run_again_after_its_drain(server: NatsServer, admin: Client) -> None:
     client = await bus.connect(server.settings("cv"), "cv")
     service = Echo()
-    worker = Worker(client, service, WorkerSettings(batch_size=4), Health(), stream="MEDIA", consumers=["cv"])
+    worker = Worker(client, service, WorkerSettings(batch_size=4), Health(), consumers=[("MEDIA", "cv")])
     for turn in range(3):
         seqs = await publish(admin, [f"{turn}-{n}" for n in range(5)], first=5 * turn)
         stop = asyncio.Event()
@@ -565,3 +567,116 @@ async def test_a_worker_can_be_run_again_after_its_drain(server: NatsServer, adm
         await running
         assert (await results(admin))[-5:] == seqs
     await client.close()
+
+
+# ---- consumers of two streams
+
+
+@contextlib.asynccontextmanager
+async def working_on_two(
+    server: NatsServer, admin: Client, service: Echo, *, ack_wait: tuple[float, float], max_deliver: tuple[int, int]
+) -> AsyncIterator[asyncio.Event]:
+    """A worker over `cv` of MEDIA and, less urgent, `cv-backfill` of a stream of its own."""
+    js = admin.jetstream()
+    await js.add_stream(name="BACKFILL", subjects=["jobs.cv.backfill.>"], retention=RetentionPolicy.WORK_QUEUE)
+    await shorten(admin, ack_wait=ack_wait[0], max_deliver=max_deliver[0])
+    later = ConsumerConfig(
+        durable_name="cv-backfill", ack_policy=AckPolicy.EXPLICIT, ack_wait=ack_wait[1], max_deliver=max_deliver[1]
+    )
+    await js.add_consumer("BACKFILL", later)
+    client = await bus.connect(server.settings("admin"), "admin")
+    tuning = Tuning(retry=Backoff(first_s=0.05, longest_s=0.05))
+    consumers = [("MEDIA", "cv"), ("BACKFILL", "cv-backfill")]
+    settings = WorkerSettings(batch_size=1, batch_wait_s=0, hold=8)
+    worker = Worker(client, service, settings, Health(), consumers=consumers, tuning=tuning)
+    async with until_drained(client, worker) as stop:
+        yield stop
+
+
+async def publish_deferred(client: Client, texts: Sequence[str]) -> None:
+    for n, text in enumerate(texts):
+        await client.jetstream().publish("jobs.cv.backfill.lobby", text.encode(), headers=head(100 + n))
+
+
+async def ids(client: Client) -> list[str]:
+    """ce-id of each event, in the order of EVENTS."""
+    js = client.jetstream()
+    state = (await js.stream_info("EVENTS")).state
+    found = [await js.get_msg("EVENTS", seq, direct=True) for seq in range(state.first_seq, state.last_seq + 1)]
+    return [(m.headers or {})["ce-id"] for m in found]
+
+
+class Gated(Echo):
+    """As Echo, its device waiting for `gate`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def infer(self, batch: Sequence[Job]) -> list[str]:
+        self.gate.wait()
+        return super().infer(batch)
+
+
+async def test_each_consumer_of_two_streams_is_beaten_for_by_its_own_ack_wait(
+    server: NatsServer, admin: Client
+) -> None:
+    beats = {"MEDIA": 0, "BACKFILL": 0}
+    held = {"MEDIA": 0, "BACKFILL": 0}
+    service = Gated()
+
+    async def heard(message: Msg) -> None:
+        if message.data == Msg.Ack.Progress:
+            beats[message.subject.split(".")[2]] += 1
+
+    async with working_on_two(server, admin, service, ack_wait=(600.0, 1.0), max_deliver=(5, 5)):
+        await admin.subscribe("$JS.ACK.>", cb=heard)
+        seqs = await publish(admin, ["a"])
+        await publish_deferred(admin, ["b", "c"])
+        await until(lambda: beats["BACKFILL"] >= 6)
+        for stream, consumer in (("MEDIA", "cv"), ("BACKFILL", "cv-backfill")):
+            held[stream] = (await admin.jetstream().consumer_info(stream, consumer)).num_ack_pending
+        assert beats["MEDIA"] == 0, "two hundred seconds have not passed"
+        service.gate.set()
+        await until(lambda: len(service.batches) == 3)
+    assert held == {"MEDIA": 1, "BACKFILL": 2}
+    assert sorted(service.prepared) == ["a", "b", "c"], "none was delivered twice"
+    assert sorted(await ids(admin)) == ["cv/echo/BACKFILL/1", "cv/echo/BACKFILL/2", f"cv/echo/MEDIA/{seqs[0]}"]
+
+
+async def test_each_consumer_of_two_streams_gives_up_after_its_own_most_deliveries(
+    server: NatsServer, admin: Client
+) -> None:
+    service = Echo(fail=lambda text, tries: OSError("never"))
+    async with working_on_two(server, admin, service, ack_wait=(30.0, 30.0), max_deliver=(4, 2)):
+        await publish(admin, ["a"])
+        await publish_deferred(admin, ["b"])
+        await until(lambda: len(service.prepared) == 6)
+    assert sorted((x.stream, x.deliveries) for x in await letters(admin)) == [("BACKFILL", 2), ("MEDIA", 4)]
+
+
+async def test_a_drain_finishes_of_each_stream_what_would_not_come_again(server: NatsServer, admin: Client) -> None:
+    service = Echo(infer_s=0.2)
+    async with working_on_two(server, admin, service, ack_wait=(300.0, 300.0), max_deliver=(5, 1)) as stop:
+        await publish_deferred(admin, ["x", "y"])
+        await publish(admin, ["a", "b", "c", "d", "e"])
+        await until(lambda: len(service.prepared) >= 2)
+        stop.set()
+    done = await ids(admin)
+    assert {"cv/echo/BACKFILL/1", "cv/echo/BACKFILL/2"} <= set(done)
+    media = await admin.jetstream().consumer_info("MEDIA", "cv")
+    assert media.num_pending + media.num_ack_pending == 7 - len(done) > 0, "the others were handed back"
+    assert await letters(admin) == []
+
+
+async def test_the_first_stream_overtakes_the_second(server: NatsServer, admin: Client) -> None:
+    service = Gated()
+    async with working_on_two(server, admin, service, ack_wait=(30.0, 30.0), max_deliver=(5, 5)):
+        await publish_deferred(admin, [f"d{n}" for n in range(6)])
+        await until(lambda: len(service.prepared) >= 2)
+        await publish(admin, ["urgent"])
+        await until(lambda: "urgent" in service.prepared)
+        service.gate.set()
+        await until(lambda: len(service.batches) == 7)
+    # One batch of the second stream may be on the device already, and the most urgent has a slot of its own.
+    assert ["urgent"] in service.batches[:2]

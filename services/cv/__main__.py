@@ -24,7 +24,7 @@ async def run(settings: CvSettings, client: Client, health: Health, stop: asynci
     if detector is None:
         return
     service = CvService(client.jetstream(), detector, settings)
-    worker = Worker(client, service, settings.worker(), health, stream=names.MEDIA, consumers=["cv"])
+    worker = Worker(client, service, settings.worker(), health, consumers=[(names.MEDIA, "cv")])
     await worker.run(stop)
 
 

@@ -14,14 +14,11 @@ from services.embed.segments import Segments
 from services.embed.service import EmbedService
 from services.embed.settings import EmbedSettings
 from shared.contract import names
-from shared.runtime.errors import BusError
 from shared.runtime.settings import from_environment
-from shared.runtime.tasks import end, unless
+from shared.runtime.tasks import supervise, unless
 from shared.runtime.telemetry import Health, logger
 from shared.service import loading, process
 from shared.worker import Worker
-
-BEAT_S = 1.0
 
 
 async def run(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
@@ -33,20 +30,13 @@ async def run(settings: EmbedSettings, client: Client, health: Health, stop: asy
     source = (Detected if crops else Segments)(client.jetstream(), embedder.size, settings)
     service = EmbedService(source, embedder, batch_size=settings.embed_batch_size)
     stream = names.EVENTS if crops else names.MEDIA
-    worker = Worker(client, service, settings.worker(), health, stream=stream, consumers=["embed"])
+    worker = Worker(client, service, settings.worker(), health, consumers=[(stream, "embed")])
     await asyncio.gather(queries.answer(client, embedder, stop), worker.run(stop))
 
 
 async def run_queries(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     """No worker, and so none of a worker's heartbeats: nobody is to count this process among the replicas."""
-    beating = asyncio.create_task(_beat(client, health))
-    answering = asyncio.create_task(_answer(settings, client, health, stop))
-    try:
-        done, _ = await asyncio.wait({beating, answering}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await end(beating, answering)
+    await supervise(process.beat(client, health), _answer(settings, client, health, stop))
 
 
 async def _answer(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
@@ -57,13 +47,6 @@ async def _answer(settings: EmbedSettings, client: Client, health: Health, stop:
     health.ready = None
     logger("embed").info("ready for queries", model=embedder.name)
     await queries.answer(client, embedder, stop)
-
-
-async def _beat(client: Client, health: Health) -> None:
-    while not client.is_closed:
-        health.beat()
-        await asyncio.sleep(BEAT_S)
-    raise BusError("the connection to NATS was closed")
 
 
 def _embedder(settings: EmbedSettings) -> InTurns:

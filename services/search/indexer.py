@@ -13,11 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.js.api import ConsumerInfo
-from nats.js.errors import NotFoundError
 
 from services.search import chunk, metrics
 from services.search.index import Index
@@ -25,19 +21,21 @@ from services.search.rows import LabelRow, Row, VectorRow, rows
 from services.search.settings import SearchSettings
 from shared import bus
 from shared.bus.pull import Puller
-from shared.contract import deadletters, names
-from shared.contract.catalog import ACK_WAIT_S
+from shared.contract import names
+from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BadMessage, BusError
-from shared.runtime.tasks import end
+from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import Health, logger
+from shared.service.process import beat
+from shared.worker.drain import drain
+from shared.worker.hold import Held, Hold, Source
 
 CONSUMER = "search"
-BEAT_S = 1.0
 # How soon a consumer that was made anew is noticed.
 LOOK_S = 2.0
-RETRY_S, RETRY_MAX_S = 1.0, 30.0
+WRITES = Backoff(first_s=1.0, longest_s=30.0, jitter=0.0)
 MOST_BYTES = 64 * 1024 * 1024
-# Of the time that an index over its size spans: the least that is dropped at once.
+# An index over its size drops at least this share of the time that it spans, at once.
 LEAST_SHARE = 0.05
 
 
@@ -47,11 +45,10 @@ class Indexer:
     def __init__(self, client: Client, index: Index, settings: SearchSettings, health: Health) -> None:
         self.pending = 0
         self._client = client
-        self._js = client.jetstream()
         self._index = index
         self._settings = settings
         self._health = health
-        self._held: list[Msg] = []
+        self._hold: Hold[Held] = Hold(client, CONSUMER)
         self._delivered = 0  # the consumer's own count of its deliveries, which never goes back
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="tidier")
@@ -70,7 +67,7 @@ class Indexer:
 
     async def _begin(self) -> None:
         """An index is made from one consumer. A consumer made anew gives everything again: so is the index."""
-        info = await self._info()
+        info = await bus.consumer_info(self._client.jetstream(), names.EVENTS, CONSUMER)
         self._delivered = info.delivered.consumer_seq if info.delivered else 0
         created = str(info.created)
         if self._index.origin not in ("", created):
@@ -79,77 +76,63 @@ class Indexer:
         if self._index.origin != created:
             await self._write(lambda: self._index.begin(created))
 
-    async def _info(self) -> ConsumerInfo:
-        try:
-            info: ConsumerInfo = await self._js.consumer_info(names.EVENTS, CONSUMER)
-            return info
-        except NotFoundError as e:
-            raise BusError(f"stream EVENTS or its consumer {CONSUMER} is missing: run 'tidegate setup'") from e
-        except (TimeoutError, nats.errors.Error) as e:
-            raise BusError("JetStream does not answer for EVENTS: is it enabled, and may this user read it?") from e
-
     async def _follow(self, stop: asyncio.Event) -> None:
         """Index until `stop`, or until the consumer is another."""
+        self._hold.close()
+        source = await self._hold.open(names.EVENTS, CONSUMER)
         held = 2 * self._settings.search_batch_size
-        async with Puller(self._client, names.EVENTS, CONSUMER, messages=held, max_bytes=MOST_BYTES) as puller:
+        async with self._hold.pull(source, messages=held, max_bytes=MOST_BYTES) as puller:
             self._health.ready = None
             self._log.info("ready", rows=self._index.count())
-            working = asyncio.create_task(self._work(puller), name="index")
-            beating = asyncio.create_task(self._beat(puller), name="beat")
-            tidying = asyncio.create_task(self._tidy(), name="tidy")
-            stopping = asyncio.create_task(stop.wait(), name="stop")
+            beating = beat(self._client, self._health, self._hold.beat, every_s=self._hold.beat_s)
             try:
-                done, _ = await asyncio.wait({working, beating, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done - {stopping}:
-                    task.result()
+                await supervise(self._work(source, puller), self._watch_consumer(), self._tidy(), beating, stop=stop)
             finally:
-                await end(working, beating, tidying, stopping)
-                for message in [*self._held, *await puller.stop()]:
-                    await message.nak()
-                self._held = []
+                await drain(self._client, self._hold, until=0.0, working=lambda: ())
 
     # ---- events into rows
 
-    async def _work(self, puller: Puller) -> None:
+    async def _work(self, source: Source, puller: Puller) -> None:
         """Returns once the consumer is another one: what that gave is not indexed yet, and comes again."""
-        while await self._gather(puller):
+        while await self._gather(source, puller):
             await self._index_held()
 
-    async def _gather(self, puller: Puller) -> bool:
+    async def _gather(self, source: Source, puller: Puller) -> bool:
         """A batch in hand: full, or as much as came within the wait. The next is asked for meanwhile.
 
         False if a message is of another consumer, which counts its deliveries from the start.
         """
-        self._held.append(await puller.next())
+        self._hold.take(Held(await puller.next(), source))
         deadline = asyncio.get_running_loop().time() + self._settings.search_batch_wait_ms / 1000
         try:
             async with asyncio.timeout_at(deadline):
-                while len(self._held) < self._settings.search_batch_size:
-                    self._held.append(await puller.next())
+                while len(self._hold) < self._settings.search_batch_size:
+                    self._hold.take(Held(await puller.next(), source))
         except TimeoutError:
             pass
-        for message in self._held:
-            puller.release(message)
-        counts = [self._delivered, *(m.metadata.sequence.consumer for m in self._held)]
+        for held in self._hold:
+            held.return_credit()
+        counts = [self._delivered, *(held.raw.metadata.sequence.consumer for held in self._hold)]
         self._delivered = counts[-1]
         return all(one < other for one, other in itertools.pairwise(counts))
 
     async def _index_held(self) -> None:
-        found: dict[str, Sequence[Row]] = {}
-        for message in self._held:
+        batch = list(self._hold)
+        after = batch[-1].raw.metadata.num_pending
+        self._tell_pending(after + len(batch))
+        found: list[Sequence[Row]] = []
+        for held in batch:
             try:
-                found[message.reply] = _rows(message)
+                found.append(_rows(held))
             except BadMessage as e:
-                await self._bury(message, str(e))
-        after = self._held[-1].metadata.num_pending
-        self._tell_pending(after + len(self._held))
-        await self._write(lambda: self._add(list(found.values())))
+                if await self._hold.bury(held, str(e)):
+                    metrics.REFUSED.inc()
+        await self._write(lambda: self._add(found))
         self._tell_pending(after)
         # Not confirmed: an acknowledgement that is lost brings back an event that the index knows.
-        for message in self._held:
-            await message.ack()
-        self._held = []
-        self._added += sum(map(len, found.values()))
+        for held in self._hold:
+            await self._hold.acknowledge(held, confirmed=False)
+        self._added += sum(map(len, found))
         if self._added >= chunk.FRESH:
             self._untidy.set()
 
@@ -166,47 +149,34 @@ class Indexer:
         self.pending = count
         metrics.PENDING.set(count)
 
-    async def _bury(self, message: Msg, reason: str) -> None:
-        await bus.bury(self._client, CONSUMER, message, reason)
-        metrics.REFUSED.inc()
-        self._log.warning("dead-lettered", subject=message.subject, reason=reason)
-
     async def _write(self, change: Callable[[], None]) -> None:
         """`change()` in the writer's thread, again until it succeeds."""
-        wait = RETRY_S
+        tries = 0
         while True:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._writer, change)
                 self._health.ready = None
                 return
             except Exception as e:
+                tries += 1
                 metrics.FAILED.inc()
                 self._health.ready = f"the index can't be written: {e}"
-                self._log.error("the index can't be written, trying again", error=repr(e), wait_s=wait)
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, RETRY_MAX_S)
+                self._log.error("the index can't be written, trying again", error=repr(e), wait_s=WRITES.after(tries))
+            await asyncio.sleep(WRITES.after(tries))
 
     # ---- beside it
 
-    async def _beat(self, puller: Puller) -> None:
-        """Tell JetStream that what we hold is worked on. Returns once the consumer is another one."""
-        loop = asyncio.get_running_loop()
-        progress = look = loop.time()
-        while not self._client.is_closed:
-            self._health.beat()
-            if loop.time() - progress >= ACK_WAIT_S / 3:
-                progress = loop.time()
-                for message in [*self._held, *puller.waiting]:
-                    await self._client.publish(message.reply, Msg.Ack.Progress)
-            if loop.time() - look >= LOOK_S:
-                look = loop.time()
-                try:
-                    if str((await self._info()).created) != self._index.origin:
-                        return
-                except BusError as e:
-                    self._log.debug("the consumer can't be asked for", error=str(e))
-            await asyncio.sleep(BEAT_S)
-        raise BusError("the connection to NATS was closed")
+    async def _watch_consumer(self) -> None:
+        """Returns once the consumer is another one."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                info = await bus.consumer_info(self._client.jetstream(), names.EVENTS, CONSUMER)
+            except BusError as e:
+                self._log.debug("the consumer can't be asked for", error=str(e))
+                continue
+            if str(info.created) != self._index.origin:
+                return
 
     async def _tidy(self) -> None:
         """Now and then, and whenever much has come."""
@@ -249,9 +219,8 @@ class Indexer:
             self._log.info("over SEARCH_MAX_BYTES: the oldest rows are dropped", rows=dropped)
 
 
-def _rows(message: Msg) -> Sequence[Row]:
-    headers = message.headers or {}
-    if headers.get(deadletters.REPLAY_FOR, CONSUMER) != CONSUMER:
+def _rows(held: Held) -> Sequence[Row]:
+    if not held.is_for(CONSUMER):
         return []
     # A replay is the event that it repeats.
-    return rows(headers.get("ce-id") or headers.get("Nats-Msg-Id", ""), message.subject, message.data)
+    return rows(held.headers.get("ce-id") or held.headers.get("Nats-Msg-Id", ""), held.subject, held.data)

@@ -24,7 +24,7 @@ from shared.contract import names
 from shared.contract.events import Said
 from shared.runtime.errors import Away
 from shared.runtime.settings import from_environment
-from shared.runtime.tasks import end, unless
+from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health
 from shared.service import loading, process
 from shared.worker import Worker
@@ -44,9 +44,7 @@ async def run(settings: VlmSettings, client: Client, health: Health, stop: async
             beside.append(asyncio.create_task(server.failed(), name="vllm"))
         working = asyncio.create_task(_work(settings, client, health, stop, model), name="work")
         try:
-            done, _ = await asyncio.wait({working, *beside}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await supervise(working, *beside)
         finally:
             # Whatever ended it, the jobs in hand are handed back.
             stop.set()
@@ -70,7 +68,8 @@ async def _work(settings: VlmSettings, client: Client, health: Health, stop: asy
             return
         if worker is None:
             service = VlmService(client, model, settings, name=event_name(settings, model.name))
-            worker = Worker(client, service, settings.worker(), health, stream=names.VLM, consumers=names.VLM_CONSUMERS)
+            consumers = [(names.VLM, consumer) for consumer in names.VLM_CONSUMERS]
+            worker = Worker(client, service, settings.worker(), health, consumers=consumers)
         over = asyncio.Event()
         watching = asyncio.create_task(_watch(stop, model, over))
         try:

@@ -6,7 +6,6 @@
 | `outgoing` | a message into a request: CloudEvents' headers around the event as it is |
 | `signature` | Standard Webhooks' signature |
 | `endpoint` | one request, and what its answer means |
-| `breaker`, `backoff` | when to leave the endpoint alone; for how long |
 
 All but `sender` and `endpoint` are pure. See docs/how-to/webhook.md.
 """

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime as dt
 import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from http.client import responses
 from importlib.metadata import version
 from types import TracebackType
@@ -21,7 +23,6 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from services.webhook import signature
-from services.webhook.backoff import retry_after
 from services.webhook.outgoing import Outgoing
 from shared.runtime.errors import TidegateError
 from shared.runtime.redact import redact
@@ -145,3 +146,17 @@ def _leads(url: str, location: str) -> str:
 def _said(error: Exception) -> str:
     """Of the system alone: what the others say has the URL in it, or what was answered."""
     return redact(str(error))[:200] if isinstance(error, OSError) else type(error).__name__
+
+
+def retry_after(value: str, now: float) -> float | None:
+    """Seconds that a Retry-After header asks for, which gives them or a date (RFC 9110, 10.2.3); None for nonsense.
+
+    now: wall clock, seconds.
+    """
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        at = parsedate_to_datetime(value)
+        return max(0.0, (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() - now)
+    except (TypeError, ValueError, OverflowError):
+        return None

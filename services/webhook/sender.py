@@ -1,7 +1,7 @@
 """From EVENTS to the endpoint: several at once, acknowledged once it took them, and later again until it does.
 
-While the endpoint works, up to WEBHOOK_PARALLEL events are in hand; one that fails goes back to the server, which
-gives it again later, longer each time. While it does not, nothing is pulled but one event at a time, to see.
+While the endpoint works, up to WEBHOOK_PARALLEL events are in hand; one that fails is delivered again after a growing
+delay. While the endpoint fails, one event at a time is pulled, as a probe, and nothing else.
 What fails for longer than WEBHOOK_GIVE_UP_S is buried: EVENTS would forget it.
 """
 
@@ -11,34 +11,34 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
-from collections.abc import AsyncIterator
 from typing import Literal
 
-import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from services.webhook import metrics
-from services.webhook.backoff import delay
-from services.webhook.breaker import Breaker
 from services.webhook.endpoint import Endpoint, Failed
 from services.webhook.outgoing import Outgoing, kind_of, read
 from services.webhook.settings import WebhookSettings
-from shared import bus
 from shared.bus.pull import Puller
-from shared.contract import deadletters, names
-from shared.runtime.errors import BadMessage, BusError
-from shared.runtime.tasks import end, unless
+from shared.contract import names
+from shared.runtime.backoff import Backoff
+from shared.runtime.breaker import Breaker
+from shared.runtime.errors import BadMessage
+from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health, logger
+from shared.service.process import beat
+from shared.worker.drain import drain
+from shared.worker.hold import Held, Hold, Source
 
 CONSUMER = "webhook"
-ACK_TRIES = 3
-BEAT_S = 1.0
 # For the requests that run when we are told to go.
 GRACE_S = 5.0
 MOST_BYTES = 64 * 1024 * 1024
+# An endpoint may ask for more than our own delays, up to ten minutes.
+DELAYS = Backoff(first_s=1.0, longest_s=300.0, longest_asked_s=600.0)
+PROBES = Backoff(first_s=1.0, longest_s=30.0, longest_asked_s=600.0)
 
-# What became of a message: passed: no request was to be made. again: it comes again. old: given up for its age.
+# What became of a message: passed: no request was to be made. again: it is delivered again. old: given up for its age.
 Done = Literal["passed", "answered", "again", "old"]
 
 
@@ -50,18 +50,17 @@ class Sender:
         self._endpoint = endpoint
         self._settings = settings
         self._health = health
-        self._breaker = Breaker()
+        self._breaker = Breaker(PROBES)
         self._opened = asyncio.Event()
-        self._running: dict[asyncio.Task[Done], Msg] = {}
-        self._puller: Puller | None = None
+        self._opened_at = 0.0  # wall clock, seconds
+        self._hold: Hold[Held] = Hold(client, CONSUMER)
+        self._running: set[asyncio.Task[Done]] = set()
         self._draining = False
-        self._ack_wait_s = 10.0
         self._log = logger("webhook")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`, then drain. Raises BusError if the consumer is not there or the server closes for good."""
-        config = await bus.consumer_config(self._client.jetstream(), names.EVENTS, CONSUMER)
-        self._ack_wait_s = float(config.ack_wait or self._ack_wait_s)
+        source = await self._hold.open(names.EVENTS, CONSUMER)
         self._log.info("ready", endpoint=self._endpoint.where, events=sorted(self._settings.kinds))
         if not self._settings.key:
             self._log.warning(
@@ -69,227 +68,157 @@ class Sender:
             )
         self._health.ready = None
         ending = asyncio.Event()
-        working = asyncio.create_task(self._work(ending), name="send")
-        beating = asyncio.create_task(self._beat(), name="beat")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
+        working = asyncio.create_task(self._work(source, ending), name="send")
+        beating = asyncio.create_task(beat(self._client, self._health, self._hold.beat, every_s=self._hold.beat_s))
         try:
-            done, _ = await asyncio.wait({working, beating, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await supervise(working, beating, stop=stop)
         finally:
             self._draining = True
             self._health.ready = "draining"
             ending.set()
             await asyncio.wait({working})
-            await self._drain()
-            await end(beating, stopping)
+            running = len(self._hold)
+            late = await drain(
+                self._client, self._hold, until=time.monotonic() + GRACE_S, working=lambda: self._running
+            )
+            await end(beating)
+            self._log.info("drained", finished=running - late, handed_back=late)
 
     # ---- pull
 
-    async def _work(self, stop: asyncio.Event) -> None:
+    async def _work(self, source: Source, stop: asyncio.Event) -> None:
         while not stop.is_set():
             if not self._breaker.is_open:
-                async with self._pulling(self._settings.webhook_parallel) as puller:
-                    await unless(stop, unless(self._opened, self._take(puller)))
+                async with self._hold.pull(
+                    source, messages=self._settings.webhook_parallel, max_bytes=MOST_BYTES
+                ) as puller:
+                    await unless(stop, unless(self._opened, self._take(source, puller)))
                 continue
             await unless(stop, asyncio.sleep(self._breaker.wait_s))
             if not stop.is_set():
-                async with self._pulling(1) as puller:
-                    await unless(stop, self._probe(puller))
+                async with self._hold.pull(source, messages=1, max_bytes=MOST_BYTES) as puller:
+                    await unless(stop, self._probe(source, puller))
 
-    @contextlib.asynccontextmanager
-    async def _pulling(self, messages: int) -> AsyncIterator[Puller]:
-        """At the end what has come and was not begun is handed back."""
-        async with Puller(self._client, names.EVENTS, CONSUMER, messages=messages, max_bytes=MOST_BYTES) as puller:
-            self._puller = puller
-            try:
-                yield puller
-            finally:
-                for message in await puller.stop():
-                    await self._hand_back(message)
-
-    async def _take(self, puller: Puller) -> None:
+    async def _take(self, source: Source, puller: Puller) -> None:
         """Begin whatever comes. How much runs at once is bounded by the puller's credit."""
         while True:
-            self._begin(puller, await puller.next(), ask=True)
+            self._begin(Held(await puller.next(), source), ask=True)
 
-    async def _probe(self, puller: Puller) -> None:
+    async def _probe(self, source: Source, puller: Puller) -> None:
         """One request. If it fails and its event is too old, others are: until the next probe they are buried unasked.
 
         One a probe, EVENTS might forget some of them before their turn.
         """
         done: Done = "passed"
         while done == "passed":
-            done = await self._one(puller, ask=True)
+            done = await self._one(source, puller, ask=True)
         if done == "old":
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._breaker.wait_s):
-                    while await self._one(puller, ask=False) != "again":
+                    while await self._one(source, puller, ask=False) != "again":
                         pass
 
-    async def _one(self, puller: Puller, *, ask: bool) -> Done:
-        task = self._begin(puller, await puller.next(), ask=ask)
+    async def _one(self, source: Source, puller: Puller, *, ask: bool) -> Done:
+        task = self._begin(Held(await puller.next(), source), ask=ask)
         await asyncio.wait({task})
         return task.result()
 
-    def _begin(self, puller: Puller, message: Msg, *, ask: bool) -> asyncio.Task[Done]:
-        task = asyncio.create_task(self._handle(message, ask=ask))
-        self._running[task] = message
-
-        def over(task: asyncio.Task[Done]) -> None:
-            del self._running[task]
-            puller.release(message)
-
-        task.add_done_callback(over)
+    def _begin(self, held: Held, *, ask: bool) -> asyncio.Task[Done]:
+        task = asyncio.create_task(self._handle(self._hold.take(held), ask=ask))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         return task
 
     # ---- send
 
-    async def _handle(self, message: Msg, *, ask: bool) -> Done:
+    async def _handle(self, held: Held, *, ask: bool) -> Done:
         """ask: with a request; without one only those that are too old are answered for."""
-        headers = message.headers or {}
         try:
-            if headers.get(deadletters.REPLAY_FOR, CONSUMER) != CONSUMER or not self._is_wanted(message):
-                await message.ack()
+            if not (held.is_for(CONSUMER) and kind_of(held.subject) in self._settings.kinds):
+                await self._hold.acknowledge(held, confirmed=False)
                 return "passed"
             try:
-                outgoing = read(message.subject, headers, message.data)
+                outgoing = read(held.subject, held.headers, held.data)
             except BadMessage as e:
-                await self._bury(message, str(e))
-                return "passed"
+                return "passed" if await self._bury(held, str(e)) else "again"
             if ask:
-                return await self._send(message, outgoing)
-            if self._is_old(message):
-                await self._give_up(message, self._breaker.reason)
-                return "old"
-            await message.nak()
-        except (BusError, TimeoutError, nats.errors.Error) as e:  # it comes again after the ack wait
-            self._log.warning("could not answer for an event", subject=message.subject, error=repr(e))
+                return await self._send(held, outgoing)
+            if self._is_old(held):
+                return await self._give_up(held, self._breaker.reason)
+            await self._hold.hand_back(held)
         except Exception:
-            self._log.exception("an event could not be worked on, it comes again", subject=message.subject)
+            self._log.exception("an event could not be worked on, it is delivered again", subject=held.subject)
+            self._hold.release(held)
         return "again"
 
-    async def _send(self, message: Msg, outgoing: Outgoing) -> Done:
+    async def _send(self, held: Held, outgoing: Outgoing) -> Done:
         begun = time.monotonic()
         try:
             await self._endpoint.post(outgoing)
         except Failed as e:
             metrics.REQUESTS.labels(e.outcome).inc()
-            return await self._failed(message, outgoing, begun, e)
+            return await self._failed(held, outgoing, begun, e)
         metrics.REQUESTS.labels("delivered").inc()
         if outgoing.time is not None:
             metrics.LATENCY.observe(max(0.0, time.time() - outgoing.time))
         self._log.debug("delivered", id=outgoing.id)
         self._answered(begun)
-        await self._acknowledge(message)
+        # Unconfirmed, the event comes again, and is sent again.
+        await self._hold.acknowledge(held)
         return "answered"
 
-    async def _failed(self, message: Msg, outgoing: Outgoing, begun: float, error: Failed) -> Done:
+    async def _failed(self, held: Held, outgoing: Outgoing, begun: float, error: Failed) -> Done:
         if error.outcome == "gone":
             self._answered(begun)
-            await self._bury(message, f"{self._endpoint.where} {error}")
-            return "answered"
-        meta = message.metadata
-        was_open = self._breaker.is_open
+            return "answered" if await self._bury(held, f"{self._endpoint.where} {error}") else "again"
         asked_s = error.asked_s if error.certain else None
-        self._breaker.failed(meta.sequence.stream, begun, str(error), certain=error.certain, asked_s=asked_s)
-        if self._breaker.is_open and not was_open:
+        if self._breaker.failed(str(error), of=held.seq, begun=begun, certain=error.certain, asked_s=asked_s):
             self._opened.set()
+            self._opened_at = time.time()
             self._log.warning("the endpoint fails: it is left alone, but for one event at a time", reason=str(error))
         self._tell()
-        if self._is_old(message):
-            await self._give_up(message, str(error))
-            return "old"
-        wait_s = delay(meta.num_delivered, error.asked_s)
-        self._log.warning("not delivered, comes again", id=outgoing.id, delay_s=round(wait_s, 1), reason=str(error))
-        await message.nak(delay=wait_s)
+        if self._is_old(held):
+            return await self._give_up(held, str(error))
+        wait_s = DELAYS.after(held.deliveries, error.asked_s)
+        self._log.warning(
+            "not delivered, tried again later", id=outgoing.id, delay_s=round(wait_s, 1), reason=str(error)
+        )
+        await self._hold.nak(held, wait_s)
         return "again"
 
     def _answered(self, begun: float) -> None:
-        was_open = self._breaker.is_open
-        self._breaker.succeeded(begun)
-        if was_open and not self._breaker.is_open:
+        if self._breaker.succeeded(begun):
             self._opened.clear()
             self._log.info("the endpoint is back")
         self._tell()
 
-    async def _give_up(self, message: Msg, reason: str) -> None:
-        await self._bury(
-            message,
+    async def _give_up(self, held: Held, reason: str) -> Done:
+        reason = (
             f"not delivered within WEBHOOK_GIVE_UP_S={self._settings.webhook_give_up_s:g} s: "
-            f"{self._endpoint.where} {reason}",
+            f"{self._endpoint.where} {reason}"
         )
+        return "old" if await self._bury(held, reason) else "again"
 
-    async def _bury(self, message: Msg, reason: str) -> None:
-        await bus.bury(self._client, CONSUMER, message, reason, patience_s=self._ack_wait_s)
-        metrics.DEAD.inc()
-        self._log.warning("dead-lettered", subject=message.subject, reason=reason)
-        await message.term()
+    async def _bury(self, held: Held, reason: str) -> bool:
+        if buried := await self._hold.bury(held, reason):
+            metrics.DEAD.inc()
+        return buried
 
-    async def _acknowledge(self, message: Msg) -> None:
-        """Ask for the server's word for it. Without it the event comes again, and is sent again."""
-        for _ in range(ACK_TRIES):
-            try:
-                await message.ack_sync(timeout=2.0)
-                return
-            except (TimeoutError, nats.errors.Error) as e:
-                self._log.debug("acknowledgement not confirmed", subject=message.subject, error=repr(e))
-
-    async def _hand_back(self, message: Msg) -> None:
-        try:
-            await message.nak()
-        except nats.errors.Error as e:
-            self._log.debug("nak failed", error=repr(e))
-
-    def _is_wanted(self, message: Msg) -> bool:
-        return kind_of(message.subject) in self._settings.kinds
-
-    def _is_old(self, message: Msg) -> bool:
+    def _is_old(self, held: Held) -> bool:
         """By when it was stored: a dead letter that is replayed is young again."""
-        return time.time() - message.metadata.timestamp.timestamp() > self._settings.webhook_give_up_s
-
-    # ---- beside it
+        return time.time() - held.stored_at > self._settings.webhook_give_up_s
 
     def _tell(self) -> None:
         """/readyz: whether the endpoint is left alone, since when and why."""
         if self._draining:
             return
-        opened_at = self._breaker.opened_at
-        if opened_at is None:
+        if not self._breaker.is_open:
             self._health.ready = None
             return
         self._health.ready = (
-            f"{self._endpoint.where} takes no events since {_clock(opened_at)}: {self._breaker.reason}; "
+            f"{self._endpoint.where} takes no events since {_clock(self._opened_at)}: {self._breaker.reason}; "
             f"tried again at {_clock(time.time() + self._breaker.wait_s)}"
         )
-
-    async def _beat(self) -> None:
-        """Tell JetStream that what we hold is worked on."""
-        progress = time.monotonic()
-        while not self._client.is_closed:
-            self._health.beat()
-            if time.monotonic() - progress >= self._ack_wait_s / 3:
-                progress = time.monotonic()
-                waiting = self._puller.waiting if self._puller else []
-                for message in [*self._running.values(), *waiting]:
-                    await self._client.publish(message.reply, Msg.Ack.Progress)
-            await asyncio.sleep(min(BEAT_S, self._ack_wait_s / 6))
-        raise BusError("the connection to NATS was closed")
-
-    async def _drain(self) -> None:
-        """Let what runs end; hand back what does not in time, which the endpoint may have taken all the same."""
-        running = dict(self._running)
-        if running:
-            await asyncio.wait(running, timeout=GRACE_S)
-        late = [task for task in running if not task.done()]
-        await end(*late)
-        for task in late:
-            await self._hand_back(running[task])
-        try:
-            await self._client.flush(timeout=2)
-        except Exception as e:  # the server is gone: what we said may be lost, and comes again
-            self._log.warning("drain could not flush", error=repr(e))
-        self._log.info("drained", finished=len(running) - len(late), handed_back=len(late))
 
 
 def _clock(at: float) -> str:

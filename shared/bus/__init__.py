@@ -4,7 +4,7 @@ client = await bus.connect(settings, "cv")
 await bus.publish(client, client.jetstream(), subject, payload, {"Nats-Msg-Id": id})
 """
 
-from shared.bus.connection import connect, consumer_config
+from shared.bus.connection import connect, consumer_info
 from shared.bus.publish import (
     PUBLISH_TIMEOUT_S,
     bury,
@@ -21,7 +21,7 @@ __all__ = [
     "bury_stored",
     "can_never_be_stored",
     "connect",
-    "consumer_config",
+    "consumer_info",
     "header_bytes",
     "publish",
     "publish_job",

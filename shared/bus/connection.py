@@ -11,7 +11,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig
+from nats.js.api import ConsumerInfo
 
 from shared.runtime.errors import BusError
 from shared.runtime.redact import redact
@@ -143,11 +143,11 @@ async def _abandon(client: Client) -> None:
         pass
 
 
-async def consumer_config(js: JetStreamContext, stream: str, consumer: str) -> ConsumerConfig:
-    """How `consumer` of `stream` is set up. Raises BusError, with the remedy, if it is not there."""
+async def consumer_info(js: JetStreamContext, stream: str, consumer: str) -> ConsumerInfo:
+    """How `consumer` of `stream` is set up, and how far it is. Raises BusError, with the remedy, if it is not there."""
     try:
-        config: ConsumerConfig = (await js.consumer_info(stream, consumer)).config
-        return config
+        info: ConsumerInfo = await js.consumer_info(stream, consumer)
+        return info
     except nats.js.errors.NotFoundError as e:
         raise BusError(f"stream {stream} or its consumer {consumer} is missing: run 'tidegate setup'") from e
     except (TimeoutError, nats.errors.Error) as e:

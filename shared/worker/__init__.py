@@ -1,5 +1,18 @@
-"""The worker loop, which cv, embed and vlm give three functions."""
+"""The worker loop, which cv, embed and vlm give three functions, and what it is made of.
 
-from shared.worker.loop import MB, Message, Prepared, Service, Worker, WorkerSettings
+| module | idea |
+|---|---|
+| `tuning`, `settings` | the numbers that tune the loop; what bounds it, from a service's own settings |
+| `hold` | what is in hand: beats, acknowledgement, nak, burial; webhook and search use it too |
+| `quarantine` | which message is next, and whether it is worked on alone; pure |
+| `drain` | the end of a process that has something in hand |
+| `service` | what a service gives the loop |
+| `batching`, `device`, `heartbeat` | batches by urgency and deadline; what computes them; what is told of it |
+| `loop` | start up, work, drain |
+"""
+
+from shared.worker.loop import Worker
+from shared.worker.service import Message, Prepared, Service
+from shared.worker.settings import MB, WorkerSettings
 
 __all__ = ["MB", "Message", "Prepared", "Service", "Worker", "WorkerSettings"]

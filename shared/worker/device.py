@@ -1,0 +1,115 @@
+"""The device: batches of prepared messages into results, one batch a slot at a time.
+
+A batch that fails is tried one item at a time, so that a bad item fails alone. A device that fails whatever it is given
+is broken, and so is one on which a batch hangs: neither can be mended from here, but their process can be restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, cast
+
+from shared.runtime.errors import BadMessage, TidegateError
+from shared.runtime.telemetry import logger
+from shared.worker import metrics
+from shared.worker.heartbeat import Counts
+from shared.worker.service import Message, P, R, Service
+
+
+class DeviceError(TidegateError):
+    """The device fails whatever it is given."""
+
+
+@dataclass(slots=True, eq=False)
+class Item(Generic[P]):
+    """A message that is prepared, on its way through batches and the device."""
+
+    message: Message
+    prepared: P
+
+    @property
+    def weight(self) -> int:
+        return self.prepared.weight
+
+
+class Device(Generic[P, R]):
+    """See the module. It is a server where `service.infer` is a coroutine: that has time limits of its own.
+
+    slots: batches that are computed at once. failures: how many different messages in a row must fail, each alone, to
+    blame the device. computing_since: when the batch in its thread began, monotonic seconds; None while it is idle.
+    """
+
+    def __init__(self, service: Service[P, R], counts: Counts, *, slots: int, failures: int) -> None:
+        self.is_server = inspect.iscoroutinefunction(service.infer)
+        self.computing_since: float | None = None
+        self._service = service
+        self._counts = counts
+        self._slots = slots
+        self._most_failures = failures
+        self._failed: set[str] = set()  # origins, since the device last did anything right
+        self._thread: ThreadPoolExecutor | None = None
+        self._log = logger("worker")
+
+    def open(self) -> None:
+        """Start its thread."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+
+    def close(self) -> None:
+        """Let its thread go, without waiting for what it computes."""
+        if self._thread:
+            self._thread.shutdown(wait=False)
+
+    async def infer(self, batch: Sequence[Item[P]]) -> Sequence[R | Exception]:
+        """Results, or the errors of the items that fail even alone. Raises DeviceError."""
+        try:
+            results = await self._compute(batch)
+            self._failed.clear()
+            return results
+        except Exception as e:
+            if len(batch) == 1:
+                self._blame(batch[0], e)
+                return [e]
+            self._log.warning("batch failed, trying one by one", size=len(batch), error=repr(e))
+            return [(await self.infer([item]))[0] for item in batch]
+
+    def _blame(self, item: Item[P], error: Exception) -> None:
+        if self.is_server or isinstance(error, BadMessage):
+            return
+        self._failed.add(item.message.origin)
+        if len(self._failed) >= self._most_failures:
+            raise DeviceError(f"the device fails whatever it is given: {error!r}") from error
+
+    async def _compute(self, batch: Sequence[Item[P]]) -> Sequence[R]:
+        started = time.monotonic()
+        try:
+            results = await self._run([item.prepared for item in batch])
+        finally:
+            spent = time.monotonic() - started
+            items = sum(item.weight for item in batch)
+            name = self._service.name
+            self._counts.busy_s += spent / self._slots
+            self._counts.items += items
+            metrics.BUSY.labels(name).inc(spent / self._slots)
+            metrics.ITEMS.labels(name).inc(items)
+            metrics.BATCH.labels(name).observe(items)
+            metrics.STAGE.labels(name, "infer").observe(spent)
+            for item in batch:
+                item.message.infer_s = spent
+        if len(results) != len(batch):
+            raise RuntimeError(f"{name}: infer gave {len(results)} results for {len(batch)} messages")
+        return results
+
+    async def _run(self, batch: list[P]) -> Sequence[R]:
+        if self.is_server:
+            return await cast("Awaitable[Sequence[R]]", self._service.infer(batch))
+        self.computing_since = time.monotonic()
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._service.infer, batch)
+            return cast("Sequence[R]", results)
+        finally:
+            self.computing_since = None

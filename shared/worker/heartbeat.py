@@ -1,0 +1,64 @@
+"""A worker's heartbeat: what the scaler and the live view know of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nats.aio.client import Client
+
+from shared.contract import names, stats
+from shared.contract.stats import WorkerStats
+from shared.worker import metrics
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the process began: messages with a result, tries that failed, items computed, and seconds computing."""
+
+    processed: int = 0
+    failed: int = 0
+    items: int = 0
+    busy_s: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+
+class Heartbeat:
+    """state: what the next heartbeat says the worker does."""
+
+    def __init__(self, client: Client, service: str, replica: str, counts: Counts) -> None:
+        self.state: Literal["ready", "draining"] = "ready"
+        self._client = client
+        self._service = service
+        self._replica = replica
+        self._counts = counts
+        self._occupied_s = 0.0
+
+    def measure(self, held: int, occupied_s: float) -> None:
+        """The same for Prometheus. occupied_s: seconds with anything in hand, since the process began."""
+        metrics.HELD.labels(self._service).set(held)
+        metrics.WORKING.labels(self._service).inc(occupied_s - self._occupied_s)
+        self._occupied_s = occupied_s
+
+    async def say(self, model: str, held: int, occupied_s: float) -> None:
+        """held: messages in hand or arrived."""
+        self.measure(held, occupied_s)
+        if not self._client.is_connected:
+            return
+        beat = WorkerStats(
+            service=self._service,
+            replica=self._replica,
+            pid=os.getpid(),
+            state=self.state,
+            model=model,
+            uptime_s=time.monotonic() - self._counts.started,
+            held=held,
+            processed=self._counts.processed,
+            failed=self._counts.failed,
+            items=self._counts.items,
+            busy_s=self._counts.busy_s,
+            working_s=occupied_s,
+        )
+        await self._client.publish(names.stats(self._service, self._replica), stats.encode(beat))

@@ -1,0 +1,290 @@
+"""What is in hand: messages that were taken from a consumer and are not answered for yet.
+
+    hold = Hold(client, "webhook")
+    source = await hold.open("EVENTS", "webhook")          # BusError if the consumer is not there
+    async with hold.pull(source, messages=8, max_bytes=64 * MB) as puller:
+        held = hold.take(Held(await puller.next(), source))
+        ...                                                # meanwhile `hold.beat()` is called every `hold.beat_s`
+        await hold.acknowledge(held)                       # or nak, hand_back or bury
+
+Whatever is in hand is answered for once, and then released: its credit goes back to the puller. An answer that can't
+be given is no error: the message is delivered again after its consumer's ack wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared import bus
+from shared.bus.pull import Puller
+from shared.contract import deadletters
+from shared.runtime.errors import BusError
+from shared.runtime.telemetry import logger
+from shared.worker.tuning import Tuning
+
+
+@dataclass(slots=True, eq=False)
+class Source:
+    """A durable consumer that messages are taken from, and what it says of itself.
+
+    rank: its urgency, 0 the most urgent. ack_wait_s: seconds until a message that got no answer and no beat is
+    delivered again. max_deliver: how often a message is delivered at most; not positive: without limit.
+    """
+
+    stream: str
+    consumer: str
+    rank: int
+    ack_wait_s: float
+    max_deliver: int
+    beaten: float = field(default_factory=time.monotonic)  # when its messages last got a beat, by the monotonic clock
+    _puller: Puller | None = None
+
+    @property
+    def puller(self) -> Puller:
+        """The puller of the `Hold.pull` block that runs."""
+        assert self._puller is not None, f"{self.stream}/{self.consumer} is not pulled from"
+        return self._puller
+
+    @property
+    def arrived(self) -> list[Msg]:
+        """What has arrived and was not taken yet, the oldest first."""
+        return self._puller.waiting if self._puller else []
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A message in hand: one delivery of it."""
+
+    raw: Msg
+    source: Source
+    _puller: Puller = field(init=False)
+    _has_credit: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        self._puller = self.source.puller
+
+    @property
+    def data(self) -> bytes:
+        return self.raw.data
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.raw.headers or {}
+
+    @property
+    def subject(self) -> str:
+        return self.raw.subject
+
+    @property
+    def stream(self) -> str:
+        return self.raw.metadata.stream
+
+    @property
+    def seq(self) -> int:
+        return self.raw.metadata.sequence.stream
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was delivered, this delivery included."""
+        return self.raw.metadata.num_delivered
+
+    @property
+    def stored_at(self) -> float:
+        """When JetStream stored it: wall clock, seconds."""
+        return self.raw.metadata.timestamp.timestamp()
+
+    @property
+    def last(self) -> bool:
+        """Whether it would not be delivered again, whatever we answer."""
+        return 0 < self.source.max_deliver <= self.deliveries
+
+    def is_for(self, service: str) -> bool:
+        """False for a replayed dead letter of another service, which reads the same stream."""
+        return self.headers.get(deadletters.REPLAY_FOR, service) == service
+
+    def return_credit(self) -> None:
+        """Let the puller ask for the next message while this one is still in hand."""
+        if self._has_credit:
+            self._has_credit = False
+            self._puller.release(self.raw)
+
+    def on_release(self) -> None:
+        """Called once it is no longer in hand."""
+
+
+H = TypeVar("H", bound=Held)
+
+
+class Hold(Generic[H]):
+    """See the module. service: whose dead letters it buries, and whose log it writes."""
+
+    def __init__(self, client: Client, service: str, tuning: Tuning | None = None) -> None:
+        self._client = client
+        self._service = service
+        self._tuning = tuning or Tuning()
+        self._sources: list[Source] = []
+        self._held: dict[str, H] = {}  # by reply subject, which is different for each delivery
+        self._released = asyncio.Event()
+        self._occupied_s = 0.0
+        self._occupied_since = 0.0  # monotonic clock, seconds; counts while anything is in hand
+        self._log = logger(service)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[H]:
+        """What is in hand, the oldest first. It may be answered for meanwhile."""
+        return iter(list(self._held.values()))
+
+    @property
+    def occupied_s(self) -> float:
+        """Seconds with at least one message in hand, so far."""
+        return self._occupied_s + (time.monotonic() - self._occupied_since if self._held else 0.0)
+
+    async def open(self, stream: str, consumer: str) -> Source:
+        """A source as its consumer is set up, less urgent than those opened before. Raises BusError."""
+        config = (await bus.consumer_info(self._client.jetstream(), stream, consumer)).config
+        assert config.ack_wait and config.max_deliver is not None  # the server always says both
+        source = Source(stream, consumer, len(self._sources), float(config.ack_wait), config.max_deliver)
+        self._sources.append(source)
+        return source
+
+    def close(self) -> None:
+        """Forget all sources, so that they can be opened again."""
+        self._sources.clear()
+
+    @contextlib.asynccontextmanager
+    async def pull(self, source: Source, *, messages: int, max_bytes: int) -> AsyncIterator[Puller]:
+        """Pull from `source` in the block. What has arrived and was not taken by its end is handed back."""
+        async with Puller(
+            self._client, source.stream, source.consumer, messages=messages, max_bytes=max_bytes
+        ) as puller:
+            source._puller = puller
+            try:
+                yield puller
+            finally:
+                for raw in await puller.stop():
+                    await self._nak(raw)
+
+    # ---- one message
+
+    def take(self, held: H) -> H:
+        """Have `held` in hand from now on."""
+        if not self._held:
+            self._occupied_since = time.monotonic()
+        self._held[held.raw.reply] = held
+        return held
+
+    async def acknowledge(self, held: H, *, confirmed: bool = True) -> None:
+        """It is done. An acknowledgement that the server does not confirm may be lost, and the message comes again.
+
+        confirmed: ask for the server's confirmation, several times if need be.
+        """
+        for _ in range(self._tuning.ack_tries if confirmed else 1):
+            try:
+                if confirmed:
+                    await held.raw.ack_sync(timeout=self._tuning.ack_timeout_s)
+                else:
+                    await held.raw.ack()
+                break
+            except (TimeoutError, nats.errors.Error) as e:
+                self._log.debug("acknowledgement not confirmed", stream=held.stream, seq=held.seq, error=repr(e))
+        self.release(held)
+
+    async def nak(self, held: H, delay_s: float) -> bool:
+        """Have it delivered again after `delay_s`; return whether that could be said."""
+        try:
+            await held.raw.nak(delay=delay_s)
+            return True
+        except nats.errors.Error as e:
+            self._unanswered(held, e)
+            return False
+        finally:
+            self.release(held)
+
+    async def hand_back(self, held: H) -> bool:
+        """Let another process have it at once; return whether that could be said."""
+        try:
+            return await self._nak(held.raw)
+        finally:
+            self.release(held)
+
+    async def bury(self, held: H, reason: str) -> bool:
+        """Move it into the stream DLQ and have it delivered no more; return whether it is there.
+
+        Beyond the ack wait it is better left to another delivery than waited for.
+        """
+        buried = False
+        try:
+            await bus.bury(self._client, self._service, held.raw, reason, patience_s=held.source.ack_wait_s)
+            buried = True
+            self._log.warning("dead-lettered", subject=held.subject, stream=held.stream, seq=held.seq, reason=reason)
+            await held.raw.term()
+        except (BusError, TimeoutError, nats.errors.Error) as e:
+            self._unanswered(held, e)
+        finally:
+            self.release(held)
+        return buried
+
+    def release(self, held: H) -> None:
+        """Have it no longer in hand, whether it was answered for or not. Once is enough."""
+        if self._held.pop(held.raw.reply, None) is None:
+            return
+        if not self._held:
+            self._occupied_s += time.monotonic() - self._occupied_since
+        held.on_release()
+        held.return_credit()
+        self._released.set()
+
+    # ---- all of them
+
+    @property
+    def beat_s(self) -> float:
+        """How often `beat` wants to be called, in seconds."""
+        return min((source.ack_wait_s for source in self._sources), default=1.0) / 6
+
+    async def beat(self) -> None:
+        """Tell JetStream that what is in hand or has arrived is worked on, three times in its consumer's ack wait."""
+        now = time.monotonic()
+        for source in self._sources:
+            if now - source.beaten >= source.ack_wait_s / 3:
+                source.beaten = now
+                for reply in self._replies(source):
+                    await self._client.publish(reply, Msg.Ack.Progress)
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait until `true()`, which is asked again whenever a message is released."""
+        while not true():
+            self._released.clear()
+            await self._released.wait()
+
+    async def hand_back_at_once(self) -> None:
+        """For a process that is about to exit: nak what is in hand and what has arrived, and flush."""
+        for source in self._sources:
+            for reply in self._replies(source):
+                await self._client.publish(reply, Msg.Ack.Nak)
+        await self._client.flush()
+
+    def _replies(self, source: Source) -> list[str]:
+        return [*(r for r, held in self._held.items() if held.source is source), *(m.reply for m in source.arrived)]
+
+    async def _nak(self, raw: Msg) -> bool:
+        try:
+            await raw.nak()
+            return True
+        except nats.errors.Error as e:
+            self._log.debug("nak failed", error=repr(e))
+            return False
+
+    def _unanswered(self, held: H, error: Exception) -> None:
+        """It is delivered again after the ack wait, or JetStream's advisory of its last delivery buries it."""
+        self._log.warning("could not answer for a message", stream=held.stream, seq=held.seq, error=repr(error))

@@ -1,0 +1,71 @@
+"""What a service gives the worker loop: three functions, and what they are given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from opentelemetry import trace
+
+from shared.contract import events
+from shared.worker.hold import Held
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Message(Held):
+    """A message in the loop.
+
+    origin: what the id of its result is made of. It is `<stream>/<seq>`, of the original where this is a replay; a
+    service whose messages are known by more than that sets it in `prepare`.
+    """
+
+    origin: str
+    span: trace.Span
+    taken_at: float = field(default_factory=time.time)  # wall clock, seconds
+    committed: bool = False  # on the device or being answered: a drain waits for it rather than hand it back
+    preparing_since: float | None = None  # monotonic clock, seconds
+    prepare_s: float = 0.0
+    infer_s: float = 0.0
+
+    @property
+    def queued_s(self) -> float:
+        """Seconds from JetStream's receipt to this worker's hands."""
+        return max(0.0, self.taken_at - self.stored_at)
+
+    def on_release(self) -> None:
+        self.span.end()
+
+
+class Prepared(Protocol):
+    """What `prepare` makes of a message. weight: items it adds to a batch."""
+
+    @property
+    def weight(self) -> int: ...
+
+
+P = TypeVar("P", bound=Prepared)
+R = TypeVar("R")
+
+
+class Service(Protocol[P, R]):
+    """What a service gives the loop."""
+
+    name: str
+    model: str  # goes into the ids of results: another model's results are other results
+
+    async def prepare(self, message: Message) -> P:
+        """Decode and sample, the work itself in threads. Raises BadMessage for what can't ever succeed."""
+
+    def infer(self, batch: Sequence[P]) -> Sequence[R] | Awaitable[Sequence[R]]:
+        """Results in the order of `batch`. Runs in the device's own thread or, a coroutine, in the loop.
+
+        Raises BadMessage for what can't ever succeed, Away where the device can't be reached.
+        """
+
+    def event(self, message: Message, prepared: P, result: R) -> events.Event:
+        """What is published. Pure."""
+
+    def frame_times(self, prepared: P) -> Sequence[float]:
+        """Wall clock of the prepared frames, seconds: for the end-to-end latency."""

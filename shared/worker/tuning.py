@@ -1,0 +1,30 @@
+"""The numbers that tune the loop. None of them is a setting: a change is a change of this file."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.runtime.backoff import Backoff
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+    """One sentence a number; tests may pass others.
+
+    ack_tries: how often the server is asked to confirm an acknowledgement before the message is left to come again.
+    ack_timeout_s: how long each of those tries waits for the server's answer.
+    flush_s: how long a drain waits until the server has read the last answers.
+    retry: after how long a message that failed is delivered again, by the number of its deliveries.
+    most_tries: how many deliveries of a message that fails by itself are enough, however many its consumer allows.
+    suspect_deliveries: from which delivery on a message may be what killed the workers that had it before.
+    between_suspects_s: the pause after a suspect before the next one, so that urgent work can come between them.
+    device_failures: how many different messages in a row must fail on the device, each alone, to blame the device.
+    """
+
+    ack_tries: int = 3
+    ack_timeout_s: float = 2.0
+    flush_s: int = 2
+    retry: Backoff = Backoff(first_s=1.0, longest_s=60.0, jitter=0.0)
+    most_tries: int = 5
+    suspect_deliveries: int = 3
+    between_suspects_s: float = 0.05
+    device_failures: int = 3
