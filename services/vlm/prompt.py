@@ -80,7 +80,7 @@ def at(frame: JpegFrame) -> str:
 def _images(frames: Sequence[JpegFrame]) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     for n, frame in enumerate(frames, 1):
-        parts.append({"type": "text", "text": f"JpegFrame {n}, {at(frame)} UTC:"})
+        parts.append({"type": "text", "text": f"Frame {n}, {at(frame)} UTC:"})
         url = "data:image/jpeg;base64," + b64encode(frame.jpeg).decode()
         parts.append({"type": "image_url", "image_url": {"url": url}})
     return parts
