@@ -21,7 +21,7 @@ from tests.waiting import until
 from tidegate.client import registry
 from tidegate.local.server import NatsServer
 from tidegate.view.monitor import CameraNow, Monitor, Sample, Snapshot, WorkerNow
-from tidegate.view.rates import Latencies, Rate, quantile
+from tidegate.view.rates import Latencies, Latest, Rate, quantile
 from tidegate.view.terminal import View, curve, line
 
 IDLE = ScalerState(
@@ -88,6 +88,33 @@ def test_latencies_forget_what_left_the_window() -> None:
     assert latencies.quantile(0.99, 4.0) == 9.0
     assert latencies.quantile(0.99, 6.0) == 1.0
     assert latencies.quantile(0.99, 60.0) is None
+
+
+def test_what_was_seen_is_not_seen_now_once_nothing_is_analysed() -> None:
+    seen = Latest(fresh_s=10)
+    assert seen.now(0.0) == {}
+    seen.add(5.0, {"person": 2}, start=100.0, duration=1.0)
+    assert seen.now(6.0) == seen.now(15.9) == {"person": 2}
+    assert seen.now(16.1) == {}
+
+
+def test_what_is_seen_stays_between_long_segments() -> None:
+    seen = Latest(fresh_s=10)
+    seen.add(0.0, {"dog": 1}, start=100.0, duration=30.0)
+    assert seen.now(35.0) == {"dog": 1}
+    assert seen.now(41.0) == {}
+
+
+def test_the_later_segment_is_seen_now_whichever_comes_first_until_it_is_forgotten() -> None:
+    seen = Latest(fresh_s=10)
+    seen.add(0.0, {"dog": 1}, start=101.0, duration=1.0)
+    seen.add(0.1, {"cat": 1}, start=100.0, duration=1.0)
+    assert seen.now(1.0) == {"dog": 1}
+    # A clock that was set back: what it calls now is earlier than what was seen.
+    seen.add(30.0, {"cat": 1}, start=50.0, duration=1.0)
+    assert seen.now(30.0) == {"cat": 1}
+    seen.add(31.0, {}, start=51.0, duration=1.0)
+    assert seen.now(31.0) == {}
 
 
 # ---- the view
@@ -238,6 +265,9 @@ async def test_monitor_gathers_cameras_segments_detections_and_workers(admin: Cl
         assert camera.p99 is not None and 0 < camera.p99 < 5
         assert [w.replica for w in monitor.snapshot().workers] == ["cv-0"]
         assert monitor.samples[-1].cameras_online == 1
+        # Nothing is analysed any more, though the camera is still online: its worker has gone.
+        await until(lambda: not monitor.snapshot().cameras[0].seen)
+        assert monitor.snapshot().cameras[0].state == "online"
 
 
 async def test_monitor_begins_while_the_server_is_away(server: NatsServer, admin: Client) -> None:

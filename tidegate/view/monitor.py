@@ -32,7 +32,7 @@ from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BadSegment, BusError, SettingError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
-from tidegate.view.rates import Latencies, Rate
+from tidegate.view.rates import Latencies, Latest, Rate
 
 SAMPLE_S = 0.5
 # An hour and more of `tidegate up`; the demo's minutes and a half by far.
@@ -48,7 +48,8 @@ T = TypeVar("T")
 class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
     """state: `connecting`, `online`, `offline` or `disabled`. Rates in frames a second, latencies in seconds.
 
-    seen: objects of the latest analysed frame, by label. p50, p99: from a frame's wall clock to its event's arrival.
+    seen: objects of the latest analysed frame, by label; empty once nothing is analysed any more. p50, p99: from a
+    frame's wall clock to its event's arrival.
     """
 
     id: str
@@ -98,17 +99,15 @@ class _Camera:
         self.frames_in = Rate()
         self.frames_analysed = Rate()
         self.latencies = Latencies()
-        self.seen_start = 0.0
-        self.seen: dict[str, int] = {}
+        self.seen = Latest()
 
     def detected(self, event: Detections, at: float, wall: float) -> None:
         self.frames_analysed.add(at, len(event.frames))
         for frame in event.frames:
             self.latencies.add(at, wall - frame.time.timestamp())
-        # Segments in several workers' hands come back out of order.
-        if event.frames and event.start.timestamp() >= self.seen_start:
-            self.seen_start = event.start.timestamp()
-            self.seen = dict(Counter(o.label for o in event.frames[-1].objects).most_common())
+        if event.frames:
+            labels = dict(Counter(o.label for o in event.frames[-1].objects).most_common())
+            self.seen.add(at, labels, start=event.start.timestamp(), duration=event.duration)
 
     def now(self, id: str, at: float) -> CameraNow:
         state = "disabled" if not self.enabled else self.status.state if self.status else "connecting"
@@ -119,7 +118,7 @@ class _Camera:
             reason=self.status.reason if self.status and state == "offline" else "",
             fps_in=self.frames_in.per_second(at),
             fps_analysed=self.frames_analysed.per_second(at),
-            seen=self.seen if online else {},
+            seen=self.seen.now(at) if online else {},
             p50=self.latencies.quantile(0.50, at),
             p99=self.latencies.quantile(0.99, at),
         )

@@ -1,4 +1,4 @@
-"""Rates and latencies out of samples as they arrive. Pure: times come from outside."""
+"""Rates, latencies and what is seen, out of samples as they arrive. Pure: times come from outside."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 WINDOW_S = 6.0
 # Two arrivals that happen to be close say nothing of what a second brings.
 LEAST_SPAN_S = 1.0
+# A worker that is behind still brings an event of each camera this often.
+FRESH_S = 10.0
 
 
 class Rate:
@@ -41,6 +43,28 @@ class Rate:
     def _forget(self, now: float) -> None:
         while self._arrivals and self._arrivals[0][0] < now - self._window_s:
             self._arrivals.popleft()
+
+
+class Latest:
+    """What was seen last, for as long as it is news.
+
+    fresh_s: how long after its segment's length nothing may be analysed before it is no longer what is seen now.
+    """
+
+    def __init__(self, fresh_s: float = FRESH_S) -> None:
+        self._fresh_s = fresh_s
+        self._until = self._start = float("-inf")
+        self._labels: dict[str, int] = {}
+
+    def add(self, at: float, labels: dict[str, int], *, start: float, duration: float) -> None:
+        """at: seconds of arrival. start, duration: of the segment; one that comes after a later one is passed over."""
+        if at <= self._until and start < self._start:
+            return
+        self._labels, self._start, self._until = labels, start, at + duration + self._fresh_s
+
+    def now(self, at: float) -> dict[str, int]:
+        """Objects by label; empty where nothing was seen, or nothing is looked at any more."""
+        return self._labels if at <= self._until else {}
 
 
 class Latencies:
