@@ -56,4 +56,4 @@ async def run(settings: PacedSettings, client: Client, health: Health, stop: asy
 
 
 if __name__ == "__main__":
-    process.main("cv", from_environment(PacedSettings, "cv", "cv at a steady pace."), run)
+    process.main("cv", from_environment(PacedSettings, "bench.paced_cv", "cv at a steady pace."), run)

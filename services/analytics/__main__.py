@@ -10,19 +10,20 @@ import asyncio
 
 from nats.aio.client import Client
 
-from services.analytics import metrics
-from services.analytics.checkpoint import Checkpoints
-from services.analytics.rulebook import Rulebook
-from services.analytics.service import Analytics
-from services.analytics.settings import AnalyticsSettings
 from shared.bus.leases import TIMEOUT_S, Kind, Leases, process_id
 from shared.bus.mirror import Mirror, bind
 from shared.contract import names
 from shared.runtime.errors import BusError
-from shared.runtime.settings import from_environment
 from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health
 from shared.service import process
+
+with process.needing("analytics"):
+    from services.analytics import metrics
+    from services.analytics.checkpoint import Checkpoints
+    from services.analytics.rulebook import Rulebook
+    from services.analytics.service import Analytics
+    from services.analytics.settings import AnalyticsSettings
 
 # What is being said is said; if that can't be done so soon, whoever comes after us says it.
 GRACE_S = 10.0
@@ -68,4 +69,4 @@ async def run(settings: AnalyticsSettings, client: Client, health: Health, stop:
 
 
 if __name__ == "__main__":
-    process.main("analytics", from_environment(AnalyticsSettings, "analytics", __doc__ or ""), run)
+    process.main("analytics", process.settings("analytics", AnalyticsSettings), run)

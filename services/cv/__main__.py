@@ -7,15 +7,16 @@ from functools import partial
 
 from nats.aio.client import Client
 
-from services.cv.detectors import Detector, load
-from services.cv.service import SCORE_FLOOR, CvService
-from services.cv.settings import CvSettings
 from shared.contract import names
-from shared.runtime.settings import from_environment
 from shared.runtime.tasks import unless
 from shared.runtime.telemetry import Health
 from shared.service import loading, process
 from shared.worker import Worker
+
+with process.needing("cv"):
+    from services.cv.detectors import Detector, load
+    from services.cv.service import SCORE_FLOOR, CvService
+    from services.cv.settings import CvSettings
 
 
 async def run(settings: CvSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
@@ -39,5 +40,5 @@ def _detector(settings: CvSettings) -> Detector:
 
 
 if __name__ == "__main__":
-    settings = from_environment(CvSettings, "cv", "Detects objects in the segments of MEDIA, until SIGTERM.")
+    settings = process.settings("cv", CvSettings)
     process.main("cv", settings, run, per_gpu=settings.num_gpus)

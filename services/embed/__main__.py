@@ -7,18 +7,19 @@ from functools import partial
 
 from nats.aio.client import Client
 
-from services.embed import queries
-from services.embed.detected import Detected
-from services.embed.models import InTurns, load
-from services.embed.segments import Segments
-from services.embed.service import EmbedService
-from services.embed.settings import EmbedSettings
 from shared.contract import names
-from shared.runtime.settings import from_environment
 from shared.runtime.tasks import supervise, unless
 from shared.runtime.telemetry import Health, logger
 from shared.service import loading, process
 from shared.worker import Worker
+
+with process.needing("embed"):
+    from services.embed import queries
+    from services.embed.detected import Detected
+    from services.embed.models import InTurns, load
+    from services.embed.segments import Segments
+    from services.embed.service import EmbedService
+    from services.embed.settings import EmbedSettings
 
 
 async def run(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
@@ -60,10 +61,8 @@ def _embedder(settings: EmbedSettings) -> InTurns:
 
 
 if __name__ == "__main__":
-    settings = from_environment(
-        EmbedSettings, "embed", "Makes vectors of the cameras' frames, and of queries, until SIGTERM."
-    )
+    settings = process.settings("embed", EmbedSettings)
     if settings.embed_mode == "queries":
-        process.main("embed", settings, run_queries)
+        process.main("embed-queries", settings, run_queries)
     else:
         process.main("embed", settings, run, per_gpu=settings.num_gpus)

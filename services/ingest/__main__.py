@@ -20,7 +20,6 @@ from shared.bus.leases import TIMEOUT_S, Kind, Leases, process_id
 from shared.bus.mirror import Mirror, bind
 from shared.contract import names
 from shared.contract.cameras import Camera
-from shared.runtime.settings import from_environment
 from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health
 from shared.service import process
@@ -76,4 +75,4 @@ async def _reconcile(fleet: Fleet, mirrors: tuple[Mirror, ...], health: Health) 
 
 
 if __name__ == "__main__":
-    process.main("ingest", from_environment(IngestSettings, "ingest", __doc__ or ""), run)
+    process.main("ingest", process.settings("ingest", IngestSettings), run)

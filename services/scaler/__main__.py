@@ -7,15 +7,16 @@ from contextlib import suppress
 
 from nats.aio.client import Client
 
-from services.scaler.cost.accounts import HeardAccounts
-from services.scaler.live.estimator import Estimator
-from services.scaler.live.explainer import explaining
-from services.scaler.service import ScalerService, serving
-from services.scaler.settings import PURPOSE, ScalerSettings
 from shared.runtime.errors import BusError
-from shared.runtime.settings import from_environment
 from shared.runtime.telemetry import Health, logger
 from shared.service import process
+
+with process.needing("scaler"):
+    from services.scaler.cost.accounts import HeardAccounts
+    from services.scaler.live.estimator import Estimator
+    from services.scaler.live.explainer import explaining
+    from services.scaler.service import ScalerService, serving
+    from services.scaler.settings import ScalerSettings
 
 BEAT_S = 1.0
 
@@ -41,4 +42,4 @@ async def run(settings: ScalerSettings, client: Client, health: Health, stop: as
 
 
 if __name__ == "__main__":
-    process.main("scaler", from_environment(ScalerSettings, "scaler", PURPOSE), run)
+    process.main("scaler", process.settings("scaler", ScalerSettings), run)

@@ -14,8 +14,6 @@ from shared.runtime.errors import SettingError
 from shared.runtime.settings import BusSettings
 from shared.runtime.telemetry import logger
 
-PURPOSE = "Tells KEDA how many replicas a service needs: an external scaler by gRPC, until SIGTERM."
-
 
 class ScalerSettings(BusSettings, frozen=True, kw_only=True):
     scaler_host: Annotated[str, Meta(description="address that gRPC is served on")] = "127.0.0.1"

@@ -6,13 +6,14 @@ import asyncio
 
 from nats.aio.client import Client
 
-from services.search.answers import Answers
-from services.search.index import Index
-from services.search.indexer import Indexer
-from services.search.settings import SearchSettings
-from shared.runtime.settings import from_environment
 from shared.runtime.telemetry import Health
 from shared.service import process
+
+with process.needing("search"):
+    from services.search.answers import Answers
+    from services.search.index import Index
+    from services.search.indexer import Indexer
+    from services.search.settings import SearchSettings
 
 
 async def run(settings: SearchSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
@@ -28,5 +29,4 @@ async def run(settings: SearchSettings, client: Client, health: Health, stop: as
 
 
 if __name__ == "__main__":
-    settings = from_environment(SearchSettings, "search", "Indexes EVENTS and answers on svc.find, until SIGTERM.")
-    process.main("search", settings, run)
+    process.main("search", process.settings("search", SearchSettings), run)

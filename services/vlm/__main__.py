@@ -14,20 +14,21 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
-from services.vlm import front
-from services.vlm.endpoint import ModelEndpoint
-from services.vlm.model import Model, event_name
-from services.vlm.service import Task, VlmService
-from services.vlm.settings import VlmSettings
-from services.vlm.vllm_server import VllmServer
 from shared.contract import names
 from shared.contract.events import Said
 from shared.runtime.errors import Away
-from shared.runtime.settings import from_environment
 from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health
 from shared.service import loading, process
 from shared.worker import Worker
+
+with process.needing("vlm"):
+    from services.vlm import front
+    from services.vlm.endpoint import ModelEndpoint
+    from services.vlm.model import Model, event_name
+    from services.vlm.service import Task, VlmService
+    from services.vlm.settings import VlmSettings
+    from services.vlm.vllm_server import VllmServer
 
 
 async def run(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
@@ -102,7 +103,7 @@ def _key(settings: VlmSettings) -> Callable[[], str]:
 
 
 if __name__ == "__main__":
-    settings = from_environment(VlmSettings, "vlm", "Asks a vision language model about cameras' video, until SIGTERM.")
+    settings = process.settings("vlm", VlmSettings)
     if settings.vlm_mode == "front":
         process.main("vlm-front", settings, front.run)
     else:

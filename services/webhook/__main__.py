@@ -6,12 +6,13 @@ import asyncio
 
 from nats.aio.client import Client
 
-from services.webhook.endpoint import Endpoint
-from services.webhook.sender import Sender
-from services.webhook.settings import WebhookSettings
-from shared.runtime.settings import from_environment
 from shared.runtime.telemetry import Health
 from shared.service import process
+
+with process.needing("webhook"):
+    from services.webhook.endpoint import Endpoint
+    from services.webhook.sender import Sender
+    from services.webhook.settings import WebhookSettings
 
 
 async def run(settings: WebhookSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
@@ -23,5 +24,4 @@ async def run(settings: WebhookSettings, client: Client, health: Health, stop: a
 
 
 if __name__ == "__main__":
-    settings = from_environment(WebhookSettings, "webhook", "Posts alerts to an HTTP endpoint, until SIGTERM.")
-    process.main("webhook", settings, run)
+    process.main("webhook", process.settings("webhook", WebhookSettings), run)

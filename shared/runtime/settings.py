@@ -103,11 +103,12 @@ def describe(cls: type[msgspec.Struct]) -> str:
     return "\n".join(f"  {n:<{width}}  {d:<{middle}}  {text}" for n, d, text in rows)
 
 
-def from_environment(cls: type[T], service: str, purpose: str) -> T:
-    """Settings of a service's process; prints them for `--help` and exits, or exits 2 with the error."""
+def from_environment(cls: type[T], module: str, purpose: str) -> T:
+    """Settings of `python -m <module>`; prints them for `--help` and exits, or exits 2 with the error."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(f"usage: python -m services.{service}\n\n{purpose}\n\nset by the environment:\n{describe(cls)}")
+        print(f"usage: python -m {module}\n\n{purpose}\n\nset by the environment:\n{describe(cls)}")
         raise SystemExit(0)
+    service = module.rpartition(".")[2]
     for name, meant in misspelt(cls, os.environ).items():
         print(f"{service}: nothing reads {name}: did you mean {meant}?", file=sys.stderr)
     try:

@@ -1,4 +1,10 @@
-"""A service's process: signals, exit codes, and one worker process a GPU.
+"""A service's process: its settings, its packages, signals, exit codes, and one worker process a GPU.
+
+    with process.needing("cv"):                            # around the imports of what an extra installs
+        from services.cv.service import CvService
+
+    settings = process.settings("cv", CvSettings)          # or prints them, for --help
+    process.main("cv", settings, run)
 
 The first SIGTERM or Ctrl-C sets `stop`, and the service drains; the second ends the process at once.
 Exit codes: 0 drained, 1 failed, 2 bad configuration, 70 the device is stuck.
@@ -13,17 +19,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeAlias, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
 
 from shared import bus
+from shared.contract import catalog
 from shared.runtime import telemetry
 from shared.runtime.child import bound, python
 from shared.runtime.errors import BusError, ModelError, SettingError, TidegateError
-from shared.runtime.settings import BusSettings
+from shared.runtime.settings import BusSettings, from_environment
 from shared.runtime.tasks import unless
 
 # So often a process says that it is alive, at least.
@@ -33,10 +40,31 @@ S = TypeVar("S", bound=BusSettings)
 Run: TypeAlias = Callable[[S, Client, telemetry.Health, asyncio.Event], Awaitable[None]]
 
 
-def main(service: str, settings: S, run: Run[S], *, per_gpu: int = 1) -> None:
-    """Serve health and metrics, connect as `service`, and `run(settings, client, health, stop)` to its end; then exit.
+@contextlib.contextmanager
+def needing(service: str) -> Iterator[None]:
+    """Ends the process, with a sentence and code 2, where an import needs an extra that is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        package, extras = (e.name or "").partition(".")[0], catalog.find(service).extras
+        modules = {module.partition(".")[0] for extra in extras for module in catalog.EXTRAS[extra].modules}
+        if package not in modules:
+            raise
+        print(f"{service}: {package} is not installed: pip install 'tidegate[{','.join(extras)}]'", file=sys.stderr)
+        raise SystemExit(2) from None
 
-    per_gpu: worker processes, each seeing one GPU; this one watches them.
+
+def settings(service: str, kind: type[S]) -> S:
+    """Settings of a service from the environment; prints them for `--help` and exits, or exits 2 with the error."""
+    record = catalog.find(service)
+    return from_environment(kind, record.module, record.purpose)
+
+
+def main(service: str, settings: S, run: Run[S], *, per_gpu: int = 1) -> None:
+    """Serve health and metrics, connect, and `run(settings, client, health, stop)` to its end; then exit.
+
+    service: its name in the catalog, which says as which identity it connects. per_gpu: worker processes, each seeing
+    one GPU; this one watches them.
     """
     if per_gpu > 1:
         raise SystemExit(_watch(service, per_gpu))
@@ -70,7 +98,7 @@ async def _until_told(service: str, settings: S, run: Run[S]) -> None:
     health = telemetry.Health()
     telemetry.serve(settings, health)
     health.ready = "connecting to NATS"
-    client = await unless(stop, bus.connect(settings, service))
+    client = await unless(stop, bus.connect(settings, catalog.find(service).identity))
     if client is None:
         return
     try:
@@ -123,7 +151,7 @@ def _watch(service: str, count: int) -> int:
     signal.signal(signal.SIGINT, tell)
     children += [
         subprocess.Popen(
-            bound(python(f"services.{service}")),
+            bound(python(catalog.find(service).module)),
             env=os.environ
             | {
                 "NUM_GPUS": "1",

