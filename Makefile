@@ -12,7 +12,7 @@ TRACES ?= ../shared/traces
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PIP := -m pip install --disable-pip-version-check
-LARGE := | { grep --line-buffered -Eo '(Downloading|Using cached) [^ ]+ \([0-9.]+ [MG]B\)|Installing collected packages' || true; }
+LARGE := | sed -unE 's/^ *(Downloading|Using cached) ([^-]+)-([^-]+)-.*\.whl \(([0-9.]+ [MG]B)\)$$/  \2 \3, \4/p; s/^Installing collected .*/  unpacking all of them/p'
 
 # The versions that are tested, by requirements/$(1).txt, and this checkout.
 define install
