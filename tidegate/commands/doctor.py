@@ -30,6 +30,7 @@ from shared.runtime.settings import load
 from tidegate.commands.options import data_option, screen
 from tidegate.local import running, stack
 from tidegate.local.server import find_executable
+from tidegate.view.waiting import waited_for
 
 MB = 1024 * 1024
 LEAST_FREE_BYTES = 2048 * MB
@@ -53,10 +54,20 @@ def doctor(data: Path | None) -> None:
 
 async def run(data: Path, out: Console) -> bool:
     """Print what is found; whether nothing is bad."""
+    checks: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
+        ("Python", _python),
+        ("packages", _packages),
+        ("weights, which are made ready once", _weights),
+        ("one segment, decoded and detected in", _segment),
+        ("models behind endpoints", _vlm),
+        ("nats-server", _server),
+        ("the disk", partial(_disk, data)),
+        ("the port", _port),
+    )
     findings: list[Finding] = []
-    for check in (_python, _packages, _weights, _vlm, _server, lambda: _disk(data), _port):
-        findings += check()
-    findings += await _streams(data)
+    for what, check in checks:
+        findings += await waited_for(asyncio.to_thread(check), f"looking at {what}")
+    findings += await waited_for(_streams(data), "looking at what runs")
     table = Table("", "what", "found", "remedy")
     marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
     for f in findings:
@@ -116,6 +127,21 @@ def _weights() -> list[Finding]:
         except TidegateError as e:
             findings.append(Finding(what, "bad", "not found", str(e)))
     return findings
+
+
+def _segment() -> list[Finding]:
+    """Whether what is installed works: packages change, and only their use tells."""
+    if not _is_installed("openvino"):
+        return []
+    try:
+        from tidegate.demo import trial
+
+        tried = trial.run()
+    except Exception as e:
+        remedy = "install Tidegate anew, in an environment of its own"
+        return [Finding("one segment", "bad", f"{type(e).__name__}: {e}", remedy)]
+    source = "drawn, for want of the demo's footage" if tried.drawn else ", ".join(tried.found)
+    return [Finding("one segment", "ok", f"{tried.looked_at} of {tried.frames} frames detected in: {source}")]
 
 
 def _vlm() -> list[Finding]:

@@ -85,6 +85,22 @@ def embedded(folder: Path, progress: Progress = lambda _: None) -> list[Path]:
     return paths
 
 
+def street() -> Path | None:
+    """An H.264 file with people and cars in it from its second segment on, where the demo's footage is installed."""
+    try:
+        return _clips() / "bikes.mp4"
+    except SettingError:
+        return None
+
+
+def drawn(path: Path) -> None:
+    """Encode a bright square that moves over a dark ground. Raises what libav raises."""
+    pixels = np.full((25, 240, 320, 3), 60, np.uint8)
+    for n, picture in enumerate(pixels):
+        picture[80:160, 8 * n : 8 * n + 80] = 220
+    _encoded(path, (VideoFrame.from_ndarray(picture) for picture in pixels), 25)
+
+
 def serveable(source: Path, path: Path, progress: Progress = lambda _: None) -> None:
     """Write `source` to `path`, an .mp4, so that it can be served as it is: its own video where that does, else H.264.
 
