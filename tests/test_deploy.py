@@ -46,6 +46,8 @@ Document = dict[str, Any]
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 OVERLAYS = DEPLOY / "kubernetes/overlays"
+PROJECT = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+VERSION = PROJECT["version"]
 PROFILES = ("h100", "l40s", "rtx-pro-6000")
 FORMS = [f"{profile}{form}" for profile in PROFILES for form in ("", "/demand")]
 PRODUCTS = {
@@ -497,7 +499,7 @@ def test_variables_are_settings(name: str, model: type[Any], tmp_path: Path) -> 
 
 def test_the_image_has_what_its_services_need() -> None:
     """Every extra that is named as a service is, or its form for a GPU."""
-    extras = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = PROJECT["optional-dependencies"]
     services = {service_of(workloads(SHIPPED)[name]) for name in SERVICES}
     needed = {f"{s}-torch" if f"{s}-torch" in extras else s for s in services if s in extras}
     assert {"analytics", "cv-torch", "embed-torch", "search", "scaler", "vlm", "webhook"} == needed
@@ -917,7 +919,7 @@ def test_a_volume_of_weights_for_all_replicas_is_a_component_of_either_form(form
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
 def test_webhook_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
-    docs = overlay(tmp_path, form, "kubernetes/webhook", images=[{"name": "tidegate", "newTag": "0.1.0"}])
+    docs = overlay(tmp_path, form, "kubernetes/webhook", images=[{"name": "tidegate", "newTag": VERSION}])
     check_builtin_kinds(docs)
     secrets_by_the_readme(tmp_path)
     check_webhook(docs, tmp_path / "password")
@@ -929,7 +931,7 @@ def test_webhook_is_a_component_of_either_form(form: str, tmp_path: Path) -> Non
     assert {(d["metadata"]["name"], d["metadata"]["namespace"]) for d in added} == {("tidegate-webhook", "tidegate")}
     assert len(docs) == len(before) + len(added)
     images = {container_of(of(docs, "Deployment")[f"tidegate-{name}"])["image"] for name in ("webhook", "analytics")}
-    assert images == {"tidegate:0.1.0"}
+    assert images == {f"tidegate:{VERSION}"}
 
 
 @pytest.mark.foreign
@@ -946,7 +948,7 @@ def test_an_overlay_itself_takes_webhook_where_the_readme_says(form: str, tmp_pa
     file.write_text(yaml.safe_dump(content | yaml.safe_load(replicas)))
     deployments = of(build(file.parent), "Deployment")
     # The overlay's own `images` reach it.
-    assert container_of(deployments["tidegate-webhook"])["image"] == "tidegate:0.1.0"
+    assert container_of(deployments["tidegate-webhook"])["image"] == f"tidegate:{VERSION}"
     assert deployments["tidegate-analytics"]["spec"]["replicas"] == 4
 
 

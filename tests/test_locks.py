@@ -96,6 +96,19 @@ def test_every_lock_is_cut_out_of_the_tests(lock: str) -> None:
             assert versions.get(name) == version(pin), f"{pin.requirement} is not what is tested: {REMEDY}"
 
 
+def test_the_images_install_all_but_torch_from_their_locks() -> None:
+    """Without arguments the large one, and the small one by those that the file's first lines show."""
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    shown = (
+        re.search(r"^ARG LOCK=(\S+)\nARG EXTRAS=(\S+)$", dockerfile, re.MULTILINE),
+        re.search(r"--build-arg LOCK=(\S+) --build-arg EXTRAS=(\S+) \.$", dockerfile, re.MULTILINE),
+    )
+    for found in shown:
+        assert found
+        lock, extras = found.groups()
+        assert set(EXTRAS[lock]) == {extra.removesuffix("-torch") for extra in extras.split(",")}
+
+
 @pytest.mark.parametrize("path", sorted(LOCKS.glob("*")), ids=lambda p: p.name)
 def test_a_lock_is_checked_by_hashes_and_names_no_host(path: Path) -> None:
     assert path.stem in EXTRAS
