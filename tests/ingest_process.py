@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from shared.contract import segment as segments
 from shared.contract.cameras import new_camera
 from shared.contract.segment import Segment
+from tests.waiting import PATIENCE_S
 from tidegate.client import registry
 from tidegate.local.server import NatsServer, free_port
 
@@ -63,7 +64,7 @@ class Ingest:
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(10)
+        return self.process.wait(PATIENCE_S)
 
 
 class Bus:
@@ -109,7 +110,7 @@ async def start(server: NatsServer, tmp_path: Path) -> AsyncIterator[Callable[..
     for ingest in started:
         if ingest.process.poll() is None:
             ingest.process.kill()
-        ingest.process.wait(5)
+        ingest.process.wait(PATIENCE_S)
 
 
 async def add(admin: Client, name: str, url: str, **fields: object) -> None:

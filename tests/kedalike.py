@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.waiting import PATIENCE_S
+
 PROTO = Path(__file__).parent.parent / "services/scaler/externalscaler.proto"
 Metadata = dict[str, str]
 
@@ -78,7 +80,7 @@ class KedaClient:
         """The answer of a call, as JSON. Raises Refused."""
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._say(method, metadata, name, future.set_result, metric=metric)
-        said = await asyncio.wait_for(future, 15)
+        said = await asyncio.wait_for(future, PATIENCE_S)
         if "code" in said:
             raise Refused(said["code"], said["details"])
         return said["answer"]

@@ -35,6 +35,7 @@ from shared.contract.events import Alert, Counts, Detections, Event, Incident, S
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health
 from tests.service import serving
+from tests.waiting import PATIENCE_S
 from tests.walks import Walk, detections, publish
 from tidegate.client import dlq
 from tidegate.local.server import NatsServer
@@ -205,7 +206,7 @@ async def test_replicas_share_the_partitions_and_one_that_leaves_hands_over(serv
 async def _shared_out(client: Client, shares: list[int]) -> None:
     """Wait until processes hold so many of the four partitions each."""
     bucket = await client.jetstream().key_value(names.LEASES)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             owners = Counter[bytes]()
             for n in range(4):

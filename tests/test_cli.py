@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.up_process import COMMAND, tidegate
+from tests.waiting import PATIENCE_S
 from tidegate.demo import footage
 
 
@@ -37,7 +38,7 @@ def server_of(process: subprocess.Popen[str]) -> psutil.Process | None:
 def up(data: Path) -> Iterator[subprocess.Popen[str]]:
     process = start(data)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while not (data / "run.json").exists():
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < deadline
@@ -47,7 +48,7 @@ def up(data: Path) -> Iterator[subprocess.Popen[str]]:
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(20)
+            process.wait(PATIENCE_S)
         finally:
             process.kill()
     assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
@@ -72,7 +73,7 @@ def test_ctrl_c_does_not_wait_for_a_server_that_hangs_as_it_begins(tmp_path: Pat
         nats.suspend()
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
         if nats and nats.is_running():
@@ -114,7 +115,7 @@ def test_cameras_come_and_go_and_stay_over_restarts(tmp_path: Path) -> None:
         nats = server_of(process)
         assert nats
         nats.kill()
-        nats.wait(5)
+        nats.wait(PATIENCE_S)
         time.sleep(1.5)
         (entry,) = [json.loads(x) for x in tidegate(data, "camera", "list", "--json").stdout.splitlines()]
         assert (entry["camera"], entry["url"], entry["fps"]) == ("lobby", "rtsp://127.0.0.1:9/x", 5.0)
@@ -138,7 +139,7 @@ def test_a_file_is_watched_and_the_workers_come_for_it(tmp_path: Path) -> None:
             line = watching.stdout.readline() if watching.stdout else ""
         finally:
             watching.send_signal(signal.SIGINT)
-            watching.wait(10)
+            watching.wait(PATIENCE_S)
         event = json.loads(line)
         assert event["camera"] == "clip"
         assert event["model"] == "ssd_mobilenet_v2_coco"

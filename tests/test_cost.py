@@ -26,6 +26,7 @@ from services.scaler.local.replicas import Replicas
 from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
 from shared.runtime.tasks import end
+from tests.waiting import PATIENCE_S
 from tidegate.local.server import NatsServer
 
 SCALED = load(Path(__file__).parent.parent / "deploy/keda/cv.yaml")
@@ -123,7 +124,7 @@ async def test_the_local_autoscaler_tells_work_from_waiting(admin: Client, tmp_p
         task = asyncio.create_task(autoscaler.run())
         try:
             await admin.jetstream().publish(names.media("lobby"), b"video")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 while not pool.ready_count:
                     await asyncio.sleep(0.02)
                 await asyncio.sleep(0.5)
@@ -172,7 +173,7 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
             await admin.publish(names.stats("cv", "cv-1"), worker("cv-1", 0.0, "loading"))
             await asyncio.sleep(0.25)
         await asyncio.sleep(1.1)  # so often it adds up
-        page = await asyncio.to_thread(lambda: urllib.request.urlopen(url[1], timeout=5).read().decode())
+        page = await asyncio.to_thread(lambda: urllib.request.urlopen(url[1], timeout=PATIENCE_S).read().decode())
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait, 20)

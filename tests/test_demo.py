@@ -23,6 +23,7 @@ from services.cv.detectors import openvino_ssd
 from shared.contract.cameras import new_camera
 from shared.contract.names import check_camera
 from shared.runtime.errors import SettingError
+from tests.waiting import PATIENCE_S
 from tidegate.demo import demo, footage, sizing, story
 from tidegate.local.configuration import scaled_object
 
@@ -100,7 +101,7 @@ def nothing_left() -> Iterator[None]:
     """No process that was started while the test ran is there after it."""
     me = psutil.Process()
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while (left := [p for p in me.children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]) and (
         time.monotonic() < deadline
     ):
@@ -126,7 +127,7 @@ def tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
 @pytest.mark.usefixtures("prepared", "nothing_left")
 def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
     process = start(tmp_path, "--seconds", "40")
-    said, _ = process.communicate(timeout=150)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said
     out = tmp_path / "out"
     summary = json.loads((out / "summary.json").read_text())
@@ -159,14 +160,14 @@ def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("after_s", [0.3, 15.0])
 def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) -> None:
     process = start(tmp_path)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(after_s)
     children = tree(process)
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     assert time.monotonic() - began < 6
     # Before anything of ours runs, Ctrl-C is the command line's.
     assert process.returncode in ((1, 130) if after_s < 10 else (130,)), said
@@ -183,12 +184,12 @@ def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) 
 @pytest.mark.usefixtures("prepared", "nothing_left")
 def test_kill_9_leaves_no_process(tmp_path: Path) -> None:
     process = start(tmp_path)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while len(children := tree(process)) < 4 and time.monotonic() < deadline:
         time.sleep(0.2)
     process.kill()
     process.communicate()
-    gone, alive = psutil.wait_procs(children, timeout=10)
+    gone, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert not alive, f"{[p.name() for p in alive]} outlive {len(gone)} others"
 
 
@@ -196,7 +197,7 @@ def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
     bad = tmp_path / "notes.mp4"
     bad.write_text("no video")
     process = start(tmp_path, "--video", str(bad))
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "notes.mp4 can't be used as a camera" in said
     assert "Traceback" not in said

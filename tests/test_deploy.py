@@ -44,6 +44,9 @@ from shared.worker import WorkerSettings
 
 Document = dict[str, Any]
 
+# KEDA's models are installed once, and an overlay is built once.
+pytestmark = pytest.mark.xdist_group("deploy")
+
 DEPLOY = Path(__file__).parent.parent / "deploy"
 OVERLAYS = DEPLOY / "kubernetes/overlays"
 PROJECT = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]

@@ -28,6 +28,7 @@ from shared.contract import events, names, topology
 from shared.contract.cameras import new_camera
 from shared.contract.events import Detections
 from shared.contract.segment import Segment, to_headers
+from tests.waiting import PATIENCE_S
 from tidegate.client import dlq, registry
 from tidegate.demo import clips, footage
 from tidegate.demo.bank import Bank
@@ -101,7 +102,7 @@ async def test_a_camera_becomes_events(broker: NatsServer, videos: list[Path], t
         running(broker, "cv", tmp_path, CV_FPS="2"),
     ):
         await registry.put(js, "lobby", *new_camera(bank.urls[0]))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while (await js.stream_info("MEDIA")).state.last_seq < 6:
             assert time.monotonic() < deadline, "no segments came"
             await asyncio.sleep(0.2)

@@ -17,6 +17,7 @@ from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting
 from shared.contract.cameras import new_camera
 from tests import footage
+from tests.waiting import PATIENCE_S
 from tidegate.local.server import free_port
 
 
@@ -59,7 +60,7 @@ def toolkit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"rtsp://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(5)
+        process.wait(PATIENCE_S)
 
 
 @contextlib.asynccontextmanager

@@ -28,6 +28,7 @@ from shared.bus import requests
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from shared.video.pictures import jpeg
+from tests.waiting import PATIENCE_S
 from tidegate.client import find, times
 from tidegate.commands.find import MOST_IMAGE_BYTES, picture
 from tidegate.local.server import NatsServer
@@ -194,7 +195,7 @@ async def tidegate(server: NatsServer, *arguments: str) -> Done:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     return Done(process.returncode, out.decode(), err.decode())
 
 

@@ -12,6 +12,9 @@ from shared.runtime.errors import SettingError
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 
+# All read one set of footage, which takes seconds to make.
+pytestmark = pytest.mark.xdist_group("footage")
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:

@@ -17,7 +17,7 @@ from tidegate.local.server import free_port
 
 __all__ = ["bus", "start"]
 
-pytestmark = pytest.mark.foreign
+pytestmark = [pytest.mark.foreign, pytest.mark.xdist_group("foreign")]
 
 PYTHON = "/usr/bin/python3"
 NEEDS = """

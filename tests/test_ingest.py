@@ -25,11 +25,14 @@ from shared.contract.segment import Segment
 from shared.contract.topology import LEASE_S
 from tests import footage
 from tests.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from tidegate.client import registry
 from tidegate.local.server import NatsServer, free_port
 
 __all__ = ["bus", "start"]
+
+# One camera server, whose video takes seconds to make.
+pytestmark = pytest.mark.xdist_group("ingest")
 
 SECRET = "s3cr3t-p%40ss"
 
@@ -56,7 +59,7 @@ def rtsp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"rtsp://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(5)
+        process.wait(PATIENCE_S)
 
 
 def looped(rtsp: str, name: str) -> str:

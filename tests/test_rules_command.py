@@ -20,6 +20,7 @@ from shared.contract.events import Tracks
 from tests.jobs_world import film
 from tests.test_analytics_service import running, until
 from tests.up_process import COMMAND
+from tests.waiting import PATIENCE_S
 from tests.walks import Walk, detections, publish
 from tidegate.drawing.scene import rules_over
 from tidegate.local.server import NatsServer
@@ -44,7 +45,13 @@ rules:
 async def tidegate(server: NatsServer, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | server.environment("admin") | {"COLUMNS": "200"}
     return await asyncio.to_thread(
-        subprocess.run, [*COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=60, cwd=cwd
+        subprocess.run,
+        [*COMMAND, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        cwd=cwd,
     )
 
 
@@ -135,7 +142,8 @@ async def test_tracks_are_shown_saved_as_a_video_and_written_to_be_scored(
     async with running(server):
         await publish(admin, detections([Walk(1, 9, (0.1, 0.9), (0.9, 0.9))], 14, start=start))
         await until(admin, lambda f: any(t.state == "end" for e in f if isinstance(e, Tracks) for t in e.tracks))
-    shown = await tidegate(server, "tracks", "lobby", "--since", "60s", "--save", "t.mp4", "--mot", "t.txt", "--fps",
+    since = ("--since", start.isoformat())
+    shown = await tidegate(server, "tracks", "lobby", *since, "--save", "t.mp4", "--mot", "t.txt", "--fps",
                            "5", cwd=tmp_path)  # fmt: skip
     assert shown.returncode == 0, shown.stderr
     assert "person" in shown.stdout and "ended" in shown.stdout
@@ -169,9 +177,10 @@ async def test_tracks_say_what_is_not_there(server: NatsServer, admin: Client, t
 async def test_a_video_that_can_not_be_written_is_said_so(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     await film(admin, 2)
     for path in ("no/such.mp4", "/dev/full"):
-        done = await tidegate(server, "tracks", "lobby", "--since", "60s", "--save", path, cwd=tmp_path)
+        done = await tidegate(server, "tracks", "lobby", "--since", "5m", "--save", path, cwd=tmp_path)
         assert done.returncode == 1
-        assert done.stderr.startswith(f"tidegate: --save {path} can't be written: "), done.stderr
+        # Where it takes more than a second, its progress comes before.
+        assert done.stderr.splitlines()[-1].startswith(f"tidegate: --save {path} can't be written: "), done.stderr
 
 
 async def test_rules_of_a_camera_that_is_not_there_are_taken_and_it_is_said(server: NatsServer, tmp_path: Path) -> None:

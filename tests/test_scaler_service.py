@@ -36,7 +36,7 @@ from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BusError, SettingError
 from tests.kedalike import PROTO, KedaClient, Refused, generate
 from tests.messages import consume
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from tidegate.client import explain, registry
 from tidegate.commands.explain import run as print_explained
 from tidegate.local.server import NatsServer
@@ -253,7 +253,7 @@ async def test_without_jetstream_it_says_so_and_streams_outlive_it(
         assert refused.value.code == "UNAVAILABLE"
         assert await keda.call("GetMetricSpec", CV)
         await server.start()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
                     assert await keda.metric(CV) == (0.0, False)

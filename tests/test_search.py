@@ -39,6 +39,7 @@ from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health
 from tests import service
 from tests.service import serving
+from tests.waiting import PATIENCE_S
 from tidegate.client import dlq
 from tidegate.local.server import NatsServer, free_port
 
@@ -317,12 +318,12 @@ async def test_it_is_discovered_and_counts_its_requests(server: NatsServer, admi
     async with searching(server, tmp_path):
         with pytest.raises(Refusal):
             await requests.ask(admin, names.FIND, b"{", timeout_s=5)
-        answer = await admin.request("$SRV.STATS.tidegate-search", b"", timeout=5)
+        answer = await admin.request("$SRV.STATS.tidegate-search", b"", timeout=PATIENCE_S)
         stats = msgspec.json.decode(answer.data)
         assert {e["subject"] for e in stats["endpoints"]} == {"svc.find", "svc.find.clip"}
         assert sum(e["num_errors"] for e in stats["endpoints"]) == 1
         finder = await bus.connect(server.settings("finder"), "finder")
-        assert (await finder.request("$SRV.PING", b"", timeout=5)).data
+        assert (await finder.request("$SRV.PING", b"", timeout=PATIENCE_S)).data
         with pytest.raises(Refusal, match="asks for nothing"):
             await requests.ask(finder, names.FIND, b"{}", timeout_s=5)
         await finder.close()
@@ -380,7 +381,7 @@ async def test_a_second_process_on_one_index_is_refused(server: NatsServer, admi
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not await asyncio.to_thread(true):
             await asyncio.sleep(0.05)
 
@@ -402,7 +403,7 @@ class Process:
 
     def end(self, how: signal.Signals) -> int:
         self._popen.send_signal(how)
-        return self._popen.wait(20)
+        return self._popen.wait(PATIENCE_S)
 
 
 async def test_killed_at_any_moment_it_has_every_event_once(server: NatsServer, admin: Client, tmp_path: Path) -> None:
@@ -456,7 +457,7 @@ async def test_a_disk_that_is_full_is_said_and_loses_nothing(server: NatsServer,
     for second in range(1, 20):
         await embedded(admin, "lobby", second, scene(0, second))
     await until(lambda: "the index can't be written" in ready())
-    waiting = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+    waiting = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S).read().decode()
     assert "tidegate_search_pending 0.0" not in waiting
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     await settled(admin)

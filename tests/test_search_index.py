@@ -17,6 +17,8 @@ from services.search.index import Index
 from services.search.rows import LabelRow, VectorRow
 from shared.models.vectors import normalise, pack, unpack
 
+pytestmark = pytest.mark.xdist_group("index")
+
 DIMENSION = 24
 CAMERAS = ("a", "b", "c")
 TAGS = (None, "person", "dog")

@@ -19,6 +19,7 @@ from shared.contract.segment import from_headers
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer
 from tests.openai_server import said as stream
+from tests.waiting import PATIENCE_S
 from tidegate.client import registry
 from tidegate.local.server import NatsServer
 
@@ -46,7 +47,7 @@ async def planned(client: Client) -> list[jobs.Caption]:
 async def looked_through(client: Client) -> None:
     """Wait until the planner has seen all headers; what it put back is held until it is due."""
     js = client.jetstream()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while (info := await js.consumer_info("MEDIA", names.VLM_PLAN)).num_pending or info.num_ack_pending:
             await asyncio.sleep(0.05)
 

@@ -32,7 +32,7 @@ from tests import tiny_vlm, vllm_process
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.up_process import tidegate
 from tests.vllm_process import SLOTS, VllmProcess
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from tidegate.client import dlq
 from tidegate.demo import footage
 from tidegate.local.server import NatsServer, free_port
@@ -268,7 +268,7 @@ def test_a_question_about_a_camera_from_the_command_line(vllm: VllmProcess, tmp_
             stderr=subprocess.STDOUT,
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while not (data / "run.json").exists():
             assert up.poll() is None and time.monotonic() < deadline, (tmp_path / "up.log").read_text()
             time.sleep(0.1)
@@ -280,7 +280,7 @@ def test_a_question_about_a_camera_from_the_command_line(vllm: VllmProcess, tmp_
         assert "frames, by tiny-random" in answered.stdout
         pictures = sorted((tmp_path / "seen").iterdir())
         assert pictures and all(Image.open(p).format == "JPEG" for p in pictures)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             summed = tidegate(data, "summarize", "--camera", "lobby", "--since", "2m", "--json", check=False)
             if summed.returncode == 0 or time.monotonic() > deadline:
@@ -293,7 +293,7 @@ def test_a_question_about_a_camera_from_the_command_line(vllm: VllmProcess, tmp_
     finally:
         up.send_signal(signal.SIGINT)
         try:
-            up.wait(40)
+            up.wait(PATIENCE_S)
         finally:
             up.kill()
     assert "vlm:" in (tmp_path / "up.log").read_text()
@@ -320,7 +320,7 @@ def phoenix(tmp_path: Path) -> Iterator[str]:
     process = child.spawn([str(python), "-m", "phoenix.server.main", "serve"], log=log, env=os.environ | env)
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             with contextlib.suppress(OSError):
                 if urllib.request.urlopen(f"{url}/healthz", timeout=2).status == 200:
@@ -353,7 +353,7 @@ async def test_phoenix_shows_a_job_and_its_request(
         with urllib.request.urlopen(f"{phoenix}/v1/projects/default/spans?limit=100", timeout=5) as answer:
             return {span["name"]: span for span in json.load(answer)["data"]}
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while len(found := await asyncio.to_thread(spans)) < 2:
             await asyncio.sleep(0.5)
     job, request = found["vlm"], found["vlm verify"]

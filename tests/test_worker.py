@@ -30,7 +30,7 @@ from shared.runtime.errors import Away, BadMessage, BusError
 from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
 from shared.worker.tuning import Tuning
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from tidegate.client import dlq
 from tidegate.local.server import NatsServer
 
@@ -242,7 +242,7 @@ async def test_heartbeats_count_the_time_with_work_in_hand(server: NatsServer, a
     async def last_beat() -> stats.WorkerStats:
         while beats.pending_msgs:
             await beats.next_msg()
-        return stats.decode((await beats.next_msg(timeout=3)).data)
+        return stats.decode((await beats.next_msg(timeout=PATIENCE_S)).data)
 
     async with working(server, service, batch_size=1, hold=1):
         assert (await last_beat()).working_s == 0.0
@@ -391,7 +391,7 @@ async def test_nothing_is_delivered_to_a_worker_that_works_on_a_suspect(server: 
             return await super().prepare(message)
 
     async with working(server, Slow(), threads=2):
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), PATIENCE_S)
         await publish(admin, ["a", "b", "c"], first=1)
         info = await js.consumer_info("MEDIA", "cv")
         assert (info.num_ack_pending, info.num_pending) == (1, 3)
