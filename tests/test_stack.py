@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import urllib.request
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 from nats.aio.client import Client
 
@@ -73,3 +76,35 @@ async def until_answered(client: Client) -> None:
                 return
             except NobodyAnswers:
                 await asyncio.sleep(0.1)
+
+
+def scraped(target: str) -> str:
+    with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def told(stack: Stack) -> dict[str, str]:
+    """Where Prometheus would scrape each replica."""
+    entries = [json.loads(path.read_text()) for path in stack.targets.glob("*.json")]
+    return {e["labels"]["replica"]: e["targets"][0] for [e] in entries}
+
+
+async def test_prometheus_is_told_of_each_process_as_it_comes_and_goes(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "cv-7.json").write_text("left by a run that was killed")
+    async with Stack(tmp_path, {}, port=0) as stack:
+        await until(lambda: set(told(stack)) == {"ingest-0"})
+        first = told(stack)["ingest-0"]
+        page = scraped(first)
+        assert "tidegate_ingest_segments_total" in page
+        assert "_created" not in page
+        assert json.loads((stack.targets / "ingest-0.json").read_text())[0]["labels"]["service"] == "ingest"
+
+        [ingest] = [p for p in psutil.Process().children() if "services.ingest" in p.cmdline()]
+        ingest.kill()
+        await until(lambda: told(stack).get("ingest-0") not in (first, None))
+        assert "tidegate_ingest_segments_total" in scraped(told(stack)["ingest-0"])
+
+        await stack.pools["ingest"].scale_to(0)
+        await until(lambda: not told(stack))
+    assert not stack.targets.exists()

@@ -39,6 +39,10 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     nats_ca: Annotated[str, Meta(description="path of the CA certificate that signs the server's")] = ""
     metrics_host: Annotated[str, Meta(description="address of /metrics, /healthz, /readyz")] = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65535, description="their port; 0 takes a free one")] = 0
+    metrics_targets: Annotated[
+        str,
+        Meta(description="folder for a file that tells Prometheus where they are (file_sd_configs); empty: none"),
+    ] = ""
     log_format: Annotated[str, Meta(pattern="^(text|json)$", description="text or json")] = "text"
     log_level: Annotated[
         str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")

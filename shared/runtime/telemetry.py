@@ -3,6 +3,7 @@
     health = Health()
     telemetry.configure(settings, "cv")            # once, first
     port = telemetry.serve(settings, health)       # /healthz /readyz /metrics in a thread of its own
+    telemetry.tell_prometheus(settings, "cv", port)  # where METRICS_TARGETS names a folder
     log = telemetry.logger("cv")
     log.info("camera online", camera="lobby")      # one line an event; credentials in values are redacted
 
@@ -12,6 +13,7 @@ Metrics are `prometheus_client` objects beside the code that moves them.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -19,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, MutableMapping
+from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -28,7 +31,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from prometheus_client import make_wsgi_app
+from prometheus_client import disable_created_metrics, make_wsgi_app
 
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
@@ -170,6 +173,8 @@ def serve(settings: BusSettings, health: Health) -> int:
 
     A thread, so that a stuck event loop still answers that it is stuck. Raises SettingError if the port is taken.
     """
+    # When a counter was made says nothing that a scrape has not seen, and doubles the series.
+    disable_created_metrics()
     metrics = make_wsgi_app()
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -198,3 +203,29 @@ def serve(settings: BusSettings, health: Health) -> int:
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     logger("telemetry").info("metrics served", url=f"http://{settings.metrics_host}:{server.server_port}/metrics")
     return server.server_port
+
+
+def tell_prometheus(settings: BusSettings, service: str, port: int) -> None:
+    """Write `<replica>.json` into METRICS_TARGETS, by which Prometheus finds this process. Raises SettingError.
+
+    It is a file of `file_sd_configs`, with the labels `service` and `replica`. Whoever started us removes it.
+    """
+    if not settings.metrics_targets:
+        return
+    replica = os.environ.get("REPLICA") or service
+    host = "127.0.0.1" if settings.metrics_host in ("0.0.0.0", "::") else settings.metrics_host  # noqa: S104 - compared
+    entry = [{"targets": [f"{host}:{port}"], "labels": {"service": service, "replica": replica}}]
+    path = Path(settings.metrics_targets) / f"{replica}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Prometheus reads what ends in .json, and never half of it.
+        path.with_suffix(".new").write_text(json.dumps(entry))
+        path.with_suffix(".new").replace(path)
+    except OSError as e:
+        raise SettingError(f"METRICS_TARGETS={settings.metrics_targets} can't be written: {e.strerror}") from e
+
+
+def forget_targets(folder: Path, replica: str) -> None:
+    """Remove what a process that is gone has written there, and its workers a GPU."""
+    for path in (folder / f"{replica}.json", *folder.glob(f"{replica}-[0-9]*.json")):
+        path.unlink(missing_ok=True)

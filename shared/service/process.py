@@ -96,7 +96,7 @@ async def _until_told(service: str, settings: S, run: Run[S]) -> None:
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, told)
     health = telemetry.Health()
-    telemetry.serve(settings, health)
+    telemetry.tell_prometheus(settings, service, telemetry.serve(settings, health))
     health.ready = "connecting to NATS"
     client = await unless(stop, bus.connect(settings, catalog.find(service).identity))
     if client is None:

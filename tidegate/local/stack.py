@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -46,7 +47,8 @@ class Stack:
     """See the module. scaled: the services that follow their consumers, by name. steady: those of one replica.
 
     port: of the server, another if it is taken. speed: the autoscalers' clock over the real one. env: added to a pool's
-    environment, by its name. grace_s: what a drain may take.
+    environment, by its name. grace_s: what a drain may take. targets: the folder of files for
+    Prometheus' `file_sd_configs`, one a process.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Stack:
         self._watching: asyncio.Task[None] | None = None
         self.changed: list[str] = []
         self.health = Health()
+        self.targets = data / "metrics"
 
     async def __aenter__(self) -> Stack:
         async with AsyncExitStack() as opened:
@@ -88,6 +91,9 @@ class Stack:
     async def _start(self, opened: AsyncExitStack) -> None:
         """What starts first is closed last: workers end in their own time, then the server, which keeps their work."""
         opened.enter_context(self._lock())
+        # Those of a run that was killed tell of processes that are gone.
+        shutil.rmtree(self.targets, ignore_errors=True)
+        opened.callback(shutil.rmtree, self.targets, ignore_errors=True)
         self.server = NatsServer(self.data, port=self._port)
         opened.push_async_callback(self.server.stop)
         await self.server.start()
@@ -133,7 +139,9 @@ class Stack:
         defaults = {k: v.format(**places) for k, v in record.defaults.items() if not os.environ.get(k)}
         identity = self.server.environment(record.identity)
         env = {**identity, **defaults, **record.environment, **self._env.get(name, {})}
-        return Replicas(name, child.python(record.module), env, self.data / "logs", grace_s=self._grace_s)
+        return Replicas(
+            name, child.python(record.module), env, self.data / "logs", targets=self.targets, grace_s=self._grace_s
+        )
 
     async def _close_pools(self) -> None:
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))

@@ -53,8 +53,8 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
         started = time.monotonic()
         steady = [s.name for s in services if not s.scaled_object]
         async with Stack(data, scaled, steady=steady, port=port, speed=speed) as stack:
-            metrics = telemetry.serve(load(BusSettings), stack.health)
-            console.print(_greeting(stack, scaled["cv"], metrics, given))
+            _serve_metrics(stack)
+            console.print(_greeting(stack, scaled["cv"], given))
             # Beginning takes as long as the server does: Ctrl-C must not wait for it.
             await unless(stop, _show(stack, console, live))
             console.print("stopping: workers finish what they hold")
@@ -72,7 +72,12 @@ async def _show(stack: Stack, console: Console, live: bool) -> None:
         await stack.failed()
 
 
-def _greeting(stack: Stack, cv: ScaledObject, metrics: int, given: Sequence[str]) -> str:
+def _serve_metrics(stack: Stack) -> None:
+    settings = msgspec.structs.replace(load(BusSettings), metrics_targets=str(stack.targets))
+    telemetry.tell_prometheus(settings, "up", telemetry.serve(settings, stack.health))
+
+
+def _greeting(stack: Stack, cv: ScaledObject, given: Sequence[str]) -> str:
     """What was set up, where things are, and what to type next."""
     changed = "".join(f"[dim]{line}[/]\n" for line in stack.changed)
     commands = "tidegate camera add lobby rtsp://…    tidegate watch" + "".join(
@@ -80,7 +85,7 @@ def _greeting(stack: Stack, cv: ScaledObject, metrics: int, given: Sequence[str]
     )
     return (
         f"{changed}NATS at [bold]{stack.server.url}[/], state in [bold]{stack.data}[/], logs in {stack.data}/logs, "
-        f"up to {cv.spec.max_replica_count} workers, metrics on port {metrics}\nin another terminal: {commands}"
+        f"metrics by {stack.targets}/*.json, up to {cv.spec.max_replica_count} workers\nin another terminal: {commands}"
     )
 
 

@@ -22,7 +22,7 @@ from prometheus_client import Counter
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
 from shared.runtime.tasks import supervise
-from shared.runtime.telemetry import logger
+from shared.runtime.telemetry import forget_targets, logger
 
 # How our services say that they can't start as they are configured: restarting alone won't help.
 BAD_CONFIGURATION = 2
@@ -43,7 +43,8 @@ log = logger("scaler")
 class Replicas:
     """The pool. Not thread-safe; make it in the main thread, as the workers die with the thread that started them.
 
-    command: what runs a worker. env: added to this process's own; METRICS_PORT and REPLICA are set for each.
+    command: what runs a worker. env: added to this process's own; METRICS_PORT and REPLICA are set for each. targets: a
+    folder in which each says where its metrics are.
     grace_s: from SIGTERM to SIGKILL. backoff: the wait before a restart, longer from crash to crash, and begun anew
     after healthy_s of running.
     """
@@ -55,6 +56,7 @@ class Replicas:
         env: Mapping[str, str],
         log_dir: Path,
         *,
+        targets: Path | None = None,
         grace_s: float = 30.0,
         backoff: Backoff = DELAYS,
         healthy_s: float = 30.0,
@@ -63,6 +65,7 @@ class Replicas:
         self.command = list(command)
         self.env = dict(env)
         self.log_dir = log_dir
+        self.targets = targets
         self.grace_s = grace_s
         self.backoff = backoff
         self.healthy_s = healthy_s
@@ -165,7 +168,13 @@ class _Replica:
         with self._log_path.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *child.bound(self._pool.command),
-                env={**os.environ, **self._pool.env, "METRICS_PORT": "0", "REPLICA": self.name},
+                env={
+                    **os.environ,
+                    **self._pool.env,
+                    "METRICS_PORT": "0",
+                    "METRICS_TARGETS": str(self._pool.targets or ""),
+                    "REPLICA": self.name,
+                },
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -181,6 +190,8 @@ class _Replica:
         await supervise(exited, stop=self.stop)
         if not exited.done():
             await self._end(process, exited)
+        if self._pool.targets:
+            forget_targets(self._pool.targets, self.name)
         lived_s = self.age_s
         self._started = None
         self._spend(lived_s)
