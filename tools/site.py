@@ -27,6 +27,7 @@ ELSEWHERE = {
     "deploy/README.md": "how-to/cluster.md",
 }
 API = "reference/api"
+LOADED = re.compile(r"<(?:script|link|img)\b[^>]*?\b(?:src|href)=\"((?:https?:)?//[^\"]+)\"")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -34,9 +35,11 @@ def main() -> None:
     stage(ROOT, SITE / "pages")
     shutil.rmtree(SITE / "html", ignore_errors=True)
     done = subprocess.run([sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=ROOT, check=False)
-    if not done.returncode:
-        print(f"the site is in {(SITE / 'html').relative_to(ROOT)}/: open index.html there")
-    raise SystemExit(done.returncode)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    if loads := sorted(loaded_from_elsewhere(SITE / "html")):
+        raise SystemExit(f"pages load what is not theirs: {', '.join(loads)}")
+    print("the site is in .site/html; to look at it: python -m http.server -d .site/html")
 
 
 def stage(root: Path, out: Path) -> None:
@@ -56,6 +59,11 @@ def stage(root: Path, out: Path) -> None:
     for name, text in api_pages(root):
         (out / API).mkdir(parents=True, exist_ok=True)
         (out / API / name).write_text(text)
+
+
+def loaded_from_elsewhere(html: Path) -> set[str]:
+    """URLs of other servers that pages load scripts, styles and pictures from. A link for readers loads nothing."""
+    return {url for page in html.rglob("*.html") for url in LOADED.findall(page.read_text())}
 
 
 def relinked(text: str, source: str, at: dict[str, str]) -> str:
@@ -84,7 +92,10 @@ def api_pages(root: Path) -> Iterator[tuple[str, str]]:
     for name in packages:
         modules = sorted(p.stem for p in (root / "shared" / name).glob("*.py") if not p.stem.startswith("_"))
         parts = [f"## shared.{name}.{module}\n\n::: shared.{name}.{module}" for module in modules]
-        yield f"{name}.md", "\n\n".join([f"# shared.{name}", f"::: shared.{name}", *parts]) + "\n"
+        yield (
+            f"{name}.md",
+            "\n\n".join([f"# shared.{name}", f"::: shared.{name}\n    options:\n      members: false", *parts]) + "\n",
+        )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ which [settings](settings.md#tidegate-setup) change. A camera id is 1 to 64 lett
 SEGMENTS = """A segment is one fragmented MP4 that starts at a keyframe. Its headers, all text, say what is in it. A
 camera whose keyframes are further apart than `INGEST_SEGMENT_S` is cut between them: such a *dependent* segment
 carries `Key-Seq`, the sequence of the segment that starts the group of pictures, and `shared.video.gop.earlier`
-fetches what comes before it. `Nats-Msg-Id` is `<camera>/<epoch>/<n>`, and `traceparent` is passed on."""
+fetches what comes before it. Width and height are as coded. Where the video asks for a rotation, by its track's matrix
+or by a message in H.264 or H.265, `shared.video.decode` gives upright frames, and the size and the boxes of events are
+those of upright frames. `Nats-Msg-Id` is `<camera>/<epoch>/<n>`, and `traceparent` is passed on."""
 
 REQUESTS = """Any NATS client with the right identity may ask these. [Search](../how-to/search.md#svcfind) and
 [asking](../how-to/ask.md#svcask) describe the fields."""

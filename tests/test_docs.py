@@ -1,0 +1,215 @@
+"""The documentation says what is there: links, files, settings, metrics, commands, and the pages made from the code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from services.scaler.live import metadata
+from shared.contract import catalog
+from shared.contract.topology import TopologySettings
+from shared.runtime.settings import BusSettings
+from tidegate.__main__ import main
+from tools import site
+from tools.reference import scaledobject, settings
+from tools.reference.metrics import text as metrics_page
+from tools.reference.pages import FOLDER, PAGES
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("shared", "services", "tidegate", "deploy", "docs", "tests", "bench", "tools")
+
+
+def _tracked(*patterns: str) -> list[str]:
+    """Files of the repository, those of this change too."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
+    return subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+
+
+MARKDOWN = [name for name in _tracked("*.md") if (ROOT / name).exists()]
+# What is long over is told of with the names of its time.
+CURRENT = [name for name in MARKDOWN if name != "CHANGELOG.md"]
+WRITTEN = [name for name in CURRENT if not name.startswith("docs/reference/")]
+
+
+def _without_blocks(text: str) -> str:
+    return re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def _in_backticks(text: str) -> list[str]:
+    return [" ".join(token.split()) for token in re.findall(r"(?<!`)`([^`]+)`(?!`)", _without_blocks(text))]
+
+
+def _anchors(name: str) -> set[str]:
+    """As GitHub and the site make them of headings."""
+    headings = re.findall(r"^#+ (.*)$", _without_blocks((ROOT / name).read_text()), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "") for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("name", MARKDOWN)
+def test_links_lead_somewhere(name: str) -> None:
+    broken = []
+    for _, _, target in site.LINK.findall(_without_blocks((ROOT / name).read_text())):
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        meant = os.path.normpath(Path(name).parent / path) if path else name
+        if not (ROOT / meant).exists():
+            broken.append(f"{target}: no such file")
+        elif anchor and anchor not in _anchors(meant):
+            broken.append(f"{target}: no such heading")
+    assert broken == []
+
+
+@pytest.mark.parametrize("name", CURRENT)
+def test_files_that_are_named_exist(name: str) -> None:
+    start = re.compile(rf"^(?:{'|'.join(FOLDERS)})/[\w./-]*$")
+    named = {token for token in _in_backticks((ROOT / name).read_text()) if start.match(token)}
+    assert {token for token in named if not (ROOT / token).exists()} == set()
+
+
+@pytest.mark.parametrize("name", CURRENT)
+def test_python_names_that_are_named_exist(name: str) -> None:
+    dotted = re.compile(r"^(?:python -m )?((?:shared|services|tools|bench|tests)(?:\.\w+)+)(?:\(.*\))?$")
+    named = {m[1] for token in _in_backticks((ROOT / name).read_text()) if (m := dotted.match(token))}
+    assert {each for each in named if not _importable(each)} == set()
+
+
+def _importable(dotted: str) -> bool:
+    module, _, attribute = dotted.rpartition(".")
+    try:
+        importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        return "." in dotted and _importable(module) and hasattr(importlib.import_module(module), attribute)
+    return True
+
+
+def test_every_folder_is_in_the_tables_of_contributing() -> None:
+    rows = re.findall(r"^\| `([\w./]+)/` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    tops = {name.partition("/")[0] for name in _tracked() if "/" in name and (ROOT / name).exists()}
+    packages = {
+        str(Path(name).parent)
+        for name in _tracked("shared/*/__init__.py", "services/*/__init__.py", "tidegate/*/__init__.py")
+        if (ROOT / name).exists() and name.count("/") == 2
+    }
+    assert len(rows) == len(set(rows))
+    assert set(rows) == tops | packages
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_reference_is_what_the_code_says(page: str) -> None:
+    assert (FOLDER / page).read_text() == PAGES[page](), "run `make reference`"
+
+
+def test_every_page_of_the_reference_is_made_or_made_for_programs() -> None:
+    assert {p.name for p in FOLDER.iterdir()} == set(PAGES)
+
+
+@pytest.mark.parametrize("key", scaledobject.metadata_keys())
+def test_the_scaler_takes_every_key_of_the_reference(key: str) -> None:
+    values = {"service": "cv", "stream": "MEDIA", "consumer": "cv", "metricsUrl": "http://127.0.0.1:9090/metrics"}
+    metadata.parse({"service": "cv", key: values.get(key, "1")})
+
+
+def _settings() -> set[str]:
+    structs = [BusSettings, TopologySettings, *settings.found().values()]
+    return {name.upper() for struct in structs for name in struct.__struct_fields__}
+
+
+@pytest.mark.parametrize("name", CURRENT)
+def test_settings_that_are_named_exist(name: str) -> None:
+    known = _settings()
+    prefixes = {each.partition("_")[0] for each in known} - {"NUM", "REPLICA", "LOG", "MAX", "STREAM", "VLLM"}
+    text = (ROOT / name).read_text()
+    named = set(re.findall(rf"\b(?:{'|'.join(sorted(prefixes))})_[A-Z][A-Z_]*\b", text))
+    assert {each for each in named if each.removesuffix("_FILE") not in known} == set()
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_metrics_that_are_named_exist(name: str) -> None:
+    known = set(re.findall(r"`(tidegate_\w+)`", metrics_page()))
+    named = set(re.findall(r"\btidegate_\w+", (ROOT / name).read_text()))
+    assert named - known == set()
+
+
+def _commands(text: str) -> Iterator[list[str]]:
+    """Command lines of tidegate in a page's blocks and in its backticks, as words."""
+    blocks = re.findall(r"^( *)```(?:sh|bash)?\n(.*?)^\1```$", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line for _, block in blocks for line in block.replace("\\\n", " ").splitlines()] + _in_backticks(text)
+    for line in lines:
+        line = re.sub(r"^\s*(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?", "", line)
+        if re.match(r"tidegate [a-z]", line):
+            yield shlex.split(line, comments=True)[1:]
+
+
+@pytest.mark.parametrize("name", CURRENT)
+def test_commands_that_are_shown_exist(name: str) -> None:
+    wrong = [f"tidegate {' '.join(words)}" for words in _commands((ROOT / name).read_text()) if not _exists(words)]
+    assert wrong == []
+
+
+def _exists(words: list[str]) -> bool:
+    command: click.Command = main
+    rest = list(words)
+    while isinstance(command, click.Group) and rest:
+        found = command.get_command(click.Context(command), rest.pop(0))
+        if found is None:
+            return False
+        command = found
+    options = {opt for p in command.params for opt in [*p.opts, *p.secondary_opts]} | {"--help", "-h"}
+    return all(word.partition("=")[0] in options for word in rest if re.match(r"--?[a-z]", word))
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for name in CURRENT:
+        text = (ROOT / name).read_text()
+        named = {word for line in re.findall(r"(?:^|`)make ([a-z -]+)", text, re.MULTILINE) for word in line.split()}
+        assert named <= targets, name
+
+
+@pytest.mark.parametrize("service", catalog.services(), ids=lambda service: service.name)
+def test_every_service_has_a_page(service: catalog.Service) -> None:
+    assert (ROOT / service.page).is_file()
+
+
+def test_every_page_is_in_the_navigation_of_the_site(tmp_path: Path) -> None:
+    site.stage(ROOT, tmp_path)
+    pages = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.md")}
+    assert set(_leaves(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"])) == pages
+
+
+def _leaves(nav: object) -> Iterator[str]:
+    if isinstance(nav, str):
+        yield nav
+    elif isinstance(nav, list | dict):
+        for inner in nav.values() if isinstance(nav, dict) else nav:
+            yield from _leaves(inner)
+
+
+def test_links_of_the_site_lead_to_its_pages(tmp_path: Path) -> None:
+    site.stage(ROOT, tmp_path)
+    broken = []
+    for page in tmp_path.rglob("*.md"):
+        for _, _, target in site.LINK.findall(_without_blocks(page.read_text())):
+            path = target.partition("#")[0]
+            if "://" not in target and path and not (page.parent / path).exists():
+                broken.append(f"{page.relative_to(tmp_path)}: {target}")
+    assert broken == []
+
+
+def test_a_page_that_loads_from_elsewhere_is_found(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(
+        '<a href="https://keda.sh">KEDA</a> <script src="assets/own.js"></script> <link href="//fonts.test/a.css">'
+        '<script async src="https://cdn.test/shim.js"></script>'
+    )
+    assert site.loaded_from_elsewhere(tmp_path) == {"//fonts.test/a.css", "https://cdn.test/shim.js"}
