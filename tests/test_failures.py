@@ -7,18 +7,22 @@ import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
 
 from services.ingest.connection import Connection
 from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting
 from shared.contract.cameras import new_camera
 from tests import footage
-from tests.waiting import PATIENCE_S
+from tests.ingest_process import Bus, Ingest, add, bus, start
+from tests.waiting import PATIENCE_S, until
 from tidegate.local.server import free_port
+
+__all__ = ["bus", "start"]
 
 
 class Ending:
@@ -64,10 +68,10 @@ def toolkit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def answering(status: str) -> AsyncIterator[str]:
-    """Address of what takes OPTIONS, and answers everything else with `status`, or with nothing where that is empty.
+async def answering(statuses: list[str]) -> AsyncIterator[str]:
+    """Address of what takes OPTIONS, and answers all else with the first status, or with nothing where that is empty.
 
-    For what neither server at hand ever says.
+    It is for what neither server at hand ever says. A status is added for each request that was answered.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,9 +79,10 @@ async def answering(status: str) -> AsyncIterator[str]:
             while True:
                 request = (await reader.readuntil(b"\r\n\r\n")).decode()
                 number = next(x for x in request.splitlines() if x.lower().startswith("cseq"))
-                said = "200 OK" if request.startswith("OPTIONS") else status
+                said = "200 OK" if request.startswith("OPTIONS") else statuses[0]
                 if not said:
                     break
+                statuses.append(said)
                 writer.write(f"RTSP/1.0 {said}\r\n{number}\r\n\r\n".encode())
         writer.close()
 
@@ -117,7 +122,7 @@ async def test_nothing_that_listens_is_told_from_no_answer() -> None:
 async def test_what_a_camera_answers_is_told_with_the_remedy(
     status: str, userinfo: str, cause: str, words: tuple[str, ...]
 ) -> None:
-    async with answering(status) as address:
+    async with answering([status]) as address:
         told = await ending(f"rtsp://{userinfo}{address}/x")
     assert told[0] == cause
     assert all(word in told[1] for word in words), told[1]
@@ -163,3 +168,18 @@ async def test_a_file_that_is_no_video_is_said_what_it_is(tmp_path: Path) -> Non
         assert all(word in told[1] for word in words), told[1]
         assert "camera" not in told[1], told[1]
     assert await ending(good.as_uri(), realtime=False) == ("ended", "the stream has ended")
+
+
+async def test_another_reason_is_told_and_the_same_one_once(
+    admin: Client, bus: Bus, start: Callable[..., Ingest]
+) -> None:
+    start()
+    statuses = ["404 Not Found"]
+    async with answering(statuses) as address:
+        await add(admin, "door", f"rtsp://{address}/x")
+        await until(lambda: len(statuses) > 4)
+        assert [e["reason"].partition(":")[0] for e in bus.events] == ["the camera has no such path"]
+        statuses[0] = "401 Unauthorized"
+        await until(lambda: len(bus.events) == 2)
+    assert "asks for a user and a password" in bus.events[1]["reason"]
+    assert bus.states("door") == ["offline", "offline"]

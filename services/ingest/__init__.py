@@ -1,13 +1,13 @@
-"""Cameras' video to JetStream, compressed as it is.
+"""Ingest publishes cameras' video to JetStream, compressed as it came.
 
 | module | idea |
 |---|---|
-| `fleet` | which cameras run here: wanted, leased, running |
-| `leases` | one process a camera, shared fairly, taken over when one dies |
-| `runner` | one camera: connections, backoff, on line and off line |
-| `connection` | one connection: a thread that reads and cuts |
-| `source` | opening RTSP and files, and why they end |
-| `segmenter` | packets to segments: `cutter`, `clock`, `timestamps`, `parameters`, `muxer` |
-| `delivery` | a camera's segments on their way: `outbox` before, `publisher` after |
-| `announcer` | events of cameras that come and go |
+| `fleet` | decides which cameras run in this process: those that are wanted, enabled and leased |
+| `runner` | runs one camera: connects again and again, and says when it goes online or offline |
+| `connection` | is one connection: a thread that reads packets and cuts segments |
+| `source` | opens a camera or a file, `gulp` reads a live camera in gulps |
+| `failures` | says why a camera gives no video, and what to do |
+| `segmenter` | makes segments of packets, with `cutter`, `clock`, `timestamps`, `parameters` and `muxer` |
+| `delivery` | publishes one camera's segments: `outbox` keeps them, `publisher` sends them |
+| `announcer` | publishes events of cameras that go online and offline |
 """

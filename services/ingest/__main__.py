@@ -1,7 +1,8 @@
-"""`python -m services.ingest`: cameras' video to JetStream, compressed as it is.
+"""Publishes cameras' video to JetStream, compressed as it came.
 
-Pulls RTSP and files, cuts at keyframes, publishes segments on `media.<camera>`. Cameras come from the bucket
-`cameras` and may come and go while it runs; several processes share them by leases.
+Ingest reads RTSP cameras and files, cuts them into segments at keyframes, and publishes these on `media.<camera>`.
+The bucket `cameras` says which there are: they may be added and removed while it runs. Several processes share the
+cameras by leases.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health
 from shared.service import process
 
+# The last events of cameras get this long to be stored, when the process ends.
 _GOODBYE_S = 1.0
 
 
@@ -68,6 +70,7 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
 
 
 async def _reconcile(fleet: Fleet, mirrors: tuple[Mirror, ...], health: Health) -> None:
+    """Run the fleet once every bucket has been read: before that, cameras would look as if they had been removed."""
     for mirror in mirrors:
         await mirror.ready.wait()
     health.ready = None

@@ -1,4 +1,4 @@
-"""Cameras' comings and goings on `events.cameras.<camera>`, in order, kept while JetStream is away."""
+"""Publishes on `events.cameras.<camera>` when cameras go online and offline, in order, also after an outage."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from shared.contract.events import CameraStatus
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
 
-# Transitions of a long outage: the newest say how things are.
+# An outage keeps the newest events, this many: they say how things are.
 _KEPT = 10_000
 
 
 class Announcer:
-    """One for the process; `say` never waits."""
+    """Publishes what is said, one after the other. One for the process."""
 
     def __init__(self, client: Client, js: JetStreamContext, process: str) -> None:
         self.process = process
@@ -32,6 +32,7 @@ class Announcer:
         self._said = 0
 
     def say(self, status: CameraStatus) -> None:
+        """Publish it later; this never waits."""
         self._waiting.append(status)
         self._emptied.clear()
         self._filled.set()
@@ -46,6 +47,7 @@ class Announcer:
             await self._filled.wait()
 
     async def flushed(self, timeout_s: float) -> None:
+        """Wait until all has been published, or the time is over."""
         try:
             await asyncio.wait_for(self._emptied.wait(), timeout_s)
         except TimeoutError:

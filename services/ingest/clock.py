@@ -1,7 +1,7 @@
-"""A camera's timestamps on the wall clock. Pure: arrival times come from outside.
+"""Puts a camera's timestamps on the wall clock. Pure: arrival times are given.
 
-A frame can't arrive before it was captured, but it can arrive late: bursts at connect, jitter, stalls. So the least
-of (arrival - timestamp) over a window is the best estimate of the camera's clock against ours.
+A frame can't arrive before it was captured, but it may arrive late: after a burst at connect, jitter or a stall. So the
+least of (arrival - timestamp) over a window is the best estimate of the camera's clock against ours.
 
     clock = WallClock()
     clock.observe(timestamp, time.time())      # every packet
@@ -10,18 +10,33 @@ of (arrival - timestamp) over a window is the best estimate of the camera's cloc
 
 from __future__ import annotations
 
-# Long enough to hold an undelayed packet on a busy network, short enough that drift stays below the tolerance.
-WINDOW_S = 10.0
-# Above the noise of the window's minimum, below what evidence needs. Clocks drift by 100 ppm: one step in 17 minutes.
-TOLERANCE_S = 0.1
-# Servers send their last GOP in one burst at connect: its frames arrive late by up to its length, the last of it not.
-SETTLE_S = 0.5
-# A packet this much earlier than its timestamp allows, against the one before it, is a clock that was set.
-JUMP_S = 1.0
+import msgspec
+
+
+class ClockTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """All in seconds."""
+
+    window_s: float = 10.0
+    """The least offset is taken over this long: a busy network lets one packet through undelayed in it, and clocks
+    drift less than the tolerance."""
+
+    tolerance_s: float = 0.1
+    """An estimate is corrected once it is wrong by this much: the least offset is noisier than nothing, and evidence
+    need not be exacter. Clocks that drift by 100 ppm are corrected once in 17 minutes."""
+
+    settle_s: float = 0.5
+    """An estimate is trusted after this long: servers send their last GOP in one burst at connect, all of it late but
+    its end."""
+
+    jump_s: float = 1.0
+    """A clock was set where a packet comes this much earlier, against the one before it, than its timestamp allows."""
+
+
+TUNING = ClockTuning()
 
 
 class WallClock:
-    """`reanchors` counts the corrections after the clock has settled."""
+    """A live camera's clock. `reanchors` counts the corrections after the clock has settled."""
 
     def __init__(self) -> None:
         self.reanchors = 0
@@ -29,37 +44,37 @@ class WallClock:
         self._first = self._window = self._least = self._last = 0.0
 
     def observe(self, timestamp: float, arrival: float) -> bool:
-        """Learn from a packet; both in seconds, arrival since the Unix epoch.
+        """Learn from a packet. timestamp: seconds. arrival: seconds since the Unix epoch.
 
-        True if the camera's clock (or ours) has just jumped: timestamps before and after do not belong together.
+        True if the camera's clock or ours has just jumped: timestamps before and after do not belong together.
         """
         offset = arrival - timestamp
         if self._anchor is None:
             self._restart(arrival, offset)
             return False
-        sudden = offset < self._last - JUMP_S
+        sudden = offset < self._last - TUNING.jump_s
         self._last = offset
-        if sudden and offset < self._anchor - JUMP_S and self.settled(arrival):
+        if sudden and offset < self._anchor - TUNING.jump_s and self.settled(arrival):
             self._restart(arrival, offset)
             self.reanchors += 1
             return True
         self._least = min(self._least, offset)
         if not self.settled(arrival):
             self._anchor = self._least
-        elif offset < self._anchor - TOLERANCE_S:
+        elif offset < self._anchor - TUNING.tolerance_s:
             self._move(offset)
-        if not 0 <= arrival - self._window < WINDOW_S:
-            if self._least > self._anchor + TOLERANCE_S:
+        if not 0 <= arrival - self._window < TUNING.window_s:
+            if self._least > self._anchor + TUNING.tolerance_s:
                 self._move(self._least)
             self._window, self._least = arrival, offset
         return False
 
     def settled(self, arrival: float) -> bool:
-        """Whether `wall` can be trusted: a burst at connect is over."""
-        return not 0 <= arrival - self._first < SETTLE_S
+        """Whether `wall` can be trusted: the burst at connect is over."""
+        return not 0 <= arrival - self._first < TUNING.settle_s
 
     def wall(self, timestamp: float) -> float:
-        """Seconds since the Unix epoch at which the frame of `timestamp` was captured, as far as can be told."""
+        """When the frame of `timestamp` was captured, in seconds since the Unix epoch, as far as can be told."""
         assert self._anchor is not None
         return timestamp + self._anchor
 
@@ -73,7 +88,7 @@ class WallClock:
 
 
 class FixedClock:
-    """For files that are read faster than they play: the file's end is now, and nothing is learnt from arrivals."""
+    """The clock of a file that is read faster than it plays: its end is now, and arrivals teach nothing."""
 
     reanchors = 0
 

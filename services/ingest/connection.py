@@ -1,4 +1,4 @@
-"""One connection to a camera: a thread that opens it, reads it, cuts it, and hands whole segments to the loop."""
+"""One connection to a camera: a thread that opens it, reads it, and hands whole segments to the event loop."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from services.ingest.settings import Cutting
 from services.ingest.source import open_source
 from shared.contract.cameras import Camera
 
-# Pieces of a file that is read as fast as the bus takes them, between the thread and the acknowledgement.
+# A file that is read as fast as the bus takes it waits while this many of its segments are not acknowledged.
 _FILE_PIECES = 4
 
 
 class Owner(Protocol):
-    """Called in the loop's thread, in order."""
+    """Who owns a connection: it is called in the event loop's thread, in order."""
 
-    def on_piece(self, connection: Connection, piece: Piece) -> None: ...
+    def on_piece(self, connection: Connection, piece: Piece) -> None:
+        """Take a segment."""
+        ...
 
-    def on_end(self, connection: Connection, failure: Failure) -> None: ...
+    def on_end(self, connection: Connection, failure: Failure) -> None:
+        """Hear why it ended. Nothing comes after that."""
+        ...
 
 
 class Connection(threading.Thread):
@@ -53,23 +57,23 @@ class Connection(threading.Thread):
         self._room = None if live else threading.Semaphore(_FILE_PIECES)
 
     def stop(self) -> None:
-        """End after the packet in hand: what has been read is cut and handed over first."""
+        """End after the packet in hand. What has been read is handed over first."""
         self._stop_asked.set()
 
     def abandon(self) -> None:
-        """Hear nothing more of it. A thread that hangs in a read ends when libav's limit lets it."""
+        """Tell the owner nothing more. A thread that hangs in a read ends once libav's limit is over."""
         self._abandoned = True
         self._stop_asked.set()
 
     def piece_left(self) -> None:
-        """The owner has got rid of a piece: a file that is not paced may read on."""
+        """Read on: a segment of a file that waited for it has been stored or dropped."""
         if self._room:
             self._room.release()
 
     def run(self) -> None:
         try:
             failure = self._read()
-        except Exception as e:  # whatever a camera sends harms this camera alone
+        except Exception as e:  # What a camera sends, whatever it is, harms this camera alone.
             failure = failure_of(e, self._camera, self._userinfo)
         self._tell(self._owner.on_end, failure)
 
@@ -114,5 +118,5 @@ class Connection(threading.Thread):
             return
         try:
             self._loop.call_soon_threadsafe(hear, self, what)  # type: ignore[arg-type]
-        except RuntimeError:  # the loop is closed: the process ends
+        except RuntimeError:  # The loop is closed, so the process ends.
             self.abandon()

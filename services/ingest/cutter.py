@@ -1,30 +1,42 @@
-"""Where a camera's packets become segments. Pure: sees a packet's time, size and whether it is a keyframe.
+"""Decides where a camera's packets are cut into segments. Pure: it sees times, sizes and keyframes.
 
-A segment starts at a keyframe and ends before the next one at or past the target. A GOP that is longer is cut inside
-into dependent segments. No segment's packets are over the byte limit.
+A segment starts at a keyframe and ends before the first keyframe at or past the target length. A longer GOP is cut
+inside, into dependent segments. The packets of a segment are never larger than the byte limit.
 """
 
 from __future__ import annotations
 
 import enum
 
-# A GOP of exactly the target jitters around it: without this, every second segment would be twice as long.
-EARLY = 0.1
-# A GOP that ends within half a target is waited for: a cut would leave a sliver that costs a message and a moov.
-# So the last piece of a GOP is at least half a target, and no segment is longer than one and a half.
-LATE = 0.5
-# Cameras drop to one frame in seconds at night; a longer silence in the timestamps is a clock that was set.
-MAX_GAP_S = 30.0
-# Reordering moves a frame back by a few frames; more is a clock that was set back.
-MAX_BACK_S = 1.0
+import msgspec
 
 
-# Each piece of a GOP is decoded with all that is before it: past this, the rest waits for the next keyframe.
-MAX_GOP_S = 60.0
+class CutterTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """Shares are of the target length."""
+
+    early: float = 0.1
+    """A keyframe may come this share before the target: GOPs of just the target's length jitter, and every second
+    segment would be twice as long."""
+
+    late: float = 0.5
+    """A keyframe that is due within this share is waited for: a cut before it would leave a sliver, which costs a
+    message. So a GOP's last piece has at least this share, and a segment is longer by at most this share."""
+
+    most_gap_s: float = 30.0
+    """The clock was set where timestamps leave out more than this: at night, cameras go down to a frame in seconds."""
+
+    most_back_s: float = 1.0
+    """The clock was set back where timestamps go back by more than this: reordering moves them by a few frames."""
+
+    most_gop_s: float = 60.0
+    """The rest of a longer GOP is dropped: each of its pieces would be decoded with all that is before it."""
+
+
+TUNING = CutterTuning()
 
 
 class Cut(enum.Enum):
-    """What a packet does."""
+    """What a packet does, or what is done with it."""
 
     APPEND = "joins the segment"
     KEY = "starts a segment at a keyframe"
@@ -36,7 +48,7 @@ class Cut(enum.Enum):
 
 
 class Cutter:
-    """Feed packets in decode order. target_s: seconds. max_bytes: the packets of one segment."""
+    """Takes packets in decode order. target_s: length of a segment. max_bytes: of the packets of one segment."""
 
     def __init__(self, target_s: float, max_bytes: int) -> None:
         self._target = target_s
@@ -48,7 +60,7 @@ class Cutter:
 
     def push(self, time: float, size: int, key: bool) -> Cut:
         """What the packet does; after BREAK, push it again. time: presentation, in seconds."""
-        if self._open and not -MAX_BACK_S <= time - self._newest <= MAX_GAP_S:
+        if self._open and not -TUNING.most_back_s <= time - self._newest <= TUNING.most_gap_s:
             self._open = False
             self._gop = None
             return Cut.BREAK
@@ -78,18 +90,18 @@ class Cutter:
         length = time - self._start
         if key:
             # A GOP must not begin inside a segment that can't be decoded alone.
-            whole = not self._open or self._dependent or full or length >= self._target * (1 - EARLY)
+            whole = not self._open or self._dependent or full or length >= self._target * (1 - TUNING.early)
             return Cut.KEY if whole else Cut.APPEND
-        if time - self._last_key > MAX_GOP_S:
+        if time - self._last_key > TUNING.most_gop_s:
             return Cut.ENDLESS
-        # Frames shown before the newest belong to it: a cut between them would mix the segments' times.
+        # A frame that is shown before the newest belongs to it: a cut between them would mix the segments' times.
         long = time > self._newest and length >= self._target and not self._keyframe_is_near(time, length)
         return Cut.DEPENDENT if full or long else Cut.APPEND
 
     def _keyframe_is_near(self, time: float, length: float) -> bool:
-        wait = self._target * (1 + LATE) - length
+        wait = self._target * (1 + TUNING.late) - length
         if self._gop is None:
-            return time - self._last_key < self._target * (1 + LATE)
+            return time - self._last_key < self._target * (1 + TUNING.late)
         due = self._last_key + self._gop - time
-        # Late by a few frames is still due.
-        return -EARLY * self._target <= due <= min(wait, LATE * self._target)
+        # A keyframe that is late by a few frames is still due.
+        return -TUNING.early * self._target <= due <= min(wait, TUNING.late * self._target)

@@ -1,4 +1,4 @@
-"""One camera's segments on their way: outbox, one in flight, and the `Key-Seq` that dependents need."""
+"""Publishes one camera's segments in order, one in flight, and gives dependent ones the `Key-Seq` that they need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from services.ingest.segmenter import Piece
 
 
 class Delivery:
-    """`put` segments; a task publishes them in order. `left` is called for each that has gone, either way."""
+    """Takes segments by `put`; `run` publishes them.
+
+    max_bytes: of segments that wait. allowed: asked before each try to publish. left: called for each segment that was
+    stored or dropped.
+    """
 
     def __init__(
         self,
@@ -36,6 +40,7 @@ class Delivery:
         self._frames = metrics.FRAMES.labels(camera)
 
     def put(self, piece: Piece) -> None:
+        """Publish a segment later. Over `max_bytes`, the oldest GOPs are dropped for it."""
         self._drop(self._outbox.put(piece), "buffer_full")
         if len(self._outbox):
             self._emptied.clear()
@@ -52,7 +57,7 @@ class Delivery:
                 await self._filled.wait()
                 continue
             if piece.dependent and piece.gop != gop:
-                # Its GOP's beginning was never stored: the outbox lost it while this one was on its way here.
+                # The beginning of its GOP was dropped after this one had been put.
                 self._drop([piece, *self._outbox.drop_gop(piece.gop)], "key_lost")
                 continue
             seq = await self._publisher.send(piece, key_seq if piece.dependent else None, self._allowed)
@@ -68,7 +73,7 @@ class Delivery:
             self._left()
 
     async def flushed(self, timeout_s: float) -> bool:
-        """Whether all that was put has gone within the time."""
+        """Wait until all has been stored or dropped; False if that takes longer than the time."""
         try:
             await asyncio.wait_for(self._emptied.wait(), timeout_s)
         except TimeoutError:
@@ -76,7 +81,7 @@ class Delivery:
         return True
 
     def give_up(self, cause: str) -> None:
-        """Count what is still here as lost. After `run` has been cancelled."""
+        """Count what is left as dropped. Call it once `run` has ended."""
         lost = self._outbox.clear()
         self._drop([self._sending, *lost] if self._sending else lost, cause)
         self._sending = None

@@ -1,4 +1,4 @@
-"""Which cameras run here: what is wanted, what is leased, and what runs, brought together after every change."""
+"""Decides which cameras run in this process: after every change, what is wanted and leased is made to run."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from shared.contract.names import check_camera
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health, logger
 
-# Leases of dead processes run out without a message.
+# How often we look without being told of a change: nobody tells when the lease of a dead process runs out.
 _LOOK_S = 0.5
-# A released camera's segments that JetStream is slow to take.
+# How long a camera that is given up may take to publish what it has: JetStream may be slow.
 _FLUSH_S = 3.0
-# Connections that start at once: a process that inherits hundreds of cameras must keep renewing leases.
+# How many cameras are taken at once: a process that inherits hundreds of them must go on renewing its leases.
 _CLAIMS_AT_ONCE = 16
 
 RunnerFor = Callable[[str, Camera, str | None], Runner]
 
 
 class Fleet:
-    """`run` until cancelled, then `stop`."""
+    """Runs cameras: `run` until it is cancelled, then `stop`."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Fleet:
         self._log = logger("fleet")
 
     async def run(self) -> None:
+        """Start and stop cameras until cancelled."""
         while True:
             try:
                 await asyncio.wait_for(self._changed.wait(), _LOOK_S)
@@ -60,7 +61,7 @@ class Fleet:
             await self._reconcile()
 
     async def stop(self) -> None:
-        """Stop all cameras, flush, and release them."""
+        """Stop all cameras, publish what they have read, and release them."""
         for name in list(self._running):
             self._stop(name, "stopped")
         await asyncio.gather(*self._stopping.values())
@@ -112,7 +113,7 @@ class Fleet:
     async def _claim(self, wanted: dict[str, Camera], share: int) -> None:
         room = share - len(self._leases.owned)
         free = [n for n in wanted if n not in self._stopping and self._leases.free(n)]
-        # In another order than the other processes, so that they seldom ask for the same.
+        # The order is random, so that two processes seldom ask for the same camera.
         random.shuffle(free)
         await asyncio.gather(*(self._leases.claim(n) for n in free[: max(0, min(room, _CLAIMS_AT_ONCE))]))
         if room > _CLAIMS_AT_ONCE and len(free) > _CLAIMS_AT_ONCE:
@@ -123,7 +124,7 @@ class Fleet:
         runner.start()
 
     def _stop(self, name: str, reason: str | None) -> None:
-        """Stop in the background; the lease goes when it has, unless the camera is only to be started anew."""
+        """Stop it in the background and then release it, unless it is to be started anew."""
         runner = self._running.pop(name)
 
         async def stop() -> None:

@@ -1,9 +1,9 @@
-"""Reading a live camera in gulps: half the CPU for a few hundredths of a second.
+"""Reads a live camera in gulps: half the CPU, for a few hundredths of a second of latency.
 
-RTP over TCP comes in some 400 writes a second, and a reader that has caught up is woken for each: that, and not the
-copying, is what a camera costs. So one that has caught up naps, and finds the next frames whole. Measured with 1080p25
-of 4 Mbit/s, demuxing alone: 1.58 % of a core a camera without, 0.77 with naps of 0.1 s, 0.62 with 0.2. `bench_ingest`
-has the whole of it.
+RTP over TCP comes in some 400 writes a second. A reader that has caught up is woken by each of them, which costs more
+than copying the video. So a reader that has caught up naps, and then finds whole frames. Measured on 1080p25 of 4
+Mbit/s, demuxing alone: 1.58 % of a core a camera without naps, 0.77 % with naps of 0.1 s, 0.62 % with 0.2 s.
+`bench_ingest` measures all of ingest.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-# Adds half of it to a segment's latency, on average.
+# A nap is this long at most. It adds half of that to a segment's latency, on average.
 NAP_S = 0.15
-# What may gather meanwhile: under the least that a kernel buffers for a connection, so the camera is never held up.
+# A nap ends before this much has come: kernels buffer more for a connection, so the camera never has to wait.
 NAP_BYTES = 64 * 1024
-# A read that took longer than this waited for the network.
+# A read that takes longer than this has waited for the network.
 _WAITED_S = 0.002
 
 T = TypeVar("T")
@@ -28,10 +28,10 @@ def gulps(
     nap: Callable[[float], object],
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[T]:
-    """`packets`, with a `nap` after each that had to be waited for. size: of a packet, in bytes.
+    """Pass on `packets`, and nap after each that had to be waited for. size: bytes of a packet. nap: sleeps so long.
 
-    The packet that ends a wait is passed on before the nap, at its true time of arrival: the camera's clock is read
-    from those.
+    The packet that ends a wait is passed on before the nap, when it really arrives: the camera's clock is learnt from
+    such packets.
     """
     since, gathered = clock(), 0
     while True:

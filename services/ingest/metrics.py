@@ -1,4 +1,4 @@
-"""What ingest counts. Counters and histograms: rates are the reader's arithmetic."""
+"""What ingest counts. Rates are left to whoever reads the counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packets into the bytes of one fragmented MP4, in memory, without touching the video."""
+"""Writes packets as one fragmented MP4, in memory, without touching the video."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from services.ingest.timestamps import decode_times
 
 _MOVFLAGS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 
-# Upper bounds of what MP4 adds: boxes and parameter sets; and for each packet its row in `trun` and what NAL units
-# grow by when their start codes become lengths (a byte each, slices and SEI of a frame).
+# An MP4 is at most this much larger than its packets: BOX_BYTES for its boxes and parameter sets; PACKET_BYTES for each
+# packet's row in `trun`, and for its NAL units, which grow by a byte each where start codes become lengths.
 BOX_BYTES = 8192
 PACKET_BYTES = 96
 
@@ -29,9 +29,9 @@ class Timed(NamedTuple):
 
 
 def mux(template: VideoStream, packets: Sequence[Timed]) -> bytes:
-    """A fragmented MP4 of `packets`, in decode order; codec and parameter sets from `template`.
+    """A fragmented MP4 of `packets`, which are in decode order. Raises av.FFmpegError where they can't be muxed.
 
-    Raises av.FFmpegError where the packets can't be muxed.
+    template: gives the codec, the parameter sets, and the matrix that says how the picture is to be turned.
     """
     out = io.BytesIO()
     with av.open(out, "w", format="mp4", options=_MOVFLAGS) as container:
@@ -49,7 +49,7 @@ def mux(template: VideoStream, packets: Sequence[Timed]) -> bytes:
 
 
 class Probe:
-    """The stream that a keyframe's own in-band parameter sets describe: a template when the session's is outdated."""
+    """The stream that the parameter sets in a keyframe describe: a template where the session's is outdated."""
 
     def __init__(self, codec: str, keyframe: bytes) -> None:
         self._container = av.open(io.BytesIO(keyframe), "r", format=codec)

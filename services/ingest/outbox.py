@@ -1,7 +1,7 @@
-"""What one camera keeps while JetStream is away. Pure.
+"""Keeps one camera's segments while JetStream is away. Pure.
 
-Over its limit it drops whole GOPs, oldest first: without its beginning the rest of a GOP is undecodable, so segments
-of a GOP that lost one are refused too.
+Over its limit it drops whole GOPs, the oldest first. The rest of a GOP can't be decoded without its beginning, so
+segments of a GOP that was dropped are refused from then on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Parcel(Protocol):
-    """gop: which GOP the segment needs, the same for all of one. size: bytes."""
+    """gop: names the GOP that a segment is of. size: its bytes."""
 
     @property
     def gop(self) -> str: ...
@@ -23,7 +23,7 @@ P = TypeVar("P", bound=Parcel)
 
 
 class Outbox(Generic[P]):
-    """First in, first out, of at most `max_bytes`. What `take` has handed out no longer counts."""
+    """First in, first out, of at most `max_bytes`. What was taken out no longer counts."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -36,7 +36,7 @@ class Outbox(Generic[P]):
         return len(self._parcels)
 
     def put(self, parcel: P) -> list[P]:
-        """Keep `parcel`; return what was dropped for it, itself included if it is of no use any more."""
+        """Keep `parcel`. Returns what was dropped: older ones for lack of room, or itself where its GOP was dropped."""
         if parcel.gop == self._broken:
             return [parcel]
         self._newest = parcel.gop
@@ -48,7 +48,7 @@ class Outbox(Generic[P]):
         return dropped
 
     def take(self) -> P | None:
-        """The oldest, which leaves."""
+        """Take the oldest out; None if there is none."""
         if not self._parcels:
             return None
         parcel = self._parcels.popleft()
@@ -56,7 +56,10 @@ class Outbox(Generic[P]):
         return parcel
 
     def drop_gop(self, gop: str) -> list[P]:
-        """Drop and refuse all of `gop`, which must be the oldest here or gone already; return what was dropped."""
+        """Drop all of `gop`, and refuse what comes of it. Returns what was dropped.
+
+        `gop` is the oldest here, or nothing of it is here any more.
+        """
         if gop == self._newest:
             self._broken = gop
         dropped: list[P] = []
@@ -67,7 +70,7 @@ class Outbox(Generic[P]):
         return dropped
 
     def clear(self) -> list[P]:
-        """Drop all."""
+        """Drop everything. Returns what was dropped."""
         dropped = list(self._parcels)
         self._parcels.clear()
         self.bytes = 0

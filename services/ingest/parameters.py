@@ -1,18 +1,18 @@
-"""The sequence parameter set that a stream carries in band: when it changes, so do resolution or profile. Pure."""
+"""Finds the sequence parameter set (SPS) in a keyframe: where it changes, so does the resolution or profile. Pure."""
 
 from __future__ import annotations
 
 import re
 
 _START = re.compile(rb"\x00\x00\x01")
-# Parameter sets come first in an access unit, after a delimiter at most; this is more than they take.
+# Parameter sets are within the first bytes of an access unit, this many: at most a delimiter comes before them.
 _HEAD = 2048
 
 
 def sequence_parameters(codec: str, data: bytes | memoryview) -> bytes | None:
-    """The first SPS in Annex B `data` of `codec` ("h264" or "hevc"), without its start code; None if there is none.
+    """The first SPS in `data` of `codec` ("h264" or "hevc"), without its start code; None if there is none.
 
-    Length-prefixed data, as in MP4 files, has none: there the parameters are the file's own.
+    data: in the byte stream format (Annex B). What has lengths instead of start codes, as in MP4, has no SPS in band.
     """
     head = bytes(data[:_HEAD])
     found = list(_START.finditer(head))

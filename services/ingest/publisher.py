@@ -1,4 +1,4 @@
-"""Segments to JetStream until it acknowledges them, with a bound on those in flight over all cameras."""
+"""Publishes segments until JetStream acknowledges them, with a bound on those in flight over all cameras."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.runtime.backoff import Backoff
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger, traceparent_of, tracer
 
-# Enough to keep a server busy (it is at 4), few enough that what a reconnect throws away stays small.
+# So many are in flight at most: 4 keep a server busy, and a reconnect throws away what is in flight.
 MAX_IN_FLIGHT = 16
 DELAYS = Backoff(first_s=0.1, longest_s=2.0)
 # How often we look whether we may send again, while we know that we may not.
@@ -28,7 +28,7 @@ _POLL_S = 0.05
 
 
 class Publisher:
-    """One for the process."""
+    """Publishes segments. One for the process, so that the bound on those in flight holds for all cameras."""
 
     def __init__(self, client: Client, js: JetStreamContext) -> None:
         self._client = client
@@ -38,10 +38,10 @@ class Publisher:
         self._log = logger("publisher")
 
     async def send(self, piece: Piece, key_seq: int | None, allowed: Callable[[], bool]) -> int | None:
-        """The stream sequence that JetStream gave it; None if it can never be stored. Waits as long as it takes.
+        """Publish a segment, however long it takes. Returns its stream sequence, or None if it can never be stored.
 
-        key_seq: of the segment that starts the GOP, on dependent ones. allowed: asked before each try; while it is
-        false, nothing is sent.
+        key_seq: sequence of the segment that starts the GOP, for a dependent one. allowed: asked before each try;
+        nothing is sent while it is false.
         """
         segment = piece.segment
         with tracer().start_as_current_span("ingest") as span:
@@ -59,7 +59,7 @@ class Publisher:
 
     async def _until_stored(self, piece: Piece, headers: dict[str, str], allowed: Callable[[], bool]) -> int | None:
         subject = names.media(piece.segment.camera)
-        # `Nats-Expected-Stream`, which nats-py adds, is part of what is measured.
+        # The server's limit holds for all headers: nats-py adds `Nats-Expected-Stream`, of less than 64 bytes.
         size = piece.size + header_bytes(headers) + 64
         tries = 0
         while True:

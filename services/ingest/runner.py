@@ -1,4 +1,4 @@
-"""One camera: its connections one after the other, what becomes of their segments, and when it is on or off line."""
+"""Runs one camera: connects again and again, publishes what comes, and says when it goes online or offline."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
 MB = 1024 * 1024
-# Headers of a segment, with an ample traceparent.
+# A segment's headers take at most this much, the traceparent included.
 _HEADER_BYTES = 1024
-# A live camera's thread sees `stop` at its next packet.
+# A connection that is told to stop gets this long: a live camera's thread hears of it with the next packet.
 _STOP_S = 1.0
-# Threads that hang in a read of a camera that trickles: with this many, it is not asked again until one has ended.
+# With this many threads that hang in a read, a camera is not connected to again until one of them has ended.
 _MOST_HANGING = 2
 # Cameras that went away together, as with their switch, do not return together.
 RECONNECTS = Backoff(first_s=0.5, longest_s=30.0, jitter=1.0)
-# After video for this long, what ends it is a new trouble, not the old one.
+# After this much video, what ends a connection is a new trouble: the delays begin anew.
 HEALED_S = 30.0
 
 
 class Runner:
-    """`start`, and once `stop`. All in the loop's thread."""
+    """Runs a camera from `start` to `stop`. Everything is called in the event loop's thread.
+
+    userinfo: its credentials, if any. max_payload: the server's limit on a message. allowed: asked before each try to
+    publish.
+    """
 
     def __init__(
         self,
@@ -59,7 +63,8 @@ class Runner:
         self._connection: Connection | None = None
         self._hanging: list[Connection] = []
         self._ended: asyncio.Future[Failure] | None = None
-        self._online: bool | None = None
+        self._online = False
+        self._said: str | None = None
         self._online_since = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._log = logger("camera").bind(camera=name)
@@ -68,7 +73,7 @@ class Runner:
         self._tasks = [asyncio.create_task(self._delivery.run()), asyncio.create_task(self._connect_for_ever())]
 
     async def stop(self, reason: str | None, flush_s: float) -> None:
-        """Stop reading, publish what is buffered for up to `flush_s`, and say `reason` (None: say nothing)."""
+        """Stop reading, publish what was read for up to `flush_s`, and say why; a `reason` of None is not said."""
         delivering, connecting = self._tasks
         await end(connecting)
         if self._connection:
@@ -81,7 +86,7 @@ class Runner:
         await end(delivering)
         self._delivery.give_up("stopped" if reason else "lease_lost")
         if reason:
-            self._set_offline(reason)
+            self._set_offline(Failure("stopped", reason))
         elif self._online:
             metrics.ONLINE.dec()
 
@@ -101,7 +106,7 @@ class Runner:
         while True:
             failure = await self._connect_once()
             worked_s = time.monotonic() - self._online_since if self._online else 0.0
-            self._set_offline(failure.reason)
+            self._set_offline(failure)
             if failure.cause == "ended" and self._plays_once():
                 return
             metrics.RECONNECTS.labels(self.name, failure.cause).inc()
@@ -120,18 +125,18 @@ class Runner:
         )
         try:
             connection.start()
-        except RuntimeError as e:  # no more threads: another time, perhaps
+        except RuntimeError as e:  # There are no more threads: there may be later.
             return Failure("error", f"its thread can't be started: {e}")
         while True:
             done, _ = await asyncio.wait([self._ended], timeout=min(1.0, self._timeout_s / 4))
             if done:
                 return self._ended.result()
             silent_s = time.monotonic() - connection.last_packet
-            # libav's own limits come first, where they hold: name resolution and trickles are ours.
+            # libav's own limits come first. They don't hold for the resolution of names, and for what trickles in.
             if silent_s > self._timeout_s * 1.2:
                 connection.abandon()
                 self._hanging = [c for c in [*self._hanging, connection] if c.is_alive()]
-                return Failure("stalled", f"no video for {silent_s:.0f} s")
+                return Failure("timeout", f"nothing has come from the camera for {silent_s:.0f} s: check its network")
 
     def _plays_once(self) -> bool:
         return self.camera.is_file and not self.camera.loop
@@ -149,14 +154,15 @@ class Runner:
             self._status("online", "video arrives", epoch=s.epoch, codec=s.codec, width=s.width, height=s.height)
         )
 
-    def _set_offline(self, reason: str) -> None:
-        if self._online is False:
+    def _set_offline(self, failure: Failure) -> None:
+        """Say why, once for each cause: a camera that is asked every few seconds fails in the same way each time."""
+        if failure.cause == self._said and not self._online:
             return
         if self._online:
             metrics.ONLINE.dec()
-        self._online = False
-        self._log.warning("camera offline", reason=reason)
-        self._announcer.say(self._status("offline", reason))
+        self._online, self._said = False, failure.cause
+        self._log.warning("camera offline", reason=failure.reason)
+        self._announcer.say(self._status("offline", failure.reason))
 
     def _status(self, state: str, reason: str, **more: object) -> CameraStatus:
         return CameraStatus(

@@ -1,4 +1,4 @@
-"""One connection's packets into segments: cutter, clock and muxer together. Runs in the camera's thread."""
+"""Makes segments of one connection's packets, with cutter, clock and muxer. Runs in the camera's thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.ingest.settings import Cutting
 from shared.contract.segment import Segment
 
 CODECS = ("h264", "hevc")
-# For a stream that does not say how long its frames are.
+# A frame is taken to be this long where the stream does not say.
 _FRAME_S = 0.04
 
 
@@ -33,9 +33,9 @@ class Clock(Protocol):
 
 
 class Piece(NamedTuple):
-    """A segment ready to be published but for `Key-Seq`, which its GOP's first segment gets from JetStream.
+    """A segment, ready but for `Key-Seq`: that is known once JetStream has stored its GOP's first segment.
 
-    gop: message id of that first segment. cut: seconds since the Unix epoch.
+    gop: message id of that first segment. cut: when it was cut, in seconds since the Unix epoch.
     """
 
     segment: Segment
@@ -53,14 +53,14 @@ class Piece(NamedTuple):
 
 
 class _Muxed(NamedTuple):
-    """A piece whose start waits for the clock to settle. start: seconds of the stream's time."""
+    """A piece that waits for the clock to settle. start: its first frame, in seconds of the stream's own time."""
 
     piece: Piece
     start: float
 
 
 class Segmenter:
-    """Push packets, then `finish`. `emit` gets the pieces in order; `dropped` counts lost frames by cause."""
+    """Takes packets by `push`, then `finish`. `emit` gets the pieces in order; `dropped` counts frames by cause."""
 
     def __init__(
         self, camera: str, stream: VideoStream, cutting: Cutting, clock: Clock, emit: Callable[[Piece], None]
@@ -92,12 +92,12 @@ class Segmenter:
         self._push(Timed(packet, pts, packet.dts), arrival)
 
     def finish(self, arrival: float) -> None:
-        """Emit what is left."""
+        """Emit what is left. Nothing may be pushed after that."""
         self._close(arrival, None)
         self._release()
 
     def _push_untimed(self, pts: int, arrival: float) -> None:
-        """Packets without any timestamp, such as a session's first, are those just before the one that has it."""
+        """Date packets without a timestamp, as a session's first often are: they come just before the next one."""
         packets, self._untimed = self._untimed, []
         for n, packet in enumerate(packets):
             step = packet.duration or round(_FRAME_S / self._tick)
@@ -131,7 +131,7 @@ class Segmenter:
             self._packets.append(timed)
 
     def _break(self, arrival: float, cause: str) -> None:
-        """What follows does not belong to what came before: a new epoch, from its first keyframe on."""
+        """Begin a new epoch, with the next keyframe: what follows does not belong to what came before."""
         self._close(arrival, None)
         self._release()
         self._cutter = self._new_cutter()
@@ -139,7 +139,10 @@ class Segmenter:
         self._new_epoch()
 
     def _follow_parameters(self, keyframe: Packet[VideoStream], arrival: float) -> None:
-        """The session's description can be outdated, and cameras change resolution without a new session."""
+        """Take a keyframe's own parameter sets where they have changed.
+
+        A session's description may be outdated, and cameras change their resolution without a new session.
+        """
         sps = sequence_parameters(self._codec, memoryview(keyframe))
         if sps is None or sps == self._sps:
             return
@@ -150,7 +153,7 @@ class Segmenter:
         self._sps = sps
 
     def _close(self, arrival: float, following: int | None) -> bool:
-        """End the segment before the packet of presentation time `following`. False if it could not be muxed."""
+        """End the segment. False if it could not be muxed. following: presentation time of the next packet, if any."""
         packets, self._packets = self._packets, []
         if not packets:
             return True
@@ -178,7 +181,7 @@ class Segmenter:
         return True
 
     def _release(self) -> None:
-        """Give the pieces that waited for the clock their start, and let them go."""
+        """Date the pieces that have waited for the clock, and emit them."""
         for piece, start in self._settling:
             time = dt.datetime.fromtimestamp(self._clock.wall(start), dt.UTC)
             self._emit(piece._replace(segment=_started(piece.segment, time)))
@@ -198,9 +201,9 @@ def _started(segment: Segment, start: dt.datetime) -> Segment:
 
 
 def _duration(packets: list[Timed], first: int, following: int | None) -> int:
-    """Ticks until the next segment's first frame, or until the last frame has been shown.
+    """How many ticks a segment lasts: until the next one's first frame, or until its own last frame has been shown.
 
-    following: of the next packet, which is the next frame where frames are not reordered.
+    following: presentation time of the next packet. That is the next frame only where frames are not reordered.
     """
     last = max(t.pts for t in packets)
     if following is not None and following > last and last == packets[-1].pts:

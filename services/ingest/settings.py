@@ -1,4 +1,4 @@
-"""What ingest reads from the environment."""
+"""The settings of `python -m services.ingest`, read from the environment."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from shared.runtime.settings import BusSettings
 
 
 class IngestSettings(BusSettings, frozen=True, kw_only=True):
-    """Times in seconds."""
+    """Names that end in `_s` are in seconds."""
 
     ingest_segment_s: Annotated[
-        float, Meta(ge=0.1, le=30, description="length that segments aim at; keyframes decide")
+        float, Meta(ge=0.1, le=30, description="length that segments aim at; they end at the keyframe that is nearest")
     ] = 1.0
     ingest_buffer_mb: Annotated[
-        float, Meta(gt=0, description="video kept per camera while JetStream is away; then oldest GOPs go")
+        float,
+        Meta(gt=0, description="video kept for each camera while JetStream is away; over that, the oldest is dropped"),
     ] = 32.0
     ingest_timeout_s: Annotated[
-        float, Meta(gt=0, le=300, description="a camera that connects or sends no slower than this is alive")
+        float, Meta(gt=0, le=300, description="a camera that answers or sends nothing for longer is offline")
     ] = 10.0
 
 
 class Cutting(msgspec.Struct, frozen=True):
-    """What a connection needs to know to cut. segment_s: seconds. max_bytes: of one message, headers included."""
+    """How segments are cut. segment_s: length that they aim at. max_bytes: of the payload of one message."""
 
     segment_s: float
     max_bytes: int

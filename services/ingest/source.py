@@ -20,15 +20,15 @@ from services.ingest.segmenter import CODECS
 from shared.contract.cameras import Camera
 from shared.runtime.redact import join_credentials
 
-# A keyframe of a 4K camera arrives as one burst of hundreds of datagrams.
+# The kernel keeps this much of UDP for us: a keyframe of a 4K camera is one burst of hundreds of datagrams.
 _UDP_BUFFER_BYTES = 4 * 1024 * 1024
-# How long a camera may take to say what it has instead of video. It has answered a moment ago.
+# How long a camera may take to say what it has instead of video: it has answered a moment ago.
 _LOOK_S = 0.5
 _NO_VIDEO = "the {} has no video, only sound or data: give the path of one that has"
 
 
 class Source:
-    """An open camera: `stream` is its video, `packets` its packets in decode order."""
+    """An open camera or file. `stream` is its video. Raises SourceError where there is none that can be used."""
 
     def __init__(self, container: InputContainer, camera: Camera) -> None:
         self._container = container
@@ -50,16 +50,16 @@ class Source:
         self._container.close()
 
     def clock(self) -> WallClock | FixedClock:
-        """The clock that suits: what is read faster than it plays is dated so that its end is now."""
+        """The clock for its packets. A file that is read faster than it plays is dated so that its end is now."""
         if not self._camera.is_file or self._camera.realtime:
             return WallClock()
         start = float((self.stream.start_time or 0) * (self.stream.time_base or 0))
         return FixedClock(time.time() - (self._container.duration or 0) / av.time_base - start)
 
     def packets(self, stop: threading.Event) -> Iterator[Packet[VideoStream]]:
-        """Packets until the end or `stop`. Files are paced if the camera says so, and repeated if it loops."""
+        """Packets in decode order, until its end or `stop`. A file is paced, and repeated, where the camera says so."""
         if not self._camera.is_file:
-            # Datagrams that nobody reads are lost; what TCP brings waits.
+            # Naps are for TCP alone, which waits for a reader: datagrams that nobody reads are lost.
             tcp = self._camera.transport == "tcp"
             yield from gulps(self._demux(), lambda p: p.size, stop.wait) if tcp else self._demux()
             return
@@ -83,12 +83,12 @@ class Source:
             self._container.seek(self.stream.start_time or 0, stream=self.stream)
 
     def _demux(self) -> Iterator[Packet[VideoStream]]:
-        # The demuxer ends with an empty packet meant for a decoder.
+        # The demuxer ends with an empty packet, which is meant for a decoder.
         return (p for p in self._container.demux(self.stream) if p.size)
 
 
 class _Pace:
-    """Holds a file's packets back until their time has come."""
+    """Holds a file's packets back until it is their time."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
@@ -110,13 +110,13 @@ def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> Sourc
     _resolve(camera)
     options = {
         "rtsp_transport": camera.transport,
-        # Audio is not even set up.
+        # The camera is not even asked for audio.
         "allowed_media_types": "video",
         # libav's own limit on each read, in microseconds. An interrupt callback would cost more: PyAV's takes the GIL
         # a thousand times a second and camera. What trickles in under this limit, the watchdog sees.
         "timeout": str(int(timeout_s * 1e6)),
         "buffer_size": str(_UDP_BUFFER_BYTES),
-        # Nobody asks for the frame rate; measuring it would hold the first second back.
+        # The frame rate is not measured: nobody asks for it, and it would hold the first second back.
         "fpsprobesize": "0",
     }
     url = join_credentials(camera.url, userinfo)
@@ -124,7 +124,7 @@ def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> Sourc
     try:
         container = av.open(url, options=options, timeout=(timeout_s, None))
     except av.InvalidDataError as e:
-        # What libav makes of an answer that never came.
+        # libav gives this error, too, where no answer came.
         if time.monotonic() - began >= timeout_s * 0.9:
             raise TimeoutError from e
         raise
@@ -140,7 +140,7 @@ def _resolve(camera: Camera) -> None:
     parts = urlsplit(camera.url)
     try:
         socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
-    # A name that can't be one is a UnicodeError.
+    # A name that is none, such as one with two dots side by side, is a UnicodeError.
     except (socket.gaierror, UnicodeError) as e:
         raise SourceError(
             "unknown_host", f"the host {parts.hostname} is not known: check the camera's URL, and the DNS server"

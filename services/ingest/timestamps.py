@@ -1,4 +1,4 @@
-"""Timestamps that the muxer takes: decode times strictly rising and never after presentation. Pure."""
+"""Makes timestamps that the muxer takes: decode times rise strictly, and none is after its presentation. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from itertools import pairwise
 
 
 def decode_times(pts: Sequence[int], dts: Sequence[int | None]) -> list[int]:
-    """Decode times of packets in decode order, in ticks: the given ones where they can be used, else new ones.
+    """Decode times of packets in decode order, in ticks: those given, where the muxer takes them, else new ones.
 
-    A stream's first packets often have no dts, and dts can step back there; the muxer refuses both. Presentation
-    times sorted and moved down until none is after its frame's own are what an encoder would have given.
+    A stream's first packets often have no dts, or one that steps back; the muxer refuses both. New ones are the
+    presentation times, sorted and moved down until none is after its frame's own: an encoder would give the same.
     """
     given = [d for d in dts if d is not None]
     complete = len(given) == len(pts) and all(d <= p for d, p in zip(given, pts, strict=True))

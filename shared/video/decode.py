@@ -214,6 +214,8 @@ def _frames(
             yield from decoder.decode(packet)
     except av.FFmpegError as e:
         problems.append(f"a frame can't be decoded: {e.strerror}")
+        if not decoder.is_open:
+            return
     try:
         yield from decoder.decode(None)
     except av.FFmpegError as e:
