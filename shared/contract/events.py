@@ -17,7 +17,7 @@ from shared.contract.segment import rfc3339
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Box = Annotated[tuple[Unit, Unit, Unit, Unit], Meta(description="x1, y1, x2, y2 as shares of width and height")]
 # W3C Trace Context.
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+TRACEPARENT = "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -386,7 +386,7 @@ def headers(event: Event, *, id: str, source: str, traceparent: str | None = Non
         "ce-specversion": "1.0",
         "ce-id": id,
         "ce-source": source,
-        "ce-type": f"tidegate.{event.kind}.v1",
+        "ce-type": type_of(type(event)),
         "ce-time": rfc3339(dt.datetime.now(dt.UTC)),
         "ce-subject": event.camera,
         "content-type": "application/json",
@@ -399,7 +399,12 @@ def headers(event: Event, *, id: str, source: str, traceparent: str | None = Non
 def trace_of(headers: Mapping[str, str]) -> str | None:
     """The `traceparent` among a message's headers, if it is one: whatever else is there is not handed on."""
     found = headers.get("traceparent", "")
-    return found if _TRACEPARENT.fullmatch(found) else None
+    return found if re.fullmatch(TRACEPARENT, found) else None
+
+
+def type_of(kind: type[Event]) -> str:
+    """`ce-type`: `tidegate.<kind>.v1`."""
+    return f"tidegate.{kind.kind}.v1"
 
 
 def subject(event: Event) -> str:
@@ -416,44 +421,4 @@ def json_schema() -> dict[str, Any]:
         # The subject says which: to whoever reads the JSON alone a summary is a caption with more to it.
         "anyOf": [{"$ref": f"#/$defs/{k.__name__}"} for k in KINDS],
         "$defs": defs,
-    }
-
-
-def asyncapi() -> dict[str, Any]:
-    """AsyncAPI 3 document: which event is on which subject."""
-    schema = json_schema()
-
-    def rewrite(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {
-                k: v.replace("#/$defs/", "#/components/schemas/") if k == "$ref" else rewrite(v)
-                for k, v in node.items()
-            }
-        return [rewrite(v) for v in node] if isinstance(node, list) else node
-
-    return {
-        "asyncapi": "3.0.0",
-        "info": {"title": "Tidegate events", "version": "1", "description": "Kept in the stream EVENTS."},
-        "channels": {
-            k.kind: {
-                "address": f"events.{k.kind}.{{camera}}",
-                "parameters": {"camera": {"description": "camera id, one NATS token"}},
-                "messages": {k.__name__: {"$ref": f"#/components/messages/{k.__name__}"}},
-            }
-            for k in KINDS
-        },
-        "operations": {
-            f"send_{k.kind}": {"action": "send", "channel": {"$ref": f"#/channels/{k.kind}"}} for k in KINDS
-        },
-        "components": {
-            "messages": {
-                k.__name__: {
-                    "name": f"tidegate.{k.kind}.v1",
-                    "contentType": "application/json",
-                    "payload": {"$ref": f"#/components/schemas/{k.__name__}"},
-                }
-                for k in KINDS
-            },
-            "schemas": rewrite(schema["$defs"]),
-        },
     }

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.contract import events
+from shared.contract import asyncapi, events
 from tools.reference import cli, metrics, rules, scaledobject, settings, streams
 from tools.reference import events as event_pages
 
@@ -22,5 +22,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings.text,
     "streams.md": streams.text,
     "events.schema.json": lambda: json.dumps(events.json_schema(), indent=2) + "\n",
-    "asyncapi.json": lambda: json.dumps(events.asyncapi(), indent=2) + "\n",
+    "asyncapi.json": lambda: json.dumps(asyncapi.document(), indent=2) + "\n",
 }
