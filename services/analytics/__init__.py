@@ -1,7 +1,25 @@
-"""Detections into what operators act on: tracks, zones and lines, incidents, alerts, counts. CPU alone.
+"""Detections into what operators act on: tracks, incidents, alerts and counts, by each camera's rules. CPU alone.
 
-    shared log EVENTS -> service -> partition -> camera: order -> tracker -> places -> conditions -> incidents
-                                                                                    -> counts
+    shared log EVENTS -> service -> partition -> camera: order -> following -> places -> conditions -> incidents
+                                                                                      -> counts
 
-`camera` and all right of it are pure. See docs/how-to/rules.md.
+| module | idea |
+|---|---|
+| `geometry` | points, polygons and lines |
+| `mistakes`, `rulefile`, `rules` | every mistake in a rule file; its text as a value; a camera's rules |
+| `objects`, `tracker` | an object that is followed; which objects of one frame are those of the frames before |
+| `places`, `conditions` | zones entered and lines crossed; where a rule is true |
+| `incidents`, `counts` | what is true into incidents; a minute's numbers |
+| `order` | a camera's segments put back in order |
+| `state`, `statements`, `following` | what a restart must find; what is said, under its id; objects told apart |
+| `camera` | all of one camera |
+| `metrics`, `settings` | what is exported; what is read from the environment |
+| `partition` | a fixed share of all cameras |
+| `rulebook`, `checkpoint` | every camera's rules as KV has them; what must not be forgotten, in KV |
+| `sharing` | which partitions this process has |
+| `reading`, `saying` | verdicts, and how far the log reaches; events, questions and dead letters |
+| `service` | the loop |
+
+Each module imports only those above it in this table, or beside it. `camera` and all it uses are pure. See
+docs/how-to/rules.md.
 """

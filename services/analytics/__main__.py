@@ -1,7 +1,7 @@
 """`python -m services.analytics`: from detections to what operators act on.
 
-Reads events.detections.* in order, follows objects, and says tracks, incidents, alerts and counts by each camera's
-rules. CPU alone. Several processes share the cameras by leases.
+It reads events.detections.* in order, follows objects, and publishes tracks, incidents, alerts and counts by each
+camera's rules. It needs a CPU alone. Several processes share the cameras by leases.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ with process.needing("analytics"):
     from services.analytics.service import Analytics
     from services.analytics.settings import AnalyticsSettings
 
-# What is being said is said; if that can't be done so soon, whoever comes after us says it.
+# What is being published gets this long. What is not published by then, a successor publishes.
 GRACE_S = 10.0
 
 

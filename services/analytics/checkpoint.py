@@ -1,8 +1,8 @@
 """What a partition must not forget, in KV `analytics`: each camera's state, and from where to read on.
 
 Keys: `camera.<partition>.<camera>`, zlib of msgpack; `position.<partition>`, JSON; `partitions`, how many there are.
-Each is written over the revision that was read, so that of two that think they have a partition one learns that it has
-not.
+Each value is written over the revision that was read. So where two processes think that they have a partition, one of
+them learns that it has not.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from shared.contract import names
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.telemetry import logger
 
-# Writes on their way at once.
+# This many writes are on their way at once.
 PARALLEL = 32
-# EVENTS keeps a week: nothing can be said of what was before.
+# A state that is older is dropped: EVENTS keeps a week, and nothing can be said of what was before.
 OLDEST_S = 7 * 86_400.0
 
 
@@ -37,7 +37,7 @@ _LAYOUT = "partitions"
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """seq, verdicts: in EVENTS, of the detections and verdicts to be read next."""
+    """Where a partition reads on. seq, verdicts: sequences in EVENTS of the next detections and the next verdicts."""
 
     seq: int
     verdicts: int
@@ -57,7 +57,7 @@ class Checkpoints:
         self._log = logger("checkpoint")
 
     async def agree(self, partitions: int) -> None:
-        """All replicas have as many partitions as the first had. Raises SettingError, or BusError."""
+        """Make sure that all replicas have as many partitions as the first one. Raises SettingError, or BusError."""
         try:
             with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
                 await self._kv.create(_LAYOUT, str(partitions).encode())
@@ -122,8 +122,10 @@ class Checkpoints:
             raise BusError(f"the checkpoint of partition {number} can't be stored: {e!r}") from e
 
     def _packed(self, partition: Partition, camera: str) -> bytes:
-        """A camera's state. One that can't be written, or is too large, would be in the way of all others: it is
-        followed anew.
+        """A camera's state, packed.
+
+        One that can't be written, or is too large, would keep all others from being stored: that camera is followed
+        anew.
         """
         try:
             packed = zlib.compress(msgspec.msgpack.encode(partition.cameras[camera].state()), 1)
@@ -146,7 +148,7 @@ class Checkpoints:
         metrics.CHECKPOINT_BYTES.inc(len(value))
 
     async def _forget(self, key: str) -> None:
-        """Emptied rather than deleted: so its revision is known, over which the next state is written."""
+        """Empty a key rather than delete it: the next state is written over a revision that is known."""
         self._revisions[key] = await self._kv.update(key, b"", last=self._revisions[key])
 
     def _is_of(self, key: str, number: int) -> bool:

@@ -1,4 +1,4 @@
-"""What each kind of rule means: for whom it is true at this frame. Pure.
+"""What each kind of rule means: for which objects it is true at this frame. Pure.
 
     for key, case in cases(rule, scene).items(): ...
 
@@ -28,7 +28,7 @@ class ObservedScene(NamedTuple):
     passages: Sequence[Passage]
 
     def of(self, rule: rules.Rule, zone: str | None = None) -> list[FollowedObject]:
-        """Those that a rule is about, in its zone if it has one."""
+        """The objects that a rule is about; in `zone` alone, if one is given."""
         return [o for o in self.objects if _labelled(o, rule.labels) and (zone is None or is_in(o, zone))]
 
 
@@ -57,7 +57,7 @@ def cases(rule: rules.Rule, scene: ObservedScene) -> Cases:
 
 @cases.register
 def _(rule: rules.Enter, scene: ObservedScene) -> Cases:
-    # Where the rule begins to hold of one who is there already, it comes true now.
+    # Where the rule begins to hold while an object is inside already, it comes true now.
     entered = {p.object.id: p.time for p in scene.passages if p.what == "entered" and p.place == rule.zone}
     return {o.id: Case([o], since=entered.get(o.id)) for o in scene.of(rule, rule.zone)}
 
@@ -131,7 +131,7 @@ def _(rule: rules.Speed, scene: ObservedScene) -> Cases:
 
 @cases.register
 def _(rule: rules.Crowding, scene: ObservedScene) -> Cases:
-    """Groups of those that are linked by nearness; the key is its oldest member's id."""
+    """Groups of objects that are linked by nearness. A group's key is the id of its oldest member."""
     left = scene.of(rule, rule.zone)
     found = {}
     while left:
@@ -147,7 +147,7 @@ def _(rule: rules.Crowding, scene: ObservedScene) -> Cases:
 
 @singledispatch
 def left(rule: rules.Rule, scene: ObservedScene) -> dict[str, float]:
-    """When objects have left the rule's zone, or their place: what was true of them there was so until then."""
+    """When objects have left the rule's zone, or their place, by id: what was true of them was true until then."""
     return _gone(getattr(rule, "zone", None), scene)
 
 
@@ -158,7 +158,7 @@ def _(rule: rules.Stopped, scene: ObservedScene) -> dict[str, float]:
 
 @singledispatch
 def undone(rule: rules.Rule, scene: ObservedScene) -> Collection[str]:
-    """Keys of a momentary rule for which the opposite has just come true."""
+    """Keys of a momentary rule whose opposite has just come true."""
     return ()
 
 

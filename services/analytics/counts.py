@@ -15,9 +15,9 @@ from services.analytics.places import Passage
 from shared.contract import events
 
 MINUTE_S = 60
-# Of the heat map: square cells on 16:9.
+# The heat map's cells are square on a frame of 16:9.
 COLUMNS, ROWS = 32, 18
-# A frame stands for the time since the one before, if that is not longer: else there was a gap.
+# A frame stands for the time since the frame before, unless that is longer than this: then there was a gap.
 LONGEST_STEP_S = 1.0
 
 
@@ -41,7 +41,10 @@ class _Crossings(msgspec.Struct):
 
 
 class Minute(msgspec.Struct):
-    """What has been counted so far. number: minutes since 1970. time: of the last frame. heat: seconds by cell."""
+    """What has been counted of a minute so far. number: minutes since 1970. time: of the last frame, Unix seconds.
+
+    zones, lines: by name, then by label. heat: seconds by cell.
+    """
 
     number: int
     time: float
@@ -60,9 +63,9 @@ def count(
     passages: Sequence[Passage],
     zones: Sequence[str],
 ) -> tuple[Minute, Minute | None]:
-    """(the minute that the frame at `time` belongs to, with it counted; the one before, if that is over).
+    """Count a frame: (the minute that it belongs to, the minute before if that is over).
 
-    fresh: objects that have just been found to be some.
+    time: the frame's, Unix seconds. fresh: those of `objects` that have just been seen often enough to be some.
     """
     number = math.floor(time / MINUTE_S)
     over = None

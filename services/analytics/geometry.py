@@ -15,7 +15,7 @@ Point: TypeAlias = tuple[float, float]
 
 
 def inside(polygon: Sequence[Point], point: Point) -> bool:
-    """Whether the point lies in the polygon, by the number of edges to its right."""
+    """Whether the point lies in the polygon: an odd number of edges is to its right."""
     x, y = point
     found = False
     x1, y1 = polygon[-1]
@@ -27,14 +27,14 @@ def inside(polygon: Sequence[Point], point: Point) -> bool:
 
 
 def right_of(start: Point, end: Point, point: Point, aspect: float) -> float:
-    """How far right of the directed line the point lies, in heights; negative on its left, as seen going along it."""
+    """How far to the right of the directed line the point lies, in heights of the frame; negative on its left."""
     dx, dy = (end[0] - start[0]) * aspect, end[1] - start[1]
     px, py = (point[0] - start[0]) * aspect, point[1] - start[1]
     return (dx * py - dy * px) / math.hypot(dx, dy)
 
 
 def border(polygon: Sequence[Point], point: Point, aspect: float) -> float:
-    """How far the point is from the nearest edge, in heights. The frame's own edges do not count."""
+    """Distance of the point from the nearest edge, in heights of the frame. The frame's own edges do not count."""
     px, py = point[0] * aspect, point[1]
     least = math.inf
     x1, y1 = polygon[-1][0] * aspect, polygon[-1][1]
@@ -52,7 +52,7 @@ def border(polygon: Sequence[Point], point: Point, aspect: float) -> float:
 
 
 def meet(a: Point, b: Point, c: Point, d: Point) -> bool:
-    """Whether the stretches a-b and c-d have a point in common."""
+    """Whether the segments a-b and c-d have a point in common."""
 
     def turn(p: Point, q: Point, r: Point) -> float:
         return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
@@ -88,20 +88,20 @@ def met_at(start: Point, to: Point, corners: Sequence[Point], *, closed: bool) -
 
 
 def crosses_itself(polygon: Sequence[Point]) -> bool:
-    """Whether two edges that are no neighbours meet."""
+    """Whether two edges meet that are not neighbours."""
     n = len(polygon)
     edges = [(polygon[i], polygon[(i + 1) % n]) for i in range(n)]
     return any(meet(*edges[i], *edges[j]) for i in range(n) for j in range(i + 2, n) if (j + 1) % n != i)
 
 
 def area(polygon: Sequence[Point]) -> float:
-    """As a share of the frame."""
+    """The polygon's area, as a share of the frame's."""
     turns = (p[0] * q[1] - q[0] * p[1] for p, q in zip(polygon, [*polygon[1:], polygon[0]], strict=True))
     return abs(sum(turns)) / 2
 
 
 def heading(dx: float, dy: float) -> float:
-    """Degrees clockwise from up, 0 to 360, of a movement in heights; y down."""
+    """Direction of a movement, in degrees clockwise from up, 0 to 360. dx and dy are in heights; y points down."""
     return math.degrees(math.atan2(dx, -dy)) % 360
 
 
@@ -111,7 +111,7 @@ def turned(a: float, b: float) -> float:
 
 
 def apart(a: Sequence[float], b: Sequence[float], aspect: float) -> float:
-    """The shortest way between two boxes, in heights; 0 where they touch."""
+    """Distance between two boxes, in heights of the frame; 0 where they touch."""
     dx = max(a[0] - b[2], b[0] - a[2], 0.0) * aspect
     dy = max(a[1] - b[3], b[1] - a[3], 0.0)
     return math.hypot(dx, dy)

@@ -1,6 +1,6 @@
-"""From what is true at a frame to incidents: held, begun, kept up, ended, and what comes of their verification. Pure.
+"""From what is true at a frame to incidents: they are held, begun, kept up, ended and verified. Pure.
 
-State is plain data, kept by rule and key (`Standing`) and by incident that waits for a verdict (`AskedIncident`).
+State is plain data: what is true, by rule and key (`Standing`), and what waits for a verdict (`AskedIncident`).
 """
 
 from __future__ import annotations
@@ -18,20 +18,42 @@ from services.analytics.rules import Rule
 from shared.contract import jobs
 from shared.contract.events import Alert, Incident, IncidentObject, SegmentRef, Snapshot, Verdict
 
-# Before it is held for true, there may be a moment in which it shows.
-LEAD_S = 1.0
-# Of a long incident: so many of its first segments, and of its last; of the others each is told of in EVENTS anyway.
-FIRST, LAST = 30, 30
-# What a model is asked to look at.
-MOST_ASKED = 12
-MOST_OBJECTS = 50
-LONGEST_NAME = 128
-# Of those that join it, an incident tells so often.
-UPDATE_S = 5.0
-# Of a camera that wait for a verdict, and of a rule that last: a state has to fit into a checkpoint.
-MOST_WAITING, MOST_LASTING = 200, 100
-# After its deadline a verdict still counts, for as long as VLM keeps jobs.
-KEPT_S = 3600.0
+
+class IncidentsTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds that keep a camera's state small enough for a checkpoint, and an incident for an event; chosen by hand."""
+
+    lead_s: float = 1.0
+    """Evidence begins this long before a rule came true: what led to it may show then."""
+
+    first_segments: int = 30
+    """A long incident names this many of its first segments."""
+
+    last_segments: int = 30
+    """A long incident names this many of its last segments; EVENTS tells of the others anyway."""
+
+    most_asked: int = 12
+    """A model is asked to look at this many segments at most."""
+
+    most_objects: int = 50
+    """An incident names this many objects at most."""
+
+    longest_name: int = 128
+    """An incident's id has this many characters at most: it becomes a part of a subject."""
+
+    update_s: float = 5.0
+    """An incident that more objects join is told again at most this often."""
+
+    most_waiting: int = 200
+    """At most this many incidents of a camera wait for a verdict."""
+
+    most_lasting: int = 100
+    """At most this many incidents of a rule last at once."""
+
+    kept_s: float = 3600.0
+    """A verdict still counts for this long after its deadline: VLM keeps jobs for as long."""
+
+
+TUNING = IncidentsTuning()
 
 
 class Ref(msgspec.Struct, array_like=True):
@@ -46,7 +68,7 @@ class Ref(msgspec.Struct, array_like=True):
 
 
 class Finding(msgspec.Struct):
-    """A case, as it is to be told."""
+    """A case, as events tell it."""
 
     objects: list[IncidentObject]
     value: float | None
@@ -54,7 +76,7 @@ class Finding(msgspec.Struct):
 
 
 class Open(msgspec.Struct):
-    """An incident that lasts. told: when its last event was. joined: whether more have joined since."""
+    """An incident that lasts. told: when its last event was. joined: whether more objects have joined since."""
 
     incident: Incident
     told: float
@@ -62,9 +84,9 @@ class Open(msgspec.Struct):
 
 
 class Standing(msgspec.Struct):
-    """A rule is true for a key: since, and last, Unix seconds of video. found: at last. open: once it is an incident.
+    """A rule is true for a key. since, last: when it came true and was last true, Unix seconds of video.
 
-    kept_back: whether a cooldown has been counted for it.
+    found: the case at `last`. kept_back: whether it is counted as suppressed. open: the incident, once it is one.
     """
 
     since: float
@@ -75,7 +97,7 @@ class Standing(msgspec.Struct):
 
 
 class RuleState(msgspec.Struct):
-    """begun: when its last incident was. about: what kind of rule it is, and of what place."""
+    """What is known of a rule. begun: when its last incident began. about: its kind, and the place that it is about."""
 
     standing: dict[str, Standing] = {}
     begun: float | None = None
@@ -85,7 +107,7 @@ class RuleState(msgspec.Struct):
 class AskedIncident(msgspec.Struct):
     """An incident whose verification was asked for. deadline: by the log's clock. alert: as its rule says.
 
-    alerted: whether it has been an alert.
+    unverified: whether the deadline has passed. alerted: whether it has been an alert.
     """
 
     incident: Incident
@@ -96,7 +118,10 @@ class AskedIncident(msgspec.Struct):
 
 
 class IncidentsState(msgspec.Struct):
-    """Of a camera. by_rule: by its id. asked: by the incident's. set_backs: of its clock."""
+    """What is known of a camera. by_rule: by the rule's id. asked: by the incident's id.
+
+    set_backs: how often its clock was set back.
+    """
 
     by_rule: dict[str, RuleState] = {}
     asked: dict[str, AskedIncident] = {}
@@ -104,9 +129,9 @@ class IncidentsState(msgspec.Struct):
 
 
 class Incidents:
-    """What one camera's rules have made of it. suppressed: how many a cooldown has kept back.
+    """What one camera's rules have made of it. suppressed: how many incidents were kept back, by a cooldown or a bound.
 
-    trail: the camera's last segments, oldest first.
+    In methods, trail: the camera's last segments, oldest first.
     """
 
     def __init__(self, camera: str, verify_s: float, state: IncidentsState | None = None) -> None:
@@ -117,7 +142,7 @@ class Incidents:
         self._out: list[Incident | jobs.Verify] = []
 
     def take(self) -> list[Incident | jobs.Verify]:
-        """What has come of it since it was last asked."""
+        """The incidents, alerts and questions that are new since it was last asked."""
         out, self._out = self._out, []
         return out
 
@@ -133,10 +158,10 @@ class Incidents:
         undone: Collection[str] = (),
         final: bool = False,
     ) -> None:
-        """What is true of `rule` at this frame. time: the frame's. at: the log's clock.
+        """Take what is true of `rule` at a frame. time: the frame's. at: the log's clock.
 
-        left: keys of which it was true until a time before. undone: keys of moments that are no longer held for true.
-        final: no frame comes after this: moments are held no longer.
+        left: keys of which it was true only until an earlier time. undone: keys of moments that count no longer.
+        final: no frame comes after this one, so that moments need not be held any longer.
         """
         about = f"{type(rule).__struct_config__.tag} {getattr(rule, 'zone', '')} {getattr(rule, 'line', '')}"
         if (known_as := self.state.by_rule.get(rule.id)) and known_as.about != about:
@@ -157,7 +182,7 @@ class Incidents:
             if (gone := state.standing.get(key)) and not rule.momentary:
                 gone.last = max(gone.since, min(gone.last, until))
         for key, known in list(state.standing.items()):
-            # A moment that has passed is still true.
+            # A moment stays true after it has passed.
             true = key in cases or (rule.momentary and known.open is None)
             if not true and known.open is None:
                 del state.standing[key]
@@ -169,10 +194,10 @@ class Incidents:
                 self._raise(rule, state, key, time, trail, at)
 
     def _raise(self, rule: Rule, state: RuleState, key: str, time: float, trail: Sequence[Ref], at: float) -> None:
-        """It has been true for long enough: an incident, unless a cooldown, or too many others, keep it back."""
+        """Begin an incident, as a rule was true for long enough; a cooldown, or too many others, may keep it back."""
         known = state.standing[key]
         lasting = sum(s.open is not None for s in state.standing.values())
-        if lasting < MOST_LASTING and (state.begun is None or time - state.begun >= rule.cooldown_s):
+        if lasting < TUNING.most_lasting and (state.begun is None or time - state.begun >= rule.cooldown_s):
             state.begun = time
             self._begin(rule, key, known, trail, at)
             return
@@ -182,7 +207,7 @@ class Incidents:
             del state.standing[key]
 
     def end_all(self, keep: Iterable[str] = ()) -> None:
-        """No more video, or rules that are gone: what lasts has ended when it was last true."""
+        """End what lasts at the time when it was last true, as no more of it is seen. keep: ids of rules that go on."""
         kept = set(keep)
         for id, state in list(self.state.by_rule.items()):
             if id in kept:
@@ -193,45 +218,45 @@ class Incidents:
             state.standing.clear()
 
     def begin_anew(self) -> None:
-        """The clock was set back: what lasts has ended, and no cooldown is counted any more."""
+        """The clock was set back: end what lasts, and begin every cooldown anew."""
         self.end_all()
         self.state.set_backs += 1
         for state in self.state.by_rule.values():
             state.begun = None
 
     def forget(self, rules: Iterable[str]) -> None:
-        """Of rules that are no longer there."""
+        """Forget rules that are not among these ids."""
         for id in set(self.state.by_rule) - set(rules):
             del self.state.by_rule[id]
 
     def verdict(self, said: Verdict) -> None:
-        """What the model said joins the incident it was asked about, whether that still lasts or not."""
+        """The model's verdict joins the incident that it is about, whether that still lasts or not."""
         asked = self.state.asked.pop(said.incident, None)
         if asked:
             self._judge(asked, said.verdict, confidence=said.confidence, reason=said.reason)
 
     def refused(self, incident: str) -> None:
-        """The model can't be asked about it."""
+        """The model can't be asked about an incident: it is unverified."""
         asked = self.state.asked.get(incident)
         if asked and not asked.unverified:
             asked.unverified = True
             self._judge(asked, "unverified", reason="vlm takes no more questions")
 
     def deadline(self) -> float | None:
-        """When the next verdict is overdue, or forgotten, by the log's clock."""
-        return min((a.deadline + KEPT_S * a.unverified for a in self.state.asked.values()), default=None)
+        """When the next verdict is overdue, or is waited for no longer, by the log's clock."""
+        return min((a.deadline + TUNING.kept_s * a.unverified for a in self.state.asked.values()), default=None)
 
     def due(self, at: float) -> None:
-        """Without a verdict until now it is unverified; a later one still joins."""
+        """What has no verdict by its deadline is unverified; a later one still joins, for `kept_s`."""
         for id, asked in list(self.state.asked.items()):
-            if asked.unverified and asked.deadline + KEPT_S <= at:
+            if asked.unverified and asked.deadline + TUNING.kept_s <= at:
                 del self.state.asked[id]
             elif not asked.unverified and asked.deadline <= at:
                 asked.unverified = True
                 self._judge(asked, "unverified", reason=f"no verdict within {self._verify_s:g} s")
 
     def _begin(self, rule: Rule, key: str, known: Standing, trail: Sequence[Ref], at: float) -> None:
-        evidence = [r for r in trail if r.end > known.since - LEAD_S] or [trail[-1]]
+        evidence = [r for r in trail if r.end > known.since - TUNING.lead_s] or [trail[-1]]
         id = _name(rule.id, key, known.since, self.state.set_backs)
         last = trail[-1]
         incident = Incident(
@@ -247,7 +272,7 @@ class Incidents:
             line=getattr(rule, "line", None),
             direction=known.found.direction,
             value=known.found.value,
-            objects=known.found.objects[:MOST_OBJECTS],
+            objects=known.found.objects[: TUNING.most_objects],
             segments=_ends([_reference(r) for r in evidence]),
             snapshot=Snapshot(stream=last.stream, seq=last.seq, time=instant(known.last)),
             verification="pending" if rule.verify else "none",
@@ -257,12 +282,12 @@ class Incidents:
         if rule.alert == "start":
             self._alert(incident)
         if rule.verify:
-            while len(self.state.asked) >= MOST_WAITING:
-                # Of which an answer is hardly awaited any more, if there is one.
+            while len(self.state.asked) >= TUNING.most_waiting:
+                # First goes one whose deadline has passed, if there is one, else the oldest.
                 overdue = (i for i, a in self.state.asked.items() if a.unverified)
                 oldest = self.state.asked.pop(next(overdue, next(iter(self.state.asked))))
                 if not oldest.unverified:
-                    self._judge(oldest, "unverified", reason=f"{MOST_WAITING} others wait for a verdict")
+                    self._judge(oldest, "unverified", reason=f"{TUNING.most_waiting} others wait for a verdict")
             self.state.asked[id] = AskedIncident(incident, at + self._verify_s, rule.alert)
             self._out.append(_verify(rule, incident, rule.verify, evidence))
 
@@ -273,7 +298,7 @@ class Incidents:
         if (segments[-1].epoch, segments[-1].n) != (last.epoch, last.n):
             segments = _ends([*segments, _reference(last)])
         before = {o.id: o for o in was.objects}
-        objects = dict(islice((before | {o.id: o for o in known.found.objects}).items(), MOST_OBJECTS))
+        objects = dict(islice((before | {o.id: o for o in known.found.objects}).items(), TUNING.most_objects))
         open.joined |= objects.keys() != before.keys()
         open.incident = replace(
             was,
@@ -283,7 +308,7 @@ class Incidents:
             objects=list(objects.values()),
             segments=segments,
         )
-        if open.joined and known.last - open.told >= UPDATE_S:
+        if open.joined and known.last - open.told >= TUNING.update_s:
             open.joined, open.told = False, known.last
             self._out.append(open.incident)
 
@@ -297,7 +322,7 @@ class Incidents:
             asked.incident = ended
 
     def _judge(self, asked: AskedIncident, said: Any, **more: Any) -> None:
-        """The verdict, in an update; and in what the incident says from now on."""
+        """Tell the verdict in an update, and in all that the incident says from now on. said: the verification."""
         lasting = next(
             (
                 s.open
@@ -333,14 +358,14 @@ def instant(time: float) -> dt.datetime:
 
 
 def _name(rule: str, key: str, since: float, set_backs: int) -> str:
-    """An incident's id, which has to be one of a job: two objects of a rule with a long name are told by a number.
+    """An incident's id, which must also do as a job's: where it is too long, a checksum stands for the objects' ids.
 
-    set_backs: what tells a moment from the same one, after the clock was set back.
+    set_backs: tells a moment from the same one after the clock was set back.
     """
     key = key.replace("+", ".")
     moment = f"{round(since * 1000)}.{set_backs}" if set_backs else str(round(since * 1000))
     name = ".".join(part for part in (rule, key, moment) if part)
-    return name if len(name) <= LONGEST_NAME else f"{rule}.{zlib.crc32(key.encode()):08x}.{moment}"
+    return name if len(name) <= TUNING.longest_name else f"{rule}.{zlib.crc32(key.encode()):08x}.{moment}"
 
 
 def _found(case: Case) -> Finding:
@@ -356,11 +381,15 @@ def _reference(ref: Ref) -> SegmentRef:
 
 
 def _ends(segments: list[SegmentRef]) -> list[SegmentRef]:
-    return segments if len(segments) <= FIRST + LAST else [*segments[:FIRST], *segments[-LAST:]]
+    return (
+        segments
+        if len(segments) <= TUNING.first_segments + TUNING.last_segments
+        else [*segments[: TUNING.first_segments], *segments[-TUNING.last_segments :]]
+    )
 
 
 def _verify(rule: Rule, incident: Incident, prompt: str, evidence: Sequence[Ref]) -> jobs.Verify:
-    count = min(MOST_ASKED, len(evidence))
+    count = min(TUNING.most_asked, len(evidence))
     chosen = [evidence[round(i * (len(evidence) - 1) / max(1, count - 1))] for i in range(count)]
     return jobs.Verify(
         camera=incident.camera,

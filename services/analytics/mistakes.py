@@ -28,12 +28,12 @@ class Mistake(NamedTuple):
 
 
 def mistakes(value: Any, kind: Any, path: str = "") -> list[Mistake]:
-    """All of them, in the order of the value; [] where `msgspec.convert(value, kind)` works."""
+    """Every mistake, in the order of the value; none where `msgspec.convert(value, kind)` works."""
     return list(_mistakes(value, kind, path)) or list(_whole(value, kind, path))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence: what was probably meant, or what there is."""
+    """How a sentence ends that says that `name` is not known: what was probably meant, or what there is."""
     known = sorted(known)
     if close := difflib.get_close_matches(name, known, n=1, cutoff=0.6):
         return f": did you mean {close[0]!r}?"
@@ -95,7 +95,7 @@ def _of_union(value: Any, arguments: tuple[Any, ...], path: str) -> Iterator[Mis
 
 
 def _whole(value: Any, kind: Any, path: str) -> Iterator[Mistake]:
-    """The one that msgspec itself finds: of a plain value, or of the number of items."""
+    """The mistake that msgspec itself finds: in a plain value, or in the number of items."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as e:

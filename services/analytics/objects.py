@@ -12,21 +12,37 @@ from services.analytics.geometry import Point
 
 Box = tuple[float, float, float, float]
 
-# Speed and direction are of this last time.
-MOVEMENT_S = 1.0
-# Below this a box's jitter has a direction too: heights of the frame a second, and heights of the object.
-LEAST_SPEED, LEAST_SPEED_OF_OWN = 0.01, 0.15
-# A box that has kept so much of its place has not moved; and what is elsewhere for less than this was only half hidden
-# by something in front of it.
-SAME_PLACE, MOVED_S = 0.6, 1.0
-# What is cut off by the frame's edge stands just inside it, and so inside of a zone that reaches there.
-EDGE = 1e-6
-# From when on it counts as stationary.
-STATIONARY_S = 5.0
+
+class MovementTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """Chosen by hand; the crossings and stays of docs/explanation/tracking.md were measured with these values."""
+
+    movement_s: float = 1.0
+    """Speed and direction are taken over the last seconds, this many."""
+
+    least_speed: float = 0.01
+    """An object slower than this, in heights of the frame a second, has no direction but that of its box's jitter."""
+
+    least_speed_of_own: float = 0.15
+    """An object slower than this, in its own heights a second, has no direction either."""
+
+    same_place: float = 0.6
+    """An object has not moved while its box overlaps the one where it stayed by at least this much."""
+
+    moved_s: float = 1.0
+    """An object has moved once it was elsewhere for this long: for less, it may only have been half hidden."""
+
+    edge: float = 1e-6
+    """What the frame's edge cuts off stands this far inside it, and so inside a zone that reaches to the edge."""
+
+    stationary_s: float = 5.0
+    """An object is stationary once it has stayed in its place for this long."""
+
+
+TUNING = MovementTuning()
 
 
 class Spot(msgspec.Struct, array_like=True):
-    """A point of its path. score: None where it lies between two others."""
+    """A point of an object's path. score: None where the point was filled in between two detections."""
 
     time: float
     box: Box
@@ -34,8 +50,8 @@ class Spot(msgspec.Struct, array_like=True):
 
 
 class Membership(msgspec.Struct, array_like=True):
-    """Of a zone. inside: as settled, since then. passed: when it has passed the border since. turning: whether a frame
-    has seen it clearly on the other side.
+    """Where an object stands to a zone. inside: as settled at `since`. passed: when it has crossed the border since
+    then. turning: whether one frame has seen it clearly on the other side.
     """
 
     inside: bool
@@ -45,14 +61,17 @@ class Membership(msgspec.Struct, array_like=True):
 
 
 class Side(msgspec.Struct, array_like=True):
-    """Of a line. side: where it last was for certain, -1 left, 1 right. met: when it has passed over the line since."""
+    """Where an object stands to a line. side: where it last was for certain, -1 left, 1 right.
+
+    met: when it has gone over the line since then.
+    """
 
     side: int = 0
     met: float | None = None
 
 
 class Elsewhere(msgspec.Struct, array_like=True):
-    """Not where it has stayed, from a time on. since: for how long it has been in this box's place."""
+    """An object seems to have left its place at `begun`. It has been in the place of `box` since `since`."""
 
     begun: float
     box: Box
@@ -60,10 +79,11 @@ class Elsewhere(msgspec.Struct, array_like=True):
 
 
 class FollowedObject(msgspec.Struct):
-    """times: Unix seconds. votes: sum of scores by label. score: the best. path: since its last event.
+    """An object that is followed. Times are Unix seconds of video.
 
-    seen: in how many frames. told, zones_told: when its last event was, and which zones that named. steps: where its
-    middle was in the last second. still_box: where it has stayed since `still_since`. elsewhere: where it seems to be.
+    votes: sum of scores by label. score: the best. path: what is not told yet. seen: number of frames that it was seen
+    in. told, zones_told: when its last event was, and which zones that named. steps: (time, x, y) of its middle in the
+    last second. still_box: where it has stayed since `still_since`. elsewhere: where it seems to be now, if not there.
     """
 
     id: str
@@ -85,29 +105,29 @@ class FollowedObject(msgspec.Struct):
 
     @property
     def label(self) -> str:
-        """The most likely; of equals the first in the alphabet."""
+        """The most likely label; of equals the first in the alphabet."""
         return min(self.votes, key=lambda label: (-self.votes[label], label))
 
     def see(self, time: float, box: Box, label: str, score: float) -> None:
-        """It was seen there."""
+        """A frame has seen it at `box`."""
         self.path.append(Spot(time, box, score))
         self.seen += 1
         self.votes[label] = self.votes.get(label, 0.0) + score
         self.score = max(self.score, score)
         self.box, self.last = box, time
-        self.steps = [s for s in self.steps if s[0] >= time - MOVEMENT_S]
+        self.steps = [s for s in self.steps if s[0] >= time - TUNING.movement_s]
         self.steps.append((time, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
         self._place(time, box)
 
     def _place(self, time: float, box: Box) -> None:
-        if overlap(box, self.still_box) >= SAME_PLACE:
+        if overlap(box, self.still_box) >= TUNING.same_place:
             self.elsewhere = None
             return
         known = self.elsewhere or Elsewhere(time, box, time)
-        if overlap(box, known.box) < SAME_PLACE:
+        if overlap(box, known.box) < TUNING.same_place:
             known = Elsewhere(known.begun, box, time)
         self.elsewhere = known
-        if time - known.begun >= MOVED_S:
+        if time - known.begun >= TUNING.moved_s:
             self.still_box, self.still_since, self.elsewhere = known.box, known.since, None
 
     @property
@@ -115,18 +135,18 @@ class FollowedObject(msgspec.Struct):
         return self.box[3] - self.box[1]
 
     def zones_now(self) -> list[str]:
-        """Those it is in."""
+        """Names of the zones that it is in."""
         return [name for name, known in self.zones.items() if known.inside]
 
     def is_stationary(self) -> bool:
-        return self.still_s() >= STATIONARY_S
+        return self.still_s() >= TUNING.stationary_s
 
     def still_s(self) -> float:
         """For how long it has stayed in its place, until it was seen elsewhere."""
         return (self.elsewhere.begun if self.elsewhere else self.last) - self.still_since
 
     def velocity(self, aspect: float) -> tuple[float, float]:
-        """Right and down, in heights of the frame a second."""
+        """(to the right, down) in heights of the frame a second."""
         (t1, x1, y1), (t2, x2, y2) = self.steps[0], self.steps[-1]
         if t2 <= t1:
             return 0.0, 0.0
@@ -136,17 +156,17 @@ class FollowedObject(msgspec.Struct):
         return math.hypot(*self.velocity(aspect))
 
     def direction(self, aspect: float) -> float | None:
-        """Degrees clockwise from up; None while it does not move enough to have one."""
-        if self.speed(aspect) < max(LEAST_SPEED, LEAST_SPEED_OF_OWN * self.height):
+        """Degrees clockwise from up; None while it moves too little to have a direction."""
+        if self.speed(aspect) < max(TUNING.least_speed, TUNING.least_speed_of_own * self.height):
             return None
         return geometry.heading(*self.velocity(aspect))
 
 
 def anchor(box: Box, where: str) -> Point:
-    """Where an object stands. bottom: the middle of its box's lower edge. center: its middle."""
+    """The point where an object stands: the middle of its box's lower edge for `bottom`, of its box for `center`."""
     x1, y1, x2, y2 = box
     x, y = (x1 + x2) / 2, y2 if where == "bottom" else (y1 + y2) / 2
-    return min(max(x, EDGE), 1 - EDGE), min(max(y, EDGE), 1 - EDGE)
+    return min(max(x, TUNING.edge), 1 - TUNING.edge), min(max(y, TUNING.edge), 1 - TUNING.edge)
 
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> float:

@@ -5,9 +5,10 @@
     order.deadline()                                                          # when to call `due`, or None
     for item in order.due(at=now): ...                                        # no longer waiting for what is missing
 
-An epoch is one connection of ingest to the camera, and counts its segments from 0. What is missing is waited for until
-`reorder_s` after the first that came behind it; then it is a gap. What comes after that is late. An epoch ends when
-another one's segments have waited as long. Time is what the caller says, so that the same calls give the same order.
+An epoch is one connection of ingest to the camera, and counts its segments from 0. A segment that is missing is waited
+for until `reorder_s` after the first one behind it came. Then it is a gap, and late if it comes after all. An epoch
+ends when another epoch's segments have waited that long. The caller gives the time, so that the same calls give the
+same order.
 """
 
 from __future__ import annotations
@@ -18,17 +19,16 @@ import msgspec
 
 T = TypeVar("T")
 
-# Epochs that are over, which late segments are known by.
+# This many epochs that are over, and gaps of the current one, are remembered, so that a late segment is known as such.
 REMEMBERED = 8
 
 
 class OrderProgress(msgspec.Struct):
     """How far a camera's segments have been taken: all that must survive a restart.
 
-    epoch: the current one, `next`: its segment that is expected. begun: sequence in MEDIA of its first segment.
-    reached: when the last segment taken began, Unix seconds.
-    past: epochs before it, the last one last. skipped: numbers of the current epoch that were given up, as [first,
-    after the last), the last ones.
+    epoch: the current one. next: number of the segment of it that is expected. begun: sequence in MEDIA of its first
+    segment. reached: when the last segment that was taken began, Unix seconds. past: the epochs before, the last one
+    last. skipped: the last gaps of the current epoch, as [first number, number after the last).
     """
 
     epoch: str | None = None
@@ -40,7 +40,7 @@ class OrderProgress(msgspec.Struct):
 
 
 class _Held(NamedTuple, Generic[T]):
-    """seq: in MEDIA. start: of its video. at: when it came."""
+    """A segment that waits. seq: in MEDIA. start: of its video, Unix seconds. at: when it came (caller's clock)."""
 
     seq: int
     start: float
@@ -58,13 +58,13 @@ class Order(Generic[T]):
         self._held: dict[str, dict[int, _Held[T]]] = {}
 
     def held(self) -> list[T]:
-        """What waits for something missing."""
+        """The segments that wait for a missing one."""
         return [h.item for epoch in self._held.values() for h in epoch.values()]
 
     def push(self, epoch: str, n: int, *, seq: int, at: float, item: T, start: float = 0.0) -> list[T]:
         """Take a segment; return those that are in order now."""
         place = self.place
-        # By its video's time too: MEDIA may have been made anew, and begin with 1 again. Clocks are set back a little.
+        # Its video's time counts too: a MEDIA that was made anew counts from 1 again. Clocks may step back a little.
         older = seq < place.begun and start <= place.reached + self._reorder_s
         before = epoch != place.epoch and place.epoch is not None and older
         over = epoch in place.past or before
@@ -79,17 +79,17 @@ class Order(Generic[T]):
             self.repeated += 1
             return []
         waiting[n] = _Held(seq, start, at, item)
-        # With another one's segments here already, which of the two is first is not known yet.
+        # Where another epoch's segments wait already, it is not known yet which of the two is first.
         if place.epoch is None and n == 0 and len(self._held) == 1:
             self._begin(epoch, 0)
         return self._ready()
 
     def deadline(self) -> float | None:
-        """When what is missing has been waited for long enough, by the caller's clock; None if nothing is."""
+        """When what is missing has been waited for long enough, by the caller's clock; None if nothing is missing."""
         if not self._held:
             return None
         held = self._current() or {n: h for epoch in self._held.values() for n, h in epoch.items()}
-        # Of the current epoch, unless nothing of it waits: the next one's turn comes after it.
+        # Only the current epoch counts, while any of it waits: the next one's turn comes after it.
         return min(h.at for h in held.values()) + self._reorder_s
 
     def due(self, at: float) -> list[T]:
@@ -99,7 +99,7 @@ class Order(Generic[T]):
             place = self.place
             waiting = self._current()
             if not waiting:
-                # The one whose video was stored first.
+                # Next is the epoch whose video was stored first.
                 epoch = min(self._held, key=lambda e: min(h.seq for h in self._held[e].values()))
                 waiting = self._held[epoch]
                 self._begin(epoch, min(waiting))
@@ -115,7 +115,7 @@ class Order(Generic[T]):
         place = self.place
         place.skipped = []
         if place.epoch is None:
-            # Where we come in is no gap: what was before is not ours to miss.
+            # What was before the first segment that we see is no gap.
             place.next = n
             if n > 0:
                 place.skipped = [(0, n)]
@@ -126,7 +126,7 @@ class Order(Generic[T]):
         place.begun = min(h.seq for h in self._held[epoch].values())
 
     def _current(self) -> dict[int, _Held[T]] | None:
-        """What waits of the current epoch."""
+        """The current epoch's segments that wait, by number."""
         return None if self.place.epoch is None else self._held.get(self.place.epoch)
 
     def _ready(self) -> list[T]:

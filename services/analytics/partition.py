@@ -1,11 +1,11 @@
-"""A fixed part of all cameras, by their ids: what one process has at a time. No I/O.
+"""A fixed share of all cameras, by their ids, which one process has at a time. No I/O.
 
     partition = Partition(7, limits, rules_of)
     outs = partition.read(stored)
     for camera, outs in partition.due(at): ...
 
-Time is the log's: when what is read was stored. A camera's deadlines before that come first, each at its own time, so
-that what comes out is the same whoever reads, and whenever.
+Time is the log's: when a message was stored. A camera's deadlines before that come first, each at its own time. So what
+comes out is the same, whoever reads it and whenever.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from shared.contract.events import Detections, Verdict
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 
-# What Python and JSON can both say, with room to reckon.
+# Detections outside these bounds are dead-lettered: they are none that cv publishes, and could not be stored again.
+# Years have room for arithmetic on both sides, and numbers are those that a JSON reader keeps exactly.
 FIRST_YEAR, LAST_YEAR = 1971, 9999
-MOST_FRAMES, LONGEST_LABEL = 3600, 64
+MOST, LONGEST_S = 2**53, 3600.0
+MOST_FRAMES, LONGEST_LABEL, MOST_NAME = 3600, 64, 256
+# A sequence after all others.
 EVERYTHING = 2**63 - 1
-MOST, LONGEST_S, MOST_NAME = 2**53, 3600.0, 256
 
 
 def partition_of(camera: str, count: int) -> int:
@@ -45,7 +47,7 @@ def camera_of(subject: str) -> str:
 
 
 class BadDetections(NamedTuple):
-    """Detections that can't be worked on, and why. seq: in EVENTS. stored: the message, where it is at hand."""
+    """Detections that can't be worked on, and why. seq: in EVENTS. stored: the message, where it is still at hand."""
 
     camera: str
     seq: int
@@ -54,9 +56,9 @@ class BadDetections(NamedTuple):
 
 
 class Partition:
-    """See the module. changed: cameras not yet stored. bad: what is to be buried.
+    """See the module. changed: cameras that changed since the last checkpoint. bad: what is to be dead-lettered.
 
-    position: the sequence in EVENTS from which it reads on. verdicts: the same, of verdicts.
+    position, verdicts: the sequences in EVENTS from which it reads detections and verdicts on.
     """
 
     def __init__(self, number: int, limits: Limits, rules_of: Callable[[str], Rules]) -> None:
@@ -74,11 +76,11 @@ class Partition:
         self.cameras[camera] = CameraAnalytics(camera, self._limits, self._rules_of(camera), state)
 
     def use(self, camera: str, rules: Rules) -> Outs:
-        """A camera's rules have changed."""
+        """A camera's rules have changed: what follows from that."""
         return self._work(camera, lambda c: c.use(rules)) if camera in self.cameras else []
 
     def read(self, stored: Stored) -> Outs:
-        """A message of `events.detections.*`."""
+        """What follows from a message of `events.detections.*`."""
         name = camera_of(stored.subject)
         try:
             event = msgspec.json.decode(stored.data, type=Detections)
@@ -92,15 +94,15 @@ class Partition:
         return self._work(name, lambda c: c.read(stored.seq, event, stored.time.timestamp()), stored)
 
     def verdict(self, said: Verdict, at: float) -> Outs:
-        """A vision language model has answered about one of its cameras. at: when that was stored."""
+        """What follows from a vision language model's answer about one of its cameras. at: when that was stored."""
         return self._work(said.camera, lambda c: c.verdict(said, at)) if said.camera in self.cameras else []
 
     def refused(self, camera: str, incident: str) -> Outs:
-        """A question about an incident was not taken."""
+        """What follows where VLM has not taken the question about an incident."""
         return self._work(camera, lambda c: c.refused(incident)) if camera in self.cameras else []
 
     def due(self, at: float, seq: int = EVERYTHING) -> Iterator[tuple[str, Outs]]:
-        """All has been read that was stored until `at`, up to `seq`: what was waited for until then."""
+        """(camera, what follows from deadlines), once all that was stored until `at`, up to `seq`, has been read."""
         for name, camera in list(self.cameras.items()):
             camera.passed(seq)
             if (deadline := camera.deadline()) is not None and deadline <= at:
@@ -112,9 +114,9 @@ class Partition:
         return min([self.position, *held])
 
     def _work(self, name: str, work: Callable[[CameraAnalytics], Outs], stored: Stored | None = None) -> Outs:
-        """Work on a camera, counted. What it stumbles over takes its tracks with it, and harms no other camera.
+        """Work on a camera, and count it. A failure ends that camera's tracks and harms no other camera.
 
-        stored: what it is about.
+        stored: the message that it is about.
         """
         camera = self.cameras[name]
         self.changed.add(name)
@@ -149,7 +151,7 @@ _COUNTERS = (
 
 
 def _check(event: Detections, camera: str) -> None:
-    """Whether it can be worked on and stored. Raises SettingError or msgspec.ValidationError."""
+    """Check that detections can be worked on and stored. Raises SettingError or msgspec.ValidationError."""
     names.check_camera(camera)
     if event.camera != camera:
         raise msgspec.ValidationError(f"its camera is {event.camera!r}")

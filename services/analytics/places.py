@@ -1,23 +1,33 @@
 """Which zones an object is in, and which lines it crosses. Pure.
 
-A box's edges tremble. So an object has entered or left only when a second frame says so too, and near a border, within
-a twentieth of its own height, it is where it was. It did so when the straight way between two frames met the border.
+A box's edges tremble. So an object has entered or left only once a second frame says so too, and near a border it
+still counts as where it was. The time of the passage is when the straight way between two frames met the border.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from services.analytics import geometry
 from services.analytics.geometry import Point
 from services.analytics.objects import Box, FollowedObject, Membership, Side, anchor
 from services.analytics.rules import Line, Rules, Zone
 
-MARGIN = 0.05
+
+class PlacesTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """Chosen by hand; the crossings and stays of docs/explanation/tracking.md were measured with this value."""
+
+    margin: float = 0.05
+    """An object nearer to a border than this, in its own heights, counts as where it was."""
+
+
+TUNING = PlacesTuning()
 
 
 class Passage(NamedTuple):
-    """An object entered or left a zone, or crossed a line (in, out). stayed_s: for those that left."""
+    """An object entered or left a zone, or crossed a line (in, out). stayed_s: how long one that left was in."""
 
     what: Literal["entered", "left", "in", "out"]
     place: str
@@ -27,14 +37,14 @@ class Passage(NamedTuple):
 
 
 class Before(NamedTuple):
-    """Where an object was when it was seen before."""
+    """Where an object was when it was last seen."""
 
     time: float
     box: Box
 
 
 def passed(found: FollowedObject, before: Before | None, rules: Rules, aspect: float) -> list[Passage]:
-    """What an object that was just seen has passed."""
+    """The borders that an object has passed since it was last seen."""
     passages = []
     for name, zone in rules.zones.items():
         passages += _zone(found, before, name, zone, aspect)
@@ -60,7 +70,7 @@ def _zone(found: FollowedObject, before: Before | None, name: str, zone: Zone, a
         known.passed = None
     elif known.passed is None:
         known.passed = _when(found, before, zone.anchor, zone.polygon, closed=True)
-    if geometry.border(zone.polygon, point, aspect) < MARGIN * found.height:
+    if geometry.border(zone.polygon, point, aspect) < TUNING.margin * found.height:
         return []
     if inside == known.inside or not known.turning:
         known.turning = inside != known.inside
@@ -77,7 +87,7 @@ def _line(found: FollowedObject, before: Before | None, name: str, line: Line, a
     if before and known.met is None and geometry.meet(anchor(before.box, line.anchor), point, line.start, line.to):
         known.met = _when(found, before, line.anchor, [line.start, line.to], closed=False)
     distance = geometry.right_of(line.start, line.to, point, aspect)
-    if abs(distance) < MARGIN * found.height:
+    if abs(distance) < TUNING.margin * found.height:
         return []
     side = 1 if distance > 0 else -1
     met, was = known.met, known.side
@@ -88,7 +98,7 @@ def _line(found: FollowedObject, before: Before | None, name: str, line: Line, a
 
 
 def _when(found: FollowedObject, before: Before | None, where: str, corners: list[Point], *, closed: bool) -> float:
-    """When it passed the border, on the straight way from where it was before; to the millisecond."""
+    """When it passed the border, on the straight way from where it was before. Unix seconds, to the millisecond."""
     if before is None:
         return found.last
     share = geometry.met_at(anchor(before.box, where), anchor(found.box, where), corners, closed=closed)

@@ -13,7 +13,7 @@ NONE = Rules()
 
 
 class Rulebook:
-    """mirror: of the bucket. What can't be used is said once, and what was used before it stays in force."""
+    """mirror: of the bucket. Rules that can't be used are logged once, and those before them stay in force."""
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
@@ -21,11 +21,11 @@ class Rulebook:
         self._log = logger("rules")
 
     def of(self, camera: str) -> Rules:
-        """A camera's rules; none where it has none, or none that can be used."""
+        """A camera's rules; empty ones where it has none that can be used."""
         return self._read[camera][1] if camera in self._read else NONE
 
     def changed(self) -> Iterator[tuple[str, Rules]]:
-        """Those that are other than when this was last asked."""
+        """(camera, its rules), for each whose rules have changed since this was last asked."""
         entries = self._mirror.values
         for camera in [c for c in self._read if c not in entries]:
             del self._read[camera]
@@ -35,7 +35,7 @@ class Rulebook:
                 continue
             try:
                 found = rules.decode(data)
-            except Exception as e:  # whatever is the matter with it, other cameras have theirs
+            except Exception as e:  # whatever is wrong with these, other cameras keep theirs
                 metrics.RULES.inc()
                 self._log.error("a camera's rules can't be used", camera=camera, error=str(e))
                 self._read[camera] = (data, self.of(camera))

@@ -1,4 +1,4 @@
-"""The text of a rule file as a value, and what it says twice. Pure.
+"""The text of a rule file as a value, and the names that it gives twice. Pure.
 
     value, doubled = value_of(b"zones: {door: 1, door: 2}")     # {"zones": {"door": 2}}, [zones.door: it is there …]
 
@@ -21,23 +21,25 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Object(list[tuple[str, Any]]):
-    """A JSON object's fields as they are written."""
+    """A JSON object's fields, in the order in which they are written."""
 
 
 def value_of(text: bytes) -> tuple[Any, list[Mistake]]:
-    """JSON is read as JSON: YAML 1.1 takes some of its numbers for texts, and refuses some of its texts."""
+    """(the value, names given twice). JSON is read as JSON: YAML 1.1 takes some of its numbers for texts."""
     try:
         return msgspec.json.decode(text), list(_doubled(json.loads(text, object_pairs_hook=_Object)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # A few lines of aliases of aliases stand for more than any memory holds.
-        # The reader has to be the one that msgspec uses: Python's own refuses some of what C's takes.
+        # A few lines of aliases of aliases stand for more than any memory holds. They are looked for with the reader
+        # that msgspec uses: Python's own refuses some of what C's takes.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=LOADER)):
             raise ValueError("aliases (*name) are not taken: write it out") from None
         return msgspec.yaml.decode(text), list(_doubled(yaml.compose(text, Loader=LOADER)))
 
 
 def _doubled(written: Any) -> Iterator[Mistake]:
-    """Of what is there twice the last would count, and nobody would know. No recursion: files may be nested deeply."""
+    """Names that are given twice: only the last would count, and nobody would know. Files may be nested deeply, so
+    that nothing recurses here.
+    """
     left = [("", written)]
     while left:
         path, part = left.pop()

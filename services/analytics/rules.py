@@ -1,11 +1,11 @@
-"""A camera's rules: zones, masks, lines, filters, schedules, and what is to be told about. Pure.
+"""A camera's rules: zones, masks, lines, filters, schedules, and what incidents are raised about. Pure.
 
     rules = read(text, "lobby.yaml")          # YAML or JSON; raises Mistakes, which names every one with its path
     for mistake in check(value): ...
     json_schema()                             # for editors
 
-They lie as JSON in KV `rules`, by camera. Points are shares of width and height from the top left. An object stands
-where the bottom of its box is, at the middle, unless `anchor` says `center`.
+They are stored as JSON in KV `rules`, by camera. Points are shares of width and height from the top left. An object
+stands at the middle of the lower edge of its box, unless `anchor` says `center`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Labels = Annotated[list[Label], Meta(min_length=1)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Anchor = Literal["bottom", "center"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-# In a frame: more than any detector tells of.
+# No detector tells of more objects in a frame.
 MOST_OBJECTS = 10_000
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK = rf"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00){END}"
@@ -46,14 +46,14 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Zone(_Part, frozen=True, kw_only=True):
-    """A part of the frame. An object is in it where its anchor is."""
+    """A part of the frame. An object is in it while its anchor is."""
 
     polygon: Polygon
     anchor: Anchor = "bottom"
 
 
 class Mask(_Part, frozen=True, kw_only=True):
-    """What stands here is not looked at: of these labels, or of all."""
+    """Objects that stand here are not looked at: those of `labels`, or all."""
 
     polygon: Polygon
     labels: Labels | None = None
@@ -61,7 +61,7 @@ class Mask(_Part, frozen=True, kw_only=True):
 
 
 class Line(_Part, frozen=True, kw_only=True):
-    """From one point to another. Looking from `from` to `to`, who goes from the left to the right goes in."""
+    """A line from one point to another. Looking from `from` to `to`, what goes from left to right goes `in`."""
 
     start: Point = msgspec.field(name="from")
     to: Point
@@ -69,7 +69,7 @@ class Line(_Part, frozen=True, kw_only=True):
 
 
 class Filter(_Part, frozen=True, kw_only=True):
-    """Objects of a label that are not so are not looked at. Areas and heights are shares of the frame's."""
+    """Objects of a label outside these bounds are not looked at. Areas and heights are shares of the frame's."""
 
     min_score: Share = 0.0
     min_area: Share = 0.0
@@ -79,14 +79,14 @@ class Filter(_Part, frozen=True, kw_only=True):
 
 
 class Schedule(_Part, frozen=True, kw_only=True):
-    """When a rule holds, by the clock of the camera's `timezone`. `until` before `from` is on the day after."""
+    """When a rule holds, by the clock of the camera's `timezone`. An `until` before `from` is on the next day."""
 
     days: Annotated[list[Day], Meta(min_length=1)] = msgspec.field(default_factory=lambda: list(DAYS))
     start: Clock = msgspec.field(name="from", default="00:00")
     until: Clock = "24:00"
 
     def holds(self, time: dt.datetime) -> bool:
-        """time: in the camera's time zone."""
+        """Whether the schedule holds at `time`, which is in the camera's time zone."""
         clock, day = time.strftime("%H:%M"), DAYS[time.weekday()]
         if self.start < self.until:
             return day in self.days and self.start <= clock < self.until
@@ -97,14 +97,14 @@ class Schedule(_Part, frozen=True, kw_only=True):
 class Rule(_Part, frozen=True, kw_only=True, tag_field="kind"):
     """What all rules have.
 
-    id: names its incidents. labels: whom it is about; all, where it does not say. hold_s: how long it must be true
-    before it is an incident. end_after_s: how long it must be untrue before that is over. cooldown_s: no new incident
-    of this rule for so long after the last one began. verify: what a vision language model is asked to confirm.
-    alert: when an incident becomes an alert: `confirmed` by the model; `unless_rejected`, also where it was uncertain
-    or did not answer in time; or at its `start`.
+    id: names its incidents. labels: which objects it is about; by default all. hold_s: how long it must be true before
+    it is an incident. end_after_s: how long it must be untrue before the incident ends. cooldown_s: after an incident
+    has begun, the rule begins no other for this long. verify: what a vision language model is asked to confirm. alert:
+    when an incident becomes an alert: `confirmed`, once the model confirms it; `unless_rejected`, also where the model
+    is uncertain or does not answer in time; `start`, when it begins.
     """
 
-    # Where it came true is a moment, not a time: crossing a line.
+    # Whether the rule is true at a moment rather than over a time: a line is crossed at a moment.
     momentary: ClassVar[bool] = False
 
     id: Name
@@ -119,7 +119,7 @@ class Rule(_Part, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class Enter(Rule, frozen=True, kw_only=True, tag="enter"):
-    """An object is in the zone. It lasts until it has left."""
+    """An object is in the zone. The incident lasts until the object has left."""
 
     zone: Name
 
@@ -170,7 +170,7 @@ class Stopped(Rule, frozen=True, kw_only=True, tag="stopped"):
 
 
 class WrongWay(Rule, frozen=True, kw_only=True, tag="wrong_way"):
-    """An object moves by more than `tolerance` degrees away from `direction`: degrees clockwise from up."""
+    """An object moves in a direction that is off `direction` by more than `tolerance`, in degrees clockwise from up."""
 
     direction: Annotated[float, Meta(ge=0, lt=360)]
     tolerance: Annotated[float, Meta(gt=0, lt=180)] = 90.0
@@ -193,7 +193,7 @@ class Crowding(Rule, frozen=True, kw_only=True, tag="crowding"):
     zone: Name | None = None
 
 
-# A thousand zones of some corners, and more than any camera has.
+# This holds a thousand zones of some corners, which is more than any camera has.
 MOST_BYTES = 256 * 1024
 
 AnyRule: TypeAlias = Enter | Exit | Loitering | Crossing | Count | Proximity | Stopped | WrongWay | Speed | Crowding
@@ -202,7 +202,7 @@ AnyRule: TypeAlias = Enter | Exit | Loitering | Crossing | Count | Proximity | S
 class Rules(_Part, frozen=True, kw_only=True):
     """All that a camera's analytics follow.
 
-    timezone: of its schedules, such as Europe/Berlin. labels: what is tracked; by default all that cv reports.
+    timezone: of the schedules, such as Europe/Berlin. labels: what is tracked; by default all that cv reports.
     """
 
     timezone: str = "UTC"
@@ -219,7 +219,7 @@ class Rules(_Part, frozen=True, kw_only=True):
 
 
 class Mistakes(SettingError):
-    """A rule file that can't be used. all: every mistake."""
+    """A rule file can't be used. all: every mistake in it."""
 
     def __init__(self, where: str, all: list[Mistake]) -> None:
         lines = "\n".join(f"  {m}" for m in all)
@@ -263,13 +263,13 @@ def encode(rules: Rules) -> bytes:
 
 
 def check(value: Any) -> list[Mistake]:
-    """Every mistake in what a file says: of form, and of the meaning of whatever has its right form."""
+    """Every mistake in what a file says: in its form, and in the meaning of what is well formed."""
     value = {} if value is None else value
     return [*mistakes(value, Rules), *_meaning(value)]
 
 
 def labels(rules: Rules) -> Iterator[tuple[str, str]]:
-    """(path, label) of each that is named."""
+    """(path, label) of each label that is named."""
     named = {"labels": rules.labels} | {f"masks[{i}].labels": mask.labels for i, mask in enumerate(rules.masks)}
     for i, rule in enumerate(rules.rules):
         named[f"rules[{i}].labels"] = rule.labels
@@ -290,7 +290,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _meaning(value: Any) -> Iterator[Mistake]:
-    """What each part says may be well formed, and the whole still wrong."""
+    """Mistakes in the meaning: each part may be well formed, and the whole still wrong."""
     if not isinstance(value, dict):
         return
     if isinstance(name := value.get("timezone"), str):
@@ -344,7 +344,7 @@ def _of_rules(value: dict[str, Any]) -> Iterator[Mistake]:
 
 
 def _formed(value: dict[str, Any], field: str, kind: Any) -> list[tuple[str, Any]]:
-    """(path, part) of those parts of a field that have their right form."""
+    """(path, part), for the parts of a field that are well formed."""
     found = []
     for path, item in _items(value.get(field), field):
         try:

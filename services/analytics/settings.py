@@ -13,29 +13,40 @@ from shared.runtime.settings import BusSettings
 class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
     analytics_reorder_s: Annotated[
         float,
-        Meta(ge=0, le=600, description="most wait for a missing segment: over the ack wait, 10"),
+        Meta(ge=0, le=600, description="seconds that a missing segment is waited for; more than cv's ack wait, 10"),
     ] = 15.0
     analytics_fps: Annotated[
-        float, Meta(gt=0, le=120, description="frames a second that are looked at, at most; the others are filled in")
+        float,
+        Meta(gt=0, le=120, description="most frames a second that are looked at; tracks are filled in between them"),
     ] = 5.0
     analytics_lost_s: Annotated[
-        float, Meta(gt=0, le=60, description="for so long an object may be unseen and still be the same")
+        float, Meta(gt=0, le=60, description="seconds that an object may be unseen and still keep its id")
     ] = 2.0
-    analytics_update_s: Annotated[float, Meta(ge=0, le=600, description="between the events of a track")] = 2.0
+    analytics_update_s: Annotated[float, Meta(ge=0, le=600, description="seconds between two events of a track")] = 2.0
     analytics_idle_s: Annotated[
-        float, Meta(gt=0, le=3600, description="without video for so long, tracks and incidents have ended")
+        float, Meta(gt=0, le=3600, description="seconds without video after which tracks and incidents end")
     ] = 30.0
     analytics_verify_s: Annotated[
-        float, Meta(gt=0, le=3600, description="without a verdict for so long, an incident is unverified")
+        float, Meta(gt=0, le=3600, description="seconds without a verdict after which an incident is unverified")
     ] = 600.0
     analytics_partitions: Annotated[
-        int, Meta(ge=1, le=1024, description="parts that replicas share the cameras by; the same for all of them")
+        int,
+        Meta(
+            ge=1,
+            le=1024,
+            description="parts of the cameras, for replicas to share; each replica needs the same number",
+        ),
     ] = 32
     analytics_checkpoint_s: Annotated[
-        float, Meta(gt=0, le=300, description="between checkpoints; what came since is read again after a crash")
+        float,
+        Meta(
+            gt=0,
+            le=300,
+            description="seconds between checkpoints; after a crash, what came since the last one is read again",
+        ),
     ] = 10.0
     analytics_since_s: Annotated[
-        float, Meta(ge=0, description="where there is no checkpoint: begin with the detections of so long ago")
+        float, Meta(ge=0, description="seconds that are read back where there is no checkpoint")
     ] = 600.0
 
     def limits(self) -> Limits:
