@@ -1,22 +1,33 @@
-"""`make bench`: all tables, one after the other."""
+"""`make bench`: all tables, one after the other, and how their ratios differ from those of the baseline.
+
+python -m bench [name] ... runs some of them; python -m bench.record compares what is in bench-output, and
+python -m bench.record keep makes that the baseline.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-TABLES = (
-    "bench_ingest",
-    "bench_bus",
-    "bench_detector",
-    "bench_embed",
-    "bench_find",
-    "bench_analytics",
-    "bench_tracks",
-    "bench_vlm",
-    "bench_scaler",
-)
+from rich.console import Console
 
-for name in TABLES:
-    print(f"\n== {name}", flush=True)
-    subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False)
+from bench import record
+
+NAMES = ("ingest", "bus", "detector", "embed", "find", "analytics", "tracks", "vlm", "scaler")
+
+
+def main(names: list[str]) -> None:
+    """Run each as a program of its own."""
+    unknown = set(names) - set(NAMES)
+    if unknown:
+        sys.exit(f"no benchmark is called {', '.join(sorted(unknown))}: there are {', '.join(NAMES)}")
+    for name in names or NAMES:
+        print(f"\n== {name}", flush=True)
+        (record.FOLDER / f"{name}.json").unlink(missing_ok=True)
+        subprocess.run([sys.executable, "-m", f"bench.bench_{name}"], check=False)
+    print()
+    Console(width=120).print(record.table(record.baseline(), record.read()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.table import Table
 
+from bench import record
 from services.cv.detectors import Detector, load
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
@@ -121,6 +122,9 @@ async def main(out: Console) -> bool:
     out.print(f"{SEGMENTS} segments a turn, {ROUNDS} turns each, CV_FPS={settings.cv_fps:g}, 1 inference thread")
     out.print(table)
     out.print(f"a worker's start to its first event: {start_s:.2f} s")
+    record.write(
+        "bus", higher={"worker / bare": b / a}, figures={"worker, segments/s": b, "start to first event, s": start_s}
+    )
     return b / a >= TARGET
 
 

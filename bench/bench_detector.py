@@ -24,6 +24,7 @@ import openvino as ov
 from rich.console import Console
 from rich.table import Table
 
+from bench import record
 from services.cv.detectors import Image, load, openvino_ssd
 from shared.models.openvino import precision
 
@@ -38,6 +39,8 @@ def main(seconds: float = 5.0, rounds: int = 3) -> None:
     table = Table(title=f"SSD MobileNet V2, 300x300, {computed}, images/s")
     for column in ("threads", "benchmark_app: graph as shipped", "benchmark_app: our network", "detect()", "share"):
         table.add_column(column, justify="right")
+    shares: dict[str, float] = {}
+    speeds: dict[str, float] = {}
     for threads in THREADS:
         detector = load("openvino:ssd_mobilenet_v2_coco", threads=threads, min_score=0.4, batch_size=BATCH)
         shipped = _benchmark_app(openvino_ssd.frozen_graph(), threads, computed, seconds, "-shape", "[1,300,300,3]")
@@ -46,9 +49,12 @@ def main(seconds: float = 5.0, rounds: int = 3) -> None:
             ceilings.append(_benchmark_app(network, threads, computed, seconds))
             rates.append(_rate(detector.detect, images, seconds))
         share = statistics.median(rate / ceiling for rate, ceiling in zip(rates, ceilings, strict=True))
+        shares[f"detect / benchmark_app, {threads} threads"] = share
+        speeds[f"images/s, {threads} threads, {computed}"] = statistics.median(rates)
         figures = (shipped, statistics.median(ceilings), statistics.median(rates))
         table.add_row(str(threads), *(f"{figure:.1f}" for figure in figures), f"{share:.2f}")
     Console(width=120).print(table)
+    record.write("detector", higher=shares, figures=speeds)
 
 
 def _frames() -> list[Image]:

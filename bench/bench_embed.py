@@ -23,6 +23,7 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.table import Table
 
+from bench import record
 from services.embed.models import Embedder, load
 from services.embed.segments import Segments
 from services.embed.service import EmbedService
@@ -110,14 +111,19 @@ async def main(out: Console, segments: int = SEGMENTS, turns: int = TURNS) -> bo
         chosen.append(EmbedSettings(embed_model="ViT-B-32", embed_pretrained="random"))
     table = Table("model", "bare, images/s", "the worker, images/s", "ratio", "target")
     reached = True
+    ratios: dict[str, float] = {}
+    speeds: dict[str, float] = {}
     for settings in chosen:
         with tempfile.TemporaryDirectory() as folder:
             async with NatsServer(Path(folder)) as server:
                 a, b, ratio = await measure(settings, segments, turns, server)
         table.add_row(settings.embed_model, f"{a:.1f}", f"{b:.1f}", f"{ratio:.3f}", f">= {TARGET}")
+        ratios[f"worker / bare, {settings.embed_model}"] = ratio
+        speeds[f"worker, images/s, {settings.embed_model}"] = b
         reached = reached and ratio >= TARGET
     out.print(f"{segments} segments a turn, {turns} turns each, one image a segment, 1 inference thread on a CPU")
     out.print(table)
+    record.write("embed", higher=ratios, figures=speeds)
     return reached
 
 

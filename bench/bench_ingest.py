@@ -28,6 +28,7 @@ import av
 import psutil
 from av.video.frame import PictureType
 
+from bench import record
 from shared import bus
 from shared.contract import topology
 from shared.contract.cameras import new_camera
@@ -189,6 +190,11 @@ def main() -> None:
     for name, cores in rows:
         share = cores / cameras
         print(f"{name:42}{share * 100:>22.2f}{1 / share:>16.0f}{cores / rows[0][1]:>10.2f}x")
+    record.write(
+        "ingest",
+        lower={"ingest / ffmpeg copying": rows[0][1] / copy, "ingest / ffmpeg decoding": rows[0][1] / decode},
+        figures={"% of a core a camera": rows[0][1] / cameras * 100, "segments/s a camera": segments / cameras},
+    )
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from rich.console import Console
 from rich.table import Table
 
+from bench import record
 from services.scaler import externalscaler_pb2 as pb
 from services.scaler.service import NAME
 from shared import bus
@@ -237,20 +238,35 @@ async def main(seconds: float, times: int, out: Console) -> None:
                 "errors",
                 f"≤ {TARGET_CORES:g} core",
             )
-            table.add_row(f"on {OBJECTS} consumers", *await load(server, admin, folder, many, seconds))
+            spread = await load(server, admin, folder, many, seconds)
+            table.add_row(f"on {OBJECTS} consumers", *spread)
             for consumer in many:
                 await js.delete_consumer(names.MEDIA, consumer)
-            table.add_row("on one consumer", *await load(server, admin, folder, ["cv"] * OBJECTS, seconds))
+            single = await load(server, admin, folder, ["cv"] * OBJECTS, seconds)
+            table.add_row("on one consumer", *single)
             out.print(f"over {seconds:.0f} s, {ARRIVALS:.0f} segments a second arriving and {WORKERS} workers heard")
             out.print(table)
             table = Table(
                 "streams on an idle consumer", "p50 ms", "p90 ms", "most ms", f"≤ {TARGET_PUSH_S * 1000:.0f} ms"
             )
-            for streams in (1, OBJECTS):
-                table.add_row(str(streams), *await wake(server, admin, folder, streams, times))
+            waits = {streams: await wake(server, admin, folder, streams, times) for streams in (1, OBJECTS)}
+            for streams, row in waits.items():
+                table.add_row(str(streams), *row)
             out.print(f"from publishing a first segment to the last stream that is told, {times} times")
             out.print(table)
             await admin.close()
+    record.write(
+        "scaler",
+        lower={
+            "scaler's cores / broker's": float(spread[0]) / max(0.01, float(spread[1])),
+            f"p50 of a wake, {OBJECTS} streams / one": float(waits[OBJECTS][0]) / max(0.1, float(waits[1][0])),
+        },
+        figures={
+            "scaler's cores": float(spread[0]),
+            "scaler's cores, one consumer": float(single[0]),
+            f"a wake of {OBJECTS} streams, most ms": float(waits[OBJECTS][2]),
+        },
+    )
 
 
 if __name__ == "__main__":

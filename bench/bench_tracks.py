@@ -22,6 +22,7 @@ from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
 from bench import footage_vtest as footage
+from bench import record
 from bench.footage_vtest import Crossing, Stay
 from services.analytics import rules
 from services.analytics.camera import CameraAnalytics
@@ -186,6 +187,8 @@ def main() -> None:
     )
     gaps = Table("tiles", "fps", "a gap of", "the same id after it", "without the gap")
     out = Console(width=130)
+    ratios: dict[str, float] = {}
+    costs: dict[str, float] = {}
     for tiles in TILES:
         began = time.process_time()
         found = footage.detected(tiles=tiles)
@@ -194,6 +197,9 @@ def main() -> None:
         for fps, least in product(RATES, SCORES):
             outs, cpu_s = follow(found, fps, least)
             r = scored(outs, fps)
+            if least == GAP_SCORE:
+                ratios |= {f"{name}, {tiles}, {fps} fps": float(r[name]) for name in ("MOTA", "IDF1")}
+                costs[f"ms a camera-second, {tiles}, {fps} fps"] = cpu_s / len(found) * footage.FPS * 1e3
             tracks.add_row(
                 tiles,
                 str(fps),
@@ -221,10 +227,12 @@ def main() -> None:
             )
         for fps, gap in product(RATES, (1, 2)):
             share, without = kept(found, fps, GAP_SCORE, gap)
+            ratios[f"the same id after {gap} s, {tiles}, {fps} fps"] = share
             gaps.add_row(tiles, str(fps), f"{gap} s", f"{share:.0%}", f"{without:.0%}")
     out.print(tracks)
     out.print(places)
     out.print(gaps)
+    record.write("tracks", higher=ratios, figures=costs)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 import services.vlm.__main__ as vlm
+from bench import record
 from services.vlm import prompt
 from services.vlm.endpoint import ModelEndpoint
 from services.vlm.footage import Footage
@@ -154,6 +155,8 @@ async def main(out: Console, count: int = JOBS, turns: int = TURNS, *, shared: b
     out.print(f"{count} verify jobs a turn, {turns} turns, {settings.vlm_frames} frames each, {SLOTS} at once; {where}")
     out.print(table)
     out.print("ratios of the turns: " + ", ".join(f"{r:.3f}" for r in ratios))
+    key = "worker / bare, vLLM on a core of its own" if apart else "worker / bare, on the same cores"
+    record.write("vlm", higher={key: ratio}, figures={"worker, jobs/s": statistics.median(over_the_bus)})
     return ratio >= TARGET
 
 
