@@ -161,7 +161,6 @@ async def detected(client: Client) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 async def test_an_independent_keda_scales_real_workers_and_nothing_is_lost(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:

@@ -18,7 +18,8 @@ import pytest
 
 from tidegate.demo import footage
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+# One environment, which takes long to install.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("wheel")]
 
 ROOT = Path(__file__).parent.parent
 # Whose import would leave a file behind, and end the process.
