@@ -89,20 +89,20 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 class Service(Peer, frozen=True, kw_only=True):
     """A process that we start: `python -m <module>`.
 
-    name: of its replicas, logs and heartbeats. purpose: one sentence, for `--help`. page: of the documentation.
+    name: of its replicas, logs and heartbeats. purpose: one sentence, for `--help`. page: of our documentation.
     consumers: what it takes, the most urgent first. heartbeat: whether it is a worker, whose replicas are counted.
     dead_letters: whether it buries what it can't process. extras: keys of EXTRAS that it needs.
     environment: variables that make it what it is. defaults: variables that count where none is set, in which `{data}`
     is the data directory and `{drain_s}` the seconds that a replica gets to finish.
     started_by: `up` for always, or an option of `tidegate up`; empty: not on one machine. started_if: a variable that
-    has to be set too. scaled_object: its file in deploy/keda; empty: one replica. device: the variable that says where
-    it computes.
+    has to be set too. scaled_object: its file, in deploy/keda or beside a module of your own; empty: one replica.
+    device: the variable that says where it computes.
     """
 
     name: str
     module: str
     purpose: str
-    page: str
+    page: str = ""
     consumers: tuple[Consumer, ...] = ()
     heartbeat: bool = False
     dead_letters: bool = False

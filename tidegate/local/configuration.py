@@ -6,6 +6,8 @@ from importlib import resources
 from pathlib import Path
 
 from services.scaler.keda.scaledobject import ScaledObject, load
+from shared.contract import catalog
+from shared.contract.catalog import Service
 from shared.runtime.errors import SettingError
 
 
@@ -17,8 +19,17 @@ def shipped(name: str) -> Path:
 
 
 def scaled_object(service: str, path: str | Path | None = None) -> ScaledObject:
-    """The ScaledObject of a service: `path`, or `deploy/keda/<service>.yaml`. Raises SettingError."""
-    chosen = Path(path or shipped(f"{service}.yaml"))
+    """The ScaledObject of a service: `path`, or the file that the catalog names. Raises SettingError."""
+    chosen = Path(path or _named(catalog.find(service)))
     if not chosen.exists():
         raise SettingError(f"{chosen} does not exist: name a ScaledObject with --scaled-object")
     return load(chosen)
+
+
+def _named(record: Service) -> Path:
+    """Ours are shipped together; that of a package of your own lies in it."""
+    if not record.scaled_object:
+        raise SettingError(f"{record.name} is one replica: the catalog names no ScaledObject for it")
+    if record in catalog.SERVICES:
+        return shipped(record.scaled_object)
+    return Path(str(resources.files(record.module))) / record.scaled_object
