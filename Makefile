@@ -1,4 +1,5 @@
-# make demo | make test | make vllm | make bench | make bench-scaling | make chaos: each sets up .venv by itself. PYTHON chooses another Python, 3.11 or later.
+# make demo | make test | make vllm | make bench | make bench-scaling | make chaos: each sets up .venv by itself.
+# PYTHON chooses another Python, 3.11 or later, and VENV another folder for it.
 PYTHON ?= python3
 VENV := .venv
 VLLM := .vllm
@@ -112,7 +113,7 @@ phoenix: $(PHOENIX)/.ready
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) -V). Say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); \
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
 	  echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); }
 
 $(VENV)/.demo: $(DEMO)
