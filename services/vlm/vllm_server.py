@@ -194,8 +194,8 @@ def find_python(settings: VlmSettings) -> str:
         raise ModelError(f"VLM_PYTHON={python} is no Python that can be run: give the one of the environment with vLLM")
     if not settings.vlm_python and importlib.util.find_spec("vllm") is None:
         raise ModelError(
-            "VLM_MODEL asks for a vLLM, which is not installed here: pip install vllm (on a CPU: make vllm), name its "
-            "Python by VLM_PYTHON, or set VLM_URL to an endpoint that runs"
+            "VLM_MODEL asks for a vLLM, which is not installed here: pip install 'tidegate[vllm]', on a CPU make "
+            "vllm; or name its Python by VLM_PYTHON, or set VLM_URL to an endpoint that runs"
         )
     return python
 
