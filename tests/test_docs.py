@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import re
 import shlex
 import subprocess
+import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ import click
 import pytest
 
 from services.scaler.live import metadata
-from shared.contract import catalog
+from shared.contract import catalog, identities
 from shared.contract.topology import TopologySettings
 from shared.runtime.settings import BusSettings
 from tidegate.__main__ import main
@@ -85,6 +88,25 @@ def test_python_names_that_are_named_exist(name: str) -> None:
     dotted = re.compile(r"^(?:python -m )?((?:shared|services|tools|bench|tests)(?:\.\w+)+)(?:\(.*\))?$")
     named = {m[1] for token in _in_backticks((ROOT / name).read_text()) if (m := dotted.match(token))}
     assert {each for each in named if not _importable(each)} == set()
+
+
+@pytest.mark.parametrize("name", CURRENT)
+def test_python_that_is_shown_imports_what_there_is(name: str) -> None:
+    text = textwrap.dedent((ROOT / name).read_text())
+    imports = re.findall(r"^ *from ((?:shared|services|tidegate)[\w.]*) import ([\w, ]+)$", text, re.MULTILINE)
+    named = {f"{module}.{each.strip()}" for module, names in imports for each in names.split(",")}
+    assert {each for each in named if not _importable(each)} == set()
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        compile(block, name, "exec", ast.PyCF_ONLY_AST)
+
+
+def test_the_passwords_of_a_cluster_are_made_as_shown(tmp_path: Path) -> None:
+    text = (ROOT / "deploy/README.md").read_text()
+    (block,) = re.findall(r"^   ```\n(   umask 077; mkdir secrets\n.*?)^   ```$", text, re.DOTALL | re.MULTILINE)
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-e", "-c", textwrap.dedent(block)], cwd=tmp_path, env=env, check=True)
+    made = {p.name for p in (tmp_path / "secrets").iterdir()}
+    assert made == {*identities.permissions(), "accounts.conf"}
 
 
 def _importable(dotted: str) -> bool:
