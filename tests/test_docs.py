@@ -165,11 +165,15 @@ def test_metrics_that_are_named_exist(name: str) -> None:
     assert named - METRICS == set()
 
 
-def _commands(text: str) -> Iterator[list[str]]:
-    """Command lines of tidegate in a page's blocks and in its backticks, as words."""
+def _lines(text: str) -> list[str]:
+    """What is to be typed: the lines of a page's blocks without a language, and what is in backticks."""
     blocks = re.findall(r"^( *)```(?:sh|bash)?\n(.*?)^\1```$", text, flags=re.DOTALL | re.MULTILINE)
-    lines = [line for _, block in blocks for line in block.replace("\\\n", " ").splitlines()] + _in_backticks(text)
-    for line in lines:
+    return [line for _, block in blocks for line in block.replace("\\\n", " ").splitlines()] + _in_backticks(text)
+
+
+def _commands(text: str) -> Iterator[list[str]]:
+    """Command lines of tidegate, as words."""
+    for line in _lines(text):
         line = re.sub(r"^\s*(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?", "", line)
         if re.match(r"tidegate [a-z]", line):
             yield shlex.split(line, comments=True)[1:]
@@ -196,9 +200,10 @@ def _exists(words: list[str]) -> bool:
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for name in CURRENT:
-        text = (ROOT / name).read_text()
-        named = {word for line in re.findall(r"(?:^|`)make ([a-z -]+)", text, re.MULTILINE) for word in line.split()}
-        assert named <= targets, name
+        lines = [
+            shlex.split(line, comments=True) for line in _lines((ROOT / name).read_text()) if line.startswith("make ")
+        ]
+        assert {word for line in lines for word in line[1:] if re.fullmatch("[a-z-]+", word)} <= targets, name
 
 
 @pytest.mark.parametrize("service", catalog.services(), ids=lambda service: service.name)
