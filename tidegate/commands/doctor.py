@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import platform
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from shared.contract import topology
+from shared.contract import catalog, topology
+from shared.contract.catalog import Extra
 from shared.models import weights as embedded_weights
 from shared.runtime.errors import TidegateError
 from shared.runtime.redact import redact
@@ -56,7 +56,7 @@ async def run(data: Path, out: Console) -> bool:
     """Print what is found; whether nothing is bad."""
     checks: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
         ("Python", _python),
-        ("packages", _packages),
+        ("packages", _extras),
         ("weights, which are made ready once", _weights),
         ("one segment, decoded and detected in", _segment),
         ("models behind endpoints", _vlm),
@@ -80,42 +80,33 @@ def _python() -> list[Finding]:
     return [Finding("Python", "ok", f"{platform.python_version()} at {sys.executable}")]
 
 
-_PACKAGES = {
-    "openvino": ("cv", "bad", "detection on a CPU"),
-    "numpy": ("cv", "bad", "detection"),
-    "scipy": ("analytics", "note", "tracks and incidents"),
-    "lancedb": ("search", "note", "the index that 'tidegate find' asks"),
-    "aiohttp": ("vlm", "note", "a vision language model's endpoint"),
-    "aio_rtsp_toolkit": ("demo", "note", "the demo's cameras"),
-    "matplotlib": ("simulate", "note", "the demo's pictures, and plots of simulations"),
-    "numba": ("simulate", "note", "simulations that take seconds rather than minutes"),
-    "grpc": ("scaler", "note", "KEDA's external scaler"),
-    "torch": ("cv-torch", "note", "torchvision's and transformers' detectors"),
-    "open_clip": ("embed-torch", "note", "CLIP models, which find by text"),
-    "opentelemetry.exporter.otlp.proto.http": ("otel", "note", "exported traces"),
+# What no service needs by itself.
+_OTHERS: Mapping[str, Extra] = {
+    "demo": Extra(("aio_rtsp_toolkit", "matplotlib"), "the demo's cameras and pictures"),
+    "simulate": Extra(("matplotlib", "numba"), "simulations that take seconds rather than minutes, and their plots"),
+    "cv-torch": Extra(("torch", "torchvision", "transformers"), "torchvision's and transformers' detectors"),
+    "embed-torch": Extra(("torch", "open_clip"), "CLIP models, which find by text"),
+    "otel": Extra(("opentelemetry.exporter.otlp.proto.http",), "exported traces"),
 }
 
 
-def _packages() -> list[Finding]:
+def _extras() -> list[Finding]:
+    """What is not installed is bad where `tidegate up` always needs it."""
+    needed = {extra for service in catalog.started(["up"], {}) for extra in service.extras}
     findings = []
-    for module, (extra, level, purpose) in _PACKAGES.items():
-        if _is_installed(module):
-            findings.append(Finding(f"package {module.split('.')[0]}", "ok", f"for {purpose}"))
+    for name, extra in {**catalog.EXTRAS, **_OTHERS}.items():
+        absent = [module for module in extra.modules if not catalog.is_importable(module)]
+        if absent:
+            level = "bad" if name in needed else "note"
+            remedy = f"pip install 'tidegate[{name}]' for {extra.purpose}"
+            findings.append(Finding(f"extra {name}", level, f"{', '.join(absent)} not installed", remedy))
         else:
-            remedy = f"pip install 'tidegate[{extra}]' for {purpose}"
-            findings.append(Finding(f"package {module.split('.')[0]}", level, "not installed", remedy))
+            findings.append(Finding(f"extra {name}", "ok", f"for {extra.purpose}"))
     return findings
 
 
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
 def _weights() -> list[Finding]:
-    if not _is_installed("openvino"):
+    if not catalog.is_importable("openvino"):
         return []
     from services.cv.detectors import openvino_ssd
 
@@ -131,7 +122,7 @@ def _weights() -> list[Finding]:
 
 def _segment() -> list[Finding]:
     """Whether what is installed works: packages change, and only their use tells."""
-    if not _is_installed("openvino"):
+    if not catalog.is_importable("openvino"):
         return []
     try:
         from tidegate.demo import trial
@@ -146,7 +137,7 @@ def _segment() -> list[Finding]:
 
 def _vlm() -> list[Finding]:
     """Whether `tidegate up --vlm` could start, as the environment has it."""
-    if not _is_installed("aiohttp") or not _is_installed("openinference"):
+    if catalog.missing(["vlm"]):
         return []
     from services.vlm.settings import VlmSettings
     from services.vlm.vllm_server import find_python
