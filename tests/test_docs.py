@@ -15,15 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 from services.scaler.live import metadata
 from shared.contract import catalog, identities
+from shared.contract.events import KINDS
 from shared.contract.topology import TopologySettings
 from shared.runtime.settings import BusSettings
 from tidegate.__main__ import main
 from tools import site
-from tools.reference import scaledobject, settings
+from tools.reference import scaledobject, settings, structs
 from tools.reference.metrics import text as metrics_page
 from tools.reference.pages import FOLDER, PAGES
 
@@ -137,6 +139,11 @@ def test_the_reference_is_what_the_code_says(page: str) -> None:
 
 def test_every_page_of_the_reference_is_made_or_made_for_programs() -> None:
     assert {p.name for p in FOLDER.iterdir()} == set(PAGES)
+
+
+@pytest.mark.parametrize(("name", "part"), structs.reachable(*KINDS).items())
+def test_every_field_of_an_event_is_explained(name: str, part: type[msgspec.Struct]) -> None:
+    assert set(part.__struct_fields__) - set(structs.meanings(part)) == set()
 
 
 @pytest.mark.parametrize("key", scaledobject.metadata_keys())

@@ -21,14 +21,20 @@ TRACEPARENT = "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all events. `kind` names subject and type: `events.<kind>.<camera>`, `tidegate.<kind>.v1`."""
+    """Base of all events. `kind` names subject and type: `events.<kind>.<camera>`, `tidegate.<kind>.v1`.
+
+    camera: its id.
+    """
 
     kind: ClassVar[str]
     camera: str
 
 
 class SegmentRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the evidence is: direct-get `seq` of `stream` while it is kept."""
+    """Where the evidence is: direct-get `seq` of `stream` while it is kept.
+
+    stream, seq: which message it is. epoch: one connection of ingest to the camera. n: the segment's number in it.
+    """
 
     stream: str
     seq: int
@@ -37,18 +43,32 @@ class SegmentRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DetectedObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object in one frame.
+
+    label: of the detector's labels. score: how sure the detector is. box: x1, y1, x2, y2 as shares of width and height.
+    """
+
     label: str
     score: Unit
     box: Box
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """One analysed frame.
+
+    time: its wall clock. objects: what was detected in it.
+    """
+
     time: dt.datetime
     objects: list[DetectedObject]
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds: from JetStream's receipt to decode's start; in decode; in inference, batch-mates included."""
+    """Where the time went, in milliseconds.
+
+    queued_ms: from JetStream's receipt to the worker's hands. decode_ms: in decoding. infer_ms: in inference, together
+    with the other messages of the batch.
+    """
 
     queued_ms: float
     decode_ms: float
@@ -56,9 +76,11 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Detections(Event, frozen=True, kw_only=True):
-    """Objects in the frames of one segment. `frames` has every analysed frame, those without objects too.
+    """Objects in the frames of one segment.
 
-    width, height: pixels of the upright frame, after the rotation that the video asks for. Boxes are shares of it.
+    segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds. width, height:
+    pixels of the upright frame, after the rotation that the video asks for. Boxes are shares of it. model: the
+    detector's name. frames: every analysed frame, also those without objects. timing: where the time went.
     """
 
     kind: ClassVar[str] = "detections"
@@ -73,7 +95,10 @@ class Detections(Event, frozen=True, kw_only=True):
 
 
 class Vector(msgspec.Struct, frozen=True, kw_only=True):
-    """One image's vector, of length 1: little-endian float16. `label`, `score` and `box` are of an object cut out."""
+    """The vector of one image: of a frame, or of an object that was cut out of it.
+
+    time: of the frame. vector: of length 1, as little-endian float16. label, score, box: of that object, if any.
+    """
 
     time: dt.datetime
     vector: bytes
@@ -83,9 +108,11 @@ class Vector(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Embeddings(Event, frozen=True, kw_only=True):
-    """Vectors of the sampled frames of one segment, and of objects in them. Only those of one `model` compare.
+    """Vectors of the sampled frames of one segment, and of objects in them.
 
-    `vectors` is empty where a segment gave no frame: at one frame a second or less only keyframes are looked at.
+    segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds. model: whose
+    vectors they are; only vectors of the same model compare. dimension: numbers of one vector. vectors: empty where the
+    segment gave no frame, as only keyframes are looked at for one frame a second or less. timing: where the time went.
     """
 
     kind: ClassVar[str] = "embeddings"
@@ -99,9 +126,11 @@ class Embeddings(Event, frozen=True, kw_only=True):
 
 
 class CameraStatus(Event, frozen=True, kw_only=True):
-    """A camera came or went. `url` is redacted; `reason` says why it is offline.
+    """A camera came or went.
 
-    width, height: pixels of the frames as coded, before any rotation.
+    time: when. state, reason: whether it delivers video, and in words why it does not. url: without credentials. epoch:
+    this connection to it. codec: h264 or hevc. width, height: pixels of the frames as coded, before any rotation.
+    ingest: the process that reads it.
     """
 
     kind: ClassVar[str] = "cameras"
@@ -117,14 +146,21 @@ class CameraStatus(Event, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """A frame that the model was shown. seq: its segment in MEDIA."""
+    """A frame that the model was shown.
+
+    time: of the frame. seq: its segment in MEDIA.
+    """
 
     time: dt.datetime
     seq: int
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of all requests that the answer took, images included; milliseconds to the first token of the first."""
+    """What the answer took, in all of its requests.
+
+    prompt_tokens, completion_tokens: of questions with their images, and of answers. first_token_ms: from the first
+    request to its first token, in milliseconds.
+    """
 
     prompt_tokens: int
     completion_tokens: int
@@ -139,8 +175,8 @@ Cause = Literal["expired", "no_video", "unreadable", "no_captions", "too_many_ca
 class Said(Event, frozen=True, kw_only=True):
     """Base of what a vision language model says: one event for each job, also where it could not be answered.
 
-    job: its id. start, end: the stretch it is about. frames: what the model was shown. cause: None, or why there is no
-    answer; `reason` says it in words.
+    job: its id. start, end: the stretch it is about. model: the model's name. frames: what the model was shown. cause:
+    why there is no answer, where there is none. reason: the same in words. timing: where the time went. usage: tokens.
     """
 
     job: str
@@ -155,14 +191,21 @@ class Said(Event, frozen=True, kw_only=True):
 
 
 class Caption(Said, frozen=True, kw_only=True):
-    """What happens in a stretch of video."""
+    """What happens in a stretch of video.
+
+    text: what the model says of it.
+    """
 
     kind: ClassVar[str] = "captions"
     text: str
 
 
 class Verdict(Said, frozen=True, kw_only=True):
-    """Whether an incident is what its rule took it for. `reason` is the model's own, or says why it is uncertain."""
+    """Whether an incident is what its rule took it for.
+
+    incident: its id. rule: the rule's id. verdict: what the model says. confidence: how sure it says it is. reason: its
+    own, or why it is uncertain.
+    """
 
     kind: ClassVar[str] = "verdicts"
     incident: str
@@ -172,7 +215,10 @@ class Verdict(Said, frozen=True, kw_only=True):
 
 
 class Answer(Said, frozen=True, kw_only=True):
-    """The answer to a question. used: times of the frames that it rests on, by the model's own account."""
+    """The answer to a question.
+
+    question: as it was asked. text: the answer. used: times of the frames that it rests on, by the model's own account.
+    """
 
     kind: ClassVar[str] = "answers"
     question: str
@@ -181,7 +227,10 @@ class Answer(Said, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened in a part of the whole."""
+    """What happened in a part of the whole.
+
+    start, end: of the part. text: what happened in it.
+    """
 
     start: dt.datetime
     end: dt.datetime
@@ -189,7 +238,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(Said, frozen=True, kw_only=True):
-    """What happened in a longer time. captions: how many it was made of. parts: of its stretches, in order of time."""
+    """What happened in a longer time.
+
+    text: the summary. captions: how many it was made of. parts: of its stretches, in order of time.
+    """
 
     kind: ClassVar[str] = "summaries"
     text: str
@@ -198,7 +250,11 @@ class Summary(Said, frozen=True, kw_only=True):
 
 
 class PathPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an object was. score: the detector's; absent where it missed it, and the box lies between two others."""
+    """Where an object was.
+
+    time: of the frame. box: there. score: the detector's; absent where the detector missed it, and the box lies between
+    two others.
+    """
 
     time: dt.datetime
     box: Box
@@ -206,11 +262,12 @@ class PathPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Track(msgspec.Struct, frozen=True, kw_only=True):
-    """One object, followed. `state` is `new` once, `update` now and then, `end` once.
+    """One object, followed.
 
-    label: the most likely of all its frames. score: of its best frame. first, last: when it was seen. path: every
+    id: the same in all events about it. state: `new` once, `update` now and then, `end` once. label: the most likely of
+    all its frames. score: of its best frame. box: in the last frame. first, last: when it was seen. path: every
     analysed frame since the track's event before this one. speed: in heights of the frame a second. direction: degrees
-    clockwise from up, where it moves. zones: those it is in.
+    clockwise from up, where it moves. stationary: whether it keeps its place. zones: those it is in.
     """
 
     id: str
@@ -228,7 +285,10 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tracks(Event, frozen=True, kw_only=True):
-    """What there is to say of a camera's objects after one more segment. Not sent where there is nothing to say."""
+    """What there is to say of a camera's objects after one more segment. It is left out where there is nothing to say.
+
+    segment, start, duration, width, height, model: of the detections that it follows from. tracks: what has changed.
+    """
 
     kind: ClassVar[str] = "tracks"
     segment: SegmentRef
@@ -241,7 +301,10 @@ class Tracks(Event, frozen=True, kw_only=True):
 
 
 class IncidentObject(msgspec.Struct, frozen=True, kw_only=True):
-    """An object of an incident, as it was last seen in it. id: of its track."""
+    """An object of an incident, as it was last seen in it.
+
+    id: of its track. label, score, box: of that frame.
+    """
 
     id: str
     label: str
@@ -250,7 +313,10 @@ class IncidentObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The frame that shows it: of the segment `seq` of `stream`, the one at `time`."""
+    """The frame that shows it.
+
+    stream, seq: its segment. time: of the frame.
+    """
 
     stream: str
     seq: int
@@ -262,12 +328,15 @@ Verification = Literal["none", "pending", "confirmed", "rejected", "uncertain", 
 
 
 class Incident(Event, frozen=True, kw_only=True):
-    """A rule came true: `start` once, `update` where something was added, `end` once.
+    """A rule came true.
 
-    rule, condition: its id, and which kind of rule it is. start, end: of what the rule names; `end` is absent while it
-    lasts. time: of the frame that this event is about. value: what was measured: seconds, objects, speed. segments:
-    the evidence, oldest first; of a long incident its first and its last. verification: whether a vision language
-    model was asked, and what it said; `unverified` where it did not answer in time.
+    incident: its id, the same in all events about it. state: `start` once, `update` where something was added, `end`
+    once. rule: the rule's id. condition: which kind of rule it is. severity: as the rule says. start, end: of what the
+    rule names; `end` is absent while it lasts. time: of the frame that this event is about. zone, line: the one that
+    the rule is about. direction: of a crossing. value: what was measured, such as seconds, objects or speed. objects:
+    those that make it true. segments: the evidence, oldest first; of a long incident its first and its last. snapshot:
+    one frame that shows it. verification: whether a vision language model was asked, and what it said; `unverified`
+    where it did not answer in time. confidence, reason: of its verdict.
     """
 
     kind: ClassVar[str] = "incidents"
@@ -298,7 +367,10 @@ class Alert(Incident, frozen=True, kw_only=True):
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
-    """Objects of one label in a minute. objects: new ones. most: at once. seconds: of all of them together."""
+    """Objects of one label in a minute.
+
+    objects: new ones. most: at once. seconds: of all of them together.
+    """
 
     objects: int = 0
     most: int = 0
@@ -306,7 +378,11 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Visits(msgspec.Struct, frozen=True, kw_only=True):
-    """Objects of one label in a zone in a minute. stayed_s: of those that left, how long they had been in, together."""
+    """Objects of one label in a zone in a minute.
+
+    entered, left: how many did. most: at once. seconds: of all of them together. stayed_s: how long those that left had
+    been in, together.
+    """
 
     entered: int = 0
     left: int = 0
@@ -316,14 +392,20 @@ class Visits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Crossings(msgspec.Struct, frozen=True, kw_only=True):
-    """Objects of one label over a line in a minute: `into` from its left to its right, `out` the other way."""
+    """Objects of one label over a line in a minute.
+
+    into: from its left to its right. out: the other way.
+    """
 
     into: int = msgspec.field(default=0, name="in")
     out: int = 0
 
 
 class Heat(msgspec.Struct, frozen=True, kw_only=True):
-    """Where objects stood: seconds by cell, row by row from the top left."""
+    """Where objects stood.
+
+    columns, rows: of the grid over the frame. seconds: of each cell, row by row from the top left.
+    """
 
     columns: int
     rows: int
@@ -331,7 +413,11 @@ class Heat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(Event, frozen=True, kw_only=True):
-    """One minute of a camera: by label, by zone and label, by line and label. seconds: of video in it."""
+    """One minute of a camera.
+
+    start, end: of the minute. seconds: of video in it. labels: objects by label. zones: visits by zone and label.
+    lines: crossings by line and label. heat: where objects stood.
+    """
 
     kind: ClassVar[str] = "counts"
     start: dt.datetime
