@@ -60,8 +60,14 @@ def _option(option: click.Option) -> tuple[str, ...]:
     names = ", ".join(map(code, [*option.opts, *option.secondary_opts]))
     default = option.to_info_dict()["default"]
     shown = "" if option.is_flag or default in (None, (), []) else code(str(default))
+    variable = f"Also by the variable {option.envvar}." if option.envvar else ""
     takes = "" if option.is_flag else _type(option)
-    return names, takes + (", may be repeated" if option.multiple else ""), shown, " ".join((option.help or "").split())
+    return (
+        names,
+        takes + (", may be repeated" if option.multiple else ""),
+        shown,
+        " ".join(f"{option.help or ''} {variable}".split()),
+    )
 
 
 def _type(option: click.Option) -> str:
