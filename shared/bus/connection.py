@@ -65,34 +65,77 @@ async def connect(
     `inbox` is the prefix of reply subjects, by default `_INBOX_<service>`: what the server's permissions let this
     identity subscribe to. Waits up to `timeout_s` for a server that is not there yet. Raises BusError.
     """
-    log = logger("bus")
-    where = redact(settings.nats_url)
-    said: list[str] = []
-    connected = False
+    client = _Connection()
+    told = _Told(client, redact(settings.nats_url))
+    # With reconnects for ever, the client's first attempts never end by themselves.
+    attempt = asyncio.create_task(client.connect(**_options(settings, service, inbox, told)))
+    try:
+        told.connected = await _succeeded(attempt, told, timeout_s)
+        if told.connected:
+            return client
+    finally:
+        if not told.connected:
+            await end(attempt)
+            await _abandon(client)
+    if told.refused:
+        raise BusError(
+            f"{told.where} refuses user {settings.nats_user or '(none)'!r}: check NATS_USER, NATS_PASSWORD or "
+            "NATS_CREDS"
+        )
+    raise BusError(
+        f"no NATS server answers at {told.where} ({told.reason}): start one, with 'tidegate up' for instance, or set "
+        "NATS_URL"
+    )
 
-    def reason() -> str:
-        return said[-1] if said else "no answer"
 
-    async def on_error(e: Exception) -> None:
-        text = redact(str(e)) or type(e).__name__
-        if connected:
-            log.warning("nats error", error=text)
-        said.append(text)
+class _Told:
+    """What the client's callbacks are told: until it is connected they keep why it is not, later they log.
 
-    async def on_disconnect() -> None:
-        if connected and not client.is_closed:
-            log.warning("nats disconnected", server=where)
+    where: the server's address, without what is secret in it.
+    """
 
-    async def on_reconnect() -> None:
-        log.info("nats reconnected", server=where)
+    def __init__(self, client: Client, where: str) -> None:
+        self.where = where
+        self.connected = False
+        self.log = logger("bus")
+        self._client = client
+        self._said: list[str] = []
 
+    @property
+    def reason(self) -> str:
+        return self._said[-1] if self._said else "no answer"
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server answers, and does not take the credentials."""
+        return any("Authorization" in text for text in self._said)
+
+    def keep(self, error: BaseException) -> str:
+        self._said.append(redact(str(error)) or type(error).__name__)
+        return self._said[-1]
+
+    async def error(self, e: Exception) -> None:
+        text = self.keep(e)
+        if self.connected:
+            self.log.warning("nats error", error=text)
+
+    async def disconnected(self) -> None:
+        if self.connected and not self._client.is_closed:
+            self.log.warning("nats disconnected", server=self.where)
+
+    async def reconnected(self) -> None:
+        self.log.info("nats reconnected", server=self.where)
+
+
+def _options(settings: BusSettings, service: str, inbox: str | None, told: _Told) -> dict[str, Any]:
+    """What the client is given."""
     options: dict[str, Any] = {
         "servers": settings.nats_url.split(","),
         "name": f"tidegate-{service}",
         "inbox_prefix": (inbox or f"_INBOX_{service}").encode(),
-        "error_cb": on_error,
-        "disconnected_cb": on_disconnect,
-        "reconnected_cb": on_reconnect,
+        "error_cb": told.error,
+        "disconnected_cb": told.disconnected,
+        "reconnected_cb": told.reconnected,
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 0.25,
         "connect_timeout": 5,
@@ -106,34 +149,25 @@ async def connect(
         options["user_credentials"] = settings.nats_creds
     if settings.nats_ca:
         options["tls"] = ssl.create_default_context(cafile=settings.nats_ca)
-    client = _Connection()
-    # With reconnects for ever, the client's first attempts never end by themselves.
-    attempt = asyncio.create_task(client.connect(**options))
+    return options
+
+
+async def _succeeded(attempt: asyncio.Task[None], told: _Told, timeout_s: float) -> bool:
+    """Whether it connects in time. One that the server refuses, or that ends with an error, does not."""
     clock = asyncio.get_running_loop().time
     deadline, silent_until = clock() + timeout_s, clock() + SILENT_S
-    try:
-        while clock() < deadline and not any("Authorization" in s for s in said):
-            done, _ = await asyncio.wait({attempt}, timeout=0.05)
-            if not done and clock() >= silent_until:
-                silent_until = math.inf
-                log.warning("no NATS server answers yet", server=where, waiting_s=timeout_s, error=reason())
-            if done and not attempt.exception():
-                connected = True
-                return client
-            if done:
-                said.append(redact(str(attempt.exception())))
-                break
-    finally:
-        if not connected:
-            await end(attempt)
-            await _abandon(client)
-    if any("Authorization" in s for s in said):
-        raise BusError(
-            f"{where} refuses user {settings.nats_user or '(none)'!r}: check NATS_USER, NATS_PASSWORD or NATS_CREDS"
-        )
-    raise BusError(
-        f"no NATS server answers at {where} ({reason()}): start one, with 'tidegate up' for instance, or set NATS_URL"
-    )
+    while clock() < deadline and not told.refused:
+        done, _ = await asyncio.wait({attempt}, timeout=0.05)
+        if not done and clock() >= silent_until:
+            silent_until = math.inf
+            told.log.warning("no NATS server answers yet", server=told.where, waiting_s=timeout_s, error=told.reason)
+        if done:
+            error = attempt.exception()
+            if error is None:
+                return True
+            told.keep(error)
+            return False
+    return False
 
 
 async def _abandon(client: Client) -> None:

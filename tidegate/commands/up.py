@@ -24,6 +24,6 @@ from tidegate.local.stack import DEFAULT_PORT
 @click.option("--plain", is_flag=True, help="No live view: log lines alone.")
 def up(data: Path | None, **options: Any) -> None:
     """Run server, ingest and workers here, until Ctrl-C. State stays in the data directory."""
-    from tidegate.local.up import run
+    from tidegate.view.up import run
 
     asyncio.run(run(data or default_data(), **options))

@@ -1,0 +1,153 @@
+"""The rules of the house: which folder may import which, no circles, short functions, clean text."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PRODUCT = ("shared", "services", "tidegate")
+OURS = (*PRODUCT, "tools", "bench", "tests")
+# What has folders, and a table of them with an order.
+TABLES = ("shared", "services/scaler", "tidegate")
+LINES = 50
+GENERATED = ("services/scaler/externalscaler_pb2.py", "services/scaler/externalscaler_pb2.pyi")
+TEXT = {
+    ".cfg",
+    ".css",
+    ".html",
+    ".js",
+    ".json",
+    ".md",
+    ".proto",
+    ".py",
+    ".pyi",
+    ".sh",
+    ".toml",
+    ".txt",
+    ".yaml",
+    ".yml",
+}
+# Tab, line feed, and no carriage return either.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def files(*folders: str) -> list[str]:
+    """Their Python files as paths from the root, those that a program wrote left out."""
+    found = [path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return sorted(set(found) - set(GENERATED))
+
+
+@cache
+def tree(file: str) -> ast.Module:
+    return ast.parse((ROOT / file).read_text())
+
+
+def file_of(name: str) -> str | None:
+    """The file of a module of ours, by its dotted name."""
+    path = name.replace(".", "/")
+    return next((file for file in (f"{path}.py", f"{path}/__init__.py") if (ROOT / file).is_file()), None)
+
+
+@cache
+def imported(file: str) -> frozenset[str]:
+    """The files of ours that a file names in its imports, wherever in it they stand."""
+    found: set[str | None] = set()
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            found |= {file_of(alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert not node.level, f"{file}:{node.lineno} imports relative to itself"
+            modules = {file_of(f"{node.module}.{alias.name}") for alias in node.names}
+            # A name that is no module comes from the package's own file.
+            found |= {file_of(node.module)} if None in modules else set()
+            found |= modules
+    return frozenset(found - {None, file})  # type: ignore[arg-type]
+
+
+def order(package: str) -> dict[str, int]:
+    """The row of every name in the table of a package's docstring, counted from the top."""
+    rows = re.findall(r"^\| (`.+?) \|", ast.get_docstring(tree(f"{package}/__init__.py")) or "", re.MULTILINE)
+    return {name: n for n, row in enumerate(rows) for name in re.findall(r"`(\w+)`", row)}
+
+
+def part(file: str, package: str) -> str:
+    """What of a package a file belongs to: a folder, or a module beside the folders."""
+    return file.removeprefix(f"{package}/").split("/")[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("package", TABLES)
+def test_every_folder_is_in_its_table_and_every_row_is_there(package: str) -> None:
+    here = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    beside = {path.stem for path in (ROOT / package).glob("*.py")}
+    assert here <= order(package).keys() <= here | beside
+
+
+@pytest.mark.parametrize("package", TABLES)
+def test_a_folder_imports_only_those_above_it_in_its_table(package: str) -> None:
+    place = order(package)
+    wrong = [
+        f"{file} imports {other}"
+        for file in files(package)
+        for other in imported(file)
+        if other.startswith(f"{package}/")
+        and place.get(part(other, package), -1) > place.get(part(file, package), len(place))
+    ]
+    assert not wrong, f"the order is in {package}/__init__.py"
+
+
+def test_services_know_what_is_shared_and_not_each_other() -> None:
+    may = {"shared": ("shared",), "services": ("shared",), "tidegate": PRODUCT}
+    wrong = []
+    for file in files(*PRODUCT):
+        top, *rest = file.split("/")
+        own = f"{top}/{rest[0]}/" if top == "services" else f"{top}/"
+        allowed = (own, *(f"{other}/" for other in may[top]))
+        wrong += [f"{file} imports {other}" for other in imported(file) if not other.startswith(allowed)]
+    assert not wrong
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    try:
+        TopologicalSorter({file: imported(file) for file in files(*OURS)}).prepare()
+    except CycleError as e:
+        pytest.fail("a circle of imports: " + " -> ".join(e.args[1]))
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for file in files(*PRODUCT, "tools"):
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield file, node
+
+
+def test_every_function_fits_a_screen() -> None:
+    spans = {f"{file}:{f.lineno} {f.name}": (f.end_lineno or 0) - f.lineno + 1 for file, f in functions()}
+    assert {name: lines for name, lines in spans.items() if lines > LINES} == {}
+
+
+def test_every_file_says_in_its_first_line_what_it_is_for() -> None:
+    silent = [file for file in files(*OURS) if tree(file).body and not ast.get_docstring(tree(file))]
+    assert not silent
+
+
+def texts() -> Iterator[Path]:
+    for folder in (*OURS, "docs", "deploy", ".ci", ".github"):
+        yield from (ROOT / folder).rglob("*")
+    yield from ROOT.iterdir()
+
+
+def test_no_text_holds_control_characters() -> None:
+    """An editor shows a backspace as nothing, where `\\b` was meant."""
+    wrong = []
+    for path in texts():
+        if path.is_file() and path.suffix in TEXT:
+            lines = path.read_bytes().decode().split("\n")
+            wrong += [f"{path.relative_to(ROOT)}:{n}" for n, line in enumerate(lines, 1) if CONTROL.search(line)]
+    assert not wrong
