@@ -158,3 +158,16 @@ def test_a_service_explains_its_settings(service: str) -> None:
     )
     assert refused.returncode == 2
     assert next(iter(wrong)) in refused.stderr
+
+
+def test_help_ends_quietly_where_its_reader_has_gone() -> None:
+    """As in `python -m services.cv --help | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "services.ingest", "--help"], stdout=writer, stderr=subprocess.PIPE
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")

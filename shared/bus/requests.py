@@ -25,7 +25,7 @@ from shared.runtime.telemetry import logger
 
 
 class Refusal(TidegateError):
-    """A request that is answered with an error. code: as in HTTP: 400 its own fault, 5xx not."""
+    """A request that is answered with an error. code: as in HTTP: 400 where the request is wrong, 5xx where we are."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -36,7 +36,7 @@ class NobodyAnswers(TidegateError):
     """No service subscribes to the subject, or none answered in time."""
 
 
-# (payload of the answer, its headers). Raises Refusal; whatever else it raises is answered as 500.
+# It returns the payload of the answer and its headers. It raises Refusal; whatever else it raises is answered as 500.
 Handler: TypeAlias = Callable[[bytes], Awaitable[tuple[bytes, dict[str, str]]]]
 
 
@@ -50,10 +50,10 @@ async def serve(
     parallel: int = 1,
     waiting: set[asyncio.Task[None]] | None = None,
 ) -> Service:
-    """Answer requests on each endpoint's subject, each of them once among all that serve it, until it is stopped.
+    """Answer requests on each endpoint's subject until the service is stopped; of all that serve it, one answers each.
 
-    parallel: so many at once on each; nats-py answers those of one subscription one after the other. waiting: for
-    answers that are long waited for, any number at once: a task for each is in this set until it is answered, and
+    parallel: how many requests of an endpoint are answered at once; nats-py answers those of one subscription in turn.
+    waiting: for answers that take long, any number at once. The set holds a task for each until it is answered, and
     whoever stops the service ends them.
     """
     service = await micro.add_service(
@@ -70,7 +70,7 @@ async def serve(
 
 
 async def ask(client: Client, subject: str, payload: bytes, *, timeout_s: float) -> Msg:
-    """The answer. Raises Refusal for one that is an error, NobodyAnswers if there is none."""
+    """Ask, and return the answer. Raises Refusal for an answer that is an error, NobodyAnswers where none comes."""
     try:
         answer: Msg = await client.request(subject, payload, timeout=timeout_s)
     except nats.errors.NoRespondersError as e:
@@ -121,5 +121,5 @@ def _in_tasks(
 
 
 def _line(text: str) -> str:
-    """What a header can carry."""
+    """`text` as one line, which a header can carry, without credentials."""
     return " ".join(redact(text).split())[:1000]

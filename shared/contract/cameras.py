@@ -141,7 +141,7 @@ def decode(data: bytes) -> Camera:
 
 
 class CameraDirectory:
-    """What a worker asks for a camera's own settings: KV `cameras` by single keys, remembered for `ttl_s` seconds.
+    """Reads cameras' own settings from KV `cameras`, by single keys, and remembers each for `ttl_s` seconds.
 
     A camera that is not there, or a bucket that does not answer, means the service's own settings.
     """

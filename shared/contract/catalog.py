@@ -66,14 +66,13 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """What one identity does on the bus; its permissions follow from this, and hold nothing else.
 
-    account: the server's account that it is in. publishes: subjects that a stream keeps. asks: subjects of requests.
-    answers: subjects that it answers on. answers_within: how long an answer may take, as nats-server writes it; empty:
-    two minutes. discovered: whether it is found and counted as a NATS micro service. hears: subjects that it subscribes
-    to. states: streams whose state it asks for. counts_work: whether it asks how much work every service has.
+    publishes: subjects that a stream keeps. asks: subjects of requests. answers: subjects that it answers on.
+    answers_within: how long an answer may take, as nats-server writes it; empty: two minutes. discovered: whether it is
+    found and counted as a NATS micro service. hears: subjects that it subscribes to. states: streams whose state it
+    asks for. counts_work: whether it asks how much work every service has.
     """
 
     identity: str
-    account: str = names.ACCOUNT
     publishes: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()

@@ -21,7 +21,8 @@ from shared.contract.segment import rfc3339
 REPLAY_FOR = "Replay-For"
 REPLAY_OF = "Replay-Of"
 _PREFIX = "Dlq-"
-# What any client may send, ours may refuse to send on: a letter that can't be buried would come again for ever.
+# Our client refuses to send some headers that others send. They are left out: a message that could not be buried would
+# be delivered for ever.
 _HEADER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_HEADER = 1024
 
@@ -51,7 +52,7 @@ def bury_headers(
     deliveries: int,
     headers: Mapping[str, str] | None,
 ) -> dict[str, str]:
-    """Headers of a dead letter: the original's, and why it died. The id makes burying twice one burial."""
+    """Headers of a dead letter: the original's, and why it was given up. Its id lets JetStream drop a second burial."""
     kept = {
         k: v
         for k, v in (headers or {}).items()
@@ -106,6 +107,6 @@ def replay_headers(letter: DeadLetter) -> dict[str, str]:
     return letter.headers | {
         REPLAY_FOR: letter.service,
         REPLAY_OF: of,
-        # One replay of one letter: asking twice within the stream's window stores it once.
+        # A letter that is replayed twice within the stream's window is stored once.
         "Nats-Msg-Id": f"replay/{letter.service}/{of}/{letter.seq}",
     }

@@ -167,8 +167,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     first_token_ms: float
 
 
-# Why there is no answer: the video is no longer kept, never was, or can't be decoded; there are no captions to be
-# summed up, or too many; or the model twice gave what does not match the schema.
+# Why there is no answer: the video is no longer kept, never was, or can't be decoded; there are no captions to sum up,
+# or too many; or the model answered twice with what does not match the schema.
 Cause = Literal["expired", "no_video", "unreadable", "no_captions", "too_many_captions", "schema"]
 
 
@@ -504,7 +504,7 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tidegate events",
-        # The subject says which: to whoever reads the JSON alone a summary is a caption with more to it.
+        # Not oneOf: a summary also matches the schema of a caption. The subject says which it is.
         "anyOf": [{"$ref": f"#/$defs/{k.__name__}"} for k in KINDS],
         "$defs": defs,
     }

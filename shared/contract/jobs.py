@@ -21,7 +21,7 @@ from shared.runtime.errors import BadMessage
 
 Instant = Annotated[dt.datetime, Meta(tz=True)]
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
-# Part of ids, which go into headers.
+# It becomes part of ids, which go into headers.
 Id = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_.:-]{{1,128}}{END}")]
 EARLIEST = dt.datetime(1971, 1, 1, tzinfo=dt.UTC)
 Sequence = Annotated[int, Meta(ge=1)]
@@ -55,9 +55,10 @@ class Caption(Job, frozen=True, kw_only=True):
 
 
 class Verify(Job, frozen=True, kw_only=True):
-    """Is it so? Of an incident whose evidence is in `segments`, sequences of MEDIA. Answered by `events.verdicts`.
+    """Whether an incident is what its rule took it for. Answered by `events.verdicts`.
 
-    incident: all jobs of one incident are the same job. prompt: what has to be true. rule: the one that raised it.
+    incident: all jobs of one incident are the same job. prompt: what has to be true. segments: sequences of MEDIA that
+    hold the evidence. rule: the one that raised it.
     start, end: of the incident, where that is known.
     """
 
@@ -130,7 +131,7 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tidegate jobs for a vision language model",
-        # The subject says which: an ask is a caption with a question to whoever reads the JSON alone.
+        # Not oneOf: an ask also matches the schema of a caption. The subject says which it is.
         "anyOf": [{"$ref": f"#/$defs/{k.__name__}"} for k in KINDS],
         "$defs": defs,
     }

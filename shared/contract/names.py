@@ -25,7 +25,7 @@ LEASES = "leases"
 RULES = "rules"
 ANALYTICS = "analytics"
 
-# Consumers of VLM, the most urgent first; and of MEDIA, for what is to be captioned.
+# The consumers of VLM, the most urgent first, and the one of MEDIA by which captions are planned.
 VLM_CONSUMERS = ("vlm-verify", "vlm-ask", "vlm-caption")
 VLM_PLAN = "vlm-plan"
 
@@ -36,7 +36,7 @@ EMBED_IMAGE = "svc.embed.image"
 FIND = "svc.find"
 FIND_CLIP = "svc.find.clip"
 ASK = "svc.ask"
-# What every service that answers requests is discovered by.
+# The prefix of subjects by which services that answer requests are discovered.
 DISCOVERY = "$SRV"
 
 # The end of a pattern: Python's `$` lets a final line break pass.
@@ -91,7 +91,7 @@ def dead_letters(service: str) -> str:
 
 
 def stored(subject: str) -> str:
-    """Core NATS subject on which the headers of a message to `subject` are told once it is stored."""
+    """Core NATS subject on which the server republishes the headers of what it stored from `subject`."""
     return f"stored.{subject}"
 
 
@@ -101,7 +101,7 @@ def explain(service: str) -> str:
 
 
 def stats(service: str, replica: str) -> str:
-    """Core NATS subject of a worker's heartbeat: not stored, read by the scaler and the live view."""
+    """Core NATS subject of a worker's heartbeat, which no stream keeps: the scaler and the live view read it."""
     return f"scale.{service}.{replica}"
 
 

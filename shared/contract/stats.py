@@ -1,4 +1,4 @@
-"""A worker's heartbeat on `scale.<service>.<replica>`: once a second, not stored. Read by the scaler and the views."""
+"""A worker's heartbeat on `scale.<service>.<replica>`, once a second. The scaler and the views read it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ INTERVAL_S = 1.0
 
 
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
-    """Counters since the process started; rates are the reader's to make.
+    """Counters since the process started; whoever reads them computes the rates.
 
-    held: messages in hand. processed, failed: messages. items: frames, images or jobs. busy_s: seconds that the
-    device computed. working_s: seconds with at least one message in hand, so that processed / working_s is the rate
+    held: messages in hand. processed, failed: messages. items: frames, images or jobs. busy_s: seconds in which
+    the device computed. working_s: seconds with at least one message in hand, so that processed / working_s is the rate
     of a replica that has work.
     """
 

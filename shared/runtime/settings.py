@@ -110,7 +110,7 @@ def describe(cls: type[msgspec.Struct]) -> str:
 def from_environment(cls: type[T], module: str, purpose: str) -> T:
     """Settings of `python -m <module>`; prints them for `--help` and exits, or exits 2 with the error."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(f"usage: python -m {module}\n\n{purpose}\n\nset by the environment:\n{describe(cls)}")
+        _print(f"usage: python -m {module}\n\n{purpose}\n\nset by the environment:\n{describe(cls)}")
         raise SystemExit(0)
     service = module.rpartition(".")[2]
     for name, meant in misspelt(cls, os.environ).items():
@@ -120,6 +120,15 @@ def from_environment(cls: type[T], module: str, purpose: str) -> T:
     except SettingError as e:
         print(f"{service}: {e}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _print(text: str) -> None:
+    """Print, also to a reader such as `head` that goes before the end."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python would flush once more as it exits, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _wanted(hint: Any) -> str:

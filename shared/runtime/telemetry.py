@@ -107,12 +107,12 @@ def configure(settings: BusSettings, service: str) -> None:
 
 
 def log_aside() -> None:
-    """For commands, whose standard output is what they were asked for: log lines go to standard error."""
+    """Send log lines to standard error: a command's standard output is what it was asked for."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(_Stderr()))  # type: ignore[arg-type]
 
 
 class _Stderr:
-    """Standard error as it is at the time. A log whose disk is full must not end what it tells of."""
+    """Standard error as it is at the time. A log whose disk is full must not end the process that writes it."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError):
@@ -125,7 +125,7 @@ class _Stderr:
 
 
 def flush(timeout_s: float = 2.0) -> None:
-    """Export the spans that wait, for so long at most: a collector that is away must not hold a process up."""
+    """Export pending spans, for at most `timeout_s`: a collector that is away must not hold a process up."""
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         flushing = threading.Thread(target=provider.shutdown, daemon=True)
@@ -155,7 +155,7 @@ def traceparent_of(span: trace.Span) -> str | None:
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Probes come every few seconds: no line for each."""
+        """Write no line for each probe: they come every few seconds."""
 
 
 class _Server(WSGIServer):

@@ -1,4 +1,4 @@
-"""Loading a model while the world is told that we are: a replica that warms up is neither idle nor stuck."""
+"""Load a model, and say so meanwhile: a replica that warms up is neither idle nor stuck."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 async def load(client: Client, service: str, replica: str, health: Health, loader: Callable[[], T]) -> T:
-    """`loader()` in a thread; meanwhile heartbeats say `loading`, `/healthz` is well and `/readyz` is not."""
+    """Run `loader()` in a thread. Meanwhile heartbeats say `loading`, and `/readyz` fails while `/healthz` does not."""
     health.ready = "loading the model"
     async with saying(client, service, replica, health):
         return await asyncio.to_thread(loader)
@@ -28,7 +28,7 @@ async def load(client: Client, service: str, replica: str, health: Health, loade
 
 @contextlib.asynccontextmanager
 async def saying(client: Client, service: str, replica: str, health: Health) -> AsyncIterator[None]:
-    """Heartbeats that say `loading`, until the block is left."""
+    """Send heartbeats that say `loading`, until the block is left."""
     task = asyncio.create_task(_say(client, service, replica, health))
     try:
         yield

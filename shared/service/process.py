@@ -33,7 +33,7 @@ from shared.runtime.errors import BusError, ModelError, SettingError, TidegateEr
 from shared.runtime.settings import BusSettings, from_environment
 from shared.runtime.tasks import unless
 
-# So often a process says that it is alive, at least.
+# A process says at least so often that it is alive.
 BEAT_S = 1.0
 
 S = TypeVar("S", bound=BusSettings)
@@ -132,10 +132,10 @@ def _exit(code: int) -> None:
 
 
 def _watch(service: str, count: int) -> int:
-    """One child a GPU. When one ends the others are told to drain, and whoever runs us starts us again."""
+    """Run one child a GPU. When one ends, the others drain; whoever runs us starts us again. Returns the exit code."""
     name = os.environ.get("REPLICA", f"{service}-0")
     port = int(os.environ.get("METRICS_PORT") or 0)
-    # What the operator let us see, if anything was said.
+    # The GPUs that the operator lets us see, where anything was said of them.
     gpus = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g] or [str(i) for i in range(count)]
     if len(gpus) < count:
         print(f"{service}: NUM_GPUS={count}, but CUDA_VISIBLE_DEVICES names {len(gpus)}", file=sys.stderr)

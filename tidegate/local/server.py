@@ -24,12 +24,12 @@ from shared.runtime import child
 from shared.runtime.errors import BusError
 from shared.runtime.settings import BusSettings
 
-# Segments are whole GOPs of big cameras; the default of 1 MB would cut at 4 Mbit/s x 2 s.
+# A segment may be a whole GOP: the default of 1 MB would refuse 2 s of 4 Mbit/s.
 MAX_PAYLOAD = 8 * 1024 * 1024
 
 
 def find_executable() -> str:
-    """Path of nats-server: NATS_SERVER, this environment's own, or PATH's. Raises BusError with the remedy."""
+    """Path of nats-server: NATS_SERVER, else this environment's, else PATH's. Raises BusError with the remedy."""
     if chosen := os.environ.get("NATS_SERVER"):
         return chosen
     beside = Path(sys.executable).parent / "nats-server"
@@ -69,7 +69,7 @@ class NatsServer:
         return BusSettings(nats_url=self.url, nats_user=identity, nats_password=self._passwords[identity])
 
     def environment(self, identity: str) -> dict[str, str]:
-        """The same for a child process, the password by file so that no process list shows it."""
+        """Variables that say the same to a child process. The password is in a file: no process list shows it."""
         path = self._data / "secrets" / identity
         return {"NATS_URL": self.url, "NATS_USER": identity, "NATS_PASSWORD_FILE": str(path)}
 
@@ -147,7 +147,7 @@ class NatsServer:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Readable by its owner alone, from its first moment."""
+    """Write a file that only its owner can ever read."""
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)
