@@ -14,11 +14,15 @@ import av
 import numpy as np
 import openvino as ov
 import pytest
+import structlog
+from nats.aio.client import Client
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from services.cv import coco
 from services.cv.detectors import detections, load, openvino_ssd
+from services.cv.service import CvService
+from services.cv.settings import CvSettings
 from shared.models.openvino import precision
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
@@ -280,3 +284,14 @@ def test_files_of_another_layout_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.labels.txt").write_text("background\n")
     with pytest.raises(ModelError, match="can't be read"):
         load(str(tmp_path / "broken.onnx"))
+
+
+async def test_a_label_in_the_settings_that_the_model_does_not_have_is_told_at_the_start(admin: Client) -> None:
+    with structlog.testing.capture_logs() as logs:
+        CvService(admin.jetstream(), load(EMBEDDED), CvSettings(cv_classes="person,persn,Car,xyzzy"))
+    told = [(log["label"], log["remedy"]) for log in logs if log["log_level"] == "warning"]
+    assert told == [
+        ("Car", "did you mean 'car'?"),
+        ("persn", "did you mean 'person'?"),
+        ("xyzzy", "nothing will be reported of it"),
+    ]

@@ -1,8 +1,8 @@
-"""COCO's labels: what the embedded detector knows, and most others that one can have."""
+"""COCO's labels: the embedded detector knows these, and so do most others."""
 
 from __future__ import annotations
 
-# COCO's ids run from 1 to 90 and leave out eleven; 0 is the background.
+# COCO's ids run from 1 to 90. They leave out ten, which are "-" here; 0 is the background.
 _BY_ID = """
 background person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant - stop_sign
 parking_meter bench bird cat dog horse sheep cow elephant bear zebra giraffe - backpack umbrella - - handbag tie

@@ -1,9 +1,10 @@
-"""What cv gives the worker loop: a segment into small pictures, a batch of those into objects, these into an event."""
+"""What cv gives the worker loop: pictures of a segment, objects in batches of these, and the event."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import difflib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,23 +17,23 @@ from services.cv.settings import CvSettings
 from services.cv.tiles import Grid
 from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
-from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef, Timing
+from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef
 from shared.runtime.telemetry import logger
 from shared.video import gop
 from shared.video.decode import Decoded, Image, decode
 from shared.worker import Message
 
-# A camera's own min_score may be under the service's: the detector keeps what any may want.
+# The detector keeps objects from this score on: a camera's own min_score may be below the service's.
 SCORE_FLOOR = 0.1
 _NO_WISHES = Camera(url="")
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """A segment's sampled frames and what its camera wants of them.
+    """A segment's sampled frames, and what is wanted of them.
 
-    size: (width, height) of the upright video. offsets: of the frames, seconds from the segment's first. images: of
-    each frame in turn, as `grid` makes them.
+    size: (width, height) of the upright video. offsets: the frames' times, in seconds from the segment's first. images:
+    those that `grid` makes of each frame, one frame after the other.
     """
 
     segment: segment.Segment
@@ -49,7 +50,7 @@ class Pictures:
 
 
 class CvService:
-    """See the module. One a process; `detector` is used by the loop's device thread alone."""
+    """One for the process. The loop's device thread alone uses `detector`."""
 
     name = "cv"
 
@@ -62,9 +63,13 @@ class CvService:
         self._cameras = CameraDirectory(js)
         self._threads = ThreadPoolExecutor(settings.cv_threads, thread_name_prefix="decode")
         self._log = logger("cv")
+        for label in sorted((self._classes or frozenset()) - set(detector.labels)):
+            near = difflib.get_close_matches(label.lower(), detector.labels, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else "nothing will be reported of it"
+            self._log.warning("CV_CLASSES has a label that the model does not have", label=label, remedy=meant)
 
     async def prepare(self, message: Message) -> Pictures:
-        """Sample and decode. Raises BadSegment for what is no segment, or can't be decoded."""
+        """Decode the frames to look at. Raises BadSegment for what is no segment, or can't be decoded."""
         head = segment.from_message(message.raw.subject, message.headers)
         camera = await self._cameras.get(head.camera) or _NO_WISHES
         before = await gop.earlier(self._js, head)
@@ -90,7 +95,7 @@ class CvService:
         )
 
     def infer(self, batch: Sequence[Pictures]) -> list[list[list[DetectedObject]]]:
-        """Objects by segment and frame. Batches cross segments, and a segment larger than a batch is split."""
+        """Objects by segment and frame. The detector's batches cross segments, and split large ones."""
         images = [image for item in batch for image in item.images]
         size = self._settings.cv_batch_size
         found: list[list[DetectedObject]] = []
@@ -113,11 +118,7 @@ class CvService:
                 Frame(time=head.start + dt.timedelta(seconds=offset), objects=_wanted(found, prepared))
                 for offset, found in zip(prepared.offsets, result, strict=True)
             ],
-            timing=Timing(
-                queued_ms=round(message.queued_s * 1e3, 1),
-                decode_ms=round(message.prepare_s * 1e3, 1),
-                infer_ms=round(message.infer_s * 1e3, 1),
-            ),
+            timing=message.timing,
         )
 
     def frame_times(self, prepared: Pictures) -> list[float]:

@@ -1,4 +1,4 @@
-"""What `python -m services.cv` reads from the environment."""
+"""The settings of `python -m services.cv`, read from the environment."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ class CvSettings(BusSettings, frozen=True, kw_only=True):
     cv_tiles: Annotated[
         str,
         Meta(
-            pattern=TILES, description="<columns>x<rows>: tiles to look at besides the whole frame, for small objects"
+            pattern=TILES,
+            description="<columns>x<rows> of tiles that are looked at besides the whole frame, for small objects",
         ),
     ] = "1x1"
-    cv_classes: Annotated[str, Meta(description="labels to report, with commas; empty: all")] = ""
+    cv_classes: Annotated[str, Meta(description="labels to report, with commas between them; empty reports all")] = ""
     cv_batch_size: Annotated[
-        int, Meta(ge=1, le=1024, description="most images in a batch: frames, and their tiles")
+        int, Meta(ge=1, le=1024, description="images in a batch, at most: frames, and their tiles")
     ] = 8
-    cv_batch_wait_ms: Annotated[float, Meta(ge=0, description="most wait for a fuller batch")] = 20.0
+    cv_batch_wait_ms: Annotated[float, Meta(ge=0, description="wait for a fuller batch, at most")] = 20.0
     cv_threads: Annotated[int, Meta(ge=1, le=64, description="decoding threads")] = 1
     cv_infer_threads: Annotated[int, Meta(ge=1, le=256, description="threads of the model on a CPU")] = 1
-    cv_grace_s: Annotated[float, Meta(gt=0, description="most seconds a drain takes")] = 25.0
-    num_gpus: Annotated[int, Meta(ge=1, le=64, description="worker processes, one a GPU")] = 1
+    cv_grace_s: Annotated[float, Meta(gt=0, description="seconds that a drain may take")] = 25.0
+    num_gpus: Annotated[int, Meta(ge=1, le=64, description="worker processes, one for each GPU")] = 1
     replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "cv-0"
 
     def classes(self) -> frozenset[str] | None:
-        """Labels to report, or None for all."""
+        """The labels to report, or None for all."""
         return frozenset(c.strip() for c in self.cv_classes.split(",") if c.strip()) or None
 
     def worker(self) -> WorkerSettings:
-        """How the loop is bounded: enough segments in hand that a batch can fill, and few enough to share."""
+        """Bounds of the loop. It holds enough segments to fill a batch, and few enough to leave others theirs."""
         return WorkerSettings(
             batch_size=self.cv_batch_size,
             batch_wait_s=self.cv_batch_wait_ms / 1000,

@@ -1,12 +1,14 @@
-"""Image embeddings: segments in, `events.embeddings.<camera>` out, and answers on `svc.embed.text` and `.image`.
+"""Makes vectors of pictures: segments come in, `events.embeddings.<camera>` go out.
+
+It also answers `svc.embed.text` and `svc.embed.image`, for those who search.
 
 | module | idea |
 |---|---|
-| `models` | what makes vectors, behind one interface |
-| `segments`, `detected` | what there is to embed: keyframes of MEDIA; or what cv analysed, with the objects it found |
-| `sampling`, `crops` | which frames are taken, and what of them; pure |
-| `service` | what the worker loop is given |
-| `queries` | texts and pictures that are asked for |
+| `models` | models that make vectors, behind one interface |
+| `segments`, `detected` | what is embedded: keyframes of MEDIA, or the frames that cv analysed, with their objects |
+| `sampling`, `crops` | which frames are taken, and what is cut out of them; pure |
+| `service` | what the worker loop is given: read, embed, make the event |
+| `queries` | makes vectors of texts and pictures that are asked for |
 
 `__main__` puts them together.
 """

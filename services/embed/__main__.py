@@ -36,7 +36,7 @@ async def run(settings: EmbedSettings, client: Client, health: Health, stop: asy
 
 
 async def run_queries(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
-    """No worker, and so none of a worker's heartbeats: nobody is to count this process among the replicas."""
+    """Answer queries alone. There is no worker and no heartbeat of one: this process is none of the replicas."""
     await supervise(process.beat(client, health), _answer(settings, client, health, stop))
 
 

@@ -1,7 +1,6 @@
-"""The frames that cv analysed and the objects it found in them, to embed.
+"""Reads what cv has analysed: its frames, and the objects that it found in them.
 
-A detections event says when its segment can be joined with what was found: there is nothing to wait for, and nothing
-is missed when cv is behind.
+The messages are detections events, so there is nothing to wait for, and nothing is missed when cv is behind.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from shared.worker import Message
 
 
 class Detected:
-    """A message is a detections event. size: (width, height) of the pictures."""
+    """Reads detections events. size: (width, height) of the pictures that it makes."""
 
     def __init__(self, js: JetStreamContext, size: tuple[int, int], settings: EmbedSettings) -> None:
         self._js = js
@@ -39,7 +38,7 @@ class Detected:
         self._threads = ThreadPoolExecutor(settings.embed_threads, thread_name_prefix="decode")
 
     async def read(self, message: Message) -> Views:
-        """Raises BadMessage for what is no detections event, or whose segment is gone or can't be decoded."""
+        """The pictures of an event. Raises BadMessage if it is none, or its segment is gone or can't be decoded."""
         event = _event(message)
         frames = choose(event.frames, event.start, event.duration, self._settings.embed_fps)
         views: list[View] = []
@@ -64,11 +63,11 @@ class Detected:
     def _cut_out(
         self, event: Detections, frames: Sequence[Frame], payload: bytes, before: Sequence[bytes], count: int
     ) -> list[View]:
-        """Every frame, followed by its objects."""
+        """The pictures: every frame, followed by its objects."""
         offsets = [(frame.time - event.start).total_seconds() for frame in frames]
         views: list[View] = []
         for picture in decode(payload, at=offsets, before=before, frames=count).pictures:
-            # Of a damaged segment some pictures are missing: each is that of the frame it is nearest to.
+            # A damaged segment lacks pictures, so each is taken to be of the frame that is nearest in time.
             frame = frames[min(range(len(frames)), key=lambda i: abs(offsets[i] - picture.offset))]
             height, width = picture.pixels.shape[:2]
             s = self._settings

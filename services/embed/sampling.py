@@ -1,8 +1,8 @@
-"""Which frames are embedded. Pure.
+"""Decides which frames are embedded. Pure.
 
-Up to one frame a second a segment gives its keyframe, which alone is cheap: a ninth of the work of decoding all. Below
-that, keyframes are thinned out by the wall clock: the instants are k / fps since the epoch, for whole k. So segments
-need to know nothing of each other, every replica decides alike, and cameras don't all fall on the same second.
+Up to one frame a second, a segment gives its keyframe alone: that is a ninth of the work of decoding all frames. Below
+one, keyframes are thinned out by the wall clock: one is taken at each instant k / fps since the epoch, for whole k. So
+no segment has to know of another, and all replicas decide alike.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _MS = dt.timedelta(milliseconds=1)
 
 
 def has_instant(start: dt.datetime, duration: float, fps: float) -> bool:
-    """Whether an instant lies in [start, start + duration). Times have milliseconds, as headers write them."""
+    """Whether an instant lies in [start, start + duration). Times are rounded to milliseconds, as in headers."""
     first = _milliseconds(start)
     return _instants(first, fps) < _instants(first + round(duration * 1000), fps)
 
 
 def is_first_since(key: Segment, segment: Segment, fps: float) -> bool:
-    """Whether `segment`, later in the GOP that `key` starts, has the first instant since that keyframe."""
+    """Whether the first instant since the keyframe of `key` lies in `segment`, which is later in the same GOP."""
     no_earlier = _instants(_milliseconds(key.start), fps) == _instants(_milliseconds(segment.start), fps)
     return no_earlier and has_instant(segment.start, segment.duration, fps)
 
 
 def choose(frames: Sequence[Frame], start: dt.datetime, duration: float, fps: float) -> list[Frame]:
-    """Those of a segment's analysed frames that are embedded: up to one a second the first alone, thinned as above."""
+    """Those of a segment's analysed frames that are embedded: up to one a second, the first alone, thinned as above."""
     if fps < 1 and not has_instant(start, duration, fps):
         return []
     if fps <= 1:
@@ -42,7 +42,7 @@ def choose(frames: Sequence[Frame], start: dt.datetime, duration: float, fps: fl
 
 
 def _instants(ms: int, fps: float) -> int:
-    """How many instants lie before `ms`: a function of that alone, so that of adjoining segments one has each."""
+    """How many instants lie before `ms`. It depends on that alone, so each instant is in one of adjoining segments."""
     return math.ceil(ms * fps / 1000)
 
 

@@ -1,4 +1,4 @@
-"""Frames of MEDIA's segments, to embed."""
+"""Reads the frames of MEDIA's segments that are embedded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shared.worker import Message
 
 
 class _Stored(NamedTuple):
-    """A segment, and where it is."""
+    """A segment, and where it is stored."""
 
     ref: SegmentRef
     head: Segment
@@ -32,7 +32,7 @@ class _Stored(NamedTuple):
 
 
 class Segments:
-    """A message is a segment. size: (width, height) of the pictures."""
+    """Reads segments. size: (width, height) of the pictures that it makes."""
 
     def __init__(self, js: JetStreamContext, size: tuple[int, int], settings: EmbedSettings) -> None:
         self._js = js
@@ -42,7 +42,7 @@ class Segments:
         self._log = logger("embed")
 
     async def read(self, message: Message) -> Views:
-        """Raises BadSegment for what is no segment, or can't be decoded."""
+        """The pictures of a segment. Raises BadSegment if it is none, or can't be decoded."""
         head = segment.from_message(message.raw.subject, message.headers)
         itself = _Stored(_reference(message.stream, message.seq, head), head, message.data)
         if self._fps > 1:
@@ -51,10 +51,10 @@ class Segments:
         return await self._views(shown, at=[0.0]) if shown else _nothing(itself)
 
     async def _keyframe(self, itself: _Stored) -> _Stored | None:
-        """The segment whose first frame is embedded for this one, if any.
+        """The segment whose first frame is embedded on behalf of this one, if any.
 
-        A keyframe is taken once, by the segment with the first instant since. Of a camera with long GOPs that is often
-        a dependent one: were it passed over, a clock that beats with the camera's could miss every keyframe there is.
+        A keyframe is taken once, by the segment that has the first instant since. With long GOPs that is often a
+        dependent one: if those were passed over, instants could miss the keyframes of a camera for ever.
         """
         head = itself.head
         if self._fps == 1:

@@ -1,4 +1,4 @@
-"""What embed gives the worker loop: a message into pictures, a batch of those into vectors, these into an event."""
+"""What embed gives the worker loop: pictures of a message, vectors of a batch of these, and the event."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 from services.embed.models import Embedder
 from services.embed.views import View, Views
-from shared.contract.events import Embeddings, Timing, Vector
+from shared.contract.events import Embeddings, Vector
 from shared.models.vectors import Vectors, pack
 from shared.worker import Message
 
 
 class Source(Protocol):
-    """Where pictures come from: `Segments` or `Detected`."""
+    """Makes pictures of messages: `Segments` or `Detected`."""
 
     async def read(self, message: Message) -> Views: ...
 
 
 class EmbedService:
-    """See the module. One a process."""
+    """One for the process."""
 
     name = "embed"
 
@@ -35,7 +35,7 @@ class EmbedService:
         return await self._source.read(message)
 
     def infer(self, batch: Sequence[Views]) -> list[Vectors]:
-        """(n, dimension) for each item's n views. Batches cross segments, and a segment larger than one is split."""
+        """Vectors (n, dimension) of each item's n views. The model's batches cross items, and split large ones."""
         images = [view.image for item in batch for view in item.views]
         size = self._batch_size
         found = [self._embedder.embed(images[i : i + size]) for i in range(0, len(images), size)]
@@ -52,11 +52,7 @@ class EmbedService:
             model=self.model,
             dimension=self._embedder.dimension,
             vectors=[_vector(view, row) for view, row in zip(prepared.views, result, strict=True)],
-            timing=Timing(
-                queued_ms=round(message.queued_s * 1e3, 1),
-                decode_ms=round(message.prepare_s * 1e3, 1),
-                infer_ms=round(message.infer_s * 1e3, 1),
-            ),
+            timing=message.timing,
         )
 
     def frame_times(self, prepared: Views) -> list[float]:

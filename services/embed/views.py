@@ -1,4 +1,4 @@
-"""What a message gives to embed, whichever stream it comes from."""
+"""The pictures that a message gives, whichever stream it comes from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.video.decode import Image
 
 
 class View(NamedTuple):
-    """image: of the model's size. time: wall clock of its frame. object: what was cut out; None: the whole frame."""
+    """A picture. image: of the model's size. time: its frame's wall clock. object: what was cut out, None for all."""
 
     image: Image
     time: dt.datetime
@@ -20,7 +20,7 @@ class View(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Pictures out of one segment, and which: what the event says of it."""
+    """The pictures of one segment, and what the event says of that."""
 
     camera: str
     segment: SegmentRef

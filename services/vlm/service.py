@@ -137,12 +137,7 @@ class VlmService:
         outcome: str = result.cause or (result.verdict if isinstance(result, Verdict) else "answered")
         metrics.JOBS.labels(kind, outcome).inc()
         metrics.JOB.labels(kind).observe(max(0.0, time.time() - message.stored_at))
-        timing = Timing(
-            queued_ms=round(message.queued_s * 1e3, 1),
-            decode_ms=round(message.prepare_s * 1e3, 1),
-            infer_ms=round(message.infer_s * 1e3, 1),
-        )
-        return msgspec.structs.replace(result, timing=timing)
+        return msgspec.structs.replace(result, timing=message.timing)
 
     def frame_times(self, prepared: Task) -> list[float]:
         """When the last of what it is about was seen."""

@@ -1,4 +1,4 @@
-"""Where a torch model runs, and how images get there."""
+"""Chooses where a torch model runs, and copies images there."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from shared.video.decode import Image
 
 
 def choose(name: str, threads: int) -> torch.device:
-    """The device, with torch set up for it. name: cpu, cuda or cuda:<n>. threads: of the CPU that it may keep busy.
+    """The device, with torch set up for it. Raises ModelError if this machine does not have it.
 
-    Raises ModelError if this machine lacks it.
+    name: cpu, cuda or cuda:<n>. threads: of the CPU, that torch may keep busy.
     """
     device = torch.device(name)
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise ModelError(f"device {name} is not here: torch sees {count} GPUs; cpu works everywhere")
-        # Convolutions of a few fixed shapes: cuDNN picks the fastest kernel for each once.
+        # cuDNN looks for the fastest kernel once for each shape, and there are few shapes.
         torch.backends.cudnn.benchmark = True
     else:
         torch.set_num_threads(threads)
@@ -30,12 +30,12 @@ def choose(name: str, threads: int) -> torch.device:
 
 
 def upload(images: Sequence[Image], device: torch.device) -> list[Any]:
-    """uint8 tensors (3, height, width) on the device, as views of what was copied: a quarter of float's bytes."""
+    """The images on the device: uint8 tensors (3, height, width), which are a quarter of the bytes of float32."""
     if len({image.shape for image in images}) == 1:
         return list(upload_batch(images, device))
     return [torch.from_numpy(image).to(device, non_blocking=True).permute(2, 0, 1) for image in images]
 
 
 def upload_batch(images: Sequence[Image], device: torch.device) -> Any:
-    """The same for images of one size: a uint8 tensor (n, 3, height, width), channels last in memory."""
+    """The same for images of one size: one uint8 tensor (n, 3, height, width), with channels last in memory."""
     return torch.from_numpy(np.stack(images)).to(device, non_blocking=True).permute(0, 3, 1, 2)

@@ -1,6 +1,6 @@
 """Vectors as events carry them: of length 1, little-endian float16. Pure.
 
-Half precision moves a cosine by some 1e-4, far less than what separates one image from another, for half the bytes.
+Half precision takes half the bytes and moves a cosine by some 1e-4, far less than what separates two images.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ Vectors = NDArray[np.float32]
 
 
 class TextQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `svc.embed.text` is asked. `svc.embed.image` is sent the picture's own bytes: JPEG, PNG, WebP …"""
+    """What `svc.embed.text` is asked. `svc.embed.image` is sent a picture's own bytes: a JPEG, PNG, WebP or BMP."""
 
     text: str
 
 
 class Encoded(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer: a vector as in events, and the model that it belongs to."""
+    """The answer: a vector as events carry it, and the model that made it."""
 
     model: str
     dimension: int
@@ -27,7 +27,7 @@ class Encoded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def normalise(vectors: Vectors) -> Vectors:
-    """Rows of length 1, (n, dimension). A row of zeros stays one."""
+    """Rows of length 1, (n, dimension). A row of zeros stays as it is."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
 
@@ -38,10 +38,10 @@ def pack(vector: Vectors) -> bytes:
 
 
 def unpack(data: bytes, dimension: int) -> Vectors:
-    """(dimension,). Raises ValueError if `data` holds another number of values, or one that is none."""
+    """The vector, (dimension,). Raises ValueError if `data` has another number of values, or one that is not finite."""
     vector = np.frombuffer(data, "<f2").astype(np.float32) if len(data) % 2 == 0 else np.empty(0, np.float32)
     if vector.size != dimension:
         raise ValueError(f"a vector of {len(data)} bytes is not one of {dimension} float16 values")
     if not np.isfinite(vector).all():
-        raise ValueError("a vector holds values that are no numbers")
+        raise ValueError("a vector holds values that are not finite")
     return vector

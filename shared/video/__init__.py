@@ -1,1 +1,10 @@
-"""Frames out of a segment's bytes, the GOP that a segment was cut out of, and pictures out of frames."""
+"""Video in memory.
+
+| module | idea |
+|---|---|
+| `container` | opens a segment's MP4 |
+| `orientation` | says which way up a frame is shown |
+| `decode` | makes upright pictures of a segment |
+| `gop` | fetches the segments before one that was cut inside its GOP |
+| `pictures` | reads, scales and writes single pictures |
+"""

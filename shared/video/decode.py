@@ -1,15 +1,15 @@
-"""Frames out of a segment's bytes, and never more work than they need.
+"""Makes pictures of a segment's bytes, with no more work than they need.
 
     decoded = decode(payload, fps=5, size=(300, 300))
     for picture in decoded.pictures:
         picture.offset, picture.pixels          # seconds from the segment's first frame, uint8 (300, 300, 3)
 
-    decode(payload, before=[first, second], fps=5)   # a dependent segment: its GOP's earlier segments, oldest first
+    decode(payload, before=[first, second], fps=5)   # of a dependent segment: its GOP's earlier ones, oldest first
     decode(payload, at=[0.2, 0.6])                   # the frames nearest to these offsets
 
-What is wanted is chosen from the packets' timestamps before anything is decoded. Packets after the last wanted frame
-are not decoded at all, frames that nothing refers to only when wanted, and wanted frames alone are converted, scaled
-by the same pass. For 1080p25 H.264 of 4 Mbit/s and one frame a second that is the keyframe: a ninth of the work.
+The wanted frames are chosen by the packets' timestamps, before anything is decoded. Packets after the last one are not
+decoded, nor are frames that nothing refers to, unless they are wanted. Only wanted frames are converted, and the same
+pass scales them. One frame a second of 1080p25 H.264 at 4 Mbit/s is the keyframe: a ninth of the work for all frames.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from shared.runtime.errors import BadSegment
 from shared.video import orientation
 from shared.video.container import opened
 
-# 8K UHD. Larger is not a camera, and one packet of a few bytes could ask for gigabytes.
+# Frames are refused over the size of 8K UHD: no camera's are larger, and a few bytes could ask for gigabytes.
 MAX_PIXELS = 7680 * 4320
-# A minute at 120 fps, and more: what one segment may hold.
+# Segments are refused that hold more packets than this, which is over a minute at 120 fps.
 MAX_PACKETS = 10_000
-# As in the headers: damaged timestamps may say centuries.
+# Segments are refused that are longer than headers can say: damaged timestamps may say centuries.
 MAX_SECONDS = 3600.0
-# Pictures of one segment, in bytes.
+# The pictures of one segment have at most this many bytes.
 MAX_BYTES = 1 << 30
 
-# What segments hold by contract; any other decoder of libavcodec is only more to attack.
+# Segments hold these by contract. Each further decoder of libavcodec would be one more to attack.
 _CODECS = ("h264", "hevc")
 
-# RGB, (height, width, 3).
+# A picture: RGB, (height, width, 3).
 Image = NDArray[np.uint8]
 
 
@@ -54,7 +54,7 @@ class Picture(NamedTuple):
 class Decoded(NamedTuple):
     """pictures: by offset, at least one, upright. size: (width, height) of the upright video, before any scaling.
 
-    damaged: None, or what could not be read although others could.
+    damaged: what could not be read, although others could; None if nothing.
     """
 
     pictures: list[Picture]
@@ -82,17 +82,17 @@ def decode(
     frames: int | None = None,
     threads: int = 1,
 ) -> Decoded:
-    """The pictures of a segment: `fps` per second of video, see `sample` for which; or those nearest to the times `at`.
+    """The pictures of a segment: `fps` per second of video, as `sample` chooses, or those nearest to the times `at`.
 
     payload: fragmented MP4. at: seconds from the segment's first frame, at least one. size: (width, height) to stretch
-    to; within: (width, height) to scale down to, as `fitted` does; neither for the video's own. before: the payloads of
-    the GOP's earlier segments, for a dependent one. frames: how many its header announces; over twice as many is
-    refused, fewer is damage. threads: of the decoder; the caller's pool gives more with less memory.
+    to. within: (width, height) to scale down into, as `fitted` does. before: the payloads of the GOP's earlier
+    segments, for a dependent one. frames: how many the header announces: more than twice as many are refused, fewer
+    are damage. threads: of the decoder; a pool of callers does more with less memory.
 
     Pictures stand upright, turned as the video itself says; `size` and `within` are of upright ones.
 
-    Safe to call from several threads; the GIL is free while it decodes and scales.
-    Raises BadSegment if no wanted frame can be had.
+    Several threads may call it: the GIL is free while it decodes and scales.
+    Raises BadSegment if none of the wanted frames can be had.
     """
     if (fps is None) == (not at):
         raise ValueError("give one of fps and at")
@@ -126,11 +126,11 @@ def fitted(size: tuple[int, int], within: tuple[int, int]) -> tuple[int, int]:
 
 
 def sample(offsets: Sequence[float], duration: float, fps: float) -> list[int]:
-    """Which frames to take: indices into `offsets`, the frames' seconds from the segment's first, ascending.
+    """Which frames to take, as indices into `offsets`: the frames' seconds from the segment's first, ascending.
 
-    As many as `duration * fps` rounds to and at least one, evenly spaced from the first frame on, which is the
-    cheapest: each the frame nearest to its instant. Segments know nothing of each other, so spacing by the segment's
-    own length is what keeps it even across a row of them.
+    They are as many as `duration * fps` rounds to, and at least one. They are spaced evenly over the segment's own
+    length, from its first frame on, which is the cheapest: so they are even over a row of segments, too, which know
+    nothing of each other.
     """
     count = max(1, round(duration * fps))
     if count >= len(offsets):
@@ -139,7 +139,7 @@ def sample(offsets: Sequence[float], duration: float, fps: float) -> list[int]:
 
 
 def nearest(offsets: Sequence[float], instants: Sequence[float] | NDArray[np.floating]) -> list[int]:
-    """Indices into ascending `offsets` of those nearest to each instant, each once, ascending."""
+    """Which of `offsets` are nearest to the instants: indices, each once, ascending. offsets: ascending."""
     times, wanted = np.asarray(offsets), np.asarray(instants, np.float64)
     if len(times) == 1:
         return [0]
@@ -170,9 +170,9 @@ def _demux(payload: bytes, limit: int) -> _Track:
 
 
 def _choose(track: _Track, fps: float | None, at: Sequence[float] | None, *, leading: bool) -> dict[int, float]:
-    """Offset in seconds of each wanted packet, by its index in decode order.
+    """The offset in seconds of each wanted packet, by its index in decode order.
 
-    leading: whether frames shown before the first packet's are decodable; after a keyframe they are not.
+    leading: whether frames that are shown before the first packet's can be decoded. After a keyframe they can't.
     """
     packets = track.packets
     first = min(p.pts for p in packets) if leading else packets[0].pts
@@ -202,9 +202,9 @@ def _frames(
     wanted: Container[int],
     problems: list[str],
 ) -> Iterator[VideoFrame]:
-    """Frames as they come, the wanted ones among them; `pts` is the index of each one's packet.
+    """All frames that are decoded, the wanted ones among them. Their `pts` is the index of their packet.
 
-    Each segment's own timestamps start at 0, so packets are numbered anew: the GOP's earlier ones below 0.
+    Packets are numbered, from below 0 for the GOP's earlier ones: each segment's own timestamps start at 0.
     """
     last = max(n for n in range(len(packets)) if n in wanted)
     try:
@@ -233,7 +233,7 @@ def _convert(
     upright = (0, 0)
     turn = orientation.AS_STORED
     for frame in frames:
-        # A message in the video is on its keyframe alone, and holds until the next one.
+        # A message in the video comes with a keyframe, and holds until the next keyframe.
         turn = orientation.of(frame) or (orientation.AS_STORED if frame.key_frame else turn)
         if frame.pts is None or frame.pts not in wanted:
             continue

@@ -1,4 +1,4 @@
-"""What is before a segment that was cut inside its GOP: fetched from MEDIA by direct get."""
+"""Fetches the segments before one that was cut inside its GOP, from MEDIA by direct get."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from shared.contract.deadletters import REPLAY_OF
 from shared.contract.segment import Segment, from_headers
 from shared.runtime.errors import BadSegment
 
-# Ingest starts no GOP longer than a minute: a lying Key-Seq must not make us read the whole stream.
+# At most this many messages and bytes are read for one segment: a Key-Seq that lies must not make us read the whole
+# stream. Ingest's GOPs are no longer than a minute.
 MAX_READS = 1000
 MAX_BYTES = 256 * 1024 * 1024
 
 
 async def earlier(js: JetStreamContext, segment: Segment) -> list[bytes]:
-    """Payloads of the GOP's segments before this one, oldest first; none if it starts with a keyframe.
+    """The payloads of the GOP's segments before this one, oldest first; none if it starts with a keyframe.
 
-    What else lies between them, such as a replay or what another ingest published late, is passed over. Raises
-    BadSegment if one of them is not there: it expired, or ingest never published it. Raises nats.errors.Error or
-    TimeoutError if the server does not answer: that is no fault of the segment.
+    A replay that lies between them is passed over, as is what another ingest published late. Raises BadSegment if one
+    of them is missing: it has expired, or was never published. Raises nats.errors.Error or TimeoutError if the server
+    does not answer, which is no fault of the segment.
     """
     if segment.key_seq is None:
         return []
     parts: list[bytes] = []
     seq = segment.key_seq
-    expected: int | None = None  # counter of the part that comes next
+    expected: int | None = None  # the counter of the next part
     for _ in range(MAX_READS):
         try:
             raw = await js.get_msg(names.MEDIA, seq, names.media(segment.camera), direct=True, next=True)
@@ -67,7 +68,7 @@ async def start(js: JetStreamContext, segment: Segment) -> tuple[Segment, bytes]
 
 
 def _read(headers: Mapping[str, str] | None) -> Segment | None:
-    """A segment as ingest published it, or None for anything else."""
+    """What a message's headers say; None if it is no segment, or a replay of one."""
     try:
         return None if REPLAY_OF in (headers or {}) else from_headers(headers)
     except BadSegment:

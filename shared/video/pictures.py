@@ -1,11 +1,11 @@
-"""Pictures: read from memory, scaled, and written as JPEG.
+"""Reads pictures from memory, scales them, and writes them as JPEG.
 
     picture = read(data)                  # RGB, uint8, (height, width, 3)
     small = resize(picture, (224, 224))
     data = jpeg(small)
 
-What is read may come from outside. The bytes choose one of a few decoders, which gets them whole: no container is
-opened, so none can name another file or an address.
+What is read may come from outside. Its first bytes choose one of a few decoders, which gets all of it: no container is
+opened, which could name another file or an address.
 """
 
 from __future__ import annotations
@@ -23,22 +23,25 @@ from shared.runtime.errors import TidegateError
 from shared.video import orientation
 from shared.video.decode import Image
 
-# More than a telephone's 50 megapixels: 192 MB once decoded.
+# Pictures are refused over this size: a telephone's have 50 megapixels. Decoded, this is 192 MB.
 MAX_PIXELS = 64_000_000
 
-# libavcodec's scale from 2, the best, to 31.
+# JPEGs are written at this quality, of libavcodec's scale from 2, the best, to 31.
 _QUALITY = 4
 
-# (bytes at an offset, decoder); a WebP is a RIFF file whose kind is at 8.
+# A kind of picture is known by bytes at an offset: (offset, bytes, decoder). A WebP is a RIFF file with its kind at 8.
 _KINDS = ((0, b"\xff\xd8\xff", "mjpeg"), (0, b"\x89PNG\r\n\x1a\n", "png"), (8, b"WEBP", "webp"), (0, b"BM", "bmp"))
 
 
 class BadPicture(TidegateError, ValueError):
-    """Bytes that are no picture that can be read."""
+    """The bytes are no picture that can be read."""
 
 
 def read(data: bytes) -> Image:
-    """A JPEG, PNG, WebP or BMP as RGB, uint8, (height, width, 3), turned as a JPEG's Exif says. Raises BadPicture."""
+    """The pixels of a JPEG, PNG, WebP or BMP: RGB, uint8, (height, width, 3), turned as its Exif says.
+
+    Raises BadPicture.
+    """
     codec = next((codec for at, mark, codec in _KINDS if data.startswith(mark, at)), None)
     if codec is None:
         raise BadPicture("these bytes are no picture: a JPEG, PNG, WebP or BMP is expected")
@@ -68,7 +71,7 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
 
 
 def jpeg(image: Image) -> bytes:
-    """`image` as JPEG."""
+    """`image` as the bytes of a JPEG."""
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
     encoder = av.CodecContext.create("mjpeg", "w")
     assert isinstance(encoder, VideoCodecContext)

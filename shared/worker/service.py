@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from opentelemetry import trace
 
 from shared.contract import events
+from shared.contract.events import Timing
 from shared.worker.hold import Held
 
 
@@ -33,6 +34,15 @@ class Message(Held):
     def queued_s(self) -> float:
         """Seconds from JetStream's receipt to this worker's hands."""
         return max(0.0, self.taken_at - self.stored_at)
+
+    @property
+    def timing(self) -> Timing:
+        """How long it waited and was worked on, as events say it."""
+        return Timing(
+            queued_ms=round(self.queued_s * 1e3, 1),
+            decode_ms=round(self.prepare_s * 1e3, 1),
+            infer_ms=round(self.infer_s * 1e3, 1),
+        )
 
     def on_release(self) -> None:
         self.span.end()

@@ -1,4 +1,4 @@
-"""Detectors behind one interface. A backend is one module here with a function `load`, named in `_BACKENDS`.
+"""Detectors behind one interface. A backend is a module here that has a function `load` and is named in `_BACKENDS`.
 
     detector = load("openvino:ssd_mobilenet_v2_coco", threads=2)
     found = detector.detect(images)        # a list of objects for each image, best first
@@ -15,34 +15,38 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
-import msgspec
+import numpy as np
 from msgspec import Meta
 
 from shared.contract.events import DetectedObject
+from shared.models import backends
+from shared.models.backends import Backend, ModelOptions
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
-# What a detector finds is what an event says: nothing to convert between them.
+# A detector gives what an event says, so that nothing has to be converted.
 Detection = DetectedObject
 
-# scheme of a spec: (module in this package, extra that installs what it imports)
+# The backend for each scheme of a spec.
 _BACKENDS = {
-    "openvino": ("openvino_ssd", "cv"),
-    "file": ("openvino_file", "cv"),
-    "torchvision": ("torchvision", "cv-torch"),
-    "hf": ("hf", "cv-torch"),
+    "openvino": Backend("openvino_ssd", "cv"),
+    "file": Backend("openvino_file", "cv"),
+    "torchvision": Backend("torchvision", "cv-torch"),
+    "hf": Backend("hf", "cv-torch"),
 }
+# A detector that takes images of any size warms up with this one: (width, height).
+_ANY_SIZE = (640, 360)
 
 
 class Detector(Protocol):
-    """An object detection model, ready to run.
+    """An object detection model that is ready to run.
 
-    name: for event ids, `[A-Za-z0-9_.-]+`. labels: the classes it knows. size: (width, height) it wants, None for any.
+    name: goes into the ids of events, `[A-Za-z0-9_.-]+`. labels: the classes that it knows. size: (width, height) of
+    the images that it takes, None for any.
     """
 
     name: str
@@ -50,47 +54,36 @@ class Detector(Protocol):
     size: tuple[int, int] | None
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """Objects of each image, best first, none below the floor it was loaded with.
+        """The objects of each image, best first, none below the `min_score` that it was loaded with.
 
-        images: any number of RGB, uint8, (height, width, 3); all of `size` where that is set. One call at a time.
+        images: any number, RGB, uint8, (height, width, 3), all of `size` where that is set. One call at a time.
         """
         ...
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How a detector is to run.
+class DetectorOptions(ModelOptions, frozen=True, kw_only=True):
+    """min_score: objects below it are not reported."""
 
-    device: `cpu`, `cuda` or `cuda:<n>`. threads: of the CPU it may keep busy. min_score: floor of what it reports.
-    batch_size: most images a call will bring, so that it can be warm for them.
-    """
-
-    device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
-    threads: Annotated[int, Meta(ge=1)] = 1
     min_score: Annotated[float, Meta(ge=0, le=1)] = 0.3
-    batch_size: Annotated[int, Meta(ge=1)] = 8
 
 
-def load(spec: str, *, device: str = "cpu", threads: int = 1, min_score: float = 0.3, batch_size: int = 8) -> Detector:
-    """The detector that `spec` names, warm. Raises ModelError saying what is missing and how to get it."""
-    try:
-        options = msgspec.convert(
-            {"device": device, "threads": threads, "min_score": min_score, "batch_size": batch_size}, Options
-        )
-    except msgspec.ValidationError as e:
-        raise ModelError(f"the detector can't be run so: {e}") from e
+def load(spec: str, **given: Any) -> Detector:
+    """The detector that `spec` names, warm. given: fields of DetectorOptions. Raises ModelError with the remedy."""
+    options = backends.options(DetectorOptions, given)
     scheme, name = ("file", spec) if spec.endswith((".onnx", ".xml")) else spec.partition(":")[::2]
     if scheme not in _BACKENDS or not name:
         raise ModelError(
             f"model {spec!r} can't be loaded: give openvino:ssd_mobilenet_v2_coco, torchvision:<name>, "
             "hf:<organisation>/<name>, or the path of an .onnx or .xml file"
         )
-    module, extra = _BACKENDS[scheme]
-    try:
-        backend = importlib.import_module(f"{__name__}.{module}")
-    except ImportError as e:
-        raise ModelError(f"model {spec!r} needs what is not installed ({e}): pip install 'tidegate[{extra}]'") from e
-    detector: Detector = backend.load(name, options)
+    detector: Detector = backends.load(__name__, _BACKENDS[scheme], spec, name, options)
     return detector
+
+
+def warm_up(detect: Callable[[list[Image]], object], size: tuple[int, int] | None, count: int = 1) -> None:
+    """Detect in `count` black images: the first batch is slow, and shows what does not work."""
+    width, height = size or _ANY_SIZE
+    detect([np.zeros((height, width, 3), np.uint8)] * count)
 
 
 def detections(
@@ -98,7 +91,7 @@ def detections(
 ) -> list[Detection]:
     """What a backend found in one image, as events say it: boxes x1, y1, x2, y2 clipped to 0..1, best first.
 
-    An id beyond `labels` gets its number as its name. Four decimals: a fifth of a pixel at 1080p, and shorter events.
+    An id that `labels` does not have is called by its number. Boxes have four decimals: a fifth of a pixel at 1080p.
     """
     out = []
     for id, score, box in zip(ids, scores, boxes, strict=True):
@@ -110,7 +103,7 @@ def detections(
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """One class a line, line n for the model's id n. Raises ModelError."""
+    """The classes in a file, one a line, from the model's id 0 on. Raises ModelError."""
     try:
         return tuple(line.strip() for line in path.read_text().splitlines())
     except OSError as e:

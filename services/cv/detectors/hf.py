@@ -1,6 +1,6 @@
 """Detectors by transformers: `hf:<organisation>/<name>[@revision]` or `hf:/folder`, on CPU or CUDA.
 
-For RT-DETR v2 and D-FINE, which need no NMS, and whatever else AutoModelForObjectDetection knows.
+RT-DETR v2 and D-FINE are what it is for: they need no NMS. Other models of AutoModelForObjectDetection work too.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-from services.cv.detectors import Detection, Options, detections
+from services.cv.detectors import Detection, DetectorOptions, detections, warm_up
 from shared.contract.names import safe_name
 from shared.models import torch as torch_device
 from shared.runtime.errors import ModelError
@@ -24,9 +23,9 @@ _FILES = ["*.json", "*.safetensors"]
 
 
 class HuggingFace:
-    """Detector. `size` is set where the processor stretches to one (RT-DETR), None where it keeps the aspect."""
+    """A detector of transformers. `size` is set where its processor stretches images, None where the aspect is kept."""
 
-    def __init__(self, name: str, revision: str | None, options: Options) -> None:
+    def __init__(self, name: str, revision: str | None, options: DetectorOptions) -> None:
         self.name = safe_name(Path(name).name)
         self._device = torch_device.choose(options.device, options.threads)
         self._dtype = torch.float16 if self._device.type == "cuda" else torch.float32
@@ -37,8 +36,7 @@ class HuggingFace:
         self.size = (int(wanted["width"]), int(wanted["height"])) if "width" in wanted else None
         self._min_score = options.min_score
         self._model = model.eval().to(self._device, memory_format=torch.channels_last)
-        width, height = self.size or (640, 360)
-        self.detect([np.zeros((height, width, 3), np.uint8)] * options.batch_size)
+        warm_up(self.detect, self.size, options.batch_size)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         if not images:
@@ -49,7 +47,7 @@ class HuggingFace:
         )
         with torch.inference_mode():
             outputs = self._model(**inputs)
-            # Without target sizes boxes stay normalised.
+            # Boxes stay shares of the image where no target sizes are given.
             results = self._processor.post_process_object_detection(outputs, threshold=self._min_score)
         return [self._read(result) for result in results]
 
@@ -58,14 +56,14 @@ class HuggingFace:
         return detections(self._classes, result["labels"].tolist(), result["scores"].tolist(), boxes)
 
 
-def load(name: str, options: Options) -> HuggingFace:
+def load(name: str, options: DetectorOptions) -> HuggingFace:
     """Raises ModelError for a model that can't be had, is no detector, or a device that is not here."""
     name, _, revision = name.partition("@")
     return HuggingFace(name, revision or None, options)
 
 
 def _pretrained(name: str, revision: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
-    """(processor, model). One download at most, and of safetensors alone: pickled weights could run code."""
+    """(processor, model). At most one download, and of safetensors alone: pickled weights could run code."""
     try:
         folder = name if Path(name).is_dir() else snapshot_download(name, revision=revision, allow_patterns=_FILES)
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)

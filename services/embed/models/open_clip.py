@@ -10,7 +10,7 @@ import numpy as np
 import open_clip
 import torch
 
-from services.embed.models import Options
+from services.embed.models import EmbedderOptions
 from shared.contract.names import safe_name
 from shared.models import torch as torch_device
 from shared.models.vectors import Vectors, normalise
@@ -22,9 +22,9 @@ _HUB, _FOLDER = "hf-hub:", "local-dir:"
 
 
 class OpenClip:
-    """Embedder."""
+    """A CLIP model."""
 
-    def __init__(self, name: str, options: Options) -> None:
+    def __init__(self, name: str, options: EmbedderOptions) -> None:
         self.name = _event_name(name, options.pretrained)
         self._device = torch_device.choose(options.device, options.threads)
         half = self._device.type == "cuda"
@@ -55,7 +55,7 @@ class OpenClip:
             return _vectors(self._model.encode_text(self._tokens(list(texts)).to(self._device)))
 
 
-def load(name: str, options: Options) -> OpenClip:
+def load(name: str, options: EmbedderOptions) -> OpenClip:
     """Raises ModelError for a model or weights that can't be had or don't fit, or a device that is not here."""
     if Path(name).is_dir():
         name = _FOLDER + name
@@ -63,18 +63,18 @@ def load(name: str, options: Options) -> OpenClip:
 
 
 def _vectors(found: Any) -> Vectors:
-    # The length is taken in single precision, whatever the model computed in.
+    # Lengths are computed in float32, whatever the model computes in.
     return normalise(found.float().cpu().numpy())
 
 
 def _width_height(size: int | Sequence[int]) -> tuple[int, int]:
-    """open_clip gives a side, or (height, width)."""
+    """(width, height) of what open_clip gives: one side, or (height, width)."""
     height, width = (size, size) if isinstance(size, int) else size
     return int(width), int(height)
 
 
 def _event_name(name: str, pretrained: str) -> str:
-    """`<model>-<tag or stem of the weights>`: vectors of other weights are not to be compared with these."""
+    """`<model>-<tag or stem of the weights>`: vectors of other weights must not be compared with these."""
     model = Path(name.removeprefix(_HUB).removeprefix(_FOLDER)).name
     if not pretrained:
         return safe_name(model)
@@ -94,7 +94,7 @@ def _model(name: str, pretrained: str, device: torch.device, precision: str) -> 
             name,
             pretrained=None if untrained or brings_weights else pretrained,
             load_weights=not untrained,
-            # Without it, weights that are not there are a warning, and the model is random.
+            # Without this, open_clip only warns of weights that are missing, and the model is random.
             require_pretrained=not untrained,
             pretrained_text=False,
             precision=precision,
@@ -102,7 +102,7 @@ def _model(name: str, pretrained: str, device: torch.device, precision: str) -> 
             weights_only=True,
         )
         return model, open_clip.get_tokenizer(name)
-    # What it raises is of every kind: of the hub, of torch, of JSON, of its own.
+    # open_clip raises errors of every kind: the hub's, torch's, JSON's, its own.
     except Exception as e:
         reason = " ".join(str(e).split())
         raise ModelError(

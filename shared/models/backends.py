@@ -1,0 +1,55 @@
+"""Loads a model by the module that can run it, and says what is missing where that can't be imported.
+
+A service has a package of backends. Each is a module with a function `load(name, options)`, imported only when a model
+asks for it: what it needs is an extra of ours, and large.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from shared.runtime.errors import ModelError
+
+
+class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model is to run.
+
+    device: `cpu`, `cuda` or `cuda:<n>`. threads: of the CPU, that it may keep busy. batch_size: most images that a call
+    will bring, so that the model can warm up for them.
+    """
+
+    device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    threads: Annotated[int, Meta(ge=1)] = 1
+    batch_size: Annotated[int, Meta(ge=1)] = 8
+
+
+class Backend(NamedTuple):
+    """module: its name in the service's package. extra: of ours, that installs what the module imports."""
+
+    module: str
+    extra: str
+
+
+O = TypeVar("O", bound=ModelOptions)  # noqa: E741 - options
+
+
+def options(kind: type[O], given: dict[str, Any]) -> O:
+    """`given` as options of that kind. Raises ModelError naming what can't be used."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as e:
+        raise ModelError(f"the model can't run with these options: {e}") from e
+
+
+def load(package: str, backend: Backend, spec: str, name: str, options: ModelOptions) -> Any:
+    """The model `name`, loaded by a module of `package`. Raises ModelError. spec: what was asked for."""
+    try:
+        module = importlib.import_module(f"{package}.{backend.module}")
+    except ImportError as e:
+        remedy = f"pip install 'tidegate[{backend.extra}]'"
+        raise ModelError(f"model {spec!r} needs what is not installed ({e}): {remedy}") from e
+    return module.load(name, options)
