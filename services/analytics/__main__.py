@@ -24,6 +24,7 @@ with process.needing("analytics"):
     from services.analytics.rulebook import Rulebook
     from services.analytics.service import Analytics
     from services.analytics.settings import AnalyticsSettings
+    from services.analytics.sharing import OwnedPartitions
 
 # What is being published gets this long. What is not published by then, a successor publishes.
 GRACE_S = 10.0
@@ -45,7 +46,8 @@ async def run(settings: AnalyticsSettings, client: Client, health: Health, stop:
     checkpoints = Checkpoints(client, await bind(js, names.ANALYTICS))
     await checkpoints.agree(settings.analytics_partitions)
     rulebook = Rulebook(rules)
-    analytics = Analytics(client, settings, rulebook, leases, checkpoints, health)
+    partitions = OwnedPartitions(client, settings, rulebook, leases, checkpoints)
+    analytics = Analytics(client, rulebook, partitions, health, settings.analytics_checkpoint_s)
 
     async def work() -> None:
         health.ready = "reading the buckets of rules and leases"

@@ -21,17 +21,20 @@ COLUMNS, ROWS = 32, 18
 LONGEST_STEP_S = 1.0
 
 
-class _Presence(msgspec.Struct):
-    objects: int = 0
+class _Stays(msgspec.Struct):
+    """How many were there at most, and for how many object-seconds."""
+
     most: int = 0
     seconds: float = 0.0
 
 
-class _Visits(msgspec.Struct):
+class _Presence(_Stays):
+    objects: int = 0
+
+
+class _Visits(_Stays):
     entered: int = 0
     left: int = 0
-    most: int = 0
-    seconds: float = 0.0
     stayed_s: float = 0.0
 
 

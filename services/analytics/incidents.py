@@ -22,35 +22,26 @@ from shared.contract.events import Alert, Incident, IncidentObject, SegmentRef, 
 class IncidentsTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that keep a camera's state small enough for a checkpoint, and an incident for an event; chosen by hand."""
 
+    # Evidence begins this long before a rule came true: what led to it may show then.
     lead_s: float = 1.0
-    """Evidence begins this long before a rule came true: what led to it may show then."""
-
+    # A long incident names this many of its first segments.
     first_segments: int = 30
-    """A long incident names this many of its first segments."""
-
+    # A long incident names this many of its last segments; EVENTS tells of the others anyway.
     last_segments: int = 30
-    """A long incident names this many of its last segments; EVENTS tells of the others anyway."""
-
+    # A model is asked to look at this many segments at most.
     most_asked: int = 12
-    """A model is asked to look at this many segments at most."""
-
+    # An incident names this many objects at most.
     most_objects: int = 50
-    """An incident names this many objects at most."""
-
+    # An incident's id has this many characters at most: it becomes a part of a subject.
     longest_name: int = 128
-    """An incident's id has this many characters at most: it becomes a part of a subject."""
-
+    # An incident that more objects join is told again at most this often.
     update_s: float = 5.0
-    """An incident that more objects join is told again at most this often."""
-
+    # At most this many incidents of a camera wait for a verdict.
     most_waiting: int = 200
-    """At most this many incidents of a camera wait for a verdict."""
-
+    # At most this many incidents of a rule last at once.
     most_lasting: int = 100
-    """At most this many incidents of a rule last at once."""
-
+    # A verdict still counts for this long after its deadline: VLM keeps jobs for as long.
     kept_s: float = 3600.0
-    """A verdict still counts for this long after its deadline: VLM keeps jobs for as long."""
 
 
 TUNING = IncidentsTuning()

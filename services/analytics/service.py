@@ -15,15 +15,12 @@ import nats.errors
 from nats.aio.client import Client
 
 from services.analytics import metrics
-from services.analytics.checkpoint import Checkpoints
 from services.analytics.partition import Partition, camera_of
 from services.analytics.reading import LogEnd, Verdicts
 from services.analytics.rulebook import Rulebook
 from services.analytics.saying import CameraOuts, Outlet
-from services.analytics.settings import AnalyticsSettings
 from services.analytics.sharing import DETECTIONS, OwnedPartitions
 from shared.bus.direct import Stored
-from shared.bus.leases import Leases
 from shared.bus.log import Log
 from shared.contract import names
 from shared.runtime.errors import BusError
@@ -37,23 +34,22 @@ TURN_S = 0.05
 
 
 class Analytics:
-    """See the module. `run` until it is cancelled, then `leave`."""
+    """See the module. `run` until it is cancelled, then `leave`. checkpoint_s: between two checkpoints."""
 
     def __init__(
         self,
         client: Client,
-        settings: AnalyticsSettings,
         rulebook: Rulebook,
-        leases: Leases,
-        checkpoints: Checkpoints,
+        partitions: OwnedPartitions,
         health: Health,
+        checkpoint_s: float,
     ) -> None:
         self._client = client
-        self._settings = settings
         self._rulebook = rulebook
+        self._partitions = partitions
+        self._outlet = Outlet(client, partitions, health)
         self._health = health
-        self._partitions = OwnedPartitions(client, settings, rulebook, leases, checkpoints)
-        self._outlet = Outlet(client, self._partitions, health)
+        self._checkpoint_s = checkpoint_s
         self._verdicts = Verdicts()
         self._end = LogEnd()
         self._whole = True  # nothing is half said
@@ -114,7 +110,7 @@ class Analytics:
         metrics.CAMERAS.set(sum(len(p.cameras) for p in self._partitions))
         if time.monotonic() >= self._next_checkpoint:
             await self._partitions.checkpoint()
-            self._next_checkpoint = time.monotonic() + self._settings.analytics_checkpoint_s
+            self._next_checkpoint = time.monotonic() + self._checkpoint_s
         return not found
 
     async def _share(self) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import msgspec
 
 from shared.contract import names
-from shared.contract.events import Box, Detections, Embeddings, Event
+from shared.contract.events import Box, DetectedObject, Detections, Embeddings, Event, Vector
 from shared.models import vectors
 from shared.runtime.errors import BadMessage
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """id: made of the event's, so that an event indexed twice is there once. Times in milliseconds since 1970.
+    """What every row holds. Times are milliseconds since 1970.
 
-    start, end: of the segment. time: of the frame. seq: of the segment in MEDIA.
+    id: made of the event's, so that an event that is indexed twice is there once. start, end: of the segment. time: of
+    the frame. seq: of the segment in MEDIA.
     """
 
     id: str
@@ -30,7 +32,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VectorRow(Row, frozen=True, kw_only=True):
-    """vector: as in events, of `model`."""
+    """One vector of an event. vector: little-endian float16, of `model`."""
 
     model: str
     dimension: int
@@ -42,7 +44,7 @@ class LabelRow(Row, frozen=True, kw_only=True):
 
 
 def rows(event_id: str, subject: str, payload: bytes) -> list[VectorRow] | list[LabelRow]:
-    """Of an event of embeddings or detections. Raises BadMessage for what is none."""
+    """The rows of an event of embeddings or detections. Raises BadMessage for any other message."""
     kind, _, camera = subject.removeprefix("events.").partition(".")
     types: dict[str, type[Embeddings] | type[Detections]] = {t.kind: t for t in (Embeddings, Detections)}
     if kind not in types:
@@ -69,15 +71,7 @@ def _vectors(event_id: str, event: Embeddings) -> list[VectorRow]:
             raise BadMessage(f"vector {n}: {e}") from e
         out.append(
             VectorRow(
-                id=f"{event_id}#{n}",
-                camera=event.camera,
-                start=_ms(event.start),
-                end=_end(event),
-                time=_ms(item.time),
-                seq=event.segment.seq,
-                label=item.label,
-                score=item.score,
-                box=item.box,
+                **_common(event, f"{event_id}#{n}", item, item.time),
                 model=event.model,
                 dimension=event.dimension,
                 vector=item.vector,
@@ -93,22 +87,26 @@ def _labels(event_id: str, event: Detections) -> list[LabelRow]:
             held = best.get(found.label)
             if held is not None and (held.score or 0) >= found.score:
                 continue
-            best[found.label] = LabelRow(
-                id=f"{event_id}#{found.label}",
-                camera=event.camera,
-                start=_ms(event.start),
-                end=_end(event),
-                time=_ms(frame.time),
-                seq=event.segment.seq,
-                label=found.label,
-                score=found.score,
-                box=found.box,
-            )
+            best[found.label] = LabelRow(**_common(event, f"{event_id}#{found.label}", found, frame.time))
     return list(best.values())
 
 
-def _end(event: Embeddings | Detections) -> int:
-    return _ms(event.start) + round(event.duration * 1000)
+def _common(
+    event: Embeddings | Detections, id: str, seen: Vector | DetectedObject, time: dt.datetime
+) -> dict[str, Any]:
+    """The fields that every row has. time: of the frame."""
+    start = _ms(event.start)
+    return {
+        "id": id,
+        "camera": event.camera,
+        "start": start,
+        "end": start + round(event.duration * 1000),
+        "time": _ms(time),
+        "seq": event.segment.seq,
+        "label": seen.label,
+        "score": seen.score,
+        "box": seen.box,
+    }
 
 
 def _ms(time: dt.datetime) -> int:

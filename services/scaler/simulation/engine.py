@@ -137,14 +137,15 @@ def _unfinished(queue: SimulatedQueue) -> bool:
 
 def _view(queue: SimulatedQueue) -> ScalerView:
     ready, _, held, ahead = queue.snapshot()
+    totals = queue.totals
     return ScalerView(
         arrived=queue.arrived,
         pending=queue.pending,
         in_work=int(held),
         replicas=queue.replicas,
         ready=ready,
-        processed=queue.started - held,
-        working_s=queue.busy_s - ahead,
+        processed=totals.started - held,
+        working_s=totals.busy_s - ahead,
     )
 
 
@@ -152,20 +153,21 @@ def _result(
     name: str, queue: SimulatedQueue, spent: float, starts: int, timeline: list[tuple[float, int]], end: float
 ) -> Result:
     in_time, all_ = queue.windows
+    totals = queue.totals
     shares = np.divide(in_time, all_, out=np.full(len(all_), np.nan), where=all_ > 0)
     known = shares[~np.isnan(shares)]
     total = max(1, int(all_.sum()))
     return Result(
         name=name,
         replica_hours=spent / 3600,
-        busy_hours=queue.busy_s / 3600,
-        attainment=queue.on_time / total,
+        busy_hours=totals.busy_s / 3600,
+        attainment=totals.on_time / total,
         window_attainment=float((known >= SERVED).mean()) if len(known) else 1.0,
         p50_s=_quantile(queue, 0.5),
         p95_s=_quantile(queue, 0.95),
         p99_s=_quantile(queue, 0.99),
-        worst_s=queue.worst_s,
-        lost=queue.lost,
+        worst_s=totals.worst_s,
+        lost=totals.lost,
         cold_starts=starts,
         reversals_per_hour=_reversals(timeline) / (end / 3600) if end else 0.0,
         peak_replicas=max(n for _, n in timeline),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -88,6 +89,19 @@ def _snapshot(now, table, n):  # type: ignore[no-untyped-def]  # pragma: no cove
                 held += table[SIZE, i]
                 ahead += table[FREE, i] - now
     return ready, working, held, ahead
+
+
+class Totals(NamedTuple):
+    """What was counted of segments. started: taken by a replica. busy_s: seconds of work begun, to its end.
+
+    lost: waited too long. on_time: answered within the target. worst_s: the longest latency.
+    """
+
+    started: float
+    busy_s: float
+    lost: int
+    on_time: int
+    worst_s: float
 
 
 class SimulatedQueue:
@@ -177,25 +191,14 @@ class SimulatedQueue:
         return ready, working, held, ahead
 
     @property
-    def started(self) -> float:
-        return float(self._counters[STARTED])
-
-    @property
-    def busy_s(self) -> float:
-        """Seconds of work begun, to their end."""
-        return float(self._counters[BUSY])
+    def totals(self) -> Totals:
+        """What was counted up to now."""
+        started, busy_s, lost, on_time, worst_s = self._counters.tolist()
+        return Totals(started, busy_s, int(lost), int(on_time), worst_s)
 
     @property
     def lost(self) -> int:
         return int(self._counters[LOST])
-
-    @property
-    def on_time(self) -> int:
-        return int(self._counters[ON_TIME])
-
-    @property
-    def worst_s(self) -> float:
-        return float(self._counters[WORST])
 
     # ---- replicas
 
