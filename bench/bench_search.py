@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from services.search.chunk import FRESH, Where
+from services.search.chunk import TUNING, Where
 from services.search.index import Index
 from services.search.rows import VectorRow
 from shared.models.vectors import normalise, pack
@@ -105,7 +105,7 @@ def fill(index: Index, rows: Rows) -> float:
     for batch in batches(rows):
         index.add(batch, [])
         added += len(batch)
-        if added >= FRESH:
+        if added >= TUNING.fresh:
             added = 0
             due.set()
     done.set()

@@ -355,7 +355,7 @@ def stored(folder: Path) -> int:
 async def test_retention_by_size_drops_the_oldest_and_no_more_than_it_must(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunk, "KEPT_VERSIONS", dt.timedelta(0))
+    monkeypatch.setattr(chunk, "TUNING", msgspec.structs.replace(chunk.TUNING, kept_versions=dt.timedelta(0)))
     wide = [vectors.normalise(np.random.default_rng(n).normal(size=2000).astype(np.float32)) for n in range(200)]
     for second, vector in enumerate(wide):
         await embedded(admin, "lobby", second, vector)

@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -148,7 +149,7 @@ def test_whatever_comes_again_is_there_once(tmp_path_factory: pytest.TempPathFac
 
 
 def test_old_rows_go_and_their_bytes_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk, "KEPT_VERSIONS", dt.timedelta(0))
+    monkeypatch.setattr(chunk, "TUNING", msgspec.structs.replace(chunk.TUNING, kept_versions=dt.timedelta(0)))
     index = Index(str(tmp_path), vectors=50, labels=1000)
     for first in range(0, 300, 10):
         index.add([vector_row(n) for n in range(first, first + 10)], [label_row(n) for n in range(first, first + 10)])
@@ -168,8 +169,8 @@ def test_old_rows_go_and_their_bytes_with_them(tmp_path: Path, monkeypatch: pyte
 
 def test_an_index_of_codes_finds_what_exact_search_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With limits so low that chunks are indexed, in parts, and rebuilt when they are full; read meanwhile."""
-    for name, value in (("EXACT", 5), ("FRESH", 400), ("MOST_FILES", 4), ("MOST_PARTS", 3)):
-        monkeypatch.setattr(chunk, name, value)
+    low = msgspec.structs.replace(chunk.TUNING, exact=5, fresh=400, most_files=4, most_parts=3)
+    monkeypatch.setattr(chunk, "TUNING", low)
     index = Index(str(tmp_path), vectors=1500)
     rows = [vector_row(n) for n in range(4000)]
     stop, problems = threading.Event(), []

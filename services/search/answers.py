@@ -1,7 +1,7 @@
 """Answers on `svc.find` and `svc.find.clip`.
 
-A query becomes up to two rankings: by vectors, after `embed` has encoded what was asked, and by the labels that its
-words name. Each is widened until it holds as many moments as were asked for; then they are fused.
+A query becomes up to two rankings: one by vectors, after `embed` has encoded what was asked, and one by the labels that
+its words name. Each is widened until it holds as many moments as were asked for. Then they are fused into one.
 """
 
 from __future__ import annotations
@@ -36,20 +36,30 @@ from shared.video import gop
 
 T = TypeVar("T")
 Q = TypeVar("Q", Query, ClipQuery)
-# Hits that are looked for first, for each moment that is asked for; four times as many each time that was too few.
-HITS_A_MOMENT = 8
-# Fewer would cut a moment short that many hits tell of.
-FEWEST_HITS = 100
-WIDER = 4
-MOST_HITS = 8192
-# A label that fewer segments have is looked up first, and vectors in those alone.
-RARE = 2000
-# What an answer holds beside its pictures.
+# An answer holds this many bytes beside its pictures.
 _ROOM = 256 * 1024
 
 
+class QueryTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a ranking is widened until it holds enough moments. The values were chosen by hand."""
+
+    # At first this many hits are looked for, for each moment that is asked for.
+    hits_a_moment: int = 8
+    # At least this many hits are looked for: fewer would cut a moment short that many hits tell of.
+    fewest_hits: int = 100
+    # Where the hits gave too few moments, this many times as many are looked for next.
+    wider: int = 4
+    # At most this many hits are looked for.
+    most_hits: int = 8192
+    # A label that at most this many segments have is looked up first; vectors are then compared in those alone.
+    rare: int = 2000
+
+
+TUNING = QueryTuning()
+
+
 class _Side(msgspec.Struct, frozen=True):
-    """One ranking. note: why it is empty, where that is worth saying."""
+    """One ranking of moments. note: why it is empty, where an asker should know."""
 
     moments: list[Moment] = []
     model: str | None = None
@@ -123,7 +133,7 @@ class Answers:
         where = _where(query)
         if query.labels:
             seen = msgspec.structs.replace(where, labels=query.labels, min_score=None)
-            rare = await self._in_thread(lambda: self._index.segments_with(seen, RARE))
+            rare = await self._in_thread(lambda: self._index.segments_with(seen, TUNING.rare))
             if rare is not None and not rare:
                 return _Side(model=model)
             where = msgspec.structs.replace(where, seqs=sorted(rare or ()))
@@ -131,7 +141,7 @@ class Answers:
         def look(limit: int) -> tuple[list[Hit], bool]:
             hits = self._index.similar(model, vector, where, limit)
             full = len(hits) >= limit
-            # The vector that is asked for is no find.
+            # The moment that was asked by is not one that was found.
             hits = [h for h in hits if h.id != query.like]
             return self._with_labels(hits, query.labels), full
 
@@ -172,7 +182,7 @@ class Answers:
         return _Side(await self._widened(look, query))
 
     def _together(self, hits: Sequence[Hit], labels: Sequence[str]) -> list[Hit]:
-        """One hit a segment, its score the mean of the labels' scores: who has all of them comes first."""
+        """One hit for each segment, with the mean of the labels' scores: a segment with all of them comes first."""
         best: dict[tuple[int, str], Hit] = {}
         for hit in self._index.labels_of((h.seq, h.time) for h in hits):
             key = (hit.seq, hit.label or "")
@@ -187,7 +197,7 @@ class Answers:
         ]
 
     def _with_labels(self, hits: list[Hit], labels: Sequence[str]) -> list[Hit]:
-        """Those in whose segment any of `labels` was seen; all of them if there are none."""
+        """The hits in whose segment any of `labels` was seen; all hits where there are no labels."""
         if not labels:
             return hits
         seen = {h.seq for h in self._index.labels_of((h.seq, h.time) for h in hits) if h.label in labels}
@@ -196,17 +206,17 @@ class Answers:
     # ---- both
 
     async def _widened(self, look: Callable[[int], tuple[list[Hit], bool]], query: Query) -> list[Moment]:
-        """Moments of the hits that `look(limit)` finds: of so many that they are enough, or of all there are."""
-        limit = max(FEWEST_HITS, HITS_A_MOMENT * query.k)
+        """Moments of the hits that `look(limit)` finds, with a limit that gives enough of them, or all there are."""
+        limit = max(TUNING.fewest_hits, TUNING.hits_a_moment * query.k)
         while True:
             hits, more = await self._in_thread(lambda limit=limit: look(limit))  # type: ignore[misc]
             moments = merge(hits, query.merge_s)
-            if len(moments) >= query.k or not more or limit >= MOST_HITS:
+            if len(moments) >= query.k or not more or limit >= TUNING.most_hits:
                 return moments
-            limit = min(WIDER * limit, MOST_HITS)
+            limit = min(TUNING.wider * limit, TUNING.most_hits)
 
     async def _complete(self, moments: Sequence[Moment], *, pictures: bool) -> list[Moment]:
-        """With labels, whether video is kept, and pictures for as long as the answer has room."""
+        """The moments with their labels, whether their video is kept, and pictures as long as the answer has room."""
         seen: dict[int, set[str]] = {}
         for hit in await self._in_thread(lambda: self._index.labels_of((m.seq, m.time) for m in moments)):
             seen.setdefault(hit.seq, set()).add(hit.label or "")
@@ -224,11 +234,11 @@ class Answers:
         return out
 
     async def _kept(self) -> range:
-        """Sequences of MEDIA that are still there."""
+        """The sequences of MEDIA that are still kept."""
         try:
             state = (await self._js.stream_info(names.MEDIA)).state
         except (TimeoutError, nats.errors.Error, NotFoundError) as e:
-            self._log.warning("MEDIA can't be asked what it keeps", error=repr(e))
+            self._log.warning("can't ask what MEDIA keeps", error=repr(e))
             return range(0)
         return range(state.first_seq, state.last_seq + 1)
 
@@ -237,7 +247,7 @@ class Answers:
             raw = await self._js.get_msg(names.MEDIA, moment.seq, direct=True)
             head = segment.from_headers(raw.headers)
             if head.camera != moment.camera:
-                # MEDIA was made anew, and counts from the start again.
+                # MEDIA was made anew and counts from the start: this is another segment.
                 return None
             before = await gop.earlier(self._js, head)
             offset = moment.time.timestamp() - head.start.timestamp()

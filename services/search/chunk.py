@@ -1,9 +1,9 @@
 """A stretch of time in the index: one table of LanceDB, filled until it is full and then left alone.
 
-Rows come nearly in the order of time, and go by age. So a query looks into those tables alone whose time it asks for,
-old rows go by dropping a table, and what keeps queries fast is done on the table that is being filled: that work is
-bounded, however large the index is. (One table of a million vectors that grew was measured to hold up its readers for
-ten seconds while it was put in order.)
+Rows come nearly in the order of time, and go by age. So a query reads only the tables whose time it asks for, and old
+rows go by dropping a table. The work that keeps queries fast is done on the table that is being filled alone, and so is
+bounded however large the index is. (One growing table of a million vectors was measured to hold up its readers for ten
+seconds while it was put in order.)
 """
 
 from __future__ import annotations
@@ -22,22 +22,31 @@ from lancedb.query import ColumnOrdering
 
 from shared.models.vectors import Vectors
 
-# So many rows are compared one by one, exactly, in the time that the index takes for all of a chunk.
-EXACT = 10_000
-# So many rows may be outside the vectors' index: they too are compared one by one.
-FRESH = 20_000
-# Every write is a file until they are joined, and every joining makes another part of the vectors' index.
-MOST_FILES = 100
-MOST_PARTS = 8
+
+class ChunkTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds that keep queries fast while rows come. bench/bench_search.py measures what they do."""
+
+    # Up to this many rows are compared one by one, exactly: that takes as long as the index takes for all of a chunk.
+    exact: int = 10_000
+    # Up to this many rows may be outside the vectors' index: they too are compared one by one.
+    fresh: int = 20_000
+    # Files are joined once there are this many: every write makes one.
+    most_files: int = 100
+    # The vectors' index is made anew once it has this many parts: every joining of files makes one.
+    most_parts: int = 8
+    # Every partition of the index is visited. Where a filter goes by camera, whose scenes lie together, visiting the
+    # nearest partitions alone was measured to lose most of what was asked for.
+    partitions: int = 1000
+    # Exact distances are taken for this many times the rows asked for. With codes of 4 bits a dimension that was
+    # measured to find 99 in 100 of what exact search finds.
+    refined: int = 4
+    # A version of the table is kept this long: a reader may have begun when it was current.
+    kept_versions: dt.timedelta = dt.timedelta(seconds=30)
+
+
+TUNING = ChunkTuning()
 _VECTOR_INDEX = "vector_idx"
-# Every code of an index is looked at: where a filter goes by camera, whose scenes lie together, visiting the nearest
-# partitions alone was measured to lose most of what was asked for. Codes of 4 bits a dimension, and exact distances for
-# four times as many as were asked for, find 99 in 100 of what exact search finds.
 _INDEX = IvfRq(distance_type="cosine", num_bits=4, target_partition_size=1_000_000, max_iterations=5, sample_rate=64)
-_ALL = 1000
-_REFINED = 4
-# A reader may still be at a version that was current when it began.
-KEPT_VERSIONS = dt.timedelta(seconds=30)
 _SCALARS: tuple[tuple[str, Any], ...] = (
     ("id", BTree()),
     ("time", BTree()),
@@ -48,7 +57,10 @@ _SCALARS: tuple[tuple[str, Any], ...] = (
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
-    """What a row must be. Empty: anything. since, until: milliseconds since 1970. seqs: of segments in MEDIA."""
+    """What a row must be; a field that is empty excludes nothing. since, until: milliseconds since 1970.
+
+    seqs: sequences of segments in MEDIA.
+    """
 
     cameras: Sequence[str] = ()
     since: int | None = None
@@ -60,9 +72,9 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunk:
-    """See the module. oldest, newest: times of its rows, milliseconds since 1970. labels: those in it.
+    """See the module. oldest, newest: times of its rows, milliseconds since 1970. labels: of its rows.
 
-    One thread writes, one may tidy meanwhile, any may read.
+    One thread writes, another may tidy meanwhile, and any may read.
     """
 
     def __init__(self, name: str, table: Any) -> None:
@@ -70,7 +82,7 @@ class Chunk:
         self.oldest, self.newest = 2**63, -(2**63)
         self.labels: set[str] = set()
         self._table = table
-        # Lance lets writers of one table run side by side, but who comes second leaves files behind.
+        # Lance lets two writers of one table run side by side, but the second one leaves files behind.
         self._writing = threading.Lock()
         self._deleted = False
         self._cameras: Counter[str] = Counter()
@@ -80,7 +92,7 @@ class Chunk:
 
     @staticmethod
     def create(db: Any, name: str, schema: Any) -> Chunk:
-        """A new one, empty."""
+        """A new chunk, without rows."""
         table = db.create_table(name, schema=schema)
         for column, config in _SCALARS:
             table.create_index(column, config=config)
@@ -91,7 +103,7 @@ class Chunk:
         return int(self._table.count_rows())
 
     def may_hold(self, where: Where) -> bool:
-        """Whether any of its rows can be what is asked for."""
+        """Whether any of its rows may be what is asked for."""
         return (where.until is None or self.oldest < where.until) and (
             where.since is None or self.newest >= where.since
         )
@@ -108,10 +120,10 @@ class Chunk:
         query = query.select([*columns, "_distance"]).limit(limit)
         if condition := _sql(where):
             query = query.where(condition, prefilter=True)
-        if self._expected(where) <= EXACT:
+        if self._expected(where) <= TUNING.exact:
             query = query.bypass_vector_index()
         else:
-            query = query.nprobes(_ALL).refine_factor(_REFINED)
+            query = query.nprobes(TUNING.partitions).refine_factor(TUNING.refined)
         return query.to_arrow()
 
     def best(self, where: Where, columns: Sequence[str], limit: int) -> Any:
@@ -120,12 +132,12 @@ class Chunk:
         return self._scan(where, columns).order_by(order).limit(limit).to_arrow()
 
     def matching(self, where: Where, columns: Sequence[str], limit: int | None = None) -> Any:
-        """Arrow table of the rows, or some of them."""
+        """Arrow table of the rows, or of `limit` of them."""
         query = self._scan(where, columns)
         return (query if limit is None else query.limit(limit)).to_arrow()
 
     def drop_before(self, time: int) -> int:
-        """Forget rows before `time`: how many."""
+        """Forget the rows before `time`, milliseconds since 1970; how many they were."""
         with self._writing:
             before = self.rows
             self._table.delete(f"time < {time}")
@@ -134,9 +146,9 @@ class Chunk:
         return before - self.rows
 
     def tidy(self, *, full: bool, force: bool = False) -> None:
-        """Join small files, index what is not indexed, give back what was deleted.
+        """Join small files, index what is not indexed, free the space of what was deleted.
 
-        full: no more rows will come. force: whether it is worth it or not.
+        full: no more rows will come. force: do so even where it is not worth it yet.
         """
         with self._writing:
             index = self._table.index_stats(_VECTOR_INDEX) if self._has_vectors else None
@@ -144,11 +156,11 @@ class Chunk:
             unindexed = self.rows if index is None else index.num_unindexed_rows
             parts = 0 if index is None else index.num_indices
             if full:
-                due = self._has_vectors and self.rows > EXACT and (unindexed > 0 or parts != 1)
+                due = self._has_vectors and self.rows > TUNING.exact and (unindexed > 0 or parts != 1)
                 untidy = files > 1
             else:
-                due = self._has_vectors and (parts >= MOST_PARTS or (parts == 0 and unindexed > FRESH))
-                untidy = files >= MOST_FILES or (parts > 0 and unindexed > FRESH)
+                due = self._has_vectors and (parts >= TUNING.most_parts or (parts == 0 and unindexed > TUNING.fresh))
+                untidy = files >= TUNING.most_files or (parts > 0 and unindexed > TUNING.fresh)
             if force or untidy or self._deleted:
                 self._optimize()
             if due:
@@ -156,11 +168,12 @@ class Chunk:
                 self._optimize()
 
     def _optimize(self) -> None:
-        """Where there is an index of vectors, this adds a part for what is new.
+        """Join files. Where there is an index of vectors, this adds a part of it for the new rows.
 
-        Nobody else writes to this table: what is of no version known is a failed write's, and goes at once.
+        Nobody else writes to this table. So a file that belongs to no known version is a failed write's, and is deleted
+        at once.
         """
-        self._table.optimize(cleanup_older_than=KEPT_VERSIONS, delete_unverified=True)
+        self._table.optimize(cleanup_older_than=TUNING.kept_versions, delete_unverified=True)
         self._deleted = False
 
     def _scan(self, where: Where, columns: Sequence[str]) -> Any:
@@ -169,7 +182,7 @@ class Chunk:
         return query.where(condition) if condition else query
 
     def _expected(self, where: Where) -> float:
-        """About how many rows are what is asked for: by cameras counted, by time as if rows came evenly."""
+        """About how many rows are what is asked for: by the cameras' counts, and as if rows came evenly in time."""
         if where.seqs or where.ids:
             return len(where.seqs) + len(where.ids)
         count: float = sum(self._cameras[c] for c in where.cameras) if where.cameras else self._count
@@ -187,7 +200,7 @@ class Chunk:
         for camera, count in zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True):
             self._cameras[camera] += count
         self._count += rows.num_rows
-        # Another set: readers may be at the one there was.
+        # A new set is made, as readers may be reading the old one.
         self.labels = self.labels | {label for label in pc.unique(rows["label"]).to_pylist() if label is not None}
 
 

@@ -31,17 +31,17 @@ from shared.video import decode as media
 from shared.video import pictures
 from shared.video.container import opened
 
-# What the joined MP4's `moov` takes: its boxes with the parameter sets, and a frame's rows in its tables (size 4,
-# chunk 8 + 12, decode time 8, composition offset 8, keyframe 4).
+# The joined MP4's `moov` takes so many bytes: its boxes with the parameter sets, and a frame's rows in its tables (size
+# 4, chunk 8 + 12, decode time 8, composition offset 8, keyframe 4).
 _MOOV_BYTES = 8192
 _FRAME_BYTES = 48
-# Segments follow each other to the frame; further apart, frames were lost between, and the last one is held.
+# Segments follow each other to the frame. Where they are further apart, frames were lost, and the last one is held.
 _HOLE_S = 0.1
-# Headers hold milliseconds: a neighbour that only rounding makes part of the stretch is none.
+# Headers hold milliseconds: a neighbour is not part of the stretch where rounding alone makes it so.
 _ROUNDING = dt.timedelta(milliseconds=2)
 _MILLISECOND = Fraction(1, 1000)
 _SECOND = dt.timedelta(seconds=1)
-# A picture is bounded by its width: no video is higher than so many times that.
+# A picture is bounded by its width alone: no video is higher than this many times its width.
 _TALLEST = 16
 _BOX_COLOUR = (255, 200, 0)
 
@@ -49,7 +49,8 @@ _BOX_COLOUR = (255, 200, 0)
 class StoredSegment(NamedTuple):
     """A segment as MEDIA has it.
 
-    seq: in the stream. payload: fragmented MP4. replay: of a dead letter, so not in its place among the others.
+    seq: in the stream. payload: fragmented MP4. replay: whether it is a dead letter that was replayed, so that
+    it is out of its place.
     """
 
     seq: int
@@ -63,7 +64,7 @@ class StoredSegment(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """data: one MP4, `moov` in front. start, end: wall clock of what it shows."""
+    """One video. data: an MP4 with `moov` in front. start, end: wall clock of what it shows."""
 
     data: bytes
     start: dt.datetime
@@ -75,9 +76,9 @@ async def collect(
 ) -> list[StoredSegment]:
     """The consecutive segments of `camera` that cover [start, end] around the one at `seq`, from a keyframe on.
 
-    All are of one epoch; a segment that is missing ends the stretch on its side. What `join` makes of them has at
-    most `max_bytes`: where all would be more, those nearest to `seq` stay. Replays, and what another ingest published
-    in between, are passed over.
+    All are of one epoch, and a missing segment ends the stretch on its side. `join` makes at most `max_bytes` of them:
+    where all would be more, those nearest to `seq` stay. Replays are passed over, and so is what another ingest
+    published in between.
     Raises Unanswerable if the video at `seq` is gone, or alone is over `max_bytes`; nats.errors.Error or TimeoutError
     if the server does not answer.
     """
@@ -179,7 +180,7 @@ def jpeg(
 
 
 def outlined(pixels: media.Image, box: Box) -> media.Image:
-    """A copy with the outline of `box` on it, as thick as 1/200 of the height."""
+    """A copy of the picture with the outline of `box` on it, as thick as 1/200 of the height."""
     height, width = pixels.shape[:2]
     line = max(2, height // 200)
     left, right = (round(x * (width - 1)) for x in (box[0], box[2]))
@@ -195,7 +196,7 @@ def outlined(pixels: media.Image, box: Box) -> media.Image:
 
 
 async def _get(js: JetStreamContext, camera: str, seq: int) -> StoredSegment | None:
-    """The camera's first segment at or after `seq`; what is no segment is passed over."""
+    """The camera's first segment at or after `seq`. Other messages are passed over."""
     while True:
         try:
             raw = await js.get_msg(names.MEDIA, seq, names.media(camera), direct=True, next=True)
@@ -210,7 +211,7 @@ async def _get(js: JetStreamContext, camera: str, seq: int) -> StoredSegment | N
 
 
 async def _next(js: JetStreamContext, camera: str, seq: int) -> StoredSegment | None:
-    """The same, replays passed over."""
+    """The camera's first segment at or after `seq` that is not a replay."""
     while (found := await _get(js, camera, seq)) is not None and found.replay:
         seq = found.seq + 1
     return found
@@ -260,13 +261,13 @@ def _cost(stored: Sequence[StoredSegment]) -> int:
 
 
 def _in_front(stored: Sequence[StoredSegment]) -> dict[str, str]:
-    """Room for `moov` before the video: what takes the data from memory can't move it there afterwards."""
+    """Options that leave room for `moov` before the video: it can't be moved there afterwards, in memory."""
     frames = sum(s.segment.frames for s in stored)
     return {"moov_size": str(_MOOV_BYTES + frames * _FRAME_BYTES)}
 
 
 def _read(source: Any, stream: VideoStream) -> list[Any]:
-    """Packets in decode order: of a segment that breaks off, those before that."""
+    """Packets in decode order. A segment that breaks off gives those before the break."""
     packets: list[Any] = []
     try:
         packets.extend(p for p in source.demux(stream) if p.size and p.pts is not None and not p.is_corrupt)
@@ -276,7 +277,7 @@ def _read(source: Any, stream: VideoStream) -> list[Any]:
 
 
 def _parameters(stream: VideoStream) -> tuple[object, ...]:
-    """What a decoder is set up with once for all that follows."""
+    """What a decoder is set up with, once for all packets that follow."""
     context = stream.codec_context
     return (context.name, context.width, context.height, context.extradata, stream.time_base)
 
@@ -284,7 +285,7 @@ def _parameters(stream: VideoStream) -> tuple[object, ...]:
 def _continuous(
     stored: Sequence[StoredSegment], parameters: tuple[object, ...], tick: Fraction
 ) -> tuple[list[Any], int]:
-    """Packets in decode order with presentation times from 0 on, in ticks; and of how many segments they are."""
+    """(packets in decode order with presentation times from 0 on, in ticks; the number of segments they are from)."""
     packets: list[Any] = []
     begin = 0
     for count, one in enumerate(stored):
@@ -309,7 +310,7 @@ def _continuous(
 
 
 def _decode_times(pts: Sequence[int]) -> list[int]:
-    """Strictly rising, and never after presentation: presentation times sorted, moved down until that holds."""
+    """Decode times that rise strictly and are never after presentation: presentation times sorted, and moved down."""
     rising: list[int] = []
     for p in sorted(pts):
         rising.append(p if not rising else max(p, rising[-1] + 1))

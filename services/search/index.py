@@ -4,9 +4,9 @@
     index.add(vectors, labels)                   # on disk when it returns, and found from then on
     index.similar(model, vector, Where(), 10)
 
-Rows lie in chunks of time, apart for each model, so that vectors of two are never compared, and apart for labels. Rows
-are known by their id: what is added twice is there once. One process has it, and holds a lock on a folder for as long;
-one thread of it writes, another may tidy meanwhile, and any reads.
+Rows lie in chunks of time. Each model has chunks of its own, so that vectors of two models are never compared, and so
+have labels. Rows are known by their id: what is added twice is there once. One process has the index, and holds a lock
+on its folder. One thread of it writes, another may tidy meanwhile, and any may read.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from services.search.rows import LabelRow, Row, VectorRow
 from shared.models.vectors import Vectors
 from shared.runtime.errors import SettingError
 
-# Rows of a chunk. Measured for a million vectors on two cores: in chunks of half the size every query pays 8 ms more
-# for each, in one chunk a single core does all the work.
+# A chunk holds this many rows. Measured with a million vectors on two cores: in chunks of half the size a query takes
+# 8 ms longer for each more; in one chunk a single core does all the work.
 VECTORS = 500_000
 LABELS = 1_000_000
 
@@ -62,7 +62,7 @@ class Index:
         self._tidying = threading.Lock()
         self._readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
         self._origin = ""
-        # By kind, `labels` or `vectors.<model>.<dimension>`, oldest first.
+        # The chunks by kind, `labels` or `vectors.<model>.<dimension>`, the oldest first.
         self._chunks: dict[str, list[Chunk]] = {}
         for name in sorted(self._names()):
             table = self._db.open_table(name)
@@ -72,7 +72,7 @@ class Index:
                 self._chunks.setdefault(name.rpartition(".")[0], []).append(Chunk(name, table))
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Let another process have the index."""
         self._readers.shutdown()
         if self._lock:
             self._lock.close()
@@ -81,16 +81,16 @@ class Index:
 
     @property
     def origin(self) -> str:
-        """What `begin` was given, or nothing."""
+        """What `begin` was given; empty where nothing was."""
         return self._origin
 
     def begin(self, origin: str) -> None:
-        """Remember what the rows to come are made from."""
+        """Remember which consumer the rows to come are made from."""
         self._db.create_table(_ABOUT, pa.table({"origin": [origin]}), mode="overwrite")
         self._origin = origin
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget every row."""
         with self._tidying:
             self._chunks, self._origin = {}, ""
             for name in self._names():
@@ -99,7 +99,7 @@ class Index:
     # ---- writing
 
     def add(self, vectors: Sequence[VectorRow], labels: Sequence[LabelRow]) -> None:
-        """Add rows that are not there yet."""
+        """Add those rows that are not there yet."""
         of_model: dict[tuple[str, int], list[VectorRow]] = {}
         for row in vectors:
             of_model.setdefault((row.model, row.dimension), []).append(row)
@@ -120,16 +120,16 @@ class Index:
             self._open(kind, data.schema, self._sizes[dimension is not None]).add(data)
 
     def _open(self, kind: str, schema: Any, size: int) -> Chunk:
-        """The chunk to add to."""
+        """The chunk to add to, a new one where the last is full."""
         chunks = self._chunks.setdefault(kind, [])
         if not chunks or chunks[-1].rows >= size:
             number = int(chunks[-1].name.rpartition(".")[2]) + 1 if chunks else 0
-            # Numbered so that names sort as chunks follow each other.
+            # Zeros in front let the names sort in the order of the chunks.
             chunks.append(Chunk.create(self._db, f"{kind}.{number:08}", schema))
         return chunks[-1]
 
     def drop_before(self, time: int) -> int:
-        """Forget rows of frames before `time`, milliseconds since 1970: how many."""
+        """Forget the rows of frames before `time`, milliseconds since 1970; how many they were."""
         dropped = 0
         with self._tidying:
             for chunks in list(self._chunks.values()):
@@ -143,7 +143,7 @@ class Index:
         return dropped
 
     def tidy(self, *, force: bool = False) -> None:
-        """What keeps queries fast, and gives back the bytes of what was deleted. force: worth it or not."""
+        """Keep queries fast, and free the bytes of what was deleted. force: do so even where it is not worth it yet."""
         with self._tidying:
             for chunks in list(self._chunks.values()):
                 for chunk in list(chunks):
@@ -164,23 +164,23 @@ class Index:
         return [h for h in hits if where.min_score is None or h.score >= where.min_score]
 
     def labelled(self, where: Where, limit: int) -> list[Hit]:
-        """The `limit` rows of `where.labels` with the best scores, best first, the newest before others as good."""
+        """The `limit` rows of `where.labels` with the best scores, best first; of equal scores the newest first."""
         found = self._each(_LABELS, where, lambda chunk: chunk.best(where, _NAMES, limit))
         best = sorted(found, key=lambda row: (row["score"], row["time"]), reverse=True)[:limit]
         return [_hit(row, row["score"], vector=False) for row in best]
 
     def segments_with(self, where: Where, most: int) -> set[int] | None:
-        """Sequences of the segments in which any of `where.labels` was seen; None if they are more than `most`."""
+        """Sequences of the segments in which any of `where.labels` was seen; None where these are more than `most`."""
         found = self._each(_LABELS, where, lambda chunk: chunk.matching(where, ["seq"], most + 1))
         seqs = {row["seq"] for row in found}
         return seqs if len(seqs) <= most else None
 
     def labels_of(self, hits: Iterable[tuple[int, dt.datetime]]) -> list[Hit]:
-        """All rows of labels of these segments. hits: their sequences in MEDIA, and a time in each."""
+        """All label rows of some segments. hits: a sequence in MEDIA for each, and a time in it."""
         by_seq = {seq: round(time.timestamp() * 1000) for seq, time in hits}
         if not by_seq:
             return []
-        # No segment is longer than that.
+        # No segment is longer than this, in milliseconds.
         near = 120_000
         where = Where(seqs=sorted(by_seq), since=min(by_seq.values()) - near, until=max(by_seq.values()) + near)
         found = self._each(_LABELS, where, lambda chunk: chunk.matching(where, _NAMES))
@@ -195,11 +195,11 @@ class Index:
         return None
 
     def known_labels(self) -> frozenset[str]:
-        """Every label that a detector saw."""
+        """Every label that was seen."""
         return frozenset(label for chunk in self._chunks.get(_LABELS, []) for label in chunk.labels)
 
     def count(self) -> int:
-        """Rows, of every kind."""
+        """The number of rows of every kind."""
         return sum(chunk.rows for chunk in self._all())
 
     def span(self) -> tuple[int, int] | None:
@@ -208,7 +208,7 @@ class Index:
         return (min(c.oldest for c in chunks), max(c.newest for c in chunks)) if chunks else None
 
     def size(self) -> int:
-        """Bytes of the folder; 0 where it is in an object store, which tells its own."""
+        """Bytes of the folder; 0 where the index is in an object store, which has metrics of its own."""
         if "://" in self._where:
             return 0
         sizes = 0
@@ -227,7 +227,7 @@ class Index:
         return [chunk for chunks in list(self._chunks.values()) for chunk in list(chunks)]
 
     def _each(self, kind: str, where: Where, look: Callable[[Chunk], Any]) -> list[dict[str, Any]]:
-        """Rows that `look` finds in every chunk that may hold any."""
+        """The rows that `look` finds, in every chunk that may hold any."""
 
         def rows(chunk: Chunk) -> list[dict[str, Any]]:
             try:
@@ -243,7 +243,7 @@ class Index:
 
 
 def _locked(folder: Path) -> IO[str]:
-    """The folder, made if it is not there, as ours alone: two that tidy would delete each other's files."""
+    """Lock the folder, made if it is not there, for this process: two that tidy would delete each other's files."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = (folder / ".lock").open("a")
     try:

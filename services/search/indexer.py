@@ -133,7 +133,7 @@ class Indexer:
         for held in self._hold:
             await self._hold.acknowledge(held, confirmed=False)
         self._added += sum(map(len, found))
-        if self._added >= chunk.FRESH:
+        if self._added >= chunk.TUNING.fresh:
             self._untidy.set()
 
     def _add(self, events: Sequence[Sequence[Row]]) -> None:
@@ -205,7 +205,7 @@ class Indexer:
             # Perhaps all that is too much is what was joined or deleted, and not yet given back.
             index.tidy(force=True)
             self._over_since = time.monotonic()
-        elif time.monotonic() - self._over_since > 2 * chunk.KEPT_VERSIONS.total_seconds():
+        elif time.monotonic() - self._over_since > 2 * chunk.TUNING.kept_versions.total_seconds():
             self._drop_oldest(1 - self._settings.search_max_bytes / size)
             index.tidy(force=True)
             self._over_since = time.monotonic()

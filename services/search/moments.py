@@ -4,7 +4,7 @@
     labels = merge(hits_of_labels, 3.0)
     fuse(vectors, labels, k=10)
 
-All are ranked best first.
+Every ranking is best first.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _RANK_OFFSET = 60
 
 
 def merge(hits: Sequence[Hit], merge_s: float) -> list[Moment]:
-    """Hits of a camera whose spans are no further than `merge_s` seconds apart become one moment.
+    """Merge hits of a camera whose spans are at most `merge_s` seconds apart into one moment.
 
-    Each is told by its best hit, whose score is the moment's `similarity` if it is a vector's, and `score` if it is a
-    label's: the two don't compare, so `hits` are all of one kind. Best first, ties newest first; the order of `hits`
-    makes no difference.
+    A moment is told by its best hit. The hit's score is the moment's `similarity` where it is a vector's, and its
+    `score` where it is a label's. The two don't compare, so all `hits` must be of one kind. The best comes first, and
+    of equal ones the newest; the order of `hits` makes no difference.
     """
     gap = dt.timedelta(seconds=merge_s)
     spans: list[list[Hit]] = []
@@ -45,11 +45,11 @@ def merge(hits: Sequence[Hit], merge_s: float) -> list[Moment]:
 
 
 def fuse(vectors: Sequence[Moment], labels: Sequence[Moment], k: int) -> list[Moment]:
-    """The `k` best of two rankings, each best first: those that both found rise.
+    """The `k` best of two rankings, each best first: moments that both found rise.
 
     A moment of `vectors` that overlaps or touches moments of `labels` takes the rank and the score of the best of them,
-    and they do not stand alone any more. Its span stays its own: a label may be there all day. Of one ranking alone,
-    the order stays.
+    and these are not listed alone. It keeps its own span, as a label may be seen all day. One ranking alone keeps its
+    order.
     """
     fused: list[_Fused] = []
     told: set[int] = set()
@@ -61,7 +61,7 @@ def fuse(vectors: Sequence[Moment], labels: Sequence[Moment], k: int) -> list[Mo
     return [moment for _, moment in sorted(fused, key=lambda f: f[0])[:k]]
 
 
-# (order, ascending; moment). No two orders are equal, as no ranking gives a rank twice.
+# (sort key, moment). No two keys are equal, as a ranking gives each rank once.
 _Fused: TypeAlias = tuple[tuple[float, float, float], Moment]
 
 
@@ -83,7 +83,7 @@ def _touch(a: Moment, b: Moment) -> bool:
 
 
 def _rank(hit: Hit) -> tuple[object, ...]:
-    """The greater, the better. Hits that are equal here tell a moment alike."""
+    """A sort key: the greater, the better. Hits with equal keys tell a moment alike."""
     return (hit.score, hit.time, hit.seq, hit.camera, hit.id or "", hit.label or "", hit.box or ())
 
 

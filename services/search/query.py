@@ -1,4 +1,4 @@
-"""What `svc.find` is asked and what it answers; and what the index is asked and finds. Pure.
+"""What `svc.find` is asked and what it answers, and what the index finds. Pure.
 
 {"text": "a man on a bicycle", "cameras": ["street"], "since": "2026-11-24T13:00:00Z", "k": 5}
 """
@@ -19,25 +19,26 @@ MAX_K = 100
 
 
 class BadQuery(Refusal):
-    """A query that can't be answered as it is; the message says what is wrong with it."""
+    """The query can't be answered as it is. The message says what is wrong with it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(400, reason)
 
 
 class Unanswerable(Refusal):
-    """A good query whose answer is not to be had; the message says what is missing."""
+    """The query is good, but can't be answered now. The message says what is missing."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(503, reason)
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One of `text`, `image` and `like`; or `labels` alone. Everything else narrows it down.
+    """A query gives one of `text`, `image` and `like`, or `labels` alone. Every other field narrows it down.
 
-    image: a JPEG, PNG or WebP, base64 in JSON. like: `id` of a moment found before. since, until: with a zone. labels:
-    of objects that cv saw in the same segment. min_score: of the cosine, or of a label's score. merge_s: hits of a
-    camera that are no further apart are one moment. picture: a JPEG of each moment's best frame, while video is kept.
+    image: a JPEG, PNG or WebP, base64 in JSON. like: `id` of a moment that was found before. since, until: times with a
+    zone. labels: of objects that cv saw in the same segment. min_score: the least cosine, or the least score of a
+    label. merge_s: hits of a camera that are at most so many seconds apart are one moment. picture: whether to give a
+    JPEG of each moment's best frame, while its video is kept.
     """
 
     text: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
@@ -67,10 +68,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of one camera's time in which something like what was asked for was seen.
 
-    id: for `like`, of its best vector; None where labels alone found it. start, end: wall clock. time: of its best
-    frame; `seq` is that frame's segment in MEDIA. similarity: cosine with what was asked. score: best detection of
-    labels asked for. by: which rankings found it. hits: what was merged. labels: seen in the best segment. kept:
-    whether the video of the best frame still is in MEDIA.
+    id: of its best vector, for `like`; None where labels alone found it. start, end: wall clock. time: of its best
+    frame. seq: sequence in MEDIA of that frame's segment. similarity: cosine with what was asked. score: of the best
+    detection of a label that was asked for. by: which rankings found it. hits: how many were merged. labels: seen in
+    the segment of the best frame. kept: whether MEDIA still has that segment.
     """
 
     camera: str
@@ -90,7 +91,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """Best first. model: whose vectors were compared, if any. pending: events that the index has not yet seen.
+    """Moments, the best first. model: whose vectors were compared, if any. pending: events not yet in the index.
 
     note: what the asker should know, such as that text was matched with labels alone.
     """
@@ -111,7 +112,7 @@ class ClipQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
-    """One row that the index found. score: cosine of a vector, or of a detection. id: of a vector, else None."""
+    """One row that the index found. score: a vector's cosine, or a detection's score. id: a vector's, else None."""
 
     camera: str
     start: dt.datetime

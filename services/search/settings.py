@@ -14,12 +14,24 @@ DAY_S = 24 * 3600.0
 class SearchSettings(BusSettings, frozen=True, kw_only=True):
     search_index: Annotated[
         str,
-        Meta(min_length=1, description="folder of the index, or s3://…, gs://…, az://… where it outgrew one machine"),
+        Meta(
+            min_length=1, description="folder of the index, or s3://…, gs://…, az://… where it has outgrown one machine"
+        ),
     ] = "index"
-    search_max_age_s: Annotated[float, Meta(gt=0, description="seconds that what was seen can be found")] = 7 * DAY_S
-    search_max_bytes: Annotated[int, Meta(gt=0, description="bytes of the index; the oldest goes first")] = 20 * 1024**3
-    search_tidy_s: Annotated[float, Meta(gt=0, description="seconds between tidyings: retention, compaction")] = 60.0
-    search_batch_size: Annotated[int, Meta(ge=1, le=1500, description="most events written at once")] = 1000
-    search_batch_wait_ms: Annotated[float, Meta(ge=0, description="most wait for a fuller write")] = 500.0
-    search_threads: Annotated[int, Meta(ge=1, le=64, description="queries answered at once")] = 2
-    search_encode_s: Annotated[float, Meta(gt=0, description="most wait for embed to encode a query")] = 10.0
+    search_max_age_s: Annotated[float, Meta(gt=0, description="seconds after which what was seen is forgotten")] = (
+        7 * DAY_S
+    )
+    search_max_bytes: Annotated[
+        int, Meta(gt=0, description="most bytes of the index; the oldest rows are dropped first")
+    ] = 20 * 1024**3
+    search_tidy_s: Annotated[
+        float, Meta(gt=0, description="seconds between two tidyings: retention and compaction")
+    ] = 60.0
+    search_batch_size: Annotated[int, Meta(ge=1, le=1500, description="most events in one write")] = 1000
+    search_batch_wait_ms: Annotated[
+        float, Meta(ge=0, description="most milliseconds that a write waits to be fuller")
+    ] = 500.0
+    search_threads: Annotated[int, Meta(ge=1, le=64, description="queries that are answered at once")] = 2
+    search_encode_s: Annotated[float, Meta(gt=0, description="most seconds that embed may take to encode a query")] = (
+        10.0
+    )

@@ -1,4 +1,4 @@
-"""Which of a detector's labels a text asks for. Pure.
+"""Which of a detector's labels a text names. Pure.
 
 wanted("two men and a dog near the bikes", {"person", "dog", "bicycle"})    # ["person", "dog", "bicycle"]
 """
@@ -24,7 +24,7 @@ _IRREGULAR = {
     "geese": "goose",
     "oxen": "ox",
 }
-# Without an s of their own, or with one that is no plural's.
+# A plural of a word that ends so takes "es".
 _SIBILANT = ("s", "x", "z", "ch", "sh", "o")
 
 _PEOPLE = """
@@ -33,7 +33,7 @@ _PEOPLE = """
     customer visitor intruder burglar thief
 """
 
-# Everyday words for COCO's labels, in the singular. Names of places go by things that need not be there.
+# Everyday words for COCO's labels, in the singular. A place that is named after a thing stands for nothing.
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(_PEOPLE.split(), ("person",)),
     "cyclist": ("person", "bicycle"),
@@ -120,8 +120,8 @@ Phrase = tuple[str, ...]
 def wanted(text: str, known: Collection[str]) -> list[str]:
     """The labels of `known` that `text` names, in order of appearance, each once.
 
-    Whole words, whatever their case, in the singular or the plural; the longest name first, so that a hot dog is no
-    dog. Everyday words stand for COCO's labels: a lorry is a truck, a cyclist a person and a bicycle.
+    Whole words count, in any case, singular or plural. The longest name goes first, so that a hot dog is no dog.
+    Everyday words stand for COCO's labels: a lorry is a truck, a cyclist is a person and a bicycle.
     """
     names = _names(known)
     longest = max(map(len, names), default=0)
@@ -142,7 +142,7 @@ def wanted(text: str, known: Collection[str]) -> list[str]:
 
 
 def _names(known: Collection[str]) -> dict[Phrase, tuple[str, ...]]:
-    """What stands for which labels. A label's own name goes before a synonym, and that before a label's singular."""
+    """The labels that each phrase stands for. A label's own name wins over a synonym, a synonym over a singular."""
     names: dict[Phrase, tuple[str, ...]] = {}
     labels = [(_words(label), label) for label in sorted(known)]
     for words, label in labels:
@@ -163,7 +163,7 @@ def _words(text: str) -> Phrase:
 
 
 def _singulars(word: str) -> Iterator[str]:
-    """The word itself, then what it may be the plural of."""
+    """The word itself, then each word that it may be the plural of."""
     yield word
     if word in _IRREGULAR:
         yield _IRREGULAR[word]

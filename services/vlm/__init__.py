@@ -2,13 +2,14 @@
 
 | module | idea |
 |---|---|
+| `settings`, `metrics` | what is read from the environment; what is exported |
 | `service`, `kinds` | what the worker loop is given; what each kind of job shows the model and asks it |
 | `footage`, `sampling` | frames out of MEDIA; which of them |
 | `chat`, `prompt`, `tracing` | a job's requests; their messages and their traces |
-| `model`, `endpoint` | asking again, or leaving alone; the OpenAI-compatible server itself |
+| `model`, `endpoint` | when a request is tried again; the OpenAI-compatible server itself |
 | `vllm_server` | a vLLM of our own |
-| `front`, `query` | questions on `svc.ask`, while no GPU runs too |
-| `planner`, `stretches` | captions as jobs: when, and of what |
+| `front`, `query` | `svc.ask` and planning, also while no GPU runs; what may be asked |
+| `planner`, `stretches` | captions as jobs; which stretches of a camera's time |
 
 `__main__` puts them together, in two processes: the worker, and the front.
 """

@@ -60,7 +60,7 @@ def _changed(health: Health, server: VllmServer | None, reason: str | None) -> N
 
 
 async def _work(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event, model: Model) -> None:
-    """Jobs while the model is well, and none while it is not: other replicas get what came."""
+    """Take jobs while the model is well, and none while it is not: other replicas get what came."""
     worker: Worker[Task, Said] | None = None
     while not stop.is_set():
         async with loading.saying(client, "vlm", settings.replica, health):
@@ -80,7 +80,7 @@ async def _work(settings: VlmSettings, client: Client, health: Health, stop: asy
 
 
 async def _watch(stop: asyncio.Event, model: Model, over: asyncio.Event) -> None:
-    """Sets `over` once the worker is to drain: told to go, or its model lost."""
+    """Set `over` once the worker must drain: it was told to go, or its model is lost."""
     await unless(stop, model.lost.wait())
     if stop.is_set():
         model.close()
@@ -88,7 +88,7 @@ async def _watch(stop: asyncio.Event, model: Model, over: asyncio.Event) -> None
 
 
 def _key(settings: VlmSettings) -> Callable[[], str]:
-    """The endpoint's key; out of a file it is read each time, as keys are renewed."""
+    """How the endpoint's key is read. From a file it is read each time, as keys are renewed."""
     path = os.environ.get("VLM_KEY_FILE", "")
     if not path or os.environ.get("VLM_KEY"):
         return lambda: settings.vlm_key

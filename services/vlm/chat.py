@@ -1,8 +1,8 @@
-"""A job's requests to the model: what they cost together, and their traces.
+"""A job's requests to the model, with what they cost together, and with their traces.
 
 chat = Chat(model, settings, kind="verify", span=message.span)
 text = await chat.say(prompt)
-answer = await chat.fill(prompt, VerdictAnswer)      # raises BrokenAnswer where it twice breaks the schema
+answer = await chat.fill(prompt, VerdictAnswer)      # raises BrokenAnswer where two answers break the schema
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class BrokenAnswer(TidegateError):
-    """The model's answer does not match the schema, the second one neither."""
+    """The model's answer does not match the schema, and the second one does not either."""
 
 
 class Chat:
@@ -43,7 +43,7 @@ class Chat:
 
     @property
     def usage(self) -> Usage:
-        """Of all requests so far."""
+        """The tokens and times of all requests so far."""
         return Usage(
             prompt_tokens=sum(c.prompt_tokens for c in self._done),
             completion_tokens=sum(c.completion_tokens for c in self._done),

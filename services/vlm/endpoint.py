@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server: one request, streamed, with what it cost; and whether the server is well.
+"""An OpenAI-compatible server: one request, streamed, with what it cost, and whether the server is well.
 
     async with ModelEndpoint("http://127.0.0.1:8000/v1", key=lambda: "", timeout_s=120) as endpoint:
         card = await endpoint.look()                 # is it there, and what has it?
@@ -26,13 +26,13 @@ from shared.runtime.redact import redact
 
 LOOK_S = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# Of one piece of an answer.
+# One piece of an answer has at most this many bytes.
 _LINE_BYTES = 1 << 20
 _REASON = 400
 
 
 class Busy(Away):
-    """The server has too much to do. after_s: when it wants to be asked again, if it says so."""
+    """The server has too much to do. after_s: seconds after which it may be asked again, if it says so."""
 
     def __init__(self, reason: str, after_s: float | None) -> None:
         super().__init__(reason)
@@ -40,19 +40,19 @@ class Busy(Away):
 
 
 class RequestFailed(TidegateError):
-    """It answered with an error of its own, or broke off: this request's fault, or the server's."""
+    """The server answered with an error of its own, or broke off: the request may be to blame, or the server."""
 
 
 class Rejected(BadMessage):
-    """It will never take this request."""
+    """The server will never take this request."""
 
 
 class TooLong(Rejected):
-    """Question and answer are over the model's context."""
+    """Question and answer are longer than the model's context."""
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """finish: `stop`, or `length` where the answer was cut off. first_token_s, seconds: since the request."""
+    """One answer. finish: `stop`, or `length` where it was cut off. first_token_s, seconds: since the request."""
 
     text: str
     finish: str
@@ -63,7 +63,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server says of its models. context: tokens, by model, where it says so."""
+    """What a server says of its models. context: tokens by model, where it says so."""
 
     models: list[str]
     context: dict[str, int]
@@ -102,7 +102,7 @@ _piece = msgspec.json.Decoder(_Piece)
 
 
 class ModelEndpoint:
-    """See the module. url: with its `/v1`. key: read for every request, so that a renewed one is taken."""
+    """See the module. url: ends in `/v1`. key: is called for every request, so that a renewed key is used."""
 
     def __init__(self, url: str, *, key: Callable[[], str], timeout_s: float) -> None:
         self.url = url.rstrip("/")
@@ -113,11 +113,11 @@ class ModelEndpoint:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> ModelEndpoint:
-        # No limits of its own: how many requests are open at once, and how long, is for whoever asks.
+        # There are no limits here: the caller decides how many requests are open at once, and for how long.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=LOOK_S),
-            # A proxy is for what is beyond this machine.
+            # A proxy is for servers beyond this machine.
             trust_env=urlsplit(self.url).hostname not in LOOPBACK,
             read_bufsize=_LINE_BYTES,
         )
@@ -157,10 +157,10 @@ class ModelEndpoint:
             ) from e
 
     async def look(self) -> Card:
-        """What models it has. Raises Away, with the reason, while it can't answer."""
+        """The models that the server has. Raises Away, with the reason, while it can't answer."""
         try:
             async with asyncio.timeout(LOOK_S):
-                # vLLM's own: it says so when its engine has died. Others have none.
+                # vLLM has this page, and it says when its engine has died. Other servers have none.
                 async with self._http.get(f"{self._root}/health") as response:
                     if response.status >= 500:
                         raise Away(f"{self.where} is not well: /health answers {response.status}")
@@ -180,11 +180,11 @@ class ModelEndpoint:
             raise Away(f"{self.where} does not answer within {LOOK_S:g} s") from e
         except aiohttp.ClientError as e:
             raise Away(f"{self.where} can't be reached: {redact(str(e) or type(e).__name__)}") from e
-        except (msgspec.DecodeError, ValueError):  # something else answers there: a request will tell
+        except (msgspec.DecodeError, ValueError):  # something else answers there; a request will show what
             return Card(models=[], context={})
 
     async def load(self) -> dict[str, float]:
-        """vLLM's own gauges by their names, `vllm:num_requests_waiting` among them; empty where there are none."""
+        """vLLM's gauges by name, such as `vllm:num_requests_waiting`; empty where the server has none."""
         try:
             async with asyncio.timeout(LOOK_S), self._http.get(f"{self._root}/metrics") as response:
                 text = await response.text(errors="replace") if response.status == 200 else ""
@@ -202,13 +202,13 @@ class ModelEndpoint:
 
 
 def _root(url: str) -> str:
-    """Where a server's own pages are: beside `/v1`."""
+    """The URL of a server's own pages, which are beside `/v1`."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=parts.path.removesuffix("/v1"), query="", fragment=""))
 
 
 async def _pieces(lines: aiohttp.StreamReader) -> AsyncIterator[_Piece]:
-    """Server-sent events, up to the one that says that it is done."""
+    """Server-sent events, up to the one that says that the answer is complete."""
     async for line in lines:
         if line.startswith(b"data:"):
             data = line[5:].strip()
@@ -262,7 +262,7 @@ def _error(status: int, text: str, headers: Mapping[str, str]) -> TidegateError:
 
 
 def _said(body: Any) -> str:
-    """The message of an error as OpenAI, vLLM and others put it."""
+    """The message of an error, in the forms of OpenAI, vLLM and others."""
     if isinstance(body, dict):
         inner = body.get("error", body.get("message", body))
         return str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)

@@ -1,9 +1,9 @@
-"""Frames out of MEDIA, as JPEG: of a stretch of a camera's time, or of segments that are named.
+"""Frames out of MEDIA, as JPEG: of a stretch of a camera's time, or of given segments.
 
     frames = await footage.between("lobby", start, end, count=8)
     frames = await footage.of("lobby", [1234, 1235], count=8)
 
-Segments are read by direct get: nothing is consumed, and of a stretch only those near to a wanted frame cross the bus.
+Segments are read by direct get: nothing is consumed, and only segments near a wanted frame cross the bus.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from shared.video import gop, pictures
 
 # Clocks of ingest and the server differ, and a segment is stored when it has ended.
 SLACK = dt.timedelta(seconds=2)
-# So many segments are looked at for one instant: what ingest held back was stored later than its neighbours.
+# At most this many segments are looked at for one instant: one that ingest held back is stored after its neighbours.
 MOST_STEPS = 64
 
 
 class JpegFrame(NamedTuple):
-    """time: wall clock. seq: its segment in MEDIA. jpeg: the picture."""
+    """One frame. time: wall clock. seq: sequence in MEDIA of its segment. jpeg: the picture."""
 
     time: dt.datetime
     seq: int
@@ -52,7 +52,7 @@ class NoFootage(TidegateError):
 
 
 class _Part(NamedTuple):
-    """A segment and the offsets of frames that are wanted of it."""
+    """A segment, and the offsets in seconds of the frames that are wanted of it."""
 
     stored: Stored
     head: Segment
@@ -76,7 +76,7 @@ class Footage:
     async def between(
         self, camera: str, start: dt.datetime, end: dt.datetime, count: int, *, also: Sequence[dt.datetime] = ()
     ) -> list[JpegFrame]:
-        """Up to `count` frames of [start, end): those at `also`, and the rest evenly over the time that there is video.
+        """Up to `count` frames of [start, end): those at `also`, and the rest spread evenly over the time with video.
 
         Raises NoFootage if there is none, BadSegment if none can be decoded, nats.errors.Error or TimeoutError if the
         server does not answer.
@@ -96,9 +96,9 @@ class Footage:
                 before.offsets.append((instant - before.head.start).total_seconds())
             elif part := await self._at(camera, instant, until, after=before.stored.seq if before else 0):
                 parts.append(part)
-        # There may have been video between the instants alone.
+        # Video may lie between the instants alone.
         parts = parts or [first]
-        # A keyframe is as good as its neighbours where they are further apart than segments, and far cheaper.
+        # Where frames are further apart than segments, a keyframe shows as much as its neighbours, and is far cheaper.
         return await self._decode(
             [p if len(p.offsets) > 1 or also or p.head.start < begin else p._replace(offsets=[0.0]) for p in parts]
         )
@@ -124,7 +124,7 @@ class Footage:
         return await self._decode([p._replace(offsets=o) for p, o in zip(found, offsets, strict=True) if o])
 
     async def again(self, seen: Sequence[Seen]) -> list[JpegFrame]:
-        """The frames of an event, as far as they are kept. Raises as `of` does."""
+        """Those frames of an event that are still kept. Raises as `of` does."""
         wanted: dict[int, list[dt.datetime]] = {}
         for frame in seen:
             wanted.setdefault(frame.seq, []).append(frame.time)
@@ -141,9 +141,9 @@ class Footage:
     # ---- finding
 
     async def _at(self, camera: str, instant: dt.datetime, until: dt.datetime, *, after: int) -> _Part | None:
-        """The segment that has `instant`, or the first that starts before `until`; None if there is neither.
+        """The segment that holds `instant`, or else the first one after it that starts before `until`, or None.
 
-        after: one that is known to be earlier.
+        after: sequence of a segment that is known to be earlier.
         """
         seq, since = None, instant - SLACK
         for _ in range(MOST_STEPS):
@@ -171,7 +171,7 @@ class Footage:
         return _Part(stored, head, []) if head else None
 
     async def _kept(self, seqs: list[int], count: int) -> list[int]:
-        """Those that have not expired, where there is a choice to be made among them."""
+        """The sequences that have not expired; all of them, unasked, where they are no more than `count`."""
         if len(seqs) <= count:
             return seqs
         try:
@@ -181,7 +181,7 @@ class Footage:
         return [seq for seq in seqs if seq >= oldest.seq]
 
     async def _none(self, camera: str, start: dt.datetime, end: dt.datetime) -> NoFootage:
-        """Why there are no frames: whether what is kept begins only after them."""
+        """Why there are no frames: the video has expired, or there was none."""
         try:
             oldest = await direct.get(self._client, names.MEDIA, subject="media.>", seq=1)
         except NotFoundError:
@@ -194,7 +194,7 @@ class Footage:
     # ---- decoding
 
     async def _decode(self, parts: Sequence[_Part]) -> list[JpegFrame]:
-        """Frames in order of time. A segment that can't be decoded is passed over, while others can."""
+        """Frames in order of time. A segment that can't be decoded is passed over, unless none can."""
         done = await asyncio.gather(*(self._frames(part) for part in parts), return_exceptions=True)
         frames: list[JpegFrame] = []
         problems: list[BadSegment] = []
@@ -229,7 +229,7 @@ class Footage:
 
 
 def _head(stored: Stored) -> Segment | None:
-    """Its headers, or None for what is no segment in its place."""
+    """A segment's headers; None for a replay, and for a message that is no segment."""
     try:
         return None if REPLAY_OF in stored.headers else from_headers(stored.headers)
     except BadSegment:

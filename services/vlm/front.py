@@ -1,7 +1,7 @@
-"""What has to be there while no GPU is: `svc.ask`, and the planning of captions.
+"""What must run while no GPU does: `svc.ask`, and the planning of captions.
 
-A question becomes a job in VLM, so that a replica is started for it where none runs; the event that it ends in is the
-answer. Any number of processes may do this; one is enough.
+A question becomes a job in VLM, so that a replica is started for it where none runs. The answer is the event that the
+job ends in. One process is enough, and any number may do this.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health, logger
 from shared.service.process import beat
 
-# Each holds a subscription's reply open and a few hundred bytes: more than this is a client that runs wild.
+# A question that waits takes a few hundred bytes. Only a client that runs wild asks more than this at once.
 MOST_WAITING = 1000
-# VLM is full, or the server away: whoever asks would rather know.
+# Where VLM is full, or the server away, the asker is told after this long.
 PATIENCE_S = 5.0
 ANSWERS = (events.Answer, events.Summary, events.Verdict)
 
 
 class _Named(msgspec.Struct, frozen=True):
-    """Any of the events, as far as it matters here."""
+    """What is read of an event here."""
 
     job: str
 
 
 class Asking:
-    """Questions on their way: each is a job, and waits for its event."""
+    """Questions in flight: each is a job, and waits for its event."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._waiting: dict[tuple[str, str], asyncio.Future[bytes]] = {}
 
     async def start(self) -> None:
-        """Hear of answers, from now on."""
+        """Subscribe to answers."""
         for kind in ANSWERS:
             await self._client.subscribe(names.event(kind.kind, "*"), cb=self._hear)
 
     async def answer(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
-        """The event's JSON. Raises Refusal: 400 for what is no question, 503 and 504 where no answer came."""
+        """The event's JSON. Raises Refusal: 400 for a bad question, 503 and 504 where no answer came."""
         asked = query.read(payload)
         kind = type(asked).__struct_config__.tag
         try:
@@ -64,7 +64,7 @@ class Asking:
 
     async def _ask(self, asked: query.Query) -> bytes:
         if len(self._waiting) >= MOST_WAITING:
-            raise Refusal(503, f"{MOST_WAITING} questions wait already: ask again later")
+            raise Refusal(503, f"{MOST_WAITING} questions are waiting already: ask again later")
         job = query.job_of(asked, dt.datetime.now(dt.UTC))
         key = (job.camera, query.name_of(job))
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()

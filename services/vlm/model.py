@@ -1,12 +1,12 @@
-"""The model behind an endpoint: asked again where that helps, and left alone while its server is away.
+"""The model behind an endpoint. It is asked again where that helps, and left alone while its server is away.
 
     model = Model(endpoint, settings)
     keeping = asyncio.create_task(model.keep())      # looks after a server that is away, until cancelled
     completion = await model.complete(body)
     await model.well.wait(); await model.lost.wait()
 
-A request waits here, with its job in hand and its heartbeats going out, while the server is away for a moment. Once it
-has been away for VLM_PATIENCE_S the model is `lost`: what waits ends with `Away`, so that other replicas get it.
+While the server is away for a moment, a request waits here, with its job in hand and in progress. Once the server has
+been away for VLM_PATIENCE_S, the model is `lost`: requests that wait end with `Away`, so that other replicas get them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from services.vlm import metrics
 from services.vlm.endpoint import Busy, Card, Completion, ModelEndpoint, RequestFailed, TooLong
 from services.vlm.settings import VlmSettings
@@ -28,17 +30,29 @@ from shared.runtime.breaker import Breaker
 from shared.runtime.errors import Away
 from shared.runtime.telemetry import logger
 
-# So often a request may lose a server that looked well before.
-AWAY_TRIES = 3
-# A request that fails twice while its server is well is to blame, or another replica's server takes it.
-TRIES = 2
-BUSY_LONGEST_S = 30.0
-LOAD_S = 5.0
 DELAYS = Backoff(first_s=0.5, longest_s=10.0)
-# A server that looks well and does no work is looked at less and less.
+# A server that looks well but does no work is asked less and less often.
 RELAPSES = Backoff(first_s=0.5, longest_s=30.0)
-# Characters of plain text in a token, until this model's own ratio is known: low, as a prompt too long is refused.
-CHARACTERS_A_TOKEN = 2.5
+
+
+class ModelTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """How patient a request is. The values were chosen by hand."""
+
+    # A request ends once it has lost this many servers that looked well: the request itself may be to blame.
+    away_tries: int = 3
+    # A request that has failed this many times while its server is well ends: it is to blame, or another replica's
+    # server takes it.
+    tries: int = 2
+    # A busy server is asked again after this long at most, whatever it says.
+    busy_longest_s: float = 30.0
+    # vLLM's own gauges are read this often.
+    load_s: float = 5.0
+    # A token is taken to be this many characters of plain text until the model's own ratio is known. It is low, as a
+    # prompt that is too long is refused.
+    characters_a_token: float = 2.5
+
+
+TUNING = ModelTuning()
 
 
 class Model:
@@ -47,7 +61,7 @@ class Model:
     def __init__(self, endpoint: ModelEndpoint, settings: VlmSettings, *, starting: str) -> None:
         self.name = settings.vlm_model
         self.context = settings.vlm_context
-        self.characters_a_token = CHARACTERS_A_TOKEN
+        self.characters_a_token = TUNING.characters_a_token
         self.well = asyncio.Event()
         self.lost = asyncio.Event()
         self.on_change: Callable[[str | None], None] = lambda reason: None
@@ -55,7 +69,7 @@ class Model:
         self._settings = settings
         self._breaker = Breaker(DELAYS, reason=starting)
         self._says_load = True
-        self._openings = 0  # of the breaker, since the last answer
+        self._openings = 0  # how often the breaker has opened since the last answer
         self._closing = asyncio.Event()
         self._opened = asyncio.Event()
         self._news = asyncio.Event()
@@ -63,16 +77,16 @@ class Model:
 
     @property
     def reason(self) -> str:
-        """Why it is not asked, or nothing."""
+        """Why the model is not asked; empty while it is."""
         return self._breaker.reason if self._breaker.is_open else ""
 
     def close(self) -> None:
-        """The worker drains: what only waits ends at once."""
+        """The worker drains: requests that only wait end at once."""
         self._closing.set()
         self._announce()
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
-        """One answer to `body`, the model's name added. Raises Away, RequestFailed after TRIES, Rejected or TooLong."""
+        """One answer to `body`, the model's name added. Raises Away, RequestFailed, Rejected or TooLong."""
         tries = busy = away = 0
         while True:
             await self._until_well()
@@ -82,20 +96,20 @@ class Model:
                 busy += 1
                 self._count("busy")
                 self._log.info("the endpoint is busy", error=str(e), times=busy)
-                await self._sleep(min(e.after_s or DELAYS.after(busy), BUSY_LONGEST_S))
+                await self._sleep(min(e.after_s or DELAYS.after(busy), TUNING.busy_longest_s))
             except Away as e:
                 away += 1
                 self._count("away")
                 self._failed(str(e), certain=True)
-                # A server that looks well each time has something against this request.
-                if away >= AWAY_TRIES:
+                # A server that looked well each time may fail on this request.
+                if away >= TUNING.away_tries:
                     raise
                 await self._sleep(DELAYS.after(away))
             except RequestFailed as e:
                 tries += 1
                 self._count("failed")
                 self._failed(str(e), certain=False)
-                if tries >= TRIES:
+                if tries >= TUNING.tries:
                     raise
                 await self._sleep(DELAYS.after(tries))
             except Exception as e:
@@ -109,7 +123,7 @@ class Model:
                 return completion
 
     async def keep(self) -> None:
-        """Look whether a server that is away is back, and read how busy it is, until cancelled."""
+        """Look whether a server that is away is back, and read how busy one is that is well, until cancelled."""
         self._tell()
         tries = 0
         while True:
@@ -131,13 +145,13 @@ class Model:
                 await self._read_load()
             self._opened.clear()
             try:
-                async with asyncio.timeout(DELAYS.after(tries) if tries else LOAD_S):
+                async with asyncio.timeout(DELAYS.after(tries) if tries else TUNING.load_s):
                     await self._opened.wait()
             except TimeoutError:
                 pass
 
     def _take(self, card: Card) -> None:
-        """What the endpoint says of its models. Raises Away if ours is none of them."""
+        """Take what the endpoint says of its models. Raises Away where ours is not among them."""
         if card.models and not self.name:
             self.name = card.models[0]
         if not self.name:
@@ -153,7 +167,7 @@ class Model:
             await self._news.wait()
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait, with the job in hand. Raises Away if the worker is to drain meanwhile."""
+        """Wait with the job in hand. Raises Away where the worker must drain meanwhile."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._closing.is_set() or self.lost.is_set():
@@ -171,7 +185,7 @@ class Model:
             self._tell()
 
     def _tell(self) -> None:
-        """Set the events as the breaker is."""
+        """Set `well` and `lost`, and tell others, as the breaker is now."""
         if self._breaker.is_open:
             self.well.clear()
         else:
@@ -184,7 +198,7 @@ class Model:
         self._announce()
 
     def _announce(self) -> None:
-        """Let all who wait look again."""
+        """Let all requests that wait look again."""
         self._news.set()
         self._news = asyncio.Event()
 
@@ -192,7 +206,7 @@ class Model:
         if not self._says_load:
             return
         load = await self._endpoint.load()
-        # Another server than vLLM has no such page, and is not asked again and again.
+        # A server other than vLLM has no such page, and is asked once.
         self._says_load = bool(load)
         for gauge, name in (
             (metrics.WAITING, "vllm:num_requests_waiting"),
@@ -207,7 +221,7 @@ class Model:
 
 
 def event_name(settings: VlmSettings, name: str) -> str:
-    """A model's name in events and their ids. Weights that nobody trained are said to be so."""
+    """A model's name in events and their ids. It says so where the weights are untrained."""
     path = Path(name)
     short = safe_name(path.name if path.is_absolute() or path.exists() else name)
     args = " ".join(shlex.split(settings.vllm_args)).replace("=", " ")

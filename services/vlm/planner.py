@@ -1,7 +1,7 @@
-"""Captions, planned: a job for every stretch of every camera that is to be captioned, once its video is there.
+"""Plans captions: a job for every stretch of every camera that is to be captioned, once its video is stored.
 
-The headers of MEDIA say which segment begins a stretch. It is put back for as long as the stretch lasts: the consumer
-remembers, so that nothing is kept here, any number of processes may plan, and none is missed while none runs.
+A segment's headers say whether it begins a stretch. Its message is nak'd with a delay until the stretch is over. So the
+consumer remembers and nothing is kept here: any number of processes may plan, and no stretch is missed while none runs.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -25,14 +26,25 @@ from shared.runtime.errors import BadSegment, BusError, SettingError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
-# The last segment of a stretch ends after it, and is stored after that.
-SLACK_S = 3.0
-# VLM is full, or the server away: video waits for minutes.
-AGAIN_S = 5.0
-LATEST_S = 120.0
-PATIENCE_S = 2.0
+# This many messages, and bytes, are pulled ahead.
 HOLD = 256
 HOLD_BYTES = 64 * 1024 * 1024
+
+
+class PlannerTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """When a caption is asked for. The values were chosen by hand."""
+
+    # A stretch is asked for this long after its end: its last segment ends after it, and is stored after that.
+    slack_s: float = 3.0
+    # Where VLM is full, or the server away, planning pauses this long.
+    again_s: float = 5.0
+    # A segment that begins a stretch in the future, by more than its length and this, comes from a wrong clock.
+    latest_s: float = 120.0
+    # A job is tried to be published for this long.
+    patience_s: float = 2.0
+
+
+TUNING = PlannerTuning()
 
 
 class Planner:
@@ -58,7 +70,7 @@ class Planner:
                     message = await puller.next()
                     try:
                         await self._plan(message)
-                    except nats.errors.Error as e:  # it comes again after the ack wait
+                    except nats.errors.Error as e:  # the message comes again after the ack wait
                         self._log.debug("could not answer for a segment", error=repr(e))
                     puller.release(message)
             following.result()
@@ -71,31 +83,31 @@ class Planner:
             head = segment.from_message(message.subject, headers)
             plan, prompt = self._plan_of(head.camera)
             found = [] if REPLAY_OF in headers else begun_by(head, plan)
-        except (BadSegment, OverflowError):  # the services that look at video say what is wrong with it
+        except (BadSegment, OverflowError):  # the services that decode video say what is wrong with it
             return await message.ack()
         if not found:
             return await message.ack()
-        wait_s = found[-1].end.timestamp() + SLACK_S - time.time()
-        if wait_s > plan.length_s + LATEST_S:
-            # A clock that is wrong by more than a moment: its time may never come.
+        wait_s = found[-1].end.timestamp() + TUNING.slack_s - time.time()
+        if wait_s > plan.length_s + TUNING.latest_s:
+            # A clock is wrong: the end of this stretch may never come.
             return await message.ack()
         if wait_s > 0 or time.monotonic() < self._full_until:
-            return await message.nak(delay=wait_s if wait_s > 0 else AGAIN_S)
+            return await message.nak(delay=wait_s if wait_s > 0 else TUNING.again_s)
         trace = {"traceparent": headers["traceparent"]} if "traceparent" in headers else {}
         for stretch in found:
             job = jobs.Caption(camera=head.camera, start=stretch.start, end=stretch.end, prompt=prompt)
             try:
-                ack = await bus.publish_job(self._client, job, trace, patience_s=PATIENCE_S)
+                ack = await bus.publish_job(self._client, job, trace, patience_s=TUNING.patience_s)
             except BusError as e:
                 metrics.PLANNED.labels("refused").inc()
                 self._log.warning("captions can't be asked for yet", camera=head.camera, error=str(e))
-                self._full_until = time.monotonic() + AGAIN_S
-                return await message.nak(delay=AGAIN_S)
+                self._full_until = time.monotonic() + TUNING.again_s
+                return await message.nak(delay=TUNING.again_s)
             metrics.PLANNED.labels("duplicate" if ack.duplicate else "planned").inc()
         await message.ack()
 
     def _plan_of(self, camera: str) -> tuple[CaptionPlan, str]:
-        """What is wanted of a camera: its own settings before ours."""
+        """(plan, prompt) of a camera: its own settings win over ours."""
         s = self._settings
         every_s, prompt = s.vlm_caption_every_s, s.vlm_caption_prompt
         try:

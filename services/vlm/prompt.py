@@ -2,7 +2,8 @@
 
     body = request(Prompt(text="What happens?", frames=frames, max_tokens=200), media="images", temperature=0)
 
-Images come first, each after the time it was taken at, and the question last: prefixes that jobs share are then cached.
+Images come first, each after the time it was taken at, and the question comes last: so the server can cache the prefix
+that several jobs share.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import msgspec
 
 from services.vlm.footage import JpegFrame
 
-# A grammar lets them through inside of strings, where JSON forbids them; and a terminal obeys them.
+# Control characters: JSON forbids them in strings, but a grammar lets them through, and a terminal obeys them.
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160)], " ")
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """answer: a struct that the answer is to be JSON of. max_tokens: of the answer."""
+    """What a model is asked. answer: a struct, where the answer must be its JSON. max_tokens: of the answer."""
 
     text: str
     frames: Sequence[JpegFrame] = ()
@@ -29,7 +30,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def request(prompt: Prompt, *, media: Literal["images", "video"], temperature: float) -> dict[str, Any]:
-    """The body of /chat/completions, but for the model's name."""
+    """The body of /chat/completions, without the model's name."""
     show = _video if media == "video" and len(prompt.frames) > 1 else _images
     body: dict[str, Any] = {
         "messages": [{"role": "user", "content": [*show(prompt.frames), {"type": "text", "text": prompt.text}]}],
@@ -45,7 +46,7 @@ def request(prompt: Prompt, *, media: Literal["images", "video"], temperature: f
 
 
 def schema(answer: type[msgspec.Struct]) -> Mapping[str, Any]:
-    """JSON Schema of an answer, in one piece, nothing else allowed in it: what grammars of servers are made from."""
+    """JSON Schema of an answer, in one piece and closed: servers make their grammars from it."""
     (found,), defs = msgspec.json.schema_components([answer], ref_template="#/$defs/{name}")
     ref = str(found.get("$ref", "")).rpartition("/")[2]
     return {k: v for k, v in defs.get(ref, found).items() if k not in ("title", "description")} | {
@@ -54,21 +55,21 @@ def schema(answer: type[msgspec.Struct]) -> Mapping[str, Any]:
 
 
 def spoken(text: str) -> str:
-    """What was said, in one paragraph, without what was thought before and no server took out."""
+    """The answer in one paragraph, without the model's thinking, where the server has left that in."""
     thought, mark, rest = text.partition("</think>")
-    # The beginning is part of some templates.
+    # In some templates `<think>` is part of the prompt, and only its end is answered.
     if mark and ("<think>" not in thought or thought.lstrip().startswith("<think>")):
         text = rest
     return plain(text)
 
 
 def plain(text: str) -> str:
-    """In one paragraph, without what a terminal would obey."""
+    """The text in one paragraph, without control characters."""
     return " ".join(text.translate(_CONTROL).split())
 
 
 def json_of(text: str) -> bytes:
-    """The JSON of an answer, for the decoder."""
+    """The JSON of an answer, as bytes for the decoder."""
     return spoken(text).encode()
 
 

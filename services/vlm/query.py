@@ -1,4 +1,4 @@
-"""What `svc.ask` is asked: JSON with a `kind`. It answers with the event that the job ends in. Pure.
+"""What `svc.ask` is asked: JSON with a `kind`. The answer is the event that the job ends in. Pure.
 
 {"kind": "ask", "camera": "lobby", "question": "What is the man carrying?", "since": "2026-11-24T13:00:00Z"}
 """
@@ -19,27 +19,27 @@ from shared.contract.jobs import EARLIEST, Instant, Job, Text
 from shared.contract.names import Token
 
 LONGEST_WAIT_S = 600.0
-# What is asked of now, where nobody says of when.
+# A question without a time is about the last seconds, this many.
 DEFAULT_S = 60.0
-# A question of 4000 characters, and a thousand segments; many of them wait at once.
+# A question has at most so many bytes: 4000 characters and a thousand segments fit, and many questions wait at once.
 MOST_BYTES = 64 * 1024
 
 
 class _Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """wait_s: how long the answer is waited for; it is an event all the same if it comes later."""
+    """What every question has. wait_s: how long the answer is waited for; a later one still becomes an event."""
 
     camera: Token
     wait_s: Annotated[float, Meta(gt=0, le=LONGEST_WAIT_S)] = 120.0
 
 
 class _OfStretch(_Query, frozen=True, kw_only=True):
-    """since, until: with a zone; by default the last minute."""
+    """A question about a stretch. since, until: times with a zone; by default the last minute."""
 
     since: Instant | None = None
     until: Instant | None = None
 
     def stretch(self, now: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
-        """Raises Refusal for one that ends before it begins."""
+        """(start, end). Raises Refusal for a stretch that ends before it begins."""
         until = self.until or now
         try:
             since = self.since or until - dt.timedelta(seconds=DEFAULT_S)
@@ -53,25 +53,25 @@ class _OfStretch(_Query, frozen=True, kw_only=True):
 
 
 class AskQuery(_OfStretch, frozen=True, kw_only=True, tag="ask"):
-    """A question. Answered by an answer."""
+    """A question. It is answered by an event of kind `answers`."""
 
     question: Text
 
 
 class CaptionQuery(_OfStretch, frozen=True, kw_only=True, tag="caption"):
-    """What happens? Somebody waits, so it is not put behind the captions of all cameras: answered by an answer."""
+    """What happens? As somebody waits, it goes before the captions of all cameras, and is answered as a question."""
 
     prompt: Annotated[str, Meta(max_length=4000)] = ""
 
 
 class SummarizeQuery(_OfStretch, frozen=True, kw_only=True, tag="summarize"):
-    """What happened, by its captions? Answered by a summary."""
+    """What happened, by the captions? It is answered by an event of kind `summaries`."""
 
     prompt: Annotated[str, Meta(max_length=4000)] = ""
 
 
 class VerifyQuery(_Query, frozen=True, kw_only=True, tag="verify"):
-    """Is it so, by these segments of MEDIA? Answered by a verdict."""
+    """Is it so, by these segments of MEDIA? It is answered by an event of kind `verdicts`."""
 
     prompt: Text
     segments: Annotated[list[jobs.Sequence], Meta(min_length=1, max_length=1000)]
@@ -82,7 +82,7 @@ _decoder: msgspec.json.Decoder[Query] = msgspec.json.Decoder(Query)
 
 
 def read(data: bytes) -> Query:
-    """Raises Refusal that names the field."""
+    """The question in a request. Raises Refusal that names the field."""
     if len(data) > MOST_BYTES:
         raise Refusal(400, f"not a question: it has {len(data)} bytes, and {MOST_BYTES} are the most")
     try:
@@ -92,7 +92,7 @@ def read(data: bytes) -> Query:
 
 
 def job_of(query: Query, now: dt.datetime) -> Job:
-    """The job that answers it, with a new id. Raises Refusal."""
+    """The job that answers a question, with a new id. Raises Refusal."""
     id = secrets.token_hex(8)
     if isinstance(query, VerifyQuery):
         return jobs.Verify(camera=query.camera, incident=f"asked-{id}", prompt=query.prompt, segments=query.segments)
@@ -104,5 +104,5 @@ def job_of(query: Query, now: dt.datetime) -> Job:
 
 
 def name_of(job: Job) -> str:
-    """What its event calls it."""
+    """What the job's event calls it."""
     return job.incident if isinstance(job, jobs.Verify) else job.id or ""

@@ -19,9 +19,9 @@ def evenly(items: Sequence[int], count: int) -> list[int]:
 
 
 def offsets(durations: Sequence[float], count: int) -> list[list[float]]:
-    """Of stretches one after the other: for each the seconds from its start of those of `count` frames that it has.
+    """For consecutive stretches, the offsets in seconds of the frames that each gives, of `count` frames in all.
 
-    Where a stretch has but one frame it is its first, a keyframe mostly, which is by far the cheapest to decode.
+    A stretch that gives one frame gives its first: mostly a keyframe, which is by far the cheapest to decode.
     """
     total = sum(durations)
     found: list[list[float]] = []

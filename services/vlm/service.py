@@ -1,6 +1,6 @@
-"""What vlm gives the worker loop: a job into frames, those and a question into an answer, that into an event.
+"""What vlm gives the worker loop: a job becomes frames, frames and a question an answer, the answer an event.
 
-Every job ends in one event, also where there is nothing to show or the model gives nothing that can be used.
+Every job ends in one event, also where there is nothing to show, or where the model's answer can't be used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from shared.worker import Message
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A job in hand. weight: a job is one, however large."""
+    """A job in hand. weight: every job counts as one, however large."""
 
     work: Work[Job]
     id: str
@@ -64,11 +64,11 @@ class VlmService:
         self._verifying: dict[tuple[str, str], asyncio.Future[Said]] = {}
 
     async def prepare(self, message: Message) -> Task:
-        """Raises BadMessage for what is no job."""
+        """The job, and what it shows the model. Raises BadMessage for a message that is no job."""
         job = jobs.decode(message.raw.subject, message.data)
         id = job.id or f"{message.stream}-{message.origin.rpartition('/')[2]}"
         if isinstance(job, jobs.Verify):
-            # Two jobs of one incident have one verdict: JetStream drops the second by this id.
+            # Two jobs about one incident end in one verdict: JetStream drops the second by this id.
             id, message.origin = job.incident, f"{job.kind}/{job.camera}/{job.incident}"
         message.span.set_attributes(tracing.job(job.kind, job.camera, id))
         try:
@@ -81,7 +81,7 @@ class VlmService:
         return Task(work, id, message.span)
 
     async def infer(self, batch: Sequence[Task]) -> list[Said]:
-        """One job's event, its timing to be filled in. Raises as `Model.complete` does."""
+        """The job's event, without its timing. Raises as `Model.complete` does."""
         (task,) = batch
         job = task.work.job
         if not isinstance(job, jobs.Verify):
@@ -90,7 +90,7 @@ class VlmService:
         while (first := self._verifying.get(key)) is not None:
             try:
                 return [await asyncio.shield(first)]
-            except Exception:  # noqa: S112 - it is answered for by the first; the next in turn tries for itself
+            except Exception:  # noqa: S112 - the first job reports it; the next in turn tries for itself
                 continue
         verdict = self._verifying[key] = asyncio.get_running_loop().create_future()
         try:
@@ -99,7 +99,7 @@ class VlmService:
             return [found]
         except BaseException as e:
             verdict.set_exception(e if isinstance(e, Exception) else RuntimeError("cancelled"))
-            verdict.exception()  # seen, whether or not anyone waits for it
+            verdict.exception()  # marks it as seen, whether or not another job waits for it
             raise
         finally:
             if self._verifying.get(key) is verdict:
@@ -127,7 +127,7 @@ class VlmService:
             frames=[Seen(time=frame.time, seq=frame.seq) for frame in work.frames],
             cause=cause,
             reason=reason,
-            # Known at the job's end.
+            # These are known at the job's end.
             timing=Timing(queued_ms=0.0, decode_ms=0.0, infer_ms=0.0),
             usage=Usage(prompt_tokens=0, completion_tokens=0, first_token_ms=0.0),
         )
@@ -140,5 +140,5 @@ class VlmService:
         return msgspec.structs.replace(result, timing=message.timing)
 
     def frame_times(self, prepared: Task) -> list[float]:
-        """When the last of what it is about was seen."""
+        """When the last video that the job is about was seen."""
         return [prepared.work.end.timestamp()] if not prepared.work.cause else []

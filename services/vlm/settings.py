@@ -29,27 +29,33 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
         str, Meta(description="its model: a hub name such as Qwen/Qwen3-VL-2B-Instruct, or a folder, for vLLM")
     ] = ""
     vlm_key: Annotated[
-        str, Meta(description="the endpoint's key; VLM_KEY_FILE reads it from a file, anew each time")
+        str, Meta(description="the endpoint's key; VLM_KEY_FILE names a file that is read for each request")
     ] = ""
     vlm_python: Annotated[str, Meta(description="the Python that has vLLM; empty: this one")] = ""
     vllm_args: Annotated[str, Meta(description="more arguments for vLLM, such as --quantization fp8")] = ""
-    vlm_batch_size: Annotated[int, Meta(ge=1, le=1024, description="jobs in work; vLLM batches them by itself")] = 8
+    vlm_batch_size: Annotated[int, Meta(ge=1, le=1024, description="jobs in flight; vLLM batches them by itself")] = 8
     vlm_frames: Annotated[int, Meta(ge=1, le=256, description="frames that a job shows the model")] = 8
-    vlm_size: Annotated[int, Meta(ge=32, le=4096, description="pixels of a frame's longer side, at most")] = 640
+    vlm_size: Annotated[int, Meta(ge=32, le=4096, description="most pixels of a frame's longer side")] = 640
     vlm_media: Annotated[
         Literal["images", "video"], Meta(description="frames as images, or as one video where the model takes it")
     ] = "images"
-    vlm_max_tokens: Annotated[int, Meta(ge=16, le=100_000, description="tokens of one answer, at most")] = 512
+    vlm_max_tokens: Annotated[int, Meta(ge=16, le=100_000, description="most tokens of one answer")] = 512
     vlm_context: Annotated[
-        int, Meta(ge=1024, description="tokens of question and answer, where the endpoint does not say; vLLM gets it")
+        int,
+        Meta(
+            ge=1024,
+            description="most tokens of question and answer, where the endpoint does not say; vLLM is started with it",
+        ),
     ] = 16384
-    vlm_temperature: Annotated[float, Meta(ge=0, le=2, description="0: the likeliest answer, always the same")] = 0.0
+    vlm_temperature: Annotated[float, Meta(ge=0, le=2, description="0 gives the likeliest answer, always the same")] = (
+        0.0
+    )
     vlm_timeout_s: Annotated[float, Meta(gt=0, description="most seconds that one request takes")] = 120.0
     vlm_patience_s: Annotated[
         float, Meta(gt=0, description="seconds that the endpoint may be away before jobs in hand go to other replicas")
     ] = 15.0
-    vlm_threads: Annotated[int, Meta(ge=1, le=64, description="decoding threads")] = 2
-    vlm_grace_s: Annotated[float, Meta(gt=0, description="most seconds a drain takes")] = 120.0
+    vlm_threads: Annotated[int, Meta(ge=1, le=64, description="threads that decode video")] = 2
+    vlm_grace_s: Annotated[float, Meta(gt=0, description="most seconds that a drain takes")] = 120.0
     vlm_caption_every_s: Annotated[
         float, Meta(ge=0, le=3600, description="front: seconds between a camera's captions; 0: none")
     ] = 0.0
@@ -57,10 +63,11 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
         float, Meta(ge=0, le=3600, description="front: seconds of video that a caption covers; 0: all since the last")
     ] = 0.0
     vlm_caption_overlap_s: Annotated[
-        float, Meta(ge=0, le=600, description="front: seconds that it covers before those")
+        float, Meta(ge=0, le=600, description="front: seconds of video that a caption covers before those")
     ] = 0.0
     vlm_caption_prompt: Annotated[
-        str, Meta(max_length=4000, description="front: what is asked of a caption; a camera may have its own")
+        str,
+        Meta(max_length=4000, description="front: what a caption is asked for; a camera may have a prompt of its own"),
     ] = ""
     num_gpus: Annotated[int, Meta(ge=1, le=64, description="GPUs of the vLLM that is started here")] = 1
     vlm_gpus_as: Annotated[
@@ -76,7 +83,7 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
         elif self.vlm_mode == "worker" and not self.vlm_model:
             raise SettingError(
                 "neither VLM_URL nor VLM_MODEL is set: give the URL of an OpenAI-compatible endpoint, "
-                "or the model that vLLM shall be started with"
+                "or the model that vLLM is to be started with"
             )
         try:
             shlex.split(self.vllm_args)
@@ -110,7 +117,9 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
         return self.num_gpus if self.vlm_gpus_as == "replicas" and not self.vlm_url else 1
 
     def worker(self) -> WorkerSettings:
-        """How the loop is bounded: of each urgency half as many jobs lie ready as are in work; others get the rest."""
+        """How the worker loop is bounded. Of each urgency it keeps half as many jobs ready as are in flight, so that
+        other replicas get the rest.
+        """
         ahead = max(1, self.vlm_batch_size // 2)
         return WorkerSettings(
             batch_size=1,

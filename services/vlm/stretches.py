@@ -1,9 +1,9 @@
 """Which stretches of a camera's time are captioned, and which segment begins each. Pure.
 
-Stretches end at k x every + a phase of the camera's own, for whole k since 1970: so every process plans alike, a second
-plan of the same stretch is the same job, and cameras do not all ask at once. A stretch is begun by the segment in which
-it begins, by those shortly after, as that one may be missing, and, where the camera came only later, by the first one
-of that connection.
+Stretches end at k x every + a phase of the camera's own, for whole k since 1970. So every process plans alike, and
+planning a stretch twice gives the same job; cameras do not all ask at once. A stretch is begun by the segment in which
+it begins. As that one may be missing, segments shortly after it begin the stretch too, and so does the first segment
+of a connection that came later.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from shared.contract.segment import Segment
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MS = dt.timedelta(milliseconds=1)
-# Under MEDIA's ten minutes, with as much again for the job to wait: what has expired can't be captioned.
+# This is half of the ten minutes that MEDIA keeps: a job may wait as long again before its video expires.
 LONGEST_S = 300.0
-# Headers have milliseconds, and a segment may be lost: two of them, at a second each.
+# A segment this much later still begins the stretch: up to two segments of a second may be lost.
 SHORTLY_MS = 2000
 
 
 class CaptionPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """every_s: between two ends; 0: nothing is captioned. chunk_s: covered by each; 0: all since the last one.
+    """When a camera is captioned. every_s: between two stretches' ends; 0: nothing is captioned.
 
-    overlap_s: covered before that.
+    chunk_s: what a stretch covers; 0: all since the last one. overlap_s: what it covers before that.
     """
 
     every_s: float
@@ -36,17 +36,19 @@ class CaptionPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def length_s(self) -> float:
-        """Of a stretch."""
+        """Length of a stretch."""
         return min(LONGEST_S, (self.chunk_s or self.every_s) + self.overlap_s)
 
 
 class CaptionStretch(NamedTuple):
+    """A stretch of a camera's time that gets one caption."""
+
     start: dt.datetime
     end: dt.datetime
 
 
 def begun_by(segment: Segment, plan: CaptionPlan) -> list[CaptionStretch]:
-    """The stretches that a segment begins, in order."""
+    """The stretches that a segment begins, in order of time."""
     every, length = round(plan.every_s * 1000), round(plan.length_s * 1000)
     if every <= 0:
         return []

@@ -1,6 +1,6 @@
-"""What a request to the model is to a trace, by OpenInference's semantic conventions, so that Phoenix shows it. Pure.
+"""A request to the model as a span, by OpenInference's semantic conventions, so that Phoenix shows it. Pure.
 
-Images are told by reference, as `nats:MEDIA/<seq>#t=<seconds since 1970>`: footage is no part of a trace.
+Images are given by reference, as `nats:MEDIA/<seq>#t=<seconds since 1970>`: a trace holds no footage.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Attributes = dict[str, str | int | float]
 
 
 def job(kind: str, camera: str, id: str) -> Attributes:
-    """A job: a chain of requests."""
+    """Attributes of a job: a chain of requests."""
     return {
         SpanAttributes.OPENINFERENCE_SPAN_KIND: OpenInferenceSpanKindValues.CHAIN.value,
         SpanAttributes.METADATA: msgspec.json.encode({"kind": kind, "camera": camera, "job": id}).decode(),
@@ -34,7 +34,7 @@ def job(kind: str, camera: str, id: str) -> Attributes:
 
 
 def asked(model: str, prompt: Prompt, body: Mapping[str, Any]) -> Attributes:
-    """A request: its text, its images, and how the model was to answer."""
+    """Attributes of a request: its text, its images, and how the model should answer."""
     parameters = {k: v for k, v in body.items() if k not in ("messages", "model")}
     found: Attributes = {
         SpanAttributes.OPENINFERENCE_SPAN_KIND: OpenInferenceSpanKindValues.LLM.value,
@@ -57,7 +57,7 @@ def asked(model: str, prompt: Prompt, body: Mapping[str, Any]) -> Attributes:
 
 
 def answered(completion: Completion) -> Attributes:
-    """The answer, and what it cost."""
+    """Attributes of an answer, and of what it cost."""
     message = f"{SpanAttributes.LLM_OUTPUT_MESSAGES}.0"
     return {
         SpanAttributes.OUTPUT_VALUE: completion.text,

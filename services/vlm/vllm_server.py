@@ -1,10 +1,10 @@
-"""A vLLM of our own: started on loopback, watched, started again when it dies, and gone when we are.
+"""A vLLM of our own: it is started on loopback, watched, started again when it dies, and stopped with us.
 
     async with VllmServer(settings) as server:
         server.url, server.key
-        await server.failed()        # waits for ever, unless it can't even start: raises ModelError
+        await server.failed()        # raises ModelError where it can't start, else waits for ever
 
-That it has loaded is seen by its `/health`, as of any other endpoint.
+Its `/health` says when the model is loaded, as with any other endpoint.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
 MODULE = "vllm.entrypoints.openai.api_server"
-# With frames in every request its batches need longer to end than a batch of text.
+# It gets this long to end: with frames in every request, its batches take longer than batches of text.
 STOP_S = 8.0
 SAY_EVERY_S = 15.0
 RESTARTS = Backoff(first_s=0.5, longest_s=30.0)
@@ -41,10 +41,10 @@ RESTARTS = Backoff(first_s=0.5, longest_s=30.0)
 HEALED_S = 300.0
 KEPT_LINES = 20
 LAST_WORDS_S = 2.0
-# Variables of ours that are none of its business.
+# It does not get our variables that begin so.
 SECRETS = ("NATS_", "VLM_KEY", "OTEL_")
 POLL_S = 0.1
-# A day's log goes through us: a line of it that is longer is cut.
+# A line of its log that has more bytes is cut.
 LINE_BYTES = 1 << 20
 
 
@@ -64,7 +64,7 @@ class VllmServer:
         self._log = logger("vllm")
 
     def command(self) -> list[str]:
-        """What is run. VLLM_ARGS come last, so that they win."""
+        """The command that is run. VLLM_ARGS come last, so that they win."""
         s = self._settings
         return [
             self._python,
@@ -77,7 +77,7 @@ class VllmServer:
             f"--max-model-len={s.vlm_context}",
             f"--tensor-parallel-size={s.num_gpus}",
             f"--limit-mm-per-prompt={json.dumps({'image': s.vlm_frames, 'video': 1})}",
-            # Answers obey a JSON schema: no whitespace to wander off in.
+            # Answers obey a JSON schema. Without free whitespace the model can't fill them with it.
             '--structured-outputs-config={"backend": "xgrammar", "disable_any_whitespace": true}',
             *shlex.split(s.vllm_args),
         ]
@@ -93,11 +93,11 @@ class VllmServer:
         await self._stop()
 
     def is_well(self) -> None:
-        """It has answered: from now on its end is no fault of the settings."""
+        """It has answered. If it ends from now on, the settings are not to blame."""
         self._was_well = True
 
     async def failed(self) -> None:
-        """Waits for ever, unless it ends before it was ever well: raises ModelError."""
+        """Raises ModelError where it ends before it was ever well; else waits for ever."""
         if self._running:
             await asyncio.shield(self._running)
 
@@ -117,10 +117,10 @@ class VllmServer:
             await asyncio.sleep(RESTARTS.after(tries))
 
     async def _live(self) -> int:
-        """One life of it: its log goes to ours; its exit code."""
+        """Run it once, with its log in ours; its exit code."""
         self._log.info("starting", model=self._settings.vlm_model, url=self.url)
-        # The key by the environment, as every user sees arguments. So is what keeps code of this folder from being run:
-        # its Python may be older than that option.
+        # The key is given by the environment, as every user of the machine sees arguments. So is the safe path, which
+        # keeps code of this folder from being run: its Python may be older than the option for that.
         env = os.environ | {"VLLM_API_KEY": self.key, "VLLM_NO_USAGE_STATS": "1", "PYTHONSAFEPATH": "1"}
         for name in [name for name in env if name.startswith(SECRETS)]:
             del env[name]
@@ -136,7 +136,7 @@ class VllmServer:
         beside = [asyncio.create_task(self._say()), asyncio.create_task(self._read(self._process))]
         try:
             code = await _ended(self._process)
-            # What it has left behind has the GPU, and our end of its log.
+            # Processes that it has left behind still hold the GPU, and our end of its log.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             await asyncio.wait(beside[1:], timeout=LAST_WORDS_S)
@@ -149,7 +149,7 @@ class VllmServer:
         while True:
             try:
                 raw = await process.stdout.readline()
-            except ValueError:  # longer than LINE_BYTES: what was read of it is gone
+            except ValueError:  # the line is longer than LINE_BYTES, and what was read of it is gone
                 continue
             if not raw:
                 return
@@ -158,7 +158,7 @@ class VllmServer:
                 self._log.debug(line)
 
     async def _say(self) -> None:
-        """That it goes on, for as long as a model takes to load."""
+        """Log that the model is still loading, until it is well."""
         started = time.monotonic()
         while not self._was_well:
             await asyncio.sleep(SAY_EVERY_S)
@@ -167,7 +167,7 @@ class VllmServer:
                 self._log.info("loading", seconds=round(time.monotonic() - started), last=last)
 
     async def _stop(self) -> None:
-        """Its whole process group, by SIGTERM, then SIGKILL: the engine is a process beside the server."""
+        """End its whole process group, by SIGTERM, then SIGKILL: the engine is a process beside the server."""
         process = self._process
         if process is None:
             return
@@ -181,7 +181,7 @@ class VllmServer:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> int:
-    """Its exit code, once it has one. `process.wait` waits for all who have its output open too, as its engine may."""
+    """Its exit code, once it has one. `process.wait` would also wait for its engine, which may hold its output open."""
     while process.returncode is None:
         await asyncio.sleep(POLL_S)
     return process.returncode

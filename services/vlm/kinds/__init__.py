@@ -1,4 +1,4 @@
-"""What each kind of job shows the model, asks it, and makes of its answer: one file a kind.
+"""What each kind of job shows the model, asks it, and makes of its answer: each kind has a file.
 
 work = await kind.look(job)                  # frames or captions; raises NoFootage
 event = await kind.answer(work, chat, base)  # asks the model
@@ -22,7 +22,7 @@ E = TypeVar("E", bound=Said)
 
 
 class Work(msgspec.Struct, Generic[J], frozen=True, kw_only=True):
-    """A job and what it is about. start, end: the stretch. captions: to be summarised, in place of frames.
+    """A job and what it is about. start, end: the stretch. captions: what is to be summarised, in place of frames.
 
     cause, reason: why it can't be answered, where that is known before the model is asked.
     """
@@ -37,19 +37,19 @@ class Work(msgspec.Struct, Generic[J], frozen=True, kw_only=True):
 
 
 class JobKind(Protocol[J]):
-    """See the module. Each raises what it can't handle: the worker loop knows what to do with it."""
+    """See the module. What a method can't handle it raises: the worker loop knows what to do with it."""
 
     async def look(self, job: J) -> Work[J]:
-        """Raises NoFootage, BadMessage, nats.errors.Error or TimeoutError."""
+        """Find what the model is shown. Raises NoFootage, BadMessage, nats.errors.Error or TimeoutError."""
 
     async def answer(self, work: Work[J], chat: Chat, base: Said) -> Said:
-        """Raises BrokenAnswer, and as `Model.complete` does."""
+        """Ask the model. Raises BrokenAnswer, and as `Model.complete` does."""
 
     def unanswered(self, work: Work[J], base: Said) -> Said:
-        """base.cause and base.reason say why."""
+        """The event of a job that has no answer; base.cause and base.reason say why."""
 
 
 def event(kind: type[E], base: Said, **own: object) -> E:
-    """An event of `kind`: what all have in common, as `base` has it, and its own fields."""
+    """An event of `kind`: the common fields as `base` has them, and its own fields."""
     fields: dict[str, Any] = {f: getattr(base, f) for f in base.__struct_fields__} | own
     return kind(**fields)

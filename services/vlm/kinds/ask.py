@@ -1,7 +1,6 @@
-"""A question about a stretch of a camera's time.
+"""Jobs that ask a question about a stretch of a camera's time.
 
-Half of the frames are those that `svc.find` takes for what is asked about, where it answers; the rest are spread
-evenly.
+Where `svc.find` answers, half of the frames are those that it finds for the question. The rest are spread evenly.
 """
 
 from __future__ import annotations
@@ -31,18 +30,19 @@ question by what can be seen in them, in a few plain sentences; where they do no
 {question}
 
 In "frames", give the numbers of the frames that your answer rests on."""
+# Search is given this many seconds to find frames.
 FIND_S = 5.0
 
 
 class QuestionAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model is to fill in. frames: their numbers, from 1."""
+    """What the model fills in. frames: numbers of the frames that the answer rests on, from 1."""
 
     answer: Annotated[str, Meta(max_length=1200)]
     frames: Annotated[list[Annotated[int, Meta(ge=1, le=1000)]], Meta(max_length=16)]
 
 
 class _Moment(msgspec.Struct, frozen=True):
-    """What is read of a moment that `svc.find` found. time: of its best frame."""
+    """What is read of a moment that `svc.find` gives. time: of its best frame."""
 
     time: dt.datetime
     kept: bool = False
@@ -53,6 +53,8 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 class Questions:
+    """Jobs of kind `ask`."""
+
     def __init__(self, client: Client, footage: Footage, settings: VlmSettings) -> None:
         self._client = client
         self._footage = footage
@@ -79,7 +81,7 @@ class Questions:
         return event(Answer, base, question=work.job.question, text="")
 
     async def _find(self, job: jobs.Ask, most: int) -> list[dt.datetime]:
-        """Times that search takes for what is asked about; none where nobody searches."""
+        """Times at which search finds what is asked about; none where no search process answers."""
         query = {
             "text": job.question[:1000],
             "cameras": [job.camera],
@@ -91,6 +93,6 @@ class Questions:
             answer = await requests.ask(self._client, names.FIND, msgspec.json.encode(query), timeout_s=FIND_S)
             moments = msgspec.json.decode(answer.data, type=_Found).moments
         except (NobodyAnswers, Refusal, msgspec.DecodeError) as e:
-            self._log.debug("frames are spread evenly alone", reason=str(e))
+            self._log.debug("all frames are spread evenly: search gives none", reason=str(e))
             return []
         return [m.time for m in moments if m.kept and job.start <= m.time < job.end]

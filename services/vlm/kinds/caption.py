@@ -1,4 +1,4 @@
-"""What happens in a stretch of video?"""
+"""Jobs that ask what happens in a stretch of video."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ PROMPT = (
 
 
 class Captions:
+    """Jobs of kind `caption`."""
+
     def __init__(self, footage: Footage, settings: VlmSettings) -> None:
         self._footage = footage
         self._settings = settings

@@ -1,7 +1,7 @@
-"""What happened in a longer time, out of its captions: in parts that fit the model's context, and those again.
+"""A summary of a longer time out of its captions: of groups that fit the model's context, then of these summaries.
 
-A day of one caption a minute is 1440 of them, many times what a model reads at once. So they are grouped in order of
-time, each group becomes a part, and parts are grouped again until one prompt holds them all.
+A day of one caption a minute has 1440 captions, many times what a model reads at once. So they are grouped in order of
+time, each group is summarised into a part, and parts are grouped again until one prompt holds them all.
 """
 
 from __future__ import annotations
@@ -34,20 +34,31 @@ WISH = (
     "Summarise what happened from {start} to {end} in a short paragraph, with the times of what matters. Leave out "
     "what stays the same, and say nothing that is not in the descriptions."
 )
-# Of the prompt around the descriptions, and of the chat's template.
-FRAME_TOKENS = 250
-# So many parts are asked for at once: a long summary must not take all the slots.
-PARALLEL = 2
+# Groups hold at least this many parts, so that there is progress.
 FEWEST = 2
-# The times in front of a line, and its end.
-_TIMES = 26
-# Each round leaves at most half as many parts, so that these are enough for any number of captions.
+# Each round leaves at most half as many parts, so that this many rounds are enough for any number of captions.
 MOST_ROUNDS = 30
-# Of a day that is one in 4 s, and half a minute of reading.
-MOST_CAPTIONS = 20_000
+
+
+class SummaryTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """How captions are divided among prompts. The values were chosen by hand."""
+
+    # The text around the descriptions, and the chat's template, take this many tokens.
+    frame_tokens: int = 250
+    # This many parts are asked for at once: a long summary must not take all of the endpoint's slots.
+    parallel: int = 2
+    # The times in front of a description, and its line's end, take this many characters.
+    times: int = 26
+    # A summary is of at most this many captions: one every 4 s for a day, which take half a minute to read.
+    most_captions: int = 20_000
+
+
+TUNING = SummaryTuning()
 
 
 class Summaries:
+    """Jobs of kind `summarize`."""
+
     def __init__(self, client: Client, settings: VlmSettings) -> None:
         self._client = client
         self._settings = settings
@@ -74,7 +85,7 @@ class Summaries:
         return event(Summary, base, text="", captions=0, parts=[])
 
     async def _captions(self, job: jobs.Summarize) -> list[Part]:
-        """Those that EVENTS keeps of the stretch, in order of time."""
+        """The captions of the stretch that EVENTS still keeps, in order of time."""
         found: list[Part] = []
         seq = None
         while True:
@@ -93,27 +104,27 @@ class Summaries:
                 caption = msgspec.json.decode(stored.data, type=Caption)
             except msgspec.DecodeError:
                 continue
-            # A backlog stores captions late, and not quite in order; by an hour VLM has forgotten the job.
+            # With a backlog, captions are stored late and not quite in order. After an hour VLM has dropped the job.
             if caption.start >= job.end and stored.time > job.end + dt.timedelta(hours=1):
                 break
             if caption.text and caption.start < job.end and caption.end > job.start:
                 found.append(Part(start=caption.start, end=caption.end, text=caption.text))
-            if len(found) > MOST_CAPTIONS:
-                raise NoFootage("too_many_captions", f"over {MOST_CAPTIONS} captions: ask for a shorter time")
+            if len(found) > TUNING.most_captions:
+                raise NoFootage("too_many_captions", f"over {TUNING.most_captions} captions: ask for a shorter time")
         return sorted(found, key=lambda part: part.start)
 
     def _room(self, chat: Chat) -> int:
-        """Characters of descriptions that a prompt holds."""
-        tokens = max(chat.model.context // 4, chat.model.context - self._settings.vlm_max_tokens - FRAME_TOKENS)
+        """Characters of descriptions that fit into a prompt."""
+        tokens = max(chat.model.context // 4, chat.model.context - self._settings.vlm_max_tokens - TUNING.frame_tokens)
         return int(tokens * chat.model.characters_a_token)
 
     async def _reduce(self, groups: Sequence[Sequence[Part]], wish: str, chat: Chat) -> list[Part]:
-        """A part for each group, or several where it was too long after all."""
-        turns = asyncio.Semaphore(PARALLEL)
+        """A part for each group, or several where a group was too long after all."""
+        turns = asyncio.Semaphore(TUNING.parallel)
 
         async def one(parts: Sequence[Part]) -> list[Part]:
             if len(parts) == 1 < len(groups):
-                # Alone it would only be said again.
+                # One part alone would only be repeated.
                 return list(parts)
             try:
                 async with turns:
@@ -128,7 +139,7 @@ class Summaries:
         try:
             return [part for of_group in await asyncio.gather(*tasks) for part in of_group]
         finally:
-            # Where one has failed the others are not asked in vain: the job comes again.
+            # Where one has failed, the others would be asked in vain: the job comes again.
             await end(*tasks)
 
     async def _say(self, parts: Sequence[Part], wish: str, chat: Chat) -> Part:
@@ -145,14 +156,14 @@ def line(part: Part) -> str:
 
 
 def group(parts: Sequence[Part], characters: int) -> list[list[Part]]:
-    """Consecutive parts in groups whose lines have up to so many characters together, but at least two of them.
+    """Consecutive parts in groups: each has at least two, whose lines have at most `characters` together.
 
-    What would be too long for that is cut short: there is always progress.
+    A text that is too long for that is cut short, so that there is always progress.
     """
     groups: list[list[Part]] = []
     used = 0
     for part in parts:
-        short = msgspec.structs.replace(part, text=part.text[: max(1, characters // FEWEST - _TIMES)])
+        short = msgspec.structs.replace(part, text=part.text[: max(1, characters // FEWEST - TUNING.times)])
         length = len(line(short)) + 1
         if not groups or (used + length > characters and len(groups[-1]) >= FEWEST):
             groups.append([])

@@ -1,4 +1,4 @@
-"""Is an incident what its rule took it for?"""
+"""Jobs that ask whether an incident is what its rule took it for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Judge by what can be seen and by nothing else. "confirmed": it is clearly so. "r
 
 
 class VerdictAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model is to fill in. The verdict comes first, so that no reason can talk it round after the fact."""
+    """What the model fills in. The verdict comes first, so that it does not follow from the reason's wording."""
 
     verdict: Literal["confirmed", "rejected", "uncertain"]
     confidence: Annotated[int, Meta(ge=0, le=100)]
@@ -33,6 +33,8 @@ class VerdictAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdicts:
+    """Jobs of kind `verify`."""
+
     def __init__(self, footage: Footage, settings: VlmSettings) -> None:
         self._footage = footage
         self._settings = settings
