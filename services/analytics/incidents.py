@@ -22,26 +22,35 @@ from shared.contract.events import Alert, Incident, IncidentObject, SegmentRef, 
 class IncidentsTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that keep a camera's state small enough for a checkpoint, and an incident for an event; chosen by hand."""
 
-    # Evidence begins this long before a rule came true: what led to it may show then.
     lead_s: float = 1.0
-    # A long incident names this many of its first segments.
+    """Evidence begins this long before a rule came true: what led to it may show then."""
+
     first_segments: int = 30
-    # A long incident names this many of its last segments; EVENTS tells of the others anyway.
+    """A long incident names this many of its first segments."""
+
     last_segments: int = 30
-    # A model is asked to look at this many segments at most.
+    """A long incident names this many of its last segments; EVENTS tells of the others anyway."""
+
     most_asked: int = 12
-    # An incident names this many objects at most.
+    """A model is asked to look at this many segments at most."""
+
     most_objects: int = 50
-    # An incident's id has this many characters at most: it becomes a part of a subject.
+    """An incident names this many objects at most."""
+
     longest_name: int = 128
-    # An incident that more objects join is told again at most this often.
+    """An incident's id has this many characters at most: it becomes a part of a subject."""
+
     update_s: float = 5.0
-    # At most this many incidents of a camera wait for a verdict.
+    """An incident that more objects join is told again at most this often."""
+
     most_waiting: int = 200
-    # At most this many incidents of a rule last at once.
+    """At most this many incidents of a camera wait for a verdict."""
+
     most_lasting: int = 100
-    # A verdict still counts for this long after its deadline: VLM keeps jobs for as long.
+    """At most this many incidents of a rule last at once."""
+
     kept_s: float = 3600.0
+    """A verdict still counts for this long after its deadline: VLM keeps jobs for as long."""
 
 
 TUNING = IncidentsTuning()

@@ -16,20 +16,26 @@ Box = tuple[float, float, float, float]
 class MovementTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen by hand; the crossings and stays of docs/explanation/tracking.md were measured with these values."""
 
-    # Speed and direction are taken over the last seconds, this many.
     movement_s: float = 1.0
-    # An object slower than this, in heights of the frame a second, has no direction but that of its box's jitter.
+    """Speed and direction are taken over the last seconds, this many."""
+
     least_speed: float = 0.01
-    # An object slower than this, in its own heights a second, has no direction either.
+    """An object slower than this, in heights of the frame a second, has no direction but that of its box's jitter."""
+
     least_speed_of_own: float = 0.15
-    # An object has not moved while its box overlaps the one where it stayed by at least this much.
+    """An object slower than this, in its own heights a second, has no direction either."""
+
     same_place: float = 0.6
-    # An object has moved once it was elsewhere for this long: for less, it may only have been half hidden.
+    """An object has not moved while its box overlaps the one where it stayed by at least this much."""
+
     moved_s: float = 1.0
-    # What the frame's edge cuts off stands this far inside it, and so inside a zone that reaches to the edge.
+    """An object has moved once it was elsewhere for this long: for less, it may only have been half hidden."""
+
     edge: float = 1e-6
-    # An object is stationary once it has stayed in its place for this long.
+    """What the frame's edge cuts off stands this far inside it, and so inside a zone that reaches to the edge."""
+
     stationary_s: float = 5.0
+    """An object is stationary once it has stayed in its place for this long."""
 
 
 TUNING = MovementTuning()

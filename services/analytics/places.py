@@ -19,8 +19,8 @@ from services.analytics.rules import Line, Rules, Zone
 class PlacesTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen by hand; the crossings and stays of docs/explanation/tracking.md were measured with this value."""
 
-    # An object nearer to a border than this, in its own heights, counts as where it was.
     margin: float = 0.05
+    """An object nearer to a border than this, in its own heights, counts as where it was."""
 
 
 TUNING = PlacesTuning()

@@ -35,63 +35,90 @@ class TrackerTuning(msgspec.Struct, frozen=True, kw_only=True):
     and MOT16. Sizes are of the object: the root of its area.
     """
 
-    # A detection of at least this score may begin a track; one below it may only keep one. cv reports from 0.4 on.
     track_activation_threshold: float = 0.4
-    # A detection below this score is not looked at.
+    """A detection of at least this score may begin a track; one below it may only keep one. cv reports from 0.4 on."""
+
     minimum_score: float = 0.1
-    # Of two boxes of one group that overlap this much, the one with the lower score is a double and is dropped.
+    """A detection below this score is not looked at."""
+
     duplicate_iou: float = 0.5
-    # A box that overlaps a matched one this much begins no track.
+    """Of two boxes of one group that overlap this much, the one with the lower score is a double and is dropped."""
+
     shadow_iou: float = 0.3
-    # A box of which this share lies inside a matched one begins no track.
+    """A box that overlaps a matched one this much begins no track."""
+
     shadow_inside: float = 0.85
-    # A detected box is off by this standard deviation, in sizes.
+    """A box of which this share lies inside a matched one begins no track."""
+
     position_noise: float = 0.08
-    # Where an object is expected is off by this standard deviation more, in sizes: a velocity is never constant.
+    """A detected box is off by this standard deviation, in sizes."""
+
     expectation_noise: float = 0.08
-    # A velocity changes by this standard deviation, in sizes a second, within a second.
+    """Where an object is expected is off by this standard deviation more, in sizes: a velocity is never constant."""
+
     velocity_noise: float = 0.4
-    # An object that was seen once moves with this standard deviation, in sizes a second.
+    """A velocity changes by this standard deviation, in sizes a second, within a second."""
+
     initial_velocity: float = 0.8
-    # The logarithms of width and height tremble by this standard deviation.
+    """An object that was seen once moves with this standard deviation, in sizes a second."""
+
     shape_noise: float = 0.25
-    # A box's shape may be off by at most this many standard deviations.
+    """The logarithms of width and height tremble by this standard deviation."""
+
     maximum_shape_distance: float = 4.0
-    # A box may be at most this many standard deviations from where its object is expected.
+    """A box's shape may be off by at most this many standard deviations."""
+
     maximum_distance: float = 4.0
-    # The same for a box below the activation threshold.
+    """A box may be at most this many standard deviations from where its object is expected."""
+
     maximum_distance_unsure: float = 3.0
-    # A pair is possible up to this unlikelihood: minus twice the logarithm of its likelihood.
+    """The same for a box below the activation threshold."""
+
     maximum_unlikelihood: float = 6.0
-    # This much unlikelihood costs as much as all of the overlap brings.
+    """A pair is possible up to this unlikelihood: minus twice the logarithm of its likelihood."""
+
     unlikelihood_per_iou: float = 16.0
-    # A track and a box that both stay alone cost this much together. It is more than any pair costs, but less than
-    # giving all objects of a row to their neighbours where one left at its end and another joined.
+    """This much unlikelihood costs as much as all of the overlap brings."""
+
     unmatched_cost: float = 0.45
-    # Boxes are made larger by this share of themselves on each side, before their overlap is taken (C-BIoU).
+    """A track and a box that both stay alone cost this much together. It is more than any pair costs, but less than
+    giving all objects of a row to their neighbours where one left at its end and another joined."""
+
     buffer: float = 0.1
-    # Boxes are made larger by this share more for each second that has passed since the frame before.
+    """Boxes are made larger by this share of themselves on each side, before their overlap is taken (C-BIoU)."""
+
     buffer_per_second: float = 2.0
-    # Boxes are made larger by at most this share on each side: then they are five times as wide and high.
+    """Boxes are made larger by this share more for each second that has passed since the frame before."""
+
     maximum_buffer: float = 2.0
-    # Boxes made larger must overlap this much to be a pair.
+    """Boxes are made larger by at most this share on each side: then they are five times as wide and high."""
+
     minimum_iou_threshold: float = 0.1
-    # A box that fits no track is near one where they overlap this much, made larger by `near_buffer`.
+    """Boxes made larger must overlap this much to be a pair."""
+
     near_iou: float = 0.2
-    # Boxes are made larger by this share on each side to see whether one is near a track.
+    """A box that fits no track is near one where they overlap this much, made larger by `near_buffer`."""
+
     near_buffer: float = 0.3
-    # A box that fits nothing goes to the one track near it where that was seen at least this many times.
+    """Boxes are made larger by this share on each side to see whether one is near a track."""
+
     near_hits: int = 3
-    # What is unseen slows down: its velocity fades to 1/e in this time.
+    """A box that fits nothing goes to the one track near it where that was seen at least this many times."""
+
     damping_s: float = 2.0
-    # A track that was seen once is given up after this time unseen.
+    """What is unseen slows down: its velocity fades to 1/e in this time."""
+
     once_s: float = 0.6
-    # A box below the activation threshold does not bring back a track that was unseen for longer than this.
+    """A track that was seen once is given up after this time unseen."""
+
     unsure_s: float = 1.0
-    # Between two frames, however far apart, a track counts as unseen for at most this long.
+    """A box below the activation threshold does not bring back a track that was unseen for longer than this."""
+
     unlooked_s: float = 1.0
-    # A track's width and height move this share of the way to those of a new box.
+    """Between two frames, however far apart, a track counts as unseen for at most this long."""
+
     size_gain: float = 0.5
+    """A track's width and height move this share of the way to those of a new box."""
 
 
 TUNING = TrackerTuning()

@@ -43,16 +43,20 @@ _ROOM = 256 * 1024
 class QueryTuning(msgspec.Struct, frozen=True, kw_only=True):
     """How far a ranking is widened until it holds enough moments. The values were chosen by hand."""
 
-    # At first this many hits are looked for, for each moment that is asked for.
     hits_a_moment: int = 8
-    # At least this many hits are looked for: fewer would cut a moment short that many hits tell of.
+    """At first this many hits are looked for, for each moment that is asked for."""
+
     fewest_hits: int = 100
-    # Where the hits gave too few moments, this many times as many are looked for next.
+    """At least this many hits are looked for: fewer would cut a moment short that many hits tell of."""
+
     wider: int = 4
-    # At most this many hits are looked for.
+    """Where the hits gave too few moments, this many times as many are looked for next."""
+
     most_hits: int = 8192
-    # A label that at most this many segments have is looked up first; vectors are then compared in those alone.
+    """At most this many hits are looked for."""
+
     rare: int = 2000
+    """A label that at most this many segments have is looked up first; vectors are then compared in those alone."""
 
 
 TUNING = QueryTuning()

@@ -26,22 +26,29 @@ from shared.models.vectors import Vectors
 class ChunkTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that keep queries fast while rows come. bench/bench_search.py measures what they do."""
 
-    # Up to this many rows are compared one by one, exactly: that takes as long as the index takes for all of a chunk.
     exact: int = 10_000
-    # Up to this many rows may be outside the vectors' index: they too are compared one by one.
+    """Up to this many rows are compared one by one, exactly: that takes as long as the index takes for all of a
+    chunk."""
+
     fresh: int = 20_000
-    # Files are joined once there are this many: every write makes one.
+    """Up to this many rows may be outside the vectors' index: they too are compared one by one."""
+
     most_files: int = 100
-    # The vectors' index is made anew once it has this many parts: every joining of files makes one.
+    """Files are joined once there are this many: every write makes one."""
+
     most_parts: int = 8
-    # Every partition of the index is visited. Where a filter goes by camera, whose scenes lie together, visiting the
-    # nearest partitions alone was measured to lose most of what was asked for.
+    """The vectors' index is made anew once it has this many parts: every joining of files makes one."""
+
     partitions: int = 1000
-    # Exact distances are taken for this many times the rows asked for. With codes of 4 bits a dimension that was
-    # measured to find 99 in 100 of what exact search finds.
+    """Every partition of the index is visited. Where a filter goes by camera, whose scenes lie together, visiting the
+    nearest partitions alone was measured to lose most of what was asked for."""
+
     refined: int = 4
-    # A version of the table is kept this long: a reader may have begun when it was current.
+    """Exact distances are taken for this many times the rows asked for. With codes of 4 bits a dimension that was
+    measured to find 99 in 100 of what exact search finds."""
+
     kept_versions: dt.timedelta = dt.timedelta(seconds=30)
+    """A version of the table is kept this long: a reader may have begun when it was current."""
 
 
 TUNING = ChunkTuning()

@@ -38,18 +38,22 @@ RELAPSES = Backoff(first_s=0.5, longest_s=30.0)
 class ModelTuning(msgspec.Struct, frozen=True, kw_only=True):
     """How patient a request is. The values were chosen by hand."""
 
-    # A request ends once it has lost this many servers that looked well: the request itself may be to blame.
     away_tries: int = 3
-    # A request that has failed this many times while its server is well ends: it is to blame, or another replica's
-    # server takes it.
+    """A request ends once it has lost this many servers that looked well: the request itself may be to blame."""
+
     tries: int = 2
-    # A busy server is asked again after this long at most, whatever it says.
+    """A request that has failed this many times while its server is well ends: it is to blame, or another replica's
+    server takes it."""
+
     busy_longest_s: float = 30.0
-    # vLLM's own gauges are read this often.
+    """A busy server is asked again after this long at most, whatever it says."""
+
     load_s: float = 5.0
-    # A token is taken to be this many characters of plain text until the model's own ratio is known. It is low, as a
-    # prompt that is too long is refused.
+    """vLLM's own gauges are read this often."""
+
     characters_a_token: float = 2.5
+    """A token is taken to be this many characters of plain text until the model's own ratio is known. It is low, as a
+    prompt that is too long is refused."""
 
 
 TUNING = ModelTuning()

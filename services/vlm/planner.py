@@ -34,14 +34,17 @@ HOLD_BYTES = 64 * 1024 * 1024
 class PlannerTuning(msgspec.Struct, frozen=True, kw_only=True):
     """When a caption is asked for. The values were chosen by hand."""
 
-    # A stretch is asked for this long after its end: its last segment ends after it, and is stored after that.
     slack_s: float = 3.0
-    # Where VLM is full, or the server away, planning pauses this long.
+    """A stretch is asked for this long after its end: its last segment ends after it, and is stored after that."""
+
     again_s: float = 5.0
-    # A segment that begins a stretch in the future, by more than its length and this, comes from a wrong clock.
+    """Where VLM is full, or the server away, planning pauses this long."""
+
     latest_s: float = 120.0
-    # A job is tried to be published for this long.
+    """A segment that begins a stretch in the future, by more than its length and this, comes from a wrong clock."""
+
     patience_s: float = 2.0
+    """A job is tried to be published for this long."""
 
 
 TUNING = PlannerTuning()

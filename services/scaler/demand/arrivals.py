@@ -20,20 +20,26 @@ import msgspec
 class ArrivalsTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Where no other source is named, a value was chosen on the traces of docs/explanation/scaling.md."""
 
-    # A change is looked for in the last seconds, this many: one sync of the HPA.
     short_s: float = 15.0
-    # A change is looked for once the window is this many times as long as the last seconds.
+    """A change is looked for in the last seconds, this many: one sync of the HPA."""
+
     least_window: float = 1.5
-    # A change is real when it is this many standard deviations: chance does that in 3 of 1000 looks.
+    """A change is looked for once the window is this many times as long as the last seconds."""
+
     significance: float = 3.0
-    # A rate is never taken over less than this long: nothing follows from a few messages in a moment.
+    """A change is real when it is this many standard deviations: chance does that in 3 of 1000 looks."""
+
     least_span_s: float = 5.0
-    # Arrivals are never taken to be steadier than a Poisson stream's, whose dispersion is 1.
+    """A rate is never taken over less than this long: nothing follows from a few messages in a moment."""
+
     least_dispersion: float = 1.0
-    # Arrivals are never taken to be wilder than this, so that a change is still found after a burst.
+    """Arrivals are never taken to be steadier than a Poisson stream's, whose dispersion is 1."""
+
     most_dispersion: float = 60.0
-    # Each measurement leaves this share of the dispersion that was known before.
+    """Arrivals are never taken to be wilder than this, so that a change is still found after a burst."""
+
     memory: float = 0.9
+    """Each measurement leaves this share of the dispersion that was known before."""
 
 
 TUNING = ArrivalsTuning()

@@ -24,20 +24,26 @@ import msgspec
 class ForecastTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Values were chosen on the traces of docs/explanation/scaling.md."""
 
-    # These candidates say that the level goes on, with so much more: each step is about half as large again.
     margins: tuple[float, ...] = (0.0, 0.02, 0.04, 0.06, 0.09, 0.13, 0.2, 0.35, 0.6, 1.0)
-    # These candidates say that the rate comes back to such a quantile of the last hour's rates.
+    """These candidates say that the level goes on, with so much more: each step is about half as large again."""
+
     quantiles: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
-    # Quantiles are taken of the rates of this long.
+    """These candidates say that the rate comes back to such a quantile of the last hour's rates."""
+
     history_s: float = 3600.0
-    # A quantile needs this many rates; until then its candidate says that the level goes on.
+    """Quantiles are taken of the rates of this long."""
+
     least_history: int = 8
-    # A candidate's loss fades to half in this many periods.
+    """A quantile needs this many rates; until then its candidate says that the level goes on."""
+
     half_life: int = 60
-    # This margin is used until candidates have been judged. It must be one of `margins`.
+    """A candidate's loss fades to half in this many periods."""
+
     first_margin: float = 0.06
-    # A candidate is chosen by its loss after this many periods have been judged.
+    """This margin is used until candidates have been judged. It must be one of `margins`."""
+
     judged: int = 4
+    """A candidate is chosen by its loss after this many periods have been judged."""
 
 
 TUNING = ForecastTuning()

@@ -58,41 +58,57 @@ class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
     traces of docs/explanation/scaling.md, between minutes served and replica-hours.
     """
 
-    # The arrival rate exceeds the planned rate in this share of the forecast's periods.
     share_exceeded: float = 0.15
-    # The arrival rate is averaged over this many cold starts: what follows from it is no quicker than that.
+    """The arrival rate exceeds the planned rate in this share of the forecast's periods."""
+
     window: float = 1.0
-    # The arrival rate is averaged over at least this long.
+    """The arrival rate is averaged over this many cold starts: what follows from it is no quicker than that."""
+
     least_window_s: float = 120.0
-    # A backlog may use up this share of the latency target before it calls for more replicas.
+    """The arrival rate is averaged over at least this long."""
+
     allowed: float = 0.6
-    # A backlog over the allowed one is cleared within this share of a cold start.
+    """A backlog may use up this share of the latency target before it calls for more replicas."""
+
     drain: float = 0.5
-    # A backlog over the allowed one is given at least this long: one sync of the HPA.
+    """A backlog over the allowed one is cleared within this share of a cold start."""
+
     least_drain_s: float = 15.0
-    # A tolerated lag is repaid over at least this many horizons.
+    """A backlog over the allowed one is given at least this long: one sync of the HPA."""
+
     lag: float = 1.0
-    # A backlog calls for at most this many replicas for each one that arrivals call for.
+    """A tolerated lag is repaid over at least this many horizons."""
+
     most_for_backlog: float = 2.0
-    # What arrivals call for is held for this many cold starts: the break-even, and half of it for missed minutes.
+    """A backlog calls for at most this many replicas for each one that arrivals call for."""
+
     hold: float = 1.5
-    # What arrivals call for is held for at least this long: one sync of the HPA.
+    """What arrivals call for is held for this many cold starts: the break-even, and half of it for missed minutes."""
+
     least_hold_s: float = 15.0
-    # Nothing is forecast after this many holds without an arrival.
+    """What arrivals call for is held for at least this long: one sync of the HPA."""
+
     quiet: float = 2.0
-    # Nothing is forecast after a time without an arrival that is at least this long.
+    """Nothing is forecast after this many holds without an arrival."""
+
     least_quiet_s: float = 60.0
-    # Work that got done in the last seconds, this many, while no worker was heard, shows that heartbeats are lost.
+    """Nothing is forecast after a time without an arrival that is at least this long."""
+
     unheard_s: float = 15.0
-    # By the lag rule a replica is wanted for each of these shares of what it clears in the latency target: the share
-    # that `tidegate threshold` computes with, 1 less the air.
+    """Work that got done in the last seconds, this many, while no worker was heard, shows that heartbeats are lost."""
+
     lag_share: float = 0.75
-    # This many messages for each ready replica are work in hand, rather than a backlog that keeps replicas.
+    """By the lag rule a replica is wanted for each of these shares of what it clears in the latency target: the share
+    that `tidegate threshold` computes with, 1 less the air."""
+
     in_hand: int = 2
-    # A forecast is judged by rates over periods of three latency targets, but of at least this long.
+    """This many messages for each ready replica are work in hand, rather than a backlog that keeps replicas."""
+
     least_period_s: float = 15.0
-    # A forecast is judged by rates over periods of three latency targets, but of at most this long.
+    """A forecast is judged by rates over periods of three latency targets, but of at least this long."""
+
     most_period_s: float = 60.0
+    """A forecast is judged by rates over periods of three latency targets, but of at most this long."""
 
 
 TUNING = DemandTuning()

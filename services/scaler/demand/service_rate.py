@@ -21,14 +21,17 @@ from services.scaler.demand.observation import Workers
 class RateTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Values were chosen on the traces of docs/explanation/scaling.md, where no other source is named."""
 
-    # A measurement fades to 1/e in this many replica-seconds.
     memory_s: float = 200.0
-    # A rate is trusted after this many replica-seconds.
+    """A measurement fades to 1/e in this many replica-seconds."""
+
     trusted_s: float = 5.0
-    # The rate while messages wait is used where it is this many times the other: less may be chance.
+    """A rate is trusted after this many replica-seconds."""
+
     clearly: float = 1.15
-    # A rate is not given where fewer messages are remembered: they were worked through too long ago.
+    """The rate while messages wait is used where it is this many times the other: less may be chance."""
+
     least_messages: float = 1e-3
+    """A rate is not given where fewer messages are remembered: they were worked through too long ago."""
 
 
 TUNING = RateTuning()

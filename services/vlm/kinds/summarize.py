@@ -43,14 +43,17 @@ MOST_ROUNDS = 30
 class SummaryTuning(msgspec.Struct, frozen=True, kw_only=True):
     """How captions are divided among prompts. The values were chosen by hand."""
 
-    # The text around the descriptions, and the chat's template, take this many tokens.
     frame_tokens: int = 250
-    # This many parts are asked for at once: a long summary must not take all of the endpoint's slots.
+    """The text around the descriptions, and the chat's template, take this many tokens."""
+
     parallel: int = 2
-    # The times in front of a description, and its line's end, take this many characters.
+    """This many parts are asked for at once: a long summary must not take all of the endpoint's slots."""
+
     times: int = 26
-    # A summary is of at most this many captions: one every 4 s for a day, which take half a minute to read.
+    """The times in front of a description, and its line's end, take this many characters."""
+
     most_captions: int = 20_000
+    """A summary is of at most this many captions: one every 4 s for a day, which take half a minute to read."""
 
 
 TUNING = SummaryTuning()
