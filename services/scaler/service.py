@@ -1,4 +1,4 @@
-"""The external scaler: KEDA's questions by gRPC, answered from live metrics.
+"""The external scaler: it answers KEDA's questions by gRPC, from live metrics.
 
     service = ScalerService(estimator)
     async with serving(service, settings) as port:
@@ -38,14 +38,14 @@ from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 NAME = "externalscaler.ExternalScaler"
-# Replicas are asked for outright: a metric of 2.4 with a target of 1 is 3 of them.
+# The metric is a number of replicas: 2.4 with a target of 1 is 3 replicas.
 TARGET = 1
 GRACE_S = 2.0
 
 OPTIONS = [
-    # A port that another process has is an error, rather than a share of its calls.
+    # A port that another process has is an error. Without this, both would get a share of the calls.
     ("grpc.so_reuseport", 0),
-    # KEDA's streams idle for hours: a peer that vanished without a word is noticed within two minutes.
+    # KEDA's streams idle for hours. A peer that vanished is noticed within two minutes.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -62,7 +62,7 @@ log = logger("scaler")
 
 
 class ScalerService:
-    """The five methods. A stream of an object whose consumer can't be read stays open, and goes on when it can."""
+    """The five methods. Where a consumer can't be read, its stream stays open, and goes on once it can."""
 
     def __init__(self, estimator: Estimator) -> None:
         self._estimator = estimator
@@ -104,7 +104,7 @@ class ScalerService:
         )
 
     async def _metric_spec(self, ref: ScaledObjectRef) -> GetMetricSpecResponse:
-        """It says nothing of JetStream, so that an HPA can be made while that is away."""
+        """It does not ask JetStream, so that an HPA can be made while that is away."""
         spec = MetricSpec(metricName=self._live(ref).metric, targetSize=TARGET, targetSizeFloat=float(TARGET))
         return GetMetricSpecResponse(metricSpecs=[spec])
 
@@ -127,7 +127,7 @@ class ScalerService:
         try:
             while not self._closing:
                 active = live.active
-                # What can't be known is not told: to KEDA false is idle.
+                # Nothing is sent while it can't be known: KEDA takes false for idle.
                 if active is not None and active != sent:
                     sent = active
                     yield IsActiveResponse(result=active)
@@ -197,7 +197,7 @@ def _write(message: Any) -> bytes:
 
 
 async def _refuse(method: str, error: Exception, context: Context) -> None:
-    """End the call with a code, and the sentence of our own errors: of others nothing but the log tells."""
+    """End the call with a code, and the sentence of an error of ours. Other errors are told in the log alone."""
     code, text = grpc.StatusCode.INTERNAL, "the scaler has failed: see its log"
     if isinstance(error, SettingError):
         code, text = grpc.StatusCode.INVALID_ARGUMENT, redact(str(error))

@@ -17,7 +17,9 @@ from shared.runtime.telemetry import logger
 
 class ScalerSettings(BusSettings, frozen=True, kw_only=True):
     scaler_host: Annotated[str, Meta(description="address that gRPC is served on")] = "127.0.0.1"
-    scaler_port: Annotated[int, Meta(ge=0, le=65535, description="its port; 0 takes a free one")] = 9090
+    scaler_port: Annotated[int, Meta(ge=0, le=65535, description="port that gRPC is served on; 0 takes a free one")] = (
+        9090
+    )
     scaler_tls_cert: Annotated[str, Meta(description="path of the server's certificate chain, for TLS")] = ""
     scaler_tls_key: Annotated[str, Meta(description="path of the certificate's private key")] = ""
     scaler_client_ca: Annotated[
@@ -26,7 +28,9 @@ class ScalerSettings(BusSettings, frozen=True, kw_only=True):
 
 
 def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
-    """What the server shows and asks for; None without TLS. Files that change are read anew at the next handshake.
+    """The server's certificates, and whether it asks for KEDA's; None without TLS.
+
+    Files that change are read anew at the next handshake.
 
     Raises SettingError for half a configuration, and for files that can't be used.
     """
@@ -41,7 +45,7 @@ def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
         if not _is_loopback(s.scaler_host):
             logger("scaler").warning(
                 "gRPC is served without TLS beyond this machine: set SCALER_TLS_CERT and SCALER_TLS_KEY, "
-                "or keep others away by a network policy",
+                "or keep other clients away by a network policy",
                 host=s.scaler_host,
             )
         return None
@@ -50,7 +54,7 @@ def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
     seen = _contents(files)
 
     def fetch() -> grpc.ServerCertificateConfiguration:
-        """Asked at every handshake: certificates are renewed while we run."""
+        """gRPC calls this at every handshake, as certificates are renewed while we run."""
         nonlocal seen
         try:
             now = _contents(files)
@@ -76,7 +80,7 @@ def _configuration(contents: list[bytes]) -> grpc.ServerCertificateConfiguration
 
 
 def _check(s: ScalerSettings) -> None:
-    """gRPC itself only says that it could not bind."""
+    """Check the files: gRPC itself would only say that it could not bind."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(s.scaler_tls_cert, s.scaler_tls_key)

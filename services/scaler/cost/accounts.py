@@ -1,12 +1,12 @@
-"""What replicas cost, for Prometheus: of a pool that is ours, or of any service by its workers' heartbeats alone.
+"""What replicas cost, for Prometheus: those of a pool of ours, or of any service whose workers are heard.
 
     account = Account("cv")
     account.charge(replicas=3, living=3, warming=1, used_s=211.0, working_s=95.5)
     accounts = HeardAccounts(estimator.heartbeats)
     accounts.charge_heard()           # every second
 
-A scaler that does not own the pool knows of a replica from its first heartbeat to its last: a process that starts, or
-a pod that waits for its node, costs what it does not know of.
+A scaler that does not own the pool knows of a replica from its first heartbeat to its last. It can't count a process
+that is starting, or a pod that waits for its node.
 """
 
 from __future__ import annotations
@@ -19,26 +19,34 @@ from prometheus_client import Counter, Gauge
 from services.scaler.cost.spent import Cost, Spent
 from services.scaler.live.heartbeats import Heartbeats
 
-USED = Counter("tidegate_replica_seconds_total", "Seconds that replicas lived: busy, idle and warming", ["service"])
-BUSY = Counter("tidegate_replica_busy_seconds_total", "Of these, with a message in hand", ["service"])
-IDLE = Counter("tidegate_replica_idle_seconds_total", "Of these, ready and without a message", ["service"])
-WARMING = Counter("tidegate_replica_warming_seconds_total", "Of these, not ready yet", ["service"])
+USED = Counter(
+    "tidegate_replica_seconds_total", "seconds that replicas have lived: busy, idle and warming", ["service"]
+)
+BUSY = Counter(
+    "tidegate_replica_busy_seconds_total", "seconds that replicas have lived with a message in hand", ["service"]
+)
+IDLE = Counter(
+    "tidegate_replica_idle_seconds_total", "seconds that replicas have lived ready, without a message", ["service"]
+)
+WARMING = Counter(
+    "tidegate_replica_warming_seconds_total", "seconds that replicas have lived before they were ready", ["service"]
+)
 SAVING = Gauge(
     "tidegate_replica_saving_ratio",
-    "Share of the replica-seconds that a static fleet for the peak so far would have used since the start",
+    "share that was saved of the replica-seconds of a static fleet for the peak, since the start",
     ["service"],
 )
 
 
 class Account:
-    """One service's cost, exported as it grows."""
+    """One service's cost, which is exported as it grows."""
 
     def __init__(self, service: str, now: float | None = None) -> None:
         self._service = service
         self._cost = Cost(time.monotonic() if now is None else now)
 
     def charge(self, *, replicas: int, living: int, warming: int, used_s: float, working_s: float) -> Spent:
-        """See `Cost.charge`."""
+        """Take what was used since. See `Cost.charge`."""
         before = self._cost.spent
         spent = self._cost.charge(
             time.monotonic(), replicas=replicas, living=living, warming=warming, used_s=used_s, working_s=working_s
@@ -52,7 +60,7 @@ class Account:
 
 
 class HeardAccounts:
-    """The accounts of every service that is heard, since this was made. heartbeats: by service."""
+    """Accounts of every service that is heard, from now on. heartbeats: gives them by service."""
 
     def __init__(self, heartbeats: Callable[[], Mapping[str, Heartbeats]]) -> None:
         self._heartbeats = heartbeats
@@ -60,7 +68,7 @@ class HeardAccounts:
         self._accounts: dict[str, Account] = {}
 
     def charge_heard(self) -> None:
-        """Take what was heard since; once a second is often enough."""
+        """Charge what was heard since the last call; once a second is often enough."""
         now = time.monotonic()
         for service, heartbeats in self._heartbeats().items():
             account = self._accounts.get(service)

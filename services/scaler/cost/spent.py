@@ -1,13 +1,13 @@
-"""What a service's replicas cost, what of it was work, and what a static fleet would have cost. Pure.
+"""What a service's replicas cost, how much of it was work, and what a static fleet would have cost. Pure.
 
     cost = Cost(now)
     spent = cost.charge(now, replicas=3, living=3, warming=1, used_s=211.0, working_s=95.5)
     spent.used_s == spent.busy_s + spent.idle_s + spent.warming_s
     spent.saving        # 0.42 of what the fleet's peak would have cost all the time
 
-A replica is warming from its start until it says that it is ready, and busy while it has a message in hand. What it
-does comes with its heartbeat, up to a second after the time in which it did it: that second is taken for idle first,
-and later idle time for busy instead. So the parts only grow, as counters must, and their sums are right.
+A replica is warming from its start until it says that it is ready, and busy while it has a message in hand. A heartbeat
+tells of work up to a second after it was done. That second counts as idle at first, and later idle time counts as busy
+in its place. So the parts only grow, as counters must, and their sums are right.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
-    """Replica-seconds over the `seconds` since the start. peak: most replicas at once."""
+    """Replica-seconds over the `seconds` since the start. peak: most replicas that were asked for at once."""
 
     seconds: float = 0.0
     used_s: float = 0.0
@@ -27,12 +27,12 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def static_s(self) -> float:
-        """What a fleet would have used that always has the peak's size."""
+        """What a fleet of the peak's size would have used."""
         return self.peak * self.seconds
 
     @property
     def saving(self) -> float:
-        """Share of `static_s` that was not used; 0 where nothing ever ran."""
+        """The share of `static_s` that was not used; 0 where nothing ever ran."""
         return 1 - self.used_s / self.static_s if self.static_s > 0 else 0.0
 
     def describe(self) -> str:
@@ -48,20 +48,20 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cost:
-    """See the module. `now` is in seconds of a clock that does not step back; it starts where the cost does."""
+    """See the module. `now` is in seconds of a clock that does not step back; the cost starts at the first."""
 
     def __init__(self, now: float) -> None:
         self._began = now
         self._used_s = 0.0
         self._working_s = 0.0
-        self._owed_s = 0.0  # work that was told of after its time had been taken for idle
+        self._owed_s = 0.0  # work whose time was counted as idle before it was told
         self.spent = Spent()
 
     def charge(self, now: float, *, replicas: int, living: int, warming: int, used_s: float, working_s: float) -> Spent:
         """The sums so far.
 
-        replicas: asked for; living: that there are, those that drain among them; warming: of those, not ready yet.
-        used_s, working_s: seconds that all replicas ever lived, and had a message in hand; they only grow.
+        replicas: asked for. living: that exist, draining ones too. warming: of these, not ready yet. used_s: seconds
+        that all replicas have ever lived. working_s: seconds with a message in hand. Both only grow.
         """
         last = self.spent
         step = max(0.0, used_s - self._used_s)

@@ -3,10 +3,10 @@
     formula = compile_formula("max([backlog, 2 * urgent]) / (gpu > 0 ? 4 : 1)", ["backlog", "urgent", "gpu"])
     formula.evaluate({"backlog": 30.0, "urgent": 1.0, "gpu": 0.0})      # 30.0
 
-KEDA evaluates these by expr-lang. What is taken of that language: numbers, names of triggers, `+ - * / % ** ^`,
-comparisons (chained ones too), `&& || ! and or not`, `?:`, `??`, parentheses, lists, and the functions of FUNCTIONS;
-`any`, `all`, `none`, `count` with a predicate such as `{# > 1}`. Types are checked as there, so that a formula that
-KEDA refuses is refused here.
+KEDA evaluates these by expr-lang. This takes a part of that language: numbers, names of triggers, `+ - * / % ** ^`,
+comparisons (chained ones too), `&& || ! and or not`, `?:`, `??`, parentheses, lists, and the functions of FUNCTIONS,
+among them `any`, `all`, `none` and `count` with a predicate such as `{# > 1}`. Types are checked as expr-lang checks
+them, so that a formula that KEDA refuses is refused here.
 
 Sources: expr-lang's `parser/parser.go`, `parser/operator/operator.go`, `checker/checker.go`, `builtin/lib.go`;
 KEDA's `apis/keda/v1alpha1/scaledobject_webhook.go`.
@@ -49,14 +49,14 @@ _TOKENS = re.compile(
 
 
 class Formula(msgspec.Struct, frozen=True):
-    """A compiled formula. `names`: the triggers that it may use."""
+    """A compiled formula. names: the triggers that it may use."""
 
     text: str
     names: tuple[str, ...]
     root: Node
 
     def evaluate(self, values: Values) -> float | None:
-        """The number, given one for each name; None where a `??` finds none. Raises FormulaError.
+        """The formula's number, given one for each name; None where a `??` finds none. Raises FormulaError.
 
         A division by zero is not an error, and gives an infinity or NaN.
         """
@@ -68,7 +68,7 @@ class Formula(msgspec.Struct, frozen=True):
 
 
 def compile_formula(text: str, names: Collection[str]) -> Formula:
-    """Raises FormulaError that names what is wrong, or what of expr-lang is not supported here."""
+    """Compile a formula. Raises FormulaError that names what is wrong, or what is not supported here."""
     root = _Parser(text, names).parse()
     if root.type not in (INT, FLOAT):
         raise FormulaError(f"gives a {root.type}, and a number is asked for: make one of it, such as by ? 1 : 0")
@@ -84,7 +84,7 @@ def compile_formula(text: str, names: Collection[str]) -> Formula:
 
 
 class _Parser:
-    """Precedence climbing over the tokens, as expr-lang does it; every rule returns a checked node."""
+    """Climbs precedences over the tokens, as expr-lang does. Every rule returns a checked node."""
 
     def __init__(self, text: str, names: Collection[str]) -> None:
         self._names = names

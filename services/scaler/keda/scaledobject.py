@@ -3,9 +3,9 @@
     scaled = load(Path("deploy/keda/cv.yaml"))
     scaled.spec.max_replica_count, scaled.triggers[0].lag_threshold
 
-The file is the single source of a service's scaling settings, so nothing in it is skipped: what is not modelled here
-is an error that names it. Rules: KEDA's `apis/keda/v1alpha1`, `pkg/scalers/{nats_jetstream,external}_scaler.go`, and
-the HPA's validation of `behavior`.
+The file is the single source of a service's scaling settings, so nothing in it is skipped: a field that is not
+modelled here is an error that names it. Rules: KEDA's `apis/keda/v1alpha1` and
+`pkg/scalers/{nats_jetstream,external}_scaler.go`, and the HPA's validation of `behavior`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ JETSTREAM = "nats-jetstream"
 EXTERNAL = "external"
 EXTERNAL_PUSH = "external-push"
 KNOWN = f"{JETSTREAM}, {EXTERNAL} or {EXTERNAL_PUSH}"
-# Resource triggers measure containers, which one machine's processes are not.
+# Resource triggers measure containers, and there are none on one machine.
 IGNORED = ("cpu",)
 
 AtLeast0 = Annotated[int, Meta(ge=0)]
 AtLeast1 = Annotated[int, Meta(ge=1)]
 
-# AverageValue: the target is of one replica. Value: of all of them together.
+# With AverageValue the target is of one replica, with Value of all replicas together.
 AVERAGE_VALUE = "AverageValue"
 VALUE = "Value"
 MetricType = Annotated[str, Meta(pattern="^(AverageValue|Value)$")]
@@ -64,7 +64,7 @@ class RatePolicy(_Model, frozen=True, kw_only=True):
 
 
 class ScalingRules(_Model, frozen=True, kw_only=True):
-    """One direction of the HPA's `behavior`; None is the HPA's default of that direction."""
+    """One direction of the HPA's `behavior`. None is the HPA's default for that direction."""
 
     stabilization_window_seconds: Annotated[int, Meta(ge=0, le=3600)] | None = None
     select_policy: Annotated[str, Meta(pattern="^(Max|Min|Disabled)$")] | None = None
@@ -78,14 +78,14 @@ class Behavior(_Model, frozen=True, kw_only=True):
 
 
 class HpaConfig(_Model, frozen=True, kw_only=True):
-    """name: of the HPA in the cluster; there is none here to be named."""
+    """The HPA's settings. name: of the HPA in the cluster; it means nothing here."""
 
     behavior: Behavior | None = None
     name: str = ""
 
 
 class ScalingModifiers(_Model, frozen=True, kw_only=True):
-    """As they are in the file; all empty is the same as none."""
+    """`scalingModifiers` as the file has them. With all fields empty there are none."""
 
     formula: str = ""
     target: str = ""
@@ -94,7 +94,7 @@ class ScalingModifiers(_Model, frozen=True, kw_only=True):
 
 
 class Advanced(_Model, frozen=True, kw_only=True):
-    """restore_to_original_replica_count: what KEDA does once the object is deleted, which is no count of its life."""
+    """`advanced`. restore_to_original_replica_count: what KEDA does once the object is deleted; not used here."""
 
     horizontal_pod_autoscaler_config: HpaConfig | None = None
     restore_to_original_replica_count: bool = False
@@ -116,7 +116,7 @@ class Fallback(_Model, frozen=True, kw_only=True):
 
 
 class ScaleTarget(_Model, frozen=True, kw_only=True):
-    """env_source_container_name: where KEDA reads `...FromEnv` metadata, which are refused here."""
+    """`scaleTargetRef`. env_source_container_name: where KEDA reads `...FromEnv` metadata, which are refused here."""
 
     name: Annotated[str, Meta(min_length=1)]
     api_version: str = "apps/v1"
@@ -130,7 +130,7 @@ class AuthenticationRef(_Model, frozen=True, kw_only=True):
 
 
 class TriggerSpec(_Model, frozen=True, kw_only=True):
-    """A trigger as it is in the file: its metadata are strings, whatever they mean."""
+    """A trigger as the file has it. Its metadata are strings, whatever they mean."""
 
     type: str
     metadata: dict[str, str]
@@ -156,7 +156,7 @@ class Spec(_Model, frozen=True, kw_only=True):
 
     @property
     def behavior(self) -> Behavior | None:
-        """The HPA's `behavior`; None where the file sets none, which is not the same as an empty one."""
+        """The HPA's `behavior`; None where the file has none, which is not the same as an empty one."""
         hpa = self.advanced.horizontal_pod_autoscaler_config if self.advanced else None
         return hpa.behavior if hpa else None
 
@@ -169,7 +169,7 @@ class Spec(_Model, frozen=True, kw_only=True):
 class _Trigger(_Model, frozen=True, kw_only=True):
     """What any trigger may have beside its metadata.
 
-    name: of its metric in a formula. use_cached_metrics: the HPA gets what KEDA's last poll saw.
+    name: of its metric in a formula. use_cached_metrics: whether the HPA gets what KEDA's last poll saw.
     """
 
     name: str = ""
@@ -178,7 +178,7 @@ class _Trigger(_Model, frozen=True, kw_only=True):
 
 
 class JetStreamTrigger(_Trigger, frozen=True, kw_only=True):
-    """A `nats-jetstream` trigger with its metadata: scale by what waits for, and is held by, a consumer."""
+    """A `nats-jetstream` trigger with its metadata: it scales by what waits for a consumer, and what workers hold."""
 
     stream: Annotated[str, Meta(min_length=1)]
     consumer: Annotated[str, Meta(min_length=1)]
@@ -191,9 +191,9 @@ class JetStreamTrigger(_Trigger, frozen=True, kw_only=True):
 
 
 class ExternalTrigger(_Trigger, frozen=True, kw_only=True):
-    """An `external` or, with `push`, `external-push` trigger: scale by what a gRPC server at `scaler_address` answers.
+    """An `external` trigger, or with `push` an `external-push` one: a gRPC server at `scaler_address` gives its metric.
 
-    metadata: all the other keys, whatever they mean to that server; to KEDA nothing.
+    metadata: all other keys. They mean something to that server alone, and nothing to KEDA.
     """
 
     scaler_address: Annotated[str, Meta(min_length=1)]
@@ -207,7 +207,7 @@ Trigger = JetStreamTrigger | ExternalTrigger
 
 
 class Modifiers(msgspec.Struct, frozen=True, kw_only=True):
-    """`scalingModifiers`, compiled: the HPA follows the formula's result alone. Values are of the formula's unit."""
+    """`scalingModifiers`, compiled: the HPA follows the formula's result alone. Values are in the formula's unit."""
 
     formula: Formula
     target: float
@@ -218,8 +218,8 @@ class Modifiers(msgspec.Struct, frozen=True, kw_only=True):
 class ScaledObject(msgspec.Struct, frozen=True, kw_only=True):
     """A checked file. paused: hold what runs, or hold `paused_replicas` where it is set.
 
-    paused_scale_in, paused_scale_out: never fewer, never more, but for `minReplicaCount` and `maxReplicaCount`.
-    force_activation: active whatever the triggers say.
+    paused_scale_in: the count never falls, but to `maxReplicaCount`. paused_scale_out: it never rises, but to
+    `minReplicaCount`. force_activation: it is active, whatever the triggers say.
     """
 
     name: str
@@ -293,7 +293,7 @@ def _only_document(text: str, source: str) -> Any:
 
 
 def _problems(spec: Spec, triggers: Sequence[Trigger]) -> Iterator[str]:
-    """What a schema can't say: bounds between fields, and combinations that KEDA refuses or can't hold."""
+    """Problems that a schema can't name: bounds between fields, and combinations that KEDA refuses or can't hold."""
     if spec.min_replica_count > spec.max_replica_count:
         yield (
             f"spec.minReplicaCount {spec.min_replica_count} is over spec.maxReplicaCount "
@@ -373,7 +373,7 @@ def _jetstream(trigger: TriggerSpec, where: str, source: str) -> JetStreamTrigge
     for key in beside.keys() & trigger.metadata.keys():
         raise SettingError(f"{source}: {where}.metadata.{key} belongs beside metadata: move it there")
     out = _convert({**trigger.metadata, **beside}, JetStreamTrigger, source, f"{where}.metadata", strict=False)
-    # A TriggerAuthentication can give these, out of our sight.
+    # A TriggerAuthentication may give these, and can't be seen from here.
     if not trigger.authentication_ref:
         for field, value in (
             ("account", out.account or out.account_id),
@@ -426,7 +426,7 @@ def _modifiers(spec: Spec, triggers: Sequence[Trigger], source: str) -> Modifier
     except FormulaError as e:
         raise SettingError(f"{where}.formula {e}") from e
     target = _number(given.target, f"{where}.target")
-    # As a quantity of whole thousandths it must be above 0.
+    # It is a quantity of whole thousandths, and must be above 0.
     if target < 0.001:
         raise SettingError(f"{where}.target is {given.target!r}: give 0.001 or more")
     return Modifiers(

@@ -1,22 +1,22 @@
-"""How large a `lagThreshold` should be, from the rate of a replica and the latency that is wanted. Pure.
+"""How large a `lagThreshold` should be, from a replica's rate and the wanted latency. Pure.
 
     t = lag_threshold(rate=12, latency_s=2, hold=6)
     t.value                  # 18: what goes into the ScaledObject
-    print(explain(t))        # the same with its terms, for a person
+    print(explain(t))        # the same with its terms, in words
 
 The metric M of a `nats-jetstream` trigger counts messages that wait or are in work (pending + ack pending), and the
 HPA runs ceil(M / threshold) replicas. By Little's law M = arrivals x time in the system, so that n replicas of rate R
 that are full have their newest message answered after M / (n R) seconds. Two bounds follow:
 
-- From above, by latency. The HPA holds still until M > 1.1 x threshold x n, its tolerance, so a backlog of that size
-  can stay for good, and takes 1.1 x threshold / R seconds. Over that, a replica more comes too late.
+- From above, by latency. The HPA's tolerance holds the count until M > 1.1 x threshold x n. So a backlog of that size
+  can stay for good, and takes 1.1 x threshold / R seconds. With a higher threshold another replica comes too late.
 - From below, by what is in hand. A replica that keeps up still holds up to `hold` messages while they are decoded,
-  batched and answered, and all of them count. A threshold under it reads an even load as a backlog: each replica
-  added fills its own hands, and the count runs up to the maximum.
+  batched and answered, and all of them count. A threshold below that takes an even load for a backlog: each new replica
+  fills its own hands, and the count runs up to the maximum.
 
-Between the two the lag is nearly blind to load: M is small whether replicas are busy for 10 % or for 90 % of the
-time, and so a quiet lag scales in to where it is one no more. No threshold mends that; the slow `scaleDown` of the
-ScaledObject does in part, and the demand form does, as it counts arrivals.
+Between the two, the lag hardly shows load: M is small whether replicas are busy for 10 % or for 90 % of the time. So a
+fleet that keeps up is scaled in until it no longer does. No threshold mends that. The slow `scaleDown` of the
+ScaledObject does in part, and scaling by demand does, as it counts arrivals.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ import msgspec
 from services.scaler.keda.hpa import TOLERANCE
 from shared.runtime.errors import SettingError
 
-# Share of the latency target that the threshold leaves unused. The HPA's tolerance takes a tenth of the threshold;
-# the rest is for a rate that was measured on full batches of sound video, and is lower in a bad hour.
+# The threshold leaves this share of the latency target unused. The HPA's tolerance takes a tenth of the threshold. The
+# rest allows for a bad hour, as the rate is measured on full batches of sound video.
 AIR = 0.25
 
-# Beside an `external-push` trigger the rule is a safety net: it shall not act while demand does its work. What demand
-# asked for takes a cold start to come, and all of that time's arrivals pile up; what is still there after a second
-# cold start, demand has failed to see.
+# Beside an `external-push` trigger the rule is a safety net, which must not act while demand does its work. Replicas
+# that demand has asked for take a cold start to come, while arrivals pile up. A backlog that is still there after a
+# second cold start is one that demand has not seen.
 NET_COLD_STARTS = 2
 
 
 class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     """A threshold and the terms it is made of.
 
-    value, net: `lagThreshold` of a trigger that scales alone, and of one beside `external-push`. rate: messages a
-    second that one replica clears with all its GPUs. cleared: messages it clears within `latency_s`. in_hand: messages
-    it holds while it keeps up. stays_s: time that a backlog takes which the HPA just leaves alone.
+    value: `lagThreshold` of a trigger that scales alone. net: `lagThreshold` of one beside `external-push`. rate:
+    messages a second that one replica clears with all its GPUs. cleared: messages that it clears within `latency_s`.
+    in_hand: messages that it holds while it keeps up. stays_s: how long the largest backlog takes that the HPA lets be.
     """
 
     value: int
@@ -57,7 +57,7 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bounded_by_hold(self) -> bool:
-        """Whether what is in hand decided, rather than the latency."""
+        """Whether the messages in hand decided the value, rather than the latency."""
         return self.value > math.floor(self.cleared * (1 - AIR))
 
 
@@ -81,7 +81,7 @@ def lag_threshold(
     replica = rate * gpus
     cleared = replica * latency_s
     in_hand = hold * gpus
-    # One over: full hands alone never ask for another replica.
+    # With one more than is in hand, full hands alone never ask for another replica.
     value = max(math.floor(cleared * (1 - AIR)), in_hand + 1)
     return Threshold(
         value=value,
@@ -96,7 +96,7 @@ def lag_threshold(
 
 
 def explain(t: Threshold) -> str:
-    """The threshold and why, in a few lines of text."""
+    """The threshold and its reasons, in a few lines of text."""
     hands = (
         f"the {t.in_hand} that it may hold while it keeps up" if t.in_hand else "what it holds (--hold says how much)"
     )

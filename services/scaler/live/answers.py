@@ -1,4 +1,4 @@
-"""A metric that is kept up to date, and what it says to those who ask.
+"""A metric that is kept up to date, its value for whoever asks, and its explanation.
 
 answer = await live.answer()          # waits for the first reading; raises a TidegateError
 live.listeners.add(event.set)         # called when `active` changes
@@ -16,24 +16,24 @@ import msgspec
 from services.scaler.live.heartbeats import ReplicaSeen
 from services.scaler.live.metadata import Query
 
-# The first answer of JetStream is waited for by whoever asks first, and so is its failure to come.
+# Whoever asks first waits this long for the first answer of JetStream, or for its failure.
 FIRST_S = 3.0
 
 Term = float | bool | str | None
 
 
 class LiveAnswer(msgspec.Struct, frozen=True):
-    """value: replicas wanted, an external metric whose target is 1. active: whether there is work at all."""
+    """value: replicas that are wanted, an external metric whose target is 1. active: whether there is work at all."""
 
     value: float
     active: bool
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why so many replicas: of one query, whoever asks it.
+    """Why one query asks for so many replicas.
 
-    of: what is counted. terms: of the sum, by name. lines: the same in words. replicas: workers as last heard, from
-    `replicas_from`. age_s: of the reading. error: why there is none.
+    of: what is counted. terms: the terms of the sum, by name. lines: the same in words. replicas: workers as they were
+    last heard, from `replicas_from`. age_s: age of the reading. error: why there is none.
     """
 
     service: str
@@ -48,7 +48,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanations(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process answers to `svc.scaler.explain.<service>`. services: those that it knows."""
+    """What one process answers to `svc.scaler.explain.<service>`. services: all that it knows."""
 
     by: str
     services: list[str]
@@ -56,7 +56,7 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Live(Protocol):
-    """asked_at: monotonic seconds of the last question. metric: its name to KEDA."""
+    """One live metric. asked_at: monotonic seconds of the last question. metric: its name to KEDA."""
 
     asked_at: float
     listeners: set[Callable[[], None]]
@@ -72,7 +72,7 @@ class Live(Protocol):
 
     @property
     def active(self) -> bool | None:
-        """None while that can't be known."""
+        """Whether there is work; None while that can't be known."""
 
     def explanation(self) -> Explanation: ...
 
@@ -80,7 +80,7 @@ class Live(Protocol):
 
 
 class Changes:
-    """Tells listeners when a value has another value."""
+    """Calls listeners when `active` has changed."""
 
     def __init__(self) -> None:
         self.listeners: set[Callable[[], None]] = set()

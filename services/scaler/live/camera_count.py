@@ -1,4 +1,4 @@
-"""How many replicas of ingest the enabled cameras of a bucket need: their number over what one replica takes."""
+"""How many replicas of ingest a bucket's enabled cameras need: their number over the cameras of one replica."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RETRY_S = 5.0
 
 
 class LiveCameras(Changes):
-    """See `live.Live`."""
+    """See `answers.Live`."""
 
     metric = "cameras"
 
@@ -71,7 +71,7 @@ class LiveCameras(Changes):
         await end(*self._tasks)
 
     def _count(self) -> int:
-        """Cameras that are enabled. Raises Missing or Unavailable."""
+        """The number of enabled cameras. Raises Missing or Unavailable."""
         if not self._client.is_connected:
             raise Unavailable("NATS is not connected")
         if self._mirror is None or not self._mirror.ready.is_set():

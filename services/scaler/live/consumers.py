@@ -1,12 +1,12 @@
-"""What JetStream says of consumers: each asked once a second, however many want to know.
+"""What JetStream says of consumers. Each is asked once a second, however many want to know.
 
     consumers = Consumers(client)
     reader = consumers.get("MEDIA", "cv", service="cv")    # asks from now on
     reader.listeners.add(told)                             # after every answer, and at the first message when idle
     reader.state().backlog                                 # raises Missing or Unavailable
 
-Nothing but JetStream's own API is used, and of it two questions alone: of the consumer, and of its stream, which one
-reader asks for all of the stream's consumers.
+Only two questions of JetStream's API are used: one about the consumer, and one about its stream, which a single reader
+asks for all of the stream's consumers.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
-# Often enough that expiry between two answers is not hidden by redeliveries.
+# A consumer is asked so often that redeliveries can't hide what expires between two answers.
 EVERY_S = 1.0
 TIMEOUT_S = 2.0
-# An answer that is older says nothing of now.
+# An older answer says nothing of now.
 STALE_S = 3.0
-# A stream that this user may not ask about is asked less often: each try is a line in the server's log.
+# A stream that this user may not ask about is asked less often: each try writes a line to the server's log.
 REFUSED_S = 10.0
 
 T = TypeVar("T", bound="_Reply")
@@ -43,7 +43,7 @@ log = logger("scaler")
 
 
 class Missing(TidegateError):
-    """The stream, consumer or bucket is not there."""
+    """The stream, consumer or bucket does not exist."""
 
 
 class Unavailable(TidegateError):
@@ -53,8 +53,8 @@ class Unavailable(TidegateError):
 class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
     """One answer. at: monotonic seconds when it was asked for.
 
-    pending, ack_pending: messages that wait, and that workers hold. arrived: that the consumer was ever to get, which
-    never steps back.
+    pending: messages that wait. ack_pending: messages that workers hold. arrived: all messages that the consumer was
+    ever to get; this number never falls.
     """
 
     at: float
@@ -121,7 +121,7 @@ class _StreamReply(_Reply, frozen=True, kw_only=True):
 async def _ask(client: Client, subject: str, model: type[T], what: str) -> T:
     """One question to JetStream's API. Raises Missing or Unavailable."""
     if not client.is_connected:
-        # The question would wait in the client's buffer, and for its timeout.
+        # The question would wait in the client's buffer until its timeout.
         raise Unavailable("NATS is not connected")
     try:
         reply = msgspec.json.decode((await client.request(subject, timeout=TIMEOUT_S)).data, type=model)
@@ -129,7 +129,7 @@ async def _ask(client: Client, subject: str, model: type[T], what: str) -> T:
         raise Unavailable(f"{what}: JetStream does not answer: is it enabled for this account?") from e
     except (TimeoutError, nats.errors.Error, OSError, msgspec.DecodeError) as e:
         raise Unavailable(
-            f"{what}: no answer of JetStream within {TIMEOUT_S:g} s: is it up, and may this user ask?"
+            f"{what}: JetStream has not answered within {TIMEOUT_S:g} s: is it up, and may this user ask?"
         ) from e
     if reply.error and reply.error.code == 404:
         raise Missing(f"{what}: {reply.error.description}: run 'tidegate setup', or correct the names")
@@ -139,10 +139,10 @@ async def _ask(client: Client, subject: str, model: type[T], what: str) -> T:
 
 
 class ArrivedCounter:
-    """Messages that a consumer was ever to get, out of its place in the stream and what is pending behind it.
+    """Messages that a consumer was ever to get: its place in the stream, and what is pending behind that.
 
-    Expiry takes from the one before the other has moved on, so the sum of both can fall for a while. A consumer that
-    was made anew starts from nothing: what it has goes on top.
+    Expiry lowers the pending count before the place moves on, so their sum can fall for a while; the total does not.
+    A consumer that was made anew starts from 0, and what it gets is added to the total.
     """
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ class ArrivedCounter:
 
 
 class _StreamReader:
-    """A stream's first sequence and where it republishes, both None until it has said so."""
+    """Asks a stream for its first sequence, and where it republishes. reply: None until it has answered."""
 
     def __init__(self, client: Client, stream: str, every_s: float) -> None:
         self._client = client
@@ -184,7 +184,7 @@ class _StreamReader:
 
 
 class ConsumerReader:
-    """One consumer, asked until it is closed. listeners: called after every answer or error, and when it wakes."""
+    """Asks one consumer until it is closed. listeners: are called after every answer or error, and when it wakes."""
 
     def __init__(
         self, client: Client, stream: _StreamReader, wakeups: Wakeups, names: tuple[str, str, str], every_s: float
@@ -207,7 +207,7 @@ class ConsumerReader:
         self.task = asyncio.create_task(self._run(), name=self._what)
 
     def state(self) -> ConsumerState:
-        """The last answer. Raises Missing or Unavailable where there is none, or it is too old."""
+        """The last answer. Raises Missing or Unavailable where there is none, or where it is too old."""
         if not self._client.is_connected:
             raise Unavailable(f"{self._what}: NATS is not connected")
         if self._error:
@@ -216,17 +216,17 @@ class ConsumerReader:
             raise Unavailable(f"{self._what}: not read yet")
         age_s = time.monotonic() - self._state.at
         if age_s > STALE_S:
-            raise Unavailable(f"{self._what}: the last answer of JetStream is {age_s:.0f} s old")
+            raise Unavailable(f"{self._what}: JetStream's last answer is {age_s:.0f} s old")
         return self._state
 
     @property
     def expired(self) -> int:
-        """Messages that left the stream before the consumer saw them, since this reader began."""
+        """Messages that have left the stream before the consumer saw them, since this reader began."""
         return self._expiry.total
 
     @property
     def woken(self) -> bool:
-        """Whether a message came since the last answer was asked for, which said that there was none."""
+        """Whether a message has come since the last answer, which said that there was none."""
         return self._woken_at > (self._state.at if self._state else float("-inf"))
 
     def wake(self) -> None:
@@ -235,13 +235,13 @@ class ConsumerReader:
         self._tell()
 
     async def _run(self) -> None:
-        # The stream says where it republishes, and is to be read before its consumer.
+        # The stream says where it republishes, so it is read before its consumer.
         try:
             async with asyncio.timeout(self._every_s / 2):
                 await self._stream_reader.asked.wait()
         except TimeoutError:
             pass
-        # Readers that began together should not ask together for ever.
+        # Readers that began together are spread, so that they do not ask together for ever.
         pause = random.uniform(1.0, 2.0) * self._every_s  # noqa: S311
         while not self._client.is_closed:
             started = time.monotonic()
@@ -267,7 +267,7 @@ class ConsumerReader:
 
     def _state_of(self, reply: _ConsumerReply, stream: _StreamReply | None, now: float) -> ConsumerState:
         if stream is not None and reply.filters and not set(stream.config.subjects) <= set(reply.filters):
-            # Sequences run over messages that are not this consumer's.
+            # The stream's sequences count messages that are not this consumer's.
             reached = reply.delivered.consumer_seq
         else:
             first = stream.state.first_seq if stream else 0
@@ -300,7 +300,7 @@ class ConsumerReader:
             try:
                 listener()
             except Exception:
-                # What one query can't make of an answer must not keep it from the others.
+                # A query that fails on an answer must not keep the answer from the others.
                 log.exception("an answer can't be used", consumer=self.consumer, stream=self.stream)
 
     async def close(self) -> None:
@@ -310,9 +310,9 @@ class ConsumerReader:
 
 
 class Together:
-    """Several consumers of one stream as one: what they have is added up. Otherwise as a `ConsumerReader`.
+    """Several consumers of one stream as one, with their numbers added up. It reads like a `ConsumerReader`.
 
-    parts: the readers of each; of one consumer, itself.
+    parts: the reader of each consumer.
     """
 
     def __init__(self, parts: Sequence[ConsumerReader]) -> None:
@@ -325,7 +325,7 @@ class Together:
             part.listeners.add(self._tell)
 
     def state(self) -> ConsumerState:
-        """As old as the oldest of them. Raises as any of them does."""
+        """The sum of all, as old as the oldest. Raises where any of them does."""
         states = [part.state() for part in self.parts]
         return ConsumerState(
             at=min(s.at for s in states),
@@ -391,7 +391,7 @@ class Consumers:
         return reader
 
     async def sweep(self) -> None:
-        """End the readers that nobody listens to: those of several first, as they listen to others."""
+        """End the readers that nobody listens to. Those of several consumers go first, as they listen to others."""
         for key, reader in sorted(self._readers.items(), key=lambda item: isinstance(item[1], ConsumerReader)):
             if not reader.listeners:
                 del self._readers[key]

@@ -1,11 +1,11 @@
-"""One live metric for each distinct query, however many ScaledObjects ask it.
+"""One live metric for each distinct query, however many ScaledObjects ask for it.
 
     async with Estimator(client) as estimator:
         live = estimator.get(parse(metadata))
         answer = await live.answer()
 
-Fed once a second: with the consumer's state, and with what the workers' heartbeats add up to. The gRPC service and the
-local autoscaler both stand on this.
+It is fed once a second with the consumer's state, and with what the workers' heartbeats add up to. The gRPC service and
+the local autoscaler both use it.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from shared.contract import stats
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 
-# KEDA asks every pollingInterval, some every few minutes.
+# A metric is forgotten after this long without a question: KEDA may poll every few minutes only.
 FORGET_S = 600.0
 SWEEP_S = 30.0
-# Every worker has said by then that it is there.
+# By then, every worker has sent a heartbeat.
 LISTEN_S = 1.5 * stats.INTERVAL_S
 
 
 class LiveDemand(Changes):
-    """See `live.Live`. page: where the workers' counters are read from; None where `heartbeats` are heard."""
+    """See `answers.Live`. page: where the workers' counters are read from; None where their heartbeats are heard."""
 
     metric = "demand"
 
@@ -66,7 +66,7 @@ class LiveDemand(Changes):
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_S):
                 await self._reader.asked.wait()
-                # Before the workers had time to say that they are there, none would be wanted.
+                # Before the workers have had time to send a heartbeat, none would be wanted.
                 await asyncio.sleep(self._began + LISTEN_S - time.monotonic())
         estimate = self._now()
         return LiveAnswer(estimate.replicas, estimate.active or self._reader.woken)
@@ -106,7 +106,9 @@ class LiveDemand(Changes):
         """The estimate of what the reader has last read. Raises Missing or Unavailable."""
         self._reader.state()
         if self.estimate is None or time.monotonic() - self._at > STALE_S:
-            raise Unavailable(f"consumer {self.query.consumer} of stream {self.query.stream}: nothing estimated lately")
+            raise Unavailable(
+                f"consumer {self.query.consumer} of stream {self.query.stream}: there is no recent estimate"
+            )
         return self.estimate
 
     def _read(self) -> None:
@@ -158,7 +160,7 @@ class Estimator:
                 await self._subscription.unsubscribe()
 
     def get(self, query: Query) -> Live:
-        """The live metric of a query, begun if need be, and kept for some minutes more."""
+        """The live metric of a query. It is begun where there is none, and kept for minutes after each question."""
         if query not in self._lives:
             if isinstance(query, DemandQuery):
                 self._lives[query] = self._demand(query)
@@ -169,22 +171,22 @@ class Estimator:
         return live
 
     def lives(self) -> list[Live]:
-        """All that are asked for."""
+        """All live metrics."""
         return list(self._lives.values())
 
     def heartbeats(self) -> dict[str, Heartbeats]:
-        """Of each service whose workers are heard, or told of by the page that a query names."""
+        """The heartbeats of each service whose workers are heard, or are on the page that a query names."""
         pages = {live.query.service: live.heartbeats for live in self._lives.values() if isinstance(live, LiveDemand)}
         return pages | self._heartbeats
 
     def heartbeats_of(self, service: str) -> Heartbeats:
-        """Those that are heard of a service, now and from now on."""
+        """The heartbeats that are heard of a service, now and later."""
         if service not in self._heartbeats:
             self._heartbeats[service] = Heartbeats()
         return self._heartbeats[service]
 
     async def sweep(self, forget_s: float = FORGET_S) -> None:
-        """Forget what nobody has asked for in `forget_s`, and what only that needed."""
+        """Forget what nobody has asked for in `forget_s` seconds, and what only that needed."""
         now = time.monotonic()
         for query, live in list(self._lives.items()):
             if not live.listeners and now - live.asked_at > forget_s:
@@ -206,7 +208,7 @@ class Estimator:
         return LiveDemand(query, reader, page.heartbeats(query.service), page)
 
     async def _beat(self, message: Msg) -> None:
-        # The server lets a worker publish under its own service alone, whatever the payload says.
+        # The subject names the service, whatever the payload says: a worker may publish under its own service alone.
         service = message.subject.split(".")[1]
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             self.heartbeats_of(service).beat(beat_of(stats.decode(message.data)), time.monotonic())

@@ -5,16 +5,16 @@
                    stream_seq=consumer.delivered.stream_seq,
                    consumer_seq=consumer.delivered.consumer_seq)
 
-Expiry lowers a consumer's pending count, and so hides overload just where it bites. It leaves a trace: the consumer's
-place in the stream moves on by more than it delivered. The count is a lower bound, as redeliveries count as deliveries.
-It is for consumers of every subject of their stream: a filter's gaps would read as losses.
+Expiry lowers a consumer's pending count, and so hides overload where it matters most. It leaves a trace: the consumer's
+place in the stream moves on by more than it has delivered. The count is a lower bound, as redeliveries count as
+deliveries. It is for consumers of every subject of their stream: a filter's gaps would read as losses.
 """
 
 from __future__ import annotations
 
 
 class ExpiryCounter:
-    """`total` since the first `count`; what had expired before is no part of it, so a restart counts nothing twice."""
+    """total: expired since the first `count`. What expired before is not counted, so a restart counts nothing twice."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -24,10 +24,10 @@ class ExpiryCounter:
         self._settled = 0
 
     def count(self, *, first_seq: int, stream_seq: int, consumer_seq: int) -> int:
-        """The newly expired, given the stream's first sequence and the consumer's `delivered` pair.
+        """Messages that have newly expired, given the stream's first sequence and the consumer's `delivered` pair.
 
-        The stream is to be read before the consumer: the other way round, a message delivered and deleted between the
-        two would read as expired. A stream or consumer that was made anew starts a new count.
+        The stream must be read before the consumer. The other way round, a message that was delivered and deleted
+        between the two would read as expired. A stream or consumer that was made anew starts a new count.
         """
         settled = max(stream_seq, first_seq - 1)
         new = 0

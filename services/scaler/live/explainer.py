@@ -1,4 +1,4 @@
-"""Answers `svc.scaler.explain.<service>`: why so many replicas, of every query that anyone asks of a service."""
+"""Answers `svc.scaler.explain.<service>`: why each query about a service asks for so many replicas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.contract import names
 
 @asynccontextmanager
 async def explaining(client: Client, estimator: Estimator, by: str) -> AsyncIterator[None]:
-    """Answer while the block runs. by: what this process is, such as `autoscaler`."""
+    """Answer while the block runs. by: the kind of this process, such as `autoscaler`."""
 
     async def answer(request: Msg) -> None:
         service = request.subject.rpartition(".")[2]

@@ -1,10 +1,10 @@
-"""What the workers of one service say of themselves, added up to totals that only grow. Pure.
+"""The heartbeats of one service's workers, added up to totals that only grow. Pure.
 
     heartbeats = Heartbeats()
     heartbeats.beat(Beat(replica="cv-0", pid=7, state="ready", processed=12, working_s=3.5), now)
-    heartbeats.fleet(now)        # None where nobody was heard in the last seconds
+    heartbeats.fleet(now)        # None where no worker was heard in the last seconds
 
-Workers count from their own start, and come and go; a rate needs a sum that never steps back.
+Workers count from their own start, and they come and go. A rate needs a sum that never falls.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import msgspec
 from services.scaler.demand.observation import Workers
 from shared.contract.stats import WorkerStats
 
-# Five beats missed: the replica is gone.
+# A replica is gone once it has missed five beats.
 SILENCE_S = 5.0
-# One that is heard again by then goes on from where it was; no memory is kept of others.
+# A replica that is heard again within this time goes on from where it was.
 MEMORY_S = 600.0
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """One replica's counters since its process started. processed: messages worked through, also those
-    that failed: they too took their time. working_s: seconds with one in hand."""
+    """One replica's counters since its process started.
+
+    processed: messages worked through, failed ones too, as they took time. working_s: seconds with one in hand.
+    """
 
     replica: str
     pid: int
@@ -44,7 +46,7 @@ class ReplicaSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def beat_of(stats: WorkerStats) -> Beat:
-    """What of a worker's heartbeat is counted here."""
+    """The part of a worker's heartbeat that is counted here."""
     return Beat(
         replica=stats.replica,
         pid=stats.pid,
@@ -66,16 +68,16 @@ class Heartbeats:
 
     @property
     def working_s(self) -> float:
-        """Seconds with a message in hand, of all replicas ever heard."""
+        """Seconds with a message in hand, summed over all replicas ever heard."""
         return self._working_s
 
     @property
     def lived_s(self) -> float:
-        """Seconds from one heartbeat of a process to its next, of all ever heard; what a silence hid is not counted."""
+        """Seconds between the heartbeats of each process, summed over all ever heard. A silence is not counted."""
         return self._lived_s
 
     def beat(self, beat: Beat, now: float) -> None:
-        """Take a heartbeat. What a replica did before it was first heard is not counted: a rate is made of changes."""
+        """Take a heartbeat. What a replica did before it was first heard is not counted: rates are made of changes."""
         if known := self._last.get(beat.replica):
             at, before = known
             if beat.pid == before.pid and now - at <= self._silence_s:
@@ -89,7 +91,7 @@ class Heartbeats:
         self._last[beat.replica] = (now, beat)
 
     def fleet(self, now: float) -> Workers | None:
-        """Who is there now, and what all did so far; None where no replica is heard."""
+        """The replicas that are there now, and what all have done so far; None where no replica is heard."""
         states = [beat.state for at, beat in self._last.values() if now - at <= self._silence_s]
         if not states:
             return None
@@ -101,7 +103,7 @@ class Heartbeats:
         )
 
     def replicas(self, now: float) -> list[ReplicaSeen]:
-        """Those that are there, by name."""
+        """The replicas that are there now, in the order of their names."""
         return [
             ReplicaSeen(
                 replica=replica, state=b.state, processed=b.processed, working_s=b.working_s, age_s=round(now - at, 3)

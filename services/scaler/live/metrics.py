@@ -1,4 +1,4 @@
-"""What the scaler exports of its own work; the replicas and their cost are `autoscaler`'s and `accounts`' to tell."""
+"""What the scaler exports of its own work. `autoscaler` and `accounts` export the replicas and their cost."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ CONSUMER_REQUESTS = Counter(
 )
 EXPIRED = Counter(
     "tidegate_segments_expired_total",
-    "Messages that expired before the consumer saw them",
+    "messages that have expired before the consumer saw them",
     ["service", "consumer"],
 )
-REQUESTS = Counter("tidegate_scaler_requests_total", "gRPC calls answered, by method and code", ["method", "code"])
-STREAMS = Gauge("tidegate_scaler_streams", "gRPC streams held open", ["method"])
+REQUESTS = Counter(
+    "tidegate_scaler_requests_total", "gRPC calls that were answered, by method and code", ["method", "code"]
+)
+STREAMS = Gauge("tidegate_scaler_streams", "gRPC streams that are open", ["method"])
 
 
 class _Lives(Protocol):
@@ -31,7 +33,7 @@ class _Lives(Protocol):
 
 
 class _Demand(Collector):
-    """Every term of every estimate, read when it is asked for rather than written every second."""
+    """Every term of every estimate. It is read when the page is asked for, rather than written every second."""
 
     def __init__(self) -> None:
         self._watched: list[_Lives] = []
@@ -48,7 +50,7 @@ class _Demand(Collector):
             "replicas that a service needs, and the terms of the sum",
             labels=["service", "consumer", "term"],
         )
-        # ScaledObjects that ask for one consumer with other settings: the one asked last stands for all.
+        # Where ScaledObjects ask about one consumer with different settings, the last that asked stands for all.
         latest: dict[tuple[str, str], Live] = {}
         for watched in list(self._watched):
             for live in sorted(watched.lives(), key=lambda each: each.asked_at):

@@ -1,9 +1,9 @@
-"""Workers' counters from a page in Prometheus's text format, where their heartbeats can't reach the scaler.
+"""Workers' counters from a page in Prometheus' text format, for where their heartbeats can't reach the scaler.
 
     page = MetricsPage("http://prometheus:9090/federate?match[]=tidegate_segments_out_total&match[]=…")
-    page.heartbeats("cv").fleet(now)        # as if its series were replicas that say so
+    page.heartbeats("cv").fleet(now)        # each series counts as a replica's heartbeat
 
-A Prometheus server's `/federate` has every replica's series, a worker's own `/metrics` that worker's.
+A Prometheus server's `/federate` has the series of every replica; a worker's `/metrics` has its own alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.runtime.telemetry import logger
 
 EVERY_S = 5.0
 TIMEOUT_S = 3.0
-# Three pages missed.
+# A replica is gone once it was missing on three pages.
 SILENCE_S = 15.0
 MOST_BYTES = 16 * 1024 * 1024
 
@@ -33,7 +33,7 @@ log = logger("scaler")
 
 
 def beats(text: str) -> dict[str, list[Beat]]:
-    """The replicas of each service: one for each series of PROCESSED, whose labels are its name. Raises ValueError."""
+    """Each service's replicas: one for each series of PROCESSED, named by its labels. Raises ValueError."""
     values: dict[str, dict[tuple[str, str], float]] = {PROCESSED: {}, WORKING: {}}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -49,7 +49,7 @@ def beats(text: str) -> dict[str, list[Beat]]:
 
 
 class MetricsPage:
-    """A page that is read every few seconds until it is closed. url: http or https, as `metadata` has checked."""
+    """Reads a page every few seconds until it is closed. url: http or https, as `metadata` has checked."""
 
     def __init__(self, url: str) -> None:
         self.users = 0
@@ -88,7 +88,7 @@ class MetricsPage:
         return body.decode()
 
     def _say(self, problem: str) -> None:
-        """Once, when it begins and when it ends."""
+        """Log a problem once when it begins, and once when it ends."""
         if bool(problem) == self._failed:
             return
         self._failed = bool(problem)

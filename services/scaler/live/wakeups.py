@@ -1,10 +1,10 @@
-"""Hearing of the first message on an idle consumer, without asking every few milliseconds.
+"""Being told of the first message on an idle consumer, without asking every few milliseconds.
 
     wakeups = Wakeups(client)
-    await wakeups.arm(["stored.media.>"], reader.wake)     # while the consumer is idle; calls once
+    await wakeups.arm(["stored.media.>"], reader.wake)     # while the consumer is idle; it is called once
 
-A stream that republishes tells of each message that it stores. A subscription here ends with its first message, so
-that a busy stream costs nothing, and consumers of one subject share it.
+A stream that republishes publishes each message that it stores. A subscription here ends with its first message, so
+that a busy stream costs nothing. Consumers of one subject share a subscription.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Wake = Callable[[], None]
 
 
 def told_on(source: str, destination: str, filters: Sequence[str]) -> list[str]:
-    """Where a stream that republishes `source` to `destination` tells of messages to `filters` (all, if it is empty).
+    """The subjects on which a stream that republishes `source` to `destination` publishes messages to `filters`.
 
-    Empty where that can't be said from the subjects alone: a poll has to do then.
+    No filters mean every message. The list is empty where the subjects alone can't tell: then only polls do.
     """
     if "{{" in destination or not destination:
         return []
@@ -37,7 +37,7 @@ def told_on(source: str, destination: str, filters: Sequence[str]) -> list[str]:
 
 
 class _Waiting:
-    """Who waits for the first message on a subject. The subscription is None while it is being made."""
+    """Those who wait for the first message on a subject. The subscription is None while it is being made."""
 
     def __init__(self, wake: Wake) -> None:
         self.sleepers = {wake}
@@ -45,7 +45,7 @@ class _Waiting:
 
 
 class Wakeups:
-    """The subscriptions that wait, by subject."""
+    """The subscriptions that wait for a first message, by subject."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -73,7 +73,7 @@ class Wakeups:
             waiting.subscription = await self._client.subscribe(subject, cb=first)
             await waiting.subscription.unsubscribe(limit=1)
         except (nats.errors.Error, OSError):
-            # The connection is gone, or going: the next poll arms anew.
+            # The connection is lost, or being closed: the next poll arms it anew.
             self._waiting.pop(subject, None)
 
     async def disarm(self, wake: Wake) -> None:

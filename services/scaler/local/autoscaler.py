@@ -1,4 +1,4 @@
-"""The local autoscaler: it reads what KEDA would, decides as KEDA and the HPA would, and scales a pool of processes.
+"""The local autoscaler reads what KEDA would, decides as KEDA and the HPA would, and scales a pool of processes.
 
     async with observing(client, speed=10) as estimator:
         autoscaler = Autoscaler(estimator, load(Path("deploy/keda/cv.yaml")), pool, speed=10)
@@ -38,13 +38,15 @@ from services.scaler.local.replicas import Replicas
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 
-# Often enough that a live view moves.
+# It observes this often, so that a live view moves.
 OBSERVE_S = 1.0
-# With a fast clock a second is minutes of KEDA's: the consumer is asked more often then, up to so often.
+# With a fast clock, a second is minutes of KEDA's. Then the consumer is asked more often, but not more than this.
 LEAST_S = 0.1
 
-REPLICAS = Gauge("tidegate_replicas", "Worker processes asked for", ["service"])
-SCALE_EVENTS = Counter("tidegate_scale_events_total", "Changes of the replica count", ["service", "direction"])
+REPLICAS = Gauge("tidegate_replicas", "worker processes that are asked for", ["service"])
+SCALE_EVENTS = Counter(
+    "tidegate_scale_events_total", "changes of the replica count, by direction", ["service", "direction"]
+)
 
 log = logger("scaler")
 
@@ -52,9 +54,9 @@ log = logger("scaler")
 class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
     """What was last seen and decided.
 
-    time: Unix seconds. pending, ack_pending: messages that wait, and that workers hold; None where the server can't
-    be asked. desired: replicas asked for; replicas: their processes alive. replica_seconds: busy, idle and warming
-    ones, as in `cost`. expired: messages lost to age or space.
+    time: Unix seconds. pending: messages that wait. ack_pending: messages that workers hold. Both are None where the
+    server can't be asked. desired: replicas asked for. replicas: their processes that are alive. replica_seconds: the
+    sum of busy, idle and warming ones, as in `cost`. expired: messages that were lost to age or space.
     """
 
     time: float
@@ -130,7 +132,7 @@ class Autoscaler:
         return reader
 
     def _read_by(self, reader: Reader) -> None:
-        """Two triggers may share a consumer, whose messages count once."""
+        """Remember a reader. Two triggers may share a consumer, whose messages count once."""
         self._readers += [part for part in reader.parts if part not in self._readers]
 
     async def _first_readings(self) -> None:
@@ -208,7 +210,7 @@ class Autoscaler:
         )
 
     def _spent(self) -> Spent:
-        """A process that is not heard to be ready, or not yet, is warming."""
+        """What was used so far. A process that has not yet said that it is ready is warming."""
         pool = self._pool
         living = pool.ready_count + pool.draining_count
         ready = sum(replica.state != "loading" for replica in self._heartbeats.replicas(time.monotonic()))
@@ -225,7 +227,7 @@ class Autoscaler:
 
 
 def _query(scaled: ScaledObject, i: int) -> Query | JetStreamTrigger:
-    """What a trigger asks. Heartbeats reach us here, wherever a cluster has its metrics."""
+    """What a trigger asks. On one machine heartbeats are heard, even where a cluster reads metrics from a page."""
     trigger = scaled.triggers[i]
     if isinstance(trigger, JetStreamTrigger):
         return trigger
@@ -233,7 +235,7 @@ def _query(scaled: ScaledObject, i: int) -> Query | JetStreamTrigger:
         query = metadata.parse(trigger.metadata)
     except SettingError as e:
         raise SettingError(
-            f"{scaled.name}: {trigger.scaler_address} can't be asked here, as Tidegate's can: {e}"
+            f"{scaled.name}: {trigger.scaler_address} can't be asked here, only Tidegate's own scaler can: {e}"
         ) from e
     return msgspec.structs.replace(query, metrics_url="") if isinstance(query, DemandQuery) else query
 
@@ -255,4 +257,4 @@ def _readable(reader: ConsumerReader) -> ConsumerState | None:
 
 
 def _nothing() -> None:
-    """Keeps a reader going that is asked for its state alone."""
+    """A listener that keeps a reader going, for one whose state alone is read."""

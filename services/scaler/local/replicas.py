@@ -1,8 +1,8 @@
-"""A pool of worker processes of one service: started, drained, and restarted after a crash.
+"""A pool of one service's worker processes, which are started, drained, and restarted after a crash.
 
     pool = Replicas("cv", child.python("services.cv"), env, Path("logs"))
-    await pool.scale_to(3)      # returns at once: starts what is missing, drains the newest of what is too many
-    await pool.close()          # when all are gone
+    await pool.scale_to(3)      # returns at once; starts what is missing, drains the newest where there are too many
+    await pool.close()          # returns when all are gone
 
 A replica is a place in the pool, as a pod is in a Deployment: it stays while its process is being restarted. It writes
 to `<replica>.log`, and dies with this process, however this process dies.
@@ -24,17 +24,17 @@ from shared.runtime.backoff import Backoff
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import forget_targets, logger
 
-# How our services say that they can't start as they are configured: restarting alone won't help.
+# Our services exit with this code where they can't start as they are configured: a restart alone does not help.
 BAD_CONFIGURATION = 2
 
-# What a log line can carry of a dead worker's last words.
+# A log line carries this much of a dead worker's log.
 TAIL_BYTES = 2000
 TAIL_LINES = 8
 
 DELAYS = Backoff(first_s=1.0, longest_s=60.0)
 
 RESTARTS = Counter(
-    "tidegate_worker_restarts_total", "Workers started again after an exit nobody asked for", ["service"]
+    "tidegate_worker_restarts_total", "workers that were started again after an unexpected exit", ["service"]
 )
 
 log = logger("scaler")
@@ -77,12 +77,12 @@ class Replicas:
 
     @property
     def count(self) -> int:
-        """Replicas asked for."""
+        """Replicas that are asked for."""
         return len(self._active)
 
     @property
     def ready_count(self) -> int:
-        """Replicas whose process is alive; whether its model is loaded, the worker's own `/readyz` says."""
+        """Replicas whose process is alive. Whether its model is loaded, the worker's `/readyz` says."""
         return sum(r.is_alive for r in self._active)
 
     @property
@@ -98,11 +98,11 @@ class Replicas:
 
     @property
     def names(self) -> list[str]:
-        """Of the replicas asked for, oldest first."""
+        """Names of the replicas that are asked for, the oldest first."""
         return [r.name for r in self._active]
 
     async def scale_to(self, n: int) -> None:
-        """Ask for `n` replicas. What is too many drains on its own time, the newest first."""
+        """Ask for `n` replicas. Where there are more, the newest drain in their own time."""
         while len(self._active) < n:
             self._active.append(_Replica(self, self._free_name(), self._spend))
         while len(self._active) > n:
@@ -119,7 +119,7 @@ class Replicas:
         replica.stop.set()
 
     def _free_name(self) -> str:
-        """The lowest that nobody has, draining ones included: few log files, and never two workers of a name."""
+        """The lowest name that no replica has, draining ones included: so log files are few, and names unique."""
         taken = {r.name for r in (*self._active, *self._draining)}
         return next(name for i in range(len(taken) + 1) if (name := f"{self.service}-{i}") not in taken)
 
@@ -178,14 +178,14 @@ class _Replica:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # A session of its own: Ctrl-C at the terminal reaches us alone, and we drain it.
+                # It gets a session of its own: Ctrl-C at the terminal reaches us alone, and we drain it.
                 start_new_session=True,
             )
         self._started = time.monotonic()
         return process
 
     async def _watch(self, process: asyncio.subprocess.Process) -> float:
-        """Wait until the process is gone, ending it when `stop` is set; return the seconds it lived."""
+        """Wait until the process is gone, and end it when `stop` is set. Returns the seconds that it lived."""
         exited = asyncio.create_task(process.wait())
         await supervise(exited, stop=self.stop)
         if not exited.done():
@@ -202,7 +202,7 @@ class _Replica:
         done, _ = await asyncio.wait((exited,), timeout=self._pool.grace_s)
         if not done:
             log.warning("worker killed, as it did not drain in time", replica=self.name, grace_s=self._pool.grace_s)
-            # Its session: a worker that serves several GPUs has processes of its own.
+            # Its whole session is killed: a worker that serves several GPUs has processes of its own.
             _signal(lambda s: os.killpg(process.pid, s), signal.SIGKILL)
             await exited
 
@@ -215,7 +215,7 @@ class _Replica:
             RESTARTS.labels(self._pool.service).inc()
 
     def _report(self, code: int | None, lived_s: float, offset: int) -> None:
-        """Say how a process ended that nobody had asked to."""
+        """Log how a process ended that was not asked to."""
         facts = {"replica": self.name, "code": code, "lived_s": round(lived_s, 1), "log": str(self._log_path)}
         last_lines = "\n".join(self._tail(offset))
         if code == BAD_CONFIGURATION:
@@ -227,7 +227,7 @@ class _Replica:
         return self._log_path.stat().st_size if self._log_path.exists() else 0
 
     def _tail(self, offset: int) -> list[str]:
-        """The last lines that this run of the process wrote, those before `offset` being another's."""
+        """The last lines that this run of the process wrote. What is before `offset` is from runs before it."""
         size = self._log_size()
         if size <= offset:
             return []
@@ -240,4 +240,4 @@ def _signal(send: Callable[[int], None], number: int) -> None:
     try:
         send(number)
     except ProcessLookupError:
-        pass  # it went first
+        pass  # it has ended by itself

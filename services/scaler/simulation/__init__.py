@@ -4,7 +4,7 @@
 |---|---|
 | `trace` | an arrival trace from a file, and the instants made of it |
 | `generate` | traces made up: days, bursts, a flash crowd, a ramp, an outage |
-| `queue` | segments that wait and replicas that take them, between two decisions |
+| `queue` | segments that wait, and replicas that take them, between two decisions |
 | `policies` | static, KEDA, Knative, Ray Serve and demand, each as a clock and a rule |
 | `engine` | one policy over one trace, and what it cost |
 | `bound` | the least that any policy could have spent |

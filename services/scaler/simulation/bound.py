@@ -1,21 +1,21 @@
-"""The least replica-seconds that any policy could have spent, knowing the future: by dynamic programming. Pure.
+"""The least replica-seconds that any policy could have spent that knows the future, by dynamic programming. Pure.
 
-The queue is relaxed to a fluid: work can be divided, and be served by all replicas at once. Each replica started costs
-its cold start, during which it serves nothing, and each one that is ready costs its time. Those that are there at the
+The queue is relaxed to a fluid: work can be divided, and all replicas can serve it at once. A replica that is started
+costs its cold start, during which it serves nothing; one that is ready costs its time. Replicas that exist at the
 beginning cost no start, and others may have been asked for before. The state is (replicas ready, backlog), and the
-backlog may hold no work older than the latency target. The share of the work that the service level lets be late may
-be given up, at a price; the price is searched at which that share is (Lagrangian duality: at any price, the cost less
-the price of the allowance is a bound).
+backlog may hold no work older than the latency target. The service level lets a share of the work be late: it may be
+given up at a price. The price is searched at which just that share is given up (Lagrangian duality: at any price, the
+cost less the price of the allowance is a bound).
 
 Why it bounds: whatever a policy does to real segments in time, the fluid can do too, no later and for no more. Replicas
-change at multiples of a step, and serve in all of a step that they are ready in a part of. Such a replica may be
+change at multiples of a step, and one that is ready in a part of a step serves in all of it. Such a replica may be
 charged for up to two steps more than it lived, so its start is two steps cheaper. Backlog lies on a grid on which a
-step's service is a whole number of cells, and arriving work is rounded down in its running total, so that no error adds
-up; the deadline is loosened by a cell to make up for it.
+step's service is a whole number of cells. Arriving work is rounded down in its running total, so that no error adds up,
+and the deadline is loosened by a cell to make up for it.
 
-Two things keep it from being strict. With cold starts under two steps, a policy whose replicas live shorter than those
-can spend less. And the allowance is a share of the work, where a service level's is of segments: the same where all are
-equally long.
+Two things keep it from being strict. With cold starts under two steps, a policy can spend less if its replicas live
+shorter than those. And the allowance is a share of the work, while a service level's is a share of the segments: these
+are the same where all segments are equally long.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ from services.scaler.simulation.engine import SERVED, Result, Workload
 from services.scaler.simulation.queue import WINDOW_S
 from services.scaler.simulation.trace import Floats, Trace
 
-# Cells of backlog to one replica's work in a step.
+# One replica's work in a step is this many cells of backlog.
 CELLS = 4
-# Of the table's history, which the schedule is read from.
+# The table's history, which the schedule is read from, has at most this many bytes.
 HISTORY_BYTES = 300_000_000
 MOST_STEPS = 20_000
 PRICES = 6
 
 
 class _Fluid(msgspec.Struct, frozen=True):
-    """step: seconds; cell: replica-seconds. work: cells that arrive in each step; deadline: most that may wait at its
-    end; least: replicas that must run in it. rows, cells: of the table."""
+    """A trace on the grid. step: seconds. cell: replica-seconds. work: cells that arrive in each step. deadline: most
+    cells that may wait at its end. least: replicas that must run in it. rows, cells: size of the table.
+    """
 
     step: float
     cell: float
@@ -53,7 +54,7 @@ class _Fluid(msgspec.Struct, frozen=True):
 
 
 def bound(trace: Trace, load: Workload, *, initial: int = 0, late: float = 1 - SERVED) -> Result:
-    """For policies that start with `initial` replicas ready, and let at most the share `late` of the work be late.
+    """The bound for policies that start with `initial` replicas ready, and let at most the share `late` be late.
 
     The result's replica hours are the bound; the rest of it is the cheapest schedule found, as it serves the fluid.
     """
@@ -77,9 +78,9 @@ def _result(fluid: _Fluid, load: Workload, plan: NDArray[np.int64], seconds: flo
     backlog, given_up = _replay(fluid, plan)
     kept = np.cumsum(fluid.work - given_up)
     edges = (np.arange(len(plan)) + 1) * fluid.step
-    # Work that had come by an edge is done when as much has been served.
+    # Work that came by an edge is done once as much has been served.
     latency = np.interp(kept, kept - backlog, edges) - edges
-    # By the loosened grid some of it is a step past the target.
+    # As the grid is loosened, some of it is a step past the target.
     latency = np.clip(latency, 0.0, load.latency_target_s)
     order = np.argsort(latency)
     weight = np.cumsum((fluid.work - given_up)[order])
@@ -133,15 +134,15 @@ def _on_grid(trace: Trace, load: Workload, step: float) -> _Fluid:
     work = np.diff(np.floor(came / cell + 1e-9)).astype(np.int64)
     deadline = (np.ceil((came - due)[1:] / cell) + 1).astype(np.int64)
     rows = min(load.max_replicas, max(load.min_replicas, math.ceil(work.max() / CELLS) + 1)) + 1
-    # After the trace nothing has to run.
+    # After the trace nothing must run.
     least = np.where(edges[1:] <= trace.duration_s, min(load.min_replicas, rows - 1), 0)
-    # Of more, all replicas together could not serve the last in time.
+    # All replicas together could not serve more than this in time.
     most = rows * CELLS * (math.ceil(load.latency_target_s / step) + 1)
     return _Fluid(step, cell, work, deadline, least, rows, int(min(deadline.max(), most)) + 1)
 
 
 def _solve(fluid: _Fluid, load: Workload, initial: int, price: float) -> tuple[NDArray[np.int64], float]:
-    """(replicas ready in each step, cost) of the cheapest schedule, where work given up costs `price` a second."""
+    """(replicas ready in each step, cost) of the cheapest schedule. Work that is given up costs `price` a second."""
     history = np.empty((len(fluid.work) + 1, fluid.rows, fluid.cells), dtype=np.float32)
     args = (
         fluid.work,
@@ -157,10 +158,10 @@ def _solve(fluid: _Fluid, load: Workload, initial: int, price: float) -> tuple[N
 
 @compiled
 def _forward(history, initial, work, deadline, cold, step, price, least):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill history[k, n, q]: the least cost of being ready with n after k steps, with at most q cells of backlog."""
+    """Fill history[k, n, q]: the least cost of n replicas ready after k steps, with at most q cells of backlog."""
     steps, rows, cells = history.shape
     cost = np.full((rows, cells), np.inf)
-    # One step of what the first replicas are charged for may not have been theirs either.
+    # The first replicas, too, may be charged for a step that they did not live.
     cost[initial] = -initial * step
     new = np.empty_like(cost)
     history[0] = cost
@@ -201,7 +202,7 @@ def _forward(history, initial, work, deadline, cold, step, price, least):  # typ
 
 @compiled
 def _backward(history, work, deadline, cold, step, price, least):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Replicas ready in each step of a schedule of least cost, read backwards from `history`."""
+    """Replicas ready in each step of a cheapest schedule, read backwards from `history`."""
     steps, rows, cells = history.shape
     plan = np.zeros(steps - 1, dtype=np.int64)
     n, q, least_cost = 0, cells - 1, np.inf
@@ -224,7 +225,7 @@ def _backward(history, work, deadline, cold, step, price, least):  # type: ignor
 
 
 def _replay(fluid: _Fluid, plan: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(backlog at the end of each step, work of it that is given up), in cells."""
+    """(backlog at the end of each step, work that is given up in it), in cells."""
     waiting = 0
     backlog, given_up = np.zeros(len(plan), dtype=np.int64), np.zeros(len(plan), dtype=np.int64)
     steps = zip(fluid.work.tolist(), plan.tolist(), fluid.deadline.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Every policy over one trace, with KEDA tuned to its best in hindsight.
+"""Runs every policy over one trace, with KEDA tuned to its best in hindsight.
 
 for result in compare(trace, Workload(service_rate=4, cold_start_s=60), scaled):
     print(result.name, result.replica_hours)
@@ -34,16 +34,16 @@ from shared.runtime.errors import SettingError
 
 NAMES = ("static_peak", "keda_default", "lag_tuned", "kpa", "ray_serve", "demand", "clairvoyant")
 
-# What the tuned KEDA is chosen from. Thresholds: shares of what one replica clears in the latency target.
+# The tuned KEDA is chosen from these. Thresholds are shares of what one replica clears in the latency target.
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 1.5)
 DOWN_WINDOWS_S = (60, 300, 900)
 COOLDOWNS_S = (30, 300)
 UP_PERCENTS = (100, 900)
-# A longer trace is tuned on its first part, and the best few are run on all of it.
+# A longer trace is tuned on a first part of this size, and the best few are run on all of it.
 TUNED_ARRIVALS = 1_000_000
 TUNED_S = 2 * 24 * 3600.0
 FINALISTS = 4
-# A minute of it tells how many replicas a trace starts with.
+# The first minute of a trace tells how many replicas it starts with.
 FIRST_S = 60.0
 
 
@@ -55,9 +55,9 @@ def compare(
     *,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Result]:
-    """Results in the order of `names`. All but the static one start with the replicas that the first minute needs.
+    """Results in the order of `names`. All but the static fleet start with the replicas that the first minute needs.
 
-    scaled: how KEDA is told to follow the demand. tell: called with the name of what is simulated next.
+    scaled: the ScaledObject that follows demand. tell: is called with the name of what is simulated next.
     """
     results: dict[str, Result] = {}
     for name in dict.fromkeys(["demand", *names] if "lag_tuned" in names else names):
@@ -75,15 +75,14 @@ def compare(
 
 
 def initial(trace: Trace, load: Workload) -> int:
-    """Replicas that the first minute of a trace needs: it is an excerpt of something that went on before."""
+    """Replicas that the first minute of a trace needs: a trace is an excerpt, and something went on before it."""
     steps = max(1, round(FIRST_S / trace.step_s))
     rate = float(trace.counts[:steps].mean()) / trace.step_s
     return min(load.max_replicas, max(load.min_replicas, math.ceil(rate / load.service_rate)))
 
 
 def peak(trace: Trace, load: Workload) -> int:
-    """Replicas of a static fleet: for the busiest step of the trace, or the busiest stretch as long as the latency
-    target, which is what may wait."""
+    """Replicas of a static fleet, for the busiest stretch as long as the latency target: work may wait that long."""
     steps = max(1, round(load.latency_target_s / trace.step_s))
     sums = np.convolve(trace.counts, np.ones(steps), mode="valid") if steps < len(trace.counts) else trace.counts
     rate = float(np.max(sums)) / (steps * trace.step_s)
@@ -131,7 +130,7 @@ _BY_NAME: dict[str, Callable[[Trace, Workload], Result]] = {
 
 
 def demand_settings(load: Workload) -> DemandSettings:
-    """As an operator would set them who knows the load."""
+    """The settings of an operator who knows the load."""
     return DemandSettings(
         latency_target_s=load.latency_target_s,
         cold_start_s=load.cold_start_s,
@@ -140,7 +139,7 @@ def demand_settings(load: Workload) -> DemandSettings:
 
 
 def demand_scaled(scaled: ScaledObject, load: Workload) -> ScaledObject:
-    """A ScaledObject by demand, with the load's bounds; its safety net is left out, so that demand is seen alone."""
+    """A ScaledObject by demand with the load's bounds, without its safety net: demand is to be seen alone."""
     triggers = tuple(t for t in scaled.triggers if isinstance(t, ExternalTrigger))
     if not triggers:
         raise SettingError(f"{scaled.name} has no trigger of type external-push: give one that scales by demand")
@@ -172,7 +171,7 @@ def _scaled(
 # ---- KEDA tuned in hindsight
 
 
-class Tuning(msgspec.Struct, frozen=True):
+class GridPoint(msgspec.Struct, frozen=True):
     """One point of the grid."""
 
     lag_threshold: int
@@ -204,15 +203,15 @@ class Tuning(msgspec.Struct, frozen=True):
         )
 
 
-def grid(load: Workload) -> list[Tuning]:
-    """All that the tuned KEDA is chosen from."""
+def grid(load: Workload) -> list[GridPoint]:
+    """All points that the tuned KEDA is chosen from."""
     clears = load.service_rate * load.latency_target_s
     thresholds = sorted({max(1, round(share * clears)) for share in THRESHOLDS})
-    return [Tuning(*point) for point in itertools.product(thresholds, DOWN_WINDOWS_S, COOLDOWNS_S, UP_PERCENTS)]
+    return [GridPoint(*point) for point in itertools.product(thresholds, DOWN_WINDOWS_S, COOLDOWNS_S, UP_PERCENTS)]
 
 
 def _tuned(trace: Trace, load: Workload, attainment: float) -> Result:
-    """The cheapest that serves as many minutes as demand does; where none does, the one that serves most."""
+    """The cheapest point that serves as many minutes as demand does; where none does, the one that serves most."""
     points = grid(load)
     steps = math.ceil(min(TUNED_S, TUNED_ARRIVALS / trace.mean_rate) / trace.step_s)
     excerpt = trace if steps >= len(trace.counts) else Trace(trace.name, trace.step_s, trace.counts[: max(2, steps)])
@@ -227,7 +226,7 @@ def _tuned(trace: Trace, load: Workload, attainment: float) -> Result:
     return msgspec.structs.replace(results[best[0]], settings=finalists[best[0]].describe())
 
 
-def _lag(trace: Trace, load: Workload, point: Tuning) -> Result:
+def _lag(trace: Trace, load: Workload, point: GridPoint) -> Result:
     return run(KedaLag("lag_tuned", point.scaled(load)), trace, load, initial=initial(trace, load))
 
 

@@ -1,4 +1,4 @@
-"""numba's compiler, where it is installed; the same functions, and slow, where it is not."""
+"""numba's compiler, where it is installed. Where it is not, the same functions run, slowly."""
 
 from __future__ import annotations
 

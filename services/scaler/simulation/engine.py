@@ -1,4 +1,4 @@
-"""One policy over one trace: replicas that warm up, a queue that they drain, and what it cost."""
+"""Runs one policy over one trace: replicas warm up and drain a queue, and that costs something."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import numpy as np
 from services.scaler.simulation.queue import BIN, LEAST_S, SimulatedQueue
 from services.scaler.simulation.trace import Floats, Trace
 
-# A minute counts as served when this share of its segments was in time.
+# A minute counts as served where this share of its segments was in time.
 SERVED = 0.99
-# After the trace, looks so far apart find out when the last segment is done: a policy pays until then.
+# After the trace, the queue is looked at this often until its last segment is done: a policy pays until then.
 TAIL_S = 1.0
-# From the first message on an idle stream to a scaler that knows of it, where it is told.
+# A scaler that is told of the first message on an idle stream knows of it after this long.
 WAKE_S = 0.1
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
-    """What a trace meets.
+    """What a trace's segments need, and what serves them.
 
     service_rate: segments a second of one busy replica. service_cv: coefficient of variation of a segment's work.
     latency_target_s: from arrival to result. batch: most segments that a replica takes at once. max_age_s: a segment
-    that waited longer is lost.
+    that has waited longer is lost.
     """
 
     service_rate: float
@@ -42,8 +42,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     """What a scaler can see.
 
-    arrived, processed: segments ever. pending, in_work: segments now. replicas: asked for; ready: past their cold
-    start. working_s: seconds that replicas were busy, ever.
+    arrived, processed: segments so far. pending, in_work: segments now. replicas: asked for. ready: past their cold
+    start. working_s: seconds that replicas have been busy so far.
     """
 
     arrived: int
@@ -56,7 +56,9 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy(Protocol):
-    """A clock and a rule. next_at: when to decide next, in seconds. wakes: told of a segment on an idle queue."""
+    """A clock and a rule. next_at: when to decide next, in seconds. wakes: whether it is told of a segment on an idle
+    queue.
+    """
 
     name: str
     wakes: bool
@@ -71,9 +73,10 @@ class Policy(Protocol):
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a policy cost, and how it served.
 
-    attainment: share of segments in time. window_attainment: share of the minutes with segments in which 99 % of them
-    were. lost: segments that waited past max_age. cold_starts: replicas started. timeline: (seconds, replicas).
-    windows: share in time of each minute, nan where there was none. settings: what was chosen for it, for people.
+    attainment: share of segments in time. window_attainment: of the minutes with segments, the share in which 99 % of
+    them were in time. lost: segments that waited past max_age. cold_starts: replicas started. timeline: (seconds,
+    replicas). windows: share in time for each minute, nan where it had no segment. settings: what was chosen for it,
+    in words.
     """
 
     name: str
@@ -95,7 +98,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = None) -> Result:
-    """Simulate to the end of the trace, and until the queue is empty."""
+    """Simulate to the end of the trace, and on until the queue is empty."""
     queue = SimulatedQueue(
         trace.chunks(load.service_rate, load.service_cv, load.seed),
         trace.duration_s,
@@ -177,7 +180,7 @@ def _result(
 
 
 def _quantile(queue: SimulatedQueue, q: float) -> float:
-    """Of the latency of what was processed, to 1 %."""
+    """A quantile of the latency of what was processed, to 1 %."""
     total = queue.bins.sum()
     if not total:
         return math.nan

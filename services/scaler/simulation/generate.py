@@ -1,4 +1,4 @@
-"""Traces made up: what camera sites do to a fleet, each in one trace. Pure; the same for the same seed."""
+"""Made-up traces: each shows one thing that camera sites do to a fleet. Pure; the same seed gives the same traces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STEP_S = 1.0
 
 
 def generated(seed: int = 1) -> list[Trace]:
-    """One of each kind; rates are segments a second, a camera sending one."""
+    """One trace of each kind. Rates are segments a second; a camera sends one a second."""
     rng = np.random.default_rng(seed)
     return [
         _trace("days", _days(), 10.0, rng),
@@ -28,8 +28,7 @@ def _trace(name: str, rate: Floats, step_s: float, rng: np.random.Generator) -> 
 
 
 def _days() -> Floats:
-    """Friday to Monday: motion-triggered cameras follow the day, with a lunch peak and a rush, and half of it at
-    weekends."""
+    """Friday to Monday: motion-triggered cameras follow the day, with two rush hours, and half of it at weekends."""
     t = np.arange(0, 4 * DAY_S, 10.0)
     hour = t / HOUR_S % 24
     day = 0.5 - 0.5 * np.cos(2 * np.pi * (hour - 3) / 24)
@@ -51,7 +50,7 @@ def _bursts(rng: np.random.Generator) -> Floats:
 
 
 def _flash_crowd() -> Floats:
-    """Nothing, then everything within ten seconds, then less and less; twice in five hours."""
+    """Nothing, then everything within ten seconds, then less and less. It comes twice in five hours."""
     t = np.arange(5 * HOUR_S)
     rate = np.zeros(len(t))
     for start, peak in ((0.5 * HOUR_S, 20.0), (3 * HOUR_S, 14.0)):
@@ -62,7 +61,7 @@ def _flash_crowd() -> Floats:
 
 
 def _ramp() -> Floats:
-    """Cameras put to work one after another over an hour and a half, and taken out again."""
+    """Cameras are put to work one after another over an hour and a half, and taken out again."""
     t = np.arange(5 * HOUR_S) / HOUR_S
     return np.interp(t, [0, 0.25, 1.75, 3, 4.25, 5], [1.0, 1.0, 20, 20, 1.0, 1.0])
 

@@ -1,4 +1,4 @@
-"""Scaling policies, each as the simulator asks it: when next, and how many."""
+"""Scaling policies. The simulator asks each when it decides next, and how many replicas it wants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOK_S = 5.0
 
 
 class Fixed:
-    """A schedule known beforehand: (seconds, replicas) pairs, the first at 0."""
+    """A fixed schedule: (seconds, replicas) pairs, the first at 0."""
 
     wakes = False
 
@@ -38,7 +38,7 @@ class Fixed:
 
 
 class KedaLag:
-    """KEDA and the HPA on the pending count, by `scaled`, whose trigger is nats-jetstream.
+    """KEDA and the HPA follow the pending count, by `scaled`, whose trigger is nats-jetstream.
 
     first_s: when KEDA asks for the first time.
     """
@@ -61,11 +61,11 @@ class KedaLag:
 
 
 class KedaDemand:
-    """The same controllers on what the external scaler answers, by `scaled`, whose first trigger is external-push.
+    """The same controllers follow the external scaler's answers, by `scaled`, whose first trigger is external-push.
 
-    Other triggers of it see the pending count. The queue is looked at every five seconds, where the service looks every
-    second: over hours it makes no difference to the results (1.300 and 1.298 of the bound in the mean of fifteen runs),
-    over minutes it does. first_look_s: when it is looked at first. first_s: when KEDA asks for the first time.
+    Its other triggers see the pending count. The queue is looked at every five seconds, where the service looks every
+    second. Over hours that makes no difference to the results (1.300 and 1.298 of the bound in the mean of fifteen
+    runs); over minutes it does. first_look_s: when the queue is looked at first. first_s: when KEDA first asks.
     """
 
     wakes = True
@@ -122,7 +122,7 @@ class KedaDemand:
 
 
 class Kpa:
-    """Knative's autoscaler, on concurrency: what is in the system, averaged over a stable and a panic window.
+    """Knative's autoscaler, by concurrency: what is in the system, averaged over a stable and a panic window.
 
     Defaults of its config-autoscaler: windows of 60 s and 6 s, a target of 70 %, panic at twice what is ready, at most
     1000 times up and half down, a tick of 2 s. It begins in panic where it finds more than one replica. The soft limit
@@ -166,7 +166,7 @@ class Kpa:
 
 
 class RayServe:
-    """Ray Serve's rule: ongoing requests over their target, once it has called for the same direction long enough.
+    """Ray Serve's rule: ongoing requests over their target, once that has called for the same direction long enough.
 
     Defaults of its AutoscalingConfig: averaged over 30 s, 30 s until up, 600 s until down, and as long again from the
     last replica to none. Where none runs, one is asked for at once, and no more until it does. The target of a replica

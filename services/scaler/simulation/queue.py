@@ -1,8 +1,8 @@
-"""The queue and its replicas, as a discrete-event simulation between two decisions. Compiled where numba is there.
+"""The queue and its replicas: a discrete-event simulation between two decisions. It is compiled where numba is there.
 
-A replica that is free takes up to `batch` of the segments that wait, oldest first, and is busy for the sum of their
-work. What a real worker holds beyond that it hands back within milliseconds when it is told to go (measured: 1.3 ms,
-redelivered within 25 ms), so here it never leaves the queue.
+A free replica takes up to `batch` of the segments that wait, the oldest first, and is busy for the sum of their work. A
+real worker holds more than that, but naks it within milliseconds when it is told to go (measured: 1.3 ms, redelivered
+within 25 ms). So here it never leaves the queue.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Totals(NamedTuple):
 
 
 class SimulatedQueue:
-    """Segments that wait, and replicas, newest last. Times are seconds from the trace's start."""
+    """Segments that wait, and replicas, the newest last. Times are seconds from the trace's start."""
 
     def __init__(
         self, chunks: Iterator[TraceChunk], duration_s: float, *, batch: int, max_age_s: float, target_s: float
@@ -117,8 +117,8 @@ class SimulatedQueue:
         self._arrived: Floats = np.empty(0)
         self._work: Floats = np.empty(0)
         self._head = 0
-        self._seen = 0  # of the loaded, those that have arrived
-        self._gone = 0  # segments before the loaded ones
+        self._seen = 0  # how many of the loaded segments have arrived
+        self._gone = 0  # how many segments came before the loaded ones
         self._exhausted = False
         self._table = np.zeros((3, 64))
         self._n = 0
@@ -154,7 +154,7 @@ class SimulatedQueue:
             self._draining = [d for d in self._draining if d[0] > until]
 
     def _load(self, until: float) -> None:
-        """Have every arrival before `until`, and one beyond it."""
+        """Load every arrival before `until`, and one beyond it."""
         while not self._exhausted and (not len(self._arrived) or self._arrived[-1] <= until):
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -183,7 +183,7 @@ class SimulatedQueue:
         return self._seen - self._head
 
     def snapshot(self) -> tuple[int, int, float, float]:
-        """(replicas ready, replicas busy, segments in work, seconds until all of these are done, summed)."""
+        """(replicas ready, replicas busy, segments in work, the sum of the seconds until each of these is done)."""
         ready, working, held, ahead = _snapshot(self.now, self._table, self._n)
         for end, size in self._draining:
             held += size
@@ -207,7 +207,7 @@ class SimulatedQueue:
         return self._n
 
     def start(self, count: int, cold_start_s: float) -> None:
-        """Replicas asked for now, ready after their cold start."""
+        """Ask for replicas, which are ready after their cold start."""
         while self._n + count > self._table.shape[1]:
             self._table = np.concatenate((self._table, np.zeros_like(self._table)), axis=1)
         new = slice(self._n, self._n + count)
@@ -216,7 +216,7 @@ class SimulatedQueue:
         self._n += count
 
     def stop(self, count: int) -> float:
-        """The newest go, each at the end of the batch it computes; returns the seconds that takes, summed."""
+        """Stop the newest replicas, each at the end of its batch; returns the sum of the seconds until then."""
         after = 0.0
         for i in range(self._n - count, self._n):
             if self._table[READY, i] <= self.now < self._table[FREE, i]:

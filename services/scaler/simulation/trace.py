@@ -1,4 +1,4 @@
-"""An arrival trace: how many segments came in each step of time, and the instants made of it. Pure but for reading.
+"""An arrival trace: how many segments came in each step of time, and instants made from that. Pure but for `read`.
 
 trace = read(Path("arrivals.csv"))                # columns t_s,arrivals
 for chunk in trace.chunks(service_rate=12, service_cv=0.2, seed=1):
@@ -21,13 +21,13 @@ from shared.runtime.errors import SettingError
 Floats = NDArray[np.float64]
 
 CHUNK = 1_000_000
-# Within a step longer than this the rate is taken to slope as its neighbours do: half an hour of taxis has no stairs.
+# Within a step longer than this, the rate slopes as its neighbours do: half an hour of taxis has no stairs.
 SLOPED_S = 30.0
 
 
 @dataclass(frozen=True)
 class TraceChunk:
-    """Segments in order of arrival. arrived: seconds. work: seconds that one replica takes for each."""
+    """Segments in order of arrival. arrived: seconds from the start. work: seconds that one replica takes for each."""
 
     arrived: Floats
     work: Floats
@@ -60,7 +60,7 @@ class Trace:
         return float(self.counts.max()) / self.step_s
 
     def chunks(self, service_rate: float, service_cv: float, seed: int) -> Iterator[TraceChunk]:
-        """All segments, in chunks of about a million; the same for the same seed. Counts of steps are kept exactly."""
+        """All segments, in chunks of about a million, the same for the same seed. Each step keeps its exact count."""
         rng = np.random.default_rng(seed)
         slopes = self._slopes()
         first = 0
@@ -76,7 +76,7 @@ class Trace:
             first = last
 
     def _slopes(self) -> Floats:
-        """Per step, the rise of the rate over the step as a share of its mean, within -2..2 so that no rate is < 0."""
+        """The rise of the rate over each step, as a share of its mean: within -2 to 2, so that no rate is below 0."""
         rates = self.counts.astype(np.float64)
         if self.step_s < SLOPED_S or len(rates) < 3:
             return np.zeros(len(rates))
@@ -85,7 +85,7 @@ class Trace:
 
 
 def _sloped(u: Floats, slope: Floats) -> Floats:
-    """Uniform numbers into places within a step whose rate is 1 + slope * (x - 1/2): the inverse of its integral."""
+    """Turn uniform numbers into places within a step whose rate is 1 + slope * (x - 1/2), by the integral's inverse."""
     a, b = slope / 2, 1 - slope / 2
     root = np.sqrt(np.maximum(0.0, b * b + 4 * a * u))
     return np.where(np.abs(a) < 1e-9, u, 2 * u / np.maximum(b + root, 1e-12))
@@ -119,7 +119,7 @@ def read(path: Path) -> Trace:
 
 
 def _evenly(path: Path, times: Floats, counts: Floats) -> tuple[float, NDArray[np.int64]]:
-    """(step, counts). Steps left out of the file are steps without arrivals."""
+    """(step, counts). Steps that the file leaves out have no arrivals."""
     steps = np.diff(times)
     if (steps <= 0).any():
         raise SettingError(f"{path}, line {int(np.argmax(steps <= 0)) + 3}: t_s must grow from row to row")
