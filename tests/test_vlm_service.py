@@ -125,13 +125,16 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
         await gate.wait()
         return await text('{"verdict":"confirmed","confidence":9,"reason":"x"}')(request, body)
 
+    def prepared() -> float:
+        return count("tidegate_stage_seconds_count", service="vlm", stage="prepare")
+
     openai.then = slow
-    js = admin.jetstream()
+    js, before = admin.jetstream(), prepared()
     # Published without the id by which JetStream would know the second one: another publisher, or an older one.
     for _ in range(3):
         await js.publish(names.job("verify", "lobby"), jobs.encode(verify(7, seqs)))
     async with worker(server, openai.url):
-        await until(lambda: openai.requests)
+        await until(lambda: openai.requests and prepared() == before + 3)
         await asyncio.sleep(0.3)
         gate.set()
         await settled(admin)
