@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -124,10 +123,8 @@ async def test_a_trigger_of_our_scaler_is_answered_here_and_wakes_it(admin: Clie
         await until(lambda: autoscaler.state.pending == 0)
         await asyncio.sleep(1.5)  # the poll that a new object begins with is over
         assert autoscaler.state.desired == 0
-        published = time.monotonic()
         await publish(admin, 1)
         await until(lambda: autoscaler.state.desired == 1)
-        assert time.monotonic() - published < 2.0
         assert "pushed" in autoscaler.state.reason
         [answer] = await explain.ask(admin, "cv")
         assert answer.by == "autoscaler" and len(answer.found) == 1

@@ -167,6 +167,7 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
             while not (url := re.search(r"url=(\S+/metrics)", log.read_text())) or "ready" not in log.read_text():
                 assert process.poll() is None, log.read_text()
                 await asyncio.sleep(0.05)
+        began = time.monotonic()
         for n in range(12):
             # One works half of its time, one loads its model.
             await admin.publish(names.stats("cv", "cv-0"), worker("cv-0", 0.125 * n))
@@ -174,6 +175,7 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
             await asyncio.sleep(0.25)
         await asyncio.sleep(1.1)  # so often it adds up
         page = await asyncio.to_thread(lambda: urllib.request.urlopen(url[1], timeout=PATIENCE_S).read().decode())
+        passed = time.monotonic() - began
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait, 20)
@@ -185,7 +187,7 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
 
     used, busy, idle, warming = (value(f"{part}seconds_total") for part in ("", "busy_", "idle_", "warming_"))
     assert used == pytest.approx(busy + idle + warming)
-    assert 2.0 < used < 6.0
+    assert 2.0 < used <= 2 * passed
     assert warming == pytest.approx(used / 2, rel=0.1)
     assert 0 < busy <= 0.125 * 11
     assert 0 <= value("saving_ratio") < 1
