@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import re
 import tomllib
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.contract import catalog, identities, names, topology
 from shared.contract.catalog import Consumer, Service
@@ -31,21 +34,22 @@ def test_every_right_is_one_that_was_reviewed() -> None:
     assert derived == reviewed
 
 
-def _covers(pattern: str, subject: str) -> bool:
-    """Whether a subscription to `pattern` hears of some message that may be sent to `subject`, itself a pattern."""
-    ours, theirs = pattern.split("."), subject.split(".")
-    for one, other in zip(ours, theirs, strict=False):
-        if ">" in (one, other):
-            return True
-        if "*" not in (one, other) and one != other:
-            return False
-    return len(ours) == len(theirs)
+tokens = st.lists(st.sampled_from(["a", "b", "*"]), min_size=1, max_size=3)
+patterns = st.builds(lambda head, tail: ".".join([*head, *tail]), tokens, st.sampled_from([[], [">"]]))
 
 
-@pytest.mark.parametrize("record", catalog.SERVICES, ids=lambda r: r.name)
-def test_nobody_writes_what_it_takes(record: Service) -> None:
-    taken = [subject for consumer in record.consumers for subject in consumer.filters]
-    assert not [(t, p) for t in taken for p in record.publishes if _covers(t, p)]
+def _matches(pattern: str, subject: str) -> bool:
+    """As nats-server has it: `*` is one token, `>` one or more."""
+    expression = re.escape(pattern).replace(r"\*", "[^.]+").replace(">", ".+")
+    return re.fullmatch(expression, subject) is not None
+
+
+@given(patterns, patterns)
+def test_patterns_overlap_where_a_subject_matches_both(one: str, other: str) -> None:
+    """The subjects of up to five tokens are all there are to tell them apart."""
+    subjects = [".".join(s) for n in range(1, 6) for s in itertools.product("abc", repeat=n)]
+    shared = any(_matches(one, subject) and _matches(other, subject) for subject in subjects)
+    assert catalog._overlap(one, other) == shared
 
 
 @pytest.mark.parametrize("record", catalog.SERVICES, ids=lambda r: r.name)
@@ -110,6 +114,13 @@ OWN = Service(name="mine", identity="mine", module="mine", purpose="Mine.", page
         ({"identity": "a b }"}, "'a b }' can't be used"),
         ({"extras": ("gpu",)}, "extras that there are not: gpu"),
         ({"consumers": (Consumer(stream="MEDIA", name="cv", filters=("media.>",)),)}, "consumer cv of MEDIA"),
+        (
+            {
+                "consumers": (Consumer(stream="EVENTS", name="mine", filters=("events.*.lobby",)),),
+                "publishes": ("events.counts.>",),
+            },
+            "publishes events.counts.>, which it also takes",
+        ),
         ({"consumers": (Consumer(stream="MEDIA", name="a.b", filters=("media.>",)),)}, "'a.b' can't be used"),
     ],
 )

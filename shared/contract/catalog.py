@@ -430,7 +430,7 @@ def _installed() -> list[Service]:
 
 
 def _check(records: Iterable[Service]) -> None:
-    """Names become parts of subjects, and belong to one service each. Raises SettingError."""
+    """Names are parts of subjects and belong to one service each; none writes what it takes. Raises SettingError."""
     names_seen: set[str] = set()
     owners = {"admin": "", **{client.identity: "" for client in CLIENTS}}
     consumers: set[tuple[str, str]] = set()
@@ -447,4 +447,18 @@ def _check(records: Iterable[Service]) -> None:
             if key in consumers:
                 raise SettingError(f"service {record.name} has the consumer {key[1]} of {key[0]}, which is another's")
             consumers.add(key)
+        taken = [subject for consumer in record.consumers for subject in consumer.filters]
+        if both := [p for p in record.publishes if any(_overlap(p, subject) for subject in taken)]:
+            raise SettingError(f"service {record.name} publishes {both[0]}, which it also takes: it would feed itself")
         names_seen.add(record.name)
+
+
+def _overlap(pattern: str, other: str) -> bool:
+    """Whether there is a subject that both patterns match."""
+    pairs = list(zip(pattern.split("."), other.split("."), strict=False))
+    for ours, theirs in pairs:
+        if ">" in (ours, theirs):
+            return True
+        if "*" not in (ours, theirs) and ours != theirs:
+            return False
+    return len(pattern.split(".")) == len(other.split("."))
