@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
 import shutil
 import site
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,8 +30,9 @@ from bench import record
 from shared import bus
 from shared.contract import topology
 from shared.contract.cameras import new_camera
+from tests.rtsp import serving
 from tidegate.client import registry
-from tidegate.local.server import NatsServer, free_port
+from tidegate.local.server import NatsServer
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tidegate-bench"
 WARM_UP_S = 6.0
@@ -69,25 +68,6 @@ def footage() -> Path:
         out.mux(stream.encode(None))
     part.rename(path)
     return path
-
-
-@contextlib.contextmanager
-def rtsp_server() -> Iterator[str]:
-    """URL of the footage, looped."""
-    port = free_port(0)
-    program = Path(sys.executable).parent / "rtsp-server"
-    command = [str(program), "-d", str(footage().parent), "-H", "127.0.0.1", "-p", str(port), "-cp", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"rtsp://127.0.0.1:{port}/camera.mp4?play_count=0"
-    finally:
-        process.terminate()
-        process.wait(5)
 
 
 def cpu_s(processes: list[psutil.Process]) -> float:
@@ -151,7 +131,8 @@ def main() -> None:
     if not shutil.which("ffmpeg"):
         raise SystemExit("ffmpeg is not installed: it is what ingest is compared with")
     rows: list[tuple[str, float]] = []
-    with rtsp_server() as url, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, serving(footage().parent, Path(folder) / "cameras.log") as server:
+        url = f"{server}/camera.mp4?play_count=0"
         data = Path(folder)
         cores, segments = asyncio.run(ingest(url, cameras, seconds, data / "nats"))
         rows.append(("tidegate ingest: segments to JetStream", cores))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +17,8 @@ from services.ingest.settings import Cutting
 from shared.contract.cameras import new_camera
 from tests import footage
 from tests.ingest_process import Bus, Ingest, add, bus, start
-from tests.waiting import PATIENCE_S, until
+from tests.rtsp import serving
+from tests.waiting import until
 from tidegate.local.server import free_port
 
 __all__ = ["bus", "start"]
@@ -54,17 +53,8 @@ def toolkit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("cameras")
     footage.make(folder / "video.mp4", frames=50)
     footage.make_sound(folder / "sound.mp4")
-    port = free_port(0)
-    command = [str(Path(sys.executable).parent / "rtsp-server"), "-d", str(folder), "-H", "127.0.0.1", "-cp", "0"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, "-p", str(port)], stdout=log, stderr=log)
-    try:
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert process.poll() is None, (folder / "log").read_text()
-        yield f"rtsp://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
+    with serving(folder, folder / "log") as url:
+        yield url
 
 
 @contextlib.asynccontextmanager

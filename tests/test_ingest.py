@@ -7,9 +7,6 @@ import contextlib
 import itertools
 import json
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +22,8 @@ from shared.contract.segment import Segment
 from shared.contract.topology import LEASE_S
 from tests import footage
 from tests.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
-from tests.waiting import PATIENCE_S, until
+from tests.rtsp import serving
+from tests.waiting import until
 from tidegate.client import registry
 from tidegate.local.server import NatsServer, free_port
 
@@ -45,21 +43,8 @@ def rtsp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     footage.make(folder / "long.mp4", gop=100)
     footage.make(folder / "hevc.mp4", codec="libx265", gop=50)
     footage.make(folder / "sound.mp4", gop=25, audio=True)
-    port = free_port(0)
-    command = ["rtsp-server", "-d", str(folder), "-H", "127.0.0.1", "-p", str(port), "-cp", "0"]
-    command[0] = str(Path(sys.executable).parent / "rtsp-server")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        for _ in range(200):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"rtsp://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
+    with serving(folder, folder / "log") as url:
+        yield url
 
 
 def looped(rtsp: str, name: str) -> str:
