@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import nats.errors
 import nats.js.errors
@@ -13,12 +15,13 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
 
-from shared.runtime.errors import BusError
+from shared.runtime.errors import BusError, SettingError
 from shared.runtime.redact import redact
 from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
+SCHEMES = ("nats", "tls", "ws", "wss")
 # A large pending buffer: while the server is away, publishes wait in it rather than fail.
 PENDING_BYTES = 32 * 1024 * 1024
 # Waiting for a server that is just starting is no news.
@@ -63,8 +66,10 @@ async def connect(
     """Connect as `service`, reconnecting for ever once connected.
 
     `inbox` is the prefix of reply subjects, by default `_INBOX_<service>`: what the server's permissions let this
-    identity subscribe to. Waits up to `timeout_s` for a server that is not there yet. Raises BusError.
+    identity subscribe to. Waits up to `timeout_s` for a server that is not there yet. Raises BusError, and SettingError
+    where the settings name no server.
     """
+    _check(settings)
     client = _Connection()
     told = _Told(client, redact(settings.nats_url))
     # With reconnects for ever, the client's first attempts never end by themselves.
@@ -148,7 +153,7 @@ def _options(settings: BusSettings, service: str, inbox: str | None, told: _Told
     if settings.nats_creds:
         options["user_credentials"] = settings.nats_creds
     if settings.nats_ca:
-        options["tls"] = ssl.create_default_context(cafile=settings.nats_ca)
+        options["tls"] = _tls(settings.nats_ca)
     return options
 
 
@@ -168,6 +173,28 @@ async def _succeeded(attempt: asyncio.Task[None], told: _Told, timeout_s: float)
             told.keep(error)
             return False
     return False
+
+
+def _check(settings: BusSettings) -> None:
+    """Raises SettingError, which names the variable, for what the client would end on without a word on it."""
+    for url in settings.nats_url.split(","):
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        try:
+            right = bool(parts.hostname) and parts.port != 0 and parts.scheme in SCHEMES
+        except ValueError:  # a port that is none
+            right = False
+        if not right:
+            raise SettingError(f"NATS_URL={redact(url)!r} can't be used: give nats://host:port, or several with commas")
+    for name, path in (("NATS_CREDS", settings.nats_creds), ("NATS_CA", settings.nats_ca)):
+        if path and not Path(path).is_file():
+            raise SettingError(f"{name}={path} is no file: give the path of one")
+
+
+def _tls(path: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as e:
+        raise SettingError(f"NATS_CA={path} can't be used ({e}): give certificates in PEM format") from e
 
 
 async def _abandon(client: Client) -> None:
