@@ -1,9 +1,11 @@
-"""What came, how many replicas each policy ran, and how well they served, one above the other."""
+"""A picture of a simulation: a panel of replicas for each policy, and where each was late."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,61 +25,98 @@ COLOURS = {
     "demand": "#00798c",
     "clairvoyant": "#5a8f29",
 }
-# A point of the plot for each of these many.
-POINTS = 1500
+# Columns of a panel: more than this, and what goes up and down within one becomes a solid block.
+BINS = 240
+# So many policies are read one below the other; more need a second column.
+ONE_COLUMN = 3
 
 
 def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) -> None:
     """Write the plot to `path`, in the format that its suffix names."""
-    figure, (above, middle, below) = plt.subplots(
-        3, 1, figsize=(11, 8), sharex=True, height_ratios=(1, 2, 1), layout="constrained"
+    columns = 1 if len(results) <= ONE_COLUMN else 2
+    count = math.ceil(len(results) / columns)
+    figure = plt.figure(figsize=(11, 2.1 * count + 1.6 + 0.2 * len(results)), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(2.1 * count, 1.2 + 0.2 * len(results)))
+    above, below = parts
+    figure.suptitle(
+        f"{trace.name}: cold start {load.cold_start_s:g} s, latency target {load.latency_target_s:g} s", fontsize=11
     )
     unit, unit_s = ("hours", 3600) if trace.duration_s > 2 * 3600 else ("minutes", 60)
-    times, rates = _coarse(trace)
-    above.fill_between(times / unit_s, rates / load.service_rate, step="post", color="#cbd5e1")
-    above.set_ylabel("arrivals, in replicas")
-    above.set_title(
-        f"{trace.name}: cold start {load.cold_start_s:g} s, latency target {load.latency_target_s:g} s", loc="left"
-    )
-    for r in sorted(results, key=lambda r: r.name == "demand"):
-        steps = np.array([*r.timeline, (trace.duration_s, r.timeline[-1][1])])
-        style = {"color": COLOURS[r.name], "linewidth": 2.0 if r.name == "demand" else 1.0}
-        label = f"{r.name}: {r.replica_hours:,.1f} replica-hours, {r.window_attainment:.0%} of minutes served"
-        middle.step(steps[:, 0] / unit_s, steps[:, 1], where="post", label=label, **style)
-        if len(r.windows) and r.name not in ("static_peak", "clairvoyant"):
-            below.plot(*_smooth(r.windows, unit_s), **style)
+    edges = np.linspace(0.0, trace.duration_s, BINS + 1)
+    panels = above.subplots(count, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, result in zip(panels.flat, results, strict=False):
+        _replicas(axes, trace, load, result, edges, unit_s)
+    for axes in panels.flat[len(results) :]:
+        axes.set_visible(False)
     # What overshoots all reason is cut off, so that the rest can be read.
-    shown = [r.peak_replicas for r in results if r.name in ("static_peak", "demand", "clairvoyant")]
-    if shown:
-        middle.set_ylim(0, 2 * max(shown))
-    middle.set_ylabel("replicas asked for")
-    middle.legend(loc="upper right", fontsize=8)
-    below.set_ylabel("share in time")
-    below.set_ylim(-0.03, 1.03)
-    below.set_xlabel(unit)
-    for axes in (above, middle, below):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0)
+    if shown := [r.peak_replicas for r in results if r.name in ("static_peak", "demand", "clairvoyant")]:
+        panels[0, 0].set_ylim(0, 2 * max(shown))
+    above.supylabel("replicas: grey, kept busy by what arrives; line, asked for", fontsize=9)
+    _late(below.subplots(), trace, results, unit, unit_s)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _coarse(trace: Trace) -> tuple[Floats, Floats]:
-    """(seconds, segments a second), in at most POINTS steps."""
-    width = max(1, len(trace.counts) // POINTS)
-    counts = trace.counts[: len(trace.counts) // width * width].reshape(-1, width)
-    times: Floats = np.arange(len(counts), dtype=np.float64) * (width * trace.step_s)
-    rates: Floats = counts.sum(axis=1).astype(np.float64) / (width * trace.step_s)
-    return times, rates
+def _replicas(axes: Any, trace: Trace, load: Workload, result: Result, edges: Floats, unit_s: float) -> None:
+    """What a policy asked for: its mean as a line and its range as a band, over what arrivals keep busy."""
+    needed = _arrivals(trace, edges) / load.service_rate
+    mean, low, high = _asked(result.timeline, edges)
+    at = edges[:-1] / unit_s
+    colour = COLOURS[result.name]
+    axes.fill_between(at, needed, step="post", color="#cbd5e1", linewidth=0)
+    axes.fill_between(at, low, high, step="post", color=colour, alpha=0.25, linewidth=0)
+    axes.step(at, mean, where="post", color=colour, linewidth=1.4)
+    axes.set_title(
+        f"{result.name}: {result.replica_hours:,.1f} replica-hours, {result.window_attainment:.0%} of minutes served",
+        loc="left",
+        fontsize=9,
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0)
+    axes.tick_params(labelsize=8)
 
 
-def _smooth(windows: Floats, unit_s: float) -> tuple[Floats, Floats]:
-    """(time, mean share) of a minute, or of as many as a point of the plot has."""
-    width = max(1, len(windows) // POINTS)
-    shares = windows[: len(windows) // width * width].reshape(-1, width)
-    known = ~np.isnan(shares)
-    total: Floats = np.where(known, shares, 0.0).sum(axis=1)
-    mean: Floats = np.full(len(shares), np.nan)
-    np.divide(total, known.sum(axis=1), out=mean, where=known.any(axis=1))
-    times: Floats = np.arange(len(shares), dtype=np.float64) * (width * 60 / unit_s)
-    return times, mean
+def _late(axes: Any, trace: Trace, results: Sequence[Result], unit: str, unit_s: float) -> None:
+    """A strip for each policy: the share of segments whose result came late."""
+    strips = np.array([1.0 - _share(r.windows, BINS) for r in results])
+    extent = (0.0, trace.duration_s / unit_s, len(results) - 0.5, -0.5)
+    image = axes.imshow(strips, aspect="auto", extent=extent, cmap="Reds", vmin=0.0, vmax=1.0, interpolation="nearest")
+    axes.set_yticks(range(len(results)), [r.name for r in results], fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel(unit, fontsize=9)
+    axes.set_title("share of segments late", loc="left", fontsize=9)
+    axes.figure.colorbar(image, ax=axes, pad=0.01).ax.tick_params(labelsize=8)
+
+
+def _arrivals(trace: Trace, edges: Floats) -> Floats:
+    """Segments a second between neighbouring edges, in seconds."""
+    total = np.concatenate(([0.0], np.cumsum(trace.counts, dtype=np.float64)))
+    steps = np.arange(len(total), dtype=np.float64) * trace.step_s
+    rates: Floats = np.diff(np.interp(edges, steps, total)) / np.diff(edges)
+    return rates
+
+
+def _asked(timeline: Sequence[tuple[float, int]], edges: Floats) -> tuple[Floats, Floats, Floats]:
+    """(mean over time, least, most) replicas between neighbouring edges, of (seconds, replicas from then on)."""
+    at, replicas = (np.array(column, dtype=np.float64) for column in zip(*timeline, strict=True))
+    first = np.maximum(np.searchsorted(at, edges[:-1], "right") - 1, 0)
+    behind = np.maximum(np.searchsorted(at, edges[1:], "left"), first + 1)
+    parts = [replicas[a:b] for a, b in zip(first, behind, strict=True)]
+    # Replica-seconds until each change, and on to the last edge at the last number.
+    changes = np.append(at, max(edges[-1], at[-1]))
+    spent = np.concatenate(([0.0], np.cumsum(np.diff(changes) * replicas)))
+    mean: Floats = np.diff(np.interp(edges, changes, spent)) / np.diff(edges)
+    return mean, np.array([p.min() for p in parts]), np.array([p.max() for p in parts])
+
+
+def _share(windows: Floats, bins: int) -> Floats:
+    """The mean of the windows' shares in each of `bins` equal parts of them; 1 where nothing arrived."""
+    place = np.arange(len(windows)) * bins // max(1, len(windows))
+    known = ~np.isnan(windows)
+    total = np.bincount(place[known], windows[known], bins)
+    count = np.bincount(place[known], minlength=bins)
+    share: Floats = np.divide(total, count, out=np.ones(bins), where=count > 0)
+    if len(windows) < bins:
+        # Short traces have fewer minutes than columns: each minute fills its part.
+        share = share[place[np.arange(bins) * len(windows) // bins]] if len(windows) else share
+    return share
