@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -27,10 +28,17 @@ LINE_S = 5.0
 # How far back the curves go.
 CURVE_S = 120.0
 BLOCKS = " ▁▂▃▄▅▆▇█"
-# Everything but the rows of cameras.
-OTHER_LINES = 13
+# Everything but the rows of cameras, with the line of the cursor; and where curves are one line high.
+OTHER_LINES, OTHER_LINES_FLAT = 13, 10
+# A terminal that is lower than this has flat curves.
+LOW = 20
+# A narrower one leaves out the columns that say least.
+NARROW = 80
+# Those who look at thirty cameras look for the ones in trouble.
+ORDER = ("offline", "connecting", "online", "disabled")
 
 GOOD, BAD, WARM, DIM, QUEUE = "green", "red", "yellow", "bright_black", "cyan"
+STATES = {"online": GOOD, "offline": BAD}
 
 
 class View:
@@ -83,13 +91,20 @@ class View:
         """The whole view, for the console's present size."""
         snapshot, samples = self._monitor.snapshot(), self._monitor.samples
         width, height = self._console.size
-        width = min(width, 120)
-        return Group(
-            _head(self._title, self._story(), self._monitor.elapsed, width),
-            camera_table(snapshot.cameras, rows=max(3, height - OTHER_LINES), width=width),
-            Rule(style=DIM),
-            queue_table(snapshot, samples, width),
-        )
+        head = _head(self._title, self._story(), self._monitor.elapsed, min(width, 120))
+        return Group(head, screen(snapshot, samples, min(width, 120), height))
+
+
+def screen(snapshot: Snapshot, samples: Sequence[Sample], width: int, height: int) -> RenderableType:
+    """What is below the headline: cameras, as many as fit, and the queue."""
+    flat = height < LOW
+    rows = max(1, height - (OTHER_LINES_FLAT if flat else OTHER_LINES))
+    return Group(
+        totals(snapshot.cameras),
+        camera_table(snapshot.cameras, rows=rows, width=width),
+        Rule(style=DIM),
+        queue_table(snapshot, samples, width, flat=flat),
+    )
 
 
 def line(snapshot: Snapshot, elapsed: float, story: str) -> Text:
@@ -118,36 +133,48 @@ def _head(title: str, story: str, elapsed: float, width: int) -> Table:
     return grid
 
 
+def totals(cameras: Sequence[CameraNow]) -> Text:
+    """How many cameras there are, and how they do."""
+    states = Counter(c.state for c in cameras)
+    text = Text(_plural(len(cameras), "camera"), no_wrap=True, overflow="ellipsis")
+    for state in ("online", "offline", "connecting", "disabled"):
+        if states[state] or state == "online":
+            text.append(", ").append(f"{states[state]} {state}", style=STATES.get(state, DIM) if states[state] else DIM)
+    return text
+
+
 def camera_table(cameras: Sequence[CameraNow], *, rows: int, width: int) -> Table:
-    """One row a camera; what does not fit is counted in the last."""
+    """One row a camera, those in trouble first; what does not fit is counted in the last."""
     table = Table(box=None, width=width, pad_edge=False, header_style=DIM, padding=(0, 2, 0, 0))
-    table.add_column("camera", no_wrap=True, min_width=10)
+    table.add_column("camera", no_wrap=True, min_width=10, max_width=width // 3, overflow="ellipsis")
     table.add_column("state", no_wrap=True)
-    for name in ("fps in", "analysed"):
+    wide = width >= NARROW
+    for name in ("fps in", "analysed") if wide else ("fps",):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("seen now", ratio=1, no_wrap=True, overflow="ellipsis")
-    for name in ("p50", "p99"):
+    for name in ("p50", "p99") if wide else ("p99",):
         table.add_column(name, justify="right", no_wrap=True, min_width=6)
-    shown = cameras if len(cameras) <= rows else cameras[: rows - 1]
+    ordered = sorted(cameras, key=lambda c: ORDER.index(c.state) if c.state in ORDER else 0)
+    shown = ordered if len(ordered) <= rows else ordered[: rows - 1]
     for c in shown:
+        rates = [Text(f"{fps:.1f}", style="" if fps else DIM) for fps in (c.fps_in, c.fps_analysed)]
+        latencies = [_latency(c.p50), _latency(c.p99)]
         table.add_row(
             Text(c.id),
-            Text(c.state, style={"online": GOOD, "offline": BAD}.get(c.state, DIM)),
-            Text(f"{c.fps_in:.1f}", style="" if c.fps_in else DIM),
-            Text(f"{c.fps_analysed:.1f}", style="" if c.fps_analysed else DIM),
+            Text(c.state, style=STATES.get(c.state, DIM)),
+            *(rates if wide else rates[1:]),
             Text(c.reason, style=BAD) if c.reason else Text(_seen(c.seen), style="bold"),
-            _latency(c.p50),
-            _latency(c.p99),
+            *(latencies if wide else latencies[1:]),
         )
     if len(shown) < len(cameras):
-        table.add_row(Text(f"+ {len(cameras) - len(shown)} more", style=DIM))
+        table.add_row(Text(f"and {len(cameras) - len(shown)} more", style=DIM))
     if not cameras:
         table.add_row(Text("none: tidegate camera add lobby rtsp://…", style=DIM))
     return table
 
 
-def queue_table(snapshot: Snapshot, samples: Sequence[Sample], width: int) -> Table:
-    """The numbers of the queue with their curves, and the workers."""
+def queue_table(snapshot: Snapshot, samples: Sequence[Sample], width: int, *, flat: bool = False) -> Table:
+    """The numbers of the queue with their curves, and the workers. flat: curves of one line."""
     now = snapshot.latest
     columns = max(10, width - 38)
     recent = [s for s in samples if s.at > now.at - CURVE_S]
@@ -165,6 +192,9 @@ def queue_table(snapshot: Snapshot, samples: Sequence[Sample], width: int) -> Ta
          [float(s.desired) for s in recent], GOOD),
     ]  # fmt: skip
     for name, numbers, values, style in curves:
+        if flat:
+            grid.add_row(name, numbers, Text(curve(values, columns, lines=1)[0], style=style))
+            continue
         top, bottom = curve(values, columns)
         peak = max(values, default=0.0)
         grid.add_row(name, numbers, Text(top, style=style))
@@ -176,25 +206,22 @@ def queue_table(snapshot: Snapshot, samples: Sequence[Sample], width: int) -> Ta
     return grid
 
 
-def curve(values: Sequence[float], columns: int) -> tuple[str, str]:
-    """Two lines of blocks, upper and lower, newest at the right; each column the highest of its share of `values`.
+def curve(values: Sequence[float], columns: int, *, lines: int = 2) -> tuple[str, ...]:
+    """Lines of blocks, the upper first, newest at the right; each column the highest of its share of `values`.
 
     Fewer values than columns are stretched, so that a short run fills the width as a long one does.
     """
     if not values:
-        return "", ""
+        return ("",) * lines
     n = len(values)
     columns = min(columns, max(n, 10))
     heights = [
         max(values[i * n // columns : max(i * n // columns + 1, (i + 1) * n // columns)]) for i in range(columns)
     ]
     top = max(heights) or 1.0
-    # Sixteen steps over two lines. What is not nothing shows.
-    steps = [max(1, round(16 * h / top)) if h > 0 else 0 for h in heights]
-    return (
-        "".join(BLOCKS[max(0, s - 8)] for s in steps),
-        "".join(BLOCKS[min(8, s)] for s in steps),
-    )
+    # Eight steps a line. What is not nothing shows.
+    steps = [max(1, round(8 * lines * h / top)) if h > 0 else 0 for h in heights]
+    return tuple("".join(BLOCKS[min(8, max(0, s - 8 * below))] for s in steps) for below in reversed(range(lines)))
 
 
 def _workers(workers: Sequence[WorkerNow]) -> Text:
