@@ -15,6 +15,7 @@ from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
 from shared.contract import names, stats
 from shared.contract.events import Said
+from shared.runtime.errors import SettingError
 from tidegate.client.files import folder, written
 
 # Beyond the service's own patience, so that it is the one who says why there is no answer.
@@ -25,8 +26,10 @@ PICTURE = 1280
 
 async def ask(client: Client, asked: Mapping[str, Any]) -> Msg:
     """The event that answers. Raises TidegateError."""
+    payload = msgspec.json.encode(asked)
+    if len(payload) > client.max_payload:
+        raise SettingError(f"the question has {len(payload) / 2**20:.1f} MB: ask in fewer words")
     try:
-        payload = msgspec.json.encode(asked)
         return await requests.ask(client, names.ASK, payload, timeout_s=asked["wait_s"] + MARGIN_S)
     except NobodyAnswers as e:
         raise NobodyAnswers(

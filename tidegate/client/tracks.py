@@ -1,11 +1,9 @@
-"""What analytics followed on a camera, and the frames that it was followed in."""
+"""What analytics followed on a camera."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from nats.aio.client import Client
@@ -13,11 +11,8 @@ from nats.js.errors import NotFoundError
 
 from shared.bus import direct
 from shared.bus.log import Log
-from shared.contract import names, segment
+from shared.contract import names
 from shared.contract.events import PathPoint, Track, Tracks
-from shared.runtime.errors import BadSegment
-from shared.video import decode as media
-from shared.video import gop
 
 # Tracks are told of after the video they are in: when they end, or wait for a segment that is missing.
 LATER_S = 60.0
@@ -62,36 +57,3 @@ async def read(client: Client, stretch: Stretch) -> list[Followed]:
             if stored[-1].time > end:
                 break
     return sorted(found.values(), key=lambda f: (f.last.first, f.last.id))
-
-
-async def frames(client: Client, stretch: Stretch) -> AsyncIterator[tuple[dt.datetime, Any]]:
-    """(time, RGB pixels) of every frame that MEDIA has of that time."""
-    subject = names.media(stretch.camera)
-    js = client.jetstream()
-    try:
-        # Stored after it was filmed: what begins before the stretch may be stored in it.
-        seq = (await direct.get(client, names.MEDIA, subject=subject, since=stretch.since)).seq
-    except NotFoundError:
-        return
-    while True:
-        try:
-            stored = await direct.get(client, names.MEDIA, subject=subject, seq=seq)
-            head = segment.from_headers(stored.headers)
-        except NotFoundError:
-            return
-        except BadSegment:
-            seq += 1
-            continue
-        seq = stored.seq + 1
-        if head.start > stretch.until:
-            return
-        try:
-            before = await gop.earlier(js, head)
-            at = [k * head.duration / head.frames for k in range(head.frames)]
-            decoded = await asyncio.to_thread(media.decode, stored.data, at=at, before=before, frames=head.frames)
-        except BadSegment:
-            continue
-        for picture in decoded.pictures:
-            time = head.start + dt.timedelta(seconds=picture.offset)
-            if stretch.since <= time <= stretch.until:
-                yield time, picture.pixels

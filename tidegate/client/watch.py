@@ -32,7 +32,10 @@ def full(subject: str) -> str:
 
 
 async def follow(client: Client, subject: str, show: Callable[[Msg], None]) -> None:
-    """Show each event once, until cancelled or the reader has gone. Raises SettingError, and TidegateError."""
+    """Show each event of a subject as `full` gives it once, until cancelled or the reader has gone.
+
+    Raises TidegateError.
+    """
     seen: dict[str, None] = {}
     printing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -50,7 +53,7 @@ async def follow(client: Client, subject: str, show: Callable[[Msg], None]) -> N
         if not printing.done():
             printing.set_exception(error)
 
-    await client.subscribe(full(subject), cb=take)
+    await client.subscribe(subject, cb=take)
     await printing
 
 

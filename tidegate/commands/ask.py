@@ -19,8 +19,9 @@ from shared.contract.events import Answer, Said, Summary
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import TidegateError
 from tidegate.client import ask as asking
+from tidegate.client.known import no_such_camera
 from tidegate.client.times import instant, now_here
-from tidegate.commands.options import screen, stretch_options, with_admin
+from tidegate.commands.options import FOLDER, screen, stretch_options, with_admin
 from tidegate.view.answers import show
 from tidegate.view.waiting import telling
 
@@ -30,7 +31,7 @@ SAY_EVERY_S = 1.0
 @click.command()
 @stretch_options
 @click.argument("question")
-@click.option("--save", type=click.Path(path_type=Path, file_okay=False), help="Put what the model saw in this folder.")
+@click.option("--save", type=FOLDER, help="Put the frames that the model saw in this folder.")
 def ask(data: Path | None, question: str, save: Path | None, as_json: bool, **given: Any) -> None:
     """Ask a vision language model QUESTION about a camera's video, by default of the last minute.
 
@@ -54,7 +55,7 @@ def query(kind: str, given: Mapping[str, Any], **own: str) -> dict[str, Any]:
         "wait_s": given["wait"],
     } | own
     for option in ("since", "until"):
-        if given[option]:
+        if given[option] is not None:
             asked[option] = rfc3339(instant(f"--{option}", given[option], now))
     return asked
 
@@ -73,7 +74,7 @@ async def run(client: Client, asked: Mapping[str, Any], out: Console, *, as_json
             if not as_json:
                 out.print(str(path), style="bold", markup=False, soft_wrap=True)
     if event.cause:
-        raise TidegateError(event.reason)
+        raise TidegateError("; ".join(filter(None, (event.reason, await no_such_camera(client, event.camera)))))
 
 
 async def _answer(client: Client, asked: Mapping[str, Any]) -> Msg:

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +18,7 @@ import click
 import nats.errors
 from nats.js.errors import NotFoundError
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from shared.contract import catalog, topology
 from shared.contract.catalog import Extra
@@ -36,6 +35,9 @@ MB = 1024 * 1024
 LEAST_FREE_BYTES = 2048 * MB
 
 
+STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
+
+
 class Finding(NamedTuple):
     """level: ok, note (works without it) or bad. remedy: what to do; empty when ok."""
 
@@ -48,7 +50,14 @@ class Finding(NamedTuple):
 @click.command()
 @data_option
 def doctor(data: Path | None) -> None:
-    """Check Python, packages, server, streams, weights and ports, and say the remedy."""
+    """Check Python, packages, server, streams, weights and ports, and say the remedy.
+
+    \b
+    All of it:              tidegate doctor
+    What is not well:       tidegate doctor | grep -v ^ok
+
+    It exits with 1 where something that Tidegate needs is missing.
+    """
     sys.exit(0 if asyncio.run(run(data or running.default_data(), screen())) else 1)
 
 
@@ -68,12 +77,20 @@ async def run(data: Path, out: Console) -> bool:
     for what, check in checks:
         findings += await waited_for(asyncio.to_thread(check), f"looking at {what}")
     findings += await waited_for(_streams(data), "looking at what runs")
-    table = Table("", "what", "found", "remedy")
-    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
-    for f in findings:
-        table.add_row(marks[f.level], escape(f.what), escape(f.found), escape(f.remedy))
-    out.print(table)
+    show(findings, out)
     return all(f.level != "bad" for f in findings)
+
+
+def show(findings: Sequence[Finding], out: Console) -> None:
+    """A line for each, and below what is not well its remedy; in a pipe, fields parted by tabs."""
+    width = max(len(f.what) for f in findings)
+    for f in findings:
+        if not out.is_terminal:
+            click.echo("\t".join((f.level, f.what, f.found, f.remedy)))
+            continue
+        out.print(Text.assemble((f"{f.level:<5}", STYLES[f.level]), f"{f.what:<{width}}  {f.found}"), soft_wrap=True)
+        if f.remedy:
+            out.print(Text.assemble(" " * 5, ("remedy: ", "bold"), f.remedy), soft_wrap=True)
 
 
 def _python() -> list[Finding]:
@@ -164,6 +181,8 @@ def _server() -> list[Finding]:
 
 def _disk(data: Path) -> list[Finding]:
     folder = next(p for p in (data, *data.parents) if p.exists())
+    if not folder.is_dir():
+        return [Finding("data directory", "bad", f"{folder} is a file", "choose another with --data")]
     free = shutil.disk_usage(folder).free
     found = f"{free // MB} MB free at {folder}"
     if not os.access(folder, os.W_OK):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -20,9 +21,18 @@ from tidegate.commands.options import data_option, screen, with_admin
 @click.command()
 @data_option
 @click.argument("service", default="cv")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def explain(data: Path | None, service: str, as_json: bool) -> None:
-    """Why SERVICE has the replicas it has: every term of the demand, from the scaler that runs."""
+    """Say why SERVICE has the replicas it has: every term of its demand, from the scaler that runs.
+
+    \b
+    Of the detector:        tidegate explain cv
+    For a program:          tidegate explain cv --json
+
+    SERVICE is cv where none is given. What answers is 'tidegate up', or KEDA's external scaler.
+    """
+    if not re.fullmatch(r"[a-z0-9_-]{1,64}", service):
+        raise SettingError(f"SERVICE {service!r} can't be used: give the name of a service, such as cv or embed")
     with_admin(data, lambda client: run(client, service, screen(), as_json))
 
 

@@ -17,9 +17,10 @@ from services.search.query import MAX_K, Moment, Query
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from tidegate.client import find as asking
+from tidegate.client.known import no_such_camera
 from tidegate.client.times import instant, now_here
-from tidegate.commands.options import data_option, screen, with_admin
-from tidegate.view.moments import looked_for, remarks, table
+from tidegate.commands.options import FILE, FOLDER, TIME, Number, data_option, screen, with_admin
+from tidegate.view.moments import looked_for, remarks, show
 from tidegate.view.waiting import waited_for
 
 # A query's image is scaled to a few hundred pixels by the model that sees it: more bytes than this tell it nothing.
@@ -30,18 +31,16 @@ _IMAGE_WIDTH = 1280
 @click.command()
 @data_option
 @click.argument("text", required=False)
-@click.option(
-    "--image", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What looks like this file."
-)
-@click.option("--like", metavar="ID", help="What looks like a moment found before.")
-@click.option("--camera", "cameras", multiple=True, help="On this camera alone; may be repeated.")
-@click.option("--since", metavar="TIME", help="90s, 15m, 1h30m or 2d ago; 13:05 today; or 2026-11-24T13:05:00Z.")
-@click.option("--until", metavar="TIME", help="The same.")
-@click.option("--label", "labels", multiple=True, help="Where cv saw this too, such as person; may be repeated.")
-@click.option("--min-score", type=click.FloatRange(0, 1), help="Of the similarity, or of a label's score.")
-@click.option("-k", type=click.IntRange(1, MAX_K), default=10, show_default=True, help="Moments, at most.")
-@click.option("--save", type=click.Path(path_type=Path, file_okay=False), help="Put video and pictures in this folder.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--image", type=FILE, help="Find what looks like the picture in this file.")
+@click.option("--like", metavar="ID", help="Find what looks like a moment found before.")
+@click.option("--camera", "cameras", multiple=True, help="Look on this camera alone; may be repeated.")
+@click.option("--since", metavar="TIME", help=f"Look from then on: {TIME}.")
+@click.option("--until", metavar="TIME", help="Look until then, given in the same ways.")
+@click.option("--label", "labels", multiple=True, help="Look where cv saw this, such as person; may be repeated.")
+@click.option("--min-score", type=Number(0, 1), help="Leave out what is less alike than this, or a label less sure.")
+@click.option("-k", type=click.IntRange(1, MAX_K), default=10, show_default=True, help="Find this many at most.")
+@click.option("--save", type=FOLDER, help="Put video and pictures in this folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def find(data: Path | None, text: str | None, save: Path | None, as_json: bool, **given: Any) -> None:
     """Find moments by TEXT, by a picture, by what is like one found before, or by labels.
 
@@ -50,18 +49,20 @@ def find(data: Path | None, text: str | None, save: Path | None, as_json: bool, 
     Seen by the detector:   tidegate find --label truck --since 13:05 --min-score 0.7
     More of the same:       tidegate find --like ID
     Keep the evidence:      tidegate find "a red car" --save clips/
+    In a pipe:              tidegate find "a red car" | cut -f8
 
-    Video is there for as long as MEDIA keeps it, ten minutes by default; what was seen, for a week.
+    It needs 'tidegate up --search'. Video is there for as long as MEDIA keeps it, ten minutes by default; what was
+    seen, for a week.
     """
     now = now_here()
     query = Query(
-        text=text,
+        text=(text or "").strip() or None,
         image=picture(given["image"]) if given["image"] else None,
-        like=given["like"],
+        like=(given["like"] or "").strip() or None,
         cameras=[names.check_camera(camera) for camera in given["cameras"]],
-        since=instant("--since", given["since"], now) if given["since"] else None,
-        until=instant("--until", given["until"], now) if given["until"] else None,
-        labels=list(given["labels"]),
+        since=instant("--since", given["since"], now) if given["since"] is not None else None,
+        until=instant("--until", given["until"], now) if given["until"] is not None else None,
+        labels=[label for label in given["labels"] if label.strip()],
         min_score=given["min_score"],
         k=given["k"],
         picture=save is not None,
@@ -74,11 +75,14 @@ async def run(client: Client, query: Query, out: Console, *, as_json: bool, save
     found = await waited_for(asking.ask(client, query), "searching")
     say: Callable[[str], None] = (lambda line: click.echo(line, err=True)) if as_json else _printer(out)
     if not as_json and found.moments:
-        out.print(table(found.moments))
+        show(out, found.moments)
     if not found.moments:
         say(f"nothing found: {looked_for(query)}")
     for line in remarks(found, query):
         say(line)
+    for camera in query.cameras if not found.moments else ():
+        if sentence := await no_such_camera(client, camera):
+            say(sentence)
     for n, moment in enumerate(found.moments, 1):
         stem = save / f"{n:02}-{moment.camera}-{moment.start.astimezone():%Y%m%dT%H%M%S}" if save else None
         saved: list[Path] = []
@@ -93,6 +97,8 @@ async def run(client: Client, query: Query, out: Console, *, as_json: bool, save
 
 def picture(path: Path) -> bytes:
     """A file to search by; a large one as a smaller JPEG. Raises SettingError if it is no image."""
+    if not path.stat().st_size:
+        raise SettingError(f"--image {path} is empty: give a JPEG, PNG or WebP")
     try:
         return path.read_bytes() if path.stat().st_size <= MOST_IMAGE_BYTES else _shrunk(path)
     except (av.FFmpegError, OSError, ValueError, IndexError, StopIteration) as e:

@@ -1,27 +1,54 @@
-"""What commands that talk to a server have in common."""
+"""What commands have in common: options, types of them, and a connection. Light, as every command loads it."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from nats.aio.client import Client
-from rich.console import Console
 
-from shared.runtime.errors import SettingError
-from tidegate.local import running
+from shared.runtime.errors import BusError, SettingError
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from rich.console import Console
+
+TIME = "90s, 15m, 1h30m or 2d ago; 13:05 today; or 2026-11-24T13:05:00Z"
+# What reads a file of the user's, or writes one.
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class Number(click.FloatRange):
+    """A number within bounds, and neither `nan` nor `inf`, which compare with no bound."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
+
+
+OVER_ZERO = Number(0, min_open=True)
+# Rates, times and counts beyond these are slips, and overflow what they are multiplied with.
+RATE = Number(1e-4, 1e6)
+SECONDS = Number(1e-3, 1e7)
+COUNT, COUNT_OR_NONE = click.IntRange(1, 1_000_000), click.IntRange(0, 1_000_000)
 
 
 def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--data",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=FOLDER,
         default=None,
-        help="Data directory of 'tidegate up'. Default: TIDEGATE_DATA, or ~/.tidegate. NATS_URL goes before it.",
+        help="Use the data directory of this 'tidegate up'. Default: TIDEGATE_DATA, or ~/.tidegate. "
+        "Where NATS_URL is set, commands talk to that server instead.",
     )(function)
 
 
@@ -29,13 +56,13 @@ def stretch_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of what is asked about a camera's time."""
     for option in reversed(
         (
-            click.option("--camera", required=True, help="Of this camera."),
-            click.option("--since", metavar="TIME", help="90s, 15m, 1h30m or 2d ago; 13:05 today; or a full time."),
-            click.option("--until", metavar="TIME", help="The same. Default: now."),
+            click.option("--camera", required=True, help="Ask about this camera."),
+            click.option("--since", metavar="TIME", help=f"Begin there: {TIME}."),
+            click.option("--until", metavar="TIME", help="End there, given in the same ways. Default: now."),
             click.option(
-                "--wait", type=click.FloatRange(1, 600), default=300, show_default=True, help="Seconds for the answer."
+                "--wait", type=Number(1, 600), default=300, show_default=True, help="Wait this many seconds at most."
             ),
-            click.option("--json", "as_json", is_flag=True, help="The event, as JSON."),
+            click.option("--json", "as_json", is_flag=True, help="Print the event as JSON."),
         )
     ):
         function = option(function)
@@ -44,20 +71,29 @@ def stretch_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def extra(name: str, what: str) -> Iterator[None]:
-    """Around imports that need an extra. Raises SettingError where it is not installed. what: cannot be done then."""
+    """Around imports that need an extra. Raises SettingError where it is not installed. what: what needs it."""
     try:
         yield
     except ModuleNotFoundError as e:
-        raise SettingError(f"{what} needs what is not installed ({e.name}): pip install 'tidegate[{name}]'") from e
+        raise SettingError(f"{what} needs {e.name}, which is not installed: pip install 'tidegate[{name}]'") from e
 
 
 def screen() -> Console:
     """Standard output, as wide as it is now."""
+    from rich.console import Console
+
     return Console(highlight=False)
 
 
 def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
-    """Connect as admin, do the work, close."""
+    """Connect as admin, do the work, close. Raises TidegateError."""
+    import asyncio
+
+    import nats.errors
+    from nats.js.errors import APIError, NotFoundError
+
+    from shared.runtime import telemetry
+    from tidegate.local import running
 
     async def go() -> None:
         client = await running.connect(data or running.default_data())
@@ -66,4 +102,15 @@ def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, N
         finally:
             await client.close()
 
-    asyncio.run(go())
+    telemetry.log_aside()
+    try:
+        asyncio.run(go())
+    except NotFoundError as e:
+        raise BusError(f"the server has no such stream or consumer ({e.description}): run 'tidegate setup'") from e
+    except APIError as e:
+        raise BusError(f"JetStream refuses ({e.description or e}): 'tidegate doctor' shows what is there") from e
+    except (TimeoutError, nats.errors.Error) as e:
+        raise BusError(
+            "the server does not answer what this command asks: see that JetStream is enabled there, and that "
+            "NATS_USER may ask ('tidegate doctor' shows what is there)"
+        ) from e

@@ -15,7 +15,13 @@ from tidegate.commands.options import data_option, with_admin
 @click.command()
 @data_option
 def reindex(data: Path | None) -> None:
-    """Build the index of 'find' again from EVENTS, as far back as they are kept. The running service does it."""
+    """Build the index of 'find' again from the events that EVENTS keeps.
+
+    \b
+    After a lost disk:      tidegate reindex
+
+    The search service that runs does it, from its next event on.
+    """
 
     async def work(client: Client) -> None:
         js = client.jetstream()

@@ -9,20 +9,24 @@ from pathlib import Path
 import click
 import msgspec
 from nats.aio.client import Client
-from rich.table import Table
 
 from services.analytics import rules as book
 from services.analytics.rules import Mistakes, Rules
 from shared.contract import names
 from shared.runtime.errors import SettingError
-from tidegate.client import labels, registry
+from tidegate.client import labels
 from tidegate.client import rules as stored
-from tidegate.commands.options import data_option, screen, with_admin
+from tidegate.client.files import written
+from tidegate.client.known import no_such_camera
+from tidegate.commands import Group
+from tidegate.commands.options import FILE, NEW_FILE, data_option, extra, screen, with_admin
+from tidegate.view import records
+from tidegate.view.records import Wrapped
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FIELDS = ("camera", Wrapped("zones"), Wrapped("lines"), Wrapped("rules"))
 
 
-@click.group()
+@click.group(cls=Group)
 def rules() -> None:
     """Zones, lines and what to tell of them: check, set, show and draw a camera's rules.
 
@@ -35,9 +39,13 @@ def rules() -> None:
 
 
 @rules.command("check")
-@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.argument("files", nargs=-1, required=True, type=FILE)
 def check(files: tuple[Path, ...]) -> None:
-    """Name every mistake in FILES, which are YAML or JSON, with its path. Needs no server."""
+    """Name every mistake in FILES, which are YAML or JSON, with its path. It needs no server.
+
+    \b
+    Before they are set:    tidegate rules check lobby.yaml yard.yaml
+    """
     bad = 0
     for file in files:
         try:
@@ -53,16 +61,24 @@ def check(files: tuple[Path, ...]) -> None:
 
 @rules.command("schema")
 def schema() -> None:
-    """Print the JSON Schema of a rule file, for editors."""
+    """Print the JSON Schema of a rule file, for editors.
+
+    \b
+    For VS Code:            tidegate rules schema > rules.schema.json
+    """
     click.echo(json.dumps(book.json_schema(), indent=2))
 
 
 @rules.command("set")
 @data_option
 @click.argument("camera")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FILE)
 def set_(data: Path | None, camera: str, file: Path) -> None:
-    """Give CAMERA the rules in FILE, in place of those it had. They hold from its next segment on."""
+    """Give CAMERA the rules in FILE, in place of those it had. They hold from its next segment on.
+
+    \b
+    As they are checked:    tidegate rules set lobby lobby.yaml
+    """
     names.check_camera(camera)
     found = load(file)
 
@@ -70,10 +86,8 @@ def set_(data: Path | None, camera: str, file: Path) -> None:
         await stored.put(client, camera, found)
         click.echo(f"rules of {camera}: {describe(found)}")
         _doubt(str(file), found)
-        try:
-            await registry.read(client.jetstream(), camera)
-        except SettingError as e:
-            click.echo(str(e), err=True)
+        if sentence := await no_such_camera(client, camera):
+            click.echo(sentence, err=True)
 
     with_admin(data, work)
 
@@ -82,7 +96,11 @@ def set_(data: Path | None, camera: str, file: Path) -> None:
 @data_option
 @click.argument("camera")
 def show(data: Path | None, camera: str) -> None:
-    """Print CAMERA's rules as YAML, as 'set' takes them."""
+    """Print CAMERA's rules as YAML, as 'set' takes them.
+
+    \b
+    To change them:         tidegate rules show lobby > lobby.yaml
+    """
 
     async def work(client: Client) -> None:
         click.echo(msgspec.yaml.encode(await stored.get(client, camera)).decode(), nl=False)
@@ -93,15 +111,19 @@ def show(data: Path | None, camera: str) -> None:
 @rules.command("list")
 @data_option
 def list_(data: Path | None) -> None:
-    """Show which cameras have rules, and what they are about."""
+    """Show which cameras have rules, and what they are about.
+
+    \b
+    For a person:           tidegate rules list
+    """
 
     async def work(client: Client) -> None:
-        table = Table("camera", "zones", "lines", "rules")
+        rows = []
         for camera in await stored.cameras(client):
             found = await stored.get(client, camera)
             kinds = ", ".join(f"{r.id} ({r.__struct_config__.tag})" for r in found.rules)
-            table.add_row(camera, ", ".join(found.zones), ", ".join(found.lines), kinds)
-        screen().print(table if table.row_count else "no camera has rules: tidegate rules set lobby lobby.yaml")
+            rows.append((camera, ", ".join(found.zones), ", ".join(found.lines), kinds))
+        records.show(screen(), FIELDS, rows, "no camera has rules: tidegate rules set lobby lobby.yaml")
 
     with_admin(data, work)
 
@@ -110,7 +132,11 @@ def list_(data: Path | None) -> None:
 @data_option
 @click.argument("camera")
 def remove(data: Path | None, camera: str) -> None:
-    """Forget CAMERA's rules. Incidents that last end; its objects are still followed."""
+    """Forget CAMERA's rules. Incidents that last end; its objects are still followed.
+
+    \b
+    For good:               tidegate rules remove lobby
+    """
 
     async def work(client: Client) -> None:
         await stored.remove(client, camera)
@@ -122,25 +148,30 @@ def remove(data: Path | None, camera: str) -> None:
 @rules.command("draw")
 @data_option
 @click.argument("camera")
-@click.option("--file", type=_FILE, help="These rules, in place of those that the camera has.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Default: rules-CAMERA.png.")
+@click.option("--file", type=FILE, help="Draw the rules in this file, in place of those that the camera has.")
+@click.option("--save", type=NEW_FILE, help="Write it to this file. Default: rules-CAMERA.png.")
 def draw(data: Path | None, camera: str, file: Path | None, save: Path | None) -> None:
-    """Save CAMERA's last keyframe with its zones, masks and lines drawn, and which way is in."""
+    """Save CAMERA's last keyframe with its zones, masks and lines drawn, and which way is in.
+
+    \b
+    As they are:            tidegate rules draw lobby
+    Before they are set:    tidegate rules draw lobby --file lobby.yaml --save lobby.png
+    """
     names.check_camera(camera)
-    try:
+    with extra("demo", "drawing"):
         from tidegate.drawing.scene import rules_over
-    except ImportError as e:
-        raise SettingError(f"drawing needs what is not installed ({e.name}): pip install 'tidegate[demo]'") from e
+
     path = save or Path(f"rules-{camera}.png")
     given = load(file) if file else None
 
     async def work(client: Client) -> None:
         found = given or await stored.get(client, camera)
         image = rules_over(await stored.last_keyframe(client, camera), found)
-        try:
-            image.save(path)
-        except (OSError, ValueError) as e:
-            raise SettingError(f"--save {path} can't be written ({e}): give a .png or .jpg in a folder there is") from e
+        with written(path) as part:
+            try:
+                image.save(part)
+            except ValueError as e:
+                raise SettingError(f"--save {path} can't be written ({e}): name a .png or .jpg") from e
         click.echo(f"{path}: {describe(found)}")
 
     with_admin(data, work)

@@ -10,9 +10,14 @@ from shared.contract import asyncapi, events, jobs
 
 
 @click.command()
-@click.option("--asyncapi", "of_subjects", is_flag=True, help="The AsyncAPI 3 document, which names the subjects too.")
-@click.option("--jobs", "of_jobs", is_flag=True, help="The JSON Schema of the jobs that vlm takes, instead.")
+@click.option("--asyncapi", "of_subjects", is_flag=True, help="Print the AsyncAPI 3 document, with subjects.")
+@click.option("--jobs", "of_jobs", is_flag=True, help="Print the JSON Schema of the jobs that vlm takes.")
 def schema(of_subjects: bool, of_jobs: bool) -> None:
-    """Print the JSON Schema of all events."""
+    """Print the JSON Schema of all events.
+
+    \b
+    For a validator:        tidegate schema > events.schema.json
+    With subjects:          tidegate schema --asyncapi > asyncapi.json
+    """
     document = asyncapi.document() if of_subjects else jobs.json_schema() if of_jobs else events.json_schema()
     click.echo(json.dumps(document, indent=2))

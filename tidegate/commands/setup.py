@@ -15,7 +15,13 @@ from tidegate.commands.options import data_option, with_admin
 @click.command()
 @data_option
 def setup(data: Path | None) -> None:
-    """Create or update streams, consumers and buckets. Running it twice changes nothing."""
+    """Create or update streams, consumers and buckets. Running it twice changes nothing.
+
+    \b
+    On a server of yours:   NATS_URL=nats://10.0.0.4 NATS_USER=admin tidegate setup
+
+    'tidegate up' does it by itself. Limits are settings such as MEDIA_MAX_AGE.
+    """
 
     async def work(client: Client) -> None:
         changed = await topology.apply(client.jetstream(), load(topology.TopologySettings))

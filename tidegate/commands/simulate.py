@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Sequence
@@ -17,8 +18,11 @@ from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.trace import Trace, read
 from shared.runtime.errors import SettingError
+from tidegate.client.files import written
+from tidegate.commands.options import COUNT, COUNT_OR_NONE, NEW_FILE, OVER_ZERO, RATE, SECONDS, Number
 from tidegate.local.configuration import scaled_object, shipped
-from tidegate.view.policies import describe, table
+from tidegate.view import policies, records
+from tidegate.view.waiting import telling
 
 POLICIES = ("static_peak", "keda_default", "lag_tuned", "kpa", "ray_serve", "demand", "clairvoyant")
 # Of a pipe or a file, which has none of its own.
@@ -39,61 +43,52 @@ FIELDS = (
 
 @click.command()
 @click.option("--trace", required=True, help="A CSV file of t_s,arrivals; or days, bursts, flash_crowd, ramp, outage.")
-@click.option(
-    "--service-rate",
-    type=click.FloatRange(0, min_open=True),
-    required=True,
-    help="Segments a second of one busy replica.",
-)
+@click.option("--service-rate", type=RATE, required=True, help="Segments that a busy replica does in a second.")
 @click.option(
     "--service-cv",
-    type=click.FloatRange(0, 10),
+    type=Number(0, 10),
     default=0.2,
     show_default=True,
     help="Coefficient of variation of a segment's work.",
 )
 @click.option(
-    "--cold-start",
-    type=click.FloatRange(0, 86400),
-    default=60.0,
+    "--cold-start", type=Number(0, 86400), default=60.0, show_default=True, help="Seconds until a replica works."
+)
+@click.option("--latency-target", type=SECONDS, default=5.0, show_default=True, help="Seconds from arrival to result.")
+@click.option("--min", "least", type=COUNT_OR_NONE, default=0, show_default=True, help="minReplicaCount.")
+@click.option("--max", "most", type=COUNT, default=100, show_default=True, help="maxReplicaCount.")
+@click.option(
+    "--batch",
+    type=COUNT,
+    default=4,
     show_default=True,
-    help="Seconds until a replica works.",
+    help="Most segments that a replica takes at once.",
 )
 @click.option(
-    "--latency-target",
-    type=click.FloatRange(0, min_open=True),
-    default=5.0,
-    show_default=True,
-    help="Seconds from arrival to result.",
-)
-@click.option("--min", "least", type=click.IntRange(0), default=0, show_default=True, help="minReplicaCount.")
-@click.option("--max", "most", type=click.IntRange(1), default=100, show_default=True, help="maxReplicaCount.")
-@click.option(
-    "--batch", type=click.IntRange(1), default=4, show_default=True, help="Most segments that a replica takes at once."
-)
-@click.option(
-    "--max-age",
-    type=click.FloatRange(0, min_open=True),
-    default=600.0,
-    show_default=True,
-    help="Seconds until a waiting segment is lost.",
+    "--max-age", type=SECONDS, default=600.0, show_default=True, help="Seconds until a waiting segment is lost."
 )
 @click.option(
     "--policy",
     "policies",
     multiple=True,
     type=click.Choice(POLICIES),
-    help="One or more.  [default: static_peak, demand, clairvoyant]",
+    help="Simulate this policy; may be repeated.  [default: static_peak, demand, clairvoyant]",
 )
-@click.option("--compare", "every", is_flag=True, help="All policies.")
-@click.option("--hours", type=click.FloatRange(0, min_open=True), help="The first hours of the trace alone.")
-@click.option("--seed", default=1, show_default=True, help="Of the instants within a step, and of the work.")
-@click.option("--scaled-object", help="A ScaledObject by demand. Default: deploy/keda/demand/cv.yaml.")
-@click.option("--cost-per-hour", type=float, help="Of a replica: prints money.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw it, as .png, .svg or .pdf.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, most: int, **given: object) -> None:
-    """What each scaling policy costs on a trace of arrivals, and what it misses.
+@click.option("--compare", "every", is_flag=True, help="Simulate all policies.")
+@click.option("--hours", type=OVER_ZERO, help="Simulate the first hours of the trace alone.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=1,
+    show_default=True,
+    help="Draw the instants within a step, and the work of segments, from this seed.",
+)
+@click.option("--scaled-object", help="Scale as this ScaledObject by demand says. Default: deploy/keda/demand/cv.yaml.")
+@click.option("--cost-per-hour", type=Number(0), help="Print what replicas at this price cost.")
+@click.option("--plot", type=NEW_FILE, help="Draw it into this file, a .png, .svg or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, most: int, **given: Any) -> None:
+    """Simulate what each scaling policy costs on a trace of arrivals, and what it misses.
 
     \b
     A made-up site, as all policies would scale it, with a picture:
@@ -106,16 +101,16 @@ def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, mos
     load = Workload(
         min_replicas=least,
         max_replicas=most,
-        service_rate=given.pop("service_rate"),  # type: ignore[arg-type]
-        service_cv=given.pop("service_cv"),  # type: ignore[arg-type]
-        cold_start_s=given.pop("cold_start"),  # type: ignore[arg-type]
-        latency_target_s=given.pop("latency_target"),  # type: ignore[arg-type]
-        batch=given.pop("batch"),  # type: ignore[arg-type]
-        max_age_s=given.pop("max_age"),  # type: ignore[arg-type]
-        seed=given.pop("seed"),  # type: ignore[arg-type]
+        service_rate=given.pop("service_rate"),
+        service_cv=given.pop("service_cv"),
+        cold_start_s=given.pop("cold_start"),
+        latency_target_s=given.pop("latency_target"),
+        batch=given.pop("batch"),
+        max_age_s=given.pop("max_age"),
+        seed=given.pop("seed"),
     )
     chosen = POLICIES if every else policies or BASICS
-    options = Options(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), **given)  # type: ignore[arg-type]
+    options = Options(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), **given)
     out = Console(highlight=False)
     if not out.is_terminal:
         out.width = TABLE_WIDTH
@@ -137,25 +132,41 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(options: Options, out: Console, status: Console) -> None:
     """Simulate and print. Raises SettingError."""
+    if options.plot:
+        _check_plot(options.plot)
     trace = find(options.trace, options.hours)
     scaled = scaled_object("cv", options.scaled_object or shipped("demand/cv.yaml"))
-    with status.status("reading the trace") as line:
-        results = compare(
-            trace, options.load, scaled, options.policies, tell=lambda name: line.update(f"simulating {name}")
-        )
+    with telling(status) as tell:
+        tell("reading the trace")
+        results = compare(trace, options.load, scaled, options.policies, tell=lambda name: tell(f"simulating {name}"))
     if options.as_json:
         out.print_json(json.dumps({"policies": {r.name: _fields(r) for r in results}}))
     else:
-        out.print(describe(trace, options.load), style="dim")
-        out.print(table(results, options.cost_per_hour))
+        out.print(policies.describe(trace, options.load), style="dim", soft_wrap=True)
+        if out.is_terminal:
+            cells = policies.rows(results, options.cost_per_hour)
+            records.show(out, policies.fields(options.cost_per_hour), cells, "no policy")
+        else:
+            out.print(policies.table(results, options.cost_per_hour))
         for result in results:
             if result.settings:
                 out.print(f"{result.name}: {result.settings}", style="dim")
     if options.plot:
         from tidegate.drawing.simulation import draw
 
-        draw(options.plot, trace, options.load, results)
+        with written(options.plot, "--plot") as part:
+            draw(part, trace, options.load, results)
         status.print(f"plot in {options.plot}")
+
+
+def _check_plot(path: Path) -> None:
+    """What would fail after a minute of simulation fails before it. Raises SettingError."""
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise SettingError(f"--plot {path} names no format: give a name that ends in .png, .svg or .pdf")
+    if not path.parent.is_dir():
+        raise SettingError(f"--plot {path} can't be written: there is no folder {path.parent}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise SettingError("--plot needs matplotlib, which is not installed: pip install 'tidegate[simulate]'")
 
 
 def find(name: str, hours: float | None = None) -> Trace:
@@ -163,7 +174,7 @@ def find(name: str, hours: float | None = None) -> Trace:
     made_up = {t.name: t for t in generated()}
     if name in made_up:
         trace = made_up[name]
-    elif Path(name).exists():
+    elif Path(name).is_file():
         trace = read(Path(name))
     else:
         raise SettingError(f"--trace {name} is neither a file nor one of {', '.join(made_up)}")

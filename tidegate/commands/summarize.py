@@ -13,7 +13,7 @@ from tidegate.commands.options import screen, stretch_options, with_admin
 
 @click.command()
 @stretch_options
-@click.option("--prompt", default="", help="What to say of it, in place of the ordinary summary.")
+@click.option("--prompt", default="", help="Ask for this, in place of the ordinary summary.")
 def summarize(data: Path | None, prompt: str, as_json: bool, **given: Any) -> None:
     """Sum up what happened on a camera, out of its captions, with times.
 

@@ -6,14 +6,26 @@ import click
 
 from services.scaler.keda.threshold import explain as explain_threshold
 from services.scaler.keda.threshold import lag_threshold
+from tidegate.commands.options import COUNT, COUNT_OR_NONE, RATE, SECONDS, Number
 
 
 @click.command()
-@click.option("--rate", type=float, required=True, help="Segments a second that one busy GPU does.")
-@click.option("--latency", type=float, required=True, help="Seconds from a segment's arrival to its event.")
-@click.option("--hold", type=int, default=0, help="Segments that a worker holds in its hands; CV_BATCH_SIZE says.")
-@click.option("--gpus", type=int, default=1, show_default=True, help="Of one replica: NUM_GPUS.")
-@click.option("--cold-start", type=float, default=60.0, show_default=True, help="Seconds until a replica works.")
+@click.option("--rate", type=RATE, required=True, help="Segments that one busy GPU does in a second.")
+@click.option("--latency", type=SECONDS, required=True, help="Seconds from a segment's arrival to its event.")
+@click.option(
+    "--hold",
+    type=COUNT_OR_NONE,
+    default=0,
+    help="Segments that a worker holds: CV_BATCH_SIZE.",
+)
+@click.option("--gpus", type=COUNT, default=1, show_default=True, help="GPUs of a replica: NUM_GPUS.")
+@click.option(
+    "--cold-start",
+    type=Number(0, 1e7),
+    default=60.0,
+    show_default=True,
+    help="Seconds until a replica works.",
+)
 def threshold(rate: float, latency: float, hold: int, gpus: int, cold_start: float) -> None:
     """Compute the lagThreshold of a ScaledObject, alone and as the safety net of demand.
 

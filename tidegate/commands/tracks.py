@@ -11,26 +11,30 @@ import click
 import msgspec
 from nats.aio.client import Client
 from rich.console import Console
-from rich.table import Table
 
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from tidegate.client.files import written
+from tidegate.client.known import no_such_camera
 from tidegate.client.times import instant, now_here
 from tidegate.client.tracks import Followed, Stretch, read
-from tidegate.commands.options import data_option, extra, screen, with_admin
+from tidegate.commands.options import NEW_FILE, TIME, Number, data_option, extra, screen, with_admin
+from tidegate.view import records
+from tidegate.view.records import Right
 from tidegate.view.waiting import telling, waited_for
 
 
 @click.command()
 @data_option
 @click.argument("camera")
-@click.option("--since", metavar="TIME", help="90s, 15m, 1h30m or 2d ago; 13:05 today; or a full time. Default: 30s.")
-@click.option("--until", metavar="TIME", help="The same. Default: now.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Video with tracks, zones and lines.")
-@click.option("--mot", type=click.Path(dir_okay=False, path_type=Path), help="Boxes as in MOTChallenge.")
-@click.option("--fps", type=click.FloatRange(0, 120, min_open=True), default=10.0, show_default=True, help="Of --mot.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a track.")
+@click.option("--since", metavar="TIME", help=f"Begin there: {TIME}. Default: 30s.")
+@click.option("--until", metavar="TIME", help="End there, given in the same ways. Default: now.")
+@click.option("--save", type=NEW_FILE, help="Write the video with tracks, zones and lines to this file.")
+@click.option("--mot", type=NEW_FILE, help="Write the boxes to this file, as MOTChallenge has them.")
+@click.option(
+    "--fps", type=Number(0, 120, min_open=True), default=10.0, show_default=True, help="Count frames of --mot so fast."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a track.")
 def tracks(data: Path | None, camera: str, as_json: bool, **given: Any) -> None:
     """Show what analytics followed on CAMERA, or save it as a video.
 
@@ -39,13 +43,14 @@ def tracks(data: Path | None, camera: str, as_json: bool, **given: Any) -> None:
     To look at:             tidegate tracks lobby --since 1m --save lobby.mp4
     To be scored:           tidegate tracks lobby --since 13:05 --until 13:10 --mot lobby.txt --fps 5
 
-    Video is there for as long as MEDIA keeps it, ten minutes by default; tracks, for a week.
+    It needs 'tidegate up --analytics'. Video is there for as long as MEDIA keeps it, ten minutes by default; tracks,
+    for a week.
     """
     now = now_here()
     stretch = Stretch(
         camera=names.check_camera(camera),
-        since=instant("--since", given["since"] or "30s", now),
-        until=instant("--until", given["until"], now) if given["until"] else now,
+        since=instant("--since", "30s" if given["since"] is None else given["since"], now),
+        until=instant("--until", given["until"], now) if given["until"] is not None else now,
     )
     save = Save(video=given["save"], mot=given["mot"], fps=given["fps"])
     with_admin(data, lambda client: run(client, stretch, screen(), as_json=as_json, save=save))
@@ -69,11 +74,16 @@ async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, 
 
         check_length(stretch)
     found = await waited_for(read(client, stretch), "reading tracks")
+    if not found and (sentence := await no_such_camera(client, stretch.camera)):
+        # Of one that was removed there may still be video.
+        if not save.video:
+            raise SettingError(sentence)
+        click.echo(sentence, err=True)
     if as_json:
         for followed in found:
             click.echo(msgspec.json.encode({**msgspec.to_builtins(followed.last), "path": followed.path}).decode())
     else:
-        out.print(_table(found) if found else f"nothing was followed on {stretch.camera} in that time")
+        records.show(out, FIELDS, _rows(found), f"nothing was followed on {stretch.camera} in that time")
     if save.mot:
         lines = list(mot_lines(found, stretch.since, save.fps))
         with written(save.mot, "--mot") as part:
@@ -101,23 +111,21 @@ def mot_lines(found: Sequence[Followed], begin: dt.datetime, fps: float) -> Iter
         yield f"{frame},{number},{x:.4f},{y:.4f},{w:.4f},{h:.4f},{score:.3f},-1,-1,-1"
 
 
-def _table(found: Sequence[Followed]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("track", "label", "score", "seen at", "seconds", "frames", "speed", "zones", ""):
-        # An id is of use as a whole alone.
-        table.add_column(name, no_wrap=name in ("track", "seen at"))
-    for track, path, _ in found:
-        seconds = (track.last - track.first).total_seconds()
-        state = "ended" if track.state == "end" else "still" if track.stationary else "moving"
-        table.add_row(
+FIELDS = ("track", "label", Right("score"), "seen at", *map(Right, ("seconds", "frames", "speed")), "zones", "")
+
+
+def _rows(found: Sequence[Followed]) -> list[tuple[str, ...]]:
+    return [
+        (
             track.id,
             track.label,
             f"{track.score:.0%}",
             f"{track.first.astimezone():%H:%M:%S}",
-            f"{seconds:.1f}",
+            f"{(track.last - track.first).total_seconds():.1f}",
             str(len(path)),
             f"{track.speed:.2f}/s",
             ", ".join(track.zones),
-            state,
+            "ended" if track.state == "end" else "still" if track.stationary else "moving",
         )
-    return table
+        for track, path, _ in found
+    ]

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tidegate.commands.options import data_option
-from tidegate.local.running import default_data
-from tidegate.local.stack import DEFAULT_PORT
+from tidegate.commands.options import OVER_ZERO, data_option
+from tidegate.local.running import default_data, prepare, unusable
+
+PORT = 4222
 
 
 @click.command()
 @data_option
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Of the NATS server; another if taken.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    show_default=True,
+    help="Let the NATS server take this port; another if it is taken.",
+)
 @click.option("--search", is_flag=True, help="Embed too, and answer 'tidegate find'.")
-@click.option("--analytics", is_flag=True, help="Tracks, zones and incidents: see 'tidegate rules'.")
-@click.option("--vlm", is_flag=True, help="A vision language model, by VLM_URL or VLM_MODEL: 'tidegate ask'.")
-@click.option("--scaled-object", envvar="SCALED_OBJECT", help="A KEDA ScaledObject. Default: deploy/keda/cv.yaml.")
-@click.option("--speed", default=1.0, show_default=True, help="The autoscaler's clock over the real one.")
-@click.option("--plain", is_flag=True, help="No live view: log lines alone.")
+@click.option("--analytics", is_flag=True, help="Follow objects, and tell of zones and incidents: 'tidegate rules'.")
+@click.option("--vlm", is_flag=True, help="Answer 'tidegate ask' by a vision language model: VLM_URL or VLM_MODEL.")
+@click.option("--scaled-object", envvar="SCALED_OBJECT", help="Scale as this file says. Default: deploy/keda/cv.yaml.")
+@click.option("--speed", type=OVER_ZERO, default=1.0, show_default=True, help="Run the autoscaler's clock this fast.")
+@click.option("--plain", is_flag=True, help="Print log lines, and no live view.")
 def up(data: Path | None, **options: Any) -> None:
-    """Run server, ingest and workers here, until Ctrl-C. State stays in the data directory."""
+    """Run server, ingest and workers here, until Ctrl-C. State stays in the data directory.
+
+    \b
+    Detect:                 tidegate up
+    And find, and follow:   tidegate up --search --analytics
+    And ask:                VLM_URL=http://10.0.0.9:8000/v1 tidegate up --vlm
+
+    In another terminal: tidegate camera add lobby rtsp://user:pass@10.0.0.7/stream1
+    """
+    import asyncio
+
+    folder = prepare(data or default_data())
     from tidegate.view.up import run
 
-    asyncio.run(run(data or default_data(), **options))
+    try:
+        asyncio.run(run(folder, **options))
+    except OSError as e:
+        if e.filename and Path(e.filename).is_relative_to(folder):
+            raise unusable(folder, e) from e
+        raise

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
 
 import click
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from tidegate.client.watch import follow
+from tidegate.client.known import no_such_camera
+from tidegate.client.watch import follow, full
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view.events import readable
 
@@ -15,13 +19,20 @@ from tidegate.view.events import readable
 @click.command()
 @data_option
 @click.argument("subject", default=">")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def watch(data: Path | None, subject: str, as_json: bool) -> None:
-    """Print events as they come: all, or those of SUBJECT such as 'detections', 'detections.lobby'.
+    """Print events as they come: all, or those of SUBJECT, which is a kind and may name a camera.
 
-    One that is said again, as after a crash, is printed once.
+    \b
+    All of them:            tidegate watch
+    What is detected:       tidegate watch detections
+    Alerts of a camera:     tidegate watch incidents.lobby
+    For a program:          tidegate watch tracks.lobby --json | jq .tracks
+
+    An event that is said again, as after a crash, is printed once. Ctrl-C ends it.
     """
     out = screen()
+    whole = full(subject)
 
     def show(message: Msg) -> None:
         if as_json:
@@ -29,7 +40,12 @@ def watch(data: Path | None, subject: str, as_json: bool) -> None:
         else:
             out.print(readable(message), soft_wrap=True, markup=False)
 
-    try:
-        with_admin(data, lambda client: follow(client, subject, show))
-    except KeyboardInterrupt:
-        pass
+    async def work(client: Client) -> None:
+        camera = whole.split(".")[2]
+        if camera not in ("*", ">") and (sentence := await no_such_camera(client, camera)):
+            click.echo(f"{sentence}\nwaiting for its events all the same", err=True)
+        # Ctrl-C is how watching ends.
+        with contextlib.suppress(asyncio.CancelledError):
+            await follow(client, whole, show)
+
+    with_admin(data, work)

@@ -62,7 +62,7 @@ async def _found(client: Client, query: Query, out: Console, command: str) -> Mo
     found = await waited_for(find.ask(client, query), "searching")
     out.print(f"\n[bold]tidegate {command}[/]")
     if found.moments:
-        out.print(moments.table(found.moments))
+        moments.show(out, found.moments)
     for line in moments.remarks(found, query):
         out.print(line, style="dim", markup=False)
     return found.moments[0] if found.moments else None

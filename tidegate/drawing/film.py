@@ -6,19 +6,24 @@ import asyncio
 import contextlib
 import datetime as dt
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
 from services.analytics.rules import Rules
-from shared.runtime.errors import SettingError
+from shared.bus import direct
+from shared.contract import names, segment
+from shared.runtime.errors import BadSegment, SettingError
+from shared.video import decode as media
+from shared.video import gop
 from tidegate.client import rules
 from tidegate.client.files import written
-from tidegate.client.tracks import Followed, Stretch, frames
+from tidegate.client.tracks import Followed, Stretch
 from tidegate.drawing.painter import Painter
 
 # A clip is no longer than this.
@@ -52,7 +57,7 @@ async def film(
             writer.add(time, painter.paint(pixels, time))
 
         try:
-            async for time, pixels in frames(client, stretch):
+            async for time, pixels in _frames(client, stretch):
                 tell(f"drawing {path.name}: {(time - stretch.since).total_seconds():.0f} of {total:.0f} s")
                 await asyncio.to_thread(draw, time, pixels)
             if not writer.frames:
@@ -62,6 +67,39 @@ async def film(
             return writer.finish()
         finally:
             writer.close()
+
+
+async def _frames(client: Client, stretch: Stretch) -> AsyncIterator[tuple[dt.datetime, Any]]:
+    """(time, RGB pixels) of every frame that MEDIA has of that time."""
+    subject = names.media(stretch.camera)
+    js = client.jetstream()
+    try:
+        # Stored after it was filmed: what begins before the stretch may be stored in it.
+        seq = (await direct.get(client, names.MEDIA, subject=subject, since=stretch.since)).seq
+    except NotFoundError:
+        return
+    while True:
+        try:
+            stored = await direct.get(client, names.MEDIA, subject=subject, seq=seq)
+            head = segment.from_headers(stored.headers)
+        except NotFoundError:
+            return
+        except BadSegment:
+            seq += 1
+            continue
+        seq = stored.seq + 1
+        if head.start > stretch.until:
+            return
+        try:
+            before = await gop.earlier(js, head)
+            at = [k * head.duration / head.frames for k in range(head.frames)]
+            decoded = await asyncio.to_thread(media.decode, stored.data, at=at, before=before, frames=head.frames)
+        except BadSegment:
+            continue
+        for picture in decoded.pictures:
+            time = head.start + dt.timedelta(seconds=picture.offset)
+            if stretch.since <= time <= stretch.until:
+                yield time, picture.pixels
 
 
 class _Writer:

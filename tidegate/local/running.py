@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 from nats.aio.client import Client
 
 from shared import bus
 from shared.runtime import settings
-from shared.runtime.errors import BusError
+from shared.runtime.errors import BusError, SettingError
 from shared.runtime.settings import BusSettings
 
 
@@ -19,10 +21,26 @@ def default_data() -> Path:
     return Path(os.environ.get("TIDEGATE_DATA") or Path.home() / ".tidegate")
 
 
+def prepare(data: Path) -> Path:
+    """The directory, made for its owner alone where it is not there. Raises SettingError if it can't be written."""
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (data / "lock").open("a").close()
+    except OSError as e:
+        raise unusable(data, e) from e
+    return data
+
+
+def unusable(data: Path, error: OSError) -> SettingError:
+    """The sentence on a data directory that the system refuses."""
+    reason = (error.strerror or str(error)).lower()
+    return SettingError(f"the data directory {data} can't be used ({reason}): choose another with --data")
+
+
 class Running(msgspec.Struct, frozen=True):
     """What a running stack leaves in its data directory for other commands to find it by."""
 
-    url: str
+    url: Annotated[str, Meta(min_length=1)]
     pid: int
 
 
@@ -35,5 +53,9 @@ async def connect(data: Path, identity: str = "admin") -> Client:
         password = (data / "secrets" / identity).read_text()
     except FileNotFoundError as e:
         raise BusError(f"nothing runs on {data}: start 'tidegate up', or set NATS_URL to a server") from e
+    except OSError as e:
+        raise unusable(data, e) from e
+    except msgspec.DecodeError as e:
+        raise BusError(f"{data / 'run.json'} can't be read ({e}): start 'tidegate up' again, which writes it") from e
     found = BusSettings(nats_url=running.url, nats_user=identity, nats_password=password)
     return await bus.connect(found, identity, timeout_s=5)

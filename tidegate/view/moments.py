@@ -5,39 +5,41 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from services.search.query import Found, Moment, Query
 from tidegate.client.times import clock, length, now_here
+from tidegate.view import records
+from tidegate.view.records import Right, Wrapped
 
 _BAR = 8
 
 
-def table(moments: Sequence[Moment], now: dt.datetime | None = None) -> Table:
-    """One row a moment, times in `now`'s zone. Bars compare within the answer: cosines have no scale."""
-    out = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("", "when", "length", "camera", "match"):
-        out.add_column(name, no_wrap=True)
-    out.add_column("labels")
-    out.add_column("video", no_wrap=True)
-    # Whole, as --like wants it.
-    out.add_column("id", overflow="fold")
+FIELDS = ("", "when", Right("length"), "camera", "match", Wrapped("labels"), "video", "id")
+
+
+def show(out: Console, moments: Sequence[Moment], now: dt.datetime | None = None) -> None:
+    """A record a moment, times in `now`'s zone. Bars compare within the answer: cosines have no scale."""
     now = now or now_here()
     best = max((m.similarity or 0 for m in moments), default=0), max((m.score or 0 for m in moments), default=0)
+    rows = []
     for n, m in enumerate(moments, 1):
         share = m.similarity / best[0] if m.similarity and best[0] > 0 else (m.score or 0) / (best[1] or 1)
-        out.add_row(
-            str(n),
-            clock(m.start, now),
-            length((m.end - m.start).total_seconds()),
-            m.camera,
-            Text(f"{'▆' * round(_BAR * max(0.0, share)):<{_BAR}} ", "green").append(_numbers(m), "default"),
-            Text(", ".join(m.labels)),
-            Text("kept") if m.kept else Text("expired", "dim"),
-            Text(m.id or "", "dim"),
+        bar = Text(f"{'▆' * round(_BAR * max(0.0, share)):<{_BAR}} ", "green") if out.is_terminal else Text()
+        rows.append(
+            (
+                str(n),
+                clock(m.start, now),
+                length((m.end - m.start).total_seconds()),
+                m.camera,
+                bar.append(_numbers(m), "default"),
+                ", ".join(m.labels),
+                Text("kept") if m.kept else Text("expired", "dim"),
+                Text(m.id or "", "dim"),
+            )
         )
-    return out
+    records.show(out, FIELDS, rows, "nothing found")
 
 
 def _numbers(moment: Moment) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.trace import Trace
+from tidegate.view import records
+from tidegate.view.records import Right
 
 
 def describe(trace: Trace, load: Workload) -> str:
@@ -19,17 +22,25 @@ def describe(trace: Trace, load: Workload) -> str:
     )
 
 
-def table(results: Sequence[Result], cost_per_hour: float | None = None) -> Table:
+FIELDS = (
+    "policy",
+    *map(Right, ("replica-hours", "of static", "of bound", "in time", "minutes served", "p50", "p99", "lost")),
+    *map(Right, ("starts", "reversals/h")),
+)
+COST = Right("cost")
+
+
+def fields(cost_per_hour: float | None = None) -> Sequence[str]:
+    return FIELDS if cost_per_hour is None else (*FIELDS, COST)
+
+
+def rows(results: Sequence[Result], cost_per_hour: float | None = None) -> list[list[str | Text]]:
     """A row for each policy; its cost against the static fleet and against the bound, where these are there."""
     hours = {r.name: r.replica_hours for r in results}
-    t = Table(box=None, pad_edge=False)
-    t.add_column("policy")
-    columns = ["replica-hours", "of static", "of bound", "in time", "minutes served", "p50", "p99", "lost", "starts"]
-    columns += ["reversals/h"] + (["cost"] if cost_per_hour is not None else [])
-    for column in columns:
-        t.add_column(column, justify="right")
+    found: list[list[str | Text]] = []
     for r in results:
-        cells = [
+        row: list[str | Text] = [
+            Text(r.name, "bold" if r.name == "demand" else ""),
             f"{r.replica_hours:,.2f}",
             _ratio(r, hours.get("static_peak")),
             _ratio(r, hours.get("clairvoyant")),
@@ -41,10 +52,12 @@ def table(results: Sequence[Result], cost_per_hour: float | None = None) -> Tabl
             f"{r.cold_starts:,}",
             f"{r.reversals_per_hour:.1f}",
         ]
-        if cost_per_hour is not None:
-            cells.append(f"{r.replica_hours * cost_per_hour:,.2f}")
-        t.add_row(r.name, *cells, style="bold" if r.name == "demand" else None)
-    return t
+        found.append(row if cost_per_hour is None else [*row, f"{r.replica_hours * cost_per_hour:,.2f}"])
+    return found
+
+
+def table(results: Sequence[Result], cost_per_hour: float | None = None) -> Table:
+    return records.table(fields(cost_per_hour), rows(results, cost_per_hour))
 
 
 def _ratio(result: Result, of: float | None) -> str:

@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.markup import escape
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Shorter waits need no words.
 QUIET_S = 1.0
@@ -23,6 +23,9 @@ Tell = Callable[[str], None]
 @contextmanager
 def telling(console: Console | None = None) -> Iterator[Tell]:
     """A function that says how far it is: in a line that changes, or, where that is no terminal, every few seconds."""
+    from rich.console import Console
+    from rich.markup import escape
+
     out = console or Console(stderr=True, highlight=False)
     if out.is_terminal:
         with out.status("") as status:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from tidegate.__main__ import main
+from tidegate.commands import tidegate
 from tools.reference.markdown import code, page, table
 
 INTRO = """`tidegate --help` prints the same. Commands end with exit code 0 when done, 1 with one sentence that says
@@ -17,7 +17,9 @@ what failed, and 2 where the command line itself is wrong."""
 def text() -> str:
     """The page."""
     return page(
-        "Commands", INTRO, *(block for path, command in commands(main, "tidegate") for block in _command(path, command))
+        "Commands",
+        INTRO,
+        *(block for path, command in commands(tidegate, "tidegate") for block in _command(path, command)),
     )
 
 
