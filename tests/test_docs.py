@@ -23,7 +23,7 @@ from shared.contract import catalog, identities
 from shared.contract.events import KINDS
 from shared.contract.topology import TopologySettings
 from shared.runtime.settings import BusSettings
-from tidegate.__main__ import main
+from tidegate.commands import tidegate as main
 from tools import site
 from tools.reference import scaledobject, settings, structs
 from tools.reference.metrics import text as metrics_page

@@ -103,7 +103,7 @@ def test_a_pipe_has_a_line_a_record(capsys: pytest.CaptureFixture[str]) -> None:
     records.show(out, dlq.FIELDS, [(*LETTER[:6], "first line\nsecond\tline")], "no dead letters")
     records.show(out, dlq.FIELDS, [], "no dead letters")
     captured = capsys.readouterr()
-    assert captured.out == "\t".join((*LETTER[:6], "first line second line")) + "\n"
+    assert text_of(out) == "\t".join((*LETTER[:6], "first line second line")) + "\n"
     assert captured.err == "no dead letters\n"
 
 

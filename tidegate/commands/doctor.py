@@ -86,7 +86,7 @@ def show(findings: Sequence[Finding], out: Console) -> None:
     width = max(len(f.what) for f in findings)
     for f in findings:
         if not out.is_terminal:
-            click.echo("\t".join((f.level, f.what, f.found, f.remedy)))
+            click.echo("\t".join((f.level, f.what, f.found, f.remedy)), file=out.file)
             continue
         out.print(Text.assemble((f"{f.level:<5}", STYLES[f.level]), f"{f.what:<{width}}  {f.found}"), soft_wrap=True)
         if f.remedy:

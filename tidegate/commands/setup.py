@@ -20,7 +20,7 @@ def setup(data: Path | None) -> None:
     \b
     On a server of yours:   NATS_URL=nats://10.0.0.4 NATS_USER=admin tidegate setup
 
-    'tidegate up' does it by itself. Limits are settings such as MEDIA_MAX_AGE.
+    'tidegate up' does it by itself. Limits are settings such as MEDIA_MAX_AGE_S.
     """
 
     async def work(client: Client) -> None:

@@ -34,7 +34,7 @@ def show(out: Console, fields: Sequence[str], rows: Sequence[Sequence[str | Text
     texts = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     if not out.is_terminal:
         for row in texts:
-            click.echo("\t".join(" ".join(cell.plain.split()) for cell in row))
+            click.echo("\t".join(" ".join(cell.plain.split()) for cell in row), file=out.file)
         if not rows:
             click.echo(empty, err=True)
     elif not rows:
