@@ -204,6 +204,12 @@ def _exists(words: list[str]) -> bool:
     return all(word.partition("=")[0] in options for word in rest if re.match(r"--?[a-z]", word))
 
 
+@pytest.mark.parametrize("name", CURRENT)
+def test_versions_that_are_shown_are_the_present_one(name: str) -> None:
+    present = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert set(re.findall(r"\btidegate[-:/](\d+\.\d+\.\d+)", (ROOT / name).read_text())) <= {present}
+
+
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for name in CURRENT:
