@@ -75,7 +75,7 @@ def _of_camera(error: BaseException, camera: Camera, userinfo: str | None) -> Fa
     if number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
         return Failure("unreachable", "no network leads to the camera's address: check the address and the network")
     if number == errno.EIO and camera.url.lower().startswith("rtsps:"):
-        return Failure("tls", "no TLS at the camera's address: check the port (322 is usual), or give rtsp://")
+        return Failure("tls", "the TLS connection failed: check the port (322 is usual), or give rtsp://")
     return None
 
 
@@ -88,9 +88,13 @@ _OF_CAMERAS: tuple[tuple[type[BaseException], str, str], ...] = (
     (av.HTTPClientError, "rejected", "the camera refuses to play: check the URL's path, and whether too many watch it"),
     (av.HTTPServerError, "camera_error", "the camera reports an error of its own (RTSP 5xx): restart the camera"),
     (ConnectionRefusedError, "refused", "nothing listens at the camera's address: check the host and the port"),
-    (ConnectionError, "connection_lost", "the camera closed the connection"),
+    (
+        ConnectionError,
+        "connection_lost",
+        "the camera closed the connection: it may be restarting, or too many watch it",
+    ),
     (TimeoutError, "timeout", _TIMEOUT),
-    # libav ends so what waited longer than it may.
+    # libav raises this where its limit on waiting is over.
     (av.ExitError, "timeout", _TIMEOUT),
     (
         av.InvalidDataError,

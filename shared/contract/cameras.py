@@ -1,6 +1,7 @@
-"""A camera's configuration, as it lies in KV `cameras`; its credentials lie apart, in KV `credentials`.
+"""A camera's settings, which the bucket `cameras` holds, and its credentials, which the bucket `credentials` holds.
 
-Workers may read `cameras` (for a camera's own fps, classes and score); only ingest may read `credentials`.
+Workers may read `cameras`, for a camera's own fps, classes and score. Of the services, ingest alone may read
+`credentials`.
 """
 
 from __future__ import annotations
@@ -24,16 +25,18 @@ from shared.runtime.redact import redact, split_credentials
 from shared.runtime.telemetry import logger
 
 SCHEMES = ("rtsp", "rtsps", "file")
+# Captions are made no more often than this.
 SHORTEST_CAPTION_S = 1.0
-# Columns by rows.
+# Tiles are written as columns by rows.
 TILES = "^[1-4]x[1-4]$"
 
 
 class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: of RTP.
+    """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: what RTP goes over.
 
-    realtime: for files, at the pace of their timestamps; else as fast as the bus takes them. loop: for files.
-    fps, min_score, classes, tiles, caption_every_s, caption_prompt: this camera's own, in place of services' settings.
+    realtime: whether a file is read at the pace of its timestamps, or as fast as the bus takes it. loop: whether a file
+    begins again at its end. fps, min_score, classes, tiles, caption_every_s, caption_prompt: this camera's own, in
+    place of the services' settings.
     """
 
     url: str
@@ -61,7 +64,7 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
-    """(camera, its credentials or None) from a URL that may hold them. Raises SettingError."""
+    """(the camera, its credentials or None) of a URL that may hold credentials. Raises SettingError."""
     if re.search(r"[\s\x00-\x1f\x7f]", url):
         raise SettingError("camera url has a space or a line break in it: give %20 for a space")
     scheme = url.partition("://")[0].lower() if "://" in url else ""
@@ -128,12 +131,12 @@ def _check_address(bare: str) -> None:
 
 
 def encode(camera: Camera) -> bytes:
-    """JSON for KV."""
+    """A camera as the bucket holds it: JSON."""
     return msgspec.json.encode(camera)
 
 
 def decode(data: bytes) -> Camera:
-    """A camera from KV. Raises SettingError: the entry was not written by us."""
+    """The camera that the bucket holds. Raises SettingError if the entry was not written by us."""
     try:
         return msgspec.json.decode(data, type=Camera)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
@@ -141,10 +144,7 @@ def decode(data: bytes) -> Camera:
 
 
 class CameraDirectory:
-    """Reads cameras' own settings from KV `cameras`, by single keys, and remembers each for `ttl_s` seconds.
-
-    A camera that is not there, or a bucket that does not answer, means the service's own settings.
-    """
+    """Gives a worker a camera's own settings. It reads them one by one, and remembers each for `ttl_s` seconds."""
 
     def __init__(self, js: JetStreamContext, ttl_s: float = 2.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._js = js
@@ -154,6 +154,7 @@ class CameraDirectory:
         self._known: dict[str, tuple[float, Camera | None]] = {}
 
     async def get(self, camera: str) -> Camera | None:
+        """The camera; None where there is none. The last that is known, where the bucket does not answer."""
         at, known = self._known.get(camera, (float("-inf"), None))
         if self._clock() - at < self._ttl_s:
             return known

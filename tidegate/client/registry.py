@@ -1,4 +1,4 @@
-"""Cameras in KV, as the command line adds, lists, changes and removes them."""
+"""Adds, changes, lists and removes cameras in the buckets `cameras` and `credentials`."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def all(js: JetStreamContext) -> dict[str, Camera]:
 
 
 async def last_status(js: JetStreamContext, id: str) -> CameraStatus | None:
-    """The last that ingest said of a camera, if EVENTS still has it."""
+    """The last event of a camera that came or went; None if EVENTS has none."""
     try:
         raw = await js.get_msg(names.EVENTS, subject=names.event("cameras", id), direct=True)
         return msgspec.json.decode(raw.data or b"", type=CameraStatus)
