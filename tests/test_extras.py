@@ -45,8 +45,8 @@ def test_up_says_what_to_install_before_it_starts_anything(
 
 
 def test_doctor_says_what_to_install_and_that_up_needs_it(base: Path, tmp_path: Path) -> None:
-    done = python(base, "-m", "tidegate", "doctor", "--data", str(tmp_path), COLUMNS="240")
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "extra " in line]
+    done = python(base, "-m", "tidegate", "doctor", "--data", str(tmp_path))
+    rows = [line.split("\t") for line in done.stdout.splitlines() if "\textra " in line]
     found = {what: (level, remedy) for level, what, _, remedy in rows}
     assert {level for what, (level, _) in found.items() if what != "extra cv"} <= {"note", "ok"}
     assert found["extra cv"] == ("bad", "pip install 'tidegate[cv]' for detection on a CPU")
