@@ -21,19 +21,9 @@ from services.analytics.following import Ended, Following
 from services.analytics.incidents import Incidents, IncidentsState, Ref
 from services.analytics.order import Order
 from services.analytics.rules import Rules
-from services.analytics.state import CameraState, Limits
-from services.analytics.statements import LEAST_SEEN, Out, Outs
+from services.analytics.state import TUNING, CameraState, Limits
+from services.analytics.statements import Out, Outs
 from shared.contract.events import Detections, Frame, Verdict
-
-# Evidence of what is held or lasts reaches back this far, and over this many segments at most.
-TRAIL_S, TRAIL = 600.0, 600
-# A clock that is set back by more than this begins another time. Set back by less, frames are left out until it has
-# caught up.
-BACK_S = 1.0
-# This many characters of an epoch begin the ids of tracks.
-EPOCH = 12
-# Frames tremble in time: one that comes up to a tenth of its interval too soon is still looked at.
-EARLY_ENOUGH = 0.9
 
 
 class Arrival(NamedTuple):
@@ -174,13 +164,13 @@ class CameraAnalytics:
         s = self._s
         ref = event.segment
         start = event.start.timestamp()
-        s.born = s.born or f"{ref.epoch[:EPOCH]}{ref.n}"
+        s.born = s.born or f"{ref.epoch[: TUNING.epoch]}{ref.n}"
         s.heard = at
         self.taken += 1
         s.model = event.model
         s.width, s.height = event.width, event.height
         s.trail.append(Ref(ref.stream, ref.seq, ref.epoch, ref.n, start, start + event.duration))
-        s.trail = [r for r in s.trail[-TRAIL:] if r.end > start - TRAIL_S]
+        s.trail = [r for r in s.trail[-TUNING.most_trail :] if r.end > start - TUNING.trail_s]
         ended: Ended = []
         outs: Outs = []
         for k, frame in enumerate(event.frames):
@@ -195,7 +185,7 @@ class CameraAnalytics:
         last = s.frames[-1] if s.frames else None
         outs: Outs = []
         if last is not None and time <= last:
-            if last - time < BACK_S:
+            if last - time < TUNING.back_s:
                 return []
             outs += self._finish(ended, at, before)
             self.incidents.begin_anew()
@@ -203,13 +193,13 @@ class CameraAnalytics:
         # Where an object is seen again, all frames since then are filled in, those from before a gap in the video too.
         oldest = min((o.last for o in s.followed.values()), default=time)
         s.frames = [*(t for t in s.frames if t > oldest), time]
-        if s.looked is not None and (time - s.looked) * self._limits.fps < EARLY_ENOUGH:
+        if s.looked is not None and (time - s.looked) * self._limits.fps < TUNING.early_enough:
             return outs
         s.looked = time
         passages, gone = self._following.see(time, frame, self._rules)
         ended += gone
         objects = self._following.confirmed()
-        fresh = [o for o in objects if o.seen == LEAST_SEEN and o.last == time]
+        fresh = [o for o in objects if o.seen == TUNING.least_seen and o.last == time]
         self.objects += len(fresh)
         self._judge(ObservedScene(time, s.aspect, objects, passages), at, s.trail)
         s.minute, over = counts.count(s.minute, time, objects, fresh, passages, list(self._rules.zones))

@@ -15,15 +15,9 @@ from services.analytics import geometry, places
 from services.analytics.objects import Box, FollowedObject, Spot, anchor
 from services.analytics.places import Before, Passage
 from services.analytics.rules import Rules
-from services.analytics.state import CameraState
-from services.analytics.statements import LEAST_SEEN
+from services.analytics.state import TUNING, CameraState
 from services.analytics.tracker import Sighting, Tracker
 from shared.contract.events import Frame
-
-# A frame's likeliest objects, at most this many, are matched: more would hold up other cameras.
-MOST_IN_FRAME = 300
-# A box of a smaller area, as a share of the frame, is none: it is a thousandth of a pixel.
-LEAST_AREA = 1e-9
 
 Ended: TypeAlias = list[FollowedObject]
 
@@ -44,7 +38,7 @@ class Following:
 
     def confirmed(self) -> list[FollowedObject]:
         """Objects that have been seen often enough to be some, the oldest first."""
-        objects = (o for o in self._s.followed.values() if o.seen >= LEAST_SEEN)
+        objects = (o for o in self._s.followed.values() if o.seen >= TUNING.least_seen)
         return sorted(objects, key=lambda o: (o.first, o.id))
 
     def see(self, time: float, frame: Frame, rules: Rules) -> tuple[list[Passage], Ended]:
@@ -99,7 +93,7 @@ class Following:
         ended: Ended = []
         for number in numbers:
             known = self._s.followed.pop(number, None)
-            if known and known.seen >= LEAST_SEEN:
+            if known and known.seen >= TUNING.least_seen:
                 passages += places.gone(known)
                 ended.append(known)
         return passages, ended
@@ -110,7 +104,7 @@ def wanted(frame: Frame, rules: Rules) -> Sequence[Sighting]:
     found = []
     for o in frame.objects:
         width, height = o.box[2] - o.box[0], o.box[3] - o.box[1]
-        if width <= 0 or height <= 0 or width * height < LEAST_AREA:
+        if width <= 0 or height <= 0 or width * height < TUNING.least_area:
             continue
         if rules.labels is not None and o.label not in rules.labels:
             continue
@@ -127,4 +121,6 @@ def wanted(frame: Frame, rules: Rules) -> Sequence[Sighting]:
         ):
             continue
         found.append(Sighting(o.label, o.score, o.box))
-    return found if len(found) <= MOST_IN_FRAME else sorted(found, key=lambda d: (-d.score, d))[:MOST_IN_FRAME]
+    if len(found) <= TUNING.most_in_frame:
+        return found
+    return sorted(found, key=lambda d: (-d.score, d))[: TUNING.most_in_frame]

@@ -67,7 +67,7 @@ class Ref(msgspec.Struct, array_like=True):
     end: float
 
 
-class Finding(msgspec.Struct):
+class ToldCase(msgspec.Struct):
     """A case, as events tell it."""
 
     objects: list[IncidentObject]
@@ -91,7 +91,7 @@ class Standing(msgspec.Struct):
 
     since: float
     last: float
-    found: Finding
+    found: ToldCase
     kept_back: bool = False
     open: Open | None = None
 
@@ -368,12 +368,12 @@ def _name(rule: str, key: str, since: float, set_backs: int) -> str:
     return name if len(name) <= TUNING.longest_name else f"{rule}.{zlib.crc32(key.encode()):08x}.{moment}"
 
 
-def _found(case: Case) -> Finding:
+def _found(case: Case) -> ToldCase:
     objects = [
         IncidentObject(id=o.id, label=o.label, score=o.score, box=tuple(round(v, 4) for v in o.box))  # type: ignore[arg-type]
         for o in case.objects
     ]
-    return Finding(objects, case.value, case.direction)
+    return ToldCase(objects, case.value, case.direction)
 
 
 def _reference(ref: Ref) -> SegmentRef:

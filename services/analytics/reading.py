@@ -1,6 +1,6 @@
 """What is read of EVENTS besides detections: verdicts in their place, and how far the log is known to reach.
 
-verdicts = Verdicts()
+verdicts = VerdictLog()
 await verdicts.read(log)
 for heard in verdicts.heard(before=stored.seq): ...     # those that were stored before these detections
 end, last = log_end.reached(found, position, sent)      # all that was stored until `end`, up to `last`, was read
@@ -42,7 +42,7 @@ class Heard(NamedTuple):
     verdict: Verdict
 
 
-class Verdicts:
+class VerdictLog:
     """Verdicts that were read, until the detections before them have been read too. next_read: sequence in EVENTS."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 
 from services.analytics import metrics
 from services.analytics.partition import Partition, camera_of
-from services.analytics.reading import LogEnd, Verdicts
+from services.analytics.reading import LogEnd, VerdictLog
 from services.analytics.rulebook import Rulebook
 from services.analytics.saying import CameraOuts, Outlet
 from services.analytics.sharing import DETECTIONS, OwnedPartitions
@@ -50,7 +50,7 @@ class Analytics:
         self._outlet = Outlet(client, partitions, health)
         self._health = health
         self._checkpoint_s = checkpoint_s
-        self._verdicts = Verdicts()
+        self._verdicts = VerdictLog()
         self._end = LogEnd()
         self._whole = True  # nothing is half said
         self._next_share = self._next_checkpoint = 0.0

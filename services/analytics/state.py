@@ -10,8 +10,43 @@ from services.analytics.objects import FollowedObject
 from services.analytics.order import OrderProgress
 from services.analytics.tracker import TrackerState
 
-# Where detections tell no size of the frame, it is taken to be this wide for its height.
-ASPECT = 16 / 9
+
+class CameraTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """Chosen by hand; the figures of docs/explanation/tracking.md were measured with these values."""
+
+    aspect: float = 16 / 9
+    """A frame whose size is not told is taken to be this wide for its height."""
+
+    least_seen: int = 2
+    """Nothing is said of an object before this many frames have shown it: a weak detector sees many things once."""
+
+    most_path: int = 200
+    """A path is told once it has this many points, so that it fits into a checkpoint and into an event."""
+
+    most_in_frame: int = 300
+    """Only a frame's likeliest objects, this many, are matched: more would hold up other cameras."""
+
+    least_area: float = 1e-9
+    """A box of a smaller area, as a share of the frame, is dropped: this is a thousandth of a pixel."""
+
+    trail_s: float = 600.0
+    """Evidence of what is held or lasts reaches back this far."""
+
+    most_trail: int = 600
+    """Evidence of what is held or lasts reaches back over at most this many segments."""
+
+    back_s: float = 1.0
+    """A clock that is set back by more than this begins another time. Where it is set back by less, frames are left out
+    until it has caught up."""
+
+    early_enough: float = 0.9
+    """A frame is looked at from this share of its interval on: frames tremble in time, and may come a little early."""
+
+    epoch: int = 12
+    """The ids of tracks begin with this many characters of an epoch."""
+
+
+TUNING = CameraTuning()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,4 +93,4 @@ class CameraState(msgspec.Struct):
 
     @property
     def aspect(self) -> float:
-        return self.width / self.height if self.width and self.height else ASPECT
+        return self.width / self.height if self.width and self.height else TUNING.aspect

@@ -13,14 +13,9 @@ from services.analytics import counts
 from services.analytics.counts import Minute
 from services.analytics.incidents import instant
 from services.analytics.objects import Box, FollowedObject
-from services.analytics.state import CameraState, Limits
+from services.analytics.state import TUNING, CameraState, Limits
 from shared.contract import jobs
 from shared.contract.events import Alert, Detections, Event, Incident, PathPoint, SegmentRef, Track, Tracks
-
-# Frames that an object must be seen in before anything is said of it: a weak detector sees many things once.
-LEAST_SEEN = 2
-# A path is told when it has this many points, so that it fits into a checkpoint and into an event.
-MOST_PATH = 200
 
 
 class Out(NamedTuple):
@@ -37,11 +32,11 @@ def tracks(camera: str, s: CameraState, limits: Limits, event: Detections, ended
     """What is new of the camera's tracks after a segment; nothing where there is nothing new."""
     said = []
     for o in s.followed.values():
-        if o.seen < LEAST_SEEN or not o.path:
+        if o.seen < TUNING.least_seen or not o.path:
             continue
         if o.told is None:
             said.append(_track(o, "new", s.aspect))
-        elif o.last - o.told >= limits.update_s or o.zones_told != o.zones_now() or len(o.path) >= MOST_PATH:
+        elif o.last - o.told >= limits.update_s or o.zones_told != o.zones_now() or len(o.path) >= TUNING.most_path:
             said.append(_track(o, "update", s.aspect))
     said += [_track(o, "end", s.aspect) for o in ended]
     if not said:

@@ -11,7 +11,7 @@ overlap once they are made larger by the time that has passed. Of possible pairs
 and overlap most. So an object that moves by its own width between two frames is found again as well as one that hardly
 moves, at any rate of frames.
 
-Why this and no library: docs/explanation/tracking.md.
+Why it is our own and no library: docs/adr/0003-own-tracker.md.
 """
 
 from __future__ import annotations

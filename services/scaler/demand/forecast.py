@@ -9,7 +9,7 @@ quantile of the last hour's: that is what bursts do that are over before a repli
 what then came, by the pinball loss of the quantile asked for, with a memory that fades, and the best is used. So the
 headroom is learned: a steady site earns a margin of a few percent, and a restless one gets what it needs.
 
-docs/explanation/scaling.md has the measurements: each kind of candidate alone, and trends extrapolated, which earned
+docs/adr/0005-demand-forecaster.md has the measurements: each kind of candidate alone, and trends, which earned
 nothing.
 """
 
