@@ -20,7 +20,7 @@ MESSAGES = st.lists(
 def test_what_is_no_suspect_comes_first_and_suspects_come_alone(arrived: list[Arrived]) -> None:
     turn = QUARANTINE.next(arrived)
     well = [m for m in arrived if m.deliveries < THRESHOLDS[m.rank]]
-    assert QUARANTINE.is_needed(arrived) == (len(well) < len(arrived))
+    assert all(QUARANTINE.is_suspect(m.rank, m.deliveries) == (m not in well) for m in arrived)
     if not arrived:
         assert turn is None
     else:

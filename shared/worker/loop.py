@@ -59,6 +59,7 @@ class Worker(Generic[P, R]):
     ) -> None:
         """consumers: (stream, consumer) pairs, the most urgent first."""
         self._client = client
+        self._js = client.jetstream()
         self._service = service
         self._settings = settings
         self._health = health
@@ -125,9 +126,9 @@ class Worker(Generic[P, R]):
 
     async def _next(self, source: Source) -> Message | None:
         """What is prepared next: the oldest of `source`; where a suspect has arrived, what the quarantine chooses."""
-        if not self._quarantine.is_needed(arrived for arrived, _, _ in self._arrived()):
-            waiting = source.puller.waiting
-            return self._receive(source, source.puller.take(waiting[0])) if waiting else None
+        if not self._has_suspect():
+            arrived = source.arrived
+            return self._receive(source, source.puller.take(arrived[0])) if arrived else None
         # What was delivered and not answered when a poison message kills this process loses one of its deliveries.
         await asyncio.gather(*(s.puller.pause() for s in self._sources))
         found = self._arrived()
@@ -150,6 +151,10 @@ class Worker(Generic[P, R]):
         await self._hold.until(lambda: len(self._hold) == 1)
         await self._prepare(message)
         await self._hold.until(lambda: not self._hold)
+
+    def _has_suspect(self) -> bool:
+        is_suspect = self._quarantine.is_suspect
+        return any(is_suspect(s.rank, raw.metadata.num_delivered) for s in self._sources for raw in s.arrived)
 
     def _arrived(self) -> list[tuple[Arrived, Source, Msg]]:
         """What has arrived and was not taken yet, the most urgent first and of those the oldest."""
@@ -229,9 +234,7 @@ class Worker(Generic[P, R]):
                 traceparent=telemetry.traceparent_of(message.span),
             )
             started = time.perf_counter()
-            ack = await bus.publish(
-                self._client, self._client.jetstream(), events.subject(event), events.encode(event), headers
-            )
+            ack = await bus.publish(self._client, self._js, events.subject(event), events.encode(event), headers)
             self._observe("publish", time.perf_counter() - started)
         except Exception as e:
             await self._fail(message, e)

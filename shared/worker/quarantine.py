@@ -10,7 +10,7 @@ message is there, and is then *quarantined*: worked on with nothing else in hand
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -36,12 +36,9 @@ class Quarantine(msgspec.Struct, frozen=True):
 
     suspect_from: tuple[int, ...]
 
-    def is_suspect(self, message: Arrived) -> bool:
-        return message.deliveries >= self.suspect_from[message.rank]
-
-    def is_needed(self, arrived: Iterable[Arrived]) -> bool:
-        """Whether a suspect is among them, so that `next` has to choose."""
-        return any(map(self.is_suspect, arrived))
+    def is_suspect(self, rank: int, deliveries: int) -> bool:
+        """Where a suspect has arrived, `next` has to choose."""
+        return deliveries >= self.suspect_from[rank]
 
     def next(self, arrived: Sequence[Arrived]) -> Turn | None:
         """Of what has arrived, in the order of urgency: the first that is no suspect; else a suspect, alone.
@@ -51,7 +48,7 @@ class Quarantine(msgspec.Struct, frozen=True):
         of the others is chosen before the poison message, is answered, and is out of its reach.
         """
         for index, message in enumerate(arrived):
-            if not self.is_suspect(message):
+            if not self.is_suspect(message.rank, message.deliveries):
                 return Turn(index, alone=False)
         if not arrived:
             return None
