@@ -11,7 +11,7 @@ from nats.js.api import ConsumerConfig
 
 from shared import bus
 from shared.bus.pull import Puller
-from shared.contract import names, topology
+from shared.contract import names
 from shared.worker.drain import drain
 from shared.worker.hold import Held, Hold, Source
 from shared.worker.tuning import Tuning
@@ -86,13 +86,14 @@ async def test_credit_that_is_returned_early_is_not_returned_twice(admin: Client
 async def test_what_can_not_be_buried_is_delivered_again(admin: Client, hold: Hold[Held]) -> None:
     await set_up(admin, ack_wait_s=1)
     await store(admin, 1)
+    dead_letters = (await admin.jetstream().stream_info(names.DLQ)).config
     await admin.jetstream().delete_stream(names.DLQ)
     source = await hold.open(names.MEDIA, CONSUMER)
     async with hold.pull(source, messages=1, max_bytes=1 << 26) as puller:
         assert not await hold.bury(await taken(hold, source, puller), "it is broken") and not hold
         again = await taken(hold, source, puller)
         assert again.deliveries > 1
-        await topology.apply(admin.jetstream(), topology.TopologySettings())
+        await admin.jetstream().add_stream(dead_letters)
         beating = asyncio.create_task(beats(hold))
         assert await hold.bury(again, "it is broken")
         beating.cancel()

@@ -285,6 +285,25 @@ async def test_what_is_no_event_goes_to_the_dead_letters_and_harms_nobody(
     assert all(any(want in reason for reason in reasons) for want in wanted), reasons
 
 
+async def test_what_can_not_be_buried_yet_holds_up_no_other_event(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    js = admin.jetstream()
+    config = (await js.consumer_info(names.EVENTS, "search")).config
+    await js.delete_consumer(names.EVENTS, "search")
+    config.ack_wait = 1.0
+    await js.add_consumer(names.EVENTS, config)
+    dead_letters = (await js.stream_info(names.DLQ)).config
+    await js.delete_stream(names.DLQ)
+    await js.publish("events.embeddings.lobby", b"no event", headers={"Nats-Msg-Id": "bad"})
+    await embedded(admin, "lobby", 1, scene(1))
+    async with searching(server, tmp_path / "index"):
+        await until(lambda: (tmp_path / "index").exists() and rows(tmp_path / "index") == 1)
+        await js.add_stream(dead_letters)
+        await settled(admin)
+    assert len([x async for x in dlq.letters(js, "search")]) == 1
+
+
 BAD_QUERIES: list[tuple[bytes, str]] = [
     (b"", "can't be read"),
     (b"a man", "can't be read"),

@@ -607,14 +607,14 @@ async def ids(client: Client) -> list[str]:
 
 
 class Gated(Echo):
-    """As Echo, its device waiting for `gate`."""
+    """As Echo, its device waiting for `gate`; not for ever, as a test that fails must end too."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gate = threading.Event()
 
     def infer(self, batch: Sequence[Job]) -> list[str]:
-        self.gate.wait()
+        self.gate.wait(100)
         return super().infer(batch)
 
 
