@@ -2,13 +2,13 @@
 
 | folder | idea |
 |---|---|
-| `runtime` | a process: settings, logs, metrics, health, errors, tasks, children |
+| `runtime` | a process: settings, logs, metrics, health, errors, tasks, children, backoff, breaker |
 | `contract` | what other programs rely on: names, streams, rights, events, jobs, headers |
 | `bus` | NATS: connect, publish until acknowledged, pull, read, lease, ask and answer |
 | `video` | frames out of segments, and pictures out of frames |
 | `models` | what backends of models share |
 | `service` | a service from its start to its exit |
-| `worker` | the loop: pull, prepare, batch, infer, publish, acknowledge |
+| `worker` | what is in hand, and the loop: pull, prepare, batch, infer, publish, acknowledge |
 
 Each folder imports only those above it in this table.
 """

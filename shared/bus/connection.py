@@ -22,22 +22,22 @@ from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
 SCHEMES = ("nats", "tls", "ws", "wss")
-# A large pending buffer: while the server is away, publishes wait in it rather than fail.
+# While the server is away, publishes wait in this buffer rather than fail.
 PENDING_BYTES = 32 * 1024 * 1024
-# Waiting for a server that is just starting is no news.
+# A server that is just starting needs a moment: nothing is said of it before this time.
 SILENT_S = 3.0
 
 
 class _Connection(Client):
-    """A connection that reads on whatever is cancelled, and that, closed, is at an end.
+    """A connection that two faults of the client can't stop: reading goes on after a flush that timed out, and `close`
+    ends it.
 
-    A ping whose sender no longer waits for its answer, as after a flush that timed out, ends the client's reading for
-    good when the answer comes: it still counts as connected.
+    Reading: when a flush times out, nobody waits for the answer to its ping any more. The answer, once it comes, makes
+    the client stop reading for good, while it still counts as connected.
 
-    The client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go through,
-    may swallow that: they go on, for ever or until they are connected again, and with them the process, whose loop
-    waits for all of its tasks. Or they wait for the old socket's end, as closing does, and closing is cancelled with
-    them.
+    Closing: the client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go
+    through, may swallow that: they go on, and keep the process alive, whose loop waits for all of its tasks. Or they
+    wait for the end of the old socket, as `close` does, and their cancellation cancels `close`.
     """
 
     async def _process_pong(self) -> None:

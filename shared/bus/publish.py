@@ -38,8 +38,8 @@ async def publish(
     """Publish until JetStream acknowledges, for up to `patience_s`. `headers` must hold `Nats-Msg-Id`.
 
     Every try has the same id: a try can time out and yet be stored once the server is back. Raises Unstorable when
-    the message is over the server's limit, BusError when no stream takes the subject, or when patience ends: Full where
-    the stream had no room.
+    the message is over the server's limits, Full when the stream has no room for `patience_s`, and BusError when no
+    stream takes the subject or the server does not answer for so long.
     """
     if "Nats-Msg-Id" not in headers:
         raise ValueError("a publish without Nats-Msg-Id can be stored twice")
@@ -106,7 +106,7 @@ async def bury(client: Client, service: str, message: Msg, reason: str, *, patie
 async def bury_stored(
     client: Client, service: str, stream: str, stored: Stored, reason: str, *, patience_s: float = 60.0
 ) -> None:
-    """The same of one that was read without a consumer."""
+    """The same for a message that was read without a consumer."""
     headers = deadletters.bury_headers(
         service,
         reason,

@@ -5,9 +5,9 @@
         puller.release(message)             # its credit goes back, and more is asked for
 
 At most `messages` and about `max_bytes` are asked for, buffered or held at once, so a replica never hoards what
-another could do. One request is open at a time, for all the room there is once half of it is free: the next is on
-its way while the other half is still worked on. A server that restarts knows no request of before: it stops beating,
-and we ask again. `pause` withdraws the request, for work during which nothing more shall be delivered.
+another could do. One request is open at a time. Once half of the credit is free, the next request asks for all of it:
+messages are on their way while the other half is still worked on. A server that restarts has forgotten its requests;
+its heartbeats stop, and we ask again. `pause` withdraws the request, for work during which nothing may be delivered.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
 EXPIRES_S = 5.0
-# The server beats this often while a request is open and idle; two beats missed, and the request is lost.
+# The server sends a heartbeat this often while a request is open and idle. After two missed ones we ask again.
 IDLE_HEARTBEAT_S = 1.0
 SILENCE_S = 2.5 * IDLE_HEARTBEAT_S
 TICK_S = 0.25
-# So long a server may take to send what it had begun to send.
+# How long a server may take to send what it had begun to send: until a pause, and at the end.
 PAUSE_S = 5.0
 STOP_S = 1.0
-# The server's status for a request that is over, whatever its reason (404 408 409); 100 is a heartbeat.
+# The status of a heartbeat; every other status (404, 408, 409) says that the request is over.
 _HEARTBEAT = "100"
 
 
@@ -50,7 +50,7 @@ class Puller:
         self._buffer: list[Msg] = []
         self._used = 0  # messages buffered or held, and their bytes
         self._used_bytes = 0
-        self._asked = 0  # what the open request may still bring; 0: none is open
+        self._asked = 0  # messages that the open request may still bring; 0: no request is open
         self._reply = ""
         self._requests = 0
         self._heard = 0.0
@@ -76,7 +76,7 @@ class Puller:
 
     @property
     def waiting(self) -> list[Msg]:
-        """What arrived and was not taken yet, the oldest first: it wants heartbeats too."""
+        """Messages that arrived and were not taken yet, the oldest first. They need heartbeats too."""
         return list(self._buffer)
 
     def release(self, message: Msg) -> None:
@@ -104,14 +104,14 @@ class Puller:
         return message
 
     async def pause(self) -> None:
-        """Ask for nothing more until `resume`. What the server sent before has arrived then, if it took no longer than
-        `PAUSE_S`.
+        """Ask for nothing more until `resume`. On return, what the server had sent has arrived, unless it took longer
+        than `PAUSE_S`.
         """
         self._paused = True
         await self._withdraw(PAUSE_S)
 
     async def resume(self) -> None:
-        """Ask again, where `pause` was called."""
+        """Ask again, if `pause` was called."""
         async with self._switching:
             if self._paused and not self._stopped and not self._client.is_closed:
                 await self._listen()
@@ -138,7 +138,7 @@ class Puller:
         self._sub = await self._client.subscribe(f"{inbox}.*", cb=heard, pending_msgs_limit=-1, pending_bytes_limit=-1)
 
     async def _withdraw(self, within_s: float) -> None:
-        """The server drops the open request with its reply subject's interest; what it sent before still arrives."""
+        """Unsubscribe: the server then drops the open request, and what it had sent still arrives."""
         async with self._switching:
             if self._sub and not self._client.is_closed:
                 try:
@@ -151,7 +151,7 @@ class Puller:
             self._reply = ""
 
     def _on_message(self, message: Msg, *, ours: bool) -> None:
-        """ours: of the open request, not of one that could not be withdrawn in time."""
+        """ours: it answers the open request, not an older one that could not be withdrawn in time."""
         if message.reply.startswith("$JS.ACK."):
             self._heard = asyncio.get_running_loop().time()
             self._asked = max(0, self._asked - ours)
@@ -167,7 +167,7 @@ class Puller:
                 self._on_end(status, (message.headers or {}).get(Header.DESCRIPTION, ""))
 
     def _on_end(self, status: str, description: str) -> None:
-        """The open request is over: expired or full, or refused."""
+        """The open request is over: it expired, it is filled, or the server refused it."""
         text = description.lower()
         usual = status in ("404", "408") or (status == "409" and ("completed" in text or "maxbytes" in text))
         problem = "" if usual else f"{status} {description}".strip()

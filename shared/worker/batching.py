@@ -24,9 +24,9 @@ T = TypeVar("T", bound=Weighted)
 class Batcher(Generic[T]):
     """A queue that gives batches of up to `size` by weight; an item heavier than that comes alone.
 
-    `put` waits while a whole batch that is no less urgent lies ready: what is decoded ahead stays under a batch and one
-    item a thread, and what is more urgent is held up by none of it. wait_s: how long the oldest item waits for company.
-    rank: 0 is the most urgent.
+    `put` waits while a whole batch of the same or a higher urgency lies ready. So at most a batch and one item a thread
+    are decoded ahead, and an urgent item never waits for less urgent ones. wait_s: how long the oldest item waits for a
+    batch to fill. rank: the urgency, 0 the most urgent.
     """
 
     def __init__(self, size: int, wait_s: float, *, ranks: int = 1) -> None:
@@ -34,7 +34,7 @@ class Batcher(Generic[T]):
         self._wait_s = wait_s
         self._items: list[deque[tuple[float, T]]] = [deque() for _ in range(ranks)]
         self._weights = [0] * ranks
-        # Of those that wait to put, the first comes first.
+        # Those that wait to put go in the order in which they came.
         self._turns = [asyncio.Lock() for _ in range(ranks)]
         self._more = asyncio.Event()
         self._less = asyncio.Event()
@@ -49,9 +49,9 @@ class Batcher(Generic[T]):
         self._more.set()
 
     async def take(self, ranks: int | None = None) -> list[T]:
-        """The next batch, the most urgent first and of those the oldest, never empty. Any number may wait for one.
+        """The next batch, never empty: the most urgent items, and of those the oldest. Any number may wait for one.
 
-        ranks: of so many of the most urgent alone.
+        ranks: take items of so many of the most urgent ranks alone; None: of all.
         """
         clock = asyncio.get_running_loop().time
         while sum(self._weights[:ranks]) < self._size:

@@ -17,13 +17,14 @@ import math
 import os
 import time
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Generic
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared import bus
+from shared.bus.pull import Puller
 from shared.contract import deadletters, events, names
 from shared.runtime import telemetry
 from shared.runtime.errors import Away, BadMessage
@@ -84,14 +85,8 @@ class Worker(Generic[P, R]):
         await self._start_up()
         async with AsyncExitStack() as pulling:
             for source in self._sources:
-                pull = self._hold.pull(source, messages=self._settings.hold, max_bytes=self._settings.hold_bytes)
-                await pulling.enter_async_context(pull)
-            self._health.ready = None
-            self._log.info("ready", model=self._service.model, batch_size=self._settings.batch_size)
-            threads = range(self._settings.threads)
-            prepare = [asyncio.create_task(self._prepare_loop(source)) for source in self._sources for _ in threads]
-            infer = [asyncio.create_task(self._infer_loop(ranks)) for ranks in self._slots()]
-            beats = asyncio.create_task(beat(self._client, self._health, self._beat, every_s=self._hold.beat_s))
+                await pulling.enter_async_context(self._pull(source))
+            prepare, infer, beats = self._begin()
             try:
                 await supervise(*prepare, *infer, beats, stop=stop)
             finally:
@@ -100,6 +95,7 @@ class Worker(Generic[P, R]):
                 self._device.close()
 
     async def _start_up(self) -> None:
+        """Read how the consumers are set up, and start the device's thread."""
         self._hold.close()
         self._sources = [await self._hold.open(stream, consumer) for stream, consumer in self._consumers]
         at_least, is_server = self._tuning.suspect_deliveries, self._device.is_server
@@ -109,10 +105,22 @@ class Worker(Generic[P, R]):
         self._heartbeat.state = "ready"
         self._device.open()
 
-    def _slots(self) -> list[int]:
-        """For each batch that may be on the device at once, how many of the most urgent ranks it may be of."""
+    def _pull(self, source: Source) -> AbstractAsyncContextManager[Puller]:
+        return self._hold.pull(source, messages=self._settings.hold, max_bytes=self._settings.hold_bytes)
+
+    def _begin(self) -> tuple[list[asyncio.Task[None]], list[asyncio.Task[None]], asyncio.Task[None]]:
+        """The tasks that prepare, those that infer, and the one that beats."""
+        self._health.ready = None
+        self._log.info("ready", model=self._service.model, batch_size=self._settings.batch_size)
+        threads = range(self._settings.threads)
         ranks = len(self._sources)
-        return [ranks] * self._settings.slots + [1] * (ranks > 1)
+        # The slot that is kept for the most urgent takes batches of the first rank alone.
+        slots = [ranks] * self._settings.slots + [1] * (ranks > 1)
+        return (
+            [asyncio.create_task(self._prepare_loop(source)) for source in self._sources for _ in threads],
+            [asyncio.create_task(self._infer_loop(most)) for most in slots],
+            asyncio.create_task(beat(self._client, self._health, self._beat, every_s=self._hold.beat_s)),
+        )
 
     # ---- pull and prepare
 
@@ -202,6 +210,7 @@ class Worker(Generic[P, R]):
     # ---- batch, infer, publish, acknowledge
 
     async def _infer_loop(self, ranks: int) -> None:
+        """One batch after the other, of so many of the most urgent ranks."""
         while True:
             batch = await self._batcher.take(ranks)
             for item in batch:
@@ -211,10 +220,10 @@ class Worker(Generic[P, R]):
             except DeviceError as e:
                 await self._exit(str(e))
             for item, result in zip(batch, results, strict=True):
-                work = (
-                    self._fail(item.message, result) if isinstance(result, Exception) else self._deliver(item, result)
-                )
-                self._answer(item.message, work)
+                if isinstance(result, Exception):
+                    self._answer(item.message, self._fail(item.message, result))
+                else:
+                    self._answer(item.message, self._deliver(item, result))
 
     def _answer(self, message: Message, work: Coroutine[None, None, None]) -> None:
         """Have `work` answer for the message, beside the loop."""
