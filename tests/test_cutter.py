@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.ingest.cutter import TUNING, Cut, Cutter
 from services.ingest.parameters import sequence_parameters
-from services.ingest.timestamps import decode_times
+from shared.video.timestamps import decode_times
 
 FPS = 25
 LIMIT = 1_000_000

@@ -7,7 +7,7 @@
 | `connection` | is one connection: a thread that reads packets and cuts segments |
 | `source` | opens a camera or a file, `gulp` reads a live camera in gulps |
 | `failures` | says why a camera gives no video, and what to do |
-| `segmenter` | makes segments of packets, with `cutter`, `clock`, `timestamps`, `parameters` and `muxer` |
+| `segmenter` | makes segments of packets, with `cutter`, `clock`, `parameters` and `muxer` |
 | `delivery` | publishes one camera's segments: `outbox` keeps them, `publisher` sends them |
 | `announcer` | publishes events of cameras that go online and offline |
 """

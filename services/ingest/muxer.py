@@ -10,7 +10,7 @@ import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from services.ingest.timestamps import decode_times
+from shared.video.timestamps import decode_times
 
 _MOVFLAGS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 

@@ -30,6 +30,7 @@ from shared.runtime.errors import BadSegment
 from shared.video import decode as media
 from shared.video import pictures
 from shared.video.container import opened
+from shared.video.timestamps import decode_times
 
 # The joined MP4's `moov` takes so many bytes: its boxes with the parameter sets, and a frame's rows in its tables (size
 # 4, chunk 8 + 12, decode time 8, composition offset 8, keyframe 4).
@@ -160,7 +161,7 @@ def join(stored: Sequence[StoredSegment]) -> Clip:
             # Apple's players want the parameter sets where they are: in front, once.
             stream.codec_context.codec_tag = "hvc1"
         packets, count = _continuous(stored, _parameters(template), tick)
-        for packet, dts in zip(packets, _decode_times([p.pts for p in packets]), strict=True):
+        for packet, dts in zip(packets, decode_times([p.pts for p in packets]), strict=True):
             packet.stream, packet.dts = stream, dts
             target.mux_one(packet)
     return Clip(out.getvalue(), stored[0].segment.start, stored[count - 1].end)
@@ -307,12 +308,3 @@ def _continuous(
         announced = round(Fraction(one.segment.duration) / tick)
         begin += shown if abs(shown - announced) * tick <= _MILLISECOND else announced
     return packets, len(stored)
-
-
-def _decode_times(pts: Sequence[int]) -> list[int]:
-    """Decode times that rise strictly and are never after presentation: presentation times sorted, and moved down."""
-    rising: list[int] = []
-    for p in sorted(pts):
-        rising.append(p if not rising else max(p, rising[-1] + 1))
-    delay = max(d - p for d, p in zip(rising, pts, strict=True))
-    return [d - delay for d in rising]

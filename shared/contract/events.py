@@ -126,7 +126,7 @@ class Embeddings(Event, frozen=True, kw_only=True):
 
 
 class CameraStatus(Event, frozen=True, kw_only=True):
-    """A camera came or went.
+    """A camera went online or offline, or is offline for another reason than before.
 
     time: when. state, reason: whether it delivers video, and in words why it does not. url: without credentials. epoch:
     this connection to it. codec: h264 or hevc. width, height: pixels of the frames as coded, before any rotation.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 
-def decode_times(pts: Sequence[int], dts: Sequence[int | None]) -> list[int]:
+def decode_times(pts: Sequence[int], dts: Sequence[int | None] = ()) -> list[int]:
     """Decode times of packets in decode order, in ticks: those given, where the muxer takes them, else new ones.
 
     A stream's first packets often have no dts, or one that steps back; the muxer refuses both. New ones are the
