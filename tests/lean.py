@@ -9,6 +9,8 @@ import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+# A bound for what hangs, on machines however busy.
+PATIENCE_S = 300
 
 
 def without(folder: Path, *packages: str) -> Path:
@@ -29,6 +31,6 @@ def python(packages: Path, *arguments: str, **environment: str) -> subprocess.Co
         cwd=packages.parent,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
