@@ -8,9 +8,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parent.parent
-# A bound for what hangs, on machines however busy.
-PATIENCE_S = 300
 
 
 def without(folder: Path, *packages: str) -> Path:
