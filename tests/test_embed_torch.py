@@ -24,7 +24,7 @@ from shared.video.decode import Image, decode  # noqa: E402
 from tests.footage import make  # noqa: E402
 from tests.test_embed_service import embeddings, png, publish, running, settled  # noqa: E402
 from tests.waiting import PATIENCE_S  # noqa: E402
-from tidegate.demo.demo import clips  # noqa: E402
+from tidegate.demo import clips  # noqa: E402
 from tidegate.local.server import NatsServer  # noqa: E402
 
 # To import torch takes seconds: once is enough.
