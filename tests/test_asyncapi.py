@@ -5,11 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -21,6 +17,7 @@ from shared import bus
 from shared.contract import asyncapi, catalog, events, names
 from shared.contract.events import KINDS, CameraStatus
 from shared.runtime.tasks import end
+from tests import npm
 from tidegate.local.server import NatsServer
 
 DOCUMENT = asyncapi.document()
@@ -93,16 +90,8 @@ async def test_what_ingest_says_keeps_to_the_document(server: NatsServer, admin:
 @pytest.mark.foreign
 def test_the_document_is_what_asyncapi_asks(pytestconfig: pytest.Config) -> None:
     """By the schema that AsyncAPI publishes."""
-    if not shutil.which("npm"):
-        pytest.skip("npm is not installed: apt-get install nodejs npm")
-    folder = Path(pytestconfig.cache.mkdir(f"asyncapi-specs-{SPECS}"))  # type: ignore[union-attr]
-    schema = folder / "node_modules/@asyncapi/specs/schemas/3.0.0-without-$id.json"
-    if not schema.exists():
-        install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder]
-        done = subprocess.run([*install, f"@asyncapi/specs@{SPECS}"], capture_output=True, text=True, timeout=300)
-        if done.returncode and not os.environ.get("CI"):
-            pytest.skip(f"npm can't install AsyncAPI's schemas here: {done.stderr[-300:]}")
-        assert done.returncode == 0, done.stderr
+    package = npm.installed(pytestconfig, "@asyncapi/specs", SPECS)
+    schema = package / "schemas/3.0.0-without-$id.json"
     validator = jsonschema.Draft7Validator(json.loads(schema.read_text()))
     assert [f"{e.json_path}: {e.message}" for e in validator.iter_errors(DOCUMENT)] == []
     broken = DOCUMENT | {"servers": {"nats": {"protocol": "nats"}}}

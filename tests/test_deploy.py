@@ -41,6 +41,7 @@ from shared.contract.identities import permissions
 from shared.contract.topology import TopologySettings, consumers
 from shared.runtime import settings
 from shared.worker import WorkerSettings
+from tests import npm
 
 Document = dict[str, Any]
 
@@ -230,26 +231,10 @@ def test_the_validation_is_strict() -> None:
 
 @pytest.fixture(scope="session")
 def keda_schema(pytestconfig: pytest.Config) -> Path:
-    """A folder with KEDA's models in it, kept between runs."""
-    for tool in ("node", "npm"):
-        if not shutil.which(tool):
-            pytest.skip(f"{tool} is not installed: apt-get install nodejs npm")
-    folder = Path(pytestconfig.cache.mkdir(f"keda-models-{KEDA_MODELS}"))  # type: ignore[union-attr]
-    if not (folder / "node_modules/@kubernetes-models/keda/package.json").exists():
-        install = [
-            "npm",
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--prefix",
-            folder,
-            f"@kubernetes-models/keda@{KEDA_MODELS}",
-        ]
-        done = subprocess.run(install, capture_output=True, text=True, timeout=300)
-        if done.returncode and not os.environ.get("CI"):
-            pytest.skip(f"npm can't install KEDA's models here: {done.stderr[-300:]}")
-        assert done.returncode == 0, done.stderr
-    return folder
+    """A folder with KEDA's models in its node_modules."""
+    if not shutil.which("node"):
+        pytest.skip("node is not installed: apt-get install nodejs npm")
+    return npm.installed(pytestconfig, "@kubernetes-models/keda", KEDA_MODELS).parents[2]
 
 
 VALIDATE = """
