@@ -59,8 +59,8 @@ class CameraAnalytics:
         self._adopt(rules)
 
     def state(self) -> CameraState:
-        """As it is now: to be stored before anything else is read."""
-        # Those that are still to be read again are held no less.
+        """The state as it is now. It must be stored before anything else is read."""
+        # Segments that are still to be read again count as held too.
         self._s.held = sorted(self._held | {a.seq for a in self.order.held()})
         return self._s
 

@@ -142,7 +142,7 @@ class FollowedObject(msgspec.Struct):
         return self.still_s() >= TUNING.stationary_s
 
     def still_s(self) -> float:
-        """For how long it has stayed in its place, until it was seen elsewhere."""
+        """Seconds that it has stayed in its place, until it was seen elsewhere."""
         return (self.elsewhere.begun if self.elsewhere else self.last) - self.still_since
 
     def velocity(self, aspect: float) -> tuple[float, float]:

@@ -131,7 +131,7 @@ class Outlet:
         return not refused
 
     async def _put(self, job: jobs.Verify, headers: dict[str, str]) -> None:
-        """Raises BusError: at once where VLM is full, and after ASK_PATIENCE_S where the server does not answer."""
+        """Publish a question. Raises BusError: at once where VLM is full, after ASK_PATIENCE_S without an answer."""
         try:
             await bus.publish_job(self._client, job, headers, patience_s=0.0)
         except (Full, Unstorable):

@@ -28,7 +28,7 @@ async def run(settings: ScalerSettings, client: Client, health: Health, stop: as
         serving(ScalerService(estimator), settings) as port,
     ):
         logger("scaler").info("ready", address=f"{settings.scaler_host}:{port}", tls=bool(settings.scaler_tls_cert))
-        # NATS that is away is told to whoever asks, by an error: the service itself is there.
+        # While NATS is away, every call ends with an error; the service itself is ready.
         health.ready = None
         accounts = HeardAccounts(estimator.heartbeats)
         while not stop.is_set() and not client.is_closed:

@@ -103,7 +103,7 @@ class Answers:
         return msgspec.json.encode(found), {}
 
     async def find(self, query: Query) -> Found:
-        """Raises Refusal."""
+        """The moments that a query asks for. Raises Refusal."""
         by_vectors = await self._by_vectors(query)
         by_labels = await self._by_labels(query)
         moments = fuse(by_vectors.moments, by_labels.moments, query.k)

@@ -54,7 +54,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     picture: bool = False
 
     def check(self) -> Query:
-        """Itself. Raises BadQuery for what types alone can't tell."""
+        """The query itself, checked for what types alone can't tell. Raises BadQuery."""
         given = [name for name in ("text", "image", "like") if getattr(self, name) is not None]
         if len(given) > 1:
             raise BadQuery(f"asks by {' and '.join(given)}: give one of text, image and like")

@@ -76,7 +76,7 @@ class VlmSettings(BusSettings, frozen=True, kw_only=True):
     replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "vlm-0"
 
     def __post_init__(self) -> None:
-        """Raises SettingError for what types alone can't tell."""
+        """Check what types alone can't tell. Raises SettingError."""
         self._check_captions()
         if self.vlm_url:
             self._check_url()

@@ -41,7 +41,7 @@ RESTARTS = Backoff(first_s=0.5, longest_s=30.0)
 HEALED_S = 300.0
 KEPT_LINES = 20
 LAST_WORDS_S = 2.0
-# It does not get our variables that begin so.
+# Our variables whose names begin so are kept from it.
 SECRETS = ("NATS_", "VLM_KEY", "OTEL_")
 POLL_S = 0.1
 # A line of its log that has more bytes is cut.

@@ -29,6 +29,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from services.scaler.demand import warming
 from services.scaler.demand.arrivals import Arrivals
 from services.scaler.demand.estimate import Estimate
 from services.scaler.demand.forecast import Forecast
@@ -36,7 +37,7 @@ from services.scaler.demand.observation import Observation
 from services.scaler.demand.peak import Peak
 from services.scaler.demand.service_rate import ServiceRate
 from services.scaler.demand.stuck import StuckBacklog
-from services.scaler.demand.warming import SYNC_S, Warming, useful
+from services.scaler.demand.warming import Warming, useful
 
 
 class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +121,7 @@ class Demand:
     def __init__(self, settings: DemandSettings) -> None:
         cold, target = settings.cold_start_s, settings.latency_target_s
         self._settings = settings
-        self._horizon_s = cold + SYNC_S / 2
+        self._horizon_s = cold + warming.TUNING.sync_s / 2
         self._drain_s = max(TUNING.least_drain_s, TUNING.drain * cold)
         self._lag_s = max(self._drain_s, TUNING.lag * self._horizon_s)
         self._hold_s = max(TUNING.least_hold_s, TUNING.hold * cold)

@@ -1,7 +1,7 @@
 """The part of a backlog that does not drain: poison messages, and messages that can't be delivered. Pure.
 
 stuck = StuckBacklog()
-stuck.measure(now, backlog=40, arrived=1204, capacity=24.0)     # 40.0 messages, once they have outlasted STUCK_S
+stuck.measure(now, backlog=40, arrived=1204, capacity=24.0)     # 40.0 messages, once they have outlasted two minutes
 """
 
 from __future__ import annotations
@@ -9,12 +9,23 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-# A backlog is stuck when it has outlasted this time, though there was capacity for it.
-STUCK_S = 120.0
-# There was capacity for it where the replicas could have done this many times the work that was there and that came.
-AMPLE = 1.15
-# The backlog is noted this many times in STUCK_S.
-MARKS = 12
+import msgspec
+
+
+class StuckTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """The values were chosen by hand."""
+
+    stuck_s: float = 120.0
+    """A backlog is stuck when it has outlasted this time, though there was capacity for it."""
+
+    ample: float = 1.15
+    """There was capacity where the replicas could have done this many times the work that was there and that came."""
+
+    marks: int = 12
+    """The backlog is noted this many times in `stuck_s`."""
+
+
+TUNING = StuckTuning()
 
 
 class _Mark(NamedTuple):
@@ -40,14 +51,14 @@ class StuckBacklog:
             self._room += capacity * (now - self._last)
         self._last = now
         marks = self._marks
-        if not marks or now - marks[-1].time >= STUCK_S / MARKS:
+        if not marks or now - marks[-1].time >= TUNING.stuck_s / TUNING.marks:
             marks.append(_Mark(now, self._room, arrived, float(backlog)))
-        while len(marks) > 1 and marks[1].time <= now - STUCK_S:
+        while len(marks) > 1 and marks[1].time <= now - TUNING.stuck_s:
             marks.popleft()
         first = marks[0]
-        if now - first.time < STUCK_S:
+        if now - first.time < TUNING.stuck_s:
             return 0.0
         # There was room for all that was there and all that came since, and yet this much is left.
-        if self._room - first.room < AMPLE * (first.backlog + arrived - first.arrived):
+        if self._room - first.room < TUNING.ample * (first.backlog + arrived - first.arrived):
             return 0.0
         return min(float(backlog), min(m.backlog for m in marks))

@@ -12,14 +12,26 @@ from __future__ import annotations
 
 from collections import deque
 
-# The HPA asks this often: Kubernetes' default.
-SYNC_S = 15.0
-# A wish counts once the HPA has had a sync and this much more to see it.
-SEEN_S = 1.0
-# A replica that was asked for is given up when it is this many cold starts late, and a sync.
-LATE = 1.5
-# A wish beyond this many replicas is not remembered: no fleet is larger.
-MOST_ASKED = 1000
+import msgspec
+
+
+class WarmingTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """Where no other source is named, a value was chosen by hand."""
+
+    sync_s: float = 15.0
+    """The HPA asks this often: Kubernetes' default."""
+
+    seen_s: float = 1.0
+    """A wish counts once the HPA has had a sync, and this much more, to see it."""
+
+    late: float = 1.5
+    """A replica that was asked for is given up after this many cold starts and a sync."""
+
+    most_asked: int = 1000
+    """A wish beyond this many replicas is not remembered: no fleet is larger."""
+
+
+TUNING = WarmingTuning()
 
 
 class Warming:
@@ -40,19 +52,19 @@ class Warming:
         for _ in range(min(len(asked), max(0, self._loading - came - loading))):
             asked.pop()
         self._ready, self._loading = ready, loading
-        while len(asked) > loading and asked[0] < now - LATE * self._cold_start_s - SYNC_S:
+        while len(asked) > loading and asked[0] < now - TUNING.late * self._cold_start_s - TUNING.sync_s:
             asked.popleft()
         while len(asked) < loading:
             asked.append(now)
         return [
             max(0.0, at + self._cold_start_s - now)
             for i, at in enumerate(asked)
-            if i < loading or at <= now - SYNC_S - SEEN_S
+            if i < loading or at <= now - TUNING.sync_s - TUNING.seen_s
         ]
 
     def ask(self, now: float, replicas: int, ready: int) -> None:
         """Remember how many are asked for now."""
-        while ready + len(self._asked) < min(replicas, MOST_ASKED):
+        while ready + len(self._asked) < min(replicas, TUNING.most_asked):
             self._asked.append(now)
         while len(self._asked) > self._loading and ready + len(self._asked) > replicas:
             self._asked.pop()

@@ -42,7 +42,7 @@ class Keda:
         self._hpa = Hpa(scaled)
         self._cause: object = "started"
         self._next_poll = now
-        # The two controllers are not in step in a cluster: half a period is the mean of what is met there.
+        # In a cluster the two controllers are not in step. Half a period is the mean of how far they are apart.
         self._next_sync = now + SYNC_S / 2
 
     @property
@@ -96,6 +96,6 @@ class Keda:
             self._sources.serve(metrics, current, ready)
         decision = self._hpa.sync(now, self._sources.served, current, ready)
         if just_written and decision.desired == current:
-            return Decision(current, self._cause)  # KEDA's own reason stands
+            return Decision(current, self._cause)  # KEDA's own cause stands
         self._cause = decision.cause
         return decision

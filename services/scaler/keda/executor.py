@@ -80,7 +80,7 @@ class Executor:
 
     def _cooled_down(self, now: float) -> bool:
         since = self._created if self._last_active is None else self._last_active
-        # KEDA asks whether now is strictly after, of a last activity whose fraction of a second it has cut off.
+        # KEDA tests for strictly after, but has cut the last activity to whole seconds.
         return now >= since + self._cooldown()
 
     def _cooldown(self) -> int:

@@ -111,7 +111,7 @@ class CountTest(Node, frozen=True):
 def _divide(a: float, b: float) -> float:
     if b:
         return a / b
-    # As IEEE 754 has it, and Go: 0/0 is not a number.
+    # In IEEE 754, and in Go, 0/0 is not a number.
     return math.nan if not a or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1, b)
 
 

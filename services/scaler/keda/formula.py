@@ -307,5 +307,5 @@ _PRECEDENCE = {
     "??": 500,
 }
 _COMPARISONS = ("<", ">", ">=", "<=")
-# Words of the language that are no names.
+# These words belong to the language, and are no names.
 _WORDS = ("let", "if", "else", "nil", "in", "not", "and", "or", "matches", "contains", "startsWith", "endsWith")

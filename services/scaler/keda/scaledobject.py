@@ -264,7 +264,7 @@ def parse(text: str, source: str = "ScaledObject") -> ScaledObject:
         raise SettingError(f"{source}: {problem}")
 
     def said(annotation: str) -> bool:
-        """As KEDA reads it: what is not a boolean counts as true."""
+        """An annotation as KEDA reads it: a text that is no boolean counts as true."""
         return annotations.get(annotation, "false") not in ("0", "f", "F", "false", "FALSE", "False")
 
     count = annotations.get(PAUSED_REPLICAS)

@@ -20,13 +20,13 @@ from services.scaler.demand.policy import DemandSettings
 from shared.contract import catalog, names
 from shared.runtime.errors import SettingError
 
-# What KEDA itself reads of the same metadata, and sends along. It appends FromEnv where a value is a variable's.
+# KEDA itself reads these keys of the metadata, and sends them along. It appends FromEnv where a value is a variable's.
 KEDAS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile"})
 INGEST = "ingest"
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m)?")
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
-# It becomes one token of a subject.
+# A name becomes one token of a subject.
 _NAME = re.compile(r"[^\s.*>/\\]{1,128}")
 
 

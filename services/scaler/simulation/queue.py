@@ -22,7 +22,7 @@ LEAST_S = 0.001
 BINS = 1800
 WINDOW_S = 60.0
 
-# Rows of the replica table, and places in the counters.
+# These are rows of the replica table, and places in the counters.
 FREE, READY, SIZE = 0, 1, 2
 STARTED, BUSY, LOST, ON_TIME, WORST = 0, 1, 2, 3, 4
 
