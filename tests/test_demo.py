@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -207,10 +206,3 @@ def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
 def test_options_that_can_not_be_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(SettingError, match=r"give 20 to 500|--output"):
         demo.run(demo.Options(**options))  # type: ignore[arg-type]
-
-
-async def test_preparing_can_be_cut_short() -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.05, stop.set)
-    assert await demo._unless(stop, asyncio.sleep(30, "late")) is None
-    assert await demo._unless(asyncio.Event(), asyncio.sleep(0, "in time")) == "in time"

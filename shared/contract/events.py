@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from shared.contract import names
+from shared.contract import names, schema
 from shared.contract.segment import rfc3339
 
 Unit = Annotated[float, Meta(ge=0, le=1)]
@@ -500,11 +500,4 @@ def subject(event: Event) -> str:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema 2020-12 of all events, by kind, under `$defs`."""
-    _, defs = msgspec.json.schema_components(KINDS, ref_template="#/$defs/{name}")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Tidegate events",
-        # Not oneOf: a summary also matches the schema of a caption. The subject says which it is.
-        "anyOf": [{"$ref": f"#/$defs/{k.__name__}"} for k in KINDS],
-        "$defs": defs,
-    }
+    return schema.any_of("Tidegate events", KINDS)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
-from shared.contract import names
+from shared.contract import names, schema
 from shared.contract.names import END, Token
 from shared.runtime.errors import BadMessage
 
@@ -127,11 +127,4 @@ def decode(at: str, data: bytes) -> Job:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema 2020-12 of all jobs, by kind, under `$defs`."""
-    _, defs = msgspec.json.schema_components(KINDS, ref_template="#/$defs/{name}")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Tidegate jobs for a vision language model",
-        # Not oneOf: an ask also matches the schema of a caption. The subject says which it is.
-        "anyOf": [{"$ref": f"#/$defs/{k.__name__}"} for k in KINDS],
-        "$defs": defs,
-    }
+    return schema.any_of("Tidegate jobs for a vision language model", KINDS)
