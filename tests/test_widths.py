@@ -10,7 +10,7 @@ from rich.console import Console
 
 from services.search.query import Moment
 from tests.test_monitor import IDLE
-from tidegate.commands import dlq, doctor, rules, tracks
+from tidegate.commands import camera, dlq, doctor, rules, tracks
 from tidegate.commands.doctor import Finding
 from tidegate.view import moments, records, terminal
 from tidegate.view.monitor import CameraNow, Sample, Snapshot, WorkerNow
@@ -49,6 +49,14 @@ def test_a_dead_letter_s_camera_and_number_are_whole(width: int) -> None:
     text = said(width, fields=dlq.FIELDS, row=LETTER)
     for word in (*LETTER[:6],):
         assert text.count(word) >= 2, text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_camera_s_id_and_address_are_whole(width: int) -> None:
+    url = "rtsp://10.20.30.40:8554/Streaming/Channels/101"
+    row = ("loading-dock-north", "offline", "h264 3840x2160", "12.5", url, "the camera refuses the password " * 3)
+    text = said(width, fields=camera.FIELDS, row=row)
+    assert text.count(url) == text.count("loading-dock-north") == 2
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -110,7 +118,7 @@ def test_a_pipe_has_a_line_a_record(capsys: pytest.CaptureFixture[str]) -> None:
 # ---- the live view
 
 
-def camera(n: int, state: str) -> CameraNow:
+def seen(n: int, state: str) -> CameraNow:
     reason = "the camera refuses the password: see 'tidegate camera list'" if state == "offline" else ""
     online = state == "online"
     return CameraNow(
@@ -126,7 +134,7 @@ def site(online: int, offline: int, connecting: int = 0) -> Snapshot:
         cameras_online=online,
     )  # fmt: skip
     workers = [WorkerNow(replica=f"cv-{n}", state="ready", busy=0.7) for n in range(2)]
-    return Snapshot(cameras=[camera(n, s) for n, s in enumerate(states)], workers=workers, scaler=IDLE, latest=latest)
+    return Snapshot(cameras=[seen(n, s) for n, s in enumerate(states)], workers=workers, scaler=IDLE, latest=latest)
 
 
 def shown(snapshot: Snapshot, width: int, height: int) -> list[str]:

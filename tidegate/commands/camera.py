@@ -9,7 +9,6 @@ from typing import Any
 import click
 import msgspec
 from nats.aio.client import Client
-from rich.table import Table
 
 from shared.contract import cameras, names
 from shared.contract.cameras import Camera
@@ -17,12 +16,23 @@ from shared.contract.events import CameraStatus
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from tidegate.client import labels, registry
+from tidegate.commands import Group
 from tidegate.commands.options import data_option, screen, with_admin
+from tidegate.view import records
+from tidegate.view.records import Right, Wrapped
+
+FIELDS = ("camera", "state", "video", Right("fps"), "url", Wrapped("reason"))
 
 
-@click.group()
+@click.group(cls=Group)
 def camera() -> None:
-    """Add, list, change and remove cameras, while everything runs."""
+    """Add, list, change and remove cameras, while everything runs.
+
+    \b
+    Begin:                  tidegate camera add lobby rtsp://user:pass@10.0.0.7/stream1 --fps 5
+    How do they do?         tidegate camera list
+    Look closer:            tidegate camera set lobby --fps 10
+    """
 
 
 _Command = Callable[..., None]
@@ -71,9 +81,13 @@ def _settings(function: _Command) -> _Command:
 @click.argument("id")
 @click.argument("url")
 @_settings
-@click.option("--replace", is_flag=True, help="In place of a camera of that id, with all of its settings.")
+@click.option("--replace", is_flag=True, help="Take the place of a camera of that id, with all of its settings.")
 def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: Any) -> None:
     """Add camera ID. URL: rtsp://user:pass@host/path, rtsps://… or a file, of H.264 or H.265.
+
+    \b
+    A camera:               tidegate camera add lobby rtsp://user:pass@10.0.0.7/stream1 --fps 5
+    A file, as a camera:    tidegate camera add street street.mp4 --loop
 
     Credentials are kept apart from the camera's entry, where ingest alone can read them.
     """
@@ -93,9 +107,7 @@ def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: A
 @camera.command("set")
 @data_option
 @click.argument("id")
-@click.option(
-    "--url", help="Another address, or another user and password; the old password stays where none is given."
-)
+@click.option("--url", help="Take another address, or user and password; the old password stays where none is given.")
 @_settings
 @click.option(
     "--unset", multiple=True, type=click.Choice(list(_UNSET)), help="Take the service's own; may be repeated."
@@ -198,9 +210,14 @@ def _shown(value: object) -> str:
 @camera.command("show")
 @data_option
 @click.argument("id")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def camera_show(data: Path | None, id: str, as_json: bool) -> None:
-    """Show how camera ID does, and its settings: those that are not its own are the services'."""
+    """Show how camera ID does, and its settings: those that are not its own are the services'.
+
+    \b
+    For a person:           tidegate camera show lobby
+    For a program:          tidegate camera show lobby --json
+    """
 
     async def work(client: Client) -> None:
         js = client.jetstream()
@@ -210,14 +227,15 @@ def camera_show(data: Path | None, id: str, as_json: bool) -> None:
             fields = {"camera": id, "state": _state(entry, status), "password": password, **msgspec.to_builtins(entry)}
             click.echo(msgspec.json.encode(fields).decode())
             return
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_row("state", _state(entry, status))
-        table.add_row("", status.reason if status else "not seen yet: is ingest running?")
-        for name, value in msgspec.structs.asdict(entry).items():
-            if value is not None:
-                table.add_row(name, _shown(value))
-        table.add_row("password", "kept apart, for ingest alone" if password else "none")
-        screen().print(table)
+        rows = {
+            "state": _state(entry, status),
+            "reason": status.reason if status else "not seen yet: is ingest running?",
+        }
+        rows |= {name: _shown(value) for name, value in msgspec.structs.asdict(entry).items() if value is not None}
+        rows["password"] = "kept apart, for ingest alone" if password else "none"
+        width = max(map(len, rows))
+        for name, text in rows.items():
+            click.echo(f"{name:<{width}}  {text}")
 
     with_admin(data, work)
 
@@ -228,13 +246,18 @@ def _state(entry: Camera, status: CameraStatus | None) -> str:
 
 @camera.command("list")
 @data_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def camera_list(data: Path | None, as_json: bool) -> None:
-    """Show all cameras, and how they do."""
+    """Show all cameras, and how they do.
+
+    \b
+    All of them:            tidegate camera list
+    Those in trouble:       tidegate camera list | grep -w offline
+    """
 
     async def work(client: Client) -> None:
         js = client.jetstream()
-        table = Table("camera", "state", "video", "fps", "url", "reason")
+        rows = []
         for id, entry in (await registry.all(js)).items():
             status = await registry.last_status(js, id)
             state = _state(entry, status)
@@ -244,9 +267,9 @@ def camera_list(data: Path | None, as_json: bool) -> None:
                 continue
             video = f"{status.codec} {status.width}x{status.height}" if status and status.codec else ""
             reason = status.reason if status and state == "offline" else ""
-            table.add_row(id, state, video, f"{entry.fps or ''}", redact(entry.url), reason)
+            rows.append((id, state, video, f"{entry.fps or ''}", redact(entry.url), reason))
         if not as_json:
-            screen().print(table if table.row_count else "no cameras: tidegate camera add lobby rtsp://…")
+            records.show(screen(), FIELDS, rows, "no cameras: tidegate camera add lobby rtsp://…")
 
     with_admin(data, work)
 
@@ -255,7 +278,11 @@ def camera_list(data: Path | None, as_json: bool) -> None:
 @data_option
 @click.argument("id")
 def camera_remove(data: Path | None, id: str) -> None:
-    """Forget camera ID and its credentials. Its events stay."""
+    """Forget camera ID and its credentials. Its events stay.
+
+    \b
+    For good:               tidegate camera remove lobby
+    """
 
     async def work(client: Client) -> None:
         await registry.remove(client.jetstream(), id)
@@ -276,7 +303,11 @@ def _set_enabled(data: Path | None, id: str, enabled: bool) -> None:
 @data_option
 @click.argument("id")
 def camera_enable(data: Path | None, id: str) -> None:
-    """Ingest camera ID again."""
+    """Ingest camera ID again, after 'disable'.
+
+    \b
+    As it was before:       tidegate camera enable lobby
+    """
     _set_enabled(data, id, True)
 
 
@@ -284,5 +315,9 @@ def camera_enable(data: Path | None, id: str) -> None:
 @data_option
 @click.argument("id")
 def camera_disable(data: Path | None, id: str) -> None:
-    """Stop ingesting camera ID, and keep its entry."""
+    """Stop ingesting camera ID, and keep its entry.
+
+    \b
+    For a while:            tidegate camera disable lobby
+    """
     _set_enabled(data, id, False)
