@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from nats.aio.client import Client
 
@@ -20,6 +22,7 @@ from tests.jobs_world import film
 from tests.up_process import COMMAND
 from tidegate.client import registry
 from tidegate.client.files import written
+from tidegate.drawing.film import _Writer as film_of
 from tidegate.local.server import NatsServer
 
 
@@ -190,3 +193,14 @@ def test_what_is_no_file_is_written_itself(tmp_path: Path) -> None:
         p.write_text("")
     with pytest.raises(SettingError, match="--save /dev/full can't be written"), written(Path("/dev/full")) as p:
         p.write_text("x" * 100_000)
+
+
+def test_a_frame_that_comes_after_the_end_is_passed_over(tmp_path: Path) -> None:
+    """Its thread was painting when the command was interrupted; PyAV ends the process on what is closed."""
+    writer = film_of(tmp_path / "x.mp4")
+    frame = np.zeros((48, 64, 3), np.uint8)
+    begin = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
+    writer.add(begin, frame)
+    writer.close()
+    writer.add(begin + dt.timedelta(seconds=1), frame)
+    assert writer.frames == 1

@@ -107,8 +107,9 @@ class _Writer:
 
     def __init__(self, path: Path) -> None:
         self.frames = 0
-        # Whoever is interrupted closes while a thread may still encode.
+        # Whoever is interrupted closes while a thread may still paint or encode: that must find it closed.
         self._lock = threading.Lock()
+        self._closed = False
         with _writing():
             self._out = av.open(str(path), "w", format="mp4")
         self._stream: Any = None
@@ -116,7 +117,8 @@ class _Writer:
 
     def add(self, time: dt.datetime, pixels: Any) -> None:
         with self._lock:
-            self._add(time, pixels)
+            if not self._closed:
+                self._add(time, pixels)
 
     def _add(self, time: dt.datetime, pixels: Any) -> None:
         if self._stream is None:
@@ -145,6 +147,7 @@ class _Writer:
 
     def close(self) -> None:
         with self._lock, contextlib.suppress(OSError, av.FFmpegError):
+            self._closed = True
             self._out.close()
 
 
