@@ -9,6 +9,7 @@ import pytest
 from nats.aio.client import Client
 
 from shared import bus
+from shared.bus.pull import Puller
 from shared.contract import names
 from shared.runtime.errors import BusError, Full, Unstorable
 from tidegate.local.server import NatsServer, free_port
@@ -65,3 +66,24 @@ async def test_a_subject_without_a_stream_is_another_error(admin: Client) -> Non
     with pytest.raises(BusError, match="nobody was not acknowledged") as refused:
         await publish(admin, "nobody")
     assert not isinstance(refused.value, Full | Unstorable)
+
+
+async def test_nothing_is_delivered_to_a_puller_that_pauses(server: NatsServer, admin: Client) -> None:
+    """The server may serve a request that was just withdrawn, if it is not made to look who listens."""
+    js = admin.jetstream()
+    client = await bus.connect(server.settings("cv"), "cv")
+    try:
+        async with Puller(client, names.MEDIA, "cv", messages=8, max_bytes=1 << 26) as puller:
+            for _ in range(100):
+                await js.publish(names.media("lobby"), b"first")
+                first = await puller.next()
+                await puller.pause()
+                await js.publish(names.media("lobby"), b"second")
+                info = await js.consumer_info(names.MEDIA, "cv")
+                assert (info.num_ack_pending, info.num_pending) == (1, 1)
+                await puller.resume()
+                for message in (first, await puller.next()):
+                    await message.ack_sync()
+                    puller.release(message)
+    finally:
+        await client.close()

@@ -45,6 +45,7 @@ class Puller:
     def __init__(self, client: Client, stream: str, consumer: str, *, messages: int, max_bytes: int) -> None:
         self._client = client
         self._next_subject = names.api("CONSUMER.MSG.NEXT", stream, consumer)
+        self._info_subject = names.api("CONSUMER.INFO", stream, consumer)
         self._messages = messages
         self._bytes = max_bytes
         self._buffer: list[Msg] = []
@@ -138,12 +139,17 @@ class Puller:
         self._sub = await self._client.subscribe(f"{inbox}.*", cb=heard, pending_msgs_limit=-1, pending_bytes_limit=-1)
 
     async def _withdraw(self, within_s: float) -> None:
-        """Unsubscribe: the server then drops the open request, and what it had sent still arrives."""
+        """Unsubscribe, and have the server drop the open request; what it had sent still arrives.
+
+        The server may yet serve a request that nobody listens to any more: such a message is out of reach until its
+        ack wait is over. When the server is asked about the consumer, it drops those requests first.
+        """
         async with self._switching:
             if self._sub and not self._client.is_closed:
                 try:
                     async with asyncio.timeout(within_s):
                         await self._sub.drain()  # type: ignore[no-untyped-call]
+                        await self._client.request(self._info_subject, timeout=within_s)
                 except (TimeoutError, nats.errors.Error) as e:
                     self._log.debug("unsubscribe failed", error=repr(e))
             self._sub = None
