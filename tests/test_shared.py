@@ -156,6 +156,22 @@ async def test_setup_twice_changes_nothing(server: NatsServer, admin: Client) ->
     assert await topology.apply(js, topology.TopologySettings(media_max_age_s=60)) == ["stream MEDIA updated"]
 
 
+async def test_setup_takes_a_limit_of_an_older_version_away(admin: Client) -> None:
+    """A consumer that once gave up after five deliveries, and a stream that once refused large messages."""
+    js = admin.jetstream()
+    consumer = (await js.consumer_info("EVENTS", "webhook")).config
+    consumer.max_deliver = 5
+    await js.add_consumer("EVENTS", consumer)
+    stream = (await js.stream_info("EVENTS")).config
+    stream.max_msg_size = 1000
+    await js.update_stream(stream)
+    limits = topology.TopologySettings()
+    assert await topology.apply(js, limits) == ["stream EVENTS updated", "consumer webhook updated"]
+    assert (await js.consumer_info("EVENTS", "webhook")).config.max_deliver == -1
+    assert (await js.stream_info("EVENTS")).config.max_msg_size == -1
+    assert await topology.apply(js, limits) == []
+
+
 async def test_setup_gives_streams_of_an_older_version_their_republish(admin: Client) -> None:
     js = admin.jetstream()
     for stream in ("MEDIA", "VLM"):

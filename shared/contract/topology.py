@@ -237,8 +237,10 @@ async def _apply_bucket(js: JetStreamContext, want: KeyValueConfig) -> str:
 
 
 def _differs(want: StreamConfig | ConsumerConfig, have: StreamConfig | ConsumerConfig) -> bool:
-    """Whether any field that `want` sets has another value on the server. -1, 0 and unset mean no limit."""
-    return any(
-        v not in (None, -1, 0) and v != getattr(have, k) and str(v) != str(getattr(have, k))
-        for k, v in vars(want).items()
-    )
+    """Whether any field that `want` sets has another value on the server. 0 and unset leave it as it is there."""
+    return any(v and not _is_same(v, getattr(have, k)) for k, v in vars(want).items())
+
+
+def _is_same(want: object, have: object) -> bool:
+    """-1 asks for no limit, which the server may say as 0 or not at all."""
+    return want == have or str(want) == str(have) or (want == -1 and not have)
