@@ -102,6 +102,18 @@ async def test_what_can_not_be_buried_is_delivered_again(admin: Client, hold: Ho
     assert await counts(admin) == (0, 0)
 
 
+async def test_a_drain_hands_back_what_it_has_no_time_to_bury(admin: Client, hold: Hold[Held]) -> None:
+    await set_up(admin, ack_wait_s=300)
+    await store(admin, 1)
+    await admin.jetstream().delete_stream(names.DLQ)
+    source = await hold.open(names.MEDIA, CONSUMER)
+    async with hold.pull(source, messages=1, max_bytes=1 << 26) as puller:
+        burying = asyncio.create_task(hold.bury(await taken(hold, source, puller), "it is broken"))
+        await asyncio.sleep(0.1)
+        assert await drain(admin, hold, until=0.0, working=lambda: [burying]) == 1 and not hold
+        assert (await taken(hold, source, puller)).deliveries == 2
+
+
 async def beats(hold: Hold[Held]) -> None:
     while True:
         await hold.beat()

@@ -202,21 +202,16 @@ class Hold(Generic[H]):
 
     async def nak(self, held: H, delay_s: float) -> bool:
         """Have it delivered again after `delay_s`; return whether that could be said."""
-        try:
+        said = False
+        with self._answering(held):
             await held.raw.nak(delay=delay_s)
-            return True
-        except nats.errors.Error as e:
-            self._unanswered(held, e)
-            return False
-        finally:
-            self.release(held)
+            said = True
+        return said
 
     async def hand_back(self, held: H) -> bool:
         """Let another process have it at once; return whether that could be said."""
-        try:
+        with self._answering(held):
             return await self._nak(held.raw)
-        finally:
-            self.release(held)
 
     async def bury(self, held: H, reason: str) -> bool:
         """Move it into the stream DLQ and have it delivered no more; return whether it is there.
@@ -224,16 +219,28 @@ class Hold(Generic[H]):
         Beyond the ack wait it is better left to another delivery than waited for.
         """
         buried = False
-        try:
+        with self._answering(held):
             await bus.bury(self._client, self._service, held.raw, reason, patience_s=held.source.ack_wait_s)
             buried = True
             self._log.warning("dead-lettered", subject=held.subject, stream=held.stream, seq=held.seq, reason=reason)
             await held.raw.term()
-        except (BusError, TimeoutError, nats.errors.Error) as e:
-            self._unanswered(held, e)
-        finally:
-            self.release(held)
         return buried
+
+    @contextlib.contextmanager
+    def _answering(self, held: H) -> Iterator[None]:
+        """Release it at the end of the block, whether the block could answer for it or not.
+
+        Only a cancellation leaves it in hand: the drain that cancels hands it back.
+        """
+        try:
+            yield
+        except (BusError, TimeoutError, nats.errors.Error) as e:
+            # It is delivered again after the ack wait, or JetStream's advisory of its last delivery buries it.
+            self._log.warning("could not answer for a message", stream=held.stream, seq=held.seq, error=repr(e))
+        except Exception:
+            self.release(held)
+            raise
+        self.release(held)
 
     def release(self, held: H) -> None:
         """Have it no longer in hand, whether it was answered for or not. Once is enough."""
@@ -284,7 +291,3 @@ class Hold(Generic[H]):
         except nats.errors.Error as e:
             self._log.debug("nak failed", error=repr(e))
             return False
-
-    def _unanswered(self, held: H, error: Exception) -> None:
-        """It is delivered again after the ack wait, or JetStream's advisory of its last delivery buries it."""
-        self._log.warning("could not answer for a message", stream=held.stream, seq=held.seq, error=repr(error))
