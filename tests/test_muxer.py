@@ -125,6 +125,31 @@ def test_first_packets_without_timestamps(tmp_path: Path) -> None:
     assert [decoded(g) for g in gops(pieces)] == [50, 50]
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("at", [0, 10, 24, 25, 49, 50])
+def test_a_frame_that_is_sent_twice_is_taken_once(tmp_path: Path, codec: str, at: int) -> None:
+    """As by a server that tries again although it had succeeded: H.265 gives one picture for both, H.264 two."""
+    path = footage.make(tmp_path / "v.mp4", codec=codec, gop=50)
+    once, _ = segments(*demux(path))
+    stream, packets = demux(path)
+    packets.insert(at, demux(path)[1][at])
+    pieces, segmenter = segments(stream, packets)
+    assert [sum(p.segment.frames for p in gop) for gop in gops(pieces)] == [decoded(gop) for gop in gops(pieces)]
+    assert [p.segment.frames for p in pieces] == [p.segment.frames for p in once]
+    assert segmenter.dropped == {"repeated": 1}
+
+
+def test_frames_that_look_alike_are_all_taken(tmp_path: Path) -> None:
+    """Of a still scene, the same bytes come again and again, each time later."""
+    stream, packets = demux(footage.make(tmp_path / "v.mp4", gop=1, frames=1))
+    still = [*packets, *(demux(tmp_path / "v.mp4")[1][0] for _ in range(24))]
+    for n, packet in enumerate(still):
+        packet.pts = packet.dts = n * 512
+    pieces, segmenter = segments(stream, still)
+    assert not segmenter.dropped
+    assert sum(p.segment.frames for p in pieces) == decoded(pieces) == 25
+
+
 def test_clock_set_back_is_a_new_epoch(tmp_path: Path) -> None:
     stream, packets = demux(footage.make(tmp_path / "v.mp4", gop=25))
     for packet in packets[60:]:

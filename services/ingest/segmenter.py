@@ -89,6 +89,9 @@ class Segmenter:
             return
         if self._untimed:
             self._push_untimed(pts, arrival)
+        if self._packets and _is_repeat(packet, pts, self._packets[-1]):
+            self.dropped["repeated"] += 1
+            return
         self._push(Timed(packet, pts, packet.dts), arrival)
 
     def finish(self, arrival: float) -> None:
@@ -194,6 +197,11 @@ class Segmenter:
 
     def _new_cutter(self) -> Cutter:
         return Cutter(self._cutting.segment_s, self._cutting.max_bytes - BOX_BYTES)
+
+
+def _is_repeat(packet: Packet[VideoStream], pts: int, before: Timed) -> bool:
+    """Whether a frame is the one before it, sent again. An H.265 decoder would make one picture of both."""
+    return pts == before.pts and memoryview(packet) == memoryview(before.packet)
 
 
 def _started(segment: Segment, start: dt.datetime) -> Segment:
