@@ -108,6 +108,34 @@ async def test_set_refuses_what_is_no_change_and_what_no_camera_can_have(people:
     assert await people.camera() == before and await people.password() == "me:hunter2"
 
 
+async def test_an_empty_address_is_said_to_be_empty(people: People) -> None:
+    assert "URL is empty: give a file, or" in await people.refused("add", "lobby", "")
+    assert "URL is empty: give a file, or" in await people.refused("add", "lobby", " ")
+    await people.works("add", "lobby", URL)
+    assert "URL is empty: give a file, or" in await people.refused("set", "lobby", "--url", "")
+    assert await people.camera() == Camera(url=BARE) and await people.password() == "me:hunter2"
+
+
+async def test_a_setting_that_no_camera_can_have_is_answered_with_what_to_give(people: People) -> None:
+    await people.works("add", "lobby", URL)
+    long = "x" * 4001
+    for option, value, sentence in (
+        ("--fps", "nan", "camera fps is nan: give a number over 0 up to 120\n"),
+        ("--fps", "-1", "camera fps is -1: give a number over 0 up to 120\n"),
+        ("--min-score", "nan", "camera min_score is nan: give a number from 0 up to 1\n"),
+        ("--caption-every", "inf", "camera caption_every_s is inf: give a number from 0 up to 3600\n"),
+        ("--caption-every", "0.5", "camera caption_every_s is 0.5: give 1 or more, or 0\n"),
+        (
+            "--caption-prompt",
+            long,
+            f"camera caption_prompt is '{long[:60]}…': give a text of at most 4000 characters\n",
+        ),
+    ):
+        assert await people.refused("add", "hall", URL, option, value) == f"tidegate: {sentence}"
+        assert await people.refused("set", "lobby", option, value) == f"tidegate: {sentence}"
+    assert await people.camera() == Camera(url=BARE)
+
+
 async def test_add_does_not_write_over_a_camera(people: People) -> None:
     await people.works("add", "lobby", URL, "--fps", "5")
     for again in (URL, BARE, "rtsp://10.0.0.9/x"):

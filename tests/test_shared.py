@@ -172,6 +172,31 @@ async def test_setup_takes_a_limit_of_an_older_version_away(admin: Client) -> No
     assert await topology.apply(js, limits) == []
 
 
+LIMITS = ("media_max_bytes", "media_max_age_s", "events_max_bytes", "dlq_max_bytes", "vlm_max_msgs", "max_ack_pending")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_that_the_server_s_numbers_can_t_hold_is_refused_by_name(name: str) -> None:
+    """They end at 2**63, which for an age are nanoseconds."""
+    too_much = str(2**63 // (10**9 if name.endswith("_s") else 1) + 1)
+    with pytest.raises(SettingError, match=rf"{name.upper()}='{too_much}' can't be used: give .* up to 1e\+"):
+        load(topology.TopologySettings, {name.upper(): too_much})
+
+
+async def test_a_limit_that_this_server_can_t_keep_names_its_setting(admin: Client) -> None:
+    js = admin.jetstream()
+    for limits, setting in (
+        ({"MEDIA_MAX_BYTES": "1000000000000000000"}, "MEDIA_MAX_BYTES"),
+        ({"EVENTS_MAX_BYTES": "1000000000000000000"}, "EVENTS_MAX_BYTES"),
+        ({"DLQ_MAX_BYTES": "1000000000000000000"}, "DLQ_MAX_BYTES"),
+        ({"STREAM_REPLICAS": "3"}, "STREAM_REPLICAS"),
+    ):
+        with pytest.raises(BusError, match=f"lower {setting}"):
+            await topology.apply(js, load(topology.TopologySettings, limits))
+    most = {"MEDIA_MAX_AGE_S": "1e9", "VLM_MAX_MSGS": "1000000000000000000", "MAX_ACK_PENDING": "1000000000"}
+    assert await topology.apply(js, load(topology.TopologySettings, most))
+
+
 async def test_setup_gives_streams_of_an_older_version_their_republish(admin: Client) -> None:
     js = admin.jetstream()
     for stream in ("MEDIA", "VLM"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,6 +22,7 @@ from nats.js.kv import KeyValue
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact, split_credentials
+from shared.runtime.settings import shown, wanted
 from shared.runtime.telemetry import logger
 
 SCHEMES = ("rtsp", "rtsps", "file")
@@ -107,10 +108,16 @@ def changed(camera: Camera, secret: str | None, fields: Mapping[str, object]) ->
 
 
 def _converted(fields: dict[str, object]) -> Camera:
+    hints = get_type_hints(Camera, include_extras=True)
+    for name, value in fields.items():
+        try:
+            msgspec.convert(value, hints[name])
+        except msgspec.ValidationError as e:
+            raise SettingError(f"camera {name} is {shown(value)}: give {wanted(hints[name])}") from e
     try:
         return msgspec.convert(fields, Camera)
     except msgspec.ValidationError as e:
-        raise SettingError(f"camera settings can't be used: {e}") from e
+        raise SettingError(f"camera {e}") from e
 
 
 def _check_address(bare: str) -> None:

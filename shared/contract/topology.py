@@ -36,18 +36,26 @@ GB = 1024 * MB
 
 LEASE_S = 5.0
 
+# The server's whole numbers end at 2**63, which for ages are nanoseconds: nobody wants more than these.
+MOST = 10**18
+MOST_AGE_S = 1e9
+# The server's codes for a limit that its disk can't hold, and for copies where it is alone.
+NO_DISK, NO_CLUSTER = 10047, 10074
+
 
 class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits that `tidegate setup` gives the streams."""
 
-    media_max_bytes: Annotated[int, Meta(gt=0, description="bytes of video kept in MEDIA")] = 10 * GB
-    media_max_age_s: Annotated[float, Meta(gt=0, description="seconds of video kept in MEDIA")] = 10 * MINUTE
-    events_max_bytes: Annotated[int, Meta(gt=0, description="bytes of events kept in EVENTS")] = 10 * GB
-    dlq_max_bytes: Annotated[int, Meta(gt=0, description="bytes of dead letters kept in DLQ")] = 2 * GB
-    vlm_max_msgs: Annotated[int, Meta(gt=0, description="jobs that may wait in VLM")] = 100_000
+    media_max_bytes: Annotated[int, Meta(gt=0, le=MOST, description="bytes of video kept in MEDIA")] = 10 * GB
+    media_max_age_s: Annotated[float, Meta(gt=0, le=MOST_AGE_S, description="seconds of video kept in MEDIA")] = (
+        10 * MINUTE
+    )
+    events_max_bytes: Annotated[int, Meta(gt=0, le=MOST, description="bytes of events kept in EVENTS")] = 10 * GB
+    dlq_max_bytes: Annotated[int, Meta(gt=0, le=MOST, description="bytes of dead letters kept in DLQ")] = 2 * GB
+    vlm_max_msgs: Annotated[int, Meta(gt=0, le=MOST, description="jobs that may wait in VLM")] = 100_000
     stream_replicas: Annotated[int, Meta(ge=1, le=5, description="copies of each stream: 3 in a cluster")] = 1
     max_ack_pending: Annotated[
-        int, Meta(gt=0, description="most messages in workers' hands: over max replicas x what one holds")
+        int, Meta(gt=0, le=10**9, description="most messages in workers' hands: over max replicas x what one holds")
     ] = 4096
     embed_crops: Annotated[
         Literal["", "detections"], Meta(description="detections: embed works from events.detections.>, objects too")
@@ -192,10 +200,18 @@ async def _attempt(what: str, change: object) -> list[str]:
     try:
         verb = await change  # type: ignore[misc]
     except APIError as e:
-        raise BusError(f"{what} can't be set up: {e.description} (error {e.err_code})") from e
+        raise BusError(f"{what} can't be set up: {e.description} (error {e.err_code}){_remedy(what, e)}") from e
     except (TimeoutError, nats.errors.Error) as e:
         raise BusError(f"{what} can't be set up: JetStream does not answer, or this user may not ask ({e!r})") from e
     return [f"{what} {verb}"] if verb else []
+
+
+def _remedy(what: str, error: APIError) -> str:
+    """The setting that asks for more than the server has, if it is one."""
+    stream = what.removeprefix("stream ")
+    if error.err_code == NO_DISK and stream in (names.MEDIA, names.EVENTS, names.DLQ):
+        return f": lower {stream}_MAX_BYTES, or give the server more disk"
+    return ": lower STREAM_REPLICAS to the number of servers" if error.err_code == NO_CLUSTER else ""
 
 
 async def _apply_stream(js: JetStreamContext, want: StreamConfig) -> str:

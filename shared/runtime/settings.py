@@ -15,7 +15,8 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -76,8 +77,8 @@ def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
                 raise msgspec.ValidationError("not finite")
         except msgspec.ValidationError as e:
             secret = any(word in field.name for word in ("password", "key", "secret"))
-            shown = "…" if secret else repr(raw if len(raw) <= LONGEST_SHOWN else f"{raw[:LONGEST_SHOWN]}…")
-            raise SettingError(f"{name}={shown} can't be used: give {_wanted(hints[field.name])}") from e
+            repeated = "…" if secret else shown(raw)
+            raise SettingError(f"{name}={repeated} can't be used: give {wanted(hints[field.name])}") from e
     return cls(**values)
 
 
@@ -131,8 +132,17 @@ def _print(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _wanted(hint: Any) -> str:
-    """What a variable should hold, in words."""
+def shown(value: object) -> str:
+    """A value as an error repeats it: a long text is cut."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return repr(f"{value[:LONGEST_SHOWN]}…" if isinstance(value, str) and len(value) > LONGEST_SHOWN else value)
+
+
+def wanted(hint: Any) -> str:
+    """What a setting of this annotated type should hold, in words. One that may be unset is `… | None`."""
+    if get_origin(hint) in (Union, UnionType):
+        hint = get_args(hint)[0]
     meta = _meta(hint)
     kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if get_origin(kind) is Literal:

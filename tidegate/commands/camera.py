@@ -121,7 +121,7 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
     A new password:           tidegate camera set lobby --url rtsp://user:pass@10.0.0.7/stream1
     """
     fields = _given(options)
-    if url:
+    if url is not None:
         fields["url"] = _url(url)
     for name in unset:
         if _UNSET[name] in fields:
@@ -141,6 +141,8 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
 
 def _url(text: str) -> str:
     """A URL, also of a path. Raises SettingError for a path that leads to no file."""
+    if not text.strip():
+        raise SettingError("URL is empty: give a file, or a URL such as rtsp://host/path")
     if "://" in text or "@" in text:
         return text
     path = Path(text)
