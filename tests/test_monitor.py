@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import io
 import signal
+import sys
 
 import pytest
 from nats.aio.client import Client
@@ -194,6 +196,16 @@ def test_view_fits_the_terminal(size: tuple[int, int], cameras: int) -> None:
     assert "a story" in out.getvalue()
     if cameras > 40:
         assert "more" in out.getvalue()
+
+
+async def test_log_lines_stay_in_the_file_that_takes_them_while_the_view_is_live() -> None:
+    """rich puts what is written to standard error above its view, wherever that goes."""
+    shown, log = io.StringIO(), io.StringIO()
+    console = Console(file=shown, width=100, height=30, force_terminal=True, color_system=None)
+    with contextlib.redirect_stderr(log):
+        async with View(Still(2), title="up", console=console):  # type: ignore[arg-type]
+            print("scaled up", file=sys.stderr)
+    assert log.getvalue() == "scaled up\n" and "scaled up" not in shown.getvalue()
 
 
 def test_line_says_it_all_without_a_terminal() -> None:

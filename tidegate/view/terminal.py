@@ -9,6 +9,7 @@ Where standard output is not a terminal it prints a line every few seconds inste
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -56,7 +57,9 @@ class View:
 
     async def __aenter__(self) -> View:
         if self._console.is_terminal:
-            self._live = Live(console=self._console, auto_refresh=False, screen=False)
+            # Lines on standard error go above the view; where it is a file, they stay there.
+            to_screen = sys.stderr.isatty()
+            self._live = Live(console=self._console, auto_refresh=False, screen=False, redirect_stderr=to_screen)
             self._live.start()
             self._task = asyncio.create_task(self._refresh())
         else:
