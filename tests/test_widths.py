@@ -8,9 +8,10 @@ import io
 import pytest
 from rich.console import Console
 
+from services.scaler.live.answers import Explanation
 from services.search.query import Moment
 from tests.test_monitor import IDLE
-from tidegate.commands import camera, dlq, doctor, rules, tracks
+from tidegate.commands import camera, dlq, doctor, explain, rules, tracks
 from tidegate.commands.doctor import Finding
 from tidegate.view import moments, records, terminal
 from tidegate.view.monitor import CameraNow, Sample, Snapshot, WorkerNow
@@ -49,6 +50,19 @@ def test_a_dead_letter_s_camera_and_number_are_whole(width: int) -> None:
     text = said(width, fields=dlq.FIELDS, row=LETTER)
     for word in (*LETTER[:6],):
         assert text.count(word) >= 2, text
+
+
+def test_an_explanation_has_a_line_for_each_sentence_in_a_pipe() -> None:
+    out = Console(width=80, file=io.StringIO())
+    sentence = "2.28 messages a second arrive, with a dispersion of 1.4 (1 is chance alone); 2.41 are expected " * 2
+    told = Explanation(
+        service="cv", of=sentence, terms={}, lines=[sentence.strip()], settings={"x" * 70: 1.0, "y" * 70: 2.0}
+    )
+    explain.show("autoscaler", told, out)
+    lines = text_of(out).splitlines()
+    assert f"  {sentence.strip()}" in lines
+    assert [line for line in lines if line.startswith("cv needs") and line.endswith("(autoscaler, not read yet)")]
+    assert f"settings: {'x' * 70} 1, {'y' * 70} 2" in lines
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import click
@@ -44,29 +45,32 @@ async def run(client: Client, service: str, out: Console, as_json: bool) -> None
         known = ", ".join(sorted({s for a in answers for s in a.services})) or "none yet"
         raise SettingError(
             f"no ScaledObject asks a scaler for {service!r}, or not lately; asked for: {known}. "
-            "A trigger of type nats-jetstream is KEDA's own affair"
+            "A trigger of type nats-jetstream counts pending messages and has no more to say: scale by demand, with "
+            "'tidegate up --scaled-object deploy/keda/demand/cv.yaml'"
         )
     for by, explanation in found:
         if as_json:
             row = {"by": by, **msgspec.to_builtins(explanation)}
             out.out(msgspec.json.encode(row).decode(), highlight=False)
         else:
-            _show(by, explanation, out)
+            show(by, explanation, out)
 
 
-def _show(by: str, e: Explanation, out: Console) -> None:
-    out.print(f"[bold]{escape(_sentence(e))}[/]  [dim]({escape(by)}, {escape(_age(e))})[/]")
+def show(by: str, e: Explanation, out: Console) -> None:
+    """Print one. Sentences are broken into lines on a terminal alone."""
+    say = partial(out.print, highlight=False, soft_wrap=not out.is_terminal)
+    say(f"[bold]{escape(_sentence(e))}[/]  [dim]({escape(by)}, {escape(_age(e))})[/]")
     for line in e.lines:
-        out.print(f"  {escape(line)}", highlight=False)
+        say(f"  {escape(line)}")
     terms = Table("term", "value", box=None, pad_edge=False)
     for name, value in e.terms.items():
         terms.add_row(name.replace("_", " "), _value(value))
     out.print(terms)
     settings = ", ".join(f"{name} {_value(value)}" for name, value in e.settings.items())
-    out.print(f"settings: {escape(settings)}", highlight=False)
+    say(f"settings: {escape(settings)}")
     if e.replicas_from:
         seen = ", ".join(f"{r.replica} {r.state}" for r in e.replicas) or "none heard"
-        out.print(f"replicas by {escape(e.replicas_from)}: {escape(seen)}", highlight=False)
+        say(f"replicas by {escape(e.replicas_from)}: {escape(seen)}")
 
 
 def _sentence(e: Explanation) -> str:
