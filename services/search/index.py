@@ -12,13 +12,12 @@ on its folder. One thread of it writes, another may tidy meanwhile, and any may 
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import lancedb
 import numpy as np
@@ -28,7 +27,7 @@ from services.search.chunk import Chunk, Where
 from services.search.query import Hit
 from services.search.rows import LabelRow, Row, VectorRow
 from shared.models.vectors import Vectors
-from shared.runtime.errors import SettingError
+from shared.runtime import lock
 
 # A chunk holds this many rows. Measured with a million vectors on two cores: in chunks of half the size a query takes
 # 8 ms longer for each more; in one chunk a single core does all the work.
@@ -56,7 +55,9 @@ class Index:
 
     def __init__(self, where: str, *, vectors: int = VECTORS, labels: int = LABELS) -> None:
         self._where = where
-        self._lock = None if "://" in where else _locked(Path(where))
+        # Two that tidy would delete each other's files.
+        taken = f"another search process has the index in {where}: run one, or give this one its own SEARCH_INDEX"
+        self._lock = None if "://" in where else lock.hold(Path(where) / ".lock", taken)
         self._db = lancedb.connect(where)
         self._sizes = {True: vectors, False: labels}
         self._tidying = threading.Lock()
@@ -240,20 +241,6 @@ class Index:
         chunks = [c for c in list(self._chunks.get(kind, [])) if c.may_hold(where)]
         found = map(rows, chunks) if len(chunks) < 2 else self._readers.map(rows, chunks)
         return [row for of_chunk in found for row in of_chunk]
-
-
-def _locked(folder: Path) -> IO[str]:
-    """Lock the folder, made if it is not there, for this process: two that tidy would delete each other's files."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = (folder / ".lock").open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        lock.close()
-        raise SettingError(
-            f"another search process has the index in {folder}: run one, or give this one its own SEARCH_INDEX"
-        ) from e
-    return lock
 
 
 def _kind(model: str, dimension: int) -> str:

@@ -10,14 +10,11 @@ State lives in the data directory: a second Stack on it continues where the firs
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import IO
 
 import msgspec
 from nats.aio.client import Client
@@ -27,8 +24,7 @@ from services.scaler.local.autoscaler import Autoscaler, observing
 from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.contract import catalog, topology
-from shared.runtime import child, settings
-from shared.runtime.errors import SettingError
+from shared.runtime import child, lock, settings
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.local.running import Running
@@ -83,14 +79,13 @@ class Stack:
             self._opened = opened.pop_all()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._opened.aclose()
 
     async def _start(self, opened: AsyncExitStack) -> None:
         """What starts first is closed last: workers end in their own time, then the server, which keeps their work."""
-        opened.enter_context(self._lock())
+        taken = f"another Tidegate runs on {self.data}: stop it, or choose another directory with --data"
+        opened.enter_context(lock.hold(self.data / "lock", taken))
         # Those of a run that was killed tell of processes that are gone.
         shutil.rmtree(self.targets, ignore_errors=True)
         opened.callback(shutil.rmtree, self.targets, ignore_errors=True)
@@ -150,15 +145,3 @@ class Stack:
         client = await bus.connect(self.server.settings(identity), identity)
         opened.push_async_callback(client.close)
         return client
-
-    def _lock(self) -> IO[str]:
-        self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (self.data / "lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            lock.close()
-            raise SettingError(
-                f"another Tidegate runs on {self.data}: stop it, or choose another directory with --data"
-            ) from e
-        return lock
