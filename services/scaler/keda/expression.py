@@ -89,13 +89,6 @@ class Choice(Node, frozen=True):
         return (self.yes if self.condition.of(values) else self.no).of(values)
 
 
-class ListOf(Node, frozen=True):
-    items: tuple[Node, ...]
-
-    def of(self, values: Values) -> Any:
-        return [node.of(values) for node in self.items]
-
-
 class CountTest(Node, frozen=True):
     """How many items of a list pass a predicate, as `name` puts the question."""
 
@@ -169,6 +162,7 @@ FUNCTIONS = (*_FUNCTIONS, *TESTS)
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     **_FUNCTIONS,
+    "list": lambda *items: list(items),
     "unary -": operator.neg,
     "unary +": operator.pos,
     "not": operator.not_,

@@ -32,7 +32,6 @@ from services.scaler.keda.expression import (
     CountTest,
     Either,
     FormulaError,
-    ListOf,
     Node,
     Operation,
     TriggerValue,
@@ -176,7 +175,7 @@ class _Parser:
             items = self._items("]")
             for item in items:
                 _ask_number(item, "a list")
-            return ListOf(LIST, items)
+            return Operation(LIST, "list", items)
         if word == "#" and self._in_predicate:
             return TriggerValue(FLOAT, "#")
         if kind != "name" or word in _WORDS:
@@ -264,8 +263,8 @@ def _number(text: str) -> Node:
 
 
 def _is_int(node: Node) -> bool:
-    if isinstance(node, ListOf):
-        return all(_is_int(item) for item in node.items)
+    if isinstance(node, Operation) and node.type == LIST:
+        return all(_is_int(item) for item in node.operands)
     return node.type == INT
 
 
