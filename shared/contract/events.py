@@ -42,6 +42,17 @@ class SegmentRef(msgspec.Struct, frozen=True, kw_only=True):
     n: int
 
 
+class OfSegment(Event, frozen=True, kw_only=True):
+    """What follows from one segment of video.
+
+    segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds.
+    """
+
+    segment: SegmentRef
+    start: dt.datetime
+    duration: float
+
+
 class DetectedObject(msgspec.Struct, frozen=True, kw_only=True):
     """An object in one frame.
 
@@ -75,7 +86,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     infer_ms: float
 
 
-class Detections(Event, frozen=True, kw_only=True):
+class Detections(OfSegment, frozen=True, kw_only=True):
     """Objects in the frames of one segment.
 
     segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds. width, height:
@@ -84,9 +95,6 @@ class Detections(Event, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "detections"
-    segment: SegmentRef
-    start: dt.datetime
-    duration: float
     width: int | None = None
     height: int | None = None
     model: str
@@ -107,7 +115,7 @@ class Vector(msgspec.Struct, frozen=True, kw_only=True):
     box: Box | None = None
 
 
-class Embeddings(Event, frozen=True, kw_only=True):
+class Embeddings(OfSegment, frozen=True, kw_only=True):
     """Vectors of the sampled frames of one segment, and of objects in them.
 
     segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds. model: whose
@@ -116,9 +124,6 @@ class Embeddings(Event, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "embeddings"
-    segment: SegmentRef
-    start: dt.datetime
-    duration: float
     model: str
     dimension: int
     vectors: list[Vector]
@@ -284,16 +289,13 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     zones: list[str] = []
 
 
-class Tracks(Event, frozen=True, kw_only=True):
+class Tracks(OfSegment, frozen=True, kw_only=True):
     """What there is to say of a camera's objects after one more segment. It is left out where there is nothing to say.
 
     segment, start, duration, width, height, model: of the detections that it follows from. tracks: what has changed.
     """
 
     kind: ClassVar[str] = "tracks"
-    segment: SegmentRef
-    start: dt.datetime
-    duration: float
     width: int | None = None
     height: int | None = None
     model: str
