@@ -19,7 +19,6 @@ from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
 from shared.contract import names
 from shared.runtime.settings import from_environment
-from shared.runtime.tasks import unless
 from shared.runtime.telemetry import Health
 from shared.service import loading, process
 from shared.worker import Worker
@@ -49,7 +48,7 @@ async def run(settings: PacedSettings, client: Client, health: Health, stop: asy
         detector = load(settings.cv_model, min_score=SCORE_FLOOR, batch_size=settings.cv_batch_size)
         return Paced(detector, settings.pace_s)
 
-    detector = await unless(stop, loading.load(client, "cv", settings.replica, health, loader))
+    detector = await loading.load(client, "cv", settings.replica, health, loader, stop)
     if detector is not None:
         service = CvService(client.jetstream(), detector, settings)
         await Worker(client, service, settings.worker(), health, consumers=[(names.MEDIA, "cv")]).run(stop)

@@ -8,7 +8,6 @@ from functools import partial
 from nats.aio.client import Client
 
 from shared.contract import names
-from shared.runtime.tasks import unless
 from shared.runtime.telemetry import Health
 from shared.service import loading, process
 from shared.worker import Worker
@@ -20,8 +19,7 @@ with process.needing("cv"):
 
 
 async def run(settings: CvSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
-    loader = partial(_detector, settings)
-    detector = await unless(stop, loading.load(client, "cv", settings.replica, health, loader))
+    detector = await loading.load(client, "cv", settings.replica, health, partial(_detector, settings), stop)
     if detector is None:
         return
     service = CvService(client.jetstream(), detector, settings)

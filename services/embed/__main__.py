@@ -23,8 +23,7 @@ with process.needing("embed"):
 
 
 async def run(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
-    loader = partial(_embedder, settings)
-    embedder = await unless(stop, loading.load(client, "embed", settings.replica, health, loader))
+    embedder = await loading.load(client, "embed", settings.replica, health, partial(_embedder, settings), stop)
     if embedder is None:
         return
     crops = settings.embed_crops == "detections"

@@ -13,17 +13,22 @@ from nats.aio.client import Client
 
 from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
-from shared.runtime.tasks import end
+from shared.runtime.tasks import end, unless
 from shared.runtime.telemetry import Health
 
 T = TypeVar("T")
 
 
-async def load(client: Client, service: str, replica: str, health: Health, loader: Callable[[], T]) -> T:
-    """Run `loader()` in a thread. Meanwhile heartbeats say `loading`, and `/readyz` fails while `/healthz` does not."""
+async def load(
+    client: Client, service: str, replica: str, health: Health, loader: Callable[[], T], stop: asyncio.Event
+) -> T | None:
+    """Run `loader()` in a thread, and give up with None once `stop` is set.
+
+    Meanwhile heartbeats say `loading`, and `/readyz` fails while `/healthz` does not.
+    """
     health.ready = "loading the model"
     async with saying(client, service, replica, health):
-        return await asyncio.to_thread(loader)
+        return await unless(stop, asyncio.to_thread(loader))
 
 
 @contextlib.asynccontextmanager
