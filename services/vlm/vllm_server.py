@@ -22,7 +22,6 @@ import socket
 import sys
 import time
 from collections import deque
-from types import TracebackType
 
 from services.vlm import metrics
 from services.vlm.settings import VlmSettings
@@ -86,9 +85,7 @@ class VllmServer:
         self._running = asyncio.create_task(self._run(), name="vllm")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await end(self._running)
         await self._stop()
 

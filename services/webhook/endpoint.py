@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http.client import responses
 from importlib.metadata import version
-from types import TracebackType
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -76,9 +75,7 @@ class Endpoint:
         )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._session:
             await self._session.close()
 

@@ -11,7 +11,6 @@ nats-server 2.11 or later.
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -47,9 +46,7 @@ class Log:
         )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._sub and not self._client.is_closed:
             await self._sub.unsubscribe()
 

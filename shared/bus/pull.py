@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from types import TracebackType
 
 import nats.errors
 from nats.aio.client import Client
@@ -70,9 +69,7 @@ class Puller:
         self._task = asyncio.create_task(self._keep_asking(), name="puller")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     @property

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import quote
 
 from shared.runtime import child
@@ -62,9 +61,7 @@ class Bank:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stop()
 
     async def _until_it_answers(self) -> None:
@@ -73,12 +70,9 @@ class Bank:
         while asyncio.get_running_loop().time() < deadline:
             if self._process.poll() is not None:
                 break
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
-                writer.close()
+            if await child.takes_connections(self._port):
                 return
-            except OSError:
-                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)
         raise BusError(f"the demo's RTSP server does not start: {child.last_lines(self._log) or 'no answer'}")
 
     async def _stop(self) -> None:

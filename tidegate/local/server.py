@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 
 from shared.contract import identities
 from shared.runtime import child
@@ -81,9 +80,7 @@ class NatsServer:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def start(self) -> None:
@@ -94,12 +91,9 @@ class NatsServer:
         for _ in range(1200):
             if self._process.poll() is not None:
                 raise BusError(f"nats-server exited with {self._process.returncode}: {child.last_lines(self.log)}")
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
-                writer.close()
+            if await child.takes_connections(self._port):
                 return
-            except OSError:
-                await asyncio.sleep(0.025)
+            await asyncio.sleep(0.025)
         await self.stop()
         raise BusError(f"nats-server did not take clients within 30 s: {child.last_lines(self.log)}")
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from types import TracebackType
 
 import msgspec
 import nats.errors
@@ -146,9 +145,7 @@ class Estimator:
         metrics.DEMAND.watch(self)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         metrics.DEMAND.forget(self)
         await end(self._sweeping)
         for live in self._lives.values():
