@@ -17,6 +17,7 @@ from services.scaler.keda.formula import FormulaError, compile_formula
 from services.scaler.keda.hpa import SYNC_S
 from services.scaler.keda.scaledobject import Modifiers, ScaledObject, parse
 from services.scaler.keda.source import Metric, Reading
+from tests.scaledobjects import document, lag_trigger
 
 AWAY = RuntimeError("nats is away")
 HOUR = 3600
@@ -34,35 +35,13 @@ def scaled(
     **spec: Any,
 ) -> ScaledObject:
     """triggers: so many of one kind, or as given. beside: what a trigger has beside its metadata."""
-    trigger = {
-        "type": "nats-jetstream",
-        **(beside or {}),
-        "metadata": {
-            "account": "A",
-            "stream": "MEDIA",
-            "consumer": "cv",
-            "natsServerMonitoringEndpoint": "nats:8222",
-            "lagThreshold": str(target),
-            "activationLagThreshold": str(activation),
-        },
-    }
+    trigger = lag_trigger(lagThreshold=str(target), activationLagThreshold=str(activation)) | (beside or {})
     advanced: dict[str, Any] = {"scalingModifiers": modifiers or {}}
     if behavior is not None:
         advanced["horizontalPodAutoscalerConfig"] = {"behavior": behavior}
-    content = {
-        "apiVersion": "keda.sh/v1alpha1",
-        "kind": "ScaledObject",
-        "metadata": {
-            "name": "cv",
-            "annotations": {f"autoscaling.keda.sh/{k}": v for k, v in (annotations or {}).items()},
-        },
-        "spec": {
-            "scaleTargetRef": {"name": "cv"},
-            "triggers": [trigger] * triggers if isinstance(triggers, int) else triggers,
-            "advanced": advanced,
-            **spec,
-        },
-    }
+    given = [trigger] * triggers if isinstance(triggers, int) else triggers
+    content = document(triggers=given, advanced=advanced, **spec)
+    content["metadata"]["annotations"] = {f"autoscaling.keda.sh/{k}": v for k, v in (annotations or {}).items()}
     return parse(yaml.safe_dump(content))
 
 

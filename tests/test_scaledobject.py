@@ -13,26 +13,9 @@ import yaml
 from services.scaler.keda.scaledobject import ExternalTrigger, JetStreamTrigger, load, parse
 from shared.contract import names
 from shared.runtime.errors import SettingError
+from tests.scaledobjects import document
 
 CV = Path(__file__).parent.parent / "deploy/keda/cv.yaml"
-
-
-def document(**spec: Any) -> dict[str, Any]:
-    trigger = {
-        "type": "nats-jetstream",
-        "metadata": {
-            "account": "A",
-            "stream": "MEDIA",
-            "consumer": "cv",
-            "natsServerMonitoringEndpoint": "nats:8222",
-        },
-    }
-    return {
-        "apiVersion": "keda.sh/v1alpha1",
-        "kind": "ScaledObject",
-        "metadata": {"name": "tidegate-cv"},
-        "spec": {"scaleTargetRef": {"name": "tidegate-cv"}, "triggers": [trigger], **spec},
-    }
 
 
 def refusal(content: dict[str, Any]) -> str:

@@ -106,8 +106,12 @@ class Naive:
             heapq.heappush(self.events, (end, 2, "free", 0))
 
 
+# Arrivals, what serves them, when how many replicas are asked for, and how many there are at first.
+World = tuple[Trace, Workload, list[tuple[float, int]], int]
+
+
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[Trace, Workload, list[tuple[float, int]], int]:
+def worlds(draw: st.DrawFn) -> World:
     arrivals = counts(*draw(st.lists(st.integers(0, 6), min_size=3, max_size=40)))
     if not arrivals.total:
         arrivals = counts(*arrivals.counts.tolist(), 1)
@@ -127,9 +131,7 @@ def worlds(draw: st.DrawFn) -> tuple[Trace, Workload, list[tuple[float, int]], i
 
 @given(worlds())
 @settings(max_examples=250)
-def test_the_kernel_does_what_a_naive_simulation_does(
-    world: tuple[Trace, Workload, list[tuple[float, int]], int],
-) -> None:
+def test_the_kernel_does_what_a_naive_simulation_does(world: World) -> None:
     arrivals, load, schedule, first = world
     naive = Naive(arrivals, load, schedule, first)
     last = schedule[-1][1] if schedule else first
@@ -149,9 +151,7 @@ def test_the_kernel_does_what_a_naive_simulation_does(
 
 @given(worlds())
 @settings(max_examples=60)
-def test_every_segment_is_counted_once_and_in_its_minute(
-    world: tuple[Trace, Workload, list[tuple[float, int]], int],
-) -> None:
+def test_every_segment_is_counted_once_and_in_its_minute(world: World) -> None:
     arrivals, load, schedule, first = world
     policy = Fixed("schedule", [(0.0, first), *schedule])
     result = run(policy, arrivals, load, initial=first)

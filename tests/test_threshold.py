@@ -11,6 +11,7 @@ from services.scaler.keda.decision import Keda
 from services.scaler.keda.scaledobject import parse
 from services.scaler.keda.threshold import Threshold, explain, lag_threshold
 from shared.runtime.errors import SettingError
+from tests.scaledobjects import document, lag_trigger
 
 rates = st.floats(0.1, 2000)
 latencies = st.floats(0.1, 60)
@@ -24,18 +25,11 @@ def wanted(t: Threshold, replicas: int, metric: float) -> int:
         "stabilizationWindowSeconds": 0,
         "policies": [{"type": "Percent", "value": 10_000, "periodSeconds": 15}],
     }
-    trigger = {"account": "A", "stream": "MEDIA", "consumer": "cv", "natsServerMonitoringEndpoint": "nats:8222"}
-    scaled = {
-        "apiVersion": "keda.sh/v1alpha1",
-        "kind": "ScaledObject",
-        "metadata": {"name": "tidegate-cv"},
-        "spec": {
-            "scaleTargetRef": {"name": "tidegate-cv"},
-            "maxReplicaCount": 100,
-            "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": at_once, "scaleDown": at_once}}},
-            "triggers": [{"type": "nats-jetstream", "metadata": trigger | {"lagThreshold": str(t.value)}}],
-        },
-    }
+    scaled = document(
+        maxReplicaCount=100,
+        advanced={"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": at_once, "scaleDown": at_once}}},
+        triggers=[lag_trigger(lagThreshold=str(t.value))],
+    )
     return Keda(parse(yaml.safe_dump(scaled)), 0.0).step(60.0, [metric], replicas).desired
 
 

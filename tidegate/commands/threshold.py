@@ -12,19 +12,10 @@ from tidegate.commands.options import COUNT, COUNT_OR_NONE, RATE, SECONDS, Numbe
 @click.command()
 @click.option("--rate", type=RATE, required=True, help="Segments that one busy GPU does in a second.")
 @click.option("--latency", type=SECONDS, required=True, help="Seconds from a segment's arrival to its event.")
-@click.option(
-    "--hold",
-    type=COUNT_OR_NONE,
-    default=0,
-    help="Segments that a worker holds: CV_BATCH_SIZE.",
-)
+@click.option("--hold", type=COUNT_OR_NONE, default=0, help="Segments that a worker holds: CV_BATCH_SIZE.")
 @click.option("--gpus", type=COUNT, default=1, show_default=True, help="GPUs of a replica: NUM_GPUS.")
 @click.option(
-    "--cold-start",
-    type=Number(0, 1e7),
-    default=60.0,
-    show_default=True,
-    help="Seconds until a replica works.",
+    "--cold-start", type=Number(0, 1e7), default=60.0, show_default=True, help="Seconds until a replica works."
 )
 def threshold(rate: float, latency: float, hold: int, gpus: int, cold_start: float) -> None:
     """Compute the lagThreshold of a ScaledObject, alone and as the safety net of demand.
