@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 import datetime as dt
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import psutil
@@ -24,13 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import footage_vtest as footage
-from bench import record
+from bench import record, world
 from services.analytics import rules
 from services.scaler.local.replicas import Replicas
-from shared import bus
-from shared.contract import events, names, topology
+from shared.contract import events, names
 from shared.contract.events import DetectedObject, Detections
-from tidegate.local.server import NatsServer
 
 FPS, LEAST = 5, 0.3
 CAMERAS = (1, 10, 50, 100, 200)
@@ -77,39 +73,34 @@ async def publish(client: Client, said: Sequence[Detections]) -> None:
 
 async def measured(found: list[list[DetectedObject]], cameras: int, seconds: int, *, live: bool) -> tuple[float, ...]:
     """(CPU ms a camera-second, camera-seconds a second of wall time, events a camera-second, MB, p50 and p99 ms)."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        async with NatsServer(folder / "nats") as server:
-            admin = await bus.connect(server.settings("admin"), "admin")
-            js = admin.jetstream()
-            await topology.apply(js, topology.TopologySettings())
-            bucket = await js.key_value(names.RULES)
-            for n in range(cameras):
-                await bucket.put(f"cam-{n}", rules.encode(msgspec.convert(footage.RULES, rules.Rules)))
-            start = dt.datetime.now(dt.UTC)
-            said = [of_camera(found, n, seconds, start) for n in range(cameras)]
-            in_turn = [second for row in zip(*said, strict=True) for second in row]
-            if not live:
-                await publish(admin, in_turn)
-            environment = server.environment("analytics") | {"METRICS_PORT": "0", "LOG_LEVEL": "error"}
-            pool = Replicas("analytics", [sys.executable, "-m", "services.analytics"], environment, folder)
-            began = time.monotonic()
-            await pool.scale_to(1)
-            await asyncio.sleep(WARM_S if live else 0.5)
-            (process,) = [p for p in psutil.Process().children() if "services.analytics" in p.cmdline()]
-            idle = sum(process.cpu_times()[:2])
-            if live:
-                for k in range(seconds):
-                    await asyncio.sleep(max(0.0, began + WARM_S + k - time.monotonic()))
-                    await publish(admin, in_turn[k * cameras : (k + 1) * cameras])
-            wanted = f"events.tracks.cam-{cameras - 1}"
-            done = await _all_read(admin, wanted, seconds)
-            cpu_s = sum(process.cpu_times()[:2]) - (idle if live else 0.0)
-            memory = process.memory_info().rss / 2**20
-            latencies = await _latencies(admin) if live else []
-            count = (await js.stream_info(names.EVENTS, subjects_filter="events.tracks.>")).state.subjects or {}
-            await pool.close()
-            await admin.close()
+    async with world.serving() as (server, admin, folder):
+        js = admin.jetstream()
+        bucket = await js.key_value(names.RULES)
+        for n in range(cameras):
+            await bucket.put(f"cam-{n}", rules.encode(msgspec.convert(footage.RULES, rules.Rules)))
+        start = dt.datetime.now(dt.UTC)
+        said = [of_camera(found, n, seconds, start) for n in range(cameras)]
+        in_turn = [second for row in zip(*said, strict=True) for second in row]
+        if not live:
+            await publish(admin, in_turn)
+        environment = server.environment("analytics") | {"METRICS_PORT": "0", "LOG_LEVEL": "error"}
+        pool = Replicas("analytics", [sys.executable, "-m", "services.analytics"], environment, folder)
+        began = time.monotonic()
+        await pool.scale_to(1)
+        await asyncio.sleep(WARM_S if live else 0.5)
+        (process,) = [p for p in psutil.Process().children() if "services.analytics" in p.cmdline()]
+        idle = sum(process.cpu_times()[:2])
+        if live:
+            for k in range(seconds):
+                await asyncio.sleep(max(0.0, began + WARM_S + k - time.monotonic()))
+                await publish(admin, in_turn[k * cameras : (k + 1) * cameras])
+        wanted = f"events.tracks.cam-{cameras - 1}"
+        done = await _all_read(admin, wanted, seconds)
+        cpu_s = sum(process.cpu_times()[:2]) - (idle if live else 0.0)
+        memory = process.memory_info().rss / 2**20
+        latencies = await _latencies(admin) if live else []
+        count = (await js.stream_info(names.EVENTS, subjects_filter="events.tracks.>")).state.subjects or {}
+        await pool.close()
     total = cameras * seconds
     at = [latencies[int(len(latencies) * q)] * 1e3 for q in (0.5, 0.99)] if latencies else [0.0, 0.0]
     return cpu_s / total * 1e3, total / (done - began), sum(count.values()) / total, memory, *at

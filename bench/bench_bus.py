@@ -7,43 +7,32 @@ and the medians are compared.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from itertools import cycle, islice
 
-import msgspec
 from nats.aio.client import Client
 from rich.console import Console
 from rich.table import Table
 
-from bench import record
+from bench import record, world
 from services.cv.detectors import Detector, load
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
 from services.ingest.segmenter import Piece
 from shared import bus
-from shared.contract import names, topology
-from shared.contract.segment import to_headers
+from shared.contract import names
 from shared.runtime.telemetry import Health
 from shared.video.decode import decode
 from shared.worker import Worker
-from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
 SEGMENTS = 60
 ROUNDS = 5
 TARGET = 0.95
-
-
-def footage_pieces() -> list[Piece]:
-    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
-    found = [p for v in videos for p in clips.pieces(v, "bench") if not p.dependent]
-    return [found[i % len(found)] for i in range(SEGMENTS)]
 
 
 def without_bus(pieces: list[Piece], detector: Detector, settings: CvSettings) -> float:
@@ -73,30 +62,18 @@ async def with_bus(
 ) -> float:
     """Segments/s of a worker, from its first pull to its last acknowledgement."""
     js = admin.jetstream()
-    for n, piece in enumerate(pieces):
-        head = msgspec.structs.replace(piece.segment, epoch=f"turn{turn}", n=n, start=dt.datetime.now(dt.UTC))
-        await js.publish(names.media("bench"), piece.payload, headers=to_headers(head))
+    await world.fill(js, pieces, f"turn{turn}")
     client = await bus.connect(server.settings("cv"), "cv")
     service = CvService(client.jetstream(), detector, settings)
     worker = Worker(client, service, settings.worker(), Health(), consumers=[(names.MEDIA, "cv")])
-    stop = asyncio.Event()
-    started = time.perf_counter()
-    running = asyncio.create_task(worker.run(stop))
-    while True:
-        info = await js.consumer_info(names.MEDIA, "cv")
-        if not info.num_pending and not info.num_ack_pending:
-            break
-        await asyncio.sleep(0.1)
-    rate = len(pieces) / (time.perf_counter() - started)
-    stop.set()
-    await running
+    seconds = await world.seconds_at_work(worker.run, js, names.MEDIA, "cv")
     await client.close()
-    return rate
+    return len(pieces) / seconds
 
 
 async def main(out: Console) -> bool:
     settings = CvSettings()
-    pieces = footage_pieces()
+    pieces = list(islice(cycle(world.pieces()), SEGMENTS))
     detector = load(
         settings.cv_model,
         device="cpu",
@@ -106,15 +83,11 @@ async def main(out: Console) -> bool:
     )
     without_bus(pieces[:5], detector, settings)
     bare, bused = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        async with NatsServer(Path(folder)) as server:
-            admin = await bus.connect(server.settings("admin"), "admin")
-            await topology.apply(admin.jetstream(), topology.TopologySettings())
-            for turn in range(ROUNDS):
-                bare.append(without_bus(pieces, detector, settings))
-                bused.append(await with_bus(pieces, detector, settings, server, admin, turn))
-            await admin.close()
-            start_s = await asyncio.to_thread(_start_to_event, server)
+    async with world.serving() as (server, admin, _):
+        for turn in range(ROUNDS):
+            bare.append(without_bus(pieces, detector, settings))
+            bused.append(await with_bus(pieces, detector, settings, server, admin, turn))
+        start_s = await _start_to_event(server, admin, pieces[0])
     table = Table("one cv worker", "segments/s", "ratio", "target")
     a, b = statistics.median(bare), statistics.median(bused)
     table.add_row("decode and infer in one process", f"{a:.2f}", "1", "")
@@ -128,28 +101,20 @@ async def main(out: Console) -> bool:
     return b / a >= TARGET
 
 
-def _start_to_event(server: NatsServer) -> float:
+async def _start_to_event(server: NatsServer, admin: Client, piece: Piece) -> float:
     """Seconds from exec of `python -m services.cv` to its first stored event, one segment waiting."""
-
-    async def go() -> float:
-        admin = await bus.connect(server.settings("admin"), "admin")
-        js = admin.jetstream()
-        before = (await js.stream_info(names.EVENTS)).state.last_seq
-        piece = footage_pieces()[0]
-        head = msgspec.structs.replace(piece.segment, epoch="start", start=dt.datetime.now(dt.UTC))
-        await js.publish(names.media("bench"), piece.payload, headers=to_headers(head))
-        started = time.perf_counter()
-        with subprocess.Popen(
-            [sys.executable, "-m", "services.cv"], env=server.environment("cv"), stderr=subprocess.DEVNULL
-        ) as process:
-            while (await js.stream_info(names.EVENTS)).state.last_seq == before:
-                await asyncio.sleep(0.01)
-            spent = time.perf_counter() - started
-            process.terminate()
-        await admin.close()
-        return spent
-
-    return asyncio.run(go())
+    js = admin.jetstream()
+    before = (await js.stream_info(names.EVENTS)).state.last_seq
+    await world.publish(js, piece, epoch="start", n=0)
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "services.cv"], env=server.environment("cv"), stderr=subprocess.DEVNULL
+    ) as process:
+        while (await js.stream_info(names.EVENTS)).state.last_seq == before:
+            await asyncio.sleep(0.01)
+        spent = time.perf_counter() - started
+        process.terminate()
+    return spent
 
 
 if __name__ == "__main__":

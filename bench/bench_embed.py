@@ -10,43 +10,32 @@ of the turns' ratios is the result. ViT-B-32 with random weights is measured whe
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import importlib.util
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
+from itertools import cycle, islice
 
-import msgspec
 from nats.aio.client import Client
 from rich.console import Console
 from rich.table import Table
 
-from bench import record
+from bench import record, world
 from services.embed.models import Embedder, load
 from services.embed.segments import Segments
 from services.embed.service import EmbedService
 from services.embed.settings import EmbedSettings
 from services.ingest.segmenter import Piece
 from shared import bus
-from shared.contract import names, topology
-from shared.contract.segment import to_headers
+from shared.contract import names
 from shared.runtime.telemetry import Health
 from shared.video.decode import Image, decode
 from shared.worker import Worker
-from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
 SEGMENTS = 120
 TURNS = 5
 TARGET = 0.9
-
-
-def footage_pieces(count: int) -> list[Piece]:
-    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
-    found = [p for v in videos for p in clips.pieces(v, "bench") if not p.dependent]
-    return [found[i % len(found)] for i in range(count)]
 
 
 def bare(images: list[Image], embedder: Embedder, batch: int) -> float:
@@ -62,31 +51,19 @@ async def worked(
 ) -> float:
     """Images/s of a worker, from its first pull to its last acknowledgement. One image a segment."""
     js = admin.jetstream()
-    for n, piece in enumerate(pieces):
-        head = msgspec.structs.replace(piece.segment, epoch=turn, n=n, start=dt.datetime.now(dt.UTC))
-        await js.publish(names.media("bench"), piece.payload, headers=to_headers(head))
+    await world.fill(js, pieces, turn)
     client = await bus.connect(server.settings("embed"), "embed")
     source = Segments(client.jetstream(), embedder.size, settings)
     service = EmbedService(source, embedder, batch_size=settings.embed_batch_size)
     worker = Worker(client, service, settings.worker(), Health(), consumers=[(names.MEDIA, "embed")])
-    stop = asyncio.Event()
-    started = time.perf_counter()
-    running = asyncio.create_task(worker.run(stop))
-    while True:
-        info = await js.consumer_info(names.MEDIA, "embed")
-        if not info.num_pending and not info.num_ack_pending:
-            break
-        await asyncio.sleep(0.05)
-    rate = len(pieces) / (time.perf_counter() - started)
-    stop.set()
-    await running
+    seconds = await world.seconds_at_work(worker.run, js, names.MEDIA, "embed")
     await client.close()
-    return rate
+    return len(pieces) / seconds
 
 
-async def measure(settings: EmbedSettings, segments: int, turns: int, server: NatsServer) -> tuple[float, float, float]:
+async def measure(settings: EmbedSettings, segments: int, turns: int) -> tuple[float, float, float]:
     """Medians over the turns: images/s of the bare model, images/s of the worker, and their ratio."""
-    pieces = footage_pieces(segments)
+    pieces = list(islice(cycle(world.pieces()), segments))
     embedder = load(
         settings.embed_model,
         pretrained=settings.embed_pretrained,
@@ -94,13 +71,11 @@ async def measure(settings: EmbedSettings, segments: int, turns: int, server: Na
         batch_size=settings.embed_batch_size,
     )
     images = [decode(p.payload, at=[0.0], size=embedder.size).pictures[0].pixels for p in pieces]
-    admin = await bus.connect(server.settings("admin"), "admin")
-    await topology.apply(admin.jetstream(), topology.TopologySettings())
     alone, over_the_bus = [], []
-    for turn in range(turns):
-        alone.append(await asyncio.to_thread(bare, images, embedder, settings.embed_batch_size))
-        over_the_bus.append(await worked(pieces, embedder, settings, server, admin, f"{embedder.name[:40]}-{turn}"))
-    await admin.close()
+    async with world.serving() as (server, admin, _):
+        for turn in range(turns):
+            alone.append(await asyncio.to_thread(bare, images, embedder, settings.embed_batch_size))
+            over_the_bus.append(await worked(pieces, embedder, settings, server, admin, f"turn{turn}"))
     ratio = statistics.median(b / a for a, b in zip(alone, over_the_bus, strict=True))
     return statistics.median(alone), statistics.median(over_the_bus), ratio
 
@@ -114,9 +89,7 @@ async def main(out: Console, segments: int = SEGMENTS, turns: int = TURNS) -> bo
     ratios: dict[str, float] = {}
     speeds: dict[str, float] = {}
     for settings in chosen:
-        with tempfile.TemporaryDirectory() as folder:
-            async with NatsServer(Path(folder)) as server:
-                a, b, ratio = await measure(settings, segments, turns, server)
+        a, b, ratio = await measure(settings, segments, turns)
         table.add_row(settings.embed_model, f"{a:.1f}", f"{b:.1f}", f"{ratio:.3f}", f">= {TARGET}")
         ratios[f"worker / bare, {settings.embed_model}"] = ratio
         speeds[f"worker, images/s, {settings.embed_model}"] = b

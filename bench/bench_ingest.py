@@ -26,13 +26,10 @@ import av
 import psutil
 from av.video.frame import PictureType
 
-from bench import record
-from shared import bus
-from shared.contract import topology
+from bench import record, world
 from shared.contract.cameras import new_camera
 from tests.rtsp import serving
 from tidegate.client import registry
-from tidegate.local.server import NatsServer
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tidegate-bench"
 WARM_UP_S = 6.0
@@ -84,12 +81,10 @@ def measure(pids: list[int], seconds: float, seen: Callable[[], float] | None = 
     return cores, ((seen() if seen else 0.0) - first) / seconds
 
 
-async def ingest(url: str, cameras: int, seconds: float, data: Path) -> tuple[float, float]:
+async def ingest(url: str, cameras: int, seconds: float) -> tuple[float, float]:
     """(cores used, segments a second) of the real service against a real server."""
-    async with NatsServer(data) as server:
-        client = await bus.connect(server.settings("admin"), "admin")
-        js = client.jetstream()
-        await topology.apply(js, topology.TopologySettings())
+    async with world.serving() as (server, admin, _):
+        js = admin.jetstream()
         for n in range(cameras):
             camera, userinfo = new_camera(url)
             await registry.put(js, f"cam{n}", camera, userinfo)
@@ -106,7 +101,6 @@ async def ingest(url: str, cameras: int, seconds: float, data: Path) -> tuple[fl
         finally:
             process.terminate()
             await asyncio.to_thread(process.wait, 10)
-            await client.close()
 
 
 def ffmpeg(url: str, cameras: int, seconds: float, output: Callable[[int], list[str]]) -> float:
@@ -122,6 +116,24 @@ def ffmpeg(url: str, cameras: int, seconds: float, output: Callable[[int], list[
             p.wait(10)
 
 
+def copying(file: Path) -> list[str]:
+    """ffmpeg's options that cut at keyframes, into files that are written again and again."""
+    return f"-an -c copy -f segment -segment_time 1 -segment_wrap 4 {file}".split()
+
+
+def compared(cameras: int, seconds: float) -> tuple[float, float, float, float]:
+    """Cores that ingest uses, ffmpeg that copies, and ffmpeg that decodes; and segments a second of ingest."""
+    with tempfile.TemporaryDirectory() as folder, serving(footage().parent, Path(folder) / "cameras.log") as server:
+        url = f"{server}/camera.mp4?play_count=0"
+        cores, segments = asyncio.run(ingest(url, cameras, seconds))
+        copy = ffmpeg(url, cameras, seconds, lambda n: copying(Path(folder) / f"{n}-%d.mp4"))
+        # Decoding takes half a core a camera on small machines: as many as fit, or the streams stall.
+        few = max(1, min(cameras, (os.cpu_count() or 1)))
+        small = ["-an", "-vf", "fps=5,scale=640:-2", "-f", "rawvideo", "-y", "/dev/null"]
+        decode = ffmpeg(url, few, seconds, lambda _: small) * cameras / few
+    return cores, copy, decode, segments
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="What a camera costs ingest.")
     parser.add_argument("--cameras", type=int, default=6)
@@ -130,35 +142,7 @@ def main() -> None:
     cameras, seconds = arguments.cameras, arguments.seconds
     if not shutil.which("ffmpeg"):
         raise SystemExit("ffmpeg is not installed: it is what ingest is compared with")
-    rows: list[tuple[str, float]] = []
-    with tempfile.TemporaryDirectory() as folder, serving(footage().parent, Path(folder) / "cameras.log") as server:
-        url = f"{server}/camera.mp4?play_count=0"
-        data = Path(folder)
-        cores, segments = asyncio.run(ingest(url, cameras, seconds, data / "nats"))
-        rows.append(("tidegate ingest: segments to JetStream", cores))
-        copy = ffmpeg(
-            url,
-            cameras,
-            seconds,
-            lambda n: [
-                "-an",
-                "-c",
-                "copy",
-                "-f",
-                "segment",
-                "-segment_time",
-                "1",
-                "-segment_wrap",
-                "4",
-                str(data / f"{n}-%d.mp4"),
-            ],
-        )
-        rows.append(("ffmpeg -c copy -f segment", copy))
-        # Decoding takes half a core a camera on small machines: as many as fit, or the streams stall.
-        few = max(1, min(cameras, (os.cpu_count() or 1)))
-        small = ["-an", "-vf", "fps=5,scale=640:-2"]
-        decode = ffmpeg(url, few, seconds, lambda _: [*small, "-f", "rawvideo", "-y", "/dev/null"]) * cameras / few
-        rows.append(("ffmpeg decoding to 5 fps of 640 pixels", decode))
+    ours, copy, decode, segments = compared(cameras, seconds)
     print(
         f"{cameras} cameras of 1080p25 H.264 4 Mbit/s, RTSP over TCP, {seconds:.0f} s each, "
         f"{os.cpu_count()} cores shared"
@@ -168,13 +152,17 @@ def main() -> None:
         print("which is not all of the video: the camera server is starved, so take fewer cameras or a quieter machine")
     print(f"load of the machine over the last minute: {os.getloadavg()[0]:.1f}\n")
     print(f"{'':42}{'% of a core a camera':>22}{'cameras a core':>16}{'of ingest':>11}")
-    for name, cores in rows:
+    for name, cores in (
+        ("tidegate ingest: segments to JetStream", ours),
+        ("ffmpeg -c copy -f segment", copy),
+        ("ffmpeg decoding to 5 fps of 640 pixels", decode),
+    ):
         share = cores / cameras
-        print(f"{name:42}{share * 100:>22.2f}{1 / share:>16.0f}{cores / rows[0][1]:>10.2f}x")
+        print(f"{name:42}{share * 100:>22.2f}{1 / share:>16.0f}{cores / ours:>10.2f}x")
     record.write(
         "ingest",
-        lower={"ingest / ffmpeg copying": rows[0][1] / copy, "ingest / ffmpeg decoding": rows[0][1] / decode},
-        figures={"% of a core a camera": rows[0][1] / cameras * 100, "segments/s a camera": segments / cameras},
+        lower={"ingest / ffmpeg copying": ours / copy, "ingest / ffmpeg decoding": ours / decode},
+        figures={"% of a core a camera": ours / cameras * 100, "segments/s a camera": segments / cameras},
     )
 
 

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import psutil
 from rich.console import Console
 from rich.table import Table
 
+from bench import world
 from services.scaler.local.replicas import Replicas
-from shared import bus
-from shared.contract import topology
 from shared.contract.cameras import new_camera
 from tidegate.client import registry
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
-from tidegate.local.server import NatsServer
 
 CAMERAS = 4
 # Caches and arenas have filled by then: growth after it is a leak.
@@ -42,28 +38,23 @@ def rss(service: str) -> float:
 async def main(minutes: float, out: Console) -> bool:
     videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[:CAMERAS]
     rows: list[tuple[float, float, float, int]] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        async with NatsServer(folder / "nats") as server, Bank(videos, folder) as bank:
-            admin = await bus.connect(server.settings("admin"), "admin")
-            js = admin.jetstream()
-            await topology.apply(js, topology.TopologySettings())
-            pools = [
-                Replicas(s, [sys.executable, "-m", f"services.{s}"], server.environment(s) | {"CV_FPS": "2"}, folder)
-                for s in ("ingest", "cv")
-            ]
-            for pool in pools:
-                await pool.scale_to(1)
-            for n, url in enumerate(bank.urls):
-                await registry.put(js, f"camera-{n}", *new_camera(url))
-            await asyncio.sleep(WARM_S)
-            started = time.monotonic()
-            for step in range(STEPS + 1):
-                await asyncio.sleep(max(0.0, started + step * minutes * 60 / STEPS - time.monotonic()))
-                done = (await js.stream_info("EVENTS")).state.last_seq
-                rows.append((time.monotonic() - started, rss("ingest"), rss("cv"), done))
-            await asyncio.gather(*(pool.close() for pool in pools))
-            await admin.close()
+    async with world.serving() as (server, admin, folder), Bank(videos, folder) as bank:
+        js = admin.jetstream()
+        pools = [
+            Replicas(s, [sys.executable, "-m", f"services.{s}"], server.environment(s) | {"CV_FPS": "2"}, folder)
+            for s in ("ingest", "cv")
+        ]
+        for pool in pools:
+            await pool.scale_to(1)
+        for n, url in enumerate(bank.urls):
+            await registry.put(js, f"camera-{n}", *new_camera(url))
+        await asyncio.sleep(WARM_S)
+        started = time.monotonic()
+        for step in range(STEPS + 1):
+            await asyncio.sleep(max(0.0, started + step * minutes * 60 / STEPS - time.monotonic()))
+            done = (await js.stream_info("EVENTS")).state.last_seq
+            rows.append((time.monotonic() - started, rss("ingest"), rss("cv"), done))
+        await asyncio.gather(*(pool.close() for pool in pools))
     table = Table("seconds", "ingest MB", "cv worker MB", "events so far")
     for seconds, ingest, cv, done in rows:
         table.add_row(f"{seconds:.0f}", f"{ingest:.1f}", f"{cv:.1f}", str(done))

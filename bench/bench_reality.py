@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime as dt
 import os
 import random
 import statistics
@@ -28,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 
 import msgspec
@@ -38,7 +37,7 @@ from nats.aio.msg import Msg
 from rich.console import Console
 from rich.table import Table
 
-from services.ingest.segmenter import Piece
+from bench import world
 from services.scaler.keda import scaledobject
 from services.scaler.keda.scaledobject import ExternalTrigger, JetStreamTrigger, ScaledObject
 from services.scaler.keda.threshold import lag_threshold
@@ -49,17 +48,13 @@ from services.scaler.local.replicas import Replicas
 from services.scaler.simulation.engine import Policy, Result, Workload, run
 from services.scaler.simulation.policies import KedaDemand, KedaLag
 from services.scaler.simulation.trace import Trace
-from shared import bus
-from shared.contract import names, stats, topology
-from shared.contract.segment import to_headers
+from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
 from shared.runtime import telemetry
 from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end
-from tidegate.demo import clips, footage
 from tidegate.demo.report import Tally, read_back, tally
 from tidegate.local.configuration import scaled_object, shipped
-from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack
 from tidegate.view.rates import quantile
 
@@ -186,36 +181,20 @@ class Pace(msgspec.Struct, frozen=True):
 # ---- the real thing
 
 
-def footage_pieces() -> Iterator[Piece]:
-    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
-    return cycle([p for v in videos for p in clips.pieces(v, "bench") if not p.dependent])
-
-
-async def publish(client: Client, piece: Piece, camera: str, n: int) -> None:
-    """As if it was filmed now: its start is its arrival."""
-    head = msgspec.structs.replace(piece.segment, camera=camera, epoch="bench", n=n, start=dt.datetime.now(dt.UTC))
-    await client.jetstream().publish(names.media(camera), piece.payload, headers=to_headers(head))
-
-
 async def calibrate(pace: Pace) -> tuple[Rate, float]:
     """(rate, cold start in seconds) of one worker that has enough to do."""
-    pieces = footage_pieces()
-    with tempfile.TemporaryDirectory() as folder:
-        async with NatsServer(Path(folder) / "nats") as server:
-            client = await bus.connect(server.settings("admin"), "admin")
-            await topology.apply(client.jetstream(), topology.TopologySettings())
-            beats = Beats()
-            await client.subscribe("scale.cv.>", cb=beats.take)
-            for n in range(CALIBRATION):
-                await publish(client, next(pieces), "calibration", n)
-            started = time.monotonic()
-            pool = Replicas("cv", pace.command, server.environment("cv") | pace.env, Path(folder))
-            await pool.scale_to(1)
-            async with asyncio.timeout(120):
-                while not beats.heard or beats.heard[-1][1].processed < CALIBRATION:
-                    await asyncio.sleep(0.1)
-            await pool.close()
-            await client.close()
+    async with world.serving() as (server, client, folder):
+        beats = Beats()
+        await client.subscribe("scale.cv.>", cb=beats.take)
+        for n, piece in enumerate(islice(cycle(world.pieces()), CALIBRATION)):
+            await world.publish(client.jetstream(), piece, epoch="bench", n=n, camera="calibration")
+        started = time.monotonic()
+        pool = Replicas("cv", pace.command, server.environment("cv") | pace.env, folder)
+        await pool.scale_to(1)
+        async with asyncio.timeout(120):
+            while not beats.heard or beats.heard[-1][1].processed < CALIBRATION:
+                await asyncio.sleep(0.1)
+        await pool.close()
     return beats.rate(), (beats.ready_at("cv-0", started) or started) - started
 
 
@@ -326,7 +305,7 @@ class Watch:
 
 async def play(client: Client, script: Script, rate: float, began: float) -> list[float]:
     """Publish by the script; returns when each segment came, in seconds since `began`."""
-    pieces = footage_pieces()
+    pieces = cycle(world.pieces())
     arrivals: list[float] = []
     chance = random.Random(1)
     n = 0
@@ -340,7 +319,8 @@ async def play(client: Client, script: Script, rate: float, began: float) -> lis
             at = start + (i + 0.5 + chance.uniform(-JITTER, JITTER)) / cameras
             await asyncio.sleep(max(0.0, at - time.monotonic()))
             arrivals.append(time.monotonic() - began)
-            await publish(client, next(pieces), f"camera-{n % cameras}", n)
+            camera = f"camera-{n % cameras}"
+            await world.publish(client.jetstream(), next(pieces), epoch="bench", n=n, camera=camera)
             n += 1
     return arrivals
 

@@ -15,7 +15,6 @@ import random
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,11 +28,10 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from rich.console import Console
 from rich.table import Table
 
-from bench import record
+from bench import record, world
 from services.scaler import externalscaler_pb2 as pb
 from services.scaler.service import NAME
-from shared import bus
-from shared.contract import names, stats, topology
+from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
 from shared.runtime.tasks import end
 from tidegate.local.server import NatsServer
@@ -213,58 +211,58 @@ async def wake(server: NatsServer, admin: Client, folder: Path, streams: int, ti
     return [*(f"{w * 1000:.1f}" for w in found), "yes" if found[-1] <= TARGET_PUSH_S else "NO"]
 
 
-async def main(seconds: float, times: int, out: Console) -> None:
+async def at_work(
+    server: NatsServer, admin: Client, folder: Path, seconds: float, out: Console
+) -> tuple[list[str], list[str]]:
+    """Rows of `load`: a consumer for each ScaledObject, and one for all of them."""
+    js = admin.jetstream()
+    # The server's own limit is 1000 a stream.
+    config = (await js.stream_info(names.MEDIA)).config
+    config.max_consumers = 2 * OBJECTS
+    await js.update_stream(config)
     many = [f"bench-{n}" for n in range(OBJECTS)]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        async with NatsServer(folder / "nats") as server:
-            admin = await bus.connect(server.settings("admin"), "admin")
-            js = admin.jetstream()
-            await topology.apply(js, topology.TopologySettings())
-            # The server's own limit is 1000 a stream.
-            config = (await js.stream_info(names.MEDIA)).config
-            config.max_consumers = 2 * OBJECTS
-            await js.update_stream(config)
-            for consumer in many:
-                await js.add_consumer(names.MEDIA, ConsumerConfig(durable_name=consumer, ack_policy=AckPolicy.EXPLICIT))
-            table = Table(
-                f"{OBJECTS} ScaledObjects",
-                "scaler's cores",
-                "broker's cores",
-                "MB",
-                "calls/s",
-                "GetMetrics p50 ms",
-                "p99 ms",
-                "errors",
-                f"≤ {TARGET_CORES:g} core",
-            )
-            spread = await load(server, admin, folder, many, seconds)
-            table.add_row(f"on {OBJECTS} consumers", *spread)
-            for consumer in many:
-                await js.delete_consumer(names.MEDIA, consumer)
-            single = await load(server, admin, folder, ["cv"] * OBJECTS, seconds)
-            table.add_row("on one consumer", *single)
-            out.print(f"over {seconds:.0f} s, {ARRIVALS:.0f} segments a second arriving and {WORKERS} workers heard")
-            out.print(table)
-            table = Table(
-                "streams on an idle consumer", "p50 ms", "p90 ms", "most ms", f"≤ {TARGET_PUSH_S * 1000:.0f} ms"
-            )
-            waits = {streams: await wake(server, admin, folder, streams, times) for streams in (1, OBJECTS)}
-            for streams, row in waits.items():
-                table.add_row(str(streams), *row)
-            out.print(f"from publishing a first segment to the last stream that is told, {times} times")
-            out.print(table)
-            await admin.close()
+    for consumer in many:
+        await js.add_consumer(names.MEDIA, ConsumerConfig(durable_name=consumer, ack_policy=AckPolicy.EXPLICIT))
+    spread = await load(server, admin, folder, many, seconds)
+    for consumer in many:
+        await js.delete_consumer(names.MEDIA, consumer)
+    single = await load(server, admin, folder, ["cv"] * OBJECTS, seconds)
+    measured = "scaler's cores", "broker's cores", "MB", "calls/s", "GetMetrics p50 ms", "p99 ms", "errors"
+    table = Table(f"{OBJECTS} ScaledObjects", *measured, f"≤ {TARGET_CORES:g} core")
+    table.add_row(f"on {OBJECTS} consumers", *spread)
+    table.add_row("on one consumer", *single)
+    out.print(f"over {seconds:.0f} s, {ARRIVALS:.0f} segments a second arriving and {WORKERS} workers heard")
+    out.print(table)
+    return spread, single
+
+
+async def from_idle(
+    server: NatsServer, admin: Client, folder: Path, times: int, out: Console
+) -> tuple[list[str], list[str]]:
+    """Rows of `wake`: one stream on an idle consumer, and all of them on it."""
+    one, every = [await wake(server, admin, folder, streams, times) for streams in (1, OBJECTS)]
+    table = Table("streams on an idle consumer", "p50 ms", "p90 ms", "most ms", f"≤ {TARGET_PUSH_S * 1000:.0f} ms")
+    table.add_row("1", *one)
+    table.add_row(str(OBJECTS), *every)
+    out.print(f"from publishing a first segment to the last stream that is told, {times} times")
+    out.print(table)
+    return one, every
+
+
+async def main(seconds: float, times: int, out: Console) -> None:
+    async with world.serving() as (server, admin, folder):
+        spread, single = await at_work(server, admin, folder, seconds, out)
+        one, every = await from_idle(server, admin, folder, times, out)
     record.write(
         "scaler",
         lower={
             "scaler's cores / broker's": float(spread[0]) / max(0.01, float(spread[1])),
-            f"p50 of a wake, {OBJECTS} streams / one": float(waits[OBJECTS][0]) / max(0.1, float(waits[1][0])),
+            f"p50 of a wake, {OBJECTS} streams / one": float(every[0]) / max(0.1, float(one[0])),
         },
         figures={
             "scaler's cores": float(spread[0]),
             "scaler's cores, one consumer": float(single[0]),
-            f"a wake of {OBJECTS} streams, most ms": float(waits[OBJECTS][2]),
+            f"a wake of {OBJECTS} streams, most ms": float(every[2]),
         },
     )
 

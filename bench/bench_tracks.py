@@ -169,22 +169,37 @@ def _overlaps(a: list[Any], b: list[Any]) -> Any:
     return common / (size[0] + size[1] - common)
 
 
+def of_tracks(score: dict[str, float]) -> list[str]:
+    """The columns of a row that say how well people are followed."""
+    return [
+        f"{score['MOTA']:.1%}",
+        f"{score['IDF1']:.1%}",
+        str(score["ids"]),
+        str(int(score["IDSW"])),
+        str(int(score["Frag"])),
+    ]
+
+
+def of_places(found: list[list[DetectedObject]], fps: int, least: float) -> list[str]:
+    """The columns of a row that say who crossed the line and who stayed in the zone, in the minute with a list."""
+    minute, _ = follow(found[: footage.MINUTE], fps, least)
+    ours, stays = crossed(minute), stayed(minute)
+    ways = [sum(c.direction == way for c in ours) for way in ("in", "out")]
+    return [
+        str(len(ours)),
+        str(agreed(ours, footage.crossings())),
+        f"{ways[0]}, {ways[1]}",
+        str(len(stays)),
+        str(agreed(stays, footage.stays())),
+        f"{sum(s.last - s.first + 1 for s in stays) / footage.FPS:.1f}",
+    ]
+
+
 def main() -> None:
-    real_crossings, real_stays = footage.crossings(), footage.stays()
-    tracks = Table(
-        "tiles", "fps", "score from", "MOTA", "IDF1", "people (21)", "switches", "fragments", "ms a camera-second"
-    )
-    places = Table(
-        "tiles",
-        "fps",
-        "score from",
-        f"crossed ({len(real_crossings)})",
-        "of the list",
-        "in, out (7, 10)",
-        f"stays ({len(real_stays)})",
-        "of the list",
-        "seconds (40.2)",
-    )
+    row = "tiles", "fps", "score from"
+    tracks = Table(*row, "MOTA", "IDF1", "people (21)", "switches", "fragments", "ms a camera-second")
+    crossings, stays = f"crossed ({len(footage.crossings())})", f"stays ({len(footage.stays())})"
+    places = Table(*row, crossings, "of the list", "in, out (7, 10)", stays, "of the list", "seconds (40.2)")
     gaps = Table("tiles", "fps", "a gap of", "the same id after it", "without the gap")
     out = Console(width=130)
     ratios: dict[str, float] = {}
@@ -196,42 +211,18 @@ def main() -> None:
         out.print(f"{tiles}: {cpu_ms:.0f} ms of CPU a frame to decode it and to detect, {Grid.of(tiles).views} images")
         for fps, least in product(RATES, SCORES):
             outs, cpu_s = follow(found, fps, least)
-            r = scored(outs, fps)
+            score, cost = scored(outs, fps), cpu_s / len(found) * footage.FPS * 1e3
             if least == GAP_SCORE:
-                ratios |= {f"{name}, {tiles}, {fps} fps": float(r[name]) for name in ("MOTA", "IDF1")}
-                costs[f"ms a camera-second, {tiles}, {fps} fps"] = cpu_s / len(found) * footage.FPS * 1e3
-            tracks.add_row(
-                tiles,
-                str(fps),
-                f"{least}",
-                f"{r['MOTA']:.1%}",
-                f"{r['IDF1']:.1%}",
-                str(r["ids"]),
-                str(int(r["IDSW"])),
-                str(int(r["Frag"])),
-                f"{cpu_s / len(found) * footage.FPS * 1e3:.2f}",
-            )
-            minute, _ = follow(found[: footage.MINUTE], fps, least)
-            ours, stays = crossed(minute), stayed(minute)
-            ways = [sum(c.direction == way for c in ours) for way in ("in", "out")]
-            places.add_row(
-                tiles,
-                str(fps),
-                f"{least}",
-                str(len(ours)),
-                str(agreed(ours, real_crossings)),
-                f"{ways[0]}, {ways[1]}",
-                str(len(stays)),
-                str(agreed(stays, real_stays)),
-                f"{sum(s.last - s.first + 1 for s in stays) / footage.FPS:.1f}",
-            )
+                ratios |= {f"{name}, {tiles}, {fps} fps": float(score[name]) for name in ("MOTA", "IDF1")}
+                costs[f"ms a camera-second, {tiles}, {fps} fps"] = cost
+            tracks.add_row(tiles, str(fps), f"{least}", *of_tracks(score), f"{cost:.2f}")
+            places.add_row(tiles, str(fps), f"{least}", *of_places(found, fps, least))
         for fps, gap in product(RATES, (1, 2)):
             share, without = kept(found, fps, GAP_SCORE, gap)
             ratios[f"the same id after {gap} s, {tiles}, {fps} fps"] = share
             gaps.add_row(tiles, str(fps), f"{gap} s", f"{share:.0%}", f"{without:.0%}")
-    out.print(tracks)
-    out.print(places)
-    out.print(gaps)
+    for table in (tracks, places, gaps):
+        out.print(table)
     record.write("tracks", higher=ratios, figures=costs)
 
 

@@ -15,22 +15,21 @@ all have all cores: vLLM's threads then spin where the worker would decode.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import os
 import statistics
 import sys
 import tempfile
 import time
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from nats.aio.client import Client
 from rich.console import Console
 from rich.table import Table
 
 import services.vlm.__main__ as vlm
-from bench import record
+from bench import record, world
 from services.vlm import prompt
 from services.vlm.endpoint import ModelEndpoint
 from services.vlm.footage import Footage
@@ -38,11 +37,9 @@ from services.vlm.kinds.verify import PROMPT, VerdictAnswer
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared import bus
-from shared.contract import jobs, names, topology
-from shared.contract.segment import to_headers
+from shared.contract import jobs, names
 from shared.runtime.telemetry import Health
 from tests.vllm_process import SLOTS, VllmProcess, is_installed
-from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
 JOBS = 60
@@ -51,18 +48,6 @@ TARGET = 0.9
 QUESTION = "A person is on a bicycle."
 # Nothing of one request is kept for the next.
 COLD = ("--no-enable-prefix-caching", "--mm-processor-cache-gb=0")
-
-
-async def fill(admin: Client, count: int) -> list[int]:
-    """Sequences of so many segments of real footage."""
-    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
-    found = [p for v in videos for p in clips.pieces(v, "bench") if not p.dependent]
-    seqs = []
-    for n in range(count):
-        piece = found[n % len(found)]
-        head = msgspec.structs.replace(piece.segment, epoch="e", n=n, start=dt.datetime.now(dt.UTC))
-        seqs.append((await admin.jetstream().publish("media.bench", piece.payload, headers=to_headers(head))).seq)
-    return seqs
 
 
 async def bodies(client: Client, seqs: list[int], settings: VlmSettings) -> list[dict[str, Any]]:
@@ -97,20 +82,17 @@ async def bare(settings: VlmSettings, requests: list[dict[str, Any]], model: str
 
 async def worked(settings: VlmSettings, seqs: list[int], server: NatsServer, admin: Client, turn: int) -> float:
     """Jobs a second of a worker, from its readiness to its last acknowledgement."""
-    js = admin.jetstream()
     for n, seq in enumerate(seqs):
-        await jobs.publish(admin, jobs.Verify(camera="bench", incident=f"{turn}-{n}", prompt=QUESTION, segments=[seq]))
+        await bus.publish_job(
+            admin, jobs.Verify(camera="bench", incident=f"{turn}-{n}", prompt=QUESTION, segments=[seq])
+        )
     client = await bus.connect(server.settings("vlm"), "vlm")
     stop, health = asyncio.Event(), Health()
     running = asyncio.create_task(vlm.run(settings, client, health, stop))
     while health.ready:
         await asyncio.sleep(0.005)
     started = time.perf_counter()
-    while True:
-        info = await js.consumer_info(names.VLM, "vlm-verify")
-        if not info.num_pending and not info.num_ack_pending:
-            break
-        await asyncio.sleep(0.02)
+    await world.acknowledged(admin.jetstream(), names.VLM, "vlm-verify")
     rate = len(seqs) / (time.perf_counter() - started)
     stop.set()
     await running
@@ -133,10 +115,8 @@ async def main(out: Console, count: int = JOBS, turns: int = TURNS, *, shared: b
         settings = VlmSettings(vlm_url=vllm.url, vlm_batch_size=SLOTS, vlm_max_tokens=1024, vlm_frames=4)
         ratios, alone, over_the_bus = [], [], []
         try:
-            async with NatsServer(Path(folder) / "nats") as server:
-                admin = await bus.connect(server.settings("admin"), "admin")
-                await topology.apply(admin.jetstream(), topology.TopologySettings())
-                seqs = await fill(admin, count)
+            async with world.serving() as (server, admin, _):
+                seqs = await world.fill(admin.jetstream(), islice(cycle(world.pieces()), count), "e")
                 requests = await bodies(admin, seqs, settings)
                 # The first requests of a vLLM make its grammars and its kernels.
                 await bare(settings, requests[:SLOTS], vllm.model)
@@ -144,7 +124,6 @@ async def main(out: Console, count: int = JOBS, turns: int = TURNS, *, shared: b
                     alone.append(await bare(settings, requests, vllm.model))
                     over_the_bus.append(await worked(settings, seqs, server, admin, turn))
                     ratios.append(over_the_bus[-1] / alone[-1])
-                await admin.close()
         finally:
             vllm.kill()
     table = Table("", "jobs/s", "ratio", "target")
