@@ -205,4 +205,4 @@ def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [{"seconds": 5}, {"seconds": 9000}, {"output": Path("/proc/no")}])
 def test_options_that_can_not_be_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(SettingError, match=r"give 20 to 500|--output"):
-        demo.run(demo.Options(**options))  # type: ignore[arg-type]
+        demo.run(demo.DemoOptions(**options))  # type: ignore[arg-type]

@@ -22,9 +22,9 @@ from shared.contract.stats import WorkerStats
 from tests.waiting import until
 from tidegate.client import registry
 from tidegate.local.server import NatsServer
-from tidegate.view.monitor import CameraNow, Monitor, Sample, Snapshot, WorkerNow
+from tidegate.view.monitor import CameraNow, Monitor, Sample, SystemNow, WorkerNow
 from tidegate.view.rates import Latencies, Latest, Rate, quantile
-from tidegate.view.terminal import View, curve, line
+from tidegate.view.terminal import LiveView, curve, line
 
 IDLE = ScalerState(
     time=0,
@@ -137,8 +137,8 @@ def test_curve_never_outgrows_its_columns_and_keeps_peaks() -> None:
     assert curve([], 40) == ("", "")
 
 
-def snapshot(cameras: int) -> Snapshot:
-    return Snapshot(
+def snapshot(cameras: int) -> SystemNow:
+    return SystemNow(
         cameras=[
             CameraNow(
                 id=f"camera-with-a-long-name-{n}",
@@ -179,7 +179,7 @@ class Still:
         self.samples = [sample(n / 2, n % 9) for n in range(130)]
         self._snapshot = snapshot(cameras)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> SystemNow:
         return self._snapshot
 
 
@@ -188,7 +188,7 @@ class Still:
 def test_view_fits_the_terminal(size: tuple[int, int], cameras: int) -> None:
     out = io.StringIO()
     console = Console(file=out, width=size[0], height=size[1], force_terminal=True, color_system=None)
-    view = View(Still(cameras), title="up", story=lambda: "a story", console=console)  # type: ignore[arg-type]
+    view = LiveView(Still(cameras), title="up", story=lambda: "a story", console=console)  # type: ignore[arg-type]
     console.print(view.render())
     lines = out.getvalue().splitlines()
     assert len(lines) <= size[1] - 1

@@ -21,7 +21,7 @@ from shared.contract import deadletters, events, names
 from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef, Timing
 from shared.contract.segment import Segment, to_headers
 from tidegate.demo import report, timeline
-from tidegate.demo.report import Run, Stored, Told, tally
+from tidegate.demo.report import Run, StoredDetections, Told, tally
 from tidegate.demo.timeline import Phase
 from tidegate.drawing import detections as pictures
 from tidegate.view.monitor import Sample
@@ -50,8 +50,8 @@ def event(camera: str, seq: int, *labels: str, at: float = 0.0) -> Detections:
     )
 
 
-def stored(e: Detections, latency: float = 1.0) -> Stored:
-    return Stored(e, e.start.timestamp() + latency)
+def stored(e: Detections, latency: float = 1.0) -> StoredDetections:
+    return StoredDetections(e, e.start.timestamp() + latency)
 
 
 # ---- counting
@@ -127,7 +127,7 @@ PHASES = [Phase(name="calm", start=0, end=10), Phase(name="surge", start=10, end
 TOLD = Told(PHASES, samples(40), BEGAN.timestamp(), scaler(40.0))
 
 
-def summary(*detections: Stored) -> report.Summary:
+def summary(*detections: StoredDetections) -> report.RunSummary:
     run = Run(
         segments=frozenset(s.event.segment.seq for s in detections), detections=list(detections), dead=NONE,
         settled=100, lines=[],

@@ -14,7 +14,7 @@ from tests.test_monitor import IDLE
 from tidegate.commands import camera, dlq, doctor, explain, rules, tracks
 from tidegate.commands.doctor import Finding
 from tidegate.view import moments, records, terminal
-from tidegate.view.monitor import CameraNow, Sample, Snapshot, WorkerNow
+from tidegate.view.monitor import CameraNow, Sample, SystemNow, WorkerNow
 from tidegate.view.records import Wrapped
 
 WIDTHS = (60, 80, 120)
@@ -141,17 +141,17 @@ def seen(n: int, state: str) -> CameraNow:
     )  # fmt: skip
 
 
-def site(online: int, offline: int, connecting: int = 0) -> Snapshot:
+def site(online: int, offline: int, connecting: int = 0) -> SystemNow:
     states = ["online"] * online + ["offline"] * offline + ["connecting"] * connecting
     latest = Sample(
         at=9.0, segments_in=28.0, segments_out=27.5, pending=12, ack_pending=4, desired=2, replicas=2,
         cameras_online=online,
     )  # fmt: skip
     workers = [WorkerNow(replica=f"cv-{n}", state="ready", busy=0.7) for n in range(2)]
-    return Snapshot(cameras=[seen(n, s) for n, s in enumerate(states)], workers=workers, scaler=IDLE, latest=latest)
+    return SystemNow(cameras=[seen(n, s) for n, s in enumerate(states)], workers=workers, scaler=IDLE, latest=latest)
 
 
-def shown(snapshot: Snapshot, width: int, height: int) -> list[str]:
+def shown(snapshot: SystemNow, width: int, height: int) -> list[str]:
     out = terminal_of(width, height)
     samples = [snapshot.latest, snapshot.latest]
     out.print(terminal.screen(snapshot, samples, width, height))

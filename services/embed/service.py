@@ -14,7 +14,7 @@ from shared.models.vectors import Vectors, pack
 from shared.worker import Message
 
 
-class Source(Protocol):
+class ViewSource(Protocol):
     """Makes pictures of messages: `Segments` or `Detected`."""
 
     async def read(self, message: Message) -> Views: ...
@@ -25,7 +25,7 @@ class EmbedService:
 
     name = "embed"
 
-    def __init__(self, source: Source, embedder: Embedder, *, batch_size: int) -> None:
+    def __init__(self, source: ViewSource, embedder: Embedder, *, batch_size: int) -> None:
         self.model = embedder.name
         self._source = source
         self._embedder = embedder

@@ -27,7 +27,7 @@ _LOOK_S = 0.5
 _NO_VIDEO = "the {} has no video, only sound or data: give the path of one that has"
 
 
-class Source:
+class VideoSource:
     """An open camera or file. `stream` is its video. Raises SourceError where there is none that can be used."""
 
     def __init__(self, container: InputContainer, camera: Camera) -> None:
@@ -103,7 +103,7 @@ class _Pace:
             self._stop.wait(ahead)
 
 
-def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> Source:
+def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> VideoSource:
     """Connect, blocking for up to about `timeout_s`. Raises SourceError, or what libav raises: see `failure_of`."""
     if camera.is_file:
         return _checked(av.open(unquote(urlsplit(camera.url).path)), camera)
@@ -165,9 +165,9 @@ def _is_text_or_picture(format: str) -> bool:
     return format == "tty" or format == "image2" or format.endswith("_pipe")
 
 
-def _checked(container: InputContainer, camera: Camera) -> Source:
+def _checked(container: InputContainer, camera: Camera) -> VideoSource:
     try:
-        return Source(container, camera)
+        return VideoSource(container, camera)
     except BaseException:
         container.close()
         raise

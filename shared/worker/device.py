@@ -17,7 +17,7 @@ from typing import Generic, cast
 from shared.runtime.errors import BadMessage, TidegateError
 from shared.runtime.telemetry import logger
 from shared.worker import metrics
-from shared.worker.heartbeat import Counts
+from shared.worker.heartbeat import WorkCounts
 from shared.worker.service import Message, P, R, Service
 
 
@@ -44,7 +44,7 @@ class Device(Generic[P, R]):
     blame the device. computing_since: when the batch in its thread began, monotonic seconds; None while it is idle.
     """
 
-    def __init__(self, service: Service[P, R], counts: Counts, *, slots: int, failures: int) -> None:
+    def __init__(self, service: Service[P, R], counts: WorkCounts, *, slots: int, failures: int) -> None:
         self.is_server = inspect.iscoroutinefunction(service.infer)
         self.computing_since: float | None = None
         self._service = service

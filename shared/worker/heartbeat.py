@@ -15,7 +15,7 @@ from shared.worker import metrics
 
 
 @dataclass(slots=True)
-class Counts:
+class WorkCounts:
     """Since the process began: messages with a result, tries that failed, items computed, and seconds computing."""
 
     processed: int = 0
@@ -28,7 +28,7 @@ class Counts:
 class Heartbeat:
     """state: what the next heartbeat says the worker does."""
 
-    def __init__(self, client: Client, service: str, replica: str, counts: Counts) -> None:
+    def __init__(self, client: Client, service: str, replica: str, counts: WorkCounts) -> None:
         self.state: Literal["ready", "draining"] = "ready"
         self._client = client
         self._service = service

@@ -34,7 +34,7 @@ from shared.worker import metrics
 from shared.worker.batching import Batcher
 from shared.worker.device import Device, DeviceError, Item
 from shared.worker.drain import drain
-from shared.worker.heartbeat import Counts, Heartbeat
+from shared.worker.heartbeat import Heartbeat, WorkCounts
 from shared.worker.hold import Hold, Source
 from shared.worker.quarantine import Arrived, Quarantine, suspect_from
 from shared.worker.service import Message, P, R, Service
@@ -67,7 +67,7 @@ class Worker(Generic[P, R]):
         self._consumers = consumers
         self._tuning = tuning or Tuning()
         self._log = telemetry.logger("worker")
-        self._counts = Counts()
+        self._counts = WorkCounts()
         self._heartbeat = Heartbeat(client, service.name, settings.replica, self._counts)
         self._hold: Hold[Message] = Hold(client, service.name, self._tuning)
         self._sources: list[Source] = []

@@ -26,6 +26,6 @@ def demo(video: tuple[Path, ...], rtsp: tuple[str, ...], output: Path, seconds: 
 
     It leaves pictures, a clip and the counts of a report in demo-output/, and exits with 0 if nothing was lost.
     """
-    from tidegate.demo.demo import Options, run
+    from tidegate.demo.demo import DemoOptions, run
 
-    sys.exit(run(Options(video=video, rtsp=rtsp, output=output, seconds=seconds, keep=keep)))
+    sys.exit(run(DemoOptions(video=video, rtsp=rtsp, output=output, seconds=seconds, keep=keep)))

@@ -110,14 +110,14 @@ def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, mos
         seed=given.pop("seed"),
     )
     chosen = POLICIES if every else policies or BASICS
-    options = Options(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), **given)
+    options = SimulateOptions(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), **given)
     out = Console(highlight=False)
     if not out.is_terminal:
         out.width = TABLE_WIDTH
     run(options, out, Console(stderr=True, highlight=False))
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class SimulateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """trace: a CSV file, or the name of a made-up trace. hours: of it, from its start; None is all."""
 
     trace: str
@@ -130,7 +130,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     plot: Path | None = None
 
 
-def run(options: Options, out: Console, status: Console) -> None:
+def run(options: SimulateOptions, out: Console, status: Console) -> None:
     """Simulate and print. Raises SettingError."""
     if options.plot:
         _check_plot(options.plot)

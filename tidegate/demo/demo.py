@@ -35,7 +35,7 @@ from tidegate.local.configuration import scaled_object
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack, steady
 from tidegate.view.monitor import Monitor
-from tidegate.view.terminal import View
+from tidegate.view.terminal import LiveView
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ LEAST_S, MOST_S = 20, 500
 GRACE_S = 5.0
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     """video, rtsp: the user's own cameras in place of the embedded footage. seconds: about how long the story takes."""
 
     video: tuple[Path, ...] = ()
@@ -56,7 +56,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     keep: bool = False
 
 
-def run(options: Options) -> int:
+def run(options: DemoOptions) -> int:
     """Exit code: 0 if nothing was lost or duplicated, 1 if it was, 130 after Ctrl-C. Raises TidegateError."""
     if not LEAST_S <= options.seconds <= MOST_S:
         raise SettingError(f"--seconds {options.seconds} can't be told: give {LEAST_S} to {MOST_S}")
@@ -67,7 +67,7 @@ def run(options: Options) -> int:
     return asyncio.run(_until_interrupted(options))
 
 
-async def _until_interrupted(options: Options) -> int:
+async def _until_interrupted(options: DemoOptions) -> int:
     """The first Ctrl-C ends the story, and the report still comes; the second ends the process at once."""
     stop = asyncio.Event()
 
@@ -83,7 +83,7 @@ async def _until_interrupted(options: Options) -> int:
     return INTERRUPTED if stop.is_set() else code
 
 
-async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
+async def _demo(options: DemoOptions, console: Console, stop: asyncio.Event) -> int:
     with _data(options.keep, console) as data, _logs_to(data / "logs" / "tidegate.log"):
         prepared = await unless(stop, _prepare(options, data, console))
         if prepared is None:
@@ -103,7 +103,7 @@ async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
             lineup = places(urls, 2 * load.cameras)
             guarded = await guard.set_up(stack.admin, [p.id for p in lineup[:CALM_CAMERAS]])
             story = Story(stack.admin.jetstream(), monitor, lineup, load, options.seconds)
-            async with View(monitor, title="demo", story=story.words, console=console):
+            async with LiveView(monitor, title="demo", story=story.words, console=console):
                 await unless(stop, story.play())
             told = report.Told(story.phases, list(monitor.samples), monitor.began, stack.autoscalers["cv"].state)
             await unless(stop, guard.show(stack.admin, guarded, options.output, console))
@@ -111,7 +111,7 @@ async def _demo(options: Options, console: Console, stop: asyncio.Event) -> int:
         return await _report(options, data, told, console, interrupted=stop.is_set())
 
 
-async def _report(options: Options, data: Path, told: report.Told, console: Console, *, interrupted: bool) -> int:
+async def _report(options: DemoOptions, data: Path, told: report.Told, console: Console, *, interrupted: bool) -> int:
     """Everything has ended: what is told is read from what the server has on disk."""
     async with NatsServer(data) as server:
         client = await bus.connect(server.settings("admin"), "admin")
@@ -136,7 +136,7 @@ async def _report(options: Options, data: Path, told: report.Told, console: Cons
 # ---- before the story
 
 
-async def _prepare(options: Options, data: Path, console: Console) -> tuple[list[Path], Load]:
+async def _prepare(options: DemoOptions, data: Path, console: Console) -> tuple[list[Path], Load]:
     """The files that the cameras play, and the load that fits; progress is shown."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24))
     with Progress(*columns, console=console, transient=True) as progress:

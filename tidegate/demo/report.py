@@ -42,7 +42,7 @@ READ_TIMEOUT_S = 5.0
 MOST_IN_OVERVIEW = 3
 
 
-class Stored(msgspec.Struct, frozen=True):
+class StoredDetections(msgspec.Struct, frozen=True):
     """A detections event as EVENTS has it. at: when JetStream stored it, Unix seconds."""
 
     event: Detections
@@ -56,7 +56,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     segments: frozenset[int]
-    detections: list[Stored]
+    detections: list[StoredDetections]
     dead: frozenset[int]
     settled: int
     lines: list[bytes]
@@ -94,7 +94,7 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     latency_p99_s: float | None
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """saving: share of a fleet's replica-seconds that always has the peak's size."""
 
     finished: str
@@ -123,7 +123,7 @@ async def read_back(js: JetStreamContext) -> Run:
         lines.append(message.data)
         if message.subject.startswith(names.event("detections", "")):
             event = msgspec.json.decode(message.data, type=Detections)
-            stored.append(Stored(event, message.metadata.timestamp.timestamp()))
+            stored.append(StoredDetections(event, message.metadata.timestamp.timestamp()))
     return Run(
         segments=frozenset(segments),
         detections=stored,
@@ -165,7 +165,7 @@ def tally(segments: Iterable[int], events: Iterable[int], dead: frozenset[int], 
     )
 
 
-def summarise(run: Run, told: Told) -> Summary:
+def summarise(run: Run, told: Told) -> RunSummary:
     """Pure."""
     phases, scaler = told.phases, told.scaler
     seconds = phases[-1].end - phases[0].start if phases else 0.0
@@ -173,7 +173,7 @@ def summarise(run: Run, told: Told) -> Summary:
     latencies = [(f.time.timestamp() - told.began, at - f.time.timestamp()) for f, at in frames]
     every = [latency for _, latency in latencies]
     static = scaler.peak_replicas * seconds
-    return Summary(
+    return RunSummary(
         finished=segment.rfc3339(dt.datetime.now(dt.UTC)),
         seconds=round(seconds, 1),
         segments=tally(run.segments, (s.event.segment.seq for s in run.detections), run.dead, run.settled),
@@ -205,7 +205,7 @@ def _of_phase(phase: Phase, samples: Sequence[Sample], latencies: Sequence[tuple
     )
 
 
-async def write(js: JetStreamContext, run: Run, summary: Summary, told: Told, folder: Path) -> None:
+async def write(js: JetStreamContext, run: Run, summary: RunSummary, told: Told, folder: Path) -> None:
     """Write everything into `folder`, over what an earlier run left there."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in (*folder.glob("camera-*.png"), folder / "overview.png"):
@@ -224,9 +224,9 @@ async def write(js: JetStreamContext, run: Run, summary: Summary, told: Told, fo
     pictures.overview([drawn[camera] for camera in chosen], plot, folder / "overview.png")
 
 
-def best_frames(detections: Iterable[Stored]) -> dict[str, tuple[Stored, Frame]]:
+def best_frames(detections: Iterable[StoredDetections]) -> dict[str, tuple[StoredDetections, Frame]]:
     """For each camera the frame that shows most; pure. Cameras that saw nothing are left out."""
-    best: dict[str, tuple[Stored, Frame]] = {}
+    best: dict[str, tuple[StoredDetections, Frame]] = {}
     for stored in detections:
         camera = stored.event.camera
         for frame in stored.event.frames:
@@ -256,7 +256,7 @@ def _worth(frame: Frame) -> float:
     return sum(score**2 for score in best.values()) + 0.05 * len(frame.objects)
 
 
-async def _draw(js: JetStreamContext, stored: Stored, frame: Frame) -> Image | None:
+async def _draw(js: JetStreamContext, stored: StoredDetections, frame: Frame) -> Image | None:
     """The very frame, decoded again from the segment that the event names; None if that is gone."""
     event = stored.event
     try:
@@ -273,7 +273,7 @@ async def _draw(js: JetStreamContext, stored: Stored, frame: Frame) -> Image | N
     return pictures.annotated(picture.pixels, frame.objects, caption)
 
 
-def table(summary: Summary) -> RenderableType:
+def table(summary: RunSummary) -> RenderableType:
     """The summary for a terminal, 80 columns wide."""
     s = summary.segments
     phases = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))

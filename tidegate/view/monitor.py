@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, TypeVar
 
 import msgspec
@@ -83,7 +82,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     cameras_online: int
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class SystemNow(msgspec.Struct, frozen=True, kw_only=True):
     """cameras: in the order they came."""
 
     cameras: list[CameraNow]
@@ -190,9 +189,7 @@ class Monitor:
         self._tasks = [asyncio.create_task(self._watch_cameras()), asyncio.create_task(self._sample())]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await end(*self._tasks)
         for subscription in self._subscriptions:
             with suppress(TimeoutError, nats.errors.Error, NotFoundError):
@@ -215,12 +212,12 @@ class Monitor:
         """Seconds since the monitor began."""
         return time.monotonic() - self._began
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> SystemNow:
         at = time.monotonic()
         for replica, worker in list(self._workers.items()):
             if at - worker.at > SILENCE_S:
                 del self._workers[replica]
-        return Snapshot(
+        return SystemNow(
             cameras=[camera.now(id, at) for id, camera in self._cameras.items()],
             workers=[worker.now(replica, at) for replica, worker in sorted(self._workers.items())],
             scaler=self._scaler(),

@@ -1,6 +1,6 @@
 """The live view in a terminal: cameras, what is seen, and workers that follow the queue.
 
-    async with View(monitor, title="demo", story=lambda: "two cameras, one worker"):
+    async with LiveView(monitor, title="demo", story=lambda: "two cameras, one worker"):
         ...
 
 Where standard output is not a terminal it prints a line every few seconds instead.
@@ -13,7 +13,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -22,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.runtime.tasks import end
-from tidegate.view.monitor import CameraNow, Monitor, Sample, Snapshot, WorkerNow
+from tidegate.view.monitor import CameraNow, Monitor, Sample, SystemNow, WorkerNow
 
 REFRESH_S = 0.5
 LINE_S = 5.0
@@ -42,7 +41,7 @@ GOOD, BAD, WARM, DIM, QUEUE = "green", "red", "yellow", "bright_black", "cyan"
 STATES = {"online": GOOD, "offline": BAD}
 
 
-class View:
+class LiveView:
     """See the module. story: what is going on, in words, asked at each refresh."""
 
     def __init__(
@@ -55,7 +54,7 @@ class View:
         self._live: Live | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> View:
+    async def __aenter__(self) -> LiveView:
         if self._console.is_terminal:
             # Lines on standard error go above the view; where it is a file, they stay there.
             to_screen = sys.stderr.isatty()
@@ -66,9 +65,7 @@ class View:
             self._task = asyncio.create_task(self._print_lines())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await end(self._task)
         # How it ended stays on the screen.
         if self._live:
@@ -98,7 +95,7 @@ class View:
         return Group(head, screen(snapshot, samples, min(width, 120), height))
 
 
-def screen(snapshot: Snapshot, samples: Sequence[Sample], width: int, height: int) -> RenderableType:
+def screen(snapshot: SystemNow, samples: Sequence[Sample], width: int, height: int) -> RenderableType:
     """What is below the headline: cameras, as many as fit, and the queue."""
     flat = height < LOW
     rows = max(1, height - (OTHER_LINES_FLAT if flat else OTHER_LINES))
@@ -110,7 +107,7 @@ def screen(snapshot: Snapshot, samples: Sequence[Sample], width: int, height: in
     )
 
 
-def line(snapshot: Snapshot, elapsed: float, story: str) -> Text:
+def line(snapshot: SystemNow, elapsed: float, story: str) -> Text:
     """The state in one line, for logs."""
     now = snapshot.latest
     seen = ", ".join(f"{c.id}: {_seen(c.seen)}" for c in snapshot.cameras if c.seen)
@@ -176,7 +173,7 @@ def camera_table(cameras: Sequence[CameraNow], *, rows: int, width: int) -> Tabl
     return table
 
 
-def queue_table(snapshot: Snapshot, samples: Sequence[Sample], width: int, *, flat: bool = False) -> Table:
+def queue_table(snapshot: SystemNow, samples: Sequence[Sample], width: int, *, flat: bool = False) -> Table:
     """The numbers of the queue with their curves, and the workers. flat: curves of one line."""
     now = snapshot.latest
     columns = max(10, width - 38)

@@ -26,7 +26,7 @@ from shared.runtime.tasks import unless
 from tidegate.local.configuration import scaled_object as find_scaled_object
 from tidegate.local.stack import Stack
 from tidegate.view.monitor import Monitor
-from tidegate.view.terminal import View
+from tidegate.view.terminal import LiveView
 
 # What to type next, by the option that makes it work.
 NEXT = {
@@ -67,7 +67,7 @@ async def _show(stack: Stack, console: Console, live: bool) -> None:
     """The live view, until a part of the stack fails: raises its error."""
     async with (
         Monitor(stack.admin, lambda: stack.autoscalers["cv"].state) as monitor,
-        View(monitor, title="up", console=console) if live else contextlib.nullcontext(),
+        LiveView(monitor, title="up", console=console) if live else contextlib.nullcontext(),
     ):
         await stack.failed()
 
