@@ -203,7 +203,7 @@ async def test_log_lines_stay_in_the_file_that_takes_them_while_the_view_is_live
     shown, log = io.StringIO(), io.StringIO()
     console = Console(file=shown, width=100, height=30, force_terminal=True, color_system=None)
     with contextlib.redirect_stderr(log):
-        async with View(Still(2), title="up", console=console):  # type: ignore[arg-type]
+        async with LiveView(Still(2), title="up", console=console):  # type: ignore[arg-type]
             print("scaled up", file=sys.stderr)
     assert log.getvalue() == "scaled up\n" and "scaled up" not in shown.getvalue()
 
