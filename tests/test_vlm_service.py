@@ -24,7 +24,7 @@ from shared.runtime.telemetry import Health
 from tests.footage import make
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer, broken_off, hang, refused, text
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from tidegate.client import dlq
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
@@ -430,16 +430,17 @@ async def test_an_answer_that_comes_while_the_endpoint_is_left_alone_brings_it_b
 
 
 async def test_what_a_drain_has_no_time_for_is_handed_back_and_forgotten(server: NatsServer, admin: Client) -> None:
+    consumer = (await admin.jetstream().consumer_info(names.VLM, "vlm-verify")).config
+    consumer.ack_wait = 2 * PATIENCE_S  # what is not handed back comes too late for us
+    await admin.jetstream().add_consumer(names.VLM, consumer)
     seqs = await film(admin, 2)
     async with OpenAiServer(then=hang) as endpoint:
         async with worker(server, endpoint.url, vlm_grace_s=0.3):
             await bus.publish_job(admin, verify(1, seqs))
             await until(lambda: endpoint.requests)
         endpoint.then = text('{"verdict":"confirmed","confidence":1,"reason":"x"}')
-        started = asyncio.get_running_loop().time()
         async with worker(server, endpoint.url):
             await settled(admin)
-        assert asyncio.get_running_loop().time() - started < catalog.ACK_WAIT_S - 2, "not after the ack wait"
     assert len(await said(admin)) == 1
 
 
