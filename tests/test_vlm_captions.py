@@ -8,14 +8,19 @@ import itertools
 from typing import Any
 
 import msgspec
+import pytest
 from aiohttp import web
 from nats.aio.client import Client
 
+from services.vlm import front
+from services.vlm.settings import VlmSettings
 from services.vlm.stretches import CaptionPlan, begun_by
 from shared import bus
+from shared.bus.mirror import Mirror
 from shared.contract import cameras, events, jobs, names, topology
 from shared.contract.events import Caption, Summary
 from shared.contract.segment import from_headers
+from shared.runtime.telemetry import Health
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer
 from tests.openai_server import said as stream
@@ -103,6 +108,49 @@ async def test_a_stretch_is_planned_once_its_video_is_there_also_over_a_restart(
     assert {(j.camera, j.start, j.end) for j in found} == await wanted(admin, CaptionPlan(every_s=3))
     last = max(job.end for job in found)
     assert dt.datetime.now(dt.UTC) >= last
+
+
+async def test_a_front_that_ends_hands_back_what_it_has_not_looked_at(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    js = admin.jetstream()
+    consumer = (await js.consumer_info("MEDIA", names.VLM_PLAN)).config
+    consumer.ack_wait = 2 * PATIENCE_S  # what is not handed back comes too late for us
+    await js.add_consumer("MEDIA", consumer)
+    await add_camera(admin, "lobby", caption_every_s=10.0)
+    asked = asyncio.Event()
+
+    async def never(*_: object, **__: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bus, "publish_job", never)
+        async with fronting(server):
+            await film(admin, 40, start=dt.datetime.now(dt.UTC) - dt.timedelta(seconds=120))
+            await asked.wait()
+            async with asyncio.timeout(PATIENCE_S):
+                while (info := await js.consumer_info("MEDIA", names.VLM_PLAN)).num_pending:
+                    await asyncio.sleep(0.01)
+            assert (info.num_ack_pending or 0) > 20, "the others wait behind the first"
+    async with fronting(server):
+        await looked_through(admin)
+    mine = await wanted(admin, CaptionPlan(every_s=10))
+    assert {(j.camera, j.start, j.end) for j in await planned(admin)} == mine
+
+
+async def test_a_front_that_can_not_follow_the_cameras_ends(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(mirror: Mirror) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Mirror, "_follow", broken)
+    client = await bus.connect(server.settings("vlm-front"), "vlm-front")
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(RuntimeError, match="broken"):
+            await front.run(VlmSettings(vlm_mode="front"), client, Health(), asyncio.Event())
+    await client.close()
 
 
 async def test_captions_wait_while_vlm_is_full(server: NatsServer, admin: Client) -> None:

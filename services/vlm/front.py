@@ -21,9 +21,8 @@ from shared.bus import requests
 from shared.bus.requests import Refusal
 from shared.contract import events, names
 from shared.runtime.errors import BusError
-from shared.runtime.tasks import end, supervise
+from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
-from shared.service.process import beat
 
 # A question that waits takes a few hundred bytes. Only a client that runs wild asks more than this at once.
 MOST_WAITING = 1000
@@ -112,7 +111,7 @@ async def run(settings: VlmSettings, client: Client, health: Health, stop: async
     health.ready = None
     logger("vlm").info("ready for questions", captions_every_s=settings.vlm_caption_every_s)
     try:
-        await supervise(Planner(client, settings).run(), beat(client, health), stop=stop)
+        await Planner(client, settings, health).run(stop)
     finally:
         await service.stop()
         await end(*waiting)

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 
 import msgspec
-import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from services.vlm import metrics
 from services.vlm.settings import VlmSettings
-from services.vlm.stretches import CaptionPlan, begun_by
+from services.vlm.stretches import CaptionPlan, CaptionStretch, begun_by
 from shared import bus
 from shared.bus.mirror import Mirror, bind
 from shared.bus.pull import Puller
 from shared.contract import cameras, jobs, names, segment
 from shared.contract.deadletters import REPLAY_OF
 from shared.runtime.errors import BadSegment, BusError, SettingError
-from shared.runtime.tasks import end
-from shared.runtime.telemetry import logger
+from shared.runtime.tasks import supervise
+from shared.runtime.telemetry import Health, logger
+from shared.service.process import beat
+from shared.worker.drain import drain
+from shared.worker.hold import Held, Hold, Source
 
 # This many messages, and bytes, are pulled ahead.
 HOLD = 256
@@ -53,61 +55,70 @@ TUNING = PlannerTuning()
 class Planner:
     """See the module."""
 
-    def __init__(self, client: Client, settings: VlmSettings) -> None:
+    def __init__(self, client: Client, settings: VlmSettings, health: Health) -> None:
         self._client = client
         self._settings = settings
+        self._health = health
+        self._hold: Hold[Held] = Hold(client, "vlm-front")
         self._log = logger("planner")
         self._unreadable: set[str] = set()
         self._full_until = 0.0  # monotonic clock, seconds
 
-    async def run(self) -> None:
-        """Until cancelled. Raises BusError if the consumer or the bucket is missing."""
-        self._cameras = Mirror(
-            self._client, await bind(self._client.jetstream(), names.CAMERAS), names.CAMERAS, asyncio.Event()
-        )
-        following = asyncio.create_task(self._cameras.run())
-        try:
-            await self._cameras.ready.wait()
-            async with Puller(self._client, names.MEDIA, names.VLM_PLAN, messages=HOLD, max_bytes=HOLD_BYTES) as puller:
-                while not following.done():
-                    message = await puller.next()
-                    try:
-                        await self._plan(message)
-                    except nats.errors.Error as e:  # the message comes again after the ack wait
-                        self._log.debug("could not answer for a segment", error=repr(e))
-                    puller.release(message)
-            following.result()
-        finally:
-            await end(following)
+    async def run(self, stop: asyncio.Event) -> None:
+        """Plan until `stop`, then hand back what is in hand.
 
-    async def _plan(self, message: Msg) -> None:
-        headers = message.headers or {}
+        Raises BusError if the consumer or the bucket is missing or the server closes for good.
+        """
+        kv = await bind(self._client.jetstream(), names.CAMERAS)
+        self._cameras = Mirror(self._client, kv, names.CAMERAS, asyncio.Event())
+        source = await self._hold.open(names.MEDIA, names.VLM_PLAN)
+        beating = beat(self._client, self._health, self._hold.beat, every_s=self._hold.beat_s)
+        async with self._hold.pull(source, messages=HOLD, max_bytes=HOLD_BYTES) as puller:
+            try:
+                await supervise(self._work(source, puller), self._cameras.run(), beating, stop=stop)
+            finally:
+                await drain(self._client, self._hold, until=0.0, working=lambda: ())
+
+    async def _work(self, source: Source, puller: Puller) -> None:
+        await self._cameras.ready.wait()
+        while True:
+            await self._plan(self._hold.take(Held(await puller.next(), source)))
+
+    async def _plan(self, held: Held) -> None:
         try:
-            head = segment.from_message(message.subject, headers)
+            head = segment.from_message(held.subject, held.headers)
             plan, prompt = self._plan_of(head.camera)
-            found = [] if REPLAY_OF in headers else begun_by(head, plan)
+            found = [] if REPLAY_OF in held.headers else begun_by(head, plan)
         except (BadSegment, OverflowError):  # the services that decode video say what is wrong with it
-            return await message.ack()
+            found = []
         if not found:
-            return await message.ack()
+            return await self._hold.acknowledge(held, confirmed=False)
         wait_s = found[-1].end.timestamp() + TUNING.slack_s - time.time()
         if wait_s > plan.length_s + TUNING.latest_s:
             # A clock is wrong: the end of this stretch may never come.
-            return await message.ack()
-        if wait_s > 0 or time.monotonic() < self._full_until:
-            return await message.nak(delay=wait_s if wait_s > 0 else TUNING.again_s)
+            return await self._hold.acknowledge(held, confirmed=False)
+        if wait_s <= 0:
+            if time.monotonic() >= self._full_until and await self._ask_for(head.camera, found, prompt, held.headers):
+                return await self._hold.acknowledge(held, confirmed=False)
+            wait_s = TUNING.again_s
+        await self._hold.nak(held, wait_s)
+
+    async def _ask_for(
+        self, camera: str, stretches: Sequence[CaptionStretch], prompt: str, headers: Mapping[str, str]
+    ) -> bool:
+        """A job for each; False where VLM takes none just now."""
         trace = {"traceparent": headers["traceparent"]} if "traceparent" in headers else {}
-        for stretch in found:
-            job = jobs.Caption(camera=head.camera, start=stretch.start, end=stretch.end, prompt=prompt)
+        for stretch in stretches:
+            job = jobs.Caption(camera=camera, start=stretch.start, end=stretch.end, prompt=prompt)
             try:
                 ack = await bus.publish_job(self._client, job, trace, patience_s=TUNING.patience_s)
             except BusError as e:
                 metrics.PLANNED.labels("refused").inc()
-                self._log.warning("captions can't be asked for yet", camera=head.camera, error=str(e))
+                self._log.warning("captions can't be asked for yet", camera=camera, error=str(e))
                 self._full_until = time.monotonic() + TUNING.again_s
-                return await message.nak(delay=TUNING.again_s)
+                return False
             metrics.PLANNED.labels("duplicate" if ack.duplicate else "planned").inc()
-        await message.ack()
+        return True
 
     def _plan_of(self, camera: str) -> tuple[CaptionPlan, str]:
         """(plan, prompt) of a camera: its own settings win over ours."""
