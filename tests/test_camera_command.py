@@ -108,6 +108,17 @@ async def test_set_refuses_what_is_no_change_and_what_no_camera_can_have(people:
     assert await people.camera() == before and await people.password() == "me:hunter2"
 
 
+@pytest.mark.parametrize("command", [("show",), ("set", "--fps", "5"), ("remove",), ("enable",), ("disable",)])
+async def test_a_camera_that_is_not_there_is_answered_with_the_nearest(
+    people: People, command: tuple[str, ...]
+) -> None:
+    await people.works("add", "lobby", URL)
+    name, *options = command
+    said = await people.refused(name, "loby", *options)
+    assert said == "tidegate: there is no camera 'loby': did you mean 'lobby'?\n"
+    assert "'tidegate camera list' shows all" in await people.refused(name, "warehouse", *options)
+
+
 async def test_an_empty_address_is_said_to_be_empty(people: People) -> None:
     assert "URL is empty: give a file, or" in await people.refused("add", "lobby", "")
     assert "URL is empty: give a file, or" in await people.refused("add", "lobby", " ")

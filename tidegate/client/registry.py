@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -102,11 +103,13 @@ async def credentials(js: JetStreamContext, id: str) -> str | None:
 
 async def all(js: JetStreamContext) -> dict[str, Camera]:
     """Every camera by id, in the order of their ids."""
-    try:
-        ids = await (await _bucket(js, names.CAMERAS)).keys()
-    except NoKeysError:
-        return {}
-    return {id: await read(js, id) for id in sorted(ids)}
+    return {id: await read(js, id) for id in await _ids(await _bucket(js, names.CAMERAS))}
+
+
+async def missing(js: JetStreamContext, id: str) -> str:
+    """A sentence that names the nearest camera there is; empty if there is one of that id. Raises BusError."""
+    known = await _ids(await _bucket(js, names.CAMERAS))
+    return "" if id in known else _no_such(id, known)
 
 
 async def last_status(js: JetStreamContext, id: str) -> CameraStatus | None:
@@ -122,7 +125,20 @@ async def _entry(bucket: KeyValue, id: str) -> KeyValue.Entry:
     try:
         return await bucket.get(names.check_camera(id))
     except KeyNotFoundError as e:
-        raise SettingError(f"there is no camera {id!r}: 'tidegate camera list' shows all") from e
+        raise SettingError(_no_such(id, await _ids(bucket))) from e
+
+
+async def _ids(bucket: KeyValue) -> list[str]:
+    try:
+        return sorted(await bucket.keys())
+    except NoKeysError:
+        return []
+
+
+def _no_such(id: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(id, known, n=3, cutoff=0.6)
+    meant = f"did you mean {' or '.join(map(repr, near))}?" if near else "'tidegate camera list' shows all"
+    return f"there is no camera {id!r}: {meant}"
 
 
 async def _write_credentials(js: JetStreamContext, id: str, credentials: str | None) -> None:

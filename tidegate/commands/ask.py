@@ -19,7 +19,7 @@ from shared.contract.events import Answer, Said, Summary
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import TidegateError
 from tidegate.client import ask as asking
-from tidegate.client.known import no_such_camera
+from tidegate.client import registry
 from tidegate.client.times import instant, now_here
 from tidegate.commands.options import FOLDER, screen, stretch_options, with_admin
 from tidegate.view.answers import show
@@ -74,7 +74,9 @@ async def run(client: Client, asked: Mapping[str, Any], out: Console, *, as_json
             if not as_json:
                 out.print(str(path), style="bold", markup=False, soft_wrap=True)
     if event.cause:
-        raise TidegateError("; ".join(filter(None, (event.reason, await no_such_camera(client, event.camera)))))
+        raise TidegateError(
+            "; ".join(filter(None, (event.reason, await registry.missing(client.jetstream(), event.camera))))
+        )
 
 
 async def _answer(client: Client, asked: Mapping[str, Any]) -> Msg:

@@ -17,7 +17,7 @@ from services.search.query import MAX_K, Moment, Query
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from tidegate.client import find as asking
-from tidegate.client.known import no_such_camera
+from tidegate.client import registry
 from tidegate.client.times import instant, now_here
 from tidegate.commands.options import FILE, FOLDER, TIME, Number, data_option, screen, with_admin
 from tidegate.view.moments import looked_for, remarks, show
@@ -81,7 +81,7 @@ async def run(client: Client, query: Query, out: Console, *, as_json: bool, save
     for line in remarks(found, query):
         say(line)
     for camera in query.cameras if not found.moments else ():
-        if sentence := await no_such_camera(client, camera):
+        if sentence := await registry.missing(client.jetstream(), camera):
             say(sentence)
     for n, moment in enumerate(found.moments, 1):
         stem = save / f"{n:02}-{moment.camera}-{moment.start.astimezone():%Y%m%dT%H%M%S}" if save else None

@@ -14,10 +14,9 @@ from services.analytics import rules as book
 from services.analytics.rules import Mistakes, Rules
 from shared.contract import names
 from shared.runtime.errors import SettingError
-from tidegate.client import labels
+from tidegate.client import labels, registry
 from tidegate.client import rules as stored
 from tidegate.client.files import written
-from tidegate.client.known import no_such_camera
 from tidegate.commands import Group
 from tidegate.commands.options import FILE, NEW_FILE, data_option, extra, screen, with_admin
 from tidegate.view import records
@@ -86,7 +85,7 @@ def set_(data: Path | None, camera: str, file: Path) -> None:
         await stored.put(client, camera, found)
         click.echo(f"rules of {camera}: {describe(found)}")
         _doubt(str(file), found)
-        if sentence := await no_such_camera(client, camera):
+        if sentence := await registry.missing(client.jetstream(), camera):
             click.echo(sentence, err=True)
 
     with_admin(data, work)

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from shared.contract import names
 from shared.runtime.errors import SettingError
+from tidegate.client import registry
 from tidegate.client.files import written
-from tidegate.client.known import no_such_camera
 from tidegate.client.times import instant, now_here
 from tidegate.client.tracks import Followed, Stretch, read
 from tidegate.commands.options import NEW_FILE, TIME, Number, data_option, extra, screen, with_admin
@@ -74,7 +74,7 @@ async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, 
 
         check_length(stretch)
     found = await waited_for(read(client, stretch), "reading tracks")
-    if not found and (sentence := await no_such_camera(client, stretch.camera)):
+    if not found and (sentence := await registry.missing(client.jetstream(), stretch.camera)):
         # Of one that was removed there may still be video.
         if not save.video:
             raise SettingError(sentence)

@@ -10,7 +10,7 @@ import click
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from tidegate.client.known import no_such_camera
+from tidegate.client import registry
 from tidegate.client.watch import follow, full
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view.events import readable
@@ -42,7 +42,7 @@ def watch(data: Path | None, subject: str, as_json: bool) -> None:
 
     async def work(client: Client) -> None:
         camera = whole.split(".")[2]
-        if camera not in ("*", ">") and (sentence := await no_such_camera(client, camera)):
+        if camera not in ("*", ">") and (sentence := await registry.missing(client.jetstream(), camera)):
             click.echo(f"{sentence}\nwaiting for its events all the same", err=True)
         # Ctrl-C is how watching ends.
         with contextlib.suppress(asyncio.CancelledError):
