@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from shared.contract import catalog
+from shared.runtime import child
 from tests.up_process import COMMAND
 from tidegate.commands import tidegate
 
@@ -58,14 +60,16 @@ def run(data: Path, *arguments: str) -> Result:
     return done
 
 
-def with_hook(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`tidegate` as `AT_IMPORT` has it, without a server that the environment names."""
+def with_hook(
+    folder: Path, *arguments: str, command: Sequence[str] = COMMAND, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`command` as `AT_IMPORT` has it, without a server that the environment names."""
     (folder / "hook").mkdir(exist_ok=True)
     (folder / "hook" / "sitecustomize.py").write_text(AT_IMPORT)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("NATS_")}
     paths = os.pathsep.join((str(folder / "hook"), str(ROOT)))
     return subprocess.run(
-        [*COMMAND, *arguments],
+        [*command, *arguments],
         env=kept | {"PYTHONPATH": paths, "TIDEGATE_DATA": str(folder / "data")} | environment,
         capture_output=True,
         text=True,
@@ -268,6 +272,13 @@ def test_ctrl_c_while_it_loads_ends_it(module: str, arguments: tuple[str, ...], 
     done = with_hook(tmp_path, *arguments, INTERRUPT_AT=module)
     assert done.returncode == 130, (done.returncode, done.stderr)
     assert done.stderr.count("\n") <= 1 and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("module", sorted({service.module for service in catalog.SERVICES}))
+@pytest.mark.parametrize("at", ["asyncio", "nats.aio.client"])
+def test_ctrl_c_while_a_service_loads_ends_it(module: str, at: str, tmp_path: Path) -> None:
+    done = with_hook(tmp_path, command=child.python(module), INTERRUPT_AT=at)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 @pytest.mark.parametrize("arguments", [("camera", "list"), ("setup",), ("watch",), ("find", "a dog")], ids=" ".join)

@@ -7,7 +7,7 @@
     process.main("cv", settings, run)
 
 The first SIGTERM or Ctrl-C sets `stop`, and the service drains; the second ends the process at once.
-Exit codes: 0 drained, 1 failed, 2 bad configuration, 70 the device is stuck.
+Exit codes: 0 drained, 1 failed, 2 bad configuration, 70 the device is stuck, 130 interrupted while it was loading.
 """
 
 from __future__ import annotations
