@@ -10,9 +10,13 @@ from typing import Any
 
 import av
 import pytest
+from nats.aio.client import Client
 from rich.console import Console
 
+from shared.contract import topology
+from shared.runtime.settings import load
 from tidegate.commands import doctor
+from tidegate.local.server import NatsServer
 
 
 async def said(data: Path) -> tuple[bool, str]:
@@ -48,3 +52,18 @@ async def test_without_the_demo_s_footage_a_drawn_segment_does(tmp_path: Path, m
     monkeypatch.setattr(importlib.util, "find_spec", find)
     well, line = await said(tmp_path)
     assert well and "drawn" in line
+
+
+async def test_what_the_settings_ask_for_is_looked_for(
+    server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in server.environment("admin").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("EMBED_CROPS", "detections")
+    (wrong,) = [f for f in await doctor.streams(tmp_path) if f.level != "ok"]
+    assert wrong == ("consumer embed", "bad", "missing", "tidegate setup")
+    await topology.apply(admin.jetstream(), load(topology.TopologySettings))
+    assert {f.level for f in await doctor.streams(tmp_path)} == {"ok"}
+    monkeypatch.setenv("EMBED_CROPS", "all")
+    (wrong,) = await doctor.streams(tmp_path)
+    assert wrong.level == "bad" and "EMBED_CROPS='all' can't be used" in wrong.remedy

@@ -23,7 +23,7 @@ from rich.text import Text
 from shared.contract import catalog, topology
 from shared.contract.catalog import Extra
 from shared.models import weights as embedded_weights
-from shared.runtime.errors import TidegateError
+from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.settings import load
 from tidegate.commands.options import data_option, screen
@@ -76,7 +76,7 @@ async def run(data: Path, out: Console) -> bool:
     findings: list[Finding] = []
     for what, check in checks:
         findings += await waited_for(asyncio.to_thread(check), f"looking at {what}")
-    findings += await waited_for(_streams(data), "looking at what runs")
+    findings += await waited_for(streams(data), "looking at what runs")
     show(findings, out)
     return all(f.level != "bad" for f in findings)
 
@@ -202,7 +202,12 @@ def _port() -> list[Finding]:
     return [Finding("port", "ok", f"{stack.DEFAULT_PORT} is free")]
 
 
-async def _streams(data: Path) -> list[Finding]:
+async def streams(data: Path) -> list[Finding]:
+    """Whether what runs has the streams, consumers and buckets that the settings ask for."""
+    try:
+        limits = load(topology.TopologySettings)
+    except SettingError as e:
+        return [Finding("settings", "bad", "of streams", str(e))]
     try:
         client = await running.connect(data)
     except TidegateError as e:
@@ -210,7 +215,6 @@ async def _streams(data: Path) -> list[Finding]:
     findings = [Finding("running", "ok", client.connected_url.netloc if client.connected_url else "")]
     js = client.jetstream()
     wanted: list[tuple[str, Callable[[], Awaitable[object]]]] = []
-    limits = topology.TopologySettings()
     for stream in topology.streams(limits):
         wanted.append((f"stream {stream.name}", partial(js.stream_info, str(stream.name))))
     for stream_name, consumer in topology.consumers(limits):
