@@ -48,10 +48,12 @@ def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) ->
         _replicas(axes, trace, load, result, edges, unit_s)
     for axes in panels.flat[len(results) :]:
         axes.set_visible(False)
+    label = "replicas: grey, kept busy by what arrives; line, asked for"
     # What overshoots all reason is cut off, so that the rest can be read.
     if shown := [r.peak_replicas for r in results if r.name in ("static_peak", "demand", "clairvoyant")]:
         panels[0, 0].set_ylim(0, 2 * max(shown))
-    above.supylabel("replicas: grey, kept busy by what arrives; line, asked for", fontsize=9)
+        label += f", shown up to {2 * max(shown)}" if max(r.peak_replicas for r in results) > 2 * max(shown) else ""
+    above.supylabel(label, fontsize=9)
     _late(below.subplots(), trace, results, unit, unit_s)
     figure.savefig(path, dpi=110)
     plt.close(figure)
