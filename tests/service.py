@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from nats.aio.client import Client
+from nats.js.api import ConsumerInfo
 
 from shared import bus
 from shared.runtime.telemetry import Health
+from tests.waiting import PATIENCE_S
 from tidegate.local.server import NatsServer
 
 
@@ -21,7 +23,7 @@ async def serving(server: NatsServer, identity: str, run: Any, settings: Any) ->
     health, stop = Health(), asyncio.Event()
     task = asyncio.create_task(run(settings, client, health, stop))
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while health.ready and not task.done():
                 await asyncio.sleep(0.02)
         yield health
@@ -32,8 +34,15 @@ async def serving(server: NatsServer, identity: str, run: Any, settings: Any) ->
 
 
 async def settled(client: Client, stream: str = "MEDIA", consumer: str = "embed") -> None:
-    """Wait until nothing is pending and nothing is held."""
+    """Wait until nothing is pending and nothing is held. Raises TimeoutError where that comes no nearer for long."""
     js = client.jetstream()
-    async with asyncio.timeout(60):
-        while (info := await js.consumer_info(stream, consumer)).num_pending or info.num_ack_pending:
-            await asyncio.sleep(0.05)
+    left = -1
+    while left:
+        async with asyncio.timeout(PATIENCE_S):
+            while (now := _left(await js.consumer_info(stream, consumer))) == left:
+                await asyncio.sleep(0.05)
+        left = now
+
+
+def _left(info: ConsumerInfo) -> int:
+    return (info.num_pending or 0) + (info.num_ack_pending or 0)

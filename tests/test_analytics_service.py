@@ -104,9 +104,9 @@ async def said(client: Client) -> list[tuple[str, Event]]:
     return found
 
 
-async def until(client: Client, true: Any, timeout_s: float = 60.0) -> list[tuple[str, Event]]:
+async def until(client: Client, true: Any) -> list[tuple[str, Event]]:
     """What was said, once `true` of the events."""
-    async with asyncio.timeout(timeout_s):
+    async with asyncio.timeout(PATIENCE_S):
         while not true([event for _, event in found]) if (found := await said(client)) else True:
             await asyncio.sleep(0.1)
     return found

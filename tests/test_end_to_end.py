@@ -28,6 +28,7 @@ from shared.contract import events, names, topology
 from shared.contract.cameras import new_camera
 from shared.contract.events import Detections
 from shared.contract.segment import Segment, to_headers
+from tests.service import settled
 from tests.waiting import PATIENCE_S
 from tidegate.client import dlq, registry
 from tidegate.demo import clips, footage
@@ -73,14 +74,6 @@ async def running(server: NatsServer, service: str, logs: Path, **env: str) -> A
         await pool.close()
 
 
-async def until_settled(client: Client, timeout_s: float = 60) -> None:
-    js = client.jetstream()
-    deadline = time.monotonic() + timeout_s
-    while (info := await js.consumer_info("MEDIA", "cv")).num_pending or info.num_ack_pending:
-        assert time.monotonic() < deadline, f"{info.num_pending} pending, {info.num_ack_pending} in flight"
-        await asyncio.sleep(0.1)
-
-
 async def all_detections(client: Client) -> list[Detections]:
     js = client.jetstream()
     found = []
@@ -108,7 +101,7 @@ async def test_a_camera_becomes_events(broker: NatsServer, videos: list[Path], t
             await asyncio.sleep(0.2)
         await registry.remove(js, "lobby")
         await asyncio.sleep(1.5)
-        await until_settled(client)
+        await settled(client, "MEDIA", "cv")
         segments = (await js.stream_info("MEDIA")).state.last_seq
         found = await all_detections(client)
         raw = await js.get_msg("MEDIA", 1, direct=True)
@@ -147,7 +140,7 @@ async def test_bad_segments_harm_nobody(server: NatsServer, admin: Client, video
         seqs[name] = (await js.publish("media.lobby", payload, headers=headers | {"Nats-Msg-Id": f"bad/{n}"})).seq
     last = (await js.publish("media.lobby", good.payload, headers=head)).seq
     async with running(server, "cv", tmp_path) as pool:
-        await until_settled(admin)
+        await settled(admin, "MEDIA", "cv")
         assert pool.restarts == 0, "a bad segment ended the worker"
     answered = {d.segment.seq for d in await all_detections(admin)}
     buried = {x.stream_seq: x.reason async for x in dlq.letters(js)}
@@ -182,7 +175,7 @@ async def test_dependent_segments_are_decoded_with_their_gop(
             mark = {"Nats-Msg-Id": f"stray/{segment.n}/{n}", "Replay-For": "embed"}
             await js.publish(names.media("lobby"), b"stray", headers=headers | mark)
     async with running(server, "cv", tmp_path):
-        await until_settled(admin)
+        await settled(admin, "MEDIA", "cv")
     found = await all_detections(admin)
     assert len(found) == len(pieces)
     assert [x async for x in dlq.letters(js)] == []
@@ -212,7 +205,7 @@ async def test_spans_reach_a_collector(server: NatsServer, admin: Client, videos
     threading.Thread(target=collector.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{collector.server_port}"
     async with running(server, "cv", tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint):
-        await until_settled(admin)
+        await settled(admin, "MEDIA", "cv")
     collector.shutdown()
     exported = b"".join(bodies)
     assert bytes.fromhex(trace) in exported
