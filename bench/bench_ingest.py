@@ -118,7 +118,7 @@ def ffmpeg(url: str, cameras: int, seconds: float, output: Callable[[int], list[
 
 def copying(file: Path) -> list[str]:
     """ffmpeg's options that cut at keyframes, into files that are written again and again."""
-    return f"-an -c copy -f segment -segment_time 1 -segment_wrap 4 {file}".split()
+    return [*["-an", "-c", "copy", "-f", "segment", "-segment_time", "1", "-segment_wrap", "4"], str(file)]
 
 
 def compared(cameras: int, seconds: float) -> tuple[float, float, float, float]:

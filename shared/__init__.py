@@ -2,7 +2,7 @@
 
 | folder | idea |
 |---|---|
-| `runtime` | a process: settings, logs, metrics, health, errors, tasks, children, backoff, breaker |
+| `runtime` | a process: settings, logs, metrics, health, errors, tasks, children, locks, backoff, breaker |
 | `contract` | what other programs rely on: names, streams, rights, events, jobs, headers |
 | `bus` | NATS: connect, publish until acknowledged, pull, read, lease, ask and answer |
 | `video` | frames out of segments, and pictures out of frames |
