@@ -225,6 +225,8 @@ async def test_a_path_that_is_no_file_is_refused_as_one(people: People, tmp_path
         ("rtsp://cam:0/x", "port 0"),
         ("rtsp://cam:five/x", "port five"),
         ("rtsp://[::1/x", "]"),
+        ("rtsp://me:p[hunter2]w@cam/x", "%5B"),
+        ("rtsp://me:hunter2\uff1a@cam/x", "%5B"),
         ("rtsp://cam/a b", "%20"),
         ("rtsp://cam/x\n", "%20"),
         ("file://clip.mp4", "file:///"),

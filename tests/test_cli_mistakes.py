@@ -191,6 +191,9 @@ def test_what_means_nothing_is_refused(arguments: tuple[str, ...], words: str, t
         ("NATS_URL", "nats://127.0.0.1:99999"),
         ("NATS_URL", "http://127.0.0.1:4222"),
         ("NATS_URL", "nats://127.0.0.1:4222,"),
+        ("NATS_URL", "nats://[::1"),
+        ("NATS_URL", "nats://me:p[hunter2]w@127.0.0.1:4222"),
+        ("NATS_URL", "nats://me:hunter2,w@127.0.0.1:4222"),
         ("NATS_CA", "/nowhere/ca.pem"),
         ("NATS_CA", __file__),
         ("NATS_CREDS", "/nowhere/admin.creds"),
@@ -199,7 +202,7 @@ def test_what_means_nothing_is_refused(arguments: tuple[str, ...], words: str, t
 def test_a_server_that_is_named_wrongly_is_said_at_once(variable: str, value: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(tidegate, ["camera", "list"], env={"NATS_URL": "nats://127.0.0.1:9", variable: value})
     assert done.exit_code == 1 and is_one_sentence(done.stderr), done.stderr
-    assert done.stderr.startswith(f"tidegate: {variable}="), done.stderr
+    assert done.stderr.startswith(f"tidegate: {variable}=") and "hunter2" not in done.stderr, done.stderr
 
 
 # ---- files to write

@@ -177,17 +177,23 @@ async def _succeeded(attempt: asyncio.Task[None], told: _Told, timeout_s: float)
 
 def _check(settings: BusSettings) -> None:
     """Raises SettingError, which names the variable, for what the client would end on without a word on it."""
-    for url in settings.nats_url.split(","):
-        parts = urlsplit(url if "://" in url else f"nats://{url}")
-        try:
-            right = bool(parts.hostname) and parts.port != 0 and parts.scheme in SCHEMES
-        except ValueError:  # a port that is none
-            right = False
-        if not right:
-            raise SettingError(f"NATS_URL={redact(url)!r} can't be used: give nats://host:port, or several with commas")
+    if not all(_is_server(url) for url in settings.nats_url.split(",")):
+        # All of it is shown: of a password that holds a comma, one part alone could not be told as such.
+        raise SettingError(
+            f"NATS_URL={redact(settings.nats_url)!r} can't be used: give nats://host:port, or several with commas; in a "
+            "password write [ as %5B and a comma as %2C"
+        )
     for name, path in (("NATS_CREDS", settings.nats_creds), ("NATS_CA", settings.nats_ca)):
         if path and not Path(path).is_file():
             raise SettingError(f"{name}={path} is no file: give the path of one")
+
+
+def _is_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        return bool(parts.hostname) and parts.port != 0 and parts.scheme in SCHEMES
+    except ValueError:  # a port that is none, or brackets without an address in them
+        return False
 
 
 def _tls(path: str) -> ssl.SSLContext:

@@ -75,8 +75,11 @@ def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
         raise SettingError(f"camera url has the scheme {scheme!r}: give rtsp://host/path, rtsps://… or file:///path")
     try:
         bare, secret = split_credentials(url)
-    except ValueError as e:
-        raise SettingError(f"camera url can't be read ({e}): give an IPv6 address as rtsp://[::1]/path") from e
+    except ValueError:  # its words may repeat the password
+        raise SettingError(
+            "camera url can't be read: give an IPv6 address as rtsp://[::1]/path, and percent-encode what is no letter "
+            "or digit in a password, as %5B for ["
+        ) from None
     if "@" in bare:
         raise SettingError("camera url has an @ after its host: give / # ? of a password as %2F %23 %3F")
     _check_address(bare)
