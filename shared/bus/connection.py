@@ -180,8 +180,8 @@ def _check(settings: BusSettings) -> None:
     if not all(_is_server(url) for url in settings.nats_url.split(",")):
         # All of it is shown: of a password that holds a comma, one part alone could not be told as such.
         raise SettingError(
-            f"NATS_URL={redact(settings.nats_url)!r} can't be used: give nats://host:port, or several with commas; in a "
-            "password write [ as %5B and a comma as %2C"
+            f"NATS_URL={redact(settings.nats_url)!r} can't be used: give nats://host:port, or several with commas; in "
+            "a password write [ as %5B and a comma as %2C"
         )
     for name, path in (("NATS_CREDS", settings.nats_creds), ("NATS_CA", settings.nats_ca)):
         if path and not Path(path).is_file():
