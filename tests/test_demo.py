@@ -202,7 +202,17 @@ def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("options", [{"seconds": 5}, {"seconds": 9000}, {"output": Path("/proc/no")}])
-def test_options_that_can_not_be_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(SettingError, match=r"give 20 to 500|--output"):
+@pytest.mark.parametrize(
+    "options",
+    [{"seconds": 5}, {"seconds": 9000}, {"output": Path("/proc/no")}, {"rtsp": ("rtsp://127.0.0.1/x", "http://x")}],
+)
+def test_options_that_can_not_be_are_refused_before_anything_begins(
+    options: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(_: demo.DemoOptions) -> None:
+        raise AssertionError("it began")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "_until_interrupted", begin)
+    with pytest.raises(SettingError, match=r"give 20 to 500|--output|camera url has the scheme 'http'"):
         demo.run(demo.DemoOptions(**options))  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from shared import bus
+from shared.contract.cameras import new_camera
 from shared.runtime import child, telemetry
 from shared.runtime.errors import ModelError, SettingError, TidegateError
 from shared.runtime.settings import BusSettings
@@ -60,6 +61,8 @@ def run(options: DemoOptions) -> int:
     """Exit code: 0 if nothing was lost or duplicated, 1 if it was, 130 after Ctrl-C. Raises TidegateError."""
     if not LEAST_S <= options.seconds <= MOST_S:
         raise SettingError(f"--seconds {options.seconds} can't be told: give {LEAST_S} to {MOST_S}")
+    for url in options.rtsp:
+        new_camera(url)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -121,10 +124,11 @@ async def _report(options: DemoOptions, data: Path, told: report.Told, console: 
             summary = report.summarise(recorded, told)
             console.print()
             console.print(report.table(summary))
+            console.print("\ndrawing pictures of it: some seconds")
             await report.write(js, recorded, summary, told, options.output)
         finally:
             await client.close()
-    console.print(f"\nin one picture: {options.output / 'overview.png'}", soft_wrap=True, markup=False)
+    console.print(f"in one picture: {options.output / 'overview.png'}", soft_wrap=True, markup=False)
     console.print("beside it: camera-*.png, timeline.png, events.jsonl, summary.json")
     counts = summary.segments
     if not counts.processed and not interrupted:
