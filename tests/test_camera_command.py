@@ -119,6 +119,13 @@ async def test_a_camera_that_is_not_there_is_answered_with_the_nearest(
     assert "'tidegate camera list' shows all" in await people.refused(name, "warehouse", *options)
 
 
+async def test_a_file_whose_name_has_an_at_sign_is_a_file(people: People, tmp_path: Path) -> None:
+    (tmp_path / "me@home.mp4").write_bytes(b"")
+    await people.works("add", "lobby", "me@home.mp4")
+    assert (await people.camera()).url == (tmp_path / "me@home.mp4").as_uri()
+    assert "give rtsp://" in await people.refused("add", "hall", "me:hunter2@10.0.0.7/stream1")
+
+
 async def test_an_empty_address_is_said_to_be_empty(people: People) -> None:
     assert "URL is empty: give a file, or" in await people.refused("add", "lobby", "")
     assert "URL is empty: give a file, or" in await people.refused("add", "lobby", " ")

@@ -143,9 +143,10 @@ def _url(text: str) -> str:
     """A URL, also of a path. Raises SettingError for a path that leads to no file."""
     if not text.strip():
         raise SettingError("URL is empty: give a file, or a URL such as rtsp://host/path")
-    if "://" in text or "@" in text:
-        return text
     path = Path(text)
+    # An address without its scheme is refused with its password hidden, unless a file is called so.
+    if "://" in text or ("@" in text and not path.exists()):
+        return text
     if path.is_dir():
         raise SettingError(f"{text} is a folder: give a file, or a URL such as rtsp://host/path")
     if not path.exists():

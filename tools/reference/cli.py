@@ -11,7 +11,7 @@ from tidegate.commands import tidegate
 from tools.reference.markdown import code, page, table
 
 INTRO = """`tidegate --help` prints the same. Commands end with exit code 0 when done, 1 with one sentence that says
-what failed, and 2 where the command line itself is wrong."""
+what failed, 2 where the command line itself is wrong, and 130 after Ctrl-C."""
 
 
 def text() -> str:
