@@ -157,4 +157,4 @@ lock: $(BIN)/uv
 	@$(call lock,image-small,$(addprefix --extra ,analytics webhook scaler) -c requirements/test.txt)
 
 clean:
-	rm -rf $(VENV) .site $(VLLM) $(PHOENIX) demo-output bench-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-debian .site $(VLLM) $(PHOENIX) demo-output bench-output .pytest_cache .mypy_cache .ruff_cache

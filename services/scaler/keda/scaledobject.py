@@ -43,7 +43,6 @@ AtLeast1 = Annotated[int, Meta(ge=1)]
 
 # With AverageValue the target is of one replica, with Value of all replicas together.
 AVERAGE_VALUE = "AverageValue"
-VALUE = "Value"
 MetricType = Annotated[str, Meta(pattern="^(AverageValue|Value)$")]
 
 T = TypeVar("T")
