@@ -17,7 +17,7 @@ from nats.js import JetStreamContext
 
 from services.ingest.segmenter import Piece
 from shared import bus
-from shared.contract import names, topology
+from shared.contract import names
 from shared.contract.segment import to_headers
 from shared.runtime.tasks import supervise
 from tidegate.demo import clips, footage
@@ -32,7 +32,7 @@ async def serving() -> AsyncIterator[tuple[NatsServer, Client, Path]]:
         async with NatsServer(folder / "nats") as server:
             admin = await bus.connect(server.settings("admin"), "admin")
             try:
-                await topology.apply(admin.jetstream(), topology.TopologySettings())
+                await server.set_up(admin)
                 yield server, admin, folder
             finally:
                 await admin.close()

@@ -24,7 +24,7 @@ from nats.aio.client import Client
 
 from services.scaler.local.replicas import Replicas
 from shared import bus
-from shared.contract import events, names, topology
+from shared.contract import events, names
 from shared.contract.cameras import new_camera
 from shared.contract.events import Detections
 from shared.contract.segment import Segment, to_headers
@@ -59,7 +59,7 @@ async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     executable = DEBIAN_SERVER if request.param == "debian" else None
     async with NatsServer(tmp_path / "nats", executable=executable) as server:
         client = await bus.connect(server.settings("admin"), "admin")
-        await topology.apply(client.jetstream(), topology.TopologySettings())
+        await server.set_up(client)
         await client.close()
         yield server
 

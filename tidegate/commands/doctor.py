@@ -27,7 +27,7 @@ from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.settings import load
 from tidegate.commands.options import data_option, screen
-from tidegate.local import running, stack
+from tidegate.local import disk, running, stack
 from tidegate.local.server import find_executable
 from tidegate.view.waiting import waited_for
 
@@ -189,6 +189,16 @@ def _disk(data: Path) -> list[Finding]:
         return [Finding("data directory", "bad", f"{folder} can't be written", "choose another with --data")]
     if free < LEAST_FREE_BYTES:
         return [Finding("disk", "bad", found, "free some, or lower MEDIA_MAX_BYTES")]
+    remedy = "free some, or choose MEDIA_MAX_BYTES, EVENTS_MAX_BYTES and DLQ_MAX_BYTES"
+    try:
+        asked = load(topology.TopologySettings)
+        limits = disk.fitted(asked, disk.room(data / "jetstream"), {})
+    except SettingError as e:
+        return [Finding("disk", "bad", found, str(e))]
+    if limits != asked:
+        return [
+            Finding("disk", "note", f"{found}: 'tidegate up' fits the limits of streams, {disk.said(limits)}", remedy)
+        ]
     return [Finding("disk", "ok", found)]
 
 

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from services.scaler.local.replicas import Replicas
 from shared import bus
-from shared.contract import names, stats, topology
+from shared.contract import names, stats
 from shared.contract.events import SegmentRef
 from shared.contract.segment import to_headers
 from shared.runtime import child
@@ -119,7 +119,7 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
     async with NatsServer(folder / "nats") as server:
         client = await bus.connect(server.settings("admin"), "admin")
         try:
-            await topology.apply(client.jetstream(), topology.TopologySettings())
+            await server.set_up(client)
             workers = Replicas(
                 plan.service,
                 child.python(f"services.{plan.service}"),

@@ -18,13 +18,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shared.contract import identities
+from nats.aio.client import Client
+
+from shared.contract import identities, topology
 from shared.runtime import child
 from shared.runtime.errors import BusError
-from shared.runtime.settings import BusSettings
+from shared.runtime.settings import BusSettings, load
+from tidegate.local import disk
 
 # A segment may be a whole GOP: the default of 1 MB would refuse 2 s of 4 Mbit/s.
 MAX_PAYLOAD = 8 * 1024 * 1024
+# Bytes that the server lets its streams be promised. By itself it counts what is free as it starts, and where that has
+# become less than was promised before, it refuses even to lower a limit: `disk` fits them instead.
+PROMISES = 10**15
 
 
 def find_executable() -> str:
@@ -61,6 +67,7 @@ class NatsServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"nats://127.0.0.1:{self._port}"
         self.log = data / "nats.log"
+        self._store = data / "jetstream"
         self._passwords = self._load_passwords()
 
     def settings(self, identity: str) -> BusSettings:
@@ -97,6 +104,18 @@ class NatsServer:
         await self.stop()
         raise BusError(f"nats-server did not take clients within 30 s: {child.last_lines(self.log)}")
 
+    async def set_up(self, admin: Client) -> list[str]:
+        """Give it the streams, consumers and buckets of the settings, with limits that fit this disk.
+
+        Gives a line for each that changed. Raises BusError and SettingError.
+        """
+        js = admin.jetstream()
+        streams = {str(info.config.name): info for info in await js.streams_info()}
+        asked = load(topology.TopologySettings)
+        limits = disk.fitted(asked, disk.room(self._store), streams)
+        less = [] if limits == asked else [f"limits fitted to this disk: {disk.said(limits)}"]
+        return less + await topology.apply(js, limits)
+
     @property
     def has_died(self) -> bool:
         """Whether it ended without being told to."""
@@ -120,11 +139,11 @@ class NatsServer:
         await self.start()
 
     def _config(self) -> str:
-        store = self._data / "jetstream"
         return (
             f"server_name: tidegate\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
             f"max_pending: {8 * MAX_PAYLOAD}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(store))} }}\n{identities.accounts_block(self._passwords)}"
+            f"jetstream {{ store_dir: {json.dumps(str(self._store))}, max_file_store: {PROMISES} }}\n"
+            f"{identities.accounts_block(self._passwords)}"
         )
 
     def _load_passwords(self) -> dict[str, str]:

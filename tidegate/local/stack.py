@@ -23,8 +23,8 @@ from services.scaler.keda.scaledobject import ScaledObject
 from services.scaler.local.autoscaler import Autoscaler, observing
 from services.scaler.local.replicas import Replicas
 from shared import bus
-from shared.contract import catalog, topology
-from shared.runtime import child, lock, settings
+from shared.contract import catalog
+from shared.runtime import child, lock
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.local.running import Running
@@ -93,8 +93,7 @@ class Stack:
         opened.push_async_callback(self.server.stop)
         await self.server.start()
         self.admin = await self._connect("admin", opened)
-        limits = settings.load(topology.TopologySettings)
-        self.changed = await topology.apply(self.admin.jetstream(), limits)
+        self.changed = await self.server.set_up(self.admin)
         estimator = await opened.enter_async_context(observing(await self._connect("scaler", opened), self._speed))
         self.pools = {name: self._pool(name) for name in (*self._steady, *self._scaled)}
         opened.push_async_callback(self._close_pools)

@@ -1,0 +1,117 @@
+"""What streams are promised where a disk is small: nobody needs 30 GB free to try this out."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.js.api import StreamConfig, StreamInfo, StreamState
+
+from shared import bus
+from shared.contract.topology import GB, MB, TopologySettings
+from shared.runtime.errors import SettingError
+from tidegate.commands import doctor
+from tidegate.local import disk
+from tidegate.local.server import NatsServer
+
+SIZES = st.integers(min_value=1, max_value=200 * GB)
+CHOSEN = st.fixed_dictionaries({}, optional=dict.fromkeys(disk.STREAMS, SIZES))
+HELD = st.dictionaries(st.sampled_from(list(disk.STREAMS.values())), st.integers(0, 10 * GB))
+USUAL = TopologySettings()
+
+
+def stream(limit: int, held: int) -> StreamInfo:
+    state = StreamState(messages=1, bytes=held, first_seq=1, last_seq=1, consumer_count=0)
+    return StreamInfo(config=StreamConfig(max_bytes=limit), state=state)
+
+
+@given(CHOSEN, SIZES, HELD)
+def test_limits_fit_the_disk_unless_somebody_chose_or_stored_more(
+    chosen: dict[str, int], room: int, held: dict[str, int]
+) -> None:
+    """The streams are there, with the limits that were chosen before."""
+    asked = TopologySettings(**chosen)  # type: ignore[arg-type]
+    there = {s: stream(getattr(asked, field), held.get(s, 0)) for field, s in disk.STREAMS.items()}
+    limits = disk.fitted(asked, room, there)
+    sizes = {field: getattr(limits, field) for field in disk.STREAMS}
+    for field, size in sizes.items():
+        if getattr(asked, field) != getattr(USUAL, field):
+            assert size == getattr(asked, field)
+        elif limits != asked:
+            assert size >= max(disk.LEAST, held.get(disk.STREAMS[field], 0))
+    if sum(getattr(asked, field) for field in disk.STREAMS) <= room:
+        assert limits == asked
+    elif not chosen and not held and room > 22 * disk.LEAST:
+        assert sum(sizes.values()) <= room
+
+
+@given(SIZES, SIZES)
+def test_more_than_the_disk_has_is_refused_where_it_is_new(size: int, room: int) -> None:
+    asked = TopologySettings(media_max_bytes=size)
+    if size > room and size != USUAL.media_max_bytes:
+        with pytest.raises(SettingError, match=f"MEDIA_MAX_BYTES={size} is more .* at most {room}"):
+            disk.fitted(asked, room, {})
+    else:
+        assert disk.fitted(asked, room, {}).media_max_bytes in (size, max(int(room * 10 / 22), disk.LEAST))
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has every disk say that this many bytes of it are free."""
+    usage = namedtuple("usage", "total used free")
+    return lambda size: monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - size, size))
+
+
+async def test_a_server_on_a_small_disk_starts_and_says_what_it_keeps(
+    tmp_path: Path, free: Callable[[int], None]
+) -> None:
+    free(8 * GB)
+    async with NatsServer(tmp_path / "nats") as server:
+        admin = await bus.connect(server.settings("admin"), "admin")
+        said = await server.set_up(admin)
+        assert said[0] == "limits fitted to this disk: MEDIA 2.7 GB, EVENTS 2.7 GB, DLQ 0.5 GB"
+        assert (await admin.jetstream().stream_info("DLQ")).config.max_bytes < GB
+        await admin.close()
+
+
+async def test_a_disk_that_others_fill_deletes_no_event(tmp_path: Path, free: Callable[[int], None]) -> None:
+    free(100 * GB)
+    async with NatsServer(tmp_path / "nats") as server:
+        admin = await bus.connect(server.settings("admin"), "admin")
+        assert not (await server.set_up(admin))[0].startswith("limits")
+        js = admin.jetstream()
+        for _ in range(20):
+            await js.publish("events.detections.lobby", bytes(MB))
+        await admin.close()
+    free(1 * MB)
+    async with NatsServer(tmp_path / "nats") as server:
+        admin = await bus.connect(server.settings("admin"), "admin")
+        assert (await server.set_up(admin))[0].startswith("limits")
+        assert (await admin.jetstream().stream_info("EVENTS")).state.messages == 20
+        await admin.close()
+
+
+async def test_a_limit_that_was_chosen_and_does_not_fit_is_refused_by_name(
+    tmp_path: Path, free: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free(8 * GB)
+    monkeypatch.setenv("MEDIA_MAX_BYTES", str(20 * GB))
+    async with NatsServer(tmp_path / "nats") as server:
+        admin = await bus.connect(server.settings("admin"), "admin")
+        with pytest.raises(SettingError, match=r"MEDIA_MAX_BYTES=.* is more than this disk has room for"):
+            await server.set_up(admin)
+        await admin.close()
+
+
+def test_doctor_says_that_the_disk_is_small(tmp_path: Path, free: Callable[[int], None]) -> None:
+    free(8 * GB)
+    (found,) = doctor._disk(tmp_path)
+    assert found.level == "note" and "MEDIA 2.7 GB" in found.found and "MEDIA_MAX_BYTES" in found.remedy
+    free(80 * GB)
+    (found,) = doctor._disk(tmp_path)
+    assert found.level == "ok"
