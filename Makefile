@@ -27,9 +27,11 @@ DEMO := $(VENV)/.demo-$(PACKAGES)
 TEST := $(VENV)/.test-$(PACKAGES)
 DOCS := $(VENV)/.docs-$(PACKAGES)
 PYTEST := $(BIN)/python -m pytest
+# Tests start hundreds of processes: each would compile what another has compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock vllm phoenix test coverage lint check bench bench-memory bench-scaling bench-reality bench-search chaos clean reference docs
+.PHONY: demo setup lock vllm phoenix test test-all coverage lint check bench bench-memory bench-scaling bench-reality bench-search chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -37,15 +39,21 @@ demo: $(DEMO)
 setup: $(DEMO)
 	@echo "ready: $(BIN)/tidegate --help"
 
-# Most tests wait most of the time, so four run at once; those of one xdist_group share what took long to make. Tests that
-# would not bear neighbours come last.
-test: $(TEST)
-	@$(PYTEST) -n 4 --dist loadgroup -m "not alone" && failed=0 || failed=1; $(PYTEST) -m alone && exit $$failed
+# Most tests wait most of the time, so four run at once; those of one xdist_group share what took long to make.
+SPREAD := -n 4 --dist loadgroup
 
-# The same tests in half as much time again, and which lines they ran, in other processes too. The floor is in pyproject.toml.
+# All but those that take more than about ten seconds each.
+test: $(TEST)
+	@$(PYTEST) $(SPREAD) -m "not slow and not alone"
+
+# The slow ones too; those that would not bear neighbours come last.
+test-all: $(TEST)
+	@$(PYTEST) $(SPREAD) -m "not alone" && failed=0 || failed=1; $(PYTEST) -m alone && exit $$failed
+
+# All tests, in half as much time again, and which lines they ran, in other processes too. The floor is in pyproject.toml.
 coverage: $(TEST)
 	$(BIN)/coverage erase
-	@$(MAKE) --no-print-directory test PYTEST="$(BIN)/coverage run -m pytest"
+	@$(MAKE) --no-print-directory test-all PYTEST="$(BIN)/coverage run -m pytest"
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
@@ -63,7 +71,7 @@ lint: $(TEST)
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-check: lint test
+check: lint test-all
 
 bench: $(TEST)
 	$(BIN)/python -m bench
