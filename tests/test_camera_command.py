@@ -183,6 +183,17 @@ async def test_two_that_add_the_same_camera_are_not_both_told_that_they_did(admi
     assert sorted(type(d).__name__ for d in done) == ["NoneType", *["SettingError"] * 4]
 
 
+async def test_cameras_are_listed_while_others_remove_some(admin: Client) -> None:
+    js = admin.jetstream()
+    ids = [f"cam-{n}" for n in range(20)]
+    for id in ids:
+        await registry.add(js, id, new_camera(URL)[0], None)
+    removing = asyncio.gather(*(registry.remove(js, id) for id in ids[1:]))
+    seen = [await registry.all(js) for _ in range(5)]
+    await removing
+    assert all("cam-0" in cameras for cameras in seen) and set(await registry.all(js)) == {"cam-0"}
+
+
 async def test_a_label_that_no_model_may_have_is_asked_about(people: People) -> None:
     said = await people.works("add", "lobby", URL, "--classes", "persn,Car,lorry,forklift,dog")
     doubts = [line for line in said.splitlines() if "has no label" in line]

@@ -66,17 +66,19 @@ async def change(js: JetStreamContext, id: str, fields: Mapping[str, object]) ->
     Raises SettingError if there is no such camera, or if it can't be changed so.
     """
     bucket = await _bucket(js, names.CAMERAS)
+    password = False
     for _ in range(_TRIES):
         entry = await _entry(bucket, id)
         before, secret = decode(entry.value or b""), await credentials(js, id)
         after, new_secret = changed(before, secret, fields)
         if new_secret != secret:
             await _write_credentials(js, id, new_secret)
+            password = True
         try:
             await bucket.update(id, encode(after), last=entry.revision)
         except KeyWrongLastSequenceError:
             continue
-        return Change(before, after, password=new_secret != secret)
+        return Change(before, after, password)
     raise BusError(f"camera {id!r} is being changed by others all the time: try again")
 
 
@@ -103,7 +105,13 @@ async def credentials(js: JetStreamContext, id: str) -> str | None:
 
 async def all(js: JetStreamContext) -> dict[str, Camera]:
     """Every camera by id, in the order of their ids."""
-    return {id: await read(js, id) for id in await _ids(await _bucket(js, names.CAMERAS))}
+    bucket = await _bucket(js, names.CAMERAS)
+    found = {}
+    for id in await _ids(bucket):
+        # Somebody may remove it in this moment.
+        with suppress(KeyNotFoundError):
+            found[id] = decode((await bucket.get(id)).value or b"")
+    return found
 
 
 async def missing(js: JetStreamContext, id: str) -> str:
