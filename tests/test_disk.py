@@ -54,10 +54,20 @@ def test_limits_fit_the_disk_unless_somebody_chose_or_stored_more(
 def test_more_than_the_disk_has_is_refused_where_it_is_new(size: int, room: int) -> None:
     asked = TopologySettings(media_max_bytes=size)
     if size > room and size != USUAL.media_max_bytes:
-        with pytest.raises(SettingError, match=f"MEDIA_MAX_BYTES={size} is more .* at most {room}"):
+        with pytest.raises(SettingError, match=f"^MEDIA_MAX_BYTES={size}: more .* at most {room} in all"):
             disk.fitted(asked, room, {})
     else:
         assert disk.fitted(asked, room, {}).media_max_bytes in (size, max(int(room * 10 / 22), disk.LEAST))
+
+
+def test_what_was_chosen_has_to_fit_together() -> None:
+    asked = TopologySettings(media_max_bytes=6 * GB, events_max_bytes=6 * GB)
+    with pytest.raises(SettingError, match=r"^MEDIA_MAX_BYTES=.* and EVENTS_MAX_BYTES=.*: more than this disk"):
+        disk.fitted(asked, 8 * GB, {})
+    with pytest.raises(SettingError):  # one is new
+        disk.fitted(asked, 8 * GB, {"MEDIA": stream(6 * GB, 0), "EVENTS": stream(5 * GB, 0)})
+    there = {"MEDIA": stream(6 * GB, 0), "EVENTS": stream(6 * GB, 0)}
+    assert disk.fitted(asked, 8 * GB, there).events_max_bytes == 6 * GB
 
 
 @pytest.fixture
@@ -103,7 +113,7 @@ async def test_a_limit_that_was_chosen_and_does_not_fit_is_refused_by_name(
     monkeypatch.setenv("MEDIA_MAX_BYTES", str(20 * GB))
     async with NatsServer(tmp_path / "nats") as server:
         admin = await bus.connect(server.settings("admin"), "admin")
-        with pytest.raises(SettingError, match=r"MEDIA_MAX_BYTES=.* is more than this disk has room for"):
+        with pytest.raises(SettingError, match=r"MEDIA_MAX_BYTES=.*: more than this disk has room for"):
             await server.set_up(admin)
         await admin.close()
 

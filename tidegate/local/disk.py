@@ -19,6 +19,7 @@ from shared.runtime.errors import SettingError
 
 # The rest is for logs, the search index and other programs.
 SHARE = 0.75
+# Of each stream, however small the disk: some minutes of video of a few cameras.
 LEAST = 64 * MB
 # The settings that limit a stream's bytes, and the stream.
 STREAMS = {"media_max_bytes": names.MEDIA, "events_max_bytes": names.EVENTS, "dlq_max_bytes": names.DLQ}
@@ -43,21 +44,21 @@ def said(limits: TopologySettings) -> str:
 def fitted(limits: TopologySettings, room: int, streams: Mapping[str, StreamInfo]) -> TopologySettings:
     """The limits in bytes, each smaller by the same share where the disk has no room for all of them.
 
-    A limit that somebody has chosen stays as it is. None falls below what its stream holds: a disk that others fill is
-    no reason to delete events. Raises SettingError where what was chosen is more than the room, and new.
+    A limit that somebody has chosen, one that is not the usual, stays as it is. None falls below what its stream holds:
+    a disk that others fill is no reason to delete events. Raises SettingError where those that were chosen are more
+    than the room together, and one of them is new.
     """
     usual = TopologySettings()
     asked = {field: getattr(limits, field) for field in STREAMS}
-    open_ = {field: size for field, size in asked.items() if size == getattr(usual, field)}
-    left = room
-    for field, size in asked.items():
-        if field not in open_:
-            left -= size
-            there = streams.get(STREAMS[field])
-            if size > room and not (there and there.config.max_bytes == size):
-                raise SettingError(f"{field.upper()}={size} is more than this disk has room for: give at most {room}")
-    if not open_ or sum(open_.values()) <= left:
+    chosen = {field: size for field, size in asked.items() if size != getattr(usual, field)}
+    unset = {field: size for field, size in asked.items() if field not in chosen}
+    have = {field: streams[stream] for field, stream in STREAMS.items() if stream in streams}
+    left = room - sum(chosen.values())
+    if left < 0 and any(field not in have or have[field].config.max_bytes != size for field, size in chosen.items()):
+        named = " and ".join(f"{field.upper()}={size}" for field, size in chosen.items())
+        raise SettingError(f"{named}: more than this disk has room for; give at most {room} in all")
+    if not unset or sum(unset.values()) <= left:
         return limits
-    share = max(0, left) / sum(open_.values())
-    held = {field: streams[stream].state.bytes for field, stream in STREAMS.items() if stream in streams}
-    return replace(limits, **{f: max(int(share * size), held.get(f, 0), LEAST) for f, size in open_.items()})
+    share = max(0, left) / sum(unset.values())
+    held = {field: have[field].state.bytes if field in have else 0 for field in unset}
+    return replace(limits, **{field: max(int(share * size), held[field], LEAST) for field, size in unset.items()})
