@@ -17,6 +17,7 @@ from services.scaler.keda.formula import FormulaError, compile_formula
 from services.scaler.keda.hpa import SYNC_S
 from services.scaler.keda.scaledobject import Modifiers, ScaledObject, parse
 from services.scaler.keda.source import Metric, Reading
+from tests.effort import assert_cheap
 from tests.scaledobjects import document, lag_trigger
 
 AWAY = RuntimeError("nats is away")
@@ -584,6 +585,26 @@ def test_any_text_is_a_formula_or_an_error_that_says_why(text: str) -> None:
         compile_formula(text, ["a", "b"])
     except FormulaError as e:
         assert str(e)
+
+
+@pytest.mark.parametrize(
+    ("formula", "why"),
+    [
+        ("(" * 900 + "a" + ")" * 900, "nested too deeply"),
+        ("a" + "+a" * 1000, "nested too deeply"),
+        ("9" * 3000, "characters"),
+        ("any([1], {" * 3 + "true" + "})" * 3, "predicates"),
+        ("any([1], {" * 150 + "true" + "})" * 150, "predicates"),
+    ],
+)
+def test_a_formula_that_would_exhaust_the_scaler_is_refused(formula: str, why: str) -> None:
+    with pytest.raises(FormulaError, match=why):
+        compile_formula(formula, ["a"])
+
+
+def test_a_formula_is_read_in_one_pass() -> None:
+    imports = "from services.scaler.keda import formula; formula.MOST = 10**6"
+    assert_cheap(imports, "formula.compile_formula('a' + ' ' * 10**5, ['a'])")
 
 
 def test_nothing_changes_before_next_at() -> None:

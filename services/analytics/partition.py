@@ -25,6 +25,7 @@ from shared.bus.direct import Stored
 from shared.contract import names
 from shared.contract.events import Detections, Verdict
 from shared.runtime.errors import SettingError
+from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 # Detections outside these bounds are dead-lettered: they are none that cv publishes, and could not be stored again.
@@ -32,6 +33,7 @@ from shared.runtime.telemetry import logger
 FIRST_YEAR, LAST_YEAR = 1971, 9999
 MOST, LONGEST_S = 2**53, 3600.0
 MOST_FRAMES, LONGEST_LABEL, MOST_NAME = 3600, 64, 256
+LONGEST_REASON = 500
 # A sequence after all others.
 EVERYTHING = 2**63 - 1
 
@@ -87,7 +89,9 @@ class Partition:
             _check(event, name)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, SettingError) as e:
             metrics.READ.labels("unreadable").inc()
-            self.bad.append(BadDetections(name, stored.seq, f"not an event of detections: {str(e)[:500]}", stored))
+            self.bad.append(
+                BadDetections(name, stored.seq, f"not an event of detections: {redact(str(e), LONGEST_REASON)}", stored)
+            )
             return []
         if name not in self.cameras:
             self.cameras[name] = CameraAnalytics(name, self._limits, self._rules_of(name))
@@ -133,7 +137,9 @@ class Partition:
             self._log.error("a segment could not be worked on", camera=name, seq=seq, exc_info=error)
             metrics.READ.labels("failed").inc()
             at_hand = stored if stored and stored.seq == seq else None
-            self.bad.append(BadDetections(name, seq, f"analytics failed on it: {error!r}"[:500], at_hand))
+            self.bad.append(
+                BadDetections(name, seq, f"analytics failed on it: {redact(repr(error), LONGEST_REASON)}", at_hand)
+            )
         camera.failed.clear()
         for counter, more in zip(_COUNTERS, (b - a for a, b in zip(before, _counts(camera), strict=True)), strict=True):
             counter.inc(more)

@@ -21,6 +21,7 @@ from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.events import Verdict
+from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 VERDICTS = names.event("verdicts", "*")
@@ -67,7 +68,7 @@ class VerdictLog:
             try:
                 verdict = msgspec.json.decode(stored.data, type=Verdict)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-                self._log.warning("not a verdict", subject=stored.subject, seq=stored.seq, error=str(e)[:200])
+                self._log.warning("not a verdict", subject=stored.subject, seq=stored.seq, error=redact(str(e), 200))
                 continue
             if verdict.camera == camera_of(stored.subject):
                 verdict = msgspec.structs.replace(verdict, reason=verdict.reason[:MOST_REASON])

@@ -28,6 +28,7 @@ from services.vlm.settings import VlmSettings
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import ModelError
+from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
@@ -160,7 +161,7 @@ class VllmServer:
         while not self._was_well:
             await asyncio.sleep(SAY_EVERY_S)
             if not self._was_well:
-                last = self._lines[-1][:200] if self._lines else ""
+                last = redact(self._lines[-1], 200) if self._lines else ""
                 self._log.info("loading", seconds=round(time.monotonic() - started), last=last)
 
     async def _stop(self) -> None:

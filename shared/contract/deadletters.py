@@ -17,6 +17,7 @@ import msgspec
 
 from shared.contract import catalog, names
 from shared.contract.segment import rfc3339
+from shared.runtime.redact import redact
 
 REPLAY_FOR = "Replay-For"
 REPLAY_OF = "Replay-Of"
@@ -60,7 +61,7 @@ def bury_headers(
     }
     return kept | {
         "Nats-Msg-Id": f"{service}/{stream}/{seq}",
-        "Dlq-Reason": " ".join(reason.split())[:1000],
+        "Dlq-Reason": " ".join(redact(reason).split())[:1000],
         "Dlq-Stream": stream,
         "Dlq-Seq": str(seq),
         "Dlq-Subject": subject,

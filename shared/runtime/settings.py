@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.runtime.errors import SettingError
+from shared.runtime.redact import redact
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -136,7 +137,7 @@ def shown(value: object) -> str:
     """A value as an error repeats it: a long text is cut."""
     if isinstance(value, float):
         return f"{value:g}"
-    return repr(f"{value[:LONGEST_SHOWN]}…" if isinstance(value, str) and len(value) > LONGEST_SHOWN else value)
+    return repr(redact(value, LONGEST_SHOWN) if isinstance(value, str) else value)
 
 
 def wanted(hint: Any) -> str:

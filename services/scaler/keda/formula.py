@@ -38,6 +38,10 @@ from services.scaler.keda.expression import (
     Values,
 )
 
+# A formula has at most so many characters. It is computed at each poll, with a predicate for each item of its list.
+MOST = 2048
+MOST_PREDICATES = 2
+
 __all__ = ["Formula", "FormulaError", "compile_formula"]
 
 _TOKENS = re.compile(
@@ -45,6 +49,8 @@ _TOKENS = re.compile(
     r"|(?P<name>[A-Za-z_$][\w$]*)"
     r"|(?P<mark>\*\*|\?\?|\?\.|\.\.|&&|\|\||==|!=|<=|>=|\S))"
 )
+
+_DEEP = "is nested too deeply: write it with fewer parentheses and operators"
 
 
 class Formula(msgspec.Struct, frozen=True):
@@ -62,13 +68,20 @@ class Formula(msgspec.Struct, frozen=True):
         try:
             result = self.root.of(values)
             return None if result is None else float(result)
+        except RecursionError:
+            raise FormulaError(_DEEP) from None
         except (ArithmeticError, TypeError, ValueError) as e:
             raise FormulaError(f"the formula can't be computed: {e}") from e
 
 
 def compile_formula(text: str, names: Collection[str]) -> Formula:
     """Compile a formula. Raises FormulaError that names what is wrong, or what is not supported here."""
-    root = _Parser(text, names).parse()
+    if len(text) > MOST:
+        raise FormulaError(f"has {len(text)} characters, and {MOST} are the most: shorten it")
+    try:
+        root = _Parser(text, names).parse()
+    except RecursionError:
+        raise FormulaError(_DEEP) from None
     if root.type not in (INT, FLOAT):
         raise FormulaError(f"gives a {root.type}, and a number is asked for: make one of it, such as by ? 1 : 0")
     # KEDA wraps a formula in float(), unless it begins with that, and takes nothing but a float.
@@ -78,7 +91,7 @@ def compile_formula(text: str, names: Collection[str]) -> Formula:
     try:
         formula.evaluate(dict.fromkeys(names, -1.0))
     except FormulaError as e:
-        raise FormulaError(f"fails with every trigger at -1, as KEDA tries it: {e.__cause__}; make it hold") from e
+        raise FormulaError(f"fails with every trigger at -1, as KEDA tries it: {e.__cause__ or e}; make it hold") from e
     return formula
 
 
@@ -87,9 +100,9 @@ class _Parser:
 
     def __init__(self, text: str, names: Collection[str]) -> None:
         self._names = names
-        self._tokens = [(str(m.lastgroup), m[str(m.lastgroup)]) for m in _TOKENS.finditer(text)]
+        self._tokens = [(str(m.lastgroup), m[str(m.lastgroup)]) for m in _TOKENS.finditer(text.rstrip())]
         self._at = 0
-        self._in_predicate = False
+        self._predicates = 0
 
     def parse(self) -> Node:
         node = self._expression()
@@ -176,7 +189,7 @@ class _Parser:
             for item in items:
                 _ask_number(item, "a list")
             return Operation(LIST, "list", items)
-        if word == "#" and self._in_predicate:
+        if word == "#" and self._predicates:
             return TriggerValue(FLOAT, "#")
         if kind != "name" or word in _WORDS:
             raise _unsupported(word)
@@ -211,9 +224,11 @@ class _Parser:
         braces = self._mark == "{"
         if braces:
             self._take()
-        outside, self._in_predicate = self._in_predicate, True
+        self._predicates += 1
+        if self._predicates > MOST_PREDICATES:
+            raise FormulaError(f"has predicates more than {MOST_PREDICATES} deep within each other: write it without")
         predicate = self._expression()
-        self._in_predicate = outside
+        self._predicates -= 1
         _ask(predicate, BOOL, f"the predicate of {name}()")
         if braces:
             self._expect("}")

@@ -1,0 +1,21 @@
+"""To bound the work of a call, whatever else the machine does: by the processor's time in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+# What is tested takes a hundredth of it. What took time by the square of its input took minutes to hours.
+MOST_S = 20
+
+_LIMIT = f"""
+import resource
+spent = int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
+resource.setrlimit(resource.RLIMIT_CPU, (spent + {MOST_S}, spent + {MOST_S}))
+"""
+
+
+def assert_cheap(imports: str, call: str) -> None:
+    """Run `call`, an expression, in a process that is killed if it takes more than MOST_S of a processor."""
+    ended = subprocess.run([sys.executable, "-c", f"{imports}\n{_LIMIT}\n{call}"], check=False, capture_output=True)
+    assert ended.returncode == 0, f"{call} ended with {ended.returncode}: {ended.stderr.decode()[-500:]}"
