@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
 
@@ -29,8 +30,11 @@ SILENT_S = 3.0
 
 
 class _Connection(Client):
-    """A connection that two faults of the client can't stop: reading goes on after a flush that timed out, and `close`
-    ends it.
+    """A connection that three faults of the client can't stop: reading goes on whatever a message holds, and after a
+    flush that timed out, and `close` ends it.
+
+    Messages: the server passes on any bytes as subject and headers. The client stops reading for good at those that are
+    no UTF-8 or too short, while it still counts as connected: one message would end every subscriber.
 
     Reading: when a flush times out, nobody waits for the answer to its ping any more. The answer, once it comes, makes
     the client stop reading for good, while it still counts as connected.
@@ -39,6 +43,25 @@ class _Connection(Client):
     through, may swallow that: they go on, and keep the process alive, whose loop waits for all of its tasks. Or they
     wait for the end of the old socket, as `close` does, and their cancellation cancels `close`.
     """
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            found: dict[str, str] | None = await super()._process_headers(headers)
+        except (UnicodeDecodeError, IndexError):
+            found = self._parse_header_lines(headers.partition(b"\r\n")[2])
+        return found
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        return self.msg_class(
+            subject=subject.decode(errors="replace"),
+            reply=reply.decode(errors="replace"),
+            data=data,
+            headers=headers,
+            _client=self,
+            _sid=sid,
+        )
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():
