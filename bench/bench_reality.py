@@ -251,7 +251,7 @@ async def measure(scaled: ScaledObject, known: Rate, pace: Pace, script: Script 
                 used, busy = workers.replica_seconds, stack.autoscalers["cv"].state.busy_seconds
             finally:
                 await end(watching)
-            found = await read_back(stack.admin.jetstream())
+            found = await read_back(stack.admin)
     infer_s = [s.event.timing.infer_ms / 1000 for s in found.detections]
     return Measured(
         seconds=seconds,

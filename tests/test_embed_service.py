@@ -76,7 +76,7 @@ async def embeddings(client: Client) -> list[tuple[str, Embeddings]]:
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.letters(client.jetstream())]
+    return [x async for x in dlq.letters(client)]
 
 
 def jpeg(pixels: Any) -> bytes:
@@ -311,7 +311,7 @@ async def test_what_cant_be_joined_is_buried_and_can_be_replayed(
         assert await embeddings(admin) == []
         restored = to_headers(msgspec.structs.replace(piece.segment, epoch="e", n=0)) | {"Nats-Msg-Id": "restored"}
         assert (await js.publish("media.lobby", piece.payload, headers=restored)).seq == 3
-        replayed = await dlq.replay(admin, js, found[max(bad)])
+        replayed = await dlq.replay(admin, found[max(bad)])
         await settled(admin, stream="EVENTS")
         ((id, event),) = await embeddings(admin)
     # The id is of the original, not of its replay.

@@ -143,7 +143,7 @@ async def test_bad_segments_harm_nobody(server: NatsServer, admin: Client, video
         await settled(admin, "MEDIA", "cv")
         assert pool.restarts == 0, "a bad segment ended the worker"
     answered = {d.segment.seq for d in await all_detections(admin)}
-    buried = {x.stream_seq: x.reason async for x in dlq.letters(js)}
+    buried = {x.stream_seq: x.reason async for x in dlq.letters(admin)}
     assert last in answered
     assert answered.isdisjoint(buried)
     assert answered | set(buried) == {*seqs.values(), last}
@@ -178,7 +178,7 @@ async def test_dependent_segments_are_decoded_with_their_gop(
         await settled(admin, "MEDIA", "cv")
     found = await all_detections(admin)
     assert len(found) == len(pieces)
-    assert [x async for x in dlq.letters(js)] == []
+    assert [x async for x in dlq.letters(admin)] == []
     assert all(d.frames for d in found)
 
 

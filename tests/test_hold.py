@@ -97,7 +97,7 @@ async def test_what_can_not_be_buried_is_delivered_again(admin: Client, hold: Ho
         beating = asyncio.create_task(beats(hold))
         assert await hold.bury(again, "it is broken")
         beating.cancel()
-    (letter,) = [x async for x in dlq.letters(admin.jetstream())]
+    (letter,) = [x async for x in dlq.letters(admin)]
     assert (letter.stream_seq, letter.reason) == (1, "it is broken")
     assert await counts(admin) == (0, 0)
 

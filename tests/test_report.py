@@ -225,7 +225,7 @@ async def test_a_run_is_read_back_and_written(admin: Client, tmp_path: Path) -> 
             await js.publish(names.dead_letters("cv"), b"", headers=headers)
         if message.metadata.sequence.stream < 4:
             await message.ack_sync()
-    run = await report.read_back(js)
+    run = await report.read_back(admin)
     assert run.segments == {1, 2, 3, 4}
     assert (run.settled, run.dead) == (3, {3})
     s = report.summarise(run, TOLD)

@@ -39,7 +39,7 @@ async def openai() -> AsyncIterator[OpenAiServer]:
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.letters(client.jetstream())]
+    return [x async for x in dlq.letters(client)]
 
 
 def verify(n: int, seqs: list[int], **changes: Any) -> jobs.Verify:

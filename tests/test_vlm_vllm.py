@@ -173,7 +173,7 @@ async def test_two_hundred_verdicts_whatever_dies(
     found = await said(admin)
     assert Counter(event.job for _, event in found) == Counter(f"i-{n}" for n in range(200))
     assert all(isinstance(event, Verdict) and event.cause is None for _, event in found)
-    assert [letter async for letter in dlq.letters(js)] == []
+    assert [letter async for letter in dlq.letters(admin)] == []
     again = sum([(await js.consumer_info("VLM", c)).delivered.consumer_seq or 0 for c in names.VLM_CONSUMERS]) - 200
     print(f"200 verdicts, {again} redeliveries")
     assert again > 0

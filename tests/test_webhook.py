@@ -153,7 +153,7 @@ async def all_answered(client: Client) -> None:
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.letters(client.jetstream())]
+    return [x async for x in dlq.letters(client)]
 
 
 def is_signed(posted: Posted, key: bytes = KEY) -> bool:
@@ -428,7 +428,7 @@ async def test_a_redirect_is_not_followed_and_what_is_too_old_is_a_dead_letter_t
         await all_answered(admin)
         redirected, failed = await letters(admin)
         assert receiver.ids == said and {r.path for r in receiver.requests} == {"/hooks"}
-        await dlq.replay(admin, admin.jetstream(), failed)
+        await dlq.replay(admin, failed)
         await all_answered(admin)
     where = f"http://127.0.0.1:{receiver.port}"
     assert f"{where} answers 307 Temporary Redirect, to {where}: redirects are not followed" in redirected.reason

@@ -153,7 +153,7 @@ async def results(client: Client) -> list[int]:
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.letters(client.jetstream())]
+    return [x async for x in dlq.letters(client)]
 
 
 async def test_every_message_has_one_event(server: NatsServer, admin: Client) -> None:
@@ -286,7 +286,7 @@ async def test_a_replay_is_for_its_service_alone_and_counts_once(server: NatsSer
     js = admin.jetstream()
     other = msgspec.structs.replace(letter, service="embed")
     async with working(server, Echo()):
-        await dlq.replay(admin, js, letter)
+        await dlq.replay(admin, letter)
         await settled(admin)
         assert len(await results(admin)) == 1
         for again in (msgspec.structs.replace(letter, seq=98), msgspec.structs.replace(other, seq=99)):

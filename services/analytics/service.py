@@ -22,7 +22,7 @@ from services.analytics.saying import CameraOuts, Outlet
 from services.analytics.sharing import DETECTIONS, OwnedPartitions
 from shared.bus.direct import Stored
 from shared.bus.log import Log
-from shared.contract import names
+from shared.contract import deadletters, names
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import Health, logger
 
@@ -135,7 +135,8 @@ class Analytics:
             said += self._hear_verdicts(stored.seq)
             camera = camera_of(stored.subject)
             partition: Partition | None = self._partitions.of(camera)
-            if partition is None or stored.seq < partition.position:
+            # A dead letter that is replayed is for another service: here the camera has gone on from there.
+            if partition is None or stored.seq < partition.position or deadletters.REPLAY_FOR in stored.headers:
                 continue
             said.append(CameraOuts(camera, partition.read(stored), stored))
             if time.monotonic() - turn > TURN_S:

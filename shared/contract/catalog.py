@@ -11,6 +11,7 @@ of your own names its record as an entry point of the group `tidegate.services` 
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -29,6 +30,8 @@ MAX_DELIVER = 5
 # itself is given up after MAX_DELIVER.
 JOB_MAX_DELIVER = 10
 WITHOUT_LIMIT = -1
+
+_SUBJECT = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")
 
 
 class Consumer(msgspec.Struct, frozen=True, kw_only=True):
@@ -381,6 +384,14 @@ def service_of(consumer: str) -> str:
         if any(c.name == consumer for c in service.consumers):
             return service.name
     return consumer
+
+
+def takes(service: str, stream: str, subject: str) -> bool:
+    """Whether a service takes what is stored in a stream on a subject, which has no wildcards."""
+    if not subject.isprintable() or not _SUBJECT.fullmatch(subject):
+        return False
+    consumers = (c for s in services() if s.name == service for c in s.consumers if c.stream == stream)
+    return any(_overlap(pattern, subject) for c in consumers for pattern in c.filters)
 
 
 def work_of(service: str) -> tuple[str, tuple[str, ...]] | None:

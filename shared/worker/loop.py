@@ -176,7 +176,7 @@ class Worker(Generic[P, R]):
         """Take it in hand. None for what is another service's alone: it is acknowledged."""
         meta = raw.metadata
         headers = raw.headers or {}
-        origin = headers.get(deadletters.REPLAY_OF, f"{meta.stream}/{meta.sequence.stream}")
+        origin = deadletters.origin(meta.stream, meta.sequence.stream, headers)
         span = telemetry.tracer().start_span(
             self._service.name,
             context=telemetry.context_of(headers.get("traceparent")),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import click
 import msgspec
 from nats.aio.client import Client
 
+from shared.contract.deadletters import DeadLetter
 from shared.runtime.errors import BusError, SettingError
-from tidegate.client.dlq import letters, replay
+from tidegate.client import dlq as stored
 from tidegate.commands import Group
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view import records
 from tidegate.view.records import Right, Wrapped
+from tidegate.view.waiting import telling
 
+# So many letters that can't be replayed are told of, and the others counted.
+MOST_TOLD = 5
 FIELDS = (Right("letter"), "service", "of", "subject", Right("bytes"), Right("tries"), Wrapped("reason"))
 
 
@@ -46,14 +51,15 @@ def dlq_list(data: Path | None, service: str | None, as_json: bool) -> None:
 
     async def work(client: Client) -> None:
         rows = []
-        async for x in letters(client.jetstream(), service):
-            if as_json:
-                row = msgspec.to_builtins(x) | {"payload": None, "bytes": len(x.payload or b"")}
-                click.echo(msgspec.json.encode(row).decode())
-                continue
-            size = "expired" if x.payload is None else str(len(x.payload))
-            of = f"{x.stream}/{x.stream_seq}"
-            rows.append((str(x.seq), x.service, of, x.subject, size, str(x.deliveries), x.reason))
+        with telling() as tell:
+            async for x in stored.letters(client, service, lambda n, of: tell(f"{n} of {of} dead letters read")):
+                if as_json:
+                    row = msgspec.to_builtins(msgspec.structs.replace(x, payload=None))
+                    click.echo(msgspec.json.encode(row | {"bytes": len(x.payload or b"")}).decode())
+                    continue
+                size = "absent" if x.payload is None else str(len(x.payload))
+                of = f"{x.stream}/{x.stream_seq}"
+                rows.append((str(x.seq), x.service, of, x.subject, size, str(x.deliveries), x.reason))
         if not as_json:
             records.show(screen(), FIELDS, rows, "no dead letters")
 
@@ -73,23 +79,41 @@ def dlq_replay(data: Path | None, letter: tuple[int, ...], every: bool, service:
     All of a service:       tidegate dlq replay --all --service cv
 
     Each is published to its own subject again: other services of Tidegate pass over it, and subscribers of your own see
-    it once more, an event with the same ce-id.
+    it once more, an event with the same ce-id. A letter on a subject that its service does not take is forged, and
+    refused, as is an event that EVENTS does not hold.
     """
     if not letter and not every:
         raise SettingError("say which: the numbers that 'tidegate dlq list' shows, or --all")
 
     async def work(client: Client) -> None:
-        js = client.jetstream()
-        found = [x async for x in letters(js, service) if every or x.seq in letter]
-        failed = [f"there is no letter {seq}" for seq in sorted(set(letter) - {x.seq for x in found})]
-        for x in found:
+        failed = []
+        some = False
+        async for seq, found in _chosen(client, letter, every, service):
+            if found is None:
+                failed.append(f"there is no letter {seq}")
+                continue
+            some = True
             try:
-                click.echo(f"letter {x.seq}: sequence {await replay(client, js, x)} of {x.stream} for {x.service}")
+                new = await stored.replay(client, found)
+                click.echo(f"letter {seq}: sequence {new} of {found.stream} for {found.service}")
             except BusError as e:
                 failed.append(str(e))
         if failed:
-            raise BusError(f"{'; '.join(failed)}: 'tidegate dlq list' shows what is there")
-        if not found:
+            more = f"; and {len(failed) - MOST_TOLD} more" if len(failed) > MOST_TOLD else ""
+            raise BusError(f"{'; '.join(failed[:MOST_TOLD])}{more}: 'tidegate dlq list' shows what is there")
+        if not some:
             click.echo("no dead letters", err=True)
 
     with_admin(data, work)
+
+
+async def _chosen(
+    client: Client, seqs: Sequence[int], every: bool, service: str | None
+) -> AsyncIterator[tuple[int, DeadLetter | None]]:
+    """The letters that were asked for, one in memory at a time, and None where there is none."""
+    if every:
+        async for found in stored.letters(client, service):
+            yield found.seq, found
+        return
+    for seq in dict.fromkeys(seqs):
+        yield seq, await stored.find(client, seq)

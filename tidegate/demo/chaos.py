@@ -245,10 +245,10 @@ async def _settle(client: Client, service: str, out: Console) -> None:
 
 async def _count(client: Client, service: str, acknowledged: list[int]) -> dict[str, int]:
     js = client.jetstream()
-    run = await report.read_back(js)
+    run = await report.read_back(client)
     # No other service runs here, so every event is one of this.
     events = Counter(msgspec.json.decode(line, type=_Result).segment.seq for line in run.lines)
-    dead = {letter.stream_seq async for letter in letters(js, service) if letter.stream == names.MEDIA}
+    dead = {letter.stream_seq async for letter in letters(client, service) if letter.stream == names.MEDIA}
     info = await js.consumer_info(names.MEDIA, service)
     delivered = info.delivered.consumer_seq if info.delivered else 0
     return {

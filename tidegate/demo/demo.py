@@ -120,7 +120,7 @@ async def _report(options: DemoOptions, data: Path, told: report.Told, console: 
         client = await bus.connect(server.settings("admin"), "admin")
         js = client.jetstream()
         try:
-            recorded = await report.read_back(js)
+            recorded = await report.read_back(client)
             summary = report.summarise(recorded, told)
             console.print()
             console.print(report.table(summary))

@@ -53,7 +53,7 @@ async def _indexed(client: Client) -> None:
 
 async def _words(client: Client) -> str | None:
     """The two labels that were seen in most segments; None if nothing was seen."""
-    run = await report.read_back(client.jetstream())
+    run = await report.read_back(client)
     seen = Counter(label for s in run.detections for label in {o.label for f in s.event.frames for o in f.objects})
     return " and ".join(label for label, _ in seen.most_common(2)) or None
 

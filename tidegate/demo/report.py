@@ -1,6 +1,6 @@
 """What a run leaves behind: pictures, a plot, its events, and a summary that is counted rather than believed.
 
-    run = await read_back(js)                  # both streams, as JetStream has them
+    run = await read_back(client)                  # both streams, as JetStream has them
     summary = summarise(run, told)             # told: phases, samples, what the autoscaler counted
     await write(js, run, summary, told, Path("demo-output"))
 
@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
@@ -112,10 +113,11 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     phases: list[PhaseSummary]
 
 
-async def read_back(js: JetStreamContext) -> Run:
+async def read_back(client: Client) -> Run:
     """All of MEDIA's headers and of EVENTS. For runs on a data directory of their own: the streams are the run."""
+    js = client.jetstream()
     consumer = await js.consumer_info(names.MEDIA, "cv")
-    dead = [letter async for letter in letters(js, "cv") if letter.stream == names.MEDIA]
+    dead = [letter async for letter in letters(client, "cv") if letter.stream == names.MEDIA]
     segments = [m.metadata.sequence.stream async for m in _stored(js, names.MEDIA, headers_only=True)]
     stored = []
     lines = []
