@@ -27,13 +27,18 @@ STREAMS = {"media_max_bytes": names.MEDIA, "events_max_bytes": names.EVENTS, "dl
 
 def room(store: Path) -> int:
     """Bytes that streams may be promised in this folder, where what they hold already counts as free."""
-    held = 0
+    folder = next(path for path in (store, *store.parents) if path.exists())
+    return int(SHARE * (shutil.disk_usage(folder).free + held(store)))
+
+
+def held(store: Path) -> int:
+    """Bytes of the files in this folder."""
+    size = 0
     for path in store.rglob("*"):
         # JetStream may delete it in this moment.
         with contextlib.suppress(OSError):
-            held += path.stat().st_size
-    folder = next(path for path in (store, *store.parents) if path.exists())
-    return int(SHARE * (shutil.disk_usage(folder).free + held))
+            size += path.stat().st_size
+    return size
 
 
 def said(limits: TopologySettings) -> str:

@@ -11,10 +11,11 @@ from msgspec import inspect
 import services
 from shared.contract.topology import TopologySettings
 from shared.runtime.settings import BusSettings
+from tidegate.local.encryption import StoreSettings
 from tools.reference import structs
 from tools.reference.markdown import code, page, table
 
-SETUP = "tidegate setup"
+SETUP, UP = "tidegate setup", "tidegate up"
 
 INTRO = """Settings are environment variables. `NAME_FILE` names a file to read the value from, for secrets. An empty
 variable counts as unset. A value that can't be used ends the process with exit code 2 and a sentence that names the
@@ -31,6 +32,7 @@ def text() -> str:
     for name, struct in found().items():
         blocks += [f"## {name}", f"`python -m services.{name}` reads these too:", _table(struct, _names(BusSettings))]
     blocks += [f"## {SETUP}", "Limits that the streams are given:", _table(TopologySettings, frozenset())]
+    blocks += [f"## {UP}", "These limits too, and how its server stores:", _table(StoreSettings, frozenset())]
     return page("Settings", *blocks, "## Others", OTHERS)
 
 

@@ -1,0 +1,203 @@
+"""What is on the disk of the embedded server: nothing to be read without the key, and no store without its key."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections import namedtuple
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from shared import bus
+from shared.contract import names
+from shared.contract.topology import TopologySettings, apply
+from shared.runtime.errors import BusError, SettingError
+from tidegate.local.server import NatsServer
+
+SECRET = b"operator:S3cret-of-the-lobby"
+# It can't be compressed to less than it is.
+SEGMENT = os.urandom(300_000)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@contextlib.asynccontextmanager
+async def running(data: Path) -> AsyncIterator[tuple[NatsServer, Client]]:
+    async with NatsServer(data) as server:
+        client = await bus.connect(server.settings("admin"), "admin")
+        try:
+            yield server, client
+        finally:
+            await client.close()
+
+
+async def filled(data: Path) -> None:
+    """A store with a camera's password, two segments, and a worker that has done one of them."""
+    async with running(data) as (_, admin):
+        js = admin.jetstream()
+        await apply(js, TopologySettings())
+        await (await js.key_value(names.CREDENTIALS)).put("lobby", SECRET)
+        for n in range(2):
+            await js.publish(names.media("lobby"), SEGMENT, headers={"Nats-Msg-Id": f"lobby/{n}"})
+        worker = await js.pull_subscribe_bind("cv", names.MEDIA)
+        (message,) = await worker.fetch(1)
+        await message.ack_sync()
+        await worker.unsubscribe()
+
+
+async def check_all_is_there(data: Path) -> None:
+    async with running(data) as (_, admin):
+        js = admin.jetstream()
+        assert await apply(js, TopologySettings()) == [], "nothing had to be made anew"
+        assert (await (await js.key_value(names.CREDENTIALS)).get("lobby")).value == SECRET
+        assert (await js.get_msg(names.MEDIA, 2)).data == SEGMENT
+        worker = await js.consumer_info(names.MEDIA, "cv")
+        assert worker.ack_floor and (worker.ack_floor.stream_seq, worker.num_pending) == (1, 1)
+
+
+async def check_refused(data: Path, *words: str) -> None:
+    """The server does not start, the error says each of the words, and no file of the store is another."""
+    before = content(data / "jetstream")
+    with pytest.raises(SettingError) as refused:
+        await NatsServer(data).start()
+    assert [word for word in words if word not in str(refused.value)] == []
+    assert content(data / "jetstream") == before
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def holding(folder: Path, text: bytes) -> list[str]:
+    return [name for name, held in content(folder).items() if text in held]
+
+
+async def test_no_file_holds_a_camera_s_password_or_its_video(data: Path) -> None:
+    await filled(data)
+    assert content(data / "jetstream")
+    assert holding(data, SECRET) == []
+    assert holding(data, SEGMENT[1000:1100]) == []
+    assert holding(data, b"media.lobby") == [], "nor which cameras there are"
+
+
+async def test_the_key_is_made_once_and_only_its_owner_sees_it(data: Path) -> None:
+    async with running(data) as (server, _):
+        path = data / "secrets" / "store.key"
+        key = path.read_text()
+        assert len(key) >= 43 and path.stat().st_mode & 0o777 == 0o600
+        shown = [Path(f"/proc/{server.pid}/{what}").read_bytes() for what in ("cmdline", "environ")]
+        assert not any(key.encode() in each for each in shown)
+        holders = [path for path in data.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+        assert {path.parent for path in holders} == {data / "secrets"}, "a copy without the secrets is without the key"
+        assert all(path.stat().st_mode & 0o077 == 0 for path in holders)
+        await server.restart()
+    assert path.read_text() == key
+
+
+async def test_a_plain_store_is_encrypted_with_all_that_is_in_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_ENCRYPTION", "off")
+    await filled(data)
+    # As 0.2.0 left it.
+    (data / "nats.conf").write_text("password: p")
+    assert holding(data, SECRET) and not (data / "secrets/store.key").exists()
+    monkeypatch.delenv("STORE_ENCRYPTION")
+    await check_all_is_there(data)
+    assert holding(data, SECRET) == [] and holding(data, SEGMENT[1000:1100]) == []
+    assert not (data / "nats.conf").exists()
+    await check_all_is_there(data)
+
+
+async def test_encrypting_begins_again_where_it_was_cut_off(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain store is kept until the server runs with the encrypted one."""
+    monkeypatch.setenv("STORE_ENCRYPTION", "off")
+    await filled(data)
+    before = content(data / "jetstream")
+    monkeypatch.delenv("STORE_ENCRYPTION")
+    with pytest.raises(BusError):
+        await NatsServer(data, executable="/bin/false").start()
+    (block,) = (data / "jetstream").rglob("streams/MEDIA/msgs/1.blk")
+    block.write_bytes(b"half a block")
+    monkeypatch.setenv("STORE_ENCRYPTION", "off")
+    with pytest.raises(BusError):
+        await NatsServer(data, executable="/bin/false").start()
+    assert content(data / "jetstream") == before
+    monkeypatch.delenv("STORE_ENCRYPTION")
+    await check_all_is_there(data)
+    assert holding(data, SECRET) == [] and {p.name for p in data.glob("jetstream*")} == {"jetstream"}
+
+
+async def test_a_stream_that_can_t_be_encrypted_stops_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_ENCRYPTION", "off")
+    await filled(data)
+    (about,) = (data / "jetstream").rglob("streams/EVENTS/meta.inf")
+    whole = about.read_bytes()
+    about.write_bytes(whole[:-1])
+    monkeypatch.delenv("STORE_ENCRYPTION")
+    with pytest.raises(BusError, match=r"^EVENTS can't be encrypted, .*nats.log says why. STORE_ENCRYPTION=off"):
+        await NatsServer(data).start()
+    monkeypatch.setenv("STORE_ENCRYPTION", "off")
+    async with running(data) as (_, admin):
+        assert (await (await admin.jetstream().key_value(names.CREDENTIALS)).get("lobby")).value == SECRET
+    about.write_bytes(whole)
+    monkeypatch.delenv("STORE_ENCRYPTION")
+    await check_all_is_there(data)
+
+
+async def test_a_disk_without_room_for_a_copy_is_said_first(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_ENCRYPTION", "off")
+    await filled(data)
+    monkeypatch.delenv("STORE_ENCRYPTION")
+    usage = namedtuple("usage", "total used free")
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
+        await check_refused(data, "not encrypted yet", "1000 are free", "STORE_ENCRYPTION=off")
+    await check_all_is_there(data)
+
+
+async def test_without_its_key_a_store_is_left_alone(data: Path) -> None:
+    await filled(data)
+    key = data / "secrets/store.key"
+    aside = key.rename(data / "aside")
+    await check_refused(data, str(key), "is missing", "put it back", "Nothing was changed")
+    key.touch()
+    await check_refused(data, str(key), "is missing")
+    aside.rename(key)
+    await check_all_is_there(data)
+
+
+async def test_another_store_s_key_is_refused(data: Path, tmp_path: Path) -> None:
+    await filled(data)
+    async with running(tmp_path / "other"):
+        pass
+    key, other = data / "secrets/store.key", tmp_path / "other/secrets/store.key"
+    own = key.read_text()
+    key.write_text(other.read_text())
+    await check_refused(data, str(key), "is not the key", "put that one back")
+    # An editor ends a file with a line break.
+    key.write_text(f"{own}\n")
+    await check_all_is_there(data)
+
+
+async def test_a_key_that_nothing_vouches_for_is_refused(data: Path) -> None:
+    await filled(data)
+    key, check = data / "secrets/store.key", data / "jetstream/key.sha256"
+    check.unlink()
+    await check_refused(data, str(check), "is missing", "sha256sum")
+    check.write_text(f"{hashlib.sha256(key.read_bytes()).hexdigest()}  {key}\n")
+    await check_all_is_there(data)
+
+
+async def test_encryption_can_be_left_out_but_not_taken_back(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await filled(data)
+    monkeypatch.setenv("STORE_ENCRYPTION", "off")
+    await check_refused(data, "STORE_ENCRYPTION=off", str(data / "jetstream"), "another directory")
+    monkeypatch.setenv("STORE_ENCRYPTION", "no")
+    await check_refused(data, "STORE_ENCRYPTION='no'", "'on' or 'off'")

@@ -1,0 +1,176 @@
+"""What the embedded server stores is encrypted: its key, and the one time that a plain store becomes an encrypted one.
+
+    cipher = encryption.prepare(store, secrets, settings)   # for the server's configuration; before it starts
+    ...
+    encryption.finish(store)                                # once it runs and has everything that was there
+
+nats-server starts an encrypted store without its key, or with another, as if there were no streams; whoever sets it up
+then writes empty streams over those that are there. So the key is checked before the server starts.
+
+nats-server encrypts a plain store by itself, in place: where it is killed meanwhile a block is lost, and a stream that
+never held a message fails at the start after (2.15.1). So a copy is encrypted, without what it fails over, and until
+the server runs with it the plain store is kept beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.contract import names
+from shared.contract.topology import GB
+from shared.runtime.errors import SettingError
+from shared.runtime.telemetry import logger
+from tidegate.local import disk
+
+# In the folder of secrets; and in the store the SHA-256 of it, which tells nothing of 256 random bits.
+KEY, CHECK = "store.key", "key.sha256"
+# Every stream and consumer has a file of the first name, and one that is encrypted has the second too.
+STREAM, ENCRYPTED = "meta.inf", "meta.key"
+# What the server knows of a stream's blocks. Without it, it reads the blocks.
+INDEX = "index.db"
+
+
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the embedded server stores."""
+
+    store_encryption: Annotated[
+        Literal["on", "off"], Meta(description="off: what the embedded server stores can be read by who has the disk")
+    ] = "on"
+
+
+def prepare(store: Path, folder: Path, settings: StoreSettings) -> str:
+    """Make the store fit to start with; what the block `jetstream` of the configuration says of encryption.
+
+    folder: of the secrets. The key is made where there is none and nothing needs it. Copies a plain store. Raises
+    SettingError where the store can't be read with what is there, or has no room to be copied; nothing is changed then.
+    """
+    _undo(store)
+    encrypted = _has(store, ENCRYPTED)
+    if settings.store_encryption == "off":
+        if encrypted:
+            raise SettingError(
+                f"STORE_ENCRYPTION=off can't be used: {store} is encrypted, and the server would see nothing in it. "
+                "Leave STORE_ENCRYPTION unset, or choose another directory with --data"
+            )
+        return ""
+    key = _read(folder / KEY)
+    if encrypted:
+        key = _checked(key, folder / KEY, store)
+    else:
+        key = key or _made(folder / KEY)
+        if _has(store, STREAM):
+            _copy(store)
+        store.mkdir(parents=True, exist_ok=True)
+        write_private(store / CHECK, _fingerprint(key))
+    return f", cipher: aes, key: {json.dumps(key)}"
+
+
+def converting(store: Path) -> set[str]:
+    """The streams that the server has to have before `finish`; none where nothing is being encrypted."""
+    return {path.parent.name for path in _plain(store).glob(f"jetstream/{names.ACCOUNT}/streams/*/{STREAM}")}
+
+
+def finish(store: Path) -> None:
+    """Delete the plain store beside the encrypted one. From then on the encrypted one counts."""
+    if _plain(store).exists():
+        shutil.rmtree(_plain(store).rename(_done(store)))
+
+
+def _undo(store: Path) -> None:
+    """Go back to the plain store where encrypting it did not end."""
+    shutil.rmtree(_done(store), ignore_errors=True)
+    if _plain(store).exists():
+        shutil.rmtree(store, ignore_errors=True)
+        _plain(store).rename(store)
+
+
+def _copy(store: Path) -> None:
+    needed, free = disk.held(store), shutil.disk_usage(store).free
+    if needed > free:
+        raise SettingError(
+            f"{store} is not encrypted yet, and a copy of it takes {needed} bytes where {free} are free: free some, "
+            "or go on without by STORE_ENCRYPTION=off"
+        )
+    logger("server").info("encrypting what is stored, this once", gigabytes=round(needed / GB, 1))
+    plain = store.rename(_plain(store))
+    shutil.copytree(plain, store, ignore=_stale)
+
+
+def _stale(folder: str, files: list[str]) -> list[str]:
+    """The indexes, which would stay readable, and blocks with nothing in them, which the server can't encrypt."""
+    return [f for f in files if f == INDEX or (f.endswith(".blk") and not Path(folder, f).stat().st_size)]
+
+
+def _plain(store: Path) -> Path:
+    return store.with_name(f"{store.name}.plain")
+
+
+def _done(store: Path) -> Path:
+    return store.with_name(f"{store.name}.done")
+
+
+def _has(store: Path, name: str) -> bool:
+    return any(store.rglob(name))
+
+
+def _checked(key: str, path: Path, store: Path) -> str:
+    """The key, if it is the store's."""
+    lost = f"Nothing was changed. Without its key nobody can read it: to begin anew, move {store} away"
+    if not key:
+        raise SettingError(f"{path} is missing, and {store} is encrypted with it: put it back from a backup. {lost}")
+    check = _read(store / CHECK)
+    if not check:
+        raise SettingError(
+            f"{store / CHECK} is missing, so nothing tells whether {path} is the key of {store}: put it back from a "
+            f"backup. Where you are sure, write the SHA-256 of the key into it, as sha256sum prints it. {lost}"
+        )
+    if check.split()[0] != _fingerprint(key):
+        raise SettingError(
+            f"{path} is not the key that {store} is encrypted with: put that one back from a backup. {lost}"
+        )
+    return key
+
+
+def _made(path: Path) -> str:
+    key = secrets.token_urlsafe(32)
+    write_private(path, key)
+    return key
+
+
+def _fingerprint(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _read(path: Path) -> str:
+    """Its text, "" if it is not there."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as e:
+        raise SettingError(f"{path} can't be read ({e}): give it back to the user that runs this, mode 0600") from e
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can ever read: all of it or nothing, also where the power fails."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
