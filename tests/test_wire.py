@@ -59,3 +59,25 @@ async def test_a_log_reads_on_whatever_a_message_holds(admin: Client) -> None:
         found = await log.read("events.tracks.>", 1)
     assert [s.seq for s in found] == list(range(1, count + 1)) and found[-1].data == b"last"
     assert found[0].subject == "events.tracks.lobby"
+
+
+@pytest.mark.parametrize("description", [b"Idle Heartbeat", b"FlowControl Request"])
+@pytest.mark.parametrize("line", [True, False], ids=["in the first line", "as headers"])
+async def test_no_message_has_a_watcher_publish(
+    server: NatsServer, admin: Client, description: bytes, line: bool
+) -> None:
+    """Whoever may write an event could have purged a stream by the hand of the operator who watches events."""
+    js = admin.jetstream()
+    await js.publish("events.captions.lobby", b"{}")
+    status = b" 100 %s\r\n" % description if line else b"\r\nStatus: 100\r\nDescription: %s\r\n" % description
+    order = b"Nats-Consumer-Stalled: $JS.API.STREAM.PURGE.EVENTS\r\n\r\n"
+    heard = await js.subscribe("events.>", stream=names.EVENTS, ordered_consumer=True)
+    ingest = await bus.connect(server.settings("ingest"), "ingest")
+    try:
+        await raw.send(ingest, b"events.cameras.lobby", b"NATS/1.0" + status + order)
+        await js.publish("events.captions.lobby", b"after")
+        while (await heard.next_msg(timeout=30)).data != b"after":
+            pass
+    finally:
+        await ingest.close()
+    assert (await js.stream_info(names.EVENTS)).state.messages == 3

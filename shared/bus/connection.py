@@ -30,11 +30,14 @@ SILENT_S = 3.0
 
 
 class _Connection(Client):
-    """A connection that three faults of the client can't stop: reading goes on whatever a message holds, and after a
-    flush that timed out, and `close` ends it.
+    """A connection that faults of the client can't stop or turn: reading goes on whatever a message holds, and after a
+    flush that timed out, no stored message passes for the server's word, and `close` ends it.
 
     Messages: the server passes on any bytes as subject and headers. The client stops reading for good at those that are
     no UTF-8 or too short, while it still counts as connected: one message would end every subscriber.
+
+    Stored messages: one that has the status 100 and no payload would pass for the heartbeat of a push consumer, whose
+    headers have the client publish to any subject.
 
     Reading: when a flush times out, nobody waits for the answer to its ping any more. The answer, once it comes, makes
     the client stop reading for good, while it still counts as connected.
@@ -43,6 +46,14 @@ class _Connection(Client):
     through, may swallow that: they go on, and keep the process alive, whose loop waits for all of its tasks. Or they
     wait for the end of the old socket, as `close` does, and their cancellation cancels `close`.
     """
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        # Messages are read one after the other.
+        self._reads_stored = reply.startswith(b"$JS.ACK.")
+        await super()._process_msg(sid, subject, reply, data, headers)
+
+    def _is_control_message(self, data: bytes, header: dict[str, str]) -> str | None:
+        return None if self._reads_stored else super()._is_control_message(data, header)
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         try:
