@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,10 +48,12 @@ class _Connection(Client):
     wait for the end of the old socket, as `close` does, and their cancellation cancels `close`.
     """
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+    def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> Coroutine[Any, Any, None]:
         # Messages are read one after the other.
         self._reads_stored = reply.startswith(b"$JS.ACK.")
-        await super()._process_msg(sid, subject, reply, data, headers)
+        return super()._process_msg(sid, subject, reply, data, headers)
 
     def _is_control_message(self, data: bytes, header: dict[str, str]) -> str | None:
         return None if self._reads_stored else super()._is_control_message(data, header)
