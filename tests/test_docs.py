@@ -109,6 +109,9 @@ def test_the_passwords_of_a_cluster_are_made_as_shown(tmp_path: Path) -> None:
     subprocess.run(["bash", "-e", "-c", textwrap.dedent(block)], cwd=tmp_path, env=env, check=True)
     made = {p.name for p in (tmp_path / "secrets").iterdir()}
     assert made == {*identities.permissions(), "accounts.conf"}
+    block = (tmp_path / "secrets/accounts.conf").read_text()
+    plain = [(tmp_path / "secrets" / identity).read_text() for identity in identities.permissions()]
+    assert not any(password in block for password in plain)
 
 
 def _importable(dotted: str) -> bool:

@@ -1,10 +1,11 @@
-"""What is on the disk of the embedded server: nothing to be read without the key, and no store without its key."""
+"""What is on the disk of the embedded server: no password, nothing to read without the key, no store without it."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 from collections import namedtuple
 from collections.abc import AsyncIterator
@@ -15,8 +16,10 @@ from nats.aio.client import Client
 
 from shared import bus
 from shared.contract import names
+from shared.contract.identities import permissions
 from shared.contract.topology import TopologySettings, apply
 from shared.runtime.errors import BusError, SettingError
+from shared.runtime.settings import BusSettings
 from tidegate.local.server import NatsServer
 
 SECRET = b"operator:S3cret-of-the-lobby"
@@ -201,3 +204,17 @@ async def test_encryption_can_be_left_out_but_not_taken_back(data: Path, monkeyp
     await check_refused(data, "STORE_ENCRYPTION=off", str(data / "jetstream"), "another directory")
     monkeypatch.setenv("STORE_ENCRYPTION", "no")
     await check_refused(data, "STORE_ENCRYPTION='no'", "'on' or 'off'")
+
+
+async def test_the_server_s_configuration_has_no_password_that_connects(data: Path) -> None:
+    async with running(data) as (server, _):
+        written = (data / "secrets/nats.conf").read_text()
+        plain = {user: server.settings(user).nats_password for user in permissions()}
+        assert [user for user, password in plain.items() if password in written] == []
+        assert len(set(re.findall(r'password: "(\$2b\$04\$.{53})"', written))) == len(plain)
+        for user, password in plain.items():
+            client = await bus.connect(BusSettings(nats_url=server.url, nats_user=user, nats_password=password), user)
+            await client.close()
+        (first, *_) = re.findall(r'password: "(.*?)"', written)
+        with pytest.raises(BusError, match="refuses user 'admin'"):
+            await bus.connect(BusSettings(nats_url=server.url, nats_user="admin", nats_password=first), "admin")

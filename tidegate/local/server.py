@@ -26,7 +26,7 @@ from shared.contract import identities, topology
 from shared.runtime import child
 from shared.runtime.errors import BusError
 from shared.runtime.settings import BusSettings, load
-from tidegate.local import disk, encryption
+from tidegate.local import disk, encryption, passwords
 from tidegate.local.encryption import StoreSettings, write_private
 
 # A segment may be a whole GOP: the default of 1 MB would refuse 2 s of 4 Mbit/s.
@@ -76,7 +76,7 @@ class NatsServer:
         self.log = data / "nats.log"
         self._store = data / "jetstream"
         self._secrets = data / "secrets"
-        self._passwords = self._load_passwords()
+        self._passwords = passwords.kept(self._secrets)
 
     def settings(self, identity: str) -> BusSettings:
         """How to connect as one of the identities."""
@@ -180,16 +180,5 @@ class NatsServer:
             f"server_name: tidegate\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
             f"max_pending: {8 * MAX_PAYLOAD}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self._store))}, max_file_store: {PROMISES}{cipher} }}\n"
-            f"{identities.accounts_block(self._passwords)}"
+            f"{identities.accounts_block(passwords.hashed(self._passwords))}"
         )
-
-    def _load_passwords(self) -> dict[str, str]:
-        self._secrets.mkdir(parents=True, exist_ok=True, mode=0o700)
-        passwords = identities.new_passwords()
-        for user, fresh in passwords.items():
-            path = self._secrets / user
-            if path.exists():
-                passwords[user] = path.read_text()
-            else:
-                write_private(path, fresh)
-        return passwords

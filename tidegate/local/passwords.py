@@ -1,0 +1,38 @@
+"""The passwords of the identities: plain in a file each, for their owner alone, and hashed for the server.
+
+The server's configuration is read by more programs than it should, and copied; nobody can connect with what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from shared.contract import identities
+from shared.runtime.errors import BusError
+from tidegate.local.encryption import write_private
+
+# bcrypt's least: the cost slows guessing down, and nobody guesses 192 random bits. The server pays it at each connect.
+COST = 4
+
+
+def kept(folder: Path) -> dict[str, str]:
+    """The password of each identity, from the folder's files; those that are missing are made."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    passwords = identities.new_passwords()
+    for user, fresh in passwords.items():
+        path = folder / user
+        if path.exists():
+            passwords[user] = path.read_text()
+        else:
+            write_private(path, fresh)
+    return passwords
+
+
+def hashed(passwords: Mapping[str, str]) -> dict[str, str]:
+    """By bcrypt, each with a salt of its own, as nats-server's configuration takes them. Raises BusError."""
+    try:
+        import bcrypt
+    except ImportError as e:
+        raise BusError("bcrypt is not installed: pip install 'tidegate[server]'") from e
+    return {user: bcrypt.hashpw(p.encode(), bcrypt.gensalt(COST)).decode() for user, p in passwords.items()}
