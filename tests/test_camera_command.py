@@ -13,6 +13,7 @@ from nats.aio.client import Client
 
 from shared.contract import names
 from shared.contract.cameras import Camera, new_camera
+from shared.contract.credentials import Credentials
 from shared.runtime.errors import SettingError
 from tests.test_rules_command import tidegate
 from tidegate.client import registry
@@ -48,7 +49,8 @@ class People:
         return await registry.read(self._js, id)
 
     async def password(self, id: str = "lobby") -> str | None:
-        return await registry.credentials(self._js, id)
+        kept = await registry.credentials(self._js, id)
+        return kept.secret if kept else None
 
 
 @pytest.fixture
@@ -74,12 +76,19 @@ async def test_set_changes_what_is_named_and_keeps_all_else(people: People) -> N
     assert "nothing to change" in await people.works("set", "lobby", "--fps", "2")
 
 
-async def test_set_takes_another_address_with_the_same_password_or_a_new_one(people: People) -> None:
+async def test_a_password_stays_with_its_address(people: People) -> None:
     await people.works("add", "lobby", URL)
-    await people.works("set", "lobby", "--url", "rtsp://10.0.0.8/stream1")
-    assert (await people.camera()).url == "rtsp://10.0.0.8/stream1"
-    assert await people.password() == "me:hunter2"
-    assert "password changed" in await people.works("set", "lobby", "--url", "rtsp://me:hunter22@10.0.0.8/stream1")
+    for same in ("rtsp://10.0.0.7/other", "RTSP://10.0.0.7:554/stream1"):
+        assert "password" not in await people.works("set", "lobby", "--url", same)
+        assert await people.password() == "me:hunter2"
+    assert (await people.camera()).url == BARE
+    for other in ("rtsp://10.0.0.8:554/stream1", "rtsps://10.0.0.7:554/stream1", "rtsp://10.0.0.7:8554/stream1"):
+        said = await people.works("set", "lobby", "--url", other)
+        assert "its password was for rtsp://10.0.0.7:554 and is forgotten" in said and "--password-stdin" in said
+        assert (await people.camera()).url == other and await people.password() is None
+        await people.works("set", "lobby", "--url", URL)
+    said = await people.works("set", "lobby", "--url", "rtsp://me:hunter22@10.0.0.8/stream1")
+    assert "password changed, for rtsp://10.0.0.8:554" in said
     assert await people.password() == "me:hunter22"
     await people.works("set", "lobby", "--unset", "password")
     assert (await people.camera()).url == "rtsp://10.0.0.8/stream1" and await people.password() is None
@@ -173,7 +182,7 @@ async def test_changes_at_the_same_time_lose_nothing(admin: Client) -> None:
     wanted = {"fps": 3.0, "min_score": 0.2, "tiles": "2x2", "classes": ["person"], "loop": True, "caption_every_s": 9.0}
     await asyncio.gather(*(registry.change(js, "lobby", {name: value}) for name, value in wanted.items()))
     assert await registry.read(js, "lobby") == Camera(url=BARE, **wanted)  # type: ignore[arg-type]
-    assert await registry.credentials(js, "lobby") == "me:hunter2"
+    assert await registry.credentials(js, "lobby") == Credentials(secret="me:hunter2", origin="rtsp://10.0.0.7:554")
 
 
 async def test_two_that_add_the_same_camera_are_not_both_told_that_they_did(admin: Client) -> None:

@@ -2,8 +2,8 @@
 
 | folder | idea |
 |---|---|
-| `local` | an embedded nats-server, and with it server, ingest and workers as one thing that starts and stops |
 | `client` | what people ask of a running system: cameras, events, moments, tracks, rules, dead letters |
+| `local` | an embedded nats-server, and with it server, ingest and workers as one thing that starts and stops |
 | `drawing` | frames with what was detected and followed in them; plots |
 | `view` | what happens now, gathered and shown in a terminal; `tidegate up` as the stack and its live view |
 | `demo` | real cameras, a surge, and the report that a run leaves behind; chaos |

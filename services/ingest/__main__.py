@@ -21,6 +21,7 @@ from shared.bus.leases import TIMEOUT_S, Kind, Leases, process_id
 from shared.bus.mirror import Mirror, bind
 from shared.contract import names
 from shared.contract.cameras import Camera
+from shared.contract.credentials import Login
 from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health
 from shared.service import process
@@ -42,11 +43,11 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
     publisher = Publisher(client, js)
     announcer = Announcer(client, js, leases.process)
 
-    def runner_for(name: str, camera: Camera, userinfo: str | None) -> Runner:
+    def runner_for(name: str, camera: Camera, login: Login) -> Runner:
         return Runner(
             name,
             camera,
-            userinfo,
+            login,
             settings,
             client.max_payload,
             publisher,

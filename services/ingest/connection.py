@@ -11,7 +11,7 @@ from services.ingest import metrics
 from services.ingest.failures import Failure, failure_of
 from services.ingest.segmenter import Clock, Piece, Segmenter
 from services.ingest.settings import Cutting
-from services.ingest.source import open_source
+from services.ingest.source import meet, open_source
 from shared.contract.cameras import Camera
 
 # A file that is read as fast as the bus takes it waits while this many of its segments are not acknowledged.
@@ -78,6 +78,8 @@ class Connection(threading.Thread):
         self._tell(self._owner.on_end, failure)
 
     def _read(self) -> Failure:
+        meet(self._camera, self._userinfo, self._timeout_s)
+        self.last_packet = time.monotonic()
         source = open_source(self._camera, self._userinfo, self._timeout_s)
         try:
             clock = source.clock()

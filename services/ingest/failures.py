@@ -31,6 +31,15 @@ class SourceError(Exception):
         self.failure = Failure(cause, reason)
 
 
+def refused_login(brought: bool) -> SourceError:
+    """What a 401 means. brought: whether a user and a password were."""
+    if brought:
+        what, remedy = "refuses this user or password: correct it", "--password-stdin'"
+    else:
+        what, remedy = "asks for a user and a password: add them", "--user NAME --password-stdin'"
+    return SourceError("unauthorized", f"the camera {what} with 'tidegate camera set … {remedy}")
+
+
 def failure_of(error: BaseException, camera: Camera, userinfo: str | None) -> Failure:
     """What an exception of libav or of ours means to whoever runs the camera. userinfo: its credentials, if any."""
     if isinstance(error, SourceError):
@@ -60,8 +69,7 @@ def _of_file(error: BaseException, camera: Camera) -> Failure | None:
 
 def _of_camera(error: BaseException, camera: Camera, userinfo: str | None) -> Failure | None:
     if isinstance(error, av.HTTPUnauthorizedError):
-        remedy = "refuses this user or password: correct it" if userinfo else "asks for a user and a password: add them"
-        return Failure("unauthorized", f"the camera {remedy} with 'tidegate camera set … --url rtsp://user:password@…'")
+        return refused_login(brought=userinfo is not None).failure
     for kind, cause, reason in _OF_CAMERAS:
         if isinstance(error, kind):
             return Failure(cause, reason)
@@ -79,6 +87,7 @@ def _of_camera(error: BaseException, camera: Camera, userinfo: str | None) -> Fa
     return None
 
 
+NOT_RTSP = "what answers at the camera's address sends no RTSP that can be read: check the port (554 is usual)"
 _TIMEOUT = "the camera does not answer in time: check that it is on, its address, and the firewalls between"
 
 # A class stands after its subclasses: the first that fits is taken.
@@ -96,9 +105,5 @@ _OF_CAMERAS: tuple[tuple[type[BaseException], str, str], ...] = (
     (TimeoutError, "timeout", _TIMEOUT),
     # libav raises this where its limit on waiting is over.
     (av.ExitError, "timeout", _TIMEOUT),
-    (
-        av.InvalidDataError,
-        "invalid",
-        "what answers at the camera's address sends no RTSP that can be read: check the port (554 is usual)",
-    ),
+    (av.InvalidDataError, "invalid", NOT_RTSP),
 )

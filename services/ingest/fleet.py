@@ -10,8 +10,9 @@ from collections.abc import Callable
 from services.ingest.runner import Runner
 from shared.bus.leases import Leases
 from shared.bus.mirror import Mirror
-from shared.contract import cameras
+from shared.contract import cameras, credentials
 from shared.contract.cameras import Camera
+from shared.contract.credentials import Login
 from shared.contract.names import check_camera
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health, logger
@@ -23,7 +24,7 @@ _FLUSH_S = 3.0
 # How many cameras are taken at once: a process that inherits hundreds of them must go on renewing its leases.
 _CLAIMS_AT_ONCE = 16
 
-RunnerFor = Callable[[str, Camera, str | None], Runner]
+RunnerFor = Callable[[str, Camera, Login], Runner]
 
 
 class Fleet:
@@ -103,12 +104,12 @@ class Fleet:
 
     def _differs(self, runner: Runner, camera: Camera) -> bool:
         def connection(c: Camera) -> tuple[object, ...]:
-            return c.url, c.transport, c.realtime, c.loop
+            return c.url, c.transport, c.verify_tls, c.realtime, c.loop
 
-        return connection(runner.camera) != connection(camera) or runner.userinfo != self._userinfo(runner.name)
+        return connection(runner.camera) != connection(camera) or runner.login != self._login(runner.name, camera)
 
-    def _userinfo(self, name: str) -> str | None:
-        return self._credentials.values.get(name, b"").decode(errors="replace") or None
+    def _login(self, name: str, camera: Camera) -> Login:
+        return credentials.login(name, camera.url, camera.verify_tls, self._credentials.values.get(name, b""))
 
     async def _claim(self, wanted: dict[str, Camera], share: int) -> None:
         room = share - len(self._leases.owned)
@@ -120,7 +121,7 @@ class Fleet:
             self._changed.set()
 
     def _start(self, name: str, camera: Camera) -> None:
-        runner = self._running[name] = self._runner_for(name, camera, self._userinfo(name))
+        runner = self._running[name] = self._runner_for(name, camera, self._login(name, camera))
         runner.start()
 
     def _stop(self, name: str, reason: str | None) -> None:

@@ -16,6 +16,7 @@ from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, IngestSettings
 from shared.contract.cameras import Camera
+from shared.contract.credentials import Login
 from shared.contract.events import CameraStatus
 from shared.runtime.backoff import Backoff
 from shared.runtime.redact import redact
@@ -38,15 +39,15 @@ HEALED_S = 30.0
 class Runner:
     """Runs a camera from `start` to `stop`. Everything is called in the event loop's thread.
 
-    userinfo: its credentials, if any. max_payload: the server's limit on a message. allowed: asked before each try to
-    publish.
+    login: its credentials, or why there are none. max_payload: the server's limit on a message. allowed: asked before
+    each try to publish.
     """
 
     def __init__(
         self,
         name: str,
         camera: Camera,
-        userinfo: str | None,
+        login: Login,
         settings: IngestSettings,
         max_payload: int,
         publisher: Publisher,
@@ -55,7 +56,7 @@ class Runner:
     ) -> None:
         self.name = name
         self.camera = camera
-        self.userinfo = userinfo
+        self.login = login
         self._timeout_s = settings.ingest_timeout_s
         self._cutting = Cutting(settings.ingest_segment_s, max_payload - _HEADER_BYTES)
         self._announcer = announcer
@@ -121,7 +122,7 @@ class Runner:
     async def _connect_once(self) -> Failure:
         self._ended = asyncio.get_running_loop().create_future()
         connection = self._connection = Connection(
-            self.name, self.camera, self.userinfo, self._cutting, self._timeout_s, self
+            self.name, self.camera, self.login.secret, self._cutting, self._timeout_s, self
         )
         try:
             connection.start()
@@ -151,7 +152,14 @@ class Runner:
         s = piece.segment
         self._log.info("camera online", codec=s.codec, width=s.width, height=s.height, epoch=s.epoch)
         self._announcer.say(
-            self._status("online", "video arrives", epoch=s.epoch, codec=s.codec, width=s.width, height=s.height)
+            self._status(
+                "online",
+                self._with_warnings("video arrives"),
+                epoch=s.epoch,
+                codec=s.codec,
+                width=s.width,
+                height=s.height,
+            )
         )
 
     def _set_offline(self, failure: Failure) -> None:
@@ -161,8 +169,13 @@ class Runner:
         if self._online:
             metrics.ONLINE.dec()
         self._online, self._said = False, failure.cause
-        self._log.warning("camera offline", reason=failure.reason)
-        self._announcer.say(self._status("offline", failure.reason))
+        reason = self._with_warnings(failure.reason) if failure.cause != "stopped" else failure.reason
+        self._log.warning("camera offline", reason=reason)
+        self._announcer.say(self._status("offline", reason))
+
+    def _with_warnings(self, reason: str) -> str:
+        """A reason, and what whoever runs the camera should know of it, online or not."""
+        return "; ".join([reason, *filter(None, [self.login.withheld])])
 
     def _status(self, state: str, reason: str, **more: object) -> CameraStatus:
         return CameraStatus(

@@ -16,9 +16,10 @@ from av.video.stream import VideoStream
 from services.ingest.clock import FixedClock, WallClock
 from services.ingest.failures import SourceError
 from services.ingest.gulp import gulps
+from services.ingest.handshake import greet
 from services.ingest.segmenter import CODECS
 from shared.contract.cameras import Camera
-from shared.runtime.redact import join_credentials
+from shared.runtime.redact import join_credentials, split_userinfo
 
 # The kernel keeps this much of UDP for us: a keyframe of a 4K camera is one burst of hundreds of datagrams.
 _UDP_BUFFER_BYTES = 4 * 1024 * 1024
@@ -103,11 +104,22 @@ class _Pace:
             self._stop.wait(ahead)
 
 
+def meet(camera: Camera, userinfo: str | None, timeout_s: float) -> None:
+    """See that a camera answers for itself, before libav has its password. Blocks, and raises what `greet` does."""
+    if camera.is_file:
+        return
+    _resolve(camera)
+    if userinfo:
+        greet(*split_userinfo(join_credentials(camera.url, userinfo)), timeout_s, None)
+
+
 def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> VideoSource:
-    """Connect, blocking for up to about `timeout_s`. Raises SourceError, or what libav raises: see `failure_of`."""
+    """Connect to what was met, blocking for up to about `timeout_s`.
+
+    Raises SourceError, or what libav raises: see `failure_of`.
+    """
     if camera.is_file:
         return _checked(av.open(unquote(urlsplit(camera.url).path)), camera)
-    _resolve(camera)
     options = {
         "rtsp_transport": camera.transport,
         # The camera is not even asked for audio.

@@ -19,7 +19,8 @@ from nats.js import JetStreamContext
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
-from shared.contract import names
+from shared.contract import credentials, names
+from shared.contract.credentials import Credentials
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact, split_credentials
 from shared.runtime.settings import shown, wanted
@@ -35,14 +36,15 @@ TILES = "^[1-4]x[1-4]$"
 class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: what RTP goes over.
 
-    realtime: whether a file is read at the pace of its timestamps, or as fast as the bus takes it. loop: whether a file
-    begins again at its end. fps, min_score, classes, tiles, caption_every_s, caption_prompt: this camera's own, in
-    place of the services' settings.
+    verify_tls: whether the certificate of an `rtsps` camera is checked. realtime: whether a file is read at the pace of
+    its timestamps, or as fast as the bus takes it. loop: whether a file begins again at its end. fps, min_score,
+    classes, tiles, caption_every_s, caption_prompt: this camera's own, in place of the services' settings.
     """
 
     url: str
     enabled: bool = True
     transport: Literal["tcp", "udp"] = "tcp"
+    verify_tls: bool = True
     realtime: bool = True
     loop: bool = False
     fps: Annotated[float, Meta(gt=0, le=120)] | None = None
@@ -66,13 +68,7 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
     """(the camera, its credentials or None) of a URL that may hold credentials. Raises SettingError."""
-    if re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise SettingError("camera url has a space or a line break in it: give %20 for a space")
-    scheme = url.partition("://")[0].lower() if "://" in url else ""
-    if not scheme:
-        raise SettingError(f"camera url has no scheme: give {redact(f'rtsp://{url}')}, or file:///path for a file")
-    if scheme not in SCHEMES:
-        raise SettingError(f"camera url has the scheme {scheme!r}: give rtsp://host/path, rtsps://… or file:///path")
+    _check_scheme(url)
     try:
         bare, secret = split_credentials(url)
     except ValueError:  # its words may repeat the password
@@ -80,34 +76,66 @@ def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
             "camera url can't be read: give an IPv6 address as rtsp://[::1]/path, and percent-encode what is no letter "
             "or digit in a password, as %5B for ["
         ) from None
-    if "@" in bare:
-        raise SettingError("camera url has an @ after its host: give / # ? of a password as %2F %23 %3F")
     _check_address(bare)
     return _converted({"url": bare, **fields}), secret
 
 
-def changed(camera: Camera, secret: str | None, fields: Mapping[str, object]) -> tuple[Camera, str | None]:
+def changed(
+    camera: Camera, kept: Credentials | None, fields: Mapping[str, object]
+) -> tuple[Camera, Credentials | None]:
     """(camera, credentials) with `fields` changed and all else kept. Raises SettingError.
 
-    A field of None is unset. `url` keeps the credentials unless it brings its own; `password` of None forgets them.
+    A field of None is unset. `url` keeps the credentials where it has their origin, and brings its own or none where it
+    does not. `password` of None forgets them, else it is their new one, of `user` or of the user before.
     """
-    rest = {name: value for name, value in fields.items() if name not in ("url", "password")}
-    url = fields.get("url")
-    inseparable = secret is not None and "://" in secret
-    if isinstance(url, str):
+    rest = {name: value for name, value in fields.items() if name not in ("url", "user", "password")}
+    new = None
+    if isinstance(url := fields.get("url"), str):
         bare, new = new_camera(url)
-        if inseparable and new is None and "password" not in fields:
-            raise SettingError(
-                "the camera's password is a part of its URL: give --url with it, or --unset password too"
-            )
-        rest["url"], secret = bare.url, new or secret
-    elif inseparable and "password" in fields:
-        raise SettingError("the camera's password is a part of its URL: give --url without it too")
-    if "password" in fields:
-        secret = None
+        rest["url"] = bare.url
+    _check_inseparable(kept, new, fields)
     merged = {**msgspec.to_builtins(camera), **rest}
     after = _converted({name: value for name, value in merged.items() if value is not None})
-    return after, None if after.is_file else secret
+    if after.is_file or ("password" in fields and fields["password"] is None):
+        return after, None
+    return after, _kept(camera, kept, after, new, fields)
+
+
+def _kept(
+    camera: Camera, kept: Credentials | None, after: Camera, new: str | None, fields: Mapping[str, object]
+) -> Credentials | None:
+    """The credentials of a camera that becomes `after`. new: those of its new URL.
+
+    What an entry says is not taken on trust: somebody may have written it who may not write credentials.
+    """
+    unverified = kept is not None and kept.unverified
+    unverified = not fields["verify_tls"] if "verify_tls" in fields else unverified
+    was_for = (kept.origin or credentials.origin(camera.url)) if kept else ""
+    is_for = credentials.origin(after.url)
+    if (password := fields.get("password")) is not None:
+        if kept and was_for != is_for and "url" not in fields:
+            raise SettingError(f"the camera's password was for {was_for}, and its address is {is_for}: give --url too")
+        before = new or (kept.secret if kept else None)
+        user = fields.get("user")
+        secret = credentials.with_password(before, None if user is None else str(user), str(password))
+        return credentials.bound(secret, after.url, unverified)
+    if new:
+        return credentials.bound(new, after.url, unverified)
+    if kept is None or ("url" in fields and was_for != is_for):
+        return None
+    if "url" in fields:
+        return credentials.bound(kept.secret, after.url, unverified)
+    return msgspec.structs.replace(kept, unverified=unverified)
+
+
+def _check_inseparable(kept: Credentials | None, new: str | None, fields: Mapping[str, object]) -> None:
+    """Raise SettingError where a password that is a part of the URL would be changed without it, or it without that."""
+    if kept is None or "://" not in kept.secret:
+        return
+    if "url" in fields and new is None and "password" not in fields:
+        raise SettingError("the camera's password is a part of its URL: give --url with it, or --unset password too")
+    if "url" not in fields and "password" in fields:
+        raise SettingError("the camera's password is a part of its URL: give --url without it too")
 
 
 def _converted(fields: dict[str, object]) -> Camera:
@@ -123,8 +151,20 @@ def _converted(fields: dict[str, object]) -> Camera:
         raise SettingError(f"camera {e}") from e
 
 
+def _check_scheme(url: str) -> None:
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise SettingError("camera url has a space or a line break in it: give %20 for a space")
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if not scheme:
+        raise SettingError(f"camera url has no scheme: give {redact(f'rtsp://{url}')}, or file:///path for a file")
+    if scheme not in SCHEMES:
+        raise SettingError(f"camera url has the scheme {scheme!r}: give rtsp://host/path, rtsps://… or file:///path")
+
+
 def _check_address(bare: str) -> None:
     """Raise SettingError for a URL that leads nowhere. bare: without credentials."""
+    if "@" in bare:
+        raise SettingError("camera url has an @ after its host: give / # ? of a password as %2F %23 %3F")
     parts = urlsplit(bare)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.strip("/"):
@@ -148,9 +188,12 @@ def encode(camera: Camera) -> bytes:
 def decode(data: bytes) -> Camera:
     """The camera that the bucket holds. Raises SettingError if the entry was not written by us."""
     try:
-        return msgspec.json.decode(data, type=Camera)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        camera = msgspec.json.decode(data, type=Camera)
+        _check_scheme(camera.url)
+        _check_address(camera.url)
+    except (ValueError, SettingError) as e:
         raise SettingError(f"entry in bucket 'cameras' is not a camera: {e}") from e
+    return camera
 
 
 class CameraDirectory:

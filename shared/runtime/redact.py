@@ -56,12 +56,17 @@ def split_credentials(url: str) -> tuple[str, str | None]:
 
     That is `user:password` as given or, where they are not in the user info alone, the whole URL.
     """
-    parts = urlsplit(url)
-    userinfo, at, host = parts.netloc.rpartition("@")
-    bare = urlunsplit(parts._replace(netloc=host))
+    bare, userinfo = split_userinfo(url)
     if (public := _hide(bare)) != bare and "@" not in bare:
         return public, url
-    return bare, userinfo if at else None
+    return bare, userinfo
+
+
+def split_userinfo(url: str) -> tuple[str, str | None]:
+    """(`url` without the `user:password@` before its host, `user:password` or None). The rest may hold a password."""
+    parts = urlsplit(url)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=host)), userinfo if at else None
 
 
 def join_credentials(url: str, secret: str | None) -> str:

@@ -18,26 +18,33 @@ from nats.js.errors import (
 )
 from nats.js.kv import KeyValue
 
+from shared.contract import credentials as secrets
 from shared.contract import names
 from shared.contract.cameras import Camera, changed, decode, encode
+from shared.contract.credentials import Credentials
 from shared.contract.events import CameraStatus
 from shared.runtime.errors import BusError, SettingError
 
 
 class Change(NamedTuple):
-    """What a camera was and is. password: whether its credentials changed."""
+    """What a camera was and is, and its credentials."""
 
     before: Camera
     after: Camera
-    password: bool
+    had: Credentials | None
+    has: Credentials | None
 
 
 # Somebody else who changes a camera at the same time is done within one or two tries.
 _TRIES = 20
 
 
-async def add(js: JetStreamContext, id: str, camera: Camera, credentials: str | None) -> None:
-    """Write a new camera. Raises SettingError if there is one of that id, which stays as it is."""
+async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None) -> None:
+    """Write a new camera, with what `new_camera` split off its URL.
+
+    Raises SettingError if there is one of that id, which stays as it is.
+    """
+    credentials = _given(camera, secret)
     bucket = await _bucket(js, names.CAMERAS)
     taken = SettingError(
         f"camera {id!r} is there already: 'tidegate camera set {id} …' changes it, 'camera add … --replace' forgets "
@@ -53,10 +60,10 @@ async def add(js: JetStreamContext, id: str, camera: Camera, credentials: str | 
         raise taken from e
 
 
-async def put(js: JetStreamContext, id: str, camera: Camera, credentials: str | None) -> None:
+async def put(js: JetStreamContext, id: str, camera: Camera, secret: str | None) -> None:
     """Write a camera, in place of what was there. Credentials first, so that ingest never finds it without them."""
     names.check_camera(id)
-    await _write_credentials(js, id, credentials)
+    await _write_credentials(js, id, _given(camera, secret))
     await (await _bucket(js, names.CAMERAS)).put(id, encode(camera))
 
 
@@ -66,19 +73,18 @@ async def change(js: JetStreamContext, id: str, fields: Mapping[str, object]) ->
     Raises SettingError if there is no such camera, or if it can't be changed so.
     """
     bucket = await _bucket(js, names.CAMERAS)
-    password = False
+    had = await credentials(js, id)
     for _ in range(_TRIES):
         entry = await _entry(bucket, id)
-        before, secret = decode(entry.value or b""), await credentials(js, id)
-        after, new_secret = changed(before, secret, fields)
-        if new_secret != secret:
-            await _write_credentials(js, id, new_secret)
-            password = True
+        before, kept = decode(entry.value or b""), await credentials(js, id)
+        after, has = changed(before, kept, fields)
+        if has != kept:
+            await _write_credentials(js, id, has)
         try:
             await bucket.update(id, encode(after), last=entry.revision)
         except KeyWrongLastSequenceError:
             continue
-        return Change(before, after, password)
+        return Change(before, after, had, has)
     raise BusError(f"camera {id!r} is being changed by others all the time: try again")
 
 
@@ -94,13 +100,44 @@ async def read(js: JetStreamContext, id: str) -> Camera:
     return decode((await _entry(await _bucket(js, names.CAMERAS), id)).value or b"")
 
 
-async def credentials(js: JetStreamContext, id: str) -> str | None:
-    """What `new_camera` split off a camera's URL: only admin and ingest may read it."""
+async def credentials(js: JetStreamContext, id: str) -> Credentials | None:
+    """A camera's credentials: only admin and ingest may read them."""
     try:
         entry = await (await _bucket(js, names.CREDENTIALS)).get(id)
     except KeyNotFoundError:
         return None
-    return (entry.value or b"").decode() or None
+    return secrets.decode(entry.value) if entry.value else None
+
+
+async def bind_credentials(js: JetStreamContext) -> list[str]:
+    """Bind what earlier versions wrote to the addresses that cameras have now; a line for each. Raises BusError.
+
+    Nothing that has an address is touched: whoever changes an entry later does not move its password.
+    """
+    bucket = await _bucket(js, names.CREDENTIALS)
+    done = []
+    for id in await _ids(bucket):
+        with suppress(KeyNotFoundError, KeyWrongLastSequenceError):
+            entry = await bucket.get(id)
+            if (kept := secrets.decode(entry.value or b"")).origin:
+                continue
+            done.append(await _bind(js, id, entry, kept))
+    return done
+
+
+async def _bind(js: JetStreamContext, id: str, entry: KeyValue.Entry, kept: Credentials) -> str:
+    bucket = await _bucket(js, names.CREDENTIALS)
+    try:
+        camera = await read(js, id)
+        new = secrets.bound(kept.secret, camera.url, unverified=not camera.verify_tls)
+    except SettingError as e:
+        if id in await _ids(await _bucket(js, names.CAMERAS)):
+            return f"password of camera {id} can't be bound to an address: {e}"
+        await _write_credentials(js, id, None)
+        return f"password of camera {id} erased: there is no such camera"
+    assert new is not None
+    await bucket.update(id, secrets.encode(new), last=entry.revision)
+    return f"password of camera {id} bound to {new.origin}"
 
 
 async def all(js: JetStreamContext) -> dict[str, Camera]:
@@ -149,10 +186,14 @@ def _no_such(id: str, known: Sequence[str]) -> str:
     return f"there is no camera {id!r}: {meant}"
 
 
-async def _write_credentials(js: JetStreamContext, id: str, credentials: str | None) -> None:
+def _given(camera: Camera, secret: str | None) -> Credentials | None:
+    return None if camera.is_file else secrets.bound(secret, camera.url, unverified=not camera.verify_tls)
+
+
+async def _write_credentials(js: JetStreamContext, id: str, credentials: Credentials | None) -> None:
     bucket = await _bucket(js, names.CREDENTIALS)
     if credentials:
-        await bucket.put(id, credentials.encode())
+        await bucket.put(id, secrets.encode(credentials))
     else:
         await bucket.delete(id)
 

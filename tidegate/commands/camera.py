@@ -133,6 +133,12 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
     async def work(client: Client) -> None:
         change = await registry.change(client.jetstream(), id, fields)
         click.echo(f"camera {id}: {_differences(change)}")
+        if change.had and not change.has and not change.after.is_file and "password" not in fields:
+            click.echo(
+                f"camera {id}: its password was for {change.had.origin or 'its old address'} and is forgotten: give "
+                f"the new address' with 'tidegate camera set {id} --user NAME --password-stdin'",
+                err=True,
+            )
         if "classes" in fields:
             _doubt(id, change.after)
 
@@ -194,7 +200,11 @@ def _differences(change: registry.Change) -> str:
         for name in after
         if after[name] != before[name]
     ]
-    return ", ".join([*parts, *(["password changed"] if change.password else [])]) or "nothing to change"
+    if change.has and change.has != change.had:
+        parts.append(f"password changed, for {change.has.origin}")
+    elif change.had and not change.has:
+        parts.append("password forgotten")
+    return ", ".join(parts) or "nothing to change"
 
 
 def _shown(value: object) -> str:

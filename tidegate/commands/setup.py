@@ -9,6 +9,7 @@ from nats.aio.client import Client
 
 from shared.contract import topology
 from shared.runtime.settings import load
+from tidegate.client import registry
 from tidegate.commands.options import data_option, with_admin
 
 
@@ -24,7 +25,9 @@ def setup(data: Path | None) -> None:
     """
 
     async def work(client: Client) -> None:
-        changed = await topology.apply(client.jetstream(), load(topology.TopologySettings))
+        js = client.jetstream()
+        changed = await topology.apply(js, load(topology.TopologySettings))
+        changed += await registry.bind_credentials(js)
         click.echo("\n".join(changed) or "nothing to change")
 
     with_admin(data, work)

@@ -27,6 +27,7 @@ from shared.contract import catalog
 from shared.runtime import child, lock
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
+from tidegate.client import registry
 from tidegate.local.running import Running
 from tidegate.local.server import NatsServer
 
@@ -94,6 +95,7 @@ class Stack:
         await self.server.start()
         self.admin = await self._connect("admin", opened)
         self.changed = await self.server.set_up(self.admin)
+        self.changed += await registry.bind_credentials(self.admin.jetstream())
         estimator = await opened.enter_async_context(observing(await self._connect("scaler", opened), self._speed))
         self.pools = {name: self._pool(name) for name in (*self._steady, *self._scaled)}
         opened.push_async_callback(self._close_pools)

@@ -72,7 +72,7 @@ def text() -> str:
 
 BUCKETS = {
     names.CAMERAS: "one entry a camera, without its password",
-    names.CREDENTIALS: "`user:password` of a camera, which ingest alone may read",
+    names.CREDENTIALS: "a camera's user and password and the address they are for, which ingest alone may read",
     names.LEASES: "which ingest has which camera, and which analytics which partition",
     names.RULES: "one entry a camera: its zones, lines and rules",
     names.ANALYTICS: "checkpoints of analytics",

@@ -1,0 +1,124 @@
+"""A camera's credentials, as the bucket `credentials` holds them: each for one address, and no other. Pure.
+
+Ingest sends credentials to no address but the one they were given for. Whoever writes another address into a camera's
+entry gets a connection without them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from shared.runtime.errors import SettingError
+from shared.runtime.redact import join_credentials
+
+# The ports that schemes stand for, where a URL names none.
+PORTS: Mapping[str, int] = {"rtsp": 554, "rtsps": 322}
+# Hosts that every reader of URLs, libav too, takes for the same one.
+_HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+(?:%[0-9a-z._-]+)?\]")
+# libav cuts longer ones.
+_LONGEST = 127
+
+
+class Credentials(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """secret: `user:password`, percent-encoded, or a whole URL that holds a password elsewhere.
+
+    origin: the scheme, host and port it is for; empty where an earlier version wrote it for no address. unverified:
+    whether it may go to a camera whose certificate is not checked.
+    """
+
+    secret: str
+    origin: str = ""
+    unverified: bool = False
+
+
+class Login(NamedTuple):
+    """What ingest brings to a camera: a secret or None, and why that is none although one is kept."""
+
+    secret: str | None = None
+    withheld: str = ""
+
+
+def origin(url: str) -> str:
+    """`rtsp://10.0.0.7:554` of a camera's URL: its scheme, host and port, the usual one too. Empty where it has none.
+
+    Credentials before the host don't count.
+    """
+    try:
+        parts = urlsplit(url)
+        host = (parts.netloc.rpartition("@")[2]).lower()
+        port = parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        return ""
+    name = host if host.endswith("]") else re.sub(r":[0-9]*\Z", "", host)
+    return f"{parts.scheme}://{name}:{port}" if parts.scheme in PORTS and _HOST.fullmatch(name) else ""
+
+
+def bound(secret: str | None, url: str, unverified: bool) -> Credentials | None:
+    """Credentials for the address of `url`. Raises SettingError where it has none that they could go to."""
+    if not secret:
+        return None
+    whole = "://" in secret
+    to = origin(secret if whole else url)
+    if not to:
+        raise SettingError("camera url has a host that no password can be sent to: give its name in ASCII, or its IP")
+    if not whole and len(join_credentials("//", secret)) > len("//@") + _LONGEST:
+        raise SettingError(
+            f"camera user and password are too long: {_LONGEST} characters can be sent, and what is no letter or digit "
+            "counts as three"
+        )
+    return Credentials(secret=secret, origin=to, unverified=unverified)
+
+
+def encode(credentials: Credentials) -> bytes:
+    """Credentials as the bucket holds them: JSON."""
+    return msgspec.json.encode(credentials)
+
+
+def decode(held: bytes) -> Credentials:
+    """What the bucket holds. Plain text is of an earlier version: `user:password` for no address, or a whole URL."""
+    try:
+        return msgspec.json.decode(held, type=Credentials)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = held.decode(errors="replace")
+        return Credentials(secret=text, origin=origin(text) if "://" in text else "")
+
+
+def login(id: str, url: str, verify_tls: bool, held: bytes) -> Login:
+    """What ingest may bring to camera `id` at `url`, of what the bucket holds for it."""
+    if not held or url.lower().startswith("file:"):
+        return Login()
+    kept, set_ = decode(held), f"'tidegate camera set {id}"
+    if not kept.origin:
+        return Login(
+            withheld="its password is not sent, as an earlier version kept it for no address: 'tidegate setup' binds "
+            f"it to the address that the camera has now, {set_} --password-stdin' takes another"
+        )
+    if kept.origin != origin(url):
+        return Login(
+            withheld=f"its password is not sent, as it is for {kept.origin}: if the camera is here now, give both with "
+            f"{set_} --url … --password-stdin'"
+        )
+    if kept.origin.startswith("rtsps:") and not verify_tls and not kept.unverified:
+        return Login(
+            withheld="its password is not sent, as it was given for a camera whose certificate is checked: "
+            f"{set_} --verify-tls' checks it, --no-verify-tls sends the password all the same"
+        )
+    return Login(kept.secret)
+
+
+def with_password(secret: str | None, user: str | None, password: str) -> str:
+    """`user:password`, percent-encoded. secret: of the URL or of before, which gives the user where `user` is None.
+
+    Raises SettingError where there is no user, or where the password is a part of the URL.
+    """
+    if secret and "://" in secret:
+        raise SettingError("the camera's password is a part of its URL: give that whole, by '-' on standard input")
+    name = quote(user, safe="") if user else (secret or "").partition(":")[0]
+    if not name:
+        raise SettingError("the camera has no user that the password is for: give --user too")
+    return f"{name}:{quote(password, safe='')}"
