@@ -34,6 +34,7 @@ from shared.contract import names, stats, topology
 from shared.contract.cameras import Camera
 from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BusError, SettingError
+from tests.certificates import Authority
 from tests.kedalike import PROTO, KedaClient, Refused, generate
 from tests.messages import consume
 from tests.waiting import PATIENCE_S, until
@@ -389,12 +390,14 @@ async def test_tls_and_mutual_tls(server: NatsServer, generated: Path, tmp_path:
 def test_half_a_tls_configuration_is_refused(tmp_path: Path) -> None:
     write_certificates(tmp_path)
     cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    old = Authority(tmp_path / "old").issue(from_day=-9, to_day=-1)
     for given, named in (
         ({"scaler_tls_cert": cert}, "SCALER_TLS_KEY"),
         ({"scaler_tls_key": key}, "SCALER_TLS_CERT"),
         ({"scaler_client_ca": cert}, "SCALER_CLIENT_CA"),
         ({"scaler_tls_cert": cert, "scaler_tls_key": str(tmp_path / "keda-key.pem")}, "SCALER_TLS_KEY"),
         ({"scaler_tls_cert": cert, "scaler_tls_key": "/none"}, "SCALER_TLS_KEY"),
+        ({"scaler_tls_cert": old.cert, "scaler_tls_key": old.key}, "SCALER_TLS_CERT=.* has expired"),
         ({"scaler_tls_cert": cert, "scaler_tls_key": key, "scaler_client_ca": key}, "SCALER_CLIENT_CA"),
     ):
         with pytest.raises(SettingError, match=named):

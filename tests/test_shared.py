@@ -22,7 +22,7 @@ from shared import bus
 from shared.contract import names, segment, topology
 from shared.contract.cameras import decode as decode_camera
 from shared.contract.cameras import new_camera
-from shared.runtime import telemetry
+from shared.runtime import monitoring, telemetry
 from shared.runtime.errors import BadSegment, BusError, SettingError
 from shared.runtime.redact import join_credentials, redact, split_credentials
 from shared.runtime.settings import BusSettings, describe, load, misspelt
@@ -260,7 +260,7 @@ async def test_connecting_says_what_is_wrong(server: NatsServer) -> None:
 async def test_health_says_what_is_missing() -> None:
     now = 100.0
     health = telemetry.Health(limit_s=5, clock=lambda: now)
-    port = telemetry.serve(BusSettings(), health)
+    port = monitoring.serve(BusSettings(), health)
 
     def get(path: str) -> tuple[int, str]:
         try:
@@ -281,7 +281,7 @@ async def test_health_says_what_is_missing() -> None:
     assert "python_info" in get("/metrics")[1]
     assert get("/nothing")[0] == 404
     with pytest.raises(SettingError, match=f"METRICS_PORT={port}"):
-        telemetry.serve(BusSettings(metrics_port=port), health)
+        monitoring.serve(BusSettings(metrics_port=port), health)
 
 
 def test_names_fit_event_ids() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import ssl
-from pathlib import Path
 from typing import Annotated
 
 import grpc
 from msgspec import Meta
 
+from shared.runtime import tls
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import BusSettings
 from shared.runtime.telemetry import logger
@@ -34,11 +33,11 @@ def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
 
     Raises SettingError for half a configuration, and for files that can't be used.
     """
-    if bool(s.scaler_tls_cert) != bool(s.scaler_tls_key):
-        given, missing = ("CERT", "KEY") if s.scaler_tls_cert else ("KEY", "CERT")
-        raise SettingError(f"SCALER_TLS_{given} is set and SCALER_TLS_{missing} is not: set both for TLS, or neither")
-    if not s.scaler_tls_cert:
-        if s.scaler_client_ca:
+    cert, key = tls.File("SCALER_TLS_CERT", s.scaler_tls_cert), tls.File("SCALER_TLS_KEY", s.scaler_tls_key)
+    client_ca = tls.File("SCALER_CLIENT_CA", s.scaler_client_ca)
+    tls.check_pair(cert, key)
+    if not cert:
+        if client_ca:
             raise SettingError(
                 "SCALER_CLIENT_CA is set and SCALER_TLS_CERT is not: mutual TLS needs a certificate and key of its own"
             )
@@ -49,51 +48,31 @@ def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
                 host=s.scaler_host,
             )
         return None
-    _check(s)
-    files = [Path(p) for p in (s.scaler_tls_key, s.scaler_tls_cert, s.scaler_client_ca) if p]
-    seen = _contents(files)
+    # gRPC itself would only say that it could not bind.
+    tls.server_context(cert, key, client_ca)
+    files = [file for file in (key, cert, client_ca) if file]
+    seen = [file.read() for file in files]
 
     def fetch() -> grpc.ServerCertificateConfiguration:
         """gRPC calls this at every handshake, as certificates are renewed while we run."""
         nonlocal seen
         try:
-            now = _contents(files)
+            now = [file.read() for file in files]
             if now != seen:
-                _check(s)
+                tls.server_context(cert, key, client_ca)
                 seen = now
-        except (OSError, SettingError) as e:
+        except SettingError as e:
             logger("scaler").warning("renewed certificate can't be used: the old one stays", error=str(e))
         return _configuration(seen)
 
     return grpc.dynamic_ssl_server_credentials(
-        _configuration(seen), fetch, require_client_authentication=bool(s.scaler_client_ca)
+        _configuration(seen), fetch, require_client_authentication=bool(client_ca)
     )
-
-
-def _contents(files: list[Path]) -> list[bytes]:
-    return [f.read_bytes() for f in files]
 
 
 def _configuration(contents: list[bytes]) -> grpc.ServerCertificateConfiguration:
     key, chain, *ca = contents
     return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=ca[0] if ca else None)
-
-
-def _check(s: ScalerSettings) -> None:
-    """Check the files: gRPC itself would only say that it could not bind."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(s.scaler_tls_cert, s.scaler_tls_key)
-    except (OSError, ValueError) as e:
-        raise SettingError(
-            f"SCALER_TLS_CERT={s.scaler_tls_cert} and SCALER_TLS_KEY={s.scaler_tls_key} can't be used: {e}; "
-            "give a certificate and its key, both PEM"
-        ) from e
-    try:
-        if s.scaler_client_ca:
-            context.load_verify_locations(s.scaler_client_ca)
-    except (OSError, ValueError) as e:
-        raise SettingError(f"SCALER_CLIENT_CA={s.scaler_client_ca} can't be used: {e}; give a PEM file") from e
 
 
 def _is_loopback(host: str) -> bool:

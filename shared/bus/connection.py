@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
 
+from shared.runtime import tls
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.redact import redact
 from shared.runtime.settings import BusSettings
@@ -28,6 +29,10 @@ SCHEMES = ("nats", "tls", "ws", "wss")
 PENDING_BYTES = 32 * 1024 * 1024
 # A server that is just starting needs a moment: nothing is said of it before this time.
 SILENT_S = 3.0
+
+
+class _Refused(nats.errors.Error):
+    """The server can't be used as the settings have it. The text goes on from its address."""
 
 
 class _Connection(Client):
@@ -46,7 +51,31 @@ class _Connection(Client):
     Closing: the client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go
     through, may swallow that: they go on, and keep the process alive, whose loop waits for all of its tasks. Or they
     wait for the end of the old socket, as `close` does, and their cancellation cancels `close`.
+
+    TLS: the client takes it only where the server says that it must, whatever the URL says, and sends the password in
+    plain to a server that does not: whoever sits between would say so.
     """
+
+    certificates: tls.Renewing | None = None
+    shows_certificate = False
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        if self.certificates:
+            return self.certificates.context()
+        context: ssl.SSLContext = super().ssl_context
+        return context
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # Over a WebSocket the URL's scheme decides, and TLS is there before this is read.
+        upgrades = self._current_server is not None and self._current_server.uri.scheme not in ("ws", "wss")
+        if initial_connection and self.certificates and upgrades:
+            if not (info.get("tls_required") or info.get("tls_available")):
+                raise _Refused("offers no TLS, and NATS_URL, NATS_CA or NATS_CERT asks for it: switch it on there")
+            if info.get("tls_verify") and not self.shows_certificate:
+                raise _Refused("asks for a client certificate: set NATS_CERT and NATS_KEY")
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
 
     def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
@@ -108,6 +137,7 @@ async def connect(
     """
     _check(settings)
     client = _Connection()
+    client.certificates, client.shows_certificate = _certificates(settings), bool(settings.nats_cert)
     told = _Told(client, redact(settings.nats_url))
     # With reconnects for ever, the client's first attempts never end by themselves.
     attempt = asyncio.create_task(client.connect(**_options(settings, service, inbox, told)))
@@ -119,11 +149,9 @@ async def connect(
         if not told.connected:
             await end(attempt)
             await _abandon(client)
-    if told.refused:
-        raise BusError(
-            f"{told.where} refuses user {settings.nats_user or '(none)'!r}: check NATS_USER, NATS_PASSWORD or "
-            "NATS_CREDS"
-        )
+    if told.refusal:
+        user = repr(settings.nats_user or "(none)")
+        raise BusError(f"{told.where} {told.refusal.replace('{user}', user)}")
     raise BusError(
         f"no NATS server answers at {told.where} ({told.reason}): start one, with 'tidegate up' for instance, or set "
         "NATS_URL"
@@ -133,13 +161,15 @@ async def connect(
 class _Told:
     """What the client's callbacks are told: until it is connected they keep why it is not, later they log.
 
-    where: the server's address, without what is secret in it.
+    where: the server's address, without what is secret in it. refusal: why no further attempt would help, to go on from
+    the address; "" where one may.
     """
 
     def __init__(self, client: Client, where: str) -> None:
         self.where = where
         self.connected = False
         self.log = logger("bus")
+        self.refusal = ""
         self._client = client
         self._said: list[str] = []
 
@@ -147,13 +177,9 @@ class _Told:
     def reason(self) -> str:
         return self._said[-1] if self._said else "no answer"
 
-    @property
-    def refused(self) -> bool:
-        """Whether the server answers, and does not take the credentials."""
-        return any("Authorization" in text for text in self._said)
-
     def keep(self, error: BaseException) -> str:
         self._said.append(redact(str(error)) or type(error).__name__)
+        self.refusal = self.refusal or _refusal(error)
         return self._said[-1]
 
     async def error(self, e: Exception) -> None:
@@ -189,16 +215,47 @@ def _options(settings: BusSettings, service: str, inbox: str | None, told: _Told
         options |= {"user": settings.nats_user, "password": settings.nats_password}
     if settings.nats_creds:
         options["user_credentials"] = settings.nats_creds
-    if settings.nats_ca:
-        options["tls"] = _tls(settings.nats_ca)
     return options
+
+
+def _refusal(error: BaseException) -> str:
+    """Why the server is not to be asked again; "" for what may pass."""
+    if isinstance(error, _Refused):
+        return str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"shows a certificate that is not trusted ({error.verify_message}): set NATS_CA to the CA that signed it, "
+            "and name the server in NATS_URL as the certificate does"
+        )
+    if isinstance(error, ssl.SSLError) and "alert" in str(error).lower():
+        return f"refuses the client certificate ({error.reason}): give one that it trusts, by NATS_CERT and NATS_KEY"
+    if "Authorization" in str(error):
+        return "refuses user {user}: check NATS_USER, NATS_PASSWORD or NATS_CREDS"
+    return ""
+
+
+def _certificates(settings: BusSettings) -> tls.Renewing | None:
+    """What TLS needs; None where nothing asks for it. Raises SettingError."""
+    ca, cert, key = (
+        tls.File("NATS_CA", settings.nats_ca),
+        tls.File("NATS_CERT", settings.nats_cert),
+        tls.File("NATS_KEY", settings.nats_key),
+    )
+    schemes = {urlsplit(url).scheme for url in settings.nats_url.split(",")}
+    if not (ca or cert or key or schemes & {"tls", "wss"}):
+        return None
+    if "ws" in schemes:
+        raise SettingError(
+            f"NATS_URL={redact(settings.nats_url)} is without TLS, and NATS_CA or NATS_CERT asks for it: give wss://"
+        )
+    return tls.Renewing(lambda: tls.client_context(ca, cert, key), ca, cert, key)
 
 
 async def _succeeded(attempt: asyncio.Task[None], told: _Told, timeout_s: float) -> bool:
     """Whether it connects in time. One that the server refuses, or that ends with an error, does not."""
     clock = asyncio.get_running_loop().time
     deadline, silent_until = clock() + timeout_s, clock() + SILENT_S
-    while clock() < deadline and not told.refused:
+    while clock() < deadline and not told.refusal:
         done, _ = await asyncio.wait({attempt}, timeout=0.05)
         if not done and clock() >= silent_until:
             silent_until = math.inf
@@ -220,9 +277,8 @@ def _check(settings: BusSettings) -> None:
             f"NATS_URL={redact(settings.nats_url)!r} can't be used: give nats://host:port, or several with commas; in "
             "a password write [ as %5B and a comma as %2C"
         )
-    for name, path in (("NATS_CREDS", settings.nats_creds), ("NATS_CA", settings.nats_ca)):
-        if path and not Path(path).is_file():
-            raise SettingError(f"{name}={path} is no file: give the path of one")
+    if settings.nats_creds and not Path(settings.nats_creds).is_file():
+        raise SettingError(f"NATS_CREDS={settings.nats_creds} is no file: give the path of one")
 
 
 def _is_server(url: str) -> bool:
@@ -231,13 +287,6 @@ def _is_server(url: str) -> bool:
         return bool(parts.hostname) and parts.port != 0 and parts.scheme in SCHEMES
     except ValueError:  # a port that is none, or brackets without an address in them
         return False
-
-
-def _tls(path: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=path)
-    except OSError as e:
-        raise SettingError(f"NATS_CA={path} can't be used ({e}): give certificates in PEM format") from e
 
 
 async def _abandon(client: Client) -> None:

@@ -38,9 +38,16 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     nats_user: Annotated[str, Meta(description="user name, where the server asks for one")] = ""
     nats_password: Annotated[str, Meta(description="password; NATS_PASSWORD_FILE reads it from a file")] = ""
     nats_creds: Annotated[str, Meta(description="path of a .creds file, instead of user and password")] = ""
-    nats_ca: Annotated[str, Meta(description="path of the CA certificate that signs the server's")] = ""
+    nats_ca: Annotated[str, Meta(description="path of the CA certificate that signs the server's; asks for TLS")] = ""
+    nats_cert: Annotated[str, Meta(description="path of a client certificate, for a server that asks for one")] = ""
+    nats_key: Annotated[str, Meta(description="path of its private key")] = ""
     metrics_host: Annotated[str, Meta(description="address of /metrics, /healthz, /readyz")] = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65535, description="their port; 0 takes a free one")] = 0
+    metrics_cert: Annotated[str, Meta(description="path of a certificate chain: they are served by TLS")] = ""
+    metrics_key: Annotated[str, Meta(description="path of its private key")] = ""
+    metrics_client_ca: Annotated[
+        str, Meta(description="path of a CA: /metrics only for who shows a certificate of it, the others for everyone")
+    ] = ""
     metrics_targets: Annotated[
         str,
         Meta(description="folder for a file that tells Prometheus where they are (file_sd_configs); empty: none"),

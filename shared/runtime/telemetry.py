@@ -1,9 +1,7 @@
-"""Logs, metrics, health and traces of a process.
+"""Logs, health and traces of a process; `monitoring` serves health and metrics.
 
     health = Health()
     telemetry.configure(settings, "cv")            # once, first
-    port = telemetry.serve(settings, health)       # /healthz /readyz /metrics in a thread of its own
-    telemetry.tell_prometheus(settings, "cv", port)  # where METRICS_TARGETS names a folder
     log = telemetry.logger("cv")
     log.info("camera online", camera="lobby")      # one line an event; credentials in values are redacted
 
@@ -13,17 +11,14 @@ Metrics are `prometheus_client` objects beside the code that moves them.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, MutableMapping
-from pathlib import Path
+from collections.abc import Callable, MutableMapping
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from opentelemetry import trace
@@ -31,7 +26,6 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from prometheus_client import disable_created_metrics, make_wsgi_app
 
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
@@ -151,81 +145,3 @@ def traceparent_of(span: trace.Span) -> str | None:
     carrier: dict[str, str] = {}
     _propagator.inject(carrier, context=trace.set_span_in_context(span))
     return carrier.get("traceparent")
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Write no line for each probe: they come every few seconds."""
-
-
-class _Server(WSGIServer):
-    def server_bind(self) -> None:
-        # The standard one resolves its own name, which can take seconds where there is no DNS.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-        self.setup_environ()
-
-
-def serve(settings: BusSettings, health: Health) -> int:
-    """Serve /healthz, /readyz and /metrics from a daemon thread; return the port.
-
-    A thread, so that a stuck event loop still answers that it is stuck. Raises SettingError if the port is taken.
-    """
-    # When a counter was made says nothing that a scrape has not seen, and doubles the series.
-    disable_created_metrics()  # type: ignore[no-untyped-call]
-    metrics = make_wsgi_app()
-
-    def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if path == "/metrics":
-            return metrics(environ, start)  # type: ignore[no-any-return]
-        if path == "/healthz":
-            problem = health.stuck()
-        elif path == "/readyz":
-            problem = health.stuck() or health.ready
-        else:
-            start("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"here are /healthz, /readyz and /metrics\n"]
-        start("503 Service Unavailable" if problem else "200 OK", [("Content-Type", "text/plain")])
-        return [f"{problem or 'ok'}\n".encode()]
-
-    try:
-        server = make_server(
-            settings.metrics_host, settings.metrics_port, app, server_class=_Server, handler_class=_Quiet
-        )
-    except OSError as e:
-        raise SettingError(
-            f"METRICS_PORT={settings.metrics_port} on {settings.metrics_host} can't be used: {e.strerror}; "
-            "0 takes a free one"
-        ) from e
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    logger("telemetry").info("metrics served", url=f"http://{settings.metrics_host}:{server.server_port}/metrics")
-    return server.server_port
-
-
-def tell_prometheus(settings: BusSettings, service: str, port: int) -> None:
-    """Write `<replica>.json` into METRICS_TARGETS, by which Prometheus finds this process. Raises SettingError.
-
-    It is a file of `file_sd_configs`, with the labels `service` and `replica`. Whoever started us removes it.
-    """
-    if not settings.metrics_targets:
-        return
-    replica = os.environ.get("REPLICA") or service
-    host = "127.0.0.1" if settings.metrics_host in ("0.0.0.0", "::") else settings.metrics_host  # noqa: S104 - compared
-    entry = [{"targets": [f"{host}:{port}"], "labels": {"service": service, "replica": replica}}]
-    path = Path(settings.metrics_targets) / f"{replica}.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Prometheus reads what ends in .json, and never half of it.
-        path.with_suffix(".new").write_text(json.dumps(entry))
-        path.with_suffix(".new").replace(path)
-    except OSError as e:
-        raise SettingError(f"METRICS_TARGETS={settings.metrics_targets} can't be written: {e.strerror}") from e
-
-
-def forget_targets(folder: Path, replica: str) -> None:
-    """Remove what a process that is gone has written there, and its workers a GPU."""
-    for path in (folder / f"{replica}.json", *folder.glob(f"{replica}-[0-9]*.json")):
-        path.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from nats.aio.client import Client
 
 from shared import bus
 from shared.contract import catalog
-from shared.runtime import telemetry
+from shared.runtime import monitoring, telemetry
 from shared.runtime.child import bound, python
 from shared.runtime.errors import BusError, ModelError, SettingError, TidegateError
 from shared.runtime.settings import BusSettings, from_environment
@@ -96,7 +96,7 @@ async def _until_told(service: str, settings: S, run: Run[S]) -> None:
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, told)
     health = telemetry.Health()
-    telemetry.tell_prometheus(settings, service, telemetry.serve(settings, health))
+    monitoring.tell_prometheus(settings, service, monitoring.serve(settings, health))
     health.ready = "connecting to NATS"
     client = await unless(stop, bus.connect(settings, catalog.find(service).identity))
     if client is None:

@@ -19,7 +19,7 @@ from services.scaler.local.autoscaler import ScalerState
 from shared.contract import catalog, names
 from shared.contract.catalog import Service
 from shared.contract.topology import TopologySettings
-from shared.runtime import telemetry
+from shared.runtime import monitoring, telemetry
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.tasks import unless
@@ -74,7 +74,7 @@ async def _show(stack: Stack, console: Console, live: bool) -> None:
 
 def _serve_metrics(stack: Stack) -> None:
     settings = msgspec.structs.replace(load(BusSettings), metrics_targets=str(stack.targets))
-    telemetry.tell_prometheus(settings, "up", telemetry.serve(settings, stack.health))
+    monitoring.tell_prometheus(settings, "up", monitoring.serve(settings, stack.health))
 
 
 def _greeting(stack: Stack, cv: ScaledObject, given: Sequence[str]) -> str:

@@ -21,8 +21,9 @@ from prometheus_client import Counter
 
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
+from shared.runtime.monitoring import forget_targets
 from shared.runtime.tasks import supervise
-from shared.runtime.telemetry import forget_targets, logger
+from shared.runtime.telemetry import logger
 
 # Our services exit with this code where they can't start as they are configured: a restart alone does not help.
 BAD_CONFIGURATION = 2

@@ -1,0 +1,37 @@
+"""Certificates for tests: an authority, and pairs of certificate and key as files."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import NamedTuple
+
+import trustme
+
+
+class Pair(NamedTuple):
+    cert: str
+    key: str
+
+
+class Authority:
+    """A CA of its own. ca: the path of its certificate."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._ca = trustme.CA()
+        self.ca = str(folder / "ca.pem")
+        self._ca.cert_pem.write_to_path(self.ca)
+
+    def issue(self, name: str = "localhost", *, from_day: int = -1, to_day: int = 30) -> Pair:
+        """For a host name or address, valid from and to so many days from now."""
+        now = dt.datetime.now(dt.UTC)
+        made = self._ca.issue_cert(
+            name, not_before=now + dt.timedelta(days=from_day), not_after=now + dt.timedelta(days=to_day)
+        )
+        stem = f"{name}{from_day}{to_day}"
+        pair = Pair(str(self._folder / f"{stem}.pem"), str(self._folder / f"{stem}.key"))
+        Path(pair.cert).write_bytes(b"".join(each.bytes() for each in made.cert_chain_pems))
+        made.private_key_pem.write_to_path(pair.key)
+        return pair

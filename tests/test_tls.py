@@ -1,0 +1,284 @@
+"""TLS between clients and NATS, and of /metrics: whom each side believes, and what is said of certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import socket
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from shared import bus
+from shared.runtime import child, monitoring
+from shared.runtime.errors import BusError, SettingError
+from shared.runtime.settings import BusSettings, load
+from shared.runtime.telemetry import Health
+from tests.certificates import Authority, Pair
+from tests.waiting import until
+from tidegate.local.server import find_executable, free_port
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "ours")
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "theirs")
+
+
+class Server:
+    """A nats-server that takes user and password, and TLS as it is told."""
+
+    def __init__(self, folder: Path, pair: Pair, **tls: Any) -> None:
+        self.port = free_port(0)
+        self._folder = folder
+        self.secure(pair, **tls)
+
+    def secure(self, pair: Pair, **tls: Any) -> None:
+        block = {"cert_file": pair.cert, "key_file": pair.key, **tls}
+        users = [{"user": "cv", "password": "s3cret"}]
+        conf = {"host": "127.0.0.1", "port": self.port, "tls": block, "authorization": {"users": users}}
+        (self._folder / "tls.conf").write_text(json.dumps(conf))
+
+    def settings(self, **more: str) -> BusSettings:
+        given = {"nats_url": f"tls://localhost:{self.port}", "nats_user": "cv", "nats_password": "s3cret"}
+        return BusSettings(**given | more)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        log = self._folder / "nats.log"
+        process = child.spawn([find_executable(), "-c", str(self._folder / "tls.conf")], log=log)
+        try:
+            while not await child.takes_connections(self.port):
+                assert process.poll() is None, child.last_lines(log)
+                await asyncio.sleep(0.02)
+            yield
+        finally:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+
+async def connects(settings: BusSettings) -> bool:
+    client = await bus.connect(settings, "cv", timeout_s=10)
+    connected = client.is_connected
+    await client.close()
+    return connected
+
+
+# ---- to NATS
+
+
+async def test_a_server_is_believed_by_its_ca(tmp_path: Path, authority: Authority, stranger: Authority) -> None:
+    server = Server(tmp_path, authority.issue())
+    async with server.running():
+        assert await connects(server.settings(nats_ca=authority.ca))
+        assert await connects(server.settings(nats_ca=authority.ca, nats_url=f"nats://localhost:{server.port}"))
+        for given in ({}, {"nats_ca": stranger.ca}):
+            with pytest.raises(BusError, match=r"is not trusted \(unable to get local issuer.* set NATS_CA"):
+                await bus.connect(server.settings(**given), "cv")
+        other = server.settings(nats_ca=authority.ca, nats_url=f"tls://127.0.0.1:{server.port}")
+        with pytest.raises(BusError, match=r"is not trusted .*not valid for '127.0.0.1'.* name the server in NATS_URL"):
+            await bus.connect(other, "cv")
+
+
+async def test_a_server_may_ask_for_a_client_s_certificate(
+    tmp_path: Path, authority: Authority, stranger: Authority
+) -> None:
+    server = Server(tmp_path, authority.issue(), ca_file=authority.ca, verify=True)
+    own, other = authority.issue("cv"), stranger.issue("cv")
+    async with server.running():
+        assert await connects(server.settings(nats_ca=authority.ca, nats_cert=own.cert, nats_key=own.key))
+        with pytest.raises(BusError, match="asks for a client certificate: set NATS_CERT and NATS_KEY"):
+            await bus.connect(server.settings(nats_ca=authority.ca), "cv")
+        with pytest.raises(BusError, match=r"refuses the client certificate .* NATS_CERT and NATS_KEY"):
+            await bus.connect(server.settings(nats_ca=authority.ca, nats_cert=other.cert, nats_key=other.key), "cv")
+
+
+@pytest.mark.parametrize("asked", [{"nats_url": "tls"}, {"nats_url": "nats", "nats_ca": "ca"}])
+async def test_a_password_is_never_sent_where_tls_was_asked_for_and_is_not_offered(
+    asked: dict[str, str], authority: Authority
+) -> None:
+    """Whoever sits between says that the server has no TLS."""
+    heard = b""
+    waits = asyncio.Event()
+
+    async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        writer.write(b'INFO {"server_id":"x","version":"2.15.1","max_payload":1048576,"auth_required":true}\r\n')
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                heard += await reader.read(4096)
+        writer.close()
+        waits.set()
+
+    listening = await asyncio.start_server(between, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    given = {"nats_url": f"{asked['nats_url']}://localhost:{port}"} | (
+        {"nats_ca": authority.ca} if len(asked) > 1 else {}
+    )
+    with pytest.raises(BusError, match="offers no TLS, and NATS_URL, NATS_CA or NATS_CERT asks for it"):
+        await bus.connect(BusSettings(nats_user="cv", nats_password="s3cret", **given), "cv", timeout_s=5)
+    await waits.wait()
+    assert heard == b""
+    listening.close()
+
+
+async def test_renewed_certificates_are_shown_when_it_connects_again(tmp_path: Path) -> None:
+    before, after = Authority(tmp_path / "before"), Authority(tmp_path / "after")
+    own, renewed = before.issue("cv"), after.issue("cv")
+    files = [tmp_path / name for name in ("ca.pem", "tls.crt", "tls.key")]
+    ca, cert, key = map(str, files)
+    for source, target in zip((before.ca, *own), files, strict=True):
+        shutil.copy(source, target)
+    server = Server(tmp_path, before.issue(), ca_file=before.ca, verify=True)
+    async with server.running():
+        client = await bus.connect(server.settings(nats_ca=ca, nats_cert=cert, nats_key=key), "cv")
+    for source, target in zip((after.ca, *renewed), files, strict=True):
+        shutil.copy(source, target)
+    server.secure(after.issue(), ca_file=after.ca, verify=True)
+    async with server.running():
+        await until(lambda: client.is_connected)
+        await client.close()
+
+
+def broken(case: str, authority: Authority, folder: Path) -> tuple[str, str]:
+    """(certificate, key), of which something is wrong."""
+    good, other = authority.issue(), authority.issue("other")
+    if case == "no key":
+        return good.cert, ""
+    if case == "another's key":
+        return good.cert, other.key
+    if case == "expired":
+        return tuple(authority.issue(from_day=-9, to_day=-1))
+    if case == "not yet valid":
+        return tuple(authority.issue(from_day=2))
+    if case == "not there":
+        return str(folder / "none.pem"), good.key
+    if case == "a folder":
+        return good.cert, str(folder)
+    if case == "swapped":
+        return good.key, good.cert
+    key = serialization.load_pem_private_key(Path(good.key).read_bytes(), None)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / "locked.key").write_bytes(key.private_bytes(*form, serialization.BestAvailableEncryption(b"x")))
+    return good.cert, str(folder / "locked.key")
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("no key", r"^{0}_CERT is set and {0}_KEY is not: set both"),
+        ("another's key", r"^{0}_KEY=\S+ is not the key of {0}_CERT=\S+: "),
+        ("expired", r"^{0}_CERT=\S+ can't be used: certificate has expired\. "),
+        ("not yet valid", r"^{0}_CERT=\S+ can't be used: certificate is not yet valid\. "),
+        ("not there", r"^{0}_CERT=\S+ can't be read \(no such file or directory\): "),
+        ("a folder", r"^{0}_KEY=\S+ can't be read \(is a directory\): "),
+        ("swapped", r"^{0}_CERT=\S+ has no certificate in it: "),
+        ("locked", r"^{0}_CERT=\S+ and {0}_KEY=\S+ can't be used .* the key unencrypted"),
+    ],
+)
+async def test_a_certificate_that_can_t_be_used_is_said_with_its_setting(
+    case: str, said: str, authority: Authority, tmp_path: Path
+) -> None:
+    cert, key = broken(case, authority, tmp_path)
+    with pytest.raises(SettingError, match=said.format("NATS")):
+        await bus.connect(load(BusSettings, {"NATS_CERT": cert, "NATS_KEY": key}), "cv", timeout_s=1)
+    with pytest.raises(SettingError, match=said.format("METRICS")):
+        monitoring.serve(load(BusSettings, {"METRICS_CERT": cert, "METRICS_KEY": key}), Health())
+
+
+async def test_a_websocket_without_tls_is_refused_where_tls_is_asked_for(authority: Authority) -> None:
+    with pytest.raises(SettingError, match=r"NATS_URL=ws://localhost:1 is without TLS, .*: give wss://"):
+        await bus.connect(BusSettings(nats_url="ws://localhost:1", nats_ca=authority.ca), "cv", timeout_s=1)
+
+
+# ---- /healthz, /readyz, /metrics
+
+
+def answer(url: str, ca: str, own: Pair | None = None) -> int:
+    """The status of a page. Raises URLError where the connection is refused."""
+    context = ssl.create_default_context(cafile=ca)
+    if own:
+        context.load_cert_chain(*own)
+    try:
+        with urllib.request.urlopen(url, timeout=20, context=context) as page:
+            page.read()
+            return int(page.status)
+    except HTTPError as e:
+        return e.code
+
+
+def test_pages_are_served_by_tls(authority: Authority, stranger: Authority) -> None:
+    pair = authority.issue()
+    port = monitoring.serve(BusSettings(metrics_cert=pair.cert, metrics_key=pair.key), Health())
+    assert answer(f"https://localhost:{port}/metrics", authority.ca) == 200
+    with pytest.raises(URLError, match="CERTIFICATE_VERIFY_FAILED"):
+        answer(f"https://localhost:{port}/metrics", stranger.ca)
+    with pytest.raises((URLError, ConnectionError)):
+        urllib.request.urlopen(f"http://localhost:{port}/healthz", timeout=20)
+    assert answer(f"https://localhost:{port}/healthz", authority.ca) == 200
+
+
+def test_metrics_are_for_who_shows_a_certificate_and_probes_for_all(authority: Authority, stranger: Authority) -> None:
+    """A kubelet has none to show."""
+    pair, prometheus = authority.issue(), authority.issue("prometheus")
+    asking = BusSettings(metrics_cert=pair.cert, metrics_key=pair.key, metrics_client_ca=authority.ca)
+    root = f"https://localhost:{monitoring.serve(asking, Health())}"
+    assert [answer(f"{root}/{page}", authority.ca) for page in ("healthz", "readyz", "metrics")] == [200, 503, 403]
+    assert answer(f"{root}/metrics", authority.ca, prometheus) == 200
+    with pytest.raises((URLError, OSError)):
+        answer(f"{root}/metrics", authority.ca, stranger.issue("prometheus"))
+
+
+def test_a_client_ca_without_a_certificate_is_refused(authority: Authority) -> None:
+    with pytest.raises(SettingError, match="METRICS_CLIENT_CA is set and METRICS_CERT is not"):
+        monitoring.serve(BusSettings(metrics_client_ca=authority.ca), Health())
+
+
+def test_pages_show_a_renewed_certificate_once_it_can_be_used(tmp_path: Path) -> None:
+    before, after = Authority(tmp_path / "before"), Authority(tmp_path / "after")
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    old, new = before.issue(), after.issue()
+    shutil.copy(old.cert, cert)
+    shutil.copy(old.key, key)
+    port = monitoring.serve(BusSettings(metrics_cert=str(cert), metrics_key=str(key)), Health())
+    url = f"https://localhost:{port}/metrics"
+    assert answer(url, before.ca) == 200
+    shutil.copy(new.cert, cert)
+    assert answer(url, before.ca) == 200, "half of a pair is none"
+    shutil.copy(new.key, key)
+    assert answer(url, after.ca) == 200
+
+
+@pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
+def test_clients_that_say_nothing_keep_no_probe_waiting(secured: bool, authority: Authority) -> None:
+    """One such client was enough for a kubelet to end the pod."""
+    pair = authority.issue()
+    settings = BusSettings(metrics_cert=pair.cert, metrics_key=pair.key) if secured else BusSettings()
+    port = monitoring.serve(settings, Health())
+    with contextlib.ExitStack() as silent:
+        for _ in range(20):
+            silent.enter_context(socket.create_connection(("127.0.0.1", port)))
+        if secured:
+            assert answer(f"https://localhost:{port}/healthz", authority.ca) == 200
+        else:
+            assert urllib.request.urlopen(f"http://localhost:{port}/healthz", timeout=20).status == 200
+
+
+def test_prometheus_is_told_to_use_tls(authority: Authority, tmp_path: Path) -> None:
+    pair = authority.issue()
+    settings = BusSettings(metrics_cert=pair.cert, metrics_key=pair.key, metrics_targets=str(tmp_path / "targets"))
+    monitoring.tell_prometheus(settings, "cv", 9102)
+    (entry,) = json.loads((tmp_path / "targets/cv.json").read_text())
+    assert entry["labels"] == {"service": "cv", "replica": "cv", "__scheme__": "https"}
