@@ -63,6 +63,7 @@ GPU = "nvidia.com/gpu"
 # Native sidecars are on from 1.29.
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
 KEDA_MODELS = "2.0.0"
+CERT_MANAGER_MODELS = "6.0.0"
 
 RATE = "tidegate.dev/segments-per-second"
 LATENCY = "tidegate.dev/latency-target-seconds"
@@ -203,8 +204,8 @@ def _problem(document: str, version: str) -> str | None:
 
 
 def check_builtin_kinds(docs: list[Document]) -> int:
-    """Validate all but KEDA's; the number of them."""
-    builtin = [d for d in docs if not d["apiVersion"].startswith("keda.sh/")]
+    """Validate all but KEDA's and cert-manager's; the number of them."""
+    builtin = [d for d in docs if not d["apiVersion"].startswith(("keda.sh/", "cert-manager.io/"))]
     for d in builtin:
         for version in VERSIONS:
             problem = _problem(json.dumps(d, sort_keys=True), version)
@@ -238,11 +239,11 @@ def keda_schema(pytestconfig: pytest.Config) -> Path:
 
 
 VALIDATE = """
-import * as keda from "@kubernetes-models/keda/keda.sh/v1alpha1";
+import * as kinds from "@kubernetes-models/MODELS";
 import { readFileSync } from "node:fs";
 for (const d of JSON.parse(readFileSync(0, "utf8"))) {
   try {
-    new keda[d.kind](d).validate();
+    new kinds[d.kind](d).validate();
     console.log("null");
   } catch (e) {
     console.log(JSON.stringify(`${d.kind} ${d.metadata.name}: ${e.message}`));
@@ -253,9 +254,13 @@ for (const d of JSON.parse(readFileSync(0, "utf8"))) {
 
 def keda_problems(folder: Path, docs: list[Document]) -> list[str | None]:
     """What KEDA's schema says of each of its kinds among `docs`."""
+    return problems(folder, "keda/keda.sh/v1alpha1", [d for d in docs if d["apiVersion"].startswith("keda.sh/")])
+
+
+def problems(folder: Path, models: str, docs: list[Document]) -> list[str | None]:
     done = subprocess.run(
-        ["node", "--input-type=module", "-e", VALIDATE],
-        input=json.dumps([d for d in docs if d["apiVersion"].startswith("keda.sh/")]),
+        ["node", "--input-type=module", "-e", VALIDATE.replace("MODELS", models)],
+        input=json.dumps(docs),
         capture_output=True,
         text=True,
         cwd=folder,
@@ -884,6 +889,70 @@ def test_mutual_tls_is_a_component_of_the_demand_form(tmp_path: Path, keda_schem
         assert scaled["spec"]["triggers"][0]["authenticationRef"] == {"name": "tidegate-scaler"}
 
 
+def with_tls(folder: Path, form: str) -> list[Document]:
+    """An overlay with webhook and all that the README says for TLS."""
+    components = ["kubernetes/webhook", "kubernetes/tls"] + ["keda/demand/mtls"] * form.endswith("/demand")
+    return overlay(folder, form, *components)
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", ["h100", "h100/demand"])
+def test_tls_everywhere_is_a_component_of_either_form(form: str, tmp_path: Path, keda_schema: Path) -> None:
+    docs = with_tls(tmp_path, form)
+    check_builtin_kinds(docs)
+    assert set(keda_problems(keda_schema, docs)) == {None}
+    config = of(docs, "ConfigMap")["tidegate-nats"]["data"]
+    assert config["url"] == "tls://nats.tidegate.svc.cluster.local:4222"
+    for scaled in of(docs, "ScaledObject").values():
+        our_own_reading(scaled)
+        check_triggers(scaled, docs)
+        lag = [t["metadata"] for t in scaled["spec"]["triggers"] if t["type"] == "nats-jetstream"]
+        assert {m["useHttps"] for m in lag} <= {config["https"]} == {"true"}
+    pods = {name: each for name, each in workloads(docs).items() if name != "tidegate-placeholder"}
+    assert set(pods) == set(SERVICES) - (set() if form.endswith("/demand") else {"tidegate-scaler"})
+    for name, workload in pods.items():
+        check_pod(workload)
+        check_pod_speaks_tls(name, workload)
+
+
+def check_pod_speaks_tls(name: str, workload: Document) -> None:
+    """Its certificate is its own, it is told where, and its probes ask as it answers."""
+    container = container_of(workload)
+    (volume,) = (v for v in pod_of(workload)["volumes"] if v["name"] == "certificates")
+    assert volume["secret"]["secretName"] == f"tidegate-tls-{name.removeprefix('tidegate-')}"
+    (mount,) = (m for m in container["volumeMounts"] if m["name"] == "certificates")
+    given = {e["name"]: e.get("value") for e in container["env"]}
+    for setting, file in (("CA", "ca.crt"), ("CERT", "tls.crt"), ("KEY", "tls.key")):
+        metrics = "CLIENT_CA" if setting == "CA" else setting
+        assert given[f"NATS_{setting}"] == given[f"METRICS_{metrics}"] == f"{mount['mountPath']}/{file}"
+        assert {f"nats_{setting.lower()}", f"metrics_{metrics.lower()}"} <= set(settings.BusSettings.__struct_fields__)
+    assert {container[f"{kind}Probe"]["httpGet"]["scheme"] for kind in ("startup", "readiness", "liveness")} == {
+        "HTTPS"
+    }
+
+
+@pytest.mark.foreign
+def test_cert_manager_makes_what_tls_needs(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    folder = npm.installed(pytestconfig, "@kubernetes-models/cert-manager", CERT_MANAGER_MODELS).parents[2]
+    docs = build(DEPLOY / "kubernetes/tls/cert-manager")
+    assert set(problems(folder, "cert-manager/cert-manager.io/v1", docs)) == {None}
+    broken = json.loads(json.dumps(of(docs, "Certificate")["tidegate-ca"])) | {"spec": {"secretName": "x"}}
+    assert problems(folder, "cert-manager/cert-manager.io/v1", [broken]) != [None]
+    needed = {name for name in secret_names(with_tls(tmp_path, "h100/demand")) if "tls" in name or "client" in name}
+    readme = (DEPLOY / "README.md").read_text()
+    (helm,) = re.findall(r"secretName: (nats-tls)", readme)[:1]
+    made = {c["spec"]["secretName"]: c["spec"] for c in of(docs, "Certificate").values()}
+    assert needed | {helm, "tidegate-ca", "tidegate-tls-admin", "tidegate-tls-prometheus"} == set(made)
+    assert [name for name in made if f"`{name}`" not in readme] == []
+    assert {d["metadata"]["namespace"] for d in docs} == {"tidegate"}
+    host = urlsplit(of(with_tls(tmp_path, "h100/demand"), "ConfigMap")["tidegate-nats"]["data"]["url"]).hostname
+    assert host in made[helm]["dnsNames"]
+    assert made["tidegate-scaler-tls"]["dnsNames"] == ["tidegate-scaler.tidegate.svc.cluster.local"]
+    for name in needed:
+        asked = {"tidegate-scaler-tls": {"server auth"}, "tidegate-scaler-client": {"client auth"}}
+        assert set(made[name]["usages"]) == asked.get(name, {"client auth", "server auth"})
+
+
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
 def test_a_volume_of_weights_for_all_replicas_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
@@ -943,7 +1012,7 @@ def test_an_overlay_itself_takes_webhook_where_the_readme_says(form: str, tmp_pa
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
 def test_the_patch_for_a_warm_replica_keeps_one(form: str, tmp_path: Path) -> None:
-    (patches,) = re.findall(r"```yaml\n(.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
+    (patches,) = re.findall(r"`patches`:\n\n```yaml\n(.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
     docs = overlay(tmp_path, form, patches=yaml.safe_load(textwrap.dedent(patches)))
     kept = {name: our_own_reading(d).spec.min_replica_count for name, d in of(docs, "ScaledObject").items()}
     assert {name for name, least in kept.items() if name != "tidegate-ingest" and least} == {"tidegate-vlm"}

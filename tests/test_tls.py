@@ -105,6 +105,16 @@ async def test_a_server_may_ask_for_a_client_s_certificate(
             await bus.connect(server.settings(nats_ca=authority.ca, nats_cert=other.cert, nats_key=other.key), "cv")
 
 
+async def test_keda_reads_the_monitoring_port_without_a_certificate(tmp_path: Path, authority: Authority) -> None:
+    """Its trigger can show none, though every client of NATS has to."""
+    monitoring_port = free_port(0)
+    server = Server(tmp_path, authority.issue(), ca_file=authority.ca, verify=True)
+    path = tmp_path / "tls.conf"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"https": f"127.0.0.1:{monitoring_port}"}))
+    async with server.running():
+        assert await asyncio.to_thread(answer, f"https://localhost:{monitoring_port}/jsz?acc=$G", authority.ca) == 200
+
+
 @pytest.mark.parametrize("asked", [{"nats_url": "tls"}, {"nats_url": "nats", "nats_ca": "ca"}])
 async def test_a_password_is_never_sent_where_tls_was_asked_for_and_is_not_offered(
     asked: dict[str, str], authority: Authority
