@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.ingest.segmenter import Piece
-from services.search.clip import StoredSegment, collect, join, jpeg, nearest, outlined
+from services.search.clip import WITHIN, StoredSegment, collect, join, nearest, outlined, picture
 from services.search.query import Unanswerable
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
 from shared.contract.segment import Segment, to_headers
 from shared.runtime.errors import BadSegment
 from shared.video import pictures
+from shared.video.decode import decode
 from tests import footage
 from tidegate.demo import clips
 from tidegate.demo import footage as real
@@ -139,8 +140,6 @@ def test_what_is_no_video_is_a_bad_segment(tmp_path: Path, payload: bytes) -> No
     pieces = stored(clips.pieces(footage.make(tmp_path / "v.mp4"), "cam"))
     with pytest.raises(BadSegment):
         join([pieces[0], pieces[1]._replace(payload=payload)])
-    with pytest.raises(BadSegment):
-        jpeg(payload, 0.0)
 
 
 def test_a_segment_that_breaks_off_gives_what_it_has(tmp_path: Path) -> None:
@@ -343,11 +342,11 @@ def test_a_picture_is_the_frame_at_the_offset(tmp_path: Path) -> None:
         source = [f.to_ndarray(format="rgb24").astype(int) for f in container.decode(video=0)]
     before = sum(x.segment.frames for x in pieces[:2])
     for n in (0, 7, 20):
-        picture = pixels(jpeg(pieces[2].payload, n / 25 + 0.01, before=[x.payload for x in pieces[:2]]))
-        assert picture.shape == (240, 320, 3)
-        errors = [np.abs(picture.astype(int) - frame).mean() for frame in source]
+        earlier = [x.payload for x in pieces[:2]]
+        shown = pixels(picture(decode(pieces[2].payload, at=[n / 25 + 0.01], within=WITHIN, before=earlier)))
+        assert shown.shape == (240, 320, 3)
+        errors = [np.abs(shown.astype(int) - frame).mean() for frame in source]
         assert int(np.argmin(errors)) == before + n
-    assert pixels(jpeg(pieces[0].payload, 0.0, width=100)).shape == (76, 100, 3)
 
 
 def test_a_box_is_outlined() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import difflib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,8 +17,8 @@ from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
 from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef
 from shared.runtime.telemetry import logger
-from shared.video import gop
-from shared.video.decode import Decoded, Image, decode
+from shared.video.decode import Decoded, Image
+from shared.video.segments import SegmentDecoder
 from shared.worker import Message
 
 # The detector keeps objects from this score on: a camera's own min_score may be below the service's.
@@ -56,12 +54,11 @@ class CvService:
 
     def __init__(self, js: JetStreamContext, detector: Detector, settings: CvSettings) -> None:
         self.model = detector.name
-        self._js = js
         self._detector = detector
         self._settings = settings
         self._classes = settings.classes()
         self._cameras = CameraDirectory(js)
-        self._threads = ThreadPoolExecutor(settings.cv_threads, thread_name_prefix="decode")
+        self._segments = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv")
         self._log = logger("cv")
         for label in sorted((self._classes or frozenset()) - set(detector.labels)):
             near = difflib.get_close_matches(label.lower(), detector.labels, n=1)
@@ -72,16 +69,20 @@ class CvService:
         """Decode the frames to look at. Raises BadSegment for what is no segment, or can't be decoded."""
         head = segment.from_message(message.raw.subject, message.headers)
         camera = await self._cameras.get(head.camera) or _NO_WISHES
-        before = await gop.earlier(self._js, head)
         grid = Grid.of(camera.tiles or self._settings.cv_tiles)
         size = self._detector.size
 
-        def look() -> tuple[Decoded, list[Image]]:
-            fps = camera.fps or self._settings.cv_fps
-            decoded = decode(message.data, fps=fps, size=grid.canvas(size), before=before, frames=head.frames)
+        def look(decoded: Decoded) -> tuple[Decoded, list[Image]]:
             return decoded, [image for picture in decoded.pictures for image in grid.images(picture.pixels, size)]
 
-        decoded, images = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        decoded, images = await self._segments.decode(
+            head,
+            message.data,
+            look,
+            fps=camera.fps or self._settings.cv_fps,
+            size=grid.canvas(size),
+            frames=head.frames,
+        )
         if decoded.damaged:
             self._log.warning("segment is damaged", camera=head.camera, origin=message.origin, reason=decoded.damaged)
         return Pictures(

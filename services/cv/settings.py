@@ -8,11 +8,11 @@ from msgspec import Meta
 
 from shared.contract.cameras import TILES
 from shared.contract.names import TOKEN
-from shared.runtime.settings import BusSettings
+from shared.video.budget import DecodeSettings
 from shared.worker import WorkerSettings
 
 
-class CvSettings(BusSettings, frozen=True, kw_only=True):
+class CvSettings(DecodeSettings, frozen=True, kw_only=True):
     cv_model: Annotated[
         str,
         Meta(description="openvino:ssd_mobilenet_v2_coco, torchvision:<name>, hf:<repo or path>, or a .onnx/.xml file"),

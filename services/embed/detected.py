@@ -5,9 +5,7 @@ The messages are detections events, so there is nothing to wait for, and nothing
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import msgspec
@@ -22,9 +20,9 @@ from shared.contract import names, segment
 from shared.contract.events import Detections, Frame
 from shared.contract.segment import Segment
 from shared.runtime.errors import BadMessage
-from shared.video import gop
-from shared.video.decode import decode
+from shared.video.decode import Decoded
 from shared.video.pictures import resize
+from shared.video.segments import SegmentDecoder
 from shared.worker import Message
 
 
@@ -35,7 +33,7 @@ class Detected:
         self._js = js
         self._size = size
         self._settings = settings
-        self._threads = ThreadPoolExecutor(settings.embed_threads, thread_name_prefix="decode")
+        self._segments = SegmentDecoder(js, threads=settings.embed_threads, budget=settings.budget(), service="embed")
 
     async def read(self, message: Message) -> Views:
         """The pictures of an event. Raises BadMessage if it is none, or its segment is gone or can't be decoded."""
@@ -44,9 +42,9 @@ class Detected:
         views: list[View] = []
         if frames:
             head, payload = await self._segment(event)
-            before = await gop.earlier(self._js, head)
-            work = partial(self._cut_out, event, frames, payload, before, head.frames)
-            views = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            offsets = [(frame.time - event.start).total_seconds() for frame in frames]
+            cut_out = partial(self._cut_out, frames, offsets)
+            views = await self._segments.decode(head, payload, cut_out, at=offsets, frames=head.frames)
         return Views(event.camera, event.segment, event.start, event.duration, views)
 
     async def _segment(self, event: Detections) -> tuple[Segment, bytes]:
@@ -60,13 +58,10 @@ class Detected:
             raise BadMessage(f"sequence {ref.seq} of MEDIA is another segment than the one it was found in")
         return head, raw.data or b""
 
-    def _cut_out(
-        self, event: Detections, frames: Sequence[Frame], payload: bytes, before: Sequence[bytes], count: int
-    ) -> list[View]:
-        """The pictures: every frame, followed by its objects."""
-        offsets = [(frame.time - event.start).total_seconds() for frame in frames]
+    def _cut_out(self, frames: Sequence[Frame], offsets: Sequence[float], decoded: Decoded) -> list[View]:
+        """The pictures: every frame, followed by its objects. offsets: seconds of the frames in their segment."""
         views: list[View] = []
-        for picture in decode(payload, at=offsets, before=before, frames=count).pictures:
+        for picture in decoded.pictures:
             # A damaged segment lacks pictures, so each is taken to be of the frame that is nearest in time.
             frame = frames[min(range(len(frames)), key=lambda i: abs(offsets[i] - picture.offset))]
             height, width = picture.pixels.shape[:2]

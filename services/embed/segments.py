@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import NamedTuple
 
 from nats.js import JetStreamContext
@@ -19,7 +16,7 @@ from shared.contract.events import SegmentRef
 from shared.contract.segment import Segment
 from shared.runtime.telemetry import logger
 from shared.video import gop
-from shared.video.decode import decode
+from shared.video.segments import SegmentDecoder
 from shared.worker import Message
 
 
@@ -38,7 +35,7 @@ class Segments:
         self._js = js
         self._size = size
         self._fps = settings.embed_fps
-        self._threads = ThreadPoolExecutor(settings.embed_threads, thread_name_prefix="decode")
+        self._segments = SegmentDecoder(js, threads=settings.embed_threads, budget=settings.budget(), service="embed")
         self._log = logger("embed")
 
     async def read(self, message: Message) -> Views:
@@ -46,7 +43,7 @@ class Segments:
         head = segment.from_message(message.raw.subject, message.headers)
         itself = _Stored(_reference(message.stream, message.seq, head), head, message.data)
         if self._fps > 1:
-            return await self._views(itself, fps=self._fps, before=await gop.earlier(self._js, head))
+            return await self._views(itself, fps=self._fps)
         shown = await self._keyframe(itself)
         return await self._views(shown, at=[0.0]) if shown else _nothing(itself)
 
@@ -74,11 +71,11 @@ class Segments:
         *,
         fps: float | None = None,
         at: Sequence[float] | None = None,
-        before: Sequence[bytes] = (),
     ) -> Views:
         head = shown.head
-        work = partial(decode, shown.payload, fps=fps, at=at, size=self._size, before=before, frames=head.frames)
-        decoded = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        decoded = await self._segments.decode(
+            head, shown.payload, lambda decoded: decoded, fps=fps, at=at, size=self._size, frames=head.frames
+        )
         if decoded.damaged:
             self._log.warning("segment is damaged", camera=head.camera, seq=shown.ref.seq, reason=decoded.damaged)
         views = [View(p.pixels, head.start + dt.timedelta(seconds=p.offset)) for p in decoded.pictures]

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from shared.contract.names import TOKEN
-from shared.runtime.settings import BusSettings
+from shared.video.budget import DecodeSettings
 from shared.worker import MB, WorkerSettings
 
 
-class EmbedSettings(BusSettings, frozen=True, kw_only=True):
+class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):
     embed_model: Annotated[
         str,
         Meta(

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -32,7 +33,7 @@ from shared.models import vectors
 from shared.models.vectors import Encoded, TextQuery, Vectors
 from shared.runtime.errors import BadSegment
 from shared.runtime.telemetry import logger
-from shared.video import gop
+from shared.video.segments import SegmentDecoder
 
 T = TypeVar("T")
 Q = TypeVar("Q", Query, ClipQuery)
@@ -80,6 +81,9 @@ class Answers:
         self._settings = settings
         self._pending = pending
         self._threads = ThreadPoolExecutor(settings.search_threads, thread_name_prefix="query")
+        self._segments = SegmentDecoder(
+            self._js, threads=settings.search_threads, budget=settings.budget(), service="search"
+        )
         self._log = logger("search")
 
     async def start(self) -> Service:
@@ -253,9 +257,9 @@ class Answers:
             if head.camera != moment.camera:
                 # MEDIA was made anew and counts from the start: this is another segment.
                 return None
-            before = await gop.earlier(self._js, head)
             offset = moment.time.timestamp() - head.start.timestamp()
-            return await self._in_thread(lambda: clip.jpeg(raw.data or b"", offset, before=before, box=moment.box))
+            draw = partial(clip.picture, box=moment.box)
+            return await self._segments.decode(head, raw.data or b"", draw, at=[offset], within=clip.WITHIN)
         except (BadSegment, NotFoundError, TimeoutError, nats.errors.Error) as e:
             self._log.debug("no picture", seq=moment.seq, error=repr(e))
             return None

@@ -3,7 +3,7 @@
     stored = await collect(js, "lobby", 1234, start, end, max_bytes=8_000_000)
     clip = join(stored)                      # in a thread: 2 ms per second of 1080p
     clip.data, clip.start, clip.end          # MP4, and what it covers
-    jpeg(stored[0].payload, 0.4)             # the frame 0.4 s into a segment
+    picture(decode(stored[0].payload, at=[0.4], within=WITHIN))      # the frame 0.4 s into a segment, as JPEG
 
 Video is never encoded again: what the camera sent is what is shown.
 """
@@ -42,8 +42,8 @@ _HOLE_S = 0.1
 _ROUNDING = dt.timedelta(milliseconds=2)
 _MILLISECOND = Fraction(1, 1000)
 _SECOND = dt.timedelta(seconds=1)
-# A picture is bounded by its width alone: no video is higher than this many times its width.
-_TALLEST = 16
+# A picture is bounded by its width alone: no video is higher than 16 times its width.
+WITHIN = (640, 16 * 640)
 _BOX_COLOUR = (255, 200, 0)
 
 
@@ -167,16 +167,9 @@ def join(stored: Sequence[StoredSegment]) -> Clip:
     return Clip(out.getvalue(), stored[0].segment.start, stored[count - 1].end)
 
 
-def jpeg(
-    payload: bytes, offset_s: float, *, before: Sequence[bytes] = (), width: int = 640, box: Box | None = None
-) -> bytes:
-    """The frame of a segment that is nearest to `offset_s` seconds from its first, as JPEG.
-
-    before: payloads of its GOP's earlier segments, for a dependent one. width: pixels at most. box: drawn on it.
-    Raises BadSegment if it can't be decoded.
-    """
-    within = (width, _TALLEST * width)
-    pixels = media.decode(payload, at=[offset_s], within=within, before=before).pictures[0].pixels
+def picture(decoded: media.Decoded, box: Box | None = None) -> bytes:
+    """The first picture of a segment that was decoded WITHIN, as JPEG. box: drawn on it."""
+    pixels = decoded.pictures[0].pixels
     return pictures.jpeg(pixels if box is None else outlined(pixels, box))
 
 

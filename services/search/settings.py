@@ -6,12 +6,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.runtime.settings import BusSettings
+from shared.video.budget import DecodeSettings
 
 DAY_S = 24 * 3600.0
 
 
-class SearchSettings(BusSettings, frozen=True, kw_only=True):
+class SearchSettings(DecodeSettings, frozen=True, kw_only=True):
     search_index: Annotated[
         str,
         Meta(

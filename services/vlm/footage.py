@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 from nats.aio.client import Client
@@ -26,8 +26,10 @@ from shared.contract.events import Cause, Seen
 from shared.contract.segment import Segment, from_headers
 from shared.runtime.errors import BadMessage, BadSegment, TidegateError
 from shared.runtime.telemetry import logger
-from shared.video import decode as media
-from shared.video import gop, pictures
+from shared.video import pictures
+from shared.video.budget import Budget
+from shared.video.decode import Decoded
+from shared.video.segments import SegmentDecoder
 
 # Clocks of ingest and the server differ, and a segment is stored when it has ended.
 SLACK = dt.timedelta(seconds=2)
@@ -66,11 +68,11 @@ class _Part(NamedTuple):
 class Footage:
     """See the module. side: pixels of a frame's longer side, at most."""
 
-    def __init__(self, client: Client, *, side: int, threads: int) -> None:
+    def __init__(self, client: Client, *, side: int, threads: int, budget: Budget | None = None) -> None:
         self._client = client
-        self._js = client.jetstream()
         self._side = side
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        js = client.jetstream()
+        self._segments = SegmentDecoder(js, threads=threads, budget=budget or Budget(), service="vlm")
         self._log = logger("vlm")
 
     async def between(
@@ -212,12 +214,13 @@ class Footage:
         return sorted(frames)
 
     async def _frames(self, part: _Part) -> list[JpegFrame]:
-        before = await gop.earlier(self._js, part.head)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._encoded, part, before)
+        head, within = part.head, (self._side, self._side)
+        encoded = partial(self._encoded, part)
+        return await self._segments.decode(
+            head, part.stored.data, encoded, at=part.offsets, within=within, frames=head.frames
+        )
 
-    def _encoded(self, part: _Part, before: Sequence[bytes]) -> list[JpegFrame]:
-        within = (self._side, self._side)
-        decoded = media.decode(part.stored.data, at=part.offsets, within=within, before=before, frames=part.head.frames)
+    def _encoded(self, part: _Part, decoded: Decoded) -> list[JpegFrame]:
         return [
             JpegFrame(
                 part.head.start + dt.timedelta(seconds=picture.offset),

@@ -51,7 +51,7 @@ class VlmService:
     name = "vlm"
 
     def __init__(self, client: Client, model: Model, settings: VlmSettings, *, name: str) -> None:
-        footage = Footage(client, side=settings.vlm_size, threads=settings.vlm_threads)
+        footage = Footage(client, side=settings.vlm_size, threads=settings.vlm_threads, budget=settings.budget())
         self.model = name
         self._model = model
         self._settings = settings

@@ -13,11 +13,11 @@ from shared.contract.cameras import SHORTEST_CAPTION_S as SHORTEST_S
 from shared.contract.names import TOKEN
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
-from shared.runtime.settings import BusSettings
+from shared.video.budget import DecodeSettings
 from shared.worker import WorkerSettings
 
 
-class VlmSettings(BusSettings, frozen=True, kw_only=True):
+class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
     vlm_mode: Annotated[
         Literal["worker", "front"],
         Meta(description="worker: does the jobs of VLM; front: answers svc.ask and plans captions, without a model"),

@@ -31,6 +31,10 @@ class BadSegment(BadMessage):
     """A segment whose headers or video can't be read."""
 
 
+class OverBudget(BadSegment):
+    """A segment that takes more decoding than it may, or whose camera's segments did so again and again."""
+
+
 class ModelError(TidegateError):
     """A model, its weights or its device can't be used."""
 

@@ -5,6 +5,9 @@
 | `container` | opens a segment's MP4 |
 | `orientation` | says which way up a frame is shown |
 | `decode` | makes upright pictures of a segment |
+| `budget` | says what a segment may cost, and measures it |
+| `costly` | says which cameras' video cost too much, and is not decoded for a while |
+| `segments` | decodes segments of MEDIA in threads, with those before them, within the budget |
 | `gop` | fetches the segments before one that was cut inside its GOP |
 | `timestamps` | makes decode times that the muxer takes |
 | `pictures` | reads, scales and writes single pictures |

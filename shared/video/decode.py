@@ -24,14 +24,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from shared.runtime.errors import BadSegment
+from shared.runtime.errors import BadSegment, OverBudget
 from shared.video import orientation
+from shared.video.budget import MAX_PIXELS, Budget, Meter
 from shared.video.container import opened
 from shared.video.orientation import Orientation
 
-# Frames are refused over the size of 8K UHD: no camera's are larger, and a few bytes could ask for gigabytes.
-MAX_PIXELS = 7680 * 4320
-# Segments are refused that hold more packets than this, which is over a minute at 120 fps.
+# Segments are refused that hold more packets than this, with their GOP's earlier ones: over a minute at 120 fps.
 MAX_PACKETS = 10_000
 # Segments are refused that are longer than headers can say: damaged timestamps may say centuries.
 MAX_SECONDS = 3600.0
@@ -43,6 +42,12 @@ _CODECS = ("h264", "hevc")
 
 # A picture: RGB, (height, width, 3).
 Image = NDArray[np.uint8]
+
+_BUDGET = Budget()
+
+
+def _unheard() -> None:
+    pass
 
 
 class Picture(NamedTuple):
@@ -82,24 +87,26 @@ def decode(
     before: Sequence[bytes] = (),
     frames: int | None = None,
     threads: int = 1,
+    budget: Budget = _BUDGET,
+    alive: Callable[[], None] = _unheard,
 ) -> Decoded:
     """The pictures of a segment: `fps` per second of video, as `sample` chooses, or those nearest to the times `at`.
 
     payload: fragmented MP4. at: seconds from the segment's first frame, at least one. size: (width, height) to stretch
     to. within: (width, height) to scale down into, as `fitted` does. before: the payloads of the GOP's earlier
     segments, for a dependent one. frames: how many the header announces: more than twice as many are refused, fewer
-    are damage. threads: of the decoder; a pool of callers does more with less memory.
+    are damage. threads: of the decoder; a pool of callers does more with less memory. budget: the most work that may be
+    done for it. alive: called after each packet, as a sign that the work goes on.
 
     Pictures stand upright, turned as the video itself says; `size` and `within` are of upright ones.
 
     Several threads may call it: the GIL is free while it decodes and scales.
-    Raises BadSegment if none of the wanted frames can be had.
+    Raises BadSegment if none of the wanted frames can be had, OverBudget if they cost more than the budget.
     """
     if (fps is None) == (not at):
         raise ValueError("give one of fps and at")
-    limit = MAX_PACKETS if frames is None else min(MAX_PACKETS, 2 * frames)
-    parts = [*(_demux(part, MAX_PACKETS) for part in before), _demux(payload, limit)]
-    track = parts[-1]
+    track = _demux(payload, MAX_PACKETS if frames is None else min(MAX_PACKETS, 2 * frames))
+    parts = [*_earlier(before), track]
     if not parts[0].packets[0].is_keyframe:
         raise BadSegment("starts inside a GOP: the segments before it are needed, from the keyframe on (Key-Seq)")
     problems = [part.problem for part in parts if part.problem]
@@ -108,7 +115,9 @@ def decode(
     wanted = _choose(track, fps, at, leading=bool(before))
     history = [packet for part in parts[:-1] for packet in part.packets]
     decoder = _set_up(parts[0].decoder, threads)
-    frames_found = _frames(decoder, history, track.packets, wanted, problems)
+    last = max(wanted)
+    meter = Meter(budget, decoder, len(history) + last + 1)
+    frames_found = _frames(decoder, history, track.packets[: last + 1], wanted, problems, meter, alive)
     pictures, upright = _convert(frames_found, wanted, lambda own: size or (fitted(own, within) if within else own))
     if not pictures:
         raise BadSegment(problems[0] if problems else "no frame decodes")
@@ -147,6 +156,15 @@ def nearest(offsets: Sequence[float], instants: Sequence[float] | NDArray[np.flo
     right = np.searchsorted(times, wanted).clip(1, len(times) - 1)
     nearer_left = wanted - times[right - 1] <= times[right] - wanted
     return [int(i) for i in np.unique(right - nearer_left)]
+
+
+def _earlier(payloads: Sequence[bytes]) -> list[_Track]:
+    tracks: list[_Track] = []
+    for payload in payloads:
+        tracks.append(_demux(payload, MAX_PACKETS))
+        if sum(len(track.packets) for track in tracks) > MAX_PACKETS:
+            raise OverBudget(f"its GOP holds over {MAX_PACKETS} frames: set a shorter keyframe interval in the camera")
+    return tracks
 
 
 def _demux(payload: bytes, limit: int) -> _Track:
@@ -202,17 +220,23 @@ def _frames(
     packets: list[Any],
     wanted: Container[int],
     problems: list[str],
+    meter: Meter,
+    alive: Callable[[], None],
 ) -> Iterator[VideoFrame]:
     """All frames that are decoded, the wanted ones among them. Their `pts` is the index of their packet.
 
-    Packets are numbered, from below 0 for the GOP's earlier ones: each segment's own timestamps start at 0.
+    packets: up to the last wanted one. They are numbered, from below 0 for the GOP's earlier ones: each segment's own
+    timestamps start at 0.
     """
-    last = max(n for n in range(len(packets)) if n in wanted)
     try:
-        for n, packet in enumerate([*history, *packets[: last + 1]], start=-len(history)):
+        for n, packet in enumerate([*history, *packets], start=-len(history)):
             packet.pts = packet.dts = n
             decoder.skip_frame = "DEFAULT" if n in wanted else "NONREF"
-            yield from decoder.decode(packet)
+            meter.before(packet)
+            found = decoder.decode(packet)
+            meter.after()
+            alive()
+            yield from found
     except av.FFmpegError as e:
         problems.append(f"a frame can't be decoded: {e.strerror}")
         if not decoder.is_open:

@@ -11,6 +11,7 @@ from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
 from shared.contract.segment import Segment, from_headers
 from shared.runtime.errors import BadSegment
+from shared.video.budget import Budget
 
 # At most this many messages and bytes are read for one segment: a Key-Seq that lies must not make us read the whole
 # stream. Ingest's GOPs are no longer than a minute.
@@ -18,15 +19,18 @@ MAX_READS = 1000
 MAX_BYTES = 256 * 1024 * 1024
 
 
-async def earlier(js: JetStreamContext, segment: Segment) -> list[bytes]:
+async def earlier(js: JetStreamContext, segment: Segment, budget: Budget | None = None) -> list[bytes]:
     """The payloads of the GOP's segments before this one, oldest first; none if it starts with a keyframe.
 
     A replay that lies between them is passed over, as is what another ingest published late. Raises BadSegment if one
-    of them is missing: it has expired, or was never published. Raises nats.errors.Error or TimeoutError if the server
-    does not answer, which is no fault of the segment.
+    of them is missing: it has expired, or was never published. Raises OverBudget, before all are read, where by their
+    headers they can't be decoded within `budget`. Raises nats.errors.Error or TimeoutError if the server does not
+    answer, which is no fault of the segment.
     """
     if segment.key_seq is None:
         return []
+    budget = budget or Budget()
+    pixels = segment.width * segment.height
     parts: list[bytes] = []
     seq = segment.key_seq
     expected: int | None = None  # the counter of the next part
@@ -46,6 +50,8 @@ async def earlier(js: JetStreamContext, segment: Segment) -> list[bytes]:
         if part.n >= segment.n or (expected is not None and part.n > expected):
             raise BadSegment(f"segment {expected} of epoch {segment.epoch}, before it in its GOP, is not in MEDIA")
         parts.append(raw.data or b"")
+        pixels += part.frames * part.width * part.height
+        budget.check(pixels, "from its GOP's keyframe on, it takes over")
         expected = part.n + 1
         if expected == segment.n:
             return parts

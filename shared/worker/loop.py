@@ -26,7 +26,7 @@ from nats.aio.msg import Msg
 from shared import bus
 from shared.bus.pull import Puller
 from shared.contract import deadletters, events, names
-from shared.runtime import telemetry
+from shared.runtime import progress, telemetry
 from shared.runtime.errors import Away, BadMessage
 from shared.runtime.tasks import end, supervise
 from shared.service.process import beat
@@ -197,7 +197,8 @@ class Worker(Generic[P, R]):
     async def _prepare(self, message: Message) -> None:
         message.preparing_since = started = time.monotonic()
         try:
-            prepared = await self._service.prepare(message)
+            with progress.heard_by(message.goes_on):
+                prepared = await self._service.prepare(message)
         except Exception as e:
             await self._fail(message, e)
             return

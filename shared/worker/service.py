@@ -26,7 +26,7 @@ class Message(Held):
     span: trace.Span
     taken_at: float = field(default_factory=time.time)  # wall clock, seconds
     committed: bool = False  # on the device or being answered: a drain waits for it rather than hand it back
-    preparing_since: float | None = None  # monotonic clock, seconds
+    preparing_since: float | None = None  # or when it last made progress: monotonic clock, seconds
     prepare_s: float = 0.0
     infer_s: float = 0.0
 
@@ -43,6 +43,11 @@ class Message(Held):
             decode_ms=round(self.prepare_s * 1e3, 1),
             infer_ms=round(self.infer_s * 1e3, 1),
         )
+
+    def goes_on(self) -> None:
+        """Its preparation makes progress, and is no hang. Threads may call it."""
+        if self.preparing_since is not None:
+            self.preparing_since = time.monotonic()
 
     def on_release(self) -> None:
         self.span.end()

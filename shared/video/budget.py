@@ -1,0 +1,163 @@
+"""What the decoding of one segment may cost, with all that is decoded before it for its sake.
+
+A few bytes can ask for hours: a frame that repeats the one before it takes some ten bytes at any size, and one packet
+may hold thousands of slices that each cover the whole picture. So work is counted before it is done: the pixels of a
+frame, times the frames that are left to decode. What can't be counted beforehand is timed, packet by packet.
+
+    meter = Meter(Budget(), decoder, packets=60)
+    for packet in packets:
+        meter.before(packet)                  # OverBudget
+        frames = decoder.decode(packet)
+        meter.after()                         # OverBudget
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Annotated, Any
+
+import msgspec
+from av.video.codeccontext import VideoCodecContext
+from msgspec import Meta
+
+from shared.runtime.errors import OverBudget
+from shared.runtime.settings import BusSettings
+
+# Frames are refused over the size of 8K UHD: no camera's are larger, and a few bytes could ask for gigabytes.
+MAX_PIXELS = 7680 * 4320
+# A decoder keeps up to 17 frames. A frame of 8K UHD in 4:2:0 and 10 bits has this many bytes, so that the decoder
+# takes 1.7 GB at most.
+MAX_FRAME_BYTES = 3 * MAX_PIXELS
+# The CPU time that a gigapixel may take. Ordinary 1080p H.264 takes 1.5 s here, frames that repeat the last take 0.5.
+_SECONDS_PER_GIGAPIXEL = 3.0
+# So many slices a frame are always allowed.
+_FEW_SLICES = 64
+_CHECK_S = 0.5
+_GIGA = 10**9
+_START_CODE = re.compile(rb"\x00\x00\x01")
+_SETTING = "DECODE_MAX_GIGAPIXELS"
+_REMEDY = f"set a shorter keyframe interval or a smaller picture in the camera, or raise {_SETTING}"
+
+
+class DecodeSettings(BusSettings, frozen=True, kw_only=True):
+    """What every service reads that decodes video."""
+
+    decode_max_gigapixels: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=10_000,
+            description="most work that one segment may take: pixels x frames, from the keyframe on, in 10^9; and 3 "
+            "seconds of CPU for each",
+        ),
+    ] = 10.0
+
+    def budget(self) -> Budget:
+        return Budget(self.decode_max_gigapixels)
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """gigapixels: pixels x frames / 10^9.
+
+    The default holds 20 s of 4K at 60 fps, 1200 frames of 4K, or two and a half minutes of 1080p at 30 fps.
+    """
+
+    gigapixels: float = 10.0
+
+    @property
+    def pixels(self) -> float:
+        return self.gigapixels * _GIGA
+
+    @property
+    def cpu_s(self) -> float:
+        return self.gigapixels * _SECONDS_PER_GIGAPIXEL
+
+    def check(self, pixels: float, what: str) -> None:
+        """Raise OverBudget if so many are too many. what: takes them, for a person."""
+        if pixels > self.pixels:
+            raise OverBudget(
+                f"{what} {pixels / _GIGA:.1f} gigapixels to decode, over the budget of {self.gigapixels:g}: {_REMEDY}"
+            )
+
+
+class Meter:
+    """Measures one decoder's work. Raises OverBudget as soon as it is, or will be, over the budget.
+
+    packets: how many will be decoded.
+    """
+
+    def __init__(self, budget: Budget, decoder: VideoCodecContext, packets: int) -> None:
+        self._budget = budget
+        self._decoder = decoder
+        self._length_size = length_size(decoder)
+        self._slices = max(_FEW_SLICES, int(budget.pixels / MAX_PIXELS))
+        self._most = budget.pixels
+        self._left = packets
+        self._spent = 0
+        self._began = time.thread_time()
+        self._check_at = time.monotonic() + min(_CHECK_S, budget.cpu_s)
+        self._shape: tuple[int, int, str | None] = (0, 0, None)
+        self._pixels = 0
+
+    def before(self, packet: Any) -> None:
+        """Refuse a packet whose slices would be over the whole budget, if each covered a picture of MAX_PIXELS.
+
+        Nothing stops libav inside a packet, whose parameter sets may say any size. The slices of a real picture are
+        few, and together they cover it once.
+        """
+        # A unit takes four bytes at least, so that small packets need no counting.
+        if packet.size > 4 * self._slices and units(memoryview(packet), self._length_size) > self._slices:
+            raise OverBudget(
+                f"one of its frames is in over {self._slices} slices, each of which may take as long as a frame: have "
+                f"the camera make larger ones, or raise {_SETTING}"
+            )
+
+    def after(self) -> None:
+        """Count the packet that was decoded, at the size that the decoder has now."""
+        decoder = self._decoder
+        shape = (decoder.coded_width, decoder.coded_height, decoder.pix_fmt)
+        if shape != self._shape:
+            self._shape = shape
+            self._pixels = shape[0] * shape[1]
+            self._check_memory()
+        self._left -= 1
+        self._spent += self._pixels
+        if (all := self._spent + self._left * self._pixels) > self._most:
+            self._budget.check(all, "from its GOP's keyframe on, it takes")
+        # The CPU time of a thread is a call to the kernel, and less than the time that has passed.
+        now = time.monotonic()
+        if now < self._check_at:
+            return
+        self._check_at = now + _CHECK_S
+        if time.thread_time() - self._began > self._budget.cpu_s:
+            raise OverBudget(
+                f"it took over {self._budget.cpu_s:.0f} s of CPU to decode, the budget of {_SETTING}: {_REMEDY}"
+            )
+
+    def _check_memory(self) -> None:
+        layout = self._decoder.format
+        if layout is None:
+            return
+        size = sum(c.width * c.height * ((c.bits + 7) // 8) for c in layout.components)
+        if size > MAX_FRAME_BYTES:
+            raise OverBudget(f"its frames of {size // 10**6} MB are over {MAX_FRAME_BYTES // 10**6} MB: set 4:2:0")
+
+
+def length_size(decoder: VideoCodecContext) -> int:
+    """Bytes of the lengths before a decoder's NAL units (ISO/IEC 14496-15), 0 where start codes stand instead."""
+    where, extradata = 4 if decoder.name == "h264" else 21, decoder.extradata or b""
+    # A start code begins with 0, a configuration record with its version, 1.
+    return (extradata[where] & 3) + 1 if len(extradata) > where and extradata[0] == 1 else 0
+
+
+def units(packet: memoryview, size: int) -> int:
+    """NAL units in a packet: as many as a decoder can find there, or more. size: of the lengths before them.
+
+    Decoders look for start codes, too, even between lengths.
+    """
+    count, place = len(_START_CODE.findall(packet)), 0
+    while size and place + size < len(packet):
+        place += size + int.from_bytes(packet[place : place + size], "big")
+        count += 1
+    return count

@@ -1,0 +1,96 @@
+"""Decodes segments of MEDIA in threads, each with those before it in its GOP, within the budget.
+
+segments = SegmentDecoder(js, threads=2, budget=settings.budget(), service="cv")
+decoded = await segments.decode(head, payload, lambda decoded: decoded, fps=5, size=(300, 300))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from nats.js import JetStreamContext
+from prometheus_client import Counter, Gauge
+
+from shared.contract.segment import Segment
+from shared.runtime import progress
+from shared.runtime.errors import OverBudget
+from shared.video import gop
+from shared.video.budget import Budget
+from shared.video.costly import CostlyCameras
+from shared.video.decode import Decoded, decode
+
+T = TypeVar("T")
+
+REFUSED = Counter(
+    "tidegate_over_budget_total",
+    "segments that were not decoded, or not to the end, as they cost too much, by cause: budget or quarantine",
+    ["service", "cause"],
+)
+QUARANTINED = Gauge(
+    "tidegate_cameras_quarantined", "cameras whose video is not decoded for a while, as it cost too much", ["service"]
+)
+
+
+class SegmentDecoder:
+    """One for the process, used in its event loop. threads: that decode. service: for metrics."""
+
+    def __init__(
+        self, js: JetStreamContext, *, threads: int, budget: Budget, service: str, costly: CostlyCameras | None = None
+    ) -> None:
+        self._js = js
+        self._budget = budget
+        self._costly = CostlyCameras(time.monotonic) if costly is None else costly
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._waiting: dict[object, Callable[[], None]] = {}
+        self._over = REFUSED.labels(service, "budget")
+        self._passed = REFUSED.labels(service, "quarantine")
+        self._quarantined = QUARANTINED.labels(service)
+
+    async def decode(self, head: Segment, payload: bytes, use: Callable[[Decoded], T], **wanted: Any) -> T:
+        """What `use` makes of a segment's pictures, in the same thread. wanted: as `shared.video.decode.decode` has it.
+
+        Raises BadSegment, OverBudget where it or its camera costs too much, and nats.errors.Error or TimeoutError if
+        the server does not answer.
+        """
+        try:
+            self._costly.check(head.camera)
+        except OverBudget:
+            self._passed.inc()
+            raise
+        try:
+            before = await gop.earlier(self._js, head, self._budget)
+            found = await self._in_thread(payload, before, use, wanted)
+        except OverBudget as e:
+            self._costly.failed(head.camera, e)
+            self._over.inc()
+            self._quarantined.set(len(self._costly))
+            raise
+        self._costly.worked(head.camera)
+        self._quarantined.set(len(self._costly))
+        return found
+
+    async def _in_thread(
+        self, payload: bytes, before: list[bytes], use: Callable[[Decoded], T], wanted: Mapping[str, Any]
+    ) -> T:
+        """Decode, and say that the work goes on: this one's, and that of those which wait for a thread meanwhile."""
+        key, goes_on = object(), progress.listener()
+
+        def alive() -> None:
+            goes_on()
+            for waits in tuple(self._waiting.values()):
+                waits()
+
+        def work() -> T:
+            self._waiting.pop(key, None)
+            alive()
+            return use(decode(payload, before=before, budget=self._budget, alive=alive, **wanted))
+
+        self._waiting[key] = goes_on
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._waiting.pop(key, None)
