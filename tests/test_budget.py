@@ -116,6 +116,7 @@ def test_slices_are_found_between_start_codes_too() -> None:
 
 def test_what_takes_too_long_is_refused_although_it_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "_SECONDS_PER_GIGAPIXEL", 0.0)
+    monkeypatch.setattr(bounds, "_LEAST_CPU_S", 0.0)
     assert packets_decoded(still().mp4, Budget(), fps=25) == 0
 
 

@@ -31,6 +31,8 @@ MAX_PIXELS = 7680 * 4320
 MAX_FRAME_BYTES = 3 * MAX_PIXELS
 # The CPU time that a gigapixel may take. Ordinary 1080p H.264 takes 1.5 s here, frames that repeat the last take 0.5.
 _SECONDS_PER_GIGAPIXEL = 3.0
+# A small budget allows this much: small pictures take longer than their pixels do.
+_LEAST_CPU_S = 5.0
 # So many slices a frame are always allowed.
 _FEW_SLICES = 64
 _CHECK_S = 0.5
@@ -71,7 +73,7 @@ class Budget(msgspec.Struct, frozen=True):
 
     @property
     def cpu_s(self) -> float:
-        return self.gigapixels * _SECONDS_PER_GIGAPIXEL
+        return max(_LEAST_CPU_S, self.gigapixels * _SECONDS_PER_GIGAPIXEL)
 
     def check(self, pixels: float, what: str) -> None:
         """Raise OverBudget if so many are too many. what: takes them, for a person."""
