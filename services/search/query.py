@@ -74,7 +74,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     the segment of the best frame. kept: whether MEDIA still has that segment.
     """
 
-    camera: str
+    camera: Token
     start: dt.datetime
     end: dt.datetime
     time: dt.datetime

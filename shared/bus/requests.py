@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
+import msgspec
 import nats.errors
 from nats import micro
 from nats.aio.client import Client
@@ -22,6 +23,8 @@ from nats.micro.service import Service
 from shared.runtime.errors import TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
+
+T = TypeVar("T")
 
 
 class Refusal(TidegateError):
@@ -82,6 +85,14 @@ async def ask(client: Client, subject: str, payload: bytes, *, timeout_s: float)
         code = headers.get(ERROR_CODE_HEADER, "")
         raise Refusal(int(code) if code.isdecimal() else 500, headers[ERROR_HEADER])
     return answer
+
+
+def read(answer: Msg, kind: type[T]) -> T:
+    """What an answer holds. Raises TidegateError for what is not of this kind."""
+    try:
+        return msgspec.json.decode(answer.data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise TidegateError(f"the answer can't be read ({e}): does a service of another version run?") from e
 
 
 def _answering(name: str, handler: Handler) -> Callable[[Request], Awaitable[None]]:

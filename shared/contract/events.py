@@ -6,13 +6,14 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from shared.contract import names, schema
 from shared.contract.segment import rfc3339
+from shared.runtime.errors import BadMessage
 
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Box = Annotated[tuple[Unit, Unit, Unit, Unit], Meta(description="x1, y1, x2, y2 as shares of width and height")]
@@ -431,6 +432,8 @@ class Counts(Event, frozen=True, kw_only=True):
     heat: Heat
 
 
+E = TypeVar("E", bound=Event)
+
 KINDS: tuple[type[Event], ...] = (
     Detections,
     Embeddings,
@@ -465,6 +468,25 @@ def _milliseconds(value: Any) -> Any:
 @cache
 def _holds_times(kind: type[msgspec.Struct]) -> bool:
     return "DateTimeType" in repr(msgspec.inspect.type_info(kind))
+
+
+def decode(data: bytes, kind: type[E], at: str | None = None) -> E:
+    """The event that a message holds. at: its subject, which names the same camera.
+
+    Raises BadMessage, with the field, for whatever else it holds.
+    """
+    try:
+        event: E = _decoder(kind).decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise BadMessage(f"not an event of {kind.kind}: {e}") from e
+    if at is not None and at != subject(event):
+        raise BadMessage(f"its event says camera {event.camera!r}, its subject is {at!r}")
+    return event
+
+
+@cache
+def _decoder(kind: type[E]) -> msgspec.json.Decoder[E]:
+    return msgspec.json.Decoder(kind)
 
 
 def headers(event: Event, *, id: str, source: str, traceparent: str | None = None) -> dict[str, str]:

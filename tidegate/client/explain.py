@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-import msgspec
 import nats.errors
 from nats.aio.client import Client
 
 from services.scaler.live.answers import Explanations
+from shared.bus.requests import read
 from shared.contract import names
 from shared.runtime.errors import BusError
 
@@ -33,7 +33,7 @@ async def ask(client: Client, service: str) -> list[Explanations]:
                 break
             if not answers:
                 until = time.monotonic() + OTHERS_S
-            answers.append(msgspec.json.decode(message.data, type=Explanations))
+            answers.append(read(message, Explanations))
     finally:
         await inbox.unsubscribe()
     if not answers:

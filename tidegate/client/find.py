@@ -31,7 +31,7 @@ async def ask(client: Client, query: Query) -> Found:
             f"the query has {len(payload) / 2**20:.1f} MB, over the server's max_payload of "
             f"{client.max_payload / 2**20:.1f} MB: give a smaller --image"
         )
-    return msgspec.json.decode((await _request(client, names.FIND, payload)).data, type=Found)
+    return requests.read((await _request(client, names.FIND, payload)), Found)
 
 
 async def keep(client: Client, stem: Path, moment: Moment, say: Callable[[str], None]) -> list[Path]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-import msgspec
 from nats.js import JetStreamContext
 from nats.js.errors import (
     BucketNotFoundError,
@@ -19,11 +18,11 @@ from nats.js.errors import (
 from nats.js.kv import KeyValue
 
 from shared.contract import credentials as secrets
-from shared.contract import names
+from shared.contract import events, names
 from shared.contract.cameras import Camera, changed, decode, encode
 from shared.contract.credentials import Credentials
 from shared.contract.events import CameraStatus
-from shared.runtime.errors import BusError, SettingError
+from shared.runtime.errors import BadMessage, BusError, SettingError
 
 
 class Change(NamedTuple):
@@ -161,8 +160,8 @@ async def last_status(js: JetStreamContext, id: str) -> CameraStatus | None:
     """The last event of a camera that came or went; None if EVENTS has none."""
     try:
         raw = await js.get_msg(names.EVENTS, subject=names.event("cameras", id), direct=True)
-        return msgspec.json.decode(raw.data or b"", type=CameraStatus)
-    except (NotFoundError, msgspec.DecodeError):
+        return events.decode(raw.data or b"", CameraStatus, names.event("cameras", id))
+    except (NotFoundError, BadMessage):
         return None
 
 

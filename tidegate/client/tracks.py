@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from typing import NamedTuple
 
-import msgspec
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from shared.bus import direct
 from shared.bus.log import Log
 from shared.contract import names
-from shared.contract.events import PathPoint, Track, Tracks
+from shared.contract.events import PathPoint, Track, Tracks, decode
+from shared.runtime.errors import BadMessage
 
 # Tracks are told of after the video they are in: when they end, or wait for a segment that is missing.
 LATER_S = 60.0
@@ -46,7 +46,10 @@ async def read(client: Client, stretch: Stretch) -> list[Followed]:
     async with Log(client, names.EVENTS) as log:
         while stored := await log.read(subject, seq):
             for message in stored:
-                event = msgspec.json.decode(message.data, type=Tracks)
+                try:
+                    event = decode(message.data, Tracks, subject)
+                except BadMessage:  # nothing that analytics says
+                    continue
                 size = (event.width, event.height) if event.width and event.height else None
                 for track in event.tracks:
                     points = [p for p in track.path if stretch.since <= p.time <= stretch.until]

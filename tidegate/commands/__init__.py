@@ -12,6 +12,7 @@ import click
 
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
+from tidegate.view.plain import echo
 
 INTERRUPTED = 130
 
@@ -119,7 +120,7 @@ def _missing(command: str, error: ModuleNotFoundError) -> SettingError:
 
 def _end(code: int, sentence: str = "") -> None:
     if sentence:
-        click.echo(f"tidegate: {sentence}", err=True)
+        echo(f"tidegate: {sentence}", err=True)
     sys.exit(code)
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rich.console import Console
 
+from shared.bus import requests
 from shared.contract import names
 from shared.contract.events import Answer, Said, Summary
 from shared.contract.segment import rfc3339
@@ -23,6 +23,7 @@ from tidegate.client import registry
 from tidegate.client.times import instant, now_here
 from tidegate.commands.options import FOLDER, screen, stretch_options, with_admin
 from tidegate.view.answers import show
+from tidegate.view.plain import echo
 from tidegate.view.waiting import telling
 
 SAY_EVERY_S = 1.0
@@ -64,9 +65,9 @@ async def run(client: Client, asked: Mapping[str, Any], out: Console, *, as_json
     """Ask, wait, print the answer, and save the frames it was made from in `save`. Raises TidegateError."""
     answer = await _answer(client, asked)
     kind: type[Said] = Summary if asked["kind"] == "summarize" else Answer
-    event = msgspec.json.decode(answer.data, type=kind)
+    event = requests.read(answer, kind)
     if as_json:
-        click.echo(answer.data.decode())
+        echo(answer.data.decode())
     else:
         show(event, out)
     if save is not None:

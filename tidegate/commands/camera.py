@@ -19,6 +19,7 @@ from tidegate.client import labels, registry
 from tidegate.commands import Group
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view import records
+from tidegate.view.plain import echo, echo_json, one_line
 from tidegate.view.records import Right, Wrapped
 
 FIELDS = ("camera", "state", "video", Right("fps"), "url", Wrapped("reason"))
@@ -98,7 +99,7 @@ def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: A
     async def work(client: Client) -> None:
         write = registry.put if replace else registry.add
         await write(client.jetstream(), id, entry, credentials)
-        click.echo(f"camera {id}: {redact(url)}")
+        echo(f"camera {id}: {redact(url)}")
         _doubt(id, entry)
 
     with_admin(data, work)
@@ -132,9 +133,9 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
 
     async def work(client: Client) -> None:
         change = await registry.change(client.jetstream(), id, fields)
-        click.echo(f"camera {id}: {_differences(change)}")
+        echo(one_line(f"camera {id}: {_differences(change)}"))
         if change.had and not change.has and not change.after.is_file and "password" not in fields:
-            click.echo(
+            echo(
                 f"camera {id}: its password was for {change.had.origin or 'its old address'} and is forgotten: give "
                 f"the new address' with 'tidegate camera set {id} --user NAME --password-stdin'",
                 err=True,
@@ -189,7 +190,7 @@ def _doubt(id: str, entry: Camera) -> None:
     """Ask about labels that the embedded detector does not have."""
     for label in entry.classes or ():
         if question := labels.doubt(label):
-            click.echo(f"camera {id}: {question}", err=True)
+            echo(f"camera {id}: {question}", err=True)
 
 
 def _differences(change: registry.Change) -> str:
@@ -238,7 +239,7 @@ def camera_show(data: Path | None, id: str, as_json: bool) -> None:
         status, password = await registry.last_status(js, id), await registry.credentials(js, id) is not None
         if as_json:
             fields = {"camera": id, "state": _state(entry, status), "password": password, **msgspec.to_builtins(entry)}
-            click.echo(msgspec.json.encode(fields).decode())
+            echo_json(fields)
             return
         rows = {
             "state": _state(entry, status),
@@ -248,7 +249,7 @@ def camera_show(data: Path | None, id: str, as_json: bool) -> None:
         rows["password"] = "kept apart, for ingest alone" if password else "none"
         width = max(map(len, rows))
         for name, text in rows.items():
-            click.echo(f"{name:<{width}}  {text}")
+            echo(f"{name:<{width}}  {one_line(text)}")
 
     with_admin(data, work)
 
@@ -276,7 +277,7 @@ def camera_list(data: Path | None, as_json: bool) -> None:
             state = _state(entry, status)
             if as_json:
                 fields = msgspec.to_builtins(entry)
-                click.echo(msgspec.json.encode({"camera": id, "state": state, **fields}).decode())
+                echo_json({"camera": id, "state": state, **fields})
                 continue
             video = f"{status.codec} {status.width}x{status.height}" if status and status.codec else ""
             reason = status.reason if status and state == "offline" else ""
@@ -299,7 +300,7 @@ def camera_remove(data: Path | None, id: str) -> None:
 
     async def work(client: Client) -> None:
         await registry.remove(client.jetstream(), id)
-        click.echo(f"camera {id}: removed")
+        echo(f"camera {id}: removed")
 
     with_admin(data, work)
 
@@ -307,7 +308,7 @@ def camera_remove(data: Path | None, id: str) -> None:
 def _set_enabled(data: Path | None, id: str, enabled: bool) -> None:
     async def work(client: Client) -> None:
         await registry.change(client.jetstream(), id, {"enabled": enabled})
-        click.echo(f"camera {id}: {'enabled' if enabled else 'disabled'}")
+        echo(f"camera {id}: {'enabled' if enabled else 'disabled'}")
 
     with_admin(data, work)
 

@@ -15,6 +15,7 @@ from tidegate.client import dlq as stored
 from tidegate.commands import Group
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view import records
+from tidegate.view.plain import echo, echo_json
 from tidegate.view.records import Right, Wrapped
 from tidegate.view.waiting import telling
 
@@ -55,7 +56,7 @@ def dlq_list(data: Path | None, service: str | None, as_json: bool) -> None:
             async for x in stored.letters(client, service, lambda n, of: tell(f"{n} of {of} dead letters read")):
                 if as_json:
                     row = msgspec.to_builtins(msgspec.structs.replace(x, payload=None))
-                    click.echo(msgspec.json.encode(row | {"bytes": len(x.payload or b"")}).decode())
+                    echo_json(row | {"bytes": len(x.payload or b"")})
                     continue
                 size = "absent" if x.payload is None else str(len(x.payload))
                 of = f"{x.stream}/{x.stream_seq}"
@@ -95,14 +96,14 @@ def dlq_replay(data: Path | None, letter: tuple[int, ...], every: bool, service:
             some = True
             try:
                 new = await stored.replay(client, found)
-                click.echo(f"letter {seq}: sequence {new} of {found.stream} for {found.service}")
+                echo(f"letter {seq}: sequence {new} of {found.stream} for {found.service}")
             except BusError as e:
                 failed.append(str(e))
         if failed:
             more = f"; and {len(failed) - MOST_TOLD} more" if len(failed) > MOST_TOLD else ""
             raise BusError(f"{'; '.join(failed[:MOST_TOLD])}{more}: 'tidegate dlq list' shows what is there")
         if not some:
-            click.echo("no dead letters", err=True)
+            echo("no dead letters", err=True)
 
     with_admin(data, work)
 

@@ -29,6 +29,7 @@ from shared.runtime.settings import load
 from tidegate.commands.options import data_option, screen
 from tidegate.local import disk, running, stack
 from tidegate.local.server import find_executable
+from tidegate.view.plain import echo
 from tidegate.view.waiting import waited_for
 
 MB = 1024 * 1024
@@ -86,7 +87,7 @@ def show(findings: Sequence[Finding], out: Console) -> None:
     width = max(len(f.what) for f in findings)
     for f in findings:
         if not out.is_terminal:
-            click.echo("\t".join((f.level, f.what, f.found, f.remedy)), file=out.file)
+            echo("\t".join((f.level, f.what, f.found, f.remedy)), file=out.file)
             continue
         out.print(Text.assemble((f"{f.level:<5}", STYLES[f.level]), f"{f.what:<{width}}  {f.found}"), soft_wrap=True)
         if f.remedy:

@@ -10,13 +10,14 @@ import click
 import msgspec
 from nats.aio.client import Client
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from services.scaler.live.answers import Explanation, Term
 from shared.runtime.errors import SettingError
 from tidegate.client.explain import ask
 from tidegate.commands.options import data_option, screen, with_admin
+from tidegate.view.plain import echo_json, one_line
 
 
 @click.command()
@@ -50,27 +51,26 @@ async def run(client: Client, service: str, out: Console, as_json: bool) -> None
         )
     for by, explanation in found:
         if as_json:
-            row = {"by": by, **msgspec.to_builtins(explanation)}
-            out.out(msgspec.json.encode(row).decode(), highlight=False)
+            echo_json({"by": by, **msgspec.to_builtins(explanation)})
         else:
             show(by, explanation, out)
 
 
 def show(by: str, e: Explanation, out: Console) -> None:
     """Print one. Sentences are broken into lines on a terminal alone."""
-    say = partial(out.print, highlight=False, soft_wrap=not out.is_terminal)
-    say(f"[bold]{escape(_sentence(e))}[/]  [dim]({escape(by)}, {escape(_age(e))})[/]")
+    say = partial(out.print, soft_wrap=not out.is_terminal)
+    say(Text.assemble((one_line(_sentence(e)), "bold"), "  ", (f"({one_line(by)}, {_age(e)})", "dim")))
     for line in e.lines:
-        say(f"  {escape(line)}")
+        say(Text(f"  {one_line(line)}"))
     terms = Table("term", "value", box=None, pad_edge=False)
     for name, value in e.terms.items():
-        terms.add_row(name.replace("_", " "), _value(value))
+        terms.add_row(*(Text(one_line(text)) for text in (name.replace("_", " "), _value(value))))
     out.print(terms)
     settings = ", ".join(f"{name} {_value(value)}" for name, value in e.settings.items())
-    say(f"settings: {escape(settings)}")
+    say(Text(f"settings: {one_line(settings)}"))
     if e.replicas_from:
         seen = ", ".join(f"{r.replica} {r.state}" for r in e.replicas) or "none heard"
-        say(f"replicas by {escape(e.replicas_from)}: {escape(seen)}")
+        say(Text(one_line(f"replicas by {e.replicas_from}: {seen}")))
 
 
 def _sentence(e: Explanation) -> str:

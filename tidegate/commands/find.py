@@ -11,7 +11,7 @@ import click
 import msgspec
 from nats.aio.client import Client
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from services.search.query import MAX_K, Moment, Query
 from shared.contract import names
@@ -21,6 +21,7 @@ from tidegate.client import registry
 from tidegate.client.times import instant, now_here
 from tidegate.commands.options import FILE, FOLDER, TIME, Number, data_option, screen, with_admin
 from tidegate.view.moments import looked_for, remarks, show
+from tidegate.view.plain import echo
 from tidegate.view.waiting import waited_for
 
 # A query's image is scaled to a few hundred pixels by the model that sees it: more bytes than this tell it nothing.
@@ -73,7 +74,7 @@ def find(data: Path | None, text: str | None, save: Path | None, as_json: bool, 
 async def run(client: Client, query: Query, out: Console, *, as_json: bool, save: Path | None) -> None:
     """Ask, print what was found, and save its video and pictures in `save`. Raises TidegateError."""
     found = await waited_for(asking.ask(client, query), "searching")
-    say: Callable[[str], None] = (lambda line: click.echo(line, err=True)) if as_json else _printer(out)
+    say: Callable[[str], None] = (lambda line: echo(line, err=True)) if as_json else _printer(out)
     if not as_json and found.moments:
         show(out, found.moments)
     if not found.moments:
@@ -89,7 +90,7 @@ async def run(client: Client, query: Query, out: Console, *, as_json: bool, save
         if stem:
             saved = await waited_for(asking.keep(client, stem, moment, say), f"fetching {stem.name}.mp4")
         if as_json:
-            click.echo(_row(moment, saved if save else None))
+            echo(_row(moment, saved if save else None))
         else:
             for path in saved:
                 out.print(str(path), style="bold", markup=False, soft_wrap=True)
@@ -116,7 +117,7 @@ def _shrunk(path: Path) -> bytes:
 
 
 def _printer(out: Console) -> Callable[[str], None]:
-    return lambda line: out.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+    return lambda line: out.print(Text(line, "yellow"), soft_wrap=True)
 
 
 def _row(moment: Moment, saved: Sequence[Path] | None) -> str:

@@ -80,9 +80,9 @@ def extra(name: str, what: str) -> Iterator[None]:
 
 def screen() -> Console:
     """Standard output, as wide as it is now."""
-    from rich.console import Console
+    from tidegate.view.screen import Screen
 
-    return Console(highlight=False)
+    return Screen()
 
 
 def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:

@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from shared.contract import names, topology
 from shared.runtime.settings import load
 from tidegate.commands.options import data_option, with_admin
+from tidegate.view.plain import echo
 
 
 @click.command()
@@ -27,6 +28,6 @@ def reindex(data: Path | None) -> None:
         js = client.jetstream()
         await topology.renew_consumer(js, load(topology.TopologySettings), names.EVENTS, "search")
         events_kept = (await js.stream_info(names.EVENTS)).state.messages
-        click.echo(f"the search service begins anew with the {events_kept} events that EVENTS keeps")
+        echo(f"the search service begins anew with the {events_kept} events that EVENTS keeps")
 
     with_admin(data, work)

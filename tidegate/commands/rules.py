@@ -20,6 +20,7 @@ from tidegate.client.files import written
 from tidegate.commands import Group
 from tidegate.commands.options import FILE, NEW_FILE, data_option, extra, screen, with_admin
 from tidegate.view import records
+from tidegate.view.plain import echo
 from tidegate.view.records import Wrapped
 
 FIELDS = ("camera", Wrapped("zones"), Wrapped("lines"), Wrapped("rules"))
@@ -49,11 +50,11 @@ def check(files: tuple[Path, ...]) -> None:
     for file in files:
         try:
             found = load(file)
-            click.echo(f"{file}: {describe(found)}")
+            echo(f"{file}: {describe(found)}")
             _doubt(str(file), found)
         except Mistakes as e:
             bad += 1
-            click.echo(str(e), err=True)
+            echo(str(e), err=True)
     if bad:
         raise SystemExit(1)
 
@@ -65,7 +66,7 @@ def schema() -> None:
     \b
     For VS Code:            tidegate rules schema > rules.schema.json
     """
-    click.echo(json.dumps(book.json_schema(), indent=2))
+    echo(json.dumps(book.json_schema(), indent=2))
 
 
 @rules.command("set")
@@ -83,10 +84,10 @@ def set_(data: Path | None, camera: str, file: Path) -> None:
 
     async def work(client: Client) -> None:
         await stored.put(client, camera, found)
-        click.echo(f"rules of {camera}: {describe(found)}")
+        echo(f"rules of {camera}: {describe(found)}")
         _doubt(str(file), found)
         if sentence := await registry.missing(client.jetstream(), camera):
-            click.echo(sentence, err=True)
+            echo(sentence, err=True)
 
     with_admin(data, work)
 
@@ -102,7 +103,7 @@ def show(data: Path | None, camera: str) -> None:
     """
 
     async def work(client: Client) -> None:
-        click.echo(msgspec.yaml.encode(await stored.get(client, camera)).decode(), nl=False)
+        echo(msgspec.yaml.encode(await stored.get(client, camera)).decode(), nl=False)
 
     with_admin(data, work)
 
@@ -139,7 +140,7 @@ def remove(data: Path | None, camera: str) -> None:
 
     async def work(client: Client) -> None:
         await stored.remove(client, camera)
-        click.echo(f"rules of {camera}: removed")
+        echo(f"rules of {camera}: removed")
 
     with_admin(data, work)
 
@@ -171,7 +172,7 @@ def draw(data: Path | None, camera: str, file: Path | None, save: Path | None) -
                 image.save(part)
             except ValueError as e:
                 raise SettingError(f"--save {path} can't be written ({e}): name a .png or .jpg") from e
-        click.echo(f"{path}: {describe(found)}")
+        echo(f"{path}: {describe(found)}")
 
     with_admin(data, work)
 
@@ -188,7 +189,7 @@ def _doubt(where: str, found: Rules) -> None:
     """Ask about labels that the embedded detector does not have."""
     for path, label in book.labels(found):
         if question := labels.doubt(label):
-            click.echo(f"{where}: {path}: {question}", err=True)
+            echo(f"{where}: {path}: {question}", err=True)
 
 
 def describe(found: Rules) -> str:

@@ -7,6 +7,7 @@ import json
 import click
 
 from shared.contract import asyncapi, events, jobs
+from tidegate.view.plain import echo
 
 
 @click.command()
@@ -20,4 +21,4 @@ def schema(of_subjects: bool, of_jobs: bool) -> None:
     With subjects:          tidegate schema --asyncapi > asyncapi.json
     """
     document = asyncapi.document() if of_subjects else jobs.json_schema() if of_jobs else events.json_schema()
-    click.echo(json.dumps(document, indent=2))
+    echo(json.dumps(document, indent=2))

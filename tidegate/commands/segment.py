@@ -12,6 +12,7 @@ from shared.runtime.errors import SettingError
 from tidegate.client.files import written
 from tidegate.client.segment import fetch
 from tidegate.commands.options import NEW_FILE, data_option, with_admin
+from tidegate.view.plain import echo
 from tidegate.view.waiting import waited_for
 
 
@@ -41,6 +42,6 @@ def segment(data: Path | None, segment: str, save: Path | None) -> None:
         with written(path) as part:
             part.write_bytes(found.clip.data)
         seconds = (found.clip.end - found.clip.start).total_seconds()
-        click.echo(f"{path}: {found.camera}, {found.clip.start.astimezone():%Y-%m-%d %H:%M:%S}, {seconds:.1f} s")
+        echo(f"{path}: {found.camera}, {found.clip.start.astimezone():%Y-%m-%d %H:%M:%S}, {seconds:.1f} s")
 
     with_admin(data, work)

@@ -11,6 +11,7 @@ from shared.contract import topology
 from shared.runtime.settings import load
 from tidegate.client import registry
 from tidegate.commands.options import data_option, with_admin
+from tidegate.view.plain import echo
 
 
 @click.command()
@@ -28,6 +29,6 @@ def setup(data: Path | None) -> None:
         js = client.jetstream()
         changed = await topology.apply(js, load(topology.TopologySettings))
         changed += await registry.bind_credentials(js)
-        click.echo("\n".join(changed) or "nothing to change")
+        echo("\n".join(changed) or "nothing to change")
 
     with_admin(data, work)

@@ -22,6 +22,7 @@ from tidegate.client.files import written
 from tidegate.commands.options import COUNT, COUNT_OR_NONE, NEW_FILE, OVER_ZERO, RATE, SECONDS, Number
 from tidegate.local.configuration import scaled_object, shipped
 from tidegate.view import policies, records
+from tidegate.view.screen import Screen
 from tidegate.view.waiting import telling
 
 POLICIES = ("static_peak", "keda_default", "lag_tuned", "kpa", "ray_serve", "demand", "clairvoyant")
@@ -111,10 +112,10 @@ def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, mos
     )
     chosen = POLICIES if every else policies or BASICS
     options = SimulateOptions(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), **given)
-    out = Console(highlight=False)
+    out = Screen()
     if not out.is_terminal:
         out.width = TABLE_WIDTH
-    run(options, out, Console(stderr=True, highlight=False))
+    run(options, out, Screen(stderr=True))
 
 
 class SimulateOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import click
 from services.scaler.keda.threshold import explain as explain_threshold
 from services.scaler.keda.threshold import lag_threshold
 from tidegate.commands.options import COUNT, COUNT_OR_NONE, RATE, SECONDS, Number
+from tidegate.view.plain import echo
 
 
 @click.command()
@@ -24,4 +25,4 @@ def threshold(rate: float, latency: float, hold: int, gpus: int, cold_start: flo
     A GPU that does 12 segments a second, answers wanted within 2 s:
         tidegate threshold --rate 12 --latency 2
     """
-    click.echo(explain_threshold(lag_threshold(rate, latency, hold=hold, gpus=gpus, cold_start_s=cold_start)))
+    echo(explain_threshold(lag_threshold(rate, latency, hold=hold, gpus=gpus, cold_start_s=cold_start)))

@@ -20,6 +20,7 @@ from tidegate.client.times import instant, now_here
 from tidegate.client.tracks import Followed, Stretch, read
 from tidegate.commands.options import NEW_FILE, TIME, Number, data_option, extra, screen, with_admin
 from tidegate.view import records
+from tidegate.view.plain import echo, echo_json
 from tidegate.view.records import Right
 from tidegate.view.waiting import telling, waited_for
 
@@ -78,21 +79,21 @@ async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, 
         # Of one that was removed there may still be video.
         if not save.video:
             raise SettingError(sentence)
-        click.echo(sentence, err=True)
+        echo(sentence, err=True)
     if as_json:
         for followed in found:
-            click.echo(msgspec.json.encode({**msgspec.to_builtins(followed.last), "path": followed.path}).decode())
+            echo_json({**msgspec.to_builtins(followed.last), "path": followed.path})
     else:
         records.show(out, FIELDS, _rows(found), f"nothing was followed on {stretch.camera} in that time")
     if save.mot:
         lines = list(mot_lines(found, stretch.since, save.fps))
         with written(save.mot, "--mot") as part:
             part.write_text("".join(f"{line}\n" for line in lines))
-        click.echo(f"{save.mot}: {len(lines)} boxes", err=as_json)
+        echo(f"{save.mot}: {len(lines)} boxes", err=as_json)
     if save.video:
         with telling() as tell:
             seconds = await film(client, stretch, found, save.video, tell)
-        click.echo(f"{save.video}: {seconds:.1f} s", err=as_json)
+        echo(f"{save.video}: {seconds:.1f} s", err=as_json)
 
 
 def mot_lines(found: Sequence[Followed], begin: dt.datetime, fps: float) -> Iterator[str]:

@@ -9,11 +9,13 @@ from pathlib import Path
 import click
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from rich.text import Text
 
 from tidegate.client import registry
 from tidegate.client.watch import follow, full
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view.events import readable
+from tidegate.view.plain import echo
 
 
 @click.command()
@@ -36,14 +38,15 @@ def watch(data: Path | None, subject: str, as_json: bool) -> None:
 
     def show(message: Msg) -> None:
         if as_json:
-            click.echo(message.data.decode())
+            # One line an event, however its publisher broke it into lines.
+            echo(" ".join(message.data.decode(errors="replace").splitlines()))
         else:
-            out.print(readable(message), soft_wrap=True, markup=False)
+            out.print(Text(readable(message)), soft_wrap=True)
 
     async def work(client: Client) -> None:
-        camera = whole.split(".")[2]
+        camera = whole.rpartition(".")[2]
         if camera not in ("*", ">") and (sentence := await registry.missing(client.jetstream(), camera)):
-            click.echo(f"{sentence}\nwaiting for its events all the same", err=True)
+            echo(f"{sentence}\nwaiting for its events all the same", err=True)
         # Ctrl-C is how watching ends.
         with contextlib.suppress(asyncio.CancelledError):
             await follow(client, whole, show)

@@ -36,6 +36,7 @@ from shared.runtime.backoff import Backoff
 from tidegate.client.dlq import letters
 from tidegate.demo import clips, footage, report
 from tidegate.local.server import NatsServer
+from tidegate.view.screen import Screen
 
 # A worker that was just heard of is alive and at work.
 FRESH_S = 1.6
@@ -90,7 +91,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(plan: Plan) -> int:
     """Do it, print the counts; 0 if they are exact."""
-    out = Console(highlight=False)
+    out = Screen()
     with tempfile.TemporaryDirectory(prefix="tidegate-chaos-") as folder:
         outcome = asyncio.run(unleash(plan, Path(folder), out))
     table = Table("count", "segments")

@@ -36,6 +36,7 @@ from tidegate.local.configuration import scaled_object
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack, steady
 from tidegate.view.monitor import Monitor
+from tidegate.view.screen import Screen
 from tidegate.view.terminal import LiveView
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ async def _until_interrupted(options: DemoOptions) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
-    code = await _demo(options, Console(highlight=False), stop)
+    code = await _demo(options, Screen(), stop)
     return INTERRUPTED if stop.is_set() else code
 
 

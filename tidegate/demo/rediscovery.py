@@ -9,6 +9,7 @@ from pathlib import Path
 import nats.errors
 from nats.aio.client import Client
 from rich.console import Console
+from rich.text import Text
 
 from services.search.query import Moment, Query
 from shared.contract import names
@@ -34,7 +35,7 @@ async def show(client: Client, folder: Path, out: Console) -> None:
         best = await _found(client, Query(text=words, k=SHOWN, picture=True), out, f'find "{words}"')
         if best is None:
             return
-        for path in await find.keep(client, folder / CLIP, best, lambda line: out.print(line, style="dim")):
+        for path in await find.keep(client, folder / CLIP, best, lambda line: out.print(Text(line, "dim"))):
             out.print(f"its {'video' if path.suffix == '.mp4' else 'picture'}: {path}", soft_wrap=True, markup=False)
         if best.picture:
             picture = f"{CLIP}.jpg"

@@ -22,7 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 from PIL.Image import Image
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -38,6 +38,7 @@ from tidegate.demo.timeline import Phase
 from tidegate.drawing import detections as pictures
 from tidegate.view.monitor import Sample
 from tidegate.view.rates import quantile
+from tidegate.view.screen import Screen
 
 READ_TIMEOUT_S = 5.0
 MOST_IN_OVERVIEW = 3
@@ -215,7 +216,7 @@ async def write(js: JetStreamContext, run: Run, summary: RunSummary, told: Told,
     (folder / "events.jsonl").write_bytes(b"".join(line + b"\n" for line in run.lines))
     (folder / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     with (folder / "summary.txt").open("w") as f:
-        Console(file=f, width=100).print(table(summary))
+        Screen(file=f, width=100, highlight=True).print(table(summary))
     best = best_frames(run.detections)
     drawn = {camera: image for camera, (stored, frame) in best.items() if (image := await _draw(js, stored, frame))}
     for camera, image in drawn.items():

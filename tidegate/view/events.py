@@ -21,19 +21,27 @@ from shared.contract.events import (
     Track,
     Tracks,
     Verdict,
+    decode,
 )
 from shared.contract.segment import rfc3339
+from shared.runtime.errors import BadMessage
+from tidegate.view.plain import one_line
 
 _TYPES = {kind.kind: kind for kind in KINDS}
 
 
+# What is no event is shown up to here.
+MOST_UNREADABLE = 500
+
+
 def readable(message: Msg) -> str:
+    """One line, whatever the message holds."""
     kind = message.subject.split(".")[1]
     try:
-        event: Event = msgspec.json.decode(message.data, type=_TYPES[kind])
-    except (KeyError, msgspec.DecodeError):
-        return f"{message.subject}: {message.data.decode(errors='replace')}"
-    return f"{message.subject:<32} {describe(event)}"
+        event: Event = decode(message.data, _TYPES[kind], message.subject)
+    except (KeyError, BadMessage):
+        return one_line(f"{message.subject}: {message.data[:MOST_UNREADABLE].decode(errors='replace')}")
+    return one_line(f"{message.subject:<32} {describe(event)}")
 
 
 def describe(event: Event) -> str:

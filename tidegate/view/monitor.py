@@ -25,10 +25,10 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from services.scaler.local.autoscaler import ScalerState
-from shared.contract import cameras, names, segment, stats
+from shared.contract import cameras, events, names, segment, stats
 from shared.contract.events import CameraStatus, Detections
 from shared.contract.stats import WorkerStats
-from shared.runtime.errors import BadSegment, BusError, SettingError
+from shared.runtime.errors import BadMessage, BusError, SettingError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 from tidegate.view.rates import Latencies, Latest, Rate
@@ -230,7 +230,7 @@ class Monitor:
         async def receive(message: Msg) -> None:
             try:
                 take(message)
-            except (msgspec.DecodeError, BadSegment) as e:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadMessage) as e:
                 self._log.debug("not understood", subject=message.subject, error=str(e))
 
         return receive
@@ -243,13 +243,13 @@ class Monitor:
             camera.frames_in.add(at, head.frames)
 
     def _status(self, message: Msg) -> None:
-        status = msgspec.json.decode(message.data, type=CameraStatus)
+        status = events.decode(message.data, CameraStatus, message.subject)
         self._statuses[status.camera] = status
         if camera := self._cameras.get(status.camera):
             camera.status = status
 
     def _detections(self, message: Msg) -> None:
-        event = msgspec.json.decode(message.data, type=Detections)
+        event = events.decode(message.data, Detections, message.subject)
         at = time.monotonic()
         self._segments_out.add(at)
         if camera := self._cameras.get(event.camera):

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from tidegate.view.plain import echo, one_line
 
 # A column of prose is readable from this width on.
 PROSE = 24
@@ -31,18 +32,25 @@ class Right(str):
 
 def show(out: Console, fields: Sequence[str], rows: Sequence[Sequence[str | Text]], empty: str) -> None:
     """Print every record. empty: what is said where there is none; on standard error if this is a pipe."""
-    texts = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    texts = [[_cell(cell) for cell in row] for row in rows]
     if not out.is_terminal:
         for row in texts:
-            click.echo("\t".join(" ".join(cell.plain.split()) for cell in row), file=out.file)
+            echo("\t".join(" ".join(cell.plain.split()) for cell in row), file=out.file)
         if not rows:
-            click.echo(empty, err=True)
+            echo(empty, err=True)
     elif not rows:
         out.print(empty, markup=False, soft_wrap=True)
     elif _least_width(fields, texts) <= out.width:
         out.print(table(fields, texts))
     else:
         _blocks(out, fields, texts)
+
+
+def _cell(cell: str | Text) -> Text:
+    """A field that looks like one: no line or column of it passes for another."""
+    text = cell if isinstance(cell, Text) else Text(cell)
+    plain = one_line(text.plain)
+    return text if plain == text.plain.strip() else Text(plain, text.style)
 
 
 def _least_width(fields: Sequence[str], rows: Sequence[Sequence[Text]]) -> int:

@@ -22,6 +22,8 @@ from rich.text import Text
 
 from shared.runtime.tasks import end
 from tidegate.view.monitor import CameraNow, Monitor, Sample, SystemNow, WorkerNow
+from tidegate.view.plain import one_line
+from tidegate.view.screen import Screen
 
 REFRESH_S = 0.5
 LINE_S = 5.0
@@ -50,7 +52,7 @@ class LiveView:
         self._monitor = monitor
         self._title = title
         self._story = story
-        self._console = console or Console()
+        self._console = console or Screen(highlight=True)
         self._live: Live | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -116,7 +118,7 @@ def line(snapshot: SystemNow, elapsed: float, story: str) -> Text:
         f"{now.segments_out:.1f} out, pending {_count(now.pending)}, in flight {_count(now.ack_pending)}, "
         f"{_plural(now.desired, 'worker')}"
     )
-    return Text(text + (f" | {story}" if story else "") + (f" | {seen}" if seen else ""))
+    return Text(text + (f" | {story}" if story else "") + (f" | {one_line(seen)}" if seen else ""))
 
 
 def _head(title: str, story: str, elapsed: float, width: int) -> Table:
@@ -160,10 +162,10 @@ def camera_table(cameras: Sequence[CameraNow], *, rows: int, width: int) -> Tabl
         rates = [Text(f"{fps:.1f}", style="" if fps else DIM) for fps in (c.fps_in, c.fps_analysed)]
         latencies = [_latency(c.p50), _latency(c.p99)]
         table.add_row(
-            Text(c.id),
+            Text(one_line(c.id)),
             Text(c.state, style=STATES.get(c.state, DIM)),
             *(rates if wide else rates[1:]),
-            Text(c.reason, style=BAD) if c.reason else Text(_seen(c.seen), style="bold"),
+            Text(one_line(c.reason), style=BAD) if c.reason else Text(one_line(_seen(c.seen)), style="bold"),
             *(latencies if wide else latencies[1:]),
         )
     if len(shown) < len(cameras):
@@ -200,9 +202,8 @@ def queue_table(snapshot: SystemNow, samples: Sequence[Sample], width: int, *, f
         grid.add_row(name, numbers, Text(top, style=style))
         grid.add_row("", Text(f"peak {peak:.0f}" if peak >= 1 else "", style=DIM), Text(bottom, style=style))
     grid.add_row("", "", _workers(snapshot.workers))
-    grid.add_row(
-        "scaler", Text("as KEDA decides", style=DIM), Text(snapshot.scaler.reason, style=DIM, overflow="ellipsis")
-    )
+    why = Text(one_line(snapshot.scaler.reason), style=DIM, overflow="ellipsis")
+    grid.add_row("scaler", Text("as KEDA decides", style=DIM), why)
     return grid
 
 
@@ -229,10 +230,10 @@ def _workers(workers: Sequence[WorkerNow]) -> Text:
     for w in workers:
         style = WARM if w.state == "draining" else GOOD
         filled = round(6 * w.busy)
-        text.append(f"{w.replica} ", style="" if w.state == "ready" else WARM)
+        text.append(f"{one_line(w.replica)} ", style="" if w.state == "ready" else WARM)
         text.append("■" * filled, style=style)
         text.append("■" * (6 - filled), style=DIM)
-        text.append(f" {w.busy:4.0%}   " if w.state == "ready" else f" {w.state}   ", style=DIM)
+        text.append(f" {w.busy:4.0%}   " if w.state == "ready" else f" {one_line(w.state)}   ", style=DIM)
     return text
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 
 from services.scaler.cost.spent import Spent
 from services.scaler.keda.scaledobject import JetStreamTrigger, ScaledObject
@@ -26,6 +27,7 @@ from shared.runtime.tasks import unless
 from tidegate.local.configuration import scaled_object as find_scaled_object
 from tidegate.local.stack import Stack
 from tidegate.view.monitor import Monitor
+from tidegate.view.screen import Screen
 from tidegate.view.terminal import LiveView
 
 # What to type next, by the option that makes it work.
@@ -45,7 +47,7 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
     services = catalog.started(["up", *given], os.environ)
     _check_extras(services, given)
     scaled = {s.name: _scaled(s, scaled_object) for s in services if s.scaled_object}
-    console = Console()
+    console = Screen(highlight=True)
     live = console.is_terminal and not plain
     stop = _until_signalled()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -79,7 +81,7 @@ def _serve_metrics(stack: Stack) -> None:
 
 def _greeting(stack: Stack, cv: ScaledObject, given: Sequence[str]) -> str:
     """What was set up, where things are, and what to type next."""
-    changed = "".join(f"[dim]{line}[/]\n" for line in stack.changed)
+    changed = "".join(f"[dim]{escape(line)}[/]\n" for line in stack.changed)
     commands = "tidegate camera add lobby rtsp://…    tidegate watch" + "".join(
         f"    {command}" for option, command in NEXT.items() if option in given
     )

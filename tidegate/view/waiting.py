@@ -23,10 +23,11 @@ Tell = Callable[[str], None]
 @contextmanager
 def telling(console: Console | None = None) -> Iterator[Tell]:
     """A function that says how far it is: in a line that changes, or, where that is no terminal, every few seconds."""
-    from rich.console import Console
     from rich.markup import escape
 
-    out = console or Console(stderr=True, highlight=False)
+    from tidegate.view.screen import Screen
+
+    out = console or Screen(stderr=True)
     if out.is_terminal:
         with out.status("") as status:
             yield lambda text: status.update(escape(text))
