@@ -1,0 +1,95 @@
+"""What NetworkPolicies let through, as Kubernetes has it: each that selects a pod adds, and where none does all may.
+
+policies = Policies(documents)
+policies.sends(pod, Peer(address="203.0.113.5"), 443)     # both are pods of namespace tidegate
+policies.takes(pod, Peer(namespace="keda"), 9090)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import Any
+
+Document = dict[str, Any]
+HOME = "tidegate"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An address outside the cluster's pods, or a pod with labels in a namespace. ports: its named ports."""
+
+    address: str = ""
+    namespace: str = HOME
+    labels: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+    namespace_labels: dict[str, str] = field(default_factory=dict)
+
+
+class Policies:
+    def __init__(self, documents: list[Document]) -> None:
+        self.specs = [d["spec"] for d in documents if d["kind"] == "NetworkPolicy"]
+
+    def sends(self, pod: Peer, to: Peer, port: int, protocol: str = "TCP") -> bool:
+        """Whether the pod's own side lets it go out."""
+        return self._lets("Egress", "to", pod, to, to, port, protocol)
+
+    def takes(self, pod: Peer, source: Peer, port: int, protocol: str = "TCP") -> bool:
+        """Whether the pod's own side lets it come in."""
+        return self._lets("Ingress", "from", pod, source, pod, port, protocol)
+
+    def isolates(self, pod: Peer, direction: str) -> bool:
+        """Whether any policy says something about that direction of the pod."""
+        return any(
+            direction in spec["policyTypes"] and _selected(spec["podSelector"], pod.labels) for spec in self.specs
+        )
+
+    def _lets(self, way: str, side: str, pod: Peer, peer: Peer, listener: Peer, port: int, protocol: str) -> bool:
+        if not self.isolates(pod, way):
+            return True
+        rules = [
+            rule
+            for spec in self.specs
+            if way in spec["policyTypes"] and _selected(spec["podSelector"], pod.labels)
+            for rule in spec.get(way.lower(), [])
+        ]
+        return any(
+            (side not in rule or any(_matches(each, peer) for each in rule[side]))
+            and ("ports" not in rule or any(_is_port(each, listener, port, protocol) for each in rule["ports"]))
+            for rule in rules
+        )
+
+
+def _is_port(rule: Document, listener: Peer, port: int, protocol: str) -> bool:
+    given = rule.get("port")
+    number = listener.ports.get(given) if isinstance(given, str) else given
+    return rule.get("protocol", "TCP") == protocol and (given is None or number == port)
+
+
+def _matches(rule: Document, peer: Peer) -> bool:
+    if block := rule.get("ipBlock"):
+        if not peer.address:
+            return False
+        address = ipaddress.ip_address(peer.address)
+        inside = address in ipaddress.ip_network(block["cidr"])
+        return inside and not any(address in ipaddress.ip_network(each) for each in block.get("except", []))
+    if peer.address:
+        return False
+    if "namespaceSelector" in rule:
+        names = {"kubernetes.io/metadata.name": peer.namespace} | peer.namespace_labels
+        home = _selected(rule["namespaceSelector"], names)
+    else:
+        home = peer.namespace == HOME
+    return home and _selected(rule.get("podSelector", {}), peer.labels)
+
+
+def _selected(selector: Document, labels: dict[str, str]) -> bool:
+    wanted = selector.get("matchLabels", {}).items() <= labels.items()
+    return wanted and all(_holds(each, labels) for each in selector.get("matchExpressions", []))
+
+
+def _holds(expression: Document, labels: dict[str, str]) -> bool:
+    value, operator = labels.get(expression["key"]), expression["operator"]
+    if operator in ("In", "NotIn"):
+        return (value in expression["values"]) == (operator == "In")
+    return (value is not None) == (operator == "Exists")
