@@ -90,8 +90,13 @@ async def said(client: Client) -> list[tuple[str, Said]]:
 async def settled(client: Client, timeout_s: float = 60.0) -> None:
     """Wait until no job is left: a work queue forgets each once it is acknowledged."""
     async with asyncio.timeout(timeout_s):
-        while (await client.jetstream().stream_info("VLM")).state.messages:
+        while sum([await waiting(client, stream) for stream, _ in names.VLM_WORK]):
             await asyncio.sleep(0.05)
+
+
+async def waiting(client: Client, stream: str) -> int:
+    """How many jobs a stream holds."""
+    return (await client.jetstream().stream_info(stream)).state.messages
 
 
 async def ask(client: Client, timeout_s: float = 60.0, **query: Any) -> Any:

@@ -309,7 +309,7 @@ async def fill_vlm(client: Client) -> None:
     config = (await js.stream_info(names.VLM)).config
     config.max_msgs = 1
     await js.update_stream(config)
-    await js.publish("jobs.vlm.ask.other", b"{}")
+    await js.publish("jobs.vlm.verify.other", b"{}")
 
 
 async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, admin: Client) -> None:

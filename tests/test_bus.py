@@ -52,9 +52,9 @@ async def test_a_stream_without_room_is_full(admin: Client, limit: str) -> None:
     config = (await js.stream_info(names.VLM)).config
     setattr(config, limit, 1)
     await js.update_stream(config)
-    await js.publish("jobs.vlm.ask.other", b"") if limit == "max_msgs" else None
-    with pytest.raises(Full, match=r"jobs\.vlm\.ask\.lobby was not stored"):
-        await publish(admin, "jobs.vlm.ask.lobby")
+    await js.publish("jobs.vlm.verify.other", b"") if limit == "max_msgs" else None
+    with pytest.raises(Full, match=r"jobs\.vlm\.verify\.lobby was not stored"):
+        await publish(admin, "jobs.vlm.verify.lobby")
 
 
 async def test_what_no_server_takes_is_unstorable(admin: Client) -> None:

@@ -95,9 +95,9 @@ def test_a_consumer_is_known_by_its_service() -> None:
         "vlm-front",
         "of-nobody",
     ]
-    assert catalog.work_of("vlm") == (names.VLM, names.VLM_CONSUMERS)
-    assert catalog.work_of("embed") == (names.MEDIA, ("embed",))
-    assert catalog.work_of("ingest") is None
+    assert catalog.work_of("vlm") == names.VLM_WORK
+    assert catalog.work_of("embed") == ((names.MEDIA, "embed"),)
+    assert catalog.work_of("ingest") == ()
 
 
 OWN = Service(name="mine", identity="mine", module="mine", purpose="Mine.", page="README.md")

@@ -590,7 +590,7 @@ def check_vlm(docs: list[Document], password: Path) -> None:
     deployment, scaled = (of(docs, kind)["tidegate-vlm"] for kind in ("Deployment", "ScaledObject"))
     vlm = settings.load(VlmSettings, variables(deployment, password))
     assert vlm.vlm_mode == "worker"
-    hold = vlm.worker().hold * len(names.VLM_CONSUMERS)
+    hold = vlm.worker().hold * len(names.VLM_WORK)
     assert scaled["spec"]["maxReplicaCount"] * hold <= TopologySettings().max_ack_pending
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= vlm.vlm_grace_s + 10
     # What is in work must not decide; what is held beyond that waits.
@@ -863,7 +863,9 @@ def test_objects_are_embedded_by_a_component_of_either_form(
     for name, scaled in of(docs, "ScaledObject").items():
         check_triggers(scaled, docs)
         streams = {t["metadata"]["stream"] for t in scaled["spec"]["triggers"] if "stream" in t["metadata"]}
-        assert streams <= ({"EVENTS"} if name == "tidegate-embed" else {"MEDIA", "VLM"})
+        assert streams <= (
+            {"EVENTS"} if name == "tidegate-embed" else {"MEDIA", *(stream for stream, _ in names.VLM_WORK)}
+        )
     declared = consumers(TopologySettings(embed_crops="detections"))
     assert "EVENTS" in [stream for stream, consumer in declared if consumer.durable_name == "embed"]
 

@@ -35,9 +35,11 @@ def test_metadata_says_what_is_asked() -> None:
     keda = {"scalerAddress": "scaler:9090", "enableTLS": "true"}
     assert parse({"service": "cv"} | keda) == DemandQuery(service="cv", stream="MEDIA", consumer="cv")
     together = "vlm-verify,vlm-ask,vlm-caption"
-    assert parse({"service": "vlm"}) == DemandQuery(service="vlm", stream="VLM", consumer=together)
+    assert parse({"service": "vlm"}) == DemandQuery(service="vlm", stream="VLM,ASKS,CAPTIONS", consumer=together)
     spaced = parse({"service": "vlm", "consumer": "vlm-verify, vlm-ask"})
-    assert spaced == DemandQuery(service="vlm", stream="VLM", consumer="vlm-verify,vlm-ask")
+    assert spaced == DemandQuery(service="vlm", stream="VLM,ASKS", consumer="vlm-verify,vlm-ask")
+    of_one = parse({"service": "press", "stream": "PLANT", "consumer": "p1,p2"})
+    assert of_one == DemandQuery(service="press", stream="PLANT", consumer="p1,p2")
     given = {"service": "press", "stream": "PLANT", "consumer": "p1", "latencyTarget": "1500ms", "coldStart": "1.5m"}
     assert parse(given | {"headroom": ".2", "lagThreshold": "7"}) == DemandQuery(
         service="press",

@@ -125,7 +125,7 @@ async def test_the_first_message_is_pushed_before_the_next_poll(admin: Client, k
 
 async def test_a_stream_that_does_not_republish_is_pushed_from_the_poll(admin: Client, keda: KedaClient) -> None:
     js = admin.jetstream()
-    config = (await js.stream_info("VLM")).config
+    config = (await js.stream_info("ASKS")).config
     config.republish = None
     await js.update_stream(config)
     async with keda.stream("StreamIsActive", {"service": "vlm"}) as active:
@@ -139,13 +139,13 @@ async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: 
     asked = {"service": "vlm", "lagThreshold": "2", "latencyTarget": "1"}
     async with keda.stream("StreamIsActive", asked) as active:
         await until(lambda: active.results == [False])
-        polled = requests("vlm-caption", "VLM")
-        await until(lambda: requests("vlm-caption", "VLM") > polled)
+        polled = requests("vlm-caption", "CAPTIONS")
+        await until(lambda: requests("vlm-caption", "CAPTIONS") > polled)
         # Just after a poll: the next one is a second away.
-        polled = requests("vlm-caption", "VLM")
+        polled = requests("vlm-caption", "CAPTIONS")
         await publish(admin, 1, "jobs.vlm.caption.lobby")
         await until(lambda: active.results == [False, True])
-        assert requests("vlm-caption", "VLM") == polled, "the push waited for the poll"
+        assert requests("vlm-caption", "CAPTIONS") == polled, "the push waited for the poll"
         for kind in ("verify", "ask", "summarize", "caption", "verify"):
             await publish(admin, 1, f"jobs.vlm.{kind}.lobby")
         # Without a worker that was heard, the lag rule: 6 messages at 2 a replica. Each is asked about once a second.

@@ -172,7 +172,16 @@ async def test_setup_takes_a_limit_of_an_older_version_away(admin: Client) -> No
     assert await topology.apply(js, limits) == []
 
 
-LIMITS = ("media_max_bytes", "media_max_age_s", "events_max_bytes", "dlq_max_bytes", "vlm_max_msgs", "max_ack_pending")
+LIMITS = (
+    "media_max_bytes",
+    "media_max_age_s",
+    "events_max_bytes",
+    "dlq_max_bytes",
+    "vlm_max_msgs",
+    "vlm_max_asks",
+    "vlm_max_captions",
+    "max_ack_pending",
+)
 
 
 @pytest.mark.parametrize("name", LIMITS)

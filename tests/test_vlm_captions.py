@@ -37,12 +37,12 @@ async def add_camera(client: Client, camera: str, **fields: Any) -> None:
 
 
 async def planned(client: Client) -> list[jobs.Caption]:
-    """The jobs that VLM holds."""
+    """The captions that wait."""
     js = client.jetstream()
-    state = (await js.stream_info("VLM")).state
+    state = (await js.stream_info("CAPTIONS")).state
     found = []
     for seq in range(max(1, state.first_seq), state.last_seq + 1):
-        raw = await js.get_msg("VLM", seq, direct=True)
+        raw = await js.get_msg("CAPTIONS", seq, direct=True)
         job = jobs.decode(raw.subject or "", raw.data or b"")
         assert isinstance(job, jobs.Caption)
         found.append(job)
@@ -153,8 +153,8 @@ async def test_a_front_that_can_not_follow_the_cameras_ends(
     await client.close()
 
 
-async def test_captions_wait_while_vlm_is_full(server: NatsServer, admin: Client) -> None:
-    await topology.apply(admin.jetstream(), topology.TopologySettings(vlm_max_msgs=2))
+async def test_captions_wait_while_their_stream_is_full(server: NatsServer, admin: Client) -> None:
+    await topology.apply(admin.jetstream(), topology.TopologySettings(vlm_max_captions=2))
     await add_camera(admin, "lobby", caption_every_s=10.0)
     start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=120)
     async with fronting(server):

@@ -20,7 +20,7 @@ from shared import bus
 from shared.bus.requests import Refusal
 from shared.contract import jobs
 from shared.contract.events import Part
-from shared.contract.jobs import Ask, Caption, Job, Summarize, Verify
+from shared.contract.jobs import Ask, Caption, Check, Job, Summarize, Verify
 from shared.runtime.errors import BadMessage
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
@@ -88,7 +88,7 @@ def test_the_schema_refuses_what_is_no_job(job: Job) -> None:
 
 def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    assert set(SCHEMA["$defs"]) == {"Verify", "Ask", "Summarize", "Caption"}
+    assert set(SCHEMA["$defs"]) == {"Verify", "Check", "Ask", "Summarize", "Caption"}
 
 
 @given(cameras, ids, texts, texts)
@@ -190,16 +190,16 @@ def test_each_kind_of_question_becomes_its_job() -> None:
     stretch = {"since": "2026-11-24T12:00:00Z", "until": "2026-11-24T13:30:00+01:00"}
     span = {"start": NOW - 60 * MINUTE, "end": NOW - 30 * MINUTE}
     ask = job_of(kind="ask", camera="lobby", question="Who?", **stretch)
-    assert ask == Ask(camera="lobby", id=ask.id, question="Who?", **span)
+    assert ask == Ask(camera="lobby", id=ask.id, question="Who?", wait_s=120, **span)
     described = job_of(kind="caption", camera="lobby", **stretch)
-    assert described == Ask(camera="lobby", id=described.id, question=caption.PROMPT, **span)
-    own = job_of(kind="caption", camera="lobby", prompt="Cars?", **stretch)
-    assert own == Ask(camera="lobby", id=own.id, question="Cars?", **span)
+    assert described == Ask(camera="lobby", id=described.id, question=caption.PROMPT, wait_s=120, **span)
+    own = job_of(kind="caption", camera="lobby", prompt="Cars?", wait_s=7.5, **stretch)
+    assert own == Ask(camera="lobby", id=own.id, question="Cars?", wait_s=7.5, **span)
     summary = job_of(kind="summarize", camera="lobby", prompt="Briefly.", **stretch)
-    assert summary == Summarize(camera="lobby", id=summary.id, prompt="Briefly.", **span)
+    assert summary == Summarize(camera="lobby", id=summary.id, prompt="Briefly.", wait_s=120, **span)
     verify = job_of(kind="verify", camera="lobby", prompt="A fall", segments=[7, 8])
-    assert isinstance(verify, Verify)
-    assert verify == Verify(camera="lobby", incident=verify.incident, prompt="A fall", segments=[7, 8])
+    assert isinstance(verify, Check)
+    assert verify == Check(camera="lobby", incident=verify.incident, prompt="A fall", segments=[7, 8], wait_s=120)
 
 
 @given(cameras, st.sampled_from(["ask", "caption", "summarize", "verify"]))

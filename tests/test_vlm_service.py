@@ -22,7 +22,7 @@ from shared.contract.events import Answer, Caption, Summary, Verdict
 from shared.contract.segment import to_headers
 from shared.runtime.telemetry import Health
 from tests.footage import make
-from tests.jobs_world import ask, film, fronting, said, settled, worker
+from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, broken_off, hang, refused, text
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import dlq
@@ -529,7 +529,7 @@ async def test_an_asker_may_ask_and_nothing_else(server: NatsServer, admin: Clie
         await asker.publish(subject, b"x")
     await asker.flush()
     await asyncio.sleep(0.2)
-    assert (await admin.jetstream().stream_info("VLM")).state.messages == 0
+    assert await waiting(admin, names.ASKS) == 0
     assert len(problems) == 4
     await asker.close()
 

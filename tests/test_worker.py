@@ -468,7 +468,7 @@ class Served(Echo):
             self.at_once -= 1
 
 
-# Of VLM's consumers, whose most deliveries are ten.
+# Of jobs' consumers, whose most deliveries are ten.
 SUSPECT_JOB = 5
 
 
@@ -476,7 +476,7 @@ SUSPECT_JOB = 5
 async def serving_jobs(server: NatsServer, service: Served, slots: int = 3) -> AsyncIterator[asyncio.Event]:
     client = await bus.connect(server.settings("admin"), "admin")
     settings = WorkerSettings(batch_size=1, batch_wait_s=0, slots=slots, threads=slots, hold=8)
-    worker = Worker(client, service, settings, Health(), consumers=[("VLM", c) for c in names.VLM_CONSUMERS])
+    worker = Worker(client, service, settings, Health(), consumers=names.VLM_WORK)
     async with until_drained(client, worker) as stop:
         yield stop
 
@@ -513,7 +513,7 @@ async def test_suspects_have_nothing_beside_them_and_hold_up_nothing_urgent(serv
         async def prepare(self, message: Message) -> Job:
             if message.data.startswith(b"suspect"):
                 await asyncio.sleep(0.3)
-                infos = [await js.consumer_info("VLM", consumer) for consumer in names.VLM_CONSUMERS]
+                infos = [await js.consumer_info(*work) for work in names.VLM_WORK]
                 held.append(sum(info.num_ack_pending for info in infos))
                 if len(held) == 1:
                     await publish_job(admin, "verify", "urgent", 9)
@@ -521,7 +521,7 @@ async def test_suspects_have_nothing_beside_them_and_hold_up_nothing_urgent(serv
 
     for n in range(2):
         await publish_job(admin, "caption", f"suspect {n}", n)
-    sub = await js.pull_subscribe_bind("vlm-caption", "VLM")
+    sub = await js.pull_subscribe_bind("vlm-caption", "CAPTIONS")
     for _ in range(SUSPECT_JOB - 1):
         # A fetch gives what is there at once: what was handed back just now may not be.
         taken = []

@@ -26,7 +26,7 @@ from shared.bus import direct
 from shared.bus.direct import Stored
 from shared.contract import events, jobs, names
 from shared.contract.events import Event
-from shared.runtime.errors import BusError, Full, Unstorable
+from shared.runtime.errors import BusError, Unstorable
 from shared.runtime.telemetry import Health, logger
 
 # A question that VLM refuses as it is full leaves the incident unverified, and no other is asked for this long.
@@ -121,7 +121,7 @@ class Outlet:
         refused = time.monotonic() < self._no_questions_until
         try:
             if not refused:
-                await self._put(job, headers)
+                await bus.publish_job_now(self._client, job, headers, patience_s=ASK_PATIENCE_S)
         except BusError as e:
             refused = True
             if not isinstance(e, Unstorable):
@@ -129,15 +129,6 @@ class Outlet:
             self._log.error("incidents can't be verified", camera=job.camera, incident=job.incident, error=str(e))
         metrics.ASKED.labels("refused" if refused else "asked").inc()
         return not refused
-
-    async def _put(self, job: jobs.Verify, headers: dict[str, str]) -> None:
-        """Publish a question. Raises BusError: at once where VLM is full, after ASK_PATIENCE_S without an answer."""
-        try:
-            await bus.publish_job(self._client, job, headers, patience_s=0.0)
-        except (Full, Unstorable):
-            raise
-        except BusError:
-            await bus.publish_job(self._client, job, headers, patience_s=ASK_PATIENCE_S)
 
     async def _bury(self, bad: BadDetections) -> None:
         subject = names.event("detections", bad.camera)

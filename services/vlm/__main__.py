@@ -69,8 +69,7 @@ async def _work(settings: VlmSettings, client: Client, health: Health, stop: asy
             return
         if worker is None:
             service = VlmService(client, model, settings, name=event_name(settings, model.name))
-            consumers = [(names.VLM, consumer) for consumer in names.VLM_CONSUMERS]
-            worker = Worker(client, service, settings.worker(), health, consumers=consumers)
+            worker = Worker(client, service, settings.worker(), health, consumers=names.VLM_WORK)
         over = asyncio.Event()
         watching = asyncio.create_task(_watch(stop, model, over))
         try:

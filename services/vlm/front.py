@@ -20,13 +20,13 @@ from shared import bus
 from shared.bus import requests
 from shared.bus.requests import Refusal
 from shared.contract import events, names
-from shared.runtime.errors import BusError
+from shared.runtime.errors import BusError, Full
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 
 # A question that waits takes a few hundred bytes. Only a client that runs wild asks more than this at once.
 MOST_WAITING = 1000
-# Where VLM is full, or the server away, the asker is told after this long.
+# Where the server is away, the asker is told after this long.
 PATIENCE_S = 5.0
 ANSWERS = (events.Answer, events.Summary, events.Verdict)
 
@@ -70,16 +70,19 @@ class Asking:
         self._waiting[key] = future
         try:
             async with asyncio.timeout(asked.wait_s):
-                await bus.publish_job(self._client, job, patience_s=min(PATIENCE_S, asked.wait_s))
+                await bus.publish_job_now(self._client, job, patience_s=min(PATIENCE_S, asked.wait_s))
                 return await future
         except TimeoutError as e:
             raise Refusal(
                 504,
-                f"no answer within {asked.wait_s:g} s: it comes as an event with job {key[1]}, or is a dead letter of "
-                "vlm; ask with a longer wait_s, or see whether a worker of vlm runs",
+                f"no answer within {asked.wait_s:g} s, so nobody begins with it any more; where a worker has begun, it "
+                f"still comes as an event with job {key[1]}, or is a dead letter of vlm. Ask with a longer wait_s, or "
+                "see whether a worker of vlm runs",
             ) from e
+        except Full as e:
+            raise Refusal(503, "VLM_MAX_ASKS questions are waiting already: ask again later, or have it raised") from e
         except BusError as e:
-            raise Refusal(503, f"the question can't be put into VLM: {e}") from e
+            raise Refusal(503, f"the question can't be put into {names.ASKS}: {e}") from e
         finally:
             del self._waiting[key]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -26,7 +26,7 @@ MOST_BYTES = 64 * 1024
 
 
 class _Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What every question has. wait_s: how long the answer is waited for; a later one still becomes an event."""
+    """What every question has. wait_s: how long the answer is waited for; after that nobody works on it."""
 
     camera: Token
     wait_s: Annotated[float, Meta(gt=0, le=LONGEST_WAIT_S)] = 120.0
@@ -94,13 +94,15 @@ def read(data: bytes) -> Query:
 def job_of(query: Query, now: dt.datetime) -> Job:
     """The job that answers a question, with a new id. Raises Refusal."""
     id = secrets.token_hex(8)
+    common: dict[str, Any] = {"camera": query.camera, "wait_s": query.wait_s}
     if isinstance(query, VerifyQuery):
-        return jobs.Verify(camera=query.camera, incident=f"asked-{id}", prompt=query.prompt, segments=query.segments)
+        name, proof = f"asked-{id}", query.segments
+        return jobs.Check(**common, incident=name, prompt=query.prompt, segments=proof)
     start, end = query.stretch(now)
     if isinstance(query, SummarizeQuery):
-        return jobs.Summarize(camera=query.camera, id=id, start=start, end=end, prompt=query.prompt)
+        return jobs.Summarize(**common, id=id, start=start, end=end, prompt=query.prompt)
     question = query.question if isinstance(query, AskQuery) else query.prompt or PROMPT
-    return jobs.Ask(camera=query.camera, id=id, start=start, end=end, question=question)
+    return jobs.Ask(**common, id=id, start=start, end=end, question=question)
 
 
 def name_of(job: Job) -> str:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import nats.errors
 from nats.aio.client import Client
-from opentelemetry import trace
+from nats.js.errors import NotFoundError
 
 from services.vlm import metrics, tracing
 from services.vlm.chat import BrokenAnswer, Chat
@@ -25,10 +26,11 @@ from services.vlm.kinds.summarize import Summaries
 from services.vlm.kinds.verify import Verdicts
 from services.vlm.model import Model
 from services.vlm.settings import VlmSettings
+from shared.bus import direct
 from shared.contract import jobs
 from shared.contract.events import Cause, Said, Seen, Timing, Usage, Verdict
 from shared.contract.jobs import Job
-from shared.runtime.errors import BadSegment
+from shared.runtime.errors import BadSegment, TidegateError
 from shared.worker import Message
 
 
@@ -38,11 +40,17 @@ class Task:
 
     work: Work[Job]
     id: str
-    span: trace.Span
+    message: Message
 
     @property
     def weight(self) -> int:
         return 1
+
+
+class Late(TidegateError):
+    """Nobody waits for the job's answer any more."""
+
+    cause: Cause = "late"
 
 
 class VlmService:
@@ -53,6 +61,7 @@ class VlmService:
     def __init__(self, client: Client, model: Model, settings: VlmSettings, *, name: str) -> None:
         footage = Footage(client, side=settings.vlm_size, threads=settings.vlm_threads, budget=settings.budget())
         self.model = name
+        self._client = client
         self._model = model
         self._settings = settings
         self._kinds: dict[str, JobKind[Any]] = {
@@ -72,13 +81,26 @@ class VlmService:
             id, message.origin = job.incident, f"{job.kind}/{job.camera}/{job.incident}"
         message.span.set_attributes(tracing.job(job.kind, job.camera, id))
         try:
+            await self._check_wanted(job, message)
             work = await self._kinds[job.kind].look(job)
-        except (NoFootage, BadSegment) as e:
+        except (NoFootage, BadSegment, Late) as e:
             stored = message.raw.metadata.timestamp
             start, end = getattr(job, "start", None) or stored, getattr(job, "end", None) or stored
-            cause: Cause = e.cause if isinstance(e, NoFootage) else "unreadable"
+            cause: Cause = "unreadable" if isinstance(e, BadSegment) else e.cause
             work = Work(job=job, start=start, end=end, cause=cause, reason=str(e))
-        return Task(work, id, message.span)
+        return Task(work, id, message)
+
+    async def _check_wanted(self, job: Job, message: Message) -> None:
+        """Raises Late for a job whose time was over in a worker's hands: one that is pending the server forgets."""
+        if job.wait_s is None or time.time() - message.stored_at < job.wait_s:
+            return
+        try:
+            # Our clock may be wrong, and it is the server's by which the job is gone.
+            await direct.get(self._client, message.stream, seq=message.seq)
+        except NotFoundError as e:
+            raise Late(f"nobody waits for the answer any more: it was waited for {job.wait_s:g} s") from e
+        except (TimeoutError, nats.errors.Error):
+            return
 
     async def infer(self, batch: Sequence[Task]) -> list[Said]:
         """The job's event, without its timing. Raises as `Model.complete` does."""
@@ -109,9 +131,12 @@ class VlmService:
         work, kind = task.work, self._kinds[task.work.job.kind]
         if work.cause:
             return kind.unanswered(work, self._base(task, work.cause, work.reason))
-        chat = Chat(self._model, self._settings, kind=work.job.kind, span=task.span)
+        chat = Chat(self._model, self._settings, kind=work.job.kind, span=task.message.span)
         try:
+            await self._check_wanted(work.job, task.message)
             event = await kind.answer(work, chat, self._base(task))
+        except Late as e:
+            event = kind.unanswered(work, self._base(task, e.cause, str(e)))
         except BrokenAnswer as e:
             event = kind.unanswered(work, self._base(task, "schema", str(e)))
         return msgspec.structs.replace(event, usage=chat.usage)

@@ -13,6 +13,7 @@ from shared.bus.publish import (
     header_bytes,
     publish,
     publish_job,
+    publish_job_now,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "header_bytes",
     "publish",
     "publish_job",
+    "publish_job_now",
 ]

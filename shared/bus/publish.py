@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 
 import nats.errors
@@ -78,14 +79,30 @@ def can_never_be_stored(error: APIError) -> bool:
 async def publish_job(
     client: Client, job: jobs.Job, headers: Mapping[str, str] | None = None, *, patience_s: float = 60.0
 ) -> PubAck:
-    """Put a job into VLM, once however often it is published. Raises BusError, also where VLM is full for `patience_s`.
+    """Put a job into its stream, once however often it is published.
 
-    Raises ValueError for a job without an id by which a second one could be known.
+    Raises BusError, also where the stream is full for `patience_s`, and ValueError for a job without an id by which a
+    second one could be known.
     """
     if job.message_id is None:
         raise ValueError(f"a job of kind {job.kind} needs an id: published twice it would be done twice")
     head = {"Nats-Msg-Id": job.message_id, **(headers or {})}
+    if job.wait_s is not None:
+        # The server forgets it after these whole seconds, by its own clock, also while no worker runs.
+        head["Nats-TTL"] = f"{math.ceil(job.wait_s)}s"
     return await publish(client, client.jetstream(), jobs.subject(job), jobs.encode(job), head, patience_s=patience_s)
+
+
+async def publish_job_now(
+    client: Client, job: jobs.Job, headers: Mapping[str, str] | None = None, *, patience_s: float
+) -> PubAck:
+    """The same, but a stream that is full refuses at once: raises Full. A server that is away is waited for."""
+    try:
+        return await publish_job(client, job, headers, patience_s=0.0)
+    except (Full, Unstorable):
+        raise
+    except BusError:
+        return await publish_job(client, job, headers, patience_s=patience_s)
 
 
 async def bury(client: Client, service: str, message: Msg, reason: str, *, patience_s: float = 60.0) -> None:

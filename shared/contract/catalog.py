@@ -147,6 +147,10 @@ def _jobs(*kinds: str) -> tuple[str, ...]:
     return tuple(names.job(kind, ">") for kind in kinds)
 
 
+# The kinds of job that somebody waits for.
+_ASKED = ("ask", "summarize", "check")
+
+
 def _events(*kinds: str) -> tuple[str, ...]:
     return tuple(names.event(kind, ">") for kind in kinds)
 
@@ -222,12 +226,13 @@ SERVICES: tuple[Service, ...] = (
         purpose="Asks a vision language model about cameras' video, until SIGTERM.",
         page="docs/how-to/ask.md",
         consumers=tuple(
-            Consumer(stream=names.VLM, name=name, filters=_jobs(*kinds), max_deliver=JOB_MAX_DELIVER)
-            for name, kinds in zip(names.VLM_CONSUMERS, (("verify",), ("ask", "summarize"), ("caption",)), strict=True)
+            Consumer(stream=stream, name=name, filters=_jobs(*kinds), max_deliver=JOB_MAX_DELIVER)
+            for (stream, name), kinds in zip(names.VLM_WORK, (("verify",), _ASKED, ("caption",)), strict=True)
         ),
         publishes=_events("captions", "verdicts", "answers", "summaries"),
         asks=(names.FIND,),
-        reads=(_VIDEO, Read(stream=names.EVENTS)),
+        # Of a job in its hands it looks whether it is still waited for.
+        reads=(_VIDEO, Read(stream=names.EVENTS), *(Read(stream=stream) for stream, _ in names.VLM_WORK)),
         heartbeat=True,
         dead_letters=True,
         extras=("vlm",),
@@ -254,7 +259,8 @@ SERVICES: tuple[Service, ...] = (
                 headers_only=True,
             ),
         ),
-        publishes=_jobs("caption", "verify", "ask", "summarize"),
+        # Of verifications it can't take the room or the turn: those are analytics' alone.
+        publishes=_jobs(*_ASKED, "caption"),
         answers=(names.ASK,),
         # A question waits for a replica to start, and may wait for ten minutes.
         answers_within="15m",
@@ -394,13 +400,9 @@ def takes(service: str, stream: str, subject: str) -> bool:
     return any(_overlap(pattern, subject) for c in consumers for pattern in c.filters)
 
 
-def work_of(service: str) -> tuple[str, tuple[str, ...]] | None:
-    """The stream that a service works on, and its consumers there, the most urgent first; None if it has none."""
-    consumers = [c for s in services() if s.name == service for c in s.consumers if not c.when]
-    if not consumers:
-        return None
-    stream = consumers[0].stream
-    return stream, tuple(c.name for c in consumers if c.stream == stream)
+def work_of(service: str) -> tuple[tuple[str, str], ...]:
+    """(stream, consumer) of all that a service always works on, the most urgent first."""
+    return tuple((c.stream, c.name) for s in services() if s.name == service for c in s.consumers if not c.when)
 
 
 def streams_with_work() -> tuple[str, ...]:

@@ -174,8 +174,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Why there is no answer: the video is no longer kept, never was, or can't be decoded; there are no captions to sum up,
-# or too many; or the model answered twice with what does not match the schema.
-Cause = Literal["expired", "no_video", "unreadable", "no_captions", "too_many_captions", "schema"]
+# or too many; nobody waits for the answer any more; or the model answered twice with what does not match the schema.
+Cause = Literal["expired", "no_video", "unreadable", "no_captions", "too_many_captions", "late", "schema"]
 
 
 class Said(Event, frozen=True, kw_only=True):

@@ -3,8 +3,8 @@
     job = Verify(camera="lobby", incident="i-17", prompt="Is a person lying down?", segments=[1234])
     await bus.publish_job(client, job)
 
-Whoever wants something looked at publishes to the stream VLM; `vlm` answers each job with exactly one event. Verify is
-answered before ask and summarize, and those before caption.
+Whoever wants something looked at publishes it; `vlm` answers each job with exactly one event, unless nobody waits for
+it any more. Verify is answered before check, ask and summarize, and those before caption.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ Text = Annotated[str, Meta(min_length=1, max_length=4000)]
 # It becomes part of ids, which go into headers.
 Id = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_.:-]{{1,128}}{END}")]
 EARLIEST = dt.datetime(1971, 1, 1, tzinfo=dt.UTC)
-Sequence = Annotated[int, Meta(ge=1)]
+Sequence = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all jobs. `kind` names the subject: `jobs.vlm.<kind>.<camera>`. id: what its event calls it."""
+    """Base of all jobs. `kind` names the subject: `jobs.vlm.<kind>.<camera>`. id: what its event calls it.
+
+    wait_s: how long somebody waits for the answer. After that the job is not done; without it, it is done in any case.
+    """
 
     kind: ClassVar[str]
     camera: Token
     id: Id | None = None
+    wait_s: Annotated[float, Meta(gt=0, le=86_400)] | None = None
 
     @property
     def message_id(self) -> str | None:
@@ -75,6 +79,15 @@ class Verify(Job, frozen=True, kw_only=True):
         return f"{self.kind}/{self.camera}/{self.incident}"
 
 
+class Check(Verify, frozen=True, kw_only=True):
+    """The same of no incident, for somebody who asks: it has its turn among the questions.
+
+    incident: what its verdict calls it.
+    """
+
+    kind: ClassVar[str] = "check"
+
+
 class Ask(Job, frozen=True, kw_only=True):
     """A question about [start, end). Answered by `events.answers`."""
 
@@ -93,7 +106,7 @@ class Summarize(Job, frozen=True, kw_only=True):
     prompt: Annotated[str, Meta(max_length=4000)] = ""
 
 
-KINDS: tuple[type[Job], ...] = (Verify, Ask, Summarize, Caption)
+KINDS: tuple[type[Job], ...] = (Verify, Check, Ask, Summarize, Caption)
 _BY_KIND = {kind.kind: kind for kind in KINDS}
 
 

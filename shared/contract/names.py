@@ -16,7 +16,10 @@ API = "$JS.API"
 
 MEDIA = "MEDIA"
 EVENTS = "EVENTS"
+# Jobs for a vision language model. What is verified for alerts has a stream of its own: nothing else takes its room.
 VLM = "VLM"
+ASKS = "ASKS"
+CAPTIONS = "CAPTIONS"
 DLQ = "DLQ"
 
 CAMERAS = "cameras"
@@ -25,8 +28,9 @@ LEASES = "leases"
 RULES = "rules"
 ANALYTICS = "analytics"
 
-# The consumers of VLM, the most urgent first, and the one of MEDIA by which captions are planned.
-VLM_CONSUMERS = ("vlm-verify", "vlm-ask", "vlm-caption")
+# The streams of jobs and their consumers, the most urgent first.
+VLM_WORK = ((VLM, "vlm-verify"), (ASKS, "vlm-ask"), (CAPTIONS, "vlm-caption"))
+# The consumer of MEDIA by which captions are planned.
 VLM_PLAN = "vlm-plan"
 
 MAX_DELIVERIES = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"

@@ -26,7 +26,7 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
 
-from shared.contract import catalog, names
+from shared.contract import catalog, names, upgrade
 from shared.contract.catalog import Consumer
 from shared.runtime.errors import BusError
 
@@ -35,6 +35,11 @@ MB = 1024 * 1024
 GB = 1024 * MB
 
 LEASE_S = 5.0
+
+# The largest job has a prompt of 4000 characters and a thousand segments; a usual one has some hundred bytes.
+JOB_BYTES = 64 * 1024
+# What jobs of one urgency take on disk at most, so that whoever may publish them can't fill it.
+JOBS_BYTES = 48 * MB
 
 # The server's whole numbers end at 2**63, which for ages are nanoseconds: nobody wants more than these.
 MOST = 10**18
@@ -52,7 +57,9 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
     )
     events_max_bytes: Annotated[int, Meta(gt=0, le=MOST, description="bytes of events kept in EVENTS")] = 10 * GB
     dlq_max_bytes: Annotated[int, Meta(gt=0, le=MOST, description="bytes of dead letters kept in DLQ")] = 2 * GB
-    vlm_max_msgs: Annotated[int, Meta(gt=0, le=MOST, description="jobs that may wait in VLM")] = 100_000
+    vlm_max_msgs: Annotated[int, Meta(gt=0, le=MOST, description="verifications that may wait in VLM")] = 100_000
+    vlm_max_asks: Annotated[int, Meta(gt=0, le=MOST, description="questions that may wait in ASKS")] = 1000
+    vlm_max_captions: Annotated[int, Meta(gt=0, le=MOST, description="captions that may wait in CAPTIONS")] = 100_000
     stream_replicas: Annotated[int, Meta(ge=1, le=5, description="copies of each stream: 3 in a cluster")] = 1
     max_ack_pending: Annotated[
         int, Meta(gt=0, le=10**9, description="most messages in workers' hands: over max replicas x what one holds")
@@ -64,7 +71,7 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def streams(s: TopologySettings) -> list[StreamConfig]:
     """Every stream, as the contract has it."""
-    return [_media(s), _events(s), _vlm(s), _dead_letters(s)]
+    return [_media(s), _events(s), *_vlm(s), _dead_letters(s)]
 
 
 def _media(s: TopologySettings) -> StreamConfig:
@@ -92,16 +99,29 @@ def _events(s: TopologySettings) -> StreamConfig:
     )
 
 
-def _vlm(s: TopologySettings) -> StreamConfig:
+def _vlm(s: TopologySettings) -> list[StreamConfig]:
+    """A stream for each urgency: within one stream, which has one limit, one kind would take another's room."""
+    return [
+        _jobs(names.VLM, s, max_msgs=s.vlm_max_msgs),
+        _jobs(names.ASKS, s, max_msgs=s.vlm_max_asks),
+        _jobs(names.CAPTIONS, s, max_msgs=s.vlm_max_captions),
+    ]
+
+
+def _jobs(name: str, s: TopologySettings, *, max_msgs: int) -> StreamConfig:
     return _stream(
-        names.VLM,
+        name,
         # A kind that no consumer takes is refused, rather than kept for nobody.
-        [subject for c in _wanted(s) if c.stream == names.VLM for subject in c.filters],
+        [subject for c in _wanted(s) if c.stream == name for subject in c.filters],
         s,
         retention=RetentionPolicy.WORK_QUEUE,
         discard=DiscardPolicy.NEW,
         max_age=60 * MINUTE,
-        max_msgs=s.vlm_max_msgs,
+        max_msgs=max_msgs,
+        max_msg_size=JOB_BYTES,
+        max_bytes=JOBS_BYTES,
+        # A job may say how long somebody waits for its answer: then the server forgets it by itself.
+        allow_msg_ttl=True,
         # A job published again while its verdict counts as known is the same job.
         duplicate_window=15 * MINUTE,
         republish=_heads("jobs.vlm.>"),
@@ -176,6 +196,7 @@ async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
     done: list[str] = []
     for stream in streams(s):
         done += await _attempt(f"stream {stream.name}", _apply_stream(js, stream))
+        done += await _attempt(f"stream {stream.name}", upgrade.take_over(js, stream))
     for name, consumer in consumers(s):
         done += await _attempt(f"consumer {consumer.durable_name}", _apply_consumer(js, name, consumer))
     for bucket in buckets(s):

@@ -51,7 +51,7 @@ async def waited_for(client: Client, beats: Mapping[str, str]) -> str:
     """How many jobs are in work or waiting, and how the workers do. beats: the state of each, by replica."""
     js = client.jetstream()
     try:
-        infos = [await js.consumer_info(names.VLM, consumer) for consumer in names.VLM_CONSUMERS[:2]]
+        infos = [await js.consumer_info(*work) for work in names.VLM_WORK[:2]]
     except (TimeoutError, nats.errors.Error):
         return "the server does not say what for"
     jobs = sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in infos)

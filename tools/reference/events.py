@@ -24,9 +24,9 @@ HEADERS = """Headers are those of [CloudEvents](https://cloudevents.io) 1.0 in b
 `ce-id` is also `Nats-Msg-Id`: JetStream drops a second event of the same id within 15 minutes, and a reader can drop it
 by `ce-id` at any time."""
 
-JOBS = """Jobs are JSON on `jobs.vlm.<kind>.<camera>`, kept in the work queue VLM until one worker has answered. Each
-ends in exactly one event. `tidegate schema --jobs` prints the JSON Schema. [How to ask](../how-to/ask.md) explains the
-four kinds."""
+JOBS = """Jobs are JSON on `jobs.vlm.<kind>.<camera>`, kept in a work queue until one worker has answered. Each
+that a worker takes ends in exactly one event. `tidegate schema --jobs` prints the JSON Schema. [How to
+ask](../how-to/ask.md) explains the kinds."""
 
 
 def events_page() -> str:

@@ -30,7 +30,7 @@ ADDRESSING = (
         "needed",
         "whose replicas are asked for: `cv`, `embed`, `vlm`, `ingest`, or a service of your own",
     ),
-    ("stream", "text", "of the service", "the stream that it works on"),
+    ("stream", "text", "of the service", "the stream that it works on, or with commas the stream of each consumer"),
     ("consumer", "text", "of the service", "its consumer, or several with commas, whose work is added up"),
 )
 METRICS_URL = (

@@ -310,13 +310,14 @@ class ConsumerReader:
 
 
 class Together:
-    """Several consumers of one stream as one, with their numbers added up. It reads like a `ConsumerReader`.
+    """Several consumers as one, with their numbers added up. It reads like a `ConsumerReader`.
 
     parts: the reader of each consumer.
     """
 
     def __init__(self, parts: Sequence[ConsumerReader]) -> None:
-        self.service, self.stream = parts[0].service, parts[0].stream
+        self.service = parts[0].service
+        self.stream = ",".join(dict.fromkeys(part.stream for part in parts))
         self.consumer = ",".join(part.consumer for part in parts)
         self.listeners: set[Callable[[], None]] = set()
         self.asked = asyncio.Event()
@@ -367,12 +368,17 @@ class Consumers:
         self._readers: dict[tuple[str, str], Reader] = {}
 
     def get(self, stream: str, consumer: str, service: str) -> Reader:
-        """The reader of a consumer, or of several with commas, begun if need be. service: whose work it is."""
+        """The reader of a consumer, begun if need be, or of several with commas. service: whose work it is.
+
+        stream: theirs, or with commas the stream of each.
+        """
         reader = self._readers.get((stream, consumer))
         if reader is None:
             several = consumer.split(",")
             if len(several) > 1:
-                reader = Together([self._one(stream, name, service) for name in several])
+                streams = stream.split(",") if "," in stream else [stream] * len(several)
+                parts = zip(streams, several, strict=True)
+                reader = Together([self._one(of, name, service) for of, name in parts])
                 self._readers[stream, consumer] = reader
             else:
                 reader = self._one(stream, consumer, service)

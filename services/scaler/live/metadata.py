@@ -33,7 +33,7 @@ _NAME = re.compile(r"[^\s.*>/\\]{1,128}")
 class DemandQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What a service needs for the work of a consumer. metrics_url: where its workers' counters are read from.
 
-    consumer: or several of the stream with commas, whose work is added up.
+    consumer: or several with commas, whose work is added up. stream: theirs, or the stream of each.
     """
 
     service: str
@@ -83,19 +83,32 @@ def parse(metadata: Mapping[str, str]) -> Query:
 
 
 def _demand(service: str, given: dict[str, str]) -> DemandQuery:
-    known_stream, known_consumers = catalog.work_of(service) or ("", (service,))
-    stream = given.pop("stream", "") or known_stream
-    if not stream:
-        raise SettingError(f"metadata has no stream: add the one that service {service} works on")
+    stream, consumer = _work(service, given.pop("stream", ""), given.pop("consumer", ""))
     return DemandQuery(
         service=service,
-        stream=_check_name("stream", stream),
-        consumer=_check_names("consumer", given.pop("consumer", "") or ",".join(known_consumers)),
+        stream=stream,
+        consumer=consumer,
         settings=DemandSettings(
             **{f: _field(DemandSettings, f, k, given.pop(k)) for k, f in _SETTINGS.items() if k in given}
         ),
         metrics_url=_url(given.pop("metricsUrl", "")),
     )
+
+
+def _work(service: str, stream: str, consumer: str) -> tuple[str, str]:
+    """(stream, consumer) as a query has them: what is not given is as the catalog has it."""
+    known = {name: of for of, name in catalog.work_of(service)}
+    consumers = _check_names("consumer", consumer or ",".join(known) or service)
+    if not (stream or known):
+        raise SettingError(f"metadata has no stream: add the one that service {service} works on")
+    streams = _check_names("stream", stream or ",".join(known.get(name, min(known.values())) for name in consumers))
+    if len(streams) not in (1, len(consumers)):
+        raise SettingError(
+            f"metadata key stream names {len(streams)} streams for {len(consumers)} consumers: give one, or one "
+            "for each"
+        )
+    of = streams[:1] if len(set(streams)) == 1 else streams
+    return ",".join(of), ",".join(consumers)
 
 
 def _cameras(given: dict[str, str]) -> CamerasQuery:
@@ -114,8 +127,8 @@ def _check_name(key: str, value: str) -> str:
     return value
 
 
-def _check_names(key: str, value: str) -> str:
-    return ",".join(_check_name(key, name.strip()) for name in value.split(","))
+def _check_names(key: str, value: str) -> list[str]:
+    return [_check_name(key, name.strip()) for name in value.split(",")]
 
 
 def _field(model: type[msgspec.Struct], field: str, key: str, value: str) -> float:

@@ -1,0 +1,81 @@
+"""What a store of an older version holds and has to keep: jobs that wait in a stream which no longer takes their kind.
+
+Up to 0.2, VLM held jobs of all kinds. They are moved to the streams that take these kinds now, and the consumers that
+delivered them from VLM are deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
+from nats.js.errors import NotFoundError
+
+from shared.contract import names
+from shared.contract.deadletters import REPLAY_FOR, REPLAY_OF
+
+MOVER = "moving"
+# So many jobs are moved at once.
+BATCH = 256
+FETCH_S = 5.0
+KEPT = ("Nats-Msg-Id", "traceparent", REPLAY_FOR, REPLAY_OF)
+
+
+async def take_over(js: JetStreamContext, into: StreamConfig) -> str:
+    """Move what VLM holds of `into`'s subjects, and say how much that was; empty for nothing. Raises APIError.
+
+    It may be broken off anywhere and begun again: a job leaves VLM once it is stored in its new stream.
+    """
+    former = [consumer for stream, consumer in names.VLM_WORK if stream == into.name != names.VLM]
+    if not former:
+        return ""
+    for consumer in (*former, MOVER):
+        with contextlib.suppress(NotFoundError):
+            await js.delete_consumer(names.VLM, consumer)
+    found = await _waiting(js, into)
+    if not found:
+        return ""
+    # Its limits are for new jobs: of those that wait already none is refused.
+    await js.update_stream(replace(into, max_msgs=-1, max_bytes=-1, max_msg_size=-1))
+    try:
+        await _move(js, into)
+    finally:
+        await js.update_stream(into)
+    return f"took over {found} jobs from {names.VLM}"
+
+
+async def _waiting(js: JetStreamContext, into: StreamConfig) -> int:
+    """How many jobs of `into`'s subjects VLM holds."""
+    state = (await js.stream_info(names.VLM, subjects_filter="jobs.vlm.>")).state
+    prefixes = tuple(subject.removesuffix(">") for subject in into.subjects or ())
+    return sum(count for subject, count in (state.subjects or {}).items() if subject.startswith(prefixes))
+
+
+async def _move(js: JetStreamContext, into: StreamConfig) -> None:
+    mover = ConsumerConfig(
+        durable_name=MOVER, filter_subjects=into.subjects, ack_policy=AckPolicy.EXPLICIT, max_ack_pending=BATCH
+    )
+    left = (await js.add_consumer(names.VLM, mover)).num_pending
+    try:
+        pulled = await js.pull_subscribe_bind(MOVER, names.VLM)
+        while left:
+            jobs = await pulled.fetch(BATCH, timeout=FETCH_S)
+            await asyncio.gather(*(_publish(js, job) for job in jobs))
+            left = (await js.consumer_info(names.VLM, MOVER)).num_pending
+        await pulled.unsubscribe()
+    finally:
+        await js.delete_consumer(names.VLM, MOVER)
+
+
+async def _publish(js: JetStreamContext, job: Msg) -> None:
+    at = f"{job.metadata.stream}/{job.metadata.sequence.stream}"
+    headers = {k: v for k, v in (job.headers or {}).items() if k in KEPT}
+    # A worker of the older version may have it in hand, and end it after all: its event has the same id then.
+    await js.publish(job.subject, job.data, headers={"Nats-Msg-Id": at, REPLAY_OF: at} | headers)
+    # The server does not always forget what is acknowledged to a consumer of subjects that are no longer the stream's.
+    await js.delete_msg(names.VLM, job.metadata.sequence.stream)
+    await job.ack()

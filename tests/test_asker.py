@@ -1,0 +1,265 @@
+"""What one who may ask can do to others: take the room and the turn of verdicts, of captions, and of other askers."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import time
+from collections import Counter
+from typing import Any
+
+import nats.errors
+import pytest
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
+from nats.js.errors import APIError, NotFoundError
+
+from services.vlm.front import MOST_WAITING
+from shared import bus
+from shared.contract import jobs, names, topology
+from shared.contract.events import Answer
+from shared.contract.topology import TopologySettings
+from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
+from tests.openai_server import OpenAiServer, hang, text
+from tests.test_vlm_service import count
+from tests.waiting import PATIENCE_S, until
+from tidegate.local.server import NatsServer
+
+QUESTIONS: list[dict[str, Any]] = [
+    {"kind": "ask", "question": "Who?"},
+    {"kind": "caption"},
+    {"kind": "summarize"},
+    {"kind": "verify", "prompt": "A fall", "segments": [1]},
+]
+
+
+async def flood(server: NatsServer, times: int, **common: Any) -> Counter[str]:
+    """Ask this often as `asker`, of each kind and of many cameras; how often each code was answered."""
+    client = await bus.connect(server.settings("asker"), "asker")
+    asked = [
+        client.request(names.ASK, json.dumps(QUESTIONS[n % 4] | {"camera": f"c-{n}", **common}).encode(), timeout=60)
+        for n in range(times)
+    ]
+    try:
+        answers = await asyncio.gather(*asked)
+    finally:
+        await client.close()
+    return Counter((answer.headers or {}).get("Nats-Service-Error-Code", "") for answer in answers)
+
+
+def jobs_stretch() -> tuple[dt.datetime, dt.datetime]:
+    """The last minute."""
+    end = dt.datetime.now(dt.UTC)
+    return end - dt.timedelta(minutes=1), end
+
+
+def verify(n: int, segments: list[int] | None = None) -> jobs.Verify:
+    return jobs.Verify(camera="lobby", incident=f"i-{n}", prompt="A fall", segments=segments or [1])
+
+
+# ---- what may wait of each kind
+
+
+async def test_an_asker_takes_neither_room_nor_turn_of_verdicts_and_captions(server: NatsServer, admin: Client) -> None:
+    limits = TopologySettings(vlm_max_msgs=40, vlm_max_asks=40, vlm_max_captions=40)
+    await topology.apply(admin.jetstream(), limits)
+    analytics = await bus.connect(server.settings("analytics"), "analytics")
+    front = await bus.connect(server.settings("vlm-front"), "vlm-front")
+    async with fronting(server):
+        flooding = asyncio.create_task(flood(server, 100, wait_s=30))
+        async with asyncio.timeout(PATIENCE_S):
+            while await waiting(admin, names.ASKS) < 40:
+                await asyncio.sleep(0.02)
+        refused = await ask(admin, kind="ask", camera="lobby", question="Who?")
+        assert refused["Nats-Service-Error-Code"] == "503" and "VLM_MAX_ASKS" in refused["Nats-Service-Error"]
+        await bus.publish_job(analytics, verify(1), patience_s=0)
+        start, end = jobs_stretch()
+        await bus.publish_job(front, jobs.Caption(camera="lobby", start=start, end=end), patience_s=0)
+        for stream, consumer in (names.VLM_WORK[0], names.VLM_WORK[2]):
+            assert (await admin.jetstream().consumer_info(stream, consumer)).num_pending == 1, "it waits behind others"
+        flooding.cancel()
+    await asyncio.gather(analytics.close(), front.close())
+
+
+async def test_no_kind_takes_the_room_of_another_whoever_publishes_it(server: NatsServer, admin: Client) -> None:
+    """As `vlm-front`, by all that it may publish: the server refuses, without its courtesy."""
+    await topology.apply(admin.jetstream(), TopologySettings(vlm_max_msgs=5, vlm_max_asks=5, vlm_max_captions=5))
+    front = await bus.connect(server.settings("vlm-front"), "vlm-front")
+    for n in range(10):
+        for kind in ("ask", "summarize", "check", "caption"):
+            try:
+                await front.jetstream().publish(names.job(kind, f"c-{n}"), b"{}", headers={"Nats-TTL": "never"})
+            except APIError as e:
+                assert e.err_code == 10077
+        with pytest.raises((TimeoutError, nats.errors.Error)):
+            await front.jetstream().publish(names.job("verify", f"c-{n}"), b"{}", timeout=0.1)
+    assert [await waiting(admin, stream) for stream, _ in names.VLM_WORK] == [0, 5, 5]
+    with pytest.raises(APIError, match="size"):
+        await front.jetstream().publish(names.job("caption", "large"), bytes(topology.JOB_BYTES + 1))
+    await front.close()
+
+
+@pytest.mark.parametrize("stream", [stream for stream, _ in names.VLM_WORK])
+async def test_jobs_of_one_urgency_take_a_bounded_part_of_the_disk(admin: Client, stream: str) -> None:
+    js = admin.jetstream()
+    kind = {names.VLM: "verify", names.ASKS: "ask", names.CAPTIONS: "caption"}[stream]
+    most = topology.JOBS_BYTES // (topology.JOB_BYTES - 200) + 1
+    stored = 0
+    for n in range(0, most + 100, 50):
+        done = await asyncio.gather(
+            *(js.publish(names.job(kind, f"c-{n + k}"), bytes(topology.JOB_BYTES - 200)) for k in range(50)),
+            return_exceptions=True,
+        )
+        stored += sum(not isinstance(d, Exception) for d in done)
+    assert 0 < stored < most + 100
+    assert (await js.stream_info(stream)).state.bytes <= topology.JOBS_BYTES
+
+
+# ---- questions that nobody waits for any more
+
+
+async def test_what_nobody_waits_for_is_gone_without_a_worker(server: NatsServer, admin: Client) -> None:
+    """So it asks for no replica either: what is pending is what a scaler counts."""
+    before = sum(count("tidegate_vlm_asked_total", kind=q["kind"], code="504") for q in QUESTIONS)
+    js = admin.jetstream()
+    async with fronting(server):
+        assert await flood(server, 40, wait_s=0.5) == {"504": 40}
+        waits = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?", wait_s=60))
+        async with asyncio.timeout(PATIENCE_S):
+            while (info := await js.consumer_info(names.ASKS, "vlm-ask")).num_pending != 1 or info.num_ack_pending:
+                await asyncio.sleep(0.05)
+        assert await waiting(admin, names.ASKS) == 1, "who still waits is still waited for"
+        waits.cancel()
+    after = sum(count("tidegate_vlm_asked_total", kind=q["kind"], code="504") for q in QUESTIONS)
+    assert after - before == 40, "nothing disappears silently"
+
+
+async def test_a_question_in_hand_that_nobody_waits_for_is_not_worked_on(server: NatsServer, admin: Client) -> None:
+    await film(admin, 4)
+    before = count("tidegate_vlm_jobs_total", kind="ask", outcome="late")
+    async with OpenAiServer(then=hang) as openai, worker(server, openai.url, vlm_batch_size=1, vlm_timeout_s=4.0):
+        async with fronting(server):
+            asking = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?", wait_s=60))
+            await until(lambda: openai.requests)
+            # One is with the model, and these are in the worker's hands behind it.
+            late = await asyncio.gather(
+                *(ask(admin, kind="ask", camera="lobby", question=f"Who {n}?", wait_s=1) for n in range(2))
+            )
+            assert [refusal["Nats-Service-Error-Code"] for refusal in late] == ["504"] * 2
+            openai.then = text('{"answer":"A man.","frames":[]}')
+            assert (await asking)["text"] == "A man."
+        await settled(admin)
+    told = [e for _, e in await said(admin) if isinstance(e, Answer)]
+    assert sorted((e.question, e.cause) for e in told if e.cause) == [("Who 0?", "late"), ("Who 1?", "late")]
+    assert not [body for body in openai.requests if "Who 0?" in json.dumps(body) or "Who 1?" in json.dumps(body)]
+    assert count("tidegate_vlm_jobs_total", kind="ask", outcome="late") == before + 2
+
+
+async def test_no_clock_but_the_server_s_says_that_a_question_is_late(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose clock is an hour fast answers as any other."""
+    await film(admin, 4)
+    now = time.time
+    monkeypatch.setattr("shared.worker.service.time.time", lambda: now() + 3600)
+    async with OpenAiServer(then=text('{"answer":"A man.","frames":[]}')) as openai, worker(server, openai.url):
+        start, end = jobs_stretch()
+        await bus.publish_job(admin, jobs.Ask(camera="lobby", id="q", question="Who?", start=start, end=end, wait_s=30))
+        await settled(admin)
+    ((_, answer),) = await said(admin)
+    assert isinstance(answer, Answer) and (answer.text, answer.cause) == ("A man.", None)
+
+
+# ---- one asker and the front
+
+
+async def test_a_front_holds_a_bounded_number_of_questions(server: NatsServer, admin: Client) -> None:
+    await topology.apply(admin.jetstream(), TopologySettings(vlm_max_asks=10 * MOST_WAITING))
+    async with fronting(server):
+        flooding = asyncio.create_task(flood(server, MOST_WAITING + 50, wait_s=20))
+        async with asyncio.timeout(PATIENCE_S):
+            while await waiting(admin, names.ASKS) < MOST_WAITING:
+                await asyncio.sleep(0.05)
+        refused = await ask(admin, kind="ask", camera="lobby", question="Who?")
+        assert refused["Nats-Service-Error-Code"] == "503" and "waiting already" in refused["Nats-Service-Error"]
+        assert await waiting(admin, names.ASKS) == MOST_WAITING
+        flooding.cancel()
+    await asyncio.gather(flooding, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "wait_s", ["1e400", "-1", "0", "NaN", "Infinity", "600.0001", "1e-400", "null", "true", '"5"', "9" * 400]
+)
+async def test_a_wait_that_is_none_is_refused_by_its_field(server: NatsServer, admin: Client, wait_s: str) -> None:
+    async with fronting(server):
+        asked = f'{{"kind":"ask","camera":"lobby","question":"Who?","wait_s":{wait_s}}}'
+        answer = await admin.request(names.ASK, asked.encode(), timeout=30)
+        assert (answer.headers or {})["Nats-Service-Error-Code"] == "400"
+    assert await waiting(admin, names.ASKS) == 0
+
+
+# ---- stores of older versions
+
+
+async def old_store(client: Client) -> None:
+    """VLM as 0.2.0 made it: one stream, and one limit, for all kinds."""
+    js = client.jetstream()
+    for stream, _ in names.VLM_WORK:
+        await js.delete_stream(stream)
+    kinds = {"vlm-verify": ["verify"], "vlm-ask": ["ask", "summarize"], "vlm-caption": ["caption"]}
+    subjects = [names.job(kind, ">") for of in kinds.values() for kind in of]
+    config = topology._stream(names.VLM, subjects, TopologySettings(), retention="workqueue", discard="new")
+    config.max_age, config.max_msgs, config.duplicate_window = 3600, 100_000, 900
+    await js.add_stream(config)
+    for consumer, of in kinds.items():
+        filters = [names.job(kind, ">") for kind in of]
+        await js.add_consumer(
+            names.VLM,
+            ConsumerConfig(durable_name=consumer, filter_subjects=filters, ack_policy=AckPolicy.EXPLICIT, ack_wait=10),
+        )
+
+
+async def test_setup_moves_the_jobs_of_an_older_store_and_loses_none(server: NatsServer, admin: Client) -> None:
+    """More wait than the new limits allow, and one is in the hands of a worker of the older version."""
+    js = admin.jetstream()
+    await film(admin, 4)
+    await old_store(admin)
+    start, end = jobs_stretch()
+    for n in range(300):
+        await bus.publish_job(admin, jobs.Ask(camera=f"c-{n % 9}", id=f"q-{n}", question="Who?", start=start, end=end))
+        await js.publish(names.job("caption", "lobby"), b"no job")
+    await bus.publish_job(admin, verify(1))
+    (held,) = await (await js.pull_subscribe_bind("vlm-ask", names.VLM)).fetch(1)
+    limits = TopologySettings(vlm_max_asks=10)
+    done = await topology.apply(js, limits)
+    assert "stream ASKS took over 300 jobs from VLM" in done
+    assert "stream CAPTIONS took over 300 jobs from VLM" in done
+    assert [await waiting(admin, stream) for stream, _ in names.VLM_WORK] == [1, 300, 300]
+    assert [c.name for c in await js.consumers_info(names.VLM)] == ["vlm-verify"]
+    assert (await js.stream_info(names.ASKS)).config.max_msgs == 10
+    assert await topology.apply(js, limits) == []
+    moved = await js.get_msg(names.ASKS, seq=1)
+    # Whoever still ends it says so under the same id.
+    assert (moved.headers or {})["Replay-Of"] == f"VLM/{held.metadata.sequence.stream}"
+    assert (moved.data, (moved.headers or {})["Nats-Msg-Id"]) == (held.data, (held.headers or {})["Nats-Msg-Id"])
+
+
+async def test_a_move_that_was_broken_off_goes_on_where_it_was(server: NatsServer, admin: Client) -> None:
+    js = admin.jetstream()
+    await old_store(admin)
+    for n in range(20):
+        await js.publish(names.job("ask", f"c-{n}"), b"{}", headers={"Nats-Msg-Id": f"ask/c-{n}/q"})
+    vlm, asks = (s for s in topology.streams(TopologySettings()) if s.name in (names.VLM, names.ASKS))
+    await js.delete_consumer(names.VLM, "vlm-ask")
+    await js.update_stream(vlm)
+    await js.add_stream(StreamConfig(**{**vars(asks), "max_msgs": -1}))
+    # Five were stored in their new stream, and are still in the old one; the mover is still there.
+    mover = ConsumerConfig(durable_name="moving", filter_subjects=asks.subjects, ack_policy=AckPolicy.EXPLICIT)
+    await js.add_consumer(names.VLM, mover)
+    for job in await (await js.pull_subscribe_bind("moving", names.VLM)).fetch(5):
+        await js.publish(job.subject, job.data, headers=dict(job.headers or {}))
+    await topology.apply(js, TopologySettings())
+    assert [await waiting(admin, stream) for stream, _ in names.VLM_WORK] == [0, 20, 0]
+    with pytest.raises(NotFoundError):
+        await js.consumer_info(names.VLM, "moving")
