@@ -66,6 +66,7 @@ class VlmService:
         self._settings = settings
         self._kinds: dict[str, JobKind[Any]] = {
             jobs.Verify.kind: Verdicts(footage, settings),
+            jobs.Check.kind: Verdicts(footage, settings),
             jobs.Ask.kind: Questions(client, footage, settings),
             jobs.Summarize.kind: Summaries(client, settings),
             jobs.Caption.kind: Captions(footage, settings),

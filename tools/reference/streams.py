@@ -43,7 +43,7 @@ def text() -> str:
             ("stream", "subjects", "kept", "at most", "when full", "same id dropped for"),
             map(_stream, topology.streams(defaults)),
         ),
-        "MEDIA and the streams of jobs republish the headers, not the payloads, of what they store: on `stored.<subject>`.",
+        "MEDIA and the streams of jobs republish headers of what they store, without payloads, on `stored.<subject>`.",
         "## Consumers",
         table(
             ("consumer", "stream", "takes", "ack wait", "most deliveries", "begins with"),
