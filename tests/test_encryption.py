@@ -20,6 +20,7 @@ from shared.contract.identities import permissions
 from shared.contract.topology import TopologySettings, apply
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.settings import BusSettings
+from tidegate.commands import doctor
 from tidegate.local.server import NatsServer
 
 SECRET = b"operator:S3cret-of-the-lobby"
@@ -218,3 +219,17 @@ async def test_the_server_s_configuration_has_no_password_that_connects(data: Pa
         (first, *_) = re.findall(r'password: "(.*?)"', written)
         with pytest.raises(BusError, match="refuses user 'admin'"):
             await bus.connect(BusSettings(nats_url=server.url, nats_user="admin", nats_password=first), "admin")
+
+
+async def test_doctor_says_whether_what_is_stored_can_be_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_ENCRYPTION", "off")
+    await filled(data)
+    assert doctor._store(data)[0].level == "note"
+    monkeypatch.delenv("STORE_ENCRYPTION")
+    assert doctor._store(data)[0].found == "'tidegate up' encrypts it"
+    await check_all_is_there(data)
+    key = data / "secrets/store.key"
+    assert doctor._store(data) == [("stored", "ok", f"encrypted, by {key}: keep a copy elsewhere", "")]
+    key.unlink()
+    (found,) = doctor._store(data)
+    assert found.level == "bad" and str(key) in found.remedy

@@ -27,7 +27,8 @@ from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.settings import load
 from tidegate.commands.options import data_option, screen
-from tidegate.local import disk, running, stack
+from tidegate.local import disk, encryption, running, stack
+from tidegate.local.encryption import StoreSettings
 from tidegate.local.server import find_executable
 from tidegate.view.plain import echo
 from tidegate.view.waiting import waited_for
@@ -72,6 +73,7 @@ async def run(data: Path, out: Console) -> bool:
         ("models behind endpoints", _vlm),
         ("nats-server", _server),
         ("the disk", partial(_disk, data)),
+        ("what is stored", partial(_store, data)),
         ("the port", _port),
     )
     findings: list[Finding] = []
@@ -176,6 +178,8 @@ def _server() -> list[Finding]:
         executable = find_executable()
     except TidegateError as e:
         return [Finding("nats-server", "bad", "not installed", str(e))]
+    if not catalog.is_importable("bcrypt"):
+        return [Finding("nats-server", "bad", "bcrypt not installed", "pip install 'tidegate[server]'")]
     shown = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False)
     return [Finding("nats-server", "ok", f"{shown.stdout.strip()} at {executable}")]
 
@@ -201,6 +205,21 @@ def _disk(data: Path) -> list[Finding]:
             Finding("disk", "note", f"{found}: 'tidegate up' fits the limits of streams, {disk.said(limits)}", remedy)
         ]
     return [Finding("disk", "ok", found)]
+
+
+def _store(data: Path) -> list[Finding]:
+    """Whether `tidegate up` could read what is stored here."""
+    store = data / "jetstream"
+    try:
+        settings = load(StoreSettings)
+        encryption.usable_key(store, data / "secrets", settings)
+    except SettingError as e:
+        return [Finding("stored", "bad", "can't be read", str(e))]
+    if encryption.is_encrypted(store):
+        return [Finding("stored", "ok", f"encrypted, by {data / 'secrets' / encryption.KEY}: keep a copy elsewhere")]
+    if settings.store_encryption == "off":
+        return [Finding("stored", "note", "STORE_ENCRYPTION=off: readable by who has the disk", "leave it unset")]
+    return [Finding("stored", "ok", "'tidegate up' encrypts it")]
 
 
 def _port() -> list[Finding]:

@@ -54,24 +54,36 @@ def prepare(store: Path, folder: Path, settings: StoreSettings) -> str:
     SettingError where the store can't be read with what is there, or has no room to be copied; nothing is changed then.
     """
     _undo(store)
-    encrypted = _has(store, ENCRYPTED)
+    key = usable_key(store, folder, settings)
     if settings.store_encryption == "off":
-        if encrypted:
-            raise SettingError(
-                f"STORE_ENCRYPTION=off can't be used: {store} is encrypted, and the server would see nothing in it. "
-                "Leave STORE_ENCRYPTION unset, or choose another directory with --data"
-            )
         return ""
-    key = _read(folder / KEY)
-    if encrypted:
-        key = _checked(key, folder / KEY, store)
-    else:
+    if not is_encrypted(store):
         key = key or _made(folder / KEY)
         if _has(store, STREAM):
             _copy(store)
         store.mkdir(parents=True, exist_ok=True)
         write_private(store / CHECK, _fingerprint(key))
     return f", cipher: aes, key: {json.dumps(key)}"
+
+
+def is_encrypted(store: Path) -> bool:
+    """Whether anything in the store needs the key."""
+    return _has(store, ENCRYPTED)
+
+
+def usable_key(store: Path, folder: Path, settings: StoreSettings) -> str:
+    """The key that is there, "" if there is none and nothing needs it.
+
+    Raises SettingError where the server would not see what is in the store.
+    """
+    if not is_encrypted(store):
+        return _read(folder / KEY)
+    if settings.store_encryption == "off":
+        raise SettingError(
+            f"STORE_ENCRYPTION=off can't be used: {store} is encrypted, and the server would see nothing in it. Leave "
+            "STORE_ENCRYPTION unset, or choose another directory with --data"
+        )
+    return _checked(_read(folder / KEY), folder / KEY, store)
 
 
 def converting(store: Path) -> set[str]:
@@ -82,6 +94,8 @@ def converting(store: Path) -> set[str]:
 def finish(store: Path) -> None:
     """Delete the plain store beside the encrypted one. From then on the encrypted one counts."""
     if _plain(store).exists():
+        # The copy may be in memory still, and the power may fail.
+        os.sync()
         shutil.rmtree(_plain(store).rename(_done(store)))
 
 
@@ -98,7 +112,7 @@ def _copy(store: Path) -> None:
     if needed > free:
         raise SettingError(
             f"{store} is not encrypted yet, and a copy of it takes {needed} bytes where {free} are free: free some, "
-            "or go on without by STORE_ENCRYPTION=off"
+            "or go on without by STORE_ENCRYPTION=off, which at least drops video that has expired"
         )
     logger("server").info("encrypting what is stored, this once", gigabytes=round(needed / GB, 1))
     plain = store.rename(_plain(store))

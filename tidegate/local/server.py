@@ -114,7 +114,7 @@ class NatsServer:
         await self._takes_clients(START_S + disk.held(self._store) / READ_BYTES_S)
         if wanted := encryption.converting(self._store):
             await self._check_converted(wanted)
-        encryption.finish(self._store)
+        await asyncio.to_thread(encryption.finish, self._store)
 
     async def _takes_clients(self, limit_s: float) -> None:
         assert self._process is not None
