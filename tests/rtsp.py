@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.waiting import PATIENCE_S
 from tidegate.local.server import free_port
@@ -32,3 +35,26 @@ def serving(folder: Path, log: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
+
+
+@contextlib.asynccontextmanager
+async def secured(url: str, certify: Callable[[ssl.SSLContext], None]) -> AsyncIterator[int]:
+    """Port at which TLS ends before the camera server at `url`. certify: gives it its certificate."""
+    camera = urlsplit(url)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certify(context)
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_connection(camera.hostname, camera.port)
+        await asyncio.gather(pump(reader, outer), pump(inner, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from services.ingest.connection import Connection
 from services.ingest.segmenter import Piece
-from services.ingest.settings import Cutting
+from services.ingest.settings import Cutting, Reaching
 from shared.contract.cameras import new_camera
 from tests import footage
 from tests.ingest_process import Bus, Ingest, add, bus, start
@@ -41,7 +41,7 @@ async def ending(url: str, *, timeout_s: float = 5.0, **fields: object) -> tuple
     """(cause, reason) that a connection to `url` ends with."""
     camera, secret = new_camera(url, **fields)
     owner = Ending()
-    connection = Connection("door", camera, secret, Cutting(1.0, 1_000_000), timeout_s, owner)
+    connection = Connection("door", camera, secret, Cutting(1.0, 1_000_000), Reaching(timeout_s), owner)
     connection.start()
     async with asyncio.timeout(60):
         return await owner.heard

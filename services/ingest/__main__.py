@@ -8,6 +8,7 @@ cameras by leases.
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 from nats.aio.client import Client
 
@@ -22,6 +23,7 @@ from shared.bus.mirror import Mirror, bind
 from shared.contract import names
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
+from shared.runtime.errors import SettingError
 from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health
 from shared.service import process
@@ -32,6 +34,7 @@ _GOODBYE_S = 1.0
 
 async def run(settings: IngestSettings, client: Client, health: Health, stopped: asyncio.Event) -> None:
     """Ingest until `stopped`. Raises TidegateError."""
+    _check(settings)
     js = client.jetstream()
     changed = asyncio.Event()
     quick = client.jetstream(timeout=TIMEOUT_S)
@@ -68,6 +71,15 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
         await leases.leave()
         await announcer.flushed(_GOODBYE_S)
         await end(tasks[-1])
+
+
+def _check(settings: IngestSettings) -> None:
+    try:
+        ssl.create_default_context(cafile=settings.ingest_ca or None)
+    except OSError as e:
+        raise SettingError(
+            f"INGEST_CA={settings.ingest_ca} can't be used ({e}): give a file of certificates in PEM format"
+        ) from e
 
 
 async def _reconcile(fleet: Fleet, mirrors: tuple[Mirror, ...], health: Health) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 from services.ingest import metrics
 from services.ingest.failures import Failure, failure_of
 from services.ingest.segmenter import Clock, Piece, Segmenter
-from services.ingest.settings import Cutting
+from services.ingest.settings import Cutting, Reaching
 from services.ingest.source import meet, open_source
 from shared.contract.cameras import Camera
 
@@ -39,7 +39,7 @@ class Connection(threading.Thread):
         camera: Camera,
         userinfo: str | None,
         cutting: Cutting,
-        timeout_s: float,
+        reaching: Reaching,
         owner: Owner,
     ) -> None:
         super().__init__(name=f"camera {name}", daemon=True)
@@ -48,7 +48,7 @@ class Connection(threading.Thread):
         self._camera = camera
         self._userinfo = userinfo
         self._cutting = cutting
-        self._timeout_s = timeout_s
+        self._reaching = reaching
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._stop_asked = threading.Event()
@@ -78,9 +78,9 @@ class Connection(threading.Thread):
         self._tell(self._owner.on_end, failure)
 
     def _read(self) -> Failure:
-        meet(self._camera, self._userinfo, self._timeout_s)
+        meet(self._camera, self._userinfo, self._reaching)
         self.last_packet = time.monotonic()
-        source = open_source(self._camera, self._userinfo, self._timeout_s)
+        source = open_source(self._camera, self._userinfo, self._reaching)
         try:
             clock = source.clock()
             segmenter = Segmenter(self._camera_id, source.stream, self._cutting, clock, self._hand_over)

@@ -7,6 +7,7 @@ type, and by what the URL asked for.
 from __future__ import annotations
 
 import errno
+import ssl
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -73,6 +74,10 @@ def _of_camera(error: BaseException, camera: Camera, userinfo: str | None) -> Fa
     for kind, cause, reason in _OF_CAMERAS:
         if isinstance(error, kind):
             return Failure(cause, reason)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Failure("certificate", _doubt(error, camera))
+    if isinstance(error, ssl.SSLError):
+        return Failure("tls", NO_TLS)
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EPROTONOSUPPORT:
         other = "udp" if camera.transport == "tcp" else "tcp"
@@ -83,10 +88,26 @@ def _of_camera(error: BaseException, camera: Camera, userinfo: str | None) -> Fa
     if number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
         return Failure("unreachable", "no network leads to the camera's address: check the address and the network")
     if number == errno.EIO and camera.url.lower().startswith("rtsps:"):
-        return Failure("tls", "the TLS connection failed: check the port (322 is usual), or give rtsp://")
+        return Failure("tls", NO_TLS)
     return None
 
 
+def _doubt(error: ssl.SSLCertVerificationError, camera: Camera) -> str:
+    """What is wrong with a camera's certificate."""
+    if error.verify_code in (_OTHER_NAME, _OTHER_IP):
+        host = urlsplit(camera.url).hostname
+        what = f"is not for {host}: give the URL with a name that it is for"
+    elif error.verify_code == _EXPIRED:
+        what = "has expired: renew it on the camera, and see that the clock here is right"
+    else:
+        what = f"is not trusted ({error.verify_message}): name the file of its CA, or of itself, in INGEST_CA"
+    return f"the camera's certificate {what}, or take it unchecked with 'tidegate camera set … --no-verify-tls'"
+
+
+# OpenSSL's codes: see X509_STORE_CTX_get_error(3).
+_EXPIRED, _OTHER_NAME, _OTHER_IP = 10, 62, 64
+
+NO_TLS = "the TLS connection failed: check the port (322 is usual), or give rtsp://"
 NOT_RTSP = "what answers at the camera's address sends no RTSP that can be read: check the port (554 is usual)"
 _TIMEOUT = "the camera does not answer in time: check that it is on, its address, and the firewalls between"
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import parse_http_list, parse_keqv_list
 
-from services.ingest.failures import NOT_RTSP, SourceError, refused_login
+from services.ingest.failures import NO_TLS, NOT_RTSP, SourceError, refused_login
 from shared.contract.credentials import PORTS, origin
 
 # Longer answers are not those of a camera.
@@ -193,7 +193,11 @@ def _connected(url: str, deadline: float, tls: ssl.SSLContext | None) -> Iterato
         if tls is None or parts.scheme != "rtsps":
             yield plain
             return
-        with tls.wrap_socket(plain, server_hostname=host) as secured:
+        try:
+            secured = tls.wrap_socket(plain, server_hostname=host)
+        except TimeoutError as e:
+            raise SourceError("tls", NO_TLS) from e
+        with secured:
             yield secured
 
 

@@ -14,10 +14,10 @@ from services.ingest.delivery import Delivery
 from services.ingest.failures import Failure
 from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
-from services.ingest.settings import Cutting, IngestSettings
+from services.ingest.settings import Cutting, IngestSettings, Reaching
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
-from shared.contract.events import CameraStatus
+from shared.contract.events import VIDEO_ARRIVES, CameraStatus
 from shared.runtime.backoff import Backoff
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
@@ -58,6 +58,7 @@ class Runner:
         self.camera = camera
         self.login = login
         self._timeout_s = settings.ingest_timeout_s
+        self._reaching = Reaching(settings.ingest_timeout_s, settings.ingest_ca)
         self._cutting = Cutting(settings.ingest_segment_s, max_payload - _HEADER_BYTES)
         self._announcer = announcer
         self._delivery = Delivery(name, publisher, int(settings.ingest_buffer_mb * MB), allowed, self._piece_left)
@@ -122,7 +123,7 @@ class Runner:
     async def _connect_once(self) -> Failure:
         self._ended = asyncio.get_running_loop().create_future()
         connection = self._connection = Connection(
-            self.name, self.camera, self.login.secret, self._cutting, self._timeout_s, self
+            self.name, self.camera, self.login.secret, self._cutting, self._reaching, self
         )
         try:
             connection.start()
@@ -154,7 +155,7 @@ class Runner:
         self._announcer.say(
             self._status(
                 "online",
-                self._with_warnings("video arrives"),
+                self._with_warnings(VIDEO_ARRIVES),
                 epoch=s.epoch,
                 codec=s.codec,
                 width=s.width,
@@ -175,7 +176,11 @@ class Runner:
 
     def _with_warnings(self, reason: str) -> str:
         """A reason, and what whoever runs the camera should know of it, online or not."""
-        return "; ".join([reason, *filter(None, [self.login.withheld])])
+        unchecked = self.camera.url.startswith("rtsps:") and not self.camera.verify_tls
+        doubt = (
+            f"its certificate is not checked: 'tidegate camera set {self.name} --verify-tls' does" if unchecked else ""
+        )
+        return "; ".join(filter(None, [reason, doubt, self.login.withheld]))
 
     def _status(self, state: str, reason: str, **more: object) -> CameraStatus:
         return CameraStatus(

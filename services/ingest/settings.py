@@ -23,6 +23,17 @@ class IngestSettings(BusSettings, frozen=True, kw_only=True):
     ingest_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="a camera that answers or sends nothing for longer is offline")
     ] = 10.0
+    ingest_ca: Annotated[
+        str,
+        Meta(description="path of certificates (PEM) that sign those of rtsps cameras; empty: the system's"),
+    ] = ""
+
+
+class Reaching(msgspec.Struct, frozen=True):
+    """How cameras are connected to. timeout_s: for an answer. ca: path of certificates; empty: those of the system."""
+
+    timeout_s: float
+    ca: str = ""
 
 
 class Cutting(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from services.ingest.failures import SourceError
 from services.ingest.gulp import gulps
 from services.ingest.handshake import greet
 from services.ingest.segmenter import CODECS
+from services.ingest.settings import Reaching
 from shared.contract.cameras import Camera
 from shared.runtime.redact import join_credentials, split_userinfo
 
@@ -104,22 +106,28 @@ class _Pace:
             self._stop.wait(ahead)
 
 
-def meet(camera: Camera, userinfo: str | None, timeout_s: float) -> None:
-    """See that a camera answers for itself, before libav has its password. Blocks, and raises what `greet` does."""
+def meet(camera: Camera, userinfo: str | None, reaching: Reaching) -> None:
+    """See that a camera is the one it says, and answers for itself, before libav has its password.
+
+    Blocks for up to about `reaching.timeout_s`, and raises what `greet` does.
+    """
     if camera.is_file:
         return
     _resolve(camera)
-    if userinfo:
-        greet(*split_userinfo(join_credentials(camera.url, userinfo)), timeout_s, None)
+    secured = camera.url.startswith("rtsps:")
+    if userinfo or secured:
+        url, login = split_userinfo(join_credentials(camera.url, userinfo))
+        greet(url, login, reaching.timeout_s, _trust(camera, reaching.ca) if secured else None)
 
 
-def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> VideoSource:
-    """Connect to what was met, blocking for up to about `timeout_s`.
+def open_source(camera: Camera, userinfo: str | None, reaching: Reaching) -> VideoSource:
+    """Connect to what was met, blocking for up to about `reaching.timeout_s`.
 
     Raises SourceError, or what libav raises: see `failure_of`.
     """
     if camera.is_file:
         return _checked(av.open(unquote(urlsplit(camera.url).path)), camera)
+    timeout_s = reaching.timeout_s
     options = {
         "rtsp_transport": camera.transport,
         # The camera is not even asked for audio.
@@ -130,6 +138,9 @@ def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> Video
         "buffer_size": str(_UDP_BUFFER_BYTES),
         # The frame rate is not measured: nobody asks for it, and it would hold the first second back.
         "fpsprobesize": "0",
+        # libav 8 checks no certificate unless told to, and knows of no system's own.
+        "tls_verify": str(int(camera.verify_tls)),
+        "ca_file": reaching.ca or ssl.get_default_verify_paths().cafile or "",
     }
     url = join_credentials(camera.url, userinfo)
     began = time.monotonic()
@@ -145,6 +156,19 @@ def open_source(camera: Camera, userinfo: str | None, timeout_s: float) -> Video
             raise SourceError("no_video", _NO_VIDEO.format("camera's stream")) from e
         raise
     return _checked(container, camera)
+
+
+def _trust(camera: Camera, ca: str) -> ssl.SSLContext:
+    """How a camera's certificate is checked, if it is: as libav does, on every version of Python."""
+    context = ssl.create_default_context(cafile=ca or None)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not camera.verify_tls:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        # A camera whose certificate is not checked may be too old for what is asked of others.
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    return context
 
 
 def _resolve(camera: Camera) -> None:

@@ -131,6 +131,10 @@ class Embeddings(OfSegment, frozen=True, kw_only=True):
     timing: Timing
 
 
+# The reason of a camera that is online, where there is nothing else to say of it.
+VIDEO_ARRIVES = "video arrives"
+
+
 class CameraStatus(Event, frozen=True, kw_only=True):
     """A camera went online or offline, or is offline for another reason than before.
 

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 
 from shared.contract import cameras, names
 from shared.contract.cameras import Camera
-from shared.contract.events import CameraStatus
+from shared.contract.events import VIDEO_ARRIVES, CameraStatus
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from tidegate.client import labels, registry
@@ -67,6 +67,11 @@ def _settings(function: _Command) -> _Command:
             ),
             click.option("--caption-prompt", help="What is asked of a caption, in place of VLM_CAPTION_PROMPT."),
             click.option("--tcp/--udp", default=None, help="What RTP goes over: TCP (default), or UDP."),
+            click.option(
+                "--verify-tls/--no-verify-tls",
+                default=None,
+                help="Check the certificate of an rtsps camera (default), against INGEST_CA, or take any.",
+            ),
             click.option("--loop/--no-loop", default=None, help="Play a file over and over."),
             click.option(
                 "--realtime/--fast", default=None, help="Read a file at its own pace (default), or as the bus takes it."
@@ -171,6 +176,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
         "caption_every_s": options["caption_every"],
         "caption_prompt": options["caption_prompt"],
         "transport": {None: None, True: "tcp", False: "udp"}[options["tcp"]],
+        "verify_tls": options["verify_tls"],
         "loop": options["loop"],
         "realtime": options["realtime"],
     }
@@ -280,7 +286,7 @@ def camera_list(data: Path | None, as_json: bool) -> None:
                 echo_json({"camera": id, "state": state, **fields})
                 continue
             video = f"{status.codec} {status.width}x{status.height}" if status and status.codec else ""
-            reason = status.reason if status and state == "offline" else ""
+            reason = status.reason if status and state != "disabled" and status.reason != VIDEO_ARRIVES else ""
             rows.append((id, state, video, f"{entry.fps or ''}", redact(entry.url), reason))
         if not as_json:
             records.show(screen(), FIELDS, rows, "no cameras: tidegate camera add lobby rtsp://…")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.ingest.clock import FixedClock
 from services.ingest.segmenter import Piece, Segmenter
-from services.ingest.settings import Cutting
+from services.ingest.settings import Cutting, Reaching
 from services.ingest.source import open_source
 from shared.contract.cameras import Camera
 from tidegate.local.server import MAX_PAYLOAD
@@ -16,7 +16,7 @@ from tidegate.local.server import MAX_PAYLOAD
 
 def pieces(path: Path, camera: str, *, segment_s: float = 1.0) -> list[Piece]:
     """All segments of a file, dated so that the first starts now. Raises what libav raises for what is no video."""
-    source = open_source(Camera(url=path.resolve().as_uri(), realtime=False), None, 10.0)
+    source = open_source(Camera(url=path.resolve().as_uri(), realtime=False), None, Reaching(10.0))
     found: list[Piece] = []
     try:
         cutter = Segmenter(
