@@ -105,6 +105,19 @@ async def test_a_server_may_ask_for_a_client_s_certificate(
             await bus.connect(server.settings(nats_ca=authority.ca, nats_cert=other.cert, nats_key=other.key), "cv")
 
 
+async def test_a_websocket_speaks_tls_too(tmp_path: Path, authority: Authority, stranger: Authority) -> None:
+    pair = authority.issue()
+    server = Server(tmp_path, pair)
+    port, path = free_port(0), tmp_path / "tls.conf"
+    own = {"host": "127.0.0.1", "port": port, "tls": {"cert_file": pair.cert, "key_file": pair.key}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"websocket": own}))
+    url = f"wss://localhost:{port}"
+    async with server.running():
+        assert await connects(server.settings(nats_ca=authority.ca, nats_url=url))
+        with pytest.raises(BusError, match="is not trusted"):
+            await bus.connect(server.settings(nats_ca=stranger.ca, nats_url=url), "cv", timeout_s=5)
+
+
 async def test_keda_reads_the_monitoring_port_without_a_certificate(tmp_path: Path, authority: Authority) -> None:
     """Its trigger can show none, though every client of NATS has to."""
     monitoring_port = free_port(0)

@@ -223,8 +223,10 @@ def _refusal(error: BaseException) -> str:
     if isinstance(error, _Refused):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
+        # aiohttp, for WebSockets, wraps Python's.
+        reason = getattr(getattr(error, "certificate_error", error), "verify_message", str(error))
         return (
-            f"shows a certificate that is not trusted ({error.verify_message}): set NATS_CA to the CA that signed it, "
+            f"shows a certificate that is not trusted ({reason}): set NATS_CA to the CA that signed it, "
             "and name the server in NATS_URL as the certificate does"
         )
     if isinstance(error, ssl.SSLError) and "alert" in str(error).lower():
