@@ -38,11 +38,11 @@ RULES: dict[str, Any] = {
     "filters": {"person": {"min_score": 0.25}},
     "schedules": {"then": {"from": "12:00", "until": "12:01"}},
     "rules": [
-        {"id": "in", "kind": "enter", "zone": "door", "verify": "Is somebody there?", "alert": "unless_rejected"},
+        {"id": "in", "kind": "enter", "zone": "door", "verify": "Is somebody there?"},
         {"id": "out", "kind": "exit", "zone": "left", "schedule": "then"},
         {"id": "stay", "kind": "loitering", "zone": "left", "seconds": 3, "end_after_s": 0.5},
         {"id": "cross", "kind": "crossing", "line": "gate", "alert": "start"},
-        {"id": "some", "kind": "count", "over": 1, "hold_s": 1, "verify": "Are they two?"},
+        {"id": "some", "kind": "count", "over": 1, "hold_s": 1, "verify": "Are they two?", "alert": "confirmed"},
         {"id": "none", "kind": "count", "under": 1, "zone": "door", "cooldown_s": 5},
         {"id": "near", "kind": "proximity", "labels": ["person"], "to": ["person", "car"], "distance": 0.15},
         {"id": "stop", "kind": "stopped", "seconds": 2},

@@ -618,7 +618,7 @@ def test_a_verdict_joins_its_incident(said: str, ended: bool) -> None:
     assert (judged.end is not None) == ended and judged.time == START + 1.75 * SECOND
     # Said again it changes nothing, nor does one of something else.
     watch.verdict(verdict(begun.incident, said)).verdict(verdict("x", said))
-    assert len(watch.told) - count == 1 + (said == "confirmed")
+    assert len(watch.told) - count == 1 + (said != "rejected")
     if not ended:
         watch.for_s(3)
         over = watch.of(Incident)[-1]
@@ -655,6 +655,16 @@ ALERTS = [
     ("confirmed", ["late"], 0),
     ("confirmed", ["late", "confirmed"], 1),
     ("confirmed", ["late", "rejected"], 0),
+    (None, ["confirmed"], 1),
+    (None, ["rejected"], 0),
+    (None, ["uncertain"], 1),
+    (None, ["late"], 1),
+    (None, ["refused"], 1),
+    (None, ["refused", "rejected"], 1),
+    (None, ["late", "confirmed"], 1),
+    (None, ["late", "rejected"], 1),
+    ("confirmed", ["refused"], 0),
+    ("confirmed", ["refused", "confirmed"], 1),
     ("unless_rejected", ["confirmed"], 1),
     ("unless_rejected", ["rejected"], 0),
     ("unless_rejected", ["uncertain"], 1),
@@ -671,21 +681,27 @@ ALERTS = [
 
 @pytest.mark.parametrize(("alert", "said", "count"), ALERTS)
 @pytest.mark.parametrize("ended", [False, True])
-def test_an_incident_is_one_alert_as_its_rule_says(alert: str, said: list[str], count: int, ended: bool) -> None:
+def test_an_incident_is_one_alert_as_its_rule_says(alert: str | None, said: list[str], count: int, ended: bool) -> None:
     watch = Watch(rule("enter", zone="door", verify="Is somebody there?", alert=alert)).for_s(2, "a").for_s(3 * ended)
     begun = watch.of(Incident)[0]
     assert len(watch.of(Alert)) == (alert == "start")
     for one in said:
         if one == "late":
             watch.until(61)
+        elif one == "refused":
+            watch.incidents.refused(begun.incident)
         else:
             watch.verdict(verdict(begun.incident, one))
     alerts = watch.for_s(5).of(Alert)
     assert len(alerts) == count
     for raised in alerts:
         assert raised.incident == begun.incident and raised.objects == begun.objects
-        first = next((s for s in said if alert == "unless_rejected" or s == "confirmed"), "")
-        assert raised.verification == ("pending" if alert == "start" else first.replace("late", "unverified"))
+        first = next((s for s in said if alert != "confirmed" or s == "confirmed"), "")
+        told = "unverified" if first in ("late", "refused") else first
+        assert raised.verification == ("pending" if alert == "start" else told)
+    if said and said != ["refused"]:
+        # What is said last of it is told, also after the alert.
+        assert watch.of(Incident)[-1].verification == said[-1].replace("late", "unverified")
 
 
 def test_without_verification_an_alert_is_at_the_start_or_not_at_all() -> None:
@@ -726,7 +742,8 @@ def test_rules_that_are_gone_end_what_lasts_and_others_go_on() -> None:
 
 truths = st.lists(st.sets(st.sampled_from("abc")), max_size=60)
 ruled = st.builds(
-    lambda **fields: rule("enter", zone="door", verify="?", alert="unless_rejected", **fields),
+    lambda **fields: rule("enter", zone="door", verify="?", **fields),
+    alert=st.sampled_from([None, "unless_rejected"]),
     hold_s=st.sampled_from([0, 0, 0.5, 2]),
     end_after_s=st.sampled_from([0, 0.5, 2]),
     cooldown_s=st.sampled_from([0, 0, 1, 5]),

@@ -295,12 +295,31 @@ async def test_a_rejected_incident_is_no_alert(server: NatsServer, admin: Client
     assert not [e for e in found if isinstance(e, Alert)]
 
 
-async def test_without_a_verdict_in_time_an_incident_is_unverified(server: NatsServer, admin: Client) -> None:
+async def test_without_a_verdict_in_time_an_incident_is_an_unverified_alert(server: NatsServer, admin: Client) -> None:
+    """The model is dead, or at zero replicas: nothing answers."""
     await use(admin, "lobby", ASKING)
     async with running(server, analytics_verify_s=1.0):
         await publish(admin, detections([ACROSS], 7))
-        found = [e for _, e in await until(admin, lambda f: incidents(f, "update"))]
+        found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Alert) for e in f))]
+        (alert,) = [e for e in found if isinstance(e, Alert)]
+        assert (alert.verification, alert.reason) == ("unverified", "no verdict within 1 s")
+        assert incidents(found, "update")[0].verification == "unverified"
+        # A rejection that comes after the alert is told in an update of the same incident.
+        await tell(admin, verdict(alert, "rejected"))
+        found = [e for _, e in await until(admin, lambda f: len(incidents(f, "update")) == 2)]
+    assert incidents(found, "update")[1].verification == "rejected"
+    assert incidents(found, "update")[1].incident == alert.incident
+    assert len([e for e in found if isinstance(e, Alert)]) == 1
+
+
+async def test_a_rule_may_be_told_to_alert_of_nothing_unconfirmed(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", {**ASKING, "rules": [ASKING["rules"][0] | {"alert": "confirmed"}]})
+    async with running(server, analytics_verify_s=1.0):
+        await publish(admin, detections([ACROSS], 14))
+        both = await until(admin, lambda f: incidents(f, "end") and incidents(f, "update"))
+    found = [e for _, e in both]
     assert incidents(found, "update")[0].verification == "unverified"
+    assert not [e for e in found if isinstance(e, Alert)]
 
 
 async def fill_vlm(client: Client) -> None:
@@ -321,6 +340,9 @@ async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, ad
         found = [e for _, e in both]
     assert [i.verification for i in incidents(found, "update")] == ["unverified"] * 2
     assert "takes no more questions" in incidents(found, "update")[0].reason
+    alerts = [e for e in found if isinstance(e, Alert)]
+    assert [a.verification for a in alerts] == ["unverified"] * 2
+    assert {a.incident for a in alerts} == {i.incident for i in incidents(found, "start")}
 
 
 async def test_what_is_said_last_of_an_incident_that_cant_be_asked_about_is_so(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 from nats.aio.client import Client
 
+from shared.contract import names, topology
 from shared.contract.events import Alert, Verdict
-from tests.jobs_world import film, said, worker
+from shared.contract.topology import TopologySettings
+from tests.jobs_world import film, fronting, said, waiting, worker
 from tests.openai_server import OpenAiServer, text
 from tests.test_analytics_service import ASKING, incidents, running, until, use
+from tests.test_asker import flood
+from tests.waiting import PATIENCE_S
 from tests.walks import Walk, detections, publish
 from tidegate.local.server import NatsServer
 
@@ -39,3 +45,29 @@ async def test_vlm_looks_at_the_evidence_and_its_verdict_makes_the_alert(server:
     (alert,) = [e for e in events if isinstance(e, Alert)]
     assert (alert.incident, alert.verification, alert.confidence) == (begun[0].incident, "confirmed", 0.9)
     assert alert.reason == "A person is there."
+
+
+async def test_an_asker_who_floods_silences_no_alert(server: NatsServer, admin: Client) -> None:
+    """While all that may be asked waits, an incident is verified; without a worker it is an alert all the same."""
+    most = 30
+    await topology.apply(admin.jetstream(), TopologySettings(vlm_max_msgs=most, vlm_max_asks=most))
+    await use(admin, "lobby", ASKING)
+    given = detections([ACROSS, Walk(12, 20, (0.1, 0.7), (0.9, 0.7))], 24)
+    seqs = await film(admin, 24)
+    found = [
+        msgspec.structs.replace(e, segment=msgspec.structs.replace(e.segment, seq=seq))
+        for e, seq in zip(given, seqs, strict=True)
+    ]
+    async with fronting(server), running(server, analytics_verify_s=3.0):
+        flooding = asyncio.create_task(flood(server, 2 * most, wait_s=60))
+        async with asyncio.timeout(PATIENCE_S):
+            while await waiting(admin, names.ASKS) < most:
+                await asyncio.sleep(0.05)
+        await publish(admin, found[:12])
+        events = [e for _, e in await until(admin, lambda f: any(isinstance(e, Alert) for e in f))]
+        assert [e.verification for e in events if isinstance(e, Alert)] == ["unverified"]
+        async with OpenAiServer() as model, worker(server, model.url, vlm_batch_size=1):
+            await publish(admin, found[12:])
+            both = await until(admin, lambda f: sum(isinstance(e, Alert) for e in f) == 2)
+        flooding.cancel()
+    assert [e.verification for _, e in both if isinstance(e, Alert)] == ["unverified", "confirmed"]

@@ -105,7 +105,7 @@ class RuleState(msgspec.Struct):
 
 
 class AskedIncident(msgspec.Struct):
-    """An incident whose verification was asked for. deadline: by the log's clock. alert: as its rule says.
+    """An incident whose verification was asked for. deadline: by the log's clock. alert: when it becomes one.
 
     unverified: whether the deadline has passed. alerted: whether it has been an alert.
     """
@@ -288,7 +288,7 @@ class Incidents:
                 oldest = self.state.asked.pop(next(overdue, next(iter(self.state.asked))))
                 if not oldest.unverified:
                     self._judge(oldest, "unverified", reason=f"{TUNING.most_waiting} others wait for a verdict")
-            self.state.asked[id] = AskedIncident(incident, at + self._verify_s, rule.alert)
+            self.state.asked[id] = AskedIncident(incident, at + self._verify_s, rule.alerts)
             self._out.append(_verify(rule, incident, rule.verify, evidence))
 
     def _keep_up(self, open: Open, known: Standing, trail: Sequence[Ref]) -> None:

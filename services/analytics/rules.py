@@ -33,6 +33,7 @@ Label = Annotated[str, Meta(min_length=1, max_length=64)]
 Labels = Annotated[list[Label], Meta(min_length=1)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Anchor = Literal["bottom", "center"]
+Alert = Literal["confirmed", "unless_rejected", "start"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 # No detector tells of more objects in a frame.
 MOST_OBJECTS = 10_000
@@ -100,8 +101,9 @@ class Rule(_Part, frozen=True, kw_only=True, tag_field="kind"):
     id: names its incidents. labels: which objects it is about; by default all. hold_s: how long it must be true before
     it is an incident. end_after_s: how long it must be untrue before the incident ends. cooldown_s: after an incident
     has begun, the rule begins no other for this long. verify: what a vision language model is asked to confirm. alert:
-    when an incident becomes an alert: `confirmed`, once the model confirms it; `unless_rejected`, also where the model
-    is uncertain or does not answer in time; `start`, when it begins.
+    when an incident becomes an alert: `unless_rejected`, once the model confirms it, is uncertain, can't be asked or
+    does not answer in time, which is the default with `verify`; `confirmed`, once the model confirms it, and not at all
+    without a model; `start`, when it begins. Without `verify` and `alert` it becomes none.
     """
 
     # Whether the rule is true at a moment rather than over a time: a line is crossed at a moment.
@@ -115,7 +117,12 @@ class Rule(_Part, frozen=True, kw_only=True, tag_field="kind"):
     severity: Literal["info", "warning", "critical"] = "warning"
     schedule: Name | None = None
     verify: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
-    alert: Literal["confirmed", "unless_rejected", "start"] = "confirmed"
+    alert: Alert | None = None
+
+    @property
+    def alerts(self) -> Alert:
+        """When an incident that is to be verified becomes an alert: a model that is away must hide none."""
+        return self.alert or "unless_rejected"
 
 
 class Enter(Rule, frozen=True, kw_only=True, tag="enter"):

@@ -368,7 +368,11 @@ class Incident(Event, frozen=True, kw_only=True):
 
 
 class Alert(Incident, frozen=True, kw_only=True):
-    """An incident that somebody should act on: as its rule says, confirmed alone, or sooner. One for each incident."""
+    """An incident that somebody should act on: one alert for each, as its rule says.
+
+    verification: `confirmed`; `unverified` or `uncertain` where no model could tell; `pending` where the rule alerts at
+    the start; `none` where nothing is to be verified. A verdict that comes later is told by the incident's next event.
+    """
 
     kind: ClassVar[str] = "alerts"
 
