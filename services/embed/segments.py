@@ -55,14 +55,15 @@ class Segments:
         """
         head = itself.head
         if self._fps == 1:
-            return itself if head.key_seq is None else None
+            return itself if head.starts_gop else None
         if not has_instant(head.start, head.duration, self._fps):
             return None
-        if head.key_seq is None:
+        if head.starts_gop:
             return itself
         key, payload = await gop.start(self._js, head)
         if not is_first_since(key, head, self._fps):
             return None
+        assert head.key_seq is not None
         return _Stored(_reference(names.MEDIA, head.key_seq, key), key, payload)
 
     async def _views(

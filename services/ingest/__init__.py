@@ -8,7 +8,7 @@
 | `handshake` | sees that a camera answers for itself, before libav has its password |
 | `source` | opens a camera or a file, `gulp` reads a live camera in gulps |
 | `failures` | says why a camera gives no video, and what to do |
-| `segmenter` | makes segments of packets, with `cutter`, `clock`, `parameters` and `muxer` |
+| `segmenter` | makes segments of packets, with `cutter`, `clock`, `parameters`, `waves` and `muxer` |
 | `delivery` | publishes one camera's segments: `outbox` keeps them, `publisher` sends them |
 | `announcer` | publishes events of cameras that go online and offline |
 """

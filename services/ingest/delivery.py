@@ -11,6 +11,30 @@ from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 
 
+class _Begins:
+    """Sequences of the stored segments that decoding may begin with, as long as all that follow them are stored."""
+
+    def __init__(self) -> None:
+        self._seqs: dict[str, int] = {}
+        self._next = ("", 0)  # epoch and counter of the segment that follows the last
+
+    def of(self, piece: Piece) -> int | None:
+        """Where the decoding of `piece` begins; None if with itself, or if that is not stored."""
+        if (piece.segment.epoch, piece.segment.n) != self._next:
+            self._seqs.clear()
+        if piece.base in self._seqs:
+            return self._seqs[piece.base]
+        return self._seqs.get(piece.gop) if piece.dependent else None
+
+    def stored(self, piece: Piece, seq: int) -> None:
+        """Remember `piece` where decoding may begin with it, and no longer what is before its own beginning."""
+        self._next = (piece.segment.epoch, piece.segment.n + 1)
+        if not piece.dependent:
+            begin = self._seqs.get(piece.base, seq)
+            self._seqs = {id: at for id, at in self._seqs.items() if at >= begin}
+            self._seqs[piece.gop] = seq
+
+
 class Delivery:
     """Takes segments by `put`; `run` publishes them.
 
@@ -29,6 +53,7 @@ class Delivery:
         self._camera = camera
         self._publisher = publisher
         self._outbox: Outbox[Piece] = Outbox(max_bytes)
+        self._begins = _Begins()
         self._allowed = allowed
         self._left = left
         self._sending: Piece | None = None
@@ -48,7 +73,6 @@ class Delivery:
 
     async def run(self) -> None:
         """Publish until cancelled."""
-        gop, key_seq = "", 0
         while True:
             piece = self._sending = self._outbox.take()
             if piece is None:
@@ -56,17 +80,17 @@ class Delivery:
                 self._emptied.set()
                 await self._filled.wait()
                 continue
-            if piece.dependent and piece.gop != gop:
+            key_seq = self._begins.of(piece)
+            if piece.dependent and key_seq is None:
                 # The beginning of its GOP was dropped after this one had been put.
                 self._drop([piece, *self._outbox.drop_gop(piece.gop)], "key_lost")
                 continue
-            seq = await self._publisher.send(piece, key_seq if piece.dependent else None, self._allowed)
+            seq = await self._publisher.send(piece, key_seq, self._allowed)
             self._sending = None
             if seq is None:
                 self._drop([piece, *self._outbox.drop_gop(piece.gop)], "oversize")
                 continue
-            if not piece.dependent:
-                gop, key_seq = piece.gop, seq
+            self._begins.stored(piece, seq)
             self._segments.inc()
             self._bytes.inc(piece.size)
             self._frames.inc(piece.segment.frames)

@@ -13,11 +13,14 @@ import msgspec
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from services.ingest.cutter import Cut, Cutter
+from services.ingest.cutter import TUNING, Cut, Cutter
+from services.ingest.failures import SourceError
 from services.ingest.muxer import BOX_BYTES, PACKET_BYTES, Probe, Timed, mux
 from services.ingest.parameters import sequence_parameters
 from services.ingest.settings import Cutting
+from services.ingest.waves import Waves
 from shared.contract.segment import Segment
+from shared.video.recovery import length_size, recovery_frames
 
 CODECS = ("h264", "hevc")
 # A frame is taken to be this long where the stream does not say.
@@ -35,13 +38,15 @@ class Clock(Protocol):
 class Piece(NamedTuple):
     """A segment, ready but for `Key-Seq`: that is known once JetStream has stored its GOP's first segment.
 
-    gop: message id of that first segment. cut: when it was cut, in seconds since the Unix epoch.
+    gop: message id of that first segment. cut: when it was cut, in seconds since the Unix epoch. base: message id of
+    the segment to decode from, where that is an earlier one than `gop`: with intra refresh alone.
     """
 
     segment: Segment
     payload: bytes
     gop: str
     cut: float
+    base: str = ""
 
     @property
     def size(self) -> int:
@@ -79,6 +84,11 @@ class Segmenter:
         self._packets: list[Timed] = []
         self._settling: list[_Muxed] = []
         self._skip_cause = "no_keyframe"
+        self._length_size = length_size(stream.codec_context)
+        self._waves = Waves()
+        self._recovery: int | None = None
+        self._base = ""
+        self._skipped_since: float | None = None
         self._new_epoch()
 
     def push(self, packet: Packet[VideoStream], arrival: float) -> None:
@@ -119,26 +129,51 @@ class Segmenter:
             cut = self._cutter.push(time, packet.size + PACKET_BYTES, packet.is_keyframe)
         whole = cut in (Cut.APPEND, Cut.SKIP) or self._close(arrival, timed.pts)
         if cut is Cut.KEY:
-            self._gop = f"{self._camera}/{self._epoch}/{self._n}"
+            self._begin_gop(packet)
         elif cut is Cut.OVERSIZE:
-            self._skip_cause = "oversize"
+            self._skip("oversize")
         elif cut is Cut.ENDLESS:
-            self._skip_cause = "gop_too_long"
+            self._skip("gop_too_long")
         elif cut is Cut.DEPENDENT and not whole:
             self._cutter = self._new_cutter()
-            self._skip_cause = "unmuxable"
+            self._skip("unmuxable")
             cut = Cut.SKIP
         if cut in (Cut.SKIP, Cut.OVERSIZE, Cut.ENDLESS):
             self.dropped[self._skip_cause] += 1
+            self._without_keyframe(time)
         else:
             self._packets.append(timed)
+
+    def _begin_gop(self, packet: Packet[VideoStream]) -> None:
+        """A segment begins with a keyframe, or with a recovery point: libav marks both."""
+        self._skipped_since = None
+        self._gop = f"{self._camera}/{self._epoch}/{self._n}"
+        self._recovery = recovery_frames(self._codec, memoryview(packet), self._length_size)
+        self._base = self._waves.begin(self._gop, self._recovery or 0)
+
+    def _skip(self, cause: str) -> None:
+        """The rest of the GOP is dropped: nothing is decoded with what came before."""
+        self._skip_cause = cause
+        self._skipped_since = None
+        self._waves = Waves()
+
+    def _without_keyframe(self, time: float) -> None:
+        """Raise SourceError where a camera sends none, so that its status says so."""
+        if self._skipped_since is None or time < self._skipped_since:
+            self._skipped_since = time
+        if time - self._skipped_since > TUNING.most_gop_s:
+            raise SourceError(
+                "no_keyframe",
+                f"the camera has sent no keyframe for {TUNING.most_gop_s:.0f} s: set a keyframe (I-frame) interval of "
+                "1 to 2 s in the camera, and turn intra refresh off",
+            )
 
     def _break(self, arrival: float, cause: str) -> None:
         """Begin a new epoch, with the next keyframe: what follows does not belong to what came before."""
         self._close(arrival, None)
         self._release()
         self._cutter = self._new_cutter()
-        self._skip_cause = cause
+        self._skip(cause)
         self._new_epoch()
 
     def _follow_parameters(self, keyframe: Packet[VideoStream], arrival: float) -> None:
@@ -164,6 +199,7 @@ class Segmenter:
             payload = mux(self._template, packets)
         except (av.FFmpegError, ValueError):
             self.dropped["unmuxable"] += len(packets)
+            self._waves = Waves()
             return False
         first = min(t.pts for t in packets)
         segment = Segment(
@@ -176,9 +212,12 @@ class Segmenter:
             width=self._template.width,
             height=self._template.height,
             frames=len(packets),
+            recovery=self._recovery,
         )
         self._n += 1
-        self._settling.append(_Muxed(Piece(segment, payload, self._gop, arrival), first * self._tick))
+        self._recovery = None
+        self._waves.follow(len(packets))
+        self._settling.append(_Muxed(Piece(segment, payload, self._gop, arrival, self._base), first * self._tick))
         if self._clock.settled(arrival):
             self._release()
         return True

@@ -229,7 +229,7 @@ async def _before(js: JetStreamContext, around: StoredSegment, start: dt.datetim
         at, step = max(1, around.seq - step), 2 * step
         found = await _next(js, camera, at) or around
         smallest = min(smallest, len(found.payload))
-    if found.segment.epoch == epoch and found.segment.key_seq is not None:
+    if found.segment.epoch == epoch and not found.segment.starts_gop and found.segment.key_seq is not None:
         return min(found.segment.key_seq, found.seq)
     return found.seq
 
@@ -243,7 +243,7 @@ def _forget(run: list[StoredSegment], start: dt.datetime, max_bytes: int) -> Non
 
 
 def _starts_gop(stored: StoredSegment) -> bool:
-    return stored.segment.key_seq is None
+    return stored.segment.starts_gop
 
 
 # ---- remuxing

@@ -26,7 +26,9 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     camera, epoch: ids; an epoch is one connection of ingest to the camera. n: counter in the epoch, from 0.
     start: wall clock of the first frame, UTC. duration: seconds. width, height: pixels as coded, before
     the rotation that the video may ask for. frames: count.
-    key_seq: stream sequence of the segment that starts the GOP, on dependent segments alone.
+    key_seq: stream sequence of the segment that decoding begins with, where it is an earlier one. recovery: where
+    decoding may begin with this one although it has no keyframe (intra refresh), after how many frames pictures are
+    right.
     """
 
     camera: Token
@@ -39,6 +41,12 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     height: Annotated[int, Meta(gt=0, le=16384)]
     frames: Annotated[int, Meta(gt=0, le=100_000)]
     key_seq: Annotated[int, Meta(gt=0)] | None = None
+    recovery: Annotated[int, Meta(gt=0, le=100_000)] | None = None
+
+    @property
+    def starts_gop(self) -> bool:
+        """Whether decoding may begin with it."""
+        return self.key_seq is None or self.recovery is not None
 
     @property
     def message_id(self) -> str:
@@ -57,6 +65,7 @@ _HEADERS = {
     "Height": "height",
     "Frames": "frames",
     "Key-Seq": "key_seq",
+    "Recovery": "recovery",
 }
 
 
@@ -76,6 +85,8 @@ def to_headers(segment: Segment) -> dict[str, str]:
     }
     if segment.key_seq is not None:
         headers["Key-Seq"] = str(segment.key_seq)
+    if segment.recovery is not None:
+        headers["Recovery"] = str(segment.recovery)
     return headers
 
 

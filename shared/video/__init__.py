@@ -8,6 +8,7 @@
 | `budget` | says what a segment may cost, and measures it |
 | `costly` | says which cameras' video cost too much, and is not decoded for a while |
 | `segments` | decodes segments of MEDIA in threads, with those before them, within the budget |
+| `recovery` | finds where decoding may begin without a keyframe |
 | `gop` | fetches the segments before one that was cut inside its GOP |
 | `timestamps` | makes decode times that the muxer takes |
 | `pictures` | reads, scales and writes single pictures |

@@ -23,6 +23,7 @@ from msgspec import Meta
 
 from shared.runtime.errors import OverBudget
 from shared.runtime.settings import BusSettings
+from shared.video.recovery import length_size
 
 # Frames are refused over the size of 8K UHD: no camera's are larger, and a few bytes could ask for gigabytes.
 MAX_PIXELS = 7680 * 4320
@@ -144,13 +145,6 @@ class Meter:
         size = sum(c.width * c.height * ((c.bits + 7) // 8) for c in layout.components)
         if size > MAX_FRAME_BYTES:
             raise OverBudget(f"its frames of {size // 10**6} MB are over {MAX_FRAME_BYTES // 10**6} MB: set 4:2:0")
-
-
-def length_size(decoder: VideoCodecContext) -> int:
-    """Bytes of the lengths before a decoder's NAL units (ISO/IEC 14496-15), 0 where start codes stand instead."""
-    where, extradata = 4 if decoder.name == "h264" else 21, decoder.extradata or b""
-    # A start code begins with 0, a configuration record with its version, 1.
-    return (extradata[where] & 3) + 1 if len(extradata) > where and extradata[0] == 1 else 0
 
 
 def units(packet: memoryview, size: int) -> int:

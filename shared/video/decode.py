@@ -29,6 +29,7 @@ from shared.video import orientation
 from shared.video.budget import MAX_PIXELS, Budget, Meter
 from shared.video.container import opened
 from shared.video.orientation import Orientation
+from shared.video.recovery import length_size, recovery_frames
 
 # Segments are refused that hold more packets than this, with their GOP's earlier ones: over a minute at 120 fps.
 MAX_PACKETS = 10_000
@@ -112,7 +113,7 @@ def decode(
     problems = [part.problem for part in parts if part.problem]
     if not problems and frames is not None and len(track.packets) < frames:
         problems.append(f"{len(track.packets)} of {frames} frames are there")
-    wanted = _choose(track, fps, at, leading=bool(before))
+    wanted = _choose(track, fps, at, leading=bool(before), damaged=_damaged(parts))
     history = [packet for part in parts[:-1] for packet in part.packets]
     decoder = _set_up(parts[0].decoder, threads)
     last = max(wanted)
@@ -188,10 +189,27 @@ def _demux(payload: bytes, limit: int) -> _Track:
         return _Track(context, packets, float(stream.time_base or 0), problem)
 
 
-def _choose(track: _Track, fps: float | None, at: Sequence[float] | None, *, leading: bool) -> dict[int, float]:
+def _damaged(parts: Sequence[_Track]) -> int:
+    """How many frames of the last part are not right, as decoding begins at a recovery point. Raises BadSegment."""
+    first = parts[0]
+    size = length_size(first.decoder)
+    recovery = recovery_frames(first.decoder.name, memoryview(first.packets[0]), size) or 0
+    left = recovery - sum(len(part.packets) for part in parts[:-1])
+    if left >= len(parts[-1].packets):
+        raise BadSegment(
+            f"its camera has intra refresh, and this is its first segment: pictures are right after {recovery} frames, "
+            "in the next one"
+        )
+    return max(0, left)
+
+
+def _choose(
+    track: _Track, fps: float | None, at: Sequence[float] | None, *, leading: bool, damaged: int
+) -> dict[int, float]:
     """The offset in seconds of each wanted packet, by its index in decode order.
 
     leading: whether frames that are shown before the first packet's can be decoded. After a keyframe they can't.
+    damaged: so many packets give no picture that is right.
     """
     packets = track.packets
     first = min(p.pts for p in packets) if leading else packets[0].pts
@@ -199,12 +217,14 @@ def _choose(track: _Track, fps: float | None, at: Sequence[float] | None, *, lea
     offsets = [(pts - first) * track.time_base for pts, _ in shown]
     if offsets[-1] > MAX_SECONDS:
         raise BadSegment(f"its timestamps span {offsets[-1]:.0f} s, where {MAX_SECONDS:.0f} are the most")
+    right = [k for k, (_, i) in enumerate(shown) if i >= damaged]
     if fps is None:
-        taken = nearest(offsets, at or ())
+        taken = nearest([offsets[k] for k in right], at or ())
     else:
         step = (packets[shown[-1][1]].duration or 0) * track.time_base
-        taken = sample(offsets, offsets[-1] + step, fps)
-    return {shown[k][1]: offsets[k] for k in taken}
+        begin = offsets[right[0]]
+        taken = sample([offsets[k] - begin for k in right], offsets[-1] + step - begin, fps)
+    return {shown[right[k]][1]: offsets[right[k]] for k in taken}
 
 
 def _set_up(decoder: VideoCodecContext, threads: int) -> VideoCodecContext:

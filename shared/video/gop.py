@@ -20,7 +20,9 @@ MAX_BYTES = 256 * 1024 * 1024
 
 
 async def earlier(js: JetStreamContext, segment: Segment, budget: Budget | None = None) -> list[bytes]:
-    """The payloads of the GOP's segments before this one, oldest first; none if it starts with a keyframe.
+    """The payloads that are decoded before this one, oldest first; none if it starts with a keyframe.
+
+    They are the GOP's, or with intra refresh those from the last recovery point from which its pictures are right.
 
     A replay that lies between them is passed over, as is what another ingest published late. Raises BadSegment if one
     of them is missing: it has expired, or was never published. Raises OverBudget, before all are read, where by their
@@ -43,7 +45,7 @@ async def earlier(js: JetStreamContext, segment: Segment, budget: Budget | None 
             break
         seq = raw.seq + 1
         part = _read(raw.headers)
-        if expected is None and (part is None or part.epoch != segment.epoch or part.key_seq is not None):
+        if expected is None and (part is None or part.epoch != segment.epoch or not part.starts_gop):
             raise BadSegment(f"sequence {segment.key_seq} of MEDIA, its Key-Seq, does not start its GOP")
         if part is None or part.epoch != segment.epoch or (expected is not None and part.n < expected):
             continue
@@ -68,7 +70,7 @@ async def start(js: JetStreamContext, segment: Segment) -> tuple[Segment, bytes]
     except NotFoundError as e:
         raise BadSegment(f"the start of its GOP, sequence {segment.key_seq} of MEDIA, has expired") from e
     part = _read(raw.headers)
-    if part is None or (part.camera, part.epoch, part.key_seq) != (segment.camera, segment.epoch, None):
+    if part is None or not part.starts_gop or (part.camera, part.epoch) != (segment.camera, segment.epoch):
         raise BadSegment(f"sequence {segment.key_seq} of MEDIA, its Key-Seq, does not start its GOP")
     return part, raw.data or b""
 

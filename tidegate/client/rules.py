@@ -53,9 +53,9 @@ async def last_keyframe(client: Client, camera: str) -> Any:
     except NotFoundError as e:
         raise SettingError(f"there is no video of camera {camera!r}: see 'tidegate camera list'") from e
     head, payload = segment.from_headers(raw.headers), raw.data or b""
-    if head.key_seq is not None:
+    if not head.starts_gop:
         head, payload = await gop.start(js, head)
-    return decode(payload, at=[0.0]).pictures[0].pixels
+    return decode(payload, at=[0.0], before=await gop.earlier(js, head)).pictures[0].pixels
 
 
 async def _bucket(client: Client) -> KeyValue:
