@@ -21,7 +21,8 @@ fetches what comes before it. A camera with intra refresh has no keyframes: its 
 `Recovery` says after how many frames pictures are right where decoding begins there. Their `Key-Seq` names an earlier
 such segment, from which all of their pictures are right. Width and height are as coded. Where the video asks for a
 rotation, by its track's matrix or by a message in H.264 or H.265, `shared.video.decode` gives upright frames, and the
-size and the boxes of events are those of upright frames. `Nats-Msg-Id` is `<camera>/<epoch>/<n>`, and `traceparent` is passed on."""
+size and the boxes of events are those of upright frames. `Nats-Msg-Id` is `<camera>/<epoch>/<n>`, and
+`traceparent` is passed on."""
 
 REQUESTS = """Any NATS client with the right identity may ask these. [Search](../how-to/search.md#svcfind) and
 [asking](../how-to/ask.md#svcask) describe the fields."""
