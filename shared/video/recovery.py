@@ -83,7 +83,7 @@ def _sum(data: bytes, place: int) -> tuple[int, int]:
 
 
 def _golomb(data: bytes) -> int | None:
-    """ue(v) at the beginning of `data`: H.264 9.1."""
+    """An unsigned Exp-Golomb number at the beginning of `data`: H.264 9.1."""
     bits = "".join(f"{byte:08b}" for byte in data[:9])
     zeros = len(bits) - len(bits.lstrip("0"))
     code = bits[zeros : 2 * zeros + 1]
