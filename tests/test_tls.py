@@ -8,6 +8,7 @@ import json
 import shutil
 import socket
 import ssl
+import threading
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -297,6 +298,24 @@ def test_clients_that_say_nothing_keep_no_probe_waiting(secured: bool, authority
             assert answer(f"https://localhost:{port}/healthz", authority.ca) == 200
         else:
             assert urllib.request.urlopen(f"http://localhost:{port}/healthz", timeout=20).status == 200
+
+
+async def test_a_flood_of_clients_takes_no_more_than_its_share_and_passes() -> None:
+    port = monitoring.serve(BusSettings(), Health())
+    before = threading.active_count()
+
+    def answers() -> bool:
+        try:
+            return bool(urllib.request.urlopen(f"http://localhost:{port}/healthz", timeout=20).status == 200)
+        except OSError:
+            return False
+
+    with contextlib.ExitStack() as silent:
+        for _ in range(2 * monitoring.MOST_CLIENTS):
+            silent.enter_context(socket.create_connection(("127.0.0.1", port)))
+        # Those that say nothing are let go, while they keep their side open.
+        await until(answers)
+        assert threading.active_count() <= before + monitoring.MOST_CLIENTS, "all were taken before it was answered"
 
 
 def test_prometheus_is_told_to_use_tls(authority: Authority, tmp_path: Path) -> None:
