@@ -49,6 +49,8 @@ class _Server(ThreadingMixIn, WSGIServer):
     """A thread a client, so that one that is silent keeps no other waiting. tls: None without."""
 
     daemon_threads = True
+    # Python's five are less than what connects at once: the others try again after a second, as long as a probe waits.
+    request_queue_size = MOST_CLIENTS
     tls: tls.Renewing | None = None
 
     def __init__(self, *args: Any) -> None:
