@@ -132,7 +132,7 @@ def tidegate() -> None:
     \b
     See it work:            tidegate demo
     Run it here:            tidegate up
-    Give it a camera:       tidegate camera add lobby rtsp://user:pass@10.0.0.7/stream1 --fps 5
+    Give it a camera:       tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --fps 5
     See what it sees:       tidegate watch
     Find what was seen:     tidegate find "a man on a bicycle" --since 1h
     Ask about it:           tidegate ask "is the door open?" --camera lobby

@@ -10,13 +10,13 @@ import click
 import msgspec
 from nats.aio.client import Client
 
-from shared.contract import cameras, names
+from shared.contract import cameras, credentials, names
 from shared.contract.cameras import Camera
 from shared.contract.events import VIDEO_ARRIVES, CameraStatus
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from tidegate.client import labels, registry
-from tidegate.commands import Group
+from tidegate.commands import Group, passwords
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view import records
 from tidegate.view.plain import echo, echo_json, one_line
@@ -30,7 +30,7 @@ def camera() -> None:
     """Add, list, change and remove cameras, while everything runs.
 
     \b
-    Begin:                  tidegate camera add lobby rtsp://user:pass@10.0.0.7/stream1 --fps 5
+    Begin:                  tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --fps 5
     How do they do?         tidegate camera list
     Look closer:            tidegate camera set lobby --fps 10
     """
@@ -86,25 +86,31 @@ def _settings(function: _Command) -> _Command:
 @data_option
 @click.argument("id")
 @click.argument("url")
+@passwords.options
 @_settings
 @click.option("--replace", is_flag=True, help="Take the place of a camera of that id, with all of its settings.")
 def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: Any) -> None:
-    """Add camera ID. URL: rtsp://user:pass@host/path, rtsps://… or a file, of H.264 or H.265.
+    """Add camera ID. URL: rtsp://user@host/path, rtsps://… or a file, of H.264 or H.265.
 
     \b
-    A camera:               tidegate camera add lobby rtsp://user:pass@10.0.0.7/stream1 --fps 5
+    A camera:               tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --fps 5
+    In a script:            tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --password-stdin < password
+    A password in the URL:  tidegate camera add lobby - < url
     A file, as a camera:    tidegate camera add street street.mp4 --loop
 
-    Credentials are kept apart from the camera's entry, where ingest alone can read them.
+    At a terminal the password is asked for. It is kept apart from the camera's entry, where ingest alone can read it,
+    and sent to no other address.
     """
     names.check_camera(id)
-    url = _url(url)
-    entry, credentials = cameras.new_camera(url, **_given(options))
+    login = passwords.given(options)
+    argument, url = url, passwords.joined(_url(passwords.address(url, login)), login)
+    entry, secret = cameras.new_camera(url, **_given(options))
 
     async def work(client: Client) -> None:
         write = registry.put if replace else registry.add
-        await write(client.jetstream(), id, entry, credentials)
+        await write(client.jetstream(), id, entry, secret)
         echo(f"camera {id}: {redact(url)}")
+        passwords.warn(argument)
         _doubt(id, entry)
 
     with_admin(data, work)
@@ -113,7 +119,8 @@ def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: A
 @camera.command("set")
 @data_option
 @click.argument("id")
-@click.option("--url", help="Take another address, or user and password; the old password stays where none is given.")
+@click.option("--url", help="Take another address. The password stays if scheme, host and port are the same.")
+@passwords.options
 @_settings
 @click.option(
     "--unset", multiple=True, type=click.Choice(list(_UNSET)), help="Take the service's own; may be repeated."
@@ -124,11 +131,11 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
     \b
     Look closer:              tidegate camera set lobby --fps 10 --tiles 2x1
     Report everything again:  tidegate camera set lobby --unset classes
-    A new password:           tidegate camera set lobby --url rtsp://user:pass@10.0.0.7/stream1
+    A new password:           tidegate camera set lobby --password-stdin < password
+    Another user:             tidegate camera set lobby --user viewer
     """
-    fields = _given(options)
-    if url is not None:
-        fields["url"] = _url(url)
+    login = passwords.given(options)
+    fields = _given(options) | _login(login, url)
     for name in unset:
         if _UNSET[name] in fields:
             raise SettingError(f"--{name} and --unset {name} exclude each other: give one of them")
@@ -139,16 +146,33 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
     async def work(client: Client) -> None:
         change = await registry.change(client.jetstream(), id, fields)
         echo(one_line(f"camera {id}: {_differences(change)}"))
-        if change.had and not change.has and not change.after.is_file and "password" not in fields:
-            echo(
-                f"camera {id}: its password was for {change.had.origin or 'its old address'} and is forgotten: give "
-                f"the new address' with 'tidegate camera set {id} --user NAME --password-stdin'",
-                err=True,
-            )
+        passwords.warn(url or "")
+        if doubt := _doubt_of_password(id, change, fields):
+            echo(one_line(f"camera {id}: {doubt}"), err=True)
         if "classes" in fields:
             _doubt(id, change.after)
 
     with_admin(data, work)
+
+
+def _doubt_of_password(id: str, change: registry.Change, fields: dict[str, Any]) -> str:
+    """What whoever has changed a camera should know of its password, if anything."""
+    if change.has:
+        held = credentials.encode(change.has)
+        return credentials.login(id, change.after.url, change.after.verify_tls, held).withheld
+    if change.had and not change.after.is_file and "password" not in fields:
+        return (
+            f"its password was for {change.had.origin or 'its old address'} and is forgotten: give the new address' "
+            f"with 'tidegate camera set {id} --user NAME --password-stdin'"
+        )
+    return ""
+
+
+def _login(login: passwords.Given, url: str | None) -> dict[str, Any]:
+    """The fields of a camera that its new address, user and password are."""
+    fields = {} if url is None else {"url": _url(passwords.address(url, login))}
+    password = passwords.asked(fields.get("url"), login)
+    return fields if password is None else fields | {"user": login.user, "password": password}
 
 
 def _url(text: str) -> str:

@@ -12,7 +12,7 @@ from tidegate.commands.options import FILE, FOLDER
 
 @click.command()
 @click.option("--video", multiple=True, type=FILE, help="Show this file as a camera; may be repeated.")
-@click.option("--rtsp", multiple=True, help="Use the camera at this URL; may be repeated.")
+@click.option("--rtsp", multiple=True, help="Use the camera at this URL; may be repeated. -: read it.")
 @click.option("--output", default="demo-output", show_default=True, type=FOLDER, help="Put the report there.")
 @click.option("--seconds", type=int, default=90, show_default=True, help="Let the story take this long.")
 @click.option("--keep", is_flag=True, help="Keep the data directory, with its logs.")
@@ -22,10 +22,14 @@ def demo(video: tuple[Path, ...], rtsp: tuple[str, ...], output: Path, seconds: 
     \b
     As it comes:            tidegate demo
     On your own video:      tidegate demo --video street.mp4
-    With your own camera:   tidegate demo --rtsp rtsp://user:pass@10.0.0.7/stream1
+    With your own camera:   tidegate demo --rtsp rtsp://user@10.0.0.7/stream1
 
     It leaves pictures, a clip and the counts of a report in demo-output/, and exits with 0 if nothing was lost.
     """
+    from tidegate.commands import passwords
     from tidegate.demo.demo import DemoOptions, run
 
-    sys.exit(run(DemoOptions(video=video, rtsp=rtsp, output=output, seconds=seconds, keep=keep)))
+    for url in rtsp:
+        passwords.warn(url)
+    urls = tuple(passwords.joined(passwords.address(url), passwords.NONE) for url in rtsp)
+    sys.exit(run(DemoOptions(video=video, rtsp=urls, output=output, seconds=seconds, keep=keep)))

@@ -36,7 +36,7 @@ def up(data: Path | None, **options: Any) -> None:
     And find, and follow:   tidegate up --search --analytics
     And ask:                VLM_URL=http://10.0.0.9:8000/v1 tidegate up --vlm
 
-    In another terminal: tidegate camera add lobby rtsp://user:pass@10.0.0.7/stream1
+    In another terminal: tidegate camera add lobby rtsp://user@10.0.0.7/stream1
     """
     import asyncio
 
