@@ -92,6 +92,13 @@ async def test_no_file_holds_a_camera_s_password_or_its_video(data: Path) -> Non
     assert holding(data, b"media.lobby") == [], "nor which cameras there are"
 
 
+async def test_secrets_out_of_a_backup_are_closed_again(data: Path) -> None:
+    (data / "secrets").mkdir(parents=True, mode=0o755)
+    (data / "secrets").chmod(0o755)
+    async with running(data):
+        assert (data / "secrets").stat().st_mode & 0o777 == 0o700
+
+
 async def test_the_key_is_made_once_and_only_its_owner_sees_it(data: Path) -> None:
     async with running(data) as (server, _):
         path = data / "secrets" / "store.key"

@@ -18,7 +18,9 @@ COST = 4
 
 def kept(folder: Path) -> dict[str, str]:
     """The password of each identity, from the folder's files; those that are missing are made."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Also one that a backup was unpacked into, for all to read.
+    folder.chmod(0o700)
     passwords = identities.new_passwords()
     for user, fresh in passwords.items():
         path = folder / user
