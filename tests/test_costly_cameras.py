@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 
 import msgspec
@@ -17,23 +16,20 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
-from services.cv.detectors import Detection
 from services.cv.service import CvService, Pictures
-from services.cv.settings import CvSettings
-from shared import bus
 from shared.contract import names
 from shared.contract.events import Detections
 from shared.contract.segment import Segment, to_headers
 from shared.runtime import progress
 from shared.runtime.errors import OverBudget
-from shared.runtime.telemetry import Health
 from shared.video import gop
 from shared.video.budget import Budget
 from shared.video.costly import CostlyCameras, CostlyTuning
-from shared.video.decode import Decoded, Image
+from shared.video.decode import Decoded
 from shared.video.segments import SegmentDecoder
-from shared.worker import Message, Worker
+from shared.worker import Message
 from tests import hostile
+from tests.detecting import detecting
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import dlq
 from tidegate.local.server import NatsServer
@@ -194,36 +190,6 @@ async def test_a_gop_that_is_too_long_is_not_even_read(admin: Client) -> None:
 # ---- a worker
 
 
-class Nothing:
-    """A detector that finds nothing in any picture."""
-
-    name = "nothing"
-    labels = ("person",)
-    size = (32, 32)
-
-    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        return [[] for _ in images]
-
-
-@contextlib.asynccontextmanager
-async def detecting(server: NatsServer, service: type[CvService] = CvService) -> AsyncIterator[CvService]:
-    """The service cv with its few rights, and a small budget."""
-    settings = CvSettings(decode_max_gigapixels=SOME.gigapixels)
-    client = await bus.connect(server.settings("cv"), "cv")
-    cv = service(client.jetstream(), Nothing(), settings)
-    worker = Worker(client, cv, settings.worker(), Health(), consumers=[(names.MEDIA, "cv")])
-    stop = asyncio.Event()
-    task = asyncio.create_task(worker.run(stop))
-    try:
-        yield cv
-    finally:
-        stop.set()
-        try:
-            await task
-        finally:
-            await client.close()
-
-
 async def detections(client: Client) -> list[Detections]:
     js = client.jetstream()
     state = (await js.stream_info(names.EVENTS)).state
@@ -235,12 +201,13 @@ async def test_a_costly_camera_holds_no_other_up(server: NatsServer, admin: Clie
     for n in range(10):
         await publish(admin, head(n), costly())
         await publish(admin, head(n, camera="door"), cheap())
-    async with detecting(server):
+    async with detecting(server, gigapixels=SOME.gigapixels):
         async with asyncio.timeout(PATIENCE_S):
             while len(await detections(admin)) < 10:
                 await asyncio.sleep(0.05)
     assert {event.camera for event in await detections(admin)} == {"door"}
     letters = [letter async for letter in dlq.letters(admin)]
+    assert len(letters) == 1
     assert letters[0].payload == costly()
     assert "DECODE_MAX_GIGAPIXELS" in letters[0].reason
 
@@ -257,7 +224,7 @@ async def test_work_that_goes_on_is_no_hang(server: NatsServer, admin: Client) -
             return prepared
 
     await publish(admin, head(0), cheap())
-    async with detecting(server, Watched):
+    async with detecting(server, Watched, gigapixels=SOME.gigapixels):
         await until(lambda: began)
     assert began[0][1] > began[0][0] > 0
 

@@ -173,7 +173,7 @@ SERVICES: tuple[Service, ...] = (
         purpose="Detects objects in the segments of MEDIA, until SIGTERM.",
         page="docs/how-to/operate.md",
         consumers=(Consumer(stream=names.MEDIA, name="cv", filters=(names.media(">"),)),),
-        publishes=_events("detections"),
+        publishes=_events("detections", "video"),
         reads=(_VIDEO,),
         buckets=(_SETTINGS_OF_CAMERAS,),
         heartbeat=True,

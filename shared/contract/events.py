@@ -15,6 +15,9 @@ from shared.contract import names, schema
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import BadMessage
 
+# A worker says of an unreadable camera every half minute that it is.
+_UNREADABLE_FOR = dt.timedelta(seconds=90)
+
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Box = Annotated[tuple[Unit, Unit, Unit, Unit], Meta(description="x1, y1, x2, y2 as shares of width and height")]
 # W3C Trace Context.
@@ -153,6 +156,30 @@ class CameraStatus(Event, frozen=True, kw_only=True):
     width: int | None = None
     height: int | None = None
     ingest: str
+
+
+class VideoStatus(Event, frozen=True, kw_only=True):
+    """A camera's segments can't be read, one after the other, although they come; or they can again.
+
+    time: when. It is said again every half minute while it lasts: what is older than a minute and a half says nothing.
+    state, reason: whether they can be read, and in words why not, and what to set. cause: budget, where they take too
+    much decoding; undecodable otherwise. since: when the first of them failed. segments: how many this replica has
+    failed to read since, of which only the first is a dead letter. service, replica: who says so.
+    """
+
+    kind: ClassVar[str] = "video"
+    time: dt.datetime
+    state: Literal["unreadable", "readable"]
+    cause: Literal["budget", "undecodable"]
+    reason: str
+    since: dt.datetime
+    segments: int
+    service: str
+    replica: str
+
+    def lasts(self, now: dt.datetime) -> bool:
+        """Whether the camera is unreadable still."""
+        return self.state == "unreadable" and now - self.time < _UNREADABLE_FOR
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -454,6 +481,7 @@ KINDS: tuple[type[Event], ...] = (
     Answer,
     Summary,
     CameraStatus,
+    VideoStatus,
 )
 
 

@@ -5,6 +5,7 @@
 | `tuning`, `settings` | the numbers that tune the loop; what bounds it, from a service's own settings |
 | `hold` | what is in hand: beats, acknowledgement, nak, burial; webhook and search use it too |
 | `quarantine` | which message is next, and whether it is worked on alone; pure |
+| `unreadable`, `readability` | of which cameras segments can't be read, and what is said and buried of it |
 | `drain` | the end of a process that has something in hand |
 | `service` | what a service gives the loop |
 | `batching`, `device`, `heartbeat` | batches by urgency and deadline; what computes them; what is told of it |

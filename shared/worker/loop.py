@@ -37,6 +37,7 @@ from shared.worker.drain import drain
 from shared.worker.heartbeat import Heartbeat, WorkCounts
 from shared.worker.hold import Hold, Source
 from shared.worker.quarantine import Arrived, Quarantine, suspect_from
+from shared.worker.readability import Readability
 from shared.worker.service import Message, P, R, Service
 from shared.worker.settings import WorkerSettings
 from shared.worker.tuning import Tuning
@@ -74,6 +75,7 @@ class Worker(Generic[P, R]):
         self._quarantine = Quarantine(())
         self._taking = asyncio.Lock()
         self._batcher: Batcher[Item[P]] = Batcher(settings.batch_size, settings.batch_wait_s, ranks=len(consumers))
+        self._readability = Readability(client, service.name, settings.replica)
         self._device = Device(service, self._counts, slots=settings.slots, failures=self._tuning.device_failures)
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -92,6 +94,7 @@ class Worker(Generic[P, R]):
             finally:
                 await self._drain(prepare, infer)
                 await end(beats)
+                await self._readability.close()
                 self._device.close()
 
     async def _start_up(self) -> None:
@@ -205,6 +208,7 @@ class Worker(Generic[P, R]):
         finally:
             message.preparing_since = None
         message.prepare_s = time.monotonic() - started
+        self._readability.worked(message)
         self._observe("prepare", message.prepare_s)
         await self._batcher.put(Item(message, prepared), message.source.rank)
 
@@ -266,7 +270,9 @@ class Worker(Generic[P, R]):
         message.span.record_exception(error)
         enough = message.last or (message.deliveries >= self._tuning.most_tries and not isinstance(error, Away))
         if isinstance(error, BadMessage) or enough:
-            if await self._hold.bury(message, str(error) or cause):
+            if not self._readability.failed(message, error):
+                await self._hold.acknowledge(message)
+            elif await self._hold.bury(message, str(error) or cause):
                 metrics.DEAD.labels(name, cause).inc()
             return
         delay_s = self._tuning.retry.after(message.deliveries)
@@ -287,6 +293,7 @@ class Worker(Generic[P, R]):
             await self._exit(f"the work in hand made no progress for {self._settings.stuck_s:.0f} s")
         held = len(self._hold) + sum(len(source.arrived) for source in self._sources)
         await self._heartbeat.say(self._service.model, held, self._hold.occupied_s)
+        self._readability.say()
         await self._hold.beat()
 
     async def _exit(self, reason: str) -> None:

@@ -14,6 +14,11 @@ REDELIVERED = Counter("tidegate_redelivered_total", "messages that came again", 
 DUPLICATES = Counter("tidegate_duplicate_results_total", "results that JetStream already had", ["service"])
 FAILED = Counter("tidegate_failed_total", "tries that failed, by cause", ["service", "cause"])
 DEAD = Counter("tidegate_dead_lettered_total", "messages buried in DLQ, by cause", ["service", "cause"])
+PASSED_OVER = Counter(
+    "tidegate_passed_over_total",
+    "segments that can't be read, not buried as others of their camera before them were like it",
+    ["service"],
+)
 HANDED_BACK = Counter("tidegate_handed_back_total", "messages given back unprocessed at shutdown", ["service"])
 BUSY = Counter("tidegate_busy_seconds_total", "seconds the device computed", ["service"])
 WORKING = Counter("tidegate_working_seconds_total", "seconds with at least one message in hand", ["service"])

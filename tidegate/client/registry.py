@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from shared.contract import credentials as secrets
 from shared.contract import events, names
 from shared.contract.cameras import Camera, changed, decode, encode
 from shared.contract.credentials import Credentials
-from shared.contract.events import CameraStatus
+from shared.contract.events import CameraStatus, VideoStatus
 from shared.runtime.errors import BadMessage, BusError, SettingError
 
 
@@ -163,6 +164,17 @@ async def last_status(js: JetStreamContext, id: str) -> CameraStatus | None:
         return events.decode(raw.data or b"", CameraStatus, names.event("cameras", id))
     except (NotFoundError, BadMessage):
         return None
+
+
+async def unreadable(js: JetStreamContext, id: str) -> VideoStatus | None:
+    """Why the segments of a camera can't be read now; None if they can, as far as anybody has said."""
+    at = names.event(VideoStatus.kind, id)
+    try:
+        raw = await js.get_msg(names.EVENTS, subject=at, direct=True)
+        status = events.decode(raw.data or b"", VideoStatus, at)
+    except (NotFoundError, BadMessage):
+        return None
+    return status if status.lasts(dt.datetime.now(dt.UTC)) else None
 
 
 async def _entry(bucket: KeyValue, id: str) -> KeyValue.Entry:

@@ -12,7 +12,8 @@ from nats.aio.client import Client
 
 from shared.contract import cameras, credentials, names
 from shared.contract.cameras import Camera
-from shared.contract.events import VIDEO_ARRIVES, CameraStatus
+from shared.contract.events import VIDEO_ARRIVES, CameraStatus, VideoStatus
+from shared.contract.segment import rfc3339
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from tidegate.client import labels, registry
@@ -267,14 +268,18 @@ def camera_show(data: Path | None, id: str, as_json: bool) -> None:
         js = client.jetstream()
         entry = await registry.read(js, id)
         status, password = await registry.last_status(js, id), await registry.credentials(js, id) is not None
+        unreadable = await registry.unreadable(js, id)
+        state = _state(entry, status, unreadable)
         if as_json:
-            fields = {"camera": id, "state": _state(entry, status), "password": password, **msgspec.to_builtins(entry)}
+            fields = {"camera": id, "state": state, "password": password, **msgspec.to_builtins(entry)}
             echo_json(fields)
             return
         rows = {
-            "state": _state(entry, status),
+            "state": state,
             "reason": status.reason if status else "not seen yet: is ingest running?",
         }
+        if unreadable and state == unreadable.state:
+            rows["reason"] = f"{unreadable.segments} segments since {rfc3339(unreadable.since)}: {unreadable.reason}"
         rows |= {name: _shown(value) for name, value in msgspec.structs.asdict(entry).items() if value is not None}
         rows["password"] = "kept apart, for ingest alone" if password else "none"
         width = max(map(len, rows))
@@ -284,8 +289,13 @@ def camera_show(data: Path | None, id: str, as_json: bool) -> None:
     with_admin(data, work)
 
 
-def _state(entry: Camera, status: CameraStatus | None) -> str:
-    return (status.state if status else "new") if entry.enabled else "disabled"
+def _state(entry: Camera, status: CameraStatus | None, unreadable: VideoStatus | None) -> str:
+    """Whether it is wanted, whether its video comes, and whether that can be read."""
+    if not entry.enabled:
+        return "disabled"
+    if status is None:
+        return "new"
+    return unreadable.state if unreadable and status.state == "online" else status.state
 
 
 @camera.command("list")
@@ -296,21 +306,23 @@ def camera_list(data: Path | None, as_json: bool) -> None:
 
     \b
     All of them:            tidegate camera list
-    Those in trouble:       tidegate camera list | grep -w offline
+    Those in trouble:       tidegate camera list | grep -wE 'offline|unreadable'
     """
 
     async def work(client: Client) -> None:
         js = client.jetstream()
         rows = []
         for id, entry in (await registry.all(js)).items():
-            status = await registry.last_status(js, id)
-            state = _state(entry, status)
+            status, unreadable = await registry.last_status(js, id), await registry.unreadable(js, id)
+            state = _state(entry, status, unreadable)
             if as_json:
                 fields = msgspec.to_builtins(entry)
                 echo_json({"camera": id, "state": state, **fields})
                 continue
             video = f"{status.codec} {status.width}x{status.height}" if status and status.codec else ""
             reason = status.reason if status and state != "disabled" and status.reason != VIDEO_ARRIVES else ""
+            if unreadable and state == unreadable.state:
+                reason = unreadable.reason
             rows.append((id, state, video, f"{entry.fps or ''}", redact(entry.url), reason))
         if not as_json:
             records.show(screen(), FIELDS, rows, "no cameras: tidegate camera add lobby rtsp://…")

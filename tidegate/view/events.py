@@ -21,6 +21,7 @@ from shared.contract.events import (
     Track,
     Tracks,
     Verdict,
+    VideoStatus,
     decode,
 )
 from shared.contract.segment import rfc3339
@@ -66,7 +67,7 @@ def describe(event: Event) -> str:
             ]
             counted = [f"{p.objects} {label}, {p.most} at once" for label, p in event.labels.items()]
             return f"{rfc3339(event.start)}  {'; '.join(counted + lines) or 'nothing'}"
-        case CameraStatus():
+        case CameraStatus() | VideoStatus():
             return f"{rfc3339(event.time)}  {event.state}: {event.reason}"
         case Said() if event.cause:
             return f"{rfc3339(event.start)}  no answer, {event.cause}: {event.reason}"

@@ -11,6 +11,7 @@ payload.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -26,7 +27,7 @@ from nats.js.errors import NotFoundError
 
 from services.scaler.local.autoscaler import ScalerState
 from shared.contract import cameras, events, names, segment, stats
-from shared.contract.events import CameraStatus, Detections
+from shared.contract.events import CameraStatus, Detections, VideoStatus
 from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BadMessage, BusError, SettingError
 from shared.runtime.tasks import end
@@ -45,7 +46,8 @@ T = TypeVar("T")
 
 
 class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
-    """state: `connecting`, `online`, `offline` or `disabled`. Rates in frames a second, latencies in seconds.
+    """state: `connecting`, `online`, `unreadable`, `offline` or `disabled`. Rates in frames a second, latencies in
+    seconds.
 
     seen: objects of the latest analysed frame, by label; empty once nothing is analysed any more. p50, p99: from a
     frame's wall clock to its event's arrival.
@@ -95,6 +97,7 @@ class _Camera:
     def __init__(self) -> None:
         self.enabled = True
         self.status: CameraStatus | None = None
+        self.video: VideoStatus | None = None
         self.frames_in = Rate()
         self.frames_analysed = Rate()
         self.latencies = Latencies()
@@ -109,12 +112,15 @@ class _Camera:
             self.seen.add(at, labels, start=event.start.timestamp(), duration=event.duration)
 
     def now(self, id: str, at: float) -> CameraNow:
-        state = "disabled" if not self.enabled else self.status.state if self.status else "connecting"
+        state: str = "disabled" if not self.enabled else self.status.state if self.status else "connecting"
         online = state == "online"
+        reason = self.status.reason if self.status and state == "offline" else ""
+        if online and self.video and self.video.lasts(dt.datetime.now(dt.UTC)):
+            state, reason = self.video.state, self.video.reason
         return CameraNow(
             id=id,
             state=state,
-            reason=self.status.reason if self.status and state == "offline" else "",
+            reason=reason,
             fps_in=self.frames_in.per_second(at),
             fps_analysed=self.frames_analysed.per_second(at),
             seen=self.seen.now(at) if online else {},
@@ -168,6 +174,7 @@ class Monitor:
         self._scaler = scaler
         self._cameras: dict[str, _Camera] = {}
         self._statuses: dict[str, CameraStatus] = {}
+        self._videos: dict[str, VideoStatus] = {}
         self._workers: dict[str, _Worker] = {}
         self._segments_in = Rate()
         self._segments_out = Rate()
@@ -183,6 +190,7 @@ class Monitor:
         self._subscriptions = [
             await self._follow("media.>", self._segment, DeliverPolicy.NEW, headers_only=True),
             await self._follow("events.cameras.>", self._status, DeliverPolicy.LAST_PER_SUBJECT),
+            await self._follow("events.video.>", self._video, DeliverPolicy.LAST_PER_SUBJECT),
             await self._client.subscribe("events.detections.>", cb=self._on(self._detections)),
             await self._client.subscribe("scale.>", cb=self._on(self._beat)),
         ]
@@ -248,6 +256,12 @@ class Monitor:
         if camera := self._cameras.get(status.camera):
             camera.status = status
 
+    def _video(self, message: Msg) -> None:
+        video = events.decode(message.data, VideoStatus, message.subject)
+        self._videos[video.camera] = video
+        if camera := self._cameras.get(video.camera):
+            camera.video = video
+
     def _detections(self, message: Msg) -> None:
         event = events.decode(message.data, Detections, message.subject)
         at = time.monotonic()
@@ -270,9 +284,10 @@ class Monitor:
             if entry.operation in ("DEL", "PURGE"):
                 self._cameras.pop(entry.key, None)
                 self._statuses.pop(entry.key, None)
+                self._videos.pop(entry.key, None)
                 continue
             camera = self._cameras.setdefault(entry.key, _Camera())
-            camera.status = self._statuses.get(entry.key)
+            camera.status, camera.video = self._statuses.get(entry.key), self._videos.get(entry.key)
             with suppress(SettingError):
                 camera.enabled = cameras.decode(entry.value or b"").enabled
 

@@ -37,10 +37,10 @@ LOW = 20
 # A narrower one leaves out the columns that say least.
 NARROW = 80
 # Those who look at thirty cameras look for the ones in trouble.
-ORDER = ("offline", "connecting", "online", "disabled")
+ORDER = ("offline", "unreadable", "connecting", "online", "disabled")
 
 GOOD, BAD, WARM, DIM, QUEUE = "green", "red", "yellow", "bright_black", "cyan"
-STATES = {"online": GOOD, "offline": BAD}
+STATES = {"online": GOOD, "offline": BAD, "unreadable": BAD}
 
 
 class LiveView:
@@ -139,7 +139,7 @@ def totals(cameras: Sequence[CameraNow]) -> Text:
     """How many cameras there are, and how they do."""
     states = Counter(c.state for c in cameras)
     text = Text(_plural(len(cameras), "camera"), no_wrap=True, overflow="ellipsis")
-    for state in ("online", "offline", "connecting", "disabled"):
+    for state in ("online", "offline", "unreadable", "connecting", "disabled"):
         if states[state] or state == "online":
             text.append(", ").append(f"{states[state]} {state}", style=STATES.get(state, DIM) if states[state] else DIM)
     return text
