@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock vllm phoenix test test-all coverage lint check bench bench-memory bench-scaling bench-reality bench-search chaos clean reference docs
+.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench bench-memory bench-scaling bench-reality bench-search chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -75,6 +75,13 @@ lint: $(TEST)
 # A real vLLM takes five minutes more: .ci/run has it.
 check: lint
 	@$(MAKE) --no-print-directory test-all ALONE="alone and not vllm"
+
+# Hostile input at every door: so many, of this seed, at the doors whose names begin so. `make test` tries some of it.
+N ?= 1000000
+SEED ?= 0
+DOOR ?=
+fuzz: $(TEST)
+	$(BIN)/python -m tests.fuzz -n $(N) --seed $(SEED) --door "$(DOOR)"
 
 bench: $(TEST)
 	$(BIN)/python -m bench
@@ -168,4 +175,4 @@ lock: $(BIN)/uv
 	@$(call lock,image-small,$(addprefix --extra ,analytics webhook scaler) -c requirements/test.txt)
 
 clean:
-	rm -rf $(VENV) .venv-debian .site $(VLLM) $(PHOENIX) demo-output bench-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-debian .site $(VLLM) $(PHOENIX) findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache

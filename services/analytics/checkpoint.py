@@ -24,7 +24,7 @@ from services.analytics.partition import Partition
 from services.analytics.state import CameraState
 from shared.bus.log import Log
 from shared.contract import names
-from shared.runtime.errors import BusError, SettingError
+from shared.runtime.errors import BusError, SettingError, TidegateError
 from shared.runtime.telemetry import logger
 
 # This many writes are on their way at once.
@@ -32,6 +32,9 @@ PARALLEL = 32
 # A state that is older is dropped: EVENTS keeps a week, and nothing can be said of what was before.
 OLDEST_S = 7 * 86_400.0
 
+
+# A state has at most so many bytes once it is unpacked: a few kilobytes could stand for gigabytes.
+MOST_STATE = 64 * 2**20
 
 _LAYOUT = "partitions"
 
@@ -43,8 +46,37 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: int
 
 
+class Unreadable(TidegateError):
+    """An entry that is no checkpoint, or is damaged."""
+
+
 class Taken(Exception):
     """Another process has written the partition's checkpoint."""
+
+
+def packed(state: CameraState) -> bytes:
+    """A camera's state as the bucket holds it."""
+    return zlib.compress(msgspec.msgpack.encode(state), 1)
+
+
+def unpacked(data: bytes) -> CameraState:
+    """The inverse of `packed`. Raises Unreadable."""
+    try:
+        reader = zlib.decompressobj()
+        found = reader.decompress(data, MOST_STATE)
+        if not reader.eof:
+            raise Unreadable(f"it is cut off, or has more than {MOST_STATE} bytes")
+        return msgspec.msgpack.decode(found, type=CameraState)
+    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise Unreadable(str(e)) from e
+
+
+def position(data: bytes) -> Position:
+    """Where a partition reads on, of its entry. Raises Unreadable."""
+    try:
+        return msgspec.json.decode(data, type=Position)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise Unreadable(str(e)) from e
 
 
 class Checkpoints:
@@ -78,22 +110,26 @@ class Checkpoints:
         number = partition.number
         prefix = f"$KV.{names.ANALYTICS}."
         async with Log(self._client, f"KV_{names.ANALYTICS}") as log:
-            position = await log.last(f"{prefix}position.{number}")
+            place = await log.last(f"{prefix}position.{number}")
             cameras = await log.all(f"{prefix}camera.{number}.*")
         self._revisions = {k: r for k, r in self._revisions.items() if not self._is_of(k, number)}
-        for entry in [*([position] if position else ()), *cameras]:
+        for entry in [*([place] if place else ()), *cameras]:
             self._revisions[entry.subject.removeprefix(prefix)] = entry.seq
-        if position is None or not position.data:
+        if place is None or not place.data:
             return False
-        where = msgspec.json.decode(position.data, type=Position)
+        try:
+            where = position(place.data)
+        except Unreadable as e:
+            self._log.error("where a partition was can't be read: it begins anew", partition=number, error=str(e))
+            return False
         partition.position, partition.verdicts = where.seq, where.verdicts
         for entry in cameras:
             camera = entry.subject.rpartition(".")[2]
             if not entry.data:
                 continue
             try:
-                state = msgspec.msgpack.decode(zlib.decompress(entry.data), type=CameraState)
-            except (zlib.error, msgspec.DecodeError) as e:
+                state = unpacked(entry.data)
+            except Unreadable as e:
                 self._log.error("a camera's checkpoint can't be read: it begins anew", camera=camera, error=str(e))
                 continue
             if time.time() - entry.time.timestamp() > OLDEST_S:
@@ -113,8 +149,8 @@ class Checkpoints:
         entries = {f"camera.{number}.{c}": self._packed(partition, c) for c in changed}
         try:
             await self._put_all(entries.items())
-            position = Position(seq=seq, verdicts=partition.verdicts)
-            await self._put(f"position.{number}", msgspec.json.encode(position))
+            place = Position(seq=seq, verdicts=partition.verdicts)
+            await self._put(f"position.{number}", msgspec.json.encode(place))
         except nats.js.errors.KeyWrongLastSequenceError as e:
             raise Taken(f"partition {number}") from e
         except (TimeoutError, nats.errors.Error) as e:
@@ -128,15 +164,15 @@ class Checkpoints:
         anew.
         """
         try:
-            packed = zlib.compress(msgspec.msgpack.encode(partition.cameras[camera].state()), 1)
-            if len(packed) < self._client.max_payload - 1024:
-                return packed
-            problem = f"{len(packed)} bytes"
+            data = packed(partition.cameras[camera].state())
+            if len(data) < self._client.max_payload - 1024:
+                return data
+            problem = f"{len(data)} bytes"
         except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as e:
             problem = repr(e)
         self._log.error("a camera's checkpoint can't be written: it is followed anew", camera=camera, problem=problem)
         partition.cameras[camera].anew(unasked=True)
-        return zlib.compress(msgspec.msgpack.encode(partition.cameras[camera].state()), 1)
+        return packed(partition.cameras[camera].state())
 
     async def _put_all(self, entries: Iterable[tuple[str, bytes]]) -> None:
         todo = list(entries)

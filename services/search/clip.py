@@ -273,6 +273,8 @@ def _read(source: Any, stream: VideoStream) -> list[Any]:
 def _parameters(stream: VideoStream) -> tuple[object, ...]:
     """What a decoder is set up with, once for all packets that follow."""
     context = stream.codec_context
+    if context is None:
+        raise BadSegment("its codec is unknown")
     return (context.name, context.width, context.height, context.extradata, stream.time_base)
 
 

@@ -25,8 +25,10 @@ from shared.runtime.redact import redact
 
 LOOK_S = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# One piece of an answer has at most this many bytes.
+# One piece of an answer has at most this many bytes, and so has all of its text, in characters.
 _LINE_BYTES = 1 << 20
+# So many bytes are read of an error, and so many of a list of models or of gauges.
+_ERROR_BYTES, _PAGE_BYTES = 64 * 1024, 4 * 1024 * 1024
 _REASON = 400
 
 
@@ -140,7 +142,7 @@ class ModelEndpoint:
                 self._http.post(f"{self.url}/chat/completions", data=data, headers=self._headers()) as response,
             ):
                 if response.status != 200:
-                    raise _error(response.status, await response.text(errors="replace"), response.headers)
+                    raise _error(response.status, _text(await _start(response, _ERROR_BYTES)), response.headers)
                 return await _read(_pieces(response.content), started)
         except aiohttp.ConnectionTimeoutError as e:
             raise Away(f"{self.where} can't be reached within {LOOK_S:g} s") from e
@@ -168,7 +170,7 @@ class ModelEndpoint:
                         raise Away(f"{self.where} is not well: /models answers {response.status}")
                     if response.status != 200:
                         return Card(models=[], context={})
-                    models = msgspec.json.decode(await response.read(), type=_Models).data
+                    models = msgspec.json.decode(await _start(response, _PAGE_BYTES), type=_Models).data
                     return Card(
                         models=[m.id for m in models],
                         context={m.id: m.max_model_len for m in models if m.max_model_len},
@@ -184,13 +186,13 @@ class ModelEndpoint:
         """vLLM's gauges by name, such as `vllm:num_requests_waiting`; empty where the server has none."""
         try:
             async with asyncio.timeout(LOOK_S), self._http.get(f"{self._root}/metrics") as response:
-                text = await response.text(errors="replace") if response.status == 200 else ""
+                text = _text(await _start(response, _PAGE_BYTES)) if response.status == 200 else ""
             found: dict[str, float] = {}
             for family in text_string_to_metric_families(text):
                 if family.type == "gauge" and family.name.startswith("vllm:"):
                     found[family.name] = sum(sample.value for sample in family.samples)
             return found
-        except (TimeoutError, aiohttp.ClientError, ValueError):
+        except (TimeoutError, aiohttp.ClientError, ValueError, ArithmeticError):
             return {}
 
     def _headers(self) -> dict[str, str]:
@@ -202,6 +204,20 @@ def _root(url: str) -> str:
     """The URL of a server's own pages, which are beside `/v1`."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=parts.path.removesuffix("/v1"), query="", fragment=""))
+
+
+async def _start(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body, or its first bytes where it has more than `most`: whoever answers may never stop."""
+    found = bytearray()
+    async for part in response.content.iter_any():
+        found += part
+        if len(found) > most:
+            break
+    return bytes(found[:most])
+
+
+def _text(body: bytes) -> str:
+    return body.decode(errors="replace")
 
 
 async def _pieces(lines: aiohttp.StreamReader) -> AsyncIterator[_Piece]:
@@ -217,6 +233,7 @@ async def _pieces(lines: aiohttp.StreamReader) -> AsyncIterator[_Piece]:
 
 async def _read(pieces: AsyncIterator[_Piece], started: float) -> Completion:
     parts: list[str] = []
+    length = 0
     finish, first_s, usage = "", 0.0, _Usage()
     async for piece in pieces:
         if piece.error is not None:
@@ -226,6 +243,9 @@ async def _read(pieces: AsyncIterator[_Piece], started: float) -> Completion:
             if choice.delta.content:
                 first_s = first_s or time.perf_counter() - started
                 parts.append(choice.delta.content)
+                length += len(choice.delta.content)
+                if length > _LINE_BYTES:
+                    raise RequestFailed(f"the answer has more than {_LINE_BYTES} characters")
             finish = choice.finish_reason or finish
     seconds = time.perf_counter() - started
     return Completion(

@@ -15,9 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from services.vlm.footage import JpegFrame
-
-# Control characters: JSON forbids them in strings, but a grammar lets them through, and a terminal obeys them.
-_CONTROL = dict.fromkeys([*range(32), *range(127, 160)], " ")
+from shared.runtime.plain import plain
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,11 +59,6 @@ def spoken(text: str) -> str:
     if mark and ("<think>" not in thought or thought.lstrip().startswith("<think>")):
         text = rest
     return plain(text)
-
-
-def plain(text: str) -> str:
-    """The text in one paragraph, without control characters."""
-    return " ".join(text.translate(_CONTROL).split())
 
 
 def json_of(text: str) -> bytes:

@@ -21,6 +21,7 @@ from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request, Service
 from nats.micro.service import Service
 
 from shared.runtime.errors import TidegateError
+from shared.runtime.plain import plain
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
@@ -133,4 +134,4 @@ def _in_tasks(
 
 def _line(text: str) -> str:
     """`text` as one line, which a header can carry, without credentials."""
-    return " ".join(redact(text).split())[:1000]
+    return plain(redact(text))[:1000]

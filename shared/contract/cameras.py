@@ -154,6 +154,8 @@ def _converted(fields: dict[str, object]) -> Camera:
 def _check_scheme(url: str) -> None:
     if re.search(r"[\s\x00-\x1f\x7f]", url):
         raise SettingError("camera url has a space or a line break in it: give %20 for a space")
+    if re.search("[\ud800-\udfff]", url):
+        raise SettingError("camera url has bytes in it that are no text: percent-encode them, as %E9")
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if not scheme:
         raise SettingError(f"camera url has no scheme: give {redact(f'rtsp://{url}')}, or file:///path for a file")

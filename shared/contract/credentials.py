@@ -83,7 +83,7 @@ def decode(held: bytes) -> Credentials:
     """What the bucket holds. Plain text is of an earlier version: `user:password` for no address, or a whole URL."""
     try:
         return msgspec.json.decode(held, type=Credentials)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = held.decode(errors="replace")
         return Credentials(secret=text, origin=origin(text) if "://" in text else "")
 
@@ -98,7 +98,8 @@ def login(id: str, url: str, verify_tls: bool, held: bytes) -> Login:
             withheld="its password is not sent, as an earlier version kept it for no address: 'tidegate setup' binds "
             f"it to the address that the camera has now, {set_} --password-stdin' takes another"
         )
-    if kept.origin != origin(url):
+    whole = origin(kept.secret) if "://" in kept.secret else kept.origin
+    if not kept.origin == whole == origin(url):
         return Login(
             withheld=f"its password is not sent, as it is for {kept.origin}: if the camera is here now, give both with "
             f"{set_} --url … --password-stdin'"

@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from shared.contract import catalog, names
 from shared.contract.segment import rfc3339
+from shared.runtime.plain import plain
 from shared.runtime.redact import redact
 
 REPLAY_FOR = "Replay-For"
@@ -78,7 +79,7 @@ def bury_headers(
     given = headers or {}
     return kept(given) | {
         "Nats-Msg-Id": f"{service}/{stream}/{seq}",
-        "Dlq-Reason": " ".join(redact(reason).split())[:MOST_HEADER],
+        "Dlq-Reason": plain(redact(reason))[:MOST_HEADER],
         "Dlq-Stream": stream,
         "Dlq-Seq": str(seq),
         "Dlq-Subject": subject,

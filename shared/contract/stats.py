@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 INTERVAL_S = 1.0
+# No counter gets this far. Sums of what is below it stay numbers that JSON and metrics can write.
+MOST_COUNT = 1e15
+
+Count = Annotated[int, Meta(ge=0, le=int(MOST_COUNT))]
+Seconds = Annotated[float, Meta(ge=0, le=MOST_COUNT)]
+Name = Annotated[str, Meta(max_length=256)]
 
 
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,18 +24,18 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     of a replica that has work.
     """
 
-    service: str
-    replica: str
-    pid: int
+    service: Name
+    replica: Name
+    pid: Count
     state: Literal["loading", "ready", "draining"]
-    model: str
-    uptime_s: float
-    held: int
-    processed: int
-    failed: int
-    items: int
-    busy_s: float
-    working_s: float
+    model: Name
+    uptime_s: Seconds
+    held: Count
+    processed: Count
+    failed: Count
+    items: Count
+    busy_s: Seconds
+    working_s: Seconds
 
 
 def encode(stats: WorkerStats) -> bytes:
@@ -37,4 +44,7 @@ def encode(stats: WorkerStats) -> bytes:
 
 def decode(data: bytes) -> WorkerStats:
     """Raises msgspec.DecodeError."""
-    return msgspec.json.decode(data, type=WorkerStats)
+    try:
+        return msgspec.json.decode(data, type=WorkerStats)
+    except (UnicodeDecodeError, RecursionError) as e:
+        raise msgspec.DecodeError(str(e)) from e

@@ -43,6 +43,10 @@ AtLeast1 = Annotated[int, Meta(ge=1)]
 
 # With AverageValue the target is of one replica, with Value of all replicas together.
 AVERAGE_VALUE = "AverageValue"
+# A file has at most so many characters. libyaml's reader is fast, and bounds how deep they are nested.
+MOST = 256 * 1024
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 MetricType = Annotated[str, Meta(pattern="^(AverageValue|Value)$")]
 
 T = TypeVar("T")
@@ -281,9 +285,11 @@ def parse(text: str, source: str = "ScaledObject") -> ScaledObject:
 
 
 def _only_document(text: str, source: str) -> Any:
+    if len(text) > MOST:
+        raise SettingError(f"{source} has {len(text)} characters, and {MOST} are the most")
     try:
-        documents = [d for d in yaml.safe_load_all(text) if isinstance(d, dict)]
-    except yaml.YAMLError as e:
+        documents = [d for d in yaml.load_all(text, LOADER) if isinstance(d, dict)]
+    except Exception as e:  # PyYAML raises what its constructors raise
         raise SettingError(f"{source} is not YAML: {e}") from e
     found = [d for d in documents if d.get("kind") == "ScaledObject"]
     if len(found) != 1:

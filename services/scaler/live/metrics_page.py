@@ -16,6 +16,7 @@ from collections import defaultdict
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.scaler.live.heartbeats import Beat, Heartbeats
+from shared.contract.stats import MOST_COUNT
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
@@ -25,6 +26,8 @@ TIMEOUT_S = 3.0
 # A replica is gone once it was missing on three pages.
 SILENCE_S = 15.0
 MOST_BYTES = 16 * 1024 * 1024
+# A line is read in a time that grows by the square of its labels.
+MOST_LINE = 16 * 1024
 
 PROCESSED = "tidegate_segments_out_total"
 WORKING = "tidegate_working_seconds_total"
@@ -34,12 +37,17 @@ log = logger("scaler")
 
 def beats(text: str) -> dict[str, list[Beat]]:
     """Each service's replicas: one for each series of PROCESSED, named by its labels. Raises ValueError."""
+    if max(map(len, text.split("\n"))) > MOST_LINE:
+        raise ValueError(f"the page has a line of more than {MOST_LINE} characters: ask for the two metrics alone")
     values: dict[str, dict[tuple[str, str], float]] = {PROCESSED: {}, WORKING: {}}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name in values and (service := sample.labels.get("service")):
-                others = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()) if k != "service")
-                values[sample.name][service, others] = sample.value
+    try:
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    except ArithmeticError as e:
+        raise ValueError(f"the page has a number that is none: {e}") from e
+    for sample in samples:
+        if sample.name in values and 0 <= sample.value <= MOST_COUNT and (service := sample.labels.get("service")):
+            others = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()) if k != "service")
+            values[sample.name][service, others] = sample.value
     found: dict[str, list[Beat]] = defaultdict(list)
     for (service, others), processed in values[PROCESSED].items():
         working_s = values[WORKING].get((service, others))
@@ -69,7 +77,7 @@ class MetricsPage:
     async def _run(self) -> None:
         while True:
             try:
-                found = beats(await asyncio.to_thread(self._fetch))
+                found = await asyncio.to_thread(lambda: beats(self._fetch()))
                 problem = "" if found else f"it has no series of {PROCESSED} and {WORKING}"
             except (OSError, ValueError) as e:
                 found, problem = {}, redact(str(e)) or type(e).__name__

@@ -15,13 +15,14 @@ from nats.aio.client import Client
 from services.vlm.chat import Chat
 from services.vlm.footage import Footage
 from services.vlm.kinds import Work, event
-from services.vlm.prompt import Prompt, plain
+from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.bus import requests
 from shared.bus.requests import NobodyAnswers, Refusal
 from shared.contract import jobs, names
 from shared.contract.events import Answer, Said
 from shared.contract.segment import rfc3339
+from shared.runtime.plain import plain
 from shared.runtime.telemetry import logger
 
 PROMPT = """These are frames of a surveillance camera, in order of time, between {start} and {end} UTC. Answer this

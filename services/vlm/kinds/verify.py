@@ -10,10 +10,11 @@ from msgspec import Meta
 from services.vlm.chat import Chat
 from services.vlm.footage import Footage
 from services.vlm.kinds import Work, event
-from services.vlm.prompt import Prompt, plain
+from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.contract import jobs
 from shared.contract.events import Said, Verdict
+from shared.runtime.plain import plain
 
 PROMPT = """These are frames of a surveillance camera, in order of time. A rule has raised an alarm on them. What has to
 be true for the alarm to be right:

@@ -1,0 +1,72 @@
+"""The doors of search: what it indexes, what it is asked, and the video that it joins."""
+
+from __future__ import annotations
+
+from services.cv import coco
+from services.search import clip
+from services.search.answers import _read, _where
+from services.search.clip import StoredSegment
+from services.search.index import _table
+from services.search.query import ClipQuery, Query, Unanswerable
+from services.search.rows import VectorRow, rows
+from services.search.words import wanted
+from shared.bus.requests import Refusal
+from shared.runtime.errors import BadSegment
+from tests.fuzz import good, spoil
+from tests.fuzz.delivery import stored
+from tests.fuzz.door import MB, Door
+from tests.fuzz.refusal import refused
+
+
+def _indexed(data: bytes) -> None:
+    """What search does, up to the table that LanceDB is given."""
+    one = stored(data, "events.*.*")
+    found = rows(one.headers.get("Nats-Msg-Id", ""), one.subject, one.data)
+    if found:
+        _table(found, found[0].dimension if isinstance(found[0], VectorRow) else None)
+
+
+def _find(data: bytes) -> None:
+    found = _read(data, Query).check()
+    _where(found)
+    wanted(found.text or "", coco.LABELS)
+
+
+def _find_clip(data: bytes) -> None:
+    _read(data, ClipQuery)
+
+
+def _joined(data: bytes) -> None:
+    first = good.pieces()[0]
+    second = first.segment
+    clip.join([StoredSegment(1, first.segment, first.payload), StoredSegment(2, second, data)])
+
+
+def _finds() -> list[bytes]:
+    return good.as_json(
+        {
+            "text": "two men and a dog",
+            "cameras": ["lobby"],
+            "since": good.SINCE,
+            "until": good.UNTIL,
+            "k": 5,
+            "picture": True,
+        },
+        {"image": "/9j/", "min_score": 0.5, "merge_s": 1},
+        {"like": "embed/1#0", "labels": ["person"]},
+    )
+
+
+DOORS = (
+    Door("search.find", _finds, refused(_find), (Refusal,), spoil.as_json),
+    Door(
+        "search.clip",
+        lambda: good.as_json({"camera": "lobby", "seq": 7, "start": good.SINCE, "end": good.UNTIL}),
+        refused(_find_clip),
+        (Refusal,),
+        spoil.as_json,
+    ),
+    Door(
+        "search.join", good.payloads, _joined, (BadSegment, Unanswerable), spoil.as_mp4, share=0.1, most_bytes=1024 * MB
+    ),
+)

@@ -1,0 +1,56 @@
+"""Video and pictures, which libav reads."""
+
+from __future__ import annotations
+
+from services.ingest.parameters import sequence_parameters
+from shared.contract import segment
+from shared.runtime.errors import BadSegment
+from shared.video import pictures
+from shared.video.decode import decode
+from tests.fuzz import good, spoil
+from tests.fuzz.delivery import headers_of
+from tests.fuzz.door import MB, Door
+
+SIZE = (64, 48)
+
+
+def _segment(data: bytes) -> None:
+    """What cv and vlm do."""
+    subject, lines, payload = spoil.read_wire(data)
+    head = segment.from_message(subject.decode(errors="replace"), headers_of(lines))
+    decode(payload, fps=2, size=SIZE, frames=head.frames)
+
+
+def _video(data: bytes) -> None:
+    decode(data, at=[0.0, 0.5, 3.0], within=SIZE)
+
+
+def _dependent(data: bytes) -> None:
+    decode(good.pieces(gop=30)[1].payload, before=[data], fps=1, size=SIZE)
+
+
+def _parameters(data: bytes) -> None:
+    sequence_parameters("h264", data)
+    sequence_parameters("hevc", data)
+
+
+def _picture(data: bytes) -> None:
+    pictures.resize(pictures.read(data), SIZE)
+
+
+_message = spoil.message(spoil.as_mp4)
+DOORS = (
+    Door("video.segment", good.segment_messages, _segment, (BadSegment,), _message, share=0.15, most_bytes=1024 * MB),
+    Door("video.payload", good.payloads, _video, (BadSegment,), spoil.as_mp4, share=0.15, most_bytes=1024 * MB),
+    Door(
+        "video.dependent",
+        lambda: [good.pieces(gop=30)[0].payload],
+        _dependent,
+        (BadSegment,),
+        spoil.as_mp4,
+        share=0.1,
+        most_bytes=1024 * MB,
+    ),
+    Door("video.picture", good.pictures, _picture, (pictures.BadPicture,), share=0.3, most_bytes=512 * MB),
+    Door("video.parameters", good.payloads, _parameters, share=0.5),
+)
