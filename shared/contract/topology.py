@@ -6,6 +6,7 @@ Applying twice changes nothing. A limit that a server can't take is an error tha
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -24,7 +25,8 @@ from nats.js.api import (
     StoreCompression,
     StreamConfig,
 )
-from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
+from nats.js.errors import APIError, BucketNotFoundError, NoKeysError, NotFoundError
+from nats.js.kv import KeyValue
 
 from shared.contract import catalog, names, upgrade
 from shared.contract.catalog import Consumer
@@ -201,6 +203,7 @@ async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
         done += await _attempt(f"consumer {consumer.durable_name}", _apply_consumer(js, name, consumer))
     for bucket in buckets(s):
         done += await _attempt(f"bucket {bucket.bucket}", _apply_bucket(js, bucket))
+    done += await _attempt(f"bucket {names.CREDENTIALS}", _make_erasable(js))
     return done
 
 
@@ -271,6 +274,50 @@ async def _apply_bucket(js: JetStreamContext, want: KeyValueConfig) -> str:
     stream.num_replicas, stream.max_age = want.replicas, want.ttl or 0
     await js.update_stream(stream)
     return "updated"
+
+
+async def _make_erasable(js: JetStreamContext) -> str:
+    """Let single messages of `credentials` be deleted, which overwrites them on disk, where the bucket denies that.
+
+    A purge, and a new value, leave the old one in the store's file. The denial can't be taken back, so the bucket is
+    made anew, with all that it holds; a copy outlives whatever ends us in between.
+    """
+    name, copy = f"KV_{names.CREDENTIALS}", f"KV_{names.CREDENTIALS}-copy"
+    config = (await js.stream_info(name)).config
+    copies = {str(info.config.name) for info in await js.streams_info()} & {copy}
+    if not config.deny_delete and not copies:
+        return ""
+    if config.deny_delete:
+        old = await js.key_value(names.CREDENTIALS)
+        if not copies and (held := await _held(old)):
+            await js.create_key_value(
+                KeyValueConfig(bucket=f"{names.CREDENTIALS}-copy", replicas=config.num_replicas or 1)
+            )
+            await _fill(await js.key_value(f"{names.CREDENTIALS}-copy"), held)
+            copies = {copy}
+        await js.delete_stream(name)
+        config.deny_delete = False
+        await js.add_stream(config)
+    if not copies:
+        return ""
+    new = await js.key_value(names.CREDENTIALS)
+    there = await _held(new)
+    copied = await _held(await js.key_value(f"{names.CREDENTIALS}-copy"))
+    await _fill(new, {key: value for key, value in copied.items() if key not in there})
+    await js.delete_stream(copy)
+    return "made anew: what is removed from it is overwritten on disk"
+
+
+async def _held(bucket: KeyValue) -> dict[str, bytes]:
+    try:
+        return {key: (await bucket.get(key)).value or b"" for key in await bucket.keys()}
+    except NoKeysError:
+        return {}
+
+
+async def _fill(bucket: KeyValue, entries: Mapping[str, bytes]) -> None:
+    for key, value in entries.items():
+        await bucket.put(key, value)
 
 
 def _differs(want: StreamConfig | ConsumerConfig, have: StreamConfig | ConsumerConfig) -> bool:

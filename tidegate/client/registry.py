@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from nats.js import JetStreamContext
 from nats.js.errors import (
+    APIError,
     BucketNotFoundError,
     KeyNotFoundError,
     KeyWrongLastSequenceError,
@@ -90,9 +91,10 @@ async def change(js: JetStreamContext, id: str, fields: Mapping[str, object]) ->
 
 async def remove(js: JetStreamContext, id: str) -> None:
     """Forget a camera and its credentials. Raises SettingError if there is none."""
-    await read(js, id)
-    await (await _bucket(js, names.CAMERAS)).delete(id)
-    await (await _bucket(js, names.CREDENTIALS)).purge(id)
+    bucket = await _bucket(js, names.CAMERAS)
+    await _entry(bucket, id)
+    await bucket.delete(id)
+    await _write_credentials(js, id, None)
 
 
 async def read(js: JetStreamContext, id: str) -> Camera:
@@ -112,31 +114,29 @@ async def credentials(js: JetStreamContext, id: str) -> Credentials | None:
 async def bind_credentials(js: JetStreamContext) -> list[str]:
     """Bind what earlier versions wrote to the addresses that cameras have now; a line for each. Raises BusError.
 
-    Nothing that has an address is touched: whoever changes an entry later does not move its password.
+    Nothing that has an address is touched: whoever changes an entry later does not move its password. Passwords of
+    cameras that are gone are erased.
     """
     bucket = await _bucket(js, names.CREDENTIALS)
+    there = set(await _ids(await _bucket(js, names.CAMERAS)))
     done = []
     for id in await _ids(bucket):
-        with suppress(KeyNotFoundError, KeyWrongLastSequenceError):
-            entry = await bucket.get(id)
-            if (kept := secrets.decode(entry.value or b"")).origin:
-                continue
-            done.append(await _bind(js, id, entry, kept))
+        if id not in there:
+            await _write_credentials(js, id, None)
+            done.append(f"password of camera {id} erased: there is no such camera")
+        elif (kept := await credentials(js, id)) and not kept.origin:
+            done.append(await _bind(js, id, kept))
     return done
 
 
-async def _bind(js: JetStreamContext, id: str, entry: KeyValue.Entry, kept: Credentials) -> str:
-    bucket = await _bucket(js, names.CREDENTIALS)
+async def _bind(js: JetStreamContext, id: str, kept: Credentials) -> str:
     try:
         camera = await read(js, id)
         new = secrets.bound(kept.secret, camera.url, unverified=not camera.verify_tls)
     except SettingError as e:
-        if id in await _ids(await _bucket(js, names.CAMERAS)):
-            return f"password of camera {id} can't be bound to an address: {e}"
-        await _write_credentials(js, id, None)
-        return f"password of camera {id} erased: there is no such camera"
+        return f"password of camera {id} can't be bound to an address: {e}"
     assert new is not None
-    await bucket.update(id, secrets.encode(new), last=entry.revision)
+    await _write_credentials(js, id, new)
     return f"password of camera {id} bound to {new.origin}"
 
 
@@ -202,11 +202,25 @@ def _given(camera: Camera, secret: str | None) -> Credentials | None:
 
 
 async def _write_credentials(js: JetStreamContext, id: str, credentials: Credentials | None) -> None:
+    """Write them, or forget them; those before are overwritten on disk, where a purge would leave them."""
     bucket = await _bucket(js, names.CREDENTIALS)
+    with suppress(KeyNotFoundError):
+        await _erase(js, (await bucket.get(id)).revision)
+        if credentials is None:
+            await bucket.delete(id)
     if credentials:
         await bucket.put(id, secrets.encode(credentials))
-    else:
-        await bucket.delete(id)
+
+
+async def _erase(js: JetStreamContext, revision: int | None) -> None:
+    try:
+        await js.delete_msg(f"KV_{names.CREDENTIALS}", revision or 0)
+    except NotFoundError:  # Somebody else was there first.
+        pass
+    except APIError as e:
+        raise BusError(
+            f"a camera's old password can't be erased ({e.description}): run 'tidegate setup', and then this again"
+        ) from e
 
 
 async def _bucket(js: JetStreamContext, bucket: str) -> KeyValue:
