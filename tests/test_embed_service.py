@@ -298,7 +298,7 @@ async def test_what_cant_be_joined_is_buried_and_can_be_replayed(
         await detect(admin, piece, gone): f"its segment {gone} of MEDIA has expired",
         await detect(admin, piece, other): f"sequence {other} of MEDIA is another segment",
         await detect(admin, piece, other, segment=elsewhere): "one of MEDIA is expected",
-        (await js.publish("events.detections.lobby", b"{}")).seq: "not a detections event",
+        (await js.publish("events.detections.lobby", b"{}")).seq: "not an event of detections",
         # Found before its segment is there: as after a restore.
         await detect(admin, piece, 3): "its segment 3 of MEDIA has expired",
     }

@@ -256,7 +256,7 @@ BAD = [
     (b'{"camera":"lobby"}', {}, "incident"),
     (b"\xff", {}, "not an event of alerts"),
     (b"[" * 5000, {}, "not an event of alerts"),
-    (events.encode(incident(Alert, 1, camera="street")), {}, "it says 'street'"),
+    (events.encode(incident(Alert, 1, camera="street")), {}, "says camera 'street'"),
     (events.encode(incident(Alert, 1)), {"ce-id": "", "ce-type": ""}, "without ce-id, ce-type"),
 ]
 

@@ -14,25 +14,18 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from services.analytics import metrics
 from services.analytics.camera import CameraAnalytics, FailedSegment
 from services.analytics.rules import Rules
 from services.analytics.state import CameraState, Limits
 from services.analytics.statements import Outs
 from shared.bus.direct import Stored
-from shared.contract import names
+from shared.contract import events
 from shared.contract.events import Detections, Verdict
-from shared.runtime.errors import SettingError
+from shared.runtime.errors import BadMessage
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
-# Detections outside these bounds are dead-lettered: they are none that cv publishes, and could not be stored again.
-# Years have room for arithmetic on both sides, and numbers are those that a JSON reader keeps exactly.
-FIRST_YEAR, LAST_YEAR = 1971, 9999
-MOST, LONGEST_S = 2**53, 3600.0
-MOST_FRAMES, LONGEST_LABEL, MOST_NAME = 3600, 64, 256
 LONGEST_REASON = 500
 # A sequence after all others.
 EVERYTHING = 2**63 - 1
@@ -85,13 +78,10 @@ class Partition:
         """What follows from a message of `events.detections.*`."""
         name = camera_of(stored.subject)
         try:
-            event = msgspec.json.decode(stored.data, type=Detections)
-            _check(event, name)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, SettingError) as e:
+            event = events.decode(stored.data, Detections, stored.subject)
+        except BadMessage as e:
             metrics.READ.labels("unreadable").inc()
-            self.bad.append(
-                BadDetections(name, stored.seq, f"not an event of detections: {redact(str(e), LONGEST_REASON)}", stored)
-            )
+            self.bad.append(BadDetections(name, stored.seq, redact(str(e), LONGEST_REASON), stored))
             return []
         if name not in self.cameras:
             self.cameras[name] = CameraAnalytics(name, self._limits, self._rules_of(name))
@@ -154,27 +144,6 @@ _COUNTERS = (
     metrics.OBJECTS,
     metrics.SUPPRESSED,
 )
-
-
-def _check(event: Detections, camera: str) -> None:
-    """Check that detections can be worked on and stored. Raises SettingError or msgspec.ValidationError."""
-    names.check_camera(camera)
-    if event.camera != camera:
-        raise msgspec.ValidationError(f"its camera is {event.camera!r}")
-    times = (event.start, *(f.time for f in event.frames))
-    if not all(FIRST_YEAR <= t.year < LAST_YEAR and t.tzinfo for t in times):
-        raise msgspec.ValidationError("its times are out of any clock's range, or without a time zone")
-    if len(event.frames) > MOST_FRAMES:
-        raise msgspec.ValidationError(f"it has {len(event.frames)} frames, where {MOST_FRAMES} are the most")
-    if any(len(o.label) > LONGEST_LABEL for f in event.frames for o in f.objects):
-        raise msgspec.ValidationError(f"it has a label of more than {LONGEST_LABEL} characters")
-    ref = event.segment
-    if not (0 <= ref.n <= MOST and 0 <= ref.seq <= MOST and 0 <= event.duration <= LONGEST_S):
-        raise msgspec.ValidationError("its segment's numbers are out of range")
-    if not all(size is None or 0 < size <= MOST for size in (event.width, event.height)):
-        raise msgspec.ValidationError("its width and height are out of range")
-    if max(len(ref.epoch), len(ref.stream), len(event.model)) > MOST_NAME or not ref.epoch:
-        raise msgspec.ValidationError("its epoch, stream or model has no usual name")
 
 
 def _counts(camera: CameraAnalytics) -> tuple[int, ...]:

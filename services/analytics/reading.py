@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.analytics.partition import EVERYTHING, camera_of
+from services.analytics.partition import EVERYTHING
 from shared.bus.direct import Stored
 from shared.bus.log import Log
-from shared.contract import names
+from shared.contract import events, names
 from shared.contract.events import Verdict
+from shared.runtime.errors import BadMessage
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
@@ -66,13 +67,12 @@ class VerdictLog:
         for stored in await log.read(VERDICTS, self._next_read):
             self._next_read = stored.seq + 1
             try:
-                verdict = msgspec.json.decode(stored.data, type=Verdict)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+                verdict = events.decode(stored.data, Verdict, stored.subject)
+            except BadMessage as e:
                 self._log.warning("not a verdict", subject=stored.subject, seq=stored.seq, error=redact(str(e), 200))
                 continue
-            if verdict.camera == camera_of(stored.subject):
-                verdict = msgspec.structs.replace(verdict, reason=verdict.reason[:MOST_REASON])
-                self._waiting.append(Heard(stored.seq, stored.time.timestamp(), verdict))
+            verdict = msgspec.structs.replace(verdict, reason=verdict.reason[:MOST_REASON])
+            self._waiting.append(Heard(stored.seq, stored.time.timestamp(), verdict))
 
     def heard(self, before: int | None = None) -> Iterator[Heard]:
         """Take those that were stored before a sequence, or all of them, in their order."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import msgspec
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
@@ -17,7 +16,7 @@ from services.embed.sampling import choose
 from services.embed.settings import EmbedSettings
 from services.embed.views import View, Views
 from shared.contract import names, segment
-from shared.contract.events import Detections, Frame
+from shared.contract.events import Detections, Frame, decode
 from shared.contract.segment import Segment
 from shared.runtime.errors import BadMessage
 from shared.video.decode import Decoded
@@ -75,14 +74,7 @@ class Detected:
 
 
 def _event(message: Message) -> Detections:
-    try:
-        event = msgspec.json.decode(message.data, type=Detections)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        raise BadMessage(f"not a detections event: {e}") from e
-    if message.raw.subject != names.event(Detections.kind, event.camera):
-        raise BadMessage(f"its camera is {event.camera!r}, its subject is {message.raw.subject!r}")
+    event = decode(message.data, Detections, message.raw.subject)
     if event.segment.stream != names.MEDIA or event.segment.seq < 1:
         raise BadMessage(f"its segment is {event.segment.seq} of {event.segment.stream}: one of MEDIA is expected")
-    if any(time.tzinfo is None for time in (event.start, *(frame.time for frame in event.frames))):
-        raise BadMessage("not a detections event: a time has no zone; RFC 3339 in UTC is expected")
     return event

@@ -48,6 +48,7 @@ _COLUMNS: list[Any] = [
 _NAMES = [field.name for field in _COLUMNS]
 _ABOUT = "about"
 _LABELS = "labels"
+_TRIED = "tried"
 
 
 class Index:
@@ -66,6 +67,9 @@ class Index:
         # The chunks by kind, `labels` or `vectors.<model>.<dimension>`, the oldest first.
         self._chunks: dict[str, list[Chunk]] = {}
         for name in sorted(self._names()):
+            if name == _TRIED:  # of a process that was killed then
+                self._db.drop_table(name)
+                continue
             table = self._db.open_table(name)
             if name == _ABOUT:
                 self._origin = str(table.to_arrow()["origin"][0])
@@ -84,6 +88,11 @@ class Index:
     def origin(self) -> str:
         """What `begin` was given; empty where nothing was."""
         return self._origin
+
+    def try_out(self, size: int) -> None:
+        """Write as many bytes as `size` and forget them. Raises what writing raises."""
+        self._db.create_table(_TRIED, pa.table({"bytes": [os.urandom(size)]}), mode="overwrite")
+        self._db.drop_table(_TRIED)
 
     def begin(self, origin: str) -> None:
         """Remember which consumer the rows to come are made from."""

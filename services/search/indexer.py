@@ -12,6 +12,7 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from nats.aio.client import Client
 
@@ -24,6 +25,7 @@ from shared.bus.pull import Puller
 from shared.contract import names
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BadMessage, BusError
+from shared.runtime.redact import redact
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import Health, logger
 from shared.service.process import beat
@@ -35,8 +37,25 @@ CONSUMER = "search"
 LOOK_S = 2.0
 WRITES = Backoff(first_s=1.0, longest_s=30.0, jitter=0.0)
 MOST_BYTES = 64 * 1024 * 1024
+# What a row takes on disk at most, besides its vector.
+ROW_BYTES = 2048
+# An event that fails so often alone, while others of its size could be written, is at fault.
+BLAMED_AFTER = 3
+LONGEST_REASON = 500
 # An index over its size drops at least this share of the time that it spans, at once.
 LEAST_SHARE = 0.05
+
+
+class ToIndex(NamedTuple):
+    """An event in hand, and what the index is to have of it."""
+
+    held: Held
+    rows: Sequence[Row]
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return sum(ROW_BYTES + len(r.vector if isinstance(r, VectorRow) else b"") for r in self.rows)
 
 
 class Indexer:
@@ -120,25 +139,61 @@ class Indexer:
         batch = list(self._hold)
         after = batch[-1].raw.metadata.num_pending
         self._tell_pending(after + len(batch))
-        found: list[Sequence[Row]] = []
+        found: list[ToIndex] = []
         for held in batch:
             try:
-                found.append(_rows(held))
-            except BadMessage as e:
-                if await self._hold.bury(held, str(e)):
-                    metrics.REFUSED.inc()
-        await self._write(lambda: self._add(found))
+                found.append(ToIndex(held, _rows(held)))
+            except Exception as e:
+                await self._bury(held, str(e) if isinstance(e, BadMessage) else f"search failed on it: {e!r}")
+        await self._store(found)
         self._tell_pending(after)
         # Not confirmed: an acknowledgement that is lost brings back an event that the index knows.
         for held in self._hold:
             await self._hold.acknowledge(held, confirmed=False)
-        self._added += sum(map(len, found))
+        self._added += sum(len(event.rows) for event in found)
         if self._added >= chunk.TUNING.fresh:
             self._untidy.set()
 
-    def _add(self, events: Sequence[Sequence[Row]]) -> None:
-        vectors = [r for of_event in events for r in of_event if isinstance(r, VectorRow)]
-        labels = [r for of_event in events for r in of_event if isinstance(r, LabelRow)]
+    async def _store(self, events: Sequence[ToIndex]) -> None:
+        """Write them. While the index can't be written this tries again, and blames no event.
+
+        Where it can, and these can't, they are written in halves, until the one is found that would hold up all others:
+        it is buried.
+        """
+        tries = 0
+        while True:
+            try:
+                await self._run(lambda: self._add(events))
+                self._health.ready = None
+                return
+            except Exception as e:
+                error = e
+            tries += 1
+            if not await self._is_writable(sum(event.size for event in events)):
+                await self._wait(tries, error)
+            elif len(events) > 1:
+                half = len(events) // 2
+                await self._store(events[:half])
+                return await self._store(events[half:])
+            elif tries >= BLAMED_AFTER:
+                return await self._bury(events[0].held, f"search can't index it: {redact(repr(error), LONGEST_REASON)}")
+
+    async def _is_writable(self, size: int) -> bool:
+        """Whether the index takes anything else of that size."""
+        try:
+            await self._run(lambda: self._index.try_out(size))
+        except Exception as e:
+            self._log.debug("nothing can be written", error=repr(e))
+            return False
+        return True
+
+    async def _bury(self, held: Held, reason: str) -> None:
+        if await self._hold.bury(held, reason):
+            metrics.REFUSED.inc()
+
+    def _add(self, events: Sequence[ToIndex]) -> None:
+        vectors = [r for event in events for r in event.rows if isinstance(r, VectorRow)]
+        labels = [r for event in events for r in event.rows if isinstance(r, LabelRow)]
         started = time.perf_counter()
         self._index.add(vectors, labels)
         metrics.WRITE.observe(time.perf_counter() - started)
@@ -154,15 +209,23 @@ class Indexer:
         tries = 0
         while True:
             try:
-                await asyncio.get_running_loop().run_in_executor(self._writer, change)
+                await self._run(change)
                 self._health.ready = None
                 return
             except Exception as e:
-                tries += 1
-                metrics.FAILED.inc()
-                self._health.ready = f"the index can't be written: {e}"
-                self._log.error("the index can't be written, trying again", error=repr(e), wait_s=WRITES.after(tries))
-            await asyncio.sleep(WRITES.after(tries))
+                error = e
+            tries += 1
+            await self._wait(tries, error)
+
+    async def _run(self, change: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._writer, change)
+
+    async def _wait(self, tries: int, error: Exception) -> None:
+        """The index can't be written: say so, and wait until the next try."""
+        metrics.FAILED.inc()
+        self._health.ready = f"the index can't be written: {error}"
+        self._log.error("the index can't be written, trying again", error=repr(error), wait_s=WRITES.after(tries))
+        await asyncio.sleep(WRITES.after(tries))
 
     # ---- beside it
 
@@ -222,5 +285,5 @@ class Indexer:
 def _rows(held: Held) -> Sequence[Row]:
     if not held.is_for(CONSUMER):
         return []
-    # A replay is the event that it repeats.
-    return rows(held.headers.get("ce-id") or held.headers.get("Nats-Msg-Id", ""), held.subject, held.data)
+    # A replay has the ce-id of the event that it repeats; Nats-Msg-Id is for the stream alone.
+    return rows(held.headers.get("ce-id", ""), held.subject, held.data)

@@ -6,11 +6,17 @@ import datetime as dt
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from shared.contract import names
-from shared.contract.events import Box, DetectedObject, Detections, Embeddings, Event, Vector
+from shared.contract.events import Box, DetectedObject, Detections, Embeddings, Vector, decode
 from shared.models import vectors
 from shared.runtime.errors import BadMessage
+
+_KINDS: dict[str, type[Embeddings | Detections]] = {t.kind: t for t in (Embeddings, Detections)}
+MOST_ID = 512
+# float16 moves the length of a vector less than this.
+MOST_OFF = 0.1
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,20 +50,20 @@ class LabelRow(Row, frozen=True, kw_only=True):
 
 
 def rows(event_id: str, subject: str, payload: bytes) -> list[VectorRow] | list[LabelRow]:
-    """The rows of an event of embeddings or detections. Raises BadMessage for any other message."""
-    kind, _, camera = subject.removeprefix("events.").partition(".")
-    types: dict[str, type[Embeddings] | type[Detections]] = {t.kind: t for t in (Embeddings, Detections)}
-    if kind not in types:
+    """The rows of an event of embeddings or detections. Raises BadMessage for any other message.
+
+    event_id: its ce-id. Rows of the two kinds have tables of their own, so that an event has no other kind's rows taken
+    for its repetition.
+    """
+    kind = subject.removeprefix("events.").partition(".")[0]
+    if kind not in _KINDS:
         raise BadMessage(f"{subject} holds no event that can be indexed")
-    try:
-        event: Event = msgspec.json.decode(payload, type=types[kind])
-    except msgspec.DecodeError as e:
-        raise BadMessage(f"not an event of {kind}: {e}") from e
-    if event.camera != camera:
-        raise BadMessage(f"the event says camera {event.camera!r}, its subject is {subject!r}")
+    event = decode(payload, _KINDS[kind], subject)
     if not event_id:
-        raise BadMessage("an event without its id, Nats-Msg-Id, can't be told from its repetition")
-    return _vectors(event_id, event) if isinstance(event, Embeddings) else _labels(event_id, event)  # type: ignore[arg-type]
+        raise BadMessage("an event without its id, ce-id, can't be told from its repetition")
+    if len(event_id) > MOST_ID:
+        raise BadMessage(f"its ce-id has {len(event_id)} characters, where {MOST_ID} are the most")
+    return _vectors(event_id, event) if isinstance(event, Embeddings) else _labels(event_id, event)
 
 
 def _vectors(event_id: str, event: Embeddings) -> list[VectorRow]:
@@ -66,9 +72,12 @@ def _vectors(event_id: str, event: Embeddings) -> list[VectorRow]:
     out = []
     for n, item in enumerate(event.vectors):
         try:
-            vectors.unpack(item.vector, event.dimension)
+            length = float(np.linalg.norm(vectors.unpack(item.vector, event.dimension)))
         except ValueError as e:
             raise BadMessage(f"vector {n}: {e}") from e
+        # Cosines are compared: with a vector of no length there is none.
+        if abs(length - 1) > MOST_OFF:
+            raise BadMessage(f"vector {n} has a length of {length:g}, where 1 is expected")
         out.append(
             VectorRow(
                 **_common(event, f"{event_id}#{n}", item, item.time),

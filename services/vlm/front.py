@@ -91,7 +91,7 @@ class Asking:
             return
         try:
             job = msgspec.json.decode(message.data, type=_Named).job
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
         future = self._waiting.get((message.subject.rpartition(".")[2], job))
         if future and not future.done():

@@ -19,7 +19,7 @@ from services.vlm.stretches import CaptionPlan, CaptionStretch, begun_by
 from shared import bus
 from shared.bus.mirror import Mirror, bind
 from shared.bus.pull import Puller
-from shared.contract import cameras, jobs, names, segment
+from shared.contract import cameras, events, jobs, names, segment
 from shared.contract.deadletters import REPLAY_OF
 from shared.runtime.errors import BadSegment, BusError, SettingError
 from shared.runtime.tasks import supervise
@@ -107,7 +107,8 @@ class Planner:
         self, camera: str, stretches: Sequence[CaptionStretch], prompt: str, headers: Mapping[str, str]
     ) -> bool:
         """A job for each; False where VLM takes none just now."""
-        trace = {"traceparent": headers["traceparent"]} if "traceparent" in headers else {}
+        given = events.trace_of(headers)
+        trace = {"traceparent": given} if given else {}
         for stretch in stretches:
             job = jobs.Caption(camera=camera, start=stretch.start, end=stretch.end, prompt=prompt)
             try:

@@ -15,7 +15,8 @@ from msgspec import Meta
 from services.vlm.kinds.caption import PROMPT
 from shared.bus.requests import Refusal
 from shared.contract import jobs
-from shared.contract.jobs import EARLIEST, Instant, Job, Text
+from shared.contract.bounds import EARLIEST, Instant
+from shared.contract.jobs import Job, Text
 from shared.contract.names import Token
 
 LONGEST_WAIT_S = 600.0

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from shared.contract.events import Alert, Event, Incident, trace_of
+from shared.contract.events import Alert, Event, Incident, decode, trace_of
 from shared.runtime.errors import BadMessage
 
 KINDS: Mapping[str, type[Event]] = {kind.kind: kind for kind in (Alert, Incident)}
@@ -41,12 +41,7 @@ def kind_of(subject: str) -> str:
 def read(subject: str, headers: Mapping[str, str], body: bytes) -> Outgoing:
     """Raises BadMessage, with the field, for what is no event of ours."""
     kind = kind_of(subject)
-    try:
-        event = msgspec.json.decode(body, type=KINDS[kind])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise BadMessage(f"not an event of {kind}: {e}") from e
-    if event.camera != (camera := subject.rpartition(".")[2]):
-        raise BadMessage(f"its subject is of camera {camera!r}, and it says {event.camera!r}")
+    decode(body, KINDS[kind], subject)
     given = {name.lower(): value for name, value in headers.items()}
     if missing := [name for name in REQUIRED if not given.get(name)]:
         raise BadMessage(f"not an event of {kind}: without {', '.join(missing)}")

@@ -30,6 +30,8 @@ REPLAY_OF = "Replay-Of"
 # be delivered for ever.
 _HEADER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_HEADER = 1024
+# In bytes. The server stores no more than 64 kB of headers, and those of a burial have to fit beside them.
+MOST_HEADERS = 32 * 1024
 # What the server, a burial and a replay say, in whatever case: nobody else's words are taken for theirs.
 _OURS = ("nats-", "dlq-", "replay-")
 # The server counts to this.
@@ -91,12 +93,14 @@ def bury_headers(
 
 
 def kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those headers of a message that can be published with it again."""
-    return {
-        k: v
-        for k, v in headers.items()
-        if _HEADER.fullmatch(k) and len(v) <= MOST_HEADER and not k.lower().startswith(_OURS)
-    }
+    """Those headers of a message that can be published with it again, as many as fit."""
+    found: dict[str, str] = {}
+    room = MOST_HEADERS
+    for name, value in headers.items():
+        room -= len(name) + len(value.encode(errors="replace"))
+        if room >= 0 and _HEADER.fullmatch(name) and len(value) <= MOST_HEADER and not name.lower().startswith(_OURS):
+            found[name] = value
+    return found
 
 
 def origin(stream: str, seq: int, headers: Mapping[str, str]) -> str:

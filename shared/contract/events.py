@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -12,13 +12,30 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract import names, schema
+from shared.contract.bounds import (
+    EARLIEST,
+    LATEST,
+    Amount,
+    Count,
+    Instant,
+    Label,
+    Line,
+    Milliseconds,
+    Most,
+    Name,
+    Pixels,
+    Seconds,
+    Text,
+    Unit,
+    in_time,
+)
+from shared.contract.names import Token
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import BadMessage
 
 # A worker says of an unreadable camera every half minute that it is.
 _UNREADABLE_FOR = dt.timedelta(seconds=90)
 
-Unit = Annotated[float, Meta(ge=0, le=1)]
 Box = Annotated[tuple[Unit, Unit, Unit, Unit], Meta(description="x1, y1, x2, y2 as shares of width and height")]
 # W3C Trace Context.
 TRACEPARENT = "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
@@ -31,7 +48,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str]
-    camera: str
+    camera: Token
 
 
 class SegmentRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,10 +57,10 @@ class SegmentRef(msgspec.Struct, frozen=True, kw_only=True):
     stream, seq: which message it is. epoch: one connection of ingest to the camera. n: the segment's number in it.
     """
 
-    stream: str
-    seq: int
-    epoch: str
-    n: int
+    stream: Name
+    seq: Count
+    epoch: Annotated[str, Meta(min_length=1, max_length=256)]
+    n: Count
 
 
 class OfSegment(Event, frozen=True, kw_only=True):
@@ -53,8 +70,8 @@ class OfSegment(Event, frozen=True, kw_only=True):
     """
 
     segment: SegmentRef
-    start: dt.datetime
-    duration: float
+    start: Instant
+    duration: Seconds
 
 
 class DetectedObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +80,7 @@ class DetectedObject(msgspec.Struct, frozen=True, kw_only=True):
     label: of the detector's labels. score: how sure the detector is. box: x1, y1, x2, y2 as shares of width and height.
     """
 
-    label: str
+    label: Label
     score: Unit
     box: Box
 
@@ -74,8 +91,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     time: its wall clock. objects: what was detected in it.
     """
 
-    time: dt.datetime
-    objects: list[DetectedObject]
+    time: Instant
+    objects: Annotated[list[DetectedObject], Meta(max_length=10_000)]
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,9 +102,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     with the other messages of the batch.
     """
 
-    queued_ms: float
-    decode_ms: float
-    infer_ms: float
+    queued_ms: Milliseconds
+    decode_ms: Milliseconds
+    infer_ms: Milliseconds
 
 
 class Detections(OfSegment, frozen=True, kw_only=True):
@@ -99,10 +116,10 @@ class Detections(OfSegment, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "detections"
-    width: int | None = None
-    height: int | None = None
-    model: str
-    frames: list[Frame]
+    width: Pixels | None = None
+    height: Pixels | None = None
+    model: Name
+    frames: Annotated[list[Frame], Meta(max_length=3600)]
     timing: Timing
 
 
@@ -112,9 +129,9 @@ class Vector(msgspec.Struct, frozen=True, kw_only=True):
     time: of the frame. vector: of length 1, as little-endian float16. label, score, box: of that object, if any.
     """
 
-    time: dt.datetime
-    vector: bytes
-    label: str | None = None
+    time: Instant
+    vector: Annotated[bytes, Meta(max_length=2 * 65_536)]
+    label: Label | None = None
     score: Unit | None = None
     box: Box | None = None
 
@@ -128,9 +145,9 @@ class Embeddings(OfSegment, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "embeddings"
-    model: str
-    dimension: int
-    vectors: list[Vector]
+    model: Name
+    dimension: Annotated[int, Meta(gt=0, le=65_536)]
+    vectors: Annotated[list[Vector], Meta(max_length=100_000)]
     timing: Timing
 
 
@@ -147,15 +164,15 @@ class CameraStatus(Event, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "cameras"
-    time: dt.datetime
+    time: Instant
     state: Literal["online", "offline"]
-    reason: str
-    url: str
-    epoch: str | None = None
-    codec: str | None = None
-    width: int | None = None
-    height: int | None = None
-    ingest: str
+    reason: Line
+    url: Line
+    epoch: Name | None = None
+    codec: Name | None = None
+    width: Pixels | None = None
+    height: Pixels | None = None
+    ingest: Name
 
 
 class VideoStatus(Event, frozen=True, kw_only=True):
@@ -168,14 +185,14 @@ class VideoStatus(Event, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "video"
-    time: dt.datetime
+    time: Instant
     state: Literal["unreadable", "readable"]
     cause: Literal["budget", "undecodable"]
-    reason: str
-    since: dt.datetime
-    segments: int
-    service: str
-    replica: str
+    reason: Line
+    since: Instant
+    segments: Count
+    service: Name
+    replica: Name
 
     def lasts(self, now: dt.datetime) -> bool:
         """Whether the camera is unreadable still."""
@@ -188,8 +205,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     time: of the frame. seq: its segment in MEDIA.
     """
 
-    time: dt.datetime
-    seq: int
+    time: Instant
+    seq: Count
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,9 +216,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     request to its first token, in milliseconds.
     """
 
-    prompt_tokens: int
-    completion_tokens: int
-    first_token_ms: float
+    prompt_tokens: Count
+    completion_tokens: Count
+    first_token_ms: Milliseconds
 
 
 # Why there is no answer: the video is no longer kept, never was, or can't be decoded; there are no captions to sum up,
@@ -216,13 +233,13 @@ class Said(Event, frozen=True, kw_only=True):
     why there is no answer, where there is none. reason: the same in words. timing: where the time went. usage: tokens.
     """
 
-    job: str
-    start: dt.datetime
-    end: dt.datetime
-    model: str
-    frames: list[Seen]
+    job: Name
+    start: Instant
+    end: Instant
+    model: Name
+    frames: Annotated[list[Seen], Meta(max_length=10_000)]
     cause: Cause | None = None
-    reason: str = ""
+    reason: Line = ""
     timing: Timing
     usage: Usage
 
@@ -234,7 +251,7 @@ class Caption(Said, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "captions"
-    text: str
+    text: Text
 
 
 class Verdict(Said, frozen=True, kw_only=True):
@@ -245,8 +262,8 @@ class Verdict(Said, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "verdicts"
-    incident: str
-    rule: str | None = None
+    incident: Name
+    rule: Name | None = None
     verdict: Literal["confirmed", "rejected", "uncertain"]
     confidence: Unit
 
@@ -258,9 +275,9 @@ class Answer(Said, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "answers"
-    question: str
-    text: str
-    used: list[dt.datetime] = []
+    question: Line
+    text: Text
+    used: Annotated[list[Instant], Meta(max_length=1000)] = []
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,9 +286,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     start, end: of the part. text: what happened in it.
     """
 
-    start: dt.datetime
-    end: dt.datetime
-    text: str
+    start: Instant
+    end: Instant
+    text: Text
 
 
 class Summary(Said, frozen=True, kw_only=True):
@@ -281,9 +298,9 @@ class Summary(Said, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "summaries"
-    text: str
-    captions: int
-    parts: list[Part]
+    text: Text
+    captions: Count
+    parts: Annotated[list[Part], Meta(max_length=100_000)]
 
 
 class PathPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -293,7 +310,7 @@ class PathPoint(msgspec.Struct, frozen=True, kw_only=True):
     two others.
     """
 
-    time: dt.datetime
+    time: Instant
     box: Box
     score: Unit | None = None
 
@@ -307,18 +324,18 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     clockwise from up, where it moves. stationary: whether it keeps its place. zones: those it is in.
     """
 
-    id: str
+    id: Name
     state: Literal["new", "update", "end"]
-    label: str
+    label: Label
     score: Unit
     box: Box
-    first: dt.datetime
-    last: dt.datetime
-    path: list[PathPoint]
-    speed: float
-    direction: float | None = None
+    first: Instant
+    last: Instant
+    path: Annotated[list[PathPoint], Meta(max_length=100_000)]
+    speed: Amount
+    direction: Annotated[float, Meta(ge=0, le=360)] | None = None
     stationary: bool = False
-    zones: list[str] = []
+    zones: Annotated[list[Name], Meta(max_length=1000)] = []
 
 
 class Tracks(OfSegment, frozen=True, kw_only=True):
@@ -328,10 +345,10 @@ class Tracks(OfSegment, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "tracks"
-    width: int | None = None
-    height: int | None = None
-    model: str
-    tracks: list[Track]
+    width: Pixels | None = None
+    height: Pixels | None = None
+    model: Name
+    tracks: Annotated[list[Track], Meta(max_length=100_000)]
 
 
 class IncidentObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -340,8 +357,8 @@ class IncidentObject(msgspec.Struct, frozen=True, kw_only=True):
     id: of its track. label, score, box: of that frame.
     """
 
-    id: str
-    label: str
+    id: Name
+    label: Label
     score: Unit
     box: Box
 
@@ -352,9 +369,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     stream, seq: its segment. time: of the frame.
     """
 
-    stream: str
-    seq: int
-    time: dt.datetime
+    stream: Name
+    seq: Count
+    time: Instant
 
 
 Severity = Literal["info", "warning", "critical"]
@@ -374,24 +391,24 @@ class Incident(Event, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "incidents"
-    incident: str
+    incident: Name
     state: Literal["start", "update", "end"]
-    rule: str
-    condition: str
+    rule: Name
+    condition: Name
     severity: Severity
-    start: dt.datetime
-    end: dt.datetime | None = None
-    time: dt.datetime
-    zone: str | None = None
-    line: str | None = None
+    start: Instant
+    end: Instant | None = None
+    time: Instant
+    zone: Name | None = None
+    line: Name | None = None
     direction: Literal["in", "out"] | None = None
-    value: float | None = None
-    objects: list[IncidentObject]
-    segments: list[SegmentRef]
+    value: Annotated[float, Meta(ge=-1e12, le=1e12)] | None = None
+    objects: Annotated[list[IncidentObject], Meta(max_length=10_000)]
+    segments: Annotated[list[SegmentRef], Meta(max_length=10_000)]
     snapshot: Snapshot
     verification: Verification = "none"
     confidence: Unit | None = None
-    reason: str = ""
+    reason: Line = ""
 
 
 class Alert(Incident, frozen=True, kw_only=True):
@@ -410,9 +427,9 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     objects: new ones. most: at once. seconds: of all of them together.
     """
 
-    objects: int = 0
-    most: int = 0
-    seconds: float = 0.0
+    objects: Count = 0
+    most: Count = 0
+    seconds: Amount = 0.0
 
 
 class Visits(msgspec.Struct, frozen=True, kw_only=True):
@@ -422,11 +439,11 @@ class Visits(msgspec.Struct, frozen=True, kw_only=True):
     been in, together.
     """
 
-    entered: int = 0
-    left: int = 0
-    most: int = 0
-    seconds: float = 0.0
-    stayed_s: float = 0.0
+    entered: Count = 0
+    left: Count = 0
+    most: Count = 0
+    seconds: Amount = 0.0
+    stayed_s: Amount = 0.0
 
 
 class Crossings(msgspec.Struct, frozen=True, kw_only=True):
@@ -435,8 +452,8 @@ class Crossings(msgspec.Struct, frozen=True, kw_only=True):
     into: from its left to its right. out: the other way.
     """
 
-    into: int = msgspec.field(default=0, name="in")
-    out: int = 0
+    into: Count = msgspec.field(default=0, name="in")
+    out: Count = 0
 
 
 class Heat(msgspec.Struct, frozen=True, kw_only=True):
@@ -445,9 +462,9 @@ class Heat(msgspec.Struct, frozen=True, kw_only=True):
     columns, rows: of the grid over the frame. seconds: of each cell, row by row from the top left.
     """
 
-    columns: int
-    rows: int
-    seconds: list[float]
+    columns: Annotated[int, Meta(ge=0, le=1000)]
+    rows: Annotated[int, Meta(ge=0, le=1000)]
+    seconds: Annotated[list[Amount], Meta(max_length=1_000_000)]
 
 
 class Counts(Event, frozen=True, kw_only=True):
@@ -458,12 +475,12 @@ class Counts(Event, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "counts"
-    start: dt.datetime
-    end: dt.datetime
-    seconds: float
-    labels: dict[str, Presence]
-    zones: dict[str, dict[str, Visits]]
-    lines: dict[str, dict[str, Crossings]]
+    start: Instant
+    end: Instant
+    seconds: Amount
+    labels: Annotated[dict[Label, Presence], Most]
+    zones: Annotated[dict[Name, dict[Label, Visits]], Most]
+    lines: Annotated[dict[Name, dict[Label, Crossings]], Most]
     heat: Heat
 
 
@@ -516,8 +533,33 @@ def decode(data: bytes, kind: type[E], at: str | None = None) -> E:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise BadMessage(f"not an event of {kind.kind}: {e}") from e
     if at is not None and at != subject(event):
-        raise BadMessage(f"its event says camera {event.camera!r}, its subject is {at!r}")
+        raise BadMessage(f"not an event of {kind.kind}: it says camera {event.camera!r}, its subject is {at!r}")
+    for time in _times(event):
+        if not in_time(time):
+            raise BadMessage(
+                f"not an event of {kind.kind}: its time {time} is not between {EARLIEST:%Y} and {LATEST:%Y}"
+            )
     return event
+
+
+def _times(value: Any) -> Iterator[dt.datetime]:
+    """Every time in an event."""
+    if isinstance(value, dt.datetime):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _times(item)
+    elif isinstance(value, msgspec.Struct):
+        for name in _timed(type(value)):
+            yield from _times(getattr(value, name))
+
+
+@cache
+def _timed(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields of a struct that hold times."""
+    about = msgspec.inspect.type_info(kind)
+    assert isinstance(about, msgspec.inspect.StructType)
+    return tuple(field.name for field in about.fields if "DateTimeType" in repr(field.type))
 
 
 @cache

@@ -9,22 +9,20 @@ it any more. Verify is answered before check, ask and summarize, and those befor
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from shared.contract import names, schema
+from shared.contract.bounds import EARLIEST, LATEST, MOST, Instant, in_time
 from shared.contract.names import END, Token
 from shared.runtime.errors import BadMessage
 
-Instant = Annotated[dt.datetime, Meta(tz=True)]
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
 # It becomes part of ids, which go into headers.
 Id = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_.:-]{{1,128}}{END}")]
-EARLIEST = dt.datetime(1971, 1, 1, tzinfo=dt.UTC)
-Sequence = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Sequence = Annotated[int, Meta(ge=1, le=MOST)]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -131,8 +129,11 @@ def decode(at: str, data: bytes) -> Job:
     if subject(job) != at:
         raise BadMessage(f"its camera is {job.camera!r}, its subject is {at!r}")
     start, end = (getattr(job, field, None) for field in ("start", "end"))
-    if start and start < EARLIEST:
-        raise BadMessage(f"not a job of kind {kind.kind}: its start {start} is before {EARLIEST:%Y}")
+    for name, time in (("start", start), ("end", end)):
+        if time and not in_time(time):
+            raise BadMessage(
+                f"not a job of kind {kind.kind}: its {name} {time} is not between {EARLIEST:%Y} and {LATEST:%Y}"
+            )
     if start and end and start >= end:
         raise BadMessage(f"not a job of kind {kind.kind}: its start {start} is not before its end {end}")
     return job

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract import names
+from shared.contract.bounds import EARLIEST, LATEST, MOST, Count, Seconds, in_time
 from shared.contract.names import Token
 from shared.runtime.errors import BadSegment
 
@@ -33,14 +34,14 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
     camera: Token
     epoch: Token
-    n: Annotated[int, Meta(ge=0)]
+    n: Count
     start: dt.datetime
-    duration: Annotated[float, Meta(ge=0, le=3600)]
+    duration: Seconds
     codec: Codec
     width: Annotated[int, Meta(gt=0, le=16384)]
     height: Annotated[int, Meta(gt=0, le=16384)]
     frames: Annotated[int, Meta(gt=0, le=100_000)]
-    key_seq: Annotated[int, Meta(gt=0)] | None = None
+    key_seq: Annotated[int, Meta(gt=0, le=MOST)] | None = None
     recovery: Annotated[int, Meta(gt=0, le=100_000)] | None = None
 
     @property
@@ -102,6 +103,8 @@ def from_headers(headers: Mapping[str, str] | None) -> Segment:
         raise BadSegment(f"not a segment: {text}") from e
     if segment.start.tzinfo is None:
         raise BadSegment("not a segment: header Start has no time zone; RFC 3339 in UTC is expected")
+    if not in_time(segment.start):
+        raise BadSegment(f"not a segment: header Start says {segment.start}, not {EARLIEST:%Y} to {LATEST:%Y}")
     return segment
 
 

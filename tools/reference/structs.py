@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import NODEFAULT, inspect
 
+from shared.contract import bounds
 from tools.reference.markdown import code, prose, table
 
 _NAMES = re.compile(r"(?:^|(?<=\. )|(?<=\n))([a-z_]+(?:, [a-z_]+)*): ")
@@ -148,18 +149,23 @@ def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
         case (None, None), (None, None):
             return ""
         case (int() | float() as ge, _), (int() | float() as le, _):
-            return f", {ge:g} to {le:g}"
+            return f", {_number(ge)} to {_number(le)}"
     said = [
-        text.format(bound)
+        text.format(_number(bound))
         for text, bound in (
-            ("{:g} or more", kind.ge),
-            ("over {:g}", kind.gt),
-            ("{:g} at most", kind.le),
-            ("under {:g}", kind.lt),
+            ("{} or more", kind.ge),
+            ("over {}", kind.gt),
+            ("{} at most", kind.le),
+            ("under {}", kind.lt),
         )
         if bound is not None
     ]
     return ", " + " and ".join(said)
+
+
+def _number(value: float) -> str:
+    """The largest number that every reader of JSON keeps is better known as a power."""
+    return "2^53" if value == bounds.MOST else f"{value:g}"
 
 
 def _pattern(pattern: str) -> str:

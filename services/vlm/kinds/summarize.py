@@ -22,7 +22,8 @@ from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.bus import direct
 from shared.contract import jobs, names
-from shared.contract.events import Caption, Part, Said, Summary
+from shared.contract.events import Caption, Part, Said, Summary, decode
+from shared.runtime.errors import BadMessage
 from shared.runtime.tasks import end
 
 PROMPT = """These are descriptions of what a surveillance camera saw, in order of time (UTC):
@@ -104,8 +105,8 @@ class Summaries:
                 break
             seq = stored.seq + 1
             try:
-                caption = msgspec.json.decode(stored.data, type=Caption)
-            except msgspec.DecodeError:
+                caption = decode(stored.data, Caption, stored.subject)
+            except BadMessage:
                 continue
             # With a backlog, captions are stored late and not quite in order. After an hour VLM has dropped the job.
             if caption.start >= job.end and stored.time > job.end + dt.timedelta(hours=1):
