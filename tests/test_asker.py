@@ -15,11 +15,13 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-from services.vlm.front import MOST_WAITING
+from services.vlm import query
+from services.vlm.front import MOST_WAITING, MOST_WAITING_BYTES
 from shared import bus
 from shared.contract import jobs, names, topology
 from shared.contract.events import Answer
 from shared.contract.topology import TopologySettings
+from shared.runtime.tasks import end
 from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, hang, text
 from tests.test_vlm_service import count
@@ -186,6 +188,27 @@ async def test_a_front_holds_a_bounded_number_of_questions(server: NatsServer, a
         assert await waiting(admin, names.ASKS) == MOST_WAITING
         flooding.cancel()
     await asyncio.gather(flooding, return_exceptions=True)
+
+
+async def test_large_questions_take_no_more_of_a_front_s_memory(server: NatsServer, admin: Client) -> None:
+    """Spaces make each as long as a question may be."""
+    async with fronting(server):
+        client = await bus.connect(server.settings("asker"), "asker")
+        large = json.dumps({"kind": "ask", "camera": "lobby", "question": "Who?"}).encode().ljust(query.MOST_BYTES)
+        asking = [asyncio.create_task(client.request(names.ASK, large, timeout=60)) for _ in range(400)]
+        most = MOST_WAITING_BYTES // query.MOST_BYTES
+        try:
+            await until(lambda: sum(task.done() for task in asking) >= 400 - most)
+            refused = [task.result().headers or {} for task in asking if task.done()]
+            assert {headers["Nats-Service-Error-Code"] for headers in refused} == {"503"}
+            assert "ask again later" in refused[0]["Nats-Service-Error"]
+            async with asyncio.timeout(PATIENCE_S):
+                while await waiting(admin, names.ASKS) < most:
+                    await asyncio.sleep(0.05)
+        finally:
+            await end(*asking)
+            await client.close()
+        assert await waiting(admin, names.ASKS) == most
 
 
 @pytest.mark.parametrize(

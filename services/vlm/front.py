@@ -24,8 +24,9 @@ from shared.runtime.errors import BusError, Full
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 
-# A question that waits takes a few hundred bytes. Only a client that runs wild asks more than this at once.
+# Only a client that runs wild asks more than this at once, or in questions of more than a few hundred bytes each.
 MOST_WAITING = 1000
+MOST_WAITING_BYTES = 8 * 1024 * 1024
 # Where the server is away, the asker is told after this long.
 PATIENCE_S = 5.0
 ANSWERS = (events.Answer, events.Summary, events.Verdict)
@@ -43,6 +44,7 @@ class Asking:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._waiting: dict[tuple[str, str], asyncio.Future[bytes]] = {}
+        self._bytes = 0  # of the questions that wait
 
     async def start(self) -> None:
         """Subscribe to answers."""
@@ -54,20 +56,25 @@ class Asking:
         asked = query.read(payload)
         kind = type(asked).__struct_config__.tag
         try:
-            found = await self._ask(asked)
+            found = await self._ask(asked, len(payload))
         except Refusal as e:
             metrics.ASKED.labels(kind, e.code).inc()
+            raise
+        except asyncio.CancelledError:
+            metrics.ASKED.labels(kind, 503).inc()
             raise
         metrics.ASKED.labels(kind, 200).inc()
         return found, {"content-type": "application/json"}
 
-    async def _ask(self, asked: query.Query) -> bytes:
-        if len(self._waiting) >= MOST_WAITING:
-            raise Refusal(503, f"{MOST_WAITING} questions are waiting already: ask again later")
+    async def _ask(self, asked: query.Query, size: int) -> bytes:
+        """The answer's payload. size: bytes of the question."""
+        if len(self._waiting) >= MOST_WAITING or self._bytes + size > MOST_WAITING_BYTES:
+            raise Refusal(503, f"{len(self._waiting)} questions are waiting already: ask again later")
         job = query.job_of(asked, dt.datetime.now(dt.UTC))
         key = (job.camera, query.name_of(job))
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[key] = future
+        self._bytes += size
         try:
             async with asyncio.timeout(asked.wait_s):
                 await bus.publish_job_now(self._client, job, patience_s=min(PATIENCE_S, asked.wait_s))
@@ -85,6 +92,7 @@ class Asking:
             raise Refusal(503, f"the question can't be put into {names.ASKS}: {e}") from e
         finally:
             del self._waiting[key]
+            self._bytes -= size
 
     async def _hear(self, message: Msg) -> None:
         if not self._waiting:
