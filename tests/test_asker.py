@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
+from services.scaler.live.consumers import Consumers
 from services.vlm import query
 from services.vlm.front import MOST_WAITING, MOST_WAITING_BYTES
 from shared import bus
@@ -137,6 +138,22 @@ async def test_what_nobody_waits_for_is_gone_without_a_worker(server: NatsServer
     assert after - before == 40, "nothing disappears silently"
 
 
+async def test_a_scaler_counts_what_nobody_waits_for_as_expired_and_as_no_demand(admin: Client) -> None:
+    consumers = Consumers(admin, every_s=0.1)
+    reader = consumers.get(names.ASKS, "vlm-ask", service="vlm")
+    try:
+        await until(reader.asked.is_set)
+        start, end = jobs_stretch()
+        for n in range(5):
+            job = jobs.Ask(camera="lobby", id=f"q-{n}", question="Who?", start=start, end=end, wait_s=0.5)
+            await bus.publish_job(admin, job)
+        await until(lambda: reader.expired == 5)
+        await until(lambda: reader.state().backlog == 0)
+        assert reader.state().arrived == 5
+    finally:
+        await consumers.close()
+
+
 async def test_a_question_in_hand_that_nobody_waits_for_is_not_worked_on(server: NatsServer, admin: Client) -> None:
     await film(admin, 4)
     before = count("tidegate_vlm_jobs_total", kind="ask", outcome="late")
@@ -188,6 +205,15 @@ async def test_a_front_holds_a_bounded_number_of_questions(server: NatsServer, a
         assert await waiting(admin, names.ASKS) == MOST_WAITING
         flooding.cancel()
     await asyncio.gather(flooding, return_exceptions=True)
+
+
+async def test_however_short_the_wait_a_front_answers_and_forgets(server: NatsServer, admin: Client) -> None:
+    """A wait that is over while its job is being published: the front once held such questions for good."""
+    await topology.apply(admin.jetstream(), TopologySettings(vlm_max_asks=10_000))
+    async with fronting(server):
+        for _ in range(4):
+            rounds = (flood(server, 75, wait_s=wait_s) for wait_s in (0.0001, 0.001, 0.003, 0.01))
+            assert sum(await asyncio.gather(*rounds), Counter[str]()) == {"504": 300}
 
 
 async def test_large_questions_take_no_more_of_a_front_s_memory(server: NatsServer, admin: Client) -> None:

@@ -72,13 +72,16 @@ class Asking:
             raise Refusal(503, f"{len(self._waiting)} questions are waiting already: ask again later")
         job = query.job_of(asked, dt.datetime.now(dt.UTC))
         key = (job.camera, query.name_of(job))
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        until, future = loop.time() + asked.wait_s, loop.create_future()
         self._waiting[key] = future
         self._bytes += size
         try:
-            async with asyncio.timeout(asked.wait_s):
-                await bus.publish_job_now(self._client, job, patience_s=min(PATIENCE_S, asked.wait_s))
-                return await future
+            # Nothing cancels this: before Python 3.12 the cancellation could be swallowed, and we wait for ever.
+            await bus.publish_job_now(self._client, job, patience_s=min(PATIENCE_S, asked.wait_s))
+            async with asyncio.timeout_at(until):
+                found: bytes = await future
+                return found
         except TimeoutError as e:
             raise Refusal(
                 504,

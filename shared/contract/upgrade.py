@@ -17,6 +17,7 @@ from nats.js.errors import NotFoundError
 
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_FOR, REPLAY_OF
+from shared.runtime.telemetry import logger
 
 MOVER = "moving"
 # So many jobs are moved at once.
@@ -39,6 +40,7 @@ async def take_over(js: JetStreamContext, into: StreamConfig) -> str:
     found = await _waiting(js, into)
     if not found:
         return ""
+    logger("setup").info("moving jobs, thousands in a second", count=found, into=into.name)
     # Its limits are for new jobs: of those that wait already none is refused.
     await js.update_stream(replace(into, max_msgs=-1, max_bytes=-1, max_msg_size=-1))
     try:
