@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -14,8 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.runtime.errors import BadSegment
+from shared.video import announced
 from shared.video import decode as media
+from shared.video.container import opened
 from shared.video.decode import decode, fitted, sample
+from tests.fuzz import good
 
 FPS = 25
 SIZE = (160, 96)
@@ -317,3 +321,36 @@ def test_frames_are_never_larger_than_they_were_nor_than_is_asked_for(size: tupl
 def test_a_bound_on_the_width_alone_leaves_the_height_to_the_aspect(size: tuple[int, int], side: int) -> None:
     assert fitted(size, (side, 16 * 8192 * 8192))[0] <= max(2, side)
     assert fitted(size[::-1], (side, side)) == fitted(size, (side, side))[::-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "count_at"),
+    [(b"trun", 4), (b"stsz", 8), (b"stts", 4)],
+    ids=["of a fragment", "of a file", "of one duration"],
+)
+def test_a_video_that_announces_millions_of_frames_is_refused_before_libav_lists_them(
+    name: bytes, count_at: int
+) -> None:
+    """Six kilobytes had libav take 1.7 GB and a second for a table of frames that have no bytes."""
+    payload = bytearray(good.payloads()[0])
+    at = payload.index(name) + 4
+    # No field of each frame's own, and one size or duration for all of them.
+    payload[at : at + 12] = struct.pack(">III", 0, 1, 1 << 26)
+    payload[at + count_at : at + count_at + 4] = struct.pack(">I", 1 if name == b"stts" else 1 << 26)
+    assert announced.frames(bytes(payload)) >= 1 << 26
+    with pytest.raises(BadSegment, match="announces"), opened(bytes(payload)):
+        pass
+
+
+def test_what_ingest_cuts_announces_its_frames_and_no_more() -> None:
+    for piece in [*good.pieces(), *good.pieces("libx265")]:
+        assert announced.frames(piece.payload) == piece.segment.frames
+
+
+@given(st.binary(max_size=400))
+@example(b"\x00\x00\x00\x01mdat" + b"\x00" * 8)
+@example(b"\x00\x00\x00\x08cmov")
+def test_whatever_is_no_video_can_be_counted(data: bytes) -> None:
+    assert announced.frames(data) >= 0
+    # The bytes of frames are not looked at: they may hold any name.
+    assert announced.frames(struct.pack(">I4s", 8 + len(data), b"mdat") + data) == 0

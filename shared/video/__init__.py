@@ -2,6 +2,7 @@
 
 | module | idea |
 |---|---|
+| `announced` | counts the frames that an MP4 announces, before libav does |
 | `container` | opens a segment's MP4 |
 | `orientation` | says which way up a frame is shown |
 | `decode` | makes upright pictures of a segment |

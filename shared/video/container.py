@@ -14,7 +14,11 @@ from typing import Any
 import av
 
 from shared.runtime.errors import BadSegment
+from shared.video import announced
 
+# An MP4 may announce so many frames: libav makes a table of them, at 35 bytes each, before it has read one. Boxes of
+# whole files announce each three times.
+MOST_FRAMES = 100_000
 # Without a decoder to probe with, libavformat does not decode the first keyframe just to learn its pixel format:
 # 0.25 ms to open 1080p H.264 instead of 21.
 _OPTIONS = {"codec_whitelist": "none"}
@@ -25,6 +29,8 @@ _TEXT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.spl
 @contextmanager
 def opened(payload: bytes) -> Iterator[Any]:
     """PyAV's container of `payload`, with one video stream at least. Raises BadSegment if it has none or is no MP4."""
+    if (count := announced.frames(payload)) > MOST_FRAMES:
+        raise BadSegment(f"announces {count} frames, where {MOST_FRAMES} are the most")
     try:
         container = av.open(io.BytesIO(payload), "r", format="mp4", options=_OPTIONS, **_TEXT)
     except (av.FFmpegError, ValueError) as e:

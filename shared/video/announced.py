@@ -1,0 +1,52 @@
+"""How many frames an MP4 announces, before libav makes a table of them: a few bytes may stand for gigabytes. Pure.
+
+A box may announce frames that have no bytes of their own: by a default size, or by a count beside one duration. So the
+counts are read wherever libav might, which is anywhere but in `mdat`.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+# Boxes that hold counts of frames; `cmov` is a compressed header, which no camera's segment has.
+_COUNTED = re.compile(rb"trun|stsz|stz2|stts|ctts|cmov")
+# Offset of the count from the end of the box's name: after version and flags, and the sizes' own field.
+_COUNT_AT = {b"trun": 4, b"stsz": 8, b"stz2": 8}
+_RUNS = (b"stts", b"ctts")
+ENDLESS = 2**63
+_HEAD, _LARGE = struct.Struct(">I4s"), struct.Struct(">Q")
+
+
+def frames(data: bytes) -> int:
+    """The frames that all boxes of `data` announce together, at least as many as libav would list."""
+    return sum(_announced(data, found) for begin, end in _heads(data) for found in _COUNTED.finditer(data, begin, end))
+
+
+def _heads(data: bytes) -> Iterator[tuple[int, int]]:
+    """(begin, end) of every box that is no `mdat`; what follows a box of no possible size is one more."""
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = _HEAD.unpack_from(data, at)
+        if size == 1 and at + 16 <= len(data):
+            (size,) = _LARGE.unpack_from(data, at + 8)
+        end = at + size if size >= 8 else len(data)
+        if kind != b"mdat":
+            yield at, end
+        at = end
+
+
+def _announced(data: bytes, found: re.Match[bytes]) -> int:
+    """Of one box. Its count is read even where the box around it ends before: libav reads it, too."""
+    name, at = found[0], found.end()
+    if name in _COUNT_AT:
+        return _number(data, at + _COUNT_AT[name])
+    if name in _RUNS:
+        runs = range(at + 8, min(len(data), at + 8 + 8 * _number(data, at + 4)), 8)
+        return sum(_number(data, run) for run in runs)
+    return ENDLESS
+
+
+def _number(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "big")
