@@ -10,7 +10,7 @@ from collections.abc import Callable
 from services.ingest.runner import Runner
 from shared.bus.leases import Leases
 from shared.bus.mirror import Mirror
-from shared.contract import cameras, credentials
+from shared.contract import cameras, credentials, names
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
 from shared.contract.names import check_camera
@@ -90,6 +90,8 @@ class Fleet:
     def _enabled(self) -> dict[str, Camera]:
         out: dict[str, Camera] = {}
         for name, value in self._wanted.values.items():
+            if names.is_removed(name):
+                continue
             try:
                 camera = cameras.decode(value)
                 check_camera(name)

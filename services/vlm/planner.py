@@ -126,8 +126,7 @@ class Planner:
         s = self._settings
         every_s, prompt = s.vlm_caption_every_s, s.vlm_caption_prompt
         try:
-            if data := self._cameras.values.get(camera):
-                own = cameras.decode(data)
+            if own := self._own(camera):
                 every_s = every_s if own.caption_every_s is None else own.caption_every_s
                 prompt = own.caption_prompt or prompt
         except SettingError as e:
@@ -135,3 +134,10 @@ class Planner:
                 self._unreadable.add(camera)
                 self._log.warning("a camera's settings can't be read", camera=camera, error=str(e))
         return CaptionPlan(every_s=every_s, chunk_s=s.vlm_caption_chunk_s, overlap_s=s.vlm_caption_overlap_s), prompt
+
+    def _own(self, camera: str) -> cameras.Camera | None:
+        """A camera's own settings. Of one that was removed too, while its video waits. Raises SettingError."""
+        if data := self._cameras.values.get(camera):
+            return cameras.decode(data)
+        data = self._cameras.values.get(names.removed(camera))
+        return cameras.decode_removed(data) if data else None

@@ -6,6 +6,7 @@ Workers may read `cameras`, for a camera's own fps, classes and score. Of the se
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -198,8 +199,35 @@ def decode(data: bytes) -> Camera:
     return camera
 
 
+def encode_removed(camera: Camera) -> bytes:
+    """What workers need of a camera that was removed, while its video waits: not where it is, and it counts nowhere."""
+    return encode(
+        Camera(
+            url="",
+            enabled=False,
+            fps=camera.fps,
+            min_score=camera.min_score,
+            classes=camera.classes,
+            tiles=camera.tiles,
+            caption_every_s=camera.caption_every_s,
+            caption_prompt=camera.caption_prompt,
+        )
+    )
+
+
+def decode_removed(data: bytes) -> Camera:
+    """The inverse of `encode_removed`. Raises SettingError."""
+    try:
+        return msgspec.json.decode(data, type=Camera)
+    except ValueError as e:
+        raise SettingError(f"entry in bucket 'cameras' has no camera's settings: {e}") from e
+
+
 class CameraDirectory:
-    """Gives a worker a camera's own settings. It reads them one by one, and remembers each for `ttl_s` seconds."""
+    """Gives a worker a camera's own settings, also for the video that waits of one that was removed.
+
+    It reads them one by one, and remembers each for `ttl_s` seconds.
+    """
 
     def __init__(self, js: JetStreamContext, ttl_s: float = 2.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._js = js
@@ -215,11 +243,15 @@ class CameraDirectory:
             return known
         try:
             self._bucket = self._bucket or await self._js.key_value(names.CAMERAS)
-            entry = await self._bucket.get(camera)
-            known = decode(entry.value) if entry.value else None
-        except KeyNotFoundError:
-            known = None
+            known = await self._read(self._bucket, camera)
         except (TimeoutError, nats.errors.Error, SettingError) as e:
             logger("cameras").warning("a camera's settings can't be read", camera=camera, error=repr(e))
         self._known[camera] = (self._clock(), known)
         return known
+
+    async def _read(self, bucket: KeyValue, camera: str) -> Camera | None:
+        for key, decoded in ((camera, decode), (names.removed(camera), decode_removed)):
+            with contextlib.suppress(KeyNotFoundError):
+                entry = await bucket.get(key)
+                return decoded(entry.value) if entry.value else None
+        return None

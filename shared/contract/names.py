@@ -79,6 +79,16 @@ def media(camera: str) -> str:
     return f"media.{camera}"
 
 
+def removed(camera: str) -> str:
+    """Key in `cameras` of the settings of a camera that was removed: no camera's id has a dot."""
+    return f"removed.{camera}"
+
+
+def is_removed(key: str) -> bool:
+    """Whether a key of `cameras` is that of a camera that was removed."""
+    return key.startswith(removed(""))
+
+
 def event(kind: str, camera: str) -> str:
     """Subject of one kind of event of a camera, such as `events.detections.lobby`."""
     return f"events.{kind}.{camera}"

@@ -203,6 +203,7 @@ async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
         done += await _attempt(f"consumer {consumer.durable_name}", _apply_consumer(js, name, consumer))
     for bucket in buckets(s):
         done += await _attempt(f"bucket {bucket.bucket}", _apply_bucket(js, bucket))
+    done += await _attempt(f"bucket {names.CAMERAS}", _let_entries_end(js))
     done += await _attempt(f"bucket {names.CREDENTIALS}", _make_erasable(js))
     return done
 
@@ -274,6 +275,16 @@ async def _apply_bucket(js: JetStreamContext, want: KeyValueConfig) -> str:
     stream.num_replicas, stream.max_age = want.replicas, want.ttl or 0
     await js.update_stream(stream)
     return "updated"
+
+
+async def _let_entries_end(js: JetStreamContext) -> str:
+    """Let entries of `cameras` have an end of their own: the settings of a camera that was removed have one."""
+    config = (await js.stream_info(f"KV_{names.CAMERAS}")).config
+    if config.allow_msg_ttl:
+        return ""
+    config.allow_msg_ttl = True
+    await js.update_stream(config)
+    return "updated: entries may end by themselves"
 
 
 async def _make_erasable(js: JetStreamContext) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from nats.js.kv import KeyValue
 
 from shared.contract import credentials as secrets
 from shared.contract import events, names
-from shared.contract.cameras import Camera, changed, decode, encode
+from shared.contract.cameras import Camera, changed, decode, encode, encode_removed
 from shared.contract.credentials import Credentials
 from shared.contract.events import CameraStatus, VideoStatus
 from shared.runtime.errors import BadMessage, BusError, SettingError
@@ -38,6 +39,8 @@ class Change(NamedTuple):
 
 # Somebody else who changes a camera at the same time is done within one or two tries.
 _TRIES = 20
+# Video may be published this long after its camera was removed, and be in a worker's hands after MEDIA forgot it.
+_LATEST_S = 120
 
 
 async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None) -> None:
@@ -90,11 +93,25 @@ async def change(js: JetStreamContext, id: str, fields: Mapping[str, object]) ->
 
 
 async def remove(js: JetStreamContext, id: str) -> None:
-    """Forget a camera and its credentials. Raises SettingError if there is none."""
+    """Forget a camera and its credentials. Raises SettingError if there is none.
+
+    Workers find its settings for as long as MEDIA may have its video; the server forgets them by itself.
+    """
     bucket = await _bucket(js, names.CAMERAS)
-    await _entry(bucket, id)
+    entry = await _entry(bucket, id)
+    with suppress(SettingError):  # What is no camera has no settings that anybody goes by.
+        await _keep_settings(js, id, decode(entry.value or b""))
     await bucket.delete(id)
     await _write_credentials(js, id, None)
+
+
+async def _keep_settings(js: JetStreamContext, id: str, camera: Camera) -> None:
+    media_s = (await js.stream_info(names.MEDIA)).config.max_age or 0
+    subject = f"$KV.{names.CAMERAS}.{names.removed(id)}"
+    try:
+        await js.publish(subject, encode_removed(camera), msg_ttl=math.ceil(media_s) + _LATEST_S)
+    except APIError as e:
+        raise BusError(f"the settings of camera {id!r} can't be kept for its video: run 'tidegate setup' ({e})") from e
 
 
 async def read(js: JetStreamContext, id: str) -> Camera:
@@ -186,7 +203,7 @@ async def _entry(bucket: KeyValue, id: str) -> KeyValue.Entry:
 
 async def _ids(bucket: KeyValue) -> list[str]:
     try:
-        return sorted(await bucket.keys())
+        return sorted(key for key in await bucket.keys() if not names.is_removed(key))
     except NoKeysError:
         return []
 

@@ -279,7 +279,7 @@ class Monitor:
         bucket = await _answered(lambda: self._js.key_value(names.CAMERAS))
         watcher = await _answered(bucket.watchall)
         async for entry in watcher:
-            if entry is None:
+            if entry is None or names.is_removed(entry.key):
                 continue
             if entry.operation in ("DEL", "PURGE"):
                 self._cameras.pop(entry.key, None)
