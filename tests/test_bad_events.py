@@ -291,6 +291,24 @@ async def until_letters(admin: Client, count: int) -> None:
             await asyncio.sleep(0.1)
 
 
+async def test_what_is_too_large_for_the_dead_letters_is_buried_by_name(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    """It held up search, which was given it again and again, and analytics, which began anew each time."""
+    js = admin.jetstream()
+    config = (await js.stream_info(names.DLQ)).config
+    config.max_msg_size = 4000
+    await js.update_stream(config)
+    body = b"{" + b" " * 5000
+    async with searching(server, tmp_path / "index"), running(server):
+        await js.publish("events.detections.lobby", body, headers={"ce-id": "x"})
+        await service.settled(admin, names.EVENTS, "search")
+        await until_letters(admin, 1)
+        found = {x.service: x async for x in dlq.letters(admin)}
+    assert set(found) == {"search", "analytics"} and found["search"].payload == body
+    assert "not an event of detections" in found["analytics"].reason and found["analytics"].payload is None
+
+
 # ---- any event at all
 
 numbers = st.one_of(st.integers(), st.sampled_from([2**31, 2**53, 2**63, 2**64, -1]), st.floats(), st.integers(-3, 3))

@@ -137,9 +137,15 @@ async def bury_stored(
 
 
 async def _bury(client: Client, service: str, headers: dict[str, str], payload: bytes, patience_s: float) -> None:
-    if len(payload) + header_bytes(headers) > client.max_payload:
-        headers, payload = headers | {"Dlq-Payload": "absent"}, b""
-    await publish(client, client.jetstream(), names.dead_letters(service), payload, headers, patience_s=patience_s)
+    to = names.dead_letters(service)
+    if len(payload) + header_bytes(headers) <= client.max_payload:
+        try:
+            await publish(client, client.jetstream(), to, payload, headers, patience_s=patience_s)
+            return
+        except Unstorable:  # DLQ may take less than the server does
+            pass
+    headers |= {"Dlq-Payload": "absent"}
+    await publish(client, client.jetstream(), to, b"", headers, patience_s=patience_s)
 
 
 def header_bytes(headers: Mapping[str, str]) -> int:
