@@ -19,7 +19,11 @@ _H264 = {
     "crf": "51",
     "x264-params": "threads=1:slices=2:keyint=10000:scenecut=0",
 }
-_HEVC = {"preset": "ultrafast", "crf": "51", "x265-params": "log-level=none:pools=1:frame-threads=1:keyint=10000"}
+_HEVC = {
+    "preset": "ultrafast",
+    "crf": "51",
+    "x265-params": "log-level=none:pools=1:frame-threads=1:slices=2:keyint=10000",
+}
 # x264 counts frames modulo 16, so that 16 packets may be repeated for ever.
 _CYCLE = 16
 

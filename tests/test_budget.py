@@ -95,15 +95,17 @@ def test_a_picture_that_grows_inside_the_segment_is_refused_as_it_grows() -> Non
     assert packets_decoded(payload, HUNDRED, fps=25) == 5
 
 
-def test_a_frame_of_many_slices_is_refused_before_it_is_decoded() -> None:
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_frame_of_many_slices_is_refused_before_it_is_decoded(codec: str) -> None:
     """Each slice may cover the whole picture, and nothing stops libav inside a frame."""
+    key, skip = still(codec).key, still(codec).skips[0]
     some = Budget(hostile.EIGHT_K[0] * hostile.EIGHT_K[1] * 100.5 / 1e9)
     for times, budget in ((90, some), (4000, Budget(1000.0))):
-        sliced = hostile.in_slices(still().skips[0], times)
-        assert len(decode(hostile.muxed(still(), [still().key, sliced]), fps=25, budget=budget).pictures) == 2
-    many = hostile.in_slices(still().skips[0], 110)
-    assert packets_decoded(hostile.muxed(still(), [still().key, many]), some, fps=25) == 1
-    assert packets_decoded(hostile.muxed(still(), [hostile.in_slices(still().key, 110)]), some, fps=25) == 0
+        payload = hostile.muxed(still(codec), [key, hostile.in_slices(skip, times)])
+        assert len(decode(payload, fps=25, budget=budget).pictures) == 2
+    many = hostile.in_slices(skip, 110)
+    assert packets_decoded(hostile.muxed(still(codec), [key, many]), some, fps=25) == 1
+    assert packets_decoded(hostile.muxed(still(codec), [hostile.in_slices(key, 110)]), some, fps=25) == 0
 
 
 def test_slices_are_found_between_start_codes_too() -> None:
