@@ -80,7 +80,7 @@ class _Queries:
 def _text(data: bytes) -> str:
     try:
         text = msgspec.json.decode(data, type=TextQuery).text.strip()
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise Refusal(400, f'a query is JSON such as {{"text": "a man on a bicycle"}}: {e}') from e
     if not text:
         raise Refusal(400, "the text is empty: say what to look for")

@@ -282,7 +282,7 @@ class Answers:
 def _read(payload: bytes, kind: type[Q]) -> Q:
     try:
         return msgspec.json.decode(payload, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise BadQuery(f"the query can't be read: {e}") from e
 
 

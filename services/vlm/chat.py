@@ -62,7 +62,7 @@ class Chat:
             completion = await self._complete(wanted)
             try:
                 return msgspec.json.decode(prompt.json_of(completion.text), type=answer)
-            except (msgspec.DecodeError, UnicodeDecodeError) as e:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
                 cut = f", cut off after {completion.completion_tokens} tokens" if completion.finish == "length" else ""
                 cause = f"{e}{cut}"
                 self._log.info("the answer breaks its schema", kind=self._kind, error=cause)

@@ -15,7 +15,7 @@ from msgspec import Meta
 from services.vlm.kinds.caption import PROMPT
 from shared.bus.requests import Refusal
 from shared.contract import jobs
-from shared.contract.bounds import EARLIEST, Instant
+from shared.contract.bounds import EARLIEST, LATEST, Instant, in_time
 from shared.contract.jobs import Job, Text
 from shared.contract.names import Token
 
@@ -48,6 +48,8 @@ class _OfStretch(_Query, frozen=True, kw_only=True):
             raise Refusal(400, f"until {until.isoformat()} is before all time") from e
         if since < EARLIEST:
             raise Refusal(400, f"since {since.isoformat()} is before {EARLIEST:%Y}, when there was no video")
+        if not in_time(until):
+            raise Refusal(400, f"until {until.isoformat()} is not before {LATEST:%Y}")
         if since >= until:
             raise Refusal(400, f"since {since.isoformat()} is not before until {until.isoformat()}")
         return since, until
@@ -88,7 +90,7 @@ def read(data: bytes) -> Query:
         raise Refusal(400, f"not a question: it has {len(data)} bytes, and {MOST_BYTES} are the most")
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise Refusal(400, f"not a question: {e}") from e
 
 

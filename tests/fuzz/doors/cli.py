@@ -43,4 +43,7 @@ def _letters() -> list[bytes]:
     ]
 
 
-DOORS = (Door("cli.letter", _letters, _letter, (NotDelivered,), spoil.message(spoil.as_json)),)
+DOORS = (
+    Door("cli.watch", good.event_messages, _watched, (NotDelivered,), spoil.message(spoil.as_json)),
+    Door("cli.letter", _letters, _letter, (NotDelivered,), spoil.message(spoil.as_json)),
+)

@@ -11,9 +11,10 @@ from services.search.query import ClipQuery, Query, Unanswerable
 from services.search.rows import VectorRow, rows
 from services.search.words import wanted
 from shared.bus.requests import Refusal
-from shared.runtime.errors import BadSegment
+from shared.contract.events import Detections, Embeddings
+from shared.runtime.errors import BadMessage, BadSegment
 from tests.fuzz import good, spoil
-from tests.fuzz.delivery import stored
+from tests.fuzz.delivery import NotDelivered, stored
 from tests.fuzz.door import MB, Door
 from tests.fuzz.refusal import refused
 
@@ -21,7 +22,7 @@ from tests.fuzz.refusal import refused
 def _indexed(data: bytes) -> None:
     """What search does, up to the table that LanceDB is given."""
     one = stored(data, "events.*.*")
-    found = rows(one.headers.get("Nats-Msg-Id", ""), one.subject, one.data)
+    found = rows(one.headers.get("ce-id", ""), one.subject, one.data)
     if found:
         _table(found, found[0].dimension if isinstance(found[0], VectorRow) else None)
 
@@ -58,6 +59,13 @@ def _finds() -> list[bytes]:
 
 
 DOORS = (
+    Door(
+        "search.event",
+        lambda: good.event_messages(Detections, Embeddings),
+        _indexed,
+        (NotDelivered, BadMessage),
+        spoil.message(spoil.as_json),
+    ),
     Door("search.find", _finds, refused(_find), (Refusal,), spoil.as_json),
     Door(
         "search.clip",

@@ -13,9 +13,10 @@ from services.vlm.kinds.ask import QuestionAnswer
 from services.vlm.stretches import CaptionPlan, begun_by
 from shared.bus.requests import Refusal
 from shared.contract import jobs, segment
+from shared.contract.events import Answer, Verdict
 from shared.runtime.errors import BadMessage, BadSegment
 from tests.fuzz import good, spoil
-from tests.fuzz.delivery import headers_of, heard
+from tests.fuzz.delivery import NotDelivered, headers_of, heard
 from tests.fuzz.door import Door, wait
 from tests.fuzz.good import NOW, SECOND, SINCE, UNTIL
 from tests.fuzz.refusal import refused
@@ -80,6 +81,14 @@ def _jobs() -> list[bytes]:
 
 
 DOORS = (
+    Door(
+        "vlm.answer",
+        lambda: good.event_messages(Answer, Verdict),
+        _answer,
+        (NotDelivered,),
+        spoil.message(spoil.as_json),
+        share=0.5,
+    ),
     Door("vlm.ask", _queries, refused(_asked), (Refusal,), spoil.as_json),
     Door("vlm.job", _jobs, _job, (BadMessage,), spoil.message(spoil.as_json)),
     Door(
@@ -97,7 +106,7 @@ DOORS = (
             *good.as_json({"answer": "A", "frames": []}),
         ],
         _filled,
-        (msgspec.DecodeError, UnicodeDecodeError),
+        (msgspec.DecodeError, UnicodeDecodeError, RecursionError),
         spoil.as_json,
     ),
 )
