@@ -31,6 +31,7 @@ from rich.table import Table
 from bench import record, world
 from services.scaler import externalscaler_pb2 as pb
 from services.scaler.service import NAME
+from shared import bus
 from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
 from shared.runtime.tasks import end
@@ -159,7 +160,8 @@ async def beat(client: Client) -> None:
 
 async def load(server: NatsServer, admin: Client, folder: Path, consumers: list[str], seconds: float) -> list[str]:
     async with scaler(server, folder) as (process, address), asking(address, consumers) as objects:
-        arriving = [asyncio.create_task(arrive(admin)), asyncio.create_task(beat(admin))]
+        worker = await bus.connect(server.settings("cv"), "cv")
+        arriving = [asyncio.create_task(arrive(admin)), asyncio.create_task(beat(worker))]
         await asyncio.sleep(WARM_S)
         for each in objects:
             each.waits.clear()
@@ -170,6 +172,7 @@ async def load(server: NatsServer, admin: Client, folder: Path, consumers: list[
         cores, broker_cores = (cpu_s(process) - spent) / passed, (cpu_s(broker) - brokers) / passed
         memory = process.memory_info().rss / 1024**2
         await end(*arriving)
+        await worker.close()
         waits = [w for o in objects for w in o.waits]
         errors = sum(o.errors for o in objects)
     await admin.jetstream().purge_stream(names.MEDIA)

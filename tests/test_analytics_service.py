@@ -207,7 +207,7 @@ async def test_replicas_share_the_partitions_and_one_that_leaves_hands_over(serv
 
 async def _shared_out(client: Client, shares: list[int]) -> None:
     """Wait until processes hold so many of the four partitions each."""
-    bucket = await client.jetstream().key_value(names.LEASES)
+    bucket = await client.jetstream().key_value(names.PARTITIONS)
     async with asyncio.timeout(PATIENCE_S):
         while True:
             owners = Counter[bytes]()

@@ -49,7 +49,7 @@ def test_patterns_overlap_where_a_subject_matches_both(one: str, other: str) -> 
     """The subjects of up to five tokens are all there are to tell them apart."""
     subjects = [".".join(s) for n in range(1, 6) for s in itertools.product("abc", repeat=n)]
     shared = any(_matches(one, subject) and _matches(other, subject) for subject in subjects)
-    assert catalog._overlap(one, other) == shared
+    assert names.overlap(one, other) == shared
 
 
 @pytest.mark.parametrize("record", catalog.SERVICES, ids=lambda r: r.name)
@@ -59,8 +59,7 @@ def test_a_record_names_what_there_is(record: Service) -> None:
     assert not record.scaled_object or (ROOT / "deploy" / "keda" / record.scaled_object).is_file()
     streams = {stream.name for stream in topology.streams(topology.TopologySettings())}
     assert {c.stream for c in record.consumers} <= streams
-    buckets = {bucket.bucket for bucket in topology.buckets(topology.TopologySettings())}
-    assert {b.name for b in record.buckets} <= buckets
+    assert {b.name for b in record.buckets} <= set(topology.buckets(topology.TopologySettings()))
     said = {subject.split(".")[1] for subject in record.publishes if subject.startswith("events.")}
     assert said <= {kind.kind for kind in KINDS}
     for consumer in record.consumers:

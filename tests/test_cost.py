@@ -23,6 +23,7 @@ from services.scaler.keda.scaledobject import load
 from services.scaler.live.heartbeats import SILENCE_S, Beat, Heartbeats
 from services.scaler.local.autoscaler import Autoscaler, observing
 from services.scaler.local.replicas import Replicas
+from shared import bus
 from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
 from shared.runtime.tasks import end
@@ -168,11 +169,13 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
                 assert process.poll() is None, log.read_text()
                 await asyncio.sleep(0.05)
         began = time.monotonic()
+        cv = await bus.connect(server.settings("cv"), "cv")
         for n in range(12):
             # One works half of its time, one loads its model.
-            await admin.publish(names.stats("cv", "cv-0"), worker("cv-0", 0.125 * n))
-            await admin.publish(names.stats("cv", "cv-1"), worker("cv-1", 0.0, "loading"))
+            await cv.publish(names.stats("cv", "cv-0"), worker("cv-0", 0.125 * n))
+            await cv.publish(names.stats("cv", "cv-1"), worker("cv-1", 0.0, "loading"))
             await asyncio.sleep(0.25)
+        await cv.close()
         await asyncio.sleep(1.1)  # so often it adds up
         page = await asyncio.to_thread(lambda: urllib.request.urlopen(url[1], timeout=PATIENCE_S).read().decode())
         passed = time.monotonic() - began

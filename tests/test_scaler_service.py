@@ -271,15 +271,17 @@ async def test_heartbeats_reach_the_estimate_and_explain_shows_them(
     server: NatsServer, admin: Client, keda: KedaClient
 ) -> None:
     await keda.metric(CV)
+    worker = await bus.connect(server.settings("cv"), "cv")
     for replica, state in (("cv-0", "ready"), ("cv-1", "loading")):
         beat = WorkerStats(
             service="cv", replica=replica, pid=1, state=state, model="m", uptime_s=1, held=0, processed=7,  # type: ignore[arg-type]
             failed=0, items=0, busy_s=1.0, working_s=2.0,
         )  # fmt: skip
-        await admin.publish(names.stats("cv", replica), stats.encode(beat))
+        await worker.publish(names.stats("cv", replica), stats.encode(beat))
     async with asyncio.timeout(60):
         while (answer := (await explain.ask(admin, "cv"))[0]).found[0].terms.get("ready") != 1:
             await asyncio.sleep(0.1)
+    await worker.close()
     [found] = answer.found
     assert (answer.by, answer.services, found.service) == ("scaler", ["cv"], "cv")
     assert [(r.replica, r.state) for r in found.replicas] == [("cv-0", "ready"), ("cv-1", "loading")]

@@ -552,12 +552,15 @@ async def test_half_of_the_frames_are_those_that_search_found(
         moment = {"time": found.isoformat(), "kept": True, "camera": "lobby"}
         await message.respond(json.dumps({"moments": [moment, moment | {"kept": False}]}).encode())
 
-    await admin.subscribe(names.FIND, cb=find)
+    search = await bus.connect(server.settings("search"), "search")
+    await search.subscribe(names.FIND, cb=find)
+    await search.flush()
     openai.then = text('{"answer":"x","frames":[]}')
     async with worker(server, openai.url):
         end = start + dt.timedelta(seconds=20)
         await bus.publish_job(admin, jobs.Ask(camera="lobby", id="q", question="A tram?", start=start, end=end))
         await settled(admin)
+    await search.close()
     ((_, answer),) = await said(admin)
     assert asked[0]["text"] == "A tram?" and asked[0]["cameras"] == ["lobby"] and asked[0]["k"] == 2
     assert len(answer.frames) == 4

@@ -11,7 +11,7 @@ import asyncio
 from nats.aio.client import Client
 
 from shared.bus.leases import TIMEOUT_S, Kind, Leases, process_id
-from shared.bus.mirror import Mirror, bind
+from shared.bus.mirror import bind, mirror
 from shared.contract import names
 from shared.runtime.errors import BusError
 from shared.runtime.tasks import end, supervise
@@ -39,9 +39,9 @@ async def run(settings: AnalyticsSettings, client: Client, health: Health, stop:
             f"nats-server is {version.major}.{version.minor}: 2.11 or later is needed to read EVENTS as a log"
         )
     changed = asyncio.Event()
-    rules = Mirror(client, await bind(js, names.RULES), names.RULES, changed)
-    lease_kv = await bind(client.jetstream(timeout=TIMEOUT_S), names.LEASES)
-    leased = Mirror(client, lease_kv, names.LEASES, changed)
+    rules = await mirror(client, names.RULES, changed)
+    lease_kv = await bind(client.jetstream(timeout=TIMEOUT_S), names.PARTITIONS)
+    leased = await mirror(client, names.PARTITIONS, changed)
     leases = Leases(client, lease_kv, leased, process_id(), Kind("partition", "analytics", metrics.OWNED))
     checkpoints = Checkpoints(client, await bind(js, names.ANALYTICS))
     await checkpoints.agree(settings.analytics_partitions)

@@ -36,7 +36,7 @@ async def answer(client: Client, embedder: InTurns, stop: asyncio.Event) -> None
     queries = _Queries(embedder)
     service = await requests.serve(
         client,
-        "tidegate-embed",
+        names.micro("embed"),
         "texts and pictures as vectors of the model that embeds the cameras' frames",
         {"text": (names.EMBED_TEXT, queries.text), "image": (names.EMBED_IMAGE, queries.image)},
         metadata={"model": embedder.name, "dimension": str(embedder.dimension)},

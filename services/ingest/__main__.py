@@ -19,7 +19,7 @@ from services.ingest.publisher import Publisher
 from services.ingest.runner import Runner
 from services.ingest.settings import IngestSettings
 from shared.bus.leases import TIMEOUT_S, Kind, Leases, process_id
-from shared.bus.mirror import Mirror, bind
+from shared.bus.mirror import Mirror, bind, mirror
 from shared.contract import names
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
@@ -38,10 +38,10 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
     js = client.jetstream()
     changed = asyncio.Event()
     quick = client.jetstream(timeout=TIMEOUT_S)
-    wanted = Mirror(client, await bind(js, names.CAMERAS), names.CAMERAS, changed)
-    credentials = Mirror(client, await bind(js, names.CREDENTIALS), names.CREDENTIALS, changed)
+    wanted = await mirror(client, names.CAMERAS, changed)
+    credentials = await mirror(client, names.CREDENTIALS, changed)
     lease_kv = await bind(quick, names.LEASES)
-    leased = Mirror(client, lease_kv, names.LEASES, changed)
+    leased = await mirror(client, names.LEASES, changed)
     leases = Leases(client, lease_kv, leased, process_id(), Kind("camera", "process", metrics.OWNED))
     publisher = Publisher(client, js)
     announcer = Announcer(client, js, leases.process)
@@ -84,8 +84,8 @@ def _check(settings: IngestSettings) -> None:
 
 async def _reconcile(fleet: Fleet, mirrors: tuple[Mirror, ...], health: Health) -> None:
     """Run the fleet once every bucket has been read: before that, cameras would look as if they had been removed."""
-    for mirror in mirrors:
-        await mirror.ready.wait()
+    for bucket in mirrors:
+        await bucket.ready.wait()
     health.ready = None
     await fleet.run()
 

@@ -91,7 +91,7 @@ class Answers:
         endpoints = {"find": (names.FIND, self._answer_find), "clip": (names.FIND_CLIP, self._answer_clip)}
         purpose = "finds moments by words, by a picture, or by what is like one found before"
         return await requests.serve(
-            self._client, "tidegate-search", purpose, endpoints, parallel=self._settings.search_threads
+            self._client, names.micro("search"), purpose, endpoints, parallel=self._settings.search_threads
         )
 
     async def _answer_find(self, payload: bytes) -> tuple[bytes, dict[str, str]]:

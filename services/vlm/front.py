@@ -116,7 +116,7 @@ async def run(settings: VlmSettings, client: Client, health: Health, stop: async
     waiting: set[asyncio.Task[None]] = set()
     service = await requests.serve(
         client,
-        "tidegate-vlm",
+        names.micro("vlm"),
         "questions about a camera's video, answered by a vision language model",
         {"ask": (names.ASK, asking.answer)},
         waiting=waiting,

@@ -17,7 +17,7 @@ from services.vlm import metrics
 from services.vlm.settings import VlmSettings
 from services.vlm.stretches import CaptionPlan, CaptionStretch, begun_by
 from shared import bus
-from shared.bus.mirror import Mirror, bind
+from shared.bus.mirror import mirror
 from shared.bus.pull import Puller
 from shared.contract import cameras, events, jobs, names, segment
 from shared.contract.deadletters import REPLAY_OF
@@ -69,8 +69,7 @@ class Planner:
 
         Raises BusError if the consumer or the bucket is missing or the server closes for good.
         """
-        kv = await bind(self._client.jetstream(), names.CAMERAS)
-        self._cameras = Mirror(self._client, kv, names.CAMERAS, asyncio.Event())
+        self._cameras = await mirror(self._client, names.CAMERAS, asyncio.Event())
         source = await self._hold.open(names.MEDIA, names.VLM_PLAN)
         beating = beat(self._client, self._health, self._hold.beat, every_s=self._hold.beat_s)
         async with self._hold.pull(source, messages=HOLD, max_bytes=HOLD_BYTES) as puller:

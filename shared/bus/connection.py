@@ -17,6 +17,8 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
 
+from shared.bus import ids
+from shared.bus.ids import Seal, sealing
 from shared.runtime import tls
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.redact import redact
@@ -36,8 +38,9 @@ class _Refused(nats.errors.Error):
 
 
 class _Connection(Client):
-    """A connection that faults of the client can't stop or turn: reading goes on whatever a message holds, and after a
-    flush that timed out, no stored message passes for the server's word, and `close` ends it.
+    """A connection that seals the ids of its messages, and that faults of the client can't stop or turn: reading goes
+    on whatever a message holds, and after a flush that timed out, no stored message passes for the server's word, and
+    `close` ends it.
 
     Messages: the server passes on any bytes as subject and headers. The client stops reading for good at those that are
     no UTF-8 or too short, while it still counts as connected: one message would end every subscriber.
@@ -59,6 +62,10 @@ class _Connection(Client):
     certificates: tls.Renewing | None = None
     shows_certificate = False
 
+    def __init__(self, seal: Seal) -> None:
+        super().__init__()
+        self._seal = seal
+
     @property
     def ssl_context(self) -> ssl.SSLContext:
         if self.certificates:
@@ -76,6 +83,13 @@ class _Connection(Client):
                 raise _Refused("asks for a client certificate: set NATS_CERT and NATS_KEY")
             info["tls_required"] = True
         await super()._process_info(info, initial_connection)
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        if headers and ids.HEADER in headers:
+            headers = headers | {ids.HEADER: self._seal(headers[ids.HEADER])}
+        await super().publish(subject, payload, reply, headers)
 
     def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
@@ -136,7 +150,7 @@ async def connect(
     where the settings name no server.
     """
     _check(settings)
-    client = _Connection()
+    client = _Connection(sealing(_secret(settings)))
     client.certificates, client.shows_certificate = _certificates(settings), bool(settings.nats_cert)
     told = _Told(client, redact(settings.nats_url))
     # With reconnects for ever, the client's first attempts never end by themselves.
@@ -281,6 +295,12 @@ def _check(settings: BusSettings) -> None:
         )
     if settings.nats_creds and not Path(settings.nats_creds).is_file():
         raise SettingError(f"NATS_CREDS={settings.nats_creds} is no file: give the path of one")
+
+
+def _secret(settings: BusSettings) -> str:
+    """What the replicas of a service share, and no other service has."""
+    creds = Path(settings.nats_creds).read_text() if settings.nats_creds else ""
+    return settings.nats_msg_id_key or settings.nats_password or creds
 
 
 def _is_server(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""What this process alone may work on: a lease each in KV `leases`, whose entries the server forgets after LEASE_S.
+"""What this process alone may work on: a lease each in a KV bucket, whose entries the server forgets after LEASE_S.
 
     leases = Leases(client, kv, mirror, process_id(), Kind("camera", "process", gauge))
     await leases.claim("lobby")

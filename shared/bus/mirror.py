@@ -1,27 +1,40 @@
-"""A live copy of a KV bucket: watched, and read anew after every reconnect and now and then.
+"""A live copy of a KV bucket: read whole by direct get, then kept by what the server says of each change.
 
-A watch is a consumer that the server may lose when it restarts, and nothing tells the client so.
+    cameras = await mirror(client, "cameras", changed)
+    following = asyncio.create_task(cameras.run())
+    await cameras.ready.wait()
+    cameras.values["lobby"]
+
+It needs no consumer: nobody who only reads may create one, which could deliver to any subject. What the server says is
+not stored for us, so the bucket is read anew after every reconnect, and now and then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import BucketNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
+from shared.bus.direct import SEQUENCE
+from shared.bus.log import Log
+from shared.contract import names
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
 
-# How long a watch that died unseen can go unnoticed.
+# How long a change that we did not hear of can go unnoticed.
 _RESYNC_S = 20.0
 _POLL_S = 0.5
 _RETRY_S = 0.5
+# Of an entry that says that its key is gone.
+_OPERATION = "KV-Operation"
 
 
 async def bind(js: JetStreamContext, bucket: str) -> KeyValue:
@@ -36,70 +49,101 @@ async def bind(js: JetStreamContext, bucket: str) -> KeyValue:
         ) from e
 
 
+async def mirror(client: Client, bucket: str, changed: asyncio.Event) -> Mirror:
+    """A copy of a bucket, to be run. Raises BusError where the bucket is missing."""
+    await bind(client.jetstream(), bucket)
+    return Mirror(client, bucket, changed)
+
+
+class _Entry(NamedTuple):
+    """value: None where the key was deleted. seq: of the bucket's stream."""
+
+    value: bytes | None
+    seq: int
+
+
 class Mirror:
     """values: what the bucket holds. seen: monotonic seconds at which each key was last written, as far as known.
 
     `ready` is set once the copy is complete; `changed` whenever it moves, and cleared by whoever waits for it.
     """
 
-    def __init__(self, client: Client, kv: KeyValue, bucket: str, changed: asyncio.Event) -> None:
+    def __init__(self, client: Client, bucket: str, changed: asyncio.Event) -> None:
         self.values: dict[str, bytes] = {}
         self.seen: dict[str, float] = {}
         self.ready = asyncio.Event()
         self._client = client
-        self._kv = kv
+        self._bucket = bucket
         self._changed = changed
         self._connection = -1
+        # The newest sequence that is known of each key: what is said of a change may come after the change was read.
+        self._known: dict[str, int] = {}
         self._log = logger("mirror").bind(bucket=bucket)
 
     async def run(self) -> None:
         """Follow the bucket until cancelled. Raises BusError once the connection is closed."""
-        while not self._client.is_closed:
-            try:
-                await self._follow()
-            except (TimeoutError, nats.errors.Error) as e:
-                self._log.debug("watch failed", error=repr(e))
-                await asyncio.sleep(_RETRY_S)
+        said: asyncio.Queue[tuple[str, _Entry]] = asyncio.Queue()
+
+        async def hear(message: Msg) -> None:
+            key = message.subject.removeprefix(names.change(self._bucket, ""))
+            headers = message.headers or {}
+            said.put_nowait((key, _entry(headers, message.data, int(headers.get(SEQUENCE, 0)))))
+
+        subscription = await self._client.subscribe(names.change(self._bucket, ">"), cb=hear)
+        try:
+            while not self._client.is_closed:
+                try:
+                    await self._follow(said)
+                except (TimeoutError, nats.errors.Error) as e:
+                    self._log.debug("bucket not read", error=repr(e))
+                    await asyncio.sleep(_RETRY_S)
+        finally:
+            if not self._client.is_closed:
+                await subscription.unsubscribe()
         raise BusError("the server has closed the connection for good: see the log for its reason")
 
-    async def _follow(self) -> None:
+    async def _follow(self, said: asyncio.Queue[tuple[str, _Entry]]) -> None:
         connection = self._client.stats["reconnects"]
-        # Only half of nats-py is typed.
-        watcher: Any = await self._kv.watchall(inactive_threshold=2 * _RESYNC_S)
-        try:
-            await self._read_all(watcher, reconnected=connection != self._connection)
-            self._connection = connection
-            until = time.monotonic() + _RESYNC_S
-            while self._client.stats["reconnects"] == connection and time.monotonic() < until:
-                try:
-                    entry = await watcher.updates(timeout=_POLL_S)
-                except nats.errors.TimeoutError:
-                    continue
-                if entry is not None:
-                    self._apply(entry)
-        finally:
-            await watcher.stop()
+        await self._read_all(reconnected=connection != self._connection)
+        self._connection = connection
+        until = time.monotonic() + _RESYNC_S
+        while self._client.stats["reconnects"] == connection and (left := until - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(min(_POLL_S, left)):
+                    key, entry = await said.get()
+            except TimeoutError:
+                continue
+            self._apply(key, entry)
 
-    async def _read_all(self, watcher: Any, reconnected: bool) -> None:
-        fresh: dict[str, bytes] = {}
-        while (entry := await watcher.updates(timeout=5.0)) is not None:
-            if entry.operation is None:
-                fresh[entry.key] = entry.value or b""
+    async def _read_all(self, reconnected: bool) -> None:
+        prefix = f"$KV.{self._bucket}."
+        async with Log(self._client, f"KV_{self._bucket}") as log:
+            stored = await log.all(f"{prefix}>")
+        found = {s.subject.removeprefix(prefix): _entry(s.headers, s.data, s.seq) for s in stored}
+        fresh = {key: entry.value for key, entry in found.items() if entry.value is not None}
         # Whoever was cut off with us gets the time to write again before it counts as silent.
         now = time.monotonic()
         known = {} if reconnected else self.seen
         seen = {k: known.get(k, now) if self.values.get(k) == v else now for k, v in fresh.items()}
         self.values, self.seen = fresh, seen
+        self._known = {key: entry.seq for key, entry in found.items()}
         self.ready.set()
         self._changed.set()
 
-    def _apply(self, entry: KeyValue.Entry) -> None:
-        if entry.operation is None:
-            moved = self.values.get(entry.key) != entry.value
-            self.values[entry.key] = entry.value or b""
-            self.seen[entry.key] = time.monotonic()
+    def _apply(self, key: str, entry: _Entry) -> None:
+        if entry.seq <= self._known.get(key, 0):
+            return
+        self._known[key] = entry.seq
+        if entry.value is not None:
+            moved = self.values.get(key) != entry.value
+            self.values[key] = entry.value
+            self.seen[key] = time.monotonic()
         else:
-            moved = self.values.pop(entry.key, None) is not None
-            self.seen.pop(entry.key, None)
+            moved = self.values.pop(key, None) is not None
+            self.seen.pop(key, None)
         if moved:
             self._changed.set()
+
+
+def _entry(headers: Mapping[str, str], value: bytes, seq: int) -> _Entry:
+    return _Entry(None if headers.get(_OPERATION) in ("DEL", "PURGE") else value, seq)

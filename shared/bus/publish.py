@@ -13,6 +13,7 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from nats.js.errors import APIError
 
+from shared.bus import ids
 from shared.bus.direct import Stored
 from shared.contract import deadletters, jobs, names
 from shared.runtime.backoff import Backoff
@@ -36,7 +37,7 @@ async def publish(
     *,
     patience_s: float = 60.0,
 ) -> PubAck:
-    """Publish until JetStream acknowledges, for up to `patience_s`. `headers` must hold `Nats-Msg-Id`.
+    """Publish until JetStream acknowledges, for up to `patience_s`. `headers` must hold `Nats-Msg-Id`, unsealed.
 
     Every try has the same id: a try can time out and yet be stored once the server is back. Raises Unstorable when
     the message is over the server's limits, Full when the stream has no room for `patience_s`, and BusError when no
@@ -149,5 +150,6 @@ async def _bury(client: Client, service: str, headers: dict[str, str], payload: 
 
 
 def header_bytes(headers: Mapping[str, str]) -> int:
-    """Bytes that headers take on the wire."""
-    return len("NATS/1.0\r\n\r\n") + sum(len(k.encode()) + len(v.encode()) + len(": \r\n") for k, v in headers.items())
+    """Bytes that headers take on the wire, at most: the id is sealed on its way."""
+    fields = sum(len(k.encode()) + len(v.encode()) + len(": \r\n") for k, v in headers.items())
+    return len("NATS/1.0\r\n\r\n") + fields + ids.LENGTH

@@ -77,7 +77,7 @@ def _message(kind: type[Event]) -> dict[str, Any]:
 def _cloud_event() -> dict[str, Any]:
     """Headers of every event: CloudEvents 1.0 in the binary mode of its NATS binding."""
     needed = {
-        "Nats-Msg-Id": _TEXT | {"description": "the same as ce-id: JetStream drops what is published twice"},
+        "Nats-Msg-Id": _TEXT | {"description": "an HMAC of ce-id: JetStream drops what is published twice"},
         "ce-specversion": {"const": "1.0"},
         "ce-id": _TEXT | {"description": "the same for a segment that is processed twice"},
         "ce-source": _TEXT | {"description": "/tidegate/<service>"},

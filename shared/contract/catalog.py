@@ -70,9 +70,10 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """What one identity does on the bus; its permissions follow from this, and hold nothing else.
 
     publishes: subjects that a stream keeps. asks: subjects of requests. answers: subjects that it answers on.
-    answers_within: how long an answer may take, as nats-server writes it; empty: two minutes. discovered: whether it is
-    found and counted as a NATS micro service. hears: subjects that it subscribes to. states: streams whose state it
-    asks for. counts_work: whether it asks how much work every service has.
+    answers_within: how long an answer may take, as nats-server writes it; empty: two minutes. discovered_as: the NATS
+    micro service of which one replica answers; empty: every replica may. hears: subjects that it subscribes to. states:
+    streams whose state it asks for. counts_work: whether it asks how much work every service has. consumers: what it
+    takes, the most urgent first.
     """
 
     identity: str
@@ -80,22 +81,23 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     asks: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     answers_within: str = ""
-    discovered: bool = True
+    discovered_as: str = ""
     hears: tuple[str, ...] = ()
     reads: tuple[Read, ...] = ()
     states: tuple[str, ...] = ()
     counts_work: bool = False
     buckets: tuple[Bucket, ...] = ()
+    consumers: tuple[Consumer, ...] = ()
 
 
 class Service(Peer, frozen=True, kw_only=True):
     """A process that we start: `python -m <module>`.
 
     name: of its replicas, logs and heartbeats. purpose: one sentence, for `--help`. page: of our documentation.
-    consumers: what it takes, the most urgent first. heartbeat: whether it is a worker, whose replicas are counted.
-    dead_letters: whether it buries what it can't process. extras: keys of EXTRAS that it needs.
-    environment: variables that make it what it is. defaults: variables that count where none is set, in which `{data}`
-    is the data directory and `{drain_s}` the seconds that a replica gets to finish.
+    heartbeat: whether it is a worker, whose replicas are counted. dead_letters: whether it buries what it can't
+    process. extras: keys of EXTRAS that it needs. environment: variables that make it what it is. defaults: variables
+    that count where none is set, in which `{data}` is the data directory and `{drain_s}` the seconds a replica gets
+    to finish.
     started_by: `up` for always, or an option of `tidegate up`; empty: not on one machine. started_if: a variable that
     has to be set too. scaled_object: its file, in deploy/keda or beside a module of your own; empty: one replica.
     device: the variable that says where it computes.
@@ -105,7 +107,6 @@ class Service(Peer, frozen=True, kw_only=True):
     module: str
     purpose: str
     page: str = ""
-    consumers: tuple[Consumer, ...] = ()
     heartbeat: bool = False
     dead_letters: bool = False
     extras: tuple[str, ...] = ()
@@ -139,8 +140,9 @@ _SETTINGS_OF_CAMERAS = Bucket(name=names.CAMERAS)
 _CAMERAS = Bucket(name=names.CAMERAS, watched=True)
 
 
-def _leases(*keys: str) -> Bucket:
-    return Bucket(name=names.LEASES, watched=True, writes=tuple(f"{key}.>" for key in keys))
+def _leases(bucket: str, *keys: str) -> Bucket:
+    """One bucket for each who writes: a header of one writer must not reach another's keys."""
+    return Bucket(name=bucket, watched=True, writes=tuple(f"{key}.>" for key in keys))
 
 
 def _jobs(*kinds: str) -> tuple[str, ...]:
@@ -149,6 +151,11 @@ def _jobs(*kinds: str) -> tuple[str, ...]:
 
 # The kinds of job that somebody waits for.
 _ASKED = ("ask", "summarize", "check")
+
+
+def _found(service: str) -> tuple[str, ...]:
+    """Of a client that asks one service, and so finds that one, by its name or without."""
+    return (*names.DISCOVER_ALL, *names.discovery(service))
 
 
 def _events(*kinds: str) -> tuple[str, ...]:
@@ -163,7 +170,7 @@ SERVICES: tuple[Service, ...] = (
         purpose="Cuts the cameras' video at keyframes and publishes it to MEDIA, compressed as it is, until SIGTERM.",
         page="docs/how-to/operate.md",
         publishes=(names.media(">"), *_events("cameras")),
-        buckets=(_CAMERAS, Bucket(name=names.CREDENTIALS, watched=True), _leases("camera", "process")),
+        buckets=(_CAMERAS, Bucket(name=names.CREDENTIALS, watched=True), _leases(names.LEASES, "camera", "process")),
         started_by="up",
     ),
     Service(
@@ -198,6 +205,7 @@ SERVICES: tuple[Service, ...] = (
         ),
         publishes=_events("embeddings"),
         answers=(names.EMBED_TEXT, names.EMBED_IMAGE),
+        discovered_as=names.micro("embed"),
         reads=(_VIDEO,),
         buckets=(_SETTINGS_OF_CAMERAS,),
         heartbeat=True,
@@ -215,6 +223,7 @@ SERVICES: tuple[Service, ...] = (
         purpose="Makes vectors of queries, until SIGTERM.",
         page="docs/how-to/search.md",
         answers=(names.EMBED_TEXT, names.EMBED_IMAGE),
+        discovered_as=names.micro("embed"),
         extras=("embed",),
         environment={"EMBED_MODE": "queries"},
         started_by="--search",
@@ -262,6 +271,7 @@ SERVICES: tuple[Service, ...] = (
         # Of verifications it can't take the room or the turn: those are analytics' alone.
         publishes=_jobs(*_ASKED, "caption"),
         answers=(names.ASK,),
+        discovered_as=names.micro("vlm"),
         # A question waits for a replica to start, and may wait for ten minutes.
         answers_within="15m",
         hears=_events("answers", "summaries", "verdicts"),
@@ -282,7 +292,7 @@ SERVICES: tuple[Service, ...] = (
         reads=(Read(stream=names.EVENTS), Read(stream=f"KV_{names.ANALYTICS}")),
         buckets=(
             Bucket(name=names.RULES, watched=True),
-            _leases("partition", "analytics"),
+            _leases(names.PARTITIONS, "partition", "analytics"),
             Bucket(name=names.ANALYTICS, writes=(">",)),
         ),
         dead_letters=True,
@@ -327,6 +337,7 @@ SERVICES: tuple[Service, ...] = (
         ),
         asks=(names.EMBED_TEXT, names.EMBED_IMAGE),
         answers=(names.FIND, names.FIND_CLIP),
+        discovered_as=names.micro("search"),
         reads=(_VIDEO,),
         # MEDIA's state says which video is still kept.
         states=(names.MEDIA,),
@@ -341,11 +352,10 @@ SERVICES: tuple[Service, ...] = (
         module="services.scaler",
         purpose="Tells KEDA how many replicas a service needs: an external scaler by gRPC, until SIGTERM.",
         page="docs/explanation/scaling.md",
-        answers=(names.explain("*"),),
         # Whoever knows answers, so this is no NATS micro service, of which only one would be asked.
-        discovered=False,
-        # `stored` has headers alone: the scaler sees no video.
-        hears=("scale.>", names.stored(">")),
+        answers=(names.explain("*"),),
+        # Of video and jobs `stored` has headers alone: the scaler sees none.
+        hears=("scale.>", names.stored(names.media(">")), names.stored("jobs.vlm.>")),
         counts_work=True,
         buckets=(_CAMERAS,),
         extras=("scaler",),
@@ -355,8 +365,8 @@ SERVICES: tuple[Service, ...] = (
 # What apps connect as. What is found shows footage, and what is answered costs GPU time: each is a right of its own.
 CLIENTS: tuple[Peer, ...] = (
     Peer(identity="viewer", hears=("events.>", "scale.>")),
-    Peer(identity="asker", asks=(names.ASK, f"{names.DISCOVERY}.>")),
-    Peer(identity="finder", asks=(names.FIND, names.FIND_CLIP, f"{names.DISCOVERY}.>")),
+    Peer(identity="asker", asks=(names.ASK, *_found(names.micro("vlm")))),
+    Peer(identity="finder", asks=(names.FIND, names.FIND_CLIP, *_found(names.micro("search")))),
 )
 
 
@@ -397,7 +407,7 @@ def takes(service: str, stream: str, subject: str) -> bool:
     if not subject.isprintable() or not _SUBJECT.fullmatch(subject):
         return False
     consumers = (c for s in services() if s.name == service for c in s.consumers if c.stream == stream)
-    return any(_overlap(pattern, subject) for c in consumers for pattern in c.filters)
+    return any(names.overlap(pattern, subject) for c in consumers for pattern in c.filters)
 
 
 def work_of(service: str) -> tuple[tuple[str, str], ...]:
@@ -461,17 +471,6 @@ def _check(records: Iterable[Service]) -> None:
                 raise SettingError(f"service {record.name} has the consumer {key[1]} of {key[0]}, which is another's")
             consumers.add(key)
         taken = [subject for consumer in record.consumers for subject in consumer.filters]
-        if both := [p for p in record.publishes if any(_overlap(p, subject) for subject in taken)]:
+        if both := [p for p in record.publishes if any(names.overlap(p, subject) for subject in taken)]:
             raise SettingError(f"service {record.name} publishes {both[0]}, which it also takes: it would feed itself")
         names_seen.add(record.name)
-
-
-def _overlap(pattern: str, other: str) -> bool:
-    """Whether there is a subject that both patterns match."""
-    pairs = list(zip(pattern.split("."), other.split("."), strict=False))
-    for ours, theirs in pairs:
-        if ">" in (ours, theirs):
-            return True
-        if "*" not in (ours, theirs) and ours != theirs:
-            return False
-    return len(pattern.split(".")) == len(other.split("."))

@@ -568,7 +568,7 @@ def _decoder(kind: type[E]) -> msgspec.json.Decoder[E]:
 
 
 def headers(event: Event, *, id: str, source: str, traceparent: str | None = None) -> dict[str, str]:
-    """CloudEvents 1.0 binary-mode headers for NATS; `id` is also `Nats-Msg-Id`, so JetStream drops repeats."""
+    """CloudEvents 1.0 binary-mode headers for NATS; `id` makes `Nats-Msg-Id`, too, so JetStream drops repeats."""
     out = {
         "Nats-Msg-Id": id,
         "ce-specversion": "1.0",

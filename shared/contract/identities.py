@@ -1,13 +1,13 @@
-"""Who may do what on the server: the permissions of each identity, as the catalog's records need them. Pure.
+"""Who may do what on the server: the rights of each identity, as the catalog's records need them. Pure.
 
 No identity but `admin` may both publish to a subject and pull from it, create or delete anything, or read another's
 replies. A worker can't read camera credentials; a viewer can't write. `analytics` reads EVENTS by direct get, and
-writes there what only it writes.
+writes there what only it writes. Permissions say this to the server. What makes it hold is an account for each, which
+`accounts` writes, makes it hold: the server never checks a request's reply subject.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -16,9 +16,10 @@ from typing import NotRequired, TypedDict
 import msgspec
 
 from shared.contract import catalog, names
-from shared.contract.catalog import Bucket, Peer, Read, Service
+from shared.contract.catalog import Bucket, Consumer, Peer, Read, Service
 from shared.contract.names import api
 
+ADMIN = "admin"
 _INFO = api("CONSUMER.INFO")
 
 
@@ -31,11 +32,11 @@ class Permissions(TypedDict):
 
 
 class Rights(msgspec.Struct, frozen=True, kw_only=True):
-    """The subjects of one identity, by who answers: an account of its own would import each kind in its own way.
+    """The subjects of one identity, by who answers: its account imports each kind in its own way.
 
-    api: requests to JetStream. acks: acknowledgements and flow control. stored: what a stream keeps and acknowledges.
-    told: what is published to whoever listens. asked: requests to services. heard: subscriptions. answered: those
-    whose requests it answers.
+    api: requests to JetStream. acks: acknowledgements. stored: what a stream keeps and acknowledges. told: what is
+    published to whoever listens. asked: requests to services. heard: subscriptions. answered: those whose requests it
+    answers, one replica each; collected: those that every replica may answer. answers_within: as the catalog has it.
     """
 
     api: tuple[str, ...] = ()
@@ -45,41 +46,58 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
     asked: tuple[str, ...] = ()
     heard: tuple[str, ...] = ()
     answered: tuple[str, ...] = ()
+    collected: tuple[str, ...] = ()
+    answers_within: str = ""
 
     def __add__(self, other: Rights) -> Rights:
-        both = {f: (*getattr(self, f), *getattr(other, f)) for f in self.__struct_fields__}
-        return Rights(**{field: tuple(dict.fromkeys(subjects)) for field, subjects in both.items()})
+        both = {f: (*getattr(self, f), *getattr(other, f)) for f in _SUBJECTS}
+        found = {field: tuple(dict.fromkeys(subjects)) for field, subjects in both.items()}
+        return Rights(**found, answers_within=self.answers_within or other.answers_within)
+
+
+_SUBJECTS = tuple(field for field in Rights.__struct_fields__ if field != "answers_within")
 
 
 def rights(peer: Peer) -> Rights:
     """What a record needs, and nothing else."""
-    discovery = (f"{names.DISCOVERY}.>",) if peer.answers and peer.discovered else ()
-    found = Rights(
+    answered = Rights(collected=peer.answers)
+    if peer.discovered_as:
+        answered = Rights(answered=peer.answers, collected=_discovery(peer.discovered_as))
+    found = answered + Rights(
         api=tuple(api("STREAM.INFO", stream) for stream in peer.states),
         stored=peer.publishes,
         asked=peer.asks,
-        heard=(f"_INBOX_{peer.identity}.>", *peer.hears),
-        answered=(*peer.answers, *discovery),
+        heard=peer.hears,
+        answers_within=peer.answers_within,
     )
     for read in peer.reads:
         found += _read(read)
     for bucket in peer.buckets:
         found += _bucket(bucket)
+    for consumer in peer.consumers:
+        found += _consumer(consumer)
     if peer.counts_work:
         for stream in catalog.streams_with_work():
             found += Rights(api=(api("STREAM.INFO", stream), f"{_INFO}.{stream}.*"))
-    return found + _worker(peer) if isinstance(peer, Service) else found
+    return found + _service(peer) if isinstance(peer, Service) else found
 
 
-def _worker(service: Service) -> Rights:
-    """Take and acknowledge what its consumers deliver, bury what it can't process, and say how it does."""
-    consumers = [f"{c.stream}.{c.name}" for c in service.consumers]
+def _service(service: Service) -> Rights:
+    """Bury what it can't process, and say how it does."""
     return Rights(
-        api=tuple(subject for c in consumers for subject in (api("CONSUMER.MSG.NEXT", c), f"{_INFO}.{c}")),
-        acks=tuple(f"$JS.ACK.{c}.>" for c in consumers),
         stored=(names.dead_letters(service.name),) if service.dead_letters else (),
         told=(names.stats(service.name, ">"),) if service.heartbeat else (),
     )
+
+
+def _discovery(service: str) -> tuple[str, ...]:
+    return (*names.DISCOVER_ALL, *names.discovery(service))
+
+
+def _consumer(consumer: Consumer) -> Rights:
+    """Take and acknowledge what it delivers."""
+    at = f"{consumer.stream}.{consumer.name}"
+    return Rights(api=(api("CONSUMER.MSG.NEXT", at), f"{_INFO}.{at}"), acks=(f"$JS.ACK.{at}.>",))
 
 
 def _read(read: Read) -> Rights:
@@ -88,7 +106,7 @@ def _read(read: Read) -> Rights:
 
 
 def _bucket(bucket: Bucket) -> Rights:
-    """Bind to a bucket and read single keys; watch it, by an ordered consumer that nats-py creates without a name."""
+    """Bind to a bucket and read single keys; read all of it and hear what changes, without a consumer."""
     stream = f"KV_{bucket.name}"
     keys = f"$KV.{bucket.name}"
     found = Rights(
@@ -97,52 +115,36 @@ def _bucket(bucket: Bucket) -> Rights:
     )
     if not bucket.watched:
         return found
-    watching = (api("CONSUMER.CREATE", stream), f"{_INFO}.{stream}.>")
-    return found + Rights(api=watching, acks=(f"$JS.FC.{stream}.>",))
+    return found + Rights(api=(api("DIRECT.GET", stream),), heard=(names.change(bucket.name, ">"),))
+
+
+@cache
+def every() -> Mapping[str, Rights]:
+    """The rights of every identity but `admin`, by its name. Raises SettingError for a record that can't be used."""
+    found: dict[str, Rights] = {}
+    for peer in (*catalog.services(), *catalog.CLIENTS):
+        found[peer.identity] = found.get(peer.identity, Rights()) + rights(peer)
+    return found
 
 
 @cache
 def permissions() -> Mapping[str, Permissions]:
-    """Of every identity, by its name. Raises SettingError for a record of the catalog that can't be used."""
-    peers: dict[str, list[Peer]] = {}
-    for peer in (*catalog.services(), *catalog.CLIENTS):
-        peers.setdefault(peer.identity, []).append(peer)
-    every = {identity: _permissions(records) for identity, records in peers.items()}
-    return {"admin": {"publish": [">"], "subscribe": [">"]}, **every}
+    """Of every identity, by its name, in the server's form. Raises SettingError as `every` does."""
+    admin: Permissions = {"publish": [">"], "subscribe": [">"]}
+    return {ADMIN: admin, **{identity: permitted(identity, r) for identity, r in every().items()}}
 
 
-def _permissions(records: Iterable[Peer]) -> Permissions:
-    """The server's form of the rights of one identity's records."""
-    whole, within = Rights(), ""
-    for peer in records:
-        whole += rights(peer)
-        within = within or peer.answers_within
+def permitted(identity: str, r: Rights) -> Permissions:
+    """The server's form of an identity's rights: with them comes an inbox of its own."""
     found: Permissions = {
-        "publish": [*whole.api, *whole.acks, *whole.stored, *whole.told, *whole.asked],
-        "subscribe": [*whole.heard, *whole.answered],
+        "publish": [*map(names.imported, r.api), *r.acks, *r.stored, *r.told, *r.asked],
+        "subscribe": [f"_INBOX_{identity}.>", *r.heard, *r.answered, *r.collected],
     }
-    if whole.answered:
-        found["allow_responses"] = {"max": 1, "expires": within} if within else True
+    if r.answered or r.collected:
+        found["allow_responses"] = {"max": 1, "expires": r.answers_within} if r.answers_within else True
     return found
 
 
-def new_passwords() -> dict[str, str]:
-    """A password for every identity."""
-    return {user: secrets.token_urlsafe(24) for user in permissions()}
-
-
-def accounts_block(passwords: Mapping[str, str]) -> str:
-    """The `accounts` block of nats-server's configuration, for these passwords (plain, or bcrypt for a cluster)."""
-    users = []
-    for user, password in passwords.items():
-        p = permissions()[user]
-        allow = json.dumps(
-            {
-                "publish": {"allow": p["publish"]} if p["publish"] else {"deny": [">"]},
-                "subscribe": {"allow": p["subscribe"]},
-                "allow_responses": p.get("allow_responses", False),
-            }
-        )
-        users.append(f"      {{ user: {user}, password: {json.dumps(password)}, permissions: {allow} }}")
-    body = "\n".join(users)
-    return f"accounts {{\n  {names.ACCOUNT} {{\n    jetstream: enabled\n    users: [\n{body}\n    ]\n  }}\n}}\n"
+def new_passwords(identities: Iterable[str] = ()) -> dict[str, str]:
+    """A password for each identity: for all there are, where none is named."""
+    return {user: secrets.token_urlsafe(24) for user in identities or permissions()}

@@ -9,10 +9,13 @@ from msgspec import Meta
 
 from shared.runtime.errors import SettingError
 
-# The server's account that holds the streams.
+# The server's account that holds the streams, and nobody else than `admin`.
 ACCOUNT = "TIDEGATE"
 # The prefix of JetStream's requests.
 API = "$JS.API"
+# What requests to JetStream are called in an account that has none: under their own name the server would refuse them.
+# Clients use the usual name, which the account maps to this one.
+IMPORTED_API = "JS"
 
 MEDIA = "MEDIA"
 EVENTS = "EVENTS"
@@ -25,6 +28,7 @@ DLQ = "DLQ"
 CAMERAS = "cameras"
 CREDENTIALS = "credentials"
 LEASES = "leases"
+PARTITIONS = "partitions"
 RULES = "rules"
 ANALYTICS = "analytics"
 
@@ -32,6 +36,9 @@ ANALYTICS = "analytics"
 VLM_WORK = ((VLM, "vlm-verify"), (ASKS, "vlm-ask"), (CAPTIONS, "vlm-caption"))
 # The consumer of MEDIA by which captions are planned.
 VLM_PLAN = "vlm-plan"
+
+# What subjects of events begin with.
+EVENT = "events"
 
 MAX_DELIVERIES = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
 
@@ -42,6 +49,8 @@ FIND_CLIP = "svc.find.clip"
 ASK = "svc.ask"
 # The prefix of subjects by which services that answer requests are discovered.
 DISCOVERY = "$SRV"
+# Those that every service answers.
+DISCOVER_ALL = tuple(f"{DISCOVERY}.{verb}" for verb in ("PING", "INFO", "STATS"))
 
 # The end of a pattern: Python's `$` lets a final line break pass.
 END = r"(?![\s\S])"
@@ -69,6 +78,11 @@ def api(*tokens: str) -> str:
     return ".".join((API, *tokens))
 
 
+def imported(request: str) -> str:
+    """What a request to JetStream is called in an account that has no JetStream of its own."""
+    return IMPORTED_API + request.removeprefix(API)
+
+
 def source(service: str) -> str:
     """`ce-source` of what a service says: `/tidegate/cv`."""
     return f"/tidegate/{service}"
@@ -91,7 +105,7 @@ def is_removed(key: str) -> bool:
 
 def event(kind: str, camera: str) -> str:
     """Subject of one kind of event of a camera, such as `events.detections.lobby`."""
-    return f"events.{kind}.{camera}"
+    return f"{EVENT}.{kind}.{camera}"
 
 
 def job(kind: str, camera: str) -> str:
@@ -109,6 +123,21 @@ def stored(subject: str) -> str:
     return f"stored.{subject}"
 
 
+def change(bucket: str, key: str) -> str:
+    """Core NATS subject on which the server republishes what it stored in a bucket, for those who mirror it."""
+    return f"changes.{bucket}.{key}"
+
+
+def micro(service: str) -> str:
+    """The name by which a service that answers requests is found as a NATS micro service."""
+    return f"tidegate-{service}"
+
+
+def discovery(service: str) -> tuple[str, ...]:
+    """Subjects on which the replicas of a NATS micro service are found and counted, one and all."""
+    return tuple(f"{DISCOVERY}.{verb}.{service}{end}" for verb in ("PING", "INFO", "STATS") for end in ("", ".*"))
+
+
 def explain(service: str) -> str:
     """Subject that answers with how many replicas of a service are needed, and why."""
     return f"svc.scaler.explain.{service}"
@@ -117,6 +146,17 @@ def explain(service: str) -> str:
 def stats(service: str, replica: str) -> str:
     """Core NATS subject of a worker's heartbeat, which no stream keeps: the scaler and the live view read it."""
     return f"scale.{service}.{replica}"
+
+
+def overlap(pattern: str, other: str) -> bool:
+    """Whether there is a subject that both patterns match."""
+    pairs = list(zip(pattern.split("."), other.split("."), strict=False))
+    for ours, theirs in pairs:
+        if ">" in (ours, theirs):
+            return True
+        if "*" not in (ours, theirs) and ours != theirs:
+            return False
+    return len(pattern.split(".")) == len(other.split("."))
 
 
 def safe_name(text: str) -> str:

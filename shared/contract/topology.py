@@ -25,7 +25,7 @@ from nats.js.api import (
     StoreCompression,
     StreamConfig,
 )
-from nats.js.errors import APIError, BucketNotFoundError, NoKeysError, NotFoundError
+from nats.js.errors import APIError, NoKeysError, NotFoundError
 from nats.js.kv import KeyValue
 
 from shared.contract import catalog, names, upgrade
@@ -48,6 +48,8 @@ MOST = 10**18
 MOST_AGE_S = 1e9
 # The server's codes for a limit that its disk can't hold, and for copies where it is alone.
 NO_DISK, NO_CLUSTER = 10047, 10074
+# Flags that the server never turns off again.
+_FOR_EVER = ("deny_delete", "deny_purge", "sealed")
 
 
 class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,8 @@ def _events(s: TopologySettings) -> StreamConfig:
         max_age=7 * 24 * 60 * MINUTE,
         max_bytes=s.events_max_bytes,
         duplicate_window=15 * MINUTE,
+        # Apps hear what is stored, and each event once.
+        republish=RePublish(src="events.>", dest=names.stored("events.>")),
     )
 
 
@@ -182,15 +186,30 @@ def _durable(c: Consumer, s: TopologySettings) -> ConsumerConfig:
     )
 
 
-def buckets(s: TopologySettings) -> list[KeyValueConfig]:
-    """Every KV bucket. The age of `leases` is what frees the cameras of an ingest that died."""
-    return [
-        KeyValueConfig(bucket=names.CAMERAS, history=1, direct=True, replicas=s.stream_replicas),
-        KeyValueConfig(bucket=names.CREDENTIALS, history=1, direct=True, replicas=s.stream_replicas),
-        KeyValueConfig(bucket=names.LEASES, history=1, direct=True, ttl=LEASE_S, replicas=s.stream_replicas),
-        KeyValueConfig(bucket=names.RULES, history=1, direct=True, replicas=s.stream_replicas),
-        KeyValueConfig(bucket=names.ANALYTICS, history=1, direct=True, replicas=s.stream_replicas),
-    ]
+def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
+    """The stream of every KV bucket, by the bucket's name. The age of leases frees what a dead process had."""
+    kept = (names.CAMERAS, names.CREDENTIALS, names.RULES, names.ANALYTICS)
+    leases = (names.LEASES, names.PARTITIONS)
+    return {b: _bucket(b, s) for b in kept} | {b: _bucket(b, s, max_age=LEASE_S) for b in leases}
+
+
+def _bucket(name: str, s: TopologySettings, *, max_age: float = 0) -> StreamConfig:
+    """As KV clients expect it, but that no header of a writer can empty it, and that it says what changes."""
+    return _stream(
+        f"KV_{name}",
+        [f"$KV.{name}.>"],
+        s,
+        max_msgs_per_subject=1,
+        max_age=max_age,
+        discard=DiscardPolicy.NEW,
+        duplicate_window=max_age or 2 * MINUTE,
+        # A password is overwritten on disk by deleting its message.
+        deny_delete=name != names.CREDENTIALS,
+        # The settings of a camera that was removed end by themselves.
+        allow_msg_ttl=True if name == names.CAMERAS else None,
+        allow_rollup_hdrs=False,
+        republish=RePublish(src=f"$KV.{name}.>", dest=names.change(name, ">")),
+    )
 
 
 async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
@@ -201,9 +220,8 @@ async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
         done += await _attempt(f"stream {stream.name}", upgrade.take_over(js, stream))
     for name, consumer in consumers(s):
         done += await _attempt(f"consumer {consumer.durable_name}", _apply_consumer(js, name, consumer))
-    for bucket in buckets(s):
-        done += await _attempt(f"bucket {bucket.bucket}", _apply_bucket(js, bucket))
-    done += await _attempt(f"bucket {names.CAMERAS}", _let_entries_end(js))
+    for bucket, stream in buckets(s).items():
+        done += await _attempt(f"bucket {bucket}", _apply_stream(js, stream))
     done += await _attempt(f"bucket {names.CREDENTIALS}", _make_erasable(js))
     return done
 
@@ -246,7 +264,8 @@ async def _apply_stream(js: JetStreamContext, want: StreamConfig) -> str:
         await js.add_stream(want)
         return "created"
     if _differs(want, have):
-        await js.update_stream(want)
+        kept = {k: v for k, v in vars(have).items() if not vars(want)[k] and (k in _FOR_EVER or vars(want)[k] is None)}
+        await js.update_stream(want.evolve(**kept))
         return "updated"
     return ""
 
@@ -261,30 +280,6 @@ async def _apply_consumer(js: JetStreamContext, stream: str, want: ConsumerConfi
         await js.add_consumer(stream, want)
         return "updated"
     return ""
-
-
-async def _apply_bucket(js: JetStreamContext, want: KeyValueConfig) -> str:
-    try:
-        await js.key_value(want.bucket)
-    except (BucketNotFoundError, NotFoundError):
-        await js.create_key_value(want)
-        return "created"
-    stream = (await js.stream_info(f"KV_{want.bucket}")).config
-    if (stream.num_replicas, stream.max_age or 0) == (want.replicas, want.ttl or 0):
-        return ""
-    stream.num_replicas, stream.max_age = want.replicas, want.ttl or 0
-    await js.update_stream(stream)
-    return "updated"
-
-
-async def _let_entries_end(js: JetStreamContext) -> str:
-    """Let entries of `cameras` have an end of their own: the settings of a camera that was removed have one."""
-    config = (await js.stream_info(f"KV_{names.CAMERAS}")).config
-    if config.allow_msg_ttl:
-        return ""
-    config.allow_msg_ttl = True
-    await js.update_stream(config)
-    return "updated: entries may end by themselves"
 
 
 async def _make_erasable(js: JetStreamContext) -> str:
@@ -332,8 +327,12 @@ async def _fill(bucket: KeyValue, entries: Mapping[str, bytes]) -> None:
 
 
 def _differs(want: StreamConfig | ConsumerConfig, have: StreamConfig | ConsumerConfig) -> bool:
-    """Whether any field that `want` sets has another value on the server. 0 and unset leave it as it is there."""
-    return any(v and not _is_same(v, getattr(have, k)) for k, v in vars(want).items())
+    """Whether any field that `want` sets has another value on the server. 0 and unset leave it as it is there.
+
+    A flag that is off is set, too: one that an older version had turned on is turned off, where the server can.
+    """
+    on = (k for k, v in vars(want).items() if v is False and k not in _FOR_EVER and getattr(have, k))
+    return any(on) or any(v and not _is_same(v, getattr(have, k)) for k, v in vars(want).items())
 
 
 def _is_same(want: object, have: object) -> bool:

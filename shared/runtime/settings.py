@@ -41,6 +41,9 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     nats_ca: Annotated[str, Meta(description="path of the CA certificate that signs the server's; asks for TLS")] = ""
     nats_cert: Annotated[str, Meta(description="path of a client certificate, for a server that asks for one")] = ""
     nats_key: Annotated[str, Meta(description="path of its private key")] = ""
+    nats_msg_id_key: Annotated[
+        str, Meta(description="secret that makes Nats-Msg-Id, the same for all replicas; empty: the password or .creds")
+    ] = ""
     metrics_host: Annotated[str, Meta(description="address of /metrics, /healthz, /readyz")] = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65535, description="their port; 0 takes a free one")] = 0
     metrics_cert: Annotated[str, Meta(description="path of a certificate chain: they are served by TLS")] = ""

@@ -251,7 +251,7 @@ async def streams(data: Path) -> list[Finding]:
         name = str(consumer.durable_name)
         wanted.append((f"consumer {name}", partial(js.consumer_info, stream_name, name)))
     for bucket in topology.buckets(limits):
-        wanted.append((f"bucket {bucket.bucket}", partial(js.key_value, bucket.bucket)))
+        wanted.append((f"bucket {bucket}", partial(js.key_value, bucket)))
     try:
         findings += [await _is_there(what, ask) for what, ask in wanted]
     finally:

@@ -22,7 +22,7 @@ from pathlib import Path
 from nats.aio.client import Client
 
 from shared import bus
-from shared.contract import identities, topology
+from shared.contract import accounts, topology
 from shared.runtime import child
 from shared.runtime.errors import BusError
 from shared.runtime.settings import BusSettings, load
@@ -180,5 +180,5 @@ class NatsServer:
             f"server_name: tidegate\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
             f"max_pending: {8 * MAX_PAYLOAD}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self._store))}, max_file_store: {PROMISES}{cipher} }}\n"
-            f"{identities.accounts_block(passwords.hashed(self._passwords))}"
+            f"{accounts.block(passwords.hashed(self._passwords))}"
         )

@@ -21,8 +21,9 @@ HEADERS = """Headers are those of [CloudEvents](https://cloudevents.io) 1.0 in b
 {}
 ```
 
-`ce-id` is also `Nats-Msg-Id`: JetStream drops a second event of the same id within 15 minutes, and a reader can drop it
-by `ce-id` at any time."""
+JetStream drops a second event of the same `ce-id` within 15 minutes, and a reader can drop it by `ce-id` at any time.
+`Nats-Msg-Id`, by which JetStream knows it, is an HMAC of `ce-id` under a key that the service's replicas share: nobody
+else can use an id up before them."""
 
 JOBS = """Jobs are JSON on `jobs.vlm.<kind>.<camera>`, kept in a work queue until one worker has answered. Each
 that a worker takes ends in exactly one event. `tidegate schema --jobs` prints the JSON Schema. [How to

@@ -21,7 +21,7 @@ fetches what comes before it. A camera with intra refresh has no keyframes: its 
 `Recovery` says after how many frames pictures are right where decoding begins there. Their `Key-Seq` names an earlier
 such segment, from which all of their pictures are right. Width and height are as coded. Where the video asks for a
 rotation, by its track's matrix or by a message in H.264 or H.265, `shared.video.decode` gives upright frames, and the
-size and the boxes of events are those of upright frames. `Nats-Msg-Id` is `<camera>/<epoch>/<n>`, and
+size and the boxes of events are those of upright frames. `Nats-Msg-Id` is an HMAC of `<camera>/<epoch>/<n>`, and
 `traceparent` is passed on."""
 
 REQUESTS = """Any NATS client with the right identity may ask these. [Search](../how-to/search.md#svcfind) and
@@ -29,8 +29,10 @@ REQUESTS = """Any NATS client with the right identity may ask these. [Search](..
 
 BEATS = """Workers say how they do on `scale.<service>.<replica>`, once a second, over core NATS. It is not stored."""
 
-RIGHTS = """Each service and each kind of app has an identity of its own on the server, with the least it works with.
-`tidegate up` makes a password for each in `<data>/secrets`, readable by you alone."""
+RIGHTS = """Each service and each kind of app is an identity of its own on the server, in an account of its own, which
+imports what the identity works with and nothing else. Requests to JetStream, such as `$JS.API.STREAM.INFO.MEDIA`, are
+called `JS.STREAM.INFO.MEDIA` there: clients use the usual name, which the account maps. `admin` alone is in the account
+that holds the streams. `tidegate up` makes a password for each identity in `<data>/secrets`, readable by you alone."""
 
 DAY_S = 24 * 3600.0
 
@@ -46,7 +48,8 @@ def text() -> str:
             ("stream", "subjects", "kept", "at most", "when full", "same id dropped for"),
             map(_stream, topology.streams(defaults)),
         ),
-        "MEDIA and the streams of jobs republish headers of what they store, without payloads, on `stored.<subject>`.",
+        "MEDIA and the streams of jobs republish headers of what they store, without payloads, on `stored.<subject>`, "
+        "and EVENTS whole messages, which apps hear as `events.>`. Buckets say what changes on `changes.<bucket>.<key>`.",
         "## Consumers",
         table(
             ("consumer", "stream", "takes", "ack wait", "most deliveries", "begins with"),
@@ -56,7 +59,7 @@ def text() -> str:
         "## Buckets",
         table(
             ("bucket", "holds", "kept"),
-            ((code(b.bucket), BUCKETS[b.bucket], _duration(b.ttl or 0)) for b in topology.buckets(defaults)),
+            ((code(b), BUCKETS[b], _duration(c.max_age or 0)) for b, c in topology.buckets(defaults).items()),
         ),
         "## A segment",
         SEGMENTS,
@@ -76,7 +79,8 @@ def text() -> str:
 BUCKETS = {
     names.CAMERAS: "one entry a camera, without its password",
     names.CREDENTIALS: "a camera's user and password and the address they are for, which ingest alone may read",
-    names.LEASES: "which ingest has which camera, and which analytics which partition",
+    names.LEASES: "which ingest has which camera",
+    names.PARTITIONS: "which analytics has which partition",
     names.RULES: "one entry a camera: its zones, lines and rules",
     names.ANALYTICS: "checkpoints of analytics",
 }

@@ -12,7 +12,7 @@ from nats.js.errors import NotFoundError
 from services.scaler.live.answers import FIRST_S, Changes, Explanation, LiveAnswer, Term
 from services.scaler.live.consumers import Missing, Unavailable
 from services.scaler.live.metadata import CamerasQuery
-from shared.bus.mirror import Mirror, bind
+from shared.bus.mirror import Mirror, mirror
 from shared.contract import cameras
 from shared.runtime.errors import BusError, SettingError, TidegateError
 from shared.runtime.tasks import end
@@ -81,8 +81,7 @@ class LiveCameras(Changes):
     async def _follow(self) -> None:
         while not self._client.is_closed:
             try:
-                kv = await bind(self._client.jetstream(), self.query.bucket)
-                self._mirror = Mirror(self._client, kv, self.query.bucket, self._moved)
+                self._mirror = await mirror(self._client, self.query.bucket, self._moved)
                 self._tried.set()
                 await self._mirror.run()
             except BusError as e:

@@ -102,6 +102,7 @@ class _ConsumerReply(_Reply, frozen=True, kw_only=True):
 class _RePublish(msgspec.Struct, frozen=True):
     src: str = ""
     dest: str = ""
+    headers_only: bool = False
 
 
 class _StreamConfig(msgspec.Struct, frozen=True):
@@ -288,7 +289,8 @@ class ConsumerReader:
 
     async def _arm(self, reply: _ConsumerReply, stream: _StreamReply | None) -> None:
         republish = stream.config.republish if stream else None
-        if republish is None:
+        # Whole messages are nothing that is needed to count them, and the scaler may not hear them.
+        if republish is None or not republish.headers_only:
             return
         if reply.num_pending or reply.num_ack_pending:
             await self._wakeups.disarm(self.wake)

@@ -1,0 +1,128 @@
+"""The accounts of nats-server, as its configuration has them: one that holds the streams, and one for each identity.
+
+An identity's account imports the subjects of its rights, one by one, and nothing else of the streams' account exists in
+it. The server checks the subject of a request and never its reply subject: here that names a subject of the identity's
+own account, where nobody else listens. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from shared.contract import identities, names
+from shared.contract.identities import ADMIN, Permissions, Rights
+
+# What is answered by more than one message, or by more than one replica.
+_MANY = (names.api("CONSUMER.MSG.NEXT"), names.api("DIRECT.GET"))
+
+
+class _Wiring:
+    """Exports and imports, as they are found. An export is made once, and says which accounts may import it."""
+
+    def __init__(self) -> None:
+        self._exports: dict[str, dict[tuple[str, str], dict[str, Any]]] = defaultdict(dict)
+        self._imports: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def service(self, of: str, to: str, subject: str, *, many: bool = False, within: str = "", name: str = "") -> None:
+        """Requests on `subject` reach the account `of` from the account `to`, where they are called `name`."""
+        more: dict[str, Any] = {"response_type": "Stream"} if many else {}
+        more |= {"response_threshold": within} if within else {}
+        self._wire("service", of, to, subject, more, name)
+
+    def stream(self, of: str, to: str, subject: str, *, name: str = "") -> None:
+        """What is said on `subject` in the account `of` is heard in the account `to`, where it is called `name`."""
+        self._wire("stream", of, to, subject, {}, name)
+
+    def _wire(self, kind: str, of: str, to: str, subject: str, more: dict[str, Any], name: str) -> None:
+        export = self._exports[of].setdefault((kind, subject), {kind: subject, **more, "accounts": []})
+        if to not in export["accounts"]:
+            export["accounts"].append(to)
+            self._imports[to].append({kind: {"account": of, "subject": subject}, **({"to": name} if name else {})})
+
+    def of(self, account: str) -> dict[str, Any]:
+        """The exports and imports of an account."""
+        return {"exports": list(self._exports[account].values()), "imports": self._imports[account]}
+
+
+def block(passwords: Mapping[str, str], tenant: str = names.ACCOUNT) -> str:
+    """The `accounts` block of the configuration, for these identities' passwords (plain, or bcrypt).
+
+    tenant: the account that holds the streams; one of another name has users of its own, called `<tenant>-<identity>`.
+    """
+    every = {identity: r for identity, r in identities.every().items() if identity in passwords}
+    wiring = _Wiring()
+    for identity, r in every.items():
+        _import(wiring, tenant, identity, r, every)
+    found = {tenant: {"jetstream": "enabled", **_account(tenant, ADMIN, passwords[ADMIN], wiring.of(tenant))}}
+    for identity, password in passwords.items():
+        if identity != ADMIN:
+            account = account_of(tenant, identity)
+            found[account] = {
+                "mappings": {f"{names.API}.>": f"{names.IMPORTED_API}.>"},
+                **_account(tenant, identity, password, wiring.of(account)),
+            }
+    return f"accounts: {json.dumps(found, indent=1)}\n"
+
+
+def account_of(tenant: str, identity: str) -> str:
+    """The account of an identity."""
+    return tenant if identity == ADMIN else f"{tenant}-{identity}"
+
+
+def user_of(tenant: str, identity: str) -> str:
+    """The name by which an identity connects."""
+    return identity if tenant == names.ACCOUNT else f"{tenant}-{identity}"
+
+
+def _import(wiring: _Wiring, tenant: str, identity: str, r: Rights, every: Mapping[str, Rights]) -> None:
+    """Whatever the rights of one identity need of other accounts."""
+    ours = account_of(tenant, identity)
+    for subject in r.api:
+        wiring.service(tenant, ours, subject, many=subject.startswith(_MANY), name=names.imported(subject))
+    for subject in (*r.acks, *r.stored):
+        wiring.service(tenant, ours, subject)
+    for subject in r.told:
+        wiring.stream(ours, tenant, subject)
+    for subject in r.heard:
+        _hear(wiring, tenant, ours, subject, every)
+    for other, theirs in every.items():
+        for subject in (*theirs.answered, *theirs.collected):
+            if subject in r.asked:
+                _answer(wiring, account_of(tenant, other), ours, subject, theirs)
+    for subject in (*r.answered, *r.collected):
+        # Of those that answer to no name, the server would ask one account alone.
+        if subject not in names.DISCOVER_ALL:
+            _answer(wiring, ours, tenant, subject, r)
+
+
+def _hear(wiring: _Wiring, tenant: str, ours: str, subject: str, every: Mapping[str, Rights]) -> None:
+    """What is told comes from the account of each who tells it, all else from the account that holds the streams."""
+    tellers = [(other, told) for other, theirs in every.items() for told in theirs.told if names.overlap(told, subject)]
+    for other, told in tellers:
+        wiring.stream(account_of(tenant, other), ours, told)
+    if subject.startswith(f"{names.EVENT}."):
+        # The server hands on what it republishes, but not what came by another account's request.
+        wiring.stream(tenant, ours, names.stored(subject), name=subject)
+    elif not tellers:
+        wiring.stream(tenant, ours, subject)
+
+
+def _answer(wiring: _Wiring, of: str, to: str, subject: str, theirs: Rights) -> None:
+    wiring.service(of, to, subject, many=subject in theirs.collected, within=theirs.answers_within)
+
+
+def _account(tenant: str, identity: str, password: str, wired: dict[str, Any]) -> dict[str, Any]:
+    p: Permissions = identities.permissions()[identity]
+    user = {
+        "user": user_of(tenant, identity),
+        "password": password,
+        "permissions": {
+            "publish": {"allow": p["publish"]} if p["publish"] else {"deny": [">"]},
+            "subscribe": {"allow": p["subscribe"]},
+            "allow_responses": p.get("allow_responses", False),
+        },
+    }
+    return {"users": [user], **wired}

@@ -1,0 +1,163 @@
+"""What whoever holds an identity's password can try on the bus, made of the catalog: calls, subjects, headers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from shared.contract import catalog, identities, names, topology
+from shared.contract.events import KINDS
+from shared.contract.jobs import KINDS as JOBS
+
+LIMITS = topology.TopologySettings()
+# Of every request to JetStream that there is: a stream, a consumer, and what the request says.
+STREAM_CALLS = {
+    "STREAM.CREATE.{s}": '{{"name": "{s}", "subjects": ["evil.>"]}}',
+    "STREAM.UPDATE.{s}": '{{"name": "{s}", "subjects": ["evil.>"], "max_msgs": 1}}',
+    "STREAM.DELETE.{s}": "",
+    "STREAM.PURGE.{s}": "",
+    "STREAM.INFO.{s}": "",
+    "STREAM.MSG.DELETE.{s}": '{{"seq": 1}}',
+    "STREAM.MSG.GET.{s}": '{{"seq": 1}}',
+    "STREAM.SNAPSHOT.{s}": '{{"deliver_subject": "{inbox}"}}',
+    "STREAM.RESTORE.{s}": '{{"config": {{"name": "{s}"}}, "state": {{}}}}',
+    "STREAM.LEADER.STEPDOWN.{s}": "",
+    "STREAM.PEER.REMOVE.{s}": '{{"peer": "a"}}',
+    "DIRECT.GET.{s}": '{{"seq": 1}}',
+    "DIRECT.GET.{s}.{subject}": "",
+    "CONSUMER.LIST.{s}": "",
+    "CONSUMER.NAMES.{s}": "",
+    "CONSUMER.CREATE.{s}": '{{"stream_name": "{s}", "config": {{"deliver_subject": "svc.ask", "ack_policy": "none"}}}}',
+    "CONSUMER.CREATE.{s}.evil": '{{"stream_name": "{s}", "config": {{"name": "evil", "durable_name": "evil", '
+    '"ack_policy": "explicit"}}}}',
+    "CONSUMER.CREATE.{s}.evil.{subject}": '{{"stream_name": "{s}", "config": {{"name": "evil", '
+    '"filter_subject": "{subject}", "deliver_subject": "{inbox}", "ack_policy": "none"}}}}',
+    "CONSUMER.DURABLE.CREATE.{s}.evil": '{{"stream_name": "{s}", "config": {{"durable_name": "evil", '
+    '"ack_policy": "explicit"}}}}',
+}
+CONSUMER_CALLS = {
+    "CONSUMER.INFO.{s}.{c}": "",
+    "CONSUMER.DELETE.{s}.{c}": "",
+    "CONSUMER.PAUSE.{s}.{c}": '{{"pause_until": "2100-01-01T00:00:00Z"}}',
+    "CONSUMER.UNPIN.{s}.{c}": '{{"group": "a"}}',
+    "CONSUMER.RESET.{s}.{c}": "",
+    "CONSUMER.LEADER.STEPDOWN.{s}.{c}": "",
+    "CONSUMER.MSG.NEXT.{s}.{c}": '{{"batch": 1, "no_wait": true}}',
+}
+OTHER_CALLS = ("INFO", "STREAM.NAMES", "STREAM.LIST", "META.LEADER.STEPDOWN", "ACCOUNT.PURGE.TIDEGATE")
+# Headers by which a message that may be stored could do more than be stored.
+FORGED: tuple[Mapping[str, str], ...] = (
+    {"Nats-Rollup": "all"},
+    {"Nats-Rollup": "sub"},
+    {"Nats-TTL": "1s"},
+    {"Nats-Marker-Reason": "Purge"},
+    {"Nats-Schedule": "@at 2020-01-01T00:00:00Z", "Nats-Schedule-Target": "$KV.cameras.lobby"},
+    {"Nats-Batch-Id": "b", "Nats-Batch-Sequence": "1", "Nats-Batch-Commit": "1"},
+    {"Nats-Incr": "+1"},
+    {"Nats-Trace-Dest": "$KV.cameras.lobby"},
+    {"Nats-Trace-Dest": "$JS.API.STREAM.PURGE.EVENTS"},
+    {"Nats-Request-Info": '{"acc":"TIDEGATE","svc":"TIDEGATE","user":"admin"}'},
+    {"Nats-Stream-Source": "KV_cameras 1 > > >"},
+    {"Nats-Expected-Stream": "KV_cameras"},
+    {"KV-Operation": "PURGE"},
+    {"Status": "404", "Description": "none"},
+)
+
+
+class Try(NamedTuple):
+    """A message that is sent. reply: where the answer is wanted."""
+
+    subject: str
+    payload: bytes = b"?"
+    reply: str = ""
+    headers: Mapping[str, str] | None = None
+
+
+def streams() -> dict[str, str]:
+    """Every stream, and a subject that it takes."""
+    every = [*topology.streams(LIMITS), *topology.buckets(LIMITS).values()]
+    return {str(s.name): example((s.subjects or [""])[0]) for s in every}
+
+
+def example(pattern: str) -> str:
+    """A subject of a pattern."""
+    return re.sub(r"[*>]", "lobby", pattern)
+
+
+def matches(pattern: str, subject: str) -> bool:
+    """As the server has it: `*` is one token, `>` one or more."""
+    expression = re.escape(pattern).replace(r"\*", "[^.]+").replace(">", ".+")
+    return re.fullmatch(expression, subject) is not None
+
+
+def may_publish(identity: str, subject: str) -> bool:
+    """Under its own name, or that of an account without JetStream."""
+    if subject.startswith(f"{names.API}."):
+        subject = names.imported(subject)
+    return any(matches(pattern, subject) for pattern in identities.permissions()[identity]["publish"])
+
+
+def calls(inbox: str) -> Iterator[tuple[str, str]]:
+    """Every request to JetStream: its subject after the prefix, and what it says."""
+    for stream, subject in streams().items():
+        for call, body in STREAM_CALLS.items():
+            names_ = {"s": stream, "subject": subject, "inbox": inbox}
+            yield call.format(**names_), body.format(**names_)
+    for stream, consumer in topology.consumers(LIMITS):
+        for call, body in CONSUMER_CALLS.items():
+            yield call.format(s=stream, c=consumer.durable_name), body.format()
+    for call in OTHER_CALLS:
+        yield call, ""
+
+
+def subjects() -> list[str]:
+    """Every subject on which somebody listens, or a stream."""
+    found = [names.media("lobby"), *(names.event(kind.kind, "lobby") for kind in KINDS)]
+    found += [names.job(kind.kind, "lobby") for kind in JOBS]
+    for service in catalog.services():
+        found += [names.dead_letters(service.name), names.stats(service.name, "lobby")]
+        found += [names.explain(service.name)]
+    for bucket in topology.buckets(LIMITS):
+        found += [f"$KV.{bucket}.lobby", f"changes.{bucket}.lobby"]
+    for service in catalog.services():
+        found += [f"$KV.{b.name}.{example(key)}" for b in service.buckets for key in b.writes]
+    for identity, permitted in identities.permissions().items():
+        found += [f"_INBOX_{identity}.x", *map(example, permitted["subscribe"])]
+        found += [example(subject) for subject in permitted["publish"] if subject != ">"]
+    for stream, consumer in topology.consumers(LIMITS):
+        found += [f"$JS.ACK.{stream}.{consumer.durable_name}.1.1.1.1.0", f"$JS.FC.{stream}.x.y"]
+        found += [f"{names.MAX_DELIVERIES}.{stream}.{consumer.durable_name}"]
+    found += [names.stored(names.media("lobby")), "$SYS.REQ.ACCOUNT.TIDEGATE.JSZ", "$SYS.REQ.SERVER.PING", "evil.x"]
+    return list(dict.fromkeys(s for s in found if s not in ("lobby", "_INBOX_admin.x")))
+
+
+def direct(identity: str, inbox: str) -> Iterator[Try]:
+    """To whatever the identity may not publish to, under each name that it could have here."""
+    for call, body in calls(inbox):
+        for name in (names.API, names.IMPORTED_API, "$JS.TIDEGATE.API"):
+            if not may_publish(identity, f"{names.API}.{call}"):
+                yield Try(f"{name}.{call}", body.encode(), inbox)
+    for subject in subjects():
+        if not may_publish(identity, subject):
+            yield Try(subject, b"forged", inbox)
+            yield Try(subject, b"forged", "", {"Nats-Msg-Id": "forged"})
+
+
+def by_reply(identity: str) -> Iterator[Try]:
+    """To what the identity may ask or tell, with the answer wanted where it may not publish."""
+    wanted = [f"{names.API}.{call}" for call, _ in calls(f"_INBOX_{identity}.x")] + subjects()
+    forbidden = [subject for subject in dict.fromkeys(wanted) if not may_publish(identity, subject)]
+    for pattern in identities.permissions()[identity]["publish"]:
+        for reply in forbidden:
+            yield Try(example(pattern), b"?", reply)
+            if pattern.startswith(f"{names.IMPORTED_API}."):
+                yield Try(example(pattern), json.dumps({"batch": 1, "seq": 1, "no_wait": True}).encode(), reply)
+
+
+def by_header(identity: str) -> Iterator[Try]:
+    """To what the identity may publish, with headers that could do more."""
+    for pattern in identities.permissions()[identity]["publish"]:
+        for headers in FORGED:
+            yield Try(example(pattern), b"?", "", headers)
