@@ -48,8 +48,9 @@ def text() -> str:
             ("stream", "subjects", "kept", "at most", "when full", "same id dropped for"),
             map(_stream, topology.streams(defaults)),
         ),
-        "MEDIA and the streams of jobs republish headers of what they store, without payloads, on `stored.<subject>`, "
-        "and EVENTS whole messages, which apps hear as `events.>`. Buckets say what changes on `changes.<bucket>.<key>`.",
+        "MEDIA and the streams of jobs republish headers of what they store, without payloads, on `stored.<subject>`. "
+        "EVENTS republishes whole messages, which apps hear as `events.>`. Buckets say what changes on "
+        "`changes.<bucket>.<key>`.",
         "## Consumers",
         table(
             ("consumer", "stream", "takes", "ack wait", "most deliveries", "begins with"),
