@@ -19,7 +19,7 @@ from services.scaler.live.consumers import Consumers
 from services.vlm import query
 from services.vlm.front import MOST_WAITING, MOST_WAITING_BYTES
 from shared import bus
-from shared.contract import jobs, names, topology
+from shared.contract import ids, jobs, names, topology
 from shared.contract.events import Answer
 from shared.contract.topology import TopologySettings
 from shared.runtime.tasks import end
@@ -307,7 +307,8 @@ async def test_a_move_that_was_broken_off_goes_on_where_it_was(server: NatsServe
     mover = ConsumerConfig(durable_name="moving", filter_subjects=asks.subjects, ack_policy=AckPolicy.EXPLICIT)
     await js.add_consumer(names.VLM, mover)
     for job in await (await js.pull_subscribe_bind("moving", names.VLM)).fetch(5):
-        await js.publish(job.subject, job.data, headers=dict(job.headers or {}))
+        stored = dict(job.headers or {})
+        await js.publish(job.subject, job.data, headers=stored | {ids.HEADER: ids.Sealed(stored[ids.HEADER])})
     await topology.apply(js, TopologySettings())
     assert [await waiting(admin, stream) for stream, _ in names.VLM_WORK] == [0, 20, 0]
     with pytest.raises(NotFoundError):

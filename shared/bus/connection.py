@@ -17,8 +17,8 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
 
-from shared.bus import ids
-from shared.bus.ids import Seal, sealing
+from shared.contract import ids
+from shared.contract.ids import Seal, sealing
 from shared.runtime import tls
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.redact import redact
@@ -87,8 +87,8 @@ class _Connection(Client):
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        if headers and ids.HEADER in headers:
-            headers = headers | {ids.HEADER: self._seal(headers[ids.HEADER])}
+        if headers and not isinstance(id := headers.get(ids.HEADER, ids.NONE), ids.Sealed):
+            headers = headers | {ids.HEADER: self._seal(id)}
         await super().publish(subject, payload, reply, headers)
 
     def _process_msg(

@@ -13,9 +13,8 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from nats.js.errors import APIError
 
-from shared.bus import ids
 from shared.bus.direct import Stored
-from shared.contract import deadletters, jobs, names
+from shared.contract import deadletters, ids, jobs, names
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BusError, Full, Unstorable
 from shared.runtime.redact import redact

@@ -15,7 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from nats.js.errors import NotFoundError
 
-from shared.contract import names
+from shared.contract import ids, names
 from shared.contract.deadletters import REPLAY_FOR, REPLAY_OF
 from shared.runtime.telemetry import logger
 
@@ -23,7 +23,7 @@ MOVER = "moving"
 # So many jobs are moved at once.
 BATCH = 256
 FETCH_S = 5.0
-KEPT = ("Nats-Msg-Id", "traceparent", REPLAY_FOR, REPLAY_OF)
+KEPT = (ids.HEADER, "traceparent", REPLAY_FOR, REPLAY_OF)
 
 
 async def take_over(js: JetStreamContext, into: StreamConfig) -> str:
@@ -77,7 +77,8 @@ async def _publish(js: JetStreamContext, job: Msg) -> None:
     at = f"{job.metadata.stream}/{job.metadata.sequence.stream}"
     headers = {k: v for k, v in (job.headers or {}).items() if k in KEPT}
     # A worker of the older version may have it in hand, and end it after all: its event has the same id then.
-    await js.publish(job.subject, job.data, headers={"Nats-Msg-Id": at, REPLAY_OF: at} | headers)
+    id = ids.Sealed(headers.pop(ids.HEADER, at))
+    await js.publish(job.subject, job.data, headers={REPLAY_OF: at} | headers | {ids.HEADER: id})
     # The server does not always forget what is acknowledged to a consumer of subjects that are no longer the stream's.
     await js.delete_msg(names.VLM, job.metadata.sequence.stream)
     await job.ack()

@@ -20,6 +20,14 @@ LENGTH = 22
 Seal = Callable[[str], str]
 
 
+class Sealed(str):
+    """An id as a stored message has it. It goes on the wire as it is, for who moves messages from stream to stream."""
+
+
+# Of a message without an id.
+NONE = Sealed()
+
+
 def sealing(secret: str) -> Seal:
     """How ids become ids on the wire. secret: what the replicas share; a server without logins has none."""
     key = hmac.digest(secret.encode(), b"tidegate Nats-Msg-Id", hashlib.sha256)
