@@ -322,14 +322,17 @@ def check_triggers(scaled: Document, docs: list[Document]) -> None:
     if [t["type"] for t in triggers] == ["external"]:
         assert not modifiers_of(scaled)
         return
-    (stream,) = {t["metadata"]["stream"] for t in triggers}
-    wanted = declared(stream, scaled["metadata"]["name"].removeprefix("tidegate-"))
+    streams = {stream for t in triggers for stream in t["metadata"]["stream"].split(",")}
+    service = scaled["metadata"]["name"].removeprefix("tidegate-")
+    wanted = sorted((stream, consumer) for stream in streams for consumer in declared(stream, service))
     push, lag = ([t for t in triggers if t["type"] == kind] for kind in ("external-push", "nats-jetstream"))
-    assert wanted and sorted(t["metadata"]["consumer"] for t in lag) == sorted(wanted)
+    assert wanted and sorted((t["metadata"]["stream"], t["metadata"]["consumer"]) for t in lag) == wanted
     # The scaler's trigger is the first of each file: patches and the component mtls count on it.
     assert triggers == push + lag and len(push) <= 1
     for trigger in push:
-        assert sorted(trigger["metadata"]["consumer"].split(",")) == sorted(wanted)
+        of_each = (trigger["metadata"][key].split(",") for key in ("stream", "consumer"))
+        assert sorted(zip(*of_each, strict=True)) == wanted
+    assert service != "vlm" or sorted(names.VLM_WORK) == wanted
     check_modifiers(scaled, lag, alone=not push)
 
 
@@ -862,7 +865,8 @@ def test_objects_are_embedded_by_a_component_of_either_form(
     assert check_embed(docs, tmp_path / "password").embed_crops == "detections"
     for name, scaled in of(docs, "ScaledObject").items():
         check_triggers(scaled, docs)
-        streams = {t["metadata"]["stream"] for t in scaled["spec"]["triggers"] if "stream" in t["metadata"]}
+        given = (t["metadata"].get("stream", "") for t in scaled["spec"]["triggers"])
+        streams = {stream for several in given for stream in several.split(",") if stream}
         assert streams <= (
             {"EVENTS"} if name == "tidegate-embed" else {"MEDIA", *(stream for stream, _ in names.VLM_WORK)}
         )
