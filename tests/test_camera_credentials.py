@@ -63,8 +63,11 @@ async def listening() -> AsyncIterator[Listener]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     listener = Listener(server.sockets[0].getsockname()[1])
-    async with server:
+    try:
         yield listener
+    finally:
+        # Since Python 3.12 a wait for its end would last as long as ingest stays connected.
+        server.close()
 
 
 async def forge(admin: Client, **entry: object) -> None:
