@@ -7,6 +7,7 @@ import json
 import urllib.request
 from pathlib import Path
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -45,7 +46,7 @@ async def test_an_answer_may_take_longer_than_the_server_usually_waits(server: N
 
 
 async def test_replicas_are_found_and_counted_by_name(server: NatsServer, admin: Client) -> None:
-    """Of each service all replicas answer; without a name, whoever asks one service finds that one."""
+    """All replicas answer, those of one account and of several; whoever asks one service finds that one alone."""
     embed = [await bus.connect(server.settings("embed"), "embed") for _ in range(2)]
     search = await bus.connect(server.settings("search"), "search")
     finder = await bus.connect(server.settings("finder"), "finder")
@@ -71,6 +72,7 @@ async def test_replicas_are_found_and_counted_by_name(server: NatsServer, admin:
 
     try:
         assert await found(admin, "$SRV.PING.tidegate-embed", 2) == {service.id for service in running[:2]}
+        assert await found(admin, "$SRV.PING", 3) == {service.id for service in running}
         assert await found(admin, "$SRV.STATS.tidegate-search", 1) == {running[2].id}
         assert await found(finder, "$SRV.PING", 1) == {running[2].id}
         assert await found(finder, f"$SRV.INFO.tidegate-search.{running[2].id}", 1) == {running[2].id}
@@ -86,7 +88,7 @@ async def test_every_scaler_explains(server: NatsServer, admin: Client) -> None:
     for n, client in enumerate(scalers):
 
         async def answer(message: Msg, by: str = f"scaler-{n}") -> None:
-            await message.respond(bus_encoded(by))
+            await message.respond(msgspec.json.encode(Explanations(by=by, services=["cv"], found=[])))
 
         await client.subscribe(names.explain("*"), cb=answer)
         await client.flush()
@@ -95,10 +97,6 @@ async def test_every_scaler_explains(server: NatsServer, admin: Client) -> None:
     finally:
         for client in scalers:
             await client.close()
-
-
-def bus_encoded(by: str) -> bytes:
-    return json.dumps({"by": by, "services": ["cv"], "found": []}).encode()
 
 
 async def test_keda_reads_the_pending_count_of_the_account(server: NatsServer, admin: Client, tmp_path: Path) -> None:

@@ -89,13 +89,13 @@ def _import(wiring: _Wiring, tenant: str, identity: str, r: Rights, every: Mappi
     for subject in r.heard:
         _hear(wiring, tenant, ours, subject, every)
     for other, theirs in every.items():
+        # To the subjects of discovery that name no service every service answers: it finds those that it may ask.
+        may_ask = {s for s in (*theirs.answered, *theirs.collected) if s in r.asked} - set(names.DISCOVER_ALL)
         for subject in (*theirs.answered, *theirs.collected):
-            if subject in r.asked:
+            if may_ask and subject in r.asked:
                 _answer(wiring, account_of(tenant, other), ours, subject, theirs)
     for subject in (*r.answered, *r.collected):
-        # Of those that answer to no name, the server would ask one account alone.
-        if subject not in names.DISCOVER_ALL:
-            _answer(wiring, ours, tenant, subject, r)
+        _answer(wiring, ours, tenant, subject, r)
 
 
 def _hear(wiring: _Wiring, tenant: str, ours: str, subject: str, every: Mapping[str, Rights]) -> None:
