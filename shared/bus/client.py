@@ -1,0 +1,121 @@
+"""nats-py's client, but that it seals the ids of its messages, and that its faults can't stop or turn it.
+
+Reading goes on whatever a message holds, and after a flush that timed out; no stored message passes for the server's
+word; `close` ends it; and no password goes to a server without TLS where TLS is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Coroutine
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared.contract import ids
+from shared.contract.ids import Seal
+from shared.runtime import tls
+from shared.runtime.tasks import end
+
+
+class Refused(nats.errors.Error):
+    """The server can't be used as the settings have it. The text goes on from its address."""
+
+
+class Connection(Client):
+    """See the module. certificates: for TLS; None where nothing asks for it.
+
+    Messages: the server passes on any bytes as subject and headers. The client stops reading for good at those that are
+    no UTF-8 or too short, while it still counts as connected: one message would end every subscriber.
+
+    Stored messages: one that has the status 100 and no payload would pass for the heartbeat of a push consumer, whose
+    headers have the client publish to any subject.
+
+    Reading: when a flush times out, nobody waits for the answer to its ping any more. The answer, once it comes, makes
+    the client stop reading for good, while it still counts as connected.
+
+    Closing: the client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go
+    through, may swallow that: they go on, and keep the process alive, whose loop waits for all of its tasks. Or they
+    wait for the end of the old socket, as `close` does, and their cancellation cancels `close`.
+
+    TLS: the client takes it only where the server says that it must, whatever the URL says, and sends the password in
+    plain to a server that does not: whoever sits between would say so.
+    """
+
+    def __init__(self, seal: Seal, certificates: tls.Renewing | None, *, shows_certificate: bool) -> None:
+        super().__init__()
+        self._seal = seal
+        self._certificates = certificates
+        self._shows_certificate = shows_certificate
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        if self._certificates:
+            return self._certificates.context()
+        context: ssl.SSLContext = super().ssl_context
+        return context
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # Over a WebSocket the URL's scheme decides, and TLS is there before this is read.
+        upgrades = self._current_server is not None and self._current_server.uri.scheme not in ("ws", "wss")
+        if initial_connection and self._certificates and upgrades:
+            if not (info.get("tls_required") or info.get("tls_available")):
+                raise Refused("offers no TLS, and NATS_URL, NATS_CA or NATS_CERT asks for it: switch it on there")
+            if info.get("tls_verify") and not self._shows_certificate:
+                raise Refused("asks for a client certificate: set NATS_CERT and NATS_KEY")
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        if headers and not isinstance(id := headers.get(ids.HEADER, ids.NONE), ids.Sealed):
+            headers = headers | {ids.HEADER: self._seal(id)}
+        await super().publish(subject, payload, reply, headers)
+
+    def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> Coroutine[Any, Any, None]:
+        # Messages are read one after the other.
+        self._reads_stored = reply.startswith(b"$JS.ACK.")
+        return super()._process_msg(sid, subject, reply, data, headers)
+
+    def _is_control_message(self, data: bytes, header: dict[str, str]) -> str | None:
+        return None if self._reads_stored else super()._is_control_message(data, header)
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            found: dict[str, str] | None = await super()._process_headers(headers)
+        except (UnicodeDecodeError, IndexError):
+            found = self._parse_header_lines(headers.partition(b"\r\n")[2])
+        return found
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        return self.msg_class(
+            subject=subject.decode(errors="replace"),
+            reply=reply.decode(errors="replace"),
+            data=data,
+            headers=headers,
+            _client=self,
+            _sid=sid,
+        )
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+    async def close(self) -> None:
+        ours = asyncio.current_task()
+        if self._reconnection_task is not ours:
+            await end(self._reconnection_task)
+        try:
+            await super().close()
+        except asyncio.CancelledError:
+            if ours is None or ours.cancelling():
+                raise
