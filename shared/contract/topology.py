@@ -6,7 +6,6 @@ Applying twice changes nothing. A limit that a server can't take is an error tha
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,15 +17,13 @@ from nats.js.api import (
     ConsumerConfig,
     DeliverPolicy,
     DiscardPolicy,
-    KeyValueConfig,
     RePublish,
     RetentionPolicy,
     StorageType,
     StoreCompression,
     StreamConfig,
 )
-from nats.js.errors import APIError, NoKeysError, NotFoundError
-from nats.js.kv import KeyValue
+from nats.js.errors import APIError, NotFoundError
 
 from shared.contract import catalog, names, upgrade
 from shared.contract.catalog import Consumer
@@ -222,7 +219,7 @@ async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
         done += await _attempt(f"consumer {consumer.durable_name}", _apply_consumer(js, name, consumer))
     for bucket, stream in buckets(s).items():
         done += await _attempt(f"bucket {bucket}", _apply_stream(js, stream))
-    done += await _attempt(f"bucket {names.CREDENTIALS}", _make_erasable(js))
+    done += await _attempt(f"bucket {names.CREDENTIALS}", upgrade.make_erasable(js))
     return done
 
 
@@ -280,50 +277,6 @@ async def _apply_consumer(js: JetStreamContext, stream: str, want: ConsumerConfi
         await js.add_consumer(stream, want)
         return "updated"
     return ""
-
-
-async def _make_erasable(js: JetStreamContext) -> str:
-    """Let single messages of `credentials` be deleted, which overwrites them on disk, where the bucket denies that.
-
-    A purge, and a new value, leave the old one in the store's file. The denial can't be taken back, so the bucket is
-    made anew, with all that it holds; a copy outlives whatever ends us in between.
-    """
-    name, copy = f"KV_{names.CREDENTIALS}", f"KV_{names.CREDENTIALS}-copy"
-    config = (await js.stream_info(name)).config
-    copies = {str(info.config.name) for info in await js.streams_info()} & {copy}
-    if not config.deny_delete and not copies:
-        return ""
-    if config.deny_delete:
-        old = await js.key_value(names.CREDENTIALS)
-        if not copies and (held := await _held(old)):
-            await js.create_key_value(
-                KeyValueConfig(bucket=f"{names.CREDENTIALS}-copy", replicas=config.num_replicas or 1)
-            )
-            await _fill(await js.key_value(f"{names.CREDENTIALS}-copy"), held)
-            copies = {copy}
-        await js.delete_stream(name)
-        config.deny_delete = False
-        await js.add_stream(config)
-    if not copies:
-        return ""
-    new = await js.key_value(names.CREDENTIALS)
-    there = await _held(new)
-    copied = await _held(await js.key_value(f"{names.CREDENTIALS}-copy"))
-    await _fill(new, {key: value for key, value in copied.items() if key not in there})
-    await js.delete_stream(copy)
-    return "made anew: what is removed from it is overwritten on disk"
-
-
-async def _held(bucket: KeyValue) -> dict[str, bytes]:
-    try:
-        return {key: (await bucket.get(key)).value or b"" for key in await bucket.keys()}
-    except NoKeysError:
-        return {}
-
-
-async def _fill(bucket: KeyValue, entries: Mapping[str, bytes]) -> None:
-    for key, value in entries.items():
-        await bucket.put(key, value)
 
 
 def _differs(want: StreamConfig | ConsumerConfig, have: StreamConfig | ConsumerConfig) -> bool:

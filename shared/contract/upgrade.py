@@ -1,19 +1,22 @@
-"""What a store of an older version holds and has to keep: jobs that wait in a stream which no longer takes their kind.
+"""What a store of an older version holds and has to keep: jobs in another stream, passwords that can't be overwritten.
 
 Up to 0.2, VLM held jobs of all kinds. They are moved to the streams that take these kinds now, and the consumers that
-delivered them from VLM are deleted.
+delivered them from VLM are deleted. The bucket `credentials` denied that single messages are deleted, which alone
+overwrites a password on disk: it is made anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from dataclasses import replace
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.api import AckPolicy, ConsumerConfig, KeyValueConfig, StreamConfig
+from nats.js.errors import NoKeysError, NotFoundError
+from nats.js.kv import KeyValue
 
 from shared.contract import ids, names
 from shared.contract.deadletters import REPLAY_FOR, REPLAY_OF
@@ -50,6 +53,38 @@ async def take_over(js: JetStreamContext, into: StreamConfig) -> str:
     return f"took over {found} jobs from {names.VLM}"
 
 
+async def make_erasable(js: JetStreamContext) -> str:
+    """Let single messages of `credentials` be deleted, which overwrites them on disk, where the bucket denies that.
+
+    A purge, and a new value, leave the old one in the store's file. The denial can't be taken back, so the bucket is
+    made anew, with all that it holds; a copy outlives whatever ends us in between.
+    """
+    name, copy = f"KV_{names.CREDENTIALS}", f"KV_{names.CREDENTIALS}-copy"
+    config = (await js.stream_info(name)).config
+    copies = {str(info.config.name) for info in await js.streams_info()} & {copy}
+    if not config.deny_delete and not copies:
+        return ""
+    if config.deny_delete:
+        old = await js.key_value(names.CREDENTIALS)
+        if not copies and (held := await _held(old)):
+            await js.create_key_value(
+                KeyValueConfig(bucket=f"{names.CREDENTIALS}-copy", replicas=config.num_replicas or 1)
+            )
+            await _fill(await js.key_value(f"{names.CREDENTIALS}-copy"), held)
+            copies = {copy}
+        await js.delete_stream(name)
+        config.deny_delete = False
+        await js.add_stream(config)
+    if not copies:
+        return ""
+    new = await js.key_value(names.CREDENTIALS)
+    there = await _held(new)
+    copied = await _held(await js.key_value(f"{names.CREDENTIALS}-copy"))
+    await _fill(new, {key: value for key, value in copied.items() if key not in there})
+    await js.delete_stream(copy)
+    return "made anew: what is removed from it is overwritten on disk"
+
+
 async def _waiting(js: JetStreamContext, into: StreamConfig) -> int:
     """How many jobs of `into`'s subjects VLM holds."""
     state = (await js.stream_info(names.VLM, subjects_filter="jobs.vlm.>")).state
@@ -82,3 +117,15 @@ async def _publish(js: JetStreamContext, job: Msg) -> None:
     # The server does not always forget what is acknowledged to a consumer of subjects that are no longer the stream's.
     await js.delete_msg(names.VLM, job.metadata.sequence.stream)
     await job.ack()
+
+
+async def _held(bucket: KeyValue) -> dict[str, bytes]:
+    try:
+        return {key: (await bucket.get(key)).value or b"" for key in await bucket.keys()}
+    except NoKeysError:
+        return {}
+
+
+async def _fill(bucket: KeyValue, entries: Mapping[str, bytes]) -> None:
+    for key, value in entries.items():
+        await bucket.put(key, value)
