@@ -337,9 +337,12 @@ def test_a_video_that_announces_millions_of_frames_is_refused_before_libav_lists
     # No field of each frame's own, and one size or duration for all of them.
     payload[at : at + 12] = struct.pack(">III", 0, 1, 1 << 26)
     payload[at + count_at : at + count_at + 4] = struct.pack(">I", 1 if name == b"stts" else 1 << 26)
-    assert announced.frames(bytes(payload)) >= 1 << 26
-    with pytest.raises(BadSegment, match="announces"), opened(bytes(payload)):
-        pass
+    # The same in a box whose size has 64 bits: all that follows its name is 8 bytes later.
+    large = payload[: at - 8] + struct.pack(">I4sQ", 1, name, 1 << 30) + payload[at:]
+    for hostile in (bytes(payload), bytes(large)):
+        assert announced.frames(hostile) >= 1 << 26
+        with pytest.raises(BadSegment, match="announces"), opened(hostile):
+            pass
 
 
 def test_what_ingest_cuts_announces_its_frames_and_no_more() -> None:

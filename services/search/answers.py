@@ -162,7 +162,7 @@ class Answers:
             raise Unanswerable(
                 f"{e}: no embed process encodes queries; run one with EMBED_MODE=queries, or 'tidegate up --search'"
             ) from e
-        encoded = msgspec.json.decode(answer.data, type=Encoded)
+        encoded = requests.read(answer, Encoded)
         return encoded.model, vectors.unpack(encoded.vector, encoded.dimension)
 
     # ---- by labels

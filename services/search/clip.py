@@ -149,8 +149,16 @@ def join(stored: Sequence[StoredSegment]) -> Clip:
     """Consecutive segments, the first from a keyframe on, as one MP4 that starts at time 0.
 
     Each begins where the one before it ends, or later by its header where frames were lost in between. Segments whose
-    codec or parameter sets differ from the first's end the clip there. Raises BadSegment where one can't be read.
+    codec or parameter sets differ from the first's end the clip there. Raises BadSegment where one can't be read, or
+    not be written.
     """
+    try:
+        return _joined(stored)
+    except av.FFmpegError as e:
+        raise BadSegment(f"its frames can't be written: {e.strerror}") from e
+
+
+def _joined(stored: Sequence[StoredSegment]) -> Clip:
     out = io.BytesIO()
     with opened(stored[0].payload) as source, av.open(out, "w", format="mp4", options=_in_front(stored)) as target:
         template: VideoStream = source.streams.video[0]

@@ -179,7 +179,7 @@ class ModelEndpoint:
             raise Away(f"{self.where} does not answer within {LOOK_S:g} s") from e
         except aiohttp.ClientError as e:
             raise Away(f"{self.where} can't be reached: {redact(str(e) or type(e).__name__)}") from e
-        except (msgspec.DecodeError, ValueError):  # something else answers there; a request will show what
+        except (ValueError, RecursionError):  # something else answers there; a request will show what
             return Card(models=[], context={})
 
     async def load(self) -> dict[str, float]:
@@ -261,7 +261,7 @@ async def _read(pieces: AsyncIterator[_Piece], started: float) -> Completion:
 def _error(status: int, text: str, headers: Mapping[str, str]) -> TidegateError:
     try:
         said = _said(msgspec.json.decode(text))
-    except (msgspec.DecodeError, ValueError):
+    except (ValueError, RecursionError):
         said = " ".join(text.split())
     reason = f"{status}: {redact(said)[:_REASON]}"
     if status in (429, 503):

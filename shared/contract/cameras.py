@@ -194,7 +194,7 @@ def decode(data: bytes) -> Camera:
         camera = msgspec.json.decode(data, type=Camera)
         _check_scheme(camera.url)
         _check_address(camera.url)
-    except (ValueError, SettingError) as e:
+    except (ValueError, RecursionError, SettingError) as e:
         raise SettingError(f"entry in bucket 'cameras' is not a camera: {e}") from e
     return camera
 
@@ -219,7 +219,7 @@ def decode_removed(data: bytes) -> Camera:
     """The inverse of `encode_removed`. Raises SettingError."""
     try:
         return msgspec.json.decode(data, type=Camera)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise SettingError(f"entry in bucket 'cameras' has no camera's settings: {e}") from e
 
 

@@ -15,6 +15,8 @@ _COUNTED = re.compile(rb"trun|stsz|stz2|stts|ctts|cmov")
 # Offset of the count from the end of the box's name: after version and flags, and the sizes' own field.
 _COUNT_AT = {b"trun": 4, b"stsz": 8, b"stz2": 8}
 _RUNS = (b"stts", b"ctts")
+# A size of 1 says that the real one, of 64 bits, comes between the name and the rest.
+_LONG = b"\0\0\0\1"
 ENDLESS = 2**63
 _HEAD, _LARGE = struct.Struct(">I4s"), struct.Struct(">Q")
 
@@ -40,6 +42,8 @@ def _heads(data: bytes) -> Iterator[tuple[int, int]]:
 def _announced(data: bytes, found: re.Match[bytes]) -> int:
     """Of one box. Its count is read even where the box around it ends before: libav reads it, too."""
     name, at = found[0], found.end()
+    if data[at - 8 : at - 4] == _LONG:
+        at += _LARGE.size
     if name in _COUNT_AT:
         return _number(data, at + _COUNT_AT[name])
     if name in _RUNS:

@@ -18,10 +18,10 @@ from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.bus import requests
-from shared.bus.requests import NobodyAnswers, Refusal
 from shared.contract import jobs, names
 from shared.contract.events import Answer, Said
 from shared.contract.segment import rfc3339
+from shared.runtime.errors import TidegateError
 from shared.runtime.plain import plain
 from shared.runtime.telemetry import logger
 
@@ -92,8 +92,8 @@ class Questions:
         }
         try:
             answer = await requests.ask(self._client, names.FIND, msgspec.json.encode(query), timeout_s=FIND_S)
-            moments = msgspec.json.decode(answer.data, type=_Found).moments
-        except (NobodyAnswers, Refusal, msgspec.DecodeError) as e:
+            moments = requests.read(answer, _Found).moments
+        except TidegateError as e:
             self._log.debug("all frames are spread evenly: search gives none", reason=str(e))
             return []
         return [m.time for m in moments if m.kept and job.start <= m.time < job.end]

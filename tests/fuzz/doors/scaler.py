@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
+from nats.aio.msg import Msg
 
 from services.scaler.live.answers import Explanations
 from services.scaler.live.heartbeats import Heartbeats, beat_of
+from shared.bus.requests import read
 from shared.contract import stats
 from shared.contract.stats import WorkerStats
+from shared.runtime.errors import TidegateError
 from tests.fuzz import good, spoil
 from tests.fuzz.door import Door
 from tidegate.view.monitor import _Worker
@@ -29,7 +33,6 @@ _BEAT = WorkerStats(
     working_s=2.5,
 )
 _EXPLANATION = {"by": "scaler", "services": ["cv"], "found": []}
-_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 def _heartbeat(data: bytes) -> None:
@@ -45,10 +48,14 @@ def _heartbeat(data: bytes) -> None:
 
 
 def _explained(data: bytes) -> None:
-    msgspec.json.decode(data, type=Explanations)
+    """What the command line does with a scaler's answer."""
+    nobody: Any = None
+    read(Msg(nobody, data=data), Explanations)
 
 
 DOORS = (
-    Door("scaler.heartbeat", lambda: [stats.encode(_BEAT)], _heartbeat, _REFUSALS, spoil.as_json),
-    Door("scaler.explained", lambda: good.as_json(_EXPLANATION), _explained, _REFUSALS, spoil.as_json, share=0.3),
+    Door("scaler.heartbeat", lambda: [stats.encode(_BEAT)], _heartbeat, (msgspec.DecodeError,), spoil.as_json),
+    Door(
+        "scaler.explained", lambda: good.as_json(_EXPLANATION), _explained, (TidegateError,), spoil.as_json, share=0.3
+    ),
 )

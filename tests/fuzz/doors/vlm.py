@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from services.vlm import prompt, query
+from services.vlm import endpoint, prompt, query
 from services.vlm.front import Asking
 from services.vlm.kinds.ask import QuestionAnswer
 from services.vlm.stretches import CaptionPlan, begun_by
@@ -40,6 +40,11 @@ def _filled(data: bytes) -> None:
     text = data.decode(errors="replace")
     prompt.spoken(text)
     msgspec.json.decode(prompt.json_of(text), type=QuestionAnswer)
+
+
+def _refusal(data: bytes) -> None:
+    """What a model's endpoint says where it refuses."""
+    endpoint._error(400, data.decode(errors="replace"), {})
 
 
 def _answer(data: bytes) -> None:
@@ -87,6 +92,13 @@ DOORS = (
         _answer,
         (NotDelivered,),
         spoil.message(spoil.as_json),
+        share=0.5,
+    ),
+    Door(
+        "vlm.refusal",
+        lambda: good.as_json({"error": {"message": "too long"}}, {"message": "no"}, {"detail": [{"msg": "no"}]}),
+        _refusal,
+        spoil=spoil.as_json,
         share=0.5,
     ),
     Door("vlm.ask", _queries, refused(_asked), (Refusal,), spoil.as_json),
