@@ -203,6 +203,28 @@ async def test_cameras_are_listed_while_others_remove_some(admin: Client) -> Non
     assert all("cam-0" in cameras for cameras in seen) and set(await registry.all(js)) == {"cam-0"}
 
 
+async def test_an_entry_that_is_no_camera_does_not_hide_the_others(people: People, admin: Client) -> None:
+    await people.works("add", "lobby", URL)
+    bucket = await admin.jetstream().key_value(names.CAMERAS)
+    await bucket.put("broken", b"{}")
+    await bucket.put("nested", b'{"url": "rtsp://10.0.0.7/a", "x": ' + b"[" * 5000)
+    shown = await people.works("list")
+    assert BARE in shown
+    for id in ("broken", "nested"):
+        row = next(line for line in shown.splitlines() if line.startswith(id))
+        assert "unusable" in row and "not a camera" in shown
+    listed = [json.loads(line) for line in (await people.works("list", "--json")).splitlines()]
+    assert [(one["camera"], one["state"]) for one in listed] == [
+        ("broken", "unusable"),
+        ("lobby", "new"),
+        ("nested", "unusable"),
+    ]
+    assert "not a camera" in listed[0]["reason"] and "url" not in listed[0]
+    await people.works("remove", "broken")
+    await people.works("remove", "nested")
+    assert "unusable" not in await people.works("list")
+
+
 async def test_a_label_that_no_model_may_have_is_asked_about(people: People) -> None:
     said = await people.works("add", "lobby", URL, "--classes", "persn,Car,lorry,forklift,dog")
     doubts = [line for line in said.splitlines() if "has no label" in line]

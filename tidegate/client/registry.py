@@ -157,14 +157,18 @@ async def _bind(js: JetStreamContext, id: str, kept: Credentials) -> str:
     return f"password of camera {id} bound to {new.origin}"
 
 
-async def all(js: JetStreamContext) -> dict[str, Camera]:
-    """Every camera by id, in the order of their ids."""
+async def all(js: JetStreamContext) -> dict[str, Camera | SettingError]:
+    """Every camera by id, in the order of their ids; of an entry that is no camera, why it is none."""
     bucket = await _bucket(js, names.CAMERAS)
-    found = {}
+    found: dict[str, Camera | SettingError] = {}
     for id in await _ids(bucket):
         # Somebody may remove it in this moment.
         with suppress(KeyNotFoundError):
-            found[id] = decode((await bucket.get(id)).value or b"")
+            entry = await bucket.get(id)
+            try:
+                found[id] = decode(entry.value or b"")
+            except SettingError as e:
+                found[id] = e
     return found
 
 

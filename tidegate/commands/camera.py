@@ -24,6 +24,8 @@ from tidegate.view.plain import echo, echo_json, one_line
 from tidegate.view.records import Right, Wrapped
 
 FIELDS = ("camera", "state", "video", Right("fps"), "url", Wrapped("reason"))
+# The state of a camera whose entry in the bucket is none.
+UNUSABLE = "unusable"
 
 
 @click.group(cls=Group)
@@ -306,13 +308,19 @@ def camera_list(data: Path | None, as_json: bool) -> None:
 
     \b
     All of them:            tidegate camera list
-    Those in trouble:       tidegate camera list | grep -wE 'offline|unreadable'
+    Those in trouble:       tidegate camera list | grep -wE 'offline|unreadable|unusable'
     """
 
     async def work(client: Client) -> None:
         js = client.jetstream()
         rows = []
         for id, entry in (await registry.all(js)).items():
+            if isinstance(entry, SettingError):
+                reason = f"{entry}: 'tidegate camera remove {id}', then add it anew"
+                rows.append((id, UNUSABLE, "", "", "", reason))
+                if as_json:
+                    echo_json({"camera": id, "state": UNUSABLE, "reason": reason})
+                continue
             status, unreadable = await registry.last_status(js, id), await registry.unreadable(js, id)
             state = _state(entry, status, unreadable)
             if as_json:
