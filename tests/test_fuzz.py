@@ -53,6 +53,7 @@ def test_an_input_is_the_same_in_every_process() -> None:
         ("crashing", ["crash by SIGSEGV"]),
         ("exiting", ["ended with 0"]),
         ("slow", ["stall"]),
+        ("slow-once", []),
         ("large", ["memory"]),
     ],
 )

@@ -22,8 +22,9 @@ from tests.fuzz.child import DONE, MOST_FINDINGS, UNFIT, Counts, Progress, find,
 from tests.fuzz.door import MB, Door
 
 FINDINGS = Path("findings")
-# A process that tries nothing new for so long waits for what will not come.
-SILENCE_S = 120.0
+# A process that tries nothing new for so long, and has no second of the processor's time in it, waits for what will not
+# come. One that works is ended by its own timer, however long a busy machine lets it wait.
+SILENCE_S, WORK_S = 120.0, 1.0
 
 
 class Finding(NamedTuple):
@@ -82,12 +83,12 @@ def _child(name: str, seed: int, first: int, count: int, scratch: Path) -> tuple
     with out.open("wb") as file, (scratch / "errors").open("wb") as errors:
         process = subprocess.Popen(command, stdout=file, stderr=errors)
         progress = Progress(scratch / "progress")
-        last, since = -1, time.monotonic()
+        last, worked, since = -1, 0.0, time.monotonic()
         while process.poll() is None:
             time.sleep(0.05)
-            n = progress.read()[0].next
-            if n != last:
-                last, since = n, time.monotonic()
+            n, work = progress.read()[0].next, _work(process.pid)
+            if n != last or work - worked > WORK_S:
+                last, worked, since = n, work, time.monotonic()
             elif time.monotonic() - since > SILENCE_S:
                 process.send_signal(signal.SIGABRT)
                 process.wait(10)
@@ -95,6 +96,12 @@ def _child(name: str, seed: int, first: int, count: int, scratch: Path) -> tuple
     if process.returncode == UNFIT:
         raise SystemExit(f"{name}: {(scratch / 'errors').read_text()[-3000:]}")
     return told[:MOST_FINDINGS], process.returncode
+
+
+def _work(pid: int) -> float:
+    """Seconds of the processor's time that a process of ours has had. It is not reaped yet."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _cause(ended: int) -> str:

@@ -27,6 +27,8 @@ from tests.fuzz.spoil import MOST
 
 # An input may take so much of the processor's time, in seconds; at the second figure its process is killed.
 STALL_S, KILL_S = 1.0, 20.0
+# It has as many tries, of which the fastest counts: a busy machine, or the first use of a library, makes one slow.
+TRIES = 3
 # What no door may ask for, even for a moment: the machine is shared.
 MOST_ADDRESSES = 16 * 2**30
 _HEAD = struct.Struct("qqqqdq")
@@ -123,9 +125,8 @@ def run(door: Door, seed: int, first: int, end: int, progress: Progress) -> None
         data = input_of(door, seed, n, good, kept)
         progress.begin(counts, data)
         signal.setitimer(signal.ITIMER_PROF, KILL_S)
-        before = _spent()
-        taken, problem, fault = try_one(door, data)
-        spent, more = _spent() - before, _memory() - base
+        spent, (taken, problem, fault) = _timed(door, data)
+        more = _memory() - base
         if spent > STALL_S:
             problem, fault = f"{problem}{spent:.1f} s of the processor's time", "stall"
         if more > door.most_bytes:
@@ -137,6 +138,18 @@ def run(door: Door, seed: int, first: int, end: int, progress: Progress) -> None
         if more > door.most_bytes:
             base = _memory_anew()
     progress.begin(counts, b"")
+
+
+def _timed(door: Door, data: bytes) -> tuple[float, Outcome]:
+    """(seconds of the processor's time that an input takes, what came of it)."""
+    best = float("inf")
+    for _ in range(TRIES):
+        before = _spent()
+        outcome = try_one(door, data)
+        best = min(best, _spent() - before)
+        if best <= STALL_S or outcome.problem:
+            break
+    return best, outcome
 
 
 def _spent() -> float:

@@ -7,8 +7,10 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from tests.fuzz.child import TRIES
 from tests.fuzz.door import MB, Door
 from tests.fuzz.spoil import Others
 
@@ -27,11 +29,9 @@ def _either(dice: random.Random, data: bytes, others: Others) -> bytes:
     return bytes([dice.randrange(2)])
 
 
-_once = [1.5]
-
-
-def _spin() -> None:
-    end = time.process_time() + (_once.pop() if _once else 0)
+def _spin(times: list[float]) -> None:
+    """For each of the times once."""
+    end = time.process_time() + (times.pop() if times else 0)
     while time.process_time() < end:
         pass
 
@@ -46,6 +46,7 @@ DOORS = (
     _door("failing", _fail),
     _door("crashing", lambda: ctypes.string_at(0)),
     _door("exiting", lambda: os._exit(0)),
-    _door("slow", _spin),
+    _door("slow", partial(_spin, [1.5] * TRIES)),
+    _door("slow-once", partial(_spin, [1.5])),
     _door("large", lambda: b"x" * (64 * MB), most_bytes=32 * MB),
 )
