@@ -5,13 +5,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import nats.js.errors
+from nats.js import JetStreamContext
 
 from shared.contract import catalog, identities, names, topology
+from shared.contract.accounts import Tenant
 from shared.contract.events import KINDS
+from shared.contract.identities import Permissions, Rights
 from shared.contract.jobs import KINDS as JOBS
+from shared.contract.readers import Reader
 
 LIMITS = topology.TopologySettings()
+# Readers are no part of the catalog: these are on every server that is attacked.
+READERS = (Reader(name="desk", kinds=("alerts",), cameras=("yard",)), Reader(name="archive"))
+TENANT = Tenant(readers=READERS)
+RIGHTS: Mapping[str, Rights] = TENANT.rights
+PERMISSIONS: Mapping[str, Permissions] = {
+    **identities.permissions(),
+    **{r.identity: identities.permitted(r.identity, RIGHTS[r.identity]) for r in READERS},
+}
 # Of every request to JetStream that there is: a stream, a consumer, and what the request says.
 STREAM_CALLS = {
     "STREAM.CREATE.{s}": '{{"name": "{s}", "subjects": ["evil.>"]}}',
@@ -81,6 +95,12 @@ def streams() -> dict[str, str]:
     return {str(s.name): example((s.subjects or [""])[0]) for s in every}
 
 
+def consumers() -> list[tuple[str, str]]:
+    """Stream and name of every durable consumer, those of readers too."""
+    found = [(stream, str(config.durable_name)) for stream, config in topology.consumers(LIMITS)]
+    return found + [(r.consumer.stream, r.consumer.name) for r in READERS]
+
+
 def example(pattern: str) -> str:
     """A subject of a pattern."""
     return re.sub(r"[*>]", "lobby", pattern)
@@ -96,7 +116,7 @@ def may_publish(identity: str, subject: str) -> bool:
     """Under its own name, or that of an account without JetStream."""
     if subject.startswith(f"{names.API}."):
         subject = names.imported(subject)
-    return any(matches(pattern, subject) for pattern in identities.permissions()[identity]["publish"])
+    return any(matches(pattern, subject) for pattern in PERMISSIONS[identity]["publish"])
 
 
 def calls(inbox: str) -> Iterator[tuple[str, str]]:
@@ -105,9 +125,9 @@ def calls(inbox: str) -> Iterator[tuple[str, str]]:
         for call, body in STREAM_CALLS.items():
             names_ = {"s": stream, "subject": subject, "inbox": inbox}
             yield call.format(**names_), body.format(**names_)
-    for stream, consumer in topology.consumers(LIMITS):
+    for stream, consumer in consumers():
         for call, body in CONSUMER_CALLS.items():
-            yield call.format(s=stream, c=consumer.durable_name), body.format()
+            yield call.format(s=stream, c=consumer), body.format()
     for call in OTHER_CALLS:
         yield call, ""
 
@@ -123,12 +143,12 @@ def subjects() -> list[str]:
         found += [f"$KV.{bucket}.lobby", f"changes.{bucket}.lobby"]
     for service in catalog.services():
         found += [f"$KV.{b.name}.{example(key)}" for b in service.buckets for key in b.writes]
-    for identity, permitted in identities.permissions().items():
+    for identity, permitted in PERMISSIONS.items():
         found += [f"_INBOX_{identity}.x", *map(example, permitted["subscribe"])]
         found += [example(subject) for subject in permitted["publish"] if subject != ">"]
-    for stream, consumer in topology.consumers(LIMITS):
-        found += [f"$JS.ACK.{stream}.{consumer.durable_name}.1.1.1.1.0", f"$JS.FC.{stream}.x.y"]
-        found += [f"{names.MAX_DELIVERIES}.{stream}.{consumer.durable_name}"]
+    for stream, consumer in consumers():
+        found += [f"$JS.ACK.{stream}.{consumer}.1.1.1.1.0", f"$JS.FC.{stream}.x.y"]
+        found += [f"{names.MAX_DELIVERIES}.{stream}.{consumer}"]
     found += [names.stored(names.media("lobby")), "$SYS.REQ.ACCOUNT.TIDEGATE.JSZ", "$SYS.REQ.SERVER.PING", "evil.x"]
     return list(dict.fromkeys(s for s in found if s not in ("lobby", "_INBOX_admin.x")))
 
@@ -149,7 +169,7 @@ def by_reply(identity: str) -> Iterator[Try]:
     """To what the identity may ask or tell, with the answer wanted where it may not publish."""
     wanted = [f"{names.API}.{call}" for call, _ in calls(f"_INBOX_{identity}.x")] + subjects()
     forbidden = [subject for subject in dict.fromkeys(wanted) if not may_publish(identity, subject)]
-    for pattern in identities.permissions()[identity]["publish"]:
+    for pattern in PERMISSIONS[identity]["publish"]:
         for reply in forbidden:
             yield Try(example(pattern), b"?", reply)
             if pattern.startswith(f"{names.IMPORTED_API}."):
@@ -158,6 +178,24 @@ def by_reply(identity: str) -> Iterator[Try]:
 
 def by_header(identity: str) -> Iterator[Try]:
     """To what the identity may publish, with headers that could do more."""
-    for pattern in identities.permissions()[identity]["publish"]:
+    for pattern in PERMISSIONS[identity]["publish"]:
         for headers in FORGED:
             yield Try(example(pattern), b"?", "", headers)
+
+
+async def state(js: JetStreamContext) -> dict[str, Any]:
+    """What is stored, and how it is set up."""
+    found: dict[str, Any] = {}
+    for info in await js.streams_info():
+        stream = str(info.config.name)
+        messages = []
+        for seq in range(1, info.state.last_seq + 1):
+            try:
+                m = await js.get_msg(stream, seq)
+            except nats.js.errors.NotFoundError:
+                continue
+            messages.append((m.seq, m.subject, m.data))
+        found[stream] = (info.config.as_dict(), messages)
+        for c in await js.consumers_info(stream):
+            found[f"{stream} {c.name}"] = (c.config.as_dict(), c.num_ack_pending, c.ack_floor, c.delivered)
+    return found

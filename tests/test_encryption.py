@@ -219,11 +219,11 @@ async def test_the_server_s_configuration_has_no_password_that_connects(data: Pa
         written = (data / "secrets/nats.conf").read_text()
         plain = {user: server.settings(user).nats_password for user in permissions()}
         assert [user for user, password in plain.items() if password in written] == []
-        assert len(set(re.findall(r'password: "(\$2b\$04\$.{53})"', written))) == len(plain)
+        assert len(set(re.findall(r'"password": "(\$2b\$04\$.{53})"', written))) == len(plain)
         for user, password in plain.items():
             client = await bus.connect(BusSettings(nats_url=server.url, nats_user=user, nats_password=password), user)
             await client.close()
-        (first, *_) = re.findall(r'password: "(.*?)"', written)
+        (first, *_) = re.findall(r'"password": "(.*?)"', written)
         with pytest.raises(BusError, match="refuses user 'admin'"):
             await bus.connect(BusSettings(nats_url=server.url, nats_user="admin", nats_password=first), "admin")
 

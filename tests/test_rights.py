@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,13 +22,15 @@ from nats.aio.msg import Msg
 from nats.js.api import KeyValueConfig
 
 from shared import bus
-from shared.contract import catalog, identities, names, topology
+from shared.contract import catalog, names, topology
+from shared.contract.identities import Rights
 from tests import attacks
 from tests.attacks import Try, example, matches, may_publish
 from tests.waiting import PATIENCE_S
+from tidegate.local import tenants
 from tidegate.local.server import NatsServer
 
-IDENTITIES = [identity for identity in identities.permissions() if identity != "admin"]
+IDENTITIES = [identity for identity in attacks.PERMISSIONS if identity != "admin"]
 SECRET = b"operator:S3cretPass"
 
 
@@ -43,6 +46,7 @@ class World:
         self.admin = await self._connect("admin")
         self.js = self.admin.jetstream()
         taken = [f for _, c in topology.consumers(attacks.LIMITS) for f in c.filter_subjects or [c.filter_subject]]
+        taken += [subject for r in attacks.READERS for subject in r.subjects]
         keys = ["$KV.leases.camera.lobby", "$KV.partitions.partition.1"]
         for subject in [*attacks.streams().values(), *map(example, taken), *keys]:
             await self.js.publish(subject, SECRET)
@@ -51,12 +55,12 @@ class World:
             leases.max_age = 3600.0  # they would end while the test runs
             await self.js.update_stream(leases)
         # Each has something in flight, which an acknowledgement of another's would lose.
-        for stream, consumer in topology.consumers(attacks.LIMITS):
-            pull = await self.js.pull_subscribe_bind(str(consumer.durable_name), stream)
+        for stream, consumer in attacks.consumers():
+            pull = await self.js.pull_subscribe_bind(consumer, stream)
             await pull.fetch(1, timeout=5)
         for identity in IDENTITIES:
             self.clients[identity] = client = await self._connect(identity)
-            for pattern in identities.permissions()[identity]["subscribe"]:
+            for pattern in attacks.PERMISSIONS[identity]["subscribe"]:
                 await client.subscribe(pattern, cb=self._listener(identity, client))
             await client.flush()
         await self.admin.subscribe(">", cb=self._listener("admin", self.admin))
@@ -81,7 +85,7 @@ class World:
         )
 
     def _listener(self, identity: str, client: Client) -> Any:
-        rights = identities.every().get(identity, identities.Rights())
+        rights = attacks.RIGHTS.get(identity, Rights())
         answered = (*rights.answered, *rights.collected)
 
         async def listen(message: Msg) -> None:
@@ -91,23 +95,6 @@ class World:
                 await client.publish(message.reply, b"answer " + message.data[:20])
 
         return listen
-
-    async def state(self) -> dict[str, Any]:
-        """What is stored, and how it is set up."""
-        found: dict[str, Any] = {}
-        for info in await self.js.streams_info():
-            stream = str(info.config.name)
-            messages = []
-            for seq in range(1, info.state.last_seq + 1):
-                try:
-                    m = await self.js.get_msg(stream, seq)
-                except nats.js.errors.NotFoundError:
-                    continue
-                messages.append((m.seq, m.subject, m.data))
-            found[stream] = (info.config.as_dict(), messages)
-            for c in await self.js.consumers_info(stream):
-                found[f"{stream} {c.name}"] = (c.config.as_dict(), c.num_ack_pending, c.ack_floor, c.delivered)
-        return found
 
     async def attack(self, identity: str, tries: Iterable[Try]) -> int:
         """Send all of them; return how many, once the server has dealt with them."""
@@ -126,11 +113,18 @@ class World:
 
 
 @pytest_asyncio.fixture
-async def world(server: NatsServer) -> AsyncIterator[World]:
-    found = World(server)
-    await found.begin()
-    yield found
-    await found.close()
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """With two readers beside all identities."""
+    tenants.put(tmp_path / "nats/secrets", attacks.TENANT)
+    async with NatsServer(tmp_path / "nats") as server:
+        admin = await bus.connect(server.settings("admin"), "admin")
+        await topology.apply(admin.jetstream(), attacks.LIMITS)
+        await topology.apply_consumers(admin.jetstream(), attacks.LIMITS, [r.consumer for r in attacks.READERS])
+        await admin.close()
+        found = World(server)
+        await found.begin()
+        yield found
+        await found.close()
 
 
 def changed(identity: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
@@ -181,11 +175,11 @@ async def test_nothing_is_reached_but_by_right(world: World, identity: str) -> N
         ("by reply", attacks.by_reply(identity)),
         ("by header", attacks.by_header(identity)),
     ):
-        before = await world.state()
+        before = await attacks.state(world.js)
         world.heard.clear()
         sent = await world.attack(identity, tries)
         heard = list(world.heard)
-        found = [*changed(identity, before, await world.state()), *reached(identity, heard)]
+        found = [*changed(identity, before, await attacks.state(world.js)), *reached(identity, heard)]
         counts = Counter(text[:150] for text in found)
         assert not found, (
             f"{kind}: {len(found)} effects of {sent} tries: {json.dumps(counts.most_common(12), indent=1)}"
@@ -211,14 +205,14 @@ async def test_nothing_is_heard_but_by_right(world: World, identity: str) -> Non
         await speaker.flush()
     for other in (*world.clients.values(), world.admin, client):
         await other.flush()
-    allowed = identities.permissions()[identity]["subscribe"]
+    allowed = attacks.PERMISSIONS[identity]["subscribe"]
     assert not [subject for subject in heard if not any(matches(pattern, subject) for pattern in allowed)]
 
 
 @pytest.mark.parametrize("identity", IDENTITIES)
 async def test_what_is_a_right_works(world: World, identity: str) -> None:
     """Each subject that it may publish to reaches the one who answers, and the answer comes back."""
-    client, rights = world.clients[identity], identities.every()[identity]
+    client, rights = world.clients[identity], attacks.RIGHTS[identity]
     absent = [f"{c.stream}.{c.name}" for s in catalog.services() for c in s.consumers if c.when]
     for subject in map(example, (*rights.api, *rights.stored, *rights.asked)):
         if subject.endswith(tuple(absent)):
@@ -296,7 +290,7 @@ async def test_nobody_but_admin_makes_or_deletes_anything() -> None:
     """Of the requests to JetStream that change something, no other identity has any."""
     harmless = ("STREAM.INFO.", "CONSUMER.INFO.", "CONSUMER.MSG.NEXT.", "DIRECT.GET.")
     for identity in IDENTITIES:
-        for subject in identities.permissions()[identity]["publish"]:
+        for subject in attacks.PERMISSIONS[identity]["publish"]:
             request = subject.removeprefix(f"{names.IMPORTED_API}.")
             assert request == subject or request.startswith(harmless), (identity, subject)
             assert subject not in (">", "*") and not subject.startswith(("$JS.API", "$SYS"))

@@ -1,5 +1,7 @@
 """The accounts of nats-server, as its configuration has them: one that holds the streams, and one for each identity.
 
+A tenant is all of this under a name of its own: two of them on one server share nothing.
+
 An identity's account imports the subjects of its rights, one by one, and nothing else of the streams' account exists in
 it. The server checks the subject of a request and never its reply subject: here that names a subject of the identity's
 own account, where nobody else listens. Pure.
@@ -9,11 +11,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from shared.contract import identities, names
 from shared.contract.identities import ADMIN, Permissions, Rights
+from shared.contract.names import END
+from shared.contract.readers import Reader
 
 # What is answered by more than one message, or by more than one replica.
 _MANY = (names.api("CONSUMER.MSG.NEXT"), names.api("DIRECT.GET"))
@@ -47,24 +54,62 @@ class _Wiring:
         return {"exports": list(self._exports[account].values()), "imports": self._imports[account]}
 
 
-def block(passwords: Mapping[str, str], tenant: str = names.ACCOUNT) -> str:
-    """The `accounts` block of the configuration, for these identities' passwords (plain, or bcrypt).
+class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An account that holds streams, and the readers of its events.
 
-    tenant: the account that holds the streams; one of another name has users of its own, called `<tenant>-<identity>`.
+    name: of the account; one of another name than TIDEGATE has users of its own, called `<name>-<identity>`.
+    max_store: bytes that its streams may take, and be promised. max_streams, max_consumers: how many it may have;
+    None: no limit.
     """
-    every = {identity: r for identity, r in identities.every().items() if identity in passwords}
+
+    name: Annotated[str, Meta(pattern=rf"^[A-Z][A-Z0-9_]{{0,31}}{END}")] = names.ACCOUNT
+    max_store: Annotated[int, Meta(gt=0, le=10**18)] | None = None
+    max_streams: Annotated[int, Meta(gt=0, le=10**9)] | None = None
+    max_consumers: Annotated[int, Meta(gt=0, le=10**9)] | None = None
+    readers: tuple[Reader, ...] = ()
+
+    @property
+    def users(self) -> dict[str, str]:
+        """The name by which each identity connects, by identity."""
+        return {identity: user_of(self.name, identity) for identity in (ADMIN, *self.rights)}
+
+    @property
+    def rights(self) -> dict[str, Rights]:
+        """Of every identity but `admin`."""
+        readers = {r.identity: identities.rights(r.peer) for r in self.readers}
+        return {**identities.every(), **readers}
+
+    @property
+    def jetstream(self) -> str | dict[str, int]:
+        """Its quota, as the server's configuration has it. With one, nothing may be kept in memory."""
+        limits = {"max_store": self.max_store, "max_streams": self.max_streams, "max_consumers": self.max_consumers}
+        found = {name: limit for name, limit in limits.items() if limit is not None}
+        return {"max_mem": 0, **found} if found else "enabled"
+
+
+def block(passwords: Mapping[str, str], tenants: Iterable[Tenant] = (Tenant(),)) -> str:
+    """The `accounts` block of the configuration. passwords: of each user, plain or by bcrypt."""
+    found: dict[str, Any] = {}
+    for tenant in tenants:
+        found |= _accounts(tenant, passwords)
+    return f"accounts: {json.dumps(found, indent=1)}\n"
+
+
+def _accounts(tenant: Tenant, passwords: Mapping[str, str]) -> dict[str, Any]:
+    every, users, name = tenant.rights, tenant.users, tenant.name
     wiring = _Wiring()
     for identity, r in every.items():
-        _import(wiring, tenant, identity, r, every)
-    found = {tenant: {"jetstream": "enabled", **_account(tenant, ADMIN, passwords[ADMIN], wiring.of(tenant))}}
-    for identity, password in passwords.items():
-        if identity != ADMIN:
-            account = account_of(tenant, identity)
-            found[account] = {
-                "mappings": {f"{names.API}.>": f"{names.IMPORTED_API}.>"},
-                **_account(tenant, identity, password, wiring.of(account)),
-            }
-    return f"accounts: {json.dumps(found, indent=1)}\n"
+        _import(wiring, name, identity, r, every)
+    admin = _user(users[ADMIN], passwords, identities.permissions()[ADMIN])
+    found = {name: {"jetstream": tenant.jetstream, "users": [admin], **wiring.of(name)}}
+    for identity, r in every.items():
+        account = account_of(name, identity)
+        found[account] = {
+            "mappings": {f"{names.API}.>": f"{names.IMPORTED_API}.>"},
+            "users": [_user(users[identity], passwords, identities.permitted(identity, r))],
+            **wiring.of(account),
+        }
+    return found
 
 
 def account_of(tenant: str, identity: str) -> str:
@@ -114,15 +159,13 @@ def _answer(wiring: _Wiring, of: str, to: str, subject: str, theirs: Rights) -> 
     wiring.service(of, to, subject, many=subject in theirs.collected, within=theirs.answers_within)
 
 
-def _account(tenant: str, identity: str, password: str, wired: dict[str, Any]) -> dict[str, Any]:
-    p: Permissions = identities.permissions()[identity]
-    user = {
-        "user": user_of(tenant, identity),
-        "password": password,
+def _user(user: str, passwords: Mapping[str, str], p: Permissions) -> dict[str, Any]:
+    return {
+        "user": user,
+        "password": passwords[user],
         "permissions": {
             "publish": {"allow": p["publish"]} if p["publish"] else {"deny": [">"]},
             "subscribe": {"allow": p["subscribe"]},
             "allow_responses": p.get("allow_responses", False),
         },
     }
-    return {"users": [user], **wired}

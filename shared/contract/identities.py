@@ -145,6 +145,6 @@ def permitted(identity: str, r: Rights) -> Permissions:
     return found
 
 
-def new_passwords(identities: Iterable[str] = ()) -> dict[str, str]:
-    """A password for each identity: for all there are, where none is named."""
-    return {user: secrets.token_urlsafe(24) for user in identities or permissions()}
+def new_passwords(users: Iterable[str]) -> dict[str, str]:
+    """A password for each user."""
+    return {user: secrets.token_urlsafe(24) for user in users}

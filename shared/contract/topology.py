@@ -6,6 +6,7 @@ Applying twice changes nothing. A limit that a server can't take is an error tha
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -43,8 +44,10 @@ JOBS_BYTES = 48 * MB
 # The server's whole numbers end at 2**63, which for ages are nanoseconds: nobody wants more than these.
 MOST = 10**18
 MOST_AGE_S = 1e9
-# The server's codes for a limit that its disk can't hold, and for copies where it is alone.
+# The server's codes for a limit that its disk, or the account's quota, can't hold; for copies where it is alone; for a
+# quota of consumers, and one of streams.
 NO_DISK, NO_CLUSTER = 10047, 10074
+TOO_MANY = {10026: "max-consumers", 10027: "max-streams"}
 # Flags that the server never turns off again.
 _FOR_EVER = ("deny_delete", "deny_purge", "sealed")
 
@@ -215,11 +218,18 @@ async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
     for stream in streams(s):
         done += await _attempt(f"stream {stream.name}", _apply_stream(js, stream))
         done += await _attempt(f"stream {stream.name}", upgrade.take_over(js, stream))
-    for name, consumer in consumers(s):
-        done += await _attempt(f"consumer {consumer.durable_name}", _apply_consumer(js, name, consumer))
+    done += await apply_consumers(js, s, _wanted(s))
     for bucket, stream in buckets(s).items():
         done += await _attempt(f"bucket {bucket}", _apply_stream(js, stream))
     done += await _attempt(f"bucket {names.CREDENTIALS}", upgrade.make_erasable(js))
+    return done
+
+
+async def apply_consumers(js: JetStreamContext, s: TopologySettings, wanted: Iterable[Consumer]) -> list[str]:
+    """Create the consumers that are missing, update those that differ; a line for each. Raises BusError."""
+    done: list[str] = []
+    for c in wanted:
+        done += await _attempt(f"consumer {c.name}", _apply_consumer(js, c.stream, _durable(c, s)))
     return done
 
 
@@ -250,8 +260,16 @@ def _remedy(what: str, error: APIError) -> str:
     """The setting that asks for more than the server has, if it is one."""
     stream = what.removeprefix("stream ")
     if error.err_code == NO_DISK and stream in (names.MEDIA, names.EVENTS, names.DLQ):
-        return f": lower {stream}_MAX_BYTES, or give the server more disk"
+        return f": lower {stream}_MAX_BYTES, or give the server more disk{_or_quota('max-store')}"
+    if error.err_code == NO_DISK:
+        return f": lower MEDIA_MAX_BYTES or EVENTS_MAX_BYTES, or give the server more disk{_or_quota('max-store')}"
+    if quota := TOO_MANY.get(error.err_code or 0):
+        return f": delete what is not needed there{_or_quota(quota)}"
     return ": lower STREAM_REPLICAS to the number of servers" if error.err_code == NO_CLUSTER else ""
+
+
+def _or_quota(option: str) -> str:
+    return f", or a tenant a larger quota: 'tidegate accounts DIR --tenant NAME --{option} …'"
 
 
 async def _apply_stream(js: JetStreamContext, want: StreamConfig) -> str:

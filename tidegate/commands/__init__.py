@@ -37,6 +37,7 @@ SECTIONS: dict[str, dict[str, Listed]] = {
         "find": Listed("Find moments by words, by a picture or by labels.", "search"),
         "segment": Listed("Save the video that an event was made from.", "cv"),
         "tracks": Listed("Show what analytics followed, or save it as a video.", "analytics,demo"),
+        "reader": Listed("Let an app of yours read events at its own pace.", "server"),
         "rules": Listed("Say what analytics should tell of a camera.", "analytics"),
         "ask": Listed("Ask a vision language model about a camera's video.", "vlm"),
         "summarize": Listed("Sum up what happened on a camera.", "vlm"),
@@ -47,6 +48,7 @@ SECTIONS: dict[str, dict[str, Listed]] = {
         "threshold": Listed("Compute the lagThreshold of a ScaledObject.", "server"),
     },
     "Operate": {
+        "accounts": Listed("Make passwords and accounts for a server of yours.", "server"),
         "setup": Listed("Create or update streams, consumers and buckets.", "server"),
         "dlq": Listed("Look at dead letters, and try them again.", "server"),
         "reindex": Listed("Build the index of 'find' again.", "search"),

@@ -1,11 +1,11 @@
-"""The passwords of the identities: plain in a file each, for their owner alone, and hashed for the server.
+"""The passwords of users: plain in a file each, for their owner alone, and hashed for the server.
 
 The server's configuration is read by more programs than it should, and copied; nobody can connect with what is in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from shared.contract import identities
@@ -16,12 +16,12 @@ from tidegate.local.encryption import write_private
 COST = 4
 
 
-def kept(folder: Path) -> dict[str, str]:
-    """The password of each identity, from the folder's files; those that are missing are made."""
+def kept(folder: Path, users: Iterable[str]) -> dict[str, str]:
+    """The password of each user, from the folder's files; those that are missing are made."""
     folder.mkdir(parents=True, exist_ok=True)
     # Also one that a backup was unpacked into, for all to read.
     folder.chmod(0o700)
-    passwords = identities.new_passwords()
+    passwords = identities.new_passwords(users)
     for user, fresh in passwords.items():
         path = folder / user
         if path.exists():

@@ -22,11 +22,11 @@ from pathlib import Path
 from nats.aio.client import Client
 
 from shared import bus
-from shared.contract import accounts, topology
+from shared.contract import accounts, names, topology
 from shared.runtime import child
 from shared.runtime.errors import BusError
 from shared.runtime.settings import BusSettings, load
-from tidegate.local import disk, encryption, passwords
+from tidegate.local import disk, encryption, passwords, tenants
 from tidegate.local.encryption import StoreSettings, write_private
 
 # A segment may be a whole GOP: the default of 1 MB would refuse 2 s of 4 Mbit/s.
@@ -38,6 +38,9 @@ PROMISES = 10**15
 START_S = 30.0
 READ_BYTES_S = 20_000_000
 POLL_S = 0.025
+# How long it may take to read its configuration, and what its log says then.
+RELOAD_S = 30.0
+RELOADED, RELOAD_FAILED = "Reloaded server configuration", "Failed to reload server configuration"
 
 
 def find_executable() -> str:
@@ -76,7 +79,8 @@ class NatsServer:
         self.log = data / "nats.log"
         self._store = data / "jetstream"
         self._secrets = data / "secrets"
-        self._passwords = passwords.kept(self._secrets)
+        self._cipher = ""
+        self._read_tenants()
 
     def settings(self, identity: str) -> BusSettings:
         """How to connect as one of the identities."""
@@ -104,10 +108,9 @@ class NatsServer:
         Raises SettingError where the store can't be read with the key that is there, and BusError with the last lines
         of its log.
         """
-        cipher = await asyncio.to_thread(encryption.prepare, self._store, self._secrets, load(StoreSettings))
-        # It has the key in it, so it lies beside the key: a copy of the data without the secrets has neither.
-        config = self._secrets / "nats.conf"
-        write_private(config, self._config(cipher))
+        self._read_tenants()
+        self._cipher = await asyncio.to_thread(encryption.prepare, self._store, self._secrets, load(StoreSettings))
+        config = self._write_config()
         # Where 0.2.0 kept it, with the passwords in it.
         (self._data / "nats.conf").unlink(missing_ok=True)
         self._process = child.spawn([self._executable, "-c", str(config)], log=self.log)
@@ -115,6 +118,50 @@ class NatsServer:
         if wanted := encryption.converting(self._store):
             await self._check_converted(wanted)
         await asyncio.to_thread(encryption.finish, self._store)
+
+    async def reload(self) -> bool:
+        """Have it take the tenants and readers that were written since it did; whether there are any.
+
+        Whoever may connect as before keeps the connection. Raises SettingError where their file can't be read, and
+        BusError with the server's reason where it takes them not.
+        """
+        if self._process is None or tenants.version(self._secrets) == self._version:
+            return False
+        self._read_tenants()
+        self._write_config()
+        # An account that is new to the server gets what it imports when the server reads it again (nats-server 2.15.1).
+        for _ in range(2):
+            await self._hang_up(self._process)
+        return True
+
+    async def _hang_up(self, process: subprocess.Popen[bytes]) -> None:
+        """Have it read its configuration, and wait until its log says that it has."""
+        before = self.log.stat().st_size
+        process.send_signal(signal.SIGHUP)
+        for _ in range(int(RELOAD_S / POLL_S)):
+            said = await asyncio.to_thread(self._said_since, before)
+            if process.poll() is not None or RELOADED in said:
+                return
+            if RELOAD_FAILED in said:
+                break
+            await asyncio.sleep(POLL_S)
+        raise BusError(f"nats-server did not take its configuration anew: {child.last_lines(self.log)}")
+
+    def _said_since(self, size: int) -> str:
+        with self.log.open("rb") as log:
+            log.seek(size)
+            return log.read().decode(errors="replace")
+
+    def _read_tenants(self) -> None:
+        self._version = tenants.version(self._secrets)
+        self._tenants = tenants.read(self._secrets)
+        self._passwords = passwords.kept(self._secrets, tenants.users(self._tenants))
+
+    def _write_config(self) -> Path:
+        """It has the key in it, so it lies beside the key: a copy of the data without the secrets has neither."""
+        config = self._secrets / "nats.conf"
+        write_private(config, self._config())
+        return config
 
     async def _takes_clients(self, limit_s: float) -> None:
         assert self._process is not None
@@ -151,7 +198,8 @@ class NatsServer:
         asked = load(topology.TopologySettings)
         limits = disk.fitted(asked, disk.room(self._store), streams)
         less = [] if limits == asked else [f"limits fitted to this disk: {disk.said(limits)}"]
-        return less + await topology.apply(js, limits)
+        readers = [r.consumer for tenant in self._tenants if tenant.name == names.ACCOUNT for r in tenant.readers]
+        return less + await topology.apply(js, limits) + await topology.apply_consumers(js, limits, readers)
 
     @property
     def has_died(self) -> bool:
@@ -175,10 +223,10 @@ class NatsServer:
         await self.stop(sig)
         await self.start()
 
-    def _config(self, cipher: str) -> str:
+    def _config(self) -> str:
         return (
             f"server_name: tidegate\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
             f"max_pending: {8 * MAX_PAYLOAD}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(self._store))}, max_file_store: {PROMISES}{cipher} }}\n"
-            f"{accounts.block(passwords.hashed(self._passwords))}"
+            f"jetstream {{ store_dir: {json.dumps(str(self._store))}, max_file_store: {PROMISES}{self._cipher} }}\n"
+            f"{accounts.block(passwords.hashed(self._passwords), self._tenants)}"
         )

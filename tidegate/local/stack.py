@@ -25,6 +25,7 @@ from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.contract import catalog
 from shared.runtime import child, lock
+from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.client import registry
@@ -72,6 +73,7 @@ class Stack:
         self._watching: asyncio.Task[None] | None = None
         self.changed: list[str] = []
         self.health = Health()
+        self._told = ""
         self.targets = data / "metrics"
 
     async def __aenter__(self) -> Stack:
@@ -123,10 +125,21 @@ class Stack:
             if self.server.has_died:
                 logger("stack").error("nats-server died and is started again", log=str(self.server.log))
                 await self.server.start()
+            await self._take_readers()
             for task in self._autoscaling:
                 if task.done():
                     task.result()
             await asyncio.sleep(WATCH_S)
+
+    async def _take_readers(self) -> None:
+        """Those that 'tidegate reader' added meanwhile."""
+        try:
+            if await self.server.reload():
+                logger("stack").info("nats-server takes its readers anew")
+        except (TidegateError, OSError) as e:
+            if str(e) != self._told:
+                self._told = str(e)
+                logger("stack").error("readers stay as they were", error=self._told)
 
     def _pool(self, name: str) -> Replicas:
         """The replicas of a service, run as its record in the catalog says."""

@@ -1,0 +1,67 @@
+"""Apps of others that read EVENTS at their own pace: each an identity of its own, with a durable consumer. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import msgspec
+
+from shared.contract import catalog, names
+from shared.contract.catalog import WITHOUT_LIMIT, Consumer, Peer
+from shared.contract.names import Token
+from shared.runtime.errors import SettingError
+
+
+class Reader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """kinds, cameras: whose events it may read; of none: of all."""
+
+    name: Token
+    kinds: tuple[Token, ...] = ()
+    cameras: tuple[Token, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """What it connects as, and what its consumer is called."""
+        return f"reader-{self.name}"
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What it may read; no two of them overlap."""
+        if not self.cameras:
+            return tuple(names.event(kind, ">") for kind in self.kinds) or (f"{names.EVENT}.>",)
+        return tuple(names.event(kind, camera) for kind in self.kinds or ("*",) for camera in self.cameras)
+
+    @property
+    def consumer(self) -> Consumer:
+        """It begins with what is stored from its creation on, and an app that is away misses nothing."""
+        return Consumer(
+            stream=names.EVENTS,
+            name=self.identity,
+            filters=self.subjects,
+            max_deliver=WITHOUT_LIMIT,
+            from_now=True,
+        )
+
+    @property
+    def peer(self) -> Peer:
+        """Its record, from which its rights follow."""
+        return Peer(identity=self.identity, hears=self.subjects, consumers=(self.consumer,))
+
+
+def asked(name: str, kinds: Iterable[str], cameras: Iterable[str]) -> Reader:
+    """A reader as somebody asks for it. Raises SettingError for a name, kind or camera that can't be."""
+    names.check_token(name, "reader")
+    known = kinds_there_are()
+    for kind in (kinds := tuple(dict.fromkeys(kinds))):
+        if kind not in known:
+            near = difflib.get_close_matches(kind, known, n=1, cutoff=0.5)
+            meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise SettingError(f"there is no kind of event {kind!r}: {meant}")
+    return Reader(name=name, kinds=kinds, cameras=tuple(dict.fromkeys(map(names.check_camera, cameras))))
+
+
+def kinds_there_are() -> tuple[str, ...]:
+    """The kinds of event that services publish, those of installed packages too."""
+    published = (subject.split(".") for service in catalog.services() for subject in service.publishes)
+    return tuple(sorted({tokens[1] for tokens in published if tokens[0] == names.EVENT and len(tokens) > 1}))
