@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 
-def installed(config: pytest.Config, package: str, version: str) -> Path:
-    """The folder of a package in pytest's cache. Skips where npm can't be had, but not in CI."""
+def installed(config: pytest.Config, package: str, version: str, *more: str) -> Path:
+    """The folder of a package in pytest's cache. Skips where npm can't be had, but not in CI.
+
+    more: what is installed beside it, as npm is told: `name@version`.
+    """
     if not shutil.which("npm"):
         pytest.skip("npm is not installed: apt-get install nodejs npm")
     root = Path(config.cache.mkdir(f"{package.strip('@').replace('/', '-')}-{version}"))  # type: ignore[union-attr]
@@ -22,7 +25,9 @@ def installed(config: pytest.Config, package: str, version: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "package.json").exists():
             install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", root]
-            done = subprocess.run([*install, f"{package}@{version}"], capture_output=True, text=True, timeout=300)
+            done = subprocess.run(
+                [*install, f"{package}@{version}", *more], capture_output=True, text=True, timeout=300
+            )
             if done.returncode and not os.environ.get("CI"):
                 pytest.skip(f"npm can't install {package} here: {done.stderr[-300:]}")
             assert done.returncode == 0, done.stderr

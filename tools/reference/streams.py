@@ -32,7 +32,8 @@ BEATS = """Workers say how they do on `scale.<service>.<replica>`, once a second
 RIGHTS = """Each service and each kind of app is an identity of its own on the server, in an account of its own, which
 imports what the identity works with and nothing else. Requests to JetStream, such as `$JS.API.STREAM.INFO.MEDIA`, are
 called `JS.STREAM.INFO.MEDIA` there: clients use the usual name, which the account maps. `admin` alone is in the account
-that holds the streams. `tidegate up` makes a password for each identity in `<data>/secrets`, readable by you alone."""
+that holds the streams. `tidegate up` makes a password for each identity in `<data>/secrets`, readable by you alone.
+`tidegate reader add` makes more identities, each with [a consumer of its own](../how-to/subscribe.md)."""
 
 DAY_S = 24 * 3600.0
 
