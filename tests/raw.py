@@ -6,6 +6,20 @@ from collections.abc import Sequence
 
 from nats.aio.client import Client
 
+# Blocks of headers that are none, or that say what only the server says.
+BLOCKS = (
+    b"NATS/1.0 \xff\xff\xff\r\n\r\n",
+    b"NATS/1.0 404 \xff\xff\r\n\r\n",
+    b"NATS/1.0 404 No\r\nA: b\r\n\r\n",
+    b"NATS/1.0 503 \xff\r\nA: \xff\r\n\r\n",
+    b"NATS/1.0",
+    b"NATS/1.0 ",
+    b"N",
+    b"\r",
+    b"NATS/1.0\r\n\xff\xfe: x\r\n: \r\n:\r\n \r\nno colon\r\n\r\n",
+    b"NATS/1.0\r\nNats-Sequence: one\r\nNats-Subject: x\r\nNats-Time-Stamp: x\r\nStatus: 404\r\n\r\n",
+)
+
 
 async def send(client: Client, subject: bytes, headers: bytes, payload: bytes = b"") -> None:
     """Publish them as they are, and wait until the server has them."""

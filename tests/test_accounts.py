@@ -19,7 +19,6 @@ from shared.bus.publish import header_bytes
 from shared.contract import names
 from shared.runtime import child
 from tests.waiting import PATIENCE_S, until
-from tidegate.client import explain
 from tidegate.local.server import NatsServer, find_executable, free_port
 
 # Of an export, where it says nothing else, and of `allow_responses`.
@@ -46,7 +45,7 @@ async def test_an_answer_may_take_longer_than_the_server_usually_waits(server: N
 
 
 async def test_replicas_are_found_and_counted_by_name(server: NatsServer, admin: Client) -> None:
-    """All replicas answer, those of one account and of several; whoever asks one service finds that one alone."""
+    """Of each service all replicas answer; without a name, whoever asks one service finds that one."""
     embed = [await bus.connect(server.settings("embed"), "embed") for _ in range(2)]
     search = await bus.connect(server.settings("search"), "search")
     finder = await bus.connect(server.settings("finder"), "finder")
@@ -72,7 +71,6 @@ async def test_replicas_are_found_and_counted_by_name(server: NatsServer, admin:
 
     try:
         assert await found(admin, "$SRV.PING.tidegate-embed", 2) == {service.id for service in running[:2]}
-        assert await found(admin, "$SRV.PING", 3) == {service.id for service in running}
         assert await found(admin, "$SRV.STATS.tidegate-search", 1) == {running[2].id}
         assert await found(finder, "$SRV.PING", 1) == {running[2].id}
         assert await found(finder, f"$SRV.INFO.tidegate-search.{running[2].id}", 1) == {running[2].id}
@@ -84,6 +82,12 @@ async def test_replicas_are_found_and_counted_by_name(server: NatsServer, admin:
 
 
 async def test_every_scaler_explains(server: NatsServer, admin: Client) -> None:
+    """`tidegate explain` waits a moment for others; here for as long as it takes."""
+    by: set[str] = set()
+
+    async def hear(message: Msg) -> None:
+        by.add(requests.read(message, Explanations).by)
+
     scalers = [await bus.connect(server.settings("scaler"), "scaler") for _ in range(2)]
     for n, client in enumerate(scalers):
 
@@ -93,7 +97,10 @@ async def test_every_scaler_explains(server: NatsServer, admin: Client) -> None:
         await client.subscribe(names.explain("*"), cb=answer)
         await client.flush()
     try:
-        assert {said.by for said in await explain.ask(admin, "cv")} == {"scaler-0", "scaler-1"}
+        inbox = admin.new_inbox()
+        await admin.subscribe(inbox, cb=hear)
+        await admin.publish(names.explain("cv"), reply=inbox)
+        await until(lambda: by == {"scaler-0", "scaler-1"})
     finally:
         for client in scalers:
             await client.close()

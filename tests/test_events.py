@@ -25,9 +25,13 @@ objects = st.builds(DetectedObject, label=st.text(max_size=20), score=unit, box=
 milliseconds = st.floats(0, 1e6)
 detections = st.builds(
     Detections,
-    camera=st.text(min_size=1, max_size=20),
+    camera=st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
     segment=st.builds(
-        SegmentRef, stream=st.just("MEDIA"), seq=st.integers(1, 2**53), epoch=st.text(), n=st.integers(0, 2**31)
+        SegmentRef,
+        stream=st.just("MEDIA"),
+        seq=st.integers(1, 2**53),
+        epoch=st.text(min_size=1, max_size=256),
+        n=st.integers(0, 2**31),
     ),
     start=times,
     duration=st.floats(0, 60),

@@ -24,7 +24,7 @@ from nats.js.api import KeyValueConfig
 from shared import bus
 from shared.contract import catalog, names, topology
 from shared.contract.identities import Rights
-from tests import attacks
+from tests import attacks, raw
 from tests.attacks import Try, example, matches, may_publish
 from tests.waiting import PATIENCE_S
 from tidegate.local import tenants
@@ -184,6 +184,16 @@ async def test_nothing_is_reached_but_by_right(world: World, identity: str) -> N
         assert not found, (
             f"{kind}: {len(found)} effects of {sent} tries: {json.dumps(counts.most_common(12), indent=1)}"
         )
+
+
+@pytest.mark.parametrize("identity", IDENTITIES)
+async def test_no_block_of_headers_ends_the_server(world: World, identity: str) -> None:
+    """A block of one byte ends nats-server where its stream republishes, and whoever crosses no account may send it."""
+    for subject in map(example, attacks.PERMISSIONS[identity]["publish"]):
+        for headers in raw.BLOCKS:
+            await raw.send(world.clients[identity], subject.encode(), headers, b"x")
+    await world.admin.flush()
+    assert not world.server.has_died
 
 
 @pytest.mark.parametrize("identity", IDENTITIES)

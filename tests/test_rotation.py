@@ -178,7 +178,7 @@ async def test_a_file_is_upright_after_ingest_in_clips_and_pictures(
         for picture in decode(one.payload, fps=FPS).pictures:
             assert_upright(picture.pixels)
     assert_upright(decode(clip.join(stored).data, at=[2.0]).pictures[0].pixels)
-    assert_upright(shown(clip.jpeg(stored[0].payload, 0.0, width=48)))
+    assert_upright(shown(clip.picture(decode(stored[0].payload, at=[0.0], within=(48, 480)))))
 
 
 def shown(jpeg: bytes) -> Image:

@@ -140,7 +140,9 @@ def _import(wiring: _Wiring, tenant: str, identity: str, r: Rights, every: Mappi
             if may_ask and subject in r.asked:
                 _answer(wiring, account_of(tenant, other), ours, subject, theirs)
     for subject in (*r.answered, *r.collected):
-        _answer(wiring, ours, tenant, subject, r)
+        # Servers before 2.12 import one subject from one account alone.
+        if subject not in names.DISCOVER_ALL:
+            _answer(wiring, ours, tenant, subject, r)
 
 
 def _hear(wiring: _Wiring, tenant: str, ours: str, subject: str, every: Mapping[str, Rights]) -> None:
