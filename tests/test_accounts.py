@@ -6,6 +6,7 @@ import asyncio
 import json
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -119,7 +120,10 @@ async def test_keda_reads_the_pending_count_of_the_account(server: NatsServer, a
         async with asyncio.timeout(PATIENCE_S):
             while not await child.takes_connections(port):
                 await asyncio.sleep(0.02)
-        page = await asyncio.to_thread(lambda: json.load(urllib.request.urlopen(url, timeout=PATIENCE_S)))
+            # The page is there before JetStream is.
+            page: dict[str, Any] = {}
+            while not page.get("account_details"):
+                page = await asyncio.to_thread(lambda: json.load(urllib.request.urlopen(url, timeout=PATIENCE_S)))
     finally:
         monitored.terminate()
         await asyncio.to_thread(monitored.wait)
