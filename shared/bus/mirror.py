@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import nats.errors
@@ -23,7 +24,8 @@ from nats.js import JetStreamContext
 from nats.js.errors import BucketNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
-from shared.bus.direct import SEQUENCE
+from shared.bus import direct
+from shared.bus.direct import SEQUENCE, Stored
 from shared.bus.log import Log
 from shared.contract import names
 from shared.runtime.errors import BusError
@@ -117,8 +119,7 @@ class Mirror:
 
     async def _read_all(self, reconnected: bool) -> None:
         prefix = f"$KV.{self._bucket}."
-        async with Log(self._client, f"KV_{self._bucket}") as log:
-            stored = await log.all(f"{prefix}>")
+        stored = await self._stored(f"{prefix}>")
         found = {s.subject.removeprefix(prefix): _entry(s.headers, s.data, s.seq) for s in stored}
         fresh = {key: entry.value for key, entry in found.items() if entry.value is not None}
         # Whoever was cut off with us gets the time to write again before it counts as silent.
@@ -129,6 +130,19 @@ class Mirror:
         self._known = {key: entry.seq for key, entry in found.items()}
         self.ready.set()
         self._changed.set()
+
+    async def _stored(self, subject: str) -> list[Stored]:
+        """All that the bucket holds, many at once where the server can do that."""
+        stream, version = f"KV_{self._bucket}", self._client.connected_server_version
+        if (version.major, version.minor) >= (2, 11):
+            async with Log(self._client, stream) as log:
+                return await log.all(subject)
+        found: list[Stored] = []
+        with suppress(NotFoundError):
+            while True:
+                seq = found[-1].seq + 1 if found else 1
+                found.append(await direct.get(self._client, stream, subject=subject, seq=seq))
+        return found
 
     def _apply(self, key: str, entry: _Entry) -> None:
         if entry.seq <= self._known.get(key, 0):
