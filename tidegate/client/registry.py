@@ -135,10 +135,10 @@ async def bind_credentials(js: JetStreamContext) -> list[str]:
     cameras that are gone are erased.
     """
     bucket = await _bucket(js, names.CREDENTIALS)
-    there = set(await _ids(await _bucket(js, names.CAMERAS)))
+    cameras = await _bucket(js, names.CAMERAS)
     done = []
     for id in await _ids(bucket):
-        if id not in there:
+        if not await _is_there(cameras, id):
             await _write_credentials(js, id, None)
             done.append(f"password of camera {id} erased: there is no such camera")
         elif (kept := await credentials(js, id)) and not kept.origin:
@@ -210,6 +210,15 @@ async def _ids(bucket: KeyValue) -> list[str]:
         return sorted(key for key in await bucket.keys() if not names.is_removed(key))
     except NoKeysError:
         return []
+
+
+async def _is_there(bucket: KeyValue, id: str) -> bool:
+    """By the key itself: the client's list of keys may leave out what was written a moment ago."""
+    try:
+        await bucket.get(id)
+    except KeyNotFoundError:
+        return False
+    return True
 
 
 def _no_such(id: str, known: Sequence[str]) -> str:
