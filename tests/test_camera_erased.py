@@ -9,6 +9,8 @@ import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 from nats.js.api import KeyValueConfig
+from nats.js.errors import NoKeysError
+from nats.js.kv import KeyValue
 
 from shared import bus
 from shared.contract import names, topology
@@ -117,3 +119,22 @@ async def test_a_setup_that_was_cut_off_loses_no_password(someone: Client, monke
     await topology.apply(js, topology.TopologySettings())
     assert (await (await js.key_value(names.CREDENTIALS)).get("lobby")).value == b"me:now"
     assert not [i for i in await js.streams_info() if "copy" in str(i.config.name)]
+
+
+async def test_a_list_of_keys_that_is_short_loses_no_password(someone: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's own list takes a consumer that has sent all for one that has nothing to send: put in by hand."""
+    js = someone.jetstream()
+    for name in (names.CAMERAS, names.CREDENTIALS):
+        await js.create_key_value(KeyValueConfig(bucket=name, history=1, direct=True))
+    await registry.put(js, "lobby", new_camera("rtsp://10.0.0.7/x")[0], None)
+    await (await js.key_value(names.CREDENTIALS)).put("lobby", b"me:now")
+
+    async def short(*_: object, **__: object) -> list[str]:
+        raise NoKeysError
+
+    monkeypatch.setattr(KeyValue, "keys", short)
+    await topology.apply(js, topology.TopologySettings())
+    assert await registry.bind_credentials(js) == ["password of camera lobby bound to rtsp://10.0.0.7:554"]
+    kept = await registry.credentials(js, "lobby")
+    assert kept and kept.secret == "me:now"
+    assert list(await registry.all(js)) == ["lobby"]

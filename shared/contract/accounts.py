@@ -140,7 +140,7 @@ def _import(wiring: _Wiring, tenant: str, identity: str, r: Rights, every: Mappi
             if may_ask and subject in r.asked:
                 _answer(wiring, account_of(tenant, other), ours, subject, theirs)
     for subject in (*r.answered, *r.collected):
-        # Servers before 2.12 import one subject from one account alone.
+        # nats-server 2.10 refuses one subject from several accounts.
         if subject not in names.DISCOVER_ALL:
             _answer(wiring, ours, tenant, subject, r)
 

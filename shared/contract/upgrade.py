@@ -15,11 +15,12 @@ from dataclasses import replace
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, KeyValueConfig, StreamConfig
-from nats.js.errors import NoKeysError, NotFoundError
+from nats.js.errors import NotFoundError
 from nats.js.kv import KeyValue
 
 from shared.contract import ids, names
 from shared.contract.deadletters import REPLAY_FOR, REPLAY_OF
+from shared.contract.entries import entries
 from shared.runtime.telemetry import logger
 
 MOVER = "moving"
@@ -65,8 +66,7 @@ async def make_erasable(js: JetStreamContext) -> str:
     if not config.deny_delete and not copies:
         return ""
     if config.deny_delete:
-        old = await js.key_value(names.CREDENTIALS)
-        if not copies and (held := await _held(old)):
+        if not copies and (held := await entries(js, names.CREDENTIALS)):
             await js.create_key_value(
                 KeyValueConfig(bucket=f"{names.CREDENTIALS}-copy", replicas=config.num_replicas or 1)
             )
@@ -77,9 +77,9 @@ async def make_erasable(js: JetStreamContext) -> str:
         await js.add_stream(config)
     if not copies:
         return ""
+    there = await entries(js, names.CREDENTIALS)
+    copied = await entries(js, f"{names.CREDENTIALS}-copy")
     new = await js.key_value(names.CREDENTIALS)
-    there = await _held(new)
-    copied = await _held(await js.key_value(f"{names.CREDENTIALS}-copy"))
     await _fill(new, {key: value for key, value in copied.items() if key not in there})
     await js.delete_stream(copy)
     return "made anew: what is removed from it is overwritten on disk"
@@ -119,13 +119,6 @@ async def _publish(js: JetStreamContext, job: Msg) -> None:
     await job.ack()
 
 
-async def _held(bucket: KeyValue) -> dict[str, bytes]:
-    try:
-        return {key: (await bucket.get(key)).value or b"" for key in await bucket.keys()}
-    except NoKeysError:
-        return {}
-
-
-async def _fill(bucket: KeyValue, entries: Mapping[str, bytes]) -> None:
-    for key, value in entries.items():
+async def _fill(bucket: KeyValue, values: Mapping[str, bytes]) -> None:
+    for key, value in values.items():
         await bucket.put(key, value)

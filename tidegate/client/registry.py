@@ -15,7 +15,6 @@ from nats.js.errors import (
     BucketNotFoundError,
     KeyNotFoundError,
     KeyWrongLastSequenceError,
-    NoKeysError,
     NotFoundError,
 )
 from nats.js.kv import KeyValue
@@ -24,6 +23,7 @@ from shared.contract import credentials as secrets
 from shared.contract import events, names
 from shared.contract.cameras import Camera, changed, decode, encode, encode_removed
 from shared.contract.credentials import Credentials
+from shared.contract.entries import entries
 from shared.contract.events import CameraStatus, VideoStatus
 from shared.runtime.errors import BadMessage, BusError, SettingError
 
@@ -79,7 +79,7 @@ async def change(js: JetStreamContext, id: str, fields: Mapping[str, object]) ->
     bucket = await _bucket(js, names.CAMERAS)
     had = await credentials(js, id)
     for _ in range(_TRIES):
-        entry = await _entry(bucket, id)
+        entry = await _entry(js, bucket, id)
         before, kept = decode(entry.value or b""), await credentials(js, id)
         after, has = changed(before, kept, fields)
         if has != kept:
@@ -98,7 +98,7 @@ async def remove(js: JetStreamContext, id: str) -> None:
     Workers find its settings for as long as MEDIA may have its video; the server forgets them by itself.
     """
     bucket = await _bucket(js, names.CAMERAS)
-    entry = await _entry(bucket, id)
+    entry = await _entry(js, bucket, id)
     with suppress(SettingError):  # What is no camera has no settings that anybody goes by.
         await _keep_settings(js, id, decode(entry.value or b""))
     await bucket.delete(id)
@@ -116,7 +116,7 @@ async def _keep_settings(js: JetStreamContext, id: str, camera: Camera) -> None:
 
 async def read(js: JetStreamContext, id: str) -> Camera:
     """Raises SettingError if there is no such camera."""
-    return decode((await _entry(await _bucket(js, names.CAMERAS), id)).value or b"")
+    return decode((await _entry(js, await _bucket(js, names.CAMERAS), id)).value or b"")
 
 
 async def credentials(js: JetStreamContext, id: str) -> Credentials | None:
@@ -134,11 +134,10 @@ async def bind_credentials(js: JetStreamContext) -> list[str]:
     Nothing that has an address is touched: whoever changes an entry later does not move its password. Passwords of
     cameras that are gone are erased.
     """
-    bucket = await _bucket(js, names.CREDENTIALS)
-    cameras = await _bucket(js, names.CAMERAS)
+    there = set(await _ids(js))
     done = []
-    for id in await _ids(bucket):
-        if not await _is_there(cameras, id):
+    for id in sorted(await entries(js, names.CREDENTIALS)):
+        if id not in there:
             await _write_credentials(js, id, None)
             done.append(f"password of camera {id} erased: there is no such camera")
         elif (kept := await credentials(js, id)) and not kept.origin:
@@ -159,22 +158,20 @@ async def _bind(js: JetStreamContext, id: str, kept: Credentials) -> str:
 
 async def all(js: JetStreamContext) -> dict[str, Camera | SettingError]:
     """Every camera by id, in the order of their ids; of an entry that is no camera, why it is none."""
-    bucket = await _bucket(js, names.CAMERAS)
     found: dict[str, Camera | SettingError] = {}
-    for id in await _ids(bucket):
-        # Somebody may remove it in this moment.
-        with suppress(KeyNotFoundError):
-            entry = await bucket.get(id)
-            try:
-                found[id] = decode(entry.value or b"")
-            except SettingError as e:
-                found[id] = e
+    for id, value in sorted((await entries(js, names.CAMERAS)).items()):
+        if names.is_removed(id):
+            continue
+        try:
+            found[id] = decode(value)
+        except SettingError as e:
+            found[id] = e
     return found
 
 
 async def missing(js: JetStreamContext, id: str) -> str:
     """A sentence that names the nearest camera there is; empty if there is one of that id. Raises BusError."""
-    known = await _ids(await _bucket(js, names.CAMERAS))
+    known = await _ids(js)
     return "" if id in known else _no_such(id, known)
 
 
@@ -198,27 +195,15 @@ async def unreadable(js: JetStreamContext, id: str) -> VideoStatus | None:
     return status if status.lasts(dt.datetime.now(dt.UTC)) else None
 
 
-async def _entry(bucket: KeyValue, id: str) -> KeyValue.Entry:
+async def _entry(js: JetStreamContext, bucket: KeyValue, id: str) -> KeyValue.Entry:
     try:
         return await bucket.get(names.check_camera(id))
     except KeyNotFoundError as e:
-        raise SettingError(_no_such(id, await _ids(bucket))) from e
+        raise SettingError(_no_such(id, await _ids(js))) from e
 
 
-async def _ids(bucket: KeyValue) -> list[str]:
-    try:
-        return sorted(key for key in await bucket.keys() if not names.is_removed(key))
-    except NoKeysError:
-        return []
-
-
-async def _is_there(bucket: KeyValue, id: str) -> bool:
-    """By the key itself: the client's list of keys may leave out what was written a moment ago."""
-    try:
-        await bucket.get(id)
-    except KeyNotFoundError:
-        return False
-    return True
+async def _ids(js: JetStreamContext) -> list[str]:
+    return sorted(id for id in await entries(js, names.CAMERAS) if not names.is_removed(id))
 
 
 def _no_such(id: str, known: Sequence[str]) -> str:

@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from nats.aio.client import Client
-from nats.js.errors import KeyNotFoundError, NoKeysError, NotFoundError
+from nats.js.errors import KeyNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
 from services.analytics import rules as book
 from services.analytics.rules import Rules
 from shared.bus.mirror import bind
 from shared.contract import names, segment
+from shared.contract.entries import entries
 from shared.runtime.errors import SettingError
 from shared.video import gop
 
 
 async def cameras(client: Client) -> list[str]:
     """The cameras that have rules, sorted."""
-    try:
-        return sorted(await (await _bucket(client)).keys())
-    except NoKeysError:
-        return []
+    return sorted(await entries(client.jetstream(), names.RULES))
 
 
 async def remove(client: Client, camera: str) -> None:
