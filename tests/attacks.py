@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import nats.js.errors
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from shared.contract import catalog, identities, names, topology
@@ -199,3 +200,16 @@ async def state(js: JetStreamContext) -> dict[str, Any]:
         for c in await js.consumers_info(stream):
             found[f"{stream} {c.name}"] = (c.config.as_dict(), c.num_ack_pending, c.ack_floor, c.delivered)
     return found
+
+
+async def send(client: Client, tries: Iterable[Try]) -> int:
+    """Send all of them; return how many, once the server has them."""
+    sent = 0
+    for attempt in tries:
+        headers = dict(attempt.headers) if attempt.headers else None
+        await client.publish(attempt.subject, attempt.payload, attempt.reply, headers)
+        sent += 1
+        if sent % 500 == 0:
+            await client.flush(timeout=60)
+    await client.flush(timeout=60)
+    return sent

@@ -1,16 +1,21 @@
-"""The service cv in this process, with its few rights and a detector that finds nothing."""
+"""A worker in this process, until it is drained: cv, with its few rights and a detector that finds nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from nats.aio.client import Client
 
 from services.cv.detectors import Detection
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from shared import bus
 from shared.contract import names
+from shared.contract.segment import Segment
 from shared.runtime.telemetry import Health
 from shared.video.decode import Image
 from shared.worker import Worker
@@ -29,6 +34,44 @@ class Nothing:
 
 
 @contextlib.asynccontextmanager
+async def until_drained(client: Client, worker: Worker[Any, Any]) -> AsyncIterator[asyncio.Event]:
+    """Run `worker`, drain it at the end, and close its connection."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        try:
+            await task
+        finally:
+            await client.close()
+
+
+def segment_head(
+    n: int,
+    *,
+    camera: str = "lobby",
+    size: tuple[int, int] = (64, 64),
+    frames: int = 5,
+    key_seq: int | None = None,
+) -> Segment:
+    """What ingest says of a segment of a second that begins now."""
+    return Segment(
+        camera=camera,
+        epoch="e1",
+        n=n,
+        start=dt.datetime.now(dt.UTC),
+        duration=1.0,
+        codec="h264",
+        width=size[0],
+        height=size[1],
+        frames=frames,
+        key_seq=key_seq,
+    )
+
+
+@contextlib.asynccontextmanager
 async def detecting(
     server: NatsServer, service: type[CvService] = CvService, *, gigapixels: float = 10.0
 ) -> AsyncIterator[CvService]:
@@ -37,13 +80,5 @@ async def detecting(
     client = await bus.connect(server.settings("cv"), "cv")
     cv = service(client.jetstream(), Nothing(), settings)
     worker = Worker(client, cv, settings.worker(), Health(), consumers=[(names.MEDIA, "cv")])
-    stop = asyncio.Event()
-    task = asyncio.create_task(worker.run(stop))
-    try:
+    async with until_drained(client, worker):
         yield cv
-    finally:
-        stop.set()
-        try:
-            await task
-        finally:
-            await client.close()

@@ -8,7 +8,7 @@ import msgspec
 from nats.aio.client import Client
 
 from shared.contract import names, topology
-from shared.contract.events import Alert, Verdict
+from shared.contract.events import Alert, Detections, Verdict
 from shared.contract.topology import TopologySettings
 from tests.jobs_world import film, fronting, said, waiting, worker
 from tests.openai_server import OpenAiServer, text
@@ -22,15 +22,20 @@ ACROSS = Walk(1, 9, (0.1, 0.7), (0.9, 0.7))
 NO = text('{"verdict":"rejected","confidence":80,"reason":"It is a shadow."}')
 
 
-async def test_vlm_looks_at_the_evidence_and_its_verdict_makes_the_alert(server: NatsServer, admin: Client) -> None:
-    """The first incident is confirmed, the second rejected."""
-    await use(admin, "lobby", ASKING)
+async def filmed(admin: Client) -> list[Detections]:
+    """Of two people who cross, one after the other, in video that is stored."""
     given = detections([ACROSS, Walk(12, 20, (0.1, 0.7), (0.9, 0.7))], 24)
     seqs = await film(admin, 24)
-    found = [
+    return [
         msgspec.structs.replace(e, segment=msgspec.structs.replace(e.segment, seq=seq))
         for e, seq in zip(given, seqs, strict=True)
     ]
+
+
+async def test_vlm_looks_at_the_evidence_and_its_verdict_makes_the_alert(server: NatsServer, admin: Client) -> None:
+    """The first incident is confirmed, the second rejected."""
+    await use(admin, "lobby", ASKING)
+    found = await filmed(admin)
     async with OpenAiServer() as model, worker(server, model.url, vlm_batch_size=1), running(server):
         await publish(admin, found[:12])
         await until(admin, lambda f: any(isinstance(e, Alert) for e in f))
@@ -52,12 +57,7 @@ async def test_an_asker_who_floods_silences_no_alert(server: NatsServer, admin: 
     most = 30
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_msgs=most, vlm_max_asks=most))
     await use(admin, "lobby", ASKING)
-    given = detections([ACROSS, Walk(12, 20, (0.1, 0.7), (0.9, 0.7))], 24)
-    seqs = await film(admin, 24)
-    found = [
-        msgspec.structs.replace(e, segment=msgspec.structs.replace(e.segment, seq=seq))
-        for e, seq in zip(given, seqs, strict=True)
-    ]
+    found = await filmed(admin)
     async with fronting(server), running(server, analytics_verify_s=3.0):
         flooding = asyncio.create_task(flood(server, 2 * most, wait_s=60))
         async with asyncio.timeout(PATIENCE_S):

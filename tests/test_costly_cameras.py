@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from shared.video.decode import Decoded
 from shared.video.segments import SegmentDecoder
 from shared.worker import Message
 from tests import hostile
-from tests.detecting import detecting
+from tests.detecting import detecting, segment_head
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import dlq
 from tidegate.local.server import NatsServer
@@ -127,19 +126,8 @@ def test_no_camera_is_kept_out_for_longer_than_the_longest_wait(steps: list[tupl
 # ---- decoding of what is stored
 
 
-def head(n: int, *, frames: int = FRAMES, key_seq: int | None = None, camera: str = "lobby") -> Segment:
-    return Segment(
-        camera=camera,
-        epoch="e1",
-        n=n,
-        start=dt.datetime.now(dt.UTC),
-        duration=1.0,
-        codec="h264",
-        width=SMALL[0],
-        height=SMALL[1],
-        frames=frames,
-        key_seq=key_seq,
-    )
+def head(n: int, *, key_seq: int | None = None, camera: str = "lobby") -> Segment:
+    return segment_head(n, camera=camera, size=SMALL, frames=FRAMES, key_seq=key_seq)
 
 
 async def publish(client: Client, segment: Segment, payload: bytes) -> int:

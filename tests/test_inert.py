@@ -57,8 +57,8 @@ from tests.up_process import COMMAND
 from tidegate.client import registry
 from tidegate.local.server import NatsServer
 from tidegate.view import answers, terminal
+from tidegate.view.inert import inert, one_line
 from tidegate.view.monitor import CameraNow
-from tidegate.view.plain import inert, one_line
 from tidegate.view.screen import Screen
 
 EVIL = (
@@ -422,7 +422,7 @@ def test_the_live_view_shows_what_is_seen_and_does_nothing() -> None:
 def test_nothing_is_printed_past_it() -> None:
     """Whoever prints elsewhere than by `echo` and `Screen` prints what others wrote as it is."""
     folder = Path(__file__).parent.parent / "tidegate"
-    places = {"click.echo(": {"view/plain.py"}, "Console(": {"view/screen.py"}, "sys.stdout.write": set[str]()}
+    places = {"click.echo(": {"view/inert.py"}, "Console(": {"view/screen.py"}, "sys.stdout.write": set[str]()}
     for words, allowed in places.items():
         found = {
             str(p.relative_to(folder))

@@ -99,14 +99,7 @@ class World:
     async def attack(self, identity: str, tries: Iterable[Try]) -> int:
         """Send all of them; return how many, once the server has dealt with them."""
         client = self.clients[identity]
-        sent = 0
-        for attempt in tries:
-            headers = dict(attempt.headers) if attempt.headers else None
-            await client.publish(attempt.subject, attempt.payload, attempt.reply, headers)
-            sent += 1
-            if sent % 500 == 0:
-                await client.flush(timeout=60)
-        await client.flush(timeout=60)
+        sent = await attacks.send(client, tries)
         for other in (*self.clients.values(), self.admin, client, self.admin):
             await other.flush(timeout=60)
         return sent

@@ -13,11 +13,11 @@ from nats.aio.client import Client
 
 from shared.contract import deadletters, events, names
 from shared.contract.events import CameraStatus, VideoStatus
-from shared.contract.segment import Segment, to_headers
+from shared.contract.segment import to_headers
 from shared.runtime.errors import BadSegment, OverBudget
 from shared.worker.unreadable import UnreadableCameras
 from tests import hostile
-from tests.detecting import detecting
+from tests.detecting import detecting, segment_head
 from tests.test_monitor import IDLE
 from tests.test_rules_command import tidegate
 from tests.waiting import PATIENCE_S, until
@@ -107,17 +107,7 @@ def bad() -> bytes:
 
 
 async def publish(client: Client, camera: str, n: int, payload: bytes) -> int:
-    head = Segment(
-        camera=camera,
-        epoch="e1",
-        n=n,
-        start=dt.datetime.now(dt.UTC),
-        duration=1.0,
-        codec="h264",
-        width=SIZE[0],
-        height=SIZE[1],
-        frames=17,
-    )
+    head = segment_head(n, camera=camera, size=SIZE, frames=17)
     return (await client.jetstream().publish(names.media(camera), payload, headers=to_headers(head))).seq
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import os
 import signal
 import sys
@@ -30,6 +29,7 @@ from shared.runtime.errors import Away, BadMessage, BusError
 from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
 from shared.worker.tuning import Tuning
+from tests.detecting import segment_head, until_drained
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import dlq
 from tidegate.local.server import NatsServer
@@ -83,19 +83,7 @@ class Echo:
 
 
 def head(n: int, camera: str = "lobby") -> dict[str, str]:
-    return to_headers(
-        Segment(
-            camera=camera,
-            epoch="e1",
-            n=n,
-            start=dt.datetime.now(dt.UTC),
-            duration=1.0,
-            codec="h264",
-            width=64,
-            height=64,
-            frames=5,
-        )
-    )
+    return to_headers(segment_head(n, camera=camera))
 
 
 async def publish(client: Client, texts: Sequence[str], first: int = 0) -> list[int]:
@@ -104,21 +92,6 @@ async def publish(client: Client, texts: Sequence[str], first: int = 0) -> list[
         (await js.publish(names.media("lobby"), text.encode(), headers=head(first + i))).seq
         for i, text in enumerate(texts)
     ]
-
-
-@contextlib.asynccontextmanager
-async def until_drained(client: Client, worker: Worker[Job, str]) -> AsyncIterator[asyncio.Event]:
-    """Run `worker`, drain it at the end, and close its connection."""
-    stop = asyncio.Event()
-    task = asyncio.create_task(worker.run(stop))
-    try:
-        yield stop
-    finally:
-        stop.set()
-        try:
-            await task
-        finally:
-            await client.close()
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ import click
 
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 
 INTERRUPTED = 130
 

@@ -15,7 +15,7 @@ from shared.contract.topology import GB, MB
 from shared.runtime.errors import SettingError
 from tidegate.commands.options import FOLDER
 from tidegate.local import tenants
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 
 UNITS = {"": 1, "MB": MB, "GB": GB, "TB": 1024 * GB}
 

@@ -23,7 +23,7 @@ from tidegate.client import registry
 from tidegate.client.times import instant, now_here
 from tidegate.commands.options import FOLDER, screen, stretch_options, with_admin
 from tidegate.view.answers import show
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 from tidegate.view.waiting import telling
 
 SAY_EVERY_S = 1.0

@@ -20,7 +20,7 @@ from tidegate.client import labels, registry
 from tidegate.commands import Group, passwords
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view import records
-from tidegate.view.plain import echo, echo_json, one_line
+from tidegate.view.inert import echo, echo_json, one_line
 from tidegate.view.records import Right, Wrapped
 
 FIELDS = ("camera", "state", "video", Right("fps"), "url", Wrapped("reason"))

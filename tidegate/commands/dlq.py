@@ -15,7 +15,7 @@ from tidegate.client import dlq as stored
 from tidegate.commands import Group
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view import records
-from tidegate.view.plain import echo, echo_json
+from tidegate.view.inert import echo, echo_json
 from tidegate.view.records import Right, Wrapped
 from tidegate.view.waiting import telling
 

@@ -30,7 +30,7 @@ from tidegate.commands.options import data_option, screen
 from tidegate.local import disk, encryption, running, stack
 from tidegate.local.encryption import StoreSettings
 from tidegate.local.server import find_executable
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 from tidegate.view.waiting import waited_for
 
 MB = 1024 * 1024

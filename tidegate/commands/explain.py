@@ -17,7 +17,7 @@ from services.scaler.live.answers import Explanation, Term
 from shared.runtime.errors import SettingError
 from tidegate.client.explain import ask
 from tidegate.commands.options import data_option, screen, with_admin
-from tidegate.view.plain import echo_json, one_line
+from tidegate.view.inert import echo_json, one_line
 
 
 @click.command()

@@ -20,8 +20,8 @@ from tidegate.client import find as asking
 from tidegate.client import registry
 from tidegate.client.times import instant, now_here
 from tidegate.commands.options import FILE, FOLDER, TIME, Number, data_option, screen, with_admin
+from tidegate.view.inert import echo
 from tidegate.view.moments import looked_for, remarks, show
-from tidegate.view.plain import echo
 from tidegate.view.waiting import waited_for
 
 # A query's image is scaled to a few hundred pixels by the model that sees it: more bytes than this tell it nothing.

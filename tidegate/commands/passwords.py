@@ -18,7 +18,7 @@ from shared.contract.credentials import with_password
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import join_credentials, split_credentials
 from tidegate.commands.options import FILE
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 
 # Instead of a URL: it is read from standard input, with the password that may be in it.
 STDIN = "-"

@@ -16,7 +16,7 @@ from tidegate.commands.options import FOLDER, data_option, screen, with_admin
 from tidegate.local import readers, tenants
 from tidegate.local.running import default_data
 from tidegate.view import records
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 from tidegate.view.records import Wrapped
 
 FIELDS = ("reader", Wrapped("kinds"), Wrapped("cameras"), "user", "consumer", "password")

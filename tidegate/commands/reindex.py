@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from shared.contract import names, topology
 from shared.runtime.settings import load
 from tidegate.commands.options import data_option, with_admin
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 
 
 @click.command()

@@ -20,7 +20,7 @@ from tidegate.client.files import written
 from tidegate.commands import Group
 from tidegate.commands.options import FILE, NEW_FILE, data_option, extra, screen, with_admin
 from tidegate.view import records
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 from tidegate.view.records import Wrapped
 
 FIELDS = ("camera", Wrapped("zones"), Wrapped("lines"), Wrapped("rules"))

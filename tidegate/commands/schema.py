@@ -7,7 +7,7 @@ import json
 import click
 
 from shared.contract import asyncapi, events, jobs
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 
 
 @click.command()

@@ -12,7 +12,7 @@ from shared.runtime.errors import SettingError
 from tidegate.client.files import written
 from tidegate.client.segment import fetch
 from tidegate.commands.options import NEW_FILE, data_option, with_admin
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 from tidegate.view.waiting import waited_for
 
 

@@ -11,7 +11,7 @@ from shared.contract import topology
 from shared.runtime.settings import load
 from tidegate.client import registry
 from tidegate.commands.options import data_option, with_admin
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 
 
 @click.command()

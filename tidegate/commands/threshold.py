@@ -7,7 +7,7 @@ import click
 from services.scaler.keda.threshold import explain as explain_threshold
 from services.scaler.keda.threshold import lag_threshold
 from tidegate.commands.options import COUNT, COUNT_OR_NONE, RATE, SECONDS, Number
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 
 
 @click.command()

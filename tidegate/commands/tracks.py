@@ -20,7 +20,7 @@ from tidegate.client.times import instant, now_here
 from tidegate.client.tracks import Followed, Stretch, read
 from tidegate.commands.options import NEW_FILE, TIME, Number, data_option, extra, screen, with_admin
 from tidegate.view import records
-from tidegate.view.plain import echo, echo_json
+from tidegate.view.inert import echo, echo_json
 from tidegate.view.records import Right
 from tidegate.view.waiting import telling, waited_for
 

@@ -15,7 +15,7 @@ from tidegate.client import registry
 from tidegate.client.watch import follow, full
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view.events import readable
-from tidegate.view.plain import echo
+from tidegate.view.inert import echo
 
 
 @click.command()

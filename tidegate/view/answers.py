@@ -7,7 +7,7 @@ from rich.text import Text
 
 from shared.contract.events import Answer, Said, Summary
 from tidegate.client.times import clock, now_here
-from tidegate.view.plain import inert, one_line
+from tidegate.view.inert import inert, one_line
 
 
 def show(event: Said, out: Console) -> None:

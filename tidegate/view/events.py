@@ -26,7 +26,7 @@ from shared.contract.events import (
 )
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import BadMessage
-from tidegate.view.plain import one_line
+from tidegate.view.inert import one_line
 
 _TYPES = {kind.kind: kind for kind in KINDS}
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tidegate.view.plain import echo, one_line
+from tidegate.view.inert import echo, one_line
 
 # A column of prose is readable from this width on.
 PROSE = 24

@@ -21,8 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.runtime.tasks import end
+from tidegate.view.inert import one_line
 from tidegate.view.monitor import CameraNow, Monitor, Sample, SystemNow, WorkerNow
-from tidegate.view.plain import one_line
 from tidegate.view.screen import Screen
 
 REFRESH_S = 0.5
