@@ -23,16 +23,16 @@ from shared.contract.cameras import new_camera
 from shared.contract.segment import Segment
 from tests.waiting import PATIENCE_S
 from tidegate.client import registry
-from tidegate.local.server import NatsServer, free_port
+from tidegate.local.server import NatsServer
 
 
 class Ingest:
     """A process of ours, its log and metrics."""
 
     def __init__(self, server: NatsServer, log: Path, **env: str) -> None:
-        self.port = free_port(0)
         self.log_path = log
-        settings = {"METRICS_PORT": str(self.port), "LOG_FORMAT": "json", "LOG_LEVEL": "debug", "INGEST_TIMEOUT_S": "2"}
+        # It takes a free port by itself: one that we had found could be another's by then.
+        settings = {"METRICS_PORT": "0", "LOG_FORMAT": "json", "LOG_LEVEL": "debug", "INGEST_TIMEOUT_S": "2"}
         with log.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "services.ingest"],
@@ -47,7 +47,8 @@ class Ingest:
 
     @property
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as response:
+        url = re.findall(r"http://[^\"]+/metrics", self.log)[-1]
+        with urllib.request.urlopen(url, timeout=5) as response:
             return str(response.read().decode())
 
     def metric(self, name: str, **labels: str) -> float:
