@@ -20,13 +20,16 @@ from services.scaler.demand.observation import Workers
 from services.scaler.demand.policy import DemandSettings
 from services.scaler.keda.scaledobject import ExternalTrigger, load
 from services.scaler.live import metrics_page
-from services.scaler.live.consumers import ArrivedCounter
+from services.scaler.live.consumers import ArrivedCounter, Consumers
 from services.scaler.live.estimator import Estimator, LiveDemand
+from services.scaler.live.expiry import waiting
 from services.scaler.live.heartbeats import Beat, Heartbeats
 from services.scaler.live.metadata import CamerasQuery, DemandQuery, parse
 from services.scaler.live.metrics_page import MetricsPage, beats
 from services.scaler.live.wakeups import Wakeups, told_on
+from shared.contract import names
 from shared.runtime.errors import SettingError
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -226,3 +229,35 @@ def test_heartbeats_of_a_page_outlive_its_pauses() -> None:
     heartbeats = Heartbeats(metrics_page.SILENCE_S)
     heartbeats.beat(Beat(replica="a", pid=0, state="ready", processed=1, working_s=1), 0.0)
     assert heartbeats.fleet(2 * metrics_page.EVERY_S) is not None
+
+
+# ---- what waits in a work queue
+
+
+@given(st.sets(st.integers(1, 60)), st.integers(0, 60), st.integers(0, 60))
+def test_what_waits_in_a_work_queue_is_told_by_its_stream(left: set[int], place: int, got: int) -> None:
+    """Of 60 messages those that are left, worked off up to a place, and some more got since the stream was read."""
+    last = 60
+    in_work = sum(seq <= place for seq in left)
+    assert waiting(len(left), last, place, in_work) == sum(seq > place for seq in left)
+    assert waiting(len(left), last, min(place + got, last), in_work) <= last - min(place + got, last)
+    assert waiting(len(left), last, last, in_work) == 0
+
+
+async def test_a_question_that_waits_is_counted_though_others_expired_as_it_was_asked_for(admin: Client) -> None:
+    """Red now and then without the stream's count: nats-server then says 0 for good."""
+    js = admin.jetstream()
+    consumers = Consumers(admin, every_s=0.1)
+    reader = consumers.get(names.ASKS, "vlm-ask", service="vlm")
+    try:
+        for n in range(300):
+            await admin.publish(names.job("ask", f"c-{n}"), b"{}", headers={"Nats-TTL": "1"})
+        await js.publish(names.job("ask", "lobby"), b"{}", headers={"Nats-TTL": "600"})
+        async with asyncio.timeout(PATIENCE_S):
+            while (await js.stream_info(names.ASKS)).state.messages > 1:
+                for _ in range(100):
+                    await admin.publish(names.api("CONSUMER.INFO", names.ASKS, "vlm-ask"), reply="nobody")
+                await admin.flush()
+        await until(lambda: reader.state().backlog == 1)
+    finally:
+        await consumers.close()

@@ -22,7 +22,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from services.scaler.live import metrics
-from services.scaler.live.expiry import ExpiryCounter
+from services.scaler.live.expiry import ExpiryCounter, waiting
 from services.scaler.live.wakeups import Wakeups, told_on
 from shared.contract import names
 from shared.runtime.errors import TidegateError
@@ -107,16 +107,19 @@ class _RePublish(msgspec.Struct, frozen=True):
 
 class _StreamConfig(msgspec.Struct, frozen=True):
     subjects: tuple[str, ...] = ()
+    retention: str = ""
     republish: _RePublish | None = None
 
 
-class _StreamSequences(msgspec.Struct, frozen=True):
+class _StreamState(msgspec.Struct, frozen=True):
+    messages: int = 0
     first_seq: int = 0
+    last_seq: int = 0
 
 
 class _StreamReply(_Reply, frozen=True, kw_only=True):
     config: _StreamConfig = _StreamConfig()
-    state: _StreamSequences = _StreamSequences()
+    state: _StreamState = _StreamState()
 
 
 async def _ask(client: Client, subject: str, model: type[T], what: str) -> T:
@@ -267,6 +270,7 @@ class ConsumerReader:
         self.asked.set()
 
     def _state_of(self, reply: _ConsumerReply, stream: _StreamReply | None, now: float) -> ConsumerState:
+        pending = reply.num_pending
         if stream is not None and reply.filters and not set(stream.config.subjects) <= set(reply.filters):
             # The stream's sequences count messages that are not this consumer's.
             reached = reply.delivered.consumer_seq
@@ -280,9 +284,15 @@ class ConsumerReader:
                     consumer_seq=reply.delivered.consumer_seq,
                 )
                 metrics.EXPIRED.labels(self.service, self.consumer).inc(expired)
+                if stream.config.retention == "workqueue":
+                    held = stream.state
+                    pending = max(
+                        pending,
+                        waiting(held.messages, held.last_seq, reply.delivered.stream_seq, reply.num_ack_pending),
+                    )
         return ConsumerState(
             at=now,
-            pending=reply.num_pending,
+            pending=pending,
             ack_pending=reply.num_ack_pending,
             arrived=self._arrived.reach(reply.created, reached + reply.num_pending),
         )

@@ -39,3 +39,13 @@ class ExpiryCounter:
         self._first, self._deliveries, self._settled = first_seq, consumer_seq, settled
         self.total += new
         return new
+
+
+def waiting(messages: int, last_seq: int, stream_seq: int, ack_pending: int) -> int:
+    """How many messages of a work queue its only consumer has yet to get, by the stream that was read before it.
+
+    The consumer's own count is too low, until it reaches the stream's end, where it was asked for just as messages
+    expired (nats-server 2.15.1): a question might wait and no worker be started. What the consumer has got since the
+    stream was read is not counted. stream_seq: the last that it was given.
+    """
+    return max(0, min(messages - ack_pending, last_seq - stream_seq))
