@@ -24,6 +24,9 @@ from shared.contract.readers import Reader
 
 # What is answered by more than one message, or by more than one replica.
 _MANY = (names.api("CONSUMER.MSG.NEXT"), names.api("DIRECT.GET"))
+# Of each account: whoever holds one password shall not take all connections of the server, each of which is an open
+# file, nor fill its memory. The server counts subscriptions by connection; a thousand of them take it some 0.8 MB.
+LIMITS = {"max_connections": 1000, "max_subscriptions": 1000}
 
 
 class _Wiring:
@@ -101,10 +104,11 @@ def _accounts(tenant: Tenant, passwords: Mapping[str, str]) -> dict[str, Any]:
     for identity, r in every.items():
         _import(wiring, name, identity, r, every)
     admin = _user(users[ADMIN], passwords, identities.permissions()[ADMIN])
-    found = {name: {"jetstream": tenant.jetstream, "users": [admin], **wiring.of(name)}}
+    found = {name: {"jetstream": tenant.jetstream, "limits": LIMITS, "users": [admin], **wiring.of(name)}}
     for identity, r in every.items():
         account = account_of(name, identity)
         found[account] = {
+            "limits": LIMITS,
             "mappings": {f"{names.API}.>": f"{names.IMPORTED_API}.>"},
             "users": [_user(users[identity], passwords, identities.permitted(identity, r))],
             **wiring.of(account),

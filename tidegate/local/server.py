@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -34,6 +35,8 @@ MAX_PAYLOAD = 8 * 1024 * 1024
 # Bytes that the server lets its streams be promised. By itself it counts what is free as it starts, and where that has
 # become less than was promised before, it refuses even to lower a limit: `disk` fits them instead.
 PROMISES = 10**15
+# The server's own limit of connections, where the system has none.
+MOST_CONNECTIONS = 64 * 1024
 # A start reads all that is stored. 1 GB/s was seen, and 0.3 GB/s where the start encrypts it.
 START_S = 30.0
 READ_BYTES_S = 20_000_000
@@ -65,6 +68,16 @@ def free_port(preferred: int) -> int:
                 continue
             return int(s.getsockname()[1])
     raise BusError("no TCP port is free on 127.0.0.1")
+
+
+def most_connections() -> int:
+    """As many as leave the streams their files.
+
+    A stream that can't open one stores nothing more until the server is restarted (nats-server 2.15.1). The server
+    takes as many files as the hard limit allows.
+    """
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files // 2)
 
 
 class NatsServer:
@@ -226,7 +239,7 @@ class NatsServer:
     def _config(self) -> str:
         return (
             f"server_name: tidegate\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
-            f"max_pending: {8 * MAX_PAYLOAD}\n"
+            f"max_pending: {8 * MAX_PAYLOAD}\nmax_connections: {most_connections()}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self._store))}, max_file_store: {PROMISES}{self._cipher} }}\n"
             f"{accounts.block(passwords.hashed(self._passwords), self._tenants)}"
         )

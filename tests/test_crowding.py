@@ -1,0 +1,145 @@
+"""Whoever holds one password takes neither the server's connections, nor its memory, nor its files from the others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from shared import bus
+from shared.contract.readers import Reader
+from shared.runtime.settings import BusSettings
+from tests.own_server import OwnServer, accounts
+from tests.waiting import PATIENCE_S
+from tidegate.local import tenants
+from tidegate.local.server import NatsServer
+
+MANY = 1500
+# Of files that a process may have open: what some machines allow.
+FEW = 512
+
+
+class Crowd:
+    """Connections of one user, as many as the server takes."""
+
+    def __init__(self, settings: BusSettings) -> None:
+        self._settings = settings
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Crowd:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for writer in self._writers:
+            writer.close()
+
+    async def grow(self, most: int) -> tuple[int, bytes]:
+        """How many connections the server took of `most`, and what it said to the first that it did not."""
+        for taken in range(most):
+            said, _ = await self.join()
+            if said != b"PONG\r\n":
+                return taken, said
+        return most, b""
+
+    async def join(self) -> tuple[bytes, tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """One connection more: what the server says to it, and its ends."""
+        host, _, port = self._settings.nats_url.removeprefix("nats://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=2**20)
+        self._writers.append(writer)
+        login = {"verbose": False, "user": self._settings.nats_user, "pass": self._settings.nats_password}
+        writer.write(b"CONNECT " + json.dumps(login).encode() + b"\r\nPING\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            while (said := await reader.readline()).startswith((b"INFO", b"PING")):
+                pass
+        return said, (reader, writer)
+
+
+@pytest.mark.parametrize("user", ["reader-desk", "viewer", "cv"])
+async def test_one_identity_does_not_take_all_connections(tmp_path: Path, user: str) -> None:
+    desk = Reader(name="desk")
+    tenants.put(tmp_path / "secrets", tenants.with_reader(tenants.read(tmp_path)[0], desk))
+    async with NatsServer(tmp_path) as server, Crowd(server.settings(user)) as crowd:
+        taken, said = await crowd.grow(MANY)
+        assert taken < MANY and b"maximum account active connections exceeded" in said, said
+        await (await bus.connect(server.settings("search"), "search")).close()
+
+
+async def test_nor_does_the_admin_of_a_tenant(tmp_path: Path) -> None:
+    accounts(tmp_path, "--tenant", "ACME")
+    accounts(tmp_path, "--tenant", "GLOBEX")
+    async with OwnServer(tmp_path) as server, Crowd(server.settings("ACME-admin")) as crowd:
+        assert (await crowd.grow(MANY))[0] < MANY
+        await (await bus.connect(server.settings("GLOBEX-cv"), "cv")).close()
+
+
+async def test_a_connection_does_not_subscribe_for_ever(server: NatsServer) -> None:
+    """A million subscriptions take the server 0.8 GB."""
+    async with Crowd(server.settings("viewer")) as crowd:
+        _, (reader, writer) = await crowd.join()
+        writer.write(b"".join(b"SUB _INBOX_viewer.%d %d\r\n" % (n, n) for n in range(20_000)) + b"PING\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            while (said := await reader.readline()).startswith((b"INFO", b"PING")):
+                pass
+        assert b"maximum subscriptions exceeded" in said, said
+
+
+@asynccontextmanager
+async def with_few_files(data: Path) -> AsyncIterator[tuple[BusSettings, BusSettings]]:
+    """How `admin` and `cv` connect to a server that may have few files open."""
+    command = f"import tests.test_crowding as t, sys; t.serve({str(data)!r})"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdin and process.stdout
+    try:
+        url = (await process.stdout.readline()).decode().strip()
+        passwords = {user: (data / "secrets" / user).read_text() for user in ("admin", "cv")}
+        admin, cv = (BusSettings(nats_url=url, nats_user=user, nats_password=p) for user, p in passwords.items())
+        yield admin, cv
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+def serve(data: str) -> None:
+    """Run a server with few files until the end of our input."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, FEW))
+
+    async def run() -> None:
+        async with NatsServer(Path(data)) as server:
+            admin = await bus.connect(server.settings("admin"), "admin")
+            await server.set_up(admin)
+            await admin.close()
+            print(server.url, flush=True)
+            await asyncio.to_thread(sys.stdin.read)
+
+    asyncio.run(run())
+
+
+async def stored(admin: Client) -> int:
+    """How many large messages are stored of 40: their stream needs new files for them."""
+    found = 0
+    for _ in range(40):
+        await admin.jetstream().publish("media.lobby", bytes(2**20), timeout=PATIENCE_S)
+        found += 1
+    return found
+
+
+async def test_connections_leave_the_store_its_files(tmp_path: Path) -> None:
+    """A stream that found none stored nothing more, not even once the connections were gone (nats-server 2.15.1)."""
+    async with AsyncExitStack() as stack:
+        settings, cv = await stack.enter_async_context(with_few_files(tmp_path))
+        admin = await bus.connect(settings, "admin")
+        stack.push_async_callback(admin.close)
+        crowd = await stack.enter_async_context(Crowd(cv))
+        # Those that it does not take it lets go at once.
+        for _ in range(4):
+            taken, said = await crowd.grow(FEW)
+        assert (taken, await stored(admin)) == (0, 40), said
