@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import nats.js.errors
 import pytest
 from nats.aio.client import Client
 
@@ -143,3 +144,29 @@ async def test_connections_leave_the_store_its_files(tmp_path: Path) -> None:
         for _ in range(4):
             taken, said = await crowd.grow(FEW)
         assert (taken, await stored(admin)) == (0, 40), said
+
+
+@pytest.mark.parametrize(
+    ("user", "key", "size"),
+    [
+        ("analytics", "$KV.analytics.camera.1.c{n}", 4 * 2**20),
+        ("analytics", "$KV.partitions.partition.{n}", 2000),
+        ("ingest", "$KV.leases.camera.c{n}", 2000),
+    ],
+)
+async def test_who_writes_a_bucket_does_not_fill_the_disk(
+    server: NatsServer, admin: Client, user: str, key: str, size: int
+) -> None:
+    """A disk that is full stops every stream."""
+    client = await bus.connect(server.settings(user), user)
+    js = client.jetstream()
+    bucket = key.split(".")[1]
+    try:
+        with pytest.raises(nats.js.errors.APIError, match="maximum"):
+            for n in range(200):
+                await js.publish(key.format(n=n), bytes(size), timeout=PATIENCE_S)
+        # What its service writes has room.
+        await js.publish(key.format(n=0), b"its-host-7-ab12", timeout=PATIENCE_S)
+    finally:
+        await client.close()
+    assert (await admin.jetstream().stream_info(f"KV_{bucket}")).state.bytes <= 2**28

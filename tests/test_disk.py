@@ -84,7 +84,7 @@ async def test_a_server_on_a_small_disk_starts_and_says_what_it_keeps(
     async with NatsServer(tmp_path / "nats") as server:
         admin = await bus.connect(server.settings("admin"), "admin")
         said = await server.set_up(admin)
-        assert said[0] == "limits fitted to this disk: MEDIA 2.7 GB, EVENTS 2.7 GB, DLQ 0.5 GB"
+        assert said[0] == "limits fitted to this disk: MEDIA 2.5 GB, EVENTS 2.5 GB, DLQ 0.5 GB"
         assert (await admin.jetstream().stream_info("DLQ")).config.max_bytes < GB
         await admin.close()
 
@@ -121,7 +121,7 @@ async def test_a_limit_that_was_chosen_and_does_not_fit_is_refused_by_name(
 def test_doctor_says_that_the_disk_is_small(tmp_path: Path, free: Callable[[int], None]) -> None:
     free(8 * GB)
     (found,) = doctor._disk(tmp_path)
-    assert found.level == "note" and "MEDIA 2.7 GB" in found.found and "MEDIA_MAX_BYTES" in found.remedy
+    assert found.level == "note" and "MEDIA 2.5 GB" in found.found and "MEDIA_MAX_BYTES" in found.remedy
     free(80 * GB)
     (found,) = doctor._disk(tmp_path)
     assert found.level == "ok"

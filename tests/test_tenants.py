@@ -128,7 +128,7 @@ async def test_what_is_a_right_works_in_a_tenant(tmp_path: Path) -> None:
 
 
 async def test_the_quota_holds_and_is_named(tmp_path: Path) -> None:
-    accounts(tmp_path, "--tenant", "ACME", "--max-store", "200MB", "--max-streams", "20")
+    accounts(tmp_path, "--tenant", "ACME", "--max-store", "500MB", "--max-streams", "20")
     accounts(tmp_path, "--tenant", "SMALL", "--max-store", "20MB", "--max-streams", "2", "--max-consumers", "1")
     async with OwnServer(tmp_path) as server:
         done = await server.tidegate("setup", user="ACME-admin")

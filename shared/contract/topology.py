@@ -40,6 +40,11 @@ LEASE_S = 5.0
 JOB_BYTES = 64 * 1024
 # What jobs of one urgency take on disk at most, so that whoever may publish them can't fill it.
 JOBS_BYTES = 48 * MB
+# What the checkpoints of analytics take at most, a few kB a camera, so that whoever may write them can't either.
+CHECKPOINTS_BYTES = 256 * MB
+# A lease says which process has it, and there are as many as cameras and processes: 50 MB in all.
+LEASE_BYTES = 1024
+LEASES_MOST = 50_000
 
 # The server's whole numbers end at 2**63, which for ages are nanoseconds: nobody wants more than these.
 MOST = 10**18
@@ -188,12 +193,15 @@ def _durable(c: Consumer, s: TopologySettings) -> ConsumerConfig:
 
 def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
     """The stream of every KV bucket, by the bucket's name. The age of leases frees what a dead process had."""
-    kept = (names.CAMERAS, names.CREDENTIALS, names.RULES, names.ANALYTICS)
-    leases = (names.LEASES, names.PARTITIONS)
-    return {b: _bucket(b, s) for b in kept} | {b: _bucket(b, s, max_age=LEASE_S) for b in leases}
+    kept = (names.CAMERAS, names.CREDENTIALS, names.RULES)
+    found = {b: _bucket(b, s) for b in kept}
+    found[names.ANALYTICS] = _bucket(names.ANALYTICS, s, max_bytes=CHECKPOINTS_BYTES)
+    for b in (names.LEASES, names.PARTITIONS):
+        found[b] = _bucket(b, s, max_age=LEASE_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)
+    return found
 
 
-def _bucket(name: str, s: TopologySettings, *, max_age: float = 0) -> StreamConfig:
+def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int) -> StreamConfig:
     """As KV clients expect it, but that no header of a writer can empty it, and that it says what changes."""
     return _stream(
         f"KV_{name}",
@@ -209,6 +217,7 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0) -> StreamConf
         allow_msg_ttl=True if name == names.CAMERAS else None,
         allow_rollup_hdrs=False,
         republish=RePublish(src=f"$KV.{name}.>", dest=names.change(name, ">")),
+        **limits,
     )
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from nats.js.api import StreamInfo
 
 from shared.contract import names
-from shared.contract.topology import GB, JOBS_BYTES, MB, TopologySettings
+from shared.contract.topology import CHECKPOINTS_BYTES, GB, JOBS_BYTES, MB, TopologySettings
 from shared.runtime.errors import SettingError
 
 # The rest is for logs, the search index and other programs.
@@ -26,9 +26,10 @@ STREAMS = {"media_max_bytes": names.MEDIA, "events_max_bytes": names.EVENTS, "dl
 
 
 def room(store: Path) -> int:
-    """Bytes that STREAMS may be promised in this folder beside jobs, where what they hold already counts as free."""
+    """Bytes that STREAMS may be promised in this folder beside the others, where what it holds counts as free."""
     folder = next(path for path in (store, *store.parents) if path.exists())
-    return max(0, int(SHARE * (shutil.disk_usage(folder).free + held(store))) - len(names.VLM_WORK) * JOBS_BYTES)
+    others = len(names.VLM_WORK) * JOBS_BYTES + CHECKPOINTS_BYTES
+    return max(0, int(SHARE * (shutil.disk_usage(folder).free + held(store))) - others)
 
 
 def held(store: Path) -> int:

@@ -60,8 +60,8 @@ def text() -> str:
         "With `EMBED_CROPS=detections` the consumer `embed` is one of EVENTS, and takes `events.detections.>`.",
         "## Buckets",
         table(
-            ("bucket", "holds", "kept"),
-            ((code(b), BUCKETS[b], _duration(c.max_age or 0)) for b, c in topology.buckets(defaults).items()),
+            ("bucket", "holds", "kept", "at most"),
+            ((code(b), BUCKETS[b], _duration(c.max_age or 0), _most(c)) for b, c in topology.buckets(defaults).items()),
         ),
         "## A segment",
         SEGMENTS,
@@ -97,17 +97,21 @@ ASKED = {
 }
 
 
+def _most(stream: StreamConfig) -> str:
+    if (stream.max_msgs or 0) > 0:
+        return f"{stream.max_msgs:,} messages"
+    size = stream.max_bytes or 0
+    return f"{size / 1024**3:g} GiB" if size > 0 else "no limit: `admin` alone writes it"
+
+
 def _stream(stream: StreamConfig) -> tuple[str, ...]:
-    size = (
-        f"{stream.max_msgs:,} messages" if (stream.max_msgs or 0) > 0 else f"{(stream.max_bytes or 0) / 1024**3:g} GiB"
-    )
     full = "the oldest goes" if str(stream.discard.value if stream.discard else "") == "old" else "new ones are refused"
     subjects = ", ".join(map(code, stream.subjects or []))
     return (
         code(str(stream.name)),
         subjects,
         _duration(stream.max_age or 0),
-        size,
+        _most(stream),
         full,
         _duration(stream.duplicate_window or 120),
     )
