@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scaler.demand.observation import Workers
-from services.scaler.live.heartbeats import MEMORY_S, SILENCE_S, Beat, Heartbeats
+from services.scaler.live.heartbeats import MEMORY_S, MOST_REPLICAS, SILENCE_S, Beat, Heartbeats
 
 
 def beat(replica: str = "cv-0", pid: int = 1, state: str = "ready", processed: float = 0, working_s: float = 0) -> Beat:
@@ -94,3 +94,17 @@ def test_totals_only_grow_and_miss_nothing_of_what_was_heard(history: list) -> N
         assert fleet.ready + fleet.loading <= len(processes)
     assert last[0] == pytest.approx(done)
     assert last[1] == pytest.approx(spent)
+
+
+def test_a_worker_that_says_it_is_many_is_counted_up_to_a_limit() -> None:
+    """Whoever has a worker's password chooses the names: it must not fill the scaler, which counts every service."""
+    heartbeats = Heartbeats()
+    for n in range(3 * MOST_REPLICAS):
+        heartbeats.beat(beat(f"cv-{n}"), 0.0)
+    fleet = heartbeats.fleet(0.0)
+    assert fleet is not None and fleet.ready == len(heartbeats.replicas(0.0)) == MOST_REPLICAS
+    heartbeats.beat(beat("cv-0", processed=5), 1.0)
+    fleet = heartbeats.fleet(1.0)
+    assert fleet is not None and fleet.processed == 5, "one that is known is heard"
+    heartbeats.beat(beat("another"), 2.0 + 2 * SILENCE_S)
+    assert [r.replica for r in heartbeats.replicas(2.0 + 2 * SILENCE_S)] == ["another"], "those that fell silent go"

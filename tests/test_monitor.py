@@ -22,7 +22,7 @@ from shared.contract.stats import WorkerStats
 from tests.waiting import until
 from tidegate.client import registry
 from tidegate.local.server import NatsServer
-from tidegate.view.monitor import CameraNow, Monitor, Sample, SystemNow, WorkerNow
+from tidegate.view.monitor import MOST_WORKERS, CameraNow, Monitor, Sample, SystemNow, WorkerNow
 from tidegate.view.rates import Latencies, Latest, Rate, quantile
 from tidegate.view.terminal import LiveView, curve, line
 
@@ -242,6 +242,15 @@ def detections(camera: str, n: int, label: str, start: dt.datetime) -> Detection
     )
 
 
+def beat(replica: str, busy_s: float = 0.0) -> bytes:
+    return stats.encode(
+        WorkerStats(
+            service="cv", replica=replica, pid=1, state="ready", model="m", uptime_s=1, held=0, processed=0,
+            failed=0, items=0, busy_s=busy_s, working_s=busy_s,
+        )
+    )  # fmt: skip
+
+
 async def say(client: Client, event: events.Event, id: str) -> None:
     headers = events.headers(event, id=id, source="/test")
     await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
@@ -264,11 +273,9 @@ async def test_monitor_gathers_cameras_segments_detections_and_workers(admin: Cl
         await say(admin, detections("lobby", 1, "dog", start + dt.timedelta(seconds=1)), "1")
         await say(admin, detections("lobby", 0, "cat", start), "0")
         for busy in (1.0, 2.0):
-            beat = WorkerStats(
-                service="cv", replica="cv-0", pid=1, state="ready", model="m", uptime_s=1, held=0, processed=0,
-                failed=0, items=0, busy_s=busy, working_s=busy,
-            )  # fmt: skip
-            await admin.publish(names.stats("cv", "cv-0"), stats.encode(beat))
+            # Another service's worker may say that it is one of cv, on its own subject alone.
+            await admin.publish(names.stats("embed", "cv-1"), beat("cv-1", busy))
+            await admin.publish(names.stats("cv", "cv-0"), beat("cv-0", busy))
             await asyncio.sleep(0.1)
         await until(lambda: monitor.snapshot().cameras[0].p99 is not None and monitor.snapshot().workers)
         camera = monitor.snapshot().cameras[0]
@@ -308,3 +315,12 @@ async def test_monitor_follows_cameras_that_go_and_survives_nonsense(admin: Clie
         await until(lambda: [c.id for c in monitor.snapshot().cameras] == ["lobby", "yard"])
         await registry.remove(js, "lobby")
         await until(lambda: [c.id for c in monitor.snapshot().cameras] == ["yard"])
+
+
+async def test_monitor_keeps_no_more_workers_than_there_may_be(admin: Client) -> None:
+    async with Monitor(admin, lambda: IDLE) as monitor:
+        for n in range(3 * MOST_WORKERS):
+            await admin.publish(names.stats("cv", f"cv-{n}"), beat(f"cv-{n}"))
+        await until(lambda: monitor.snapshot().workers)
+        await admin.flush()
+        assert len(monitor.snapshot().workers) <= MOST_WORKERS

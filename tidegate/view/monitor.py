@@ -39,6 +39,8 @@ SAMPLE_S = 0.5
 MOST_SAMPLES = 10_000
 # A worker that has been silent for this long is gone.
 SILENCE_S = 3.0
+# Workers that are shown at most: they say themselves what they are called.
+MOST_WORKERS = 500
 # For a server that is away when we begin.
 PATIENCE_S = 30.0
 
@@ -192,7 +194,7 @@ class Monitor:
             await self._follow("events.cameras.>", self._status, DeliverPolicy.LAST_PER_SUBJECT),
             await self._follow("events.video.>", self._video, DeliverPolicy.LAST_PER_SUBJECT),
             await self._client.subscribe("events.detections.>", cb=self._on(self._detections)),
-            await self._client.subscribe("scale.>", cb=self._on(self._beat)),
+            await self._client.subscribe(names.stats("cv", ">"), cb=self._on(self._beat)),
         ]
         self._tasks = [asyncio.create_task(self._watch_cameras()), asyncio.create_task(self._sample())]
         return self
@@ -270,8 +272,9 @@ class Monitor:
             camera.detected(event, at, time.time())
 
     def _beat(self, message: Msg) -> None:
+        # The subject names the service, whatever the payload says.
         beat = stats.decode(message.data)
-        if beat.service == "cv":
+        if beat.replica in self._workers or len(self._workers) < MOST_WORKERS:
             self._workers.setdefault(beat.replica, _Worker()).beat(beat, time.monotonic())
 
     async def _watch_cameras(self) -> None:
