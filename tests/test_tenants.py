@@ -164,6 +164,24 @@ async def test_the_quota_holds_and_is_named(tmp_path: Path) -> None:
         await other.close()
 
 
+async def test_a_quota_bounds_what_the_server_does_not_count(tmp_path: Path) -> None:
+    """400 streams and 1000 consumers, with long descriptions, took 181 MB of disk and 390 MB of memory, uncounted."""
+    accounts(tmp_path, "--tenant", "ACME", "--max-store", "500MB")
+    async with OwnServer(tmp_path) as server:
+        less = {f"{stream}_MAX_BYTES": str(10 * 2**20) for stream in ("MEDIA", "EVENTS", "DLQ")}
+        done = await server.tidegate("setup", user="ACME-admin", **less)
+        assert done.returncode == 0, done.stderr
+        acme = await connect(server, "ACME", "admin")
+        js = acme.jetstream()
+        with pytest.raises(nats.js.errors.APIError, match="maximum number of streams"):
+            for n in range(100):
+                await js.add_stream(name=f"S{n}", subjects=[f"s{n}"])
+        with pytest.raises(nats.js.errors.APIError, match="maximum consumers limit"):
+            for n in range(200):
+                await js.add_consumer("S0", durable_name=f"c{n}")
+        await acme.close()
+
+
 def test_users_and_passwords_of_tenants(tmp_path: Path) -> None:
     """Each tenant is added to what is there; passwords and quotas stay; nothing that is no tenant's name is taken."""
     first = accounts(tmp_path)
@@ -179,7 +197,7 @@ def test_users_and_passwords_of_tenants(tmp_path: Path) -> None:
     users = [user["user"] for account in found.values() for user in account["users"]]
     assert len(users) == len(set(users)) and {"cv", "ACME-cv"} <= set(users)
     assert set(users) == {p.name for p in (tmp_path / "secrets").iterdir()} - {".lock", "accounts.conf", "tenants.json"}
-    limits = {"max_mem": 0, "max_store": 2 * 2**40, "max_streams": 30}
+    limits = {"max_mem": 0, "max_store": 2 * 2**40, "max_streams": 30, "max_consumers": 100}
     assert (found["TIDEGATE"]["jetstream"], found["ACME"]["jetstream"]) == ("enabled", limits)
     others = [name for name, account in found.items() if "jetstream" in account]
     assert others == ["TIDEGATE", "ACME"]

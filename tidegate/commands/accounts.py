@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from shared.contract import names
-from shared.contract.accounts import Tenant
+from shared.contract.accounts import QUOTA, Tenant
 from shared.contract.topology import GB, MB
 from shared.runtime.errors import SettingError
 from tidegate.commands.options import FOLDER
@@ -43,9 +43,16 @@ class Bytes(click.ParamType[int]):
     help="Hold the streams in this account; one of another name has users of its own, such as ACME-cv for cv.",
 )
 @click.option("--max-store", type=Bytes(), help="Let its streams take so much disk, such as 100GB. Default: no limit.")
-@click.option("--max-streams", type=click.IntRange(1, 10**9), help="Let it have so many streams. Default: no limit.")
 @click.option(
-    "--max-consumers", type=click.IntRange(1), help="Let each stream have so many consumers. Default: no limit."
+    "--max-streams",
+    type=click.IntRange(1, 10**9),
+    help=f"Let it have so many streams. Default: {QUOTA['max_streams']} with another limit, else no limit.",
+)
+@click.option(
+    "--max-consumers",
+    type=click.IntRange(1),
+    help="Let each stream have so many consumers. "
+    f"Default: {QUOTA['max_consumers']} with another limit, else no limit.",
 )
 def accounts(folder: Path, tenant: str, **quota: int | None) -> None:
     """Make passwords, and the accounts of nats-server's configuration, in DIR.
