@@ -8,7 +8,8 @@ import time
 from typing import Protocol
 
 from services.ingest import metrics
-from services.ingest.failures import Failure, failure_of
+from services.ingest.failures import Failure, SourceError, failure_of
+from services.ingest.pace import Pace
 from services.ingest.segmenter import Clock, Piece, Segmenter
 from services.ingest.settings import Cutting, Reaching
 from services.ingest.source import meet, open_source
@@ -16,6 +17,10 @@ from shared.contract.cameras import Camera
 
 # A file that is read as fast as the bus takes it waits while this many of its segments are not acknowledged.
 _FILE_PIECES = 4
+_UNSTEADY = (
+    "the camera's segments come too fast, as its timestamps run ahead or jump, or its picture's size keeps changing: "
+    "restart the camera, and update its firmware"
+)
 
 
 class Owner(Protocol):
@@ -55,6 +60,8 @@ class Connection(threading.Thread):
         self._abandoned = False
         live = camera.realtime or not camera.is_file
         self._room = None if live else threading.Semaphore(_FILE_PIECES)
+        self._pace = Pace(cutting.segment_s, cutting.max_bytes)
+        self._hasty = False
 
     def stop(self) -> None:
         """End after the packet in hand. What has been read is handed over first."""
@@ -92,6 +99,8 @@ class Connection(threading.Thread):
                     segmenter.push(packet, time.time())
                     if clock.reanchors or segmenter.dropped:
                         self._count(segmenter, clock)
+                    if self._hasty:
+                        raise SourceError("unsteady", _UNSTEADY)
             finally:
                 segmenter.finish(time.time())
                 self._count(segmenter, clock)
@@ -113,6 +122,10 @@ class Connection(threading.Thread):
             self.last_packet = time.monotonic()
             if self._stop_asked.is_set():
                 break
+        if not self._room and not self._pace.keeps(piece.size, time.monotonic()):
+            self._hasty = True
+            metrics.DROPPED.labels(self._camera_id, "unsteady").inc()
+            return
         self._tell(self._owner.on_piece, piece)
 
     def _tell(self, hear: object, what: Piece | Failure) -> None:

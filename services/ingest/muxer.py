@@ -52,5 +52,6 @@ class Probe:
     """The stream that the parameter sets in a keyframe describe: a template where the session's is outdated."""
 
     def __init__(self, codec: str, keyframe: bytes) -> None:
-        self._container = av.open(io.BytesIO(keyframe), "r", format=codec)
+        # Without a decoder: what a camera sends is not decoded here, where no budget holds.
+        self._container = av.open(io.BytesIO(keyframe), "r", format=codec, options={"codec_whitelist": "none"})
         self.stream: VideoStream = self._container.streams.video[0]

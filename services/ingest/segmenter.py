@@ -25,6 +25,11 @@ from shared.video.recovery import length_size, recovery_frames
 CODECS = ("h264", "hevc")
 # A frame is taken to be this long where the stream does not say.
 _FRAME_S = 0.04
+# A session's first packets, before the camera's clock is known, are fewer than this.
+_MOST_UNTIMED = 64
+# No camera sends more frames a second, nor can a segment with more packets than this be read.
+_MOST_FPS, _MOST_PACKETS = 1000, 10_000
+_REMEDY = "restart the camera, and update its firmware"
 
 
 class Clock(Protocol):
@@ -79,6 +84,8 @@ class Segmenter:
         self._codec = stream.codec_context.name
         self._tick = float(stream.time_base or 0)
         self._sps = sequence_parameters(self._codec, stream.codec_context.extradata or b"")
+        # A segment may be longer by its last GOP's rest.
+        self._most_packets = min(_MOST_PACKETS, round(_MOST_FPS * (1 + cutting.segment_s * (1 + TUNING.late))))
         self._cutter = self._new_cutter()
         self._untimed: list[Packet[VideoStream]] = []
         self._packets: list[Timed] = []
@@ -95,7 +102,7 @@ class Segmenter:
         """Take the next packet in decode order. arrival: seconds since the Unix epoch."""
         pts = packet.pts if packet.pts is not None else packet.dts
         if pts is None:
-            self._untimed.append(packet)
+            self._keep_untimed(packet)
             return
         if self._untimed:
             self._push_untimed(pts, arrival)
@@ -108,6 +115,15 @@ class Segmenter:
         """Emit what is left. Nothing may be pushed after that."""
         self._close(arrival, None)
         self._release()
+
+    def _keep_untimed(self, packet: Packet[VideoStream]) -> None:
+        """Keep it for the next one that has a timestamp. Raises SourceError where none comes."""
+        self._untimed.append(packet)
+        size = sum(kept.size for kept in self._untimed)
+        if len(self._untimed) > _MOST_UNTIMED or size > self._cutting.max_bytes:
+            self.dropped["untimed"] += len(self._untimed)
+            self._untimed.clear()
+            raise SourceError("untimed", f"the camera's video has no timestamps: {_REMEDY}")
 
     def _push_untimed(self, pts: int, arrival: float) -> None:
         """Date packets without a timestamp, as a session's first often are: they come just before the next one."""
@@ -143,6 +159,8 @@ class Segmenter:
             self._without_keyframe(time)
         else:
             self._packets.append(timed)
+            if len(self._packets) > self._most_packets:
+                raise SourceError("untimed", f"the timestamps of the camera's video stand still: {_REMEDY}")
 
     def _begin_gop(self, packet: Packet[VideoStream]) -> None:
         """A segment begins with a keyframe, or with a recovery point: libav marks both."""
@@ -182,13 +200,16 @@ class Segmenter:
         A session's description may be outdated, and cameras change their resolution without a new session.
         """
         sps = sequence_parameters(self._codec, memoryview(keyframe))
-        if sps is None or sps == self._sps:
+        new = sps is not None and sps != self._sps
+        # libav may have looked at another stream of the camera alone, and not have learnt this one's size.
+        if not new and self._template.width:
             return
-        if self._n or self._packets:
+        if new and (self._n or self._packets):
             self._break(arrival, "parameters_changed")
-        self._probe = Probe(self._codec, bytes(keyframe))
+        described = b"" if new else self._template.codec_context.extradata or b""
+        self._probe = Probe(self._codec, described + bytes(keyframe))
         self._template = self._probe.stream
-        self._sps = sps
+        self._sps = sps or self._sps
 
     def _close(self, arrival: float, following: int | None) -> bool:
         """End the segment. False if it could not be muxed. following: presentation time of the next packet, if any."""

@@ -18,6 +18,7 @@ from services.ingest.clock import FixedClock, WallClock
 from services.ingest.failures import SourceError
 from services.ingest.gulp import gulps
 from services.ingest.handshake import greet
+from services.ingest.memory import CAMERA_BYTES, FILE_BYTES, allow
 from services.ingest.segmenter import CODECS
 from services.ingest.settings import Reaching
 from shared.contract.cameras import Camera
@@ -125,6 +126,7 @@ def open_source(camera: Camera, userinfo: str | None, reaching: Reaching) -> Vid
 
     Raises SourceError, or what libav raises: see `failure_of`.
     """
+    allow(FILE_BYTES if camera.is_file else CAMERA_BYTES)
     if camera.is_file:
         return _checked(av.open(unquote(urlsplit(camera.url).path)), camera)
     timeout_s = reaching.timeout_s
@@ -138,6 +140,10 @@ def open_source(camera: Camera, userinfo: str | None, reaching: Reaching) -> Vid
         "buffer_size": str(_UDP_BUFFER_BYTES),
         # The frame rate is not measured: nobody asks for it, and it would hold the first second back.
         "fpsprobesize": "0",
+        # Else libav decodes the first frames, to learn what nobody asks for: no budget holds there, and no time limit.
+        # Width and height are in the parameter sets, and the first frame is enough to find those.
+        "codec_whitelist": "none",
+        "probesize": "32",
         # libav 8 checks no certificate unless told to, and knows of no system's own.
         "tls_verify": str(int(camera.verify_tls)),
         "ca_file": reaching.ca or ssl.get_default_verify_paths().cafile or "",

@@ -1,0 +1,31 @@
+"""Bounds what libav takes at once: a camera decides how long its description is, and when a picture ends.
+
+libav gathers either until it is whole, up to 2 GB, and a reader outside can't stop it meanwhile. Its own bound on an
+allocation can: over it, the picture is dropped, or the connection fails. The bound is of the whole process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import av
+
+MB = 1024 * 1024
+# A camera's frame is published in one message: libav may gather twice as much as a usual server takes in one.
+CAMERA_BYTES = 16 * MB
+# libav lists a file's frames as it opens it: some 40 MB for a day.
+FILE_BYTES = 256 * MB
+
+_allowed = 0
+
+
+def allow(size: int) -> None:
+    """Let libav take so much at once, or more if that was allowed before."""
+    global _allowed
+    if size <= _allowed:
+        return
+    # PyAV has no function for it. A search in one of its modules finds what the module is linked with.
+    bound = ctypes.CDLL(av._core.__file__).av_max_alloc
+    bound.argtypes, bound.restype = [ctypes.c_size_t], None
+    bound(size)
+    _allowed = size
