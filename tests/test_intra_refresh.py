@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
@@ -45,19 +46,56 @@ def picture(n: int) -> Image:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
+def brighter(n: int) -> Image:
+    """One noise, brighter with each frame: x265 renews a picture for certain only where nothing moves."""
+    grey = (np.random.default_rng(1).integers(0, 90, SIZE[::-1]) + n).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def message(frames: int) -> bytes:
+    """H.265's recovery point, D.2.8, as a unit: x265 writes none, as encoders in hardware do."""
+    code = f"{2 * frames:b}"
+    bits = "0" * (len(code) - 1) + code + "10" + "1"
+    bits += "0" * (-len(bits) % 8)
+    content = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    return b"\0\0\0\1" + bytes([39 << 1, 1, 6, len(content)]) + content + b"\x80"
+
+
+def marked(packet: av.Packet[VideoStream], n: int) -> av.Packet[VideoStream]:
+    """Frame `n` of H.265 with a recovery point before it, where a round begins there."""
+    if n % ROUND or not n:
+        return packet
+    out = av.Packet(message(ROUND - 1) + bytes(packet))
+    out.pts, out.dts, out.time_base, out.stream = packet.pts, packet.dts, packet.time_base, packet.stream
+    return out
+
+
+@pytest.fixture(scope="module", params=["h264", "hevc"])
+def codec(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, codec: str) -> Path:
     """The camera's video from its only keyframe on."""
     path = tmp_path_factory.mktemp("whole") / "whole.mp4"
+    refresh = f"intra-refresh=1:keyint={ROUND}:bframes=0:scenecut=0"
+    clean = "log-level=none:pools=1:frame-threads=1:constrained-intra=1:no-sao=1:no-deblock=1:ref=1:no-weightp=1"
+    options = {
+        "h264": {"preset": "veryfast", "x264-params": refresh},
+        "hevc": {"preset": "ultrafast", "x265-params": f"{refresh}:{clean}:ctu=16:min-cu-size=16"},
+    }[codec]
     with av.open(str(path), "w") as out:
-        options = {"preset": "veryfast", "x264-params": f"intra-refresh=1:keyint={ROUND}:bframes=0:scenecut=0"}
-        stream = out.add_stream("libx264", rate=FPS, options=options)
+        stream = out.add_stream("libx264" if codec == "h264" else "libx265", rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        packets = []
         for n in range(FRAMES):
-            frame = av.VideoFrame.from_ndarray(picture(n), "rgb24").reformat(format="yuv420p")
+            pixels = picture(n) if codec == "h264" else brighter(n)
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = n, Fraction(1, FPS)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
+            packets += stream.encode(frame)
+        for n, packet in enumerate([*packets, *stream.encode(None)]):
+            out.mux(packet if codec == "h264" else marked(packet, n))
     return path
 
 
@@ -69,7 +107,9 @@ def joined(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         stream = out.add_stream_from_template(source.streams.video[0])
         packets = [p for p in source.demux(source.streams.video[0]) if p.size][ROUND:]
         first = packets[0].dts
-        for packet in packets:
+        for n, packet in enumerate(packets):
+            # A file without any would have all of its frames taken for keyframes.
+            packet.is_keyframe = n % ROUND == 0
             packet.pts, packet.dts, packet.stream = packet.pts - first, packet.dts - first, stream
             out.mux(packet)
     return path
@@ -188,10 +228,10 @@ def test_headers_say_where_decoding_may_begin() -> None:
 # ---- recovery points
 
 
-def test_recovery_points_are_read_from_what_cameras_send(whole: Path, joined: Path) -> None:
+def test_recovery_points_are_read_from_what_cameras_send(whole: Path, joined: Path, codec: str) -> None:
     with av.open(str(whole)) as container:
         packets = [bytes(p) for p in container.demux(container.streams.video[0]) if p.size]
-    found = {n: recovery_frames("h264", data, 4) for n, data in enumerate(packets)}
+    found = {n: recovery_frames(codec, data, 4) for n, data in enumerate(packets)}
     assert {n for n, count in found.items() if count} == set(range(ROUND, FRAMES, ROUND))
     assert {count for count in found.values() if count} <= set(range(1, ROUND + 1))
     data = packets[ROUND]
@@ -200,14 +240,22 @@ def test_recovery_points_are_read_from_what_cameras_send(whole: Path, joined: Pa
         length = int.from_bytes(data[:4], "big")
         units.append(data[4 : 4 + length])
         data = data[4 + length :]
-    assert recovery_frames("h264", b"".join(b"\0\0\0\1" + unit for unit in units)) == found[ROUND]
-    assert recovery_frames("hevc", packets[ROUND], 4) is None
+    assert recovery_frames(codec, b"".join(b"\0\0\0\1" + unit for unit in units)) == found[ROUND]
+    assert recovery_frames("hevc" if codec == "h264" else "h264", packets[ROUND], 4) is None
 
 
 @given(st.binary(max_size=300), st.sampled_from([0, 1, 2, 4]))
 def test_any_bytes_are_read(data: bytes, length_size: int) -> None:
-    found = recovery_frames("h264", b"\0\0\1\x06" + data + b"\0\0\1\x01", length_size)
-    assert found is None or found > 0
+    for codec, sei, plain in (("h264", b"\x06", b"\x01"), ("hevc", b"\x4e\x01", b"\x02\x01")):
+        found = recovery_frames(codec, b"\0\0\1" + sei + data + b"\0\0\1" + plain, length_size)
+        assert found is None or found > 0
+
+
+@given(st.integers(1, 60_000))
+def test_what_an_encoder_of_h265_writes_is_read(frames: int) -> None:
+    plain, keyframe = b"\0\0\1\x02\x01", b"\0\0\1\x2a\x01"
+    assert recovery_frames("hevc", message(frames) + plain) == frames
+    assert recovery_frames("hevc", message(frames) + keyframe) is None
 
 
 # ---- without any

@@ -137,6 +137,9 @@ class Segmenter:
         time = timed.pts * self._tick
         if self._clock.observe(time, arrival):
             self._break(arrival, "clock_jump")
+        if self._codec == "hevc" and self._recovery_of(packet):
+            # libav marks those of H.264 alone.
+            packet.is_keyframe = True
         if packet.is_keyframe:
             self._follow_parameters(packet, arrival)
         cut = self._cutter.push(time, packet.size + PACKET_BYTES, packet.is_keyframe)
@@ -163,11 +166,14 @@ class Segmenter:
                 raise SourceError("untimed", f"the timestamps of the camera's video stand still: {_REMEDY}")
 
     def _begin_gop(self, packet: Packet[VideoStream]) -> None:
-        """A segment begins with a keyframe, or with a recovery point: libav marks both."""
+        """A segment begins with a keyframe, or with a recovery point: both are marked as keyframes."""
         self._skipped_since = None
         self._gop = f"{self._camera}/{self._epoch}/{self._n}"
-        self._recovery = recovery_frames(self._codec, memoryview(packet), self._length_size)
+        self._recovery = self._recovery_of(packet)
         self._base = self._waves.begin(self._gop, self._recovery or 0)
+
+    def _recovery_of(self, packet: Packet[VideoStream]) -> int | None:
+        return recovery_frames(self._codec, memoryview(packet), self._length_size)
 
     def _skip(self, cause: str) -> None:
         """The rest of the GOP is dropped: nothing is decoded with what came before."""

@@ -2,13 +2,15 @@
 
 A camera with intra refresh (gradual decoder refresh, GDR) sends no keyframes: each picture has a part that needs no
 other, and after some pictures the parts have covered the whole. Its encoder says where such a round begins, and after
-how many frames the pictures are right, in a message of its own: H.264 D.1.8.
+how many frames the pictures are right, in a message of its own: H.264 D.1.8, H.265 D.2.8. Some encoders of H.265 don't
+(x265): their pictures are not right for certain after any number of frames, and libav's decoder shows none.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from av.video.codeccontext import VideoCodecContext
 
@@ -17,24 +19,47 @@ _START = re.compile(rb"\x00\x00\x01")
 _HEAD = 2048
 # Rounds are shorter than this many frames: frame numbers have 16 bits.
 _MOST = 1 << 16
-# Kinds of NAL units, and of messages in SEI: H.264 table 7-1, D.1.1.
-_KEY, _SEI, _RECOVERY_POINT = 5, 6, 6
+# Kinds of messages in SEI: H.264 D.1.1, H.265 D.2.1.
+_RECOVERY_POINT = 6
+
+
+class _Kinds(NamedTuple):
+    """Kinds of NAL units, as their first byte says: of any picture, of keyframes, and of SEI before a picture. head:
+    bytes before a unit's content."""
+
+    mask: int
+    shift: int
+    pictures: range
+    keys: range
+    sei: int
+    head: int
+
+    def of(self, unit: bytes) -> int:
+        return unit[0] >> self.shift & self.mask
+
+
+# H.264 table 7-1; H.265 table 7-1, where keyframes are IRAP pictures.
+_KINDS = {
+    "h264": _Kinds(31, 0, range(1, 6), range(5, 6), 6, 1),
+    "hevc": _Kinds(63, 1, range(0, 32), range(16, 24), 39, 2),
+}
 
 
 def recovery_frames(codec: str, data: bytes | memoryview, length_size: int = 0) -> int | None:
     """After how many frames pictures are right, where decoding begins with this one; None if it is no recovery point.
 
-    Keyframes are none, nor are pictures that are right at once. codec: "h264" or "hevc"; of H.265 none is found, as
-    its encoders do not all say where rounds begin. data: a packet, whose units follow lengths of `length_size` bytes,
-    or start codes where that is 0.
+    Keyframes are none, nor are pictures that are right at once. codec: "h264" or "hevc". data: a packet, whose units
+    follow lengths of `length_size` bytes, or start codes where that is 0.
     """
+    kinds = _KINDS[codec]
     found = None
-    for unit in _units(bytes(data[:_HEAD]), length_size) if codec == "h264" else ():
-        kind = unit[0] & 0x1F
-        if 1 <= kind <= _KEY:
-            return None if kind == _KEY or not found or found > _MOST else found
-        if kind == _SEI:
-            found = _count(unit[1:]) or found
+    for unit in _units(bytes(data[:_HEAD]), length_size):
+        kind = kinds.of(unit)
+        if kind in kinds.pictures:
+            return None if kind in kinds.keys or not found or not 0 < found <= _MOST else found
+        if kind == kinds.sei:
+            count = _count(unit[kinds.head :])
+            found = found if count is None else _signed(count) if codec == "hevc" else count
     return None
 
 
@@ -62,7 +87,10 @@ def _units(head: bytes, length_size: int) -> Iterator[bytes]:
 
 
 def _count(messages: bytes) -> int | None:
-    """recovery_frame_cnt of the messages in a unit; None if none of them says it."""
+    """The first number of the recovery point among the messages in a unit; None if there is none.
+
+    It is recovery_frame_cnt of H.264, and recovery_poc_cnt of H.265, which is signed.
+    """
     data = messages.replace(b"\x00\x00\x03", b"\x00\x00")
     place = 0
     while place + 2 < len(data):
@@ -80,6 +108,11 @@ def _sum(data: bytes, place: int) -> tuple[int, int]:
     while place < len(data) and data[place] == 255:
         total, place = total + 255, place + 1
     return total + (data[place] if place < len(data) else 0), place + 1
+
+
+def _signed(code: int) -> int:
+    """The signed number of an unsigned one: H.265 9.2.2."""
+    return (code + 1) // 2 if code % 2 else -(code // 2)
 
 
 def _golomb(data: bytes) -> int | None:
