@@ -17,17 +17,19 @@ from tidegate.local.server import MAX_PAYLOAD, find_executable, free_port
 
 
 class OwnServer:
-    """folder: of this test; what `tidegate accounts` makes is in `secrets` there."""
+    """folder: of this test; what `tidegate accounts` makes is in `secrets` there. monitored: on port `monitoring`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, monitored: bool = False) -> None:
         self.folder, self.secrets, self.log = folder, folder / "secrets", folder / "nats.log"
         self.port = free_port(0)
+        self.monitoring = free_port(0) if monitored else 0
         self.url = f"nats://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> OwnServer:
         config = self.folder / "nats.conf"
+        page = f"http: 127.0.0.1:{self.monitoring}\n" if self.monitoring else ""
         config.write_text(
-            f"host: 127.0.0.1\nport: {self.port}\nmax_payload: {MAX_PAYLOAD}\n"
+            f"host: 127.0.0.1\nport: {self.port}\nmax_payload: {MAX_PAYLOAD}\n{page}"
             f"jetstream {{ store_dir: '{self.folder}/js', max_file_store: {10**15} }}\ninclude secrets/accounts.conf\n"
         )
         self._process = child.spawn([find_executable(), "-c", str(config)], log=self.log)

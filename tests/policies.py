@@ -1,7 +1,7 @@
 """What NetworkPolicies let through, as Kubernetes has it: each that selects a pod adds, and where none does all may.
 
 policies = Policies(documents)
-policies.sends(pod, Peer(address="203.0.113.5"), 443)     # both are pods of namespace tidegate
+policies.sends(pod, Peer(address="203.0.113.5"), 443)     # a pod is one of namespace tidegate unless it says so
 policies.takes(pod, Peer(namespace="keda"), 9090)
 """
 
@@ -28,7 +28,8 @@ class Peer:
 
 class Policies:
     def __init__(self, documents: list[Document]) -> None:
-        self.specs = [d["spec"] for d in documents if d["kind"] == "NetworkPolicy"]
+        found = [d for d in documents if d["kind"] == "NetworkPolicy"]
+        self.specs = [(d["metadata"].get("namespace", HOME), d["spec"]) for d in found]
 
     def sends(self, pod: Peer, to: Peer, port: int, protocol: str = "TCP") -> bool:
         """Whether the pod's own side lets it go out."""
@@ -40,21 +41,24 @@ class Policies:
 
     def isolates(self, pod: Peer, direction: str) -> bool:
         """Whether any policy says something about that direction of the pod."""
-        return any(
-            direction in spec["policyTypes"] and _selected(spec["podSelector"], pod.labels) for spec in self.specs
-        )
+        return bool(self._of(pod, direction))
+
+    def _of(self, pod: Peer, direction: str) -> list[Document]:
+        """The policies for that direction of the pod."""
+        return [
+            spec
+            for namespace, spec in self.specs
+            if namespace == pod.namespace
+            and direction in spec["policyTypes"]
+            and _selected(spec["podSelector"], pod.labels)
+        ]
 
     def _lets(self, way: str, side: str, pod: Peer, peer: Peer, listener: Peer, port: int, protocol: str) -> bool:
         if not self.isolates(pod, way):
             return True
-        rules = [
-            rule
-            for spec in self.specs
-            if way in spec["policyTypes"] and _selected(spec["podSelector"], pod.labels)
-            for rule in spec.get(way.lower(), [])
-        ]
+        rules = [rule for spec in self._of(pod, way) for rule in spec.get(way.lower(), [])]
         return any(
-            (side not in rule or any(_matches(each, peer) for each in rule[side]))
+            (side not in rule or any(_matches(each, peer, pod.namespace) for each in rule[side]))
             and ("ports" not in rule or any(_is_port(each, listener, port, protocol) for each in rule["ports"]))
             for rule in rules
         )
@@ -66,7 +70,8 @@ def _is_port(rule: Document, listener: Peer, port: int, protocol: str) -> bool:
     return rule.get("protocol", "TCP") == protocol and (given is None or number == port)
 
 
-def _matches(rule: Document, peer: Peer) -> bool:
+def _matches(rule: Document, peer: Peer, own: str) -> bool:
+    """own: the policy's namespace, which a selector of pods alone means."""
     if block := rule.get("ipBlock"):
         if not peer.address:
             return False
@@ -79,7 +84,7 @@ def _matches(rule: Document, peer: Peer) -> bool:
         names = {"kubernetes.io/metadata.name": peer.namespace} | peer.namespace_labels
         home = _selected(rule["namespaceSelector"], names)
     else:
-        home = peer.namespace == HOME
+        home = peer.namespace == own
     return home and _selected(rule.get("podSelector", {}), peer.labels)
 
 

@@ -317,7 +317,8 @@ def check_triggers(scaled: Document, docs: list[Document]) -> None:
         if authentication:
             assert authentication["name"] in of(docs, "TriggerAuthentication")
         if trigger["type"].startswith("external"):
-            assert trigger["metadata"]["scalerAddress"] == "tidegate-scaler.tidegate.svc.cluster.local:9090"
+            home = scaled["metadata"].get("namespace", "tidegate")
+            assert trigger["metadata"]["scalerAddress"] == f"tidegate-scaler.{home}.svc.cluster.local:9090"
             metadata.parse(trigger["metadata"])
     if [t["type"] for t in triggers] == ["external"]:
         assert not modifiers_of(scaled)
@@ -762,8 +763,9 @@ def test_every_secret_is_explained_and_none_is_here() -> None:
 
 
 def test_the_readme_makes_a_secret_for_each_identity() -> None:
-    (said,) = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
+    said, of_a_tenant = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
     pods = {identity_of(workloads(SHIPPED)[name]) for name in SERVICES}
+    assert said == of_a_tenant
     assert set(said.split()) == pods - {"webhook"} and set(said.split()) <= set(permissions())
 
 
@@ -976,6 +978,24 @@ def test_a_volume_of_weights_for_all_replicas_is_a_component_of_either_form(form
     assert [d["metadata"]["name"] for d in changed] == ["tidegate-models", "tidegate-vlm"]
     volumes = [v["name"] for v in pod_of(of(docs, "Deployment")["tidegate-vlm"])["volumes"]]
     assert sorted(volumes) == ["models", "nats", "shm", "tmp"]
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", ["h100", "h100/demand"])
+def test_a_ca_of_cameras_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
+    docs = overlay(tmp_path, form, "kubernetes/camera-ca")
+    check_builtin_kinds(docs)
+    ingest = of(docs, "Deployment")["tidegate-ingest"]
+    check_pod(ingest)
+    before = {json.dumps(d, sort_keys=True) for d in build(OVERLAYS / form)}
+    assert [d for d in docs if json.dumps(d, sort_keys=True) not in before] == [ingest]
+    (volume,) = (v["configMap"]["name"] for v in pod_of(ingest)["volumes"] if v["name"] == "camera-ca")
+    (mount,) = (m for m in container_of(ingest)["volumeMounts"] if m["name"] == "camera-ca")
+    (tmp_path / "password").write_text("p")
+    loaded = settings.load(IngestSettings, variables(ingest, tmp_path / "password"))
+    made = re.findall(r"create configmap (\S+) --from-file=(\S+?)=", (DEPLOY / "README.md").read_text())
+    assert [(name, f"{mount['mountPath']}/{key}") for name, key in made] == [(volume, loaded.ingest_ca)]
+    assert mount["readOnly"] and loaded.ingest_buffer_mb == 32
 
 
 @pytest.mark.foreign

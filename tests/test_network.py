@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from shared.contract import catalog
-from tests.policies import Peer, Policies
+from tests.policies import HOME, Peer, Policies
 from tests.test_deploy import (
     DEPLOY,
     FORMS,
@@ -97,7 +97,8 @@ def fetches(workload: Document) -> bool:
 def peer(workload: Document) -> Peer:
     """Its pod, as others see it."""
     ports = {p["name"]: p["containerPort"] for p in container_of(workload).get("ports", [])}
-    return Peer(labels=workload["spec"]["template"]["metadata"]["labels"], ports=ports)
+    namespace = workload["metadata"].get("namespace", HOME)
+    return Peer(labels=workload["spec"]["template"]["metadata"]["labels"], ports=ports, namespace=namespace)
 
 
 def check(docs: list[Document], *, webhook: bool, scaler: bool) -> None:
