@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 import services.vlm.__main__ as vlm
+from services.vlm.endpoint import Away, ModelEndpoint
 from services.vlm.settings import VlmSettings
 from shared import bus
 from shared.contract import catalog, jobs, names
@@ -36,6 +40,15 @@ NOW = dt.datetime.now(dt.UTC)
 async def openai() -> AsyncIterator[OpenAiServer]:
     async with OpenAiServer() as endpoint:
         yield endpoint
+
+
+@contextlib.asynccontextmanager
+async def serving(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[TestServer]:
+    """Any request is answered by it."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        yield server
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
@@ -366,6 +379,28 @@ async def test_a_key_that_is_refused_is_said_by_readiness_and_renewed_from_its_f
         key.write_text("new\n")
         await settled(admin)
     assert endpoint.keys[-1] == "Bearer new" and len(await said(admin)) == 1
+
+
+@pytest.mark.parametrize("status", [301, 307])
+async def test_frames_and_the_key_go_to_the_endpoint_alone_wherever_it_redirects(status: int) -> None:
+    heard = list[str]()
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        heard.append(f"{request.method} {request.path} {await request.text()}")
+        return web.json_response({"data": []})
+
+    async def redirects(request: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Location": f"http://127.0.0.1:{other.port}{request.path}"})
+
+    async with serving(elsewhere) as other, serving(redirects) as first:
+        url = f"http://127.0.0.1:{first.port}/v1"
+        async with ModelEndpoint(url, key=lambda: "K3Y", timeout_s=5) as endpoint:
+            with pytest.raises(Away, match=f"redirects, {status}.*set VLM_URL to the address itself"):
+                await endpoint.complete({"messages": ["frames"]})
+            with pytest.raises(Away, match="set VLM_URL to the address itself"):
+                await endpoint.look()
+            assert await endpoint.load() == {}
+    assert heard == []
 
 
 async def test_a_model_that_the_endpoint_has_not_is_named(server: NatsServer, openai: OpenAiServer) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -132,6 +133,10 @@ class ModelEndpoint:
         assert self._session is not None
         return self._session
 
+    def _asked(self, method: str, url: str, **more: Any) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Frames and the key are for one address, and an endpoint has no say in where else a worker goes."""
+        return self._http.request(method, url, allow_redirects=False, **more)
+
     async def complete(self, body: Mapping[str, Any]) -> Completion:
         """One answer. Raises Away, Busy, RequestFailed, Rejected or TooLong."""
         started = time.perf_counter()
@@ -139,7 +144,7 @@ class ModelEndpoint:
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
-                self._http.post(f"{self.url}/chat/completions", data=data, headers=self._headers()) as response,
+                self._asked("POST", f"{self.url}/chat/completions", data=data, headers=self._headers()) as response,
             ):
                 if response.status != 200:
                     raise _error(response.status, _text(await _start(response, _ERROR_BYTES)), response.headers)
@@ -160,10 +165,12 @@ class ModelEndpoint:
         try:
             async with asyncio.timeout(LOOK_S):
                 # vLLM has this page, and it says when its engine has died. Other servers have none.
-                async with self._http.get(f"{self._root}/health") as response:
+                async with self._asked("GET", f"{self._root}/health") as response:
                     if response.status >= 500:
                         raise Away(f"{self.where} is not well: /health answers {response.status}")
-                async with self._http.get(f"{self.url}/models", headers=self._headers()) as response:
+                async with self._asked("GET", f"{self.url}/models", headers=self._headers()) as response:
+                    if 300 <= response.status < 400:
+                        raise _redirects(response.status)
                     if response.status in (401, 403):
                         raise Away(f"{self.where} refuses the key ({response.status}): set VLM_KEY or VLM_KEY_FILE")
                     if response.status >= 500 or response.status == 429:
@@ -185,7 +192,7 @@ class ModelEndpoint:
     async def load(self) -> dict[str, float]:
         """vLLM's gauges by name, such as `vllm:num_requests_waiting`; empty where the server has none."""
         try:
-            async with asyncio.timeout(LOOK_S), self._http.get(f"{self._root}/metrics") as response:
+            async with asyncio.timeout(LOOK_S), self._asked("GET", f"{self._root}/metrics") as response:
                 text = _text(await _start(response, _PAGE_BYTES)) if response.status == 200 else ""
             found: dict[str, float] = {}
             for family in text_string_to_metric_families(text):
@@ -258,12 +265,18 @@ async def _read(pieces: AsyncIterator[_Piece], started: float) -> Completion:
     )
 
 
+def _redirects(status: int) -> Away:
+    return Away(f"the endpoint redirects, {status}: set VLM_URL to the address itself")
+
+
 def _error(status: int, text: str, headers: Mapping[str, str]) -> TidegateError:
     try:
         said = _said(msgspec.json.decode(text))
     except (ValueError, RecursionError):
         said = " ".join(text.split())
     reason = f"{status}: {redact(said)[:_REASON]}"
+    if 300 <= status < 400:
+        return _redirects(status)
     if status in (429, 503):
         after = headers.get("Retry-After", "")
         return Busy(reason, float(after) if after.isdecimal() else None)
