@@ -54,6 +54,22 @@ def up(data: Path) -> Iterator[subprocess.Popen[str]]:
     assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
 
 
+def test_nobody_else_writes_in_a_data_directory_that_was_open_before(tmp_path: Path) -> None:
+    """As a service manager or a volume has it, whatever the umask; logs, the index and secrets are not even read."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        with up(data):
+            tidegate(data, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x")
+            modes = {p.relative_to(data).parts: p.lstat().st_mode for p in data.rglob("*")}
+    finally:
+        os.umask(before)
+    assert {"run.json", "nats.log", "metrics", "jetstream", "secrets", "logs"} <= {name for name, *_ in modes}
+    assert ["/".join(path) for path, mode in modes.items() if mode & 0o022 and path[0] != "secrets"] == []
+    assert [name for name in ("logs", "secrets") if modes[name,] & 0o077] == []
+
+
 def test_without_a_server_it_says_what_to_do(tmp_path: Path) -> None:
     done = tidegate(tmp_path, "camera", "list", check=False)
     assert done.returncode == 1

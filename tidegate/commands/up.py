@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def up(data: Path | None, **options: Any) -> None:
     """
     import asyncio
 
+    # Whatever the umask: who writes run.json has the next command send admin's password where they like.
+    os.umask(os.umask(0o022) | 0o022)
     folder = prepare(data or default_data())
     from tidegate.view.up import run
 

@@ -29,6 +29,7 @@ from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.client import registry
+from tidegate.local.encryption import write_private
 from tidegate.local.running import Running
 from tidegate.local.server import NatsServer
 
@@ -75,6 +76,7 @@ class Stack:
         self.health = Health()
         self._told = ""
         self.targets = data / "metrics"
+        self._logs = data / "logs"
 
     async def __aenter__(self) -> Stack:
         async with AsyncExitStack() as opened:
@@ -89,6 +91,9 @@ class Stack:
         """What starts first is closed last: workers end in their own time, then the server, which keeps their work."""
         taken = f"another Tidegate runs on {self.data}: stop it, or choose another directory with --data"
         opened.enter_context(lock.hold(self.data / "lock", taken))
+        # They name cameras and addresses, and the data directory may be one that others look into.
+        self._logs.mkdir(exist_ok=True)
+        self._logs.chmod(0o700)
         # Those of a run that was killed tell of processes that are gone.
         shutil.rmtree(self.targets, ignore_errors=True)
         opened.callback(shutil.rmtree, self.targets, ignore_errors=True)
@@ -111,7 +116,7 @@ class Stack:
         self.health.ready = None
         found_by = self.data / "run.json"
         opened.callback(found_by.unlink, missing_ok=True)
-        found_by.write_bytes(msgspec.json.encode(Running(self.server.url, os.getpid())))
+        write_private(found_by, msgspec.json.encode(Running(self.server.url, os.getpid())).decode())
 
     async def failed(self) -> None:
         """Waits for ever, unless a part of the stack fails that it can't start again: raises its error."""
@@ -148,9 +153,7 @@ class Stack:
         defaults = {k: v.format(**places) for k, v in record.defaults.items() if not os.environ.get(k)}
         identity = self.server.environment(record.identity)
         env = {**identity, **defaults, **record.environment, **self._env.get(name, {})}
-        return Replicas(
-            name, child.python(record.module), env, self.data / "logs", targets=self.targets, grace_s=self._grace_s
-        )
+        return Replicas(name, child.python(record.module), env, self._logs, targets=self.targets, grace_s=self._grace_s)
 
     async def _close_pools(self) -> None:
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
