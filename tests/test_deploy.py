@@ -447,7 +447,8 @@ def test_a_service(name: str) -> None:
     for probe, path in (("startupProbe", start), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
     secrets = {v["secret"]["secretName"] for v in pod_of(deployment)["volumes"] if "secret" in v}
-    own = {"tidegate-webhook"} if service == "webhook" else set()
+    own = {"tidegate-webhook": {"webhook"}, "tidegate-hub": {"vlm"}}
+    own = {secret for secret, pods in own.items() if component_of(deployment) in pods}
     assert secrets == own | {f"tidegate-nats-{identity_of(deployment)}"}
     assert identity_of(deployment) in permissions() and is_written(service)
     chosen = deployment["spec"]["selector"]["matchLabels"]
@@ -762,6 +763,25 @@ def test_every_secret_is_explained_and_none_is_here() -> None:
     assert not re.search(r"NATS_PASSWORD\b(?!_)|://[^/\s]+:[^/\s]+@|BEGIN [A-Z ]*PRIVATE KEY|\$2[aby]\$", text)
 
 
+def test_no_secret_is_in_the_environment() -> None:
+    """Every process of the container and every dump of one has it, and a renewed Secret does not reach it."""
+    assert [n for n, w in workloads(SHIPPED).items() if "secretKeyRef" in json.dumps(w)] == []
+
+
+def test_a_token_of_the_hub_is_found_by_vllm_where_there_is_one() -> None:
+    pod = pod_of(of(SHIPPED, "Deployment")["tidegate-vlm"])
+    (vllm,) = pod["initContainers"]
+    (volume,) = (v for v in pod["volumes"] if v.get("secret", {}).get("secretName") == "tidegate-hub")
+    assert volume["secret"]["optional"] is True
+    (mount,) = (m for m in vllm["volumeMounts"] if m["name"] == volume["name"])
+    given = {e["name"]: e.get("value") for e in vllm["env"]}
+    assert given["HF_TOKEN_PATH"] == f"{mount['mountPath']}/token" and mount["readOnly"]
+    # The worker fetches nothing.
+    assert volume["name"] not in {
+        m["name"] for m in container_of({"spec": {"template": {"spec": pod}}})["volumeMounts"]
+    }
+
+
 def test_the_readme_makes_a_secret_for_each_identity() -> None:
     said, of_a_tenant = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
     pods = {identity_of(workloads(SHIPPED)[name]) for name in SERVICES}
@@ -977,7 +997,7 @@ def test_a_volume_of_weights_for_all_replicas_is_a_component_of_either_form(form
     changed = [d for d in docs if json.dumps(d, sort_keys=True) not in before]
     assert [d["metadata"]["name"] for d in changed] == ["tidegate-models", "tidegate-vlm"]
     volumes = [v["name"] for v in pod_of(of(docs, "Deployment")["tidegate-vlm"])["volumes"]]
-    assert sorted(volumes) == ["models", "nats", "shm", "tmp"]
+    assert sorted(volumes) == ["hub", "models", "nats", "shm", "tmp"]
 
 
 @pytest.mark.foreign
