@@ -72,6 +72,9 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     assert load(Example, {"EXAMPLE_PASSWORD_FILE": str(tmp_path / "p")}).example_password == "s3cret"
     with pytest.raises(SettingError, match="EXAMPLE_PASSWORD_FILE"):
         load(Example, {"EXAMPLE_PASSWORD_FILE": str(tmp_path / "none")})
+    (tmp_path / "p").write_bytes(b"\xe9s3cret")
+    with pytest.raises(SettingError, match=r"EXAMPLE_PASSWORD_FILE=.*a file of text"):
+        load(Example, {"EXAMPLE_PASSWORD_FILE": str(tmp_path / "p")})
 
 
 printable = st.text(string.ascii_letters + string.digits + "!@#$%&*:?/ _-", min_size=1, max_size=20)

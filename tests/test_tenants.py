@@ -196,7 +196,12 @@ def test_users_and_passwords_of_tenants(tmp_path: Path) -> None:
     found = json.loads(re.sub("^accounts: ", "", block))
     users = [user["user"] for account in found.values() for user in account["users"]]
     assert len(users) == len(set(users)) and {"cv", "ACME-cv"} <= set(users)
-    assert set(users) == {p.name for p in (tmp_path / "secrets").iterdir()} - {".lock", "accounts.conf", "tenants.json"}
+    assert set(users) == {p.name for p in (tmp_path / "secrets").iterdir()} - {
+        ".gitignore",
+        ".lock",
+        "accounts.conf",
+        "tenants.json",
+    }
     limits = {"max_mem": 0, "max_store": 2 * 2**40, "max_streams": 30, "max_consumers": 100}
     assert (found["TIDEGATE"]["jetstream"], found["ACME"]["jetstream"]) == ("enabled", limits)
     others = [name for name, account in found.items() if "jetstream" in account]

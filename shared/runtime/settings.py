@@ -78,6 +78,8 @@ def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
                 raw = Path(path).read_text().strip()
             except OSError as e:
                 raise SettingError(f"{name}_FILE={path} can't be read: {e.strerror}") from e
+            except ValueError:  # which holds what was read
+                raise SettingError(f"{name}_FILE={path} can't be read: give the path of a file of text") from None
         if not raw:
             if field.required:
                 raise SettingError(f"{name} is not set: {_meta(hints[field.name]).description or 'needed'}")

@@ -21,6 +21,8 @@ def kept(folder: Path, users: Iterable[str]) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     # Also one that a backup was unpacked into, for all to read.
     folder.chmod(0o700)
+    if not (folder / ".gitignore").exists():
+        write_private(folder / ".gitignore", "# Passwords are for no repository.\n*\n")
     passwords = identities.new_passwords(users)
     for user, fresh in passwords.items():
         path = folder / user
