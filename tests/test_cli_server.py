@@ -150,9 +150,11 @@ async def test_a_video_that_is_interrupted_leaves_nothing(server: NatsServer, ad
             env=os.environ | server.environment("admin"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=err,
         )  # fmt: skip
     try:
-        part = tmp_path / ".lobby.part.mp4"
         async with asyncio.timeout(120):
-            while not part.exists() or "drawing lobby.mp4: " not in (tmp_path / "err").read_text():
+            while (
+                not any(tmp_path.glob(".lobby.*/lobby.mp4"))
+                or "drawing lobby.mp4: " not in (tmp_path / "err").read_text()
+            ):
                 assert process.poll() is None, (tmp_path / "err").read_text()
                 await asyncio.sleep(0.02)
         process.send_signal(signal.SIGINT)
@@ -181,6 +183,23 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"] and path.read_bytes() == b"before"
     write(lambda: None)
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"] and path.read_bytes() == b"after"
+
+
+def test_a_folder_that_others_write_in_leads_to_no_other_file(tmp_path: Path) -> None:
+    """Whoever knows what it is called until it is whole could have put a link there."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"before")
+    with written(tmp_path / "a.png") as part:
+        part.touch()
+        used = part.name
+    for name in {used, ".a.part.png", f"{used}.new"}:
+        (tmp_path / name).unlink(missing_ok=True)
+        (tmp_path / name).symlink_to(victim)
+    with written(tmp_path / "a.png") as part:
+        part.write_bytes(b"after")
+        assert part.parent.stat().st_mode & 0o077 == 0
+    assert victim.read_bytes() == b"before"
+    assert (tmp_path / "a.png").read_bytes() == b"after" and not (tmp_path / "a.png").is_symlink()
 
 
 def test_what_is_no_file_is_written_itself(tmp_path: Path) -> None:

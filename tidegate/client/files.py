@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,22 +12,22 @@ from shared.runtime.errors import SettingError
 
 @contextlib.contextmanager
 def written(path: Path, option: str = "--save") -> Iterator[Path]:
-    """A name beside `path` to write to, which becomes `path` where the block ends well, and is removed otherwise.
+    """A name to write to, which becomes `path` where the block ends well, and is removed otherwise.
 
+    It is in a folder of its own beside `path`, so that in one that others write in nobody has a link waiting there.
     What is there and no file, such as /dev/stdout, is written itself. Raises SettingError, which names the option,
     where an OSError leaves the block.
     """
-    special = path.exists() and not path.is_file()
-    part = path if special else path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        yield part
-        if not special:
+        if path.exists() and not path.is_file():
+            yield path
+            return
+        with tempfile.TemporaryDirectory(prefix=f".{path.stem[:32]}.", dir=path.parent) as own:
+            part = Path(own) / path.name
+            yield part
             part.replace(path)
     except OSError as e:
         raise SettingError(f"{option} {path} can't be written: {_why(e, path)}") from e
-    finally:
-        if not special:
-            part.unlink(missing_ok=True)
 
 
 def folder(path: Path, option: str = "--save") -> Path:
