@@ -83,6 +83,7 @@ def check_tenant(docs: list[Document], namespace: str, account: str) -> None:
     """All is in its namespace, connects as its users, and counts in its account."""
     check_builtin_kinds(docs)
     assert list(of(docs, "Namespace")) == [namespace]
+    assert of(docs, "Namespace")[namespace]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert {d["metadata"]["namespace"] for d in docs if d["kind"] != "Namespace"} == {namespace}
     assert of(docs, "ConfigMap")["tidegate-nats"]["data"]["account"] == account
     for workload in workloads(docs).values():
