@@ -133,6 +133,23 @@ async def test_a_camera_that_signs_for_itself_is_trusted_by_its_own_certificate(
     assert reasons(bus, "online") == {"lobby": "video arrives"}
 
 
+async def test_libav_finds_the_system_s_certificates_where_python_has_a_folder_of_them(
+    rtsp: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As uv's Python has on Debian: it knows the folder there, and not the file in it, which libav needs."""
+    ours = trustme.CA()
+    written(ours, tmp_path / "ca-certificates.crt")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    async with secured(rtsp, ours.issue_cert("127.0.0.1").configure_cert) as port:
+        camera, _ = cameras.new_camera(f"rtsps://127.0.0.1:{port}/video.mp4?play_count=0")
+        (await asyncio.to_thread(open_source, camera, None, Reaching(5.0))).close()
+    async with secured(rtsp, trustme.CA().issue_cert("127.0.0.1").configure_cert) as port:
+        camera, _ = cameras.new_camera(f"rtsps://127.0.0.1:{port}/video.mp4?play_count=0")
+        with pytest.raises(OSError):
+            await asyncio.to_thread(open_source, camera, None, Reaching(5.0))
+
+
 async def test_libav_checks_the_certificate_itself(rtsp: str, tmp_path: Path) -> None:
     """What we looked at is another connection: somebody else may answer the next."""
     ours, stranger = trustme.CA(), trustme.CA()

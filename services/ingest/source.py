@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import av
@@ -146,7 +147,7 @@ def open_source(camera: Camera, userinfo: str | None, reaching: Reaching) -> Vid
         "probesize": "32",
         # libav 8 checks no certificate unless told to, and knows of no system's own.
         "tls_verify": str(int(camera.verify_tls)),
-        "ca_file": reaching.ca or ssl.get_default_verify_paths().cafile or "",
+        "ca_file": reaching.ca or _system_ca(),
     }
     url = join_credentials(camera.url, userinfo)
     began = time.monotonic()
@@ -175,6 +176,16 @@ def _trust(camera: Camera, ca: str) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
     return context
+
+
+def _system_ca() -> str:
+    """The file of the certificates that the system trusts, "" where there is none.
+
+    A Python that was built elsewhere, as uv installs it, may know the system's folder alone. Debian has the file in it.
+    """
+    paths = ssl.get_default_verify_paths()
+    bundle = Path(paths.capath or "", "ca-certificates.crt")
+    return paths.cafile or (str(bundle) if paths.capath and bundle.is_file() else "")
 
 
 def _resolve(camera: Camera) -> None:
