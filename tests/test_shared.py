@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 import string
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Annotated, Literal
@@ -299,3 +302,45 @@ async def test_health_says_what_is_missing() -> None:
 def test_names_fit_event_ids() -> None:
     assert names.safe_name("rt detr/v2:x@1") == "rt-detr-v2-x-1"
     assert names.safe_name("ssd_v2.1-x") == "ssd_v2.1-x"
+
+
+UNHEARD = """
+import asyncio, gc, logging, sys, threading
+from shared.runtime import telemetry
+from shared.runtime.settings import BusSettings
+
+telemetry.configure(BusSettings(log_format=sys.argv[1]), "ingest")
+
+def fail():
+    raise ValueError("rtsp://me:S3CRET@10.0.0.7/live did not answer")
+
+async def main():
+    async def alone():
+        fail()
+    task = asyncio.create_task(alone())
+    await asyncio.sleep(0)
+    del task
+    asyncio.get_running_loop().call_soon(fail)
+    await asyncio.sleep(0)
+
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+asyncio.run(main())
+gc.collect()
+logging.getLogger("library").warning("retrying %s", "http://me:S3CRET@10.0.0.8/")
+logging.getLogger("library").info("not told")
+"""
+
+
+@pytest.mark.parametrize("format", ["json", "text"])
+def test_what_libraries_and_threads_say_is_logged_as_all_else_is(format: str) -> None:
+    """Python prints it by itself otherwise, with the address of a camera and its password."""
+    done = subprocess.run([sys.executable, "-c", UNHEARD, format], capture_output=True, text=True, check=True)
+    said = done.stdout + done.stderr
+    assert "S3CRET" not in said and "not told" not in said
+    assert said.count("://***@10.0.0.7/live did not answer") >= 3 and "://***@10.0.0.8/" in said
+    if format == "json":
+        lines = [json.loads(line) for line in said.splitlines()]
+        assert {line["part"] for line in lines} == {"asyncio", "library", "threads"}
+        assert {line["level"] for line in lines} == {"warning", "error"}

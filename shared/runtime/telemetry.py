@@ -85,6 +85,7 @@ def configure(settings: BusSettings, service: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service, pid=os.getpid())
+    _take_over()
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"tidegate-{service}", "host.name": socket.gethostname()})
     )
@@ -103,6 +104,30 @@ def configure(settings: BusSettings, service: str) -> None:
 def log_aside() -> None:
     """Send log lines to standard error: a command's standard output is what it was asked for."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(_Stderr()))  # type: ignore[arg-type]
+
+
+def _take_over() -> None:
+    """Log what libraries warn of, and what ends a thread, as all else: Python prints passwords of URLs in them."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Library) for handler in root.handlers):
+        root.addHandler(_Library(logging.WARNING))
+    threading.excepthook = _thread_failed
+
+
+class _Library(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        tell = logger(record.name).error if record.levelno >= logging.ERROR else logger(record.name).warning
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # arguments that do not fit it
+            text = str(record.msg)
+        tell(text, exc_info=record.exc_info)
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit and args.exc_value:
+        name = args.thread.name if args.thread else ""
+        logger("threads").error("a thread failed", thread=name, exc_info=args.exc_value)
 
 
 class _Stderr:
