@@ -218,3 +218,19 @@ def test_what_is_no_tenant(tmp_path: Path, name: str) -> None:
     )
     assert done.returncode == 1 and "can't be used" in done.stderr
     assert not (tmp_path / "secrets/tenants.json").exists()
+
+
+def test_a_folder_of_other_things_stays_as_it_is(tmp_path: Path) -> None:
+    """It would be closed to the server that reads its configuration there, and left out of its repository."""
+    (tmp_path / "nats.conf").write_text("port: 4222")
+    tmp_path.chmod(0o755)
+    done = subprocess.run([*COMMAND, "accounts", "."], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "has other files in it: name a folder of its own" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["nats.conf"] and tmp_path.stat().st_mode & 0o777 == 0o755
+    # Passwords that somebody has made before are no other files, and nor is what comes to ours later.
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/cv").write_text("mine")
+    (tmp_path / "secrets/webhook-url").write_text("https://example.org")
+    accounts(tmp_path)
+    accounts(tmp_path, "--tenant", "ACME")
+    assert (tmp_path / "secrets/cv").read_text() == "mine"
