@@ -351,6 +351,20 @@ def test_of_a_crowd_the_likeliest_are_followed() -> None:
     assert len(ids(outs)) == 300 and min(t.score for t in tracks(outs)) == 0.6
 
 
+def test_of_a_segment_of_crowds_so_many_frames_are_looked_at_and_the_next_is_looked_at_again() -> None:
+    """One event of eight megabytes took half a minute, for which its cameras' leases were not renewed."""
+    crowd = [
+        DetectedObject(label="dog", score=0.9, box=(i / 20, j / 20, i / 20 + 0.04, j / 20 + 0.04))
+        for i in range(20)
+        for j in range(20)
+    ]
+    scene = [with_objects(e, crowd) for e in detections([], 2, fps=100, start=BEGIN)]
+    outs = play(in_time(scene), NONE, msgspec.structs.replace(LIMITS, fps=100.0))
+    seen = {p.time for t in tracks(outs) for p in t.path}
+    assert len([t for t in seen if t < scene[1].start]) == 10_000 / 400
+    assert len([t for t in seen if t >= scene[1].start]) == 10_000 / 400
+
+
 @pytest.mark.parametrize("kind", ["label", "frames", "zone"])
 def test_what_no_detector_says_is_dead_lettered(kind: str) -> None:
     (event,) = detections([Walk(0, 9, (0.5, 0.8), (0.5, 0.8))], 1, start=BEGIN)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.analytics.order import Order, OrderProgress
+from services.analytics.order import MOST_EPOCHS, MOST_HELD, Order, OrderProgress
+from tests.effort import assert_cheap
 
 REORDER_S = 3.0
 
@@ -340,3 +341,28 @@ def test_a_stream_that_was_made_anew_is_no_straggler() -> None:
     order.push("a", 0, seq=5000, at=0, item="a0", start=100)
     assert order.push("b", 0, seq=1, at=60, item="b0", start=160) == []
     assert due(order, 100) == ["b0"]
+
+
+@pytest.mark.parametrize("gap", [1, 2])
+def test_so_many_wait_and_no_more(gap: int) -> None:
+    """Whoever says more of a camera than there is makes nobody wait for it: what is missing first is given up."""
+    order: Order[str] = Order(REORDER_S)
+    arrivals = [Arrival(0.0, "a", 0, 1)] + [Arrival(0.0, "a", 2 + gap * n, 2 + n) for n in range(2 * MOST_HELD)]
+    came = play(order, arrivals)
+    assert len(order.held()) <= MOST_HELD
+    assert came == [a.name for a in arrivals[: len(came)]], "the oldest first, and none is left out"
+    assert len(came) + len(order.held()) == len(arrivals)
+
+
+def test_made_up_connections_are_gone_through_in_their_order() -> None:
+    order: Order[str] = Order(REORDER_S)
+    came = play(order, [Arrival(0.0, f"e{n}.", 5, n) for n in range(4 * MOST_EPOCHS)])
+    assert came == [f"e{n}.5" for n in range(len(came))]
+    assert len(order.held()) <= MOST_EPOCHS
+
+
+@pytest.mark.parametrize("made_up", ["'e', 5 + 2 * n", "f'e{n}', 5"])
+def test_a_flood_costs_as_much_as_it_has_segments(made_up: str) -> None:
+    """It took time by the square of what came within the time that a missing segment is waited for."""
+    push = f"order.push({made_up}, seq=n, at=n * 1e-5, item=n), order.deadline()"
+    assert_cheap("from services.analytics.order import Order; order = Order(15.0)", f"[({push}) for n in range(60000)]")

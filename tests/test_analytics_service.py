@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from nats.js.errors import KeyNotFoundError
 import services.analytics.__main__ as analytics
 from services.analytics import rules
 from services.analytics.camera import CameraAnalytics
+from services.analytics.partition import partition_of
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.state import Limits
 from services.analytics.statements import Outs
@@ -34,6 +36,7 @@ from shared.contract import events, jobs, names
 from shared.contract.events import Alert, Counts, Detections, Event, Incident, Seen, Timing, Tracks, Usage, Verdict
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health
+from tests import waiting
 from tests.service import serving
 from tests.waiting import PATIENCE_S
 from tests.walks import Walk, detections, publish
@@ -453,6 +456,36 @@ async def test_a_camera_that_analytics_stumbles_over_is_followed_anew_and_harms_
     assert {id: events.encode(e) for id, e in found if e.camera == "cam-1"} == expected
     assert "ZeroDivisionError" in letter.reason and letter.subject == "events.detections.cam-0"
     assert len({t.id for _, e in found if isinstance(e, Tracks) and e.camera == "cam-0" for t in e.tracks}) == 2
+
+
+async def test_leases_are_renewed_while_a_segment_is_worked_on(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition that was lost over a large event was read again from before it, and lost again."""
+    whole = CameraAnalytics.read
+    begun, go_on = threading.Event(), threading.Event()
+
+    def read(self: CameraAnalytics, seq: int, event: Detections, at: float) -> Outs:
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+        return whole(self, seq, event, at)
+
+    await use(admin, "lobby", RULES)
+    given = detections([ACROSS], 14)
+    expected = alone("lobby", given)
+    monkeypatch.setattr(CameraAnalytics, "read", read)
+    bucket = await admin.jetstream().key_value(names.PARTITIONS)
+    partition = f"partition.{partition_of('lobby', 4)}"
+    async with running(server):
+        await publish(admin, given)
+        await waiting.until(begun.is_set)
+        before = (await bucket.get(partition)).revision or 0
+        async with asyncio.timeout(PATIENCE_S):
+            while (await bucket.get(partition)).revision == before:
+                await asyncio.sleep(0.1)
+        go_on.set()
+        found = await until(admin, lambda f: len(f) >= len(expected))
+    assert {id: events.encode(event) for id, event in found} == expected
 
 
 async def test_rules_that_cant_be_used_leave_those_before_in_force(server: NatsServer, admin: Client) -> None:

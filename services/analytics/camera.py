@@ -173,7 +173,11 @@ class CameraAnalytics:
         s.trail = [r for r in s.trail[-TUNING.most_trail :] if r.end > start - TUNING.trail_s]
         ended: Ended = []
         outs: Outs = []
+        objects = 0
         for k, frame in enumerate(event.frames):
+            if objects >= TUNING.most_in_segment:
+                break
+            objects += len(frame.objects)
             outs += self._frame(frame, ended, at, before=s.trail[:-1] if k == 0 else s.trail)
         tracks = statements.tracks(self.name, s, self._limits, event, ended)
         return [*tracks, *outs, *self._told(f"{ref.epoch}.{ref.n}")]

@@ -7,8 +7,8 @@
 
 An epoch is one connection of ingest to the camera, and counts its segments from 0. A segment that is missing is waited
 for until `reorder_s` after the first one behind it came. Then it is a gap, and late if it comes after all. An epoch
-ends when another epoch's segments have waited that long. The caller gives the time, so that the same calls give the
-same order.
+ends when another epoch's segments have waited that long. Where too many wait, none is waited for any longer. The caller
+gives the time, so that the same calls give the same order.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 # This many epochs that are over, and gaps of the current one, are remembered, so that a late segment is known as such.
 REMEMBERED = 8
+# At most this many segments of a camera wait: a minute of the shortest ones. Who says more of a camera at once than
+# that makes up what is to come, and each of them would be looked at with each that comes.
+MOST_HELD, MOST_EPOCHS = 600, 32
 
 
 class OrderProgress(msgspec.Struct):
@@ -82,7 +85,10 @@ class Order(Generic[T]):
         # Where another epoch's segments wait already, it is not known yet which of the two is first.
         if place.epoch is None and n == 0 and len(self._held) == 1:
             self._begin(epoch, 0)
-        return self._ready()
+        ready = self._ready()
+        while len(self._held) > MOST_EPOCHS or sum(map(len, self._held.values())) > MOST_HELD:
+            ready += self._give_up()
+        return ready
 
     def deadline(self) -> float | None:
         """When what is missing has been waited for long enough, by the caller's clock; None if nothing is missing."""
@@ -96,20 +102,24 @@ class Order(Generic[T]):
         """Give up what has been missing for too long; return what is in order then."""
         ready: list[T] = []
         while (deadline := self.deadline()) is not None and deadline <= at:
-            place = self.place
-            waiting = self._current()
-            if not waiting:
-                # Next is the epoch whose video was stored first.
-                epoch = min(self._held, key=lambda e: min(h.seq for h in self._held[e].values()))
-                waiting = self._held[epoch]
-                self._begin(epoch, min(waiting))
-            first = min(waiting)
-            if first > place.next:
-                self.gaps += first - place.next
-                place.skipped = [*place.skipped[1 - REMEMBERED :], (place.next, first)]
-                place.next = first
-            ready += self._ready()
+            ready += self._give_up()
         return ready
+
+    def _give_up(self) -> list[T]:
+        """Wait no longer for what is missing first; return what is in order then."""
+        place = self.place
+        waiting = self._current()
+        if not waiting:
+            # Next is the epoch whose video was stored first.
+            epoch = min(self._held, key=lambda e: min(h.seq for h in self._held[e].values()))
+            waiting = self._held[epoch]
+            self._begin(epoch, min(waiting))
+        first = min(waiting)
+        if first > place.next:
+            self.gaps += first - place.next
+            place.skipped = [*place.skipped[1 - REMEMBERED :], (place.next, first)]
+            place.next = first
+        return self._ready()
 
     def _begin(self, epoch: str, n: int) -> None:
         place = self.place

@@ -26,6 +26,9 @@ class CameraTuning(msgspec.Struct, frozen=True, kw_only=True):
     most_in_frame: int = 300
     """Only a frame's likeliest objects, this many, are matched: more would hold up other cameras."""
 
+    most_in_segment: int = 10_000
+    """No more frames of a segment are looked at once so many objects were: a hundred people for twenty seconds."""
+
     least_area: float = 1e-9
     """A box of a smaller area, as a share of the frame, is dropped: this is a thousandth of a pixel."""
 
