@@ -26,6 +26,7 @@ from services.search import chunk
 from services.search.__main__ import run
 from services.search.chunk import Where
 from services.search.index import Index
+from services.search.indexer import MOST_MODELS
 from services.search.query import Found
 from services.search.settings import SearchSettings
 from shared import bus
@@ -283,6 +284,33 @@ async def test_what_is_no_event_goes_to_the_dead_letters_and_harms_nobody(
     wanted = ["not an event of embeddings", "not an event of detections", "32 float16", "says camera", "without its id"]
     assert len(reasons) == len(wanted)
     assert all(any(want in reason for reason in reasons) for want in wanted), reasons
+
+
+async def test_made_up_models_take_no_room_of_others(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """Each had a table of its own, with five indexes, for ever."""
+    await embedded(admin, "lobby", 0, scene(0))
+    for n in range(MOST_MODELS + 10):
+        await embedded(admin, "lobby", 1 + n, scene(0), model=f"made-up-{n}")
+    last = await embedded(admin, "lobby", 100, scene(0))
+    async with searching(server, tmp_path), encoder(server, {"x": scene(0)}):
+        await settled(admin)
+        found = await find(admin, text="x")
+        assert f"{last}#0" in {m.id for m in found.moments} and found.model == "m"
+    assert rows(tmp_path) == MOST_MODELS + 1
+    reasons = [x.reason async for x in dlq.letters(admin, "search")]
+    assert len(reasons) == 11 and all(f"{MOST_MODELS} models have vectors" in reason for reason in reasons)
+
+
+async def test_what_is_of_days_to_come_is_not_indexed(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """It would outlive all that was seen: what is over SEARCH_MAX_BYTES is dropped by its age."""
+    await embedded(admin, "lobby", 0, scene(0))
+    await embedded(admin, "lobby", 30 * 86_400, scene(0))
+    await detected(admin, "lobby", 30 * 86_400, [("person", 0.5)])
+    async with searching(server, tmp_path):
+        await settled(admin)
+    assert rows(tmp_path) == 1
+    reasons = [x.reason async for x in dlq.letters(admin, "search")]
+    assert len(reasons) == 2 and all("a clock is wrong" in reason for reason in reasons)
 
 
 async def test_what_can_not_be_buried_yet_holds_up_no_other_event(

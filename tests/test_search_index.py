@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import threading
 from pathlib import Path
 
@@ -201,6 +202,57 @@ def test_an_index_of_codes_finds_what_exact_search_finds(tmp_path: Path, monkeyp
     assert np.mean(recalls) > 0.95
     tables = {p.stem for p in tmp_path.glob("*.lance")}
     assert len(tables) == 3, "4000 rows in chunks of 1500"
+
+
+@pytest.mark.parametrize("dimension", [1, 12, 16])
+def test_vectors_of_any_dimension_are_tidied_and_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dimension: int
+) -> None:
+    """LanceDB's index of codes takes multiples of eight alone."""
+    low = msgspec.structs.replace(chunk.TUNING, exact=5, fresh=400)
+    monkeypatch.setattr(chunk, "TUNING", low)
+    index = Index(str(tmp_path))
+    rows = [
+        msgspec.structs.replace(vector_row(n), dimension=dimension, vector=vector_row(n).vector[: 2 * dimension])
+        for n in range(500)
+    ]
+    index.add(rows, [])
+    index.tidy()
+    (best,) = index.similar("m", unpack(rows[7].vector, dimension), Where(seqs=[7]), 1)
+    assert best.seq == 7
+
+
+def test_a_chunk_that_can_t_be_tidied_keeps_no_other_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunk, "TUNING", msgspec.structs.replace(chunk.TUNING, kept_versions=dt.timedelta(0)))
+    index = Index(str(tmp_path))
+    for n in range(40):
+        index.add([vector_row(n, "a"), vector_row(n, "b")], [])
+    shutil.rmtree(tmp_path / f"vectors.a.{DIMENSION}.00000000.lance" / "data")
+    before = len(list(tmp_path.glob(f"vectors.b.{DIMENSION}.*/data/*")))
+    with pytest.raises(Exception, match="ot found"):
+        index.tidy(force=True)
+    assert len(list(tmp_path.glob(f"vectors.b.{DIMENSION}.*/data/*"))) < before
+
+
+def test_a_model_is_forgotten_with_its_last_vector(tmp_path: Path) -> None:
+    index = Index(str(tmp_path))
+    index.add([vector_row(n, f"made-up-{n}") for n in range(3)], [])
+    index.add([vector_row(100)], [label_row(0)])
+    assert len(index.models()) == 4
+    assert index.drop_before(50_000) == 4
+    assert index.models() == {("m", DIMENSION)} and not index.known_labels()
+    assert [p.name for p in tmp_path.glob("*.lance")] == [f"vectors.m.{DIMENSION}.00000000.lance"]
+    index.add([vector_row(1, "made-up-1"), vector_row(101)], [label_row(1)])
+    assert index.count() == 4 and index.known_labels()
+
+
+def test_so_many_labels_are_known_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunk, "TUNING", msgspec.structs.replace(chunk.TUNING, most_labels=5))
+    index = Index(str(tmp_path))
+    many = [msgspec.structs.replace(label_row(n), id=f"{n}", label=f"label {n}") for n in range(9)]
+    index.add([], many)
+    assert index.known_labels() == {f"label {n}" for n in range(5)}
+    assert [h.label for h in index.labelled(Where(labels=["label 8"]), 9)] == ["label 8"]
 
 
 def test_clear_forgets_everything(tmp_path: Path) -> None:

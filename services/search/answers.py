@@ -171,7 +171,7 @@ class Answers:
         if query.image is not None or query.like is not None:
             return _Side()
         known = await self._in_thread(self._index.known_labels)
-        labels = wanted(query.text, known) if query.text else list(query.labels)
+        labels = await self._in_thread(lambda: wanted(query.text or "", known)) if query.text else list(query.labels)
         if not labels:
             some = ", ".join(sorted(known)[:20])
             return _Side(note=f"no label seen so far is in {query.text!r} (seen: {some or 'none'})")

@@ -47,6 +47,9 @@ class ChunkTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Exact distances are taken for this many times the rows asked for. With codes of 4 bits a dimension that was
     measured to find 99 in 100 of what exact search finds."""
 
+    most_labels: int = 20_000
+    """So many labels are known by the words of a text. The largest vocabulary of a detector has some thousands."""
+
     kept_versions: dt.timedelta = dt.timedelta(seconds=30)
     """A version of the table is kept this long: a reader may have begun when it was current."""
 
@@ -61,6 +64,10 @@ _SCALARS: tuple[tuple[str, Any], ...] = (
     ("camera", Bitmap()),
     ("label", Bitmap()),
 )
+
+
+class Gone(Exception):
+    """The chunk was dropped, as all in it was too old."""
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +101,8 @@ class Chunk:
         self._deleted = False
         self._cameras: Counter[str] = Counter()
         self._count = 0
-        self._has_vectors = "vector" in table.schema.names
+        self._gone = False
+        self._indexed = "vector" in table.schema.names and _can_be_indexed(table.schema.field("vector").type.list_size)
         self._note(table.search().select(["time", "camera", "label"]).to_arrow())
 
     @staticmethod
@@ -116,10 +124,18 @@ class Chunk:
         )
 
     def add(self, rows: Any) -> None:
-        """Append an Arrow table."""
+        """Append an Arrow table. Raises Gone."""
         with self._writing:
+            if self._gone:
+                raise Gone(self.name)
             self._table.add(rows)
-        self._note(rows)
+            self._note(rows)
+
+    def give_up(self, time: int) -> bool:
+        """Take no more rows, if all are from before `time`, milliseconds since 1970; whether that is so."""
+        with self._writing:
+            self._gone = self._gone or self.newest < time
+            return self._gone
 
     def nearest(self, vector: Vectors, where: Where, columns: Sequence[str], limit: int) -> Any:
         """Arrow table of the `limit` rows of the largest cosine, with their `_distance`, 1 - cosine; best first."""
@@ -158,15 +174,15 @@ class Chunk:
         full: no more rows will come. force: do so even where it is not worth it yet.
         """
         with self._writing:
-            index = self._table.index_stats(_VECTOR_INDEX) if self._has_vectors else None
+            index = self._table.index_stats(_VECTOR_INDEX) if self._indexed else None
             files = self._table.stats()["fragment_stats"]["num_fragments"]
             unindexed = self.rows if index is None else index.num_unindexed_rows
             parts = 0 if index is None else index.num_indices
             if full:
-                due = self._has_vectors and self.rows > TUNING.exact and (unindexed > 0 or parts != 1)
+                due = self._indexed and self.rows > TUNING.exact and (unindexed > 0 or parts != 1)
                 untidy = files > 1
             else:
-                due = self._has_vectors and (parts >= TUNING.most_parts or (parts == 0 and unindexed > TUNING.fresh))
+                due = self._indexed and (parts >= TUNING.most_parts or (parts == 0 and unindexed > TUNING.fresh))
                 untidy = files >= TUNING.most_files or (parts > 0 and unindexed > TUNING.fresh)
             if force or untidy or self._deleted:
                 self._optimize()
@@ -208,7 +224,13 @@ class Chunk:
             self._cameras[camera] += count
         self._count += rows.num_rows
         # A new set is made, as readers may be reading the old one.
-        self.labels = self.labels | {label for label in pc.unique(rows["label"]).to_pylist() if label is not None}
+        fresh = {label for label in pc.unique(rows["label"]).to_pylist() if label is not None} - self.labels
+        self.labels = self.labels | set(sorted(fresh)[: max(0, TUNING.most_labels - len(self.labels))])
+
+
+def _can_be_indexed(dimension: int) -> bool:
+    """Whether IVF_RQ takes vectors of so many numbers. Those of other models are compared one by one, all of them."""
+    return dimension % 8 == 0
 
 
 def _sql(where: Where) -> str:

@@ -23,7 +23,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 
-from services.search.chunk import Chunk, Where
+from services.search.chunk import Chunk, Gone, Where
 from services.search.query import Hit
 from services.search.rows import LabelRow, Row, VectorRow
 from shared.models.vectors import Vectors
@@ -66,6 +66,7 @@ class Index:
         self._origin = ""
         # The chunks by kind, `labels` or `vectors.<model>.<dimension>`, the oldest first.
         self._chunks: dict[str, list[Chunk]] = {}
+        self._listing = threading.Lock()  # held while a chunk is put into a list of them, or taken out
         for name in sorted(self._names()):
             if name == _TRIED:  # of a process that was killed then
                 self._db.drop_table(name)
@@ -127,16 +128,26 @@ class Index:
                     fresh.pop(id, None)
         if fresh:
             data = _table(list(fresh.values()), dimension)
-            self._open(kind, data.schema, self._sizes[dimension is not None]).add(data)
+            try:
+                self._open(kind, data.schema, self._sizes[dimension is not None]).add(data)
+            except Gone:  # its rows grew too old in this moment
+                self._open(kind, data.schema, self._sizes[dimension is not None]).add(data)
 
     def _open(self, kind: str, schema: Any, size: int) -> Chunk:
         """The chunk to add to, a new one where the last is full."""
-        chunks = self._chunks.setdefault(kind, [])
-        if not chunks or chunks[-1].rows >= size:
-            number = int(chunks[-1].name.rpartition(".")[2]) + 1 if chunks else 0
-            # Zeros in front let the names sort in the order of the chunks.
-            chunks.append(Chunk.create(self._db, f"{kind}.{number:08}", schema))
-        return chunks[-1]
+        with self._listing:
+            chunks = self._chunks.setdefault(kind, [])
+            if not chunks or chunks[-1].rows >= size:
+                number = int(chunks[-1].name.rpartition(".")[2]) + 1 if chunks else 0
+                # Zeros in front let the names sort in the order of the chunks.
+                chunks.append(Chunk.create(self._db, f"{kind}.{number:08}", schema))
+            return chunks[-1]
+
+    def models(self) -> set[tuple[str, int]]:
+        """(model, dimension) of all vectors."""
+        kinds = [kind for kind, chunks in list(self._chunks.items()) if chunks and kind != _LABELS]
+        parts = [kind.removeprefix("vectors.").rpartition(".") for kind in kinds]
+        return {(model, int(dimension)) for model, _, dimension in parts}
 
     def drop_before(self, time: int) -> int:
         """Forget the rows of frames before `time`, milliseconds since 1970; how many they were."""
@@ -144,20 +155,30 @@ class Index:
         with self._tidying:
             for chunks in list(self._chunks.values()):
                 for chunk in list(chunks):
-                    if chunk.newest < time and chunk is not chunks[-1]:
+                    if chunk.give_up(time):
                         dropped += chunk.rows
-                        chunks.remove(chunk)
-                        self._db.drop_table(chunk.name)
+                        with self._listing:
+                            chunks.remove(chunk)
+                            self._db.drop_table(chunk.name)
                     elif chunk.oldest < time:
                         dropped += chunk.drop_before(time)
         return dropped
 
     def tidy(self, *, force: bool = False) -> None:
-        """Keep queries fast, and free the bytes of what was deleted. force: do so even where it is not worth it yet."""
+        """Keep queries fast, and free the bytes of what was deleted. force: do so even where it is not worth it yet.
+
+        A chunk that can't be tidied keeps no other from being. Raises what was raised first.
+        """
+        failed: list[Exception] = []
         with self._tidying:
             for chunks in list(self._chunks.values()):
                 for chunk in list(chunks):
-                    chunk.tidy(full=chunk is not chunks[-1], force=force)
+                    try:
+                        chunk.tidy(full=chunk is not chunks[-1], force=force)
+                    except Exception as e:
+                        failed.append(e)
+        if failed:
+            raise failed[0]
 
     # ---- reading
 

@@ -42,6 +42,11 @@ ROW_BYTES = 2048
 # An event that fails so often alone, while others of its size could be written, is at fault.
 BLAMED_AFTER = 3
 LONGEST_REASON = 500
+# So many models have vectors in the index at once, each dimension counted. Each has a table with indexes of its own,
+# even for one row.
+MOST_MODELS = 32
+# What is further ahead of our clock was never seen. It would be there when all that was seen is forgotten.
+MOST_AHEAD_S = 24 * 3600.0
 # An index over its size drops at least this share of the time that it spans, at once.
 LEAST_SHARE = 0.05
 
@@ -140,9 +145,12 @@ class Indexer:
         after = batch[-1].raw.metadata.num_pending
         self._tell_pending(after + len(batch))
         found: list[ToIndex] = []
+        models = self._index.models()
         for held in batch:
             try:
-                found.append(ToIndex(held, _rows(held)))
+                rows = _rows(held)
+                _admit(rows, models)
+                found.append(ToIndex(held, rows))
             except Exception as e:
                 await self._bury(held, str(e) if isinstance(e, BadMessage) else f"search failed on it: {e!r}")
         await self._store(found)
@@ -259,7 +267,13 @@ class Indexer:
         index = self._index
         age = index.drop_before(round((time.time() - self._settings.search_max_age_s) * 1000))
         metrics.DROPPED.labels("age").inc(age)
-        index.tidy()
+        try:
+            index.tidy()
+        finally:  # whatever can't be tidied, the disk has an end
+            self._keep_within_size()
+
+    def _keep_within_size(self) -> None:
+        index = self._index
         size = index.size()
         metrics.BYTES.set(size)
         if size <= self._settings.search_max_bytes:
@@ -276,10 +290,24 @@ class Indexer:
     def _drop_oldest(self, share: float) -> None:
         """Of the time that the index spans, as if rows came evenly."""
         if span := self._index.span():
-            oldest, newest = span
+            oldest, newest = span[0], min(span[1], round(time.time() * 1000))
             dropped = self._index.drop_before(oldest + round(max(LEAST_SHARE, share) * (newest - oldest)) + 1)
             metrics.DROPPED.labels("size").inc(dropped)
             self._log.info("over SEARCH_MAX_BYTES: the oldest rows are dropped", rows=dropped)
+
+
+def _admit(rows: Sequence[Row], models: set[tuple[str, int]]) -> None:
+    """Raises BadMessage for rows that the index shall not have. models: that have vectors there, with those to come."""
+    ahead = max((row.time for row in rows), default=0) / 1000 - time.time()
+    if ahead > MOST_AHEAD_S:
+        raise BadMessage(f"its time is {ahead / 3600:.0f} hours ahead: a clock is wrong, of ingest or here")
+    of = {(row.model, row.dimension) for row in rows if isinstance(row, VectorRow)}
+    if len(models | of) > max(MOST_MODELS, len(models)):
+        raise BadMessage(
+            f"{len(models)} models have vectors in the index, and no more are taken: there is room for another once "
+            "all vectors of one have been dropped for their age"
+        )
+    models |= of
 
 
 def _rows(held: Held) -> Sequence[Row]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 
 # Detectors write both "traffic light" and "traffic_light".
 _WORD = re.compile(r"[^\W_]+")
@@ -123,7 +124,7 @@ def wanted(text: str, known: Collection[str]) -> list[str]:
     Whole words count, in any case, singular or plural. The longest name goes first, so that a hot dog is no dog.
     Everyday words stand for COCO's labels: a lorry is a truck, a cyclist is a person and a bicycle.
     """
-    names = _names(known)
+    names = _names(frozenset(known))
     longest = max(map(len, names), default=0)
     words = _words(text)
     found: dict[str, None] = {}
@@ -141,15 +142,17 @@ def wanted(text: str, known: Collection[str]) -> list[str]:
     return list(found)
 
 
-def _names(known: Collection[str]) -> dict[Phrase, tuple[str, ...]]:
+@lru_cache(maxsize=2)
+def _names(known: frozenset[str]) -> Mapping[Phrase, tuple[str, ...]]:
     """The labels that each phrase stands for. A label's own name wins over a synonym, a synonym over a singular."""
     names: dict[Phrase, tuple[str, ...]] = {}
     labels = [(_words(label), label) for label in sorted(known)]
     for words, label in labels:
         if words:
             names[words] = (*names.get(words, ()), label)
+    exact = dict(names)
     for synonym, of in _SYNONYMS.items():
-        meant = tuple(label for name in of for words, label in labels if words == _words(name))
+        meant = tuple(label for name in of for label in exact.get(_words(name), ()))
         if meant or not of:
             names.setdefault(_words(synonym), meant)
     for words, label in labels:
