@@ -19,8 +19,9 @@ def instant(option: str, text: str, now: dt.datetime) -> dt.datetime:
     """
     try:
         if _AGO.fullmatch(text):
-            parts = re.findall(r"([\d.]+)([smhd])", text)
-            return now - sum((dt.timedelta(**{_UNITS[unit]: float(n)}) for n, unit in parts), dt.timedelta())
+            parts = re.split(r"([smhd])", text)
+            lengths = zip(parts[::2], parts[1::2], strict=False)  # nothing comes after the last unit
+            return now - sum((dt.timedelta(**{_UNITS[unit]: float(n)}) for n, unit in lengths), dt.timedelta())
         if _CLOCK.fullmatch(text):
             time = dt.time.fromisoformat(text.zfill(len("13:05:00") if text.count(":") == 2 else len("13:05")))
             return dt.datetime.combine(now.astimezone().date(), time).astimezone()

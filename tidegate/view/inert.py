@@ -18,7 +18,8 @@ import click
 _ACTIVE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # What ends our own lines and fields, and what joins the letters of some scripts and the parts of emoji.
 _HARMLESS = "\n\t\u200c\u200d"
-_BREAK = re.compile(r"\s*[\n\t\v\f\r\x1c-\x1e\x85\u2028\u2029]\s*")
+_BREAK = re.compile(r"[\n\t\v\f\r\x1c-\x1e\x85\u2028\u2029]")
+_SPACES = re.compile(r"\s+")
 
 
 def inert(text: str) -> str:
@@ -28,7 +29,7 @@ def inert(text: str) -> str:
 
 def one_line(text: str) -> str:
     """The same in one line: what is broken into lines, or into fields, is joined by spaces."""
-    return inert(_BREAK.sub(" ", text).strip())
+    return inert(_SPACES.sub(lambda found: " " if _BREAK.search(found[0]) else found[0], text).strip())
 
 
 def echo(text: str, *, err: bool = False, nl: bool = True, file: Any = None) -> None:

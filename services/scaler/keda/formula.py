@@ -45,9 +45,10 @@ MOST_PREDICATES = 2
 __all__ = ["Formula", "FormulaError", "compile_formula"]
 
 _TOKENS = re.compile(
-    r"\s*(?:(?P<number>\.?\d[\w.]*(?:(?<=[eE])[+-]\d+)?)"
+    r"(?P<space>\s+)"
+    r"|(?P<number>\.?\d[\w.]*(?:(?<=[eE])[+-]\d+)?)"
     r"|(?P<name>[A-Za-z_$][\w$]*)"
-    r"|(?P<mark>\*\*|\?\?|\?\.|\.\.|&&|\|\||==|!=|<=|>=|\S))"
+    r"|(?P<mark>\*\*|\?\?|\?\.|\.\.|&&|\|\||==|!=|<=|>=|\S)"
 )
 
 _DEEP = "is nested too deeply: write it with fewer parentheses and operators"
@@ -100,7 +101,8 @@ class _Parser:
 
     def __init__(self, text: str, names: Collection[str]) -> None:
         self._names = names
-        self._tokens = [(str(m.lastgroup), m[str(m.lastgroup)]) for m in _TOKENS.finditer(text.rstrip())]
+        found = ((str(m.lastgroup), m[str(m.lastgroup)]) for m in _TOKENS.finditer(text))
+        self._tokens = [(kind, token) for kind, token in found if kind != "space"]
         self._at = 0
         self._predicates = 0
 
