@@ -550,12 +550,25 @@ def test_of_a_rule_so_many_last_and_others_are_counted() -> None:
     assert len(watch.of(Incident)) == 200 and watch.incidents.suppressed == 20
 
 
-def test_of_those_that_wait_for_a_verdict_the_oldest_give_way() -> None:
+def test_while_too_many_wait_for_a_verdict_no_more_is_asked() -> None:
+    """What a camera asks in a row is answered in that row. Each question more would only take others' room in VLM."""
     watch = Watch(rule("enter", zone="door", verify="Is someone there?"))
     for n in range(3):
         watch.for_s(1, *(f"{n}-{k}" for k in range(90))).for_s(3)
     states = Counter(i.verification for i in watch.of(Incident) if i.state == "update")
     assert states == {"unverified": 70}
+    asked = [job.incident for job in watch.of(jobs.Verify)]
+    assert asked == [i.incident for i in watch.of(Incident) if i.state == "start"][:200]
+    watch.verdict(verdict(asked[0], "confirmed")).for_s(1, "one more").for_s(3)
+    assert len(watch.of(jobs.Verify)) == 201
+
+
+def test_who_is_not_asked_about_is_an_alert_at_once_unless_only_the_confirmed_are() -> None:
+    for alert, alerts in (("unless_rejected", 20), ("confirmed", 0), ("start", 220)):
+        watch = Watch(rule("enter", zone="door", verify="Is someone there?", alert=alert))
+        for n in range(4):
+            watch.for_s(1, *(f"{n}-{k}" for k in range(55))).for_s(3)
+        assert len(watch.of(Alert)) == alerts
 
 
 def test_a_long_incident_has_its_first_and_its_last_segments() -> None:

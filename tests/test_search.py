@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from services.search import chunk
 from services.search.__main__ import run
@@ -359,6 +360,28 @@ async def test_a_malformed_query_is_told_what_is_wrong(server: NatsServer, admin
             assert refused.value.code == 400, payload
         with pytest.raises(Refusal, match="the query can't be read"):
             await requests.ask(admin, names.FIND_CLIP, b'{"camera": "lobby"}', timeout_s=5)
+
+
+async def test_an_embed_that_answers_with_made_up_codes_makes_up_no_metrics(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    embed = await bus.connect(server.settings("embed"), "embed")
+    codes = iter(["9" * 5000, "x", "\u0661\u0662\u0663", "200", "7", "418"])
+
+    async def refuse(request: Msg) -> None:
+        headers = {"Nats-Service-Error": "no\x1b[2J", "Nats-Service-Error-Code": next(codes)}
+        await embed.publish(request.reply, b"", headers=headers)
+
+    await embed.subscribe(names.EMBED_IMAGE, cb=refuse)
+    await embed.flush()
+    async with searching(server, tmp_path):
+        found = []
+        for _ in range(6):
+            with pytest.raises(Refusal) as refused:
+                await find(admin, image="/9j/")
+            found.append((refused.value.code, str(refused.value)))
+    assert found == [(500, "no [2J")] * 5 + [(418, "no [2J")]
+    await embed.close()
 
 
 async def test_it_is_discovered_and_counts_its_requests(server: NatsServer, admin: Client, tmp_path: Path) -> None:

@@ -122,7 +122,8 @@ def test_every_stretch_is_begun_as_it_begins_or_shortly_after(
 
 @given(cameras, plans)
 def test_what_ended_as_the_camera_came_is_not_captioned(camera: str, plan: CaptionPlan) -> None:
-    known = begun_by(segment(0, round(plan.every_s * 1000), 1, camera), plan)[-1]
+    row = [segment(n * 200_000, 200_000, n + 1, camera) for n in range(2)]
+    known = begun(row, plan)[-1]
     end = milliseconds(known.end)
     assert known not in begun_by(segment(end, 1000, 0, camera), plan)
     assert known in begun_by(segment(end - 1, 1000, 0, camera), plan)
@@ -178,6 +179,11 @@ def test_a_camera_that_came_back_gets_what_it_would_have_had_and_no_more(
 @given(cameras, starts, st.floats(0, 0.0004), st.floats(0, 100))
 def test_nothing_is_captioned_without_an_interval(camera: str, start: int, every_s: float, chunk_s: float) -> None:
     assert begun_by(segment(start, 10_000, 0, camera), CaptionPlan(every_s=every_s, chunk_s=chunk_s)) == []
+
+
+def test_a_segment_that_says_that_it_is_of_an_hour_begins_stretches_of_minutes() -> None:
+    plan = CaptionPlan(every_s=1, chunk_s=300)
+    assert len(begun_by(segment(0, 3_600_000, 0, "lobby"), plan)) == 600
 
 
 def test_cameras_do_not_all_ask_at_once() -> None:

@@ -21,10 +21,12 @@ import services.vlm.__main__ as vlm
 from services.vlm.endpoint import Away, ModelEndpoint
 from services.vlm.settings import VlmSettings
 from shared import bus
-from shared.contract import catalog, jobs, names
+from shared.contract import catalog, events, jobs, names
 from shared.contract.events import Answer, Caption, Summary, Verdict
 from shared.contract.segment import to_headers
 from shared.runtime.telemetry import Health
+from tests import openai_server
+from tests.effort import assert_cheap
 from tests.footage import make
 from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, broken_off, hang, refused, text
@@ -623,3 +625,57 @@ async def test_what_jobs_took_is_counted(server: NatsServer, admin: Client, open
     assert count("tidegate_vlm_tokens_total", direction="in") == before["in"] + 7
     assert count("tidegate_vlm_first_token_seconds_count", kind="verify") == before["first"] + 1
     assert count("tidegate_vlm_requests_total", outcome="ok") == before["ok"] + 1
+
+
+@pytest.mark.parametrize("tokens", [-5, 2**60, 2**63])
+async def test_whatever_the_endpoint_says_of_tokens_its_answer_is_told(
+    server: NatsServer, admin: Client, openai: OpenAiServer, tokens: int
+) -> None:
+    """Less than none ended the job as a dead letter, and of so many no reader took the event."""
+    seqs = await film(admin, 3)
+    usage = {"prompt_tokens": tokens, "completion_tokens": tokens}
+
+    async def reply(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return await openai_server.said(request, openai_server.GOOD, usage=usage)
+
+    openai.then = reply
+    async with worker(server, openai.url):
+        await bus.publish_job(admin, verify(1, seqs))
+        await settled(admin)
+    ((_, verdict),) = await said(admin)
+    assert isinstance(verdict, Verdict) and verdict.verdict == "confirmed"
+    events.decode(events.encode(verdict), Verdict)
+    assert await letters(admin) == []
+
+
+async def test_a_caption_without_an_end_is_one_that_can_be_read(
+    server: NatsServer, admin: Client, openai: OpenAiServer
+) -> None:
+    await film(admin, 3)
+    openai.then = text("A man walks by. " * 20_000)
+    async with worker(server, openai.url):
+        await bus.publish_job(admin, jobs.Caption(camera="lobby", start=NOW, end=dt.datetime.now(dt.UTC)))
+        await settled(admin)
+    ((_, caption),) = await said(admin)
+    assert events.decode(events.encode(caption), Caption).text.startswith("A man walks by. A man")
+
+
+def test_a_page_of_gauges_without_an_end_is_read_at_its_length_s_cost() -> None:
+    """A line of four megabytes took the square of its quotes, in the loop that tells JetStream that work goes on."""
+    imports = r"""
+import asyncio
+from services.vlm.endpoint import ModelEndpoint
+HEAD = b'HTTP/1.1 200 OK\r\n\r\n# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting{e="0"} 3\n'
+LONG = b'vllm:num_requests_waiting{a="' + rb'\"' * 1_900_000 + b'"} 1\n'
+async def answer(reader, writer):
+    await reader.readuntil(b'\r\n\r\n')
+    writer.write(HEAD + LONG)
+    await writer.drain()
+    writer.close()
+async def main():
+    server = await asyncio.start_server(answer, '127.0.0.1', 0)
+    url = f'http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1'
+    async with ModelEndpoint(url, key=lambda: '', timeout_s=5) as endpoint:
+        assert await endpoint.load() == {'vllm:num_requests_waiting': 3.0}
+"""
+    assert_cheap(imports, "asyncio.run(main())")

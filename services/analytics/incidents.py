@@ -44,7 +44,7 @@ class IncidentsTuning(msgspec.Struct, frozen=True, kw_only=True):
     """An incident that more objects join is told again at most this often."""
 
     most_waiting: int = 200
-    """At most this many incidents of a camera wait for a verdict."""
+    """At most this many incidents of a camera wait for a verdict, and no model is asked about more."""
 
     most_lasting: int = 100
     """At most this many incidents of a rule last at once."""
@@ -281,15 +281,24 @@ class Incidents:
         self._out.append(incident)
         if rule.alert == "start":
             self._alert(incident)
-        if rule.verify:
-            while len(self.state.asked) >= TUNING.most_waiting:
-                # First goes one whose deadline has passed, if there is one, else the oldest.
-                overdue = (i for i, a in self.state.asked.items() if a.unverified)
-                oldest = self.state.asked.pop(next(overdue, next(iter(self.state.asked))))
-                if not oldest.unverified:
-                    self._judge(oldest, "unverified", reason=f"{TUNING.most_waiting} others wait for a verdict")
-            self.state.asked[id] = AskedIncident(incident, at + self._verify_s, rule.alerts)
+        if not rule.verify:
+            return
+        asked = AskedIncident(incident, at + self._verify_s, rule.alerts)
+        if self._has_room():
+            self.state.asked[id] = asked
             self._out.append(_verify(rule, incident, rule.verify, evidence))
+        else:
+            # One more question would wait behind those, and take the room of other cameras'.
+            self._judge(asked, "unverified", reason=f"{TUNING.most_waiting} others wait for a verdict")
+
+    def _has_room(self) -> bool:
+        """Whether one more may wait for a verdict. Those whose deadline has passed give way."""
+        while len(self.state.asked) >= TUNING.most_waiting:
+            overdue = next((id for id, asked in self.state.asked.items() if asked.unverified), None)
+            if overdue is None:
+                return False
+            del self.state.asked[overdue]
+        return True
 
     def _keep_up(self, open: Open, known: Standing, trail: Sequence[Ref]) -> None:
         was = open.incident

@@ -21,6 +21,7 @@ import aiohttp
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared.contract.bounds import MOST, Name
 from shared.runtime.errors import Away, BadMessage, TidegateError
 from shared.runtime.redact import redact
 
@@ -31,6 +32,9 @@ _LINE_BYTES = 1 << 20
 # So many bytes are read of an error, and so many of a list of models or of gauges.
 _ERROR_BYTES, _PAGE_BYTES = 64 * 1024, 4 * 1024 * 1024
 _REASON = 400
+# Of vLLM's page of gauges these are read, of so many engines, in lines of at most so many characters.
+GAUGES = ("vllm:num_requests_waiting", "vllm:num_requests_running", "vllm:kv_cache_usage_perc")
+_MOST_GAUGES, _GAUGE_LINE = 1000, 4096
 
 
 class Busy(Away):
@@ -92,7 +96,7 @@ class _Piece(msgspec.Struct, frozen=True):
 
 
 class _Model(msgspec.Struct, frozen=True):
-    id: str
+    id: Name
     max_model_len: int | None = None
 
 
@@ -194,10 +198,11 @@ class ModelEndpoint:
         try:
             async with asyncio.timeout(LOOK_S), self._asked("GET", f"{self._root}/metrics") as response:
                 text = _text(await _start(response, _PAGE_BYTES)) if response.status == 200 else ""
+            lines = [line for line in text.splitlines() if line.startswith(GAUGES) and len(line) <= _GAUGE_LINE]
             found: dict[str, float] = {}
-            for family in text_string_to_metric_families(text):
-                if family.type == "gauge" and family.name.startswith("vllm:"):
-                    found[family.name] = sum(sample.value for sample in family.samples)
+            for family in text_string_to_metric_families("\n".join(lines[:_MOST_GAUGES])):
+                if family.name in GAUGES:
+                    found[family.name] = found.get(family.name, 0.0) + sum(sample.value for sample in family.samples)
             return found
         except (TimeoutError, aiohttp.ClientError, ValueError, ArithmeticError):
             return {}
@@ -258,8 +263,9 @@ async def _read(pieces: AsyncIterator[_Piece], started: float) -> Completion:
     return Completion(
         text="".join(parts),
         finish=finish,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
+        # They are counted and told, whatever the server says.
+        prompt_tokens=min(max(usage.prompt_tokens, 0), MOST),
+        completion_tokens=min(max(usage.completion_tokens, 0), MOST),
         first_token_s=first_s or seconds,
         seconds=seconds,
     )

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from services.vlm.footage import JpegFrame
+from shared.contract.bounds import MOST_TEXT
 from shared.runtime.plain import plain
 
 
@@ -58,7 +59,7 @@ def spoken(text: str) -> str:
     # In some templates `<think>` is part of the prompt, and only its end is answered.
     if mark and ("<think>" not in thought or thought.lstrip().startswith("<think>")):
         text = rest
-    return plain(text)
+    return plain(text)[:MOST_TEXT]
 
 
 def json_of(text: str) -> bytes:

@@ -22,6 +22,8 @@ _MS = dt.timedelta(milliseconds=1)
 LONGEST_S = 300.0
 # A segment this much later still begins the stretch: up to two segments of a second may be lost.
 SHORTLY_MS = 2000
+# Segments are of seconds: one that says that it is of an hour would begin all of that hour's stretches.
+LONGEST_SEGMENT_MS = 300_000
 
 
 class CaptionPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +57,7 @@ def begun_by(segment: Segment, plan: CaptionPlan) -> list[CaptionStretch]:
     start = (segment.start - _EPOCH) // _MS
     # Stretches that end in [first, past) are this segment's.
     first = start + 1 if segment.n == 0 else max(start + 1, start + length - SHORTLY_MS)
-    past = start + max(1, round(segment.duration * 1000)) + length
+    past = start + min(max(1, round(segment.duration * 1000)), LONGEST_SEGMENT_MS) + length
     phase = zlib.crc32(segment.camera.encode()) % every
     k = -(-(first - phase) // every)
     found = []

@@ -83,8 +83,7 @@ async def ask(client: Client, subject: str, payload: bytes, *, timeout_s: float)
         raise NobodyAnswers(f"no answer on {subject} within {timeout_s:g} s") from e
     headers = answer.headers or {}
     if ERROR_HEADER in headers:
-        code = headers.get(ERROR_CODE_HEADER, "")
-        raise Refusal(int(code) if code.isdecimal() else 500, headers[ERROR_HEADER])
+        raise Refusal(_code(headers.get(ERROR_CODE_HEADER, "")), _line(headers[ERROR_HEADER]))
     return answer
 
 
@@ -130,6 +129,11 @@ def _in_tasks(
         task.add_done_callback(waiting.discard)
 
     return begin
+
+
+def _code(text: str) -> int:
+    """An answer's code, which is counted in metrics; 500 for what is none of HTTP's."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) == 3 and text[0] in "345" else 500
 
 
 def _line(text: str) -> str:

@@ -25,7 +25,8 @@ Instant = Annotated[dt.datetime, Meta(tz=True)]
 Name = Annotated[str, Meta(max_length=256)]
 Label = Annotated[str, Meta(max_length=64)]
 Line = Annotated[str, Meta(max_length=8192)]
-Text = Annotated[str, Meta(max_length=100_000)]
+MOST_TEXT = 100_000
+Text = Annotated[str, Meta(max_length=MOST_TEXT)]
 Most = Meta(max_length=10_000)
 
 

@@ -37,6 +37,8 @@ from shared.runtime.tasks import end
 # A metric is forgotten after this long without a question: KEDA may poll every few minutes only.
 FORGET_S = 600.0
 SWEEP_S = 30.0
+# Heartbeats of so many services are kept. A server without logins lets anybody say any name.
+MOST_SERVICES = 100
 # By then, every worker has sent a heartbeat.
 LISTEN_S = 1.5 * stats.INTERVAL_S
 
@@ -207,6 +209,8 @@ class Estimator:
     async def _beat(self, message: Msg) -> None:
         # The subject names the service, whatever the payload says: a worker may publish under its own service alone.
         service = message.subject.split(".")[1]
+        if service not in self._heartbeats and len(self._heartbeats) >= MOST_SERVICES:
+            return
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             self.heartbeats_of(service).beat(beat_of(stats.decode(message.data)), time.monotonic())
 

@@ -20,9 +20,8 @@ from shared.contract.stats import WorkerStats
 SILENCE_S = 5.0
 # A replica that is heard again within this time goes on from where it was.
 MEMORY_S = 600.0
-# More than a service has; and how often those that are gone are looked for. A worker says itself what it is called.
-MOST_REPLICAS = 2000
-LOOK_S = 1.0
+# So many replicas of a service are known at once: those that were heard last.
+MOST = 1000
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +67,6 @@ class Heartbeats:
         self._processed = 0.0
         self._working_s = 0.0
         self._lived_s = 0.0
-        self._looked = -LOOK_S
 
     @property
     def working_s(self) -> float:
@@ -82,25 +80,17 @@ class Heartbeats:
 
     def beat(self, beat: Beat, now: float) -> None:
         """Take a heartbeat. What a replica did before it was first heard is not counted: rates are made of changes."""
-        if known := self._last.get(beat.replica):
+        if known := self._last.pop(beat.replica, None):
             at, before = known
             if beat.pid == before.pid and now - at <= self._silence_s:
                 self._lived_s += now - at
             anew = beat.pid != before.pid or beat.processed < before.processed or beat.working_s < before.working_s
             self._processed += beat.processed - (0.0 if anew else before.processed)
             self._working_s += beat.working_s - (0.0 if anew else before.working_s)
-        elif not self._has_room(now):
-            return
+        # They are in the order in which they were heard.
+        while self._last and (len(self._last) >= MOST or now - next(iter(self._last.values()))[0] > MEMORY_S):
+            del self._last[next(iter(self._last))]
         self._last[beat.replica] = (now, beat)
-
-    def _has_room(self, now: float) -> bool:
-        """Whether one more may be known. Those that are long gone are forgotten, and where it is full the silent."""
-        if now - self._looked >= LOOK_S:
-            self._looked = now
-            kept_s = MEMORY_S if len(self._last) < MOST_REPLICAS else self._silence_s
-            for replica in [r for r, (at, _) in self._last.items() if now - at > kept_s]:
-                del self._last[replica]
-        return len(self._last) < MOST_REPLICAS
 
     def fleet(self, now: float) -> Workers | None:
         """The replicas that are there now, and what all have done so far; None where no replica is heard."""
