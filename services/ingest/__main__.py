@@ -12,7 +12,7 @@ import ssl
 
 from nats.aio.client import Client
 
-from services.ingest import metrics
+from services.ingest import memory, metrics
 from services.ingest.announcer import Announcer
 from services.ingest.fleet import Fleet
 from services.ingest.publisher import Publisher
@@ -91,4 +91,5 @@ async def _reconcile(fleet: Fleet, mirrors: tuple[Mirror, ...], health: Health) 
 
 
 if __name__ == "__main__":
+    memory.bound()
     process.main("ingest", process.settings("ingest", IngestSettings), run)

@@ -16,16 +16,20 @@ CAMERA_BYTES = 16 * MB
 # libav lists a file's frames as it opens it: some 40 MB for a day.
 FILE_BYTES = 256 * MB
 
-_allowed = 0
+_bound = 0
 
 
-def allow(size: int) -> None:
-    """Let libav take so much at once, or more if that was allowed before."""
-    global _allowed
-    if size <= _allowed:
-        return
+def bound(size: int = CAMERA_BYTES) -> None:
+    """Let libav take no more than this at once, in all of this process."""
+    global _bound
     # PyAV has no function for it. A search in one of its modules finds what the module is linked with.
-    bound = ctypes.CDLL(av._core.__file__).av_max_alloc
-    bound.argtypes, bound.restype = [ctypes.c_size_t], None
-    bound(size)
-    _allowed = size
+    set_bound = ctypes.CDLL(av._core.__file__).av_max_alloc
+    set_bound.argtypes, set_bound.restype = [ctypes.c_size_t], None
+    set_bound(size)
+    _bound = size
+
+
+def allow_a_file() -> None:
+    """Let it take what a file needs, where it is bound to less."""
+    if 0 < _bound < FILE_BYTES:
+        bound(FILE_BYTES)

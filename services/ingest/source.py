@@ -19,7 +19,7 @@ from services.ingest.clock import FixedClock, WallClock
 from services.ingest.failures import SourceError
 from services.ingest.gulp import gulps
 from services.ingest.handshake import greet
-from services.ingest.memory import CAMERA_BYTES, FILE_BYTES, allow
+from services.ingest.memory import allow_a_file
 from services.ingest.segmenter import CODECS
 from services.ingest.settings import Reaching
 from shared.contract.cameras import Camera
@@ -127,8 +127,8 @@ def open_source(camera: Camera, userinfo: str | None, reaching: Reaching) -> Vid
 
     Raises SourceError, or what libav raises: see `failure_of`.
     """
-    allow(FILE_BYTES if camera.is_file else CAMERA_BYTES)
     if camera.is_file:
+        allow_a_file()
         return _checked(av.open(unquote(urlsplit(camera.url).path)), camera)
     timeout_s = reaching.timeout_s
     options = {
