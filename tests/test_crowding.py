@@ -91,6 +91,32 @@ async def test_a_connection_does_not_subscribe_for_ever(server: NatsServer) -> N
         assert b"maximum subscriptions exceeded" in said, said
 
 
+@pytest.mark.parametrize("user", ["reader-desk", "viewer"])
+async def test_an_app_has_an_event_sent_to_it_a_thousand_times_at_most(tmp_path: Path, user: str) -> None:
+    """That is done before the next event is stored: with 20,000 subscriptions one app held up the events of all."""
+    tenants.put(tmp_path / "secrets", tenants.with_reader(tenants.read(tmp_path)[0], Reader(name="desk")))
+    async with NatsServer(tmp_path) as server, Crowd(server.settings(user)) as crowd:
+        admin = await bus.connect(server.settings("admin"), "admin")
+        await server.set_up(admin)
+        _, (reader, writer) = await crowd.join()
+        connections = 1 + (await crowd.grow(MANY))[0]
+        writer.write(b"".join(b"SUB events.> %d\r\n" % n for n in range(1000)) + b"PING\r\n")
+        await heard(reader)
+        await admin.jetstream().publish("events.alerts.lobby", b"{}")
+        await admin.close()
+        # What it asks for comes after what it was sent.
+        await asyncio.sleep(0.5)
+        writer.write(b"PING\r\n")
+        copies = (await heard(reader)).count(b"MSG ")
+        assert 0 < copies * connections <= 1000
+
+
+async def heard(reader: asyncio.StreamReader) -> bytes:
+    """All that the server says until the answer to a ping."""
+    async with asyncio.timeout(PATIENCE_S):
+        return await reader.readuntil(b"PONG\r\n")
+
+
 @asynccontextmanager
 async def with_few_files(data: Path) -> AsyncIterator[tuple[BusSettings, BusSettings]]:
     """How `admin` and `cv` connect to a server that may have few files open."""

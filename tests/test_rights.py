@@ -22,7 +22,7 @@ from nats.aio.msg import Msg
 from nats.js.api import KeyValueConfig
 
 from shared import bus
-from shared.contract import catalog, names, topology
+from shared.contract import accounts, catalog, names, topology
 from shared.contract.identities import Rights
 from tests import attacks, raw
 from tests.attacks import Try, example, matches, may_publish
@@ -106,8 +106,10 @@ class World:
 
 
 @pytest_asyncio.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """With two readers beside all identities."""
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """With two readers beside all identities. Apps subscribe as often as services: more is tried than they may."""
+    for fewer in ("APP_LIMITS", "READER_LIMITS"):
+        monkeypatch.setattr(accounts, fewer, accounts.LIMITS)
     tenants.put(tmp_path / "nats/secrets", attacks.TENANT)
     async with NatsServer(tmp_path / "nats") as server:
         admin = await bus.connect(server.settings("admin"), "admin")
