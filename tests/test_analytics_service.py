@@ -385,6 +385,22 @@ async def test_a_trace_that_is_none_is_not_handed_on(server: NatsServer, admin: 
         assert {s.headers.get("traceparent") for s in await log.read("events.tracks.*", 1)} == {None, TRACE}
 
 
+@pytest.mark.parametrize("epoch", ["e\r\nNats-Msg-Id: x", "é☃", "a b.*>", "\x00"])
+async def test_an_incident_is_asked_about_whatever_its_connection_is_called(
+    server: NatsServer, admin: Client, epoch: str
+) -> None:
+    """vlm refused the job, and its alert came only once no verdict had come."""
+    await use(admin, "lobby", ASKING)
+    async with running(server):
+        for event in detections([ACROSS], 14):
+            of = msgspec.structs.replace(event.segment, epoch=epoch)
+            await publish(admin, [msgspec.structs.replace(event, segment=of)])
+        found = await until(admin, lambda f: incidents(f, "end"))
+    stored = await admin.jetstream().get_last_msg(names.VLM, "jobs.vlm.verify.lobby")
+    job = jobs.decode(stored.subject or "", stored.data or b"")
+    assert isinstance(job, jobs.Verify) and job.incident == incidents([e for _, e in found], "start")[0].incident
+
+
 async def test_what_is_no_verdict_is_in_nobodys_way(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", ASKING)
     js = admin.jetstream()

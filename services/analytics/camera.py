@@ -12,6 +12,7 @@ a replica that takes over says what the other would have said, under the same id
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ from services.analytics.rules import Rules
 from services.analytics.state import TUNING, CameraState, Limits
 from services.analytics.statements import Out, Outs
 from shared.contract.events import Detections, Frame, Verdict
+
+# What no epoch of ingest has.
+_UNUSUAL = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class Arrival(NamedTuple):
@@ -164,7 +168,8 @@ class CameraAnalytics:
         s = self._s
         ref = event.segment
         start = event.start.timestamp()
-        s.born = s.born or f"{ref.epoch[: TUNING.epoch]}{ref.n}"
+        # It becomes a part of a job's id, which takes no other characters.
+        s.born = s.born or f"{_UNUSUAL.sub('-', ref.epoch[: TUNING.epoch])}{ref.n}"
         s.heard = at
         self.taken += 1
         s.model = event.model

@@ -34,6 +34,8 @@ QUIET_S = 5.0
 FORGET_S = 60.0
 # A verdict's reason is cut to this many characters.
 MOST_REASON = 4000
+# So many verdicts are read ahead of the detections before them.
+MOST_WAITING = 10_000
 
 
 class Heard(NamedTuple):
@@ -64,6 +66,8 @@ class VerdictLog:
 
     async def read(self, log: Log) -> None:
         """Read what has been stored since. Raises nats.errors.Error or TimeoutError if the server does not answer."""
+        if len(self._waiting) >= MOST_WAITING:
+            return
         for stored in await log.read(VERDICTS, self._next_read):
             self._next_read = stored.seq + 1
             try:
@@ -71,7 +75,8 @@ class VerdictLog:
             except BadMessage as e:
                 self._log.warning("not a verdict", subject=stored.subject, seq=stored.seq, error=redact(str(e), 200))
                 continue
-            verdict = msgspec.structs.replace(verdict, reason=verdict.reason[:MOST_REASON])
+            # What the model was shown is not looked at here, and may be long.
+            verdict = msgspec.structs.replace(verdict, reason=verdict.reason[:MOST_REASON], frames=[])
             self._waiting.append(Heard(stored.seq, stored.time.timestamp(), verdict))
 
     def heard(self, before: int | None = None) -> Iterator[Heard]:
