@@ -23,12 +23,12 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.search import chunk
+from services.search import answers, chunk
 from services.search.__main__ import run
 from services.search.chunk import Where
 from services.search.index import Index
 from services.search.indexer import MOST_MODELS
-from services.search.query import Found
+from services.search.query import Found, Hit
 from services.search.settings import SearchSettings
 from shared import bus
 from shared.bus import requests
@@ -222,6 +222,31 @@ async def test_filters_narrow_both_rankings(server: NatsServer, admin: Client, t
         assert await seconds(text="other", min_score=0.9) == set()
         assert len(await seconds(text="x", k=2)) == 2
         assert len((await find(admin, text="x", merge_s=20)).moments) == 2, "one a camera"
+
+
+async def test_however_many_labels_are_asked_for_so_many_hits_are_looked_at(
+    server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each label had as many as one alone: a query of a hundred took gigabytes."""
+    limits: list[int] = []
+    whole = Index.labelled
+
+    def labelled(self: Index, where: Where, limit: int) -> list[Hit]:
+        limits.append(limit)
+        return whole(self, where, limit)
+
+    monkeypatch.setattr(Index, "labelled", labelled)
+    monkeypatch.setattr(answers, "TUNING", answers.QueryTuning(fewest_hits=2, most_hits=100, hits_a_moment=1, wider=50))
+    names_of = [f"label {n}" for n in range(20)]
+    for second in range(0, 60, 10):
+        await detected(admin, "lobby", second, [(name, 0.5) for name in names_of])
+    async with searching(server, tmp_path):
+        await settled(admin)
+        assert len((await find(admin, labels=names_of, k=5)).moments) == 5
+        assert limits == [5] * 20
+        limits.clear()
+        await find(admin, labels=names_of[:2], k=9)
+        assert limits == [9, 9]
 
 
 async def test_vectors_of_two_models_are_never_compared(server: NatsServer, admin: Client, tmp_path: Path) -> None:

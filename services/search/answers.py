@@ -54,7 +54,7 @@ class QueryTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Where the hits gave too few moments, this many times as many are looked for next."""
 
     most_hits: int = 8192
-    """At most this many hits are looked for."""
+    """At most this many hits are looked for, of all labels together: each takes some kilobytes until it is answered."""
 
     rare: int = 2000
     """A label that at most this many segments have is looked up first; vectors are then compared in those alone."""
@@ -176,8 +176,10 @@ class Answers:
             some = ", ".join(sorted(known)[:20])
             return _Side(note=f"no label seen so far is in {query.text!r} (seen: {some or 'none'})")
         where = _where(query)
+        most = max(TUNING.fewest_hits, TUNING.most_hits // len(labels))
 
         def look(limit: int) -> tuple[list[Hit], bool]:
+            limit = min(limit, most)
             asked = [msgspec.structs.replace(where, labels=[label]) for label in labels]
             hits = [self._index.labelled(of, limit) for of in asked]
             found = [h for of_label in hits for h in of_label]
