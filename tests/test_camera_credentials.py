@@ -139,6 +139,17 @@ async def test_a_camera_that_sends_ingest_on_does_not_pass_its_password_on(
         assert not thief.told, thief.heard
 
 
+@pytest.mark.parametrize("challenge", ["Digest realm=, nonce=", "Digest", "Digest realm", "Digest =, ,=x"])
+async def test_a_challenge_that_says_nothing_is_answered(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], challenge: str
+) -> None:
+    async with listening() as camera:
+        camera.first = camera.then = f"RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: {challenge}"
+        await add(admin, "lobby", f"rtsp://{LOGIN}@{camera.address}/live")
+        start()
+        assert "--password-stdin" in await said(bus, "the camera refuses this user or password")
+
+
 async def test_a_password_that_is_a_part_of_the_url_stays_with_its_address(
     admin: Client, bus: Bus, start: Callable[..., Ingest]
 ) -> None:

@@ -36,6 +36,16 @@ pytestmark = pytest.mark.xdist_group("ingest")
 
 TICKS = 3600
 MB = 1024 * 1024
+# A keyframe of H.265 that says it is 16640 pixels wide: parameter sets, and the beginning of a slice.
+WIDE = [
+    bytes.fromhex(unit)
+    for unit in (
+        "40010c01ffff0160000003009000000300000300ba970240",
+        "4201010160000003009000000300000300baa00020808105965eaf0820",
+        "4401c0718012",
+        "2801ac74415e6294852c242bffd76c1fcaf678ce9dff299f29100ebf94cf89b8f0115e3190044c13",
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +262,14 @@ def test_what_a_steady_camera_sends_passes() -> None:
     assert all(pace.keeps(1000, 0.0) for _ in range(60))
     assert all(pace.keeps(1000, float(n)) for n in range(1, 1000))
     assert all(pace.keeps(MB * 2 // 3, 1000.0) for _ in range(1000))
+
+
+def test_a_size_that_headers_can_not_say_is_no_segment() -> None:
+    """Each would be a dead letter. The parameter sets are H.265's: 16640 pixels wide, 64 high."""
+    with HostileCamera(sending((WIDE, n * TICKS) for n in range(100)), codec="H265") as camera:
+        pieces, failure = read(camera.url)
+    assert not pieces
+    assert (failure.cause, "16640x64" in failure.reason) == ("size", True)
 
 
 def read(url: str, max_bytes: int = 8 * MB) -> tuple[list[Piece], Failure]:

@@ -85,7 +85,7 @@ def _answer(challenges: Sequence[str], secret: str) -> _Authorize:
     for challenge in challenges:
         scheme, _, rest = challenge.partition(" ")
         if scheme.lower() == "digest":
-            asked = parse_keqv_list([item for item in parse_http_list(rest) if "=" in item])
+            asked = parse_keqv_list([item for item in parse_http_list(rest) if item.partition("=")[2]])
             if asked.get("algorithm", "MD5").upper() in _DIGESTS:
                 return lambda method, url: _digest(asked, user, password, method, url)
         basic = basic or scheme.lower() == "basic"

@@ -19,7 +19,7 @@ from services.ingest.muxer import BOX_BYTES, PACKET_BYTES, Probe, Timed, mux
 from services.ingest.parameters import sequence_parameters
 from services.ingest.settings import Cutting
 from services.ingest.waves import Waves
-from shared.contract.segment import Segment
+from shared.contract.segment import MOST_PIXELS, Segment
 from shared.video.recovery import length_size, recovery_frames
 
 CODECS = ("h264", "hevc")
@@ -168,6 +168,7 @@ class Segmenter:
     def _begin_gop(self, packet: Packet[VideoStream]) -> None:
         """A segment begins with a keyframe, or with a recovery point: both are marked as keyframes."""
         self._skipped_since = None
+        _check_size(self._template)
         self._gop = f"{self._camera}/{self._epoch}/{self._n}"
         self._recovery = self._recovery_of(packet)
         self._base = self._waves.begin(self._gop, self._recovery or 0)
@@ -263,6 +264,14 @@ class Segmenter:
 
     def _new_cutter(self) -> Cutter:
         return Cutter(self._cutting.segment_s, self._cutting.max_bytes - BOX_BYTES)
+
+
+def _check_size(video: VideoStream) -> None:
+    """Raise SourceError where headers can't say a size: nobody would take such a segment."""
+    if max(video.width, video.height) > MOST_PIXELS:
+        raise SourceError(
+            "size", f"the camera's pictures are {video.width}x{video.height}: set {MOST_PIXELS} pixels a side, or fewer"
+        )
 
 
 def _is_repeat(packet: Packet[VideoStream], pts: int, before: Timed) -> bool:

@@ -19,6 +19,8 @@ from shared.contract.names import Token
 from shared.runtime.errors import BadSegment
 
 Codec = Literal["h264", "hevc"]
+# A picture has this width and height at most.
+MOST_PIXELS = 16384
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,8 +40,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     start: dt.datetime
     duration: Seconds
     codec: Codec
-    width: Annotated[int, Meta(gt=0, le=16384)]
-    height: Annotated[int, Meta(gt=0, le=16384)]
+    width: Annotated[int, Meta(gt=0, le=MOST_PIXELS)]
+    height: Annotated[int, Meta(gt=0, le=MOST_PIXELS)]
     frames: Annotated[int, Meta(gt=0, le=100_000)]
     key_seq: Annotated[int, Meta(gt=0, le=MOST)] | None = None
     recovery: Annotated[int, Meta(gt=0, le=100_000)] | None = None

@@ -13,7 +13,10 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 MOST = 32_768
 # A URL ends where one of these comes.
 _END = re.compile(r"[\s'\"]")
-_SECRETS = r"(?:pass(?:word|wd)?|pwd|user(?:name)?|token|auth|secret|key)="
+_NAMES = (
+    r"pass(?:word|wd)?|pwd|psw|pw|user(?:name)?|usr|login(?:use|pas|pass)?|(?:access_)?token|auth|secret|(?:api_?)?key"
+)
+_SECRETS = rf"(?:{_NAMES})="
 # Query parameters that cameras take passwords in.
 _QUERY = re.compile(rf"(?i)(?P<key>[?&]{_SECRETS})[^&\s'\"]*")
 # Some take them in the path, /user=me_password=mine_channel=1: where the password ends can't be told.
