@@ -50,6 +50,22 @@ def test_the_first_of_each_cause_is_evidence_and_the_others_are_like_it() -> Non
     assert cameras.failed("lobby", BadSegment("holds no video"))
 
 
+def test_a_camera_that_sends_good_and_bad_by_turns_does_not_fill_the_dead_letters() -> None:
+    clock = Clock()
+    cameras = UnreadableCameras(clock)
+    letters = 0
+    for n in range(3600):
+        clock.now += 1
+        if n % 2:
+            cameras.worked("lobby")
+        else:
+            letters += cameras.failed(
+                "lobby", BadSegment(f"breaks off in a way called {'abcdefghijklmnop'[n // 2 % 16]}")
+            )
+    assert 8 <= letters <= 8 * 12
+    assert cameras.failed("door", BadSegment("breaks off"))
+
+
 def test_a_camera_in_trouble_is_said_again_and_again_and_when_it_is_over() -> None:
     clock = Clock()
     cameras = UnreadableCameras(clock)

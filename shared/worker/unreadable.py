@@ -2,7 +2,8 @@
 
 One such segment is an accident, and its dead letter is the evidence. A camera with a setting that nobody can decode
 would fill DLQ with one a second. So of segments in a row, the first of each cause is buried, and the others are
-counted; after some the camera is said to be unreadable, again and again while that lasts, and once it is over.
+counted; after some the camera is said to be unreadable, again and again while that lasts, and once it is over. A camera
+that sends good and bad segments by turns begins a row with each bad one: there is a bound on its letters, too.
 
     cameras = UnreadableCameras(clock)
     cameras.failed("lobby", error)         # whether to bury the segment
@@ -33,10 +34,13 @@ Cause = Literal["budget", "undecodable"]
 
 
 class UnreadableTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """in_a_row: so many segments in a row are no accident. again_s: how often it is said again, in seconds."""
+    """in_a_row: so many segments in a row are no accident. again_s: how often it is said again, in seconds. letters: of
+    one camera, in `letters_s` seconds."""
 
     in_a_row: int = 3
     again_s: float = 30.0
+    letters: int = 8
+    letters_s: float = 300.0
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -69,6 +73,7 @@ class UnreadableCameras:
         self._clock = clock
         self._tuning = tuning or UnreadableTuning()
         self._rows: dict[str, _Row] = {}
+        self._letters: dict[str, list[float]] = {}
         self._over: list[Trouble] = []
 
     def failed(self, camera: str, error: BadSegment) -> bool:
@@ -79,12 +84,21 @@ class UnreadableCameras:
         is_new = cause not in row.causes and len(row.causes) < _MOST_CAUSES
         if is_new:
             row.causes.add(cause)
+            is_new = self._may_bury(camera)
         row.segments += 1
         row.fresh = True
         row.cause = "budget" if isinstance(error, OverBudget) else "undecodable"
         reason = str(error)[:_LONGEST]
         row.reason = reason if isinstance(error, OverBudget) else f"{reason}: {_REMEDY}"
         return is_new
+
+    def _may_bury(self, camera: str) -> bool:
+        """Whether the camera has had few letters of late; this one counts then."""
+        now = self._clock()
+        recent = [at for at in self._letters.get(camera, []) if 0 <= now - at < self._tuning.letters_s]
+        few = len(recent) < self._tuning.letters
+        self._letters[camera] = [*recent, now] if few else recent
+        return few
 
     def worked(self, camera: str) -> None:
         """A segment could be read."""
