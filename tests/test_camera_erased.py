@@ -15,6 +15,7 @@ from nats.js.kv import KeyValue
 from shared import bus
 from shared.contract import names, topology
 from shared.contract.cameras import new_camera
+from tests.files import contents
 from tests.waiting import until
 from tidegate.client import registry
 from tidegate.local.server import NatsServer
@@ -38,15 +39,8 @@ async def someone(plain: NatsServer) -> AsyncIterator[Client]:
 
 
 def holding(folder: Path, word: str) -> list[str]:
-    """The files with `word` in them. Some may go while we look."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        try:
-            if path.is_file() and word.encode() in path.read_bytes():
-                found.append(str(path))
-        except FileNotFoundError:
-            continue
-    return found
+    """The files with `word` in them."""
+    return [str(path) for path, content in contents(folder) if word.encode() in content]
 
 
 @pytest.mark.parametrize("way", ["remove", "replace", "unset", "set", "move"])

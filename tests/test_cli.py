@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.files import modes
 from tests.up_process import COMMAND, tidegate
 from tests.waiting import PATIENCE_S
 from tidegate.demo import footage
@@ -62,12 +63,12 @@ def test_nobody_else_writes_in_a_data_directory_that_was_open_before(tmp_path: P
     try:
         with up(data):
             tidegate(data, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x")
-            modes = {p.relative_to(data).parts: p.lstat().st_mode for p in data.rglob("*")}
+            found = {path.parts: mode for path, mode in modes(data).items()}
     finally:
         os.umask(before)
-    assert {"run.json", "nats.log", "metrics", "jetstream", "secrets", "logs"} <= {name for name, *_ in modes}
-    assert ["/".join(path) for path, mode in modes.items() if mode & 0o022 and path[0] != "secrets"] == []
-    assert [name for name in ("logs", "secrets") if modes[name,] & 0o077] == []
+    assert {"run.json", "nats.log", "metrics", "jetstream", "secrets", "logs"} <= {name for name, *_ in found}
+    assert ["/".join(path) for path, mode in found.items() if mode & 0o022 and path[0] != "secrets"] == []
+    assert [name for name in ("logs", "secrets") if found[name,] & 0o077] == []
 
 
 def test_without_a_server_it_says_what_to_do(tmp_path: Path) -> None:

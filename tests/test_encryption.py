@@ -20,6 +20,7 @@ from shared.contract.identities import permissions
 from shared.contract.topology import TopologySettings, apply
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.settings import BusSettings
+from tests.files import contents
 from tidegate.commands import doctor
 from tidegate.local.server import NatsServer
 
@@ -106,7 +107,7 @@ async def test_the_key_is_made_once_and_only_its_owner_sees_it(data: Path) -> No
         assert len(key) >= 43 and path.stat().st_mode & 0o777 == 0o600
         shown = [Path(f"/proc/{server.pid}/{what}").read_bytes() for what in ("cmdline", "environ")]
         assert not any(key.encode() in each for each in shown)
-        holders = [path for path in data.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+        holders = [path for path, content in contents(data) if key.encode() in content]
         assert {path.parent for path in holders} == {data / "secrets"}, "a copy without the secrets is without the key"
         assert all(path.stat().st_mode & 0o077 == 0 for path in holders)
         await server.restart()

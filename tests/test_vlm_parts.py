@@ -91,7 +91,7 @@ def begun(segments: list[Segment], plan: CaptionPlan) -> list[CaptionStretch]:
 def grid(camera: str, plan: CaptionPlan, after: int, before: int) -> list[CaptionStretch]:
     """All stretches of a camera that end after at(after) and begin before at(before), by one that is known."""
     every, length = round(plan.every_s * 1000), round(plan.length_s * 1000)
-    known = begun_by(segment(0, every, 1, camera), plan)[-1]
+    known = begun([segment(n * 200_000, 200_000, 1 + n, camera) for n in range(3)], plan)[-1]
     first = after + 1 + (milliseconds(known.end) - after - 1) % every
     return [CaptionStretch(at(end - length), at(end)) for end in range(first, before + length, every)]
 
