@@ -53,7 +53,7 @@ def h264(path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.foreign
 @pytest.mark.skipif(not footage.there(), reason="vtest.avi is not here: apt-get install opencv-doc")
-@pytest.mark.parametrize("tiles", ["1x1", "2x1"])
+@pytest.mark.parametrize("tiles", ["1x1", pytest.param("2x1", marks=pytest.mark.long)])
 async def test_who_crosses_the_line_in_a_minute_is_who_did(
     server: NatsServer, admin: Client, tmp_path: Path, tiles: str
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_lower_floor_only_adds(bikes: list[Image]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_it_finds_what_the_whole_tensorflow_graph_finds(
     pictures: list[Image], compute_in: Callable[[str], None]
 ) -> None:

@@ -19,7 +19,7 @@ import pytest
 from tidegate.demo import footage
 
 # One environment, which takes long to install.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("wheel")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900), pytest.mark.xdist_group("wheel")]
 
 ROOT = Path(__file__).parent.parent
 # Whose import would leave a file behind, and end the process.
