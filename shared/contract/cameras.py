@@ -72,12 +72,12 @@ def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
     _check_scheme(url)
     try:
         bare, secret = split_credentials(url)
+        _check_address(bare)
     except ValueError:  # its words may repeat the password
         raise SettingError(
             "camera url can't be read: give an IPv6 address as rtsp://[::1]/path, and percent-encode what is no letter "
             "or digit in a password, as %5B for ["
         ) from None
-    _check_address(bare)
     return _converted({"url": bare, **fields}), secret
 
 

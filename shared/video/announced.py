@@ -33,7 +33,7 @@ def _heads(data: bytes) -> Iterator[tuple[int, int]]:
         size, kind = _HEAD.unpack_from(data, at)
         if size == 1 and at + 16 <= len(data):
             (size,) = _LARGE.unpack_from(data, at + 8)
-        end = at + size if size >= 8 else len(data)
+        end = min(at + size, len(data)) if size >= 8 else len(data)
         if kind != b"mdat":
             yield at, end
         at = end

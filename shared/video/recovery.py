@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from av.video.codeccontext import VideoCodecContext
@@ -80,9 +81,9 @@ def _units(head: bytes, length_size: int) -> Iterator[bytes]:
                 yield unit
             place = max(end, place + 1)
         return
-    starts = list(_START.finditer(head))
-    for start, following in zip(starts, [*starts[1:], None], strict=True):
-        if unit := head[start.end() : following.start() if following else len(head)]:
+    starts = [(found.start(), found.end()) for found in _START.finditer(head)]
+    for (_, begin), (end, _) in pairwise([*starts, (len(head), 0)]):
+        if unit := head[begin:end]:
             yield unit
 
 
