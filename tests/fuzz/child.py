@@ -123,6 +123,8 @@ def run(door: Door, seed: int, first: int, end: int, progress: Progress) -> None
     base, counts, known = _memory_anew(), Counts(first), set()
     for n in range(first, end):
         data = input_of(door, seed, n, good, kept)
+        if _memory() - base > counts.peak:
+            _memory_anew()  # making the input took more than any door did
         progress.begin(counts, data)
         signal.setitimer(signal.ITIMER_PROF, KILL_S)
         spent, (taken, problem, fault) = _timed(door, data)
