@@ -78,7 +78,7 @@ async def check_refused(data: Path, *words: str) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {str(path.relative_to(folder)): held for path, held in contents(folder)}
 
 
 def holding(folder: Path, text: bytes) -> list[str]:
