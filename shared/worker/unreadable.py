@@ -95,10 +95,15 @@ class UnreadableCameras:
     def _may_bury(self, camera: str) -> bool:
         """Whether the camera has had few letters of late; this one counts then."""
         now = self._clock()
-        recent = [at for at in self._letters.get(camera, []) if 0 <= now - at < self._tuning.letters_s]
-        few = len(recent) < self._tuning.letters
-        self._letters[camera] = [*recent, now] if few else recent
-        return few
+        past = now - self._tuning.letters_s
+        # Cameras without a recent letter are forgotten: their names are whoever's publishes segments.
+        letters = {of: kept for of, at in self._letters.items() if (kept := [t for t in at if past < t <= now])}
+        recent = letters.setdefault(camera, [])
+        self._letters = letters
+        if len(recent) >= self._tuning.letters:
+            return False
+        recent.append(now)
+        return True
 
     def worked(self, camera: str) -> None:
         """A segment could be read."""
