@@ -50,10 +50,6 @@ class World:
         keys = ["$KV.leases.camera.lobby", "$KV.partitions.partition.1"]
         for subject in [*attacks.streams().values(), *map(example, taken), *keys]:
             await self.js.publish(subject, SECRET)
-        for bucket in (names.LEASES, names.PARTITIONS):
-            leases = (await self.js.stream_info(f"KV_{bucket}")).config
-            leases.max_age = 3600.0  # they would end while the test runs
-            await self.js.update_stream(leases)
         # Each has something in flight, which an acknowledgement of another's would lose.
         for stream, consumer in attacks.consumers():
             pull = await self.js.pull_subscribe_bind(consumer, stream)
@@ -276,7 +272,7 @@ async def test_setup_takes_rollups_from_a_store_of_an_older_version(admin: Clien
     for bucket in topology.buckets(limits):
         await js.delete_stream(f"KV_{bucket}")
         if bucket != names.PARTITIONS:
-            ttl = topology.LEASE_S if bucket == names.LEASES else None
+            ttl = 5.0 if bucket == names.LEASES else None
             await js.create_key_value(KeyValueConfig(bucket=bucket, history=1, direct=True, ttl=ttl))
     cameras = await js.key_value(names.CAMERAS)
     await cameras.put("lobby", b"kept")

@@ -10,7 +10,7 @@ import asyncio
 
 from nats.aio.client import Client
 
-from shared.bus.leases import TIMEOUT_S, Kind, Leases, process_id
+from shared.bus.leases import TIMEOUT, Kind, Leases, process_id
 from shared.bus.mirror import bind, mirror
 from shared.contract import names
 from shared.runtime.errors import BusError
@@ -40,9 +40,11 @@ async def run(settings: AnalyticsSettings, client: Client, health: Health, stop:
         )
     changed = asyncio.Event()
     rules = await mirror(client, names.RULES, changed)
-    lease_kv = await bind(client.jetstream(timeout=TIMEOUT_S), names.PARTITIONS)
+    lease_kv = await bind(client.jetstream(timeout=TIMEOUT * settings.lease_s), names.PARTITIONS)
     leased = await mirror(client, names.PARTITIONS, changed)
-    leases = Leases(client, lease_kv, leased, process_id(), Kind("partition", "analytics", metrics.OWNED))
+    leases = Leases(
+        client, lease_kv, leased, process_id(), Kind("partition", "analytics", metrics.OWNED), settings.lease_s
+    )
     checkpoints = Checkpoints(client, await bind(js, names.ANALYTICS))
     await checkpoints.agree(settings.analytics_partitions)
     rulebook = Rulebook(rules)

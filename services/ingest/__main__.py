@@ -18,7 +18,7 @@ from services.ingest.fleet import Fleet
 from services.ingest.publisher import Publisher
 from services.ingest.runner import Runner
 from services.ingest.settings import IngestSettings
-from shared.bus.leases import TIMEOUT_S, Kind, Leases, process_id
+from shared.bus.leases import TIMEOUT, Kind, Leases, process_id
 from shared.bus.mirror import Mirror, bind, mirror
 from shared.contract import names
 from shared.contract.cameras import Camera
@@ -37,12 +37,12 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
     _check(settings)
     js = client.jetstream()
     changed = asyncio.Event()
-    quick = client.jetstream(timeout=TIMEOUT_S)
+    quick = client.jetstream(timeout=TIMEOUT * settings.lease_s)
     wanted = await mirror(client, names.CAMERAS, changed)
     credentials = await mirror(client, names.CREDENTIALS, changed)
     lease_kv = await bind(quick, names.LEASES)
     leased = await mirror(client, names.LEASES, changed)
-    leases = Leases(client, lease_kv, leased, process_id(), Kind("camera", "process", metrics.OWNED))
+    leases = Leases(client, lease_kv, leased, process_id(), Kind("camera", "process", metrics.OWNED), settings.lease_s)
     publisher = Publisher(client, js)
     announcer = Announcer(client, js, leases.process)
 

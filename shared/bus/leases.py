@@ -1,17 +1,23 @@
-"""What this process alone may work on: a lease each in a KV bucket, whose entries the server forgets after LEASE_S.
+"""What this process alone may work on: a lease each in a KV bucket.
 
-    leases = Leases(client, kv, mirror, process_id(), Kind("camera", "process", gauge))
+    leases = Leases(client, kv, mirror, process_id(), Kind("camera", "process", gauge), settings.lease_s)
     await leases.claim("lobby")
     leases.holds("lobby")               # at this instant
 
-Keys: `camera.<id>`, for cameras, holds the id of the process that has it, `process.<id>` says that a process is there.
-Creating and updating by revision is arbitrated by the server, so a thing has one holder; a holder that could not renew
-knows by its own clock that its lease is over, and publishes nothing until it has regained it.
+Keys: `camera.<id>`, for cameras, says which process has it, `process.<id>` that a process is there. The value is the
+process and its LEASE_S, as in `host-17-ab12/5`. Creating and updating by revision is arbitrated by the server, so a
+thing has one holder; a holder that could not renew knows by its own clock that its lease is over, and publishes nothing
+until it has regained it.
+
+Whoever watches decides that a holder is gone, not the server: when it has heard no renewal for LEASE_S. An outage of
+the server silences all alike, so who could not write itself judges nobody, until it has listened for LEASE_S again.
+Entries outlive the outage: holders go on where they were, with all that they have buffered.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import secrets
@@ -26,14 +32,17 @@ from nats.js.kv import KeyValue
 from prometheus_client import Gauge
 
 from shared.bus.mirror import Mirror
-from shared.contract.topology import LEASE_S
+from shared.runtime.settings import MOST_LEASE_S
 from shared.runtime.telemetry import logger
 
-# Three tries within a lease; requests must fail while there is time for another.
-RENEW_S = 1.5
-TIMEOUT_S = LEASE_S / 3
+# In leases. Three tries within one; requests must fail while there is time for another.
+RENEW = 0.3
+TIMEOUT = 1 / 3
 # Between our last look at the clock and the server's receipt of what we publish.
-_MARGIN_S = 0.25
+_MARGIN = 0.05
+# Without an answer for so long we may be cut off. With the time between two renewals it is less than a lease: by then
+# nobody seems silent to us.
+_DEAF = 2 * RENEW
 
 
 class _Lease(NamedTuple):
@@ -54,16 +63,20 @@ class Kind(NamedTuple):
 class Leases:
     """`lost` collects what another process has taken; who stops working on it takes it out."""
 
-    def __init__(self, client: Client, kv: KeyValue, mirror: Mirror, process: str, kind: Kind) -> None:
+    def __init__(self, client: Client, kv: KeyValue, mirror: Mirror, process: str, kind: Kind, lease_s: float) -> None:
         self.process = process
         self._kind = kind
+        self._lease_s = lease_s
         self.lost: set[str] = set()
         self._client = client
         self._kv = kv
         self._mirror = mirror
         self._presence = f"{kind.process}.{process}"
-        self._value = process.encode()
+        self._value = f"{process}/{lease_s:g}".encode()
         self._owned: dict[str, _Lease] = {}
+        # Monotonic seconds: our last write that the server confirmed, and since when there was no gap between these.
+        self._confirmed: float | None = None
+        self._steady_since = float("-inf")
         self._log = logger("leases")
 
     @property
@@ -76,8 +89,8 @@ class Leases:
         return lease is not None and time.monotonic() < lease.until
 
     def free(self, thing: str) -> bool:
-        """Whether nobody seems to hold it; `claim` finds out."""
-        return thing not in self._owned and not self._alive(self._key(thing))
+        """Whether nobody seems to hold it, as far as we may judge; `claim` finds out."""
+        return thing not in self._owned and self._hears() and not self._alive(self._key(thing))
 
     def processes(self) -> int:
         """How many processes share what there is, this one included."""
@@ -89,12 +102,12 @@ class Leases:
         while True:
             if self._client.is_connected:
                 await asyncio.gather(self._appear(), *(self._renew(c) for c in list(self._owned)))
-            await asyncio.sleep(RENEW_S)
+            await asyncio.sleep(RENEW * self._lease_s)
 
     async def claim(self, thing: str) -> bool:
         sent = time.monotonic()
         try:
-            revision = await self._kv.create(self._key(thing), self._value)
+            revision = await self._take(self._key(thing))
         except (TimeoutError, nats.errors.Error):  # taken, or unknown: the next look will tell
             return False
         self._own(thing, revision, sent)
@@ -114,11 +127,28 @@ class Leases:
     def _key(self, thing: str) -> str:
         return f"{self._kind.thing}.{thing}"
 
+    def _hears(self) -> bool:
+        """Whether others' silence is theirs, and not that of the server or of the way to it."""
+        now = time.monotonic()
+        if self._confirmed is None or now - self._confirmed > _DEAF * self._lease_s:
+            return False
+        return now - self._steady_since >= self._lease_s
+
     def _alive(self, key: str) -> bool:
-        return time.monotonic() - self._mirror.seen.get(key, float("-inf")) < LEASE_S
+        lease_s = max(self._lease_s, _lease_of(self._mirror.values.get(key, b"")))
+        return time.monotonic() - self._mirror.seen.get(key, float("-inf")) < lease_s
+
+    async def _take(self, key: str) -> int:
+        """Revision of our entry, which is new, or in the place of one whose holder was silent. Raises what KV does."""
+        silent = self._mirror.revision(key)
+        if silent is not None:
+            # It fails if the holder has renewed it, and where the server has forgotten it.
+            with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
+                return await self._kv.update(key, self._value, last=silent)
+        return await self._kv.create(key, self._value)
 
     def _own(self, thing: str, revision: int, sent: float) -> None:
-        self._owned[thing] = _Lease(revision, sent + LEASE_S - _MARGIN_S)
+        self._owned[thing] = _Lease(revision, sent + (1 - _MARGIN) * self._lease_s)
         self._kind.owned.set(len(self._owned))
 
     async def _appear(self) -> None:
@@ -126,6 +156,12 @@ class Leases:
             await self._kv.put(self._presence, self._value)
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("presence not stored", error=repr(e))
+            return
+        now = time.monotonic()
+        if self._confirmed is not None and now - self._confirmed > _DEAF * self._lease_s:
+            self._log.info("the server was away: what others hold is theirs for a lease", lease_s=self._lease_s)
+            self._steady_since = now
+        self._confirmed = now
 
     async def _renew(self, thing: str) -> None:
         lease = self._owned.get(thing)
@@ -144,13 +180,16 @@ class Leases:
                 self._own(thing, revision, sent)
 
     async def _regain(self, thing: str) -> None:
-        """Our entry is not as we left it: expired, renewed by a try of ours that timed out, or another's."""
+        """Our entry is not as we left it: renewed by a try of ours that timed out, another's, or forgotten."""
         key = self._key(thing)
         sent = time.monotonic()
         try:
             try:
                 entry = await self._kv.get(key)
-            except nats.js.errors.KeyNotFoundError:
+            except nats.js.errors.KeyNotFoundError as gone:
+                if gone.entry is not None:  # Another had it since, and gave it up.
+                    self._lose(thing)
+                    return
                 revision = await self._kv.create(key, self._value)
                 self._own(thing, revision, sent)
                 return
@@ -191,3 +230,12 @@ def process_id() -> str:
     """Of this process, unlike any other's."""
     host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:32]
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def _lease_of(value: bytes) -> float:
+    """Seconds for which the writer of an entry holds it; 0 where it does not say so in a way that may be."""
+    try:
+        seconds = float(value.rpartition(b"/")[2])
+    except ValueError:
+        return 0.0
+    return seconds if 0 < seconds <= MOST_LEASE_S else 0.0

@@ -82,6 +82,10 @@ class Mirror:
         self._known: dict[str, int] = {}
         self._log = logger("mirror").bind(bucket=bucket)
 
+    def revision(self, key: str) -> int | None:
+        """Of a key's newest entry, as far as known; None where there is none."""
+        return self._known.get(key) if key in self.values else None
+
     async def run(self) -> None:
         """Follow the bucket until cancelled. Raises BusError once the connection is closed."""
         said: asyncio.Queue[tuple[str, _Entry]] = asyncio.Queue()
@@ -125,7 +129,7 @@ class Mirror:
         # Whoever was cut off with us gets the time to write again before it counts as silent.
         now = time.monotonic()
         known = {} if reconnected else self.seen
-        seen = {k: known.get(k, now) if self.values.get(k) == v else now for k, v in fresh.items()}
+        seen = {k: known.get(k, now) if self.revision(k) == found[k].seq else now for k in fresh}
         self.values, self.seen = fresh, seen
         self._known = {key: entry.seq for key, entry in found.items()}
         self.ready.set()

@@ -34,7 +34,8 @@ MINUTE = 60.0
 MB = 1024 * 1024
 GB = 1024 * MB
 
-LEASE_S = 5.0
+# Entries of leases outlive an outage, so that their holders go on after it. It ends what dead processes leave behind.
+LEASES_KEPT_S = 60 * MINUTE
 
 # The largest job has a prompt of 4000 characters and a thousand segments; a usual one has some hundred bytes.
 JOB_BYTES = 64 * 1024
@@ -192,12 +193,12 @@ def _durable(c: Consumer, s: TopologySettings) -> ConsumerConfig:
 
 
 def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
-    """The stream of every KV bucket, by the bucket's name. The age of leases frees what a dead process had."""
+    """The stream of every KV bucket, by the bucket's name."""
     kept = (names.CAMERAS, names.CREDENTIALS, names.RULES)
     found = {b: _bucket(b, s) for b in kept}
     found[names.ANALYTICS] = _bucket(names.ANALYTICS, s, max_bytes=CHECKPOINTS_BYTES)
     for b in (names.LEASES, names.PARTITIONS):
-        found[b] = _bucket(b, s, max_age=LEASE_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)
+        found[b] = _bucket(b, s, max_age=LEASES_KEPT_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)
     return found
 
 
@@ -210,7 +211,7 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int
         max_msgs_per_subject=1,
         max_age=max_age,
         discard=DiscardPolicy.NEW,
-        duplicate_window=max_age or 2 * MINUTE,
+        duplicate_window=2 * MINUTE,
         # A password is overwritten on disk by deleting its message.
         deny_delete=name != names.CREDENTIALS,
         # The settings of a camera that was removed end by themselves.

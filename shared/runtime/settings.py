@@ -29,6 +29,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 # How alike two names are, of 1, for one to be the other misspelt: METRICS_PROT is, NUM_CPUS (for NUM_GPUS) is not.
 NEAR = 0.9
 LONGEST_SHOWN = 60
+# After more, a camera whose ingest died would be missed for longer than its video is buffered.
+MOST_LEASE_S = 60.0
 
 
 class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,15 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     nats_msg_id_key: Annotated[
         str, Meta(description="secret that makes Nats-Msg-Id, the same for all replicas; empty: the password or .creds")
     ] = ""
+    lease_s: Annotated[
+        float,
+        Meta(
+            ge=2,
+            le=MOST_LEASE_S,
+            description="a server that is silent for so long is left, and the cameras of a process that is; more where "
+            "the network is slow",
+        ),
+    ] = 5.0
     metrics_host: Annotated[str, Meta(description="address of /metrics, /healthz, /readyz")] = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65535, description="their port; 0 takes a free one")] = 0
     metrics_cert: Annotated[str, Meta(description="path of a certificate chain: they are served by TLS")] = ""

@@ -1,0 +1,136 @@
+"""Leases: two processes, a real server, and outages of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest_asyncio
+from nats.aio.client import Client
+from prometheus_client import CollectorRegistry, Gauge
+
+from shared import bus
+from shared.bus.leases import Kind, Leases
+from shared.bus.mirror import Mirror, bind, mirror
+from shared.contract import names
+from tests.waiting import until
+from tidegate.local.server import NatsServer
+
+LEASE_S = 2.0
+# Longer than whatever a busy machine may hold up.
+LONG_S = 30.0
+
+
+class Process:
+    """What of a process has to do with leases. `live` has it renew them; without, it is frozen."""
+
+    def __init__(self, leases: Leases, mirror: Mirror) -> None:
+        self.leases = leases
+        self.mirror = mirror
+        self._task: asyncio.Task[None] | None = None
+
+    def live(self) -> None:
+        self._task = asyncio.create_task(self.leases.run())
+
+    async def freeze(self) -> None:
+        assert self._task
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+
+Start = Callable[..., Awaitable[Process]]
+
+
+@pytest_asyncio.fixture
+async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
+    """Makes one that lives."""
+    made: list[tuple[Client, asyncio.Task[None]]] = []
+
+    async def make(name: str, lease_s: float = LEASE_S) -> Process:
+        client = await bus.connect(server.settings("ingest"), "ingest")
+        copy = await mirror(client, names.LEASES, asyncio.Event())
+        made.append((client, asyncio.create_task(copy.run())))
+        await copy.ready.wait()
+        owned = Gauge("owned", "Cameras.", registry=CollectorRegistry())
+        kv = await bind(client.jetstream(timeout=LEASE_S / 3), names.LEASES)
+        process = Process(Leases(client, kv, copy, name, Kind("camera", "process", owned), lease_s), copy)
+        process.live()
+        return process
+
+    yield make
+    for client, task in made:
+        task.cancel()
+        await client.close()
+
+
+async def has_taken(process: Process) -> None:
+    """Wait until it holds the camera, which it takes as soon as it is free."""
+    while not process.leases.holds("lobby"):
+        if process.leases.free("lobby"):
+            await process.leases.claim("lobby")
+        await asyncio.sleep(0.02)
+
+
+async def two(process: Start, **other: float) -> tuple[Process, Process]:
+    """One that holds the camera, and another that has seen so."""
+    holder, other_one = await process("holder"), await process("other", **other)
+    await has_taken(holder)
+    await until(lambda: not other_one.leases.free("lobby") and "camera.lobby" in other_one.mirror.values)
+    return holder, other_one
+
+
+async def test_who_is_silent_is_followed_by_another(process: Start) -> None:
+    holder, other = await two(process)
+    await holder.freeze()
+    await has_taken(other)
+    assert not holder.leases.holds("lobby"), "it knows by its own clock"
+    holder.live()
+    await until(lambda: "lobby" in holder.leases.lost)
+
+
+async def test_a_longer_lease_than_ones_own_is_respected(process: Start) -> None:
+    """LEASE_S is changed for one replica after the other."""
+    holder, other = await process("holder", lease_s=3 * LEASE_S), await process("other")
+    await has_taken(holder)
+    await holder.freeze()
+    await has_taken(other)
+    assert not holder.leases.holds("lobby")
+
+
+async def test_after_an_outage_each_keeps_what_it_has(server: NatsServer, process: Start) -> None:
+    """Whoever was back first took all: the server had let the leases run out."""
+    holder, other = await two(process, lease_s=LONG_S)
+    await holder.freeze()
+    await server.stop()
+    # Longer than the server kept leases.
+    await asyncio.sleep(6)
+    assert not other.leases.free("lobby"), "nobody can tell while the server is away"
+    before = other.mirror.revision("process.other")
+    trying = asyncio.create_task(has_taken(other))
+    await server.start()
+    await until(lambda: other.mirror.revision("process.other") != before)
+    holder.live()
+    await until(lambda: holder.leases.holds("lobby") or holder.leases.lost)
+    assert not holder.leases.lost
+    trying.cancel()
+
+
+async def test_what_another_has_had_meanwhile_is_lost(process: Start) -> None:
+    """It found no lease when it woke, took one, and published what it had buffered: the same video twice."""
+    holder, other = await two(process)
+    await holder.freeze()
+    await has_taken(other)
+    await other.leases.release("lobby")
+    holder.live()
+    await until(lambda: holder.leases.holds("lobby") or holder.leases.lost)
+    assert holder.leases.lost == {"lobby"}
+
+
+async def test_what_the_server_has_forgotten_is_taken_again(admin: Client, process: Start) -> None:
+    holder, _ = await two(process)
+    await admin.jetstream().purge_stream("KV_leases")
+    await asyncio.sleep(LEASE_S)
+    await until(lambda: holder.leases.holds("lobby"))
+    assert not holder.leases.lost

@@ -1,0 +1,103 @@
+"""What an outage of the server costs where several processes share the cameras: no video, while buffers hold it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from shared.contract import segment as segments
+from shared.contract.segment import Segment
+from tests import footage
+from tests.ingest_process import Ingest, add, start
+from tests.rtsp import serving
+from tests.waiting import until
+from tidegate.local.server import NatsServer
+
+__all__ = ["start"]
+
+CAMERAS = [f"cam{i}" for i in range(6)]
+
+
+@pytest.fixture
+def camera(tmp_path: Path) -> Iterator[str]:
+    """URL of a camera without an end, with a keyframe a second."""
+    folder = tmp_path / "cameras"
+    folder.mkdir()
+    footage.make(folder / "short.mp4", gop=25)
+    with serving(folder, tmp_path / "rtsp.log") as url:
+        yield f"{url}/short.mp4?play_count=0"
+
+
+async def stored(admin: Client) -> list[Segment]:
+    """All that MEDIA has, as it was stored."""
+    js = admin.jetstream()
+    state = (await js.stream_info("MEDIA")).state
+    messages = [await js.get_msg("MEDIA", seq=n, direct=True) for n in range(state.first_seq, state.last_seq + 1)]
+    return [segments.from_headers(message.headers) for message in messages]
+
+
+async def shared_out(admin: Client, ingests: list[Ingest], url: str) -> dict[str, str]:
+    """Give each of them some of the cameras; the epoch of each camera, once all have stored video."""
+    for name in CAMERAS:
+        await add(admin, name, url)
+    share = len(CAMERAS) / len(ingests)
+    await until(lambda: all(i.metric("tidegate_ingest_cameras_online") == share for i in ingests))
+    had = len(await stored(admin))
+    while len(found := await stored(admin)) < had + 3 * len(CAMERAS):
+        await asyncio.sleep(0.2)
+    return {s.camera: s.epoch for s in found}
+
+
+async def assert_nothing_is_missing(admin: Client, ingests: list[Ingest], epochs: dict[str, str]) -> None:
+    """Each kept its cameras and their connections, and all of their segments are stored once, in order."""
+    await until(lambda: admin.is_connected)
+    # Once video that was filmed now is stored, so is what was buffered before it.
+    now = time.time()
+    while {s.camera for s in await stored(admin) if s.start.timestamp() > now} != set(CAMERAS):
+        await asyncio.sleep(0.5)
+    for ingest in ingests:
+        assert ingest.stop() == 0
+    found = await stored(admin)
+    for name in CAMERAS:
+        mine = [s for s in found if s.camera == name]
+        assert mine[-1].epoch == epochs[name], "it was not connected to again"
+        last = [s.n for s in mine if s.epoch == epochs[name]]
+        assert last == list(range(len(last))), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "away_s", [7, 12, pytest.param(25, marks=pytest.mark.long), pytest.param(60, marks=pytest.mark.long)]
+)
+@pytest.mark.parametrize("count", [2, 3])
+async def test_a_server_that_was_away_costs_no_video(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, count: int, away_s: float
+) -> None:
+    """Each took the cameras of the others, whose leases the server had let run out, and threw its own buffers away."""
+    ingests = [start() for _ in range(count)]
+    epochs = await shared_out(admin, ingests, camera)
+    await server.stop(signal.SIGKILL)
+    await asyncio.sleep(away_s)
+    await server.start()
+    await assert_nothing_is_missing(admin, ingests, epochs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hung_s", [4, 12])
+async def test_nor_does_one_that_hung(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, hung_s: float
+) -> None:
+    ingests = [start(), start()]
+    epochs = await shared_out(admin, ingests, camera)
+    assert server.pid
+    os.kill(server.pid, signal.SIGSTOP)
+    await asyncio.sleep(hung_s)
+    os.kill(server.pid, signal.SIGCONT)
+    await assert_nothing_is_missing(admin, ingests, epochs)
