@@ -1,7 +1,7 @@
 """nats-py's client, but that it seals the ids of its messages, and that its faults can't stop or turn it.
 
 Reading goes on whatever a message holds, and after a flush that timed out; no stored message passes for the server's
-word; `close` ends it; and no password goes to a server without TLS where TLS is asked for.
+word; a server that hangs is left; `close` ends it; and no password goes to a server without TLS where TLS is asked for.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.transport import TcpTransport
+from nats.protocol.parser import Parser
 
 from shared.contract import ids
 from shared.contract.ids import Seal
 from shared.runtime import tls
 from shared.runtime.tasks import end
+
+
+class _Heard(Parser):
+    """Tells the client of all that it reads."""
+
+    async def parse(self, data: bytes = b"") -> None:
+        self.nc.heard()
+        await super().parse(data)
 
 
 class Refused(nats.errors.Error):
@@ -37,6 +47,10 @@ class Connection(Client):
     Reading: when a flush times out, nobody waits for the answer to its ping any more. The answer, once it comes, makes
     the client stop reading for good, while it still counts as connected.
 
+    Leaving: the client knows a server by its answers to pings alone, which may wait behind a large message on a slow
+    network: whatever it sends is a sign of life. And when a server hangs, the client waits until that server has taken
+    all that was written to it, before it asks another one: what was written is dropped, as it may be lost anyway.
+
     Closing: the client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go
     through, may swallow that: they go on, and keep the process alive, whose loop waits for all of its tasks. Or they
     wait for the end of the old socket, as `close` does, and their cancellation cancels `close`.
@@ -50,6 +64,16 @@ class Connection(Client):
         self._seal = seal
         self._certificates = certificates
         self._shows_certificate = shows_certificate
+        self._ps = _Heard(self)
+
+    def heard(self) -> None:
+        """Bytes have come from the server."""
+        self._pings_outstanding = 0
+
+    async def _attempt_reconnect(self) -> None:
+        if isinstance(self._transport, TcpTransport) and self._transport._io_writer:
+            self._transport._io_writer.transport.abort()
+        await super()._attempt_reconnect()
 
     @property
     def ssl_context(self) -> ssl.SSLContext:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ SCHEMES = ("nats", "tls", "ws", "wss")
 PENDING_BYTES = 32 * 1024 * 1024
 # A server that is just starting needs a moment: nothing is said of it before this time.
 SILENT_S = 3.0
+# The same error again is logged this often.
+REPEAT_S = 30.0
 
 
 async def connect(
@@ -80,20 +83,23 @@ class _Told:
         self.log = logger("bus")
         self.refusal = ""
         self._client = client
-        self._said: list[str] = []
+        self._said = "no answer"
+        self._logged, self._logged_at = "", 0.0
 
     @property
     def reason(self) -> str:
-        return self._said[-1] if self._said else "no answer"
+        return self._said
 
     def keep(self, error: BaseException) -> str:
-        self._said.append(redact(str(error)) or type(error).__name__)
+        self._said = redact(str(error)) or type(error).__name__
         self.refusal = self.refusal or _refusal(error)
-        return self._said[-1]
+        return self._said
 
     async def error(self, e: Exception) -> None:
         text = self.keep(e)
-        if self.connected:
+        # Each attempt to reach a server that is away fails alike, four times a second.
+        if self.connected and (text != self._logged or time.monotonic() > self._logged_at + REPEAT_S):
+            self._logged, self._logged_at = text, time.monotonic()
             self.log.warning("nats error", error=text)
 
     async def disconnected(self) -> None:
@@ -115,8 +121,9 @@ def _options(settings: BusSettings, service: str, inbox: str | None, told: _Told
         "reconnected_cb": told.reconnected,
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 0.25,
-        "connect_timeout": 5,
-        "ping_interval": 10,
+        # A server that hangs is left after two to three intervals, before what is leased is another's.
+        "connect_timeout": settings.lease_s / 2,
+        "ping_interval": settings.lease_s / 3,
         "max_outstanding_pings": 2,
         "pending_size": PENDING_BYTES,
     }

@@ -1,0 +1,87 @@
+"""A server that hangs takes connections and says nothing: its clients go to another one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from msgspec.structs import replace
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared import bus
+from shared.contract import names
+from tests.waiting import until
+from tidegate.local.server import NatsServer
+
+LEASE_S = 2.0
+MB = 1024 * 1024
+
+
+@pytest.mark.parametrize("unsent", [0, 30 * MB])
+async def test_its_clients_go_to_another(tmp_path: Path, unsent: int) -> None:
+    """Half a minute later they noticed, and then waited until it had taken all that was written to it."""
+    async with NatsServer(tmp_path / "one") as one:
+        shutil.copytree(tmp_path / "one" / "secrets", tmp_path / "other" / "secrets")
+        async with NatsServer(tmp_path / "other") as other:
+            settings = one.settings("admin")
+            settings = replace(settings, nats_url=f"{one.url},{other.url}", lease_s=LEASE_S)
+            client = await bus.connect(settings, "admin")
+            left, came_to = (one, other) if str(client.connected_url.port) in one.url else (other, one)
+            assert left.pid
+            os.kill(left.pid, signal.SIGSTOP)
+            try:
+                for _ in range(unsent // MB):
+                    await client.publish(names.media("lobby"), bytes(MB))
+                await until(lambda: client.connected_url and str(client.connected_url.port) in came_to.url)
+            finally:
+                os.kill(left.pid, signal.SIGCONT)
+                await client.close()
+
+
+async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsServer, admin: Client) -> None:
+    """The answers to pings wait behind it: the client left in its middle, again and again."""
+    async with slowly(server.url) as url:
+        client = await bus.connect(replace(server.settings("admin"), nats_url=url, lease_s=LEASE_S), "admin")
+        heard: list[int] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(len(message.data))
+
+        await client.subscribe(names.media("lobby"), cb=hear)
+        await client.flush()
+        await admin.publish(names.media("lobby"), bytes(4 * MB))
+        await until(lambda: heard or client.stats["reconnects"])
+        assert heard == [4 * MB]
+        await client.close()
+
+
+@contextlib.asynccontextmanager
+async def slowly(url: str) -> AsyncIterator[str]:
+    """URL of a way to the server on which it can send half a megabyte a second."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pause_s: float) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(MB // 16):
+                writer.write(data)
+                await writer.drain()
+                await asyncio.sleep(pause_s)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+        await asyncio.gather(pump(reader, outer, 0), pump(inner, writer, 1 / 8))
+
+    way = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"nats://127.0.0.1:{way.sockets[0].getsockname()[1]}"
+    finally:
+        # Since Python 3.12 a wait for its end would last as long as a client stays connected.
+        way.close()
