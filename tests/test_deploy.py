@@ -404,8 +404,10 @@ def test_the_scaler_answers_where_it_is_asked() -> None:
 def test_a_replica_of_ingest_has_memory_for_its_cameras() -> None:
     deployment = of(SHIPPED, "Deployment")["tidegate-ingest"]
     (trigger,) = of(SHIPPED, "ScaledObject")["tidegate-ingest"]["spec"]["triggers"]
-    buffer = {e["name"]: e.get("value") for e in container_of(deployment)["env"]}["INGEST_BUFFER_MB"]
-    most = int(trigger["metadata"]["camerasPerReplica"]) * float(buffer)
+    env = {e["name"]: e.get("value") for e in container_of(deployment)["env"]}
+    planned, most_cameras = int(trigger["metadata"]["camerasPerReplica"]), int(env["INGEST_MAX_CAMERAS"])
+    assert most_cameras >= 2 * planned, "one replica carries what another had"
+    most = planned * float(env["INGEST_BUFFER_MB"])
     assert most < 0.75 * mebibytes(container_of(deployment)["resources"]["limits"]["memory"])
 
 

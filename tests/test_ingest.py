@@ -239,6 +239,21 @@ async def test_two_processes_share_and_take_over(
     assert first.stop() == 0
 
 
+async def test_a_process_takes_no_more_than_it_may(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    names = [f"cam{i}" for i in range(5)]
+    for name in names:
+        await add(admin, name, looped(rtsp, "short"))
+    first = start(INGEST_MAX_CAMERAS="3")
+    await until(lambda: first.metric("tidegate_ingest_cameras_waiting") == 2)
+    assert first.metric("tidegate_ingest_cameras_owned") == 3
+    assert "run another ingest, or raise INGEST_MAX_CAMERAS" in first.log
+    start(INGEST_MAX_CAMERAS="3")
+    await until(lambda: all(bus.of(name) for name in names))
+    await until(lambda: first.metric("tidegate_ingest_cameras_waiting") == 0)
+
+
 async def test_frozen_process_publishes_nothing_after_its_lease(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:

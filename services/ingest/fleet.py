@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable
 
+from services.ingest import metrics
 from services.ingest.runner import Runner
 from shared.bus.leases import Leases
 from shared.bus.mirror import Mirror
@@ -28,7 +29,7 @@ RunnerFor = Callable[[str, Camera, Login], Runner]
 
 
 class Fleet:
-    """Runs cameras: `run` until it is cancelled, then `stop`."""
+    """Runs cameras: `run` until it is cancelled, then `stop`. most: cameras at once; those over it wait for others."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Fleet:
         changed: asyncio.Event,
         runner_for: RunnerFor,
         health: Health,
+        most: int,
     ) -> None:
         self._wanted = wanted
         self._credentials = credentials
@@ -45,9 +47,11 @@ class Fleet:
         self._changed = changed
         self._runner_for = runner_for
         self._health = health
+        self._most = most
         self._running: dict[str, Runner] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._complained: dict[str, bytes] = {}
+        self._full = False
         self._log = logger("fleet")
 
     async def run(self) -> None:
@@ -77,7 +81,7 @@ class Fleet:
                 self._stop(name, "disabled" if name in self._wanted.values else "removed")
             elif self._differs(runner, wanted[name]):
                 self._stop(name, "changed")
-        share = math.ceil(len(wanted) / self._leases.processes())
+        share = min(self._most, math.ceil(len(wanted) / self._leases.processes()))
         for name in list(self._running)[share:]:
             self._stop(name, "moved to another ingest process")
         await self._claim(wanted, share)
@@ -121,6 +125,14 @@ class Fleet:
         await asyncio.gather(*(self._leases.claim(n) for n in free[: max(0, min(room, _CLAIMS_AT_ONCE))]))
         if room > _CLAIMS_AT_ONCE and len(free) > _CLAIMS_AT_ONCE:
             self._changed.set()
+        self._say_waiting(len(free) if room <= 0 and share == self._most else 0)
+
+    def _say_waiting(self, count: int) -> None:
+        metrics.WAITING.set(count)
+        if count and not self._full:
+            remedy = "run another ingest, or raise INGEST_MAX_CAMERAS"
+            self._log.warning("no room for more cameras", waiting=count, most=self._most, remedy=remedy)
+        self._full = count > 0
 
     def _start(self, name: str, camera: Camera) -> None:
         runner = self._running[name] = self._runner_for(name, camera, self._login(name, camera))

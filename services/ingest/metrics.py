@@ -26,4 +26,5 @@ PUBLISH = Histogram(
 )
 PUBLISH_ERRORS = Counter("tidegate_ingest_publish_errors_total", "Tries that JetStream did not acknowledge.", ["cause"])
 ONLINE = Gauge("tidegate_ingest_cameras_online", "Cameras of this process that deliver video.")
+WAITING = Gauge("tidegate_ingest_cameras_waiting", "Cameras that no process has room for, as this one sees it.")
 OWNED = Gauge("tidegate_ingest_cameras_owned", "Cameras whose lease this process holds.")

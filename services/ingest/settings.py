@@ -20,6 +20,10 @@ class IngestSettings(BusSettings, frozen=True, kw_only=True):
         float,
         Meta(gt=0, description="video kept for each camera while JetStream is away; over that, the oldest is dropped"),
     ] = 32.0
+    ingest_max_cameras: Annotated[
+        int,
+        Meta(gt=0, description="most cameras that this process takes; the others wait for another process"),
+    ] = 500
     ingest_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="a camera that answers or sends nothing for longer is offline")
     ] = 10.0
