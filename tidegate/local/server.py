@@ -19,7 +19,9 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
+from msgspec.structs import replace
 from nats.aio.client import Client
 
 from shared import bus
@@ -80,18 +82,37 @@ def most_connections() -> int:
     return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files // 2)
 
 
-class NatsServer:
-    """See the module. port: preferred; `url` tells which it became. executable: another nats-server."""
+class Member(NamedTuple):
+    """What makes a server one of a cluster: its number, the folder of secrets of them all, and its way to the others.
 
-    def __init__(self, data: Path, *, port: int = 0, executable: str | None = None) -> None:
+    more: lines of its configuration.
+    """
+
+    number: int
+    secrets: Path
+    more: str
+
+
+class NatsServer:
+    """See the module. `store` and `secrets` are its folders.
+
+    port: preferred; `url` tells which it became. executable: another nats-server. member: of a cluster, if it is.
+    """
+
+    def __init__(
+        self, data: Path, *, port: int = 0, executable: str | None = None, member: Member | None = None
+    ) -> None:
         self._data = data
         self._port = free_port(port)
         self._executable = executable or find_executable()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"nats://127.0.0.1:{self._port}"
         self.log = data / "nats.log"
-        self._store = data / "jetstream"
-        self._secrets = data / "secrets"
+        self.store = data / "jetstream"
+        self.secrets = member.secrets if member else data / "secrets"
+        self._more = member.more if member else ""
+        self._suffix = f"-{member.number}" if member else ""
+        self.name = f"tidegate{self._suffix}"
         self._cipher = ""
         self._read_tenants()
 
@@ -101,7 +122,7 @@ class NatsServer:
 
     def environment(self, identity: str) -> dict[str, str]:
         """Variables that say the same to a child process. The password is in a file: no process list shows it."""
-        path = self._secrets / identity
+        path = self.secrets / identity
         return {"NATS_URL": self.url, "NATS_USER": identity, "NATS_PASSWORD_FILE": str(path)}
 
     @property
@@ -122,15 +143,15 @@ class NatsServer:
         of its log.
         """
         self._read_tenants()
-        self._cipher = await asyncio.to_thread(encryption.prepare, self._store, self._secrets, load(StoreSettings))
+        self._cipher = await asyncio.to_thread(encryption.prepare, self.store, self.secrets, load(StoreSettings))
         config = self._write_config()
         # Where 0.2.0 kept it, with the passwords in it.
         (self._data / "nats.conf").unlink(missing_ok=True)
         self._process = child.spawn([self._executable, "-c", str(config)], log=self.log)
-        await self._takes_clients(START_S + disk.held(self._store) / READ_BYTES_S)
-        if wanted := encryption.converting(self._store):
+        await self._takes_clients(START_S + disk.held(self.store) / READ_BYTES_S)
+        if wanted := encryption.converting(self.store):
             await self._check_converted(wanted)
-        await asyncio.to_thread(encryption.finish, self._store)
+        await asyncio.to_thread(encryption.finish, self.store)
 
     async def reload(self) -> bool:
         """Have it take the tenants and readers that were written since it did; whether there are any.
@@ -138,7 +159,7 @@ class NatsServer:
         Whoever may connect as before keeps the connection. Raises SettingError where their file can't be read, and
         BusError with the server's reason where it takes them not.
         """
-        if self._process is None or tenants.version(self._secrets) == self._version:
+        if self._process is None or tenants.version(self.secrets) == self._version:
             return False
         self._read_tenants()
         self._write_config()
@@ -166,13 +187,13 @@ class NatsServer:
             return log.read().decode(errors="replace")
 
     def _read_tenants(self) -> None:
-        self._version = tenants.version(self._secrets)
-        self._tenants = tenants.read(self._secrets)
-        self._passwords = passwords.kept(self._secrets, tenants.users(self._tenants))
+        self._version = tenants.version(self.secrets)
+        self._tenants = tenants.read(self.secrets)
+        self._passwords = passwords.kept(self.secrets, tenants.users(self._tenants))
 
     def _write_config(self) -> Path:
         """It has the key in it, so it lies beside the key: a copy of the data without the secrets has neither."""
-        config = self._secrets / "nats.conf"
+        config = self.secrets / f"nats{self._suffix}.conf"
         write_private(config, self._config())
         return config
 
@@ -201,15 +222,18 @@ class NatsServer:
                 "STORE_ENCRYPTION=off starts without"
             )
 
-    async def set_up(self, admin: Client) -> list[str]:
+    async def set_up(self, admin: Client, *, copies: int = 1) -> list[str]:
         """Give it the streams, consumers and buckets of the settings, with limits that fit this disk.
 
-        Gives a line for each that changed. Raises BusError and SettingError.
+        copies: of each stream, by as many servers, all of which store on this disk. Gives a line for each that changed.
+        Raises BusError and SettingError.
         """
         js = admin.jetstream()
         streams = {str(info.config.name): info for info in await js.streams_info()}
         asked = load(topology.TopologySettings)
-        limits = disk.fitted(asked, disk.room(self._store), streams)
+        if copies > 1:
+            asked = replace(asked, stream_replicas=copies)
+        limits = disk.fitted(asked, disk.room(self.store) // copies, streams)
         less = [] if limits == asked else [f"limits fitted to this disk: {disk.said(limits)}"]
         readers = [r.consumer for tenant in self._tenants if tenant.name == names.ACCOUNT for r in tenant.readers]
         return less + await topology.apply(js, limits) + await topology.apply_consumers(js, limits, readers)
@@ -231,6 +255,17 @@ class NatsServer:
             process.kill()
             await asyncio.to_thread(process.wait)
 
+    def pause(self) -> None:
+        """Have it stand still with its connections open, as a machine that hangs."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, sig: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(sig)
+
     async def restart(self, sig: signal.Signals = signal.SIGTERM) -> None:
         """Stop and start again on the same port and data."""
         await self.stop(sig)
@@ -238,8 +273,8 @@ class NatsServer:
 
     def _config(self) -> str:
         return (
-            f"server_name: tidegate\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
+            f"server_name: {self.name}\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
             f"max_pending: {8 * MAX_PAYLOAD}\nmax_connections: {most_connections()}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(self._store))}, max_file_store: {PROMISES}{self._cipher} }}\n"
-            f"{accounts.block(passwords.hashed(self._passwords), self._tenants)}"
+            f"jetstream {{ store_dir: {json.dumps(str(self.store))}, max_file_store: {PROMISES}{self._cipher} }}\n"
+            f"{self._more}{accounts.block(passwords.hashed(self._passwords), self._tenants)}"
         )
