@@ -6,8 +6,11 @@
 
 At most `messages` and about `max_bytes` are asked for, buffered or held at once, so a replica never hoards what
 another could do. One request is open at a time. Once half of the credit is free, the next request asks for all of it:
-messages are on their way while the other half is still worked on. A server that restarts has forgotten its requests;
-its heartbeats stop, and we ask again. `pause` withdraws the request, for work during which nothing may be delivered.
+messages are on their way while the other half is still worked on. `pause` withdraws the request, for work during which
+nothing may be delivered.
+
+A server that restarts has forgotten its requests: its heartbeats stop, and we ask again. A server that only hangs has
+not, and serves whatever it was asked once it goes on. So we ask again once it answers, and on another inbox.
 """
 
 from __future__ import annotations
@@ -27,11 +30,11 @@ from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
 EXPIRES_S = 5.0
-# The server sends a heartbeat this often while a request is open and idle. After two missed ones we ask again.
+# The server sends a heartbeat this often while a request is open and idle. Two missed ones are a silence.
 IDLE_HEARTBEAT_S = 1.0
 SILENCE_S = 2.5 * IDLE_HEARTBEAT_S
 TICK_S = 0.25
-# How long a server may take to send what it had begun to send: until a pause, and at the end.
+# How long a server may take to answer, or to send what it had begun to send: until a pause, and at the end.
 PAUSE_S = 5.0
 STOP_S = 1.0
 # The status of a heartbeat; every other status (404, 408, 409) says that the request is over.
@@ -106,13 +109,16 @@ class Puller:
         than `PAUSE_S`.
         """
         self._paused = True
-        await self._withdraw(PAUSE_S)
+        async with self._switching:
+            if await self._is_answered():
+                await self._withdraw(PAUSE_S)
 
     async def resume(self) -> None:
         """Ask again, if `pause` was called."""
         async with self._switching:
             if self._paused and not self._stopped and not self._client.is_closed:
-                await self._listen()
+                if self._sub is None:
+                    await self._listen()
                 self._paused = False
                 self._wake.set()
 
@@ -122,7 +128,8 @@ class Puller:
             return []
         self._stopped = True
         await end(self._task)
-        await self._withdraw(STOP_S)
+        async with self._switching:
+            await self._withdraw(STOP_S)
         left, self._buffer = self._buffer, []
         self._arrived.set()
         return left
@@ -141,17 +148,36 @@ class Puller:
         The server may yet serve a request that nobody listens to any more: such a message is out of reach until its
         ack wait is over. When the server is asked about the consumer, it drops those requests first.
         """
+        if self._sub and not self._client.is_closed:
+            try:
+                async with asyncio.timeout(within_s):
+                    await self._sub.drain()  # type: ignore[no-untyped-call]
+                    await self._client.request(self._info_subject, timeout=within_s)
+            except (TimeoutError, nats.errors.Error) as e:
+                self._log.debug("unsubscribe failed", error=repr(e))
+        self._sub = None
+        self._asked = 0
+        self._reply = ""
+
+    async def _is_answered(self) -> bool:
+        """Whether the consumer's server answers within `PAUSE_S`. If not, it may yet serve the open request."""
+        try:
+            await self._client.request(self._info_subject, timeout=PAUSE_S)
+            return True
+        except (TimeoutError, nats.errors.Error) as e:
+            self._log.debug("the server does not answer", error=repr(e))
+            return False
+
+    def _is_silent(self) -> bool:
+        return self._asked > 0 and asyncio.get_running_loop().time() - self._heard > SILENCE_S
+
+    async def _begin_anew(self) -> None:
+        """Give up the open request, on which the server is silent, and listen on another inbox."""
         async with self._switching:
-            if self._sub and not self._client.is_closed:
-                try:
-                    async with asyncio.timeout(within_s):
-                        await self._sub.drain()  # type: ignore[no-untyped-call]
-                        await self._client.request(self._info_subject, timeout=within_s)
-                except (TimeoutError, nats.errors.Error) as e:
-                    self._log.debug("unsubscribe failed", error=repr(e))
-            self._sub = None
-            self._asked = 0
-            self._reply = ""
+            if self._paused or not await self._is_answered() or not self._is_silent():
+                return
+            await self._withdraw(PAUSE_S)
+            await self._listen()
 
     def _on_message(self, message: Msg, *, ours: bool) -> None:
         """ours: it answers the open request, not an older one that could not be withdrawn in time."""
@@ -183,8 +209,8 @@ class Puller:
     async def _keep_asking(self) -> None:
         loop = asyncio.get_running_loop()
         while not self._client.is_closed:
-            if self._asked and loop.time() - self._heard > SILENCE_S:
-                self._asked = 0
+            if self._is_silent() and self._client.is_connected:
+                await self._begin_anew()
             room = self._messages - self._used
             enough = room >= max(1, self._messages // 2) or (room > 0 and not self._buffer)
             room_bytes = self._bytes - self._used_bytes

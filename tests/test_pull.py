@@ -1,0 +1,57 @@
+"""What a puller holds of its consumer, over a real server that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+from nats.aio.client import Client
+from nats.js.api import ConsumerConfig
+
+from shared import bus
+from shared.bus.pull import SILENCE_S, Puller
+from shared.contract import names
+from tests.waiting import until
+from tidegate.local.server import NatsServer
+
+HELD = 8
+# Long enough for several requests, if each silence were followed by one.
+STALL_S = 5 * SILENCE_S
+
+
+async def in_flight(client: Client) -> int:
+    return (await client.jetstream().consumer_info(names.MEDIA, "cv")).num_ack_pending or 0
+
+
+@pytest.mark.slow
+async def test_a_server_that_hangs_gives_no_more_than_there_is_room_for(server: NatsServer, admin: Client) -> None:
+    """Whatever it is asked while it hangs waits in its socket, and all of that is served when it goes on."""
+    # So patient that what was delivered to nobody would be missed.
+    await admin.jetstream().delete_consumer(names.MEDIA, "cv")
+    await admin.jetstream().add_consumer(names.MEDIA, ConsumerConfig(durable_name="cv", ack_wait=600))
+    for n in range(100):
+        await admin.jetstream().publish(names.media("lobby"), b"%d" % n)
+    client = await bus.connect(server.settings("cv"), "cv")
+    assert server.pid
+    async with Puller(client, names.MEDIA, "cv", messages=HELD, max_bytes=1 << 26) as puller:
+        await until(lambda: len(puller.waiting) == HELD)
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            for _ in range(HELD):
+                message = await puller.next()
+                await message.ack()
+                puller.release(message)
+            await asyncio.sleep(STALL_S)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await until(lambda: len(puller.waiting) >= HELD)
+        await asyncio.sleep(1)  # in which more would come
+        assert len(puller.waiting) == HELD == await in_flight(admin)
+        for n in range(HELD, 100):
+            message = await puller.next()
+            assert (message.data, message.metadata.num_delivered) == (b"%d" % n, 1)
+            await message.ack_sync()
+            puller.release(message)
+    await client.close()
