@@ -210,6 +210,29 @@ async def test_buffer_is_bounded_and_drops_are_counted(
 
 
 @pytest.mark.slow
+async def test_what_cameras_buffer_together_is_bounded(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    ingest = start(INGEST_BUFFER_TOTAL_MB="2")
+    names = [f"cam{i}" for i in range(4)]
+    for name in names:
+        await add(admin, name, looped(rtsp, "short"))
+    await until(lambda: ingest.metric("tidegate_ingest_cameras_online") == len(names))
+    await server.stop()
+    dropped = "tidegate_ingest_dropped_segments_total"
+    await until(lambda: all(ingest.metric(dropped, camera=n, cause="buffers_full") for n in names))
+    await server.start()
+    await until(lambda: admin.is_connected)
+    await asyncio.sleep(4)
+    lost = {n: ingest.metric(dropped, camera=n) for n in names}
+    assert ingest.stop() == 0
+    stored = await _stored(admin.jetstream())
+    for name in names:
+        got = [s.n for s in stored if s.camera == name]
+        assert max(got) + 1 - len(got) == lost[name], "each segment is stored or counted"
+
+
+@pytest.mark.slow
 async def test_two_processes_share_and_take_over(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:

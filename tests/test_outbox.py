@@ -1,13 +1,15 @@
-"""The outbox: bounded, in order, and never a segment whose GOP has lost its beginning."""
+"""The outboxes: bounded, in order, never a segment whose GOP has lost its beginning, and none pays for a larger one."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 
-from services.ingest.outbox import Outbox
+from services.ingest.outbox import Outbox, Outboxes
+
+UNBOUNDED = 1 << 60
 
 
 class Item(NamedTuple):
@@ -16,60 +18,141 @@ class Item(NamedTuple):
     size: int
 
 
+class Box:
+    """One camera's outbox, and what became of all that was put into it."""
+
+    def __init__(self, outboxes: Outboxes[Item], limit: int = UNBOUNDED) -> None:
+        self.dropped: list[Item] = []
+        self.causes: list[str] = []
+        self.outbox = Outbox(outboxes, limit, self._drop)
+        self.items: list[Item] = []
+        self.taken: list[Item] = []
+
+    def put(self, item: Item) -> None:
+        self.items.append(item)
+        self.outbox.put(item)
+
+    def add(self, size: int, *, begins: bool) -> None:
+        """Put the next segment, of the newest GOP or of a new one."""
+        last = self.items[-1] if self.items else Item("0000", -1, 0)
+        gop = f"{int(last.gop) + 1:04}" if begins or not self.items else last.gop
+        self.put(Item(gop, last.part + 1 if gop == last.gop else 0, size))
+
+    def take(self) -> None:
+        if item := self.outbox.take():
+            self.taken.append(item)
+
+    def fail(self) -> None:
+        """What was taken last can't be stored."""
+        if self.taken:
+            self.outbox.drop_gop(self.taken[-1].gop, "oversize")
+
+    def _drop(self, items: list[Item], cause: str) -> None:
+        self.dropped += items
+        self.causes += [cause] * len(items)
+
+    def check(self) -> None:
+        """What holds of each outbox, whatever was done to it; empties it."""
+        left = []
+        while item := self.outbox.take():
+            left.append(item)
+        assert sorted(self.taken + self.dropped + left) == sorted(self.items), "each is somewhere, once"
+        assert self.taken + left == sorted(self.taken + left), "in order"
+        for kept in self.taken + left:
+            before = [i for i in self.items if i.gop == kept.gop and i.part < kept.part]
+            assert not set(before) & set(self.dropped), "no part of a GOP after one that was dropped"
+
+
 def test_oldest_gop_goes_whole() -> None:
-    outbox: Outbox[Item] = Outbox(100)
+    box = Box(Outboxes(UNBOUNDED), 100)
     a0, a1, b0 = Item("a", 0, 40), Item("a", 1, 40), Item("b", 0, 40)
-    assert outbox.put(a0) == outbox.put(a1) == []
-    assert outbox.put(b0) == [a0, a1]
-    assert outbox.take() == b0
-    assert outbox.take() is None
+    box.put(a0)
+    box.put(a1)
+    assert box.dropped == []
+    box.put(b0)
+    assert box.dropped == [a0, a1] and set(box.causes) == {"buffer_full"}
+    assert box.outbox.take() == b0
+    assert box.outbox.take() is None
 
 
 def test_rest_of_a_dropped_gop_is_refused() -> None:
-    outbox: Outbox[Item] = Outbox(100)
+    box = Box(Outboxes(UNBOUNDED), 100)
     a0, a1, a2, b0 = Item("a", 0, 60), Item("a", 1, 60), Item("a", 2, 1), Item("b", 0, 60)
-    assert outbox.put(a0) == []
-    assert outbox.put(a1) == [a0, a1]
-    assert outbox.put(a2) == [a2]
-    assert outbox.put(b0) == []
+    for item in (a0, a1, a2, b0):
+        box.put(item)
+    assert box.dropped == [a0, a1, a2]
+    assert box.outbox.take() == b0
+
+
+def test_the_camera_that_holds_most_pays() -> None:
+    outboxes: Outboxes[Item] = Outboxes(100)
+    large, small = Box(outboxes), Box(outboxes)
+    large.put(Item("a", 0, 40))
+    large.put(Item("b", 0, 40))
+    small.put(Item("c", 0, 15))
+    small.put(Item("d", 0, 15))
+    assert large.dropped == [Item("a", 0, 40)] and large.causes == ["buffers_full"]
+    assert small.dropped == []
+
+
+def test_what_is_being_sent_counts_and_is_never_dropped() -> None:
+    outboxes: Outboxes[Item] = Outboxes(100)
+    sending, other = Box(outboxes), Box(outboxes)
+    sending.put(Item("a", 0, 90))
+    sending.take()
+    other.put(Item("b", 0, 20))
+    assert (sending.dropped, other.dropped) == ([], [Item("b", 0, 20)])
+    sending.take()
+    other.put(Item("c", 0, 20))
+    assert outboxes.held == 20 and len(other.dropped) == 1, "once it is stored there is room again"
+
+
+def test_a_camera_that_is_gone_holds_nothing() -> None:
+    outboxes: Outboxes[Item] = Outboxes(100)
+    box = Box(outboxes)
+    items = [Item("a", 0, 30), Item("a", 1, 30), Item("b", 0, 30)]
+    for item in items:
+        box.put(item)
+    box.take()
+    box.outbox.clear("stopped")
+    assert box.dropped == items and outboxes.held == 0
 
 
 commands = st.lists(
-    st.one_of(
-        st.tuples(st.just("new"), st.integers(1, 60)),
-        st.tuples(st.just("more"), st.integers(1, 60)),
-        st.tuples(st.just("take"), st.just(0)),
-        st.tuples(st.just("fail"), st.just(0)),
-    ),
-    max_size=200,
+    st.tuples(st.sampled_from(["new", "more", "take", "fail"]), st.integers(0, 3), st.integers(1, 60)), max_size=200
 )
 
 
-@given(commands, st.integers(1, 150))
-def test_laws(steps: list[tuple[str, int]], limit: int) -> None:
-    outbox: Outbox[Item] = Outbox(limit)
-    gop, part = 0, 0
-    put: list[Item] = []
-    taken: list[Item] = []
-    dropped: list[Item] = []
-    for step, size in steps:
+@given(commands, st.integers(1, 150), st.integers(1, 300))
+def test_laws(steps: list[tuple[str, int, int]], limit: int, total: int) -> None:
+    outboxes: Outboxes[Item] = Outboxes(total)
+    boxes = [Box(outboxes, limit) for _ in range(4)]
+    for step, n, size in steps:
+        box = boxes[n]
         if step == "take":
-            item = outbox.take()
-            if item:
-                taken.append(item)
-        elif step == "fail" and taken:
-            dropped += outbox.drop_gop(taken[-1].gop)
-        elif step in ("new", "more"):
-            gop, part = (gop + 1, 0) if step == "new" or not put else (gop, part + 1)
-            item = Item(f"{gop:04}", part, size)
-            put.append(item)
-            dropped += outbox.put(item)
-        assert 0 <= outbox.bytes <= limit
-    left = []
-    while item := outbox.take():
-        left.append(item)
-    assert sorted(taken + dropped + left) == sorted(put), "each is somewhere, once"
-    assert taken + left == sorted(taken + left), "in order"
-    for kept in taken + left:
-        before = [i for i in put if i.gop == kept.gop and i.part < kept.part]
-        assert not set(before) & set(dropped), "no part of a GOP after one that was dropped"
+            box.take()
+        elif step == "fail":
+            box.fail()
+        else:
+            box.add(size, begins=step == "new")
+        assert all(0 <= b.outbox.bytes <= limit for b in boxes)
+        assert outboxes.held == sum(b.outbox.held for b in boxes)
+        sent = sum(b.outbox.held - b.outbox.bytes for b in boxes)
+        assert outboxes.held <= max(total, sent), "over the bound is only what is being sent"
+    for box in boxes:
+        box.check()
+    assert outboxes.held == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(1, 60)), max_size=100), st.integers(60, 300))
+def test_none_pays_for_a_larger_one(steps: list[tuple[int, bool, int]], total: int) -> None:
+    outboxes: Outboxes[Item] = Outboxes(total)
+    boxes = [Box(outboxes) for _ in range(4)]
+    for n, begins, size in steps:
+        before = [(box.outbox.held, len(box.dropped)) for box in boxes]
+        boxes[n].add(size, begins=begins)
+        for box, (held, dropped) in zip(boxes, before, strict=True):
+            if box is not boxes[n] and len(box.dropped) > dropped:
+                event("another camera paid")
+                assert held > total / 4, "one with less than its share loses nothing"
+                assert held >= max(other.outbox.held for other in boxes)

@@ -15,8 +15,10 @@ from nats.aio.client import Client
 from services.ingest import memory, metrics
 from services.ingest.announcer import Announcer
 from services.ingest.fleet import Fleet
+from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
-from services.ingest.runner import Runner
+from services.ingest.runner import MB, Runner
+from services.ingest.segmenter import Piece
 from services.ingest.settings import IngestSettings
 from shared.bus.leases import TIMEOUT, Kind, Leases, process_id
 from shared.bus.mirror import Mirror, bind, mirror
@@ -44,6 +46,7 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
     leased = await mirror(client, names.LEASES, changed)
     leases = Leases(client, lease_kv, leased, process_id(), Kind("camera", "process", metrics.OWNED), settings.lease_s)
     publisher = Publisher(client, js)
+    outboxes: Outboxes[Piece] = Outboxes(int(settings.ingest_buffer_total_mb * MB))
     announcer = Announcer(client, js, leases.process)
 
     def runner_for(name: str, camera: Camera, login: Login) -> Runner:
@@ -54,6 +57,7 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
             settings,
             client.max_payload,
             publisher,
+            outboxes,
             announcer,
             lambda: leases.holds(name),
         )

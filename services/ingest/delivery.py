@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from services.ingest import metrics
-from services.ingest.outbox import Outbox
+from services.ingest.outbox import Outbox, Outboxes
 from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 
@@ -38,25 +38,25 @@ class _Begins:
 class Delivery:
     """Takes segments by `put`; `run` publishes them.
 
-    max_bytes: of segments that wait. allowed: asked before each try to publish. left: called for each segment that was
-    stored or dropped.
+    outboxes: all of the process. max_bytes: of segments that wait here. allowed: asked before each try to publish.
+    left: called for each segment that was stored or dropped.
     """
 
     def __init__(
         self,
         camera: str,
         publisher: Publisher,
+        outboxes: Outboxes[Piece],
         max_bytes: int,
         allowed: Callable[[], bool],
         left: Callable[[], None],
     ) -> None:
         self._camera = camera
         self._publisher = publisher
-        self._outbox: Outbox[Piece] = Outbox(max_bytes)
+        self._outbox = Outbox(outboxes, max_bytes, self._drop)
         self._begins = _Begins()
         self._allowed = allowed
         self._left = left
-        self._sending: Piece | None = None
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -65,8 +65,8 @@ class Delivery:
         self._frames = metrics.FRAMES.labels(camera)
 
     def put(self, piece: Piece) -> None:
-        """Publish a segment later. Over `max_bytes`, the oldest GOPs are dropped for it."""
-        self._drop(self._outbox.put(piece), "buffer_full")
+        """Publish a segment later. Where there is no room, the oldest GOPs are dropped for it."""
+        self._outbox.put(piece)
         if len(self._outbox):
             self._emptied.clear()
             self._filled.set()
@@ -74,7 +74,7 @@ class Delivery:
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:
-            piece = self._sending = self._outbox.take()
+            piece = self._outbox.take()
             if piece is None:
                 self._filled.clear()
                 self._emptied.set()
@@ -83,12 +83,11 @@ class Delivery:
             key_seq = self._begins.of(piece)
             if piece.dependent and key_seq is None:
                 # The beginning of its GOP was dropped after this one had been put.
-                self._drop([piece, *self._outbox.drop_gop(piece.gop)], "key_lost")
+                self._lose(piece, "key_lost")
                 continue
             seq = await self._publisher.send(piece, key_seq, self._allowed)
-            self._sending = None
             if seq is None:
-                self._drop([piece, *self._outbox.drop_gop(piece.gop)], "oversize")
+                self._lose(piece, "oversize")
                 continue
             self._begins.stored(piece, seq)
             self._segments.inc()
@@ -106,9 +105,12 @@ class Delivery:
 
     def give_up(self, cause: str) -> None:
         """Count what is left as dropped. Call it once `run` has ended."""
-        lost = self._outbox.clear()
-        self._drop([self._sending, *lost] if self._sending else lost, cause)
-        self._sending = None
+        self._outbox.clear(cause)
+
+    def _lose(self, piece: Piece, cause: str) -> None:
+        """Drop a segment that was taken out, and what can't be decoded without it."""
+        self._drop([piece], cause)
+        self._outbox.drop_gop(piece.gop, cause)
 
     def _drop(self, pieces: list[Piece], cause: str) -> None:
         for _ in pieces:

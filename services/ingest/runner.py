@@ -12,6 +12,7 @@ from services.ingest.announcer import Announcer
 from services.ingest.connection import Connection
 from services.ingest.delivery import Delivery
 from services.ingest.failures import Failure
+from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, IngestSettings, Reaching
@@ -51,6 +52,7 @@ class Runner:
         settings: IngestSettings,
         max_payload: int,
         publisher: Publisher,
+        outboxes: Outboxes[Piece],
         announcer: Announcer,
         allowed: Callable[[], bool],
     ) -> None:
@@ -61,7 +63,9 @@ class Runner:
         self._reaching = Reaching(settings.ingest_timeout_s, settings.ingest_ca)
         self._cutting = Cutting(settings.ingest_segment_s, max_payload - _HEADER_BYTES)
         self._announcer = announcer
-        self._delivery = Delivery(name, publisher, int(settings.ingest_buffer_mb * MB), allowed, self._piece_left)
+        self._delivery = Delivery(
+            name, publisher, outboxes, int(settings.ingest_buffer_mb * MB), allowed, self._piece_left
+        )
         self._connection: Connection | None = None
         self._hanging: list[Connection] = []
         self._ended: asyncio.Future[Failure] | None = None
@@ -86,6 +90,8 @@ class Runner:
         if flush_s:
             await self._delivery.flushed(flush_s)
         await end(delivering)
+        # What it may still hand over would stay in the outbox for ever.
+        self._connection = None
         self._delivery.give_up("stopped" if reason else "lease_lost")
         if reason:
             self._set_offline(Failure("stopped", reason))

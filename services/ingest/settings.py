@@ -24,6 +24,14 @@ class IngestSettings(BusSettings, frozen=True, kw_only=True):
         int,
         Meta(gt=0, description="most cameras that this process takes; the others wait for another process"),
     ] = 500
+    ingest_buffer_total_mb: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="video kept for all cameras of a process together; over that, the camera with the most drops "
+            "its oldest",
+        ),
+    ] = 1024.0
     ingest_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="a camera that answers or sends nothing for longer is offline")
     ] = 10.0
