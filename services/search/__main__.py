@@ -10,6 +10,7 @@ from shared.runtime.telemetry import Health
 from shared.service import process
 
 with process.needing("search"):
+    from services.search import metrics
     from services.search.answers import Answers
     from services.search.index import Index
     from services.search.indexer import Indexer
@@ -18,7 +19,8 @@ with process.needing("search"):
 
 async def run(settings: SearchSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     health.ready = "opening the index"
-    index = await asyncio.to_thread(Index, settings.search_index)
+    index = await asyncio.to_thread(Index, settings.search_index, cache_mb=settings.search_cache_mb)
+    metrics.CACHED.set_function(index.cached)
     indexer = Indexer(client, index, settings, health)
     answering = await Answers(client, index, settings, lambda: indexer.pending).start()
     try:

@@ -11,6 +11,7 @@ REFUSED = Counter("tidegate_search_refused_total", "messages that are no events 
 FAILED = Counter("tidegate_search_write_failures_total", "writes to the index that failed and were tried again")
 PENDING = Gauge("tidegate_search_pending", "events that are not yet in the index")
 BYTES = Gauge("tidegate_search_bytes", "bytes that the index takes")
+CACHED = Gauge("tidegate_search_cached_bytes", "bytes of the index that are kept in memory")
 DROPPED = Counter("tidegate_search_dropped_total", "rows that were dropped, by cause", ["cause"])
 WRITE = Histogram("tidegate_search_write_seconds", "time of one write to the index", buckets=LATENCY_BUCKETS)
 QUERY = Histogram(

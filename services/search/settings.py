@@ -9,6 +9,8 @@ from msgspec import Meta
 from shared.video.budget import DecodeSettings
 
 DAY_S = 24 * 3600.0
+# Three million vectors of 512 numbers fit: 300 bytes each.
+CACHE_MB = 1024
 
 
 class SearchSettings(DecodeSettings, frozen=True, kw_only=True):
@@ -24,6 +26,9 @@ class SearchSettings(DecodeSettings, frozen=True, kw_only=True):
     search_max_bytes: Annotated[
         int, Meta(gt=0, description="most bytes of the index; the oldest rows are dropped first")
     ] = 20 * 1024**3
+    search_cache_mb: Annotated[
+        int, Meta(ge=1, description="most megabytes of the index that are kept in memory; what queries need should fit")
+    ] = CACHE_MB
     search_tidy_s: Annotated[
         float, Meta(gt=0, description="seconds between two tidyings: retention and compaction")
     ] = 60.0
