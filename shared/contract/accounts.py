@@ -99,11 +99,19 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return {**QUOTA, **found} if found else "enabled"
 
 
-def block(passwords: Mapping[str, str], tenants: Iterable[Tenant] = (Tenant(),)) -> str:
-    """The `accounts` block of the configuration. passwords: of each user, plain or by bcrypt."""
+def block(passwords: Mapping[str, str], tenants: Iterable[Tenant] = (Tenant(),), *, tells_health: bool = False) -> str:
+    """The `accounts` block of the configuration. passwords: of each user, plain or by bcrypt.
+
+    tells_health: `admin` may ask the server whether its streams store, those of all tenants.
+    """
     found: dict[str, Any] = {}
     for tenant in tenants:
         found |= _accounts(tenant, passwords)
+    if tells_health:
+        health = _Wiring()
+        health.service(names.SYSTEM, names.ACCOUNT, names.HEALTH, many=True)
+        found[names.SYSTEM] = health.of(names.SYSTEM)
+        found[names.ACCOUNT]["imports"] += health.of(names.ACCOUNT)["imports"]
     return f"accounts: {json.dumps(found, indent=1)}\n"
 
 

@@ -13,6 +13,9 @@ from shared.runtime.errors import SettingError
 ACCOUNT = "TIDEGATE"
 # The prefix of JetStream's requests.
 API = "$JS.API"
+# The server's own account, and its answer to whether its streams store.
+SYSTEM = "$SYS"
+HEALTH = "$SYS.REQ.SERVER.PING.HEALTHZ"
 # What requests to JetStream are called in an account that has none: under their own name the server would refuse them.
 # Clients use the usual name, which the account maps to this one.
 IMPORTED_API = "JS"

@@ -6,6 +6,7 @@ The server's configuration is read by more programs than it should, and copied; 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from shared.contract import identities
@@ -35,8 +36,14 @@ def kept(folder: Path, users: Iterable[str]) -> dict[str, str]:
 
 def hashed(passwords: Mapping[str, str]) -> dict[str, str]:
     """By bcrypt, each with a salt of its own, as nats-server's configuration takes them. Raises BusError."""
+    return {user: _hashed(user, password) for user, password in passwords.items()}
+
+
+@cache
+def _hashed(user: str, password: str) -> str:
+    """The same each time in a process: a configuration that says the same need not be written, as on a full disk."""
     try:
         import bcrypt
     except ImportError as e:
         raise BusError("bcrypt is not installed: pip install 'tidegate[server]'") from e
-    return {user: bcrypt.hashpw(p.encode(), bcrypt.gensalt(COST)).decode() for user, p in passwords.items()}
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(COST)).decode()

@@ -21,6 +21,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+import nats.errors
 from msgspec.structs import replace
 from nats.aio.client import Client
 
@@ -45,7 +47,27 @@ READ_BYTES_S = 20_000_000
 POLL_S = 0.025
 # How long it may take to read its configuration, and what its log says then.
 RELOAD_S = 30.0
+# How long its answer on its health may take.
+HEALTH_S = 2.0
 RELOADED, RELOAD_FAILED = "Reloaded server configuration", "Failed to reload server configuration"
+
+
+# What the server says of a stream that has stopped, before the reason.
+WRITE_ERROR = " write error: "
+
+
+class _Fault(msgspec.Struct):
+    type: str
+    error: str
+    stream: str = ""
+
+
+class _Health(msgspec.Struct):
+    errors: list[_Fault] = []
+
+
+class _Answer(msgspec.Struct):
+    data: _Health
 
 
 def find_executable() -> str:
@@ -194,7 +216,9 @@ class NatsServer:
     def _write_config(self) -> Path:
         """It has the key in it, so it lies beside the key: a copy of the data without the secrets has neither."""
         config = self.secrets / f"nats{self._suffix}.conf"
-        write_private(config, self._config())
+        text = self._config()
+        if not config.exists() or config.read_text() != text:
+            write_private(config, text)
         return config
 
     async def _takes_clients(self, limit_s: float) -> None:
@@ -243,6 +267,27 @@ class NatsServer:
         """Whether it ended without being told to."""
         return self._process is not None and self._process.poll() is not None
 
+    async def stopped_streams(self, admin: Client) -> dict[str, str] | None:
+        """The streams that store nothing until the server is restarted, and why; None where it does not answer.
+
+        The server refuses a message of a wrong sequence as before, so that only its own account of it tells.
+        """
+        try:
+            answer = await admin.request(names.HEALTH, b'{"details": true}', timeout=HEALTH_S)
+            faults = msgspec.json.decode(answer.data, type=_Answer).data.errors
+        except (TimeoutError, nats.errors.Error, msgspec.DecodeError):
+            return None
+        return {
+            fault.stream or "JetStream": fault.error.rpartition(": ")[2]
+            for fault in faults
+            if WRITE_ERROR in fault.error or fault.type == "JETSTREAM"
+        }
+
+    @property
+    def free(self) -> int:
+        """Bytes that are free on the disk of its store."""
+        return shutil.disk_usage(self.store).free
+
     async def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
         """Stop it, by SIGTERM and after 5 s by SIGKILL."""
         process, self._process = self._process, None
@@ -276,5 +321,5 @@ class NatsServer:
             f"server_name: {self.name}\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
             f"max_pending: {8 * MAX_PAYLOAD}\nmax_connections: {most_connections()}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self.store))}, max_file_store: {PROMISES}{self._cipher} }}\n"
-            f"{self._more}{accounts.block(passwords.hashed(self._passwords), self._tenants)}"
+            f"{self._more}{accounts.block(passwords.hashed(self._passwords), self._tenants, tells_health=True)}"
         )

@@ -30,6 +30,7 @@ from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.client import registry
 from tidegate.local.encryption import write_private
+from tidegate.local.healing import Healing
 from tidegate.local.running import Running
 from tidegate.local.server import NatsServer
 
@@ -100,6 +101,7 @@ class Stack:
         self.server = NatsServer(self.data, port=self._port)
         opened.push_async_callback(self.server.stop)
         await self.server.start()
+        self.healing = Healing(self.server)
         self.admin = await self._connect("admin", opened)
         self.changed = await self.server.set_up(self.admin)
         self.changed += await registry.bind_credentials(self.admin.jetstream())
@@ -124,12 +126,11 @@ class Stack:
             await asyncio.shield(self._watching)
 
     async def _watch(self) -> None:
-        """Start the server again if it dies; raise what ends the autoscaler."""
+        """Start the server again if it dies or stores nothing; raise what ends the autoscaler."""
         while True:
             self.health.beat()
-            if self.server.has_died:
-                logger("stack").error("nats-server died and is started again", log=str(self.server.log))
-                await self.server.start()
+            await self.healing.look(self.admin)
+            self.health.ready = self.healing.trouble or None
             await self._take_readers()
             for task in self._autoscaling:
                 if task.done():

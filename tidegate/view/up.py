@@ -69,7 +69,9 @@ async def _show(stack: Stack, console: Console, live: bool) -> None:
     """The live view, until a part of the stack fails: raises its error."""
     async with (
         Monitor(stack.admin, lambda: stack.autoscalers["cv"].state) as monitor,
-        LiveView(monitor, title="up", console=console) if live else contextlib.nullcontext(),
+        LiveView(monitor, title="up", story=lambda: stack.healing.trouble, console=console)
+        if live
+        else contextlib.nullcontext(),
     ):
         await stack.failed()
 

@@ -1,0 +1,186 @@
+"""A disk that was full for a while, or a server without file descriptors, costs seconds: nobody has to restart it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import nats.errors
+import pytest
+from nats.aio.client import Client
+
+from shared import bus
+from shared.contract.cameras import Camera
+from shared.contract.segment import Segment, from_headers
+from tests import footage
+from tests.waiting import PATIENCE_S, until
+from tidegate.client import registry
+from tidegate.local.healing import FULL_S, Healing
+from tidegate.local.server import NatsServer
+from tidegate.local.stack import Stack
+
+
+class Disk:
+    """A small file system of this test's own, which it may fill."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ballast = path / "ballast"
+
+    def fill(self) -> None:
+        ballast = os.open(self._ballast, os.O_WRONLY | os.O_CREAT)
+        try:
+            with contextlib.suppress(OSError):
+                while os.write(ballast, bytes(4096)):
+                    pass
+        finally:
+            os.close(ballast)
+
+    def free(self) -> None:
+        self._ballast.unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", path], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no file system may be mounted here")
+    yield Disk(path)
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+async def stored(client: Client, subject: str, payload: bytes) -> int | None:
+    """Its sequence, None where JetStream does not acknowledge it."""
+    with contextlib.suppress(TimeoutError, nats.errors.Error):
+        return (await client.jetstream().publish(subject, payload, timeout=1)).seq
+    return None
+
+
+async def until_stored(client: Client, subject: str) -> int:
+    async with asyncio.timeout(PATIENCE_S):
+        while (seq := await stored(client, subject, b"after")) is None:
+            await asyncio.sleep(0.1)
+    return seq
+
+
+async def until_silent(client: Client, subject: str) -> None:
+    """Until JetStream acknowledges nothing more. Whatever else it answers is raised."""
+    async with asyncio.timeout(PATIENCE_S):
+        with contextlib.suppress(nats.errors.TimeoutError):
+            while True:
+                await client.jetstream().publish(subject, os.urandom(50_000), timeout=1)
+
+
+async def test_streams_store_again_once_a_full_disk_has_room(disk: Disk) -> None:
+    async with Stack(disk.path / "data", {}, port=0) as stack:
+        js = stack.admin.jetstream()
+        before = {seq: os.urandom(100_000) for seq in range(1, 6)}
+        for payload in before.values():
+            await js.publish("media.lobby", payload)
+        disk.fill()
+        for subject in ("media.lobby", "events.cameras.lobby", "jobs.vlm.verify.lobby", "$KV.rules.lobby"):
+            await until_silent(stack.admin, subject)
+        disk.free()
+        for subject in ("media.lobby", "events.cameras.lobby", "jobs.vlm.verify.lobby", "$KV.rules.lobby"):
+            await until_stored(stack.admin, subject)
+        for seq, payload in before.items():
+            assert (await js.get_msg("MEDIA", seq)).data == payload
+
+
+async def test_streams_store_again_once_the_server_has_file_descriptors(tmp_path: Path) -> None:
+    async with Stack(tmp_path, {}, port=0) as stack:
+        pid = stack.server.pid
+        usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, usual[1]))
+        await until_silent(stack.admin, "jobs.vlm.verify.lobby")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
+        await until_stored(stack.admin, "jobs.vlm.verify.lobby")
+        assert stack.server.pid != pid
+
+
+@pytest.mark.slow
+async def test_what_a_camera_sends_meanwhile_is_stored(disk: Disk, tmp_path: Path) -> None:
+    film = footage.make(tmp_path / "film.mp4", frames=10 * 25)
+    async with Stack(disk.path / "data", {}, port=0) as stack:
+        js = stack.admin.jetstream()
+
+        async def stored() -> list[Segment]:
+            state = (await js.stream_info("MEDIA")).state
+            return [from_headers((await js.get_msg("MEDIA", n)).headers) for n in range(1, state.last_seq + 1)]
+
+        async def until_more(than: int) -> None:
+            async with asyncio.timeout(PATIENCE_S):
+                while len(await stored()) <= than:
+                    await asyncio.sleep(0.1)
+
+        await registry.put(js, "lobby", Camera(url=film.as_uri(), realtime=True, loop=True), None)
+        await until_more(2)
+        disk.fill()
+        await until(lambda: "MEDIA" in stack.healing.trouble)
+        before = len(await stored())
+        await asyncio.sleep(6)  # longer than a lease: nobody's lease is renewed
+        assert len(await stored()) == before
+        disk.free()
+        await until(lambda: not stack.healing.trouble)
+        await until_more(before + 5)
+        got = await stored()
+        assert [s.n for s in got] == list(range(len(got))) and len({s.epoch for s in got}) == 1
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["its streams stop", "it is killed"])
+async def test_while_the_disk_is_full_the_server_is_seldom_started(disk: Disk, dies: bool) -> None:
+    """At a start what has expired goes, so that one may help: what streams have filled is theirs to empty."""
+    clock = Clock()
+    async with NatsServer(disk.path / "nats") as server:
+        admin = await bus.connect(server.settings("admin"), "admin")
+        await server.set_up(admin)
+        payload = os.urandom(100_000)
+        await admin.jetstream().publish("media.lobby", payload)
+        healing = Healing(server, clock)
+        await healing.look(admin)
+        assert healing.trouble == ""
+
+        disk.fill()
+        if dies:
+            assert server.pid
+            os.kill(server.pid, signal.SIGKILL)
+            await until(lambda: server.has_died)
+        else:
+            await until_silent(admin, "media.lobby")
+        first = server.pid
+        for clock.now in (1.0, 2.0, 60.0, FULL_S):
+            await healing.look(admin)
+            assert "free 16 MB" in healing.trouble and server.pid == first
+        clock.now += 1.0
+        await healing.look(admin)
+        again = server.pid
+        assert again and again != first
+        disk.free()
+        await until_stored(admin, "media.lobby")
+        assert (await admin.jetstream().get_msg("MEDIA", 1)).data == payload
+        await admin.close()
+
+
+async def test_admin_alone_is_told_whether_streams_store(server: NatsServer, admin: Client) -> None:
+    assert await server.stopped_streams(admin) == {}
+    for identity in ("scaler", "viewer"):
+        client = await bus.connect(server.settings(identity), identity)
+        assert await server.stopped_streams(client) is None
+        await client.close()

@@ -1,0 +1,83 @@
+"""Starts the server again where it has died, or where a stream of it has stopped.
+
+nats-server (2.15.1) stops a stream at the first write that fails, for want of space or of file descriptors: from then
+on the stream takes nothing, and nothing in it expires. Only a restart ends that. What is stored already stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from nats.aio.client import Client
+
+from shared.contract.topology import MB
+from shared.runtime.backoff import Backoff
+from shared.runtime.errors import BusError
+from shared.runtime.telemetry import logger
+from tidegate.local.server import MAX_PAYLOAD, NatsServer
+
+# With room for less than the two largest messages a stream would stop again at once.
+LEAST_FREE = 2 * MAX_PAYLOAD
+# What has expired goes at a start: where the streams themselves have filled the disk, that makes room.
+FULL_S = 300.0
+# The first start is at once, and the next ones after these delays, until there has been no trouble for so many seconds.
+DELAYS = Backoff(first_s=1.0, longest_s=60.0, jitter=0.0)
+HEALED_S = 60.0
+
+
+class Healing:
+    """Call `look` every second or so. trouble: what is wrong, and what is to be done; "" where nothing is."""
+
+    def __init__(self, server: NatsServer, clock: Callable[[], float] = time.monotonic) -> None:
+        self.trouble = ""
+        self._server = server
+        self._clock = clock
+        self._is_down = False
+        self._tries = 0
+        self._acted = clock()
+        self._log = logger("stack")
+
+    async def look(self, admin: Client) -> None:
+        """Say what is wrong, and start the server again if it is time to. Raises SettingError where none ever will."""
+        died = self._is_down or self._server.has_died
+        stopped = {} if died else await self._server.stopped_streams(admin)
+        if stopped is None:
+            return
+        is_full = self._server.free < LEAST_FREE
+        self._say(self._cause(died, stopped), is_full)
+        if self.trouble and self._clock() - self._acted >= self._delay_s(is_full):
+            await self._restart()
+
+    def _cause(self, died: bool, stopped: Mapping[str, str]) -> str:
+        if died:
+            return "it has died"
+        return f"nothing is stored in {', '.join(sorted(stopped))}, {min(stopped.values())}" if stopped else ""
+
+    def _say(self, cause: str, is_full: bool) -> None:
+        remedy = f"free {LEAST_FREE // MB} MB at {self._server.store}, and " if is_full else ""
+        trouble = f"{remedy}nats-server is started again: {cause}" if cause else ""
+        if trouble == self.trouble:
+            return
+        if not self.trouble:
+            self._tries = 0 if self._clock() - self._acted >= HEALED_S else self._tries
+            self._acted = self._clock()
+        self.trouble = trouble
+        if trouble:
+            self._log.error(trouble, log=str(self._server.log))
+        else:
+            self._log.info("nats-server stores again")
+
+    def _delay_s(self, is_full: bool) -> float:
+        if is_full:
+            return FULL_S
+        return DELAYS.after(self._tries) if self._tries else 0.0
+
+    async def _restart(self) -> None:
+        self._acted, self._tries, self._is_down = self._clock(), self._tries + 1, True
+        try:
+            await self._server.restart()
+        except (OSError, BusError) as e:
+            self._log.error("nats-server can't be started", error=str(e))
+        else:
+            self._is_down = False
