@@ -1,26 +1,34 @@
-"""What ingest does with a segment that JetStream refuses for good."""
+"""What ingest does with a segment that JetStream refuses for good, and with a server that is far away."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
+from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 
+from services.ingest.delivery import Delivery
+from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 from shared import bus
 from shared.contract import names
 from shared.contract.segment import Segment, to_headers
 from shared.runtime.errors import Unstorable
+from shared.runtime.tasks import end
+from tests.long_road import long_road
+from tests.waiting import until
 from tidegate.local.server import NatsServer
 
 
-def piece(*, payload: bytes = b"video", codec: str = "h264") -> Piece:
+def piece(*, payload: bytes = b"video", codec: str = "h264", camera: str = "lobby", n: int = 0) -> Piece:
     start = dt.datetime.now(dt.UTC)
     segment = Segment(
-        camera="lobby", epoch="e1", n=0, start=start, duration=1.0, codec=codec, width=64, height=64, frames=5
+        camera=camera, epoch="e1", n=n, start=start, duration=1.0, codec=codec, width=64, height=64, frames=5
     )
     return Piece(segment, payload, segment.message_id, start.timestamp())
 
@@ -57,3 +65,41 @@ async def test_and_so_is_any_other_message(server: NatsServer, admin: Client, re
     async with asyncio.timeout(20):
         with pytest.raises(Unstorable):
             await bus.publish(admin, admin.jetstream(), names.media("lobby"), refused.payload, headers)
+
+
+@contextlib.asynccontextmanager
+async def far_away(server: NatsServer, delay_s: float) -> AsyncIterator[Client]:
+    """A connection on which all takes its time, each way."""
+    settings = server.settings("admin")
+    near = int(settings.nats_url.rpartition(":")[2])
+    async with long_road(near, delay_s) as port:
+        client = await bus.connect(msgspec.structs.replace(settings, nats_url=f"nats://127.0.0.1:{port}"), "admin")
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+async def stored(admin: Client) -> int:
+    return (await admin.jetstream().stream_info(names.MEDIA)).state.messages
+
+
+@pytest.mark.slow
+async def test_many_cameras_keep_up_with_a_server_that_is_far_away(server: NatsServer, admin: Client) -> None:
+    cameras, rounds, size = 80, 12, 10_000
+    lost: list[int] = []
+    async with far_away(server, 0.3) as client:
+        publisher = Publisher(client, client.jetstream())
+        outboxes: Outboxes[Piece] = Outboxes(1 << 30)
+        deliveries = [
+            Delivery(f"cam{n}", publisher, outboxes, 4 * size, lambda: True, lambda: lost.append(1))
+            for n in range(cameras)
+        ]
+        running = [asyncio.create_task(delivery.run()) for delivery in deliveries]
+        for n in range(rounds):
+            for camera, delivery in enumerate(deliveries):
+                delivery.put(piece(payload=b"x" * size, camera=f"cam{camera}", n=n))
+            await asyncio.sleep(1.0)
+        await until(lambda: len(lost) == cameras * rounds)
+        await end(*running)
+    assert await stored(admin) == cameras * rounds, "each camera's buffer holds four segments, and it was enough"

@@ -9,6 +9,6 @@
 | `source` | opens a camera or a file, `gulp` reads a live camera in gulps |
 | `failures` | says why a camera gives no video, and what to do |
 | `segmenter` | makes segments of packets, with `cutter`, `clock`, `parameters`, `waves` and `muxer` |
-| `delivery` | publishes one camera's segments: `outbox` keeps them, `publisher` sends them |
+| `delivery` | publishes one camera's segments: `outbox` keeps them, `publisher` sends them, `flight` bounds how many |
 | `announcer` | publishes events of cameras that go online and offline |
 """
