@@ -433,7 +433,7 @@ async def test_the_process_serves_reports_and_drains(server: NatsServer, generat
             process.send_signal(signal.SIGTERM)
             await until(lambda: active.ended)
             assert active.ended == ("OK", "")
-        assert await asyncio.to_thread(process.wait, 10) == 0
+        assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
     finally:
         process.kill()
         process.wait()
