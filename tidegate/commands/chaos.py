@@ -16,16 +16,42 @@ import click
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=3, show_default=True, help="Run this many workers.")
 @click.option("--backlog", type=click.IntRange(1), default=20, show_default=True, help="Keep so many segments waiting.")
+@click.option(
+    "--each",
+    is_flag=True,
+    help="Break servers, ingests and workers instead, each in turn, and say what each fault costs.",
+)
+@click.option("--hours", type=click.FloatRange(0, min_open=True), help="The same in a random order, for so long.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the random order.")
+@click.option("--only", default="", metavar="TEXT", help="Only faults with this in their names.")
+@click.option(
+    "--servers", type=click.Choice(["1", "3"]), default="1", show_default=True, help="One server, or a cluster."
+)
+@click.option(
+    "--ingests", type=click.IntRange(1, 16), default=2, show_default=True, help="Share the cameras among them."
+)
+@click.option("--cameras", type=click.IntRange(1, 20), default=4, show_default=True, help="Play so many cameras.")
 @click.option("--service", type=click.Choice(["cv", "embed"]), default="cv", show_default=True, help="Whose workers.")
-def chaos(**plan: Any) -> None:
+def chaos(
+    each: bool, hours: float | None, seed: int, only: str, servers: str, ingests: int, cameras: int, **plan: Any
+) -> None:
     """Break workers and server under load, and count: every acknowledged segment must have exactly one event.
 
     \b
     As it is run in CI:     tidegate chaos
     A short one:            tidegate chaos --kills 3 --terms 1 --restarts 1
+    What each fault costs:  tidegate chaos --each --servers 3 --ingests 3
+    For hours:              tidegate chaos --hours 2 --seed 7
 
     It runs a server and workers of its own, and touches none that runs already.
     """
+    if each or hours:
+        from tidegate.chaos import trial
+        from tidegate.chaos.world import Size
+
+        size = Size(servers=1 if servers == "1" else 3, ingests=ingests, cameras=cameras)
+        sys.exit(trial.run(trial.Plan(size=size, hours=hours or 0.0, seed=seed, only=only)))
+
     from tidegate.demo.chaos import Plan, run
 
     sys.exit(run(Plan(**plan)))

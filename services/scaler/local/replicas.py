@@ -102,6 +102,11 @@ class Replicas:
         """Names of the replicas that are asked for, the oldest first."""
         return [r.name for r in self._active]
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the replicas that are asked for and alive, the oldest first. Each is a session of its own."""
+        return [pid for r in self._active if (pid := r.pid) is not None]
+
     async def scale_to(self, n: int) -> None:
         """Ask for `n` replicas. Where there are more, the newest drain in their own time."""
         while len(self._active) < n:
@@ -138,6 +143,7 @@ class _Replica:
         self._spend = spend
         self._log_path = pool.log_dir / f"{name}.log"
         self._started: float | None = None
+        self.pid: int | None = None
         self._crashes = 0
         self.task = asyncio.create_task(self._keep(), name=name)
 
@@ -182,7 +188,7 @@ class _Replica:
                 # It gets a session of its own: Ctrl-C at the terminal reaches us alone, and we drain it.
                 start_new_session=True,
             )
-        self._started = time.monotonic()
+        self._started, self.pid = time.monotonic(), process.pid
         return process
 
     async def _watch(self, process: asyncio.subprocess.Process) -> float:
@@ -194,7 +200,7 @@ class _Replica:
         if self._pool.targets:
             forget_targets(self._pool.targets, self.name)
         lived_s = self.age_s
-        self._started = None
+        self._started = self.pid = None
         self._spend(lived_s)
         return lived_s
 

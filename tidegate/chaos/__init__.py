@@ -1,0 +1,10 @@
+"""Breaks a whole Tidegate on this machine, fault by fault, and counts what it cost. See `tidegate chaos --help`.
+
+| module | what it does |
+|---|---|
+| `ledger` | counts: what is missing of a camera's time, what is there twice. Pure |
+| `follower` | reads MEDIA and EVENTS into the ledger, whatever happens to the server |
+| `world` | the servers, cameras, ingests and workers that are broken |
+| `faults` | what is done to them, one after the other or by a seed |
+| `trial` | a run: fault, recovery, count; and its table |
+"""

@@ -1,0 +1,107 @@
+"""Counts what a camera's stored video lacks, and what of it is there twice. Pure.
+
+ledger = Ledger()
+ledger.segment(Piece("lobby", "k3f9", 0, start=100.0, end=101.0, seq=1))
+ledger.event(1)
+ledger.account(since=0.0)              # Account(missing_s=0.0, doubled_s=0.0, repeated=0, ...)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+# Wall clocks of two connections to a camera differ by as much, and segments of one by less.
+TOLERATED_S = 0.5
+
+
+class Piece(NamedTuple):
+    """A stored segment. start, end: of its video, Unix seconds. seq: in MEDIA."""
+
+    camera: str
+    epoch: str
+    n: int
+    start: float
+    end: float
+    seq: int
+
+
+class Account(NamedTuple):
+    """missing_s: seconds of video that no segment has, over all cameras. doubled_s: seconds that two connections have.
+
+    repeated: segments that are stored twice. returned: connections that another had followed, and that went on.
+    longest_s: the longest gap.
+    """
+
+    missing_s: float = 0.0
+    longest_s: float = 0.0
+    doubled_s: float = 0.0
+    repeated: int = 0
+    returned: int = 0
+
+
+class Ledger:
+    """segments: by sequence. events: how many each segment has, by its sequence."""
+
+    def __init__(self) -> None:
+        self.segments: dict[int, Piece] = {}
+        self.events: Counter[int] = Counter()
+        self._of: dict[str, list[Piece]] = {}
+
+    def segment(self, piece: Piece) -> None:
+        """A segment is stored. Call it in the order of their sequences."""
+        self.segments[piece.seq] = piece
+        self._of.setdefault(piece.camera, []).append(piece)
+
+    def event(self, seq: int) -> None:
+        """An event of the segment with that sequence is stored."""
+        self.events[seq] += 1
+
+    def newest(self, camera: str) -> float:
+        """When the newest video that is stored of it ends; 0 without any."""
+        return max((p.end for p in self._of.get(camera, ())[-100:]), default=0.0)
+
+    def newest_seen(self, camera: str) -> float:
+        """When the newest video ends of which there is an event."""
+        return next((p.end for p in reversed(self._of.get(camera, [])) if p.seq in self.events), 0.0)
+
+    def account(self, cameras: Iterable[str], since: float = 0.0) -> Account:
+        """Of what came to be after `since`."""
+        parts = [of_camera(self._of.get(camera, []), since) for camera in cameras]
+        return Account(
+            missing_s=sum(p.missing_s for p in parts),
+            longest_s=max((p.longest_s for p in parts), default=0.0),
+            doubled_s=sum(p.doubled_s for p in parts),
+            repeated=sum(p.repeated for p in parts),
+            returned=sum(p.returned for p in parts),
+        )
+
+
+def of_camera(pieces: Sequence[Piece], since: float = 0.0) -> Account:
+    """Of one camera's segments, in the order in which they are stored. Gaps that end before `since` don't count."""
+    once = list({(p.epoch, p.n): p for p in pieces}.values())
+    gaps, doubled = [], 0.0
+    ordered = sorted(once, key=lambda p: p.start)
+    reached = ordered[0].start if ordered else 0.0
+    for piece in ordered:
+        if piece.end <= since:
+            pass
+        elif piece.start - reached > TOLERATED_S:
+            gaps.append(piece.start - reached)
+        elif reached - piece.start > TOLERATED_S:
+            doubled += min(reached, piece.end) - piece.start
+        reached = max(reached, piece.end)
+    return Account(
+        missing_s=sum(gaps),
+        longest_s=max(gaps, default=0.0),
+        doubled_s=doubled,
+        repeated=len(pieces) - len(once),
+        returned=_returned([p.epoch for p in pieces]),
+    )
+
+
+def _returned(epochs: Sequence[str]) -> int:
+    """How often an epoch goes on after another one has begun."""
+    turns = [epoch for n, epoch in enumerate(epochs) if n == 0 or epochs[n - 1] != epoch]
+    return len(turns) - len(set(turns))

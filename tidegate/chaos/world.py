@@ -1,0 +1,187 @@
+"""What is broken: servers, cameras, ingests and workers of its own, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+
+from services.scaler.local.replicas import Replicas
+from shared import bus
+from shared.contract import names
+from shared.contract.cameras import Camera
+from shared.contract.segment import to_headers
+from shared.runtime import child
+from shared.runtime.backoff import Backoff
+from shared.runtime.tasks import end
+from tidegate.chaos.follower import Follower
+from tidegate.chaos.ledger import Ledger
+from tidegate.client import registry
+from tidegate.demo import clips, footage
+from tidegate.demo.bank import Bank
+from tidegate.local.cluster import NatsCluster
+from tidegate.local.server import NatsServer
+
+# One frame a segment: what is tried is the way of the segments, not the models.
+WORKER_SETTINGS = {"CV_FPS": "1"}
+# As whoever runs processes starts them again: a kubelet, systemd, `tidegate up`.
+RESTART = Backoff(first_s=0.2, longest_s=2.0)
+# Video that is so old is behind: a segment, its queue and a batch.
+FRESH_S = 4.0
+WITNESS = "witness"
+_POLL_S = 0.1
+_WITNESS_S = 0.25
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a world is."""
+
+    servers: Literal[1, 3] = 1
+    ingests: int = 2
+    cameras: int = 4
+    workers: int = 1
+
+
+class World:
+    """See the module. Made by `world`. acknowledged: segment id by the sequence that JetStream gave it."""
+
+    def __init__(
+        self, size: Size, servers: list[NatsServer], admin: Client, ingests: Replicas, workers: Replicas
+    ) -> None:
+        self.size = size
+        self.servers = servers
+        self.admin = admin
+        self.ingests = ingests
+        self.workers = workers
+        self.cameras = [f"cam-{n}" for n in range(size.cameras)]
+        self.ledger = Ledger()
+        self.follower = Follower(admin, self.ledger)
+        self.acknowledged: dict[int, str] = {}
+
+    async def is_well(self, since: float) -> bool:
+        """Whether all that is filmed arrives, and is worked on: video of each camera from after `since`, and fresh."""
+        now = time.time()
+
+        def fresh(end: float) -> bool:
+            return end > since and now - end < FRESH_S
+
+        ledger = self.ledger
+        return all(fresh(ledger.newest(c)) and now - ledger.newest_seen(c) < 2 * FRESH_S for c in self.cameras)
+
+    async def leader(self) -> NatsServer:
+        """The server that leads MEDIA; the only one, where there is one."""
+        if len(self.servers) == 1:
+            return self.servers[0]
+        info = await self.admin.jetstream().stream_info(names.MEDIA)
+        leader = info.cluster.leader if info.cluster else None
+        return next((s for s in self.servers if s.name == leader), self.servers[0])
+
+    async def settle(self, within_s: float) -> int | None:
+        """Wait until cv has done all that is stored up to now, and all of that is counted: the sequence in MEDIA up to
+        which that is so, None if it takes longer.
+        """
+        js = self.admin.jetstream()
+        end = await self._newest()
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError, nats.errors.Error):
+                info = await js.consumer_info(names.MEDIA, "cv")
+                done = info.ack_floor.stream_seq if info.ack_floor else 0
+                if done >= end and self.follower.media >= end and self.follower.events >= await self._events():
+                    return end
+            await asyncio.sleep(_POLL_S)
+        return None
+
+    async def _newest(self) -> int:
+        return int((await self.admin.jetstream().stream_info(names.MEDIA)).state.last_seq)
+
+    async def _events(self) -> int:
+        """The newest detections event, as far as there is one."""
+        last = await self.admin.jetstream().get_last_msg(names.EVENTS, "events.detections.>")
+        return int(last.seq or 0)
+
+    async def witness(self) -> None:
+        """Publish, and write down each acknowledgement, until cancelled."""
+        video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
+        (piece, *_) = [p for p in clips.pieces(video, WITNESS) if not p.dependent]
+        epoch, n, js = f"{os.getpid():x}", 0, self.admin.jetstream()
+        while True:
+            segment = msgspec.structs.replace(piece.segment, epoch=epoch, n=n)
+            n += 1
+            with contextlib.suppress(TimeoutError, nats.errors.Error):
+                ack = await js.publish(names.media(WITNESS), piece.payload, timeout=2.0, headers=to_headers(segment))
+                self.acknowledged[ack.seq] = segment.message_id
+            await asyncio.sleep(_WITNESS_S)
+
+    def lost(self) -> int:
+        """Acknowledged segments that MEDIA does not have."""
+        have = {p.seq: f"{p.camera}/{p.epoch}/{p.n}" for p in self.ledger.segments.values()}
+        return sum(have.get(seq) != id for seq, id in self.acknowledged.items() if seq <= self.follower.media)
+
+
+@contextlib.asynccontextmanager
+async def world(size: Size, folder: Path) -> AsyncIterator[World]:
+    """A world in `folder`, in which all cameras are online."""
+    films = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    files = [films[n % len(films)] for n in range(size.cameras)]
+    async with contextlib.AsyncExitStack() as opened:
+        bank = await opened.enter_async_context(Bank(list(dict.fromkeys(files)), folder / "bank"))
+        nats: NatsServer | NatsCluster
+        nats = NatsServer(folder / "nats") if size.servers == 1 else NatsCluster(folder / "nats")
+        nats = await opened.enter_async_context(nats)
+        admin = await bus.connect(nats.settings("admin"), "admin")
+        opened.push_async_callback(admin.close)
+        await nats.set_up(admin)
+
+        def pool(service: str, **more: str) -> Replicas:
+            made = Replicas(
+                service,
+                child.python(f"services.{service}"),
+                nats.environment(service) | {"LOG_FORMAT": "json"} | more,
+                folder / "logs",
+                backoff=RESTART,
+                grace_s=10.0,
+            )
+            opened.push_async_callback(made.close)
+            return made
+
+        servers = nats.servers if isinstance(nats, NatsCluster) else [nats]
+        made = World(size, servers, admin, pool("ingest"), pool("cv", **WORKER_SETTINGS))
+        for camera, file in zip(made.cameras, files, strict=True):
+            await registry.put(admin.jetstream(), camera, Camera(url=bank.url(file.name)), None)
+        await made.ingests.scale_to(size.ingests)
+        await made.workers.scale_to(size.workers)
+        tasks = [asyncio.create_task(made.follower.run()), asyncio.create_task(made.witness())]
+        try:
+            await _until_shared(made)
+            yield made
+        finally:
+            for server in servers:
+                server.resume()
+            for pid in (*made.ingests.pids, *made.workers.pids):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+            await end(*tasks)
+            shutil.rmtree(folder / "bank", ignore_errors=True)
+
+
+async def _until_shared(made: World) -> None:
+    """Until all cameras deliver and are seen, and have moved to the ingests that keep them."""
+    began = time.time()
+    while not await made.is_well(began):
+        await asyncio.sleep(_POLL_S)
+    quiet_since, before = time.monotonic(), made.ledger.account(made.cameras)
+    while time.monotonic() - quiet_since < 2 * FRESH_S:
+        await asyncio.sleep(_POLL_S)
+        if (now := made.ledger.account(made.cameras)) != before:
+            quiet_since, before = time.monotonic(), now
