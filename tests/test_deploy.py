@@ -445,8 +445,9 @@ def test_a_service(name: str) -> None:
     container = container_of(deployment)
     assert container["command"] == ["python", "-m", f"services.{service}"]
     assert {"name": "metrics", "containerPort": 9102} in container["ports"]
-    # webhook is not ready while its endpoint takes nothing: by that a start would be ended again and again.
-    start = "/healthz" if service == "webhook" else "/readyz"
+    # One that waits, for JetStream or for the webhook's endpoint, is not ready: by that its start would be ended again
+    # and again. Those that load something get ten minutes for it.
+    start = "/readyz" if container["startupProbe"]["failureThreshold"] >= 120 else "/healthz"
     for probe, path in (("startupProbe", start), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
     secrets = {v["secret"]["secretName"] for v in pod_of(deployment)["volumes"] if "secret" in v}

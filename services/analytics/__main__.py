@@ -7,14 +7,17 @@ camera's rules. It needs a CPU alone. Several processes share the cameras by lea
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from nats.aio.client import Client
+from nats.js.kv import KeyValue
 
+from shared import bus
 from shared.bus.leases import TIMEOUT, Kind, Leases, process_id
-from shared.bus.mirror import bind, mirror
+from shared.bus.mirror import Mirror, all_read, bind, mirror
 from shared.contract import names
 from shared.runtime.errors import BusError
-from shared.runtime.tasks import end, supervise
+from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health
 from shared.service import process
 
@@ -32,29 +35,27 @@ GRACE_S = 10.0
 
 async def run(settings: AnalyticsSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     """Until `stop` is set. Raises TidegateError."""
-    js = client.jetstream()
     version = client.connected_server_version
     if (version.major, version.minor) < (2, 11):
         raise BusError(
             f"nats-server is {version.major}.{version.minor}: 2.11 or later is needed to read EVENTS as a log"
         )
     changed = asyncio.Event()
-    rules = await mirror(client, names.RULES, changed)
-    lease_kv = await bind(client.jetstream(timeout=TIMEOUT * settings.lease_s), names.PARTITIONS)
-    leased = await mirror(client, names.PARTITIONS, changed)
+    opening = partial(_buckets, client, changed, settings)
+    buckets = await unless(stop, bus.answered(client, health, opening))
+    if buckets is None:
+        return
+    rules, leased, lease_kv, checkpoints = buckets
     leases = Leases(
         client, lease_kv, leased, process_id(), Kind("partition", "analytics", metrics.OWNED), settings.lease_s
     )
-    checkpoints = Checkpoints(client, await bind(js, names.ANALYTICS))
-    await checkpoints.agree(settings.analytics_partitions)
     rulebook = Rulebook(rules)
     partitions = OwnedPartitions(client, settings, rulebook, leases, checkpoints)
     analytics = Analytics(client, rulebook, partitions, health, settings.analytics_checkpoint_s)
 
     async def work() -> None:
         health.ready = "reading the buckets of rules and leases"
-        await rules.ready.wait()
-        await leased.ready.wait()
+        await supervise(all_read(rules, leased), process.beat(client, health))
         for _ in rulebook.changed():
             pass
         await analytics.run(stop)
@@ -70,6 +71,17 @@ async def run(settings: AnalyticsSettings, client: Client, health: Health, stop:
         await analytics.leave()
         await end(*following)
         await leases.leave()
+
+
+async def _buckets(
+    client: Client, changed: asyncio.Event, settings: AnalyticsSettings
+) -> tuple[Mirror, Mirror, KeyValue, Checkpoints]:
+    """Rules and leases: copies to be run, and of the leases the bucket itself; and the checkpoints, agreed on."""
+    rules, leased = [await mirror(client, bucket, changed) for bucket in (names.RULES, names.PARTITIONS)]
+    lease_kv = await bind(client.jetstream(timeout=TIMEOUT * settings.lease_s), names.PARTITIONS)
+    checkpoints = Checkpoints(client, await bind(client.jetstream(), names.ANALYTICS))
+    await checkpoints.agree(settings.analytics_partitions)
+    return rules, leased, lease_kv, checkpoints
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from services.analytics.partition import Partition
 from services.analytics.state import CameraState
 from shared.bus.log import Log
 from shared.contract import names
-from shared.runtime.errors import BusError, SettingError, TidegateError
+from shared.runtime.errors import BusError, SettingError, TidegateError, Unanswered
 from shared.runtime.telemetry import logger
 
 # This many writes are on their way at once.
@@ -89,13 +89,16 @@ class Checkpoints:
         self._log = logger("checkpoint")
 
     async def agree(self, partitions: int) -> None:
-        """Make sure that all replicas have as many partitions as the first one. Raises SettingError, or BusError."""
+        """Make sure that all replicas have as many partitions as the first one.
+
+        Raises SettingError, or Unanswered.
+        """
         try:
             with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
                 await self._kv.create(_LAYOUT, str(partitions).encode())
             agreed = (await self._kv.get(_LAYOUT)).value or b""
         except (TimeoutError, nats.errors.Error) as e:
-            raise BusError(f"bucket {names.ANALYTICS} does not answer: {e!r}") from e
+            raise Unanswered(f"no answer for bucket {names.ANALYTICS} ({e!r})") from e
         if agreed != str(partitions).encode():
             raise SettingError(
                 f"ANALYTICS_PARTITIONS is {partitions}, and the checkpoints are of {agreed.decode(errors='replace')}: "

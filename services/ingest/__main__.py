@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 
 from nats.aio.client import Client
+from nats.js.kv import KeyValue
 
 from services.ingest import memory, metrics
 from services.ingest.announcer import Announcer
@@ -20,13 +22,14 @@ from services.ingest.publisher import Publisher
 from services.ingest.runner import MB, Runner
 from services.ingest.segmenter import Piece
 from services.ingest.settings import IngestSettings
+from shared import bus
 from shared.bus.leases import TIMEOUT, Kind, Leases, process_id
-from shared.bus.mirror import Mirror, bind, mirror
+from shared.bus.mirror import Mirror, all_read, bind, mirror
 from shared.contract import names
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
 from shared.runtime.errors import SettingError
-from shared.runtime.tasks import end, supervise
+from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health
 from shared.service import process
 
@@ -39,11 +42,10 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
     _check(settings)
     js = client.jetstream()
     changed = asyncio.Event()
-    quick = client.jetstream(timeout=TIMEOUT * settings.lease_s)
-    wanted = await mirror(client, names.CAMERAS, changed)
-    credentials = await mirror(client, names.CREDENTIALS, changed)
-    lease_kv = await bind(quick, names.LEASES)
-    leased = await mirror(client, names.LEASES, changed)
+    buckets = await unless(stopped, bus.answered(client, health, partial(_buckets, client, changed, settings.lease_s)))
+    if buckets is None:
+        return
+    wanted, credentials, leased, lease_kv = buckets
     leases = Leases(client, lease_kv, leased, process_id(), Kind("camera", "process", metrics.OWNED), settings.lease_s)
     publisher = Publisher(client, js)
     outboxes: Outboxes[Piece] = Outboxes(int(settings.ingest_buffer_total_mb * MB))
@@ -67,7 +69,7 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
     tasks = [asyncio.create_task(part) for part in parts]
     health.ready = "reading the buckets of cameras and leases"
     try:
-        await supervise(_reconcile(fleet, (wanted, credentials, leased), health), *tasks, stop=stopped)
+        await supervise(_reconcile(fleet, (wanted, credentials, leased), client, health), *tasks, stop=stopped)
     finally:
         health.ready = "stopping"
         await fleet.stop()
@@ -75,6 +77,14 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
         await leases.leave()
         await announcer.flushed(_GOODBYE_S)
         await end(tasks[-1])
+
+
+async def _buckets(client: Client, changed: asyncio.Event, lease_s: float) -> tuple[Mirror, Mirror, Mirror, KeyValue]:
+    """Cameras, their credentials, and leases: copies to be run, and of the leases the bucket itself."""
+    wanted, credentials, leased = [
+        await mirror(client, bucket, changed) for bucket in (names.CAMERAS, names.CREDENTIALS, names.LEASES)
+    ]
+    return wanted, credentials, leased, await bind(client.jetstream(timeout=TIMEOUT * lease_s), names.LEASES)
 
 
 def _check(settings: IngestSettings) -> None:
@@ -86,10 +96,9 @@ def _check(settings: IngestSettings) -> None:
         ) from e
 
 
-async def _reconcile(fleet: Fleet, mirrors: tuple[Mirror, ...], health: Health) -> None:
+async def _reconcile(fleet: Fleet, mirrors: tuple[Mirror, ...], client: Client, health: Health) -> None:
     """Run the fleet once every bucket has been read: before that, cameras would look as if they had been removed."""
-    for bucket in mirrors:
-        await bucket.ready.wait()
+    await supervise(all_read(*mirrors), process.beat(client, health))
     health.ready = None
     await fleet.run()
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from nats.aio.client import Client
+from nats.js.api import ConsumerInfo
 
 from services.search import chunk, metrics
 from services.search.index import Index
@@ -26,7 +27,7 @@ from shared.contract import names
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BadMessage, BusError
 from shared.runtime.redact import redact
-from shared.runtime.tasks import supervise
+from shared.runtime.tasks import supervise, unless
 from shared.runtime.telemetry import Health, logger
 from shared.service.process import beat
 from shared.worker.drain import drain
@@ -83,15 +84,20 @@ class Indexer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Index until `stop`. Raises BusError if the consumer is not there or the server closes for good."""
-        while not stop.is_set():
-            await self._begin()
-            await self._follow(stop)
+        while found := await unless(stop, bus.answered(self._client, self._health, self._open)):
+            info, source = found
+            await self._begin(info)
+            await self._follow(source, stop)
         self._writer.shutdown(wait=False)
         self._tidier.shutdown(wait=False)
 
-    async def _begin(self) -> None:
-        """An index is made from one consumer. A consumer made anew gives everything again: so is the index."""
+    async def _open(self) -> tuple[ConsumerInfo, Source]:
+        self._hold.close()
         info = await bus.consumer_info(self._client.jetstream(), names.EVENTS, CONSUMER)
+        return info, await self._hold.open(names.EVENTS, CONSUMER)
+
+    async def _begin(self, info: ConsumerInfo) -> None:
+        """An index is made from one consumer. A consumer made anew gives everything again: so is the index."""
         self._delivered = info.delivered.consumer_seq if info.delivered else 0
         created = str(info.created)
         if self._index.origin not in ("", created):
@@ -100,10 +106,8 @@ class Indexer:
         if self._index.origin != created:
             await self._write(lambda: self._index.begin(created))
 
-    async def _follow(self, stop: asyncio.Event) -> None:
+    async def _follow(self, source: Source, stop: asyncio.Event) -> None:
         """Index until `stop`, or until the consumer is another."""
-        self._hold.close()
-        source = await self._hold.open(names.EVENTS, CONSUMER)
         held = 2 * self._settings.search_batch_size
         async with self._hold.pull(source, messages=held, max_bytes=MOST_BYTES) as puller:
             self._health.ready = None

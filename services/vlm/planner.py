@@ -22,7 +22,7 @@ from shared.bus.pull import Puller
 from shared.contract import cameras, events, jobs, names, segment
 from shared.contract.deadletters import REPLAY_OF
 from shared.runtime.errors import BadSegment, BusError, SettingError
-from shared.runtime.tasks import supervise
+from shared.runtime.tasks import supervise, unless
 from shared.runtime.telemetry import Health, logger
 from shared.service.process import beat
 from shared.worker.drain import drain
@@ -69,14 +69,19 @@ class Planner:
 
         Raises BusError if the consumer or the bucket is missing or the server closes for good.
         """
-        self._cameras = await mirror(self._client, names.CAMERAS, asyncio.Event())
-        source = await self._hold.open(names.MEDIA, names.VLM_PLAN)
+        source = await unless(stop, bus.answered(self._client, self._health, self._open))
+        if source is None:
+            return
         beating = beat(self._client, self._health, self._hold.beat, every_s=self._hold.beat_s)
         async with self._hold.pull(source, messages=HOLD, max_bytes=HOLD_BYTES) as puller:
             try:
                 await supervise(self._work(source, puller), self._cameras.run(), beating, stop=stop)
             finally:
                 await drain(self._client, self._hold, until=0.0, working=lambda: ())
+
+    async def _open(self) -> Source:
+        self._cameras = await mirror(self._client, names.CAMERAS, asyncio.Event())
+        return await self._hold.open(names.MEDIA, names.VLM_PLAN)
 
     async def _work(self, source: Source, puller: Puller) -> None:
         await self._cameras.ready.wait()

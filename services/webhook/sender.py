@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
+from functools import partial
 from typing import Literal
 
 from nats.aio.client import Client
@@ -19,6 +20,7 @@ from services.webhook import metrics
 from services.webhook.endpoint import Endpoint, Failed
 from services.webhook.outgoing import Outgoing, kind_of, read
 from services.webhook.settings import WebhookSettings
+from shared import bus
 from shared.bus.pull import Puller
 from shared.contract import names
 from shared.runtime.backoff import Backoff
@@ -60,7 +62,10 @@ class Sender:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`, then drain. Raises BusError if the consumer is not there or the server closes for good."""
-        source = await self._hold.open(names.EVENTS, CONSUMER)
+        opening = partial(self._hold.open, names.EVENTS, CONSUMER)
+        source = await unless(stop, bus.answered(self._client, self._health, opening))
+        if source is None:
+            return
         self._log.info("ready", endpoint=self._endpoint.where, events=sorted(self._settings.kinds))
         if not self._settings.key:
             self._log.warning(

@@ -15,9 +15,11 @@ from shared.bus.publish import (
     publish_job,
     publish_job_now,
 )
+from shared.bus.waiting import answered
 
 __all__ = [
     "PUBLISH_TIMEOUT_S",
+    "answered",
     "bury",
     "bury_stored",
     "can_never_be_stored",

@@ -17,21 +17,23 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
 
 from shared.bus.client import Connection, Refused
+from shared.bus.waiting import unanswered
 from shared.contract.ids import sealing
 from shared.runtime import tls
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.redact import redact
 from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end
-from shared.runtime.telemetry import logger
+from shared.runtime.telemetry import Health, logger
 
 SCHEMES = ("nats", "tls", "ws", "wss")
 # While the server is away, publishes wait in this buffer rather than fail.
 PENDING_BYTES = 32 * 1024 * 1024
-# A server that is just starting needs a moment: nothing is said of it before this time.
+# A server that is just starting needs a moment: nothing is said of it before this time, and then seldom.
 SILENT_S = 3.0
 # The same error again is logged this often.
 REPEAT_S = 30.0
+SAY_S = 60.0
 
 
 async def connect(
@@ -40,12 +42,13 @@ async def connect(
     *,
     inbox: str | None = None,
     timeout_s: float = 30.0,
+    health: Health | None = None,
 ) -> Client:
     """Connect as `service`, reconnecting for ever once connected.
 
     `inbox` is the prefix of reply subjects, by default `_INBOX_<service>`: what the server's permissions let this
-    identity subscribe to. Waits up to `timeout_s` for a server that is not there yet. Raises BusError, and SettingError
-    where the settings name no server.
+    identity subscribe to. Waits up to `timeout_s` for a server that is not there yet. With the `health` of a service it
+    waits for ever, and says so there. Raises BusError, and SettingError where the settings name no server.
     """
     _check(settings)
     seal = sealing(_secret(settings))
@@ -54,7 +57,7 @@ async def connect(
     # With reconnects for ever, the client's first attempts never end by themselves.
     attempt = asyncio.create_task(client.connect(**_options(settings, service, inbox, told)))
     try:
-        told.connected = await _succeeded(attempt, told, timeout_s)
+        told.connected = await _succeeded(attempt, told, math.inf if health else timeout_s, health)
         if told.connected:
             return client
     finally:
@@ -169,15 +172,18 @@ def _certificates(settings: BusSettings) -> tls.Renewing | None:
     return tls.Renewing(lambda: tls.client_context(ca, cert, key), ca, cert, key)
 
 
-async def _succeeded(attempt: asyncio.Task[None], told: _Told, timeout_s: float) -> bool:
+async def _succeeded(attempt: asyncio.Task[None], told: _Told, timeout_s: float, health: Health | None) -> bool:
     """Whether it connects in time. One that the server refuses, or that ends with an error, does not."""
     clock = asyncio.get_running_loop().time
     deadline, silent_until = clock() + timeout_s, clock() + SILENT_S
     while clock() < deadline and not told.refusal:
         done, _ = await asyncio.wait({attempt}, timeout=0.05)
+        if health and not done:
+            health.beat()
+            health.ready = f"waiting for NATS at {told.where}: {told.reason}"
         if not done and clock() >= silent_until:
-            silent_until = math.inf
-            told.log.warning("no NATS server answers yet", server=told.where, waiting_s=timeout_s, error=told.reason)
+            silent_until = clock() + SAY_S
+            told.log.warning("no NATS server answers yet", server=told.where, error=told.reason)
         if done:
             error = attempt.exception()
             if error is None:
@@ -221,13 +227,14 @@ async def _abandon(client: Client) -> None:
 
 
 async def consumer_info(js: JetStreamContext, stream: str, consumer: str) -> ConsumerInfo:
-    """How `consumer` of `stream` is set up, and how far it is. Raises BusError, with the remedy, if it is not there."""
+    """How `consumer` of `stream` is set up, and how far it is.
+
+    Raises Unanswered where JetStream does not answer, BusError, with the remedy, if the consumer is not there.
+    """
     try:
         info: ConsumerInfo = await js.consumer_info(stream, consumer)
         return info
     except nats.js.errors.NotFoundError as e:
         raise BusError(f"stream {stream} or its consumer {consumer} is missing: run 'tidegate setup'") from e
     except (TimeoutError, nats.errors.Error) as e:
-        raise BusError(
-            f"JetStream does not answer for {stream}/{consumer}: is it enabled, and may this user read it?"
-        ) from e
+        raise unanswered(f"{stream}/{consumer}", e) from e

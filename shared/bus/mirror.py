@@ -27,6 +27,7 @@ from nats.js.kv import KeyValue
 from shared.bus import direct
 from shared.bus.direct import SEQUENCE, Stored
 from shared.bus.log import Log
+from shared.bus.waiting import unanswered
 from shared.contract import names
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
@@ -40,21 +41,25 @@ _OPERATION = "KV-Operation"
 
 
 async def bind(js: JetStreamContext, bucket: str) -> KeyValue:
-    """The bucket, which `tidegate setup` has made. Raises BusError."""
+    """The bucket, which `tidegate setup` has made. Raises Unanswered where JetStream does not answer, and BusError."""
     try:
         return await js.key_value(bucket)
     except (BucketNotFoundError, NotFoundError) as e:
         raise BusError(f"bucket {bucket} is missing: run 'tidegate setup'") from e
     except (TimeoutError, nats.errors.Error) as e:
-        raise BusError(
-            f"JetStream does not answer for bucket {bucket}: is it enabled, and may this user read it?"
-        ) from e
+        raise unanswered(f"bucket {bucket}", e) from e
 
 
 async def mirror(client: Client, bucket: str, changed: asyncio.Event) -> Mirror:
-    """A copy of a bucket, to be run. Raises BusError where the bucket is missing."""
+    """A copy of a bucket, to be run. Raises as `bind` does."""
     await bind(client.jetstream(), bucket)
     return Mirror(client, bucket, changed)
+
+
+async def all_read(*mirrors: Mirror) -> None:
+    """Wait until each copy is complete."""
+    for one in mirrors:
+        await one.ready.wait()
 
 
 class _Entry(NamedTuple):

@@ -15,6 +15,10 @@ class BusError(TidegateError):
     """The server, a stream, a consumer or a bucket is not there or refuses us."""
 
 
+class Unanswered(BusError):
+    """JetStream has not answered, as while it has no leader: it may yet."""
+
+
 class Unstorable(BusError):
     """A message that the server will never take: it is too large, or can't be sent."""
 

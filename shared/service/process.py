@@ -97,10 +97,10 @@ async def _until_told(service: str, settings: S, run: Run[S]) -> None:
         loop.add_signal_handler(sig, told)
     health = telemetry.Health()
     monitoring.tell_prometheus(settings, service, monitoring.serve(settings, health))
-    health.ready = "connecting to NATS"
-    client = await unless(stop, bus.connect(settings, catalog.find(service).identity))
+    client = await unless(stop, bus.connect(settings, catalog.find(service).identity, health=health))
     if client is None:
         return
+    health.ready = "starting"
     try:
         await run(settings, client, health, stop)
     finally:

@@ -151,7 +151,7 @@ class Hold(Generic[H]):
         return self._occupied_s + (time.monotonic() - self._occupied_since if self._held else 0.0)
 
     async def open(self, stream: str, consumer: str) -> Source:
-        """A source as its consumer is set up, less urgent than those opened before. Raises BusError."""
+        """A source as its consumer is set up, less urgent than those opened before. Raises as `consumer_info`."""
         config = (await bus.consumer_info(self._client.jetstream(), stream, consumer)).config
         assert config.ack_wait and config.max_deliver is not None  # the server always says both
         source = Source(stream, consumer, len(self._sources), float(config.ack_wait), config.max_deliver)

@@ -28,7 +28,7 @@ from shared.bus.pull import Puller
 from shared.contract import deadletters, events, names
 from shared.runtime import progress, telemetry
 from shared.runtime.errors import Away, BadMessage
-from shared.runtime.tasks import end, supervise
+from shared.runtime.tasks import end, supervise, unless
 from shared.service.process import beat
 from shared.worker import metrics
 from shared.worker.batching import Batcher
@@ -84,7 +84,10 @@ class Worker(Generic[P, R]):
 
         Raises BusError if a consumer is not there or the server closes.
         """
-        await self._start_up()
+        await unless(stop, bus.answered(self._client, self._health, self._open))
+        if stop.is_set():
+            return
+        self._start_up()
         async with AsyncExitStack() as pulling:
             for source in self._sources:
                 await pulling.enter_async_context(self._pull(source))
@@ -97,10 +100,13 @@ class Worker(Generic[P, R]):
                 await self._readability.close()
                 self._device.close()
 
-    async def _start_up(self) -> None:
-        """Read how the consumers are set up, and start the device's thread."""
+    async def _open(self) -> None:
+        """Read how the consumers are set up."""
         self._hold.close()
         self._sources = [await self._hold.open(stream, consumer) for stream, consumer in self._consumers]
+
+    def _start_up(self) -> None:
+        """Start the device's thread."""
         at_least, is_server = self._tuning.suspect_deliveries, self._device.is_server
         self._quarantine = Quarantine(
             tuple(suspect_from(s.max_deliver, at_least=at_least, is_server=is_server) for s in self._sources)

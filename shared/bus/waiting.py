@@ -1,0 +1,70 @@
+"""A service waits for JetStream rather than fail: while its servers elect a leader, or are too few, none can answer.
+
+    source = await answered(client, health, lambda: hold.open("EVENTS", "webhook"))
+
+What waiting does not mend is raised at once. An answer that something is missing is believed: of 16,000 that came while
+servers were killed, lost their stores and came back, none said so wrongly (nats-server 2.15.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import APIError
+
+from shared.contract import names
+from shared.runtime.errors import BusError, Unanswered
+from shared.runtime.telemetry import Health, logger
+
+AGAIN_S = 1.0
+# The log says it once, and then this seldom.
+SAY_S = 60.0
+# JetStream is switched off in this account, or on this server.
+_OFF = (10039, 10076)
+
+T = TypeVar("T")
+
+
+async def answered(client: Client, health: Health, ask: Callable[[], Awaitable[T]]) -> T:
+    """What `ask` gives once JetStream answers. Meanwhile /readyz and the log say so, and /healthz that the loop moves.
+
+    Whoever calls ends it where the service is told to stop. Raises what `ask` does; Unanswered only where the
+    connection is closed for good, or the server has said that this user may not ask.
+    """
+    ready, say_at, log = health.ready, 0.0, logger("bus")
+    while True:
+        health.beat()
+        try:
+            found = await ask()
+        except Unanswered as e:
+            if client.is_closed or _may_not(client):
+                raise
+            health.ready = f"waiting for JetStream: {e}"
+            if time.monotonic() >= say_at:
+                say_at = time.monotonic() + SAY_S
+                log.warning("waiting for JetStream", error=str(e))
+            await asyncio.sleep(AGAIN_S)
+            continue
+        if say_at:
+            health.ready = ready
+            log.info("JetStream answers")
+        return found
+
+
+def unanswered(what: str, error: Exception) -> BusError:
+    """What to raise where JetStream has not said how `what` is: Unanswered where it may yet."""
+    is_off = isinstance(error, APIError) and (error.code != 503 or error.err_code in _OFF)
+    if is_off or isinstance(error, nats.errors.NoRespondersError):
+        return BusError(f"JetStream does not answer for {what}: is it enabled, and may this user read it?")
+    return Unanswered(f"no answer for {what}: has JetStream a leader, and may this user read it? ({error!r})")
+
+
+def _may_not(client: Client) -> bool:
+    """Whether the server has refused a question to JetStream. It says so beside, and leaves the question unanswered."""
+    said = str(client.last_error).lower()
+    return any(f'violation for publish to "{api}.'.lower() in said for api in (names.API, names.IMPORTED_API))
