@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import nats.errors
 import pytest
 from nats.aio.client import Client
+from prometheus_client import REGISTRY
 
+from services.ingest.__main__ import run
+from services.ingest.settings import IngestSettings
 from shared import bus
 from shared.contract.cameras import Camera
 from shared.contract.segment import Segment, from_headers
 from tests import footage
+from tests.service import serving
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import registry
 from tidegate.local.healing import FULL_S, Healing
@@ -57,6 +62,23 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         pytest.skip("no file system may be mounted here")
     yield Disk(path)
     subprocess.run(["umount", "-l", path], check=True)
+
+
+@contextlib.contextmanager
+def few_files(server: NatsServer) -> Iterator[None]:
+    """While it lasts the server can't open a file."""
+    assert server.pid
+    usual = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, usual[1]))
+    yield
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, usual)
+
+
+@contextlib.asynccontextmanager
+async def connected(server: NatsServer) -> AsyncIterator[Client]:
+    client = await bus.connect(server.settings("admin"), "admin")
+    yield client
+    await client.close()
 
 
 async def stored(client: Client, subject: str, payload: bytes) -> int | None:
@@ -100,10 +122,8 @@ async def test_streams_store_again_once_a_full_disk_has_room(disk: Disk) -> None
 async def test_streams_store_again_once_the_server_has_file_descriptors(tmp_path: Path) -> None:
     async with Stack(tmp_path, {}, port=0) as stack:
         pid = stack.server.pid
-        usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, usual[1]))
-        await until_silent(stack.admin, "jobs.vlm.verify.lobby")
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
+        with few_files(stack.server):
+            await until_silent(stack.admin, "jobs.vlm.verify.lobby")
         await until_stored(stack.admin, "jobs.vlm.verify.lobby")
         assert stack.server.pid != pid
 
@@ -148,8 +168,7 @@ class Clock:
 async def test_while_the_disk_is_full_the_server_is_seldom_started(disk: Disk, dies: bool) -> None:
     """At a start what has expired goes, so that one may help: what streams have filled is theirs to empty."""
     clock = Clock()
-    async with NatsServer(disk.path / "nats") as server:
-        admin = await bus.connect(server.settings("admin"), "admin")
+    async with NatsServer(disk.path / "nats") as server, connected(server) as admin:
         await server.set_up(admin)
         payload = os.urandom(100_000)
         await admin.jetstream().publish("media.lobby", payload)
@@ -175,7 +194,27 @@ async def test_while_the_disk_is_full_the_server_is_seldom_started(disk: Disk, d
         disk.free()
         await until_stored(admin, "media.lobby")
         assert (await admin.jetstream().get_msg("MEDIA", 1)).data == payload
-        await admin.close()
+
+
+@pytest.mark.slow
+async def test_ingest_is_not_ready_while_nothing_is_stored(disk: Disk, tmp_path: Path) -> None:
+    film = footage.make(tmp_path / "film.mp4", frames=10 * 25)
+
+    def waiting_s() -> float | None:
+        return REGISTRY.get_sample_value("tidegate_ingest_waiting_seconds")
+
+    async with NatsServer(disk.path / "nats") as server, connected(server) as admin:
+        await server.set_up(admin)
+        lobby = Camera(url=film.as_uri(), realtime=True, loop=True)
+        await registry.put(admin.jetstream(), "lobby", lobby, None)
+        async with serving(server, "ingest", run, IngestSettings()) as health:
+            disk.fill()
+            await until(lambda: health.ready)
+            assert re.match(r"a segment has waited for \d+ s to be stored: .*disk", str(health.ready))
+            assert waiting_s()
+            disk.free()
+            await server.restart()
+            await until(lambda: health.ready is None and waiting_s() == 0)
 
 
 async def test_admin_alone_is_told_whether_streams_store(server: NatsServer, admin: Client) -> None:

@@ -69,7 +69,8 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
     tasks = [asyncio.create_task(part) for part in parts]
     health.ready = "reading the buckets of cameras and leases"
     try:
-        await supervise(_reconcile(fleet, (wanted, credentials, leased), client, health), *tasks, stop=stopped)
+        reconciling = _reconcile(fleet, publisher, (wanted, credentials, leased), client, health)
+        await supervise(reconciling, *tasks, stop=stopped)
     finally:
         health.ready = "stopping"
         await fleet.stop()
@@ -96,11 +97,18 @@ def _check(settings: IngestSettings) -> None:
         ) from e
 
 
-async def _reconcile(fleet: Fleet, mirrors: tuple[Mirror, ...], client: Client, health: Health) -> None:
+async def _reconcile(
+    fleet: Fleet, publisher: Publisher, mirrors: tuple[Mirror, ...], client: Client, health: Health
+) -> None:
     """Run the fleet once every bucket has been read: before that, cameras would look as if they had been removed."""
     await supervise(all_read(*mirrors), process.beat(client, health))
-    health.ready = None
-    await fleet.run()
+    await supervise(fleet.run(), _tell(publisher, health))
+
+
+async def _tell(publisher: Publisher, health: Health) -> None:
+    while True:
+        health.ready = publisher.waiting()
+        await asyncio.sleep(process.BEAT_S)
 
 
 if __name__ == "__main__":

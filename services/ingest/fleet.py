@@ -128,7 +128,7 @@ class Fleet:
         self._say_waiting(len(free) if room <= 0 and share == self._most else 0)
 
     def _say_waiting(self, count: int) -> None:
-        metrics.WAITING.set(count)
+        metrics.UNREAD.set(count)
         if count and not self._full:
             remedy = "run another ingest, or raise INGEST_MAX_CAMERAS"
             self._log.warning("no room for more cameras", waiting=count, most=self._most, remedy=remedy)

@@ -25,6 +25,9 @@ PUBLISH = Histogram(
     buckets=LATENCY_BUCKETS,
 )
 PUBLISH_ERRORS = Counter("tidegate_ingest_publish_errors_total", "Tries that JetStream did not acknowledge.", ["cause"])
+WAITING = Gauge(
+    "tidegate_ingest_waiting_seconds", "How long the segment that has waited longest waits to be stored; 0 without one."
+)
 ONLINE = Gauge("tidegate_ingest_cameras_online", "Cameras of this process that deliver video.")
-WAITING = Gauge("tidegate_ingest_cameras_waiting", "Cameras that no process has room for, as this one sees it.")
+UNREAD = Gauge("tidegate_ingest_cameras_waiting", "Cameras that no process has room for, as this one sees it.")
 OWNED = Gauge("tidegate_ingest_cameras_owned", "Cameras whose lease this process holds.")

@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from services.ingest import metrics
 from services.ingest.flight import Flight
 from services.ingest.segmenter import Piece
-from shared.bus import PUBLISH_TIMEOUT_S, can_never_be_stored, header_bytes
+from shared.bus import PUBLISH_TIMEOUT_S, UNACKNOWLEDGED, can_never_be_stored, header_bytes
 from shared.contract import names
 from shared.contract.segment import to_headers
 from shared.runtime.backoff import Backoff
@@ -30,6 +30,10 @@ MAX_QUEUED = 2 * 1024 * 1024
 DELAYS = Backoff(first_s=0.1, longest_s=2.0)
 # How often we look whether we may send again, while we know that we may not.
 _POLL_S = 0.05
+# A segment that waits longer is no matter of a busy moment.
+_PATIENCE_S = 10.0
+# Why nothing is sent where nothing has failed.
+_AWAY = "NATS is away, or does not store the leases of cameras: its disk may be full"
 
 
 class Publisher:
@@ -40,6 +44,8 @@ class Publisher:
         self._js = js
         self._flight = Flight(MAX_IN_FLIGHT, self._held_up)
         self._trouble: str | None = None
+        self._reason = _AWAY
+        self._since: dict[str, float] = {}
         self._log = logger("publisher")
 
     async def send(self, piece: Piece, key_seq: int | None, allowed: Callable[[], bool]) -> int | None:
@@ -57,10 +63,24 @@ class Publisher:
                 headers["Key-Seq"] = str(key_seq)
             if traceparent := traceparent_of(span):
                 headers["traceparent"] = traceparent
-            seq = await self._until_stored(piece, headers, allowed)
+            self._since[segment.message_id] = time.monotonic()
+            try:
+                seq = await self._until_stored(piece, headers, allowed)
+            finally:
+                del self._since[segment.message_id]
         if seq is not None:
             metrics.PUBLISH.observe(max(0.0, time.time() - piece.cut))
         return seq
+
+    def waiting(self) -> str | None:
+        """What keeps segments from being stored, None where nothing does. Sets the metric."""
+        longest_s = time.monotonic() - min(self._since.values()) if self._since else 0.0
+        metrics.WAITING.set(longest_s)
+        return (
+            None
+            if longest_s < _PATIENCE_S
+            else f"a segment has waited for {longest_s:.0f} s to be stored: {self._reason}"
+        )
 
     async def _until_stored(self, piece: Piece, headers: dict[str, str], allowed: Callable[[], bool]) -> int | None:
         subject = names.media(piece.segment.camera)
@@ -88,7 +108,9 @@ class Publisher:
                 self._failed(f"jetstream_{e.err_code}", e.description or str(e))
             except nats.errors.ConnectionClosedError:
                 raise
-            except (TimeoutError, OSError, nats.errors.Error) as e:
+            except TimeoutError:
+                self._failed("unacknowledged", UNACKNOWLEDGED)
+            except (OSError, nats.errors.Error) as e:
                 self._failed(type(e).__name__, redact(str(e)))
             else:
                 self._worked()
@@ -104,6 +126,7 @@ class Publisher:
 
     def _failed(self, cause: str, text: str) -> None:
         metrics.PUBLISH_ERRORS.labels(cause).inc()
+        self._reason = text
         if cause != self._trouble:
             self._trouble = cause
             self._log.warning("JetStream does not take segments: cameras buffer", cause=cause, error=text)
@@ -111,4 +134,4 @@ class Publisher:
     def _worked(self) -> None:
         if self._trouble:
             self._log.info("JetStream takes segments again", after=self._trouble)
-            self._trouble = None
+            self._trouble, self._reason = None, _AWAY

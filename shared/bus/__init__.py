@@ -7,6 +7,7 @@ await bus.publish(client, client.jetstream(), subject, payload, {"Nats-Msg-Id": 
 from shared.bus.connection import connect, consumer_info
 from shared.bus.publish import (
     PUBLISH_TIMEOUT_S,
+    UNACKNOWLEDGED,
     bury,
     bury_stored,
     can_never_be_stored,
@@ -19,6 +20,7 @@ from shared.bus.waiting import answered
 
 __all__ = [
     "PUBLISH_TIMEOUT_S",
+    "UNACKNOWLEDGED",
     "answered",
     "bury",
     "bury_stored",

@@ -21,6 +21,11 @@ from shared.runtime.redact import redact
 
 PUBLISH_TIMEOUT_S = 5.0
 DELAYS = Backoff(first_s=0.05, longest_s=2.0)
+# What a server that takes a message and says nothing more may have, in words.
+UNACKNOWLEDGED = (
+    "JetStream does not acknowledge: it is slow or away, or its disk is or was full, after which nats-server stores "
+    "nothing until it is restarted: its log and its /healthz say so"
+)
 # JetStream's error codes for a message, or for headers, larger than it takes.
 _TOO_LARGE = (10054, 10097)
 # The code for a message that can't be stored now, as where its stream is full.
@@ -66,9 +71,13 @@ async def publish(
                 raise kind(f"{subject} was not stored for {patience_s:.0f} s: {e.description}") from e
         except (TimeoutError, OSError, nats.errors.Error) as e:
             if loop.time() >= deadline:
-                raise BusError(f"{subject} was not acknowledged for {patience_s:.0f} s: {redact(repr(e))}") from e
+                raise BusError(f"{subject} was not acknowledged for {patience_s:.0f} s: {_reason(e)}") from e
         tries += 1
         await asyncio.sleep(DELAYS.after(tries))
+
+
+def _reason(error: Exception) -> str:
+    return UNACKNOWLEDGED if isinstance(error, TimeoutError) else redact(repr(error))
 
 
 def can_never_be_stored(error: APIError) -> bool:
