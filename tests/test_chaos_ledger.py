@@ -1,0 +1,67 @@
+"""What chaos counts: missing video, video that is there twice, connections that went on after another."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate.chaos.ledger import TOLERATED_S, Ledger, Piece, of_camera
+
+
+def piece(n: int, start: float, *, epoch: str = "e", seconds: float = 1.0, seq: int = 0) -> Piece:
+    return Piece("lobby", epoch, n, start, start + seconds, seq or n + 1)
+
+
+def test_whole_video_lacks_nothing() -> None:
+    account = of_camera([piece(n, 100.0 + n) for n in range(10)])
+    assert account == (0.0, 0.0, 0.0, 0, 0)
+
+
+def test_a_gap_is_as_long_as_what_is_missing() -> None:
+    account = of_camera([piece(0, 100.0), piece(1, 104.0, epoch="f"), piece(2, 106.0, epoch="f")])
+    assert (account.missing_s, account.longest_s) == (4.0, 3.0)
+
+
+def test_what_two_connections_have_is_doubled() -> None:
+    account = of_camera([piece(0, 100.0, seconds=4.0), piece(0, 102.0, epoch="f", seconds=4.0)])
+    assert (account.doubled_s, account.missing_s, account.repeated) == (2.0, 0.0, 0)
+
+
+def test_a_segment_that_is_stored_twice_is_counted_and_no_gap() -> None:
+    account = of_camera([piece(0, 100.0), piece(1, 101.0), piece(1, 101.0, seq=9)])
+    assert (account.repeated, account.missing_s, account.doubled_s) == (1, 0.0, 0.0)
+
+
+def test_a_connection_that_goes_on_after_another_had_followed() -> None:
+    account = of_camera([piece(0, 100.0), piece(0, 101.0, epoch="f"), piece(1, 102.0)])
+    assert account.returned == 1
+
+
+def test_a_gap_of_before_is_not_counted_again() -> None:
+    ledger = Ledger()
+    for one in (piece(0, 100.0), piece(1, 110.0), piece(2, 111.0), piece(3, 115.0)):
+        ledger.segment(one)
+    assert ledger.account(["lobby", "never seen"]).missing_s == 12.0
+    assert ledger.account(["lobby"], since=111.5).missing_s == 3.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 5)), min_size=1, max_size=30), st.randoms())
+def test_what_is_there_and_what_is_missing_is_all_the_time_there_was(
+    spans: list[tuple[int, int]], dice: object
+) -> None:
+    """In whole seconds, against a set of them; in whatever order they are stored."""
+    pieces = [piece(n, float(start), seconds=float(long)) for n, (start, long) in enumerate(spans)]
+    dice.shuffle(pieces)  # type: ignore[attr-defined]
+    there = {second for start, long in spans for second in range(start, start + long)}
+    span = max(there) + 1 - min(there)
+    assert of_camera(pieces).missing_s == span - len(there)
+    assert TOLERATED_S < 1.0
+
+
+def test_who_has_been_seen_lately() -> None:
+    ledger = Ledger()
+    ledger.segment(piece(0, 100.0))
+    ledger.segment(piece(1, 101.0))
+    ledger.event(1)
+    assert (ledger.newest("lobby"), ledger.newest_seen("lobby")) == (102.0, 101.0)
+    assert (ledger.newest("none"), ledger.newest_seen("none")) == (0.0, 0.0)
