@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest_asyncio
 from nats.aio.client import Client
+from nats.js.kv import KeyValue
 from prometheus_client import CollectorRegistry, Gauge
 
 from shared import bus
@@ -48,14 +50,14 @@ async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
     """Makes one that lives."""
     made: list[tuple[Client, asyncio.Task[None]]] = []
 
-    async def make(name: str, lease_s: float = LEASE_S) -> Process:
+    async def make(name: str, lease_s: float = LEASE_S, kv: object = None) -> Process:
         client = await bus.connect(server.settings("ingest"), "ingest")
         copy = await mirror(client, names.LEASES, asyncio.Event())
         made.append((client, asyncio.create_task(copy.run())))
         await copy.ready.wait()
         owned = Gauge("owned", "Cameras.", registry=CollectorRegistry())
-        kv = await bind(client.jetstream(timeout=LEASE_S / 3), names.LEASES)
-        process = Process(Leases(client, kv, copy, name, Kind("camera", "process", owned), lease_s), copy)
+        bucket: Any = kv or await bind(client.jetstream(timeout=LEASE_S / 3), names.LEASES)
+        process = Process(Leases(client, bucket, copy, name, Kind("camera", "process", owned), lease_s), copy)
         process.live()
         return process
 
@@ -126,6 +128,49 @@ async def test_what_another_has_had_meanwhile_is_lost(process: Start) -> None:
     holder.live()
     await until(lambda: holder.leases.holds("lobby") or holder.leases.lost)
     assert holder.leases.lost == {"lobby"}
+
+
+class Behind:
+    """A bucket by way of a server that was cut off from its cluster: the first reads give `entry`, which is old."""
+
+    def __init__(self, kv: KeyValue, entry: KeyValue.Entry) -> None:
+        self._kv = kv
+        self._entry = entry
+        self.reads = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._kv, name)
+
+    async def get(self, key: str) -> KeyValue.Entry:
+        self.reads += 1
+        return self._entry if self.reads <= 2 else await self._kv.get(key)
+
+
+async def test_a_server_that_is_behind_loses_no_lease(admin: Client, process: Start) -> None:
+    """It said that the holder before us has it, and what we had buffered was thrown away."""
+    kv = await admin.jetstream().key_value(names.LEASES)
+    await kv.create("camera.lobby", b"before/2")
+    behind = Behind(kv, await kv.get("camera.lobby"))
+    await kv.delete("camera.lobby")
+    holder = await process("holder", kv=behind)
+    await has_taken(holder)
+    # As if a renewal had been stored and its answer lost.
+    await kv.put("camera.lobby", b"holder/2")
+    await until(lambda: behind.reads > 2)
+    await until(lambda: holder.leases.holds("lobby") or holder.leases.lost)
+    assert not holder.leases.lost
+
+
+async def test_in_a_bucket_made_anew_what_another_has_is_lost(admin: Client, process: Start) -> None:
+    holder, other = await two(process)
+    await holder.freeze()
+    await admin.jetstream().purge_stream("KV_leases")
+    config = (await admin.jetstream().stream_info("KV_leases")).config
+    await admin.jetstream().delete_stream("KV_leases")
+    await admin.jetstream().add_stream(config)
+    await has_taken(other)
+    holder.live()
+    await until(lambda: holder.leases.lost)
 
 
 async def test_what_the_server_has_forgotten_is_taken_again(admin: Client, process: Start) -> None:

@@ -43,13 +43,19 @@ _MARGIN = 0.05
 # Without an answer for so long we may be cut off. With the time between two renewals it is less than a lease: by then
 # nobody seems silent to us.
 _DEAF = 2 * RENEW
+# A server that is behind its cluster is not for longer than so many renewals.
+_DOUBTS = 5
 
 
 class _Lease(NamedTuple):
-    """revision: of our entry. until: monotonic seconds, counted from before the request, so never too late."""
+    """revision: of our entry. until: monotonic seconds, counted from before the request, so never too late.
+
+    doubts: how often it was said to be another's since, by an older entry than ours.
+    """
 
     revision: int
     until: float
+    doubts: int = 0
 
 
 class Kind(NamedTuple):
@@ -184,26 +190,29 @@ class Leases:
         key = self._key(thing)
         sent = time.monotonic()
         try:
-            try:
-                entry = await self._kv.get(key)
-            except nats.js.errors.KeyNotFoundError as gone:
-                if gone.entry is not None:  # Another had it since, and gave it up.
-                    self._lose(thing)
-                    return
-                revision = await self._kv.create(key, self._value)
-                self._own(thing, revision, sent)
-                return
-        except nats.js.errors.KeyWrongLastSequenceError:
-            self._lose(thing)
+            entry = await self._kv.get(key)
+            is_ours = entry.value == self._value
+        except nats.js.errors.KeyNotFoundError as gone:
+            entry, is_ours = gone.entry, False
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("lease not regained", thing=self._key(thing), error=repr(e))
+            return
+        lease = self._owned.get(thing)
+        if lease is None:  # released meanwhile
+            return
+        if entry is None:
+            with contextlib.suppress(TimeoutError, nats.errors.Error):
+                self._own(thing, await self._kv.create(key, self._value), sent)
+        elif is_ours:
+            assert entry.revision is not None
+            # Of unknown age: the next renewal, which is now, dates it.
+            self._owned[thing] = lease._replace(revision=entry.revision)
+            await self._renew_once(thing, entry.revision)
+        # A server that was cut off tells of holders before us, for a while. So does a new bucket, which counts anew.
+        elif (entry.revision or 0) > lease.revision or lease.doubts >= _DOUBTS:
+            self._lose(thing)
         else:
-            if entry.value != self._value:
-                self._lose(thing)
-            elif entry.revision is not None and thing in self._owned:
-                # Ours, but of unknown age: the next renewal, which is now, dates it.
-                self._owned[thing] = self._owned[thing]._replace(revision=entry.revision)
-                await self._renew_once(thing, entry.revision)
+            self._owned[thing] = lease._replace(doubts=lease.doubts + 1)
 
     async def _renew_once(self, thing: str, revision: int) -> None:
         sent = time.monotonic()
