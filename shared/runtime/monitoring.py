@@ -8,11 +8,15 @@ A kubelet can show no certificate, and what it may ask tells nothing: with METRI
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import math
 import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -26,20 +30,25 @@ from shared.runtime.errors import SettingError
 from shared.runtime.settings import BusSettings
 from shared.runtime.telemetry import Health, logger
 
-# A client that says nothing is let go after this, and while so many are being answered no other is: neither may keep a
-# probe waiting, nor take the descriptors that the process needs.
-SILENCE_S = 5.0
+# A client has this long for all of it: the handshake, to ask, and to read the answer.
+REQUEST_S = 10.0
+# So many have a place, as descriptors are what the process needs itself. Where all are taken the next client gets that
+# of the one that came first: a probe takes a moment, so whoever is still there is slow.
 MOST_CLIENTS = 100
+# So many answers of /metrics are made at once: that takes time, and goes on once the client is let go.
+MOST_SCRAPES = 4
 # Whether the client has shown a certificate of METRICS_CLIENT_CA.
 KNOWN = "tidegate.known"
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = SILENCE_S
-
     def get_environ(self) -> dict[str, Any]:
         known = isinstance(self.connection, ssl.SSLSocket) and bool(self.connection.getpeercert())
         return super().get_environ() | {KNOWN: known}
+
+    def get_stderr(self) -> Any:
+        """Nowhere: it is told of a client that goes while it reads. What fails on our side is logged."""
+        return io.StringIO()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Write no line for each probe: they come every few seconds."""
@@ -54,7 +63,9 @@ class _Server(ThreadingMixIn, WSGIServer):
     tls: tls.Renewing | None = None
 
     def __init__(self, *args: Any) -> None:
-        self._free = threading.Semaphore(MOST_CLIENTS)
+        # When each client came that has a place, the first one first. None in it is closed.
+        self._since: dict[Any, float] = {}
+        self._lock = threading.Lock()
         super().__init__(*args)
 
     def server_bind(self) -> None:
@@ -65,25 +76,46 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+    def get_request(self) -> Any:
+        request, address = super().get_request()
+        if self.tls:
+            # The handshake waits for the client, so it is for the client's thread.
+            request = self.tls.context().wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        return request, address
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if len(self._since) >= MOST_CLIENTS:
+            self._let_go(math.inf)
+        with self._lock:
+            self._since[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Twice a second."""
+        while self._let_go(time.monotonic() - REQUEST_S):
+            pass
+
+    def _let_go(self, before: float) -> bool:
+        """End the waiting of the client that came first, if it came before `before`, monotonic seconds; whether so."""
+        with self._lock:
+            request, since = next(iter(self._since.items()), (None, math.inf))
+            if request is None or since >= before:
+                return False
+            del self._since[request]
+            with contextlib.suppress(OSError):  # the client has gone
+                # SSLSocket's own would also take from its thread what that works with.
+                socket.socket.shutdown(request, socket.SHUT_RDWR)
+            return True
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        if not self.tls:
-            super().finish_request(request, client_address)
-            return
-        request.settimeout(SILENCE_S)
-        with self.tls.context().wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)
+        if isinstance(request, ssl.SSLSocket):
+            request.do_handshake()
+        super().finish_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._since.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Write nothing: a client that goes, or refuses our certificate, is none of our errors."""
@@ -128,14 +160,28 @@ def _certificates(settings: BusSettings) -> tls.Renewing | None:
 def _pages(health: Health, *, asks: bool) -> Callable[..., Iterable[bytes]]:
     """The WSGI application. asks: whether /metrics is only for clients that are known."""
     metrics = make_wsgi_app()
+    scrapes = threading.Semaphore(MOST_SCRAPES)
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            return page(environ, start)
+        except Exception:
+            logger("telemetry").exception("a page failed", path=environ["PATH_INFO"])
+            raise
+
+    def page(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path, plain = environ["PATH_INFO"], [("Content-Type", "text/plain")]
         if path == "/metrics":
-            if not asks or environ[KNOWN]:
+            if asks and not environ[KNOWN]:
+                start("403 Forbidden", plain)
+                return [b"show a certificate that METRICS_CLIENT_CA has signed\n"]
+            if not scrapes.acquire(blocking=False):
+                start("503 Service Unavailable", plain)
+                return [b"others are asking for the same: ask again later\n"]
+            try:
                 return metrics(environ, start)  # type: ignore[no-any-return]
-            start("403 Forbidden", plain)
-            return [b"show a certificate that METRICS_CLIENT_CA has signed\n"]
+            finally:
+                scrapes.release()
         if path == "/healthz":
             problem = health.stuck()
         elif path == "/readyz":
