@@ -16,6 +16,7 @@ from nats.js.kv import KeyValue
 
 from services.ingest import memory, metrics
 from services.ingest.announcer import Announcer
+from services.ingest.attempts import Attempts
 from services.ingest.fleet import Fleet
 from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
@@ -49,6 +50,7 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
     leases = Leases(client, lease_kv, leased, process_id(), Kind("camera", "process", metrics.OWNED), settings.lease_s)
     publisher = Publisher(client, js)
     outboxes: Outboxes[Piece] = Outboxes(int(settings.ingest_buffer_total_mb * MB))
+    attempts = Attempts()
     announcer = Announcer(client, js, leases.process)
 
     def runner_for(name: str, camera: Camera, login: Login) -> Runner:
@@ -60,6 +62,7 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
             client.max_payload,
             publisher,
             outboxes,
+            attempts,
             announcer,
             lambda: leases.holds(name),
         )

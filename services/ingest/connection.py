@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from services.ingest import metrics
@@ -25,6 +26,10 @@ _UNSTEADY = (
 
 class Owner(Protocol):
     """Who owns a connection: it is called in the event loop's thread, in order."""
+
+    def on_open(self, connection: Connection) -> None:
+        """Hear that the camera sends video."""
+        ...
 
     def on_piece(self, connection: Connection, piece: Piece) -> None:
         """Take a segment."""
@@ -88,6 +93,7 @@ class Connection(threading.Thread):
         meet(self._camera, self._userinfo, self._reaching)
         self.last_packet = time.monotonic()
         source = open_source(self._camera, self._userinfo, self._reaching)
+        self._tell(self._owner.on_open)
         try:
             clock = source.clock()
             segmenter = Segmenter(self._camera_id, source.stream, self._cutting, clock, self._hand_over)
@@ -128,10 +134,10 @@ class Connection(threading.Thread):
             return
         self._tell(self._owner.on_piece, piece)
 
-    def _tell(self, hear: object, what: Piece | Failure) -> None:
+    def _tell(self, hear: Callable[..., None], *what: Piece | Failure) -> None:
         if self._abandoned:
             return
         try:
-            self._loop.call_soon_threadsafe(hear, self, what)  # type: ignore[arg-type]
+            self._loop.call_soon_threadsafe(hear, self, *what)
         except RuntimeError:  # The loop is closed, so the process ends.
             self.abandon()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from services.ingest import metrics
 from services.ingest.announcer import Announcer
+from services.ingest.attempts import Attempts
 from services.ingest.connection import Connection
 from services.ingest.delivery import Delivery
 from services.ingest.failures import Failure
@@ -53,6 +54,7 @@ class Runner:
         max_payload: int,
         publisher: Publisher,
         outboxes: Outboxes[Piece],
+        attempts: Attempts,
         announcer: Announcer,
         allowed: Callable[[], bool],
     ) -> None:
@@ -62,11 +64,13 @@ class Runner:
         self._timeout_s = settings.ingest_timeout_s
         self._reaching = Reaching(settings.ingest_timeout_s, settings.ingest_ca)
         self._cutting = Cutting(settings.ingest_segment_s, max_payload - _HEADER_BYTES)
+        self._attempts = attempts
         self._announcer = announcer
         self._delivery = Delivery(
             name, publisher, outboxes, int(settings.ingest_buffer_mb * MB), allowed, self._piece_left
         )
         self._connection: Connection | None = None
+        self._opening = False
         self._hanging: list[Connection] = []
         self._ended: asyncio.Future[Failure] | None = None
         self._online = False
@@ -98,6 +102,10 @@ class Runner:
         elif self._online:
             metrics.ONLINE.dec()
 
+    def on_open(self, connection: Connection) -> None:
+        if connection is self._connection:
+            self._end_attempt(failed=False)
+
     def on_piece(self, connection: Connection, piece: Piece) -> None:
         if connection is not self._connection:
             return
@@ -112,7 +120,12 @@ class Runner:
     async def _connect_for_ever(self) -> None:
         tries = 0
         while True:
-            failure = await self._connect_once()
+            await self._attempts.begin(tries)
+            self._opening = True
+            try:
+                failure = await self._connect_once()
+            finally:
+                self._end_attempt(failed=True)
             worked_s = time.monotonic() - self._online_since if self._online else 0.0
             self._set_offline(failure)
             if failure.cause == "ended" and self._plays_once():
@@ -145,6 +158,11 @@ class Runner:
                 connection.abandon()
                 self._hanging = [c for c in [*self._hanging, connection] if c.is_alive()]
                 return Failure("timeout", f"nothing has come from the camera for {silent_s:.0f} s: check its network")
+
+    def _end_attempt(self, *, failed: bool) -> None:
+        if self._opening:
+            self._opening = False
+            self._attempts.end(failed=failed)
 
     def _plays_once(self) -> bool:
         return self.camera.is_file and not self.camera.loop
