@@ -45,6 +45,10 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     store_encryption: Annotated[
         Literal["on", "off"], Meta(description="off: what the embedded server stores can be read by who has the disk")
     ] = "on"
+    store_sync_s: Annotated[
+        float,
+        Meta(ge=0, le=3600, description="seconds between two syncs to disk, or 0: before each acknowledgement"),
+    ] = 120.0
 
 
 def prepare(store: Path, folder: Path, settings: StoreSettings) -> str:

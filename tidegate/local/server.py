@@ -135,7 +135,7 @@ class NatsServer:
         self._more = member.more if member else ""
         self._suffix = f"-{member.number}" if member else ""
         self.name = f"tidegate{self._suffix}"
-        self._cipher = ""
+        self._cipher = self._sync = ""
         self._read_tenants()
 
     def settings(self, identity: str) -> BusSettings:
@@ -165,7 +165,9 @@ class NatsServer:
         of its log.
         """
         self._read_tenants()
-        self._cipher = await asyncio.to_thread(encryption.prepare, self.store, self.secrets, load(StoreSettings))
+        settings = load(StoreSettings)
+        self._cipher = await asyncio.to_thread(encryption.prepare, self.store, self.secrets, settings)
+        self._sync = f"{settings.store_sync_s:g}s" if settings.store_sync_s else "always"
         config = self._write_config()
         # Where 0.2.0 kept it, with the passwords in it.
         (self._data / "nats.conf").unlink(missing_ok=True)
@@ -320,6 +322,7 @@ class NatsServer:
         return (
             f"server_name: {self.name}\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
             f"max_pending: {8 * MAX_PAYLOAD}\nmax_connections: {most_connections()}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(self.store))}, max_file_store: {PROMISES}{self._cipher} }}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(self.store))}, max_file_store: {PROMISES}{self._cipher},"
+            f' sync_interval: "{self._sync}" }}\n'
             f"{self._more}{accounts.block(passwords.hashed(self._passwords), self._tenants, tells_health=True)}"
         )
