@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from shared.contract.topology import GB, MB, TopologySettings
 from shared.runtime.errors import SettingError
 from tidegate.commands import doctor
 from tidegate.local import disk
+from tidegate.local.running import Running
 from tidegate.local.server import NatsServer
 
 SIZES = st.integers(min_value=1, max_value=200 * GB)
@@ -116,6 +119,22 @@ async def test_a_limit_that_was_chosen_and_does_not_fit_is_refused_by_name(
         with pytest.raises(SettingError, match=r"MEDIA_MAX_BYTES=.*: more than this disk has room for"):
             await server.set_up(admin)
         await admin.close()
+
+
+async def test_doctor_says_that_streams_may_outgrow_a_disk_that_others_have_filled(
+    tmp_path: Path, free: Callable[[int], None]
+) -> None:
+    free(100 * GB)
+    async with NatsServer(tmp_path) as server:
+        admin = await bus.connect(server.settings("admin"), "admin")
+        await server.set_up(admin)
+        await admin.close()
+        (tmp_path / "run.json").write_bytes(msgspec.json.encode(Running(server.url, os.getpid())))
+        assert {f.level for f in await doctor.streams(tmp_path)} == {"ok"}
+        free(3 * GB)
+        (found,) = [f for f in await doctor.streams(tmp_path) if f.level != "ok"]
+    assert found.level == "note" and "may grow by 22.4 GB, and 3.0 GB are free" in found.found
+    assert "tidegate up" in found.remedy
 
 
 def test_doctor_says_that_the_disk_is_small(tmp_path: Path, free: Callable[[int], None]) -> None:

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import nats.errors
 import pytest
 from nats.aio.client import Client
@@ -26,7 +27,10 @@ from tests import footage
 from tests.service import serving
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import registry
+from tidegate.commands import doctor
+from tidegate.local import stopped
 from tidegate.local.healing import FULL_S, Healing
+from tidegate.local.running import Running
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack
 
@@ -217,9 +221,22 @@ async def test_ingest_is_not_ready_while_nothing_is_stored(disk: Disk, tmp_path:
             await until(lambda: health.ready is None and waiting_s() == 0)
 
 
+async def test_doctor_names_the_streams_that_have_stopped(disk: Disk) -> None:
+    async with NatsServer(disk.path) as server, connected(server) as admin:
+        await server.set_up(admin)
+        (disk.path / "run.json").write_bytes(msgspec.json.encode(Running(server.url, os.getpid())))
+        disk.fill()
+        await until_silent(admin, "media.lobby")
+        (bad,) = [f for f in await doctor.streams(disk.path) if f.level == "bad"]
+        assert "MEDIA" in bad.found and "no space left on device" in bad.found
+        disk.free()
+        await server.restart()
+        assert "bad" not in {f.level for f in await doctor.streams(disk.path)}
+
+
 async def test_admin_alone_is_told_whether_streams_store(server: NatsServer, admin: Client) -> None:
-    assert await server.stopped_streams(admin) == {}
+    assert await stopped.streams(admin) == {}
     for identity in ("scaler", "viewer"):
         client = await bus.connect(server.settings(identity), identity)
-        assert await server.stopped_streams(client) is None
+        assert await stopped.streams(client) is None
         await client.close()

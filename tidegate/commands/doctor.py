@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import click
 import nats.errors
+from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from rich.console import Console
 from rich.text import Text
@@ -27,7 +28,7 @@ from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.settings import load
 from tidegate.commands.options import data_option, screen
-from tidegate.local import disk, encryption, running, stack
+from tidegate.local import disk, encryption, running, stack, stopped
 from tidegate.local.encryption import StoreSettings
 from tidegate.local.server import find_executable
 from tidegate.view.inert import echo
@@ -254,9 +255,38 @@ async def streams(data: Path) -> list[Finding]:
         wanted.append((f"bucket {bucket}", partial(js.key_value, bucket)))
     try:
         findings += [await _is_there(what, ask) for what, ask in wanted]
+        findings += await _storing(client)
+        if not os.environ.get("NATS_URL"):
+            findings += await _growth(client, data)
     finally:
         await client.close()
     return findings
+
+
+async def _storing(client: Client) -> list[Finding]:
+    """Nothing where the server does not say: one of your own tells its operator, by /healthz."""
+    found = await stopped.streams(client)
+    if found is None:
+        return []
+    if not found:
+        return [Finding("storing", "ok", "all streams")]
+    remedy = "free some of its disk: 'tidegate up' restarts nats-server then"
+    return [Finding("storing", "bad", f"not {', '.join(sorted(found))}: {min(found.values())}", remedy)]
+
+
+async def _growth(client: Client, data: Path) -> list[Finding]:
+    """Whether the disk has what the streams of the server here may still take: others may have filled it since."""
+    try:
+        infos = await client.jetstream().streams_info()
+    except (TimeoutError, nats.errors.Error):
+        return []
+    more = sum(max(0, (info.config.max_bytes or 0) - info.state.bytes) for info in infos)
+    free = shutil.disk_usage(data).free
+    found = f"may grow by {more / topology.GB:.1f} GB, and {free / topology.GB:.1f} GB are free"
+    if more <= free:
+        return [Finding("streams", "ok", found)]
+    remedy = "free some, or stop 'tidegate up' and start it again: it fits the limits. A full disk stops streams"
+    return [Finding("streams", "note", found, remedy)]
 
 
 async def _is_there(what: str, ask: Callable[[], Awaitable[object]]) -> Finding:

@@ -16,6 +16,7 @@ from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
 from tidegate.local.server import MAX_PAYLOAD, NatsServer
+from tidegate.local.stopped import streams
 
 # With room for less than the two largest messages a stream would stop again at once.
 LEAST_FREE = 2 * MAX_PAYLOAD
@@ -41,7 +42,7 @@ class Healing:
     async def look(self, admin: Client) -> None:
         """Say what is wrong, and start the server again if it is time to. Raises SettingError where none ever will."""
         died = self._is_down or self._server.has_died
-        stopped = {} if died else await self._server.stopped_streams(admin)
+        stopped = {} if died else await streams(admin)
         if stopped is None:
             return
         is_full = self._server.free < LEAST_FREE

@@ -21,8 +21,6 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-import nats.errors
 from msgspec.structs import replace
 from nats.aio.client import Client
 
@@ -47,27 +45,7 @@ READ_BYTES_S = 20_000_000
 POLL_S = 0.025
 # How long it may take to read its configuration, and what its log says then.
 RELOAD_S = 30.0
-# How long its answer on its health may take.
-HEALTH_S = 2.0
 RELOADED, RELOAD_FAILED = "Reloaded server configuration", "Failed to reload server configuration"
-
-
-# What the server says of a stream that has stopped, before the reason.
-WRITE_ERROR = " write error: "
-
-
-class _Fault(msgspec.Struct):
-    type: str
-    error: str
-    stream: str = ""
-
-
-class _Health(msgspec.Struct):
-    errors: list[_Fault] = []
-
-
-class _Answer(msgspec.Struct):
-    data: _Health
 
 
 def find_executable() -> str:
@@ -268,22 +246,6 @@ class NatsServer:
     def has_died(self) -> bool:
         """Whether it ended without being told to."""
         return self._process is not None and self._process.poll() is not None
-
-    async def stopped_streams(self, admin: Client) -> dict[str, str] | None:
-        """The streams that store nothing until the server is restarted, and why; None where it does not answer.
-
-        The server refuses a message of a wrong sequence as before, so that only its own account of it tells.
-        """
-        try:
-            answer = await admin.request(names.HEALTH, b'{"details": true}', timeout=HEALTH_S)
-            faults = msgspec.json.decode(answer.data, type=_Answer).data.errors
-        except (TimeoutError, nats.errors.Error, msgspec.DecodeError):
-            return None
-        return {
-            fault.stream or "JetStream": fault.error.rpartition(": ")[2]
-            for fault in faults
-            if WRITE_ERROR in fault.error or fault.type == "JETSTREAM"
-        }
 
     @property
     def free(self) -> int:
