@@ -20,7 +20,8 @@ from tidegate.local.stopped import streams
 
 # With room for less than the two largest messages a stream would stop again at once.
 LEAST_FREE = 2 * MAX_PAYLOAD
-# What has expired goes at a start: where the streams themselves have filled the disk, that makes room.
+# From start to start of a server whose streams a full disk keeps from storing. What has expired goes at a start: where
+# they have filled the disk themselves, that makes room.
 FULL_S = 300.0
 # The first start is at once, and the next ones after these delays, until there has been no trouble for so many seconds.
 DELAYS = Backoff(first_s=1.0, longest_s=60.0, jitter=0.0)
@@ -45,7 +46,7 @@ class Healing:
         stopped = {} if died else await streams(admin)
         if stopped is None:
             return
-        is_full = self._server.free < LEAST_FREE
+        is_full = bool(stopped) and self._server.free < LEAST_FREE
         self._say(self._cause(died, stopped), is_full)
         if self.trouble and self._clock() - self._acted >= self._delay_s(is_full):
             await self._restart()

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from shared.contract import names
 
 # How long the answer may take, in seconds.
-TIMEOUT_S = 2.0
+TIMEOUT_S = 1.0
 # What the server says of a stream that has stopped, before the reason.
 WRITE_ERROR = " write error: "
 
