@@ -40,10 +40,14 @@ _LAYOUT = "partitions"
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a partition reads on. seq, verdicts: sequences in EVENTS of the next detections and the next verdicts."""
+    """Where a partition reads on. seq, verdicts: sequences in EVENTS of the next detections and the next verdicts.
+
+    said: the sequence in EVENTS from which all is that was said after the checkpoint; 0 in those of 0.2.0.
+    """
 
     seq: int
     verdicts: int
+    said: int = 0
 
 
 class Unreadable(TidegateError):
@@ -126,6 +130,7 @@ class Checkpoints:
             self._log.error("where a partition was can't be read: it begins anew", partition=number, error=str(e))
             return False
         partition.position, partition.verdicts = where.seq, where.verdicts
+        partition.told = (where.said or where.seq) - 1
         for entry in cameras:
             camera = entry.subject.rpartition(".")[2]
             if not entry.data:
@@ -152,7 +157,7 @@ class Checkpoints:
         entries = {f"camera.{number}.{c}": self._packed(partition, c) for c in changed}
         try:
             await self._put_all(entries.items())
-            place = Position(seq=seq, verdicts=partition.verdicts)
+            place = Position(seq=seq, verdicts=partition.verdicts, said=partition.first_untold())
             await self._put(f"position.{number}", msgspec.json.encode(place))
         except nats.js.errors.KeyWrongLastSequenceError as e:
             raise Taken(f"partition {number}") from e

@@ -278,16 +278,16 @@ class Incidents:
             verification="pending" if rule.verify else "none",
         )
         known.open = Open(incident, known.last)
+        asked = AskedIncident(incident, at + self._verify_s, rule.alerts)
+        may_ask = rule.verify is not None and self._has_room()
+        if rule.verify is not None and may_ask:
+            self.state.asked[id] = asked
+            # The question comes first: of an incident that has begun it is known that it was asked.
+            self._out.append(_verify(rule, incident, rule.verify, evidence))
         self._out.append(incident)
         if rule.alert == "start":
             self._alert(incident)
-        if not rule.verify:
-            return
-        asked = AskedIncident(incident, at + self._verify_s, rule.alerts)
-        if self._has_room():
-            self.state.asked[id] = asked
-            self._out.append(_verify(rule, incident, rule.verify, evidence))
-        else:
+        if rule.verify is not None and not may_ask:
             # One more question would wait behind those, and take the room of other cameras'.
             self._judge(asked, "unverified", reason=f"{TUNING.most_waiting} others wait for a verdict")
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from services.analytics import metrics
 from services.analytics.camera import CameraAnalytics, FailedSegment
 from services.analytics.rules import Rules
+from services.analytics.said import NOTHING, Said
 from services.analytics.state import CameraState, Limits
 from services.analytics.statements import Outs
 from shared.bus.direct import Stored
@@ -53,12 +54,15 @@ class BadDetections(NamedTuple):
 class Partition:
     """See the module. changed: cameras that changed since the last checkpoint. bad: what is to be dead-lettered.
 
-    position, verdicts: the sequences in EVENTS from which it reads detections and verdicts on.
+    position, verdicts: the sequences in EVENTS from which it reads detections and verdicts on. told: that of what was
+    said last, or -1. said: by camera, what was said after the checkpoint, and follows once more.
     """
 
     def __init__(self, number: int, limits: Limits, rules_of: Callable[[str], Rules]) -> None:
         self.number = number
         self.position = self.verdicts = 0
+        self.told = -1
+        self.said: dict[str, Said] = {}
         self.cameras: dict[str, CameraAnalytics] = {}
         self.changed: set[str] = set()
         self.bad: list[BadDetections] = []
@@ -106,6 +110,27 @@ class Partition:
         """The sequence from which a successor must read, once all states are stored."""
         held = (min(state.held) for c in self.cameras.values() if (state := c.state()).held)
         return min([self.position, *held])
+
+    def said_of(self, camera: str) -> Said:
+        """What was said of a camera after the checkpoint, and follows once more."""
+        return self.said.get(camera, NOTHING)
+
+    def recall(self, camera: str, id: str, seq: int) -> None:
+        """EVENTS has something of a camera, at a sequence: if that came after the checkpoint, it follows once more."""
+        if seq > self.told:
+            self.said.setdefault(camera, Said()).note(id, seq)
+
+    def first_untold(self) -> int:
+        """The sequence from which EVENTS has all that is said from now on, and what was said and follows once more."""
+        now = max(self.position, self.told + 1)
+        return min((said.first() for said in self.said.values() if said), default=now)
+
+    def advance(self, position: int) -> None:
+        """All that follows from EVENTS before `position` has been said."""
+        self.position = max(self.position, position)
+        for said in self.said.values():
+            said.forget(self.position)
+        self.said = {camera: said for camera, said in self.said.items() if said}
 
     def _work(self, name: str, work: Callable[[CameraAnalytics], Outs], stored: Stored | None = None) -> Outs:
         """Work on a camera, and count it. A failure ends that camera's tracks and harms no other camera.

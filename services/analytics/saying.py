@@ -2,8 +2,8 @@
 
     await outlet.say([CameraOuts("lobby", outs, stored)])
 
-Of one camera everything goes out in order, of all cameras at once. Every event has its id, so that what is said again
-after a crash is dropped by EVENTS.
+Of one camera everything goes out in order, of all cameras at once. What was said before a crash is not said again: its
+partition knows it by its id. What is said twice even so, as its acknowledgement was lost, is dropped by EVENTS.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.analytics import metrics
-from services.analytics.partition import BadDetections
+from services.analytics.partition import BadDetections, Partition
+from services.analytics.said import Said
 from services.analytics.sharing import OwnedPartitions
 from services.analytics.statements import Out, Outs
 from shared import bus
@@ -82,41 +83,48 @@ class Outlet:
             partition.bad.clear()
 
     async def _say_camera(self, camera: str, outs: list[tuple[Stored | None, Out]]) -> None:
-        number = self._partitions.number(camera)
+        partition = self._partitions.of(camera)
+        assert partition
         refused: list[tuple[str, str | None]] = []
         for cause, out in outs:
-            if not self._partitions.may_publish(number):
-                raise BusError(f"the lease of partition {number} has run out")
+            if not self._partitions.may_publish(partition.number):
+                raise BusError(f"the lease of partition {partition.number} has run out")
             trace = events.trace_of(cause.headers) if cause else None
             self._health.beat()
             if isinstance(out.what, jobs.Verify):
-                if not await self._ask(out.what, trace):
+                if not await self._ask(out.what, trace, partition.said_of(camera)):
                     refused.append((out.what.incident, trace))
-                continue
-            await self._publish(out.what, out.id, trace)
-            if cause:
+            elif await self._publish(partition, out, trace) and cause:
                 metrics.LATENCY.observe(max(0.0, time.time() - cause.time.timestamp()))
         # These come after all that was worked out before the refusal, so that what is said last of an incident is true.
         for incident, trace in refused:
-            if partition := self._partitions.of(camera):
-                for out in partition.refused(camera, incident):
-                    await self._publish(out.what, out.id, trace)
+            for out in partition.refused(camera, incident):
+                await self._publish(partition, out, trace)
 
-    async def _publish(self, what: Event | jobs.Verify, id: str, trace: str | None) -> None:
+    async def _publish(self, partition: Partition, out: Out, trace: str | None) -> bool:
+        """Whether it was said now: not before, and it can be stored."""
+        what, id = out
         assert isinstance(what, Event)
+        if partition.said_of(what.camera).has(id):
+            return False
         headers = events.headers(what, id=id, source=names.source("analytics"), traceparent=trace)
         payload = events.encode(what)
         subject = events.subject(what)
         try:
-            await bus.publish(self._client, self._js, subject, payload, headers, patience_s=PUBLISH_PATIENCE_S)
+            ack = await bus.publish(self._client, self._js, subject, payload, headers, patience_s=PUBLISH_PATIENCE_S)
         except Unstorable as e:  # trying again would hold up all that comes after it
             self._log.error("an event can't be stored, and is left out", subject=subject, id=id[:200], error=str(e))
             metrics.UNSTORABLE.labels(what.kind).inc()
-            return
+            return False
+        partition.told = max(partition.told, ack.seq)
         metrics.EVENTS.labels(what.kind).inc()
+        return True
 
-    async def _ask(self, job: jobs.Verify, trace: str | None) -> bool:
+    async def _ask(self, job: jobs.Verify, trace: str | None, said: Said) -> bool:
         """Whether VLM took the question. After a refusal none is asked for a while, so that no camera waits for it."""
+        about = f"analytics/incidents/{job.camera}/{job.incident}"
+        if said.has_any(f"{about}/start/"):  # it was asked before
+            return not said.has_any(f"{about}/unverified")
         headers = {"traceparent": trace} if trace else {}
         refused = time.monotonic() < self._no_questions_until
         try:

@@ -2,7 +2,7 @@
 
 All partitions of a process share one place in the log: one that is taken over from further back takes the reading back
 there, and the others skip what they know. A checkpoint is written only once everything that follows from what was read
-is stored in EVENTS. So what is read again after a crash is said again, under the same ids, and dropped there.
+is stored in EVENTS. What is read again after a crash is worked out again, and said unless EVENTS has it by its id.
 """
 
 from __future__ import annotations
@@ -168,4 +168,4 @@ class Analytics:
         for partition in self._partitions:
             partition.verdicts = max(partition.verdicts, self._verdicts.next)
             if found:
-                partition.position = max(partition.position, found[-1].seq + 1)
+                partition.advance(found[-1].seq + 1)

@@ -18,16 +18,19 @@ from nats.js.errors import NotFoundError
 
 from services.analytics import metrics
 from services.analytics.checkpoint import Checkpoints, Taken
-from services.analytics.partition import Partition, partition_of
+from services.analytics.partition import Partition, camera_of, partition_of
 from services.analytics.rulebook import Rulebook
 from services.analytics.settings import AnalyticsSettings
 from shared.bus import direct
 from shared.bus.leases import Leases
+from shared.bus.log import Log
 from shared.contract import names
+from shared.contract.events import Alert, Counts, Incident, Tracks
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
 
 DETECTIONS = names.event("detections", "*")
+SAID = tuple(names.event(kind.kind, "*") for kind in (Tracks, Incident, Alert, Counts))
 
 
 class OwnedPartitions:
@@ -82,7 +85,9 @@ class OwnedPartitions:
         random.shuffle(free)
         room = max(0, share - len(leases.owned))
         await asyncio.gather(*(leases.claim(str(n)) for n in free[:room]))
-        return [await self._take(n) for n in sorted(map(int, leases.owned)) if n not in self._owned]
+        taken = [await self._take(n) for n in sorted(map(int, leases.owned)) if n not in self._owned]
+        await self._recall({p.number: p for p in taken if p.told >= 0})
+        return taken
 
     async def release_all(self) -> None:
         """Store every checkpoint, and let other processes have the partitions at once."""
@@ -116,6 +121,20 @@ class OwnedPartitions:
         self._owned[number] = partition
         metrics.MOVES.labels("taken").inc()
         return partition
+
+    async def _recall(self, taken: dict[int, Partition]) -> None:
+        """Have partitions know what was said after their checkpoints, so that it is not said again."""
+        if not taken:
+            return
+        async with Log(self._client, names.EVENTS) as log:
+            for subject in SAID:
+                seq = min(p.told for p in taken.values()) + 1
+                while part := await log.read(subject, seq):
+                    seq = part[-1].seq + 1
+                    for stored in part:
+                        camera = camera_of(stored.subject)
+                        if partition := taken.get(self.number(camera)):
+                            partition.recall(camera, stored.headers.get("ce-id", ""), stored.seq)
 
     async def _beginning(self) -> int:
         """The sequence to read from where there is no checkpoint."""
