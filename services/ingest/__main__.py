@@ -68,7 +68,7 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
         )
 
     fleet = Fleet(wanted, credentials, leases, changed, runner_for, health, settings.ingest_max_cameras)
-    parts = [wanted.run(), credentials.run(), leased.run(), leases.run(), announcer.run()]
+    parts = [wanted.run(), credentials.run(), leased.run(), leases.run(), metrics.tidy(), announcer.run()]
     tasks = [asyncio.create_task(part) for part in parts]
     health.ready = "reading the buckets of cameras and leases"
     try:

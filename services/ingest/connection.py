@@ -117,6 +117,8 @@ class Connection(threading.Thread):
         return Failure("ended", "the stream has ended")
 
     def _count(self, segmenter: Segmenter, clock: Clock) -> None:
+        if self._abandoned:
+            return
         metrics.REANCHORS.labels(self._camera_id).inc(clock.reanchors)
         clock.reanchors = 0
         for cause, count in segmenter.dropped.items():
@@ -124,6 +126,8 @@ class Connection(threading.Thread):
         segmenter.dropped.clear()
 
     def _hand_over(self, piece: Piece) -> None:
+        if self._abandoned:
+            return
         while self._room and not self._room.acquire(timeout=0.5):
             self.last_packet = time.monotonic()
             if self._stop_asked.is_set():

@@ -80,6 +80,7 @@ class Runner:
         self._log = logger("camera").bind(camera=name)
 
     def start(self) -> None:
+        metrics.camera_is_here(self.name)
         self._tasks = [asyncio.create_task(self._delivery.run()), asyncio.create_task(self._connect_for_ever())]
 
     async def stop(self, reason: str | None, flush_s: float) -> None:
@@ -101,6 +102,7 @@ class Runner:
             self._set_offline(Failure("stopped", reason))
         elif self._online:
             metrics.ONLINE.dec()
+        metrics.camera_is_gone(self.name)
 
     def on_open(self, connection: Connection) -> None:
         if connection is self._connection:
