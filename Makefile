@@ -101,8 +101,9 @@ bench-reality: $(TEST)
 bench-search: $(TEST)
 	$(BIN)/python -m bench.bench_search
 
+# HOURS=2 breaks servers, ingests and workers for so long, by SEED, with SERVERS=1 or 3.
 chaos: $(DEMO)
-	$(BIN)/tidegate chaos
+	$(BIN)/tidegate chaos $(if $(HOURS),--hours $(HOURS) --seed $(or $(SEED),1) --servers $(or $(SERVERS),1))
 
 # vLLM on a CPU, in an environment of its own: beside a torch for the CPU two of its packages do not load, and break
 # the import of transformers. With it a model of two layers and no trained weight, which the tests ask.

@@ -1,4 +1,4 @@
-"""A short form of `tidegate chaos`, with the real models."""
+"""Short forms of `tidegate chaos`, with the real models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Literal
 import pytest
 from rich.console import Console
 
+from tests.waiting import PATIENCE_S
+from tidegate.chaos import trial
+from tidegate.chaos.world import Size
 from tidegate.demo.chaos import Plan, unleash
 
 
@@ -19,3 +22,23 @@ async def test_exactly_one_event_over_kills_and_a_restart(service: Literal["cv",
     assert outcome.is_exact, outcome
     assert (outcome.kills, outcome.terms, outcome.restarts) == (3, 2, 1)
     assert outcome.redelivered > 0, "no fault hit a worker that held a segment"
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("servers", "fault"),
+    [
+        (1, "the server is killed, and away for 7 s"),
+        (1, "a worker is frozen"),
+        (3, "the leader is killed, and away for 1 s"),
+        (3, "one loses its store"),
+    ],
+)
+async def test_a_fault_costs_no_segment(servers: Literal[1, 3], fault: str, tmp_path: Path) -> None:
+    size = Size(servers=servers, ingests=2, cameras=2)
+    outcome = await trial.trial(trial.Plan(size=size, only=fault, well_s=PATIENCE_S), tmp_path, Console())
+    (cost,) = outcome.costs
+    assert cost.well_s is not None and outcome.settled and outcome.segments and outcome.acknowledged
+    counted = (outcome.lost, outcome.without, outcome.twice, outcome.skipped, outcome.repeated, outcome.returned)
+    assert counted == (0, 0, 0, 0, 0, 0)

@@ -14,7 +14,7 @@ def piece(n: int, start: float, *, epoch: str = "e", seconds: float = 1.0, seq: 
 
 def test_whole_video_lacks_nothing() -> None:
     account = of_camera([piece(n, 100.0 + n) for n in range(10)])
-    assert account == (0.0, 0.0, 0.0, 0, 0)
+    assert account == (0.0, 0.0, 0.0, 0, 0, 0)
 
 
 def test_a_gap_is_as_long_as_what_is_missing() -> None:
@@ -25,6 +25,11 @@ def test_a_gap_is_as_long_as_what_is_missing() -> None:
 def test_what_two_connections_have_is_doubled() -> None:
     account = of_camera([piece(0, 100.0, seconds=4.0), piece(0, 102.0, epoch="f", seconds=4.0)])
     assert (account.doubled_s, account.missing_s, account.repeated) == (2.0, 0.0, 0)
+
+
+def test_numbers_that_are_missing_were_cut_and_not_stored() -> None:
+    account = of_camera([piece(0, 100.0), piece(3, 103.0), piece(1, 104.0, epoch="f")])
+    assert account.skipped == 3
 
 
 def test_a_segment_that_is_stored_twice_is_counted_and_no_gap() -> None:

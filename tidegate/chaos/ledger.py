@@ -30,13 +30,14 @@ class Piece(NamedTuple):
 class Account(NamedTuple):
     """missing_s: seconds of video that no segment has, over all cameras. doubled_s: seconds that two connections have.
 
-    repeated: segments that are stored twice. returned: connections that another had followed, and that went on.
-    longest_s: the longest gap.
+    longest_s: the longest gap. skipped: segments that were cut and are not stored, by their numbers. repeated: segments
+    that are stored twice. returned: connections that another had followed, and that went on.
     """
 
     missing_s: float = 0.0
     longest_s: float = 0.0
     doubled_s: float = 0.0
+    skipped: int = 0
     repeated: int = 0
     returned: int = 0
 
@@ -73,6 +74,7 @@ class Ledger:
             missing_s=sum(p.missing_s for p in parts),
             longest_s=max((p.longest_s for p in parts), default=0.0),
             doubled_s=sum(p.doubled_s for p in parts),
+            skipped=sum(p.skipped for p in parts),
             repeated=sum(p.repeated for p in parts),
             returned=sum(p.returned for p in parts),
         )
@@ -96,9 +98,18 @@ def of_camera(pieces: Sequence[Piece], since: float = 0.0) -> Account:
         missing_s=sum(gaps),
         longest_s=max(gaps, default=0.0),
         doubled_s=doubled,
+        skipped=_skipped(once),
         repeated=len(pieces) - len(once),
         returned=_returned([p.epoch for p in pieces]),
     )
+
+
+def _skipped(once: Sequence[Piece]) -> int:
+    """How many numbers are missing before the last of each connection."""
+    last: Counter[str] = Counter()
+    for piece in once:
+        last[piece.epoch] = max(last[piece.epoch], piece.n + 1)
+    return sum(last.values()) - len(once)
 
 
 def _returned(epochs: Sequence[str]) -> int:
