@@ -122,7 +122,7 @@ def line(snapshot: SystemNow, elapsed: float, story: str) -> Text:
 
 
 def _head(title: str, story: str, elapsed: float, width: int) -> Table:
-    grid = Table.grid(expand=False)
+    grid = Table.grid(expand=False, padding=(0, 1))
     grid.width = width
     grid.add_column(no_wrap=True)
     grid.add_column(justify="center", ratio=1, no_wrap=True, overflow="ellipsis")
