@@ -7,5 +7,6 @@
 | `drawing` | frames with what was detected and followed in them; plots |
 | `view` | what happens now, gathered and shown in a terminal; `tidegate up` as the stack and its live view |
 | `demo` | real cameras, a surge, and the report that a run leaves behind; chaos |
+| `chaos` | breaks a whole Tidegate on this machine, and counts what it cost |
 | `commands` | one command a file: its options, and what it prints |
 """

@@ -40,7 +40,7 @@ RESTART = Backoff(first_s=0.2, longest_s=2.0)
 FRESH_S = 4.0
 WITNESS = "witness"
 _POLL_S = 0.1
-_WITNESS_S = 0.25
+_WITNESS_S = 1.0
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
