@@ -30,6 +30,9 @@ class Ending:
     def __init__(self) -> None:
         self.heard: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
 
+    def on_open(self, connection: Connection) -> None:
+        pass
+
     def on_piece(self, connection: Connection, piece: Piece) -> None:
         connection.piece_left()
 

@@ -282,6 +282,9 @@ async def _read(url: str, max_bytes: int) -> tuple[list[Piece], Failure]:
     ended: asyncio.Future[Failure] = asyncio.get_running_loop().create_future()
 
     class Hears:
+        def on_open(self, connection: Connection) -> None:
+            pass
+
         def on_piece(self, connection: Connection, piece: Piece) -> None:
             pieces.append(piece)
 
