@@ -96,7 +96,9 @@ class Leases:
 
     def free(self, thing: str) -> bool:
         """Whether nobody seems to hold it, as far as we may judge; `claim` finds out."""
-        return thing not in self._owned and self._hears() and not self._alive(self._key(thing))
+        key = self._key(thing)
+        # What its holder has given up is nobody's, whatever we have not heard.
+        return thing not in self._owned and (self._mirror.is_deleted(key) or (self._hears() and not self._alive(key)))
 
     def processes(self) -> int:
         """How many processes share what there is, this one included."""

@@ -91,6 +91,10 @@ class Mirror:
         """Of a key's newest entry, as far as known; None where there is none."""
         return self._known.get(key) if key in self.values else None
 
+    def is_deleted(self, key: str) -> bool:
+        """Whether somebody has deleted it, as far as known; not where it has expired, or never was."""
+        return key in self._known and key not in self.values
+
     async def run(self) -> None:
         """Follow the bucket until cancelled. Raises BusError once the connection is closed."""
         said: asyncio.Queue[tuple[str, _Entry]] = asyncio.Queue()
