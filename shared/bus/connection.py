@@ -124,9 +124,9 @@ def _options(settings: BusSettings, service: str, inbox: str | None, told: _Told
         "reconnected_cb": told.reconnected,
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 0.25,
-        # A server that hangs is left after two to three intervals, before what is leased is another's.
+        # A server that hangs is left after two to three intervals: before others take what is leased by us.
         "connect_timeout": settings.lease_s / 2,
-        "ping_interval": settings.lease_s / 3,
+        "ping_interval": settings.lease_s / 5,
         "max_outstanding_pings": 2,
         "pending_size": PENDING_BYTES,
     }

@@ -43,6 +43,7 @@ _MARGIN = 0.05
 # Without an answer for so long we may be cut off. With the time between two renewals it is less than a lease: by then
 # nobody seems silent to us.
 _DEAF = 2 * RENEW
+_POLL_S = 0.1
 # A server that is behind its cluster is not for longer than so many renewals.
 _DOUBTS = 5
 
@@ -110,7 +111,13 @@ class Leases:
         while True:
             if self._client.is_connected:
                 await asyncio.gather(self._appear(), *(self._renew(c) for c in list(self._owned)))
-            await asyncio.sleep(RENEW * self._lease_s)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Until it is time to renew, or there is another connection: leases may be about to end then."""
+        due, connection = time.monotonic() + RENEW * self._lease_s, self._client.stats["reconnects"]
+        while time.monotonic() < due and self._client.stats["reconnects"] == connection:
+            await asyncio.sleep(_POLL_S)
 
     async def claim(self, thing: str) -> bool:
         sent = time.monotonic()
