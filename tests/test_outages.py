@@ -22,6 +22,8 @@ from tidegate.local.server import NatsServer
 
 __all__ = ["start"]
 
+# A busy machine may keep a camera waiting: that it is connected to anew for that is tested elsewhere.
+PATIENT_S = "60"
 CAMERAS = [f"cam{i}" for i in range(6)]
 
 
@@ -74,14 +76,17 @@ async def assert_nothing_is_missing(admin: Client, ingests: list[Ingest], epochs
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "away_s", [7, 12, pytest.param(25, marks=pytest.mark.long), pytest.param(60, marks=pytest.mark.long)]
+    ("count", "away_s"),
+    [
+        (2, 7),
+        *(pytest.param(n, s, marks=pytest.mark.long) for n in (2, 3) for s in (7, 12, 25, 60) if (n, s) != (2, 7)),
+    ],
 )
-@pytest.mark.parametrize("count", [2, 3])
 async def test_a_server_that_was_away_costs_no_video(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, count: int, away_s: float
 ) -> None:
     """Each took the cameras of the others, whose leases the server had let run out, and threw its own buffers away."""
-    ingests = [start() for _ in range(count)]
+    ingests = [start(INGEST_TIMEOUT_S=PATIENT_S) for _ in range(count)]
     epochs = await shared_out(admin, ingests, camera)
     await server.stop(signal.SIGKILL)
     await asyncio.sleep(away_s)
@@ -90,11 +95,11 @@ async def test_a_server_that_was_away_costs_no_video(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hung_s", [4, 12])
+@pytest.mark.parametrize("hung_s", [pytest.param(4, marks=pytest.mark.long), 12])
 async def test_nor_does_one_that_hung(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, hung_s: float
 ) -> None:
-    ingests = [start(), start()]
+    ingests = [start(INGEST_TIMEOUT_S=PATIENT_S) for _ in range(2)]
     epochs = await shared_out(admin, ingests, camera)
     assert server.pid
     os.kill(server.pid, signal.SIGSTOP)
