@@ -40,5 +40,5 @@ async def test_a_fault_costs_no_segment(servers: Literal[1, 3], fault: str, tmp_
     outcome = await trial.trial(trial.Plan(size=size, only=fault, well_s=PATIENCE_S), tmp_path, Console())
     (cost,) = outcome.costs
     assert cost.well_s is not None and outcome.settled and outcome.segments and outcome.acknowledged
-    counted = (outcome.lost, outcome.without, outcome.twice, outcome.skipped, outcome.repeated, outcome.returned)
+    counted = (outcome.lost, outcome.without, outcome.twice, outcome.skipped, outcome.repeated, outcome.doubled_s)
     assert counted == (0, 0, 0, 0, 0, 0)

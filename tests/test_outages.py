@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from nats.aio.client import Client
@@ -106,3 +109,77 @@ async def test_nor_does_one_that_hung(
     await asyncio.sleep(hung_s)
     os.kill(server.pid, signal.SIGCONT)
     await assert_nothing_is_missing(admin, ingests, epochs)
+
+
+class Way:
+    """A way to the server that can be cut: as where a network fails for one process alone."""
+
+    def __init__(self, url: str) -> None:
+        self._to = urlsplit(url)
+        self._is_cut = False
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Way:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        self._is_cut = True
+        for writer in self._open:
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        inner, outer = await asyncio.open_connection(self._to.hostname, self._to.port)
+        self._open |= {writer, outer}
+        await asyncio.gather(_pump(reader, outer), _pump(inner, writer))
+        self._open -= {writer, outer}
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.mark.slow
+async def test_who_was_cut_off_stores_what_was_filmed_while_the_camera_was_its_own(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
+) -> None:
+    """It threw all of it away, and the other one began only once the lease had run out."""
+    async with Way(server.url) as way:
+        ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, NATS_URL=way.url), start(INGEST_TIMEOUT_S=PATIENT_S)]
+        await shared_out(admin, ingests, camera)
+        cut_off, other = ingests
+        cut_at = time.time()
+        way.cut()
+        await until(lambda: other.metric("tidegate_ingest_cameras_online") == len(CAMERAS))
+        way.mend()
+        dropped = "tidegate_ingest_dropped_segments_total"
+        await until(
+            lambda: cut_off.metric(dropped, cause="lease_lost") and cut_off.metric("tidegate_ingest_cameras_owned")
+        )
+        for ingest in ingests:
+            assert ingest.stop() == 0
+        found = await stored(admin)
+        for name in CAMERAS:
+            tracks = [
+                [s for s in found if (s.camera, s.epoch) == (name, e)]
+                for e in {s.epoch for s in found if s.camera == name}
+            ]
+            spans = sorted((t[0].start.timestamp(), max(s.start.timestamp() + s.duration for s in t)) for t in tracks)
+            assert all([s.n for s in t] == list(range(len(t))) for t in tracks)
+            assert all(a[1] <= b[0] + 0.1 for a, b in itertools.pairwise(spans)), "no video is there twice"
+            assert any(a[0] < cut_at < a[1] for a in spans), "of what came after the cut, too"

@@ -85,7 +85,7 @@ class Delivery:
                 # The beginning of its GOP was dropped after this one had been put.
                 self._lose(piece, "key_lost")
                 continue
-            seq = await self._publisher.send(piece, key_seq, self._allowed)
+            seq = await self._publisher.send(piece, key_seq, lambda: self._allowed())
             if seq is None:
                 self._lose(piece, "oversize")
                 continue
@@ -102,6 +102,19 @@ class Delivery:
         except TimeoutError:
             return False
         return True
+
+    def hand_over(self, until: float) -> bool:
+        """Publish what was filmed while the camera was ours, until `until` in Unix seconds, and drop the rest.
+
+        Whoever has it now began later: it has none of that. Whether there is anything to be published.
+        """
+
+        def ours(piece: Piece) -> bool:
+            return piece.segment.start.timestamp() + piece.segment.duration <= until
+
+        is_ours = self._outbox.keep(ours, "lease_lost")
+        self._allowed = lambda: is_ours
+        return is_ours
 
     def give_up(self, cause: str) -> None:
         """Count what is left as dropped. Call it once `run` has ended."""

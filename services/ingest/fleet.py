@@ -22,6 +22,8 @@ from shared.runtime.telemetry import Health, logger
 _LOOK_S = 0.5
 # How long a camera that is given up may take to publish what it has: JetStream may be slow.
 _FLUSH_S = 3.0
+# The same for one that another process has taken: it may be the buffer of a minute, and nobody waits for it.
+_HAND_OVER_S = 10.0
 # How many cameras are taken at once: a process that inherits hundreds of them must go on renewing its leases.
 _CLAIMS_AT_ONCE = 16
 
@@ -74,7 +76,7 @@ class Fleet:
     async def _reconcile(self) -> None:
         wanted = self._enabled()
         for name in [n for n in self._running if n in self._leases.lost]:
-            self._stop(name, None)
+            self._stop(name, None, until=self._leases.lost[name])
         self._leases.lost.clear()
         for name, runner in list(self._running.items()):
             if name not in wanted:
@@ -138,13 +140,13 @@ class Fleet:
         runner = self._running[name] = self._runner_for(name, camera, self._login(name, camera))
         runner.start()
 
-    def _stop(self, name: str, reason: str | None) -> None:
-        """Stop it in the background and then release it, unless it is to be started anew."""
+    def _stop(self, name: str, reason: str | None, until: float = math.inf) -> None:
+        """Stop it in the background and then release it, unless it is to be started anew. See `Runner.stop`."""
         runner = self._running.pop(name)
 
         async def stop() -> None:
             try:
-                await runner.stop(reason, _FLUSH_S if reason else 0.0)
+                await runner.stop(reason, _FLUSH_S if reason else _HAND_OVER_S, until)
                 if reason != "changed":
                     await self._leases.release(name)
             finally:

@@ -113,6 +113,15 @@ class Outbox(Generic[P]):
             self._add(-dropped[-1].size)
         self._dropped(dropped, cause)
 
+    def keep(self, wanted: Callable[[P], bool], cause: str) -> bool:
+        """Drop the newest that are not wanted; whether what was taken out is."""
+        dropped: list[P] = []
+        while self._parcels and not wanted(self._parcels[-1]):
+            dropped.append(self._parcels.pop())
+            self._add(-dropped[-1].size)
+        self._dropped(dropped, cause)
+        return self._taken is None or wanted(self._taken)
+
     def drop_oldest(self, cause: str) -> None:
         self.drop_gop(self._parcels[0].gop, cause)
 

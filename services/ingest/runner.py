@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 import time
 from collections.abc import Callable
 
@@ -83,16 +84,19 @@ class Runner:
         metrics.camera_is_here(self.name)
         self._tasks = [asyncio.create_task(self._delivery.run()), asyncio.create_task(self._connect_for_ever())]
 
-    async def stop(self, reason: str | None, flush_s: float) -> None:
-        """Stop reading, publish what was read for up to `flush_s`, and say why; a `reason` of None is not said."""
+    async def stop(self, reason: str | None, flush_s: float, until: float = math.inf) -> None:
+        """Stop reading, publish what was read for up to `flush_s`, and say why; a `reason` of None is not said.
+
+        until: Unix seconds at which another process took it; what was filmed later is dropped.
+        """
         delivering, connecting = self._tasks
         await end(connecting)
         if self._connection:
             self._connection.stop()
-            if flush_s and self._ended:
+            if flush_s and self._ended and until == math.inf:
                 await asyncio.wait([self._ended], timeout=min(_STOP_S, flush_s))
             self._connection.abandon()
-        if flush_s:
+        if flush_s and (until == math.inf or self._delivery.hand_over(until)):
             await self._delivery.flushed(flush_s)
         await end(delivering)
         # What it may still hand over would stay in the outbox for ever.

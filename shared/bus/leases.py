@@ -68,13 +68,16 @@ class Kind(NamedTuple):
 
 
 class Leases:
-    """`lost` collects what another process has taken; who stops working on it takes it out."""
+    """`lost` collects what another process has taken, and when our lease of it ended, in Unix seconds.
+
+    Whoever stops working on it takes it out.
+    """
 
     def __init__(self, client: Client, kv: KeyValue, mirror: Mirror, process: str, kind: Kind, lease_s: float) -> None:
         self.process = process
         self._kind = kind
         self._lease_s = lease_s
-        self.lost: set[str] = set()
+        self.lost: dict[str, float] = {}
         self._client = client
         self._kv = kv
         self._mirror = mirror
@@ -233,9 +236,9 @@ class Leases:
     def _lose(self, thing: str) -> None:
         what = f"another process has taken the {self._kind.thing}: its lease had run out"
         self._log.warning(what, **{self._kind.thing: thing})
-        self._owned.pop(thing, None)
+        lease = self._owned.pop(thing)
         self._kind.owned.set(len(self._owned))
-        self.lost.add(thing)
+        self.lost[thing] = time.time() + lease.until - time.monotonic()
 
     async def _delete(self, key: str, revision: int | None) -> None:
         try:

@@ -31,7 +31,7 @@ class Account(NamedTuple):
     """missing_s: seconds of video that no segment has, over all cameras. doubled_s: seconds that two connections have.
 
     longest_s: the longest gap. skipped: segments that were cut and are not stored, by their numbers. repeated: segments
-    that are stored twice. returned: connections that another had followed, and that went on.
+    that are stored twice.
     """
 
     missing_s: float = 0.0
@@ -39,7 +39,6 @@ class Account(NamedTuple):
     doubled_s: float = 0.0
     skipped: int = 0
     repeated: int = 0
-    returned: int = 0
 
 
 class Ledger:
@@ -76,7 +75,6 @@ class Ledger:
             doubled_s=sum(p.doubled_s for p in parts),
             skipped=sum(p.skipped for p in parts),
             repeated=sum(p.repeated for p in parts),
-            returned=sum(p.returned for p in parts),
         )
 
 
@@ -100,7 +98,6 @@ def of_camera(pieces: Sequence[Piece], since: float = 0.0) -> Account:
         doubled_s=doubled,
         skipped=_skipped(once),
         repeated=len(pieces) - len(once),
-        returned=_returned([p.epoch for p in pieces]),
     )
 
 
@@ -110,9 +107,3 @@ def _skipped(once: Sequence[Piece]) -> int:
     for piece in once:
         last[piece.epoch] = max(last[piece.epoch], piece.n + 1)
     return sum(last.values()) - len(once)
-
-
-def _returned(epochs: Sequence[str]) -> int:
-    """How often an epoch goes on after another one has begun."""
-    turns = [epoch for n, epoch in enumerate(epochs) if n == 0 or epochs[n - 1] != epoch]
-    return len(turns) - len(set(turns))

@@ -49,7 +49,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """costs: in order. segments: stored. lost: acknowledged and not stored. without, twice: segments by their events.
 
-    returned: connections that went on after another one of that camera. settled: whether cv has done all.
+    doubled_s: seconds of video that two connections have. settled: whether cv has done all.
     """
 
     costs: list[Cost]
@@ -60,7 +60,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     twice: int
     skipped: int
     repeated: int
-    returned: int
+    doubled_s: float
     settled: bool
 
     @property
@@ -78,7 +78,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             "segments have more than one event": self.twice,
             "segments are missing within a connection": self.skipped,
             "segments are stored twice": self.repeated,
-            "connections went on after another had followed": self.returned,
+            "seconds of video are doubled": round(self.doubled_s, 1),
         }
         wrong += [f"{count} {what}" for what, count in counts.items() if count]
         return wrong if self.settled else [*wrong, f"cv was not done after {SETTLED_S:.0f} s"]
@@ -120,7 +120,7 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
             twice=sum(1 for n in ledger.events.values() if n > 1),
             skipped=total.skipped,
             repeated=total.repeated,
-            returned=total.returned,
+            doubled_s=total.doubled_s,
             settled=settled is not None,
         )
 
