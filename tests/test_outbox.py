@@ -156,3 +156,19 @@ def test_none_pays_for_a_larger_one(steps: list[tuple[int, bool, int]], total: i
                 event("another camera paid")
                 assert held > total / 4, "one with less than its share loses nothing"
                 assert held >= max(other.outbox.held for other in boxes)
+
+
+@given(commands, st.integers(0, 100))
+def test_what_is_handed_over_is_the_oldest_of_what_waits(steps: list[tuple[str, int, int]], count: int) -> None:
+    outboxes: Outboxes[Item] = Outboxes(UNBOUNDED)
+    box = Box(outboxes)
+    for step, _, size in steps:
+        box.take() if step == "take" else box.add(size, begins=step == "new")
+    wanted = box.items[:count]
+    is_wanted = box.outbox.keep(wanted.__contains__, "lease_lost")
+    sent = box.taken[-1:] if box.outbox.held > box.outbox.bytes else []
+    assert is_wanted == all(item in wanted for item in sent)
+    assert all(item not in wanted for item in box.dropped)
+    assert box.dropped == [] or is_wanted or len(box.outbox) == 0
+    assert outboxes.held == box.outbox.held
+    box.check()
