@@ -147,6 +147,22 @@ async def test_what_is_given_up_is_taken_at_once_also_by_who_was_frozen(admin: C
     assert not other.leases.free("yard"), "of the silent it can't judge yet"
 
 
+async def test_who_was_gone_before_an_outage_is_gone_after_it(
+    server: NatsServer, admin: Client, process: Start
+) -> None:
+    """Cameras were given up for it, and nobody took them."""
+    await (await admin.jetstream().key_value(names.LEASES)).put("process.gone", b"gone/2")
+    one = await process("one")
+    await until(lambda: one.leases.processes() == 1)
+    await server.restart()
+    before = one.mirror.revision("process.one")
+    counted = []
+    while one.mirror.revision("process.one") == before or len(counted) < 20:
+        counted.append(one.leases.processes())
+        await asyncio.sleep(0.02)
+    assert set(counted) == {1}
+
+
 class Behind:
     """A bucket by way of a server that was cut off from its cluster: the first reads give `entry`, which is old."""
 

@@ -82,7 +82,7 @@ class Mirror:
         self._client = client
         self._bucket = bucket
         self._changed = changed
-        self._connection = -1
+        self._followed = time.monotonic()
         # The newest sequence that is known of each key: what is said of a change may come after the change was read.
         self._known: dict[str, int] = {}
         self._log = logger("mirror").bind(bucket=bucket)
@@ -119,10 +119,11 @@ class Mirror:
 
     async def _follow(self, said: asyncio.Queue[tuple[str, _Entry]]) -> None:
         connection = self._client.stats["reconnects"]
-        await self._read_all(reconnected=connection != self._connection)
-        self._connection = connection
+        await self._read_all()
         until = time.monotonic() + _RESYNC_S
         while self._client.stats["reconnects"] == connection and (left := until - time.monotonic()) > 0:
+            if self._client.is_connected:
+                self._followed = time.monotonic()
             try:
                 async with asyncio.timeout(min(_POLL_S, left)):
                     key, entry = await said.get()
@@ -130,16 +131,16 @@ class Mirror:
                 continue
             self._apply(key, entry)
 
-    async def _read_all(self, reconnected: bool) -> None:
+    async def _read_all(self) -> None:
         prefix = f"$KV.{self._bucket}."
         stored = await self._stored(f"{prefix}>")
         found = {s.subject.removeprefix(prefix): _entry(s.headers, s.data, s.seq) for s in stored}
         fresh = {key: entry.value for key, entry in found.items() if entry.value is not None}
-        # Whoever was cut off with us gets the time to write again before it counts as silent.
+        # The time that we were away counts against nobody: whoever was silent before still is, and no other.
         now = time.monotonic()
-        known = {} if reconnected else self.seen
-        seen = {k: known.get(k, now) if self.revision(k) == found[k].seq else now for k in fresh}
-        self.values, self.seen = fresh, seen
+        away = max(0.0, now - self._followed - _POLL_S)
+        seen = {k: self.seen[k] + away if self.revision(k) == found[k].seq else now for k in fresh}
+        self.values, self.seen, self._followed = fresh, seen, now
         self._known = {key: entry.seq for key, entry in found.items()}
         self.ready.set()
         self._changed.set()
