@@ -58,6 +58,7 @@ async def questions(client: Client) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_what_was_said_after_the_last_checkpoint_is_not_said_again(server: NatsServer, admin: Client) -> None:
     await forget_soon(admin)
     expected: dict[str, bytes] = {}

@@ -67,6 +67,7 @@ async def test_nothing_acknowledged_is_lost_with_the_leader(cluster: NatsCluster
     await admin.close()
 
 
+@pytest.mark.long
 async def test_a_server_that_lost_its_store_gets_it_back(cluster: NatsCluster) -> None:
     admin = await bus.connect(cluster.settings("admin"), "admin")
     await publish(admin, range(20))

@@ -133,6 +133,7 @@ async def test_streams_store_again_once_the_server_has_file_descriptors(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_what_a_camera_sends_meanwhile_is_stored(disk: Disk, tmp_path: Path) -> None:
     film = footage.make(tmp_path / "film.mp4", frames=10 * 25)
     async with Stack(disk.path / "data", {}, port=0) as stack:
@@ -211,6 +212,7 @@ async def test_a_server_that_dies_on_a_full_disk_is_started_and_has_all(disk: Di
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_ingest_is_not_ready_while_nothing_is_stored(disk: Disk, tmp_path: Path) -> None:
     film = footage.make(tmp_path / "film.mp4", frames=10 * 25)
 

@@ -133,6 +133,7 @@ async def test_what_another_has_had_meanwhile_is_lost(process: Start) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_what_is_given_up_is_taken_at_once_also_by_who_was_frozen(admin: Client, process: Start) -> None:
     """It waited for a lease, as after an outage, and nobody had the camera meanwhile."""
     kv = await admin.jetstream().key_value(names.LEASES)

@@ -97,7 +97,8 @@ async def test_a_server_that_was_away_costs_no_video(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hung_s", [pytest.param(4, marks=pytest.mark.long), 12])
+@pytest.mark.long
+@pytest.mark.parametrize("hung_s", [4, 12])
 async def test_nor_does_one_that_hung(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, hung_s: float
 ) -> None:
@@ -154,6 +155,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_who_was_cut_off_stores_what_was_filmed_while_the_camera_was_its_own(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
