@@ -164,6 +164,15 @@ async def test_who_was_gone_before_an_outage_is_gone_after_it(
     assert set(counted) == {1}
 
 
+async def test_a_renewal_that_nobody_waited_for_outlives_no_release(admin: Client, process: Start) -> None:
+    """It kept the camera from whoever came next for a lease, as where an ingest is restarted."""
+    holder, other = await two(process, lease_s=LONG_S)
+    await holder.freeze()
+    await (await admin.jetstream().key_value(names.LEASES)).put("camera.lobby", b"holder/2")
+    await holder.leases.release("lobby")
+    await until(lambda: "camera.lobby" not in other.mirror.values)
+
+
 class Behind:
     """A bucket by way of a server that was cut off from its cluster: the first reads give `entry`, which is old."""
 

@@ -242,7 +242,13 @@ class Leases:
 
     async def _delete(self, key: str, revision: int | None) -> None:
         try:
-            await self._kv.delete(key, last=revision)
+            try:
+                await self._kv.delete(key, last=revision)
+            except nats.js.errors.APIError:
+                # A renewal that was cut off as we stopped may have been stored: it would outlive us for a lease.
+                entry = await self._kv.get(key)
+                if entry.value == self._value:
+                    await self._kv.delete(key, last=entry.revision)
         except (TimeoutError, nats.errors.Error) as e:  # it expires by itself
             self._log.debug("not released", key=key, error=repr(e))
 
