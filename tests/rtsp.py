@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import ssl
@@ -11,9 +10,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from tests.waiting import PATIENCE_S
+from tests.ways import Way
 from tidegate.local.server import free_port
 
 
@@ -40,24 +39,7 @@ def serving(folder: Path, log: Path) -> Iterator[str]:
 @contextlib.asynccontextmanager
 async def secured(url: str, certify: Callable[[ssl.SSLContext], None]) -> AsyncIterator[int]:
     """Port at which TLS ends before the camera server at `url`. certify: gives it its certificate."""
-    camera = urlsplit(url)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certify(context)
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner, outer = await asyncio.open_connection(camera.hostname, camera.port)
-        await asyncio.gather(pump(reader, outer), pump(inner, writer))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        # Since Python 3.12 a wait for its end would last as long as ingest stays connected.
-        server.close()
+    async with Way(url, secured=context) as way:
+        yield way.port

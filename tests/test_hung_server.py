@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from msgspec.structs import replace
@@ -19,6 +15,7 @@ from nats.aio.msg import Msg
 from shared import bus
 from shared.contract import names
 from tests.waiting import until
+from tests.ways import Way, slowly
 from tidegate.local.server import NatsServer
 
 LEASE_S = 2.0
@@ -48,8 +45,8 @@ async def test_its_clients_go_to_another(tmp_path: Path, unsent: int) -> None:
 
 async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsServer, admin: Client) -> None:
     """The answers to pings wait behind it: the client left in its middle, again and again."""
-    async with slowly(server.url) as url:
-        client = await bus.connect(replace(server.settings("admin"), nats_url=url, lease_s=LEASE_S), "admin")
+    async with Way(server.url, back=slowly(MB // 2)) as way:
+        client = await bus.connect(replace(server.settings("admin"), nats_url=way.url, lease_s=LEASE_S), "admin")
         heard: list[int] = []
 
         async def hear(message: Msg) -> None:
@@ -61,27 +58,3 @@ async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsS
         await until(lambda: heard or client.stats["reconnects"])
         assert heard == [4 * MB]
         await client.close()
-
-
-@contextlib.asynccontextmanager
-async def slowly(url: str) -> AsyncIterator[str]:
-    """URL of a way to the server on which it can send half a megabyte a second."""
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pause_s: float) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(MB // 16):
-                writer.write(data)
-                await writer.drain()
-                await asyncio.sleep(pause_s)
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner, outer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
-        await asyncio.gather(pump(reader, outer, 0), pump(inner, writer, 1 / 8))
-
-    way = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"nats://127.0.0.1:{way.sockets[0].getsockname()[1]}"
-    finally:
-        # Since Python 3.12 a wait for its end would last as long as a client stays connected.
-        way.close()

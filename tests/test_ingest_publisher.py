@@ -20,8 +20,8 @@ from shared.contract import names
 from shared.contract.segment import Segment, to_headers
 from shared.runtime.errors import Unstorable
 from shared.runtime.tasks import end
-from tests.long_road import long_road
 from tests.waiting import until
+from tests.ways import Way, late
 from tidegate.local.server import NatsServer
 
 
@@ -71,9 +71,8 @@ async def test_and_so_is_any_other_message(server: NatsServer, admin: Client, re
 async def far_away(server: NatsServer, delay_s: float) -> AsyncIterator[Client]:
     """A connection on which all takes its time, each way."""
     settings = server.settings("admin")
-    near = int(settings.nats_url.rpartition(":")[2])
-    async with long_road(near, delay_s) as port:
-        client = await bus.connect(msgspec.structs.replace(settings, nats_url=f"nats://127.0.0.1:{port}"), "admin")
+    async with Way(server.url, there=late(delay_s), back=late(delay_s)) as way:
+        client = await bus.connect(msgspec.structs.replace(settings, nats_url=way.url), "admin")
         try:
             yield client
         finally:

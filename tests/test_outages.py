@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from nats.aio.client import Client
@@ -21,6 +19,7 @@ from tests import footage
 from tests.ingest_process import Ingest, add, start
 from tests.rtsp import serving
 from tests.waiting import until
+from tests.ways import Way
 from tidegate.local.server import NatsServer
 
 __all__ = ["start"]
@@ -109,49 +108,6 @@ async def test_nor_does_one_that_hung(
     await asyncio.sleep(hung_s)
     os.kill(server.pid, signal.SIGCONT)
     await assert_nothing_is_missing(admin, epochs)
-
-
-class Way:
-    """A way to the server that can be cut: as where a network fails for one process alone."""
-
-    def __init__(self, url: str) -> None:
-        self._to = urlsplit(url)
-        self._is_cut = False
-        self._open: set[asyncio.StreamWriter] = set()
-
-    async def __aenter__(self) -> Way:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        self.cut()
-
-    def cut(self) -> None:
-        self._is_cut = True
-        for writer in self._open:
-            writer.transport.abort()
-
-    def mend(self) -> None:
-        self._is_cut = False
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_cut:
-            writer.transport.abort()
-            return
-        inner, outer = await asyncio.open_connection(self._to.hostname, self._to.port)
-        self._open |= {writer, outer}
-        await asyncio.gather(_pump(reader, outer), _pump(inner, writer))
-        self._open -= {writer, outer}
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 @pytest.mark.slow
