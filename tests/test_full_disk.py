@@ -63,7 +63,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", path], capture_output=True, check=False
     )
     if mounted.returncode:
-        pytest.skip("no file system may be mounted here")
+        pytest.skip(f"no file system may be mounted here, as root may: {mounted.stderr.decode().strip()}")
     yield Disk(path)
     subprocess.run(["umount", "-l", path], check=True)
 

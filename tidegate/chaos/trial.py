@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from shared.runtime.errors import SettingError
 from tidegate.chaos.faults import Fault, of_world
 from tidegate.chaos.ledger import Account
 from tidegate.chaos.world import Size, World, world
+from tidegate.view.logs import logs_to
 from tidegate.view.screen import Screen
 
 # By then all must be well again, by itself: an election takes up to 10 s on a busy machine, a lease 5 s.
@@ -85,10 +88,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(plan: Plan) -> int:
-    """Do it and print what it cost; 0 if nothing is wrong."""
+    """Do it and print what it cost; 0 if nothing is wrong. Otherwise its folder, with all logs, is kept."""
     out = Screen()
-    with tempfile.TemporaryDirectory(prefix="tidegate-chaos-") as folder:
-        outcome = asyncio.run(trial(plan, Path(folder), out))
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-chaos-"))
+    with logs_to(folder / "logs" / "chaos.log", "chaos"):
+        outcome = asyncio.run(trial(plan, folder, out))
     out.print(table(outcome))
     out.print(
         f"{outcome.segments} segments stored; {outcome.acknowledged} acknowledgements written down, {outcome.lost} "
@@ -96,15 +100,23 @@ def run(plan: Plan) -> int:
     )
     for wrong in outcome.faults:
         out.print(wrong, style="red")
-    return 1 if outcome.faults else 0
+    if outcome.faults:
+        out.print(f"[dim]data and logs are kept in {folder}[/]", soft_wrap=True)
+        return 1
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0
 
 
 async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
-    """Break a world of its own in `folder`."""
+    """Break a world of its own in `folder`. Raises SettingError where `only` is in the name of no fault."""
+    faults = [fault for fault in of_world(plan.size.servers) if plan.only in fault.name]
+    if not faults:
+        names = "; ".join(fault.name for fault in of_world(plan.size.servers))
+        raise SettingError(f"no fault has {plan.only!r} in its name: they are {names}")
     dice = random.Random(plan.seed)  # noqa: S311 - a repeatable choice
     async with world(plan.size, folder) as broken:
         costs = []
-        for n, fault in enumerate(_schedule(plan, dice), 1):
+        for n, fault in enumerate(_schedule(faults, plan.hours, dice), 1):
             out.print(f"{n:>3} {fault.name}", style="dim")
             costs.append(await _cost(fault, broken, dice, plan.well_s))
         settled = await broken.settle(SETTLED_S)
@@ -125,12 +137,11 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
         )
 
 
-def _schedule(plan: Plan, dice: random.Random) -> Iterator[Fault]:
-    faults = [fault for fault in of_world(plan.size.servers) if plan.only in fault.name]
-    if not plan.hours:
+def _schedule(faults: list[Fault], hours: float, dice: random.Random) -> Iterator[Fault]:
+    if not hours:
         yield from faults
         return
-    until = time.monotonic() + plan.hours * 3600
+    until = time.monotonic() + hours * 3600
     while time.monotonic() < until:
         yield dice.choice(faults)
 
@@ -156,7 +167,7 @@ async def _cost(fault: Fault, broken: World, dice: random.Random, within_s: floa
 
 def table(outcome: Outcome) -> Table:
     """The worst of each fault."""
-    found = Table("fault", "times", "video missing", "longest gap", "doubled", "well again after", "by")
+    found = Table("fault", "times", "missing", "longest", "doubled", "well after", title="in seconds")
     for name in dict.fromkeys(cost.fault for cost in outcome.costs):
         costs = [cost for cost in outcome.costs if cost.fault == name]
         wells = [cost.well_s for cost in costs]
@@ -164,10 +175,9 @@ def table(outcome: Outcome) -> Table:
         found.add_row(
             name,
             str(len(costs)),
-            f"{worst.missing_s:.1f} s",
-            f"{worst.longest_s:.1f} s",
-            f"{max(cost.account.doubled_s for cost in costs):.1f} s",
-            "never" if None in wells else f"{max(filter(None, wells), default=0.0):.0f} s",
-            "itself" if None not in wells else "nobody",
+            f"{worst.missing_s:.1f}",
+            f"{worst.longest_s:.1f}",
+            f"{max(cost.account.doubled_s for cost in costs):.1f}",
+            "not in time" if None in wells else f"{max(filter(None, wells), default=0.0):.0f}",
         )
     return found

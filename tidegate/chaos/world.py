@@ -67,6 +67,8 @@ class World:
         self.ledger = Ledger()
         self.follower = Follower(admin, self.ledger)
         self.acknowledged: dict[int, str] = {}
+        self._enough = asyncio.Event()
+        self._witnessed = asyncio.Event()
 
     async def is_well(self, since: float) -> bool:
         """Whether all that is filmed arrives, and is worked on: video of each camera from after `since`, and fresh."""
@@ -82,8 +84,11 @@ class World:
         """The server that leads MEDIA; the only one, where there is one."""
         if len(self.servers) == 1:
             return self.servers[0]
-        info = await self.admin.jetstream().stream_info(names.MEDIA)
-        leader = info.cluster.leader if info.cluster else None
+        leader = None
+        # It may still be in an election, from the fault before.
+        with contextlib.suppress(TimeoutError, nats.errors.Error):
+            info = await self.admin.jetstream().stream_info(names.MEDIA)
+            leader = info.cluster.leader if info.cluster else None
         return next((s for s in self.servers if s.name == leader), self.servers[0])
 
     async def settle(self, within_s: float) -> int | None:
@@ -91,10 +96,14 @@ class World:
         which that is so, None if it takes longer.
         """
         js = self.admin.jetstream()
-        end = await self._newest()
+        # Nothing is acknowledged after this, so that all that was can be looked for.
+        self._enough.set()
+        await self._witnessed.wait()
+        end: int | None = None
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError, nats.errors.Error):
+                end = end or await self._newest()
                 info = await js.consumer_info(names.MEDIA, "cv")
                 done = info.ack_floor.stream_seq if info.ack_floor else 0
                 if done >= end and self.follower.media >= end and self.follower.events >= await self._events():
@@ -111,22 +120,23 @@ class World:
         return int(last.seq or 0)
 
     async def witness(self) -> None:
-        """Publish, and write down each acknowledgement, until cancelled."""
+        """Publish, and write down each acknowledgement, until all is to settle."""
         video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
         (piece, *_) = [p for p in clips.pieces(video, WITNESS) if not p.dependent]
         epoch, n, js = f"{os.getpid():x}", 0, self.admin.jetstream()
-        while True:
+        while not self._enough.is_set():
             segment = msgspec.structs.replace(piece.segment, epoch=epoch, n=n)
             n += 1
             with contextlib.suppress(TimeoutError, nats.errors.Error):
                 ack = await js.publish(names.media(WITNESS), piece.payload, timeout=2.0, headers=to_headers(segment))
                 self.acknowledged[ack.seq] = segment.message_id
             await asyncio.sleep(_WITNESS_S)
+        self._witnessed.set()
 
     def lost(self) -> int:
-        """Acknowledged segments that MEDIA does not have."""
+        """Acknowledged segments that MEDIA does not have. Call it once all is settled."""
         have = {p.seq: f"{p.camera}/{p.epoch}/{p.n}" for p in self.ledger.segments.values()}
-        return sum(have.get(seq) != id for seq, id in self.acknowledged.items() if seq <= self.follower.media)
+        return sum(have.get(seq) != id for seq, id in self.acknowledged.items())
 
 
 @contextlib.asynccontextmanager

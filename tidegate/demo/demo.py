@@ -13,7 +13,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, redirect_stderr
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,9 +24,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from shared import bus
 from shared.contract.cameras import new_camera
-from shared.runtime import child, telemetry
+from shared.runtime import child
 from shared.runtime.errors import ModelError, SettingError, TidegateError
-from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import unless
 from tidegate.demo import footage, guard, rediscovery, report, sizing
 from tidegate.demo.bank import Bank
@@ -35,6 +34,7 @@ from tidegate.demo.story import Story, as_id, places, speed
 from tidegate.local.configuration import scaled_object
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack, steady
+from tidegate.view.logs import logs_to
 from tidegate.view.monitor import Monitor
 from tidegate.view.screen import Screen
 from tidegate.view.terminal import LiveView
@@ -88,7 +88,7 @@ async def _until_interrupted(options: DemoOptions) -> int:
 
 
 async def _demo(options: DemoOptions, console: Console, stop: asyncio.Event) -> int:
-    with _data(options.keep, console) as data, _logs_to(data / "logs" / "tidegate.log"):
+    with _data(options.keep, console) as data, logs_to(data / "logs" / "tidegate.log", "demo"):
         prepared = await unless(stop, _prepare(options, data, console))
         if prepared is None:
             return INTERRUPTED
@@ -227,12 +227,3 @@ def _data(keep: bool, console: Console) -> Iterator[Path]:
             console.print(f"[dim]data and logs are kept in {folder}[/]", soft_wrap=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _logs_to(path: Path) -> Iterator[None]:
-    """Our own log lines go to a file: the view has the terminal."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", buffering=1) as log, redirect_stderr(log):
-        telemetry.configure(BusSettings(), "demo")
-        yield

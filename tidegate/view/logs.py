@@ -1,0 +1,19 @@
+"""Our own log lines, kept out of the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+
+from shared.runtime import telemetry
+from shared.runtime.settings import BusSettings
+
+
+@contextmanager
+def logs_to(path: Path, service: str) -> Iterator[None]:
+    """They go to a file: the terminal is for what people look at."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", buffering=1) as log, redirect_stderr(log):
+        telemetry.configure(BusSettings(), service)
+        yield
