@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench bench-memory bench-scaling bench-reality bench-search chaos clean reference docs
+.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench soak bench-scaling bench-reality bench-search chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -85,9 +85,9 @@ fuzz: $(TEST)
 bench: $(TEST)
 	$(BIN)/python -m bench
 
-# Ten minutes of load: not part of bench.
-bench-memory: $(TEST)
-	$(BIN)/python -m bench.bench_memory
+# Whether anything grows in HOURS of every service at work: not part of bench.
+soak: $(TEST)
+	$(BIN)/python -m bench.soak $(or $(HOURS),2)
 
 # Every policy on every trace: ten minutes, or as long as the traces are.
 bench-scaling: $(TEST)

@@ -1,0 +1,368 @@
+"""Whether anything grows: six cameras and every service for hours, looked at once a minute.
+
+    python -m bench.soak [hours]            # prints a line a minute, then a slope each
+    python -m bench.soak FILE.jsonl         # the slopes of a run that was written down
+
+`tidegate up` runs as it does for anybody, with all its options, and beside it the external scaler, a subscriber, and
+somebody who asks and searches once a minute. The language model is a page of code, which answers at once. What is kept
+is kept for minutes, so that whatever should come to rest has done so after WARM_S.
+
+Each process is looked at by itself: resident memory, descriptors, threads, series of its metrics. One that did not
+live all the time has no slope. Then the store, and how far each consumer is behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+from aiohttp import web
+from nats.aio.client import Client
+from rich.console import Console
+from rich.table import Table
+
+from bench import record
+from bench.slopes import Slope, slope
+from shared.contract import catalog, names
+from shared.contract.cameras import new_camera
+from shared.runtime import child
+from shared.runtime.errors import BusError
+from tests.openai_server import OpenAiServer, said
+from tidegate.client import registry
+from tidegate.demo import footage
+from tidegate.demo.bank import Bank
+from tidegate.local import running
+
+CAMERAS = 6
+EVERY_S = 60.0
+WARM_S = 20 * 60.0
+READY_S = 120.0
+MB = 1024 * 1024
+PICTURE = Path(__file__).parent.parent / "docs" / "images" / "analytics.png"
+FOUND = record.FOLDER / "soak.jsonl"
+OPTIONS = ("--search", "--analytics", "--vlm")
+# What is kept, and so what a store comes to, is bounded by minutes. One picture a second leaves the cores some rest.
+SETTINGS = {
+    "CV_FPS": "1",
+    "MEDIA_MAX_AGE_S": "300",
+    "EVENTS_MAX_BYTES": "8000000",
+    "SEARCH_MAX_AGE_S": "300",
+    "SEARCH_TIDY_S": "60",
+    "VLM_CAPTION_EVERY_S": "20",
+    "WEBHOOK_EVENTS": "alerts,incidents",
+}
+RULES = """
+rules:
+  - {id: waits, kind: loitering, zone: all, seconds: 3}
+  - {id: seen, kind: enter, zone: all, labels: [person, car, bicycle], verify: "Somebody is there."}
+zones:
+  all: {polygon: [[0, 0], [1, 0], [1, 1], [0, 1]]}
+"""
+
+
+class Process(msgspec.Struct, frozen=True):
+    """One process at one time. series: of its metrics, None where it has none."""
+
+    pid: int
+    memory_mb: float
+    descriptors: int
+    threads: int
+    series: int | None
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """at_s: since the first. behind: of each consumer, messages that are not done."""
+
+    at_s: float
+    processes: dict[str, Process]
+    store_mb: float
+    index_mb: float
+    behind: dict[str, int]
+    events: int
+    alerts: int
+
+
+async def main(hours: float, out: Console) -> list[Sample]:
+    """Run it, print a line a minute, and write all down as it comes."""
+    samples: list[Sample] = []
+    FOUND.parent.mkdir(exist_ok=True)
+    FOUND.write_bytes(b"")
+    async with site() as (folder, admin, alerts):
+        asking = asyncio.create_task(_ask(folder))
+        began = time.monotonic()
+        while (now := time.monotonic() - began) < hours * 3600 + EVERY_S / 2:
+            sample = await look(folder, admin, now, len(alerts))
+            samples.append(sample)
+            with FOUND.open("ab") as file:
+                file.write(msgspec.json.encode(sample) + b"\n")
+            out.print(_line(sample), soft_wrap=True, highlight=False)
+            await asyncio.sleep(max(0.0, began + len(samples) * EVERY_S - time.monotonic()))
+        asking.cancel()
+    return samples
+
+
+@contextlib.asynccontextmanager
+async def site() -> AsyncIterator[tuple[Path, Client, list[float]]]:
+    """`tidegate up` with all that it can run, cameras, whoever asks, and who gets the alerts: when each came."""
+    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-soak-"))
+    alerts: list[float] = []
+    async with contextlib.AsyncExitStack() as opened:
+        opened.callback(shutil.rmtree, folder, ignore_errors=True)
+        files = [videos[n % len(videos)] for n in range(CAMERAS)]
+        bank = await opened.enter_async_context(Bank(list(dict.fromkeys(files)), folder))
+        model = await opened.enter_async_context(OpenAiServer(then=_answered))
+        hook = await opened.enter_async_context(_receiver(alerts))
+        data = folder / "data"
+        given = {"WEBHOOK_URL": hook, "VLM_URL": model.url, **SETTINGS}
+        _start(opened, folder, "up", "tidegate", "up", "--plain", "--port", "0", "--data", str(data), *OPTIONS, **given)
+        admin = await _connected(data)
+        opened.push_async_callback(admin.close)
+        reach = msgspec.json.decode((data / "run.json").read_bytes(), type=running.Running)
+        scaler = {"NATS_URL": reach.url, "NATS_USER": "scaler"}
+        scaler["NATS_PASSWORD"] = (data / "secrets" / "scaler").read_text()
+        targets = {"METRICS_TARGETS": str(data / "metrics"), "REPLICA": "scaler-0", "SCALER_PORT": "0"}
+        _start(opened, folder, "scaler", "services.scaler", **scaler, **targets)
+        _start(opened, folder, "watch", "tidegate", "watch", "--json", "--data", str(data))
+        (folder / "rules.yaml").write_text(RULES)
+        for n, file in enumerate(files):
+            await registry.put(admin.jetstream(), f"cam-{n}", *new_camera(bank.url(file.name)))
+            await _tidegate(data, "rules", "set", f"cam-{n}", str(folder / "rules.yaml"))
+        yield folder, admin, alerts
+
+
+def _start(
+    opened: contextlib.AsyncExitStack, folder: Path, name: str, module: str, *arguments: str, **env: str
+) -> None:
+    """A process that ends with the site, in its own time."""
+    process = child.spawn(child.python(module, *arguments), log=folder / f"{name}.log", env={**os.environ, **env})
+
+    async def end() -> None:
+        process.terminate()
+        try:
+            await asyncio.to_thread(process.wait, 60)
+        finally:
+            process.kill()
+
+    opened.push_async_callback(end)
+
+
+async def _connected(data: Path) -> Client:
+    deadline = time.monotonic() + READY_S
+    while True:
+        try:
+            return await running.connect(data)
+        except BusError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+
+
+async def _tidegate(data: Path, *arguments: str) -> None:
+    """A command, whose answer is nobody's."""
+    command = child.python("tidegate", *arguments, "--data", str(data))
+    done = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    await done.wait()
+
+
+async def _ask(folder: Path) -> None:
+    """What people do meanwhile."""
+    data = folder / "data"
+    while True:
+        await _tidegate(data, "find", "--label", "person")
+        await _tidegate(data, "find", "--image", str(PICTURE))
+        await _tidegate(data, "ask", "what happens?", "--camera", "cam-0")
+        await asyncio.sleep(EVERY_S / 2)
+
+
+async def _answered(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """The least that the schema of the question allows; a caption has none."""
+    if "response_format" not in body:
+        return await said(request, "A person is there.")
+    schema = body["response_format"]["json_schema"]["schema"]
+    filled = {name: _filled(of) for name, of in schema["properties"].items()}
+    return await said(request, msgspec.json.encode(filled).decode())
+
+
+def _filled(schema: Mapping[str, Any]) -> Any:
+    if "enum" in schema:
+        return schema["enum"][0]
+    return {"integer": 1, "number": 1, "array": [], "boolean": True}.get(schema.get("type", ""), "A person is there.")
+
+
+@contextlib.asynccontextmanager
+async def _receiver(alerts: list[float]) -> AsyncIterator[str]:
+    async def take(request: web.Request) -> web.Response:
+        await request.read()
+        alerts.append(time.time())
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
+
+
+async def look(folder: Path, admin: Client, at_s: float, alerts: int) -> Sample:
+    """All of it as it is now."""
+    js = admin.jetstream()
+    data = folder / "data"
+    behind = {}
+    for consumer in (c for s in catalog.services() for c in s.consumers if not c.when):
+        info = await js.consumer_info(consumer.stream, consumer.name)
+        behind[f"{consumer.stream}/{consumer.name}"] = (info.num_pending or 0) + (info.num_ack_pending or 0)
+    series = await asyncio.to_thread(_series, data / "metrics")
+    return Sample(
+        at_s=at_s,
+        processes=dict(sorted(_processes(series))),
+        store_mb=_size(data / "jetstream"),
+        index_mb=_size(data / "index"),
+        behind=behind,
+        events=(await js.stream_info(names.EVENTS)).state.last_seq,
+        alerts=alerts,
+    )
+
+
+def _processes(series: Mapping[str, int]) -> Iterable[tuple[str, Process]]:
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            name = _name(process)
+            if name:
+                found = Process(
+                    process.pid,
+                    process.memory_info().rss / MB,
+                    process.num_fds(),
+                    process.num_threads(),
+                    series.get(name),
+                )
+                yield name, found
+
+
+def _name(process: psutil.Process) -> str:
+    """As its replica is called; empty for what is none of the product's, such as the cameras."""
+    command = process.cmdline()
+    if Path(command[0]).name == "nats-server":
+        return "nats-server"
+    module, *arguments = command[command.index("-m") + 1 :] if "-m" in command else [""]
+    if module.startswith("services."):
+        return process.environ().get("REPLICA", module)
+    return arguments[0] if module == "tidegate" and arguments[0] in ("up", "watch") else ""
+
+
+def _series(targets: Path) -> dict[str, int]:
+    """How many series each process shows, by its replica."""
+    found = {}
+    for file in targets.glob("*.json"):
+        with contextlib.suppress(OSError, msgspec.DecodeError, KeyError, IndexError):
+            (target,) = msgspec.json.decode(file.read_bytes())
+            with urllib.request.urlopen(f"http://{target['targets'][0]}/metrics", timeout=10) as answer:
+                lines = answer.read().splitlines()
+            found[file.stem] = sum(1 for line in lines if line and not line.startswith(b"#"))
+    return found
+
+
+def _size(folder: Path) -> float:
+    """MB on disk. Files go while they are counted."""
+    total = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += file.stat().st_blocks * 512
+    return total / MB
+
+
+def _line(sample: Sample) -> str:
+    memory = " ".join(f"{name} {p.memory_mb:.0f}" for name, p in sample.processes.items())
+    return (
+        f"{sample.at_s / 60:>4.0f} min  MB: {memory}  store {sample.store_mb:.0f} index {sample.index_mb:.0f}  "
+        f"behind {sum(sample.behind.values())}  events {sample.events}  alerts {sample.alerts}"
+    )
+
+
+# ---- what came of it
+
+
+class Row(msgspec.Struct, frozen=True):
+    """first, last: of what was looked at once all had warmed up. slope: None where there is too little."""
+
+    what: str
+    unit: str
+    first: float
+    last: float
+    slope: Slope | None
+
+
+def rows(samples: list[Sample], confidence: float = 0.95) -> list[Row]:
+    """A row for each thing that could grow, of what came after WARM_S."""
+    warm = [s for s in samples if s.at_s >= WARM_S] or samples
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for sample in warm:
+        for name, p in sample.processes.items():
+            values[name, "MB"].append(p.memory_mb)
+            values[name, "descriptors"].append(p.descriptors)
+            values[name, "threads"].append(p.threads)
+            if p.series is not None:
+                values[name, "series"].append(p.series)
+        values["store", "MB"].append(sample.store_mb)
+        values["index", "MB"].append(sample.index_mb)
+        for consumer, n in sample.behind.items():
+            values[consumer, "behind"].append(n)
+    lived = {
+        n for n, p in warm[0].processes.items() if all(n in s.processes and s.processes[n].pid == p.pid for s in warm)
+    }
+    times = [s.at_s for s in warm]
+    every = {n for s in warm for n in s.processes}
+    return [
+        Row(what, unit, found[0], found[-1], slope(times, found, confidence))
+        for (what, unit), found in values.items()
+        if (what in lived or what not in every) and len(found) == len(times)
+    ]
+
+
+def report(samples: list[Sample], out: Console) -> bool:
+    """Print the slopes; whether none grows. With so many of them some seem to grow by chance: what counts as growth is
+    beyond an interval that is wider, so that all of them together are wrong in one run of twenty.
+    """
+    found = rows(samples)
+    strict = {(r.what, r.unit): r.slope for r in rows(samples, 1 - 0.05 / max(1, len(found)))}
+    table = Table("what", "", "first", "last", "slope an hour", "error", "holds zero")
+    for row in found:
+        sure = strict[row.what, row.unit]
+        if row.slope is None or sure is None:
+            shown = ("-", "-", "-")
+        else:
+            holds = "yes" if row.slope.holds_zero else "by chance" if sure.holds_zero else "NO"
+            shown = (f"{row.slope.per_hour:+.2f}", f"± {row.slope.error:.2f}", holds)
+        table.add_row(row.what, row.unit, f"{row.first:.1f}", f"{row.last:.1f}", *shown)
+    out.print(table)
+    lasted = {n for r in found for n in [r.what]}
+    gone = sorted({n for s in samples if s.at_s >= WARM_S for n in s.processes} - lasted)
+    if gone:
+        out.print(f"not there all the time, and so without a slope: {', '.join(gone)}")
+    return not any(s and s.grows for s in strict.values())
+
+
+if __name__ == "__main__":
+    console = Console(width=110)
+    given = sys.argv[1] if len(sys.argv) > 1 else "2"
+    if given.endswith(".jsonl"):
+        taken = [msgspec.json.decode(line, type=Sample) for line in Path(given).read_bytes().splitlines()]
+    else:
+        taken = asyncio.run(main(float(given), console))
+    sys.exit(0 if report(taken, console) else 1)
