@@ -66,9 +66,15 @@ SETTINGS = {
 RULES = """
 rules:
   - {id: waits, kind: loitering, zone: all, seconds: 3}
-  - {id: seen, kind: enter, zone: all, labels: [person, car, bicycle], verify: "Somebody is there."}
+  - {id: few, kind: count, over: 1, zone: all, verify: "Several are there."}
+  - {id: some, kind: count, over: 3, zone: all, verify: "Many are there."}
+  - {id: more, kind: count, over: 5, zone: all}
+  - {id: quick, kind: speed, over: 0.2, verify: "It is quick."}
+  - {id: gate, kind: crossing, line: middle, direction: both}
 zones:
   all: {polygon: [[0, 0], [1, 0], [1, 1], [0, 1]]}
+lines:
+  middle: {from: [0.5, 1], to: [0.5, 0]}
 """
 
 

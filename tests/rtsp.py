@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from tests.waiting import PATIENCE_S
-from tests.ways import Way
+from tidegate.chaos.way import Way
 from tidegate.local.server import free_port
 
 

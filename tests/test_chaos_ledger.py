@@ -65,3 +65,29 @@ def test_who_has_been_seen_lately() -> None:
     ledger.event(1)
     assert (ledger.newest("lobby"), ledger.newest_seen("lobby")) == (102.0, 101.0)
     assert (ledger.newest("none"), ledger.newest_seen("none")) == (0.0, 0.0)
+
+
+def test_what_was_filmed_by_a_wrong_clock_is_neither_missing_nor_doubled_nor_fresh() -> None:
+    ledger = Ledger()
+    ledger.segment(piece(0, 100.0))
+    ledger.dated = False
+    ledger.segment(piece(1, 500.0))
+    ledger.event(2)
+    ledger.dated = True
+    ledger.segment(piece(3, 101.0))
+    assert ledger.account(["lobby"]) == (0.0, 0.0, 0.0, 1, 0)
+    assert (ledger.newest("lobby"), ledger.newest_seen("lobby")) == (102.0, 0.0)
+
+
+def test_each_incident_is_told_once_and_has_one_alert() -> None:
+    ledger = Ledger()
+    for id, state in (("a", "start"), ("a", "update"), ("a", "update"), ("a", "end"), ("b", "start")):
+        ledger.incident(id, state)
+    ledger.alert("a")
+    assert (ledger.unalerted, ledger.told_twice) == (1, 0)
+    ledger.alert("b")
+    assert (ledger.unalerted, ledger.told_twice) == (0, 0)
+    ledger.alert("c")
+    ledger.alert("b")
+    ledger.incident("a", "end")
+    assert (ledger.unalerted, ledger.told_twice) == (1, 2)

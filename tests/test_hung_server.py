@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from shared import bus
 from shared.contract import names
 from tests.waiting import until
-from tests.ways import Way, slowly
+from tidegate.chaos.way import Way, slowly
 from tidegate.local.server import NatsServer
 
 LEASE_S = 2.0
@@ -57,4 +57,14 @@ async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsS
         await admin.publish(names.media("lobby"), bytes(4 * MB))
         await until(lambda: heard or client.stats["reconnects"])
         assert heard == [4 * MB]
+        await client.close()
+
+
+async def test_a_connection_that_only_the_client_still_has_is_left(server: NatsServer) -> None:
+    """As where a router between them was restarted: what is sent goes nowhere, and nobody says so."""
+    async with Way(server.url) as way:
+        client = await bus.connect(replace(server.settings("admin"), nats_url=way.url, lease_s=LEASE_S), "admin")
+        way.forget()
+        await until(lambda: client.stats["reconnects"] and client.is_connected)
+        await client.flush()
         await client.close()

@@ -21,7 +21,7 @@ from shared.contract.segment import Segment, to_headers
 from shared.runtime.errors import Unstorable
 from shared.runtime.tasks import end
 from tests.waiting import until
-from tests.ways import Way, late
+from tidegate.chaos.way import Way, late
 from tidegate.local.server import NatsServer
 
 

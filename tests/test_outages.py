@@ -19,7 +19,7 @@ from tests import footage
 from tests.ingest_process import Ingest, add, start
 from tests.rtsp import serving
 from tests.waiting import until
-from tests.ways import Way
+from tidegate.chaos.way import Way
 from tidegate.local.server import NatsServer
 
 __all__ = ["start"]

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import resource
 import shutil
 import signal
+import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from tidegate.chaos.clock import SEEN_S
 from tidegate.chaos.world import World
+
+# A third of what four cameras send.
+SLOW_BYTES_S = 100_000
+# A clock is right again after a window of it (services.ingest.clock), and a queue.
+UNDATED_S = 15.0
 
 Inflict = Callable[[World, random.Random], Awaitable[None]]
 
@@ -18,13 +26,15 @@ Inflict = Callable[[World, random.Random], Awaitable[None]]
 class Fault(NamedTuple):
     """name: in the table. inflict: does it, and undoes it. servers: how many there must be; 0 where it is no matter.
 
-    missing: whether video may be missing for it: who was to read the camera was gone.
+    missing: whether video may be missing for it: who was to read the camera was gone. needs: what there must be of the
+    machine; "" if nothing.
     """
 
     name: str
     inflict: Inflict
     servers: int = 0
     missing: bool = False
+    needs: Literal["", "clock", "disk"] = ""
 
 
 def away(seconds: float) -> Inflict:
@@ -52,7 +62,7 @@ async def restarts(world: World, dice: random.Random) -> None:
     for server in world.servers:
         await server.stop()
         await server.start()
-        await asyncio.sleep(10.0 if len(world.servers) > 1 else 0.0)
+        await world.ready()
 
 
 def without_quorum(seconds: float) -> Inflict:
@@ -75,6 +85,80 @@ async def store_removed(world: World, dice: random.Random) -> None:
     await server.start()
 
 
+def full(seconds: float) -> Inflict:
+    """The disk of the store. What is freed meanwhile is filled again."""
+
+    async def inflict(world: World, dice: random.Random) -> None:
+        assert world.disk
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            await asyncio.to_thread(world.disk.fill)
+            await asyncio.sleep(0.2)
+        world.disk.free()
+
+    return inflict
+
+
+def without_files(seconds: float) -> Inflict:
+    """The server can't open a file."""
+
+    async def inflict(world: World, dice: random.Random) -> None:
+        server = await world.leader()
+        assert server.pid
+        usual = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, usual[1]))
+        await asyncio.sleep(seconds)
+        # It may be another process by now, which has its own.
+        if server.pid:
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, usual)
+
+    return inflict
+
+
+def silent(seconds: float) -> Inflict:
+    """Nothing gets through between services and servers, and nobody is told."""
+
+    async def inflict(world: World, dice: random.Random) -> None:
+        for way in world.ways:
+            way.stall()
+        await asyncio.sleep(seconds)
+        for way in world.ways:
+            way.mend()
+
+    return inflict
+
+
+async def half_open(world: World, dice: random.Random) -> None:
+    """The servers' ends of all connections go, and no client is told."""
+    for way in world.ways:
+        way.forget()
+
+
+def slow(bytes_s: int, seconds: float) -> Inflict:
+    async def inflict(world: World, dice: random.Random) -> None:
+        world.pace.bytes_s = bytes_s
+        await asyncio.sleep(seconds)
+        world.pace.bytes_s = None
+
+    return inflict
+
+
+def clock_steps(by_s: float, seconds: float) -> Inflict:
+    """The wall clock of all services, and back. By which time something was filmed is then no matter."""
+
+    async def inflict(world: World, dice: random.Random) -> None:
+        world.ledger.dated = False
+        world.clock.step(by_s)
+        await asyncio.sleep(seconds)
+        world.clock.step(0)
+        await asyncio.sleep(SEEN_S)
+        # What was filmed by the wrong clock is stored by then.
+        await asyncio.sleep(UNDATED_S)
+        world.ledger.dated = True
+
+    return inflict
+
+
 def of_ingest(sig: signal.Signals, seconds: float = 0.0) -> Inflict:
     async def inflict(world: World, dice: random.Random) -> None:
         await _signal(dice.choice(world.ingests.pids), sig, seconds)
@@ -85,6 +169,13 @@ def of_ingest(sig: signal.Signals, seconds: float = 0.0) -> Inflict:
 def of_worker(sig: signal.Signals, seconds: float = 0.0) -> Inflict:
     async def inflict(world: World, dice: random.Random) -> None:
         await _signal(dice.choice(world.workers.pids), sig, seconds)
+
+    return inflict
+
+
+def of_analytics(sig: signal.Signals, seconds: float = 0.0) -> Inflict:
+    async def inflict(world: World, dice: random.Random) -> None:
+        await _signal(dice.choice(world.analytics.pids), sig, seconds)
 
     return inflict
 
@@ -115,6 +206,14 @@ FAULTS = (
     Fault("two of three are killed, and away for 15 s", without_quorum(15), 3),
     Fault("all are restarted, one after the other", restarts, 3),
     Fault("one loses its store", store_removed, 3),
+    Fault("the disk is full for 10 s", full(10), 1, needs="disk"),
+    Fault("the server can't open files for 10 s", without_files(10), 1),
+    Fault("nothing gets through for 3 s", silent(3)),
+    Fault("nothing gets through for 20 s", silent(20)),
+    Fault("all connections are half open", half_open),
+    Fault("the network is slow for 20 s", slow(SLOW_BYTES_S, 20)),
+    Fault("the clock is 45 s ahead for 10 s", clock_steps(45, 10), missing=True, needs="clock"),
+    Fault("the clock is an hour behind for 10 s", clock_steps(-3600, 10), missing=True, needs="clock"),
     Fault("an ingest is killed", of_ingest(signal.SIGKILL), missing=True),
     Fault("an ingest is told to stop", of_ingest(signal.SIGTERM), missing=True),
     Fault("an ingest is frozen for 3 s", of_ingest(signal.SIGSTOP, 3), missing=True),
@@ -122,9 +221,20 @@ FAULTS = (
     Fault("a worker is killed", of_worker(signal.SIGKILL)),
     Fault("a worker is frozen for 15 s", of_worker(signal.SIGSTOP, 15)),
     Fault("workers come and go every 3 s", in_and_out),
+    Fault("an analytics is killed", of_analytics(signal.SIGKILL)),
+    Fault("an analytics is frozen for 15 s", of_analytics(signal.SIGSTOP, 15)),
 )
 
 
 def of_world(servers: int) -> list[Fault]:
     """Those that a world of so many servers can have."""
     return [fault for fault in FAULTS if fault.servers in (0, servers)]
+
+
+def lacking(fault: Fault, world: World) -> str:
+    """Why this machine can't have it; "" where it can."""
+    if fault.needs == "clock" and not world.clock.environment:
+        return "libfaketime is not installed (apt install libfaketime)"
+    if fault.needs == "disk" and world.disk is None:
+        return "only root may mount a disk that is filled"
+    return ""

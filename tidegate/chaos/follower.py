@@ -1,13 +1,16 @@
-"""Reads MEDIA and EVENTS into a ledger as they grow, through all outages."""
+"""Reads segments, detections, incidents and alerts into a ledger as they are stored, through all outages."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
 
+from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.events import SegmentRef
@@ -15,46 +18,68 @@ from shared.contract.segment import from_headers
 from tidegate.chaos.ledger import Ledger, Piece
 
 _POLL_S = 0.25
+_SEGMENTS, _DETECTIONS = names.media(">"), names.event("detections", ">")
+_INCIDENTS, _ALERTS = names.event("incidents", ">"), names.event("alerts", ">")
 
 
 class _Result(msgspec.Struct, frozen=True):
     segment: SegmentRef
 
 
+class _Incident(msgspec.Struct, frozen=True):
+    incident: str
+    state: str
+
+
 class Follower:
-    """`run` until cancelled. media, events: the sequence up to which each is read."""
+    """`run` until cancelled. media, events: the sequence up to which segments, and detections, are read."""
 
     def __init__(self, client: Client, ledger: Ledger) -> None:
-        self.media = self.events = 0
         self._client = client
         self._ledger = ledger
+        self._read_to: Counter[str] = Counter()
+
+    @property
+    def media(self) -> int:
+        return self._read_to[_SEGMENTS]
+
+    @property
+    def events(self) -> int:
+        return self._read_to[_DETECTIONS]
 
     async def run(self) -> None:
-        await asyncio.gather(self._follow(names.MEDIA), self._follow(names.EVENTS))
+        await asyncio.gather(
+            self._follow(names.MEDIA, _SEGMENTS, self._segment),
+            self._follow(names.EVENTS, _DETECTIONS, self._detections),
+            self._follow(names.EVENTS, _INCIDENTS, self._incident),
+            self._follow(names.EVENTS, _ALERTS, self._alert),
+        )
 
-    async def _follow(self, stream: str) -> None:
-        read = self._read_media if stream == names.MEDIA else self._read_events
+    async def _follow(self, stream: str, subjects: str, take: Callable[[Stored], None]) -> None:
         while True:
             try:
                 async with Log(self._client, stream) as log:
                     while True:
-                        if not await read(log):
+                        found = await log.read(subjects, self._read_to[subjects] + 1)
+                        for stored in found:
+                            take(stored)
+                            self._read_to[subjects] = stored.seq
+                        if not found:
                             await asyncio.sleep(_POLL_S)
             except (TimeoutError, nats.errors.Error):
                 await asyncio.sleep(_POLL_S)
 
-    async def _read_media(self, log: Log) -> bool:
-        found = await log.read(names.media(">"), self.media + 1)
-        for stored in found:
-            s = from_headers(stored.headers)
-            start = s.start.timestamp()
-            self._ledger.segment(Piece(s.camera, s.epoch, s.n, start, start + s.duration, stored.seq))
-            self.media = stored.seq
-        return bool(found)
+    def _segment(self, stored: Stored) -> None:
+        s = from_headers(stored.headers)
+        start = s.start.timestamp()
+        self._ledger.segment(Piece(s.camera, s.epoch, s.n, start, start + s.duration, stored.seq))
 
-    async def _read_events(self, log: Log) -> bool:
-        found = await log.read("events.detections.>", self.events + 1)
-        for stored in found:
-            self._ledger.event(msgspec.json.decode(stored.data, type=_Result).segment.seq)
-            self.events = stored.seq
-        return bool(found)
+    def _detections(self, stored: Stored) -> None:
+        self._ledger.event(msgspec.json.decode(stored.data, type=_Result).segment.seq)
+
+    def _incident(self, stored: Stored) -> None:
+        told = msgspec.json.decode(stored.data, type=_Incident)
+        self._ledger.incident(told.incident, told.state)
+
+    def _alert(self, stored: Stored) -> None:
+        self._ledger.alert(msgspec.json.decode(stored.data, type=_Incident).incident)

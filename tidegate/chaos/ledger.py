@@ -17,7 +17,10 @@ TOLERATED_S = 0.5
 
 
 class Piece(NamedTuple):
-    """A stored segment. start, end: of its video, Unix seconds. seq: in MEDIA."""
+    """A stored segment. start, end: of its video, Unix seconds. seq: in MEDIA.
+
+    dated: whether its times are right: by a clock that was stepped they are not.
+    """
 
     camera: str
     epoch: str
@@ -25,6 +28,7 @@ class Piece(NamedTuple):
     start: float
     end: float
     seq: int
+    dated: bool = True
 
 
 class Account(NamedTuple):
@@ -42,15 +46,22 @@ class Account(NamedTuple):
 
 
 class Ledger:
-    """segments: by sequence. events: how many each segment has, by its sequence."""
+    """segments: by sequence. events: how many each segment has, by its sequence. begun, ended, alerts: how many starts,
+    ends and alerts each incident has, by its id. dated: whether the clock is right by which is filmed.
+    """
 
     def __init__(self) -> None:
         self.segments: dict[int, Piece] = {}
         self.events: Counter[int] = Counter()
+        self.begun: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
+        self.alerts: Counter[str] = Counter()
+        self.dated = True
         self._of: dict[str, list[Piece]] = {}
 
     def segment(self, piece: Piece) -> None:
         """A segment is stored. Call it in the order of their sequences."""
+        piece = piece._replace(dated=self.dated)
         self.segments[piece.seq] = piece
         self._of.setdefault(piece.camera, []).append(piece)
 
@@ -58,13 +69,32 @@ class Ledger:
         """An event of the segment with that sequence is stored."""
         self.events[seq] += 1
 
+    def incident(self, id: str, state: str) -> None:
+        """An event about an incident is stored: its start, an update, or its end."""
+        if state != "update":
+            (self.begun if state == "start" else self.ended)[id] += 1
+
+    def alert(self, id: str) -> None:
+        """An alert about an incident is stored."""
+        self.alerts[id] += 1
+
+    @property
+    def unalerted(self) -> int:
+        """Incidents without an alert, and alerts about none."""
+        return len(self.begun.keys() ^ self.alerts.keys())
+
+    @property
+    def told_twice(self) -> int:
+        """Incidents that have begun, ended or been alerted about more than once."""
+        return len({id for told in (self.begun, self.ended, self.alerts) for id, n in told.items() if n > 1})
+
     def newest(self, camera: str) -> float:
         """When the newest video that is stored of it ends; 0 without any."""
-        return max((p.end for p in self._of.get(camera, ())[-100:]), default=0.0)
+        return max((p.end for p in self._of.get(camera, ())[-100:] if p.dated), default=0.0)
 
     def newest_seen(self, camera: str) -> float:
         """When the newest video ends of which there is an event."""
-        return next((p.end for p in reversed(self._of.get(camera, [])) if p.seq in self.events), 0.0)
+        return next((p.end for p in reversed(self._of.get(camera, [])) if p.dated and p.seq in self.events), 0.0)
 
     def account(self, cameras: Iterable[str], since: float = 0.0) -> Account:
         """Of what came to be after `since`."""
@@ -82,7 +112,7 @@ def of_camera(pieces: Sequence[Piece], since: float = 0.0) -> Account:
     """Of one camera's segments, in the order in which they are stored. Gaps that end before `since` don't count."""
     once = list({(p.epoch, p.n): p for p in pieces}.values())
     gaps, doubled = [], 0.0
-    ordered = sorted(once, key=lambda p: p.start)
+    ordered = sorted((p for p in once if p.dated), key=lambda p: p.start)
     reached = ordered[0].start if ordered else 0.0
     for piece in ordered:
         if piece.end <= since:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.runtime.errors import SettingError
-from tidegate.chaos.faults import Fault, of_world
+from tidegate.chaos.faults import Fault, lacking, of_world
 from tidegate.chaos.ledger import Account
 from tidegate.chaos.world import Size, World, world
 from tidegate.view.logs import logs_to
@@ -25,10 +25,12 @@ from tidegate.view.screen import Screen
 WELL_S = 60.0
 SETTLED_S = 120.0
 _POLL_S = 0.1
+_VIOLATIONS = 10
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """hours: of faults in an order by `seed`; 0: each fault once. only: faults whose names have this in them.
+    """hours: of faults in an order by `seed`; 0: each fault once. only: faults whose names have one of these in them;
+    all if it is empty.
 
     well_s: by then all must be well again, by itself.
     """
@@ -36,23 +38,27 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     size: Size = Size()
     hours: float = 0.0
     seed: int = 1
-    only: str = ""
+    only: tuple[str, ...] = ()
     well_s: float = WELL_S
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What one fault cost. well_s: from its end until all was well, None where it was not in time."""
+    """What one fault cost. account: None where the clock was wrong by which was filmed. well_s: from its end until all
+    was well, None where it was not in time.
+    """
 
     fault: str
     may_miss: bool
-    account: Account
+    account: Account | None
     well_s: float | None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """costs: in order. segments: stored. lost: acknowledged and not stored. without, twice: segments by their events.
 
-    doubled_s: seconds of video that two connections have. settled: whether cv has done all.
+    doubled_s: seconds of video that two connections have. incidents: how many there were; unalerted, told_twice: of
+    them. got_in, violations: what the intruder could do, and what a service tried to do that it may not. settled:
+    whether all was done in the end. left_out: what this machine can't have, and why.
     """
 
     costs: list[Cost]
@@ -64,7 +70,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int
     repeated: int
     doubled_s: float
+    incidents: int
+    unalerted: int
+    told_twice: int
+    tries: int
+    got_in: list[str]
+    violations: list[str]
     settled: bool
+    left_out: dict[str, str]
 
     @property
     def faults(self) -> list[str]:
@@ -73,7 +86,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         wrong += [
             f"{c.fault}: {c.account.missing_s:.1f} s of video are missing"
             for c in self.costs
-            if c.account.missing_s and not c.may_miss
+            if c.account and c.account.missing_s and not c.may_miss
         ]
         counts = {
             "acknowledged segments are lost": self.lost,
@@ -82,9 +95,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             "segments are missing within a connection": self.skipped,
             "segments are stored twice": self.repeated,
             "seconds of video are doubled": round(self.doubled_s, 1),
+            "incidents have no alert, or alerts no incident": self.unalerted,
+            "incidents were told of more than once": self.told_twice,
         }
         wrong += [f"{count} {what}" for what, count in counts.items() if count]
-        return wrong if self.settled else [*wrong, f"cv was not done after {SETTLED_S:.0f} s"]
+        wrong += [f"the intruder got in at {subject}" for subject in self.got_in]
+        wrong += [f"a service was refused: {line}" for line in self.violations]
+        return wrong if self.settled else [*wrong, f"not all was done after {SETTLED_S:.0f} s"]
 
 
 def run(plan: Plan) -> int:
@@ -96,8 +113,12 @@ def run(plan: Plan) -> int:
     out.print(table(outcome))
     out.print(
         f"{outcome.segments} segments stored; {outcome.acknowledged} acknowledgements written down, {outcome.lost} "
-        f"lost; {outcome.without} without an event, {outcome.twice} with two"
+        f"lost; {outcome.without} without an event, {outcome.twice} with two; {outcome.incidents} incidents, "
+        f"{outcome.unalerted} without their alert, {outcome.told_twice} told twice; an intruder tried {outcome.tries} "
+        f"times, and got in {len(outcome.got_in)}"
     )
+    for name, why in outcome.left_out.items():
+        out.print(f"[dim]left out: {name}: {why}[/]")
     for wrong in outcome.faults:
         out.print(wrong, style="red")
     if outcome.faults:
@@ -109,13 +130,12 @@ def run(plan: Plan) -> int:
 
 async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
     """Break a world of its own in `folder`. Raises SettingError where `only` is in the name of no fault."""
-    faults = [fault for fault in of_world(plan.size.servers) if plan.only in fault.name]
-    if not faults:
-        names = "; ".join(fault.name for fault in of_world(plan.size.servers))
-        raise SettingError(f"no fault has {plan.only!r} in its name: they are {names}")
+    faults = _chosen(plan)
     dice = random.Random(plan.seed)  # noqa: S311 - a repeatable choice
     async with world(plan.size, folder) as broken:
         costs = []
+        left_out = {fault.name: why for fault in faults if (why := lacking(fault, broken))}
+        faults = [fault for fault in faults if fault.name not in left_out]
         for n, fault in enumerate(_schedule(faults, plan.hours, dice), 1):
             out.print(f"{n:>3} {fault.name}", style="dim")
             costs.append(await _cost(fault, broken, dice, plan.well_s))
@@ -133,8 +153,29 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
             skipped=total.skipped,
             repeated=total.repeated,
             doubled_s=total.doubled_s,
+            incidents=len(ledger.begun),
+            unalerted=ledger.unalerted,
+            told_twice=ledger.told_twice,
+            tries=broken.intruder.tries,
+            got_in=await broken.intruder.got_in(broken.admin),
+            violations=_violations(broken),
             settled=settled is not None,
+            left_out=left_out,
         )
+
+
+def _chosen(plan: Plan) -> list[Fault]:
+    known = of_world(plan.size.servers)
+    for part in plan.only:
+        if not any(part in fault.name for fault in known):
+            raise SettingError(f"no fault has {part!r} in its name: they are {'; '.join(f.name for f in known)}")
+    return [fault for fault in known if not plan.only or any(part in fault.name for part in plan.only)]
+
+
+def _violations(broken: World) -> list[str]:
+    """What the servers refused anybody but the intruder, in their words; at most so many."""
+    lines = (line for server in broken.servers for line in server.log.read_text(errors="replace").splitlines())
+    return [line for line in lines if "Violation" in line and ':viewer"' not in line][:_VIOLATIONS]
 
 
 def _schedule(faults: list[Fault], hours: float, dice: random.Random) -> Iterator[Fault]:
@@ -160,7 +201,7 @@ async def _cost(fault: Fault, broken: World, dice: random.Random, within_s: floa
     return Cost(
         fault=fault.name,
         may_miss=fault.missing,
-        account=broken.ledger.account(broken.cameras, since=began),
+        account=broken.ledger.account(broken.cameras, since=began) if fault.needs != "clock" else None,
         well_s=well_s,
     )
 
@@ -171,13 +212,14 @@ def table(outcome: Outcome) -> Table:
     for name in dict.fromkeys(cost.fault for cost in outcome.costs):
         costs = [cost for cost in outcome.costs if cost.fault == name]
         wells = [cost.well_s for cost in costs]
-        worst = max((cost.account for cost in costs), key=lambda a: a.missing_s)
+        accounts = [cost.account for cost in costs if cost.account]
+        worst = max(accounts, key=lambda a: a.missing_s, default=None)
         found.add_row(
             name,
             str(len(costs)),
-            f"{worst.missing_s:.1f}",
-            f"{worst.longest_s:.1f}",
-            f"{max(cost.account.doubled_s for cost in costs):.1f}",
+            f"{worst.missing_s:.1f}" if worst else "-",
+            f"{worst.longest_s:.1f}" if worst else "-",
+            f"{max(a.doubled_s for a in accounts):.1f}" if accounts else "-",
             "not in time" if None in wells else f"{max(filter(None, wells), default=0.0):.0f}",
         )
     return found

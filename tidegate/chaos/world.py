@@ -8,14 +8,15 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
 
+from services.analytics.rules import Enter, Rules, Zone
 from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.contract import names
@@ -24,21 +25,34 @@ from shared.contract.segment import to_headers
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
 from shared.runtime.tasks import end
+from tidegate.chaos.clock import Clock
+from tidegate.chaos.disk import Disk, small_disk
 from tidegate.chaos.follower import Follower
+from tidegate.chaos.intruder import Intruder
 from tidegate.chaos.ledger import Ledger
-from tidegate.client import registry
+from tidegate.chaos.way import Pace, Way
+from tidegate.client import registry, rules
 from tidegate.demo import clips, footage
 from tidegate.demo.bank import Bank
 from tidegate.local.cluster import NatsCluster
+from tidegate.local.healing import Healing
 from tidegate.local.server import NatsServer
+from tidegate.local.stack import WATCH_S
 
 # One frame a segment: what is tried is the way of the segments, not the models.
 WORKER_SETTINGS = {"CV_FPS": "1"}
+# An incident for whoever comes into the picture, and an alert at once.
+RULES = Rules(
+    zones={"all": Zone(polygon=[(0, 0), (1, 0), (1, 1), (0, 1)])},
+    rules=[Enter(id="seen", zone="all", alert="start")],
+)
 # As whoever runs processes starts them again: a kubelet, systemd, `tidegate up`.
 RESTART = Backoff(first_s=0.2, longest_s=2.0)
 # Video that is so old is behind: a segment, its queue and a batch.
 FRESH_S = 4.0
 WITNESS = "witness"
+# Ten minutes of twenty cameras, which is what MEDIA keeps.
+DISK_MB = 2048
 _POLL_S = 0.1
 _WITNESS_S = 1.0
 
@@ -50,19 +64,37 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     ingests: int = 2
     cameras: int = 4
     workers: int = 1
+    analytics: int = 2
 
 
 class World:
-    """See the module. Made by `world`. acknowledged: segment id by the sequence that JetStream gave it."""
+    """See the module. Made by `world`. acknowledged: segment id by the sequence that JetStream gave it.
 
-    def __init__(
-        self, size: Size, servers: list[NatsServer], admin: Client, ingests: Replicas, workers: Replicas
-    ) -> None:
+    ways, pace: of all services to the servers. clock: of all services. disk: of the server's store, where it has one.
+    """
+
+    def __init__(self, size: Size, nats: NatsServer | NatsCluster, admin: Client, folder: Path) -> None:
         self.size = size
-        self.servers = servers
+        self.nats = nats
+        self.servers = nats.servers if isinstance(nats, NatsCluster) else [nats]
         self.admin = admin
-        self.ingests = ingests
-        self.workers = workers
+        self.pace = Pace()
+        self.ways = [Way(s.url, there=self.pace.carry, back=self.pace.carry) for s in self.servers]
+        self.clock = Clock(folder)
+        self.disk: Disk | None = None
+        self.ingests, self.workers, self.analytics = (
+            Replicas(
+                service,
+                child.python(f"services.{service}"),
+                nats.environment(service) | self.clock.environment | {"LOG_FORMAT": "json"} | more,
+                folder / "logs",
+                backoff=RESTART,
+                grace_s=10.0,
+            )
+            for service, more in (("ingest", {}), ("cv", WORKER_SETTINGS), ("analytics", {}))
+        )
+        self.pools = (self.ingests, self.workers, self.analytics)
+        self.intruder = Intruder(nats.settings("viewer"))
         self.cameras = [f"cam-{n}" for n in range(size.cameras)]
         self.ledger = Ledger()
         self.follower = Follower(admin, self.ledger)
@@ -91,9 +123,14 @@ class World:
             leader = info.cluster.leader if info.cluster else None
         return next((s for s in self.servers if s.name == leader), self.servers[0])
 
+    async def ready(self) -> None:
+        """Wait until each server has all that is stored."""
+        if isinstance(self.nats, NatsCluster):
+            await self.nats.ready()
+
     async def settle(self, within_s: float) -> int | None:
-        """Wait until cv has done all that is stored up to now, and all of that is counted: the sequence in MEDIA up to
-        which that is so, None if it takes longer.
+        """Wait until cv has done all that is stored up to now, all of that is counted, and each incident has its alert:
+        the sequence in MEDIA up to which that is so, None if it takes longer.
         """
         js = self.admin.jetstream()
         # Nothing is acknowledged after this, so that all that was can be looked for.
@@ -106,7 +143,8 @@ class World:
                 end = end or await self._newest()
                 info = await js.consumer_info(names.MEDIA, "cv")
                 done = info.ack_floor.stream_seq if info.ack_floor else 0
-                if done >= end and self.follower.media >= end and self.follower.events >= await self._events():
+                counted = self.follower.media >= end and self.follower.events >= await self._events()
+                if done >= end and counted and not self.ledger.unalerted:
                     return end
             await asyncio.sleep(_POLL_S)
         return None
@@ -118,6 +156,18 @@ class World:
         """The newest detections event, as far as there is one."""
         last = await self.admin.jetstream().get_last_msg(names.EVENTS, "events.detections.>")
         return int(last.seq or 0)
+
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on all the time."""
+        return [self.follower.run(), self.witness(), self.intruder.run(), self._heal()]
+
+    async def _heal(self) -> None:
+        """As `tidegate up` does for the server that it runs; who operates a cluster has others do it."""
+        if isinstance(self.nats, NatsServer):
+            healing = Healing(self.nats)
+            while True:
+                await healing.look(self.admin)
+                await asyncio.sleep(WATCH_S)
 
     async def witness(self) -> None:
         """Publish, and write down each acknowledgement, until all is to settle."""
@@ -146,39 +196,31 @@ async def world(size: Size, folder: Path) -> AsyncIterator[World]:
     files = [films[n % len(films)] for n in range(size.cameras)]
     async with contextlib.AsyncExitStack() as opened:
         bank = await opened.enter_async_context(Bank(list(dict.fromkeys(files)), folder / "bank"))
-        nats: NatsServer | NatsCluster
+        disk = opened.enter_context(small_disk(folder / "nats" / "jetstream", DISK_MB)) if size.servers == 1 else None
         nats = NatsServer(folder / "nats") if size.servers == 1 else NatsCluster(folder / "nats")
-        nats = await opened.enter_async_context(nats)
+        await opened.enter_async_context(nats)
         admin = await bus.connect(nats.settings("admin"), "admin")
         opened.push_async_callback(admin.close)
         await nats.set_up(admin)
-
-        def pool(service: str, **more: str) -> Replicas:
-            made = Replicas(
-                service,
-                child.python(f"services.{service}"),
-                nats.environment(service) | {"LOG_FORMAT": "json"} | more,
-                folder / "logs",
-                backoff=RESTART,
-                grace_s=10.0,
-            )
-            opened.push_async_callback(made.close)
-            return made
-
-        servers = nats.servers if isinstance(nats, NatsCluster) else [nats]
-        made = World(size, servers, admin, pool("ingest"), pool("cv", **WORKER_SETTINGS))
+        made = World(size, nats, admin, folder)
+        made.disk = disk
+        for way in made.ways:
+            await opened.enter_async_context(way)
         for camera, file in zip(made.cameras, files, strict=True):
             await registry.put(admin.jetstream(), camera, Camera(url=bank.url(file.name)), None)
-        await made.ingests.scale_to(size.ingests)
-        await made.workers.scale_to(size.workers)
-        tasks = [asyncio.create_task(made.follower.run()), asyncio.create_task(made.witness())]
+            await rules.put(admin, camera, RULES)
+        for pool, replicas in zip(made.pools, (size.ingests, size.workers, size.analytics), strict=True):
+            pool.env["NATS_URL"] = ",".join(way.url for way in made.ways)
+            opened.push_async_callback(pool.close)
+            await pool.scale_to(replicas)
+        tasks = [asyncio.create_task(run) for run in made.tasks()]
         try:
             await _until_shared(made)
             yield made
         finally:
-            for server in servers:
+            for server in made.servers:
                 server.resume()
-            for pid in (*made.ingests.pids, *made.workers.pids):
+            for pid in (pid for pool in made.pools for pid in pool.pids):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
             await end(*tasks)

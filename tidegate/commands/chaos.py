@@ -23,7 +23,7 @@ import click
 )
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="The same in a random order, for so long.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the random order.")
-@click.option("--only", default="", metavar="TEXT", help="Only faults with this in their names.")
+@click.option("--only", multiple=True, metavar="TEXT", help="Only faults with this in their names; may be repeated.")
 @click.option(
     "--servers", type=click.Choice(["1", "3"]), default="1", show_default=True, help="One server, or a cluster."
 )
@@ -33,7 +33,14 @@ import click
 @click.option("--cameras", type=click.IntRange(1, 20), default=4, show_default=True, help="Play so many cameras.")
 @click.option("--service", type=click.Choice(["cv", "embed"]), default="cv", show_default=True, help="Whose workers.")
 def chaos(
-    each: bool, hours: float | None, seed: int, only: str, servers: str, ingests: int, cameras: int, **plan: Any
+    each: bool,
+    hours: float | None,
+    seed: int,
+    only: tuple[str, ...],
+    servers: str,
+    ingests: int,
+    cameras: int,
+    **plan: Any,
 ) -> None:
     """Break workers and server under load, and count: every acknowledged segment must have exactly one event.
 

@@ -177,12 +177,16 @@ def _read(url: str, kind: type[T]) -> T:
 
 
 def _configuration(number: int, routed: list[int], password: str, monitored: int) -> str:
-    """What makes a server one of the cluster. Its monitoring has no login: it says how things are, and no secret."""
+    """What makes a server one of the cluster. Its monitoring has no login: it says how things are, and no secret.
+
+    It tells clients of no other address: they have all, and keep to the way that they were given.
+    """
     login = f"authorization {{ user: {ROUTES}, password: {json.dumps(password)} }}"
     routes = json.dumps([f"nats-route://{ROUTES}:{password}@127.0.0.1:{port}" for port in routed])
     return (
         f"http: 127.0.0.1:{monitored}\n"
-        f"cluster {{ name: tidegate, listen: 127.0.0.1:{routed[number]}, {login}, routes: {routes} }}\n"
+        f"cluster {{ name: tidegate, listen: 127.0.0.1:{routed[number]}, {login}, routes: {routes},"
+        " no_advertise: true }\n"
     )
 
 

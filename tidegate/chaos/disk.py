@@ -1,0 +1,62 @@
+"""A small file system of its own, which can be filled. Only root may mount one.
+
+with small_disk(folder / "disk", mb=512) as disk:      # None where it can't be mounted
+    disk.fill()
+    disk.free()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+_CHUNK = 4096
+
+
+class Disk:
+    """path: what is mounted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ballast = path / "ballast"
+
+    def fill(self) -> None:
+        """To its last byte. Takes what others free meanwhile too, if it is called again."""
+        ballast = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            with contextlib.suppress(OSError):
+                while os.write(ballast, bytes(_CHUNK)):
+                    pass
+        finally:
+            os.close(ballast)
+
+    def free(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, mb: int) -> Iterator[Disk | None]:
+    """See the module. When the block ends, what is on it is copied to where it was."""
+    path.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={mb}m", "tmpfs", str(path)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        mounted = None
+    if mounted is None or mounted.returncode:
+        yield None
+        return
+    disk = Disk(path)
+    kept = path.with_name(f"{path.name}.kept")
+    try:
+        yield disk
+    finally:
+        disk.free()
+        shutil.copytree(path, kept)
+        subprocess.run(["umount", "-l", str(path)], check=True)
+        path.rmdir()
+        kept.rename(path)

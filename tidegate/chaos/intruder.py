@@ -1,0 +1,71 @@
+"""Somebody with a right to read who tries all the time to do more, while everything else is broken.
+
+intruder = Intruder(settings_of_viewer)
+await intruder.run()                # until cancelled
+await intruder.got_in(admin)        # what of it was taken: must be empty
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import nats.errors
+from nats.aio.client import Client
+
+from shared import bus
+from shared.contract import names
+from shared.runtime.errors import TidegateError
+from shared.runtime.settings import BusSettings
+
+# No camera is called so.
+FORGED = "forged"
+_EVERY_S = 5.0
+# What tells of it lies in streams; a bucket is one.
+_PLACES = {
+    names.media(FORGED): names.MEDIA,
+    names.event("detections", FORGED): names.EVENTS,
+    names.event("alerts", FORGED): names.EVENTS,
+    names.job("verify", FORGED): names.VLM,
+    f"$KV.{names.LEASES}.camera.{FORGED}": f"KV_{names.LEASES}",
+    f"$KV.{names.CAMERAS}.{FORGED}": f"KV_{names.CAMERAS}",
+}
+# Were it taken, what was acknowledged would be lost.
+_ASKED = (f"$JS.API.STREAM.PURGE.{names.MEDIA}", f"$JS.API.STREAM.DELETE.{names.EVENTS}")
+
+
+class Intruder:
+    """settings: of an identity that may only read."""
+
+    def __init__(self, settings: BusSettings) -> None:
+        self._settings = settings
+        self.tries = 0
+
+    async def run(self) -> None:
+        while True:
+            # A server that is away lets nobody in.
+            with contextlib.suppress(TimeoutError, nats.errors.Error, TidegateError, OSError):
+                client = await bus.connect(self._settings, self._settings.nats_user, timeout_s=5)
+                try:
+                    while client.is_connected:
+                        await self._try(client)
+                        await asyncio.sleep(_EVERY_S)
+                finally:
+                    await client.close()
+            await asyncio.sleep(_EVERY_S)
+
+    async def _try(self, client: Client) -> None:
+        for subject in (*_PLACES, *_ASKED):
+            # The reply of what it may ask for is another way to write.
+            await client.publish(subject, b"forged", reply=names.media(FORGED))
+            self.tries += 1
+        await client.flush()
+
+    async def got_in(self, admin: Client) -> list[str]:
+        """Subjects of which something was stored."""
+        js = admin.jetstream()
+        found = []
+        for subject, stream in _PLACES.items():
+            info = await js.stream_info(stream, subjects_filter=subject)
+            found += [subject] if info.state.subjects else []
+        return found
