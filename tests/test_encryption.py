@@ -118,12 +118,13 @@ async def test_a_plain_store_is_encrypted_with_all_that_is_in_it(data: Path, mon
     monkeypatch.setenv("STORE_ENCRYPTION", "off")
     await filled(data)
     # As 0.2.0 left it.
+    shutil.rmtree(data / "nats.conf")
     (data / "nats.conf").write_text("password: p")
     assert holding(data, SECRET) and not (data / "secrets/store.key").exists()
     monkeypatch.delenv("STORE_ENCRYPTION")
     await check_all_is_there(data)
     assert holding(data, SECRET) == [] and holding(data, SEGMENT[1000:1100]) == []
-    assert not (data / "nats.conf").exists()
+    assert not (data / "nats.conf").is_file(), "it had passwords in it"
     await check_all_is_there(data)
 
 

@@ -29,7 +29,7 @@ from shared.contract import accounts, names, topology
 from shared.runtime import child
 from shared.runtime.errors import BusError
 from shared.runtime.settings import BusSettings, load
-from tidegate.local import disk, encryption, passwords, tenants
+from tidegate.local import disk, encryption, layout, passwords, tenants
 from tidegate.local.encryption import StoreSettings, write_private
 
 # A segment may be a whole GOP: the default of 1 MB would refuse 2 s of 4 Mbit/s.
@@ -139,16 +139,16 @@ class NatsServer:
     async def start(self) -> None:
         """Start and wait until it takes clients, for as long as it may need to read what is stored.
 
-        Raises SettingError where the store can't be read with the key that is there, and BusError with the last lines
-        of its log.
+        Raises SettingError where a newer version has the data, or the store can't be read with the key that is there,
+        and BusError with the last lines of its log.
         """
+        layout.check(self._data)
         self._read_tenants()
         settings = load(StoreSettings)
         self._cipher = await asyncio.to_thread(encryption.prepare, self.store, self.secrets, settings)
         self._sync = f"{settings.store_sync_s:g}s" if settings.store_sync_s else "always"
         config = self._write_config()
-        # Where 0.2.0 kept it, with the passwords in it.
-        (self._data / "nats.conf").unlink(missing_ok=True)
+        layout.claim(self._data)
         self._process = child.spawn([self._executable, "-c", str(config)], log=self.log)
         await self._takes_clients(START_S + disk.held(self.store) / READ_BYTES_S)
         if wanted := encryption.converting(self.store):
