@@ -25,6 +25,7 @@ from shared.contract.cameras import Camera
 from shared.contract.segment import Segment, from_headers
 from tests import footage
 from tests.service import serving
+from tests.service_process import ServiceProcess
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import registry
 from tidegate.commands import doctor
@@ -244,6 +245,22 @@ async def test_doctor_names_the_streams_that_have_stopped(disk: Disk) -> None:
         disk.free()
         await server.restart()
         assert "bad" not in {f.level for f in await doctor.streams(disk.path)}
+
+
+async def test_a_replica_that_starts_on_a_full_disk_works_once_there_is_room(
+    server: NatsServer, admin: Client, disk: Disk, tmp_path: Path
+) -> None:
+    metrics, index = disk.path / "metrics", disk.path / "index"
+    disk.fill()
+    search = ServiceProcess(
+        "search", server.environment("search"), tmp_path, METRICS_TARGETS=str(metrics), SEARCH_INDEX=str(index)
+    )
+    await search.until_it_says("/readyz", f"^the index in {index} can't be written: .*No space left on device")
+    assert f"METRICS_TARGETS={metrics} can't be written: No space left on device" in search.log
+    disk.free()
+    await search.until_it_says("/readyz", "^ok$")
+    await until(lambda: (metrics / "search.json").exists())
+    assert await search.end() == 0
 
 
 async def test_admin_alone_is_told_whether_streams_store(server: NatsServer, admin: Client) -> None:

@@ -566,7 +566,7 @@ async def test_a_disk_that_is_full_is_said_and_loses_nothing(server: NatsServer,
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
     for second in range(1, 20):
         await embedded(admin, "lobby", second, scene(0, second))
-    await until(lambda: "the index can't be written" in ready())
+    await until(lambda: "can't be written" in ready())
     waiting = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S).read().decode()
     assert "tidegate_search_pending 0.0" not in waiting
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -235,7 +235,7 @@ class Indexer:
     async def _wait(self, tries: int, error: Exception) -> None:
         """The index can't be written: say so, and wait until the next try."""
         metrics.FAILED.inc()
-        self._health.ready = f"the index can't be written: {error}"
+        self._health.ready = f"the index in {self._settings.search_index} can't be written: {error}"
         self._log.error("the index can't be written, trying again", error=repr(error), wait_s=WRITES.after(tries))
         await asyncio.sleep(WRITES.after(tries))
 

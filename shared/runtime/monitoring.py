@@ -9,6 +9,7 @@ A kubelet can show no certificate, and what it may ask tells nothing: with METRI
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import math
@@ -37,6 +38,9 @@ REQUEST_S = 10.0
 MOST_CLIENTS = 100
 # So many answers of /metrics are made at once: that takes time, and goes on once the client is let go.
 MOST_SCRAPES = 4
+# How soon a full disk is tried again.
+AGAIN_S = 2.0
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # Whether the client has shown a certificate of METRICS_CLIENT_CA.
 KNOWN = "tidegate.known"
 
@@ -198,7 +202,8 @@ def _pages(health: Health, *, asks: bool) -> Callable[..., Iterable[bytes]]:
 def tell_prometheus(settings: BusSettings, service: str, port: int) -> None:
     """Write `<replica>.json` into METRICS_TARGETS, by which Prometheus finds this process. Raises SettingError.
 
-    It is a file of `file_sd_configs`, with the labels `service` and `replica`. Whoever started us removes it.
+    It is a file of `file_sd_configs`, with the labels `service` and `replica`. Whoever started us removes it. On a full
+    disk it is written once there is room: the process has its own work to do meanwhile.
     """
     if not settings.metrics_targets:
         return
@@ -210,12 +215,28 @@ def tell_prometheus(settings: BusSettings, service: str, port: int) -> None:
     entry = [{"targets": [f"{host}:{port}"], "labels": labels}]
     path = Path(settings.metrics_targets) / f"{replica}.json"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Prometheus reads what ends in .json, and never half of it.
-        path.with_suffix(".new").write_text(json.dumps(entry))
-        path.with_suffix(".new").replace(path)
+        _write(path, json.dumps(entry))
     except OSError as e:
-        raise SettingError(f"METRICS_TARGETS={settings.metrics_targets} can't be written: {e.strerror}") from e
+        said = f"METRICS_TARGETS={settings.metrics_targets} can't be written: {e.strerror}"
+        if e.errno not in _NO_ROOM:
+            raise SettingError(said) from e
+        logger("telemetry").warning(f"{said}; it is written once there is room")
+        later = (path, json.dumps(entry))
+        threading.Thread(target=_write_once_there_is_room, args=later, name="targets", daemon=True).start()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Prometheus reads what ends in .json, and never half of it.
+    path.with_suffix(".new").write_text(text)
+    path.with_suffix(".new").replace(path)
+
+
+def _write_once_there_is_room(path: Path, text: str) -> None:
+    while True:
+        time.sleep(AGAIN_S)
+        with contextlib.suppress(OSError):
+            return _write(path, text)
 
 
 def forget_targets(folder: Path, replica: str) -> None:
