@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.js.api import ConsumerInfo
 
@@ -17,9 +18,10 @@ from tidegate.local.server import NatsServer
 
 
 @contextlib.asynccontextmanager
-async def serving(server: NatsServer, identity: str, run: Any, settings: Any) -> AsyncIterator[Health]:
-    """`run` of the service's `__main__`, ready; drained at the end."""
-    client = await bus.connect(server.settings(identity), identity)
+async def serving(server: NatsServer, identity: str, run: Any, settings: Any, *, at: str = "") -> AsyncIterator[Health]:
+    """`run` of the service's `__main__`, ready; drained at the end. at: where the server is, if not at its own URL."""
+    login = server.settings(identity)
+    client = await bus.connect(replace(login, nats_url=at or login.nats_url), identity)
     health, stop = Health(), asyncio.Event()
     task = asyncio.create_task(run(settings, client, health, stop))
     try:

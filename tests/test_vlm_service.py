@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from tests.footage import make
 from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, broken_off, hang, refused, text
 from tests.waiting import PATIENCE_S, until
+from tests.ways import Way
 from tidegate.client import dlq
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
@@ -161,6 +163,51 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
     assert len(openai.requests) == 2, "jobs in hand together are asked once"
     first, second = await bus.publish_job(admin, verify(8, seqs)), await bus.publish_job(admin, verify(8, seqs))
     assert (first.duplicate, second.duplicate) == (None, True)
+
+
+def losing_acknowledgements(server: NatsServer) -> Way:
+    """What is said on it as done gets to the server as still worked on."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 20):
+            writer.write(re.sub(rb"PUB (\$JS\.ACK\.[^\r]+) 0\r\n", rb"PUB \1 4\r\n+WPI", data))
+            await writer.drain()
+        writer.close()
+
+    return Way(server.url, there=carry)
+
+
+@pytest.mark.slow
+async def test_a_job_whose_acknowledgement_was_lost_is_answered_once(
+    server: NatsServer, admin: Client, openai: OpenAiServer
+) -> None:
+    """EVENTS has forgotten its id: after a second here, and 15 minutes in the contract."""
+    js, seqs = admin.jetstream(), await film(admin, 3)
+    start, end = NOW - dt.timedelta(seconds=30), dt.datetime.now(dt.UTC)
+    config = (await js.stream_info(names.EVENTS)).config
+    config.duplicate_window = 1.0
+    await js.update_stream(config)
+    for stream, consumer in names.VLM_WORK:
+        await js.add_consumer(stream, (await js.consumer_info(stream, consumer)).config.evolve(ack_wait=3.0))
+    openai.then = text('{"verdict":"confirmed","confidence":9,"reason":"x","answer":"A man.","frames":[1]}')
+    questions: list[jobs.Job] = [
+        verify(1, seqs),
+        jobs.Ask(camera="lobby", id="q", question="Who?", start=start, end=end),
+        jobs.Caption(camera="lobby", start=start, end=end),
+    ]
+    async with losing_acknowledgements(server) as way, worker(server, openai.url, at=way.url):
+        for job in questions:
+            await bus.publish_job(admin, job)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(await said(admin)) < len(questions):
+                await asyncio.sleep(0.1)
+    before = await said(admin)
+    assert sum([await waiting(admin, stream) for stream, _ in names.VLM_WORK]) == len(questions)
+    await asyncio.sleep(3)
+    async with worker(server, openai.url):
+        await settled(admin)
+    assert await said(admin) == before
+    assert len(openai.requests) == len(questions)
 
 
 async def test_a_job_whose_video_has_expired_ends_with_that_reason(

@@ -6,6 +6,7 @@ Every job ends in one event, also where there is nothing to show, or where the m
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,11 +28,14 @@ from services.vlm.kinds.verify import Verdicts
 from services.vlm.model import Model
 from services.vlm.settings import VlmSettings
 from shared.bus import direct
-from shared.contract import jobs
+from shared.contract import jobs, names
 from shared.contract.events import Cause, Said, Seen, Timing, Usage, Verdict
 from shared.contract.jobs import Job
 from shared.runtime.errors import BadSegment, TidegateError
-from shared.worker import Message
+from shared.worker import AnsweredBefore, Message, result_id
+
+# Servers that store jobs and events may differ by so much in what time it is.
+CLOCKS_APART = dt.timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +78,46 @@ class VlmService:
         self._verifying: dict[tuple[str, str], asyncio.Future[Said]] = {}
 
     async def prepare(self, message: Message) -> Task:
-        """The job, and what it shows the model. Raises BadMessage for a message that is no job."""
+        """The job, and what it shows the model.
+
+        Raises BadMessage for a message that is no job, AnsweredBefore for a job whose event is stored.
+        """
         job = jobs.decode(message.raw.subject, message.data)
         id = job.id or f"{message.stream}-{message.origin.rpartition('/')[2]}"
         if isinstance(job, jobs.Verify):
             # Two jobs about one incident end in one verdict: JetStream drops the second by this id.
             id, message.origin = job.incident, f"{job.kind}/{job.camera}/{job.incident}"
         message.span.set_attributes(tracing.job(job.kind, job.camera, id))
+        kind = self._kinds[job.kind]
+        if message.deliveries > 1:
+            await self._check_unanswered(names.event(kind.says.kind, job.camera), message)
         try:
             await self._check_wanted(job, message)
-            work = await self._kinds[job.kind].look(job)
+            work = await kind.look(job)
         except (NoFootage, BadSegment, Late) as e:
             stored = message.raw.metadata.timestamp
             start, end = getattr(job, "start", None) or stored, getattr(job, "end", None) or stored
             cause: Cause = "unreadable" if isinstance(e, BadSegment) else e.cause
             work = Work(job=job, start=start, end=end, cause=cause, reason=str(e))
         return Task(work, id, message)
+
+    async def _check_unanswered(self, subject: str, message: Message) -> None:
+        """Raises AnsweredBefore for a job that came again although its event is stored: its acknowledgement was lost.
+
+        EVENTS drops a second event for some minutes only, and the model's time would be spent twice in any case.
+        """
+        id, seq = result_id(self, message), None
+        since = message.raw.metadata.timestamp - CLOCKS_APART
+        try:
+            while True:
+                stored = await direct.get(
+                    self._client, names.EVENTS, subject=subject, seq=seq, since=None if seq else since
+                )
+                if stored.headers.get("ce-id") == id:
+                    raise AnsweredBefore(f"{id} is stored")
+                seq = stored.seq + 1
+        except NotFoundError:
+            return
 
     async def _check_wanted(self, job: Job, message: Message) -> None:
         """Raises Late for a job whose time was over in a worker's hands: one that is pending the server forgets."""

@@ -13,7 +13,7 @@
 """
 
 from shared.worker.loop import Worker
-from shared.worker.service import Message, Prepared, Service
+from shared.worker.service import AnsweredBefore, Message, Prepared, Service, result_id
 from shared.worker.settings import MB, WorkerSettings
 
-__all__ = ["MB", "Message", "Prepared", "Service", "Worker", "WorkerSettings"]
+__all__ = ["MB", "AnsweredBefore", "Message", "Prepared", "Service", "Worker", "WorkerSettings", "result_id"]

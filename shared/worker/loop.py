@@ -38,7 +38,7 @@ from shared.worker.heartbeat import Heartbeat, WorkCounts
 from shared.worker.hold import Hold, Source
 from shared.worker.quarantine import Arrived, Quarantine, suspect_from
 from shared.worker.readability import Readability
-from shared.worker.service import Message, P, R, Service
+from shared.worker.service import AnsweredBefore, Message, P, R, Service, result_id
 from shared.worker.settings import WorkerSettings
 from shared.worker.tuning import Tuning
 
@@ -208,6 +208,10 @@ class Worker(Generic[P, R]):
         try:
             with progress.heard_by(message.goes_on):
                 prepared = await self._service.prepare(message)
+        except AnsweredBefore:
+            metrics.DUPLICATES.labels(self._service.name).inc()
+            await self._hold.acknowledge(message)
+            return
         except Exception as e:
             await self._fail(message, e)
             return
@@ -249,7 +253,7 @@ class Worker(Generic[P, R]):
             event = self._service.event(message, item.prepared, result)
             headers = events.headers(
                 event,
-                id=f"{name}/{self._service.model}/{message.origin}",
+                id=result_id(self._service, message),
                 source=names.source(name),
                 traceparent=telemetry.traceparent_of(message.span),
             )

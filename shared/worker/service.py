@@ -11,6 +11,7 @@ from opentelemetry import trace
 
 from shared.contract import events
 from shared.contract.events import Timing
+from shared.runtime.errors import TidegateError
 from shared.worker.hold import Held
 
 
@@ -53,6 +54,10 @@ class Message(Held):
         self.span.end()
 
 
+class AnsweredBefore(TidegateError):
+    """A message came again although its result is stored: it is acknowledged, and nothing is computed."""
+
+
 class Prepared(Protocol):
     """What `prepare` makes of a message. weight: items it adds to a batch."""
 
@@ -71,7 +76,10 @@ class Service(Protocol[P, R]):
     model: str  # goes into the ids of results: another model's results are other results
 
     async def prepare(self, message: Message) -> P:
-        """Decode and sample, the work itself in threads. Raises BadMessage for what can't ever succeed."""
+        """Decode and sample, the work itself in threads. Raises BadMessage for what can't ever succeed.
+
+        Where EVENTS may have forgotten the result's id, it may look for the result, and raise AnsweredBefore.
+        """
 
     def infer(self, batch: Sequence[P]) -> Sequence[R] | Awaitable[Sequence[R]]:
         """Results in the order of `batch`. Runs in the device's own thread or, a coroutine, in the loop.
@@ -84,3 +92,8 @@ class Service(Protocol[P, R]):
 
     def frame_times(self, prepared: P) -> Sequence[float]:
         """Wall clock of the prepared frames, seconds: for the end-to-end latency."""
+
+
+def result_id(service: Service[P, R], message: Message) -> str:
+    """The `ce-id` of a message's result: the same at each delivery."""
+    return f"{service.name}/{service.model}/{message.origin}"

@@ -37,7 +37,12 @@ class Work(msgspec.Struct, Generic[J], frozen=True, kw_only=True):
 
 
 class JobKind(Protocol[J]):
-    """See the module. What a method can't handle it raises: the worker loop knows what to do with it."""
+    """See the module. What a method can't handle it raises: the worker loop knows what to do with it.
+
+    says: the kind of its event.
+    """
+
+    says: type[Said]
 
     async def look(self, job: J) -> Work[J]:
         """Find what the model is shown. Raises NoFootage, BadMessage, nats.errors.Error or TimeoutError."""

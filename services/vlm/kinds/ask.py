@@ -56,6 +56,8 @@ class _Found(msgspec.Struct, frozen=True):
 class Questions:
     """Jobs of kind `ask`."""
 
+    says: type[Said] = Answer
+
     def __init__(self, client: Client, footage: Footage, settings: VlmSettings) -> None:
         self._client = client
         self._footage = footage

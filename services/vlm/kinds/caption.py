@@ -19,6 +19,8 @@ PROMPT = (
 class Captions:
     """Jobs of kind `caption`."""
 
+    says: type[Said] = Caption
+
     def __init__(self, footage: Footage, settings: VlmSettings) -> None:
         self._footage = footage
         self._settings = settings

@@ -63,6 +63,8 @@ TUNING = SummaryTuning()
 class Summaries:
     """Jobs of kind `summarize`."""
 
+    says: type[Said] = Summary
+
     def __init__(self, client: Client, settings: VlmSettings) -> None:
         self._client = client
         self._settings = settings

@@ -36,6 +36,8 @@ class VerdictAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class Verdicts:
     """Jobs of kind `verify`."""
 
+    says: type[Said] = Verdict
+
     def __init__(self, footage: Footage, settings: VlmSettings) -> None:
         self._footage = footage
         self._settings = settings
