@@ -32,7 +32,7 @@ from tests.footage import make
 from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, broken_off, hang, refused, text
 from tests.waiting import PATIENCE_S, until
-from tests.ways import Way
+from tidegate.chaos.way import Way
 from tidegate.client import dlq
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer

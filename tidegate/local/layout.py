@@ -41,10 +41,16 @@ def check(data: Path) -> None:
 
 
 def claim(data: Path) -> None:
-    """Have older versions leave the directory alone from now on. Raises OSError."""
-    bar = data / BAR
+    """Have older versions leave the directory alone from now on. Raises OSError.
+
+    What is there already is not written again: the server must start on a full disk, as that is how it gets room.
+    """
+    bar, mark = data / BAR, data / MARK
     if bar.is_file():
         bar.unlink()
     bar.mkdir(exist_ok=True, mode=0o700)
-    (bar / "README").write_text(REASON)
-    write_private(data / MARK, f"{FORMAT}\n")
+    reason = bar / "README"
+    if not reason.exists():
+        reason.write_text(REASON)
+    if not mark.exists() or mark.read_text().strip() != str(FORMAT):
+        write_private(mark, f"{FORMAT}\n")
