@@ -162,6 +162,19 @@ async def test_setup_twice_changes_nothing(server: NatsServer, admin: Client) ->
     assert await topology.apply(js, topology.TopologySettings(media_max_age_s=60)) == ["stream MEDIA updated"]
 
 
+@given(st.floats(1, topology.MOST_AGE_S))
+def test_what_comes_again_is_known_by_its_id(media_max_age_s: float) -> None:
+    """A segment is worked on again for as long as MEDIA has it, a job for an hour; longer than that no id is known."""
+    limits = topology.TopologySettings(media_max_age_s=media_max_age_s)
+    found = {stream.name: stream for stream in topology.streams(limits)}
+    an_hour = 3600.0
+    for ends, begins in ((names.EVENTS, [names.MEDIA]), (names.DLQ, [names.MEDIA, *(s for s, _ in names.VLM_WORK)])):
+        window = found[ends].duplicate_window or 120.0
+        assert window <= min(an_hour, found[ends].max_age or 0)
+        for stream in begins:
+            assert window >= min(an_hour, found[stream].max_age or 0), (stream, ends)
+
+
 async def test_setup_takes_a_limit_of_an_older_version_away(admin: Client) -> None:
     """A consumer that once gave up after five deliveries, and a stream that once refused large messages."""
     js = admin.jetstream()

@@ -3,7 +3,7 @@
 A dead letter carries the whole message, so that it can be replayed long after its stream forgot it. A replay goes to
 the original subject with `Replay-For` (the one service that shall take it; others pass over it) and `Replay-Of`
 (stream and sequence of the original), from which the result's id is made: a replay of something that did get through
-changes nothing.
+changes nothing, for as long as EVENTS knows that id.
 
 Of a letter only its service is certain: the server lets nobody else publish to `dlq.<service>`. All else in it is what
 that service says, and may be false.

@@ -21,7 +21,8 @@ HEADERS = """Headers are those of [CloudEvents](https://cloudevents.io) 1.0 in b
 {}
 ```
 
-JetStream drops a second event of the same `ce-id` within 15 minutes, and a reader can drop it by `ce-id` at any time.
+JetStream drops a second event of the same `ce-id` within 15 minutes, or `MEDIA_MAX_AGE_S` where that is longer, up to
+an hour; a reader can drop it by `ce-id` at any time.
 `Nats-Msg-Id`, by which JetStream knows it, is an HMAC of `ce-id` under a key that the service's replicas share: nobody
 else can use an id up before them."""
 
