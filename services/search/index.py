@@ -23,12 +23,14 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 
+from services.search import lost
 from services.search.chunk import Chunk, Gone, Where
 from services.search.query import Hit
 from services.search.rows import LabelRow, Row, VectorRow
 from services.search.settings import CACHE_MB
 from shared.models.vectors import Vectors
 from shared.runtime import lock
+from shared.runtime.telemetry import logger
 
 # A chunk holds this many rows. Measured with a million vectors on two cores: in chunks of half the size a query takes
 # 8 ms longer for each more; in one chunk a single core does all the work.
@@ -47,7 +49,6 @@ _COLUMNS: list[Any] = [
     pa.field("box", pa.list_(pa.float32(), 4)),
 ]
 _NAMES = [field.name for field in _COLUMNS]
-_ABOUT = "about"
 _LABELS = "labels"
 _TRIED = "tried"
 _MB = 1024 * 1024
@@ -78,15 +79,31 @@ class Index:
         # The chunks by kind, `labels` or `vectors.<model>.<dimension>`, the oldest first.
         self._chunks: dict[str, list[Chunk]] = {}
         self._listing = threading.Lock()  # held while a chunk is put into a list of them, or taken out
-        for name in sorted(self._names()):
-            if name == _TRIED:  # of a process that was killed then
-                self._db.drop_table(name)
-                continue
+        self._open_all()
+
+    def _open_all(self) -> None:
+        """Every table that can be read. Where one can't, the index has no beginning."""
+        names = sorted(self._names())
+        if _TRIED in names:  # of a process that was killed then
+            self._db.drop_table(_TRIED)
+        readable = [self._opens(name) for name in names if name != _TRIED]
+        if not all(readable) and lost.ABOUT in self._names():
+            self._db.drop_table(lost.ABOUT)
+            self._origin = ""
+
+    def _opens(self, name: str) -> bool:
+        """Open a table; whether that is possible. It is set aside where not: LanceDB raises whatever it meets."""
+        try:
             table = self._db.open_table(name)
-            if name == _ABOUT:
+            if name == lost.ABOUT:
                 self._origin = str(table.to_arrow()["origin"][0])
             else:
                 self._chunks.setdefault(name.rpartition(".")[0], []).append(Chunk(name, table))
+        except Exception as e:
+            aside = lost.set_aside(self._where, name, e)
+            logger("search").error("a table of the index can't be read, and is set aside", to=str(aside), error=repr(e))
+            return False
+        return True
 
     def close(self) -> None:
         """Let another process have the index."""
@@ -98,7 +115,7 @@ class Index:
 
     @property
     def origin(self) -> str:
-        """What `begin` was given; empty where nothing was."""
+        """What `begin` was given; empty where nothing was, or a table has been lost since."""
         return self._origin
 
     def try_out(self, size: int) -> None:
@@ -108,7 +125,7 @@ class Index:
 
     def begin(self, origin: str) -> None:
         """Remember which consumer the rows to come are made from."""
-        self._db.create_table(_ABOUT, pa.table({"origin": [origin]}), mode="overwrite")
+        self._db.create_table(lost.ABOUT, pa.table({"origin": [origin]}), mode="overwrite")
         self._origin = origin
 
     def clear(self) -> None:
@@ -254,7 +271,8 @@ class Index:
         if "://" in self._where:
             return 0
         sizes = 0
-        for folder, _, files in os.walk(self._where):
+        for folder, folders, files in os.walk(self._where):
+            folders[:] = [f for f in folders if f != lost.ASIDE]
             for name in files:
                 try:
                     sizes += (Path(folder) / name).stat().st_size

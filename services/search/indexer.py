@@ -50,6 +50,10 @@ MOST_MODELS = 32
 MOST_AHEAD_S = 24 * 3600.0
 # An index over its size drops at least this share of the time that it spans, at once.
 LEAST_SHARE = 0.05
+LOST = (
+    "the index, or a table of it, is gone: what was seen before may not be found. 'tidegate up' builds it again from "
+    "EVENTS by itself; elsewhere run 'tidegate reindex'"
+)
 
 
 class ToIndex(NamedTuple):
@@ -74,6 +78,7 @@ class Indexer:
         self._settings = settings
         self._health = health
         self._hold: Hold[Held] = Hold(client, CONSUMER)
+        self._consumer = ""  # when it was made
         self._delivered = 0  # the consumer's own count of its deliveries, which never goes back
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="tidier")
@@ -97,9 +102,15 @@ class Indexer:
         return info, await self._hold.open(names.EVENTS, CONSUMER)
 
     async def _begin(self, info: ConsumerInfo) -> None:
-        """An index is made from one consumer. A consumer made anew gives everything again: so is the index."""
+        """An index is made from one consumer. A consumer made anew gives everything again: so is the index.
+
+        One that has no beginning, though events were acknowledged, gets none before the consumer is made anew.
+        """
         self._delivered = info.delivered.consumer_seq if info.delivered else 0
-        created = str(info.created)
+        self._consumer = created = str(info.created)
+        if not self._index.origin and info.ack_floor and info.ack_floor.consumer_seq:
+            self._log.error(LOST, rows=self._index.count())
+            return
         if self._index.origin not in ("", created):
             self._log.warning("the consumer was made anew: the index is built again from EVENTS")
             await self._write(self._index.clear)
@@ -250,7 +261,7 @@ class Indexer:
             except BusError as e:
                 self._log.debug("the consumer can't be asked for", error=str(e))
                 continue
-            if str(info.created) != self._index.origin:
+            if str(info.created) != self._consumer:
                 return
 
     async def _tidy(self) -> None:

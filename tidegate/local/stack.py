@@ -29,6 +29,7 @@ from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.client import registry
+from tidegate.local import reindexing
 from tidegate.local.encryption import write_private
 from tidegate.local.healing import Healing
 from tidegate.local.running import Running
@@ -132,6 +133,9 @@ class Stack:
             await self.healing.look(self.admin)
             self.health.ready = self.healing.trouble or None
             await self._take_readers()
+            if reindexing.SEARCH in self._steady:
+                index = {**os.environ, **self._environment(reindexing.SEARCH)}["SEARCH_INDEX"]
+                await reindexing.look(self.admin.jetstream(), index)
             for task in self._autoscaling:
                 if task.done():
                     task.result()
@@ -149,12 +153,15 @@ class Stack:
 
     def _pool(self, name: str) -> Replicas:
         """The replicas of a service, run as its record in the catalog says."""
+        command, env = child.python(catalog.find(name).module), self._environment(name)
+        return Replicas(name, command, env, self._logs, targets=self.targets, grace_s=self._grace_s)
+
+    def _environment(self, name: str) -> dict[str, str]:
         record = catalog.find(name)
         places = {"data": self.data, "drain_s": f"{self._grace_s / 3:g}"}
         defaults = {k: v.format(**places) for k, v in record.defaults.items() if not os.environ.get(k)}
         identity = self.server.environment(record.identity)
-        env = {**identity, **defaults, **record.environment, **self._env.get(name, {})}
-        return Replicas(name, child.python(record.module), env, self._logs, targets=self.targets, grace_s=self._grace_s)
+        return {**identity, **defaults, **record.environment, **self._env.get(name, {})}
 
     async def _close_pools(self) -> None:
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
