@@ -103,7 +103,11 @@ class World:
 
 @pytest_asyncio.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """With two readers beside all identities. Apps subscribe as often as services: more is tried than they may."""
+    """With two readers beside all identities. Apps subscribe as often as services: more is tried than they may.
+
+    What is pulled by right does not come again however long a test takes: the server itself would tell of that in DLQ.
+    """
+    monkeypatch.setattr(catalog, "ACK_WAIT_S", 3600.0)
     for fewer in ("APP_LIMITS", "READER_LIMITS"):
         monkeypatch.setattr(accounts, fewer, accounts.LIMITS)
     tenants.put(tmp_path / "nats/secrets", attacks.TENANT)
