@@ -136,6 +136,8 @@ def test_a_run_json_of_what_no_longer_runs_is_said(tmp_path: Path) -> None:
         (("chaos", "--workers", "0"), "--workers"),
         (("chaos", "--kills", "-1"), "--kills"),
         (("chaos", "--backlog", "0"), "--backlog"),
+        (("chaos", "--each", "--kills", "3"), "--kills"),
+        (("chaos", "--each", "--only", "no such"), "no fault has"),
         (("demo", "--seconds", "0"), "--seconds"),
         (("find", "x", "--min-score", "nan"), "--min-score"),
         (("tracks", "lobby", "--fps", "nan"), "--fps"),

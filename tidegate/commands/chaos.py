@@ -19,7 +19,7 @@ import click
 @click.option(
     "--each",
     is_flag=True,
-    help="Break servers, ingests and workers instead, each in turn, and say what each fault costs.",
+    help="Break all there is instead, each in turn, and say what each fault costs.",
 )
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="The same in a random order, for so long.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the random order.")
@@ -32,7 +32,9 @@ import click
 )
 @click.option("--cameras", type=click.IntRange(1, 20), default=4, show_default=True, help="Play so many cameras.")
 @click.option("--service", type=click.Choice(["cv", "embed"]), default="cv", show_default=True, help="Whose workers.")
+@click.pass_context
 def chaos(
+    ctx: click.Context,
     each: bool,
     hours: float | None,
     seed: int,
@@ -48,11 +50,13 @@ def chaos(
     As it is run in CI:     tidegate chaos
     A short one:            tidegate chaos --kills 3 --terms 1 --restarts 1
     What each fault costs:  tidegate chaos --each --servers 3 --ingests 3
+    One kind of fault:      tidegate chaos --each --only analytics --only clock
     For hours:              tidegate chaos --hours 2 --seed 7
 
     It runs a server and workers of its own, and touches none that runs already.
     """
     if each or hours:
+        _check_given(ctx)
         from tidegate.chaos import trial
         from tidegate.chaos.world import Size
 
@@ -62,3 +66,10 @@ def chaos(
     from tidegate.demo.chaos import Plan, run
 
     sys.exit(run(Plan(**plan)))
+
+
+def _check_given(ctx: click.Context) -> None:
+    """Raises UsageError where something was given that only the run without --each and --hours heeds."""
+    for name in ("kills", "terms", "restarts", "workers", "backlog", "service"):
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} is of the run without --each and --hours: leave one of them out")
