@@ -35,6 +35,7 @@ import click
 @click.pass_context
 def chaos(
     ctx: click.Context,
+    /,
     each: bool,
     hours: float | None,
     seed: int,
