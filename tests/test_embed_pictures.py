@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import io
 
 import numpy as np
+import psutil
 import pytest
+from av.video.frame import VideoFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
@@ -93,3 +96,28 @@ def test_anything_can_be_stretched(shape: tuple[int, int, int]) -> None:
     found = resize(np.full(shape, 77, np.uint8), (20, 10))
     assert found.shape == (10, 20, 3) and found.flags.c_contiguous
     assert (found == 77).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_leaves_nothing_behind(kind: str) -> None:
+    """A process that encodes queries came to 80 threads and 30 MB more in an hour, at a hundred queries."""
+    file = io.BytesIO()
+    Pillow.new("RGB", (640, 480), "red").save(file, kind)
+    read(file.getvalue())
+    gc.disable()
+    try:
+        before = _threads(), _frames()
+        for _ in range(5):
+            read(file.getvalue())
+        assert (_threads(), _frames()) == before
+    finally:
+        gc.enable()
+
+
+def _threads() -> int:
+    """Those of libraries too."""
+    return psutil.Process().num_threads()
+
+
+def _frames() -> int:
+    return sum(isinstance(o, VideoFrame) for o in gc.get_objects())

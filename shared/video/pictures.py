@@ -10,6 +10,7 @@ opened, which could name another file or an address.
 
 from __future__ import annotations
 
+import gc
 from fractions import Fraction
 from typing import Any
 
@@ -42,6 +43,15 @@ def read(data: bytes) -> Image:
 
     Raises BadPicture.
     """
+    try:
+        return _read(data)
+    finally:
+        # A frame and its side data hold each other (PyAV 18.1), and a process that does little else collects them so
+        # seldom that it would come to gigabytes. They are young still.
+        gc.collect(1)
+
+
+def _read(data: bytes) -> Image:
     codec = next((codec for at, mark, codec in _KINDS if data.startswith(mark, at)), None)
     if codec is None:
         raise BadPicture("these bytes are no picture: a JPEG, PNG, WebP or BMP is expected")
@@ -52,7 +62,8 @@ def read(data: bytes) -> Image:
         frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
         if not frames:
             raise BadPicture("the picture can't be decoded: it is cut off")
-        pixels = frames[0].reformat(format="rgb24").to_ndarray()
+        # A copy: the pixels of a PNG may be the frame's own, and would keep it.
+        pixels = VideoReformatter().reformat(frames[0], format="rgb24", threads=1).to_ndarray().copy()
     except (av.FFmpegError, ValueError) as e:
         if isinstance(e, BadPicture):
             raise
