@@ -66,12 +66,13 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
 
 
 async def _show(stack: Stack, console: Console, live: bool) -> None:
-    """The live view, until a part of the stack fails: raises its error."""
+    """The live view where there is one, until a part of the stack fails: raises its error."""
+    if not live:
+        await stack.failed()
+        return
     async with (
         Monitor(stack.admin, lambda: stack.autoscalers["cv"].state) as monitor,
-        LiveView(monitor, title="up", story=lambda: stack.healing.trouble, console=console)
-        if live
-        else contextlib.nullcontext(),
+        LiveView(monitor, title="up", story=lambda: stack.healing.trouble, console=console),
     ):
         await stack.failed()
 
