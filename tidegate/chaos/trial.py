@@ -129,13 +129,15 @@ def run(plan: Plan) -> int:
 
 
 async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
-    """Break a world of its own in `folder`. Raises SettingError where `only` is in the name of no fault."""
+    """Break a world of its own in `folder`. Raises SettingError where no fault is left by `only`, or by the machine."""
     faults = _chosen(plan)
     dice = random.Random(plan.seed)  # noqa: S311 - a repeatable choice
     async with world(plan.size, folder) as broken:
         costs = []
         left_out = {fault.name: why for fault in faults if (why := lacking(fault, broken))}
         faults = [fault for fault in faults if fault.name not in left_out]
+        if not faults:
+            raise SettingError(f"this machine can have none of these faults: {'; '.join(set(left_out.values()))}")
         for n, fault in enumerate(_schedule(faults, plan.hours, dice), 1):
             out.print(f"{n:>3} {fault.name}", style="dim")
             costs.append(await _cost(fault, broken, dice, plan.well_s))
