@@ -5,7 +5,7 @@
 
 `tidegate up` runs as it does for anybody, with all its options, and beside it the external scaler, a subscriber, and
 somebody who asks and searches once a minute. The language model is a page of code, which answers at once. What is kept
-is kept for minutes, so that whatever should come to rest has done so after WARM_S.
+is kept for minutes, jobs and leases aside, so that whatever should come to rest has done so after WARM_S.
 
 Each process is looked at by itself: resident memory, descriptors, threads, series of its metrics. One that did not
 live all the time has no slope. Then the store, and how far each consumer is behind.
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import nats.errors
 import psutil
 from aiohttp import web
 from nats.aio.client import Client
@@ -107,14 +108,21 @@ async def main(hours: float, out: Console) -> list[Sample]:
     FOUND.write_bytes(b"")
     async with site() as (folder, admin, alerts):
         asking = asyncio.create_task(_ask(folder))
-        began = time.monotonic()
+        began, looked = time.monotonic(), 0
         while (now := time.monotonic() - began) < hours * 3600 + EVERY_S / 2:
-            sample = await look(folder, admin, now, len(alerts))
-            samples.append(sample)
-            with FOUND.open("ab") as file:
-                file.write(msgspec.json.encode(sample) + b"\n")
-            out.print(_line(sample), soft_wrap=True, highlight=False)
-            await asyncio.sleep(max(0.0, began + len(samples) * EVERY_S - time.monotonic()))
+            looked += 1
+            if asking.done():
+                asking.result()
+            try:
+                sample = await look(folder, admin, now, len(alerts))
+            except (TimeoutError, nats.errors.Error) as e:
+                out.print(f"{now / 60:>4.0f} min  not looked at: {e!r}", highlight=False)
+            else:
+                samples.append(sample)
+                with FOUND.open("ab") as file:
+                    file.write(msgspec.json.encode(sample) + b"\n")
+                out.print(_line(sample), soft_wrap=True, highlight=False)
+            await asyncio.sleep(max(0.0, began + looked * EVERY_S - time.monotonic()))
         asking.cancel()
     return samples
 
@@ -177,10 +185,13 @@ async def _connected(data: Path) -> Client:
 
 
 async def _tidegate(data: Path, *arguments: str) -> None:
-    """A command, whose answer is nobody's."""
+    """A command, whose answer is nobody's. Raises BusError where there is none."""
     command = child.python("tidegate", *arguments, "--data", str(data))
-    done = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
-    await done.wait()
+    pipes = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.PIPE}
+    done = await asyncio.create_subprocess_exec(*command, **pipes)
+    _, said = await done.communicate()
+    if done.returncode:
+        raise BusError(f"tidegate {arguments[0]}: {said.decode(errors='replace')[-500:]}")
 
 
 async def _ask(folder: Path) -> None:
@@ -264,6 +275,9 @@ def _processes(series: Mapping[str, int]) -> Iterable[tuple[str, Process]]:
 def _name(process: psutil.Process) -> str:
     """As its replica is called; empty for what is none of the product's, such as the cameras."""
     command = process.cmdline()
+    # It is just ending.
+    if not command:
+        return ""
     if Path(command[0]).name == "nats-server":
         return "nats-server"
     module, *arguments = command[command.index("-m") + 1 :] if "-m" in command else [""]
@@ -357,11 +371,15 @@ def report(samples: list[Sample], out: Console) -> bool:
             shown = (f"{row.slope.per_hour:+.2f}", f"± {row.slope.error:.2f}", holds)
         table.add_row(row.what, row.unit, f"{row.first:.1f}", f"{row.last:.1f}", *shown)
     out.print(table)
-    lasted = {n for r in found for n in [r.what]}
-    gone = sorted({n for s in samples if s.at_s >= WARM_S for n in s.processes} - lasted)
+    gone = sorted({n for s in samples if s.at_s >= WARM_S for n in s.processes} - {row.what for row in found})
     if gone:
         out.print(f"not there all the time, and so without a slope: {', '.join(gone)}")
-    return not any(s and s.grows for s in strict.values())
+    judged = [s for s in strict.values() if s]
+    if not judged:
+        out.print(f"nothing is judged: {WARM_S / 60:.0f} minutes of warming up are left out, and 40 more are the least")
+    # Workers come and go with what there is to do; the others are to stay.
+    steady = [n for n in gone if not any(n.startswith(f"{s.name}-") and s.scaled_object for s in catalog.services())]
+    return bool(judged) and not steady and not any(s.grows for s in judged)
 
 
 if __name__ == "__main__":

@@ -138,6 +138,7 @@ def test_a_run_json_of_what_no_longer_runs_is_said(tmp_path: Path) -> None:
         (("chaos", "--backlog", "0"), "--backlog"),
         (("chaos", "--each", "--kills", "3"), "--kills"),
         (("chaos", "--each", "--only", "no such"), "no fault has"),
+        (("chaos", "--only", "clock"), "--each"),
         (("demo", "--seconds", "0"), "--seconds"),
         (("find", "x", "--min-score", "nan"), "--min-score"),
         (("tracks", "lobby", "--fps", "nan"), "--fps"),

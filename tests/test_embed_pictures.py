@@ -109,7 +109,8 @@ def test_a_picture_leaves_nothing_behind(kind: str) -> None:
         before = _threads(), _frames()
         for _ in range(5):
             read(file.getvalue())
-        assert (_threads(), _frames()) == before
+        threads, frames = before
+        assert _threads() <= threads and _frames() <= frames
     finally:
         gc.enable()
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
+from services.search.lost import may_pass
 from shared import bus
 from shared.bus.requests import NobodyAnswers
 from shared.contract import names, topology
 from tests.files import contents
 from tests.test_search import detected, embedded, find, rows, scene, searching, settled
 from tests.waiting import PATIENCE_S
+from tidegate.local.reindexing import Reindexing
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack
 
@@ -82,3 +87,45 @@ async def test_elsewhere_it_says_what_to_do_and_takes_what_comes(
     async with searching(server, index):
         pass
     assert "tidegate reindex" not in said(capfd)
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), True),
+        (RuntimeError("lance error: LanceError(IO): Input/output error (os error 5)"), True),
+        (MemoryError(), True),
+        (FileNotFoundError(errno.ENOENT, "No such file"), False),
+        (RuntimeError("Not found: labels.lance/data (os error 2)"), False),
+        (ValueError("not a Lance file"), False),
+    ],
+)
+def test_what_may_pass_is_no_damage(error: BaseException, passes: bool) -> None:
+    """A table that could not be read for want of a file descriptor was moved out of the index."""
+    assert may_pass(error) is passes
+
+
+async def test_an_index_that_can_t_be_looked_at_is_not_gone(server: NatsServer, admin: Client) -> None:
+    """`tidegate up` ended by it, with the cameras that it reads."""
+    await Reindexing("/" + "x" * 300).look(admin.jetstream())
+
+
+async def test_a_renewal_that_was_cut_off_is_done_again(
+    server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It left no consumer, and search ended at every start."""
+    js = admin.jetstream()
+    await seen(admin, 0)
+    async with searching(server, tmp_path / "index"):
+        await settled(admin)
+    shutil.rmtree(tmp_path / "index")
+    reindexing = Reindexing(str(tmp_path / "index"))
+    add = js.add_consumer
+    monkeypatch.setattr(js, "add_consumer", AsyncMock(side_effect=TimeoutError))
+    await reindexing.look(js)
+    with pytest.raises(NotFoundError):
+        await js.consumer_info(names.EVENTS, "search")
+    monkeypatch.setattr(js, "add_consumer", add)
+    await reindexing.look(js)
+    info = await js.consumer_info(names.EVENTS, "search")
+    assert info.num_pending == 2

@@ -82,17 +82,16 @@ class Index:
         self._open_all()
 
     def _open_all(self) -> None:
-        """Every table that can be read. Where one can't, the index has no beginning."""
+        """Every table that can be read. Where one can't, the index has no beginning afterwards."""
         names = sorted(self._names())
         if _TRIED in names:  # of a process that was killed then
             self._db.drop_table(_TRIED)
-        readable = [self._opens(name) for name in names if name != _TRIED]
-        if not all(readable) and lost.ABOUT in self._names():
-            self._db.drop_table(lost.ABOUT)
-            self._origin = ""
+        for name in names:
+            if name != _TRIED:
+                self._read(name)
 
-    def _opens(self, name: str) -> bool:
-        """Open a table; whether that is possible. It is set aside where not: LanceDB raises whatever it meets."""
+    def _read(self, name: str) -> None:
+        """Open a table. One that is damaged is set aside: LanceDB raises whatever it meets then."""
         try:
             table = self._db.open_table(name)
             if name == lost.ABOUT:
@@ -100,10 +99,17 @@ class Index:
             else:
                 self._chunks.setdefault(name.rpartition(".")[0], []).append(Chunk(name, table))
         except Exception as e:
-            aside = lost.set_aside(self._where, name, e)
-            logger("search").error("a table of the index can't be read, and is set aside", to=str(aside), error=repr(e))
-            return False
-        return True
+            if lost.may_pass(e):
+                raise
+            # First the beginning: a process that is killed between the two must not look as if nothing was lost.
+            self._forget_beginning()
+            aside = str(lost.set_aside(self._where, name, e)) if name != lost.ABOUT else ""
+            logger("search").error("a table of the index can't be read, and is set aside", to=aside, error=repr(e))
+
+    def _forget_beginning(self) -> None:
+        self._origin = ""
+        if lost.ABOUT in self._names():
+            self._db.drop_table(lost.ABOUT)
 
     def close(self) -> None:
         """Let another process have the index."""

@@ -28,6 +28,7 @@ from services.vlm.kinds.verify import Verdicts
 from services.vlm.model import Model
 from services.vlm.settings import VlmSettings
 from shared.bus import direct
+from shared.bus.log import Log
 from shared.contract import jobs, names
 from shared.contract.events import Cause, Said, Seen, Timing, Usage, Verdict
 from shared.contract.jobs import Job
@@ -106,18 +107,16 @@ class VlmService:
 
         EVENTS drops a second event for some minutes only, and the model's time would be spent twice in any case.
         """
-        id, seq = result_id(self, message), None
-        since = message.raw.metadata.timestamp - CLOCKS_APART
+        id, since = result_id(self, message), message.raw.metadata.timestamp - CLOCKS_APART
         try:
-            while True:
-                stored = await direct.get(
-                    self._client, names.EVENTS, subject=subject, seq=seq, since=None if seq else since
-                )
-                if stored.headers.get("ce-id") == id:
-                    raise AnsweredBefore(f"{id} is stored")
-                seq = stored.seq + 1
+            found = [await direct.get(self._client, names.EVENTS, subject=subject, since=since)]
         except NotFoundError:
             return
+        async with Log(self._client, names.EVENTS) as log:
+            while found:
+                if any(stored.headers.get("ce-id") == id for stored in found):
+                    raise AnsweredBefore(f"{id} is stored")
+                found = await log.read(subject, found[-1].seq + 1)
 
     async def _check_wanted(self, job: Job, message: Message) -> None:
         """Raises Late for a job whose time was over in a worker's hands: one that is pending the server forgets."""

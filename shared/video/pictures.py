@@ -11,7 +11,9 @@ opened, which could name another file or an address.
 from __future__ import annotations
 
 import gc
+import itertools
 from fractions import Fraction
+from threading import Lock
 from typing import Any
 
 import av
@@ -34,6 +36,11 @@ _QUALITY = 4
 _KINDS = ((0, b"\xff\xd8\xff", "mjpeg"), (0, b"\x89PNG\r\n\x1a\n", "png"), (8, b"WEBP", "webp"), (0, b"BM", "bmp"))
 
 
+# Pictures are read one at a time.
+_TURN = Lock()
+_READS = itertools.count(1)
+
+
 class BadPicture(TidegateError, ValueError):
     """The bytes are no picture that can be read."""
 
@@ -43,12 +50,14 @@ def read(data: bytes) -> Image:
 
     Raises BadPicture.
     """
-    try:
-        return _read(data)
-    finally:
-        # A frame and its side data hold each other (PyAV 18.1), and a process that does little else collects them so
-        # seldom that it would come to gigabytes. They are young still.
-        gc.collect(1)
+    with _TURN:
+        try:
+            return _read(data)
+        finally:
+            # A frame and its side data hold each other (PyAV 18.1), and a process that does little else collects them
+            # so seldom that it would come to gigabytes. They are young still, but for those that were in use as
+            # somebody else collected.
+            gc.collect(2 if next(_READS) % 100 == 0 else 1)
 
 
 def _read(data: bytes) -> Image:

@@ -56,7 +56,9 @@ def small_disk(path: Path, mb: int) -> Iterator[Disk | None]:
         yield disk
     finally:
         disk.free()
-        shutil.copytree(path, kept)
-        subprocess.run(["umount", "-l", str(path)], check=True)
+        try:
+            shutil.copytree(path, kept)
+        finally:
+            subprocess.run(["umount", "-l", str(path)], check=True)
         path.rmdir()
         kept.rename(path)

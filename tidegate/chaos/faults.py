@@ -12,10 +12,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
+from services.scaler.local.replicas import Replicas
 from tidegate.chaos.clock import SEEN_S
 from tidegate.chaos.world import World
 
-# A third of what four cameras send.
+# Of each connection in each direction: less than two cameras send.
 SLOW_BYTES_S = 100_000
 # A clock is right again after a window of it (services.ingest.clock), and a queue.
 UNDATED_S = 15.0
@@ -144,7 +145,9 @@ def slow(bytes_s: int, seconds: float) -> Inflict:
 
 
 def clock_steps(by_s: float, seconds: float) -> Inflict:
-    """The wall clock of all services, and back. By which time something was filmed is then no matter."""
+    """The wall clock of all services, and back, until what was filmed by the wrong one is stored. By which time it was
+    filmed is no matter.
+    """
 
     async def inflict(world: World, dice: random.Random) -> None:
         world.ledger.dated = False
@@ -161,21 +164,21 @@ def clock_steps(by_s: float, seconds: float) -> Inflict:
 
 def of_ingest(sig: signal.Signals, seconds: float = 0.0) -> Inflict:
     async def inflict(world: World, dice: random.Random) -> None:
-        await _signal(dice.choice(world.ingests.pids), sig, seconds)
+        await _signal(await _one_of(world.ingests, dice), sig, seconds)
 
     return inflict
 
 
 def of_worker(sig: signal.Signals, seconds: float = 0.0) -> Inflict:
     async def inflict(world: World, dice: random.Random) -> None:
-        await _signal(dice.choice(world.workers.pids), sig, seconds)
+        await _signal(await _one_of(world.workers, dice), sig, seconds)
 
     return inflict
 
 
 def of_analytics(sig: signal.Signals, seconds: float = 0.0) -> Inflict:
     async def inflict(world: World, dice: random.Random) -> None:
-        await _signal(dice.choice(world.analytics.pids), sig, seconds)
+        await _signal(await _one_of(world.analytics, dice), sig, seconds)
 
     return inflict
 
@@ -187,6 +190,13 @@ async def in_and_out(world: World, dice: random.Random) -> None:
         await asyncio.sleep(3.0)
         await world.workers.scale_to(world.size.workers)
         await asyncio.sleep(3.0)
+
+
+async def _one_of(pool: Replicas, dice: random.Random) -> int:
+    """The pid of one that runs: they may all be about to be started again."""
+    while not pool.pids:
+        await asyncio.sleep(0.1)
+    return dice.choice(pool.pids)
 
 
 async def _signal(pid: int, sig: signal.Signals, seconds: float) -> None:
@@ -212,8 +222,8 @@ FAULTS = (
     Fault("nothing gets through for 20 s", silent(20)),
     Fault("all connections are half open", half_open),
     Fault("the network is slow for 20 s", slow(SLOW_BYTES_S, 20)),
-    Fault("the clock is 45 s ahead for 10 s", clock_steps(45, 10), missing=True, needs="clock"),
-    Fault("the clock is an hour behind for 10 s", clock_steps(-3600, 10), missing=True, needs="clock"),
+    Fault("the clock is 45 s ahead for 10 s", clock_steps(45, 10), needs="clock"),
+    Fault("the clock is an hour behind for 10 s", clock_steps(-3600, 10), needs="clock"),
     Fault("an ingest is killed", of_ingest(signal.SIGKILL), missing=True),
     Fault("an ingest is told to stop", of_ingest(signal.SIGTERM), missing=True),
     Fault("an ingest is frozen for 3 s", of_ingest(signal.SIGSTOP, 3), missing=True),
@@ -236,5 +246,5 @@ def lacking(fault: Fault, world: World) -> str:
     if fault.needs == "clock" and not world.clock.environment:
         return "libfaketime is not installed (apt install libfaketime)"
     if fault.needs == "disk" and world.disk is None:
-        return "only root may mount a disk that is filled"
+        return "no disk that can be filled may be mounted here, as root may"
     return ""

@@ -19,6 +19,7 @@ from tidegate.chaos.ledger import Ledger, Piece
 
 _POLL_S = 0.25
 _SEGMENTS, _DETECTIONS = names.media(">"), names.event("detections", ">")
+_TRACKS = names.event("tracks", ">")
 _INCIDENTS, _ALERTS = names.event("incidents", ">"), names.event("alerts", ">")
 
 
@@ -51,6 +52,7 @@ class Follower:
         await asyncio.gather(
             self._follow(names.MEDIA, _SEGMENTS, self._segment),
             self._follow(names.EVENTS, _DETECTIONS, self._detections),
+            self._follow(names.EVENTS, _TRACKS, self._tracks),
             self._follow(names.EVENTS, _INCIDENTS, self._incident),
             self._follow(names.EVENTS, _ALERTS, self._alert),
         )
@@ -76,6 +78,9 @@ class Follower:
 
     def _detections(self, stored: Stored) -> None:
         self._ledger.event(msgspec.json.decode(stored.data, type=_Result).segment.seq)
+
+    def _tracks(self, stored: Stored) -> None:
+        self._ledger.followed.add(msgspec.json.decode(stored.data, type=_Result).segment.seq)
 
     def _incident(self, stored: Stored) -> None:
         told = msgspec.json.decode(stored.data, type=_Incident)

@@ -46,8 +46,9 @@ class Account(NamedTuple):
 
 
 class Ledger:
-    """segments: by sequence. events: how many each segment has, by its sequence. begun, ended, alerts: how many starts,
-    ends and alerts each incident has, by its id. dated: whether the clock is right by which is filmed.
+    """segments: by sequence. events: how many each segment has, by its sequence. followed: segments in which objects
+    were followed. begun, ended, alerts: how many starts, ends and alerts each incident has, by its id. dated: whether
+    the clock is right by which is filmed.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,7 @@ class Ledger:
         self.begun: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
         self.alerts: Counter[str] = Counter()
+        self.followed: set[int] = set()
         self.dated = True
         self._of: dict[str, list[Piece]] = {}
 
@@ -95,6 +97,10 @@ class Ledger:
     def newest_seen(self, camera: str) -> float:
         """When the newest video ends of which there is an event."""
         return next((p.end for p in reversed(self._of.get(camera, [])) if p.dated and p.seq in self.events), 0.0)
+
+    def newest_followed(self, camera: str) -> float:
+        """When the newest video ends in which objects were followed."""
+        return next((p.end for p in reversed(self._of.get(camera, [])) if p.dated and p.seq in self.followed), 0.0)
 
     def account(self, cameras: Iterable[str], since: float = 0.0) -> Account:
         """Of what came to be after `since`."""

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from shared.runtime.errors import SettingError
 from tidegate.chaos.faults import Fault, lacking, of_world
+from tidegate.chaos.intruder import REFUSED
 from tidegate.chaos.ledger import Account
 from tidegate.chaos.world import Size, World, world
 from tidegate.view.logs import logs_to
@@ -43,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What one fault cost. account: None where the clock was wrong by which was filmed. well_s: from its end until all
+    """What one fault cost. account: None if the fault was of the clock. well_s: from its end until all
     was well, None where it was not in time.
     """
 
@@ -57,8 +58,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """costs: in order. segments: stored. lost: acknowledged and not stored. without, twice: segments by their events.
 
     doubled_s: seconds of video that two connections have. incidents: how many there were; unalerted, told_twice: of
-    them. got_in, violations: what the intruder could do, and what a service tried to do that it may not. settled:
-    whether all was done in the end. left_out: what this machine can't have, and why.
+    them. tries, refused, got_in: of the intruder, and where. violations: what a service tried to do that it may not.
+    settled: whether all was done in the end. left_out: what this machine can't have, and why.
     """
 
     costs: list[Cost]
@@ -74,6 +75,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     unalerted: int
     told_twice: int
     tries: int
+    refused: int
     got_in: list[str]
     violations: list[str]
     settled: bool
@@ -100,6 +102,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         }
         wrong += [f"{count} {what}" for what, count in counts.items() if count]
         wrong += [f"the intruder got in at {subject}" for subject in self.got_in]
+        wrong += [] if self.refused else ["no server was seen to refuse the intruder anything"]
         wrong += [f"a service was refused: {line}" for line in self.violations]
         return wrong if self.settled else [*wrong, f"not all was done after {SETTLED_S:.0f} s"]
 
@@ -114,8 +117,8 @@ def run(plan: Plan) -> int:
     out.print(
         f"{outcome.segments} segments stored; {outcome.acknowledged} acknowledgements written down, {outcome.lost} "
         f"lost; {outcome.without} without an event, {outcome.twice} with two; {outcome.incidents} incidents, "
-        f"{outcome.unalerted} without their alert, {outcome.told_twice} told twice; an intruder tried {outcome.tries} "
-        f"times, and got in {len(outcome.got_in)}"
+        f"{outcome.unalerted} without their alert, {outcome.told_twice} told twice; an intruder was refused "
+        f"{outcome.refused} times, and got in {len(outcome.got_in)}"
     )
     for name, why in outcome.left_out.items():
         out.print(f"[dim]left out: {name}: {why}[/]")
@@ -132,7 +135,8 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
     """Break a world of its own in `folder`. Raises SettingError where no fault is left by `only`, or by the machine."""
     faults = _chosen(plan)
     dice = random.Random(plan.seed)  # noqa: S311 - a repeatable choice
-    async with world(plan.size, folder) as broken:
+    size = msgspec.structs.replace(plan.size, clock=any(fault.needs == "clock" for fault in faults))
+    async with world(size, folder) as broken:
         costs = []
         left_out = {fault.name: why for fault in faults if (why := lacking(fault, broken))}
         faults = [fault for fault in faults if fault.name not in left_out]
@@ -141,6 +145,7 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
         for n, fault in enumerate(_schedule(faults, plan.hours, dice), 1):
             out.print(f"{n:>3} {fault.name}", style="dim")
             costs.append(await _cost(fault, broken, dice, plan.well_s))
+            await broken.intruder.got_in(broken.admin)
         settled = await broken.settle(SETTLED_S)
         ledger = broken.ledger
         done = [seq for seq in ledger.segments if seq <= (settled or 0)]
@@ -160,7 +165,8 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
             told_twice=ledger.told_twice,
             tries=broken.intruder.tries,
             got_in=await broken.intruder.got_in(broken.admin),
-            violations=_violations(broken),
+            refused=sum(REFUSED in line for line in _refusals(broken)),
+            violations=[line for line in _refusals(broken) if REFUSED not in line][:_VIOLATIONS],
             settled=settled is not None,
             left_out=left_out,
         )
@@ -174,10 +180,10 @@ def _chosen(plan: Plan) -> list[Fault]:
     return [fault for fault in known if not plan.only or any(part in fault.name for part in plan.only)]
 
 
-def _violations(broken: World) -> list[str]:
-    """What the servers refused anybody but the intruder, in their words; at most so many."""
+def _refusals(broken: World) -> list[str]:
+    """What the servers refused, in their words."""
     lines = (line for server in broken.servers for line in server.log.read_text(errors="replace").splitlines())
-    return [line for line in lines if "Violation" in line and ':viewer"' not in line][:_VIOLATIONS]
+    return [line for line in lines if "Violation" in line]
 
 
 def _schedule(faults: list[Fault], hours: float, dice: random.Random) -> Iterator[Fault]:

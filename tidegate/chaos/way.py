@@ -17,6 +17,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 _CHUNK = 1 << 20
+# At a pace that may change: what is read is passed on at the one that it was read at.
+_LITTLE = 1 << 16
 
 
 class Reader(Protocol):
@@ -34,7 +36,7 @@ class Pace:
         self.bytes_s = bytes_s
 
     async def carry(self, reader: Reader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(self.bytes_s // 8 if self.bytes_s else _CHUNK):
+        while data := await reader.read(min(_LITTLE, self.bytes_s // 8) if self.bytes_s else _LITTLE):
             writer.write(data)
             await writer.drain()
             if self.bytes_s:
@@ -171,6 +173,7 @@ class _Connection:
         # Where it is forgotten, what the client sends goes nowhere, until it hangs up.
         while await reader.read(_CHUNK):
             pass
+        writer.close()
 
     async def _one(self, carry: Carry, reader: _Gate, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

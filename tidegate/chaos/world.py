@@ -24,6 +24,7 @@ from shared.contract.cameras import Camera
 from shared.contract.segment import to_headers
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
+from shared.runtime.errors import BusError
 from shared.runtime.tasks import end
 from tidegate.chaos.clock import Clock
 from tidegate.chaos.disk import Disk, small_disk
@@ -50,21 +51,24 @@ RULES = Rules(
 RESTART = Backoff(first_s=0.2, longest_s=2.0)
 # Video that is so old is behind: a segment, its queue and a batch.
 FRESH_S = 4.0
+# By then all must be well at first.
+BEGUN_S = 180.0
 WITNESS = "witness"
-# Ten minutes of twenty cameras, which is what MEDIA keeps.
-DISK_MB = 2048
+# Of the store's small disk, which is memory: ten minutes of a camera, which is what MEDIA keeps, and of the witness.
+DISK_MB = 100
 _POLL_S = 0.1
 _WITNESS_S = 1.0
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """How large a world is."""
+    """How large a world is. clock: whether the services' wall clock can be stepped, which costs them CPU."""
 
     servers: Literal[1, 3] = 1
     ingests: int = 2
     cameras: int = 4
     workers: int = 1
     analytics: int = 2
+    clock: bool = False
 
 
 class World:
@@ -81,12 +85,13 @@ class World:
         self.pace = Pace()
         self.ways = [Way(s.url, there=self.pace.carry, back=self.pace.carry) for s in self.servers]
         self.clock = Clock(folder)
+        faked = self.clock.environment if size.clock else {}
         self.disk: Disk | None = None
         self.ingests, self.workers, self.analytics = (
             Replicas(
                 service,
                 child.python(f"services.{service}"),
-                nats.environment(service) | self.clock.environment | {"LOG_FORMAT": "json"} | more,
+                nats.environment(service) | faked | {"LOG_FORMAT": "json"} | more,
                 folder / "logs",
                 backoff=RESTART,
                 grace_s=10.0,
@@ -99,18 +104,35 @@ class World:
         self.ledger = Ledger()
         self.follower = Follower(admin, self.ledger)
         self.acknowledged: dict[int, str] = {}
+        self.running: list[asyncio.Task[None]] = []
         self._enough = asyncio.Event()
         self._witnessed = asyncio.Event()
 
     async def is_well(self, since: float) -> bool:
-        """Whether all that is filmed arrives, and is worked on: video of each camera from after `since`, and fresh."""
+        """Whether all that is filmed arrives, and is worked on: video of each camera from after `since`, and fresh; and
+        as many replicas run as there are to be. Raises what ended a part of this world.
+        """
+        self.check()
         now = time.time()
 
         def fresh(end: float) -> bool:
             return end > since and now - end < FRESH_S
 
         ledger = self.ledger
-        return all(fresh(ledger.newest(c)) and now - ledger.newest_seen(c) < 2 * FRESH_S for c in self.cameras)
+        whole = all(len(pool.pids) == pool.count for pool in self.pools)
+        return whole and all(
+            fresh(ledger.newest(c))
+            and now - ledger.newest_seen(c) < 2 * FRESH_S
+            # Tracks are told of every two seconds, where there are any.
+            and now - (ledger.newest_followed(c) or now) < 4 * FRESH_S
+            for c in self.cameras
+        )
+
+    def check(self) -> None:
+        """Raises what has ended one of the tasks that go on all the time: nothing would be counted any more."""
+        for task in self.running:
+            if task.done() and not task.cancelled():
+                task.result()
 
     async def leader(self) -> NatsServer:
         """The server that leads MEDIA; the only one, where there is one."""
@@ -129,14 +151,16 @@ class World:
             await self.nats.ready()
 
     async def settle(self, within_s: float) -> int | None:
-        """Wait until cv has done all that is stored up to now, all of that is counted, and each incident has its alert:
-        the sequence in MEDIA up to which that is so, None if it takes longer.
+        """Wait until cv has done all that is stored up to now, all of that is counted, and each incident has its alert.
+
+        The sequence in MEDIA up to which all is done and counted, None if that takes longer.
         """
         js = self.admin.jetstream()
         # Nothing is acknowledged after this, so that all that was can be looked for.
         self._enough.set()
         await self._witnessed.wait()
         end: int | None = None
+        settled: int | None = None
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError, nats.errors.Error):
@@ -144,10 +168,12 @@ class World:
                 info = await js.consumer_info(names.MEDIA, "cv")
                 done = info.ack_floor.stream_seq if info.ack_floor else 0
                 counted = self.follower.media >= end and self.follower.events >= await self._events()
-                if done >= end and counted and not self.ledger.unalerted:
-                    return end
+                if done >= end and counted:
+                    settled = end
+                if settled and not self.ledger.unalerted:
+                    break
             await asyncio.sleep(_POLL_S)
-        return None
+        return settled
 
     async def _newest(self) -> int:
         return int((await self.admin.jetstream().stream_info(names.MEDIA)).state.last_seq)
@@ -196,7 +222,11 @@ async def world(size: Size, folder: Path) -> AsyncIterator[World]:
     files = [films[n % len(films)] for n in range(size.cameras)]
     async with contextlib.AsyncExitStack() as opened:
         bank = await opened.enter_async_context(Bank(list(dict.fromkeys(files)), folder / "bank"))
-        disk = opened.enter_context(small_disk(folder / "nats" / "jetstream", DISK_MB)) if size.servers == 1 else None
+        disk = (
+            opened.enter_context(small_disk(folder / "nats" / "jetstream", DISK_MB * (size.cameras + 1)))
+            if size.servers == 1
+            else None
+        )
         nats = NatsServer(folder / "nats") if size.servers == 1 else NatsCluster(folder / "nats")
         await opened.enter_async_context(nats)
         admin = await bus.connect(nats.settings("admin"), "admin")
@@ -213,7 +243,7 @@ async def world(size: Size, folder: Path) -> AsyncIterator[World]:
             pool.env["NATS_URL"] = ",".join(way.url for way in made.ways)
             opened.push_async_callback(pool.close)
             await pool.scale_to(replicas)
-        tasks = [asyncio.create_task(run) for run in made.tasks()]
+        made.running = [asyncio.create_task(run) for run in made.tasks()]
         try:
             await _until_shared(made)
             yield made
@@ -223,14 +253,16 @@ async def world(size: Size, folder: Path) -> AsyncIterator[World]:
             for pid in (pid for pool in made.pools for pid in pool.pids):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-            await end(*tasks)
+            await end(*made.running)
             shutil.rmtree(folder / "bank", ignore_errors=True)
 
 
 async def _until_shared(made: World) -> None:
-    """Until all cameras deliver and are seen, and have moved to the ingests that keep them."""
-    began = time.time()
+    """Until all cameras deliver and are seen, and have moved to the ingests that keep them. Raises BusError."""
+    began, deadline = time.time(), time.monotonic() + BEGUN_S
     while not await made.is_well(began):
+        if time.monotonic() > deadline:
+            raise BusError(f"not all is well after {BEGUN_S:.0f} s, and nothing was broken: this machine is too busy")
         await asyncio.sleep(_POLL_S)
     quiet_since, before = time.monotonic(), made.ledger.account(made.cameras)
     while time.monotonic() - quiet_since < 2 * FRESH_S:

@@ -19,7 +19,7 @@ import click
 @click.option(
     "--each",
     is_flag=True,
-    help="Break all there is instead, each in turn, and say what each fault costs.",
+    help="Break server, disk, network, clock and each service instead, in turn, and say what each fault costs.",
 )
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="The same in a random order, for so long.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the random order.")
@@ -57,20 +57,23 @@ def chaos(
     It runs a server and workers of its own, and touches none that runs already.
     """
     if each or hours:
-        _check_given(ctx)
+        _check_given(ctx, tuple(plan), "can't be used with --each or --hours: leave it out")
         from tidegate.chaos import trial
         from tidegate.chaos.world import Size
 
         size = Size(servers=1 if servers == "1" else 3, ingests=ingests, cameras=cameras)
         sys.exit(trial.run(trial.Plan(size=size, hours=hours or 0.0, seed=seed, only=only)))
 
+    _check_given(
+        ctx, ("seed", "only", "servers", "ingests", "cameras"), "goes with --each or --hours: give one of them"
+    )
     from tidegate.demo.chaos import Plan, run
 
     sys.exit(run(Plan(**plan)))
 
 
-def _check_given(ctx: click.Context) -> None:
-    """Raises UsageError where something was given that only the run without --each and --hours heeds."""
-    for name in ("kills", "terms", "restarts", "workers", "backlog", "service"):
+def _check_given(ctx: click.Context, others: tuple[str, ...], remedy: str) -> None:
+    """Raises UsageError where one of the options was given that this run does not heed."""
+    for name in others:
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name} is of the run without --each and --hours: leave one of them out")
+            raise click.UsageError(f"--{name} {remedy}")

@@ -29,9 +29,9 @@ from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.client import registry
-from tidegate.local import reindexing
 from tidegate.local.encryption import write_private
 from tidegate.local.healing import Healing
+from tidegate.local.reindexing import SEARCH, Reindexing
 from tidegate.local.running import Running
 from tidegate.local.server import NatsServer
 
@@ -74,6 +74,7 @@ class Stack:
         self._grace_s = grace_s
         self._autoscaling: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
+        self._reindexing: Reindexing | None = None
         self.changed: list[str] = []
         self.health = Health()
         self._told = ""
@@ -113,6 +114,8 @@ class Stack:
             self.autoscalers[name] = Autoscaler(estimator, scaled, self.pools[name], speed=self._speed)
         for name in self._steady:
             await self.pools[name].scale_to(1)
+        if SEARCH in self._steady:
+            self._reindexing = Reindexing({**os.environ, **self._environment(SEARCH)}["SEARCH_INDEX"])
         self._autoscaling = [asyncio.create_task(a.run(), name=f"scale {n}") for n, a in self.autoscalers.items()]
         self._watching = asyncio.create_task(self._watch(), name="watch")
         opened.push_async_callback(end, self._watching, *self._autoscaling)
@@ -133,9 +136,8 @@ class Stack:
             await self.healing.look(self.admin)
             self.health.ready = self.healing.trouble or None
             await self._take_readers()
-            if reindexing.SEARCH in self._steady:
-                index = {**os.environ, **self._environment(reindexing.SEARCH)}["SEARCH_INDEX"]
-                await reindexing.look(self.admin.jetstream(), index)
+            if self._reindexing:
+                await self._reindexing.look(self.admin.jetstream())
             for task in self._autoscaling:
                 if task.done():
                     task.result()
