@@ -103,10 +103,13 @@ async def detected(client: Client, camera: str, second: int, found: Sequence[tup
 
 
 def rows(folder: Path) -> int:
-    """How many the index has, whoever holds it."""
-    db = lancedb.connect(folder)
-    tables = [name for name in db.list_tables(limit=1000).tables if name not in ("about", "tried")]
-    return sum(db.open_table(name).count_rows() for name in tables)
+    """How many the index has, whoever holds it. A table that is just being made, or dropped, is in the list already."""
+    db, found = lancedb.connect(folder), 0
+    for name in db.list_tables(limit=1000).tables:
+        if name not in ("about", "tried"):
+            with contextlib.suppress(ValueError):
+                found += db.open_table(name).count_rows()
+    return found
 
 
 @contextlib.asynccontextmanager
