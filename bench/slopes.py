@@ -16,7 +16,7 @@ HOUR_S = 3600.0
 
 
 class Slope(msgspec.Struct, frozen=True):
-    """per_hour: in what was measured. error: half of the interval around it. None where there are too few samples."""
+    """per_hour: in what was measured. error: half of the interval around it."""
 
     per_hour: float
     error: float
@@ -33,7 +33,8 @@ class Slope(msgspec.Struct, frozen=True):
 def slope(at_s: Sequence[float], values: Sequence[float], confidence: float = 0.95) -> Slope | None:
     """The line that fits best through means of BLOCK samples each; the last samples that fill none are left out.
 
-    confidence: how likely the interval has the true slope in it, if what remains is normal.
+    confidence: how likely the interval has the true slope in it, if what remains is normal. None where there are fewer
+    than FEWEST_BLOCKS means.
     """
     times, means = _blocks(at_s), _blocks(values)
     n = len(times)

@@ -145,8 +145,8 @@ async def site() -> AsyncIterator[tuple[Path, Client, list[float]]]:
         admin = await _connected(data)
         opened.push_async_callback(admin.close)
         reach = msgspec.json.decode((data / "run.json").read_bytes(), type=running.Running)
-        scaler = {"NATS_URL": reach.url, "NATS_USER": "scaler"}
-        scaler["NATS_PASSWORD"] = (data / "secrets" / "scaler").read_text()
+        secret = str(data / "secrets" / "scaler")
+        scaler = {"NATS_URL": reach.url, "NATS_USER": "scaler", "NATS_PASSWORD_FILE": secret}
         targets = {"METRICS_TARGETS": str(data / "metrics"), "REPLICA": "scaler-0", "SCALER_PORT": "0"}
         _start(opened, folder, "scaler", "services.scaler", **scaler, **targets)
         _start(opened, folder, "watch", "tidegate", "watch", "--json", "--data", str(data))

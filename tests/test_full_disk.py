@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
-import resource
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from tests import footage
 from tests.service import serving
 from tests.service_process import ServiceProcess
 from tests.waiting import PATIENCE_S, until
+from tidegate.chaos.disk import Disk, few_files, small_disk
 from tidegate.client import registry
 from tidegate.commands import doctor
 from tidegate.local import stopped
@@ -36,47 +35,12 @@ from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack
 
 
-class Disk:
-    """A small file system of this test's own, which it may fill."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._ballast = path / "ballast"
-
-    def fill(self) -> None:
-        ballast = os.open(self._ballast, os.O_WRONLY | os.O_CREAT)
-        try:
-            with contextlib.suppress(OSError):
-                while os.write(ballast, bytes(4096)):
-                    pass
-        finally:
-            os.close(ballast)
-
-    def free(self) -> None:
-        self._ballast.unlink()
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", path], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no file system may be mounted here, as root may: {mounted.stderr.decode().strip()}")
-    yield Disk(path)
-    subprocess.run(["umount", "-l", path], check=True)
-
-
-@contextlib.contextmanager
-def few_files(server: NatsServer) -> Iterator[None]:
-    """While it lasts the server can't open a file."""
-    assert server.pid
-    usual = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, usual[1]))
-    yield
-    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, usual)
+    with small_disk(tmp_path / "disk", mb=64) as found:
+        if found is None:
+            pytest.skip("no file system may be mounted here: run the tests as root")
+        yield found
 
 
 @contextlib.asynccontextmanager

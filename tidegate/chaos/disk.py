@@ -1,18 +1,22 @@
-"""A small file system of its own, which can be filled. Only root may mount one.
+"""What a server lacks: room on its disk, or files that it may open.
 
-with small_disk(folder / "disk", mb=512) as disk:      # None where it can't be mounted
+with small_disk(folder / "disk", mb=512) as disk:      # None where it can't be mounted: only root may
     disk.fill()
     disk.free()
+with few_files(server): ...
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+from tidegate.local.server import NatsServer
 
 _CHUNK = 4096
 
@@ -62,3 +66,17 @@ def small_disk(path: Path, mb: int) -> Iterator[Disk | None]:
             subprocess.run(["umount", "-l", str(path)], check=True)
         path.rmdir()
         kept.rename(path)
+
+
+@contextlib.contextmanager
+def few_files(server: NatsServer) -> Iterator[None]:
+    """While it lasts the server can't open a file."""
+    assert server.pid
+    usual = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, usual[1]))
+    try:
+        yield
+    finally:
+        # It may be another process by now, which has its own.
+        if server.pid:
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, usual)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import resource
 import shutil
 import signal
 import time
@@ -14,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from services.scaler.local.replicas import Replicas
 from tidegate.chaos.clock import SEEN_S
+from tidegate.chaos.disk import few_files
 from tidegate.chaos.world import World
 
 # Of each connection in each direction: less than two cameras send.
@@ -104,14 +104,8 @@ def without_files(seconds: float) -> Inflict:
     """The server can't open a file."""
 
     async def inflict(world: World, dice: random.Random) -> None:
-        server = await world.leader()
-        assert server.pid
-        usual = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, usual[1]))
-        await asyncio.sleep(seconds)
-        # It may be another process by now, which has its own.
-        if server.pid:
-            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, usual)
+        with few_files(await world.leader()):
+            await asyncio.sleep(seconds)
 
     return inflict
 

@@ -26,6 +26,7 @@ from shared.runtime.settings import BusSettings, load
 from shared.runtime.tasks import unless
 from tidegate.local.configuration import scaled_object as find_scaled_object
 from tidegate.local.stack import Stack
+from tidegate.view.logs import logs_to
 from tidegate.view.monitor import Monitor
 from tidegate.view.screen import Screen
 from tidegate.view.terminal import LiveView
@@ -180,12 +181,9 @@ def _until_signalled() -> asyncio.Event:
 @contextlib.contextmanager
 def _logs(data: Path, live: bool) -> Iterator[None]:
     """Log lines would tear the live view: with it they go to a file."""
-    settings = load(BusSettings)
-    if not live:
-        telemetry.configure(settings, "up")
-        yield
-        return
-    (data / "logs").mkdir(exist_ok=True)
-    with (data / "logs" / "up.log").open("a", buffering=1) as log, contextlib.redirect_stderr(log):
-        telemetry.configure(settings, "up")
+    if live:
+        with logs_to(data / "logs" / "up.log", "up"):
+            yield
+    else:
+        telemetry.configure(load(BusSettings), "up")
         yield
