@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
@@ -565,3 +566,22 @@ async def test_a_server_that_is_away_for_a_while_loses_nothing(server: NatsServe
         await publish(admin, given[6:])
         found = await until(admin, lambda f: len(f) >= len(expected))
     assert {id: events.encode(e) for id, e in found} == expected
+
+
+async def test_a_clock_that_was_set_ends_no_track(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an hour behind, and back, every track was over as soon as it was said, for a minute or two."""
+    right, ahead_s = time.time, -3600.0
+    monkeypatch.setattr(time, "time", lambda: right() + ahead_s)
+    walk = detections([Walk(0, 60, (0.1, 0.7), (0.9, 0.7))], 4)
+    async with running(server, analytics_idle_s=600):
+        await publish(admin, walk[:2])
+        await until(admin, bool)
+        ahead_s = 0.0
+        # It looks several times whether anything has come, while nothing does.
+        await asyncio.sleep(2)
+        await publish(admin, walk[2:])
+        found = await until(admin, lambda found: any(e.segment.n > 1 for e in found if isinstance(e, Tracks)))
+    tracks = [track for _, e in found if isinstance(e, Tracks) for track in e.tracks]
+    assert {track.state for track in tracks} == {"new", "update"} and len({track.id for track in tracks}) == 1

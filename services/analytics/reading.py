@@ -86,7 +86,9 @@ class VerdictLog:
 
 
 class ServerClock:
-    """What the server's clock shows, by when it stored what we read: our own clock may be wrong, or be set."""
+    """What the server's clock shows, by when it stored what we read. Our own clock may be wrong, or be set: what counts
+    is our monotonic one.
+    """
 
     def __init__(self) -> None:
         # The least that ours was ahead by: in the current span of FORGET_S, and in the one before.
@@ -94,16 +96,16 @@ class ServerClock:
         self._until = 0.0
 
     def note(self, ours: float, stored: float) -> None:
-        """Something was stored at `stored` by the server's clock, and was here at `ours` by ours."""
-        if time.monotonic() > self._until:
+        """Something was stored at `stored` by the server's clock, and was here at `ours` by `time.monotonic()`."""
+        if ours > self._until:
             self._before, self._least = self._least, math.inf
-            self._until = time.monotonic() + FORGET_S
+            self._until = ours + FORGET_S
         self._least = min(self._least, ours - stored)
 
     def server(self, ours: float) -> float:
-        """What the server's clock shows at `ours`, or a little less."""
+        """What the server's clock shows at `ours`, or a little less; our wall clock, where nothing was noted yet."""
         ahead = min(self._least, self._before)
-        return ours - ahead if math.isfinite(ahead) else ours
+        return ours - ahead if math.isfinite(ahead) else time.time()
 
 
 class LogEnd:
@@ -118,7 +120,9 @@ class LogEnd:
         self._quiet_since = None
 
     def reached(self, found: Sequence[Stored], position: int, sent: float) -> tuple[float, int]:
-        """(Unix seconds, sequence). found: what a question that was sent at `sent` gave, from `position` on."""
+        """(Unix seconds, sequence). found: what a question that was sent at `sent`, by `time.monotonic()`, gave from
+        `position` on.
+        """
         if found:
             self._quiet_since = None
             return found[-1].time.timestamp(), found[-1].seq

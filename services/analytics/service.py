@@ -96,12 +96,12 @@ class Analytics:
         said = list(self._use_new_rules())
         await self._verdicts.read(log)
         position = min(p.position for p in self._partitions)
-        sent = time.time()
+        sent = time.monotonic()
         found = await log.read(DETECTIONS, position)
         said += await self._aside(lambda: self._follow(found, position, sent))
         await self._outlet.say(said)
         self._advance(found)
-        metrics.BEHIND.set(max(0.0, sent - found[-1].time.timestamp()) if found else 0.0)
+        metrics.BEHIND.set(max(0.0, time.time() - found[-1].time.timestamp()) if found else 0.0)
         metrics.CAMERAS.set(sum(len(p.cameras) for p in self._partitions))
         if time.monotonic() >= self._next_checkpoint:
             await self._partitions.checkpoint()
@@ -144,7 +144,7 @@ class Analytics:
     def _read_detections(self, found: list[Stored]) -> list[CameraOuts]:
         """What follows from detections, and from the verdicts between them."""
         said: list[CameraOuts] = []
-        here = time.time()
+        here = time.monotonic()
         for stored in found:
             self._end.clock.note(here, stored.time.timestamp())
             said += self._hear_verdicts(stored.seq)
