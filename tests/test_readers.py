@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +20,13 @@ from shared.contract import names, readers, topology
 from shared.contract.readers import Reader
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.settings import BusSettings
+from shared.runtime.tasks import end
 from tests.own_server import OwnServer, accounts
 from tests.up_process import tidegate
 from tests.waiting import PATIENCE_S, until
+from tidegate.local import readers as manage
 from tidegate.local import tenants
+from tidegate.local.readers import Place
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack
 
@@ -161,6 +166,35 @@ async def test_readers_outlive_the_server_and_its_store(tmp_path: Path) -> None:
             assert await pulled(server.settings("reader-desk"), "reader-desk") == []
             await admin.jetstream().delete_stream(names.EVENTS)
             await admin.close()
+
+
+async def test_readers_go_while_the_server_reads_its_accounts(server: NatsServer) -> None:
+    """It answers nobody for some milliseconds each time."""
+    admin = await bus.connect(server.settings("admin"), "admin")
+    await server.set_up(admin)
+
+    def here() -> Place:
+        return Place(server.secrets, tenants.whose(server.secrets, "admin"), own=True)
+
+    pid = server.pid
+    assert pid
+
+    async def read_anew() -> None:
+        while True:
+            os.kill(pid, signal.SIGHUP)
+            await asyncio.sleep(0.005)
+
+    for n in range(20):
+        await manage.add(admin, here(), Reader(name=f"desk-{n}"))
+    reading = asyncio.create_task(read_anew())
+    try:
+        for n in range(20):
+            await manage.remove(admin, here(), f"desk-{n}")
+    finally:
+        await end(reading)
+    await until(lambda: admin.is_connected)
+    assert not [c.name for c in await admin.jetstream().consumers_info(names.EVENTS) if "desk" in c.name]
+    await admin.close()
 
 
 async def test_a_file_that_can_not_be_read_changes_nothing(server: NatsServer, tmp_path: Path) -> None:
