@@ -41,7 +41,6 @@ class Intruder:
 
     def __init__(self, settings: BusSettings) -> None:
         self._settings = settings
-        self.tries = 0
         self._taken: set[str] = set()
 
     async def run(self) -> None:
@@ -60,7 +59,6 @@ class Intruder:
     async def _try(self, client: Client) -> None:
         for subject in (*_PLACES, *_ASKED):
             await client.publish(subject, b"forged")
-            self.tries += 1
         await client.flush()
 
     async def got_in(self, admin: Client) -> list[str]:

@@ -58,7 +58,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """costs: in order. segments: stored. lost: acknowledged and not stored. without, twice: segments by their events.
 
     doubled_s: seconds of video that two connections have. incidents: how many there were; unalerted, told_twice: of
-    them. tries, refused, got_in: of the intruder, and where. violations: what a service tried to do that it may not.
+    them. refused, got_in: of the intruder, and where. violations: what a service tried to do that it may not.
     settled: whether all was done in the end. left_out: what this machine can't have, and why.
     """
 
@@ -74,7 +74,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     incidents: int
     unalerted: int
     told_twice: int
-    tries: int
     refused: int
     got_in: list[str]
     violations: list[str]
@@ -163,7 +162,6 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
             incidents=len(ledger.begun),
             unalerted=ledger.unalerted,
             told_twice=ledger.told_twice,
-            tries=broken.intruder.tries,
             got_in=await broken.intruder.got_in(broken.admin),
             refused=sum(REFUSED in line for line in _refusals(broken)),
             violations=[line for line in _refusals(broken) if REFUSED not in line][:_VIOLATIONS],
