@@ -14,6 +14,7 @@ import pytest_asyncio
 from hypothesis import settings
 from nats.aio.client import Client
 
+import shared.models  # noqa: F401 - it keeps OpenVINO, which tests import themselves, from telling anybody
 from services.analytics.tracker import Tracker
 from shared import bus
 from shared.contract import topology

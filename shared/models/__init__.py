@@ -7,3 +7,11 @@
 | `weights` | finds the embedded weights |
 | `vectors` | vectors as events carry them |
 """
+
+from __future__ import annotations
+
+import sys
+
+# OpenVINO tells Intel, by Google Analytics, of each process that imports it, in a fork of that process that may hang.
+# It does without this package where it is not there.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
