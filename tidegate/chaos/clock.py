@@ -31,6 +31,8 @@ class Clock:
                 "FAKETIME_CACHE_DURATION": str(SEEN_S),
                 # A step of the wall clock moves no other.
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                # Each process would leave a file in /dev/shm, and one that gets its pid later would not start.
+                "FAKETIME_DISABLE_SHM": "1",
             }
 
     def step(self, seconds: float) -> None:
