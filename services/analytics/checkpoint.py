@@ -24,6 +24,7 @@ from services.analytics.partition import Partition
 from services.analytics.state import CameraState
 from shared.bus.log import Log
 from shared.contract import names
+from shared.contract.missing import check_missing
 from shared.runtime.errors import BusError, SettingError, TidegateError, Unanswered
 from shared.runtime.telemetry import logger
 
@@ -119,6 +120,8 @@ class Checkpoints:
         async with Log(self._client, f"KV_{names.ANALYTICS}") as log:
             place = await log.last(f"{prefix}position.{number}")
             cameras = await log.all(f"{prefix}camera.{number}.*")
+        if place is None:
+            await check_missing(self._client.jetstream(), f"KV_{names.ANALYTICS}", f"{prefix}position.{number}")
         self._revisions = {k: r for k, r in self._revisions.items() if not self._is_of(k, number)}
         for entry in [*([place] if place else ()), *cameras]:
             self._revisions[entry.subject.removeprefix(prefix)] = entry.seq

@@ -29,6 +29,7 @@ from shared.bus.direct import SEQUENCE, Stored
 from shared.bus.log import Log
 from shared.bus.waiting import unanswered
 from shared.contract import names
+from shared.contract.missing import Unreadable, check_missing
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
 
@@ -110,7 +111,8 @@ class Mirror:
                 try:
                     await self._follow(said)
                 except (TimeoutError, nats.errors.Error) as e:
-                    self._log.debug("bucket not read", error=repr(e))
+                    say = self._log.warning if isinstance(e, Unreadable) else self._log.debug
+                    say("bucket not read", error=str(e) or repr(e))
                     await asyncio.sleep(_RETRY_S)
         finally:
             if not self._client.is_closed:
@@ -135,6 +137,9 @@ class Mirror:
         prefix = f"$KV.{self._bucket}."
         stored = await self._stored(f"{prefix}>")
         found = {s.subject.removeprefix(prefix): _entry(s.headers, s.data, s.seq) for s in stored}
+        if not self.ready.is_set() or self._known.keys() - found.keys():
+            subjects = [s.subject for s in stored]
+            await check_missing(self._client.jetstream(), f"KV_{self._bucket}", f"{prefix}>", subjects)
         fresh = {key: entry.value for key, entry in found.items() if entry.value is not None}
         # The time that we were away counts against nobody: whoever was silent before still is, and no other.
         now = time.monotonic()

@@ -6,7 +6,6 @@ Workers may read `cameras`, for a camera's own fps, classes and score. Of the se
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from nats.js.kv import KeyValue
 
 from shared.contract import credentials, names
 from shared.contract.credentials import Credentials
+from shared.contract.missing import check_missing
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact, split_credentials
 from shared.runtime.settings import shown, wanted
@@ -243,15 +243,20 @@ class CameraDirectory:
             return known
         try:
             self._bucket = self._bucket or await self._js.key_value(names.CAMERAS)
-            known = await self._read(self._bucket, camera)
+            known = await self._read(self._bucket, camera, was_there=known is not None)
         except (TimeoutError, nats.errors.Error, SettingError) as e:
             logger("cameras").warning("a camera's settings can't be read", camera=camera, error=repr(e))
         self._known[camera] = (self._clock(), known)
         return known
 
-    async def _read(self, bucket: KeyValue, camera: str) -> Camera | None:
+    async def _read(self, bucket: KeyValue, camera: str, *, was_there: bool) -> Camera | None:
         for key, decoded in ((camera, decode), (names.removed(camera), decode_removed)):
-            with contextlib.suppress(KeyNotFoundError):
+            try:
                 entry = await bucket.get(key)
-                return decoded(entry.value) if entry.value else None
+            except KeyNotFoundError as e:
+                # Where it was deleted, there is an entry that says so.
+                if was_there and e.entry is None:
+                    await check_missing(self._js, f"KV_{names.CAMERAS}", f"$KV.{names.CAMERAS}.{key}")
+                continue
+            return decoded(entry.value) if entry.value else None
         return None
