@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -100,6 +101,26 @@ async def test_a_longer_lease_than_ones_own_is_respected(process: Start) -> None
     await holder.freeze()
     await has_taken(other)
     assert not holder.leases.holds("lobby")
+
+
+async def test_what_is_offered_is_ones_own_until_another_has_it(process: Start) -> None:
+    holder, other = await two(process)
+    await holder.leases.offer(["lobby"])
+    assert holder.leases.holds("lobby")
+    await has_taken(other)
+    await until(lambda: holder.leases.hear() or holder.leases.lost)
+    assert holder.leases.lost == {"lobby": math.inf}
+    assert not holder.leases.owned
+
+
+async def test_an_offer_is_taken_back(process: Start) -> None:
+    holder, other = await two(process)
+    await holder.leases.offer(["lobby"])
+    await until(lambda: other.leases.free("lobby"))
+    await holder.leases.offer([])
+    await until(lambda: not other.leases.free("lobby"))
+    await asyncio.sleep(2 * LEASE_S)
+    assert not other.leases.free("lobby") and holder.leases.holds("lobby")
 
 
 @pytest.mark.slow

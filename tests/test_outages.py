@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
+from shared.contract import names
 from shared.contract import segment as segments
 from shared.contract.segment import Segment
 from tests import footage
@@ -91,6 +92,22 @@ async def test_a_server_that_was_away_costs_no_video(
     epochs = await shared_out(admin, ingests, camera)
     await server.stop(signal.SIGKILL)
     await asyncio.sleep(away_s)
+    await server.start()
+    await assert_nothing_is_missing(admin, epochs)
+
+
+@pytest.mark.slow
+async def test_nor_does_one_that_goes_away_while_cameras_move(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
+) -> None:
+    """Who had too many gave some up, and nobody could take them until the server was back."""
+    ingest = start(INGEST_TIMEOUT_S=PATIENT_S)
+    epochs = await shared_out(admin, [ingest], camera)
+    # Another process that is there, and takes nothing.
+    await (await admin.jetstream().key_value(names.LEASES)).put("process.other-1-ab", b"other-1-ab/60")
+    await asyncio.sleep(3)
+    await server.stop(signal.SIGKILL)
+    await asyncio.sleep(7)
     await server.start()
     await assert_nothing_is_missing(admin, epochs)
 

@@ -75,6 +75,7 @@ class Fleet:
 
     async def _reconcile(self) -> None:
         wanted = self._enabled()
+        self._leases.hear()
         for name in [n for n in self._running if n in self._leases.lost]:
             self._stop(name, None, until=self._leases.lost[name])
         self._leases.lost.clear()
@@ -84,8 +85,7 @@ class Fleet:
             elif self._differs(runner, wanted[name]):
                 self._stop(name, "changed")
         share = min(self._most, math.ceil(len(wanted) / self._leases.processes()))
-        for name in list(self._running)[share:]:
-            self._stop(name, "moved to another ingest process")
+        await self._leases.offer(list(self._running)[share:])
         await self._claim(wanted, share)
         for name in self._leases.owned - self._running.keys() - self._stopping.keys():
             if name in wanted:

@@ -87,7 +87,7 @@ class Runner:
     async def stop(self, reason: str | None, flush_s: float, until: float = math.inf) -> None:
         """Stop reading, publish what was read for up to `flush_s`, and say why; a `reason` of None is not said.
 
-        until: Unix seconds at which another process took it; what was filmed later is dropped.
+        until: Unix seconds at which another process took it, infinity: just now; what was filmed later is dropped.
         """
         delivering, connecting = self._tasks
         await end(connecting)
@@ -96,7 +96,7 @@ class Runner:
             if flush_s and self._ended and until == math.inf:
                 await asyncio.wait([self._ended], timeout=min(_STOP_S, flush_s))
             self._connection.abandon()
-        if flush_s and (until == math.inf or self._delivery.hand_over(until)):
+        if flush_s and (reason or self._delivery.hand_over(until)):
             await self._delivery.flushed(flush_s)
         await end(delivering)
         # What it may still hand over would stay in the outbox for ever.

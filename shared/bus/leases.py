@@ -9,6 +9,9 @@ process and its LEASE_S, as in `host-17-ab12/5`. Creating and updating by revisi
 thing has one holder; a holder that could not renew knows by its own clock that its lease is over, and publishes nothing
 until it has regained it.
 
+`host-17-ab12/offered/5`: the process has too many. It keeps what it offers until another has taken it: were it given up
+first, an outage could come between.
+
 Whoever watches decides that a holder is gone, not the server: when it has heard no renewal for LEASE_S. An outage of
 the server silences all alike, so who could not write itself judges nobody, until it has listened for LEASE_S again.
 Entries outlive the outage: holders go on where they were, with all that they have buffered.
@@ -18,11 +21,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import re
 import secrets
 import socket
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import nats.errors
@@ -46,6 +51,8 @@ _DEAF = 2 * RENEW
 _POLL_S = 0.1
 # A server that is behind its cluster is not for longer than so many renewals.
 _DOUBTS = 5
+# In the value of what may be taken from a holder that is alive.
+_OFFERED = b"/offered/"
 
 
 class _Lease(NamedTuple):
@@ -68,7 +75,8 @@ class Kind(NamedTuple):
 
 
 class Leases:
-    """`lost` collects what another process has taken, and when our lease of it ended, in Unix seconds.
+    """`lost` collects what another process has taken, and when our lease of it ended, in Unix seconds: infinity where
+    it was offered, and ours until now.
 
     Whoever stops working on it takes it out.
     """
@@ -84,6 +92,7 @@ class Leases:
         self._presence = f"{kind.process}.{process}"
         self._value = f"{process}/{lease_s:g}".encode()
         self._owned: dict[str, _Lease] = {}
+        self._offered: set[str] = set()
         # Monotonic seconds: our last write that the server confirmed, and since when there was no gap between these.
         self._confirmed: float | None = None
         self._steady_since = float("-inf")
@@ -101,8 +110,13 @@ class Leases:
     def free(self, thing: str) -> bool:
         """Whether nobody seems to hold it, as far as we may judge; `claim` finds out."""
         key = self._key(thing)
+        if thing in self._owned:
+            return False
         # What its holder has given up is nobody's, whatever we have not heard.
-        return thing not in self._owned and (self._mirror.is_deleted(key) or (self._hears() and not self._alive(key)))
+        if self._mirror.is_deleted(key):
+            return True
+        # What it offers is its own as long as it may not have heard of an outage's end.
+        return self._hears() and (not self._alive(key) or _is_offered(self._mirror.values.get(key, b"")))
 
     def processes(self) -> int:
         """How many processes share what there is, this one included."""
@@ -131,6 +145,20 @@ class Leases:
         self._own(thing, revision, sent)
         return True
 
+    async def offer(self, things: Iterable[str]) -> None:
+        """Let other processes take these of ours, and no others."""
+        before, self._offered = self._offered, set(things) & self.owned
+        await asyncio.gather(*(self._renew(thing) for thing in before ^ self._offered))
+
+    def hear(self) -> None:
+        """Have `lost` tell of what was offered, and is another's now."""
+        for thing in self._offered & self.owned:
+            key = self._key(thing)
+            value = self._mirror.values.get(key)
+            newer = (self._mirror.revision(key) or 0) > self._owned[thing].revision
+            if newer and value is not None and not self._is_ours(value):
+                self._lose(thing)
+
     async def release(self, thing: str) -> None:
         """Let another process have it at once."""
         lease = self._owned.pop(thing, None)
@@ -144,6 +172,12 @@ class Leases:
 
     def _key(self, thing: str) -> str:
         return f"{self._kind.thing}.{thing}"
+
+    def _value_of(self, thing: str) -> bytes:
+        return self._value.replace(b"/", _OFFERED) if thing in self._offered else self._value
+
+    def _is_ours(self, value: bytes) -> bool:
+        return value.partition(b"/")[0] == self.process.encode()
 
     def _hears(self) -> bool:
         """Whether others' silence is theirs, and not that of the server or of the way to it."""
@@ -187,7 +221,7 @@ class Leases:
             return
         sent = time.monotonic()
         try:
-            revision = await self._kv.update(self._key(thing), self._value, last=lease.revision)
+            revision = await self._kv.update(self._key(thing), self._value_of(thing), last=lease.revision)
         except nats.js.errors.KeyWrongLastSequenceError:
             await self._regain(thing)
         except (TimeoutError, nats.errors.Error) as e:
@@ -203,7 +237,7 @@ class Leases:
         sent = time.monotonic()
         try:
             entry = await self._kv.get(key)
-            is_ours = entry.value == self._value
+            is_ours = self._is_ours(entry.value or b"")
         except nats.js.errors.KeyNotFoundError as gone:
             entry, is_ours = gone.entry, False
         except (TimeoutError, nats.errors.Error) as e:
@@ -229,16 +263,21 @@ class Leases:
     async def _renew_once(self, thing: str, revision: int) -> None:
         sent = time.monotonic()
         try:
-            self._own(thing, await self._kv.update(self._key(thing), self._value, last=revision), sent)
+            self._own(thing, await self._kv.update(self._key(thing), self._value_of(thing), last=revision), sent)
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("lease not regained", thing=self._key(thing), error=repr(e))
 
     def _lose(self, thing: str) -> None:
-        what = f"another process has taken the {self._kind.thing}: its lease had run out"
-        self._log.warning(what, **{self._kind.thing: thing})
         lease = self._owned.pop(thing)
         self._kind.owned.set(len(self._owned))
-        self.lost[thing] = time.time() + lease.until - time.monotonic()
+        left_s = lease.until - time.monotonic()
+        what = f"another process has taken the {self._kind.thing}"
+        if thing in self._offered and left_s > 0:
+            self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
+            self.lost[thing] = math.inf
+        else:
+            self._log.warning(f"{what}: its lease had run out", **{self._kind.thing: thing})
+            self.lost[thing] = time.time() + left_s
 
     async def _delete(self, key: str, revision: int | None) -> None:
         try:
@@ -247,7 +286,7 @@ class Leases:
             except nats.js.errors.APIError:
                 # A renewal that was cut off as we stopped may have been stored: it would outlive us for a lease.
                 entry = await self._kv.get(key)
-                if entry.value == self._value:
+                if self._is_ours(entry.value or b""):
                     await self._kv.delete(key, last=entry.revision)
         except (TimeoutError, nats.errors.Error) as e:  # it expires by itself
             self._log.debug("not released", key=key, error=repr(e))
@@ -257,6 +296,10 @@ def process_id() -> str:
     """Of this process, unlike any other's."""
     host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:32]
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def _is_offered(value: bytes) -> bool:
+    return _OFFERED in value
 
 
 def _lease_of(value: bytes) -> float:

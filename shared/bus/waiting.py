@@ -3,8 +3,8 @@
     source = await answered(client, health, lambda: hold.open("EVENTS", "webhook"))
 
 What waiting does not mend is raised at once. An answer that a stream or consumer is missing is believed: of 16,000 that
-came while servers were killed, lost their stores and came back, none said so wrongly (nats-server 2.15.1). Of what lies in a
-stream it is not: `shared/contract/missing.py`.
+came while servers were killed, lost their stores and came back, none said so wrongly (nats-server 2.15.1). Of what lies
+in a stream it is not: `shared/contract/missing.py`.
 """
 
 from __future__ import annotations
