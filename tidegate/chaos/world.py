@@ -108,25 +108,29 @@ class World:
         self._enough = asyncio.Event()
         self._witnessed = asyncio.Event()
 
-    async def is_well(self, since: float) -> bool:
-        """Whether all that is filmed arrives, and is worked on: video of each camera from after `since`, and fresh; and
-        as many replicas run as there are to be. Raises what ended a part of this world.
+    def ailing(self, since: float) -> list[str]:
+        """What is not well; nothing where all that is filmed arrives, and is worked on: video of each camera from after
+        `since`, and fresh; and as many replicas run as there are to be. Raises what ended a part of this world.
         """
         self.check()
-        now = time.time()
-
-        def fresh(end: float) -> bool:
-            return end > since and now - end < FRESH_S
-
-        ledger = self.ledger
-        whole = all(len(pool.pids) == pool.count for pool in self.pools)
-        return whole and all(
-            fresh(ledger.newest(c))
-            and now - ledger.newest_seen(c) < 2 * FRESH_S
+        now, ledger, found = time.time(), self.ledger, []
+        for pool in self.pools:
+            if len(pool.pids) != pool.count:
+                found.append(f"{len(pool.pids)} of {pool.count} {pool.service} run")
+        for camera in self.cameras:
+            stored = ledger.newest(camera)
             # Tracks are told of every two seconds, where there are any.
-            and now - (ledger.newest_followed(c) or now) < 4 * FRESH_S
-            for c in self.cameras
-        )
+            ages = {
+                "video": (stored, FRESH_S),
+                "detections": (ledger.newest_seen(camera), 2 * FRESH_S),
+                "tracks": (ledger.newest_followed(camera) or now, 4 * FRESH_S),
+            }
+            found += [
+                f"{what} of {camera} are {now - at:.0f} s old" for what, (at, most) in ages.items() if now - at >= most
+            ]
+            if stored <= since:
+                found.append(f"no video of {camera} from after it")
+        return found
 
     def check(self) -> None:
         """Raises what has ended one of the tasks that go on all the time: nothing would be counted any more."""
@@ -260,7 +264,7 @@ async def world(size: Size, folder: Path) -> AsyncIterator[World]:
 async def _until_shared(made: World) -> None:
     """Until all cameras deliver and are seen, and have moved to the ingests that keep them. Raises BusError."""
     began, deadline = time.time(), time.monotonic() + BEGUN_S
-    while not await made.is_well(began):
+    while made.ailing(began):
         if time.monotonic() > deadline:
             raise BusError(f"not all is well after {BEGUN_S:.0f} s, and nothing was broken: this machine is too busy")
         await asyncio.sleep(_POLL_S)
