@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator
 
 import nats.errors
 import pytest
+from msgspec.structs import replace
 from nats.aio.client import Client
 
 from services.analytics.checkpoint import Checkpoints
@@ -19,7 +21,9 @@ from shared.bus import mirror as mirrors
 from shared.bus.mirror import Mirror, bind, mirror
 from shared.contract import names
 from shared.contract.cameras import Camera, CameraDirectory
+from shared.contract.segment import Segment, to_headers
 from shared.runtime.tasks import end
+from shared.video import gop
 from tests.waiting import until
 from tidegate.chaos.disk import few_files
 from tidegate.client import registry
@@ -33,16 +37,20 @@ FORGOTTEN_S = 11.0
 @contextlib.asynccontextmanager
 async def connected(server: NatsServer, identity: str) -> AsyncIterator[Client]:
     client = await bus.connect(server.settings(identity), identity)
-    yield client
-    await client.close()
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 @contextlib.asynccontextmanager
 async def copied(client: Client, bucket: str) -> AsyncIterator[Mirror]:
     made = await mirror(client, bucket, asyncio.Event())
     running = asyncio.create_task(made.run())
-    yield made
-    await end(running)
+    try:
+        yield made
+    finally:
+        await end(running)
 
 
 @contextlib.asynccontextmanager
@@ -110,3 +118,15 @@ async def test_analytics_goes_on_from_no_checkpoint_but_its_own(server: NatsServ
             assert await checkpoints.load(partition())
         found = partition()
         assert await checkpoints.load(found) and found.position == 7
+
+
+async def test_the_start_of_a_gop_has_not_expired(server: NatsServer) -> None:
+    head = {"camera": "yard", "epoch": "e1", "codec": "h264", "width": 320, "height": 240, "frames": 25}
+    start = Segment(n=0, start=dt.datetime.now(dt.UTC), duration=1.0, **head)
+    async with connected(server, "ingest") as client:
+        for segment in (start, replace(start, n=1, key_seq=1)):
+            await client.jetstream().publish(names.media("yard"), b"video", headers=to_headers(segment))
+    await server.restart()
+    async with connected(server, "cv") as client:
+        with few_files(server), contextlib.suppress(nats.errors.Error):
+            assert await gop.earlier(client.jetstream(), replace(start, n=1, key_seq=1)) == [b"video"]

@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 import nats.errors
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 
 class Unreadable(nats.errors.Error):
@@ -26,3 +27,15 @@ async def check_missing(js: JetStreamContext, stream: str, subject: str, found: 
     unread = (state.subjects or {}).keys() - set(found)
     if unread:
         raise Unreadable(f"{stream} has {len(unread)} entries that were not read: can its server open its files?")
+
+
+async def check_readable(js: JetStreamContext, stream: str, subject: str) -> None:
+    """Make sure that anything on `subject`, which may have wildcards, can be read of a stream that has something on it.
+
+    The right to ask for the stream's state is not needed. Raises Unreadable where nothing can; nats.errors.Error or
+    TimeoutError if the server does not answer.
+    """
+    try:
+        await js.get_msg(stream, 1, subject, direct=True, next=True)
+    except NotFoundError as e:
+        raise Unreadable(f"nothing of {stream} can be read: can its server open its files?") from e

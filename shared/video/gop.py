@@ -9,6 +9,7 @@ from nats.js.errors import NotFoundError
 
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
+from shared.contract.missing import check_readable
 from shared.contract.segment import Segment, from_headers
 from shared.runtime.errors import BadSegment
 from shared.video.budget import Budget
@@ -40,6 +41,7 @@ async def earlier(js: JetStreamContext, segment: Segment, budget: Budget | None 
         try:
             raw = await js.get_msg(names.MEDIA, seq, names.media(segment.camera), direct=True, next=True)
         except NotFoundError:
+            await check_readable(js, names.MEDIA, names.media(">"))  # the segment itself is in it
             break
         if raw.seq is None or (not parts and raw.seq != segment.key_seq):
             break
@@ -68,6 +70,7 @@ async def start(js: JetStreamContext, segment: Segment) -> tuple[Segment, bytes]
     try:
         raw = await js.get_msg(names.MEDIA, segment.key_seq, direct=True)
     except NotFoundError as e:
+        await check_readable(js, names.MEDIA, names.media(">"))  # the segment itself is in it
         raise BadSegment(f"the start of its GOP, sequence {segment.key_seq} of MEDIA, has expired") from e
     part = _read(raw.headers)
     if part is None or not part.starts_gop or (part.camera, part.epoch) != (segment.camera, segment.epoch):
