@@ -86,6 +86,7 @@ class Mirror:
         self._followed = time.monotonic()
         # The newest sequence that is known of each key: what is said of a change may come after the change was read.
         self._known: dict[str, int] = {}
+        self._unreadable = 0  # times one after the other
         self._log = logger("mirror").bind(bucket=bucket)
 
     def revision(self, key: str) -> int | None:
@@ -111,8 +112,7 @@ class Mirror:
                 try:
                     await self._follow(said)
                 except (TimeoutError, nats.errors.Error) as e:
-                    say = self._log.warning if isinstance(e, Unreadable) else self._log.debug
-                    say("bucket not read", error=str(e) or repr(e))
+                    self._log.debug("bucket not read", error=repr(e))
                     await asyncio.sleep(_RETRY_S)
         finally:
             if not self._client.is_closed:
@@ -121,8 +121,7 @@ class Mirror:
 
     async def _follow(self, said: asyncio.Queue[tuple[str, _Entry]]) -> None:
         connection = self._client.stats["reconnects"]
-        await self._read_all()
-        until = time.monotonic() + _RESYNC_S
+        until = time.monotonic() + await self._read_again()
         while self._client.stats["reconnects"] == connection and (left := until - time.monotonic()) > 0:
             if self._client.is_connected:
                 self._followed = time.monotonic()
@@ -132,6 +131,21 @@ class Mirror:
             except TimeoutError:
                 continue
             self._apply(key, entry)
+
+    async def _read_again(self) -> float:
+        """Seconds until it is to be read the next time. What its server can't read stays as it is known."""
+        try:
+            await self._read_all()
+        except Unreadable as e:
+            # Once may be an entry that came while we read.
+            self._unreadable += 1
+            if self._unreadable == 2:
+                self._log.warning("bucket can't be read", error=str(e))
+            if not self.ready.is_set():
+                raise
+            return _RETRY_S
+        self._unreadable = 0
+        return _RESYNC_S
 
     async def _read_all(self) -> None:
         prefix = f"$KV.{self._bucket}."
