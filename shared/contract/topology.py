@@ -6,6 +6,7 @@ Applying twice changes nothing. A limit that a server can't take is an error tha
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,9 @@ CHECKPOINTS_BYTES = 256 * MB
 # A lease says which process has it, and there are as many as cameras and processes: 50 MB in all.
 LEASE_BYTES = 1024
 LEASES_MOST = 50_000
+# Streams whose sequences are in ids and checkpoints. One that was lost, while the other was kept, begins where neither
+# has been: by 1 again, a new segment's event would be known by its id, and dropped.
+_NAMED = (names.MEDIA, names.EVENTS)
 
 # The server's whole numbers end at 2**63, which for ages are nanoseconds: nobody wants more than these.
 MOST = 10**18
@@ -232,8 +236,9 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int
 async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
     """Create what is missing and update what differs; return a line for each that changed. Raises BusError."""
     done: list[str] = []
+    lost = await _lost(js)
     for stream in streams(s):
-        done += await _attempt(f"stream {stream.name}", _apply_stream(js, stream))
+        done += await _attempt(f"stream {stream.name}", _apply_stream(js, stream, late=stream.name in lost))
         done += await _attempt(f"stream {stream.name}", upgrade.take_over(js, stream))
     done += await apply_consumers(js, s, _wanted(s))
     for bucket, stream in buckets(s).items():
@@ -289,11 +294,25 @@ def _or_quota(option: str) -> str:
     return f", or a tenant a larger quota: 'tidegate accounts DIR --tenant NAME --{option} …'"
 
 
-async def _apply_stream(js: JetStreamContext, want: StreamConfig) -> str:
+async def _lost(js: JetStreamContext) -> set[str]:
+    """Those of _NAMED that are missing while another is there. Where nobody answers, what comes next says so."""
+    missing = set()
+    for name in _NAMED:
+        try:
+            await js.stream_info(name)
+        except NotFoundError:
+            missing.add(name)
+        except (TimeoutError, nats.errors.Error):
+            return set()
+    return missing if len(missing) < len(_NAMED) else set()
+
+
+async def _apply_stream(js: JetStreamContext, want: StreamConfig, *, late: bool = False) -> str:
+    """late: a stream that is made begins with a sequence that none has had."""
     try:
         have = (await js.stream_info(str(want.name))).config
     except NotFoundError:
-        await js.add_stream(want)
+        await js.add_stream(want.evolve(first_seq=time.time_ns() // 1_000_000) if late else want)
         return "created"
     if _differs(want, have):
         kept = {k: v for k, v in vars(have).items() if not vars(want)[k] and (k in _FOR_EVER or vars(want)[k] is None)}
