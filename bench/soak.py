@@ -61,16 +61,15 @@ SETTINGS = {
     "EVENTS_MAX_BYTES": "8000000",
     "SEARCH_MAX_AGE_S": "300",
     "SEARCH_TIDY_S": "60",
+    "SEARCH_CACHE_MB": "16",
     "VLM_CAPTION_EVERY_S": "20",
     "WEBHOOK_EVENTS": "alerts,incidents",
 }
 RULES = """
 rules:
-  - {id: waits, kind: loitering, zone: all, seconds: 3}
+  - {id: seen, kind: enter, zone: all, alert: start}
+  - {id: waits, kind: loitering, zone: all, seconds: 3, verify: "It waits."}
   - {id: few, kind: count, over: 1, zone: all, verify: "Several are there."}
-  - {id: some, kind: count, over: 3, zone: all, verify: "Many are there."}
-  - {id: more, kind: count, over: 5, zone: all}
-  - {id: quick, kind: speed, over: 0.2, verify: "It is quick."}
   - {id: gate, kind: crossing, line: middle, direction: both}
 zones:
   all: {polygon: [[0, 0], [1, 0], [1, 1], [0, 1]]}
