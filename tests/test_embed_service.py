@@ -324,12 +324,13 @@ async def test_a_stream_that_does_not_answer_is_no_fault_of_the_event(
 ) -> None:
     await with_crops(admin)
     js = admin.jetstream()
+    media = (await js.stream_info("MEDIA")).config
     await js.delete_stream("MEDIA")
     piece = clips.pieces(videos[0], "lobby")[0]
     await detect(admin, piece, 1)
     async with running(server, embed_crops="detections"):
         await asyncio.sleep(0.5)
-        await with_crops(admin)
+        await js.add_stream(media)
         assert await publish(admin, piece, 0) == 1
         await settled(admin, stream="EVENTS")
     assert await letters(admin) == []

@@ -77,9 +77,9 @@ async def has_taken(process: Process) -> None:
         await asyncio.sleep(0.02)
 
 
-async def two(process: Start, **other: float) -> tuple[Process, Process]:
+async def two(process: Start, holds_s: float = LEASE_S, **other: float) -> tuple[Process, Process]:
     """One that holds the camera, and another that has seen so."""
-    holder, other_one = await process("holder"), await process("other", **other)
+    holder, other_one = await process("holder", lease_s=holds_s), await process("other", **other)
     await has_taken(holder)
     await until(lambda: not other_one.leases.free("lobby") and "camera.lobby" in other_one.mirror.values)
     return holder, other_one
@@ -104,7 +104,7 @@ async def test_a_longer_lease_than_ones_own_is_respected(process: Start) -> None
 
 
 async def test_what_is_offered_is_ones_own_until_another_has_it(process: Start) -> None:
-    holder, other = await two(process)
+    holder, other = await two(process, holds_s=LONG_S)
     await holder.leases.offer(["lobby"])
     assert holder.leases.holds("lobby")
     await has_taken(other)
@@ -121,6 +121,35 @@ async def test_an_offer_is_taken_back(process: Start) -> None:
     await until(lambda: not other.leases.free("lobby"))
     await asyncio.sleep(2 * LEASE_S)
     assert not other.leases.free("lobby") and holder.leases.holds("lobby")
+
+
+async def test_an_offer_that_is_taken_back_too_late_ends_in_order(process: Start) -> None:
+    """It was ours until another had it: it is not as if the lease had run out."""
+    holder, other = await two(process, holds_s=LONG_S)
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    await holder.leases.offer([])
+    await until(lambda: holder.leases.hear() or holder.leases.lost)
+    assert holder.leases.lost == {"lobby": math.inf}
+
+
+async def test_what_was_taken_without_an_answer_is_taken_again_at_once(admin: Client, process: Start) -> None:
+    """The server stored the entry and was gone before it could say so."""
+    one = await process("one")
+    await (await bind(admin.jetstream(), names.LEASES)).put("camera.lobby", f"one/{LEASE_S:g}".encode())
+    await until(lambda: "camera.lobby" in one.mirror.values)
+    assert one.leases.free("lobby") and await one.leases.claim("lobby")
+
+
+async def test_what_was_free_a_moment_ago_is_not_taken_from_who_has_it_now(process: Start) -> None:
+    holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
+    third = await process("third")
+    await holder.leases.offer(["lobby"])
+    await until(lambda: third.leases.free("lobby"))
+    await has_taken(other)
+    await until(lambda: third.mirror.values["camera.lobby"].startswith(b"other"))
+    assert not await third.leases.claim("lobby")
+    assert other.leases.holds("lobby")
 
 
 @pytest.mark.slow

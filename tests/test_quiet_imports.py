@@ -15,6 +15,7 @@ import pytest
 import services.cv.detectors
 import services.embed.models
 from shared.contract import catalog
+from tests.waiting import PATIENCE_S
 
 MODULES = [f"{s.module}.__main__" for s in catalog.SERVICES] + [
     f"{package.__name__}.{module.name}"
@@ -29,12 +30,14 @@ TELLS = ("socket.getaddrinfo", "socket.connect", "os.fork", "os.posix_spawn", "s
 
 def hook(event, args):
     if event in TELLS:
-        os.write(2, f"{event} {args} by {threading.current_thread().name}\\n".encode())
+        os.write(2, f"told: {event} {args} by {threading.current_thread().name}\\n".encode())
 
 sys.addaudithook(hook)
 try:
     importlib.import_module(sys.argv[1])
 except ModuleNotFoundError as e:
+    if e.name.partition(".")[0] in ("services", "shared", "openvino_telemetry"):
+        raise
     print(e.name)
 """
 
@@ -48,10 +51,10 @@ def test_loading_it_tells_nobody(module: str, tmp_path: Path) -> None:
         env=env | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        check=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
+    assert done.returncode == 0, done.stderr
+    assert "told:" not in done.stderr, done.stderr
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == []
     if done.stdout:
         pytest.skip(f"{done.stdout.strip()} is not installed here")
-    assert done.stderr == ""
-    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == []

@@ -87,18 +87,21 @@ def test_arrivals_are_what_came_whatever_expires(history: list[tuple[str, int]])
             due = [s for s in stored if s > reached][:count]
             reached = due[-1] if due else reached
         pending = sum(s > reached for s in stored)
-        total = arrivals.reach("once", reached + pending)
+        total = arrivals.reach("once", reached, pending)
         assert last <= total <= came
         last = total
     # Once the consumer is past what expired, nothing is missing.
-    assert arrivals.reach("once", came) == came
+    assert arrivals.reach("once", came, 0) == came
 
 
 def test_a_consumer_made_anew_adds_to_what_came() -> None:
     arrivals = ArrivedCounter()
-    assert arrivals.reach("a", 100) == 100
-    assert arrivals.reach("b", 0) == 100
-    assert arrivals.reach("b", 5) == 105
+    assert arrivals.reach("a", 90, 10) == 100
+    assert arrivals.reach("b", 0, 0) == 100
+    assert arrivals.reach("b", 3, 2) == 105
+    # Its stream was lost, and begins late.
+    assert arrivals.reach("c", 10**12, 4) == 109
+    assert arrivals.reach("c", 10**12 + 4, 1) == 110
 
 
 @pytest.mark.parametrize(

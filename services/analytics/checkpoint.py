@@ -24,7 +24,7 @@ from services.analytics.partition import Partition
 from services.analytics.state import CameraState
 from shared.bus.log import Log
 from shared.contract import names
-from shared.contract.missing import check_missing
+from shared.contract.missing import check_read, kept
 from shared.runtime.errors import BusError, SettingError, TidegateError, Unanswered
 from shared.runtime.telemetry import logger
 
@@ -120,8 +120,11 @@ class Checkpoints:
         async with Log(self._client, f"KV_{names.ANALYTICS}") as log:
             place = await log.last(f"{prefix}position.{number}")
             cameras = await log.all(f"{prefix}camera.{number}.*")
-        if place is None:
-            await check_missing(self._client.jetstream(), f"KV_{names.ANALYTICS}", f"{prefix}position.{number}")
+        # Nobody else writes them while we have the lease.
+        js, stream = self._client.jetstream(), f"KV_{names.ANALYTICS}"
+        for subject in (f"{prefix}position.{number}", f"{prefix}camera.{number}.*"):
+            read = [entry.subject for entry in (place, *cameras) if entry]
+            check_read(stream, await kept(js, stream, subject), read)
         self._revisions = {k: r for k, r in self._revisions.items() if not self._is_of(k, number)}
         for entry in [*([place] if place else ()), *cameras]:
             self._revisions[entry.subject.removeprefix(prefix)] = entry.seq

@@ -17,6 +17,7 @@ from services.embed.settings import EmbedSettings
 from services.embed.views import View, Views
 from shared.contract import names, segment
 from shared.contract.events import Detections, Frame, decode
+from shared.contract.missing import check_readable
 from shared.contract.segment import Segment
 from shared.runtime.errors import BadMessage
 from shared.video.decode import Decoded
@@ -51,6 +52,7 @@ class Detected:
         try:
             raw = await self._js.get_msg(names.MEDIA, ref.seq, direct=True)
         except NotFoundError as e:
+            await check_readable(self._js, names.MEDIA, names.media(">"))
             raise BadMessage(f"its segment {ref.seq} of MEDIA has expired") from e
         head = segment.from_headers(raw.headers)
         if (head.camera, head.epoch, head.n) != (event.camera, ref.epoch, ref.n):

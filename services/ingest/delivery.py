@@ -104,9 +104,11 @@ class Delivery:
         return True
 
     def hand_over(self, until: float) -> bool:
-        """Publish what was filmed while the camera was ours, until `until` in Unix seconds, and drop the rest.
+        """Publish what was filmed while the camera was ours, until `until` in Unix seconds, and drop the rest; with
+        infinity all of it.
 
-        Whoever has it now began later: it has none of that. Whether there is anything to be published.
+        Whoever has it now began later: it has none of that, but for some milliseconds where it has just taken it.
+        Whether there is anything to be published.
         """
 
         def ours(piece: Piece) -> bool:

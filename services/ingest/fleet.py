@@ -122,12 +122,14 @@ class Fleet:
     async def _claim(self, wanted: dict[str, Camera], share: int) -> None:
         room = share - len(self._leases.owned)
         free = [n for n in wanted if n not in self._stopping and self._leases.free(n)]
-        # The order is random, so that two processes seldom ask for the same camera.
+        # The order is random, so that two processes seldom ask for the same camera. Those that nobody reads come first.
         random.shuffle(free)
+        free.sort(key=self._leases.is_offered)
         await asyncio.gather(*(self._leases.claim(n) for n in free[: max(0, min(room, _CLAIMS_AT_ONCE))]))
         if room > _CLAIMS_AT_ONCE and len(free) > _CLAIMS_AT_ONCE:
             self._changed.set()
-        self._say_waiting(len(free) if room <= 0 and share == self._most else 0)
+        unread = sum(not self._leases.is_offered(n) for n in free)
+        self._say_waiting(unread if room <= 0 and share == self._most else 0)
 
     def _say_waiting(self, count: int) -> None:
         metrics.UNREAD.set(count)

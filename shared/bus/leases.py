@@ -112,11 +112,15 @@ class Leases:
         key = self._key(thing)
         if thing in self._owned:
             return False
-        # What its holder has given up is nobody's, whatever we have not heard.
-        if self._mirror.is_deleted(key):
+        # What its holder has given up is nobody's, whatever we have not heard; so is, to us, what we took unanswered.
+        if self._mirror.is_deleted(key) or self._is_ours(self._mirror.values.get(key, b"")):
             return True
-        # What it offers is its own as long as it may not have heard of an outage's end.
-        return self._hears() and (not self._alive(key) or _is_offered(self._mirror.values.get(key, b"")))
+        # What its holder offers is its own as long as it may not have heard of an outage's end.
+        return self._hears() and (not self._alive(key) or self.is_offered(thing))
+
+    def is_offered(self, thing: str) -> bool:
+        """Whether who has it would have another take it."""
+        return _OFFERED in self._mirror.values.get(self._key(thing), b"")
 
     def processes(self) -> int:
         """How many processes share what there is, this one included."""
@@ -137,6 +141,10 @@ class Leases:
             await asyncio.sleep(_POLL_S)
 
     async def claim(self, thing: str) -> bool:
+        """Take it if it is free; whether we have it."""
+        # Another may have taken it since we looked: our revision would be of that.
+        if not self.free(thing):
+            return False
         sent = time.monotonic()
         try:
             revision = await self._take(self._key(thing))
@@ -263,16 +271,20 @@ class Leases:
     async def _renew_once(self, thing: str, revision: int) -> None:
         sent = time.monotonic()
         try:
-            self._own(thing, await self._kv.update(self._key(thing), self._value_of(thing), last=revision), sent)
+            renewed = await self._kv.update(self._key(thing), self._value_of(thing), last=revision)
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("lease not regained", thing=self._key(thing), error=repr(e))
+        else:
+            if thing in self._owned:
+                self._own(thing, renewed, sent)
 
     def _lose(self, thing: str) -> None:
         lease = self._owned.pop(thing)
         self._kind.owned.set(len(self._owned))
         left_s = lease.until - time.monotonic()
         what = f"another process has taken the {self._kind.thing}"
-        if thing in self._offered and left_s > 0:
+        # Of what was not offered nobody can, while we hold it.
+        if left_s > 0:
             self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
             self.lost[thing] = math.inf
         else:
@@ -296,10 +308,6 @@ def process_id() -> str:
     """Of this process, unlike any other's."""
     host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:32]
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
-
-
-def _is_offered(value: bytes) -> bool:
-    return _OFFERED in value
 
 
 def _lease_of(value: bytes) -> float:

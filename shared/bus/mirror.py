@@ -29,7 +29,7 @@ from shared.bus.direct import SEQUENCE, Stored
 from shared.bus.log import Log
 from shared.bus.waiting import unanswered
 from shared.contract import names
-from shared.contract.missing import Unreadable, check_missing
+from shared.contract.missing import Unread, check_read, kept
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
 
@@ -136,8 +136,8 @@ class Mirror:
         """Seconds until it is to be read the next time. What its server can't read stays as it is known."""
         try:
             await self._read_all()
-        except Unreadable as e:
-            # Once may be an entry that came while we read.
+        except Unread as e:
+            # Once may be an entry that went and came again.
             self._unreadable += 1
             if self._unreadable == 2:
                 self._log.warning("bucket can't be read", error=str(e))
@@ -149,11 +149,14 @@ class Mirror:
 
     async def _read_all(self) -> None:
         prefix = f"$KV.{self._bucket}."
+        js, stream = self._client.jetstream(), f"KV_{self._bucket}"
+        # What comes while we read is no matter: we hear of it.
+        wanted = set() if self.ready.is_set() else await kept(js, stream, f"{prefix}>")
         stored = await self._stored(f"{prefix}>")
         found = {s.subject.removeprefix(prefix): _entry(s.headers, s.data, s.seq) for s in stored}
-        if not self.ready.is_set() or self._known.keys() - found.keys():
-            subjects = [s.subject for s in stored]
-            await check_missing(self._client.jetstream(), f"KV_{self._bucket}", f"{prefix}>", subjects)
+        if gone := {f"{prefix}{key}" for key in self._known.keys() - found.keys()}:
+            wanted |= gone & await kept(js, stream, f"{prefix}>")
+        check_read(stream, wanted, {s.subject for s in stored})
         fresh = {key: entry.value for key, entry in found.items() if entry.value is not None}
         # The time that we were away counts against nobody: whoever was silent before still is, and no other.
         now = time.monotonic()

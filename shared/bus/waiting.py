@@ -4,7 +4,7 @@
 
 What waiting does not mend is raised at once. An answer that a stream or consumer is missing is believed: of 16,000 that
 came while servers were killed, lost their stores and came back, none said so wrongly (nats-server 2.15.1). Of what lies
-in a stream it is not: `shared/contract/missing.py`.
+in a stream it may be wrong: `shared/contract/missing.py`.
 """
 
 from __future__ import annotations

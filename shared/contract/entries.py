@@ -9,19 +9,19 @@ from __future__ import annotations
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from shared.contract.missing import check_missing
+from shared.contract.missing import check_read, kept
 from shared.runtime.errors import BusError
 
 
 async def entries(js: JetStreamContext, bucket: str) -> dict[str, bytes]:
     """Each key and its value, in the order in which they were written; keys that were deleted are left out.
 
-    Raises BusError where there is no such bucket, Unreadable where its server can't read it, nats.errors.Error or
+    Raises BusError where there is no such bucket, Unread where its server can't read it, nats.errors.Error or
     TimeoutError where nobody answers.
     """
     stream, prefix = f"KV_{bucket}", f"$KV.{bucket}."
     try:
-        await js.stream_info(stream)
+        wanted = await kept(js, stream, f"{prefix}>")
     except NotFoundError as e:
         raise BusError(f"bucket {bucket} is missing: run 'tidegate setup'") from e
     found: dict[str, bytes] = {}
@@ -31,7 +31,7 @@ async def entries(js: JetStreamContext, bucket: str) -> dict[str, bytes]:
         try:
             raw = await js.get_msg(stream, seq, f"{prefix}>", next=True)
         except NotFoundError:
-            await check_missing(js, stream, f"{prefix}>", read)
+            check_read(stream, wanted, read)
             return found
         read.add(raw.subject or "")
         key = (raw.subject or "").removeprefix(prefix)

@@ -13,29 +13,36 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 
-class Unreadable(nats.errors.Error):
+class Unread(nats.errors.Error):
     """A server has what it answers to be missing: it may give it later."""
 
 
-async def check_missing(js: JetStreamContext, stream: str, subject: str, found: Collection[str] = ()) -> None:
-    """Make sure that the stream has nothing on `subject`, which may have wildcards, but on those that were found.
+async def kept(js: JetStreamContext, stream: str, subject: str) -> set[str]:
+    """The subjects that a stream has something on, of those that `subject` matches; 100,000 at most.
 
-    Raises Unreadable where it has, also where that came meanwhile; nats.errors.Error or TimeoutError if the server does
-    not answer.
+    Raises NotFoundError where there is no such stream; nats.errors.Error or TimeoutError if the server does not answer.
     """
-    state = (await js.stream_info(stream, subjects_filter=subject)).state
-    unread = (state.subjects or {}).keys() - set(found)
-    if unread:
-        raise Unreadable(f"{stream} has {len(unread)} entries that were not read: can its server open its files?")
+    return set((await js.stream_info(stream, subjects_filter=subject)).state.subjects or {})
+
+
+def check_read(stream: str, wanted: Collection[str], found: Collection[str]) -> None:
+    """Raises Unread where the stream has something on subjects on which nothing was found."""
+    if missing := set(wanted) - set(found):
+        raise Unread(f"{stream} has {len(missing)} entries that were not read: can its server open its files?")
+
+
+async def check_gone(js: JetStreamContext, stream: str, subject: str) -> None:
+    """Make sure that the stream has nothing on a subject. Raises as `kept` and `check_read` do."""
+    check_read(stream, await kept(js, stream, subject), ())
 
 
 async def check_readable(js: JetStreamContext, stream: str, subject: str) -> None:
-    """Make sure that anything on `subject`, which may have wildcards, can be read of a stream that has something on it.
+    """Make sure that the first on `subject`, which may have wildcards, can be read: the stream has something on it.
 
-    The right to ask for the stream's state is not needed. Raises Unreadable where nothing can; nats.errors.Error or
+    The right to ask for the stream's state is not needed. Raises Unread where it can't; nats.errors.Error or
     TimeoutError if the server does not answer.
     """
     try:
         await js.get_msg(stream, 1, subject, direct=True, next=True)
     except NotFoundError as e:
-        raise Unreadable(f"nothing of {stream} can be read: can its server open its files?") from e
+        raise Unread(f"nothing of {stream} can be read: can its server open its files?") from e

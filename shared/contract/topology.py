@@ -29,6 +29,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from shared.contract import catalog, names, upgrade
 from shared.contract.catalog import Consumer
+from shared.contract.missing import Unread
 from shared.runtime.errors import BusError
 
 MINUTE = 60.0
@@ -51,9 +52,10 @@ CHECKPOINTS_BYTES = 256 * MB
 # A lease says which process has it, and there are as many as cameras and processes: 50 MB in all.
 LEASE_BYTES = 1024
 LEASES_MOST = 50_000
-# Streams whose sequences are in ids and checkpoints. One that was lost, while the other was kept, begins where neither
-# has been: by 1 again, a new segment's event would be known by its id, and dropped.
+# Streams whose sequences are in ids and checkpoints. One that was lost, while what names them was kept, begins where it
+# has not been: by 1 again, a new segment's event would be known by its id, and dropped.
 _NAMED = (names.MEDIA, names.EVENTS)
+_NAMING = (*_NAMED, f"KV_{names.ANALYTICS}")
 
 # The server's whole numbers end at 2**63, which for ages are nanoseconds: nobody wants more than these.
 MOST = 10**18
@@ -238,7 +240,9 @@ async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
     done: list[str] = []
     lost = await _lost(js)
     for stream in streams(s):
-        done += await _attempt(f"stream {stream.name}", _apply_stream(js, stream, late=stream.name in lost))
+        done += await _attempt(
+            f"stream {stream.name}", _apply_stream(js, stream, late=stream.name in lost and stream.name in _NAMED)
+        )
         done += await _attempt(f"stream {stream.name}", upgrade.take_over(js, stream))
     done += await apply_consumers(js, s, _wanted(s))
     for bucket, stream in buckets(s).items():
@@ -273,6 +277,8 @@ async def _attempt(what: str, change: object) -> list[str]:
         verb = await change  # type: ignore[misc]
     except APIError as e:
         raise BusError(f"{what} can't be set up: {e.description} (error {e.err_code}){_remedy(what, e)}") from e
+    except Unread as e:
+        raise BusError(f"{what} can't be set up: {e}") from e
     except (TimeoutError, nats.errors.Error) as e:
         raise BusError(f"{what} can't be set up: JetStream does not answer, or this user may not ask ({e!r})") from e
     return [f"{what} {verb}"] if verb else []
@@ -295,16 +301,16 @@ def _or_quota(option: str) -> str:
 
 
 async def _lost(js: JetStreamContext) -> set[str]:
-    """Those of _NAMED that are missing while another is there. Where nobody answers, what comes next says so."""
+    """Those of _NAMED that are missing while something names them. Where nobody answers, what comes next says so."""
     missing = set()
-    for name in _NAMED:
+    for name in _NAMING:
         try:
             await js.stream_info(name)
         except NotFoundError:
             missing.add(name)
         except (TimeoutError, nats.errors.Error):
             return set()
-    return missing if len(missing) < len(_NAMED) else set()
+    return missing if len(missing) < len(_NAMING) else set()
 
 
 async def _apply_stream(js: JetStreamContext, want: StreamConfig, *, late: bool = False) -> str:

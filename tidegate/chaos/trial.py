@@ -48,8 +48,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What one fault cost. may_miss_s: the longest gap of a camera that it may. account: None if it was of the clock.
-    well_s: from its end until all was well, None where it was not in time, and ailing says what was not.
+    """What one fault cost. may_miss_s: the longest gap in a camera's video that it may cause. account: None if it was
+    of the clock. well_s: from its end until all was well, None where it was not in time, and ailing says what was not.
     """
 
     fault: str

@@ -125,9 +125,9 @@ class World:
                 "detections": (ledger.newest_seen(camera), 2 * FRESH_S),
                 "tracks": (ledger.newest_followed(camera) or now, 4 * FRESH_S),
             }
-            found += [
-                f"{what} of {camera} are {now - at:.0f} s old" for what, (at, most) in ages.items() if now - at >= most
-            ]
+            for what, (at, most) in ages.items():
+                if now - at >= most:
+                    found.append(f"{what} of {camera}: " + (f"{now - at:.0f} s old" if at else "none"))
             if stored <= since:
                 found.append(f"no video of {camera} from after it")
         return found

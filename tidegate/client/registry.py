@@ -25,6 +25,7 @@ from shared.contract.cameras import Camera, changed, decode, encode, encode_remo
 from shared.contract.credentials import Credentials
 from shared.contract.entries import entries
 from shared.contract.events import CameraStatus, VideoStatus
+from shared.contract.missing import check_gone
 from shared.runtime.errors import BadMessage, BusError, SettingError
 
 
@@ -54,9 +55,11 @@ async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
         f"camera {id!r} is there already: 'tidegate camera set {id} …' changes it, 'camera add … --replace' forgets "
         "all of its settings first"
     )
-    with suppress(KeyNotFoundError):
+    try:
         await bucket.get(names.check_camera(id))
         raise taken
+    except KeyNotFoundError as e:
+        await _check_gone(js, names.CAMERAS, id, e)
     await _write_credentials(js, id, credentials)
     try:
         await bucket.create(id, encode(camera))
@@ -219,12 +222,20 @@ def _given(camera: Camera, secret: str | None) -> Credentials | None:
 async def _write_credentials(js: JetStreamContext, id: str, credentials: Credentials | None) -> None:
     """Write them, or forget them; those before are overwritten on disk, where a purge would leave them."""
     bucket = await _bucket(js, names.CREDENTIALS)
-    with suppress(KeyNotFoundError):
+    try:
         await _erase(js, (await bucket.get(id)).revision)
         if credentials is None:
             await bucket.delete(id)
+    except KeyNotFoundError as e:
+        await _check_gone(js, names.CREDENTIALS, id, e)
     if credentials:
         await bucket.put(id, secrets.encode(credentials))
+
+
+async def _check_gone(js: JetStreamContext, bucket: str, id: str, error: KeyNotFoundError) -> None:
+    """Raises Unread where the server has an entry that it says is missing. One that was deleted says so by an entry."""
+    if error.entry is None:
+        await check_gone(js, f"KV_{bucket}", f"$KV.{bucket}.{id}")
 
 
 async def _erase(js: JetStreamContext, revision: int | None) -> None:

@@ -92,6 +92,7 @@ def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, N
     import nats.errors
     from nats.js.errors import APIError, NotFoundError
 
+    from shared.contract.missing import Unread
     from shared.runtime import telemetry
     from tidegate.local import running
 
@@ -109,6 +110,8 @@ def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, N
         raise BusError(f"the server has no such stream or consumer ({e.description}): run 'tidegate setup'") from e
     except APIError as e:
         raise BusError(f"JetStream refuses ({e.description or e}): 'tidegate doctor' shows what is there") from e
+    except Unread as e:
+        raise BusError(str(e)) from e
     except (TimeoutError, nats.errors.Error) as e:
         raise BusError(
             "the server does not answer what this command asks: see that JetStream is enabled there, and that "

@@ -146,7 +146,8 @@ class ArrivedCounter:
     """Messages that a consumer was ever to get: its place in the stream, and what is pending behind that.
 
     Expiry lowers the pending count before the place moves on, so their sum can fall for a while; the total does not.
-    A consumer that was made anew starts from 0, and what it gets is added to the total.
+    Of a consumer that was made anew, what is pending is added to the total. Its place may be any: a stream that was
+    lost begins late.
     """
 
     def __init__(self) -> None:
@@ -154,11 +155,12 @@ class ArrivedCounter:
         self._base = 0
         self._created = ""
 
-    def reach(self, created: str, reached: int) -> int:
+    def reach(self, created: str, place: int, pending: int) -> int:
+        """The total, where the consumer that was `created` then is at `place`, with `pending` behind that."""
         if self._created and created != self._created:
-            self._base = self.total
+            self._base = self.total - place
         self._created = created
-        self.total = max(self.total, self._base + reached)
+        self.total = max(self.total, self._base + place + pending)
         return self.total
 
 
@@ -295,7 +297,7 @@ class ConsumerReader:
             at=now,
             pending=pending,
             ack_pending=reply.num_ack_pending,
-            arrived=self._arrived.reach(reply.created, reached + reply.num_pending),
+            arrived=self._arrived.reach(reply.created, reached, reply.num_pending),
         )
 
     async def _arm(self, reply: _ConsumerReply, stream: _StreamReply | None) -> None:
