@@ -91,6 +91,6 @@ def test_a_lower_bound_that_is_exact_without_redeliveries(steps: list[tuple[str,
 
 def test_nothing_has_expired_of_a_stream_that_was_made_anew_and_begins_late() -> None:
     expiry = ExpiryCounter()
-    assert expiry.count(first_seq=1, stream_seq=0, consumer_seq=0, made="then") == 0
-    assert expiry.count(first_seq=10**12, stream_seq=0, consumer_seq=0, made="now") == 0
-    assert expiry.count(first_seq=10**12 + 5, stream_seq=10**12 - 1, consumer_seq=0, made="now") == 5
+    assert expiry.count(first_seq=1, stream_seq=0, consumer_seq=0, created="then") == 0
+    assert expiry.count(first_seq=10**12, stream_seq=0, consumer_seq=0, created="now") == 0
+    assert expiry.count(first_seq=10**12 + 5, stream_seq=10**12 - 1, consumer_seq=0, created="now") == 5

@@ -57,4 +57,4 @@ def test_loading_it_tells_nobody(module: str, tmp_path: Path) -> None:
     assert "told:" not in done.stderr, done.stderr
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == []
     if done.stdout:
-        pytest.skip(f"{done.stdout.strip()} is not installed here")
+        pytest.skip(f"{done.stdout.strip()} is of an extra: pip install 'tidegate[cv-torch,embed-torch]'")

@@ -21,7 +21,7 @@ from nats.js.kv import KeyValue
 
 from shared.contract import credentials, names
 from shared.contract.credentials import Credentials
-from shared.contract.missing import check_gone
+from shared.contract.missing import check_no_key
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact, split_credentials
 from shared.runtime.settings import shown, wanted
@@ -254,9 +254,8 @@ class CameraDirectory:
             try:
                 entry = await bucket.get(key)
             except KeyNotFoundError as e:
-                # Where it was deleted, there is an entry that says so.
-                if was_there and e.entry is None:
-                    await check_gone(self._js, f"KV_{names.CAMERAS}", f"$KV.{names.CAMERAS}.{key}")
+                if was_there:
+                    await check_no_key(self._js, names.CAMERAS, key, e)
                 continue
             return decoded(entry.value) if entry.value else None
         return None

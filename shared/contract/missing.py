@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 import nats.errors
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.errors import KeyNotFoundError, NotFoundError
 
 
 class Unread(nats.errors.Error):
@@ -28,12 +28,15 @@ async def kept(js: JetStreamContext, stream: str, subject: str) -> set[str]:
 def check_read(stream: str, wanted: Collection[str], found: Collection[str]) -> None:
     """Raises Unread where the stream has something on subjects on which nothing was found."""
     if missing := set(wanted) - set(found):
-        raise Unread(f"{stream} has {len(missing)} entries that were not read: can its server open its files?")
+        raise Unread(f"{len(missing)} of the entries of {stream} were not read: can its server open its files?")
 
 
-async def check_gone(js: JetStreamContext, stream: str, subject: str) -> None:
-    """Make sure that the stream has nothing on a subject. Raises as `kept` and `check_read` do."""
-    check_read(stream, await kept(js, stream, subject), ())
+async def check_no_key(js: JetStreamContext, bucket: str, key: str, error: KeyNotFoundError) -> None:
+    """Make sure that a bucket has nothing of a key, which a get has answered with `error`. Raises as those two do."""
+    # A key that was deleted has an entry that says so.
+    if error.entry is None:
+        stream = f"KV_{bucket}"
+        check_read(stream, await kept(js, stream, f"$KV.{bucket}.{key}"), ())
 
 
 async def check_readable(js: JetStreamContext, stream: str, subject: str) -> None:

@@ -240,9 +240,7 @@ async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
     done: list[str] = []
     lost = await _lost(js)
     for stream in streams(s):
-        done += await _attempt(
-            f"stream {stream.name}", _apply_stream(js, stream, late=stream.name in lost and stream.name in _NAMED)
-        )
+        done += await _attempt(f"stream {stream.name}", _apply_stream(js, stream, late=stream.name in lost))
         done += await _attempt(f"stream {stream.name}", upgrade.take_over(js, stream))
     done += await apply_consumers(js, s, _wanted(s))
     for bucket, stream in buckets(s).items():
@@ -310,7 +308,7 @@ async def _lost(js: JetStreamContext) -> set[str]:
             missing.add(name)
         except (TimeoutError, nats.errors.Error):
             return set()
-    return missing if len(missing) < len(_NAMING) else set()
+    return missing.intersection(_NAMED) if len(missing) < len(_NAMING) else set()
 
 
 async def _apply_stream(js: JetStreamContext, want: StreamConfig, *, late: bool = False) -> str:

@@ -155,7 +155,7 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
                 # Its cameras still move, each of which costs some of a second.
                 cost = msgspec.structs.replace(cost, may_miss_s=max(cost.may_miss_s, MOVED_S))
             costs.append(cost)
-            log.info("well again", after_s=costs[-1].well_s, account=costs[-1].account, ailing=costs[-1].ailing)
+            log.info("fault is over", well_s=cost.well_s, account=cost.account, ailing=cost.ailing)
             await broken.intruder.got_in(broken.admin)
         settled = await broken.settle(SETTLED_S)
         ledger = broken.ledger

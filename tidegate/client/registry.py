@@ -25,7 +25,7 @@ from shared.contract.cameras import Camera, changed, decode, encode, encode_remo
 from shared.contract.credentials import Credentials
 from shared.contract.entries import entries
 from shared.contract.events import CameraStatus, VideoStatus
-from shared.contract.missing import check_gone
+from shared.contract.missing import check_no_key
 from shared.runtime.errors import BadMessage, BusError, SettingError
 
 
@@ -59,7 +59,7 @@ async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
         await bucket.get(names.check_camera(id))
         raise taken
     except KeyNotFoundError as e:
-        await _check_gone(js, names.CAMERAS, id, e)
+        await check_no_key(js, names.CAMERAS, id, e)
     await _write_credentials(js, id, credentials)
     try:
         await bucket.create(id, encode(camera))
@@ -227,15 +227,9 @@ async def _write_credentials(js: JetStreamContext, id: str, credentials: Credent
         if credentials is None:
             await bucket.delete(id)
     except KeyNotFoundError as e:
-        await _check_gone(js, names.CREDENTIALS, id, e)
+        await check_no_key(js, names.CREDENTIALS, id, e)
     if credentials:
         await bucket.put(id, secrets.encode(credentials))
-
-
-async def _check_gone(js: JetStreamContext, bucket: str, id: str, error: KeyNotFoundError) -> None:
-    """Raises Unread where the server has an entry that it says is missing. One that was deleted says so by an entry."""
-    if error.entry is None:
-        await check_gone(js, f"KV_{bucket}", f"$KV.{bucket}.{id}")
 
 
 async def _erase(js: JetStreamContext, revision: int | None) -> None:

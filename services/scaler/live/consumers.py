@@ -284,7 +284,7 @@ class ConsumerReader:
                     first_seq=first,
                     stream_seq=reply.delivered.stream_seq,
                     consumer_seq=reply.delivered.consumer_seq,
-                    made=reply.created,
+                    created=reply.created,
                 )
                 metrics.EXPIRED.labels(self.service, self.consumer).inc(expired)
                 if stream.config.retention == "workqueue":

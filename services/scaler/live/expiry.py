@@ -19,27 +19,28 @@ class ExpiryCounter:
     def __init__(self) -> None:
         self.total = 0
         self._first = -1
-        self._made: object = None
+        self._created = ""
         self._deliveries = 0
         # Every sequence number up to here was delivered or is counted.
         self._settled = 0
 
-    def count(self, *, first_seq: int, stream_seq: int, consumer_seq: int, made: object = None) -> int:
+    def count(self, *, first_seq: int, stream_seq: int, consumer_seq: int, created: str = "") -> int:
         """Messages that have newly expired, given the stream's first sequence and the consumer's `delivered` pair.
 
-        made: when the consumer was, by which one that was made anew is known.
+        created: when the consumer was, by which one that was made anew is known.
 
         The stream must be read before the consumer. The other way round, a message that was delivered and deleted
         between the two would read as expired. A stream or consumer that was made anew starts a new count.
         """
         settled = max(stream_seq, first_seq - 1)
         new = 0
-        known = self._first >= 0 and made == self._made
+        known = self._first >= 0 and created == self._created
         if known and first_seq >= self._first and consumer_seq >= self._deliveries and settled >= self._settled:
             passed = max(0, stream_seq - self._settled - (consumer_seq - self._deliveries))
             ahead = max(0, first_seq - 1 - max(stream_seq, self._settled))
             new = passed + ahead
-        self._first, self._deliveries, self._settled, self._made = first_seq, consumer_seq, settled, made
+        self._first, self._deliveries, self._settled = first_seq, consumer_seq, settled
+        self._created = created
         self.total += new
         return new
 
