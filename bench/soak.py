@@ -4,8 +4,9 @@
     python -m bench.soak FILE.jsonl         # the slopes of a run that was written down
 
 `tidegate up` runs as it does for anybody, with all its options, and beside it the external scaler, a subscriber, and
-somebody who asks and searches once a minute. The language model is a page of code, which answers at once. What is kept
-is kept for minutes, jobs and leases aside, so that whatever should come to rest has done so after WARM_S.
+somebody who asks, searches, and has a seventh camera come and go, so that there is always something new: what the six
+show keeps its place. The language model is a page of code, which answers at once. What is kept is kept for minutes,
+jobs and leases aside, so that whatever should come to rest has done so after WARM_S.
 
 Each process is looked at by itself: resident memory, descriptors, threads, series of its metrics. One that did not
 live all the time has no slope. Then the store, and how far each consumer is behind.
@@ -24,7 +25,7 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import nats.errors
@@ -46,7 +47,7 @@ from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local import running
 
-CAMERAS = 6
+CAMERAS, GUEST = 6, "guest"
 EVERY_S = 60.0
 WARM_S = 20 * 60.0
 READY_S = 120.0
@@ -105,13 +106,13 @@ async def main(hours: float, out: Console) -> list[Sample]:
     samples: list[Sample] = []
     FOUND.parent.mkdir(exist_ok=True)
     FOUND.write_bytes(b"")
-    async with site() as (folder, admin, alerts):
-        asking = asyncio.create_task(_ask(folder))
+    async with site() as (folder, admin, alerts, guest):
+        people = asyncio.create_task(_people(folder / "data", guest))
         began, looked = time.monotonic(), 0
         while (now := time.monotonic() - began) < hours * 3600 + EVERY_S / 2:
             looked += 1
-            if asking.done():
-                asking.result()
+            if people.done():
+                people.result()
             try:
                 sample = await look(folder, admin, now, len(alerts))
             except (TimeoutError, nats.errors.Error) as e:
@@ -122,13 +123,22 @@ async def main(hours: float, out: Console) -> list[Sample]:
                     file.write(msgspec.json.encode(sample) + b"\n")
                 out.print(_line(sample), soft_wrap=True, highlight=False)
             await asyncio.sleep(max(0.0, began + looked * EVERY_S - time.monotonic()))
-        asking.cancel()
+        people.cancel()
     return samples
 
 
+class Site(NamedTuple):
+    """alerts: when each came to the endpoint. guest: URL of the camera that may come and go, whose rules are stored."""
+
+    folder: Path
+    admin: Client
+    alerts: list[float]
+    guest: str
+
+
 @contextlib.asynccontextmanager
-async def site() -> AsyncIterator[tuple[Path, Client, list[float]]]:
-    """`tidegate up` with all that it can run, cameras, whoever asks, and who gets the alerts: when each came."""
+async def site() -> AsyncIterator[Site]:
+    """`tidegate up` with all that it can run, cameras, and who gets the alerts."""
     videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
     folder = Path(tempfile.mkdtemp(prefix="tidegate-soak-"))
     alerts: list[float] = []
@@ -153,7 +163,8 @@ async def site() -> AsyncIterator[tuple[Path, Client, list[float]]]:
         for n, file in enumerate(files):
             await registry.put(admin.jetstream(), f"cam-{n}", *new_camera(bank.url(file.name)))
             await _tidegate(data, "rules", "set", f"cam-{n}", str(folder / "rules.yaml"))
-        yield folder, admin, alerts
+        await _tidegate(data, "rules", "set", GUEST, str(folder / "rules.yaml"))
+        yield Site(folder, admin, alerts, bank.url(files[0].name))
 
 
 def _start(
@@ -193,14 +204,16 @@ async def _tidegate(data: Path, *arguments: str) -> None:
         raise BusError(f"tidegate {arguments[0]}: {said.decode(errors='replace')[-500:]}")
 
 
-async def _ask(folder: Path) -> None:
+async def _people(data: Path, guest: str) -> None:
     """What people do meanwhile."""
-    data = folder / "data"
     while True:
+        await _tidegate(data, "camera", "add", GUEST, guest)
         await _tidegate(data, "find", "--label", "person")
         await _tidegate(data, "find", "--image", str(PICTURE))
-        await _tidegate(data, "ask", "what happens?", "--camera", "cam-0")
-        await asyncio.sleep(EVERY_S / 2)
+        await asyncio.sleep(EVERY_S / 4)
+        await _tidegate(data, "ask", "what happens?", "--camera", GUEST)
+        await _tidegate(data, "camera", "remove", GUEST)
+        await asyncio.sleep(EVERY_S / 4)
 
 
 async def _answered(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:

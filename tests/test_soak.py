@@ -15,7 +15,7 @@ from tests.waiting import PATIENCE_S
 @pytest.mark.slow
 @pytest.mark.alone
 async def test_every_service_is_at_work_and_looked_at() -> None:
-    async with soak.site() as (folder, admin, alerts), asyncio.timeout(PATIENCE_S):
+    async with soak.site() as (folder, admin, alerts, _), asyncio.timeout(PATIENCE_S):
         # Verified, and told to the endpoint: all that is between a camera and a person has had a part in it.
         while not (alerts and await _told(admin, "verdicts") and await _told(admin, "captions")):
             await asyncio.sleep(0.5)
