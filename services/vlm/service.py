@@ -37,6 +37,9 @@ from shared.worker import AnsweredBefore, Message, result_id
 
 # Servers that store jobs and events may differ by so much in what time it is.
 CLOCKS_APART = dt.timedelta(minutes=1)
+# With the worker loop's delays that is after 15 s. A server that can't open its files, or is behind its cluster, says
+# that video is missing which is there, and for want of a verdict an alert may never come.
+BELIEVED_AT_DELIVERY = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,10 @@ class Task:
     @property
     def weight(self) -> int:
         return 1
+
+
+class NotYet(TidegateError):
+    """Nothing was found to show the model, which may be there all the same."""
 
 
 class Late(TidegateError):
@@ -81,7 +88,8 @@ class VlmService:
     async def prepare(self, message: Message) -> Task:
         """The job, and what it shows the model.
 
-        Raises BadMessage for a message that is no job, AnsweredBefore for a job whose event is stored.
+        Raises BadMessage for a message that is no job, AnsweredBefore for a job whose event is stored, NotYet for one
+        that is to come again.
         """
         job = jobs.decode(message.raw.subject, message.data)
         id = job.id or f"{message.stream}-{message.origin.rpartition('/')[2]}"
@@ -96,6 +104,8 @@ class VlmService:
             await self._check_wanted(job, message)
             work = await kind.look(job)
         except (NoFootage, BadSegment, Late) as e:
+            if isinstance(e, NoFootage) and job.wait_s is None and message.deliveries < BELIEVED_AT_DELIVERY:
+                raise NotYet(str(e)) from e
             stored = message.raw.metadata.timestamp
             start, end = getattr(job, "start", None) or stored, getattr(job, "end", None) or stored
             cause: Cause = "unreadable" if isinstance(e, BadSegment) else e.cause
