@@ -147,6 +147,30 @@ async def test_encrypting_begins_again_where_it_was_cut_off(data: Path, monkeypa
     assert holding(data, SECRET) == [] and {p.name for p in data.glob("jetstream*")} == {"jetstream"}
 
 
+async def test_an_older_version_finds_no_half_of_a_copy(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is kept away before the copy is begun, and only where one is."""
+    monkeypatch.setenv("STORE_ENCRYPTION", "off")
+    await filled(data)
+    shutil.rmtree(data / "nats.conf")
+    (data / "nats.conf").write_text("password: p")  # as 0.2.0 left it
+    monkeypatch.delenv("STORE_ENCRYPTION")
+    with monkeypatch.context() as small:
+        usage = namedtuple("usage", "total used free")
+        small.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
+        await check_refused(data, "not encrypted yet")
+    assert (data / "nats.conf").is_file(), "0.2.0 may go on"
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "copytree", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            await NatsServer(data).start()
+    assert (data / "nats.conf").is_dir()
+    await check_all_is_there(data)
+
+
+def _killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 async def test_a_stream_that_can_t_be_encrypted_stops_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORE_ENCRYPTION", "off")
     await filled(data)

@@ -1,8 +1,8 @@
 """What the embedded server stores is encrypted: its key, and the one time that a plain store becomes an encrypted one.
 
-    cipher = encryption.prepare(store, secrets, settings)   # for the server's configuration; before it starts
-    ...
-    encryption.finish(store)                                # once it runs and has everything that was there
+    cipher = encryption.prepare(store, secrets, settings, claim=claim)   # for the server's configuration
+    ...                                                                   # it starts
+    encryption.finish(store)                             # once it runs and has everything that was there
 
 nats-server starts an encrypted store without its key, or with another, as if there were no streams; whoever sets it up
 then writes empty streams over those that are there. So the key is checked before the server starts.
@@ -19,6 +19,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,23 +52,28 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 120.0
 
 
-def prepare(store: Path, folder: Path, settings: StoreSettings) -> str:
+def prepare(store: Path, folder: Path, settings: StoreSettings, *, claim: Callable[[], None]) -> str:
     """Make the store fit to start with; what the block `jetstream` of the configuration says of encryption.
 
-    folder: of the secrets. The key is made where there is none and nothing needs it. Copies a plain store. Raises
-    SettingError where the store can't be read with what is there, or has no room to be copied; nothing is changed then.
+    folder: of the secrets. claim: called once nothing speaks against it, and before anything is changed. The key is
+    made where there is none and nothing needs it. Copies a plain store. Raises SettingError where the store can't be
+    read with what is there, or has no room to be copied; nothing is changed then.
     """
     _undo(store)
     key = usable_key(store, folder, settings)
-    if settings.store_encryption == "off":
-        return ""
-    if not is_encrypted(store):
+    on = settings.store_encryption == "on"
+    new = on and not is_encrypted(store)
+    copied = new and _has(store, STREAM)
+    if copied:
+        _check_room(store)
+    claim()
+    if new:
         key = key or _made(folder / KEY)
-        if _has(store, STREAM):
+        if copied:
             _copy(store)
         store.mkdir(parents=True, exist_ok=True)
         write_private(store / CHECK, _fingerprint(key))
-    return f", cipher: aes, key: {json.dumps(key)}"
+    return f", cipher: aes, key: {json.dumps(key)}" if on else ""
 
 
 def is_encrypted(store: Path) -> bool:
@@ -111,14 +117,17 @@ def _undo(store: Path) -> None:
         _plain(store).rename(store)
 
 
-def _copy(store: Path) -> None:
+def _check_room(store: Path) -> None:
     needed, free = disk.held(store), shutil.disk_usage(store).free
     if needed > free:
         raise SettingError(
             f"{store} is not encrypted yet, and a copy of it takes {needed} bytes where {free} are free: free some, "
             "or go on without by STORE_ENCRYPTION=off, which at least drops video that has expired"
         )
-    logger("server").info("encrypting what is stored, this once", gigabytes=round(needed / GB, 1))
+
+
+def _copy(store: Path) -> None:
+    logger("server").info("encrypting what is stored, this once", gigabytes=round(disk.held(store) / GB, 1))
     plain = store.rename(_plain(store))
     shutil.copytree(plain, store, ignore=_stale)
 

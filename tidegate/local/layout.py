@@ -1,7 +1,7 @@
 """Which versions go on with a data directory: it says so itself, and keeps those away that can't read what it says.
 
 layout.check(data)     # before anything is changed
-layout.claim(data)     # before the server writes what an older version can't go on with
+layout.claim(data)     # before the first thing that an older version can't go on with
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def claim(data: Path) -> None:
     bar, mark = data / BAR, data / MARK
     if bar.is_file():
         bar.unlink()
-    bar.mkdir(exist_ok=True, mode=0o700)
+    bar.mkdir(parents=True, exist_ok=True, mode=0o700)
     reason = bar / "README"
     if not reason.exists():
         reason.write_text(REASON)

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -145,10 +146,10 @@ class NatsServer:
         layout.check(self._data)
         self._read_tenants()
         settings = load(StoreSettings)
-        self._cipher = await asyncio.to_thread(encryption.prepare, self.store, self.secrets, settings)
+        claim = partial(layout.claim, self._data)
+        self._cipher = await asyncio.to_thread(encryption.prepare, self.store, self.secrets, settings, claim=claim)
         self._sync = f"{settings.store_sync_s:g}s" if settings.store_sync_s else "always"
         config = self._write_config()
-        layout.claim(self._data)
         self._process = child.spawn([self._executable, "-c", str(config)], log=self.log)
         await self._takes_clients(START_S + disk.held(self.store) / READ_BYTES_S)
         if wanted := encryption.converting(self.store):
