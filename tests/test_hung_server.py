@@ -43,6 +43,21 @@ async def test_its_clients_go_to_another(tmp_path: Path, unsent: int) -> None:
                 await client.close()
 
 
+async def test_the_one_that_hangs_is_asked_last(server: NatsServer) -> None:
+    """It takes connections, and each try costs half a lease, of which two fifths are left."""
+    async with Way(server.url) as one, Way(server.url) as other:
+        settings = replace(server.settings("admin"), nats_url=f"{one.url},{other.url}", lease_s=LEASE_S)
+        client = await bus.connect(settings, "admin")
+        for _ in range(8):
+            left, came_to = (one, other) if client.connected_url.port == one.port else (other, one)
+            taken = left.taken
+            left.stall()
+            await until(lambda: client.is_connected and client.connected_url.port == came_to.port)  # noqa: B023
+            assert left.taken == taken
+            left.mend()
+        await client.close()
+
+
 async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsServer, admin: Client) -> None:
     """The answers to pings wait behind it: the client left in its middle, again and again."""
     async with Way(server.url, back=slowly(MB // 2)) as way:

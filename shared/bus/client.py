@@ -7,6 +7,7 @@ word; a server that hangs is left; `close` ends it; and no password goes to a se
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import Coroutine
 from typing import Any
@@ -49,7 +50,8 @@ class Connection(Client):
 
     Leaving: the client knows a server by its answers to pings alone, which may wait behind a large message on a slow
     network: whatever it sends is a sign of life. And when a server hangs, the client waits until that server has taken
-    all that was written to it, before it asks another one: what was written is dropped, as it may be lost anyway.
+    all that was written to it, before it asks another one: what was written is dropped, as it may be lost anyway. Then
+    the client may ask the same server first, which takes the connection and says nothing: it is asked last.
 
     Closing: the client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go
     through, may swallow that: they go on, and keep the process alive, whose loop waits for all of its tasks. Or they
@@ -73,6 +75,9 @@ class Connection(Client):
     async def _attempt_reconnect(self) -> None:
         if isinstance(self._transport, TcpTransport) and self._transport._io_writer:
             self._transport._io_writer.transport.abort()
+        random.shuffle(self._server_pool)
+        self._server_pool.sort(key=lambda server: server is self._current_server)
+        self.options["dont_randomize"] = True
         await super()._attempt_reconnect()
 
     @property

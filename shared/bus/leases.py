@@ -40,7 +40,7 @@ from shared.bus.mirror import Mirror
 from shared.runtime.settings import MOST_LEASE_S
 from shared.runtime.telemetry import logger
 
-# In leases. Three tries within one; requests must fail while there is time for another.
+# In leases. A request that fails must do so while there is time for another.
 RENEW = 0.3
 TIMEOUT = 1 / 3
 # Between our last look at the clock and the server's receipt of what we publish.
@@ -129,15 +129,13 @@ class Leases:
 
     async def run(self) -> None:
         """Renew until cancelled."""
+        due, connection = float("-inf"), -1
         while True:
-            if self._client.is_connected:
+            # On another connection at once: leases may be about to end then.
+            now, reconnects = time.monotonic(), self._client.stats["reconnects"]
+            if self._client.is_connected and (now >= due or reconnects != connection):
+                due, connection = now + RENEW * self._lease_s, reconnects
                 await asyncio.gather(self._appear(), *(self._renew(c) for c in list(self._owned)))
-            await self._pause()
-
-    async def _pause(self) -> None:
-        """Until it is time to renew, or there is another connection: leases may be about to end then."""
-        due, connection = time.monotonic() + RENEW * self._lease_s, self._client.stats["reconnects"]
-        while time.monotonic() < due and self._client.stats["reconnects"] == connection:
             await asyncio.sleep(_POLL_S)
 
     async def claim(self, thing: str) -> bool:

@@ -82,7 +82,7 @@ def late(delay_s: float) -> Carry:
 class Way:
     """See the module. to: URL of the server. there, back: how what is sent gets to it, and what it sends.
 
-    secured: TLS ends here, and the server has none.
+    secured: TLS ends here, and the server has none. `taken` counts the connections.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Way:
         self._flows = asyncio.Event()
         self._flows.set()
         self._connections: dict[asyncio.Task[None], _Connection] = {}
+        self.taken = 0
 
     async def __aenter__(self) -> Way:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_CHUNK, ssl=self._ssl)
@@ -125,6 +126,7 @@ class Way:
             connection.forget()
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.taken += 1
         connection = _Connection(reader, writer)
         task = asyncio.get_running_loop().create_task(self._connect(connection))
         self._connections[task] = connection
