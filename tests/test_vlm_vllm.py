@@ -187,12 +187,16 @@ def _pids(pattern: str) -> list[int]:
 
 # ---- a vLLM of our own
 
+# Tests may run beside others of theirs.
+OURS = f"--seed={os.getpid()}"
+SERVER = f"vllm.entrypoints.openai.api_server .*{OURS}"
+
 
 def start(server: NatsServer, log: Path, **env: str) -> subprocess.Popen[bytes]:
     given = {
         "VLM_PYTHON": str(vllm_process.PYTHON),
         "VLM_MODEL": str(vllm_process.MODEL),
-        "VLLM_ARGS": " ".join(tiny_vlm.ARGS),
+        "VLLM_ARGS": " ".join((*tiny_vlm.ARGS, OURS)),
         "VLM_MAX_TOKENS": str(TOKENS),
         "VLM_CONTEXT": "8192",
         "VLM_FRAMES": "4",
@@ -205,9 +209,6 @@ def start(server: NatsServer, log: Path, **env: str) -> subprocess.Popen[bytes]:
             stdout=out,
             stderr=subprocess.STDOUT,
         )
-
-
-SERVER = "vllm.entrypoints.openai.api_server .*--max-model-len=8192 --tensor"
 
 
 async def test_a_vllm_of_our_own_is_started_watched_and_gone_with_us(
