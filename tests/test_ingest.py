@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import itertools
 import json
 import signal
@@ -343,6 +344,40 @@ async def test_a_file_of_another_codec_is_said_so_with_the_remedy(
     await add(admin, "old", footage.make(tmp_path / "old.mp4", codec="mpeg4").as_uri())
     await until(lambda: bus.states("old") == ["offline"])
     assert bus.events[-1]["reason"].startswith("the video is mpeg4: convert it (ffmpeg ")
+
+
+@pytest.mark.slow
+async def test_a_stop_stores_what_was_buffered_once_the_server_is_back(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    """As where both are replaced in one rollout: after 3 s all of it was thrown away."""
+    ingest = start()
+    await add(admin, "cam", looped(rtsp, "short"))
+    await until(lambda: "camera online" in ingest.log)
+    await server.stop()
+    away_since = dt.datetime.now(dt.UTC)
+    await asyncio.sleep(4)
+    ingest.process.terminate()
+    await until(lambda: "publishing what is buffered" in ingest.log)
+    await asyncio.sleep(4)
+    await server.start()
+    assert await asyncio.to_thread(ingest.process.wait, PATIENCE_S) == 0
+    await until(lambda: admin.is_connected)
+    stored = await _stored(admin.jetstream())
+    assert_gapless(stored)
+    assert max(s.start for s in stored) > away_since + dt.timedelta(seconds=2)
+
+
+async def test_what_can_t_be_stored_before_the_end_is_said_to_be_dropped(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    ingest = start(INGEST_GRACE_S="1")
+    await add(admin, "cam", looped(rtsp, "short"))
+    await until(lambda: "camera online" in ingest.log)
+    await server.stop()
+    await asyncio.sleep(1.5)
+    assert ingest.stop() == 0
+    assert "raise INGEST_GRACE_S" in ingest.log
 
 
 async def test_second_signal_ends_at_once(

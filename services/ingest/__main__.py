@@ -67,7 +67,7 @@ async def run(settings: IngestSettings, client: Client, health: Health, stopped:
             lambda: leases.holds(name),
         )
 
-    fleet = Fleet(wanted, credentials, leases, changed, runner_for, health, settings.ingest_max_cameras)
+    fleet = Fleet(wanted, credentials, leases, changed, runner_for, health, settings)
     parts = [wanted.run(), credentials.run(), leased.run(), leases.run(), metrics.tidy(), announcer.run()]
     tasks = [asyncio.create_task(part) for part in parts]
     health.ready = "reading the buckets of cameras and leases"

@@ -118,9 +118,9 @@ class Delivery:
         self._allowed = lambda: is_ours
         return is_ours
 
-    def give_up(self, cause: str) -> None:
-        """Count what is left as dropped. Call it once `run` has ended."""
-        self._outbox.clear(cause)
+    def give_up(self, cause: str) -> int:
+        """Count what is left as dropped; how many segments. Call it once `run` has ended."""
+        return self._outbox.clear(cause)
 
     def _lose(self, piece: Piece, cause: str) -> None:
         """Drop a segment that was taken out, and what can't be decoded without it."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from services.ingest import metrics
 from services.ingest.runner import Runner
+from services.ingest.settings import IngestSettings
 from shared.bus.leases import Leases
 from shared.bus.mirror import Mirror
 from shared.contract import cameras, credentials, names
@@ -20,10 +21,8 @@ from shared.runtime.telemetry import Health, logger
 
 # How often we look without being told of a change: nobody tells when the lease of a dead process runs out.
 _LOOK_S = 0.5
-# How long a camera that is given up may take to publish what it has: JetStream may be slow.
-_FLUSH_S = 3.0
-# The same for one that another process has taken: it may be the buffer of a minute, and nobody waits for it.
-_HAND_OVER_S = 10.0
+# What takes longer at a stop is said.
+_SILENT_S = 1.0
 # How many cameras are taken at once: a process that inherits hundreds of them must go on renewing its leases.
 _CLAIMS_AT_ONCE = 16
 
@@ -31,7 +30,7 @@ RunnerFor = Callable[[str, Camera, Login], Runner]
 
 
 class Fleet:
-    """Runs cameras: `run` until it is cancelled, then `stop`. most: cameras at once; those over it wait for others."""
+    """Runs cameras: `run` until it is cancelled, then `stop`. Those over INGEST_MAX_CAMERAS wait for others."""
 
     def __init__(
         self,
@@ -41,7 +40,7 @@ class Fleet:
         changed: asyncio.Event,
         runner_for: RunnerFor,
         health: Health,
-        most: int,
+        settings: IngestSettings,
     ) -> None:
         self._wanted = wanted
         self._credentials = credentials
@@ -49,7 +48,8 @@ class Fleet:
         self._changed = changed
         self._runner_for = runner_for
         self._health = health
-        self._most = most
+        self._most = settings.ingest_max_cameras
+        self._grace_s = settings.ingest_grace_s
         self._running: dict[str, Runner] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._complained: dict[str, bytes] = {}
@@ -71,7 +71,11 @@ class Fleet:
         """Stop all cameras, publish what they have read, and release them."""
         for name in list(self._running):
             self._stop(name, "stopped")
-        await asyncio.gather(*self._stopping.values())
+        if self._stopping:
+            _, busy = await asyncio.wait(self._stopping.values(), timeout=_SILENT_S)
+            if busy:
+                self._log.info("publishing what is buffered", cameras=len(busy), grace_s=self._grace_s)
+                await asyncio.wait(busy)
 
     async def _reconcile(self) -> None:
         wanted = self._enabled()
@@ -148,7 +152,7 @@ class Fleet:
 
         async def stop() -> None:
             try:
-                await runner.stop(reason, _FLUSH_S if reason else _HAND_OVER_S, until)
+                await runner.stop(reason, self._grace_s, until)
                 if reason != "changed":
                     await self._leases.release(name)
             finally:

@@ -125,13 +125,14 @@ class Outbox(Generic[P]):
     def drop_oldest(self, cause: str) -> None:
         self.drop_gop(self._parcels[0].gop, cause)
 
-    def clear(self, cause: str) -> None:
-        """Drop everything, what was taken out included."""
+    def clear(self, cause: str) -> int:
+        """Drop everything, what was taken out included; how many there were."""
         left = [self._taken, *self._parcels] if self._taken else list(self._parcels)
         self._parcels.clear()
         self._add(-self.bytes)
         self.take()
         self._dropped(left, cause)
+        return len(left)
 
     def _add(self, size: int) -> None:
         self.bytes += size

@@ -101,7 +101,8 @@ class Runner:
         await end(delivering)
         # What it may still hand over would stay in the outbox for ever.
         self._connection = None
-        self._delivery.give_up("stopped" if reason else "lease_lost")
+        if left := self._delivery.give_up("stopped" if reason else "lease_lost"):
+            self._log.warning("dropped what could not be stored in time: raise INGEST_GRACE_S", segments=left)
         if reason:
             self._set_offline(Failure("stopped", reason))
         elif self._online:

@@ -32,6 +32,10 @@ class IngestSettings(BusSettings, frozen=True, kw_only=True):
             "its oldest",
         ),
     ] = 1024.0
+    ingest_grace_s: Annotated[
+        float,
+        Meta(gt=0, description="seconds that a stop may take to publish what is buffered; the rest is dropped"),
+    ] = 20.0
     ingest_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="a camera that answers or sends nothing for longer is offline")
     ] = 10.0

@@ -171,6 +171,8 @@ SERVICES: tuple[Service, ...] = (
         page="docs/how-to/operate.md",
         publishes=(names.media(">"), *_events("cameras")),
         buckets=(_CAMERAS, Bucket(name=names.CREDENTIALS, watched=True), _leases(names.LEASES, "camera", "process")),
+        # The leases, and what is to be said, come after it.
+        defaults={"INGEST_GRACE_S": "{drain_s}"},
         started_by="up",
     ),
     Service(
