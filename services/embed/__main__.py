@@ -36,17 +36,14 @@ async def run(settings: EmbedSettings, client: Client, health: Health, stop: asy
 
 async def run_queries(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     """Answer queries alone. There is no worker and no heartbeat of one: this process is none of the replicas."""
-    await supervise(process.beat(client, health), _answer(settings, client, health, stop))
-
-
-async def _answer(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     health.ready = "loading the model"
-    embedder = await unless(stop, asyncio.to_thread(_embedder, settings))
+    async with loading.beating(health):
+        embedder = await unless(stop, asyncio.to_thread(_embedder, settings))
     if embedder is None:
         return
     health.ready = None
     logger("embed").info("ready for queries", model=embedder.name)
-    await queries.answer(client, embedder, stop)
+    await supervise(process.beat(client, health), queries.answer(client, embedder, stop))
 
 
 def _embedder(settings: EmbedSettings) -> InTurns:

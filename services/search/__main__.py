@@ -7,7 +7,7 @@ import asyncio
 from nats.aio.client import Client
 
 from shared.runtime.telemetry import Health
-from shared.service import process
+from shared.service import loading, process
 
 with process.needing("search"):
     from services.search import metrics
@@ -19,7 +19,8 @@ with process.needing("search"):
 
 async def run(settings: SearchSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     health.ready = "opening the index"
-    index = await asyncio.to_thread(Index, settings.search_index, cache_mb=settings.search_cache_mb)
+    async with loading.beating(health):
+        index = await asyncio.to_thread(Index, settings.search_index, cache_mb=settings.search_cache_mb)
     metrics.CACHED.set_function(index.cached)
     indexer = Indexer(client, index, settings, health)
     answering = await Answers(client, index, settings, lambda: indexer.pending).start()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -63,7 +64,7 @@ async def _work(settings: VlmSettings, client: Client, health: Health, stop: asy
     """Take jobs while the model is well, and none while it is not: other replicas get what came."""
     worker: Worker[Task, Said] | None = None
     while not stop.is_set():
-        async with loading.saying(client, "vlm", settings.replica, health):
+        async with loading.saying(client, "vlm", settings.replica), loading.beating(health, math.inf):
             await unless(stop, model.well.wait())
         if stop.is_set():
             return

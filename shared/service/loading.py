@@ -18,33 +18,54 @@ from shared.runtime.telemetry import Health
 
 T = TypeVar("T")
 
+# Weights of gigabytes over a slow network. Who takes longer hangs: `/healthz` fails, and whoever runs the process
+# starts another.
+LOAD_S = 15 * 60.0
+_BEAT_S = 1.0
+
 
 async def load(
     client: Client, service: str, replica: str, health: Health, loader: Callable[[], T], stop: asyncio.Event
 ) -> T | None:
     """Run `loader()` in a thread, and give up with None once `stop` is set.
 
-    Meanwhile heartbeats say `loading`, and `/readyz` fails while `/healthz` does not.
+    Meanwhile heartbeats say `loading`, and `/readyz` fails while `/healthz` does not, for LOAD_S at most.
     """
     health.ready = "loading the model"
-    async with saying(client, service, replica, health):
+    async with saying(client, service, replica), beating(health):
         return await unless(stop, asyncio.to_thread(loader))
 
 
 @contextlib.asynccontextmanager
-async def saying(client: Client, service: str, replica: str, health: Health) -> AsyncIterator[None]:
-    """Send heartbeats that say `loading`, until the block is left."""
-    task = asyncio.create_task(_say(client, service, replica, health))
+async def beating(health: Health, limit_s: float = LOAD_S) -> AsyncIterator[None]:
+    """Have `/healthz` say that all is well until the block is left, for `limit_s` at most."""
+    task = asyncio.create_task(_beat(health, limit_s))
     try:
         yield
     finally:
         await end(task)
 
 
-async def _say(client: Client, service: str, replica: str, health: Health) -> None:
+async def _beat(health: Health, limit_s: float) -> None:
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        health.beat()
+        await asyncio.sleep(_BEAT_S)
+
+
+@contextlib.asynccontextmanager
+async def saying(client: Client, service: str, replica: str) -> AsyncIterator[None]:
+    """Send heartbeats that say `loading`, until the block is left."""
+    task = asyncio.create_task(_say(client, service, replica))
+    try:
+        yield
+    finally:
+        await end(task)
+
+
+async def _say(client: Client, service: str, replica: str) -> None:
     started = time.monotonic()
     while True:
-        health.beat()
         beat = WorkerStats(
             service=service,
             replica=replica,
