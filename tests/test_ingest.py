@@ -277,6 +277,34 @@ async def test_a_process_takes_no_more_than_it_may(
     await until(lambda: first.metric("tidegate_ingest_cameras_waiting") == 0)
 
 
+async def test_a_new_camera_has_a_place_where_dead_ones_would_take_all(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    dead = [f"dead{i}" for i in range(6)]
+    for name in dead:
+        await add(admin, name, f"rtsp://127.0.0.1:{free_port(0)}/x")
+    ingest = start(INGEST_MAX_CAMERAS="2")
+    await until(lambda: ingest.metric("tidegate_ingest_cameras_waiting") >= 4)
+    await add(admin, "live", looped(rtsp, "short"))
+    await until(lambda: bus.of("live"))
+    await until(lambda: all(bus.states(name) for name in dead))
+    await asyncio.sleep(5)
+    assert ingest.metric("tidegate_ingest_cameras_owned") <= 2
+    assert [bus.states(name) for name in dead] == [["offline"]] * 6, "each is said once, however often it is tried"
+    assert bus.states("live") == ["online"]
+
+
+async def test_what_smaller_processes_have_no_room_for_a_larger_one_takes(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    names = [f"cam{i}" for i in range(5)]
+    large, small = start(INGEST_MAX_CAMERAS="4"), start(INGEST_MAX_CAMERAS="1")
+    for name in names:
+        await add(admin, name, looped(rtsp, "short"))
+    await until(lambda: all(bus.of(name) for name in names))
+    assert [p.metric("tidegate_ingest_cameras_owned") for p in (large, small)] == [4, 1]
+
+
 async def test_frozen_process_publishes_nothing_after_its_lease(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from services.ingest import metrics
 from services.ingest.runner import Runner
@@ -23,14 +25,32 @@ from shared.runtime.telemetry import Health, logger
 _LOOK_S = 0.5
 # What takes longer at a stop is said.
 _SILENT_S = 1.0
+# Where cameras wait for a place, one that has failed so often in a row gives up its own.
+_FAILED = 3
+# Why it does not answer is said again after so long.
+_SAID_S = 3600.0
+# How long cameras that nobody reads are left to processes that have fewer.
+_LEFT_S = 10.0
 # How many cameras are taken at once: a process that inherits hundreds of them must go on renewing its leases.
 _CLAIMS_AT_ONCE = 16
 
 RunnerFor = Callable[[str, Camera, Login], Runner]
 
 
+class _Turn(NamedTuple):
+    """Of a camera that gave up its place: when, and what was said of it and when. Monotonic seconds."""
+
+    over_at: float = 0.0
+    said: str | None = None
+    said_at: float = 0.0
+
+
 class Fleet:
-    """Runs cameras: `run` until it is cancelled, then `stop`. Those over INGEST_MAX_CAMERAS wait for others."""
+    """Runs cameras: `run` until it is cancelled, then `stop`.
+
+    Those over INGEST_MAX_CAMERAS wait for another process, or for one that does not answer to give up its place: so a
+    camera has its turn however many are dead.
+    """
 
     def __init__(
         self,
@@ -54,6 +74,8 @@ class Fleet:
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._complained: dict[str, bytes] = {}
         self._full = False
+        self._turns: dict[str, _Turn] = {}
+        self._all_read_at = time.monotonic()
         self._log = logger("fleet")
 
     async def run(self) -> None:
@@ -88,6 +110,8 @@ class Fleet:
                 self._stop(name, "disabled" if name in self._wanted.values else "removed")
             elif self._differs(runner, wanted[name]):
                 self._stop(name, "changed")
+        for name in self._turns.keys() - wanted.keys():
+            del self._turns[name]
         share = min(self._most, math.ceil(len(wanted) / self._leases.processes()))
         await self._leases.offer(list(self._running)[share:])
         await self._claim(wanted, share)
@@ -124,16 +148,40 @@ class Fleet:
         return credentials.login(name, camera.url, camera.verify_tls, self._credentials.values.get(name, b""))
 
     async def _claim(self, wanted: dict[str, Camera], share: int) -> None:
-        room = share - len(self._leases.owned)
+        """Take what is free, up to our share; and what the others leave, where we may take more."""
+        owned = len(self._leases.owned)
         free = [n for n in wanted if n not in self._stopping and self._leases.free(n)]
-        # The order is random, so that two processes seldom ask for the same camera. Those that nobody reads come first.
+        # The order is random, so that two processes seldom ask for the same camera.
         random.shuffle(free)
-        free.sort(key=self._leases.is_offered)
+        unread = sum(not self._leases.is_offered(n) for n in free)
+        if not unread:
+            self._all_read_at = time.monotonic()
+        room = share - owned
+        if time.monotonic() - self._all_read_at > _LEFT_S:
+            room = max(room, min(unread, self._most - owned))
+        free.sort(key=lambda name: self._rank(name, crowded=unread > room))
         await asyncio.gather(*(self._leases.claim(n) for n in free[: max(0, min(room, _CLAIMS_AT_ONCE))]))
         if room > _CLAIMS_AT_ONCE and len(free) > _CLAIMS_AT_ONCE:
             self._changed.set()
-        unread = sum(not self._leases.is_offered(n) for n in free)
-        self._say_waiting(unread if room <= 0 and share == self._most else 0)
+        waiting = max(0, unread - max(0, self._most - owned))
+        self._say_waiting(waiting)
+        self._give_up(waiting)
+
+    def _give_up(self, waiting: int) -> None:
+        """Let those that wait have the places of cameras that do not answer."""
+        now = time.monotonic()
+        for name in [n for n, r in self._running.items() if r.failures >= _FAILED][: min(waiting, _CLAIMS_AT_ONCE)]:
+            before, said = self._turns.get(name, _Turn()), self._running[name].said
+            again = said == before.said and now - before.said_at < _SAID_S
+            self._turns[name] = _Turn(now, said, before.said_at if again else now)
+            self._stop(name, None)
+
+    def _rank(self, name: str, *, crowded: bool) -> tuple[bool, float, int]:
+        """Those that nobody reads come first, of these those that had their turn long ago, or never; and where not all
+        have a place, the newest, as who has just added a camera waits for it.
+        """
+        turn = self._turns.get(name, _Turn())
+        return self._leases.is_offered(name), turn.over_at, -(self._wanted.revision(name) or 0) if crowded else 0
 
     def _say_waiting(self, count: int) -> None:
         metrics.UNREAD.set(count)
@@ -144,6 +192,8 @@ class Fleet:
 
     def _start(self, name: str, camera: Camera) -> None:
         runner = self._running[name] = self._runner_for(name, camera, self._login(name, camera))
+        turn = self._turns.get(name, _Turn())
+        runner.said = turn.said if time.monotonic() - turn.said_at < _SAID_S else None
         runner.start()
 
     def _stop(self, name: str, reason: str | None, until: float = math.inf) -> None:

@@ -44,6 +44,8 @@ class Runner:
 
     login: its credentials, or why there are none. max_payload: the server's limit on a message. allowed: asked before
     each try to publish.
+
+    said: the cause that was last said of it being offline; may be set before `start`.
     """
 
     def __init__(
@@ -75,10 +77,16 @@ class Runner:
         self._hanging: list[Connection] = []
         self._ended: asyncio.Future[Failure] | None = None
         self._online = False
-        self._said: str | None = None
+        self._tries = 0
+        self.said: str | None = None
         self._online_since = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._log = logger("camera").bind(camera=name)
+
+    @property
+    def failures(self) -> int:
+        """Attempts in a row that have failed; 0 while there is video."""
+        return 0 if self._online else self._tries
 
     def start(self) -> None:
         metrics.camera_is_here(self.name)
@@ -125,9 +133,8 @@ class Runner:
             self._ended.set_result(failure)
 
     async def _connect_for_ever(self) -> None:
-        tries = 0
         while True:
-            await self._attempts.begin(tries)
+            await self._attempts.begin(self._tries)
             self._opening = True
             try:
                 failure = await self._connect_once()
@@ -138,8 +145,8 @@ class Runner:
             if failure.cause == "ended" and self._plays_once():
                 return
             metrics.RECONNECTS.labels(self.name, failure.cause).inc()
-            tries = 1 if worked_s >= HEALED_S else tries + 1
-            wait = RECONNECTS.after(tries)
+            self._tries = 1 if worked_s >= HEALED_S else self._tries + 1
+            wait = RECONNECTS.after(self._tries)
             self._log.debug("reconnecting", reason=failure.reason, wait_s=round(wait, 2))
             await asyncio.sleep(wait)
             while len(self._hanging) >= _MOST_HANGING:
@@ -196,11 +203,11 @@ class Runner:
 
     def _set_offline(self, failure: Failure) -> None:
         """Say why, once for each cause: a camera that is asked every few seconds fails in the same way each time."""
-        if failure.cause == self._said and not self._online:
+        if failure.cause == self.said and not self._online:
             return
         if self._online:
             metrics.ONLINE.dec()
-        self._online, self._said = False, failure.cause
+        self._online, self.said = False, failure.cause
         reason = self._with_warnings(failure.reason) if failure.cause != "stopped" else failure.reason
         self._log.warning("camera offline", reason=reason)
         self._announcer.say(self._status("offline", reason))
