@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -18,6 +19,10 @@ from tidegate.chaos.world import World
 
 # Of each connection in each direction: less than two cameras send.
 SLOW_BYTES_S = 100_000
+# What an ingest that is gone costs of each of its cameras: a lease, a connection, a keyframe. On a busy machine more.
+TAKEN_OVER_S = 20.0
+# What a camera that moves from one ingest to another may lack.
+MOVED_S = 2.0
 # A clock is right again after a window of it (services.ingest.clock), and a queue.
 UNDATED_S = 15.0
 
@@ -27,14 +32,14 @@ Inflict = Callable[[World, random.Random], Awaitable[None]]
 class Fault(NamedTuple):
     """name: in the table. inflict: does it, and undoes it. servers: how many there must be; 0 where it is no matter.
 
-    missing: whether video may be missing for it: who was to read the camera was gone. needs: what there must be of the
-    machine; "" if nothing.
+    may_miss_s: the longest gap that a camera's video may have for it: who was to read the camera was gone. needs: what
+    there must be of the machine; "" if nothing.
     """
 
     name: str
     inflict: Inflict
     servers: int = 0
-    missing: bool = False
+    may_miss_s: float = 0.0
     needs: Literal["", "clock", "disk"] = ""
 
 
@@ -82,12 +87,13 @@ async def store_removed(world: World, dice: random.Random) -> None:
     """The disk of one of three is lost: its machine is made anew."""
     server = dice.choice(world.servers)
     await server.stop(signal.SIGKILL)
-    shutil.rmtree(server.store)
+    for path in server.store.iterdir():  # it may be where a disk is mounted
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     await server.start()
 
 
 def full(seconds: float) -> Inflict:
-    """The disk of the store. What is freed meanwhile is filled again."""
+    """The disk of the first server's store. What is freed meanwhile is filled again."""
 
     async def inflict(world: World, dice: random.Random) -> None:
         assert world.disk
@@ -96,6 +102,17 @@ def full(seconds: float) -> Inflict:
             await asyncio.to_thread(world.disk.fill)
             await asyncio.sleep(0.2)
         world.disk.free()
+
+    return inflict
+
+
+def full_and_restarted(seconds: float) -> Inflict:
+    """As `full`, and then by hand what `tidegate up` does for its server: no server of a cluster heals by itself."""
+
+    async def inflict(world: World, dice: random.Random) -> None:
+        await full(seconds)(world, dice)
+        await world.servers[0].stop()
+        await world.servers[0].start()
 
     return inflict
 
@@ -156,54 +173,46 @@ def clock_steps(by_s: float, seconds: float) -> Inflict:
     return inflict
 
 
-def of_ingest(sig: signal.Signals, seconds: float = 0.0) -> Inflict:
+def one_of(service: str, sig: signal.Signals, seconds: float = 0.0) -> Inflict:
+    """Send a signal to one of a service's replicas; one that is stopped goes on after so many seconds."""
+
     async def inflict(world: World, dice: random.Random) -> None:
-        await _signal(await _one_of(world.ingests, dice), sig, seconds)
+        pid = await _signalled(world.pool(service), sig, dice)
+        if sig == signal.SIGSTOP:
+            await asyncio.sleep(seconds)
+            os.kill(pid, signal.SIGCONT)
 
     return inflict
 
 
-def of_worker(sig: signal.Signals, seconds: float = 0.0) -> Inflict:
+def in_and_out(service: str, more: int) -> Inflict:
+    """So many more replicas come and go, every three seconds."""
+
     async def inflict(world: World, dice: random.Random) -> None:
-        await _signal(await _one_of(world.workers, dice), sig, seconds)
+        pool = world.pool(service)
+        usual = pool.count
+        for _ in range(4):
+            await pool.scale_to(usual + more)
+            await asyncio.sleep(3.0)
+            await pool.scale_to(usual)
+            await asyncio.sleep(3.0)
 
     return inflict
 
 
-def of_analytics(sig: signal.Signals, seconds: float = 0.0) -> Inflict:
-    async def inflict(world: World, dice: random.Random) -> None:
-        await _signal(await _one_of(world.analytics, dice), sig, seconds)
-
-    return inflict
-
-
-async def in_and_out(world: World, dice: random.Random) -> None:
-    """Replicas of cv come and go every three seconds."""
-    for _ in range(4):
-        await world.workers.scale_to(world.size.workers + 2)
-        await asyncio.sleep(3.0)
-        await world.workers.scale_to(world.size.workers)
-        await asyncio.sleep(3.0)
-
-
-async def _one_of(pool: Replicas, dice: random.Random) -> int:
-    """The pid of one that runs: they may all be about to be started again."""
-    while not pool.pids:
+async def _signalled(pool: Replicas, sig: signal.Signals, dice: random.Random) -> int:
+    """The pid of one that runs, and has the signal: they may all be about to be started again."""
+    while True:
+        with contextlib.suppress(IndexError, ProcessLookupError):
+            pid = dice.choice(pool.pids)
+            os.kill(pid, sig)
+            return pid
         await asyncio.sleep(0.1)
-    return dice.choice(pool.pids)
-
-
-async def _signal(pid: int, sig: signal.Signals, seconds: float) -> None:
-    """Send it; a process that is stopped goes on after so many seconds."""
-    os.kill(pid, sig)
-    if sig == signal.SIGSTOP:
-        await asyncio.sleep(seconds)
-        os.kill(pid, signal.SIGCONT)
 
 
 FAULTS = (
     *(Fault(f"the server is killed, and away for {s} s", away(s), 1) for s in (1, 7, 12, 25, 60)),
-    Fault("the server hangs for 12 s", hangs(12), 1),
+    *(Fault(f"the server hangs for {s} s", hangs(s), 1) for s in (12, 60)),
     Fault("the server is restarted", restarts, 1),
     *(Fault(f"the leader is killed, and away for {s} s", away(s), 3) for s in (1, 25)),
     *(Fault(f"the leader hangs for {s} s", hangs(s), 3) for s in (12, 60)),
@@ -211,6 +220,7 @@ FAULTS = (
     Fault("all are restarted, one after the other", restarts, 3),
     Fault("one loses its store", store_removed, 3),
     Fault("the disk is full for 10 s", full(10), 1, needs="disk"),
+    Fault("the disk of one is full for 10 s, and it is restarted", full_and_restarted(10), 3, needs="disk"),
     Fault("the server can't open files for 10 s", without_files(10), 1),
     Fault("nothing gets through for 3 s", silent(3)),
     Fault("nothing gets through for 20 s", silent(20)),
@@ -218,15 +228,20 @@ FAULTS = (
     Fault("the network is slow for 20 s", slow(SLOW_BYTES_S, 20)),
     Fault("the clock is 45 s ahead for 10 s", clock_steps(45, 10), needs="clock"),
     Fault("the clock is an hour behind for 10 s", clock_steps(-3600, 10), needs="clock"),
-    Fault("an ingest is killed", of_ingest(signal.SIGKILL), missing=True),
-    Fault("an ingest is told to stop", of_ingest(signal.SIGTERM), missing=True),
-    Fault("an ingest is frozen for 3 s", of_ingest(signal.SIGSTOP, 3), missing=True),
-    Fault("an ingest is frozen for 12 s", of_ingest(signal.SIGSTOP, 12), missing=True),
-    Fault("a worker is killed", of_worker(signal.SIGKILL)),
-    Fault("a worker is frozen for 15 s", of_worker(signal.SIGSTOP, 15)),
-    Fault("workers come and go every 3 s", in_and_out),
-    Fault("an analytics is killed", of_analytics(signal.SIGKILL)),
-    Fault("an analytics is frozen for 15 s", of_analytics(signal.SIGSTOP, 15)),
+    Fault("an ingest is killed", one_of("ingest", signal.SIGKILL), may_miss_s=TAKEN_OVER_S),
+    Fault("an ingest is told to stop", one_of("ingest", signal.SIGTERM), may_miss_s=MOVED_S),
+    Fault("an ingest is frozen for 3 s", one_of("ingest", signal.SIGSTOP, 3), may_miss_s=MOVED_S),
+    *(
+        Fault(f"an ingest is frozen for {s} s", one_of("ingest", signal.SIGSTOP, s), may_miss_s=TAKEN_OVER_S)
+        for s in (12, 60)
+    ),
+    Fault("ingests come and go every 3 s", in_and_out("ingest", 1), may_miss_s=MOVED_S),
+    Fault("a worker is killed", one_of("cv", signal.SIGKILL)),
+    Fault("a worker is frozen for 15 s", one_of("cv", signal.SIGSTOP, 15)),
+    Fault("workers come and go every 3 s", in_and_out("cv", 2)),
+    Fault("an analytics is killed", one_of("analytics", signal.SIGKILL)),
+    Fault("an analytics is frozen for 15 s", one_of("analytics", signal.SIGSTOP, 15)),
+    Fault("analytics come and go every 3 s", in_and_out("analytics", 1)),
 )
 
 

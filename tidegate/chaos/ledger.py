@@ -30,6 +30,11 @@ class Piece(NamedTuple):
     seq: int
     dated: bool = True
 
+    @property
+    def id(self) -> str:
+        """As segments are called: `Segment.message_id`."""
+        return f"{self.camera}/{self.epoch}/{self.n}"
+
 
 class Account(NamedTuple):
     """missing_s: seconds of video that no segment has, over all cameras. doubled_s: seconds that two connections have.
@@ -79,6 +84,11 @@ class Ledger:
     def alert(self, id: str) -> None:
         """An alert about an incident is stored."""
         self.alerts[id] += 1
+
+    @property
+    def twice(self) -> int:
+        """Segments that have more than one event."""
+        return sum(1 for n in self.events.values() if n > 1)
 
     @property
     def unalerted(self) -> int:

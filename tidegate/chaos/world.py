@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from services.analytics.rules import Enter, Rules, Zone
 from services.scaler.local.replicas import Replicas
 from shared import bus
+from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.cameras import Camera
 from shared.contract.segment import to_headers
@@ -74,7 +75,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 class World:
     """See the module. Made by `world`. acknowledged: segment id by the sequence that JetStream gave it.
 
-    ways, pace: of all services to the servers. clock: of all services. disk: of the server's store, where it has one.
+    ways, pace: of all services to the servers. clock: of all services. disk: of the first server's store, where it has
+    one.
     """
 
     def __init__(self, size: Size, nats: NatsServer | NatsCluster, admin: Client, folder: Path) -> None:
@@ -137,6 +139,9 @@ class World:
         for task in self.running:
             if task.done() and not task.cancelled():
                 task.result()
+
+    def pool(self, service: str) -> Replicas:
+        return next(pool for pool in self.pools if pool.service == service)
 
     async def leader(self) -> NatsServer:
         """The server that leads MEDIA; the only one, where there is one."""
@@ -214,9 +219,16 @@ class World:
         self._witnessed.set()
 
     def lost(self) -> int:
-        """Acknowledged segments that MEDIA does not have. Call it once all is settled."""
-        have = {p.seq: f"{p.camera}/{p.epoch}/{p.n}" for p in self.ledger.segments.values()}
-        return sum(have.get(seq) != id for seq, id in self.acknowledged.items())
+        """Acknowledged segments that were not found in MEDIA, as far as it was read."""
+        have, read_to = self.ledger.segments, self.follower.media
+        return sum(seq <= read_to and (seq not in have or have[seq].id != id) for seq, id in self.acknowledged.items())
+
+    async def gone(self) -> int:
+        """Acknowledged segments that were found, and that MEDIA does not have any more although it keeps older ones."""
+        async with Log(self.admin, names.MEDIA) as log:
+            kept = {stored.seq for stored in await log.all(names.media(WITNESS))}
+        first = (await self.admin.jetstream().stream_info(names.MEDIA)).state.first_seq
+        return sum(first <= seq <= self.follower.media and seq not in kept for seq in self.acknowledged)
 
 
 @contextlib.asynccontextmanager
@@ -226,12 +238,9 @@ async def world(size: Size, folder: Path) -> AsyncIterator[World]:
     files = [films[n % len(films)] for n in range(size.cameras)]
     async with contextlib.AsyncExitStack() as opened:
         bank = await opened.enter_async_context(Bank(list(dict.fromkeys(files)), folder / "bank"))
-        disk = (
-            opened.enter_context(small_disk(folder / "nats" / "jetstream", DISK_MB * (size.cameras + 1)))
-            if size.servers == 1
-            else None
-        )
         nats = NatsServer(folder / "nats") if size.servers == 1 else NatsCluster(folder / "nats")
+        first = nats.servers[0] if isinstance(nats, NatsCluster) else nats
+        disk = opened.enter_context(small_disk(first.store, DISK_MB * (size.cameras + 1)))
         await opened.enter_async_context(nats)
         admin = await bus.connect(nats.settings("admin"), "admin")
         opened.push_async_callback(admin.close)
