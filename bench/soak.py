@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import sys
@@ -107,7 +108,7 @@ async def main(hours: float, out: Console) -> list[Sample]:
     FOUND.parent.mkdir(exist_ok=True)
     FOUND.write_bytes(b"")
     async with site() as (folder, admin, alerts, guest):
-        people = asyncio.create_task(_people(folder / "data", guest))
+        people = asyncio.create_task(_people(folder / "data", guest, out))
         began, looked = time.monotonic(), 0
         while (now := time.monotonic() - began) < hours * 3600 + EVERY_S / 2:
             looked += 1
@@ -204,16 +205,25 @@ async def _tidegate(data: Path, *arguments: str) -> None:
         raise BusError(f"tidegate {arguments[0]}: {said.decode(errors='replace')[-500:]}")
 
 
-async def _people(data: Path, guest: str) -> None:
-    """What people do meanwhile."""
-    while True:
-        await _tidegate(data, "camera", "add", GUEST, guest)
-        await _tidegate(data, "find", "--label", "person")
-        await _tidegate(data, "find", "--image", str(PICTURE))
-        await asyncio.sleep(EVERY_S / 4)
-        await _tidegate(data, "ask", "what happens?", "--camera", GUEST)
-        await _tidegate(data, "camera", "remove", GUEST)
-        await asyncio.sleep(EVERY_S / 4)
+async def _people(data: Path, guest: str, out: Console) -> None:
+    """What people do meanwhile. What they are refused is printed, and no reason to end hours of looking."""
+    commands: list[tuple[str, ...] | float] = [
+        ("camera", "add", GUEST, guest),
+        ("find", "--label", "person"),
+        ("find", "--image", str(PICTURE)),
+        EVERY_S / 4,
+        ("ask", "what happens?", "--camera", GUEST),
+        ("camera", "remove", GUEST),
+        EVERY_S / 4,
+    ]
+    for command in itertools.cycle(commands):
+        if isinstance(command, float):
+            await asyncio.sleep(command)
+            continue
+        try:
+            await _tidegate(data, *command)
+        except BusError as e:
+            out.print(f"          {e}", highlight=False)
 
 
 async def _answered(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -321,9 +331,12 @@ def _size(folder: Path) -> float:
 
 def _line(sample: Sample) -> str:
     memory = " ".join(f"{name} {p.memory_mb:.0f}" for name, p in sample.processes.items())
+    all_of = list(sample.processes.values())
     return (
         f"{sample.at_s / 60:>4.0f} min  MB: {memory}  store {sample.store_mb:.0f} index {sample.index_mb:.0f}  "
-        f"behind {sum(sample.behind.values())}  events {sample.events}  alerts {sample.alerts}"
+        f"descriptors {sum(p.descriptors for p in all_of)}  threads {sum(p.threads for p in all_of)}  "
+        f"series {sum(p.series or 0 for p in all_of)}  behind {sum(sample.behind.values())}  events {sample.events}  "
+        f"alerts {sample.alerts}"
     )
 
 

@@ -31,6 +31,8 @@ async def test_exactly_one_event_over_kills_and_a_restart(service: Literal["cv",
     [
         (1, ("away for 7 s", "a worker is frozen", "half open", "an analytics is killed")),
         (3, ("is killed, and away for 1 s", "one loses its store")),
+        pytest.param(1, ("an ingest is killed", "an ingest is told to stop"), marks=pytest.mark.long),
+        pytest.param(3, ("the leader hangs for 12 s", "the disk of one is full"), marks=pytest.mark.long),
     ],
 )
 async def test_a_fault_costs_no_segment(servers: Literal[1, 3], faults: tuple[str, ...], tmp_path: Path) -> None:

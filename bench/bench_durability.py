@@ -1,0 +1,111 @@
+"""What it costs that an acknowledgement survives more: one server and three, synced now and then or before each.
+
+    python -m bench.bench_durability [seconds a turn]
+
+Segments of 300 KB into MEDIA and events of 1 KB into EVENTS, 16 of them on their way at a time, as ingest has them. The
+four take turns, each on a store of its own in the folder for temporary files, and each is compared with one server that
+syncs every two minutes. Three servers on one machine share its disk and cores, which yours need not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from nats.js import JetStreamContext
+from rich.console import Console
+from rich.table import Table
+
+from bench import record
+from shared import bus
+from shared.contract import names
+from tidegate.local.cluster import NatsCluster
+from tidegate.local.server import NatsServer
+
+SECONDS = 5.0
+ROUNDS = 3
+IN_FLIGHT = 16
+MESSAGES = {"segments": (names.media("bench"), bytes(300_000)), "events": ("events.detections.bench", bytes(1000))}
+
+
+class Kept(NamedTuple):
+    """servers: one or three. sync_s: seconds between two syncs, 0: before each acknowledgement."""
+
+    servers: int
+    sync_s: str
+
+    def __str__(self) -> str:
+        what = "one server" if self.servers == 1 else "three servers"
+        return what + (", each synced" if self.sync_s == "0" else "")
+
+
+USUAL = Kept(1, "120")
+KINDS = (USUAL, Kept(1, "0"), Kept(3, "120"), Kept(3, "0"))
+
+
+@asynccontextmanager
+async def serving(kept: Kept) -> AsyncIterator[JetStreamContext]:
+    """All streams on servers of that kind."""
+    before = os.environ.get("STORE_SYNC_S")
+    os.environ["STORE_SYNC_S"] = kept.sync_s
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            nats = NatsServer(Path(name)) if kept.servers == 1 else NatsCluster(Path(name))
+            async with nats:
+                admin = await bus.connect(nats.settings("admin"), "admin")
+                await nats.set_up(admin)
+                yield admin.jetstream()
+                await admin.close()
+    finally:
+        os.environ.pop("STORE_SYNC_S")
+        if before is not None:
+            os.environ["STORE_SYNC_S"] = before
+
+
+async def rate(js: JetStreamContext, subject: str, payload: bytes, seconds: float) -> float:
+    """Messages a second that are acknowledged."""
+    until, done = time.perf_counter() + seconds, 0
+
+    async def publish() -> None:
+        nonlocal done
+        while time.perf_counter() < until:
+            await js.publish(subject, payload, timeout=30)
+            done += 1
+
+    started = time.perf_counter()
+    await asyncio.gather(*(publish() for _ in range(IN_FLIGHT)))
+    return done / (time.perf_counter() - started)
+
+
+async def main(out: Console, seconds: float) -> bool:
+    found: dict[tuple[Kept, str], list[float]] = defaultdict(list)
+    for _, kept in itertools.product(range(ROUNDS), KINDS):
+        async with serving(kept) as js:
+            for what, (subject, payload) in MESSAGES.items():
+                found[kept, what].append(await rate(js, subject, payload, seconds))
+        out.print(f"[dim]{kept}: " + ", ".join(f"{found[kept, w][-1]:.0f} {w}/s" for w in MESSAGES))
+    medians = {key: statistics.median(rates) for key, rates in found.items()}
+    table = Table("acknowledged by", "segments/s of 300 KB", "ratio", "events/s of 1 KB", "ratio")
+    for kept in KINDS:
+        cells = [(medians[kept, what], medians[kept, what] / medians[USUAL, what]) for what in MESSAGES]
+        table.add_row(str(kept), *(text for speed, ratio in cells for text in (f"{speed:.0f}", f"{ratio:.2f}")))
+    out.print(f"{IN_FLIGHT} on their way at a time, {ROUNDS} turns of {seconds:g} s each")
+    out.print(table)
+    ratios = {f"{k}, {what}": m / medians[USUAL, what] for (k, what), m in medians.items() if k != USUAL}
+    record.write("durability", higher=ratios, figures={f"{k}, {what}/s": m for (k, what), m in medians.items()})
+    return True
+
+
+if __name__ == "__main__":
+    main_s = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
+    sys.exit(0 if asyncio.run(main(Console(width=110), main_s)) else 1)
