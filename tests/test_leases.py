@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -111,6 +112,18 @@ async def test_what_is_offered_is_ones_own_until_another_has_it(process: Start) 
     await until(lambda: holder.leases.hear() or holder.leases.lost)
     assert holder.leases.lost == {"lobby": math.inf}
     assert not holder.leases.owned
+
+
+async def test_what_was_offered_is_anothers_from_then_on_for_who_hears_of_it_late(process: Start) -> None:
+    """Who is frozen has seconds of the camera's video before it: the other one has them, too."""
+    holder, other = await two(process, holds_s=LONG_S)
+    holder.leases.hear()
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    taken_at = time.time()
+    await asyncio.sleep(3.0)
+    await until(lambda: holder.leases.hear() or holder.leases.lost)
+    assert taken_at - 1.0 < holder.leases.lost["lobby"] < taken_at + 2.0
 
 
 async def test_an_offer_is_taken_back(process: Start) -> None:

@@ -51,6 +51,9 @@ _DEAF = 2 * RENEW
 _POLL_S = 0.1
 # A server that is behind its cluster is not for longer than so many renewals.
 _DOUBTS = 5
+# What was taken longer ago we have heard of late: we were held up, or frozen. Before it has video the other one has to
+# connect, so what is later by as much is not its own yet.
+_LATE_S = 1.0
 # In the value of what may be taken from a holder that is alive.
 _OFFERED = b"/offered/"
 
@@ -76,7 +79,7 @@ class Kind(NamedTuple):
 
 class Leases:
     """`lost` collects what another process has taken, and when our lease of it ended, in Unix seconds: infinity where
-    it was offered, and ours until now.
+    it was offered, and ours until just now.
 
     Whoever stops working on it takes it out.
     """
@@ -96,6 +99,9 @@ class Leases:
         # Monotonic seconds: our last write that the server confirmed, and since when there was no gap between these.
         self._confirmed: float | None = None
         self._steady_since = float("-inf")
+        # Our presence as we sent it last: its revision, and when by our clock. How far the server's is ahead of ours.
+        self._sent = (0, 0.0)
+        self._ahead_s = 0.0
         self._log = logger("leases")
 
     @property
@@ -158,6 +164,8 @@ class Leases:
 
     def hear(self) -> None:
         """Have `lost` tell of what was offered, and is another's now."""
+        if self._mirror.revision(self._presence) == self._sent[0]:
+            self._ahead_s = self._mirror.written[self._presence] - self._sent[1]
         for thing in self._offered & self.owned:
             key = self._key(thing)
             value = self._mirror.values.get(key)
@@ -210,11 +218,13 @@ class Leases:
         self._kind.owned.set(len(self._owned))
 
     async def _appear(self) -> None:
+        at = time.time()
         try:
-            await self._kv.put(self._presence, self._value)
+            revision = await self._kv.put(self._presence, self._value)
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("presence not stored", error=repr(e))
             return
+        self._sent = revision, at
         now = time.monotonic()
         if self._confirmed is not None and now - self._confirmed > _DEAF * self._lease_s:
             self._log.info("the server was away: what others hold is theirs for a lease", lease_s=self._lease_s)
@@ -284,7 +294,8 @@ class Leases:
         # Of what was not offered nobody can, while we hold it.
         if left_s > 0:
             self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
-            self.lost[thing] = math.inf
+            until = self._mirror.since.get(self._key(thing), math.inf) - self._ahead_s + _LATE_S
+            self.lost[thing] = until if until < time.time() else math.inf
         else:
             self._log.warning(f"{what}: its lease had run out", **{self._kind.thing: thing})
             self.lost[thing] = time.time() + left_s

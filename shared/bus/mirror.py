@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from nats.js.errors import BucketNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
 from shared.bus import direct
-from shared.bus.direct import SEQUENCE, Stored
+from shared.bus.direct import Stored, stored
 from shared.bus.log import Log
 from shared.bus.waiting import unanswered
 from shared.contract import names
@@ -64,14 +63,16 @@ async def all_read(*mirrors: Mirror) -> None:
 
 
 class _Entry(NamedTuple):
-    """value: None where the key was deleted. seq: of the bucket's stream."""
+    """value: None where the key was deleted. seq: of the bucket's stream. time: Unix seconds, by the server's clock."""
 
     value: bytes | None
     seq: int
+    time: float
 
 
 class Mirror:
     """values: what the bucket holds. seen: monotonic seconds at which each key was last written, as far as known.
+    written: the same in Unix seconds by the server's clock. since: when, by that, each key came to have its value.
 
     `ready` is set once the copy is complete; `changed` whenever it moves, and cleared by whoever waits for it.
     """
@@ -79,6 +80,8 @@ class Mirror:
     def __init__(self, client: Client, bucket: str, changed: asyncio.Event) -> None:
         self.values: dict[str, bytes] = {}
         self.seen: dict[str, float] = {}
+        self.written: dict[str, float] = {}
+        self.since: dict[str, float] = {}
         self.ready = asyncio.Event()
         self._client = client
         self._bucket = bucket
@@ -102,9 +105,8 @@ class Mirror:
         said: asyncio.Queue[tuple[str, _Entry]] = asyncio.Queue()
 
         async def hear(message: Msg) -> None:
-            key = message.subject.removeprefix(names.change(self._bucket, ""))
-            headers = message.headers or {}
-            said.put_nowait((key, _entry(headers, message.data, int(headers.get(SEQUENCE, 0)))))
+            change = stored(message)
+            said.put_nowait((change.subject.removeprefix(f"$KV.{self._bucket}."), _entry(change)))
 
         subscription = await self._client.subscribe(names.change(self._bucket, ">"), cb=hear)
         try:
@@ -152,16 +154,19 @@ class Mirror:
         js, stream = self._client.jetstream(), f"KV_{self._bucket}"
         # What comes while we read is no matter: we hear of it.
         wanted = set() if self.ready.is_set() else await kept(js, stream, f"{prefix}>")
-        stored = await self._stored(f"{prefix}>")
-        found = {s.subject.removeprefix(prefix): _entry(s.headers, s.data, s.seq) for s in stored}
+        entries = await self._stored(f"{prefix}>")
+        found = {s.subject.removeprefix(prefix): _entry(s) for s in entries}
         if gone := {f"{prefix}{key}" for key in self._known.keys() - found.keys()}:
             wanted |= gone & await kept(js, stream, f"{prefix}>")
-        check_read(stream, wanted, {s.subject for s in stored})
+        check_read(stream, wanted, {s.subject for s in entries})
         fresh = {key: entry.value for key, entry in found.items() if entry.value is not None}
         # The time that we were away counts against nobody: whoever was silent before still is, and no other.
         now = time.monotonic()
         away = max(0.0, now - self._followed - _POLL_S)
         seen = {k: self.seen[k] + away if self.revision(k) == found[k].seq else now for k in fresh}
+        self.written = {key: found[key].time for key in fresh}
+        same = {key for key, value in fresh.items() if self.values.get(key) == value}
+        self.since = {key: self.since[key] if key in same else at for key, at in self.written.items()}
         self.values, self.seen, self._followed = fresh, seen, now
         self._known = {key: entry.seq for key, entry in found.items()}
         self.ready.set()
@@ -188,12 +193,17 @@ class Mirror:
             moved = self.values.get(key) != entry.value
             self.values[key] = entry.value
             self.seen[key] = time.monotonic()
+            self.written[key] = entry.time
+            if moved:
+                self.since[key] = entry.time
         else:
             moved = self.values.pop(key, None) is not None
-            self.seen.pop(key, None)
+            for times in (self.seen, self.written, self.since):
+                times.pop(key, None)
         if moved:
             self._changed.set()
 
 
-def _entry(headers: Mapping[str, str], value: bytes, seq: int) -> _Entry:
-    return _Entry(None if headers.get(_OPERATION) in ("DEL", "PURGE") else value, seq)
+def _entry(entry: Stored) -> _Entry:
+    gone = entry.headers.get(_OPERATION) in ("DEL", "PURGE")
+    return _Entry(None if gone else entry.data, entry.seq, entry.time.timestamp())
