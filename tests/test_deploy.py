@@ -401,9 +401,12 @@ def test_the_scaler_answers_where_it_is_asked() -> None:
     assert {"name": "grpc", "containerPort": 9090} in container_of(deployment)["ports"]
 
 
-def test_a_replica_of_ingest_has_memory_for_what_it_buffers() -> None:
-    container = container_of(of(SHIPPED, "Deployment")["tidegate-ingest"])
+def test_a_replica_of_ingest_has_memory_for_what_it_buffers_and_time_to_store_it() -> None:
+    deployment = of(SHIPPED, "Deployment")["tidegate-ingest"]
+    container = container_of(deployment)
     buffers = {e["name"]: e.get("value") for e in container["env"]}
+    grace_s = float(buffers.get("INGEST_GRACE_S") or IngestSettings().ingest_grace_s)
+    assert pod_of(deployment)["terminationGracePeriodSeconds"] >= grace_s + 10
     total = float(buffers["INGEST_BUFFER_TOTAL_MB"])
     assert total < 0.75 * mebibytes(container["resources"]["limits"]["memory"])
     (trigger,) = of(SHIPPED, "ScaledObject")["tidegate-ingest"]["spec"]["triggers"]

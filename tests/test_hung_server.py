@@ -46,9 +46,9 @@ async def test_its_clients_go_to_another(tmp_path: Path, unsent: int) -> None:
 async def test_the_one_that_hangs_is_asked_last(server: NatsServer) -> None:
     """It takes connections, and each try costs half a lease, of which two fifths are left."""
     async with Way(server.url) as one, Way(server.url) as other:
-        settings = replace(server.settings("admin"), nats_url=f"{one.url},{other.url}", lease_s=LEASE_S)
+        settings = replace(server.settings("admin"), nats_url=f"{one.url},{other.url}", lease_s=2 * LEASE_S)
         client = await bus.connect(settings, "admin")
-        for _ in range(8):
+        for _ in range(6):
             left, came_to = (one, other) if client.connected_url.port == one.port else (other, one)
             taken = left.taken
             left.stall()

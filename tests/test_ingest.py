@@ -277,6 +277,7 @@ async def test_a_process_takes_no_more_than_it_may(
     await until(lambda: first.metric("tidegate_ingest_cameras_waiting") == 0)
 
 
+@pytest.mark.slow
 async def test_a_new_camera_has_a_place_where_dead_ones_would_take_all(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:
@@ -290,10 +291,12 @@ async def test_a_new_camera_has_a_place_where_dead_ones_would_take_all(
     await until(lambda: all(bus.states(name) for name in dead))
     await asyncio.sleep(5)
     assert ingest.metric("tidegate_ingest_cameras_owned") <= 2
+    assert ingest.log.count("no room for more cameras") == 1
     assert [bus.states(name) for name in dead] == [["offline"]] * 6, "each is said once, however often it is tried"
     assert bus.states("live") == ["online"]
 
 
+@pytest.mark.slow
 async def test_what_smaller_processes_have_no_room_for_a_larger_one_takes(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:
@@ -379,7 +382,7 @@ async def test_a_stop_stores_what_was_buffered_once_the_server_is_back(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
 ) -> None:
     """As where both are replaced in one rollout: after 3 s all of it was thrown away."""
-    ingest = start()
+    ingest = start(INGEST_GRACE_S="60")
     await add(admin, "cam", looped(rtsp, "short"))
     await until(lambda: "camera online" in ingest.log)
     await server.stop()

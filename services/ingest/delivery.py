@@ -64,6 +64,11 @@ class Delivery:
         self._bytes = metrics.BYTES.labels(camera)
         self._frames = metrics.FRAMES.labels(camera)
 
+    @property
+    def held(self) -> int:
+        """Bytes that are not stored yet."""
+        return self._outbox.held
+
     def put(self, piece: Piece) -> None:
         """Publish a segment later. Where there is no room, the oldest GOPs are dropped for it."""
         self._outbox.put(piece)

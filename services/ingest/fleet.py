@@ -7,11 +7,12 @@ import math
 import random
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from itertools import islice
 
 from services.ingest import metrics
 from services.ingest.runner import Runner
 from services.ingest.settings import IngestSettings
+from services.ingest.turns import TURN_S, Turns
 from shared.bus.leases import Leases
 from shared.bus.mirror import Mirror
 from shared.contract import cameras, credentials, names
@@ -25,24 +26,14 @@ from shared.runtime.telemetry import Health, logger
 _LOOK_S = 0.5
 # What takes longer at a stop is said.
 _SILENT_S = 1.0
-# Where cameras wait for a place, one that has failed so often in a row gives up its own.
-_FAILED = 3
-# Why it does not answer is said again after so long.
-_SAID_S = 3600.0
+# The same for one whose settings have changed: it is not read meanwhile.
+_CHANGED_S = 3.0
 # How long cameras that nobody reads are left to processes that have fewer.
 _LEFT_S = 10.0
 # How many cameras are taken at once: a process that inherits hundreds of them must go on renewing its leases.
 _CLAIMS_AT_ONCE = 16
 
 RunnerFor = Callable[[str, Camera, Login], Runner]
-
-
-class _Turn(NamedTuple):
-    """Of a camera that gave up its place: when, and what was said of it and when. Monotonic seconds."""
-
-    over_at: float = 0.0
-    said: str | None = None
-    said_at: float = 0.0
 
 
 class Fleet:
@@ -74,12 +65,14 @@ class Fleet:
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._complained: dict[str, bytes] = {}
         self._full = False
-        self._turns: dict[str, _Turn] = {}
-        self._all_read_at = time.monotonic()
+        self._turns = Turns()
+        self._giving_up: set[str] = set()
+        self._all_read_at = 0.0
         self._log = logger("fleet")
 
     async def run(self) -> None:
         """Start and stop cameras until cancelled."""
+        self._all_read_at = time.monotonic()
         while True:
             try:
                 await asyncio.wait_for(self._changed.wait(), _LOOK_S)
@@ -93,11 +86,10 @@ class Fleet:
         """Stop all cameras, publish what they have read, and release them."""
         for name in list(self._running):
             self._stop(name, "stopped")
-        if self._stopping:
-            _, busy = await asyncio.wait(self._stopping.values(), timeout=_SILENT_S)
-            if busy:
-                self._log.info("publishing what is buffered", cameras=len(busy), grace_s=self._grace_s)
-                await asyncio.wait(busy)
+        stopping = list(self._stopping.values())
+        if stopping and (busy := (await asyncio.wait(stopping, timeout=_SILENT_S))[1]):
+            self._log.info("publishing what is buffered", cameras=len(busy), grace_s=self._grace_s)
+        await asyncio.gather(*stopping)
 
     async def _reconcile(self) -> None:
         wanted = self._enabled()
@@ -110,8 +102,9 @@ class Fleet:
                 self._stop(name, "disabled" if name in self._wanted.values else "removed")
             elif self._differs(runner, wanted[name]):
                 self._stop(name, "changed")
-        for name in self._turns.keys() - wanted.keys():
-            del self._turns[name]
+        self._turns.keep(wanted)
+        for name in filter(self._leases.is_anothers, self._turns.cameras):
+            self._turns.was_elsewhere(name)
         share = min(self._most, math.ceil(len(wanted) / self._leases.processes()))
         await self._leases.offer(list(self._running)[share:])
         await self._claim(wanted, share)
@@ -149,7 +142,7 @@ class Fleet:
 
     async def _claim(self, wanted: dict[str, Camera], share: int) -> None:
         """Take what is free, up to our share; and what the others leave, where we may take more."""
-        owned = len(self._leases.owned)
+        owned = len(self._leases.owned | self._stopping.keys())
         free = [n for n in wanted if n not in self._stopping and self._leases.free(n)]
         # The order is random, so that two processes seldom ask for the same camera.
         random.shuffle(free)
@@ -159,29 +152,39 @@ class Fleet:
         room = share - owned
         if time.monotonic() - self._all_read_at > _LEFT_S:
             room = max(room, min(unread, self._most - owned))
-        free.sort(key=lambda name: self._rank(name, crowded=unread > room))
-        await asyncio.gather(*(self._leases.claim(n) for n in free[: max(0, min(room, _CLAIMS_AT_ONCE))]))
-        if room > _CLAIMS_AT_ONCE and len(free) > _CLAIMS_AT_ONCE:
+        at_once = max(0, min(room, _CLAIMS_AT_ONCE))
+        if unread > room:
+            # Of what is next, with as much for each process.
+            free = sorted(free, key=self._rank)[: at_once * self._leases.processes()]
+            random.shuffle(free)
+        else:
+            free.sort(key=self._leases.is_offered)
+        await asyncio.gather(*(self._leases.claim(n) for n in free[:at_once]))
+        if room > at_once and len(free) > at_once:
             self._changed.set()
         waiting = max(0, unread - max(0, self._most - owned))
         self._say_waiting(waiting)
-        self._give_up(waiting)
+        if waiting and self._leases.hears():
+            self._give_up(waiting)
+
+    def _rank(self, name: str) -> tuple[bool, float, int]:
+        """Those that nobody reads come first; of these those that had their turn long ago, or never, and of the latter
+        the newest, as who has just added a camera waits for it.
+        """
+        revision = self._revision(name)
+        return self._leases.is_offered(name), self._turns.of(name, revision).over_at, -revision
 
     def _give_up(self, waiting: int) -> None:
         """Let those that wait have the places of cameras that do not answer."""
-        now = time.monotonic()
-        for name in [n for n, r in self._running.items() if r.failures >= _FAILED][: min(waiting, _CLAIMS_AT_ONCE)]:
-            before, said = self._turns.get(name, _Turn()), self._running[name].said
-            again = said == before.said and now - before.said_at < _SAID_S
-            self._turns[name] = _Turn(now, said, before.said_at if again else now)
+        dead = (n for n, r in self._running.items() if r.unreached_s > TURN_S and not r.holds_video)
+        for name in list(islice(dead, max(0, min(waiting - len(self._giving_up), _CLAIMS_AT_ONCE)))):
+            runner = self._running[name]
+            self._turns.end(name, self._revision(name), runner.tries, runner.said)
+            self._giving_up.add(name)
             self._stop(name, None)
 
-    def _rank(self, name: str, *, crowded: bool) -> tuple[bool, float, int]:
-        """Those that nobody reads come first, of these those that had their turn long ago, or never; and where not all
-        have a place, the newest, as who has just added a camera waits for it.
-        """
-        turn = self._turns.get(name, _Turn())
-        return self._leases.is_offered(name), turn.over_at, -(self._wanted.revision(name) or 0) if crowded else 0
+    def _revision(self, name: str) -> int:
+        return self._wanted.revision(name) or 0
 
     def _say_waiting(self, count: int) -> None:
         metrics.UNREAD.set(count)
@@ -192,21 +195,25 @@ class Fleet:
 
     def _start(self, name: str, camera: Camera) -> None:
         runner = self._running[name] = self._runner_for(name, camera, self._login(name, camera))
-        turn = self._turns.get(name, _Turn())
-        runner.said = turn.said if time.monotonic() - turn.said_at < _SAID_S else None
+        turn = self._turns.of(name, self._revision(name))
+        runner.said, runner.tries = turn.said, turn.tries
         runner.start()
 
     def _stop(self, name: str, reason: str | None, until: float = math.inf) -> None:
         """Stop it in the background and then release it, unless it is to be started anew. See `Runner.stop`."""
         runner = self._running.pop(name)
+        grace_s = min(self._grace_s, _CHANGED_S) if reason == "changed" else self._grace_s
+        if reason:
+            self._turns.forget(name)
 
         async def stop() -> None:
             try:
-                await runner.stop(reason, self._grace_s, until)
+                await runner.stop(reason, grace_s, until)
                 if reason != "changed":
                     await self._leases.release(name)
             finally:
                 del self._stopping[name]
+                self._giving_up.discard(name)
                 self._changed.set()
 
         self._stopping[name] = asyncio.create_task(stop())

@@ -45,7 +45,8 @@ class Runner:
     login: its credentials, or why there are none. max_payload: the server's limit on a message. allowed: asked before
     each try to publish.
 
-    said: the cause that was last said of it being offline; may be set before `start`.
+    said, tries: the cause that was last said of it being offline, and attempts in a row that have failed; may be set
+    before `start`.
     """
 
     def __init__(
@@ -77,16 +78,23 @@ class Runner:
         self._hanging: list[Connection] = []
         self._ended: asyncio.Future[Failure] | None = None
         self._online = False
-        self._tries = 0
+        self.tries = 0
+        self._leaving = False
+        self._reached_at = time.monotonic()
         self.said: str | None = None
         self._online_since = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._log = logger("camera").bind(camera=name)
 
     @property
-    def failures(self) -> int:
-        """Attempts in a row that have failed; 0 while there is video."""
-        return 0 if self._online else self._tries
+    def unreached_s(self) -> float:
+        """Seconds since it was last connected to, or started; 0 while it is, and for a file that is played once."""
+        return 0.0 if self._plays_once() else max(0.0, time.monotonic() - self._reached_at)
+
+    @property
+    def holds_video(self) -> bool:
+        """Whether something is not stored yet."""
+        return self._delivery.held > 0
 
     def start(self) -> None:
         metrics.camera_is_here(self.name)
@@ -98,6 +106,7 @@ class Runner:
         until: Unix seconds at which another process took it, infinity: just now; what was filmed later is dropped.
         """
         delivering, connecting = self._tasks
+        self._leaving = reason is None
         await end(connecting)
         if self._connection:
             self._connection.stop()
@@ -105,11 +114,15 @@ class Runner:
                 await asyncio.wait([self._ended], timeout=min(_STOP_S, flush_s))
             self._connection.abandon()
         if flush_s and (reason or self._delivery.hand_over(until)):
-            await self._delivery.flushed(flush_s)
+            # It ends by itself where the connection to NATS is closed for good.
+            flushed = asyncio.create_task(self._delivery.flushed(flush_s))
+            await asyncio.wait({flushed, delivering}, return_when=asyncio.FIRST_COMPLETED)
+            await end(flushed)
         await end(delivering)
         # What it may still hand over would stay in the outbox for ever.
         self._connection = None
-        if left := self._delivery.give_up("stopped" if reason else "lease_lost"):
+        left = self._delivery.give_up("stopped" if reason else "lease_lost")
+        if left and reason:
             self._log.warning("dropped what could not be stored in time: raise INGEST_GRACE_S", segments=left)
         if reason:
             self._set_offline(Failure("stopped", reason))
@@ -119,13 +132,14 @@ class Runner:
 
     def on_open(self, connection: Connection) -> None:
         if connection is self._connection:
+            self._reached_at = math.inf
             self._end_attempt(failed=False)
 
     def on_piece(self, connection: Connection, piece: Piece) -> None:
         if connection is not self._connection:
             return
         self._delivery.put(piece)
-        if not self._online:
+        if not self._online and not self._leaving:
             self._set_online(piece)
 
     def on_end(self, connection: Connection, failure: Failure) -> None:
@@ -134,19 +148,20 @@ class Runner:
 
     async def _connect_for_ever(self) -> None:
         while True:
-            await self._attempts.begin(self._tries)
+            await self._attempts.begin(self.tries)
             self._opening = True
             try:
                 failure = await self._connect_once()
             finally:
                 self._end_attempt(failed=True)
+                self._reached_at = min(self._reached_at, time.monotonic())
             worked_s = time.monotonic() - self._online_since if self._online else 0.0
             self._set_offline(failure)
             if failure.cause == "ended" and self._plays_once():
                 return
             metrics.RECONNECTS.labels(self.name, failure.cause).inc()
-            self._tries = 1 if worked_s >= HEALED_S else self._tries + 1
-            wait = RECONNECTS.after(self._tries)
+            self.tries = 1 if worked_s >= HEALED_S else self.tries + 1
+            wait = RECONNECTS.after(self.tries)
             self._log.debug("reconnecting", reason=failure.reason, wait_s=round(wait, 2))
             await asyncio.sleep(wait)
             while len(self._hanging) >= _MOST_HANGING:

@@ -34,7 +34,11 @@ class IngestSettings(BusSettings, frozen=True, kw_only=True):
     ] = 1024.0
     ingest_grace_s: Annotated[
         float,
-        Meta(gt=0, description="seconds that a stop may take to publish what is buffered; the rest is dropped"),
+        Meta(
+            gt=0,
+            description="seconds that a stop may take to publish what is buffered, of which the rest is dropped; "
+            "whoever ends the process has to wait 10 s longer",
+        ),
     ] = 20.0
     ingest_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="a camera that answers or sends nothing for longer is offline")

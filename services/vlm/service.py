@@ -37,9 +37,11 @@ from shared.worker import AnsweredBefore, Message, result_id
 
 # Servers that store jobs and events may differ by so much in what time it is.
 CLOCKS_APART = dt.timedelta(minutes=1)
-# With the worker loop's delays that is after 15 s. A server that can't open its files, or is behind its cluster, says
-# that video is missing which is there, and for want of a verdict an alert may never come.
-BELIEVED_AT_DELIVERY = 5
+# With the worker loop's delays that is after 7 s. A server that can't open its files, or is behind its cluster, says
+# that video is missing which is there, and for want of a verdict an alert may never come. From the fifth delivery on a
+# worker does nothing else beside it.
+BELIEVED_AT_DELIVERY = 4
+MAY_COME: tuple[Cause, ...] = ("expired", "no_video", "no_captions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,11 @@ class VlmService:
             await self._check_wanted(job, message)
             work = await kind.look(job)
         except (NoFootage, BadSegment, Late) as e:
-            if isinstance(e, NoFootage) and job.wait_s is None and message.deliveries < BELIEVED_AT_DELIVERY:
+            cause: Cause = "unreadable" if isinstance(e, BadSegment) else e.cause
+            if cause in MAY_COME and job.wait_s is None and message.deliveries < BELIEVED_AT_DELIVERY:
                 raise NotYet(str(e)) from e
             stored = message.raw.metadata.timestamp
             start, end = getattr(job, "start", None) or stored, getattr(job, "end", None) or stored
-            cause: Cause = "unreadable" if isinstance(e, BadSegment) else e.cause
             work = Work(job=job, start=start, end=end, cause=cause, reason=str(e))
         return Task(work, id, message)
 

@@ -7,6 +7,8 @@ word; a server that hangs is left; `close` ends it; and no password goes to a se
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import random
 import ssl
 from collections.abc import Coroutine
@@ -30,6 +32,12 @@ class _Heard(Parser):
     async def parse(self, data: bytes = b"") -> None:
         self.nc.heard()
         await super().parse(data)
+
+
+def _is_address(host: str | None) -> bool:
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(host or ""))
+    return False
 
 
 class Refused(nats.errors.Error):
@@ -73,10 +81,18 @@ class Connection(Client):
         self._pings_outstanding = 0
 
     async def _attempt_reconnect(self) -> None:
+        peer: tuple[Any, ...] = ()
         if isinstance(self._transport, TcpTransport) and self._transport._io_writer:
+            peer = self._transport._io_writer.get_extra_info("peername") or ()
             self._transport._io_writer.transport.abort()
+
+        def rank(server: Any) -> int:
+            """One that it is not, one that it may be by another name, and itself."""
+            same = server is self._current_server or (server.uri.hostname, server.uri.port) == peer[:2]
+            return 2 if same else 0 if _is_address(server.uri.hostname) else 1
+
         random.shuffle(self._server_pool)
-        self._server_pool.sort(key=lambda server: server is self._current_server)
+        self._server_pool.sort(key=rank)
         self.options["dont_randomize"] = True
         await super()._attempt_reconnect()
 

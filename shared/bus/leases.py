@@ -122,7 +122,12 @@ class Leases:
         if self._mirror.is_deleted(key) or self._is_ours(self._mirror.values.get(key, b"")):
             return True
         # What its holder offers is its own as long as it may not have heard of an outage's end.
-        return self._hears() and (not self._alive(key) or self.is_offered(thing))
+        return self.hears() and (not self._alive(key) or self.is_offered(thing))
+
+    def is_anothers(self, thing: str) -> bool:
+        """Whether another process has it, or had it last."""
+        value = self._mirror.values.get(self._key(thing))
+        return value is not None and not self._is_ours(value)
 
     def is_offered(self, thing: str) -> bool:
         """Whether who has it would have another take it."""
@@ -167,10 +172,8 @@ class Leases:
         if self._mirror.revision(self._presence) == self._sent[0]:
             self._ahead_s = self._mirror.written[self._presence] - self._sent[1]
         for thing in self._offered & self.owned:
-            key = self._key(thing)
-            value = self._mirror.values.get(key)
-            newer = (self._mirror.revision(key) or 0) > self._owned[thing].revision
-            if newer and value is not None and not self._is_ours(value):
+            newer = (self._mirror.revision(self._key(thing)) or 0) > self._owned[thing].revision
+            if newer and self.is_anothers(thing):
                 self._lose(thing)
 
     async def release(self, thing: str) -> None:
@@ -193,7 +196,7 @@ class Leases:
     def _is_ours(self, value: bytes) -> bool:
         return value.partition(b"/")[0] == self.process.encode()
 
-    def _hears(self) -> bool:
+    def hears(self) -> bool:
         """Whether others' silence is theirs, and not that of the server or of the way to it."""
         now = time.monotonic()
         if self._confirmed is None or now - self._confirmed > _DEAF * self._lease_s:
@@ -294,7 +297,9 @@ class Leases:
         # Of what was not offered nobody can, while we hold it.
         if left_s > 0:
             self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
-            until = self._mirror.since.get(self._key(thing), math.inf) - self._ahead_s + _LATE_S
+            until = math.inf
+            if self.is_anothers(thing):  # as far as it was heard: else what is known is since when it was ours
+                until = self._mirror.since[self._key(thing)] - self._ahead_s + _LATE_S
             self.lost[thing] = until if until < time.time() else math.inf
         else:
             self._log.warning(f"{what}: its lease had run out", **{self._kind.thing: thing})

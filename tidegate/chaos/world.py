@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -43,6 +44,8 @@ from tidegate.local.stack import WATCH_S
 
 # One frame a segment: what is tried is the way of the segments, not the models.
 WORKER_SETTINGS = {"CV_FPS": "1"}
+# Well within what a process that is told to stop gets.
+INGEST_SETTINGS = {"INGEST_GRACE_S": "6"}
 # An incident for whoever comes into the picture, and an alert at once.
 RULES = Rules(
     zones={"all": Zone(polygon=[(0, 0), (1, 0), (1, 1), (0, 1)])},
@@ -98,7 +101,7 @@ class World:
                 backoff=RESTART,
                 grace_s=10.0,
             )
-            for service, more in (("ingest", {}), ("cv", WORKER_SETTINGS), ("analytics", {}))
+            for service, more in (("ingest", INGEST_SETTINGS), ("cv", WORKER_SETTINGS), ("analytics", {}))
         )
         self.pools = (self.ingests, self.workers, self.analytics)
         self.intruder = Intruder(nats.settings("viewer"))
@@ -218,9 +221,9 @@ class World:
             await asyncio.sleep(_WITNESS_S)
         self._witnessed.set()
 
-    def lost(self) -> int:
-        """Acknowledged segments that were not found in MEDIA, as far as it was read."""
-        have, read_to = self.ledger.segments, self.follower.media
+    def lost(self, *, final: bool = False) -> int:
+        """Acknowledged segments that were not found in MEDIA, as far as it was read; or at all, in the end."""
+        have, read_to = self.ledger.segments, math.inf if final else self.follower.media
         return sum(seq <= read_to and (seq not in have or have[seq].id != id) for seq, id in self.acknowledged.items())
 
     async def gone(self) -> int:

@@ -200,7 +200,7 @@ def _disk(data: Path) -> list[Finding]:
         asked = load(topology.TopologySettings)
         limits = disk.fitted(asked, disk.room(data / "jetstream"), {})
     except SettingError as e:
-        # Streams that are stored here already keep the limits that they have.
+        # Whether the streams that are stored here have these limits already is known to their server alone.
         return [Finding("disk", "note" if (data / "jetstream").exists() else "bad", found, str(e))]
     if limits != asked:
         return [
