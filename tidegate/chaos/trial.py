@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import nats.errors
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
@@ -236,7 +236,8 @@ def _twice(broken: World) -> int:
 
 def table(outcome: Outcome) -> Table:
     """The worst of each fault."""
-    found = Table("fault", "times", "missing s", "longest s", "doubled s", "lost", "told twice", "well after s")
+    fault = Column("fault", min_width=26)
+    found = Table(fault, "times", "missing", "longest", "doubled", "lost", "twice", "well", title="in seconds")
     for name in dict.fromkeys(cost.fault for cost in outcome.costs):
         costs = [cost for cost in outcome.costs if cost.fault == name]
         wells = [cost.well_s for cost in costs]
