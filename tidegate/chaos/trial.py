@@ -236,8 +236,8 @@ def _twice(broken: World) -> int:
 
 def table(outcome: Outcome) -> Table:
     """The worst of each fault."""
-    fault = Column("fault", min_width=26)
-    found = Table(fault, "times", "missing", "longest", "doubled", "lost", "twice", "well", title="in seconds")
+    fault = Column("fault", min_width=20)
+    found = Table(fault, "n", "missing", "longest", "doubled", "lost", "twice", "well", title="in seconds")
     for name in dict.fromkeys(cost.fault for cost in outcome.costs):
         costs = [cost for cost in outcome.costs if cost.fault == name]
         wells = [cost.well_s for cost in costs]
