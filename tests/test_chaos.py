@@ -38,7 +38,9 @@ async def test_exactly_one_event_over_kills_and_a_restart(service: Literal["cv",
 async def test_a_fault_costs_no_segment(servers: Literal[1, 3], faults: tuple[str, ...], tmp_path: Path) -> None:
     size = Size(servers=servers, ingests=2, cameras=2)
     outcome = await trial.trial(trial.Plan(size=size, only=faults, well_s=PATIENCE_S), tmp_path, Console())
-    assert len(outcome.costs) + len(outcome.left_out) == len(faults)
+    if outcome.left_out:
+        pytest.skip("; ".join(outcome.left_out.values()))
+    assert len(outcome.costs) == len(faults)
     assert all(cost.well_s is not None for cost in outcome.costs), outcome.costs
     assert outcome.settled and outcome.segments and outcome.acknowledged
     counted = (outcome.lost, outcome.without, outcome.twice, outcome.skipped, outcome.repeated, outcome.doubled_s)

@@ -377,16 +377,21 @@ async def test_a_file_of_another_codec_is_said_so_with_the_remedy(
     assert bus.events[-1]["reason"].startswith("the video is mpeg4: convert it (ffmpeg ")
 
 
+async def away_from(server: NatsServer, admin: Client, ingest: Ingest, rtsp: str) -> dt.datetime:
+    """Take the server away from an ingest with a camera; since when it is away."""
+    await add(admin, "cam", looped(rtsp, "short"))
+    await until(lambda: "camera online" in ingest.log)
+    await server.stop()
+    return dt.datetime.now(dt.UTC)
+
+
 @pytest.mark.slow
 async def test_a_stop_stores_what_was_buffered_once_the_server_is_back(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
 ) -> None:
     """As where both are replaced in one rollout: after 3 s all of it was thrown away."""
     ingest = start(INGEST_GRACE_S="60")
-    await add(admin, "cam", looped(rtsp, "short"))
-    await until(lambda: "camera online" in ingest.log)
-    await server.stop()
-    away_since = dt.datetime.now(dt.UTC)
+    away_since = await away_from(server, admin, ingest, rtsp)
     await asyncio.sleep(4)
     ingest.process.terminate()
     await until(lambda: "publishing what is buffered" in ingest.log)
@@ -403,9 +408,7 @@ async def test_what_can_t_be_stored_before_the_end_is_said_to_be_dropped(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
 ) -> None:
     ingest = start(INGEST_GRACE_S="1")
-    await add(admin, "cam", looped(rtsp, "short"))
-    await until(lambda: "camera online" in ingest.log)
-    await server.stop()
+    await away_from(server, admin, ingest, rtsp)
     await asyncio.sleep(1.5)
     assert ingest.stop() == 0
     assert "raise INGEST_GRACE_S" in ingest.log

@@ -4,7 +4,7 @@
 |---|---|
 | `fleet` | decides which cameras run in this process: those that are wanted, enabled and leased |
 | `runner` | runs one camera: connects again and again, and says when it goes online or offline |
-| `turns` | says which of them have a place where there are more than places |
+| `turns` | says which cameras have a place where more are wanted than there are places |
 | `attempts` | says whose turn it is to be connected to |
 | `connection` | is one connection: a thread that reads packets and cuts segments |
 | `handshake` | sees that a camera answers for itself, before libav has its password |

@@ -24,9 +24,9 @@ from shared.runtime.telemetry import Health, logger
 
 # How often we look without being told of a change: nobody tells when the lease of a dead process runs out.
 _LOOK_S = 0.5
-# What takes longer at a stop is said.
+# A stop that takes longer is said.
 _SILENT_S = 1.0
-# The same for one whose settings have changed: it is not read meanwhile.
+# A camera whose settings have changed gets no longer to publish what it has: it is not read meanwhile.
 _CHANGED_S = 3.0
 # How long cameras that nobody reads are left to processes that have fewer.
 _LEFT_S = 10.0
