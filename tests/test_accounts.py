@@ -6,7 +6,6 @@ import asyncio
 import json
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -120,17 +119,18 @@ async def test_keda_reads_the_pending_count_of_the_account(server: NatsServer, a
         async with asyncio.timeout(PATIENCE_S):
             while not await child.takes_connections(port):
                 await asyncio.sleep(0.02)
-            # The page is there before the streams are.
-            media: list[Any] = []
-            while not media:
+            # The page is there before the streams are, and a stream before its consumers.
+            pending: dict[str, int] = {}
+            while "cv" not in pending:
                 page = await asyncio.to_thread(lambda: json.load(urllib.request.urlopen(url, timeout=PATIENCE_S)))
                 streams = [s for a in page.get("account_details", []) for s in a.get("stream_detail", [])]
-                media = [s for s in streams if s["name"] == names.MEDIA]
+                consumers = [c for s in streams if s["name"] == names.MEDIA for c in s.get("consumer_detail", [])]
+                pending = {c["name"]: c["num_pending"] for c in consumers}
     finally:
         monitored.terminate()
         await asyncio.to_thread(monitored.wait)
         await server.start()
-    assert {c["name"]: c["num_pending"] for c in media[0]["consumer_detail"]}["cv"] == 1
+    assert pending["cv"] == 1
 
 
 async def test_the_largest_message_crosses_accounts(server: NatsServer, admin: Client) -> None:
