@@ -13,7 +13,7 @@ from shared import bus
 from shared.bus.pull import Puller
 from shared.contract import names
 from shared.runtime.errors import BusError, Full, Unstorable
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 from tidegate.local.server import NatsServer, free_port
 
 
@@ -34,6 +34,16 @@ async def test_what_is_closed_while_it_reconnects_is_at_an_end(server: NatsServe
         await client.close()
         await asyncio.sleep(0.02)
         assert asyncio.all_tasks() == before, turns
+
+
+async def test_what_waits_for_a_server_that_is_away_does_not_keep_it_from_closing(
+    server: NatsServer, admin: Client
+) -> None:
+    await server.stop()
+    await until(lambda: not admin.is_connected)
+    await admin.publish("media.lobby", b"video")
+    await admin.close()
+    assert admin.is_closed
 
 
 async def test_it_reads_on_where_a_flush_was_given_up(admin: Client) -> None:

@@ -63,7 +63,8 @@ class Connection(Client):
 
     Closing: the client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go
     through, may swallow that: they go on, and keep the process alive, whose loop waits for all of its tasks. Or they
-    wait for the end of the old socket, as `close` does, and their cancellation cancels `close`.
+    wait for the end of the old socket, as `close` does, and their cancellation cancels `close`. And what waits for a server
+    that is away is written to the old socket: from Python 3.12 on one that is gone raises a TypeError.
 
     TLS: the client takes it only where the server says that it must, whatever the URL says, and sends the password in
     plain to a server that does not: whoever sits between would say so.
@@ -159,6 +160,8 @@ class Connection(Client):
         ours = asyncio.current_task()
         if self._reconnection_task is not ours:
             await end(self._reconnection_task)
+        if not self.is_connected:
+            self._pending, self._pending_data_size = [], 0
         try:
             await super().close()
         except asyncio.CancelledError:
