@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 
 from shared.runtime import child
+from shared.runtime.ports import free_port, takes_connections
 from shared.runtime.settings import BusSettings
 from tests.up_process import COMMAND
 from tests.waiting import until
-from tidegate.local.server import MAX_PAYLOAD, find_executable, free_port
+from tidegate.local.server import MAX_PAYLOAD, find_executable
 
 
 class OwnServer:
@@ -34,7 +35,7 @@ class OwnServer:
         )
         self._process = child.spawn([find_executable(), "-c", str(config)], log=self.log)
         async with asyncio.timeout(60):
-            while not await child.takes_connections(self.port):
+            while not await takes_connections(self.port):
                 assert self._process.poll() is None, self.log.read_text()
                 await asyncio.sleep(0.02)
         return self

@@ -11,9 +11,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+from shared.runtime.ports import free_port
 from tests.waiting import PATIENCE_S
 from tidegate.chaos.way import Way
-from tidegate.local.server import free_port
 
 
 @contextlib.contextmanager

@@ -18,8 +18,9 @@ from shared.bus import requests
 from shared.bus.publish import header_bytes
 from shared.contract import names
 from shared.runtime import child
+from shared.runtime.ports import free_port, takes_connections
 from tests.waiting import PATIENCE_S, until
-from tidegate.local.server import NatsServer, find_executable, free_port
+from tidegate.local.server import NatsServer, find_executable
 
 # Of an export, where it says nothing else, and of `allow_responses`.
 USUAL_S = 120.0
@@ -117,7 +118,7 @@ async def test_keda_reads_the_pending_count_of_the_account(server: NatsServer, a
     url = f"http://127.0.0.1:{port}/jsz?acc=TIDEGATE&consumers=true&config=true"
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not await child.takes_connections(port):
+            while not await takes_connections(port):
                 await asyncio.sleep(0.02)
             # The page is there before the streams are, and a stream before its consumers.
             pending: dict[str, int] = {}

@@ -13,8 +13,9 @@ from shared import bus
 from shared.bus.pull import Puller
 from shared.contract import names
 from shared.runtime.errors import BusError, Full, Unstorable
+from shared.runtime.ports import free_port
 from tests.waiting import PATIENCE_S, until
-from tidegate.local.server import NatsServer, free_port
+from tidegate.local.server import NatsServer
 
 
 async def publish(client: Client, subject: str, payload: bytes = b"{}", **headers: str) -> None:

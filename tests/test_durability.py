@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from shared.runtime.errors import SettingError
-from tidegate.local.server import Member, NatsServer, free_port
+from shared.runtime.ports import free_port
+from tidegate.local.server import Member, NatsServer
 
 
 async def configured(folder: Path) -> dict[str, Any]:

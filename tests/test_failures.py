@@ -15,11 +15,11 @@ from services.ingest.connection import Connection
 from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, Reaching
 from shared.contract.cameras import new_camera
+from shared.runtime.ports import free_port
 from tests import footage
 from tests.ingest_process import Bus, Ingest, add, bus, start
 from tests.rtsp import serving
 from tests.waiting import until
-from tidegate.local.server import free_port
 
 __all__ = ["bus", "start"]
 

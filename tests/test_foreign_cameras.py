@@ -11,9 +11,9 @@ import av
 import pytest
 from nats.aio.client import Client
 
+from shared.runtime.ports import free_port
 from tests.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
 from tests.waiting import until
-from tidegate.local.server import free_port
 
 __all__ = ["bus", "start"]
 

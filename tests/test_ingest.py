@@ -19,12 +19,13 @@ from nats.js.errors import NoKeysError
 
 from shared.contract import segment as segments
 from shared.contract.segment import Segment
+from shared.runtime.ports import free_port
 from tests import footage
 from tests.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
 from tests.rtsp import serving
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import registry
-from tidegate.local.server import NatsServer, free_port
+from tidegate.local.server import NatsServer
 
 __all__ = ["bus", "start"]
 

@@ -39,12 +39,13 @@ from shared.contract.events import DetectedObject, Detections, Embeddings, Frame
 from shared.models import vectors
 from shared.models.vectors import Encoded
 from shared.runtime.errors import SettingError
+from shared.runtime.ports import free_port
 from shared.runtime.telemetry import Health
 from tests import service
 from tests.service import serving
 from tests.waiting import PATIENCE_S
 from tidegate.client import dlq
-from tidegate.local.server import NatsServer, free_port
+from tidegate.local.server import NatsServer
 
 BEGAN = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 TIMING = Timing(queued_ms=0, decode_ms=0, infer_ms=0)

@@ -10,10 +10,11 @@ import pytest
 import pytest_asyncio
 
 from shared.runtime import child
+from shared.runtime.ports import free_port
 from tests.service_process import ServiceProcess
 from tests.waiting import PATIENCE_S
 from tidegate.local.cluster import NatsCluster
-from tidegate.local.server import NatsServer, find_executable, free_port
+from tidegate.local.server import NatsServer, find_executable
 
 # Those that need JetStream to start.
 SERVICES = ("ingest", "cv", "analytics", "search", "vlm-front", "webhook")

@@ -23,11 +23,12 @@ from prometheus_client import REGISTRY, Gauge
 from shared import bus
 from shared.runtime import child, monitoring
 from shared.runtime.errors import BusError, SettingError
+from shared.runtime.ports import free_port, takes_connections
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.telemetry import Health
 from tests.certificates import Authority, Pair
 from tests.waiting import PATIENCE_S, until
-from tidegate.local.server import find_executable, free_port
+from tidegate.local.server import find_executable
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ class Server:
         log = self._folder / "nats.log"
         process = child.spawn([find_executable(), "-c", str(self._folder / "tls.conf")], log=log)
         try:
-            while not await child.takes_connections(self.port):
+            while not await takes_connections(self.port):
                 assert process.poll() is None, child.last_lines(log)
                 await asyncio.sleep(0.02)
             yield

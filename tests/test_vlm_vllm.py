@@ -28,6 +28,7 @@ from shared.contract import jobs
 from shared.contract.events import Verdict
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
+from shared.runtime.ports import free_port
 from tests import tiny_vlm, vllm_process
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.up_process import tidegate
@@ -35,7 +36,7 @@ from tests.vllm_process import SLOTS, VllmProcess
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import dlq
 from tidegate.demo import footage
-from tidegate.local.server import NatsServer, free_port
+from tidegate.local.server import NatsServer
 
 pytestmark = [
     pytest.mark.slow,

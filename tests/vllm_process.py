@@ -13,8 +13,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from shared.runtime import child
+from shared.runtime.ports import free_port
 from tests import tiny_vlm
-from tidegate.local.server import free_port
 
 ROOT = Path(__file__).parent.parent
 PYTHON = ROOT / ".vllm/bin/python"

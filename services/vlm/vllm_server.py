@@ -18,7 +18,6 @@ import secrets
 import shlex
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections import deque
@@ -28,6 +27,7 @@ from services.vlm.settings import VlmSettings
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import ModelError
+from shared.runtime.ports import free_port
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
@@ -55,7 +55,7 @@ class VllmServer:
         self.key = secrets.token_urlsafe(24)
         self._settings = settings
         self._python = find_python(settings)
-        self._port = _free_port()
+        self._port = free_port(0)
         self.url = f"http://127.0.0.1:{self._port}/v1"
         self._process: asyncio.subprocess.Process | None = None
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
@@ -196,9 +196,3 @@ def find_python(settings: VlmSettings) -> str:
             "vllm; or name its Python by VLM_PYTHON, or set VLM_URL to an endpoint that runs"
         )
     return python
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])

@@ -63,8 +63,8 @@ class Connection(Client):
 
     Closing: the client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go
     through, may swallow that: they go on, and keep the process alive, whose loop waits for all of its tasks. Or they
-    wait for the end of the old socket, as `close` does, and their cancellation cancels `close`. And what waits for a server
-    that is away is written to the old socket: from Python 3.12 on one that is gone raises a TypeError.
+    wait for the end of the old socket, as `close` does, and their cancellation cancels `close`. And what waits for a
+    server that is away is written to the old socket: from Python 3.12 on one that is gone raises a TypeError.
 
     TLS: the client takes it only where the server says that it must, whatever the URL says, and sends the password in
     plain to a server that does not: whoever sits between would say so.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import shutil
@@ -55,16 +54,6 @@ def bound(command: Sequence[str]) -> list[str]:
     if sys.platform != "linux":
         return list(command)
     return [sys.executable, "-I", "-S", "-c", _BIND, str(os.getpid()), *command]
-
-
-async def takes_connections(port: int) -> bool:
-    """Whether anything on this machine listens on a TCP port."""
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 def last_lines(log: Path, count: int = 5) -> str:

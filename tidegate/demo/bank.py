@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from shared.runtime import child
 from shared.runtime.errors import BusError, SettingError
-from tidegate.local.server import free_port
+from shared.runtime.ports import free_port, takes_connections
 
 MOST_CAMERAS = 128
 READY_S = 15.0
@@ -70,7 +70,7 @@ class Bank:
         while asyncio.get_running_loop().time() < deadline:
             if self._process.poll() is not None:
                 break
-            if await child.takes_connections(self._port):
+            if await takes_connections(self._port):
                 return
             await asyncio.sleep(0.05)
         raise BusError(f"the demo's RTSP server does not start: {child.last_lines(self._log) or 'no answer'}")

@@ -25,9 +25,10 @@ import msgspec
 from nats.aio.client import Client
 
 from shared.runtime.errors import BusError
+from shared.runtime.ports import free_port
 from shared.runtime.settings import BusSettings
 from tidegate.local import passwords
-from tidegate.local.server import Member, NatsServer, free_port
+from tidegate.local.server import Member, NatsServer
 
 SIZE = 3
 # The file of secrets with which the servers know each other.
@@ -47,7 +48,7 @@ class NatsCluster:
         secrets = data / "secrets"
         secrets.mkdir(parents=True, exist_ok=True)
         password = passwords.kept(secrets, [ROUTES])[ROUTES]
-        ports = _free_ports(2 * SIZE)
+        ports = [free_port(0) for _ in range(2 * SIZE)]
         routed, monitored = ports[:SIZE], ports[SIZE:]
         self._pages = [f"http://127.0.0.1:{port}" for port in monitored]
         self.servers = [
@@ -188,11 +189,3 @@ def _configuration(number: int, routed: list[int], password: str, monitored: int
         f"cluster {{ name: tidegate, listen: 127.0.0.1:{routed[number]}, {login}, routes: {routes},"
         " no_advertise: true }\n"
     )
-
-
-def _free_ports(count: int) -> list[int]:
-    """As many ports of loopback, no two the same."""
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(free_port(0))
-    return list(ports)

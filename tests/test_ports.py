@@ -1,0 +1,49 @@
+"""Ports of loopback: nobody else has what was found, also where others look at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.runtime.errors import BusError
+from shared.runtime.ports import free_port
+from tidegate.local.server import NatsServer
+
+FINDS = "from shared.runtime.ports import free_port; print(*[free_port(0) for _ in range(60)]); input()"
+
+
+async def test_processes_that_look_at_the_same_time_find_different_ports() -> None:
+    pipe = asyncio.subprocess.PIPE
+    looking = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", FINDS, stdin=pipe, stdout=pipe) for _ in "1234"
+    ]
+    found: list[int] = []
+    for process in looking:
+        assert process.stdout
+        found += [int(port) for port in (await process.stdout.readline()).split()]
+    await asyncio.gather(*(process.communicate(b"\n") for process in looking))
+    assert len(set(found)) == len(found) == 240
+
+
+def test_a_port_is_none_that_outgoing_connections_have() -> None:
+    assert free_port(0) < 32_768
+
+
+def test_the_preferred_port_is_found_again_and_again_unless_somebody_listens_there() -> None:
+    port = free_port(0)
+    assert [free_port(port), free_port(port)] == [port, port]
+    with contextlib.closing(socket.create_server(("127.0.0.1", port))):
+        assert free_port(port) != port
+
+
+async def test_who_listens_at_its_port_does_not_pass_for_our_server(tmp_path: Path) -> None:
+    """Clients would send it their passwords."""
+    server = NatsServer(tmp_path)
+    port = int(server.url.rpartition(":")[2])
+    with contextlib.closing(socket.create_server(("127.0.0.1", port))), pytest.raises(BusError, match="in use"):
+        await server.start()
