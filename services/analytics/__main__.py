@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.js.kv import KeyValue
 
 from shared import bus
+from shared.bus.client import Connection
 from shared.bus.leases import TIMEOUT, Kind, Leases, process_id
 from shared.bus.mirror import Mirror, all_read, bind, mirror
 from shared.contract import names
@@ -33,7 +34,7 @@ with process.needing("analytics"):
 GRACE_S = 10.0
 
 
-async def run(settings: AnalyticsSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+async def run(settings: AnalyticsSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:
     """Until `stop` is set. Raises TidegateError."""
     version = client.connected_server_version
     if (version.major, version.minor) < (2, 11):

@@ -24,6 +24,7 @@ from services.ingest.runner import MB, Runner
 from services.ingest.segmenter import Piece
 from services.ingest.settings import IngestSettings
 from shared import bus
+from shared.bus.client import Connection
 from shared.bus.leases import TIMEOUT, Kind, Leases, process_id
 from shared.bus.mirror import Mirror, all_read, bind, mirror
 from shared.contract import names
@@ -38,7 +39,7 @@ from shared.service import process
 _GOODBYE_S = 1.0
 
 
-async def run(settings: IngestSettings, client: Client, health: Health, stopped: asyncio.Event) -> None:
+async def run(settings: IngestSettings, client: Connection, health: Health, stopped: asyncio.Event) -> None:
     """Ingest until `stopped`. Raises TidegateError."""
     _check(settings)
     js = client.jetstream()

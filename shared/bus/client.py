@@ -76,12 +76,21 @@ class Connection(Client):
         self._certificates = certificates
         self._shows_certificate = shows_certificate
         self._ps = _Heard(self)
+        self._lost = asyncio.Event()
 
     def heard(self) -> None:
         """Bytes have come from the server."""
         self._pings_outstanding = 0
 
+    async def until_lost(self, timeout_s: float) -> None:
+        """Wait until the server is lost, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._lost.wait()
+
     async def _attempt_reconnect(self) -> None:
+        self._lost.set()
+        self._lost.clear()
         peer: tuple[Any, ...] = ()
         if isinstance(self._transport, TcpTransport) and self._transport._io_writer:
             peer = self._transport._io_writer.get_extra_info("peername") or ()

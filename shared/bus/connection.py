@@ -43,7 +43,7 @@ async def connect(
     inbox: str | None = None,
     timeout_s: float = 30.0,
     health: Health | None = None,
-) -> Client:
+) -> Connection:
     """Connect as `service`, reconnecting for ever once connected.
 
     `inbox` is the prefix of reply subjects, by default `_INBOX_<service>`: what the server's permissions let this

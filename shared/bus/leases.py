@@ -32,10 +32,10 @@ from typing import NamedTuple
 
 import nats.errors
 import nats.js.errors
-from nats.aio.client import Client
 from nats.js.kv import KeyValue
 from prometheus_client import Gauge
 
+from shared.bus.client import Connection
 from shared.bus.mirror import Mirror
 from shared.runtime.settings import MOST_LEASE_S
 from shared.runtime.telemetry import logger
@@ -48,6 +48,7 @@ _MARGIN = 0.05
 # Without an answer for so long we may be cut off. With the time between two renewals it is less than a lease: by then
 # nobody seems silent to us.
 _DEAF = 2 * RENEW
+# How often we look whether there is a server again.
 _POLL_S = 0.1
 # A server that is behind its cluster is not for longer than so many renewals.
 _DOUBTS = 5
@@ -84,7 +85,9 @@ class Leases:
     Whoever stops working on it takes it out.
     """
 
-    def __init__(self, client: Client, kv: KeyValue, mirror: Mirror, process: str, kind: Kind, lease_s: float) -> None:
+    def __init__(
+        self, client: Connection, kv: KeyValue, mirror: Mirror, process: str, kind: Kind, lease_s: float
+    ) -> None:
         self.process = process
         self._kind = kind
         self._lease_s = lease_s
@@ -147,7 +150,10 @@ class Leases:
             if self._client.is_connected and (now >= due or reconnects != connection):
                 due, connection = now + RENEW * self._lease_s, reconnects
                 await asyncio.gather(self._appear(), *(self._renew(c) for c in list(self._owned)))
-            await asyncio.sleep(_POLL_S)
+            if self._client.is_connected:
+                await self._client.until_lost(due - time.monotonic())
+            else:
+                await asyncio.sleep(_POLL_S)
 
     async def claim(self, thing: str) -> bool:
         """Take it if it is free; whether we have it."""

@@ -26,6 +26,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from shared import bus
+from shared.bus.client import Connection
 from shared.contract import catalog
 from shared.runtime import monitoring, telemetry
 from shared.runtime.child import bound, python
@@ -37,7 +38,7 @@ from shared.runtime.tasks import unless
 BEAT_S = 1.0
 
 S = TypeVar("S", bound=BusSettings)
-Run: TypeAlias = Callable[[S, Client, telemetry.Health, asyncio.Event], Awaitable[None]]
+Run: TypeAlias = Callable[[S, Connection, telemetry.Health, asyncio.Event], Awaitable[None]]
 
 
 @contextlib.contextmanager
