@@ -19,9 +19,8 @@ FINDS = "from shared.runtime.ports import free_port; print(*[free_port(0) for _ 
 
 async def test_processes_that_look_at_the_same_time_find_different_ports() -> None:
     pipe = asyncio.subprocess.PIPE
-    looking = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", FINDS, stdin=pipe, stdout=pipe) for _ in "1234"
-    ]
+    command = (sys.executable, "-c", FINDS)
+    looking = [await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe) for _ in range(4)]
     found: list[int] = []
     for process in looking:
         assert process.stdout

@@ -28,7 +28,7 @@ def free_port(preferred: int) -> int:
     for port in random.sample(range(_LOW, _HIGH), k=1000):
         if _reserve(port) and _is_free(port):
             return port
-    raise TidegateError("no TCP port is free on 127.0.0.1")
+    raise TidegateError(f"no TCP port from {_LOW} to {_HIGH - 1} is free on 127.0.0.1: end what listens on them")
 
 
 def _is_free(port: int) -> bool:
