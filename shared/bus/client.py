@@ -89,6 +89,7 @@ class Connection(Client):
                 await self._lost.wait()
 
     async def _attempt_reconnect(self) -> None:
+        # Whoever waits goes on, and the next wait is for the next loss.
         self._lost.set()
         self._lost.clear()
         peer: tuple[Any, ...] = ()
