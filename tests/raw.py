@@ -21,12 +21,20 @@ BLOCKS = (
 )
 
 
-async def send(client: Client, subject: bytes, headers: bytes, payload: bytes = b"") -> None:
-    """Publish them as they are, and wait until the server has them."""
-    size = len(headers) + len(payload)
-    await client._send_command(b"HPUB %s %d %d\r\n" % (subject, len(headers), size) + headers + payload + b"\r\n")
+async def send(client: Client, subject: bytes, headers: bytes, payload: bytes = b"", reply: bytes = b"") -> None:
+    """Publish them as they are, and wait until the server has them; its streams may store them later."""
+    sizes = b"%d %d" % (len(headers), len(headers) + len(payload))
+    await client._send_command(b"HPUB %s %s %s\r\n" % (subject, reply, sizes) + headers + payload + b"\r\n")
     await client._flush_pending()
     await client.flush()
+
+
+async def store(client: Client, subject: bytes, headers: bytes, payload: bytes = b"") -> None:
+    """The same, and wait until its stream has them too, or has refused them."""
+    inbox = client.new_inbox()
+    answers = await client.subscribe(inbox, max_msgs=1)
+    await send(client, subject, headers, payload, inbox.encode())
+    await answers.next_msg(timeout=30)
 
 
 def block(lines: Sequence[bytes]) -> bytes:

@@ -172,9 +172,9 @@ async def test_no_event_stops_search(server: NatsServer, admin: Client, tmp_path
                 await embedded(admin, "lobby", n, scene(n))
         many = [b"X-%d: " % n + b"x" * 1000 for n in range(55)]
         for block in (b"NATS/1.0 404 \xff\r\n\r\n", b"NATS/1.0\r\nce-id: " + b"i" * 600 + b"\r\n\r\n", raw.block(many)):
-            await raw.send(admin, b"events.detections.lobby", block, json.dumps(detection()).encode())
+            await raw.store(admin, b"events.detections.lobby", block, json.dumps(detection()).encode())
         for subject in (b"events.detections.\xff", b"events.embeddings.a.b", b"events.detections.\x01\x1b"):
-            await raw.send(admin, subject, raw.block([b"ce-id: x"]), json.dumps(detection()).encode())
+            await raw.store(admin, subject, raw.block([b"ce-id: x"]), json.dumps(detection()).encode())
         await service.settled(admin, names.EVENTS, "search")
         found = [x async for x in dlq.letters(admin, "search")]
         assert len(found) == len(bad) + 6

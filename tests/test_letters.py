@@ -172,7 +172,7 @@ async def test_every_letter_of_the_wire_is_read_and_replayed(admin: Client) -> N
     """One header at a time, as bytes: none of them keeps a letter from being listed and put back to work."""
     harmless = [line for line in FORGED if not line.lower().startswith((b"nats-rollup", b"nats-exp", b"nats-sch"))]
     for line in harmless:
-        await raw.send(admin, b"dlq.cv", raw.block([*TRUE, b"A: b", line]), b"video")
+        await raw.store(admin, b"dlq.cv", raw.block([*TRUE, b"A: b", line]), b"video")
     found = [x async for x in dlq.letters(admin)]
     assert len(found) == len(harmless)
     for letter in found:
@@ -248,7 +248,7 @@ async def test_nobody_reads_another_s_stream_by_a_letter(server: NatsServer, adm
         for stream in ("KV_credentials", "EVENTS", "VLM"):
             said_so = json.dumps({"stream": stream, "consumer": "cv", "stream_seq": 1, "deliveries": 5})
             subject = f"{names.MAX_DELIVERIES}.{consumer}".rstrip(".")
-            await raw.send(admin, subject.encode(), raw.block([]), said_so.encode())
+            await raw.store(admin, subject.encode(), raw.block([]), said_so.encode())
     found = [x async for x in dlq.letters(admin)]
     assert len(found) >= 9 + 21 and all(SECRET.encode() not in (x.payload or b"") for x in found)
     listed = await tidegate(server, "dlq", "list", "--json")
