@@ -234,17 +234,17 @@ class World:
         return sum(first <= seq <= self.follower.media and seq not in kept for seq in self.acknowledged)
 
 
-def _is_unfollowed(film: Path) -> bool:
-    """Whether it may be that nothing is followed in it: of the taxi's two seconds a worker looks at two pictures, which
-    depend on when the connection began, and mostly show the same object in places too far apart.
+def _is_followed(film: Path) -> bool:
+    """Whether something is followed in it from whichever frame a connection begins. Scenes last two seconds, so a worker
+    that looks once a second sees the same two pictures for ever: of the other scenes they may show nothing in common.
     """
-    return film.name.startswith("taxi")
+    return film.name.startswith(("crossing", "cab"))
 
 
 @contextlib.asynccontextmanager
 async def world(size: Size, folder: Path) -> AsyncIterator[World]:
     """A world in `folder`, in which all cameras are online."""
-    films = [f for f in footage.embedded(footage.cache() / f"footage-{footage.VERSION}") if not _is_unfollowed(f)]
+    films = [f for f in footage.embedded(footage.cache() / f"footage-{footage.VERSION}") if _is_followed(f)]
     files = [films[n % len(films)] for n in range(size.cameras)]
     async with contextlib.AsyncExitStack() as opened:
         bank = await opened.enter_async_context(Bank(list(dict.fromkeys(files)), folder / "bank"))
