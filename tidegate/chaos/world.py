@@ -235,8 +235,9 @@ class World:
 
 
 def _is_followed(film: Path) -> bool:
-    """Whether something is followed in it from whichever frame a connection begins. Scenes last two seconds, so a worker
-    that looks once a second sees the same two pictures for ever: of the other scenes they may show nothing in common.
+    """Whether something is followed in it from whichever frame a connection begins. Scenes last two seconds, so a
+    worker that looks once a second sees the same two pictures for ever: of the other scenes they may show nothing in
+    common.
     """
     return film.name.startswith(("crossing", "cab"))
 
