@@ -156,7 +156,7 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
             cost = await _cost(fault, broken, random.Random(f"{plan.seed} {n}"), plan.well_s)  # noqa: S311
             if costs and costs[-1].may_miss_s:
                 # Its cameras still move, each of which costs some of a second.
-                cost = msgspec.structs.replace(cost, may_miss_s=max(cost.may_miss_s, MOVED_S))
+                cost = msgspec.structs.replace(cost, may_miss_s=max(cost.may_miss_s, MOVED_S + fault.frozen_s))
             costs.append(cost)
             log.info("fault is over", **msgspec.structs.asdict(cost))
             await broken.intruder.got_in(broken.admin)
