@@ -227,6 +227,18 @@ async def test_who_was_gone_before_an_outage_is_gone_after_it(
     assert set(counted) == {1}
 
 
+async def test_who_was_gone_before_a_process_came_has_no_share(admin: Client, process: Start) -> None:
+    """Ingests that had crashed within the hour kept the next from cameras for a lease: nobody read those."""
+    await (await admin.jetstream().key_value(names.LEASES)).put("process.gone", b"gone/2")
+    await asyncio.sleep(LEASE_S * 1.25)
+    one = await process("one")
+    await until(lambda: "process.one" in one.mirror.written)
+    assert one.leases.processes() == 1
+    two = await process("two")
+    await until(lambda: "process.two" in two.mirror.written)
+    assert two.leases.processes() == 2, "the first lives"
+
+
 async def test_a_renewal_that_nobody_waited_for_outlives_no_release(admin: Client, process: Start) -> None:
     """It kept the camera from whoever came next for a lease, as where an ingest is restarted."""
     holder, other = await two(process, lease_s=LONG_S)

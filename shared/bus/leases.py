@@ -105,6 +105,8 @@ class Leases:
         # Our presence as we sent it last: its revision, and when by our clock. How far the server's is ahead of ours.
         self._sent = (0, 0.0)
         self._ahead_s = 0.0
+        # When we came, by the server's clock.
+        self._began: float | None = None
         self._log = logger("leases")
 
     @property
@@ -138,8 +140,9 @@ class Leases:
 
     def processes(self) -> int:
         """How many processes share what there is, this one included."""
+        self._began = self._began or self._mirror.written.get(self._presence)
         others = (k for k in self._mirror.values if k.startswith(f"{self._kind.process}.") and k != self._presence)
-        return 1 + sum(map(self._alive, others))
+        return 1 + sum(self._alive(k) and not self._had_gone(k) for k in others)
 
     async def run(self) -> None:
         """Renew until cancelled."""
@@ -210,8 +213,17 @@ class Leases:
         return now - self._steady_since >= self._lease_s
 
     def _alive(self, key: str) -> bool:
-        lease_s = max(self._lease_s, _lease_of(self._mirror.values.get(key, b"")))
-        return time.monotonic() - self._mirror.seen.get(key, float("-inf")) < lease_s
+        return time.monotonic() - self._mirror.seen.get(key, float("-inf")) < self._longest_s(key)
+
+    def _had_gone(self, key: str) -> bool:
+        """Whether it had been silent for a lease when we came. After an outage the living seem so too, until they
+        renew: good enough to share what is free, and not to take what is another's.
+        """
+        return self._began is not None and self._began - self._mirror.written[key] > self._longest_s(key)
+
+    def _longest_s(self, key: str) -> float:
+        """For how long its writer may be silent."""
+        return max(self._lease_s, _lease_of(self._mirror.values.get(key, b"")))
 
     async def _take(self, key: str) -> int:
         """Revision of our entry, which is new, or in the place of one whose holder was silent. Raises what KV does."""

@@ -33,8 +33,7 @@ class Fault(NamedTuple):
     """name: in the table. inflict: does it, and undoes it. servers: how many there must be; 0 where it is no matter.
 
     may_miss_s: the longest gap that a camera's video may have for it: who was to read the camera was gone. frozen_s:
-    how much longer it may be where a camera has just moved to who was frozen, and was not connected to yet. needs: what
-    there must be of the machine; "" if nothing.
+    how long who reads it can't. needs: what there must be of the machine; "" if nothing.
     """
 
     name: str
@@ -232,10 +231,9 @@ FAULTS = (
     Fault("the clock is an hour behind for 10 s", clock_steps(-3600, 10), needs="clock"),
     Fault("an ingest is killed", one_of("ingest", signal.SIGKILL), may_miss_s=TAKEN_OVER_S),
     Fault("an ingest is told to stop", one_of("ingest", signal.SIGTERM), may_miss_s=MOVED_S),
-    Fault("an ingest is frozen for 3 s", one_of("ingest", signal.SIGSTOP, 3), may_miss_s=MOVED_S, frozen_s=3.0),
     *(
-        Fault(f"an ingest is frozen for {s} s", one_of("ingest", signal.SIGSTOP, s), may_miss_s=TAKEN_OVER_S)
-        for s in (12, 60)
+        Fault(f"an ingest is frozen for {s} s", one_of("ingest", signal.SIGSTOP, s), may_miss_s=may_miss_s, frozen_s=s)
+        for s, may_miss_s in ((3, MOVED_S), (12, TAKEN_OVER_S), (60, TAKEN_OVER_S))
     ),
     Fault("ingests come and go every 3 s", in_and_out("ingest", 1), may_miss_s=MOVED_S),
     Fault("a worker is killed", one_of("cv", signal.SIGKILL)),

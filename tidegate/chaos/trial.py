@@ -17,7 +17,7 @@ from rich.table import Column, Table
 
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
-from tidegate.chaos.faults import MOVED_S, Fault, lacking, of_world
+from tidegate.chaos.faults import MOVED_S, TAKEN_OVER_S, Fault, lacking, of_world
 from tidegate.chaos.intruder import REFUSED
 from tidegate.chaos.ledger import Account
 from tidegate.chaos.world import Size, World, world
@@ -154,11 +154,9 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
             log.info("fault", number=n, name=fault.name)
             # What one fault draws is the same whatever came of those before.
             cost = await _cost(fault, broken, random.Random(f"{plan.seed} {n}"), plan.well_s)  # noqa: S311
-            if costs and costs[-1].may_miss_s:
-                # Its cameras still move, each of which costs some of a second.
-                cost = msgspec.structs.replace(cost, may_miss_s=max(cost.may_miss_s, MOVED_S + fault.frozen_s))
-            costs.append(cost)
-            log.info("fault is over", **msgspec.structs.asdict(cost))
+            may_miss_s = _may_miss_s(fault, size.ingests, costs[-1] if costs else None)
+            costs.append(msgspec.structs.replace(cost, may_miss_s=may_miss_s))
+            log.info("fault is over", **msgspec.structs.asdict(costs[-1]))
             await broken.intruder.got_in(broken.admin)
         settled, gone = await broken.settle(SETTLED_S), 0
         try:
@@ -210,6 +208,16 @@ def _schedule(faults: list[Fault], hours: float, dice: random.Random) -> Iterato
     until = time.monotonic() + hours * 3600
     while time.monotonic() < until:
         yield dice.choice(faults)
+
+
+def _may_miss_s(fault: Fault, ingests: int, before: Cost | None) -> float:
+    unread_s = MOVED_S + fault.frozen_s
+    if ingests == 1 and fault.frozen_s:  # nobody takes its cameras
+        return unread_s
+    if before and before.may_miss_s:
+        # Its cameras still move, each of which costs some of a second, and more where the new ingest is frozen.
+        return max(fault.may_miss_s, min(unread_s, TAKEN_OVER_S))
+    return fault.may_miss_s
 
 
 async def _cost(fault: Fault, broken: World, dice: random.Random, within_s: float) -> Cost:
