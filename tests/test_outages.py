@@ -20,7 +20,7 @@ from tests import footage
 from tests.ingest_process import Ingest, add, start
 from tests.rtsp import serving
 from tests.waiting import until
-from tidegate.chaos.way import Way
+from tidegate.chaos.way import Way, late
 from tidegate.local.server import NatsServer
 
 __all__ = ["start"]
@@ -110,6 +110,34 @@ async def test_nor_does_one_that_goes_away_while_cameras_move(
     await asyncio.sleep(7)
     await server.start()
     await assert_nothing_is_missing(admin, epochs)
+
+
+@pytest.mark.slow
+async def test_a_camera_that_moves_is_filmed_until_its_new_ingest_has_video(
+    admin: Client, start: Callable[..., Ingest], camera: str
+) -> None:
+    """It was given up once another had taken it, which had to connect first: two seconds and more were missing."""
+    path = camera.rpartition("/")[2]
+    async with Way(camera, there=late(0.5)) as way:
+        first = start(INGEST_TIMEOUT_S=PATIENT_S)
+        await shared_out(admin, [first], f"{way.url}/{path}")
+        second = start(INGEST_TIMEOUT_S=PATIENT_S)
+        ingests, half = (first, second), len(CAMERAS) / 2
+        await until(lambda: all(i.metric("tidegate_ingest_cameras_online") == half for i in ingests))
+        moved_at = time.time()
+        while {s.camera for s in await stored(admin) if s.start.timestamp() > moved_at} != set(CAMERAS):
+            await asyncio.sleep(0.5)
+        assert [i.metric("tidegate_ingest_dropped_segments_total") for i in ingests] == [0, 0]
+        found = await stored(admin)
+        for ingest in ingests:
+            assert ingest.stop() == 0
+    for name in CAMERAS:
+        mine = sorted((s for s in found if s.camera == name), key=lambda s: s.start)
+        for before, after in itertools.pairwise(mine):
+            gap_s = (after.start - before.start).total_seconds() - before.duration
+            # Two connections to one of these cameras have their keyframes at other times.
+            assert abs(gap_s) < 1.0, (name, gap_s)
+    assert len({(s.camera, s.epoch) for s in found}) == len(CAMERAS) + half
 
 
 @pytest.mark.slow

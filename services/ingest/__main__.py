@@ -66,6 +66,7 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
             attempts,
             announcer,
             lambda: leases.holds(name),
+            lambda at: leases.begun(name, at),
         )
 
     fleet = Fleet(wanted, credentials, leases, changed, runner_for, health, settings)

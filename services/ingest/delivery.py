@@ -10,6 +10,9 @@ from services.ingest.outbox import Outbox, Outboxes
 from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 
+# Why a segment is dropped that another process has filmed, too: nothing is lost.
+HANDED_OVER = "handed_over"
+
 
 class _Begins:
     """Sequences of the stored segments that decoding may begin with, as long as all that follow them are stored."""
@@ -108,18 +111,15 @@ class Delivery:
             return False
         return True
 
-    def hand_over(self, until: float) -> bool:
+    def hand_over(self, until: float, cause: str) -> bool:
         """Publish what was filmed while the camera was ours, until `until` in Unix seconds, and drop the rest; with
-        infinity all of it.
-
-        Whoever has it now began later: it has none of that, but for some milliseconds where it has just taken it.
-        Whether there is anything to be published.
+        infinity all of it. Whether there is anything to be published.
         """
 
         def ours(piece: Piece) -> bool:
             return piece.segment.start.timestamp() + piece.segment.duration <= until
 
-        is_ours = self._outbox.keep(ours, "lease_lost")
+        is_ours = self._outbox.keep(ours, cause)
         self._allowed = lambda: is_ours
         return is_ours
 
@@ -134,5 +134,6 @@ class Delivery:
 
     def _drop(self, pieces: list[Piece], cause: str) -> None:
         for _ in pieces:
-            metrics.DROPPED.labels(self._camera, cause).inc()
+            if cause != HANDED_OVER:
+                metrics.DROPPED.labels(self._camera, cause).inc()
             self._left()

@@ -24,6 +24,7 @@ from shared.runtime.telemetry import Health, logger
 
 # How often we look without being told of a change: nobody tells when the lease of a dead process runs out.
 _LOOK_S = 0.5
+_POLL_S = 0.05
 # A stop that takes longer is said.
 _SILENT_S = 1.0
 # A camera whose settings have changed gets no longer to publish what it has: it is not read meanwhile.
@@ -84,8 +85,15 @@ class Fleet:
 
     async def stop(self) -> None:
         """Stop all cameras, publish what they have read, and release them."""
-        for name in list(self._running):
+        deadline = time.monotonic() + self._grace_s
+        for name in self._running.keys() - self._leases.leaving:
             self._stop(name, "stopped")
+        # Of what others have taken just now they soon say from when on they read it.
+        while self._running and time.monotonic() < deadline:
+            self._hear()
+            await asyncio.sleep(_POLL_S)
+        for name in list(self._running):
+            self._stop(name, None)
         stopping = list(self._stopping.values())
         if stopping and (busy := (await asyncio.wait(stopping, timeout=_SILENT_S))[1]):
             self._log.info("publishing what is buffered", cameras=len(busy), grace_s=self._grace_s)
@@ -93,10 +101,7 @@ class Fleet:
 
     async def _reconcile(self) -> None:
         wanted = self._enabled()
-        self._leases.hear()
-        for name in [n for n in self._running if n in self._leases.lost]:
-            self._stop(name, None, until=self._leases.lost[name])
-        self._leases.lost.clear()
+        self._hear()
         for name, runner in list(self._running.items()):
             if name not in wanted:
                 self._stop(name, "disabled" if name in self._wanted.values else "removed")
@@ -106,13 +111,22 @@ class Fleet:
         for name in filter(self._leases.is_anothers, self._turns.cameras):
             self._turns.was_elsewhere(name)
         share = min(self._most, math.ceil(len(wanted) / self._leases.processes()))
-        await self._leases.offer(list(self._running)[share:])
+        await self._leases.offer([n for n in self._running if n in self._leases.owned][share:])
         await self._claim(wanted, share)
         for name in self._leases.owned - self._running.keys() - self._stopping.keys():
             if name in wanted:
                 self._start(name, wanted[name])
             else:
                 await self._leases.release(name)
+
+    def _hear(self) -> None:
+        """Stop what others have."""
+        self._leases.hear()
+        for name in [n for n in self._running if n in self._leases.lost]:
+            self._stop(name, None, until=self._leases.lost[name])
+        self._leases.lost.clear()
+        for name, runner in self._running.items():
+            runner.leaving = name in self._leases.leaving
 
     def _enabled(self) -> dict[str, Camera]:
         out: dict[str, Camera] = {}
@@ -202,6 +216,8 @@ class Fleet:
     def _stop(self, name: str, reason: str | None, until: float = math.inf) -> None:
         """Stop it in the background and then release it, unless it is to be started anew. See `Runner.stop`."""
         runner = self._running.pop(name)
+        if runner.leaving:  # what else is to be said of it, another process says
+            reason = None
         grace_s = min(self._grace_s, _CHANGED_S) if reason == "changed" else self._grace_s
         if reason:
             self._turns.forget(name)

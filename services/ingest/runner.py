@@ -12,7 +12,7 @@ from services.ingest import metrics
 from services.ingest.announcer import Announcer
 from services.ingest.attempts import Attempts
 from services.ingest.connection import Connection
-from services.ingest.delivery import Delivery
+from services.ingest.delivery import HANDED_OVER, Delivery
 from services.ingest.failures import Failure
 from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
@@ -29,6 +29,7 @@ from shared.runtime.telemetry import logger
 MB = 1024 * 1024
 # A segment's headers take at most this much, the traceparent included.
 _HEADER_BYTES = 1024
+_POLL_S = 0.1
 # A connection that is told to stop gets this long: a live camera's thread hears of it with the next packet.
 _STOP_S = 1.0
 # With this many threads that hang in a read, a camera is not connected to again until one of them has ended.
@@ -44,6 +45,10 @@ class Runner:
 
     login: its credentials, or why there are none. max_payload: the server's limit on a message. allowed: asked before
     each try to publish.
+
+    begun: told of the time in the middle of each segment, in Unix seconds, and of None where it can't be connected to.
+
+    leaving: another process has taken it, and has no video of it yet. It is not connected to again, nor told of.
 
     said, tries: the cause that was last said of it being offline, and attempts in a row that have failed; may be set
     before `start`.
@@ -61,6 +66,7 @@ class Runner:
         attempts: Attempts,
         announcer: Announcer,
         allowed: Callable[[], bool],
+        begun: Callable[[float | None], None],
     ) -> None:
         self.name = name
         self.camera = camera
@@ -79,7 +85,8 @@ class Runner:
         self._ended: asyncio.Future[Failure] | None = None
         self._online = False
         self.tries = 0
-        self._leaving = False
+        self.leaving = False
+        self._begun = begun
         self._reached_at = time.monotonic()
         self.said: str | None = None
         self._online_since = 0.0
@@ -103,17 +110,18 @@ class Runner:
     async def stop(self, reason: str | None, flush_s: float, until: float = math.inf) -> None:
         """Stop reading, publish what was read for up to `flush_s`, and say why; a `reason` of None is not said.
 
-        until: Unix seconds at which another process took it, infinity: just now; what was filmed later is dropped.
+        until: Unix seconds from which on another process has it, infinity: just now; what was filmed later is dropped.
         """
         delivering, connecting = self._tasks
-        self._leaving = reason is None
+        cause = "stopped" if reason else HANDED_OVER if self.leaving else "lease_lost"
+        self.leaving = reason is None
         await end(connecting)
         if self._connection:
             self._connection.stop()
             if flush_s and self._ended and until == math.inf:
                 await asyncio.wait([self._ended], timeout=min(_STOP_S, flush_s))
             self._connection.abandon()
-        if flush_s and (reason or self._delivery.hand_over(until)):
+        if flush_s and (reason or self._delivery.hand_over(until, cause)):
             # It ends by itself where the connection to NATS is closed for good.
             flushed = asyncio.create_task(self._delivery.flushed(flush_s))
             await asyncio.wait({flushed, delivering}, return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +129,7 @@ class Runner:
         await end(delivering)
         # What it may still hand over would stay in the outbox for ever.
         self._connection = None
-        left = self._delivery.give_up("stopped" if reason else "lease_lost")
+        left = self._delivery.give_up(cause)
         if left and reason:
             self._log.warning("dropped what could not be stored in time: raise INGEST_GRACE_S", segments=left)
         if reason:
@@ -139,7 +147,8 @@ class Runner:
         if connection is not self._connection:
             return
         self._delivery.put(piece)
-        if not self._online and not self._leaving:
+        self._begun(piece.segment.start.timestamp() + piece.segment.duration / 2)
+        if not self._online and not self.leaving:
             self._set_online(piece)
 
     def on_end(self, connection: Connection, failure: Failure) -> None:
@@ -155,6 +164,9 @@ class Runner:
             finally:
                 self._end_attempt(failed=True)
                 self._reached_at = min(self._reached_at, time.monotonic())
+            self._begun(None)
+            while self.leaving:
+                await asyncio.sleep(_POLL_S)
             worked_s = time.monotonic() - self._online_since if self._online else 0.0
             self._set_offline(failure)
             if failure.cause == "ended" and self._plays_once():

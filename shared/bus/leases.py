@@ -9,8 +9,9 @@ process and its LEASE_S, as in `host-17-ab12/5`. Creating and updating by revisi
 thing has one holder; a holder that could not renew knows by its own clock that its lease is over, and publishes nothing
 until it has regained it.
 
-`host-17-ab12/offered/5`: the process has too many. It keeps what it offers until another has taken it: were it given up
-first, an outage could come between.
+`host-17-ab12/offered/5`: the process has too many. It keeps what it offers until another has taken it, and works on it
+until that one says from when on it does: were it given up first, an outage could come between. `host-18-cd34/new/5` is
+that one's, `host-18-cd34/since-1764250662104/5` once it has begun, in Unix milliseconds.
 
 Whoever watches decides that a holder is gone, not the server: when it has heard no renewal for LEASE_S. An outage of
 the server silences all alike, so who could not write itself judges nobody, until it has listened for LEASE_S again.
@@ -52,11 +53,12 @@ _DEAF = 2 * RENEW
 _POLL_S = 0.1
 # A server that is behind its cluster is not for longer than so many renewals.
 _DOUBTS = 5
-# What was taken longer ago we have heard of late: we were held up, or frozen. Before it has video the other one has to
-# connect, so what is later by as much is not its own yet.
-_LATE_S = 1.0
-# In the value of what may be taken from a holder that is alive.
-_OFFERED = b"/offered/"
+# In leases: for so long we work on what another has taken, and has not begun to work on.
+_LEAVING = 2.0
+# Once the other one knows from when on we have it, it stores what is before that.
+_STORES_S = 0.5
+# In the value of what may be taken from a holder that is alive, and of what was.
+_OFFERED, _NEW, _SINCE = b"offered", b"new", b"since-"
 
 
 class _Lease(NamedTuple):
@@ -70,6 +72,15 @@ class _Lease(NamedTuple):
     doubts: int = 0
 
 
+class _Handed(NamedTuple):
+    """Of what we have from who offered it. begun: when we began to work on it, in Unix milliseconds. told: when that
+    was stored, in monotonic seconds. Each is None before.
+    """
+
+    begun: int | None = None
+    told: float | None = None
+
+
 class Kind(NamedTuple):
     """Of what is leased. thing, process: begin the keys. owned: how many this process has."""
 
@@ -79,10 +90,10 @@ class Kind(NamedTuple):
 
 
 class Leases:
-    """`lost` collects what another process has taken, and when our lease of it ended, in Unix seconds: infinity where
-    it was offered, and ours until just now.
+    """`lost` collects what another process has taken, and until when it was ours, in Unix seconds: the end of our
+    lease, or where we offered it the time from which on the other works on it, infinity where that is not known.
 
-    Whoever stops working on it takes it out.
+    Whoever stops working on it takes it out. `leaving`: what another has taken, and is worked on here until it begins.
     """
 
     def __init__(
@@ -99,12 +110,13 @@ class Leases:
         self._value = f"{process}/{lease_s:g}".encode()
         self._owned: dict[str, _Lease] = {}
         self._offered: set[str] = set()
+        self._handed: dict[str, _Handed] = {}
+        self._telling: set[asyncio.Task[None]] = set()
+        # Until when we wait for others to begin, in monotonic seconds.
+        self._leaving: dict[str, float] = {}
         # Monotonic seconds: our last write that the server confirmed, and since when there was no gap between these.
         self._confirmed: float | None = None
         self._steady_since = float("-inf")
-        # Our presence as we sent it last: its revision, and when by our clock. How far the server's is ahead of ours.
-        self._sent = (0, 0.0)
-        self._ahead_s = 0.0
         # When we came, by the server's clock.
         self._began: float | None = None
         self._log = logger("leases")
@@ -113,10 +125,16 @@ class Leases:
     def owned(self) -> set[str]:
         return set(self._owned)
 
+    @property
+    def leaving(self) -> set[str]:
+        return set(self._leaving)
+
     def holds(self, thing: str) -> bool:
         """Whether we may publish for it at this instant."""
-        lease = self._owned.get(thing)
-        return lease is not None and time.monotonic() < lease.until
+        lease, handed, now = self._owned.get(thing), self._handed.get(thing), time.monotonic()
+        if handed and (handed.told is None or now < handed.told + _STORES_S):
+            return False
+        return lease is not None and now < lease.until
 
     def free(self, thing: str) -> bool:
         """Whether nobody seems to hold it, as far as we may judge; `claim` finds out."""
@@ -136,7 +154,7 @@ class Leases:
 
     def is_offered(self, thing: str) -> bool:
         """Whether who has it would have another take it."""
-        return _OFFERED in self._mirror.values.get(self._key(thing), b"")
+        return _OFFERED in self._said_of(thing)
 
     def processes(self) -> int:
         """How many processes share what there is, this one included."""
@@ -163,13 +181,31 @@ class Leases:
         # Another may have taken it since we looked: our revision would be of that.
         if not self.free(thing):
             return False
+        if {_OFFERED, _NEW} & self._said_of(thing) and thing not in self._leaving:
+            self._handed[thing] = _Handed()
         sent = time.monotonic()
         try:
-            revision = await self._take(self._key(thing))
+            revision = await self._take(thing)
         except (TimeoutError, nats.errors.Error):  # taken, or unknown: the next look will tell
+            self._handed.pop(thing, None)
             return False
         self._own(thing, revision, sent)
         return True
+
+    def begun(self, thing: str, at: float | None) -> None:
+        """We work on it since `at`, in Unix seconds; None: we can't while another does, which is to stop.
+
+        It is told to who had it. Later calls change nothing.
+        """
+        if self._handed.get(thing) != _Handed():
+            return
+        if at is None:
+            del self._handed[thing]
+        else:
+            self._handed[thing] = _Handed(int(at * 1000))
+        telling = asyncio.create_task(self._renew(thing))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
 
     async def offer(self, things: Iterable[str]) -> None:
         """Let other processes take these of ours, and no others."""
@@ -178,17 +214,22 @@ class Leases:
 
     def hear(self) -> None:
         """Have `lost` tell of what was offered, and is another's now."""
-        if self._mirror.revision(self._presence) == self._sent[0]:
-            self._ahead_s = self._mirror.written[self._presence] - self._sent[1]
         for thing in self._offered & self.owned:
             newer = (self._mirror.revision(self._key(thing)) or 0) > self._owned[thing].revision
             if newer and self.is_anothers(thing):
-                self._lose(thing)
+                self._lose(thing, self._said_of(thing))
+        for thing, until in list(self._leaving.items()):
+            said = self._said_of(thing)
+            begun = next((int(s.removeprefix(_SINCE)) / 1000 for s in said if s.startswith(_SINCE)), None)
+            # Whoever does not say that it is new can't work on it while we do.
+            if begun or time.monotonic() > until or (self.is_anothers(thing) and _NEW not in said):
+                del self._leaving[thing]
+                self.lost[thing] = begun or math.inf
 
     async def release(self, thing: str) -> None:
         """Let another process have it at once."""
         lease = self._owned.pop(thing, None)
-        self._kind.owned.set(len(self._owned))
+        self._forget(thing)
         if lease:
             await self._delete(self._key(thing), lease.revision)
 
@@ -200,7 +241,15 @@ class Leases:
         return f"{self._kind.thing}.{thing}"
 
     def _value_of(self, thing: str) -> bytes:
-        return self._value.replace(b"/", _OFFERED) if thing in self._offered else self._value
+        states = [_OFFERED] if thing in self._offered else []
+        if thing in self._handed:
+            begun = self._handed[thing].begun
+            states.append(_NEW if begun is None else _SINCE + str(begun).encode())
+        process, lease = self._value.split(b"/")
+        return b"/".join([process, *states, lease])
+
+    def _said_of(self, thing: str) -> set[bytes]:
+        return _said(self._mirror.values.get(self._key(thing), b""))
 
     def _is_ours(self, value: bytes) -> bool:
         return value.partition(b"/")[0] == self.process.encode()
@@ -225,27 +274,27 @@ class Leases:
         """For how long its writer may be silent."""
         return max(self._lease_s, _lease_of(self._mirror.values.get(key, b"")))
 
-    async def _take(self, key: str) -> int:
+    async def _take(self, thing: str) -> int:
         """Revision of our entry, which is new, or in the place of one whose holder was silent. Raises what KV does."""
+        key, value = self._key(thing), self._value_of(thing)
         silent = self._mirror.revision(key)
         if silent is not None:
             # It fails if the holder has renewed it, and where the server has forgotten it.
             with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
-                return await self._kv.update(key, self._value, last=silent)
-        return await self._kv.create(key, self._value)
+                return await self._kv.update(key, value, last=silent)
+        return await self._kv.create(key, value)
 
     def _own(self, thing: str, revision: int, sent: float) -> None:
         self._owned[thing] = _Lease(revision, sent + (1 - _MARGIN) * self._lease_s)
+        self._leaving.pop(thing, None)
         self._kind.owned.set(len(self._owned))
 
     async def _appear(self) -> None:
-        at = time.time()
         try:
-            revision = await self._kv.put(self._presence, self._value)
+            await self._kv.put(self._presence, self._value)
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("presence not stored", error=repr(e))
             return
-        self._sent = revision, at
         now = time.monotonic()
         if self._confirmed is not None and now - self._confirmed > _DEAF * self._lease_s:
             self._log.info("the server was away: what others hold is theirs for a lease", lease_s=self._lease_s)
@@ -256,7 +305,7 @@ class Leases:
         lease = self._owned.get(thing)
         if lease is None:
             return
-        sent = time.monotonic()
+        sent, handed = time.monotonic(), self._handed.get(thing)
         try:
             revision = await self._kv.update(self._key(thing), self._value_of(thing), last=lease.revision)
         except nats.js.errors.KeyWrongLastSequenceError:
@@ -267,6 +316,12 @@ class Leases:
             # Released meanwhile: our renewal then outlives us for a lease, unless the deletion came after it.
             if thing in self._owned:
                 self._own(thing, revision, sent)
+                self._told(thing, handed)
+
+    def _told(self, thing: str, handed: _Handed | None) -> None:
+        """handed: as it was when it was sent."""
+        if handed and handed == self._handed.get(thing) and handed.begun and not handed.told:
+            self._handed[thing] = handed._replace(told=time.monotonic())
 
     async def _regain(self, thing: str) -> None:
         """Our entry is not as we left it: renewed by a try of ours that timed out, another's, or forgotten."""
@@ -285,7 +340,7 @@ class Leases:
             return
         if entry is None:
             with contextlib.suppress(TimeoutError, nats.errors.Error):
-                self._own(thing, await self._kv.create(key, self._value), sent)
+                self._own(thing, await self._kv.create(key, self._value_of(thing)), sent)
         elif is_ours:
             assert entry.revision is not None
             # Of unknown age: the next renewal, which is now, dates it.
@@ -293,12 +348,12 @@ class Leases:
             await self._renew_once(thing, entry.revision)
         # A server that was cut off tells of holders before us, for a while. So does a new bucket, which counts anew.
         elif (entry.revision or 0) > lease.revision or lease.doubts >= _DOUBTS:
-            self._lose(thing)
+            self._lose(thing, _said(entry.value or b""))
         else:
             self._owned[thing] = lease._replace(doubts=lease.doubts + 1)
 
     async def _renew_once(self, thing: str, revision: int) -> None:
-        sent = time.monotonic()
+        sent, handed = time.monotonic(), self._handed.get(thing)
         try:
             renewed = await self._kv.update(self._key(thing), self._value_of(thing), last=revision)
         except (TimeoutError, nats.errors.Error) as e:
@@ -306,22 +361,30 @@ class Leases:
         else:
             if thing in self._owned:
                 self._own(thing, renewed, sent)
+                self._told(thing, handed)
 
-    def _lose(self, thing: str) -> None:
+    def _lose(self, thing: str, said: set[bytes]) -> None:
+        """said: by who has it now."""
         lease = self._owned.pop(thing)
-        self._kind.owned.set(len(self._owned))
+        self._forget(thing)
         left_s = lease.until - time.monotonic()
         what = f"another process has taken the {self._kind.thing}"
         # Of what was not offered nobody can, while we hold it.
-        if left_s > 0:
-            self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
-            until = math.inf
-            if self.is_anothers(thing):  # as far as it was heard: else what is known is since when it was ours
-                until = self._mirror.since[self._key(thing)] - self._ahead_s + _LATE_S
-            self.lost[thing] = until if until < time.time() else math.inf
-        else:
+        if left_s <= 0:
             self._log.warning(f"{what}: its lease had run out", **{self._kind.thing: thing})
             self.lost[thing] = time.time() + left_s
+            return
+        self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
+        if _NEW in said or any(s.startswith(_SINCE) for s in said):
+            self._leaving[thing] = time.monotonic() + _LEAVING * self._lease_s
+        else:
+            self.lost[thing] = math.inf
+
+    def _forget(self, thing: str) -> None:
+        """It is not ours any more."""
+        self._handed.pop(thing, None)
+        self._offered.discard(thing)
+        self._kind.owned.set(len(self._owned))
 
     async def _delete(self, key: str, revision: int | None) -> None:
         try:
@@ -340,6 +403,11 @@ def process_id() -> str:
     """Of this process, unlike any other's."""
     host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:32]
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def _said(value: bytes) -> set[bytes]:
+    """What an entry says beside its holder and the length of its lease."""
+    return set(value.split(b"/")[1:-1])
 
 
 def _lease_of(value: bytes) -> float:

@@ -72,7 +72,7 @@ class _Entry(NamedTuple):
 
 class Mirror:
     """values: what the bucket holds. seen: monotonic seconds at which each key was last written, as far as known.
-    written: the same in Unix seconds by the server's clock. since: when, by that, each key came to have its value.
+    written: the same in Unix seconds by the server's clock.
 
     `ready` is set once the copy is complete; `changed` whenever it moves, and cleared by whoever waits for it.
     """
@@ -81,7 +81,6 @@ class Mirror:
         self.values: dict[str, bytes] = {}
         self.seen: dict[str, float] = {}
         self.written: dict[str, float] = {}
-        self.since: dict[str, float] = {}
         self.ready = asyncio.Event()
         self._client = client
         self._bucket = bucket
@@ -165,8 +164,6 @@ class Mirror:
         away = max(0.0, now - self._followed - _POLL_S)
         seen = {k: self.seen[k] + away if self.revision(k) == found[k].seq else now for k in fresh}
         self.written = {key: found[key].time for key in fresh}
-        same = {key for key, value in fresh.items() if self.values.get(key) == value}
-        self.since = {key: self.since[key] if key in same else at for key, at in self.written.items()}
         self.values, self.seen, self._followed = fresh, seen, now
         self._known = {key: entry.seq for key, entry in found.items()}
         self.ready.set()
@@ -194,11 +191,9 @@ class Mirror:
             self.values[key] = entry.value
             self.seen[key] = time.monotonic()
             self.written[key] = entry.time
-            if moved:
-                self.since[key] = entry.time
         else:
             moved = self.values.pop(key, None) is not None
-            for times in (self.seen, self.written, self.since):
+            for times in (self.seen, self.written):
                 times.pop(key, None)
         if moved:
             self._changed.set()
