@@ -25,6 +25,8 @@ from shared.runtime.telemetry import Health, logger
 # How often we look without being told of a change: nobody tells when the lease of a dead process runs out.
 _LOOK_S = 0.5
 _POLL_S = 0.05
+# Of what we leave nobody takes more, where nobody has for so long.
+_UNTAKEN_S = 2.0
 # A stop that takes longer is said.
 _SILENT_S = 1.0
 # A camera whose settings have changed gets no longer to publish what it has: it is not read meanwhile.
@@ -84,8 +86,12 @@ class Fleet:
             await self._reconcile()
 
     async def stop(self) -> None:
-        """Stop all cameras, publish what they have read, and release them."""
+        """Let others take the cameras; stop the rest, publish what they have read, and release them."""
         deadline = time.monotonic() + self._grace_s
+        for name in [n for n, r in self._running.items() if r.unreached_s and not r.leaving]:
+            self._stop(name, "stopped")
+        await self._offer_all(deadline)
+        self._grace_s = max(_CHANGED_S, deadline - time.monotonic())
         for name in self._running.keys() - self._leases.leaving:
             self._stop(name, "stopped")
         # Of what others have taken just now they soon say from when on they read it.
@@ -98,6 +104,20 @@ class Fleet:
         if stopping and (busy := (await asyncio.wait(stopping, timeout=_SILENT_S))[1]):
             self._log.info("publishing what is buffered", cameras=len(busy), grace_s=self._grace_s)
         await asyncio.gather(*stopping)
+
+    async def _offer_all(self, deadline: float) -> None:
+        """Offer what we read, as long as others take of it. Who is alone, or cut off, can't give it to anybody."""
+        offered = self._leases.owned & self._running.keys()
+        if not offered or not self._leases.hears() or self._leases.processes() == 1:
+            return
+        self._log.info("handing cameras over", cameras=len(offered))
+        await asyncio.gather(self._leases.go(), self._leases.offer(offered))
+        until = time.monotonic() + _UNTAKEN_S
+        while offered and self._leases.processes() > 1 and time.monotonic() < min(deadline, until):
+            await asyncio.sleep(_POLL_S)
+            self._hear()
+            if left := offered - self._leases.owned:
+                offered, until = offered - left, time.monotonic() + _UNTAKEN_S
 
     async def _reconcile(self) -> None:
         wanted = self._enabled()

@@ -112,6 +112,7 @@ class Leases:
         self._offered: set[str] = set()
         self._handed: dict[str, _Handed] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        self._is_going = False
         # Until when we wait for others to begin, in monotonic seconds.
         self._leaving: dict[str, float] = {}
         # Monotonic seconds: our last write that the server confirmed, and since when there was no gap between these.
@@ -233,6 +234,11 @@ class Leases:
         if lease:
             await self._delete(self._key(thing), lease.revision)
 
+    async def go(self) -> None:
+        """No longer count as a process: others may have what we offer, all of it."""
+        self._is_going = True
+        await self._delete(self._presence, None)
+
     async def leave(self) -> None:
         """Release all, and no longer count as a process."""
         await asyncio.gather(*(self.release(c) for c in self.owned), self._delete(self._presence, None))
@@ -290,6 +296,8 @@ class Leases:
         self._kind.owned.set(len(self._owned))
 
     async def _appear(self) -> None:
+        if self._is_going:
+            return
         try:
             await self._kv.put(self._presence, self._value)
         except (TimeoutError, nats.errors.Error) as e:
