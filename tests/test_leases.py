@@ -27,11 +27,14 @@ LONG_S = 20.0
 
 
 class Process:
-    """What of a process has to do with leases. `live` has it renew them; without, it is frozen."""
+    """What of a process has to do with leases. `live` has it renew them; without, it is frozen. following: its copy of
+    what others say.
+    """
 
-    def __init__(self, leases: Leases, mirror: Mirror) -> None:
+    def __init__(self, leases: Leases, mirror: Mirror, following: asyncio.Task[None]) -> None:
         self.leases = leases
         self.mirror = mirror
+        self.following = following
         self._task: asyncio.Task[None] | None = None
 
     def live(self) -> None:
@@ -59,7 +62,8 @@ async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
         await copy.ready.wait()
         owned = Gauge("owned", "Cameras.", registry=CollectorRegistry())
         bucket: Any = kv or await bind(client.jetstream(timeout=LEASE_S / 3), names.LEASES)
-        process = Process(Leases(client, bucket, copy, name, Kind("camera", "process", owned), lease_s), copy)
+        leases = Leases(client, bucket, copy, name, Kind("camera", "process", owned), lease_s)
+        process = Process(leases, copy, made[-1][1])
         process.live()
         return process
 
@@ -168,13 +172,31 @@ async def test_what_its_next_holder_gave_up_goes_on(process: Start) -> None:
     assert not holder.leases.lost and not holder.leases.leaving
 
 
-async def test_an_older_version_s_word_that_it_has_it_is_enough(admin: Client, process: Start) -> None:
-    """It does not say when it begins."""
+@pytest.mark.parametrize("said", [b"older/2", b"x/since-/2", b"x/since-soon/2", b"x/since-%s/2" % (b"9" * 40)])
+async def test_who_does_not_say_when_it_begins_has_it_from_now_on(admin: Client, process: Start, said: bytes) -> None:
+    """As an older version; and what nobody of ours writes ends no process."""
     holder = await process("holder", lease_s=LONG_S)
     await has_taken(holder)
     await holder.leases.offer(["lobby"])
-    await (await bind(admin.jetstream(), names.LEASES)).put("camera.lobby", b"older/2")
+    await (await bind(admin.jetstream(), names.LEASES)).put("camera.lobby", said)
     assert await heard(holder) == math.inf
+
+
+async def test_one_s_own_word_is_not_taken_for_another_s(process: Start) -> None:
+    """Who has not heard of the next holder, but was refused a renewal, dropped all that it had filmed."""
+    first, holder = await two(process, holds_s=LONG_S, lease_s=LONG_S)
+    await first.leases.offer(["lobby"])
+    await has_taken(holder)
+    holder.leases.begun("lobby", 1764250662.104)
+    await until(lambda: holder.leases.holds("lobby"))
+    await holder.leases.offer(["lobby"])
+    await until(lambda: b"offered/since" in holder.mirror.values["camera.lobby"])
+    third = await process("third")
+    holder.following.cancel()
+    await has_taken(third)
+    await holder.leases.offer([])
+    holder.leases.hear()
+    assert holder.leases.leaving == {"lobby"} and not holder.leases.lost
 
 
 async def test_an_offer_is_taken_back(process: Start) -> None:

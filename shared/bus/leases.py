@@ -220,10 +220,11 @@ class Leases:
             if newer and self.is_anothers(thing):
                 self._lose(thing, self._said_of(thing))
         for thing, until in list(self._leaving.items()):
-            said = self._said_of(thing)
-            begun = next((int(s.removeprefix(_SINCE)) / 1000 for s in said if s.startswith(_SINCE)), None)
-            # Whoever does not say that it is new can't work on it while we do.
-            if begun or time.monotonic() > until or (self.is_anothers(thing) and _NEW not in said):
+            heard = self.is_anothers(thing)
+            said = self._said_of(thing) if heard else set()
+            begun = _begun(said)
+            # Whoever does not say that it is new can't work on it while we do, or is of an older version.
+            if begun or time.monotonic() > until or (heard and _NEW not in said):
                 del self._leaving[thing]
                 self.lost[thing] = begun or math.inf
 
@@ -383,7 +384,7 @@ class Leases:
             self.lost[thing] = time.time() + left_s
             return
         self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
-        if _NEW in said or any(s.startswith(_SINCE) for s in said):
+        if _NEW in said or _begun(said):
             self._leaving[thing] = time.monotonic() + _LEAVING * self._lease_s
         else:
             self.lost[thing] = math.inf
@@ -416,6 +417,12 @@ def process_id() -> str:
 def _said(value: bytes) -> set[bytes]:
     """What an entry says beside its holder and the length of its lease."""
     return set(value.split(b"/")[1:-1])
+
+
+def _begun(said: set[bytes]) -> float | None:
+    """Since when the holder works on it, in Unix seconds; None where it does not say so in a way that may be."""
+    found = (re.fullmatch(_SINCE + rb"(\d{1,15})", s) for s in said)
+    return next((int(f[1]) / 1000 for f in found if f), None)
 
 
 def _lease_of(value: bytes) -> float:
