@@ -160,7 +160,7 @@ async def test_a_camera_beside_thousands_that_are_unreachable_is_online_soon(adm
 
     def run(name: str, url: str) -> None:
         camera, _ = new_camera(url)
-        more = (settings, admin.max_payload, publisher, outboxes, places, announcer, lambda: True, lambda _: None)
+        more = (settings, admin.max_payload, publisher, outboxes, places, announcer, lambda: True, lambda _: False)
         runners.append(Runner(name, camera, Login(), *more))
         runners[-1].start()
 

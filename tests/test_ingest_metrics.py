@@ -34,7 +34,7 @@ def runner(admin: Client, announcer: Announcer, name: str, url: str) -> Runner:
     camera, _ = new_camera(url, loop=True, realtime=True)
     js = admin.jetstream()
     parts = (Publisher(admin, js), Outboxes[Piece](1 << 30), Attempts(), announcer)
-    return Runner(name, camera, Login(), IngestSettings(), admin.max_payload, *parts, lambda: True, lambda _: None)
+    return Runner(name, camera, Login(), IngestSettings(), admin.max_payload, *parts, lambda: True, lambda _: False)
 
 
 async def test_the_series_of_a_camera_that_is_gone_go(admin: Client, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -44,7 +45,9 @@ async def stored(admin: Client) -> list[Segment]:
     """All that MEDIA has, as it was stored."""
     js = admin.jetstream()
     state = (await js.stream_info("MEDIA")).state
-    messages = [await js.get_msg("MEDIA", seq=n, direct=True) for n in range(state.first_seq, state.last_seq + 1)]
+    messages = [
+        await js.get_msg("MEDIA", seq=n, direct=True) for n in range(max(1, state.first_seq), state.last_seq + 1)
+    ]
     return [segments.from_headers(message.headers) for message in messages]
 
 
@@ -140,6 +143,26 @@ async def test_a_camera_that_moves_is_filmed_until_its_new_ingest_has_video(
             # Two connections to one of these cameras have their keyframes at other times.
             assert abs(gap_s) < 1.0, (name, gap_s)
     assert len({(s.camera, s.epoch) for s in found}) == 2 * len(CAMERAS), "each has moved once"
+
+
+@pytest.mark.slow
+async def test_a_camera_that_takes_one_connection_at_a_time_moves_too(
+    admin: Client, start: Callable[..., Ingest], camera: str
+) -> None:
+    """Its new ingest is refused as long as the old one films."""
+    async with contextlib.AsyncExitStack() as opened:
+        for name in CAMERAS:
+            way = await opened.enter_async_context(Way(camera, most=1))
+            await add(admin, name, f"{way.url}/{camera.rpartition('/')[2]}")
+        first = start(INGEST_TIMEOUT_S=PATIENT_S)
+        await until(lambda: first.metric("tidegate_ingest_cameras_online") == len(CAMERAS))
+        second = start(INGEST_TIMEOUT_S=PATIENT_S)
+        half = len(CAMERAS) / 2
+        await until(lambda: [i.metric("tidegate_ingest_cameras_online") for i in (first, second)] == [half, half])
+        assert await asyncio.to_thread(first.stop) == 0
+        await all_stored_after(admin, time.time())
+        assert second.stop() == 0
+    assert "camera offline" not in first.log
 
 
 async def all_stored_after(admin: Client, at: float) -> None:

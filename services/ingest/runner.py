@@ -46,7 +46,8 @@ class Runner:
     login: its credentials, or why there are none. max_payload: the server's limit on a message. allowed: asked before
     each try to publish.
 
-    begun: told of the time in the middle of each segment, in Unix seconds, and of None where it can't be connected to.
+    begun: told of the time in the middle of each segment, in Unix seconds, and of None where it can't be connected to;
+    whether another process has filmed it until now.
 
     leaving: another process has taken it, and has no video of it yet. It is not connected to again, nor told of.
 
@@ -66,7 +67,7 @@ class Runner:
         attempts: Attempts,
         announcer: Announcer,
         allowed: Callable[[], bool],
-        begun: Callable[[float | None], None],
+        begun: Callable[[float | None], bool],
     ) -> None:
         self.name = name
         self.camera = camera
@@ -164,11 +165,12 @@ class Runner:
             finally:
                 self._end_attempt(failed=True)
                 self._reached_at = min(self._reached_at, time.monotonic())
-            self._begun(None)
             while self.leaving:
                 await asyncio.sleep(_POLL_S)
             worked_s = time.monotonic() - self._online_since if self._online else 0.0
-            self._set_offline(failure)
+            # A camera may refuse a second connection as long as another process has one: it is not offline.
+            if not self._begun(None):
+                self._set_offline(failure)
             if failure.cause == "ended" and self._plays_once():
                 return
             metrics.RECONNECTS.labels(self.name, failure.cause).inc()

@@ -193,13 +193,13 @@ class Leases:
         self._own(thing, revision, sent)
         return True
 
-    def begun(self, thing: str, at: float | None) -> None:
+    def begun(self, thing: str, at: float | None) -> bool:
         """We work on it since `at`, in Unix seconds; None: we can't while another does, which is to stop.
 
-        It is told to who had it. Later calls change nothing.
+        Whether another had it until now, and is told. Later calls change nothing.
         """
         if self._handed.get(thing) != _Handed():
-            return
+            return False
         if at is None:
             del self._handed[thing]
         else:
@@ -207,6 +207,7 @@ class Leases:
         telling = asyncio.create_task(self._renew(thing))
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)
+        return True
 
     async def offer(self, things: Iterable[str]) -> None:
         """Let other processes take these of ours, and no others."""

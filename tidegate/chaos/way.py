@@ -82,13 +82,21 @@ def late(delay_s: float) -> Carry:
 class Way:
     """See the module. to: URL of the server. there, back: how what is sent gets to it, and what it sends.
 
-    secured: TLS ends here, and the server has none. `taken` counts the connections.
+    secured: TLS ends here, and the server has none. most: connections at a time, of which others end at once. `taken`
+    counts the connections.
     """
 
     def __init__(
-        self, to: str, *, there: Carry = at_once, back: Carry = at_once, secured: ssl.SSLContext | None = None
+        self,
+        to: str,
+        *,
+        there: Carry = at_once,
+        back: Carry = at_once,
+        secured: ssl.SSLContext | None = None,
+        most: int = 1000,
     ) -> None:
         self._to = urlsplit(to)
+        self._most = most
         self._there, self._back, self._ssl = there, back, secured
         self._is_cut = False
         self._flows = asyncio.Event()
@@ -134,7 +142,7 @@ class Way:
 
     async def _connect(self, connection: _Connection) -> None:
         try:
-            if self._is_cut:
+            if self._is_cut or len(self._connections) > self._most:
                 raise ConnectionAbortedError
             await connection.open(self._to.hostname or "", self._to.port or 0)
             await connection.carry(self._there, self._back, self._flows)
