@@ -62,6 +62,12 @@ def test_what_cameras_call_a_password_is_hidden(query: str) -> None:
     assert "S3cret" not in redact(f"rtsp://10.0.0.7/live?channel=1&{query}&stream=0")
 
 
+def test_a_password_in_the_path_may_hold_an_at_sign() -> None:
+    """What came after it was taken for the host."""
+    assert "cret" not in redact("rtsp://10.0.0.7/user=me_password=S3@cret_channel=1")
+    assert redact("rtsp://me:a/pass=b@10.0.0.7/live") == "rtsp://***"
+
+
 def letters(text: str) -> set[str]:
     return {c for c in text if c >= "\u4e00"}
 
@@ -96,6 +102,7 @@ def test_no_more_of_an_ordinary_url_is_hidden_than_its_credentials(words: list[s
 
 @given(_texts, st.integers(0, 60))
 @example("rtsp://\u4e00:\u4e01@\u4e02", 9)
+@example("://://pass=@\u4e00", 13)
 def test_a_cut_text_shows_nothing_that_the_whole_hides(text: str, most: int) -> None:
     cut = redact(text, most)
     assert letters(cut) <= letters(by_patterns(text))

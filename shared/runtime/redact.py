@@ -44,14 +44,22 @@ def _hide(text: str) -> str:
 def _hide_in_url(url: str) -> str:
     """url: from its `://` on. User info goes up to the last @, as cameras' passwords hold @ and /."""
     if (at := url.rfind("@")) > 0:
+        if 0 < _end_of_name(url) <= at:  # the @ may be of that password, or that of the user info
+            return "://***"
         url = f"://***{url[at:]}"
+    end = _end_of_name(url)
+    return f"{url[:end]}***" if end else url
+
+
+def _end_of_name(url: str) -> int:
+    """Where a password begins in the path of a URL; 0 where none does."""
     in_path = False
     for mark in _PATH.finditer(url):
         if mark["path"] or mark["query"]:
             in_path = bool(mark["path"])
         elif in_path:
-            return f"{url[: mark.end()]}***"
-    return url
+            return mark.end()
+    return 0
 
 
 def split_credentials(url: str) -> tuple[str, str | None]:
