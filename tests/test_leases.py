@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -18,6 +17,7 @@ from shared import bus
 from shared.bus.leases import Kind, Leases
 from shared.bus.mirror import Mirror, bind, mirror
 from shared.contract import names
+from shared.runtime.tasks import end
 from tests.waiting import until
 from tidegate.local.server import NatsServer
 
@@ -41,10 +41,7 @@ class Process:
         self._task = asyncio.create_task(self.leases.run())
 
     async def freeze(self) -> None:
-        assert self._task
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end(self._task)
 
 
 Start = Callable[..., Awaitable[Process]]
@@ -54,6 +51,7 @@ Start = Callable[..., Awaitable[Process]]
 async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
     """Makes one that lives."""
     made: list[tuple[Client, asyncio.Task[None]]] = []
+    lived: list[Process] = []
 
     async def make(name: str, lease_s: float = LEASE_S, kv: object = None) -> Process:
         client = await bus.connect(server.settings("ingest"), "ingest")
@@ -65,11 +63,15 @@ async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
         leases = Leases(client, bucket, copy, name, Kind("camera", "process", owned), lease_s)
         process = Process(leases, copy, made[-1][1])
         process.live()
+        lived.append(process)
         return process
 
     yield make
+    for one in lived:
+        await one.freeze()
+        await one.leases.leave()
     for client, task in made:
-        task.cancel()
+        await end(task)
         await client.close()
 
 

@@ -39,6 +39,7 @@ from prometheus_client import Gauge
 from shared.bus.client import Connection
 from shared.bus.mirror import Mirror
 from shared.runtime.settings import MOST_LEASE_S
+from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
 # In leases. A request that fails must do so while there is time for another.
@@ -243,6 +244,7 @@ class Leases:
 
     async def leave(self) -> None:
         """Release all, and no longer count as a process."""
+        await end(*self._telling)
         await asyncio.gather(*(self.release(c) for c in self.owned), self._delete(self._presence, None))
 
     def _key(self, thing: str) -> str:
