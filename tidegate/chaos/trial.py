@@ -17,7 +17,7 @@ from rich.table import Column, Table
 
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
-from tidegate.chaos.faults import MOVED_S, TAKEN_OVER_S, Fault, lacking, of_world
+from tidegate.chaos.faults import MOVED_S, Fault, lacking, of_world
 from tidegate.chaos.intruder import REFUSED
 from tidegate.chaos.ledger import Account
 from tidegate.chaos.world import Size, World, world
@@ -211,12 +211,10 @@ def _schedule(faults: list[Fault], hours: float, dice: random.Random) -> Iterato
 
 
 def _may_miss_s(fault: Fault, ingests: int, before: Cost | None) -> float:
-    unread_s = MOVED_S + fault.frozen_s
     if ingests == 1 and fault.frozen_s:  # nobody takes its cameras
-        return unread_s
-    if before and before.may_miss_s:
-        # Its cameras still move, each of which costs some of a second, and more where the new ingest is frozen.
-        return max(fault.may_miss_s, min(unread_s, TAKEN_OVER_S))
+        return MOVED_S + fault.frozen_s
+    if before and before.may_miss_s:  # its cameras still move
+        return max(fault.may_miss_s, MOVED_S)
     return fault.may_miss_s
 
 
