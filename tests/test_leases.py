@@ -140,6 +140,8 @@ async def test_who_hears_late_hears_the_same(process: Start) -> None:
     await has_taken(other)
     other.leases.begun("lobby", 1764250662.104)
     await until(lambda: b"since" in holder.mirror.values["camera.lobby"])
+    holder.leases.hear()
+    assert holder.leases.leaving == {"lobby"}, "so that it is known to be no lease that ran out"
     assert await heard(holder) == 1764250662.104
 
 

@@ -141,12 +141,13 @@ class Fleet:
 
     def _hear(self) -> None:
         """Stop what others have."""
+        # Before it is lost: what it has beyond that is no loss then.
+        for name, runner in self._running.items():
+            runner.leaving = name in self._leases.leaving
         self._leases.hear()
         for name in [n for n in self._running if n in self._leases.lost]:
             self._stop(name, None, until=self._leases.lost[name])
         self._leases.lost.clear()
-        for name, runner in self._running.items():
-            runner.leaving = name in self._leases.leaving
 
     def _enabled(self) -> dict[str, Camera]:
         out: dict[str, Camera] = {}
@@ -236,6 +237,7 @@ class Fleet:
     def _stop(self, name: str, reason: str | None, until: float = math.inf) -> None:
         """Stop it in the background and then release it, unless it is to be started anew. See `Runner.stop`."""
         runner = self._running.pop(name)
+        runner.leaving = runner.leaving or name in self._leases.leaving
         if runner.leaving:  # what else is to be said of it, another process says
             reason = None
         grace_s = min(self._grace_s, _CHANGED_S) if reason == "changed" else self._grace_s

@@ -216,11 +216,7 @@ class Leases:
         await asyncio.gather(*(self._renew(thing) for thing in before ^ self._offered))
 
     def hear(self) -> None:
-        """Have `lost` tell of what was offered, and is another's now."""
-        for thing in self._offered & self.owned:
-            newer = (self._mirror.revision(self._key(thing)) or 0) > self._owned[thing].revision
-            if newer and self.is_anothers(thing):
-                self._lose(thing, self._said_of(thing))
+        """Have `lost` tell of what was offered, and is another's now. Each is seen in `leaving` first."""
         for thing, until in list(self._leaving.items()):
             heard = self.is_anothers(thing)
             said = self._said_of(thing) if heard else set()
@@ -229,6 +225,10 @@ class Leases:
             if begun or time.monotonic() > until or (heard and _NEW not in said):
                 del self._leaving[thing]
                 self.lost[thing] = begun or math.inf
+        for thing in self._offered & self.owned:
+            newer = (self._mirror.revision(self._key(thing)) or 0) > self._owned[thing].revision
+            if newer and self.is_anothers(thing):
+                self._lose(thing, self._said_of(thing))
 
     async def release(self, thing: str) -> None:
         """Let another process have it at once."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -93,7 +94,7 @@ class Way:
         there: Carry = at_once,
         back: Carry = at_once,
         secured: ssl.SSLContext | None = None,
-        most: int = 1000,
+        most: float = math.inf,
     ) -> None:
         self._to = urlsplit(to)
         self._most = most
