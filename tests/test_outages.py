@@ -205,7 +205,7 @@ async def test_who_was_cut_off_stores_what_was_filmed_while_the_camera_was_its_o
             lambda: cut_off.metric(dropped, cause="lease_lost") and cut_off.metric("tidegate_ingest_cameras_owned")
         )
         for ingest in ingests:
-            assert ingest.stop() == 0
+            assert await asyncio.to_thread(ingest.stop) == 0
         found = await stored(admin)
         for name in CAMERAS:
             tracks = [
@@ -214,5 +214,7 @@ async def test_who_was_cut_off_stores_what_was_filmed_while_the_camera_was_its_o
             ]
             spans = sorted((t[0].start.timestamp(), max(s.start.timestamp() + s.duration for s in t)) for t in tracks)
             assert all([s.n for s in t] == list(range(len(t))) for t in tracks)
-            assert all(a[1] <= b[0] + 0.1 for a, b in itertools.pairwise(spans)), "no video is there twice"
+            twice_s = [a[1] - b[0] for a, b in itertools.pairwise(spans)]
+            # Of a camera that is handed over, whose connections have their keyframes at other times.
+            assert all(t <= 0.6 for t in twice_s), (name, twice_s)
             assert any(a[0] < cut_at < a[1] for a in spans), "of what came after the cut, too"
