@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
@@ -19,13 +19,17 @@ LAST = b"NATS/1.0\r\nLast: yes\r\n\r\n"
 NAMES = (b"\xff\xfe", b"\xc3\xb6", b"\x01\x1b[2J")
 
 
-async def hostile(client: Client, prefix: bytes = b"events.tracks.") -> int:
+# How one is sent.
+Put = Callable[[Client, bytes, bytes, bytes], Awaitable[None]]
+
+
+async def hostile(client: Client, prefix: bytes = b"events.tracks.", put: Put = raw.store) -> int:
     """Send all of them, and what shows that they have been read; how many they are."""
     for headers in raw.BLOCKS:
-        await raw.send(client, prefix + b"lobby", headers, b"x")
+        await put(client, prefix + b"lobby", headers, b"x")
     for name in NAMES:
-        await raw.send(client, prefix + name, raw.block([b"A: b"]), b"x")
-    await raw.send(client, prefix + b"lobby", LAST, b"last")
+        await put(client, prefix + name, raw.block([b"A: b"]), b"x")
+    await put(client, prefix + b"lobby", LAST, b"last")
     return len(raw.BLOCKS) + len(NAMES) + 1
 
 
@@ -49,7 +53,7 @@ async def test_a_subscriber_reads_on_whatever_a_message_holds(server: NatsServer
     try:
         heard = await reader.subscribe("of.no.stream.>")
         await reader.flush()
-        await check_heard(heard, await hostile(admin, b"of.no.stream."))
+        await check_heard(heard, await hostile(admin, b"of.no.stream.", raw.send))
     finally:
         await reader.close()
 
@@ -82,7 +86,7 @@ async def test_no_message_has_a_watcher_publish(
     heard = await js.subscribe("events.>", stream=names.EVENTS, ordered_consumer=True)
     ingest = await bus.connect(server.settings("ingest"), "ingest")
     try:
-        await raw.send(ingest, b"events.cameras.lobby", b"NATS/1.0" + status + order)
+        await raw.store(ingest, b"events.cameras.lobby", b"NATS/1.0" + status + order)
         await js.publish("events.captions.lobby", b"after")
         while (await heard.next_msg(timeout=30)).data != b"after":
             pass
