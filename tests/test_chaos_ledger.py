@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,8 +24,19 @@ def test_a_gap_is_as_long_as_what_is_missing() -> None:
 
 
 def test_what_two_connections_have_is_doubled() -> None:
-    account = of_camera([piece(0, 100.0, seconds=4.0), piece(0, 102.0, epoch="f", seconds=4.0)])
+    one = [piece(n, 100.0 + n) for n in range(5)]
+    account = of_camera([*one, *(piece(n, 102.0 + n, epoch="f") for n in range(5))])
     assert (account.doubled_s, account.missing_s, account.repeated) == (2.0, 0.0, 0)
+
+
+@pytest.mark.parametrize("phase", [0.1, 0.5, 0.9])
+def test_whatever_the_phases_of_their_keyframes(phase: float) -> None:
+    """A connection begins within a segment of the one before it, and no more is there twice."""
+    one = [piece(n, 100.0 + n) for n in range(5)]
+    other = [piece(n, 104.0 + phase + n, epoch="f") for n in range(5)]
+    assert of_camera([*one, *other]) == (0.0, 0.0, 0.0, 0, 0)
+    both = [p._replace(epoch="g", start=p.start - 4, end=p.end - 4) for p in other]
+    assert 3.0 < of_camera([*one, *both]).doubled_s < 4.5
 
 
 def test_numbers_that_are_missing_were_cut_and_not_stored() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -126,11 +127,18 @@ async def test_what_is_offered_is_ones_own_until_another_has_begun(process: Star
     await has_taken(other)
     await until(lambda: holder.leases.hear() or holder.leases.leaving)
     assert not holder.leases.holds("lobby") and not holder.leases.lost
-    other.leases.begun("lobby", 1764250662.104)
-    other.leases.begun("lobby", 1764250663.104)
+    begun = begin(other)
+    other.leases.begun("lobby", begun + 1)
     assert not other.leases.holds("lobby"), "who had it stores first what is before that"
-    assert await heard(holder) == 1764250662.104
+    assert await heard(holder) == begun
     await until(lambda: other.leases.holds("lobby"))
+
+
+def begin(process: Process, ago_s: float = 0.0) -> float:
+    """Have it work on what was offered, since so long; since when, in Unix seconds."""
+    at = int((time.time() - ago_s) * 1000) / 1000
+    assert process.leases.begun("lobby", at)
+    return at
 
 
 async def test_who_hears_late_hears_the_same(process: Start) -> None:
@@ -138,11 +146,49 @@ async def test_who_hears_late_hears_the_same(process: Start) -> None:
     holder, other = await two(process, holds_s=LONG_S)
     await holder.leases.offer(["lobby"])
     await has_taken(other)
-    other.leases.begun("lobby", 1764250662.104)
+    begun = begin(other)
     await until(lambda: b"since" in holder.mirror.values["camera.lobby"])
     holder.leases.hear()
     assert holder.leases.leaving == {"lobby"}, "so that it is known to be no lease that ran out"
-    assert await heard(holder) == 1764250662.104
+    assert await heard(holder) == begun
+
+
+async def test_who_hears_after_the_end_of_its_lease_hears_the_same(process: Start) -> None:
+    """It took the end of its lease for the end of what it had, and nobody had what came then."""
+    holder, other = await two(process, lease_s=LONG_S)
+    await holder.leases.offer(["lobby"])
+    await holder.freeze()
+    await has_taken(other)
+    await until(lambda: not holder.leases.holds("lobby"))
+    await asyncio.sleep(0.5)
+    begun = begin(other)
+    holder.live()
+    assert await heard(holder) == begun
+
+
+@pytest.mark.parametrize("ago_s", [3600, -3600])
+async def test_a_clock_that_is_wrong_loses_nothing(process: Start, ago_s: float) -> None:
+    """All that the holder had not stored yet was dropped, as the other one said that it had had it for an hour."""
+    holder, other = await two(process, holds_s=LONG_S)
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    begin(other, ago_s)
+    assert await heard(holder) == math.inf
+
+
+async def test_who_begins_once_the_one_before_has_it_again_has_nothing_of_its_own(process: Start) -> None:
+    """It was frozen while it connected, and then stored what it had until its lease ended: the other had it, too."""
+    holder, other = await two(process)
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    await other.freeze()
+    await has_taken(holder)
+    begin(other)
+    other.live()
+    await until(lambda: other.leases.lost)
+    assert other.leases.lost == {"lobby": -math.inf}
+    assert holder.leases.holds("lobby") and not holder.leases.lost
 
 
 async def test_who_can_t_begin_beside_another_has_it_stop(process: Start) -> None:
@@ -157,11 +203,81 @@ async def test_who_can_t_begin_beside_another_has_it_stop(process: Start) -> Non
 
 
 @pytest.mark.slow
-async def test_who_never_begins_is_not_waited_for(process: Start) -> None:
+async def test_who_is_slow_to_begin_is_waited_for(process: Start) -> None:
+    """A camera may send no keyframe for a minute: it was given up after two leases, and nobody had video of it."""
     holder, other = await two(process)
     await holder.leases.offer(["lobby"])
     await has_taken(other)
+    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    late = time.monotonic() + 3 * LEASE_S
+    while time.monotonic() < late:
+        holder.leases.hear()
+        assert holder.leases.leaving == {"lobby"} and not holder.leases.lost
+        await asyncio.sleep(0.1)
+    begun = begin(other)
+    assert await heard(holder) == begun
+
+
+@pytest.mark.slow
+async def test_who_dies_before_it_has_begun_is_not_waited_for(process: Start) -> None:
+    holder, other = await two(process)
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    await other.freeze()
     assert await heard(holder) == math.inf
+
+
+@pytest.mark.slow
+async def test_nobody_gives_up_while_the_server_is_away(server: NatsServer, process: Start) -> None:
+    """A camera that was on its way had its video dropped, uncounted, or stored twice, after an outage of 10 s."""
+    holder, other = await two(process)
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    await server.stop()
+    begun = begin(other)
+    away = time.monotonic() + 3 * LEASE_S
+    while time.monotonic() < away:
+        holder.leases.hear()
+        assert holder.leases.leaving == {"lobby"} and not holder.leases.lost
+        await asyncio.sleep(0.1)
+    await server.start()
+    assert await heard(holder) == begun
+
+
+async def test_what_is_not_begun_is_not_offered(process: Start) -> None:
+    """Three processes that start one after the other: two filmed a camera until the third had it, and stored it."""
+    holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
+    third = await process("third", lease_s=LONG_S)
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    await other.leases.offer(["lobby"])
+    await until(lambda: third.mirror.values["camera.lobby"].startswith(b"other"))
+    await asyncio.sleep(0.5)
+    assert not third.leases.free("lobby")
+    begin(other)
+    await until(lambda: other.leases.holds("lobby"))
+    await other.leases.offer(["lobby"])
+    await has_taken(third)
+
+
+async def test_of_what_was_not_begun_nothing_is_ones_own(process: Start) -> None:
+    holder, other = await two(process, lease_s=LONG_S)
+    third = await process("third", lease_s=LONG_S)
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    await other.freeze()
+    await until(lambda: b"after" in third.mirror.values.get("camera.lobby", b""))
+    # As if it had been silent for a lease.
+    third.mirror.seen["camera.lobby"] -= 2 * LONG_S
+    third.leases._steady_since = -math.inf
+    await has_taken(third)
+    other.live()
+    await until(lambda: other.leases.lost)
+    assert other.leases.lost == {"lobby": -math.inf}
+    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    begun = begin(third)
+    assert await heard(holder) == begun
 
 
 async def test_what_its_next_holder_gave_up_goes_on(process: Start) -> None:
@@ -174,9 +290,28 @@ async def test_what_its_next_holder_gave_up_goes_on(process: Start) -> None:
     await has_taken(holder)
     holder.leases.hear()
     assert not holder.leases.lost and not holder.leases.leaving
+    assert holder.leases.holds("lobby")
 
 
-@pytest.mark.parametrize("said", [b"older/2", b"x/since-/2", b"x/since-soon/2", b"x/since-%s/2" % (b"9" * 40)])
+async def test_what_its_next_holder_gave_up_goes_on_until_another_has_begun(process: Start) -> None:
+    """It was stopped as soon as the third had taken it, which then had to connect."""
+    holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
+    third = await process("third", lease_s=LONG_S)
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    await other.leases.release("lobby")
+    await has_taken(third)
+    await until(lambda: holder.mirror.values["camera.lobby"].startswith(b"third"))
+    holder.leases.hear()
+    assert holder.leases.leaving == {"lobby"} and not holder.leases.lost
+    begun = begin(third)
+    assert await heard(holder) == begun
+
+
+@pytest.mark.parametrize(
+    "said", [b"older/2", b"x/since-/2", b"x/since-soon/2", b"x/since-%s/2" % (b"9" * 15), b"\xff/\xff/"]
+)
 async def test_who_does_not_say_when_it_begins_has_it_from_now_on(admin: Client, process: Start, said: bytes) -> None:
     """As an older version; and what nobody of ours writes ends no process."""
     holder = await process("holder", lease_s=LONG_S)
@@ -191,10 +326,10 @@ async def test_one_s_own_word_is_not_taken_for_another_s(process: Start) -> None
     first, holder = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     await first.leases.offer(["lobby"])
     await has_taken(holder)
-    holder.leases.begun("lobby", 1764250662.104)
+    begin(holder)
     await until(lambda: holder.leases.holds("lobby"))
     await holder.leases.offer(["lobby"])
-    await until(lambda: b"offered/since" in holder.mirror.values["camera.lobby"])
+    await until(lambda: b"offered" in holder.mirror.values["camera.lobby"])
     third = await process("third")
     holder.following.cancel()
     await has_taken(third)
@@ -219,8 +354,8 @@ async def test_an_offer_that_is_taken_back_too_late_ends_in_order(process: Start
     await holder.leases.offer(["lobby"])
     await has_taken(other)
     await holder.leases.offer([])
-    other.leases.begun("lobby", 1764250662.104)
-    assert await heard(holder) == 1764250662.104
+    begun = begin(other)
+    assert await heard(holder) == begun
 
 
 async def test_what_was_taken_without_an_answer_is_taken_again_at_once(admin: Client, process: Start) -> None:

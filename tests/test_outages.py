@@ -8,7 +8,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,13 @@ from shared.contract import names
 from shared.contract import segment as segments
 from shared.contract.segment import Segment
 from tests import footage
-from tests.ingest_process import Ingest, add, start
+from tests.ingest_process import Bus, Ingest, add, bus, start
 from tests.rtsp import serving
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from tidegate.chaos.way import Way, late
 from tidegate.local.server import NatsServer
 
-__all__ = ["start"]
+__all__ = ["bus", "start"]
 
 # A busy machine may keep a camera waiting: that it is connected to anew for that is tested elsewhere.
 PATIENT_S = "60"
@@ -116,33 +116,177 @@ async def test_nor_does_one_that_goes_away_while_cameras_move(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("segment_s", [1, 5])
 async def test_a_camera_that_moves_is_filmed_until_its_new_ingest_has_video(
-    admin: Client, start: Callable[..., Ingest], camera: str
+    admin: Client, start: Callable[..., Ingest], camera: str, segment_s: int
 ) -> None:
     """It was given up once another had taken it, or at the stop of its ingest: two seconds and more were missing, which
-    the other took to connect.
+    the other took to connect; and then up to half a segment, where its keyframes are closer than that.
     """
-    path = camera.rpartition("/")[2]
-    async with Way(camera, there=late(0.5)) as way:
-        first = start(INGEST_TIMEOUT_S=PATIENT_S)
-        await shared_out(admin, [first], f"{way.url}/{path}")
-        second = start(INGEST_TIMEOUT_S=PATIENT_S)
-        half = len(CAMERAS) / 2
-        await until(lambda: [i.metric("tidegate_ingest_cameras_online") for i in (first, second)] == [half, half])
+    settings = {"INGEST_TIMEOUT_S": PATIENT_S, "INGEST_SEGMENT_S": str(segment_s)}
+    async with slow_to_answer(camera) as url:
+        first = start(**settings)
+        await shared_out(admin, [first], url)
+        second = start(**settings)
+        await all_online(first, second)
         await all_stored_after(admin, time.time())
         assert [i.metric("tidegate_ingest_dropped_segments_total") for i in (first, second)] == [0, 0]
         assert await asyncio.to_thread(first.stop) == 0
         await all_stored_after(admin, time.time())
         assert second.metric("tidegate_ingest_dropped_segments_total") == 0
         found = await stored(admin)
-        assert second.stop() == 0
+        assert await asyncio.to_thread(second.stop) == 0
+    assert_whole(found, segment_s)
+    assert len({(s.camera, s.epoch) for s in found}) == 2 * len(CAMERAS), "each has moved once"
+
+
+@pytest.mark.slow
+async def test_cameras_that_move_on_are_filmed_once(admin: Client, start: Callable[..., Ingest], camera: str) -> None:
+    """The second of three ingests offered cameras that it had not begun with: it and the first stored them both."""
+    async with slow_to_answer(camera, delay_s=1.5) as url:
+        ingests = [start(INGEST_TIMEOUT_S=PATIENT_S)]
+        await shared_out(admin, ingests, url)
+        for _ in range(2):
+            ingests.append(start(INGEST_TIMEOUT_S=PATIENT_S))
+            await until(lambda: ingests[-1].metric("tidegate_ingest_cameras_owned"))
+            await asyncio.sleep(3)
+        await all_online(*ingests)
+        await all_stored_after(admin, time.time())
+        assert sum(i.metric("tidegate_ingest_dropped_segments_total") for i in ingests) == 0
+        found = await stored(admin)
+        for ingest in ingests:
+            assert await asyncio.to_thread(ingest.stop) == 0
+    assert_whole(found, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("away_s", [pytest.param(s, marks=pytest.mark.long) for s in (12, 45)])
+async def test_nor_does_one_that_goes_away_while_their_next_ingest_connects(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, away_s: float
+) -> None:
+    """Who had them gave them up after ten seconds. It stored what it had, as the next one did; or dropped what it could
+    not store, and nobody counted that.
+    """
+    async with slow_to_answer(camera) as url:
+        first = start(INGEST_TIMEOUT_S=PATIENT_S)
+        await shared_out(admin, [first], url)
+        second = start(INGEST_TIMEOUT_S=PATIENT_S)
+        await until(lambda: second.metric("tidegate_ingest_cameras_owned"))
+        assert not second.metric("tidegate_ingest_cameras_online")
+        await server.stop(signal.SIGKILL)
+        await asyncio.sleep(away_s)
+        await server.start()
+        await until(lambda: admin.is_connected)
+        await all_online(first, second)
+        await all_stored_after(admin, time.time())
+        found = await stored(admin)
+        for ingest in (second, first):
+            assert await asyncio.to_thread(ingest.stop) == 0
+    assert_whole(found, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frozen", [0, 1], ids=["who has them", "who takes them"])
+@pytest.mark.parametrize("frozen_s", [3, 12])
+async def test_who_is_frozen_while_cameras_move_stores_nothing_twice(
+    admin: Client, start: Callable[..., Ingest], camera: str, frozen: int, frozen_s: float
+) -> None:
+    """Who took them stored what it had until the end of its lease, though the other had them again."""
+    async with slow_to_answer(camera) as url:
+        ingests = [start(INGEST_TIMEOUT_S=PATIENT_S)]
+        await shared_out(admin, ingests, url)
+        ingests.append(start(INGEST_TIMEOUT_S=PATIENT_S))
+        await until(lambda: ingests[1].metric("tidegate_ingest_cameras_owned"))
+        ingests[frozen].process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(frozen_s)
+        ingests[frozen].process.send_signal(signal.SIGCONT)
+        await all_online(*ingests)
+        await all_stored_after(admin, time.time())
+        found = await stored(admin)
+        for ingest in ingests:
+            assert await asyncio.to_thread(ingest.stop) == 0
+    # Of what nobody could film while it was frozen, some is missing.
+    assert_whole(found, 1, missing_s=0.3 if frozen_s < 5 else frozen_s)
+
+
+@pytest.mark.slow
+async def test_who_is_told_to_stop_before_it_has_begun_says_nothing_of_its_cameras(
+    admin: Client, start: Callable[..., Ingest], bus: Bus, camera: str
+) -> None:
+    """They were said to be offline, for as long as the one before filmed on."""
+    async with slow_to_answer(camera) as url:
+        first = start(INGEST_TIMEOUT_S=PATIENT_S)
+        await shared_out(admin, [first], url)
+        second = start(INGEST_TIMEOUT_S=PATIENT_S)
+        await until(lambda: second.metric("tidegate_ingest_cameras_owned"))
+        assert await asyncio.to_thread(second.stop) == 0
+        await until(lambda: first.metric("tidegate_ingest_cameras_owned") == len(CAMERAS))
+        await all_stored_after(admin, time.time())
+        found = await stored(admin)
+        states = {name: bus.states(name) for name in CAMERAS}
+        assert await asyncio.to_thread(first.stop) == 0
+    assert_whole(found, 1)
+    assert {said[-1] for said in states.values()} == {"online"}, states
+    assert len({(s.camera, s.epoch) for s in found}) == len(CAMERAS), "none was connected to again"
+
+
+@pytest.mark.slow
+async def test_who_stops_keeps_what_nobody_took_until_it_is_stored(
+    admin: Client, start: Callable[..., Ingest], camera: str
+) -> None:
+    """It was on offer all the time: who took it late kept the rest from being stored, which was dropped."""
+    ingest = start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60")
+    await shared_out(admin, [ingest], camera)
+    js = admin.jetstream()
+    leases = await js.key_value(names.LEASES)
+    # Another process that is there, and takes nothing.
+    await leases.put("process.other-1-ab", b"other-1-ab/60")
+    config = (await js.stream_info(names.MEDIA)).config
+    await js.update_stream(config.evolve(subjects=["elsewhere.*"]))
+    await asyncio.sleep(2)
+    ingest.process.terminate()
+
+    async def said() -> set[bool]:
+        return {b"offered" in ((await leases.get(f"camera.{name}")).value or b"") for name in CAMERAS}
+
+    while await said() != {True}:
+        await asyncio.sleep(0.1)
+    while await said() != {False}:
+        assert ingest.process.poll() is None
+        await asyncio.sleep(0.1)
+    await js.update_stream(config)
+    assert await asyncio.to_thread(ingest.process.wait, PATIENCE_S) == 0
+    found = await stored(admin)
+    assert_whole(found, 1)
+    assert "dropped what could not be stored" not in ingest.log
+
+
+@contextlib.asynccontextmanager
+async def slow_to_answer(camera: str, delay_s: float = 0.5) -> AsyncIterator[str]:
+    """URL of a camera that takes some seconds to connect to: four times the delay."""
+    async with Way(camera, there=late(delay_s)) as way:
+        yield f"{way.url}/{camera.rpartition('/')[2]}"
+
+
+async def all_online(*ingests: Ingest) -> None:
+    share = len(CAMERAS) / len(ingests)
+    await until(lambda: all(i.metric("tidegate_ingest_cameras_online") == share for i in ingests))
+
+
+def assert_whole(found: list[Segment], segment_s: float, missing_s: float = 0.3) -> None:
+    """Of each camera nothing is missing, and where it moves no more than a segment is there twice: two connections to
+    one of these cameras have their keyframes at other times.
+    """
     for name in CAMERAS:
         mine = sorted((s for s in found if s.camera == name), key=lambda s: s.start)
-        for before, after in itertools.pairwise(mine):
-            gap_s = (after.start - before.start).total_seconds() - before.duration
-            # Two connections to one of these cameras have their keyframes at other times.
-            assert abs(gap_s) < 1.0, (name, gap_s)
-    assert len({(s.camera, s.epoch) for s in found}) == 2 * len(CAMERAS), "each has moved once"
+        reached = mine[0].start.timestamp()
+        twice_s: dict[str, float] = {}
+        for s in mine:
+            at = s.start.timestamp()
+            assert at - reached <= missing_s, (name, at - reached)
+            twice_s[s.epoch] = twice_s.get(s.epoch, 0.0) + max(0.0, reached - at)
+            reached = max(reached, at + s.duration)
+        assert max(twice_s.values()) < segment_s + 1.1, (name, twice_s)
 
 
 @pytest.mark.slow
@@ -215,6 +359,5 @@ async def test_who_was_cut_off_stores_what_was_filmed_while_the_camera_was_its_o
             spans = sorted((t[0].start.timestamp(), max(s.start.timestamp() + s.duration for s in t)) for t in tracks)
             assert all([s.n for s in t] == list(range(len(t))) for t in tracks)
             twice_s = [a[1] - b[0] for a, b in itertools.pairwise(spans)]
-            # Of a camera that is handed over, whose connections have their keyframes at other times.
-            assert all(t <= 0.6 for t in twice_s), (name, twice_s)
+            assert all(t <= 1.1 for t in twice_s), (name, twice_s)
             assert any(a[0] < cut_at < a[1] for a in spans), "of what came after the cut, too"

@@ -88,9 +88,12 @@ class Fleet:
     async def stop(self) -> None:
         """Let others take the cameras; stop the rest, publish what they have read, and release them."""
         deadline = time.monotonic() + self._grace_s
-        for name in [n for n, r in self._running.items() if r.unreached_s and not r.leaving]:
-            self._stop(name, "stopped")
+        for name, runner in list(self._running.items()):
+            if self._leases.waits(name) or (runner.unreached_s and not runner.leaving):
+                self._stop(name, "stopped")
         await self._offer_all(deadline)
+        # What nobody has taken yet stays ours until it is stored.
+        await self._leases.offer(())
         self._grace_s = max(_CHANGED_S, deadline - time.monotonic())
         for name in self._running.keys() - self._leases.leaving:
             self._stop(name, "stopped")
@@ -246,7 +249,11 @@ class Fleet:
 
         async def stop() -> None:
             try:
-                await runner.stop(reason, grace_s, until)
+                # Who had it before has filmed it all the time, and has it again.
+                if reason == "stopped" and self._leases.waits(name):
+                    await runner.stop(None, 0.0, -math.inf)
+                else:
+                    await runner.stop(reason, grace_s, until)
                 if reason != "changed":
                     await self._leases.release(name)
             finally:

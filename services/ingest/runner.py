@@ -12,7 +12,7 @@ from services.ingest import metrics
 from services.ingest.announcer import Announcer
 from services.ingest.attempts import Attempts
 from services.ingest.connection import Connection
-from services.ingest.delivery import HANDED_OVER, Delivery
+from services.ingest.delivery import APART_S, HANDED_OVER, Delivery
 from services.ingest.failures import Failure
 from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
@@ -46,8 +46,8 @@ class Runner:
     login: its credentials, or why there are none. max_payload: the server's limit on a message. allowed: asked before
     each try to publish.
 
-    begun: told of the time in the middle of each segment, in Unix seconds, and of None where it can't be connected to;
-    whether another process has filmed it until now.
+    begun: told of when each segment begins, in Unix seconds, and of None where it can't be connected to; whether
+    another process has filmed it until now.
 
     leaving: another process has taken it, and has no video of it yet. It is not connected to again, nor told of.
 
@@ -82,6 +82,8 @@ class Runner:
         )
         self._connection: Connection | None = None
         self._opening = False
+        # Unix seconds, to which we have its video.
+        self._reached = 0.0
         self._hanging: list[Connection] = []
         self._ended: asyncio.Future[Failure] | None = None
         self._online = False
@@ -112,32 +114,50 @@ class Runner:
         """Stop reading, publish what was read for up to `flush_s`, and say why; a `reason` of None is not said.
 
         until: Unix seconds from which on another process has it, infinity: just now; what was filmed later is dropped.
+        Minus infinity: it has had it all the time.
         """
         delivering, connecting = self._tasks
-        cause = "stopped" if reason else HANDED_OVER if self.leaving else "lease_lost"
+        cause = "stopped" if reason else HANDED_OVER if self.leaving or until == -math.inf else "lease_lost"
         self.leaving = reason is None
+        if until == -math.inf:
+            self._leave_connection()
         await end(connecting)
-        if self._connection:
-            self._connection.stop()
-            if flush_s and self._ended and until == math.inf:
-                await asyncio.wait([self._ended], timeout=min(_STOP_S, flush_s))
-            self._connection.abandon()
-        if flush_s and (reason or self._delivery.hand_over(until, cause)):
+        if self._connection and flush_s:
+            await self._read_until(until, min(_STOP_S, flush_s))
+        self._leave_connection()
+        is_ours = reason is not None or (flush_s > 0 and self._delivery.hand_over(until, cause))
+        if is_ours:
+            # What is dropped of that nobody has.
+            cause = "stopped" if reason else "lease_lost"
+        if is_ours and flush_s:
             # It ends by itself where the connection to NATS is closed for good.
             flushed = asyncio.create_task(self._delivery.flushed(flush_s))
             await asyncio.wait({flushed, delivering}, return_when=asyncio.FIRST_COMPLETED)
             await end(flushed)
         await end(delivering)
-        # What it may still hand over would stay in the outbox for ever.
-        self._connection = None
         left = self._delivery.give_up(cause)
-        if left and reason:
+        if left and is_ours:
             self._log.warning("dropped what could not be stored in time: raise INGEST_GRACE_S", segments=left)
         if reason:
             self._set_offline(Failure("stopped", reason))
         elif self._online:
             metrics.ONLINE.dec()
         metrics.camera_is_gone(self.name)
+
+    async def _read_until(self, until: float, most_s: float) -> None:
+        """Have the connection give us what it has read until then, for up to `most_s`."""
+        assert self._connection and self._ended
+        if until == math.inf:
+            self._connection.stop()
+        deadline = time.monotonic() + most_s
+        while self._reached < until - APART_S and not self._ended.done() and time.monotonic() < deadline:
+            await asyncio.wait([self._ended], timeout=_POLL_S)
+
+    def _leave_connection(self) -> None:
+        """Have nothing more of it: that would stay in the outbox for ever, or be told of."""
+        if self._connection:
+            self._connection.abandon()
+            self._connection = None
 
     def on_open(self, connection: Connection) -> None:
         if connection is self._connection:
@@ -147,8 +167,10 @@ class Runner:
     def on_piece(self, connection: Connection, piece: Piece) -> None:
         if connection is not self._connection:
             return
+        start = piece.segment.start.timestamp()
+        self._reached = start + piece.segment.duration
         self._delivery.put(piece)
-        self._begun(piece.segment.start.timestamp() + piece.segment.duration / 2)
+        self._begun(start)
         if not self._online and not self.leaving:
             self._set_online(piece)
 

@@ -4,14 +4,12 @@
     await leases.claim("lobby")
     leases.holds("lobby")               # at this instant
 
-Keys: `camera.<id>`, for cameras, says which process has it, `process.<id>` that a process is there. The value is the
-process and its LEASE_S, as in `host-17-ab12/5`. Creating and updating by revision is arbitrated by the server, so a
-thing has one holder; a holder that could not renew knows by its own clock that its lease is over, and publishes nothing
-until it has regained it.
+Keys: `camera.<id>`, for cameras, says which process has it, `process.<id>` that a process is there. Creating and
+updating by revision is arbitrated by the server, so a thing has one holder; a holder that could not renew knows by its
+own clock that its lease is over, and publishes nothing until it has regained it.
 
-`host-17-ab12/offered/5`: the process has too many. It keeps what it offers until another has taken it, and works on it
-until that one says from when on it does: were it given up first, an outage could come between. `host-18-cd34/new/5` is
-that one's, `host-18-cd34/since-1764250662104/5` once it has begun, in Unix milliseconds.
+A process that has too many offers what it keeps until another has taken it, and works on it until that one says from
+when on it does: were it given up first, an outage could come between. `lease_entry` has what is written.
 
 Whoever watches decides that a holder is gone, not the server: when it has heard no renewal for LEASE_S. An outage of
 the server silences all alike, so who could not write itself judges nobody, until it has listened for LEASE_S again.
@@ -37,8 +35,8 @@ from nats.js.kv import KeyValue
 from prometheus_client import Gauge
 
 from shared.bus.client import Connection
+from shared.bus.lease_entry import Entry, decode
 from shared.bus.mirror import Mirror
-from shared.runtime.settings import MOST_LEASE_S
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
@@ -54,12 +52,14 @@ _DEAF = 2 * RENEW
 _POLL_S = 0.1
 # A server that is behind its cluster is not for longer than so many renewals.
 _DOUBTS = 5
-# In leases: for so long we work on what another has taken, and has not begun to work on.
+# In leases: for so long we work on what another has taken, and is silent about.
 _LEAVING = 2.0
 # Once the other one knows from when on we have it, it stores what is before that.
-_STORES_S = 0.5
-# In the value of what may be taken from a holder that is alive, and of what was.
-_OFFERED, _NEW, _SINCE = b"offered", b"new", b"since-"
+_STORES_S = 1.0
+# Who takes over may have a little of before that, as cameras send what they have sent last to who connects.
+_BEFORE_S = 10.0
+# Clocks that are further apart can't say when a thing has changed hands.
+_APART_S = 2.0
 
 
 class _Lease(NamedTuple):
@@ -74,12 +74,22 @@ class _Lease(NamedTuple):
 
 
 class _Handed(NamedTuple):
-    """Of what we have from who offered it. begun: when we began to work on it, in Unix milliseconds. told: when that
-    was stored, in monotonic seconds. Each is None before.
+    """Of what we have from who offered it. after: who had it. since: when we began to work on it, in Unix milliseconds.
+    told: when that was stored, in monotonic seconds. Each is None before.
     """
 
-    begun: int | None = None
+    after: str
+    since: int | None = None
     told: float | None = None
+
+
+class _Leaving(NamedTuple):
+    """Of what another has taken from us. until: for how long we wait for one that is silent, in monotonic seconds.
+    held_at: when it was surely ours yet, in Unix seconds.
+    """
+
+    until: float
+    held_at: float
 
 
 class Kind(NamedTuple):
@@ -92,7 +102,8 @@ class Kind(NamedTuple):
 
 class Leases:
     """`lost` collects what another process has taken, and until when it was ours, in Unix seconds: the end of our
-    lease, or where we offered it the time from which on the other works on it, infinity where that is not known.
+    lease, or where it was handed over the time from which on the other works on it. Infinity where that is not known,
+    and minus infinity where we had not begun: then it was never ours.
 
     Whoever stops working on it takes it out. `leaving`: what another has taken, and is worked on here until it begins.
     """
@@ -108,14 +119,13 @@ class Leases:
         self._kv = kv
         self._mirror = mirror
         self._presence = f"{kind.process}.{process}"
-        self._value = f"{process}/{lease_s:g}".encode()
+        self._entry = Entry(process, lease_s)
         self._owned: dict[str, _Lease] = {}
         self._offered: set[str] = set()
         self._handed: dict[str, _Handed] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._is_going = False
-        # Until when we wait for others to begin, in monotonic seconds.
-        self._leaving: dict[str, float] = {}
+        self._leaving: dict[str, _Leaving] = {}
         # Monotonic seconds: our last write that the server confirmed, and since when there was no gap between these.
         self._confirmed: float | None = None
         self._steady_since = float("-inf")
@@ -144,19 +154,22 @@ class Leases:
         if thing in self._owned:
             return False
         # What its holder has given up is nobody's, whatever we have not heard; so is, to us, what we took unanswered.
-        if self._mirror.is_deleted(key) or self._is_ours(self._mirror.values.get(key, b"")):
+        if self._mirror.is_deleted(key) or self._said_of(thing).process == self.process:
             return True
         # What its holder offers is its own as long as it may not have heard of an outage's end.
         return self.hears() and (not self._alive(key) or self.is_offered(thing))
 
     def is_anothers(self, thing: str) -> bool:
         """Whether another process has it, or had it last."""
-        value = self._mirror.values.get(self._key(thing))
-        return value is not None and not self._is_ours(value)
+        return self._said_of(thing).process not in ("", self.process)
 
     def is_offered(self, thing: str) -> bool:
         """Whether who has it would have another take it."""
-        return _OFFERED in self._said_of(thing)
+        return self._said_of(thing).offered
+
+    def waits(self, thing: str) -> bool:
+        """Whether we have taken it from a process that works on it, as we have not begun."""
+        return thing in self._handed and self._handed[thing].since is None
 
     def processes(self) -> int:
         """How many processes share what there is, this one included."""
@@ -183,8 +196,9 @@ class Leases:
         # Another may have taken it since we looked: our revision would be of that.
         if not self.free(thing):
             return False
-        if {_OFFERED, _NEW} & self._said_of(thing) and thing not in self._leaving:
-            self._handed[thing] = _Handed()
+        said = self._said_of(thing)
+        if (said.offered or said.waits) and thing not in self._leaving:
+            self._handed[thing] = _Handed(said.after if said.waits else said.process)
         sent = time.monotonic()
         try:
             revision = await self._take(thing)
@@ -199,42 +213,57 @@ class Leases:
 
         Whether another had it until now, and is told. Later calls change nothing.
         """
-        if self._handed.get(thing) != _Handed():
+        if not self.waits(thing):
             return False
         if at is None:
             del self._handed[thing]
         else:
-            self._handed[thing] = _Handed(int(at * 1000))
+            self._handed[thing] = self._handed[thing]._replace(since=int(at * 1000))
         telling = asyncio.create_task(self._renew(thing))
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)
         return True
 
     async def offer(self, things: Iterable[str]) -> None:
-        """Let other processes take these of ours, and no others."""
-        before, self._offered = self._offered, set(things) & self.owned
+        """Let other processes take these of ours, and no others. Who had one before us must have left it first."""
+        left = {thing for thing in self._owned if thing not in self._handed or self._handed[thing].told}
+        before, self._offered = self._offered, set(things) & left
         await asyncio.gather(*(self._renew(thing) for thing in before ^ self._offered))
 
     def hear(self) -> None:
         """Have `lost` tell of what was offered, and is another's now. Each is seen in `leaving` first."""
-        for thing, until in list(self._leaving.items()):
-            heard = self.is_anothers(thing)
-            said = self._said_of(thing) if heard else set()
-            begun = _begun(said)
-            # Whoever does not say that it is new can't work on it while we do, or is of an older version.
-            if begun or time.monotonic() > until or (heard and _NEW not in said):
+        for thing, ours in list(self._leaving.items()):
+            until = self._ended(thing, ours)
+            if until is not None:
                 del self._leaving[thing]
-                self.lost[thing] = begun or math.inf
+                self.lost[thing] = until
         for thing in self._offered & self.owned:
             newer = (self._mirror.revision(self._key(thing)) or 0) > self._owned[thing].revision
             if newer and self.is_anothers(thing):
                 self._lose(thing, self._said_of(thing))
 
+    def _ended(self, thing: str, ours: _Leaving) -> float | None:
+        """Until when what is leaving was ours; None while it is."""
+        said, heard = self._said_of(thing), self.is_anothers(thing)
+        if heard and said.since is not None:
+            at = said.since / 1000
+            return at if ours.held_at - _BEFORE_S <= at <= time.time() + _APART_S else math.inf
+        # Whoever does not say whom it follows can't work on it while we do, or is of an older version.
+        if heard and not said.waits:
+            return math.inf
+        # As long as we hear nobody, or it lives, it may begin yet, or give it back.
+        silent = self.hears() and not (heard and self._alive(self._key(thing)))
+        return math.inf if silent and time.monotonic() > ours.until else None
+
     async def release(self, thing: str) -> None:
-        """Let another process have it at once."""
-        lease = self._owned.pop(thing, None)
+        """Let another process have it at once: who had it before us has it on, where we have not begun."""
+        lease, handed = self._owned.pop(thing, None), self._handed.get(thing)
         self._forget(thing)
-        if lease:
+        if lease and handed and handed.since is None:
+            back = self._entry._replace(offered=True, after=handed.after)
+            with contextlib.suppress(TimeoutError, nats.errors.Error):
+                await self._kv.update(self._key(thing), back.encode(), last=lease.revision)
+        elif lease:
             await self._delete(self._key(thing), lease.revision)
 
     async def go(self) -> None:
@@ -251,18 +280,11 @@ class Leases:
         return f"{self._kind.thing}.{thing}"
 
     def _value_of(self, thing: str) -> bytes:
-        states = [_OFFERED] if thing in self._offered else []
-        if thing in self._handed:
-            begun = self._handed[thing].begun
-            states.append(_NEW if begun is None else _SINCE + str(begun).encode())
-        process, lease = self._value.split(b"/")
-        return b"/".join([process, *states, lease])
+        handed = self._handed.get(thing, _Handed(""))
+        return Entry(self.process, self._lease_s, thing in self._offered, handed.after, handed.since).encode()
 
-    def _said_of(self, thing: str) -> set[bytes]:
-        return _said(self._mirror.values.get(self._key(thing), b""))
-
-    def _is_ours(self, value: bytes) -> bool:
-        return value.partition(b"/")[0] == self.process.encode()
+    def _said_of(self, thing: str) -> Entry:
+        return decode(self._mirror.values.get(self._key(thing), b""))
 
     def hears(self) -> bool:
         """Whether others' silence is theirs, and not that of the server or of the way to it."""
@@ -282,7 +304,7 @@ class Leases:
 
     def _longest_s(self, key: str) -> float:
         """For how long its writer may be silent."""
-        return max(self._lease_s, _lease_of(self._mirror.values.get(key, b"")))
+        return max(self._lease_s, decode(self._mirror.values.get(key, b"")).lease_s)
 
     async def _take(self, thing: str) -> int:
         """Revision of our entry, which is new, or in the place of one whose holder was silent. Raises what KV does."""
@@ -303,7 +325,7 @@ class Leases:
         if self._is_going:
             return
         try:
-            await self._kv.put(self._presence, self._value)
+            await self._kv.put(self._presence, self._entry.encode())
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("presence not stored", error=repr(e))
             return
@@ -332,7 +354,7 @@ class Leases:
 
     def _told(self, thing: str, handed: _Handed | None) -> None:
         """handed: as it was when it was sent."""
-        if handed and handed == self._handed.get(thing) and handed.begun and not handed.told:
+        if handed and handed == self._handed.get(thing) and handed.since and not handed.told:
             self._handed[thing] = handed._replace(told=time.monotonic())
 
     async def _regain(self, thing: str) -> None:
@@ -341,7 +363,7 @@ class Leases:
         sent = time.monotonic()
         try:
             entry = await self._kv.get(key)
-            is_ours = self._is_ours(entry.value or b"")
+            is_ours = decode(entry.value or b"").process == self.process
         except nats.js.errors.KeyNotFoundError as gone:
             entry, is_ours = gone.entry, False
         except (TimeoutError, nats.errors.Error) as e:
@@ -360,7 +382,7 @@ class Leases:
             await self._renew_once(thing, entry.revision)
         # A server that was cut off tells of holders before us, for a while. So does a new bucket, which counts anew.
         elif (entry.revision or 0) > lease.revision or lease.doubts >= _DOUBTS:
-            self._lose(thing, _said(entry.value or b""))
+            self._lose(thing, decode(entry.value or b""))
         else:
             self._owned[thing] = lease._replace(doubts=lease.doubts + 1)
 
@@ -375,21 +397,25 @@ class Leases:
                 self._own(thing, renewed, sent)
                 self._told(thing, handed)
 
-    def _lose(self, thing: str, said: set[bytes]) -> None:
+    def _lose(self, thing: str, said: Entry) -> None:
         """said: by who has it now."""
-        lease = self._owned.pop(thing)
+        lease, handed = self._owned.pop(thing), self._handed.get(thing)
         self._forget(thing)
         left_s = lease.until - time.monotonic()
         what = f"another process has taken the {self._kind.thing}"
+        # Where the one before has it again, or has handed it to another, it has not heard that we had begun.
+        if handed and not handed.told and (handed.since is None or handed.after in (said.process, said.after)):
+            self.lost[thing] = -math.inf
+        elif said.after == self.process:
+            self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
+            held_at = time.time() + left_s - self._lease_s
+            self._leaving[thing] = _Leaving(time.monotonic() + _LEAVING * self._lease_s, held_at)
         # Of what was not offered nobody can, while we hold it.
-        if left_s <= 0:
+        elif left_s <= 0:
             self._log.warning(f"{what}: its lease had run out", **{self._kind.thing: thing})
             self.lost[thing] = time.time() + left_s
-            return
-        self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
-        if _NEW in said or _begun(said):
-            self._leaving[thing] = time.monotonic() + _LEAVING * self._lease_s
         else:
+            self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
             self.lost[thing] = math.inf
 
     def _forget(self, thing: str) -> None:
@@ -405,7 +431,7 @@ class Leases:
             except nats.js.errors.APIError:
                 # A renewal that was cut off as we stopped may have been stored: it would outlive us for a lease.
                 entry = await self._kv.get(key)
-                if self._is_ours(entry.value or b""):
+                if decode(entry.value or b"").process == self.process:
                     await self._kv.delete(key, last=entry.revision)
         except (TimeoutError, nats.errors.Error) as e:  # it expires by itself
             self._log.debug("not released", key=key, error=repr(e))
@@ -415,23 +441,3 @@ def process_id() -> str:
     """Of this process, unlike any other's."""
     host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:32]
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
-
-
-def _said(value: bytes) -> set[bytes]:
-    """What an entry says beside its holder and the length of its lease."""
-    return set(value.split(b"/")[1:-1])
-
-
-def _begun(said: set[bytes]) -> float | None:
-    """Since when the holder works on it, in Unix seconds; None where it does not say so in a way that may be."""
-    found = (re.fullmatch(_SINCE + rb"(\d{1,15})", s) for s in said)
-    return next((int(f[1]) / 1000 for f in found if f), None)
-
-
-def _lease_of(value: bytes) -> float:
-    """Seconds for which the writer of an entry holds it; 0 where it does not say so in a way that may be."""
-    try:
-        seconds = float(value.rpartition(b"/")[2])
-    except ValueError:
-        return 0.0
-    return seconds if 0 < seconds <= MOST_LEASE_S else 0.0

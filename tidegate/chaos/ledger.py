@@ -8,7 +8,7 @@ ledger.account(since=0.0)              # Account(missing_s=0.0, doubled_s=0.0, r
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -37,7 +37,8 @@ class Piece(NamedTuple):
 
 
 class Account(NamedTuple):
-    """missing_s: seconds of video that no segment has, over all cameras. doubled_s: seconds that two connections have.
+    """missing_s: seconds of video that no segment has, over all cameras. doubled_s: seconds that two connections have,
+    but for each one's last segment: who takes a camera over begins within it.
 
     longest_s: the longest gap. skipped: segments that were cut and are not stored, by their numbers. repeated: segments
     that are stored twice.
@@ -127,24 +128,33 @@ class Ledger:
 def of_camera(pieces: Sequence[Piece], since: float = 0.0) -> Account:
     """Of one camera's segments, in the order in which they are stored. Gaps that end before `since` don't count."""
     once = list({(p.epoch, p.n): p for p in pieces}.values())
-    gaps, doubled = [], 0.0
+    gaps = []
     ordered = sorted((p for p in once if p.dated), key=lambda p: p.start)
     reached = ordered[0].start if ordered else 0.0
     for piece in ordered:
-        if piece.end <= since:
-            pass
-        elif piece.start - reached > TOLERATED_S:
+        if piece.end > since and piece.start - reached > TOLERATED_S:
             gaps.append(piece.start - reached)
-        elif reached - piece.start > TOLERATED_S:
-            doubled += min(reached, piece.end) - piece.start
         reached = max(reached, piece.end)
     return Account(
         missing_s=sum(gaps),
         longest_s=max(gaps, default=0.0),
-        doubled_s=doubled,
+        doubled_s=_doubled(ordered, since),
         skipped=_skipped(once),
         repeated=len(pieces) - len(once),
     )
+
+
+def _doubled(ordered: Sequence[Piece], since: float) -> float:
+    last = {p.epoch: p.n for p in sorted(ordered, key=lambda p: p.n)}
+    reached: dict[str, float] = {}
+    doubled: defaultdict[str, float] = defaultdict(float)
+    for piece in ordered:
+        others = max((end for epoch, end in reached.items() if epoch != piece.epoch), default=0.0)
+        if piece.end > since:
+            doubled[piece.epoch] += max(0.0, min(others, piece.end) - piece.start)
+        if piece.n < last[piece.epoch]:
+            reached[piece.epoch] = max(reached.get(piece.epoch, 0.0), piece.end)
+    return sum(seconds for seconds in doubled.values() if seconds > TOLERATED_S)
 
 
 def _skipped(once: Sequence[Piece]) -> int:

@@ -1,0 +1,52 @@
+"""What an entry of a bucket of leases says: what one process writes another reads, and strangers harm nobody."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.bus.lease_entry import Entry, decode
+
+PROCESSES = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=40)
+ENTRIES = st.builds(
+    Entry,
+    PROCESSES,
+    st.integers(1, 60).map(float),
+    st.booleans(),
+    st.just("") | PROCESSES,
+    st.none() | st.integers(0, 10**15 - 1),
+)
+
+
+@given(ENTRIES)
+def test_what_is_written_is_read(entry: Entry) -> None:
+    assert decode(entry.encode()) == entry
+
+
+@given(
+    st.binary(max_size=80)
+    | st.lists(st.sampled_from(["a", "after-", "since-", "9" * 20, "nan", ""])).map("/".join).map(str.encode)
+)
+def test_a_stranger_s_value_is_none_of_ours(value: bytes) -> None:
+    found = decode(value)
+    assert 0 <= found.lease_s <= 60
+    assert found.since is None or 0 <= found.since < 10**15
+
+
+@pytest.mark.parametrize(
+    ("value", "waits"),
+    [
+        (b"a/5", False),
+        (b"a/offered/5", False),
+        (b"b/after-a/5", True),
+        (b"b/offered/after-a/5", True),
+        (b"b/after-a/since-1764250662104/5", False),
+        (b"b/since-1764250662104/5", False),
+        (b"", False),
+    ],
+)
+def test_the_one_before_works_on_until_the_holder_has_begun(value: bytes, waits: bool) -> None:
+    assert decode(value).waits == waits
