@@ -37,13 +37,23 @@ async def serving(server: NatsServer, identity: str, run: Any, settings: Any, *,
 
 async def settled(client: Client, stream: str = "MEDIA", consumer: str = "embed") -> None:
     """Wait until nothing is pending and nothing is held. Raises TimeoutError where that comes no nearer for long."""
-    js = client.jetstream()
-    left = -1
-    while left:
+    js, left, quiet = client.jetstream(), -1, 0
+    # A consumer hears of a message after its publisher's PubAck: one look may come too early.
+    while quiet < 2:
         async with asyncio.timeout(PATIENCE_S):
-            while (now := _left(await js.consumer_info(stream, consumer))) == left:
+            while (now := _left(await js.consumer_info(stream, consumer))) == left != 0:
                 await asyncio.sleep(0.05)
-        left = now
+        left, quiet = now, 0 if now else quiet + 1
+        await asyncio.sleep(0.05)
+
+
+async def counted(client: Client, messages: int, stream: str = "MEDIA", consumer: str = "cv") -> tuple[int, int]:
+    """(in flight, pending) once the consumer counts so many: it hears of a message after its publisher's PubAck."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            info = await client.jetstream().consumer_info(stream, consumer)
+            if _left(info) == messages:
+                return info.num_ack_pending or 0, info.num_pending or 0
 
 
 def _left(info: ConsumerInfo) -> int:

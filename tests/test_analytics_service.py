@@ -340,7 +340,12 @@ async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, ad
     await use(admin, "lobby", ASKING)
     async with running(server):
         await publish(admin, detections([ACROSS, BACK], 20))
-        both = await until(admin, lambda f: len(incidents(f, "end")) == len(incidents(f, "update")) == 2)
+        both = await until(
+            admin,
+            lambda f: (
+                len(incidents(f, "end")) == len(incidents(f, "update")) == sum(isinstance(e, Alert) for e in f) == 2
+            ),
+        )
         found = [e for _, e in both]
     assert [i.verification for i in incidents(found, "update")] == ["unverified"] * 2
     assert "takes no more questions" in incidents(found, "update")[0].reason

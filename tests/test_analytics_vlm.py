@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from shared.contract import names, topology
 from shared.contract.events import Alert, Detections, Verdict
 from shared.contract.topology import TopologySettings
+from shared.runtime.tasks import end
 from tests.jobs_world import film, fronting, said, waiting, worker
 from tests.openai_server import OpenAiServer, text
 from tests.test_analytics_service import ASKING, incidents, running, until, use
@@ -69,5 +70,5 @@ async def test_an_asker_who_floods_silences_no_alert(server: NatsServer, admin: 
         async with OpenAiServer() as model, worker(server, model.url, vlm_batch_size=1):
             await publish(admin, found[12:])
             both = await until(admin, lambda f: sum(isinstance(e, Alert) for e in f) == 2)
-        flooding.cancel()
+        await end(flooding)
     assert [e.verification for _, e in both if isinstance(e, Alert)] == ["unverified", "confirmed"]

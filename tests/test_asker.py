@@ -25,6 +25,7 @@ from shared.contract.topology import TopologySettings
 from shared.runtime.tasks import end
 from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, hang, text
+from tests.service import counted
 from tests.test_vlm_service import count
 from tests.waiting import PATIENCE_S, until
 from tidegate.local.server import NatsServer
@@ -77,11 +78,11 @@ async def test_an_asker_takes_neither_room_nor_turn_of_verdicts_and_captions(ser
         refused = await ask(admin, kind="ask", camera="lobby", question="Who?")
         assert refused["Nats-Service-Error-Code"] == "503" and "VLM_MAX_ASKS" in refused["Nats-Service-Error"]
         await bus.publish_job(analytics, verify(1), patience_s=0)
-        start, end = jobs_stretch()
-        await bus.publish_job(front, jobs.Caption(camera="lobby", start=start, end=end), patience_s=0)
+        begins, ends = jobs_stretch()
+        await bus.publish_job(front, jobs.Caption(camera="lobby", start=begins, end=ends), patience_s=0)
         for stream, consumer in (names.VLM_WORK[0], names.VLM_WORK[2]):
-            assert (await admin.jetstream().consumer_info(stream, consumer)).num_pending == 1, "it waits behind others"
-        flooding.cancel()
+            assert await counted(admin, 1, stream, consumer) == (0, 1), "it waits behind others"
+        await end(flooding)
     await asyncio.gather(analytics.close(), front.close())
 
 

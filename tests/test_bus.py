@@ -7,14 +7,14 @@ import asyncio
 import msgspec
 import pytest
 from nats.aio.client import Client
-from nats.js import JetStreamContext
 
 from shared import bus
 from shared.bus.pull import Puller
 from shared.contract import names
 from shared.runtime.errors import BusError, Full, Unstorable
 from shared.runtime.ports import free_port
-from tests.waiting import PATIENCE_S, until
+from tests.service import counted
+from tests.waiting import until
 from tidegate.local.server import NatsServer
 
 
@@ -81,15 +81,6 @@ async def test_a_subject_without_a_stream_is_another_error(admin: Client) -> Non
     assert not isinstance(refused.value, Full | Unstorable)
 
 
-async def counted(js: JetStreamContext, messages: int) -> tuple[int, int]:
-    """(in flight, pending) once cv's consumer counts so many: it hears of a message after the publisher's PubAck."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            info = await js.consumer_info(names.MEDIA, "cv")
-            if info.num_ack_pending + info.num_pending == messages:
-                return info.num_ack_pending, info.num_pending
-
-
 async def test_nothing_is_delivered_to_a_puller_that_pauses(server: NatsServer, admin: Client) -> None:
     """The server may serve a request that was just withdrawn, if it is not made to look who listens."""
     js = admin.jetstream()
@@ -101,7 +92,7 @@ async def test_nothing_is_delivered_to_a_puller_that_pauses(server: NatsServer, 
                 first = await puller.next()
                 await puller.pause()
                 await js.publish(names.media("lobby"), b"second")
-                assert await counted(js, 2) == (1, 1)
+                assert await counted(admin, 2) == (1, 1)
                 await puller.resume()
                 for message in (first, await puller.next()):
                     await message.ack_sync()

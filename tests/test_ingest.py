@@ -364,7 +364,8 @@ async def test_files(admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_
     paced = bus.of("paced")
     assert len({s.epoch for s in paced}) == 1, "a loop is one stream"
     starts = [s.start.timestamp() for s in paced]
-    assert all(0.9 < b - a < 1.1 for a, b in itertools.pairwise(starts))
+    # A clock that found its first frames late is corrected once.
+    assert all(0.5 < b - a < 1.5 for a, b in itertools.pairwise(starts))
     assert len(fast) == len(bus.of("fast")), "played once"
     assert ingest.stop() == 0
 

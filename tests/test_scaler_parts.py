@@ -178,12 +178,15 @@ def test_a_workers_own_page_is_read_as_well() -> None:
 
 
 @contextmanager
-def serving(pages: list[bytes]) -> Iterator[str]:
+def serving(pages: list[bytes], asked: list[None]) -> Iterator[str]:
+    """URL of a page that gives the first of `pages`; `asked` grows by one for each answer."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if pages[0] else 500)
             self.end_headers()
             self.wfile.write(pages[0])
+            asked.append(None)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -196,29 +199,34 @@ def serving(pages: list[bytes]) -> Iterator[str]:
 
 async def test_pages_stand_in_for_heartbeats(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_page, "EVERY_S", 0.1)
-    pages = [PAGE.encode()]
-    with serving(pages) as url, structlog.testing.capture_logs() as logs:
+    pages, asked = [PAGE.encode()], list[None]()
+
+    async def read() -> None:
+        """Wait until it has been read as it is: an answer may have been on its way, and the last is not used yet."""
+        before = len(asked)
+        await until(lambda: len(asked) >= before + 3)
+
+    def told() -> list[str]:
+        return [line["event"] for line in logs if "metrics" in line["event"]]
+
+    with serving(pages, asked) as url, structlog.testing.capture_logs() as logs:
         async with Estimator(admin) as estimator:
             live = estimator.get(parse({"service": "cv", "metricsUrl": url}))
             assert isinstance(live, LiveDemand)
             await live.answer()
-            await asyncio.sleep(0.4)
+            await read()
             pages[0] = PAGE.replace(" 120 ", " 150 ").replace(" 30 ", " 40 ").encode()
-            await asyncio.sleep(0.4)
+            await read()
             explained = live.explanation()
             assert len(explained.replicas) == 2 and explained.replicas_from == url
             page = estimator._pages[url]
             assert page.heartbeats("cv").fleet(asyncio.get_running_loop().time()) == Workers(
                 ready=2, loading=0, processed=30, working_s=10
             )
-            pages[0] = b""
-            await asyncio.sleep(0.5)
-            pages[0] = b"x 1\n"
-            await asyncio.sleep(0.3)
-            pages[0] = PAGE.encode()
-            await asyncio.sleep(0.3)
-    said = [line["event"] for line in logs if "metrics" in line["event"]]
-    assert said == ["workers' metrics can't be read: the lag rule applies", "workers' metrics can be read again"]
+            for pages[0] in (b"", b"x 1\n", PAGE.encode()):
+                await read()
+            await until(lambda: len(told()) == 2)
+    assert told() == ["workers' metrics can't be read: the lag rule applies", "workers' metrics can be read again"]
 
 
 async def test_a_page_that_is_gone_leaves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from shared.contract import cameras, events, jobs, names, topology
 from shared.contract.events import Caption, Summary
 from shared.contract.segment import from_headers
 from shared.runtime.telemetry import Health
+from tests import service
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer
 from tests.openai_server import said as stream
@@ -51,10 +52,7 @@ async def planned(client: Client) -> list[jobs.Caption]:
 
 async def looked_through(client: Client) -> None:
     """Wait until the planner has seen all headers; what it put back is held until it is due."""
-    js = client.jetstream()
-    async with asyncio.timeout(PATIENCE_S):
-        while (info := await js.consumer_info("MEDIA", names.VLM_PLAN)).num_pending or info.num_ack_pending:
-            await asyncio.sleep(0.05)
+    await service.settled(client, "MEDIA", names.VLM_PLAN)
 
 
 async def wanted(client: Client, plan: CaptionPlan) -> set[tuple[str, dt.datetime, dt.datetime]]:

@@ -138,6 +138,6 @@ async def _deleted(client: Client, reader: Reader) -> bool:
         await client.jetstream().delete_consumer(names.EVENTS, reader.identity)
     except NotFoundError:
         return True
-    except ServiceUnavailableError:
+    except (ServiceUnavailableError, TimeoutError):
         return False
     return True
