@@ -18,6 +18,7 @@ ENTRIES = st.builds(
     st.booleans(),
     st.just("") | PROCESSES,
     st.none() | st.integers(0, 10**15 - 1),
+    st.booleans(),
 )
 
 

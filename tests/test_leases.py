@@ -256,9 +256,60 @@ async def test_what_is_not_begun_is_not_offered(process: Start) -> None:
     await asyncio.sleep(0.5)
     assert not third.leases.free("lobby")
     begin(other)
+    while not await other.leases.offer(["lobby"]):
+        assert not other.leases.holds("lobby")
+        await asyncio.sleep(0.02)
+    assert other.leases.holds("lobby"), "who had it has heard of it by now"
+    await has_taken(third)
+
+
+async def test_who_has_missed_a_holder_does_not_wait_for_the_next(process: Start) -> None:
+    """It worked on, and stored what the one in between had, for as long as the third took to connect."""
+    holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
+    third = await process("third", lease_s=LONG_S)
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    begin(other)
     await until(lambda: other.leases.holds("lobby"))
     await other.leases.offer(["lobby"])
     await has_taken(third)
+    await until(lambda: holder.mirror.values["camera.lobby"].startswith(b"third"))
+    assert await heard(holder) == math.inf
+
+
+class Unanswered:
+    """A bucket that stores since when something is worked on, and whose answer to that is lost."""
+
+    def __init__(self, kv: KeyValue) -> None:
+        self._kv = kv
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._kv, name)
+
+    async def update(self, key: str, value: bytes, last: int) -> int:
+        revision = await self._kv.update(key, value, last=last)
+        if b"since" in value:
+            raise TimeoutError
+        return revision
+
+
+async def test_who_was_heard_and_does_not_know_it_keeps_what_it_has(admin: Client, process: Start) -> None:
+    """It was cut off as it began, and the one before, which had heard it, took it back later: nobody had the rest."""
+    holder = await process("holder")
+    other = await process("other", kv=Unanswered(await bind(admin.jetstream(), names.LEASES)))
+    await has_taken(holder)
+    await until(lambda: "camera.lobby" in other.mirror.values)
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    await other.freeze()
+    begun = begin(other)
+    assert await heard(holder) == begun
+    await has_taken(holder)
+    other.live()
+    await until(lambda: other.leases.lost)
+    assert begun < other.leases.lost["lobby"] < time.time()
 
 
 async def test_of_what_was_not_begun_nothing_is_ones_own(process: Start) -> None:

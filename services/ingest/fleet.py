@@ -101,6 +101,7 @@ class Fleet:
         while self._running and time.monotonic() < deadline:
             self._hear()
             await asyncio.sleep(_POLL_S)
+            self._grace_s = max(_CHANGED_S, deadline - time.monotonic())
         for name in list(self._running):
             self._stop(name, None)
         stopping = list(self._stopping.values())
@@ -114,13 +115,16 @@ class Fleet:
         if not offered or not self._leases.hears() or self._leases.processes() == 1:
             return
         self._log.info("handing cameras over", cameras=len(offered))
-        await asyncio.gather(self._leases.go(), self._leases.offer(offered))
+        await self._leases.go()
         until = time.monotonic() + _UNTAKEN_S
         while offered and self._leases.processes() > 1 and time.monotonic() < min(deadline, until):
+            free = await self._leases.offer(offered)
             await asyncio.sleep(_POLL_S)
             self._hear()
-            if left := offered - self._leases.owned:
-                offered, until = offered - left, time.monotonic() + _UNTAKEN_S
+            left = offered & self._leases.owned
+            if left != free:
+                until = time.monotonic() + _UNTAKEN_S
+            offered = left
 
     async def _reconcile(self) -> None:
         wanted = self._enabled()

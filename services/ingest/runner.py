@@ -145,13 +145,14 @@ class Runner:
         metrics.camera_is_gone(self.name)
 
     async def _read_until(self, until: float, most_s: float) -> None:
-        """Have the connection give us what it has read until then, for up to `most_s`."""
+        """Have the connection give us what it reads until then, for up to `most_s`, and then what it has read."""
         assert self._connection and self._ended
-        if until == math.inf:
-            self._connection.stop()
-        deadline = time.monotonic() + most_s
+        deadline = time.monotonic() + (most_s if until < math.inf else 0.0)
         while self._reached < until - APART_S and not self._ended.done() and time.monotonic() < deadline:
             await asyncio.wait([self._ended], timeout=_POLL_S)
+        if self._reached < until - APART_S:
+            self._connection.stop()
+            await asyncio.wait([self._ended], timeout=most_s)
 
     def _leave_connection(self) -> None:
         """Have nothing more of it: that would stay in the outbox for ever, or be told of."""

@@ -9,6 +9,7 @@ It is handed from one process to another in four steps:
     host-18-cd34/after-host-17-ab12/since-1764250662104/5
                                                  # it works on it since then, in Unix milliseconds: host-17 stops
     host-18-cd34/offered/after-host-17-ab12/5    # or it has given up before that: host-17 may have it back
+    host-17-ab12/again/5                         # which it has, and has worked on it all the time
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from typing import NamedTuple
 
 from shared.runtime.settings import MOST_LEASE_S
 
-_OFFERED, _AFTER, _SINCE = "offered", "after-", "since-"
+_OFFERED, _AFTER, _SINCE, _AGAIN = "offered", "after-", "since-", "again"
 
 
 class Entry(NamedTuple):
     """process: the holder. lease_s: for how long it holds without another word; 0 where it does not say so in a way
     that may be. offered: another may take it. after: who had it before, of a thing that is handed over, or "". since:
-    from when on the holder works on it, in Unix milliseconds.
+    from when on the holder works on it, in Unix milliseconds. again: it has it back from who had not begun.
     """
 
     process: str
@@ -32,6 +33,7 @@ class Entry(NamedTuple):
     offered: bool = False
     after: str = ""
     since: int | None = None
+    again: bool = False
 
     @property
     def waits(self) -> bool:
@@ -43,6 +45,7 @@ class Entry(NamedTuple):
             _OFFERED if self.offered else "",
             _AFTER + self.after if self.after else "",
             f"{_SINCE}{self.since}" if self.since is not None else "",
+            _AGAIN if self.again else "",
         ]
         return "/".join([self.process, *filter(None, states), f"{self.lease_s:g}"]).encode()
 
@@ -58,6 +61,7 @@ def decode(value: bytes) -> Entry:
         _OFFERED in states,
         next((s.removeprefix(_AFTER) for s in states if s.startswith(_AFTER)), ""),
         int(since.removeprefix(_SINCE)) if since else None,
+        _AGAIN in states,
     )
 
 

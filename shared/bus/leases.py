@@ -126,6 +126,8 @@ class Leases:
         self._telling: set[asyncio.Task[None]] = set()
         self._is_going = False
         self._leaving: dict[str, _Leaving] = {}
+        # What we have back from who had not begun.
+        self._again: set[str] = set()
         # Monotonic seconds: our last write that the server confirmed, and since when there was no gap between these.
         self._confirmed: float | None = None
         self._steady_since = float("-inf")
@@ -143,10 +145,13 @@ class Leases:
 
     def holds(self, thing: str) -> bool:
         """Whether we may publish for it at this instant."""
-        lease, handed, now = self._owned.get(thing), self._handed.get(thing), time.monotonic()
-        if handed and (handed.told is None or now < handed.told + _STORES_S):
-            return False
-        return lease is not None and now < lease.until
+        lease = self._owned.get(thing)
+        return lease is not None and time.monotonic() < lease.until and self._is_heard(thing)
+
+    def _is_heard(self, thing: str) -> bool:
+        """Whether who had it before us, if somebody had, knows since when we have it, and has stored the rest."""
+        handed = self._handed.get(thing)
+        return handed is None or (handed.told is not None and time.monotonic() >= handed.told + _STORES_S)
 
     def free(self, thing: str) -> bool:
         """Whether nobody seems to hold it, as far as we may judge; `claim` finds out."""
@@ -197,13 +202,16 @@ class Leases:
         if not self.free(thing):
             return False
         said = self._said_of(thing)
-        if (said.offered or said.waits) and thing not in self._leaving:
+        if thing in self._leaving:
+            self._again.add(thing)
+        elif said.offered or said.waits:
             self._handed[thing] = _Handed(said.after if said.waits else said.process)
         sent = time.monotonic()
         try:
             revision = await self._take(thing)
         except (TimeoutError, nats.errors.Error):  # taken, or unknown: the next look will tell
             self._handed.pop(thing, None)
+            self._again.discard(thing)
             return False
         self._own(thing, revision, sent)
         return True
@@ -224,11 +232,13 @@ class Leases:
         telling.add_done_callback(self._telling.discard)
         return True
 
-    async def offer(self, things: Iterable[str]) -> None:
-        """Let other processes take these of ours, and no others. Who had one before us must have left it first."""
-        left = {thing for thing in self._owned if thing not in self._handed or self._handed[thing].told}
-        before, self._offered = self._offered, set(things) & left
+    async def offer(self, things: Iterable[str]) -> set[str]:
+        """Let other processes take these of ours, and no others; those that they may take. What we have just taken
+        waits until who had it has heard that we have begun.
+        """
+        before, self._offered = self._offered, {t for t in set(things) & self.owned if self._is_heard(t)}
         await asyncio.gather(*(self._renew(thing) for thing in before ^ self._offered))
+        return set(self._offered)
 
     def hear(self) -> None:
         """Have `lost` tell of what was offered, and is another's now. Each is seen in `leaving` first."""
@@ -248,8 +258,8 @@ class Leases:
         if heard and said.since is not None:
             at = said.since / 1000
             return at if ours.held_at - _BEFORE_S <= at <= time.time() + _APART_S else math.inf
-        # Whoever does not say whom it follows can't work on it while we do, or is of an older version.
-        if heard and not said.waits:
+        # Whoever follows another has heard that this one had begun. Who follows nobody can't work on it while we do.
+        if heard and not (said.waits and said.after == self.process):
             return math.inf
         # As long as we hear nobody, or it lives, it may begin yet, or give it back.
         silent = self.hears() and not (heard and self._alive(self._key(thing)))
@@ -281,7 +291,8 @@ class Leases:
 
     def _value_of(self, thing: str) -> bytes:
         handed = self._handed.get(thing, _Handed(""))
-        return Entry(self.process, self._lease_s, thing in self._offered, handed.after, handed.since).encode()
+        again = thing in self._again
+        return Entry(self.process, self._lease_s, thing in self._offered, handed.after, handed.since, again).encode()
 
     def _said_of(self, thing: str) -> Entry:
         return decode(self._mirror.values.get(self._key(thing), b""))
@@ -404,7 +415,8 @@ class Leases:
         left_s = lease.until - time.monotonic()
         what = f"another process has taken the {self._kind.thing}"
         # Where the one before has it again, or has handed it to another, it has not heard that we had begun.
-        if handed and not handed.told and (handed.since is None or handed.after in (said.process, said.after)):
+        unheard = handed and not handed.told and (said.again or said.after == handed.after)
+        if handed and (handed.since is None or unheard):
             self.lost[thing] = -math.inf
         elif said.after == self.process:
             self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
@@ -421,6 +433,7 @@ class Leases:
     def _forget(self, thing: str) -> None:
         """It is not ours any more."""
         self._handed.pop(thing, None)
+        self._again.discard(thing)
         self._offered.discard(thing)
         self._kind.owned.set(len(self._owned))
 

@@ -101,17 +101,17 @@ class Mirror:
 
     async def run(self) -> None:
         """Follow the bucket until cancelled. Raises BusError once the connection is closed."""
-        said: asyncio.Queue[tuple[str, _Entry]] = asyncio.Queue()
 
+        # Also while it is read, which takes long where a server hangs that was asked.
         async def hear(message: Msg) -> None:
             change = stored(message)
-            said.put_nowait((change.subject.removeprefix(f"$KV.{self._bucket}."), _entry(change)))
+            self._apply(change.subject.removeprefix(f"$KV.{self._bucket}."), _entry(change))
 
         subscription = await self._client.subscribe(names.change(self._bucket, ">"), cb=hear)
         try:
             while not self._client.is_closed:
                 try:
-                    await self._follow(said)
+                    await self._follow()
                 except (TimeoutError, nats.errors.Error) as e:
                     self._log.debug("bucket not read", error=repr(e))
                     await asyncio.sleep(_RETRY_S)
@@ -120,18 +120,13 @@ class Mirror:
                 await subscription.unsubscribe()
         raise BusError("the server has closed the connection for good: see the log for its reason")
 
-    async def _follow(self, said: asyncio.Queue[tuple[str, _Entry]]) -> None:
+    async def _follow(self) -> None:
         connection = self._client.stats["reconnects"]
         until = time.monotonic() + await self._read_again()
         while self._client.stats["reconnects"] == connection and (left := until - time.monotonic()) > 0:
             if self._client.is_connected:
                 self._followed = time.monotonic()
-            try:
-                async with asyncio.timeout(min(_POLL_S, left)):
-                    key, entry = await said.get()
-            except TimeoutError:
-                continue
-            self._apply(key, entry)
+            await asyncio.sleep(min(_POLL_S, left))
 
     async def _read_again(self) -> float:
         """Seconds until it is to be read the next time. What its server can't read stays as it is known."""
@@ -153,19 +148,26 @@ class Mirror:
         js, stream = self._client.jetstream(), f"KV_{self._bucket}"
         # What comes while we read is no matter: we hear of it.
         wanted = set() if self.ready.is_set() else await kept(js, stream, f"{prefix}>")
+        before = dict(self._known)
         entries = await self._stored(f"{prefix}>")
         found = {s.subject.removeprefix(prefix): _entry(s) for s in entries}
-        if gone := {f"{prefix}{key}" for key in self._known.keys() - found.keys()}:
+        if gone := {f"{prefix}{key}" for key in before.keys() - found.keys()}:
             wanted |= gone & await kept(js, stream, f"{prefix}>")
         check_read(stream, wanted, {s.subject for s in entries})
-        fresh = {key: entry.value for key, entry in found.items() if entry.value is not None}
         # The time that we were away counts against nobody: whoever was silent before still is, and no other.
         now = time.monotonic()
         away = max(0.0, now - self._followed - _POLL_S)
-        seen = {k: self.seen[k] + away if self.revision(k) == found[k].seq else now for k in fresh}
-        self.written = {key: found[key].time for key in fresh}
-        self.values, self.seen, self._followed = fresh, seen, now
-        self._known = {key: entry.seq for key, entry in found.items()}
+        for key in found.keys() | before.keys():
+            if self._known.get(key) != before.get(key):
+                pass  # heard of meanwhile
+            elif key not in found:
+                self._forget(key)
+                del self._known[key]
+            elif (found[key].seq, found[key].value) != (self._known.get(key), self.values.get(key)):
+                self._set(key, found[key])
+            elif key in self.seen:
+                self.seen[key] = min(now, self.seen[key] + away)
+        self._followed = now
         self.ready.set()
         self._changed.set()
 
@@ -183,20 +185,25 @@ class Mirror:
         return found
 
     def _apply(self, key: str, entry: _Entry) -> None:
-        if entry.seq <= self._known.get(key, 0):
-            return
+        if entry.seq > self._known.get(key, 0):
+            before = self.values.get(key)
+            self._set(key, entry)
+            if entry.value != before:
+                self._changed.set()
+
+    def _set(self, key: str, entry: _Entry) -> None:
         self._known[key] = entry.seq
-        if entry.value is not None:
-            moved = self.values.get(key) != entry.value
+        if entry.value is None:
+            self._forget(key)
+        else:
             self.values[key] = entry.value
             self.seen[key] = time.monotonic()
             self.written[key] = entry.time
-        else:
-            moved = self.values.pop(key, None) is not None
-            for times in (self.seen, self.written):
-                times.pop(key, None)
-        if moved:
-            self._changed.set()
+
+    def _forget(self, key: str) -> None:
+        self.values.pop(key, None)
+        for times in (self.seen, self.written):
+            times.pop(key, None)
 
 
 def _entry(entry: Stored) -> _Entry:
