@@ -140,7 +140,7 @@ async def test_a_front_that_ends_hands_back_what_it_has_not_looked_at(
 async def test_a_front_that_can_not_follow_the_cameras_ends(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(mirror: Mirror, said: object) -> None:
+    async def broken(mirror: Mirror) -> None:
         raise RuntimeError("broken")
 
     monkeypatch.setattr(Mirror, "_follow", broken)
