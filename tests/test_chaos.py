@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +26,28 @@ async def test_exactly_one_event_over_kills_and_a_restart(service: Literal["cv",
     assert outcome.is_exact, outcome
     assert (outcome.kills, outcome.terms, outcome.restarts) == (3, 2, 1)
     assert outcome.redelivered > 0, "no fault hit a worker that held a segment"
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+async def test_who_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Its server's disk stayed mounted, in a folder that could not be removed then."""
+    command = [sys.executable, "-m", "tidegate", "chaos", "--each", "--only", "server is killed"]
+    process = await asyncio.create_subprocess_exec(
+        *command, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    async with asyncio.timeout(PATIENCE_S):
+        while b"killed" not in await process.stdout.readline():
+            pass
+        process.terminate()
+        said = (await process.stdout.read()).decode()
+        assert await process.wait() == 130
+    assert "kept in" in said and str(tmp_path) in said
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            assert str(tmp_path) not in path.read_bytes().decode(errors="replace")
 
 
 @pytest.mark.slow

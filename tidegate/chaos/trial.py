@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import nats.errors
@@ -118,7 +120,11 @@ def run(plan: Plan) -> int:
     out = Screen()
     folder = Path(tempfile.mkdtemp(prefix="tidegate-chaos-"))
     with logs_to(folder / "logs" / "chaos.log", "chaos"):
-        outcome = asyncio.run(trial(plan, folder, out))
+        try:
+            outcome = asyncio.run(_until_told(trial(plan, folder, out)))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            out.print(f"[dim]interrupted: data and logs are kept in {folder}[/]", soft_wrap=True)
+            raise KeyboardInterrupt from None
     out.print(table(outcome))
     out.print(
         f"{outcome.segments} segments stored; {outcome.acknowledged} acknowledgements written down, {outcome.lost} "
@@ -135,6 +141,13 @@ def run(plan: Plan) -> int:
         return 1
     shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+async def _until_told(running: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """SIGTERM ends it as Ctrl-C does: no disk stays mounted, and no process."""
+    task = asyncio.ensure_future(running)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
