@@ -364,8 +364,9 @@ async def test_files(admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_
     paced = bus.of("paced")
     assert len({s.epoch for s in paced}) == 1, "a loop is one stream"
     starts = [s.start.timestamp() for s in paced]
+    apart = [b - a for a, b in itertools.pairwise(starts)]
     # A clock that found its first frames late is corrected once.
-    assert all(0.5 < b - a < 1.5 for a, b in itertools.pairwise(starts))
+    assert sum(not 0.9 < s < 1.1 for s in apart) <= 1 and all(0.5 < s < 1.5 for s in apart)
     assert len(fast) == len(bus.of("fast")), "played once"
     assert ingest.stop() == 0
 

@@ -361,7 +361,15 @@ async def test_what_its_next_holder_gave_up_goes_on_until_another_has_begun(proc
 
 
 @pytest.mark.parametrize(
-    "said", [b"older/2", b"x/since-/2", b"x/since-soon/2", b"x/since-%s/2" % (b"9" * 15), b"\xff/\xff/"]
+    "said",
+    [
+        b"older/2",
+        b"x/since-/2",
+        b"x/since-soon/2",
+        b"x/since-%s/2" % (b"9" * 15),
+        b"x/since-%s/2" % (b"9" * 40),
+        b"\xff/\xff/",
+    ],
 )
 async def test_who_does_not_say_when_it_begins_has_it_from_now_on(admin: Client, process: Start, said: bytes) -> None:
     """As an older version; and what nobody of ours writes ends no process."""

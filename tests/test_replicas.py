@@ -77,13 +77,14 @@ async def test_starts_named_workers_and_drains_the_newest(make: Make, tmp_path: 
 
 
 async def test_draining_does_not_hold_up_scaling_up_and_keeps_its_name(make: Make, tmp_path: Path) -> None:
-    pool = make(STUBBORN, grace_s=1.0)
+    pool = make(STUBBORN, grace_s=5.0)
     await pool.scale_to(2)
     await until(lambda: "up" in text(tmp_path / "cv-0.log") and "up" in text(tmp_path / "cv-1.log"))
     await pool.scale_to(0)
     await pool.scale_to(2)
     assert pool.names == ["cv-2", "cv-3"] and pool.draining_count == 2
     await until(lambda: "up" in text(tmp_path / "cv-2.log"))
+    assert pool.draining_count == 2
     await until(lambda: pool.draining_count == 0)  # killed after the grace period
     await pool.scale_to(3)
     assert pool.names == ["cv-2", "cv-3", "cv-0"]

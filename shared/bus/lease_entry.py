@@ -2,7 +2,7 @@
 
     Entry("host-17-ab12", 5).encode()            # b"host-17-ab12/5"
 
-It is handed from one process to another in four steps:
+How it goes from one process to another, and back:
 
     host-17-ab12/offered/5                       # who has too many works on, and lets another take it
     host-18-cd34/after-host-17-ab12/5            # who has taken it has not begun, so host-17 works on
