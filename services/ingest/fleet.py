@@ -63,7 +63,8 @@ class Fleet:
         self._runner_for = runner_for
         self._health = health
         self._most = settings.ingest_max_cameras
-        self._grace_s = settings.ingest_grace_s
+        self._most_grace_s = settings.ingest_grace_s
+        self._deadline = math.inf
         self._running: dict[str, Runner] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._complained: dict[str, bytes] = {}
@@ -87,29 +88,27 @@ class Fleet:
 
     async def stop(self) -> None:
         """Let others take the cameras; stop the rest, publish what they have read, and release them."""
-        deadline = time.monotonic() + self._grace_s
+        self._deadline = time.monotonic() + self._most_grace_s
         for name, runner in list(self._running.items()):
             if self._leases.waits(name) or (runner.unreached_s and not runner.leaving):
                 self._stop(name, "stopped")
-        await self._offer_all(deadline)
+        await self._offer_all()
         # What nobody has taken yet stays ours until it is stored.
         await self._leases.offer(())
-        self._grace_s = max(_CHANGED_S, deadline - time.monotonic())
         for name in self._running.keys() - self._leases.leaving:
             self._stop(name, "stopped")
         # Of what others have taken just now they soon say from when on they read it.
-        while self._running and time.monotonic() < deadline:
+        while self._running and time.monotonic() < self._deadline:
             self._hear()
             await asyncio.sleep(_POLL_S)
-            self._grace_s = max(_CHANGED_S, deadline - time.monotonic())
         for name in list(self._running):
             self._stop(name, None)
         stopping = list(self._stopping.values())
         if stopping and (busy := (await asyncio.wait(stopping, timeout=_SILENT_S))[1]):
-            self._log.info("publishing what is buffered", cameras=len(busy), grace_s=self._grace_s)
+            self._log.info("publishing what is buffered", cameras=len(busy), grace_s=self._most_grace_s)
         await asyncio.gather(*stopping)
 
-    async def _offer_all(self, deadline: float) -> None:
+    async def _offer_all(self) -> None:
         """Offer what we read, as long as others take of it. Who is alone, or cut off, can't give it to anybody."""
         offered = self._leases.owned & self._running.keys()
         if not offered or not self._leases.hears() or self._leases.processes() == 1:
@@ -117,7 +116,7 @@ class Fleet:
         self._log.info("handing cameras over", cameras=len(offered))
         await self._leases.go()
         until = time.monotonic() + _UNTAKEN_S
-        while offered and self._leases.processes() > 1 and time.monotonic() < min(deadline, until):
+        while offered and self._leases.processes() > 1 and time.monotonic() < min(self._deadline, until):
             free = await self._leases.offer(offered)
             await asyncio.sleep(_POLL_S)
             self._hear()
@@ -247,7 +246,8 @@ class Fleet:
         runner.leaving = runner.leaving or name in self._leases.leaving
         if runner.leaving:  # what else is to be said of it, another process says
             reason = None
-        grace_s = min(self._grace_s, _CHANGED_S) if reason == "changed" else self._grace_s
+        left_s = _CHANGED_S if reason == "changed" else max(_CHANGED_S, self._deadline - time.monotonic())
+        grace_s = min(self._most_grace_s, left_s)
         if reason:
             self._turns.forget(name)
 

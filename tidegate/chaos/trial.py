@@ -8,9 +8,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import nats.errors
@@ -121,7 +120,7 @@ def run(plan: Plan) -> int:
     folder = Path(tempfile.mkdtemp(prefix="tidegate-chaos-"))
     with logs_to(folder / "logs" / "chaos.log", "chaos"):
         try:
-            outcome = asyncio.run(_until_told(trial(plan, folder, out)))
+            outcome = asyncio.run(_until_told(plan, folder, out))
         except (KeyboardInterrupt, asyncio.CancelledError):
             out.print(f"[dim]interrupted: data and logs are kept in {folder}[/]", soft_wrap=True)
             raise KeyboardInterrupt from None
@@ -143,9 +142,9 @@ def run(plan: Plan) -> int:
     return 0
 
 
-async def _until_told(running: Coroutine[Any, Any, Outcome]) -> Outcome:
+async def _until_told(plan: Plan, folder: Path, out: Console) -> Outcome:
     """SIGTERM ends it as Ctrl-C does: no disk stays mounted, and no process."""
-    task = asyncio.ensure_future(running)
+    task = asyncio.create_task(trial(plan, folder, out))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
 
