@@ -92,6 +92,20 @@ async def two(process: Start, holds_s: float = LEASE_S, **other: float) -> tuple
     return holder, other_one
 
 
+async def hand_on(holder: Process, other: Process) -> None:
+    """Have it offer the camera, which the other one takes, and has not begun with."""
+    await holder.leases.offer(["lobby"])
+    await has_taken(other)
+    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+
+
+async def moving(process: Start, **leases: float) -> tuple[Process, Process]:
+    """`two`, of which the other one has taken the camera, and not begun with it."""
+    holder, other = await two(process, **leases)
+    await hand_on(holder, other)
+    return holder, other
+
+
 async def test_who_is_silent_is_followed_by_another(process: Start) -> None:
     holder, other = await two(process)
     await holder.freeze()
@@ -178,10 +192,7 @@ async def test_a_clock_that_is_wrong_loses_nothing(process: Start, ago_s: float)
 
 async def test_who_begins_once_the_one_before_has_it_again_has_nothing_of_its_own(process: Start) -> None:
     """It was frozen while it connected, and then stored what it had until its lease ended: the other had it, too."""
-    holder, other = await two(process)
-    await holder.leases.offer(["lobby"])
-    await has_taken(other)
-    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    holder, other = await moving(process)
     await other.freeze()
     await has_taken(holder)
     begin(other)
@@ -193,10 +204,7 @@ async def test_who_begins_once_the_one_before_has_it_again_has_nothing_of_its_ow
 
 async def test_who_can_t_begin_beside_another_has_it_stop(process: Start) -> None:
     """There are cameras that have one connection at a time."""
-    holder, other = await two(process, holds_s=LONG_S)
-    await holder.leases.offer(["lobby"])
-    await has_taken(other)
-    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    holder, other = await moving(process, holds_s=LONG_S)
     other.leases.begun("lobby", None)
     assert await heard(holder) == math.inf
     assert other.leases.holds("lobby")
@@ -205,10 +213,7 @@ async def test_who_can_t_begin_beside_another_has_it_stop(process: Start) -> Non
 @pytest.mark.slow
 async def test_who_is_slow_to_begin_is_waited_for(process: Start) -> None:
     """A camera may send no keyframe for a minute: it was given up after two leases, and nobody had video of it."""
-    holder, other = await two(process)
-    await holder.leases.offer(["lobby"])
-    await has_taken(other)
-    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    holder, other = await moving(process)
     late = time.monotonic() + 3 * LEASE_S
     while time.monotonic() < late:
         holder.leases.hear()
@@ -230,10 +235,7 @@ async def test_who_dies_before_it_has_begun_is_not_waited_for(process: Start) ->
 @pytest.mark.slow
 async def test_nobody_gives_up_while_the_server_is_away(server: NatsServer, process: Start) -> None:
     """A camera that was on its way had its video dropped, uncounted, or stored twice, after an outage of 10 s."""
-    holder, other = await two(process)
-    await holder.leases.offer(["lobby"])
-    await has_taken(other)
-    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    holder, other = await moving(process)
     await server.stop()
     begun = begin(other)
     away = time.monotonic() + 3 * LEASE_S
@@ -267,9 +269,7 @@ async def test_who_has_missed_a_holder_does_not_wait_for_the_next(process: Start
     """It worked on, and stored what the one in between had, for as long as the third took to connect."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
-    await holder.leases.offer(["lobby"])
-    await has_taken(other)
-    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    await hand_on(holder, other)
     begin(other)
     await until(lambda: other.leases.holds("lobby"))
     await other.leases.offer(["lobby"])
@@ -300,9 +300,7 @@ async def test_who_was_heard_and_does_not_know_it_keeps_what_it_has(admin: Clien
     other = await process("other", kv=Unanswered(await bind(admin.jetstream(), names.LEASES)))
     await has_taken(holder)
     await until(lambda: "camera.lobby" in other.mirror.values)
-    await holder.leases.offer(["lobby"])
-    await has_taken(other)
-    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    await hand_on(holder, other)
     await other.freeze()
     begun = begin(other)
     assert await heard(holder) == begun
@@ -333,10 +331,7 @@ async def test_of_what_was_not_begun_nothing_is_ones_own(process: Start) -> None
 
 async def test_what_its_next_holder_gave_up_goes_on(process: Start) -> None:
     """A process that was started and told to stop at once."""
-    holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
-    await holder.leases.offer(["lobby"])
-    await has_taken(other)
-    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    holder, other = await moving(process, holds_s=LONG_S, lease_s=LONG_S)
     await other.leases.release("lobby")
     await has_taken(holder)
     holder.leases.hear()
@@ -348,9 +343,7 @@ async def test_what_its_next_holder_gave_up_goes_on_until_another_has_begun(proc
     """It was stopped as soon as the third had taken it, which then had to connect."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
-    await holder.leases.offer(["lobby"])
-    await has_taken(other)
-    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    await hand_on(holder, other)
     await other.leases.release("lobby")
     await has_taken(third)
     await until(lambda: holder.mirror.values["camera.lobby"].startswith(b"third"))

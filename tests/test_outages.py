@@ -64,6 +64,15 @@ async def shared_out(admin: Client, ingests: list[Ingest], url: str) -> dict[str
     return {s.camera: s.epoch for s in found}
 
 
+async def moving(admin: Client, start: Callable[..., Ingest], url: str) -> tuple[Ingest, Ingest]:
+    """An ingest with all cameras, and a second one that has taken its share of them and not begun, if `url` is slow."""
+    first = start(INGEST_TIMEOUT_S=PATIENT_S)
+    await shared_out(admin, [first], url)
+    second = start(INGEST_TIMEOUT_S=PATIENT_S)
+    await until(lambda: second.metric("tidegate_ingest_cameras_owned"))
+    return first, second
+
+
 async def assert_nothing_is_missing(admin: Client, epochs: dict[str, str]) -> None:
     """Each kept its cameras and their connections, and all of their segments are stored once, in order."""
     await until(lambda: admin.is_connected)
@@ -169,10 +178,7 @@ async def test_nor_does_one_that_goes_away_while_their_next_ingest_connects(
     not store, and nobody counted that.
     """
     async with slow_to_answer(camera) as url:
-        first = start(INGEST_TIMEOUT_S=PATIENT_S)
-        await shared_out(admin, [first], url)
-        second = start(INGEST_TIMEOUT_S=PATIENT_S)
-        await until(lambda: second.metric("tidegate_ingest_cameras_owned"))
+        first, second = await moving(admin, start, url)
         assert not second.metric("tidegate_ingest_cameras_online")
         await server.stop(signal.SIGKILL)
         await asyncio.sleep(away_s)
@@ -195,10 +201,7 @@ async def test_who_is_frozen_while_cameras_move_stores_nothing_twice(
 ) -> None:
     """Who took them stored what it had until the end of its lease, though the other had them again."""
     async with slow_to_answer(camera) as url:
-        ingests = [start(INGEST_TIMEOUT_S=PATIENT_S)]
-        await shared_out(admin, ingests, url)
-        ingests.append(start(INGEST_TIMEOUT_S=PATIENT_S))
-        await until(lambda: ingests[1].metric("tidegate_ingest_cameras_owned"))
+        ingests = await moving(admin, start, url)
         ingests[frozen].process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(frozen_s)
         ingests[frozen].process.send_signal(signal.SIGCONT)
@@ -218,10 +221,7 @@ async def test_who_is_told_to_stop_before_it_has_begun_says_nothing_of_its_camer
 ) -> None:
     """They were said to be offline, for as long as the one before filmed on."""
     async with slow_to_answer(camera) as url:
-        first = start(INGEST_TIMEOUT_S=PATIENT_S)
-        await shared_out(admin, [first], url)
-        second = start(INGEST_TIMEOUT_S=PATIENT_S)
-        await until(lambda: second.metric("tidegate_ingest_cameras_owned"))
+        first, second = await moving(admin, start, url)
         assert await asyncio.to_thread(second.stop) == 0
         await until(lambda: first.metric("tidegate_ingest_cameras_owned") == len(CAMERAS))
         await all_stored_after(admin, time.time())
@@ -259,10 +259,7 @@ async def test_a_stop_ends_within_its_grace_though_the_server_is_away(
 ) -> None:
     """It took twice as long where others were about to take its cameras: whoever ends it kills it before that."""
     async with slow_to_answer(camera, delay_s=8) as url:
-        first = start(INGEST_TIMEOUT_S=PATIENT_S)
-        await shared_out(admin, [first], url)
-        second = start(INGEST_TIMEOUT_S=PATIENT_S)
-        await until(lambda: second.metric("tidegate_ingest_cameras_owned"))
+        first, second = await moving(admin, start, url)
         first.process.terminate()
         await until(lambda: second.metric("tidegate_ingest_cameras_owned") == len(CAMERAS))
         await server.stop(signal.SIGKILL)
