@@ -7,8 +7,9 @@
 
 An epoch is one connection of ingest to the camera, and counts its segments from 0. A segment that is missing is waited
 for until `reorder_s` after the first one behind it came. Then it is a gap, and late if it comes after all. An epoch
-ends when another epoch's segments have waited that long. Where too many wait, none is waited for any longer. The caller
-gives the time, so that the same calls give the same order.
+ends when another epoch's segments have waited that long, unless it went on beyond them in MEDIA: then they are late,
+being what an ingest had of before and stored now. One that has ended goes on in the same way. Where too many wait, none
+is waited for any longer. The caller gives the time, so that the same calls give the same order.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ MOST_HELD, MOST_EPOCHS = 600, 32
 class OrderProgress(msgspec.Struct):
     """How far a camera's segments have been taken: all that must survive a restart.
 
-    epoch: the current one. next: number of the segment of it that is expected. begun: sequence in MEDIA of its first
-    segment. reached: when the last segment that was taken began, Unix seconds. past: the epochs before, the last one
-    last. skipped: the last gaps of the current epoch, as [first number, number after the last).
+    epoch: the current one. next: number of the segment of it that is expected. begun, newest: sequences in MEDIA of its
+    first segment, and of the newest that has come. reached: when the last segment that was taken began, Unix seconds.
+    past: the epochs before, the last one last. skipped: the last gaps of the current epoch, as [first number, number
+    after the last).
     """
 
     epoch: str | None = None
     next: int = 0
     begun: int = 0
+    newest: int = 0
     reached: float = 0.0
     past: list[str] = []
     skipped: list[tuple[int, int]] = []
@@ -67,10 +70,7 @@ class Order(Generic[T]):
     def push(self, epoch: str, n: int, *, seq: int, at: float, item: T, start: float = 0.0) -> list[T]:
         """Take a segment; return those that are in order now."""
         place = self.place
-        # Its video's time counts too: a MEDIA that was made anew counts from 1 again. Clocks may step back a little.
-        older = seq < place.begun and start <= place.reached + self._reorder_s
-        before = epoch != place.epoch and place.epoch is not None and older
-        over = epoch in place.past or before
+        over = epoch != place.epoch and self._is_older(seq, start, place.newest if epoch in place.past else place.begun)
         if over or (epoch == place.epoch and n < place.next):
             if over or any(first <= n < after for first, after in place.skipped):
                 self.late += 1
@@ -82,6 +82,9 @@ class Order(Generic[T]):
             self.repeated += 1
             return []
         waiting[n] = _Held(seq, start, at, item)
+        if epoch == place.epoch and seq > place.newest:
+            place.newest = seq
+            self._drop_older()
         # Where another epoch's segments wait already, it is not known yet which of the two is first.
         if place.epoch is None and n == 0 and len(self._held) == 1:
             self._begin(epoch, 0)
@@ -105,6 +108,23 @@ class Order(Generic[T]):
             ready += self._give_up()
         return ready
 
+    def _is_older(self, seq: int, start: float, than: int) -> bool:
+        """Whether a segment of another epoch was stored before one of the current epoch.
+
+        Its video's time counts too: a MEDIA that was made anew counts from 1 again. Clocks may step back a little.
+        """
+        return self.place.epoch is not None and seq < than and start <= self.place.reached + self._reorder_s
+
+    def _drop_older(self) -> None:
+        """The current epoch goes on: of those that were before it, what is older comes too late."""
+        for epoch in [e for e in self._held if e in self.place.past]:
+            waiting = self._held[epoch]
+            for n in [n for n, h in waiting.items() if self._is_older(h.seq, h.start, self.place.newest)]:
+                del waiting[n]
+                self.late += 1
+            if not waiting:
+                del self._held[epoch]
+
     def _give_up(self) -> list[T]:
         """Wait no longer for what is missing first; return what is in order then."""
         place = self.place
@@ -113,6 +133,9 @@ class Order(Generic[T]):
             # Next is the epoch whose video was stored first.
             epoch = min(self._held, key=lambda e: min(h.seq for h in self._held[e].values()))
             waiting = self._held[epoch]
+            if all(self._is_older(h.seq, h.start, place.newest) for h in waiting.values()):
+                self.late += len(self._held.pop(epoch))
+                return []
             self._begin(epoch, min(waiting))
         first = min(waiting)
         if first > place.next:
@@ -124,16 +147,19 @@ class Order(Generic[T]):
     def _begin(self, epoch: str, n: int) -> None:
         place = self.place
         place.skipped = []
-        if place.epoch is None:
+        goes_on = epoch in place.past
+        if place.epoch is None or goes_on:
             # What was before the first segment that we see is no gap.
             place.next = n
             if n > 0:
                 place.skipped = [(0, n)]
         else:
-            place.past = [*place.past[1 - REMEMBERED :], place.epoch]
             place.next = min(0, n)
+        if place.epoch is not None:
+            place.past = [*[e for e in place.past if e != epoch][1 - REMEMBERED :], place.epoch]
         place.epoch = epoch
-        place.begun = min(h.seq for h in self._held[epoch].values())
+        stored = [h.seq for h in self._held[epoch].values()]
+        place.begun, place.newest = min(stored), max(stored)
 
     def _current(self) -> dict[int, _Held[T]] | None:
         """The current epoch's segments that wait, by number."""
