@@ -269,6 +269,29 @@ async def test_a_stop_ends_within_its_grace_though_the_server_is_away(
 
 
 @pytest.mark.slow
+@pytest.mark.long
+async def test_a_stop_hands_over_once_the_server_is_back(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
+) -> None:
+    """It gave them up at once, and nobody takes any before the server has been there for a lease."""
+    ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60") for _ in range(2)]
+    await shared_out(admin, ingests, camera)
+    stopping, other = ingests
+    await server.stop(signal.SIGKILL)
+    await asyncio.sleep(5)
+    stopping.process.terminate()
+    await asyncio.sleep(4)
+    await server.start()
+    assert await asyncio.to_thread(stopping.process.wait, PATIENCE_S) == 0
+    await until(lambda: admin.is_connected)
+    await all_online(other)
+    await all_stored_after(admin, time.time())
+    found = await stored(admin)
+    assert await asyncio.to_thread(other.stop) == 0
+    assert_whole(found)
+
+
+@pytest.mark.slow
 async def test_who_stops_keeps_what_nobody_took_until_it_is_stored(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:

@@ -31,6 +31,8 @@ _UNTAKEN_S = 2.0
 _SILENT_S = 1.0
 # A camera whose settings have changed gets no longer to publish what it has: it is not read meanwhile.
 _CHANGED_S = 3.0
+# What of the grace is kept to publish what is buffered, where the server is away for all the rest of it.
+_FLUSH_S = 3.0
 # How long cameras that nobody reads are left to processes that have fewer.
 _LEFT_S = 10.0
 # How many cameras are taken at once: a process that inherits hundreds of them must go on renewing its leases.
@@ -110,6 +112,10 @@ class Fleet:
 
     async def _offer_all(self) -> None:
         """Offer what we read, as long as others take of it. Who is alone, or cut off, can't give it to anybody."""
+        # The server may be back in time, and others must have heard it for a while before they take anything.
+        while self._running and not self._leases.hears() and time.monotonic() < self._deadline - _FLUSH_S:
+            self._hear()
+            await asyncio.sleep(_POLL_S)
         offered = self._leases.owned & self._running.keys()
         if not offered or not self._leases.hears() or self._leases.processes() == 1:
             return
