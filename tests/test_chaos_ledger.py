@@ -55,6 +55,7 @@ def test_a_gap_of_before_is_not_counted_again() -> None:
         ledger.segment(one)
     assert ledger.account(["lobby", "never seen"]).missing_s == 12.0
     assert ledger.account(["lobby"], since=111.5).missing_s == 3.0
+    assert ledger.account(["lobby"], until=111.5).missing_s == 9.0
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 5)), min_size=1, max_size=30), st.randoms())

@@ -3,11 +3,12 @@
 ledger = Ledger()
 ledger.segment(Piece("lobby", "k3f9", 0, start=100.0, end=101.0, seq=1))
 ledger.event(1)
-ledger.account(since=0.0)              # Account(missing_s=0.0, doubled_s=0.0, repeated=0, ...)
+ledger.account(["lobby"])              # Account(missing_s=0.0, doubled_s=0.0, repeated=0, ...)
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -113,9 +114,9 @@ class Ledger:
         """When the newest video ends in which objects were followed."""
         return next((p.end for p in reversed(self._of.get(camera, [])) if p.dated and p.seq in self.followed), 0.0)
 
-    def account(self, cameras: Iterable[str], since: float = 0.0) -> Account:
-        """Of what came to be after `since`."""
-        parts = [of_camera(self._of.get(camera, []), since) for camera in cameras]
+    def account(self, cameras: Iterable[str], since: float = 0.0, until: float = math.inf) -> Account:
+        """Of what was filmed between `since` and `until`, in Unix seconds, as far as it is stored by now."""
+        parts = [of_camera(self._of.get(camera, []), since, until) for camera in cameras]
         return Account(
             missing_s=sum(p.missing_s for p in parts),
             longest_s=max((p.longest_s for p in parts), default=0.0),
@@ -125,32 +126,32 @@ class Ledger:
         )
 
 
-def of_camera(pieces: Sequence[Piece], since: float = 0.0) -> Account:
-    """Of one camera's segments, in the order in which they are stored. Gaps that end before `since` don't count."""
+def of_camera(pieces: Sequence[Piece], since: float = 0.0, until: float = math.inf) -> Account:
+    """Of one camera's segments, in the order in which they are stored. Gaps count that end between these times."""
     once = list({(p.epoch, p.n): p for p in pieces}.values())
     gaps = []
     ordered = sorted((p for p in once if p.dated), key=lambda p: p.start)
     reached = ordered[0].start if ordered else 0.0
     for piece in ordered:
-        if piece.end > since and piece.start - reached > TOLERATED_S:
+        if piece.end > since and piece.start <= until and piece.start - reached > TOLERATED_S:
             gaps.append(piece.start - reached)
         reached = max(reached, piece.end)
     return Account(
         missing_s=sum(gaps),
         longest_s=max(gaps, default=0.0),
-        doubled_s=_doubled(ordered, since),
+        doubled_s=_doubled(ordered, since, until),
         skipped=_skipped(once),
         repeated=len(pieces) - len(once),
     )
 
 
-def _doubled(ordered: Sequence[Piece], since: float) -> float:
+def _doubled(ordered: Sequence[Piece], since: float, until: float) -> float:
     last = {p.epoch: p.n for p in sorted(ordered, key=lambda p: p.n)}
     reached: dict[str, float] = {}
     doubled: defaultdict[str, float] = defaultdict(float)
     for piece in ordered:
         others = max((end for epoch, end in reached.items() if epoch != piece.epoch), default=0.0)
-        if piece.end > since:
+        if piece.end > since and piece.start <= until:
             doubled[piece.epoch] += max(0.0, min(others, piece.end) - piece.start)
         if piece.n < last[piece.epoch]:
             reached[piece.epoch] = max(reached.get(piece.epoch, 0.0), piece.end)

@@ -47,13 +47,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What one fault cost. may_miss_s: the longest gap in a camera's video that it may cause. account: None if it was
-    of the clock. lost, twice: acknowledged segments that are not stored, and what has more than one event or was told
-    twice, as they were found while it lasted. well_s: from its end until all was well, None where it was not in time,
-    and ailing says what was not.
+    """What one fault cost. began, ended: when it did, and all was well again, in Unix seconds. may_miss_s: the longest
+    gap in a camera's video that it may cause. account: of the video in between; None if it was of the clock. lost,
+    twice: acknowledged segments that are not stored, and what has more than one event or was told twice, as they were
+    found while it lasted. well_s: from the fault's end until all was well, None where it was not in time, and ailing
+    says what was not.
     """
 
     fault: str
+    began: float
+    ended: float
     may_miss_s: float
     account: Account | None
     lost: int
@@ -179,7 +182,7 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
         done = [seq for seq in ledger.segments if seq <= (settled or 0)]
         total = ledger.account(broken.cameras)
         return Outcome(
-            costs=costs,
+            costs=[_in_the_end(cost, broken) for cost in costs],
             segments=len(ledger.segments),
             acknowledged=len(broken.acknowledged),
             lost=broken.lost(final=True) + gone,
@@ -237,15 +240,24 @@ async def _cost(fault: Fault, broken: World, dice: random.Random, within_s: floa
     deadline = time.monotonic() + within_s
     while (ailing := broken.ailing(over)) and time.monotonic() < deadline:
         await asyncio.sleep(_POLL_S)
+    ended = time.time()
     return Cost(
         fault=fault.name,
+        began=began,
+        ended=ended,
         may_miss_s=fault.may_miss_s,
         account=broken.ledger.account(broken.cameras, since=began) if fault.needs != "clock" else None,
         lost=broken.lost() - lost,
         twice=_twice(broken) - twice,
-        well_s=None if ailing else time.time() - over,
+        well_s=None if ailing else ended - over,
         ailing=ailing,
     )
+
+
+def _in_the_end(cost: Cost, broken: World) -> Cost:
+    """What was missing of it then may be stored by now: video of now is stored while an ingest has more of before."""
+    account = broken.ledger.account(broken.cameras, cost.began, cost.ended)
+    return msgspec.structs.replace(cost, account=account if cost.account else None)
 
 
 def _twice(broken: World) -> int:

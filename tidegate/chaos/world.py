@@ -44,8 +44,6 @@ from tidegate.local.stack import WATCH_S
 
 # One frame a segment: what is tried is the way of the segments, not the models.
 WORKER_SETTINGS = {"CV_FPS": "1"}
-# Well within what a process that is told to stop gets.
-INGEST_SETTINGS = {"INGEST_GRACE_S": "6"}
 # An incident for whoever comes into the picture, and an alert at once.
 RULES = Rules(
     zones={"all": Zone(polygon=[(0, 0), (1, 0), (1, 1), (0, 1)])},
@@ -99,9 +97,8 @@ class World:
                 nats.environment(service) | faked | {"LOG_FORMAT": "json"} | more,
                 folder / "logs",
                 backoff=RESTART,
-                grace_s=10.0,
             )
-            for service, more in (("ingest", INGEST_SETTINGS), ("cv", WORKER_SETTINGS), ("analytics", {}))
+            for service, more in (("ingest", {}), ("cv", WORKER_SETTINGS), ("analytics", {}))
         )
         self.pools = (self.ingests, self.workers, self.analytics)
         self.intruder = Intruder(nats.settings("viewer"))
