@@ -111,7 +111,8 @@ class CameraAnalytics:
         self._s.seq = max(self._s.seq, seq)
         ref = event.segment
         start = event.start.timestamp()
-        ready = self.order.push(ref.epoch, ref.n, seq=ref.seq, start=start, at=at, item=Arrival(seq, event))
+        arrival = Arrival(seq, event)
+        ready = self.order.push(ref.epoch, ref.n, seq=ref.seq, start=start, at=at, item=arrival, again=again)
         return [*outs, *(out for arrival in ready for out in self._work(arrival, at))]
 
     def deadline(self) -> float | None:

@@ -32,8 +32,8 @@ class OrderProgress(msgspec.Struct):
 
     epoch: the current one. next: number of the segment of it that is expected. begun, newest: sequences in MEDIA of its
     first segment, and of the newest that has come. reached: when the last segment that was taken began, Unix seconds.
-    past: the epochs before, the last one last. skipped: the last gaps of the current epoch, as [first number, number
-    after the last).
+    past: the epochs before, the last one last. left: the number that was expected next of each of these. skipped: the
+    last gaps of the current epoch, as [first number, number after the last).
     """
 
     epoch: str | None = None
@@ -42,6 +42,7 @@ class OrderProgress(msgspec.Struct):
     newest: int = 0
     reached: float = 0.0
     past: list[str] = []
+    left: dict[str, int] = {}
     skipped: list[tuple[int, int]] = []
 
 
@@ -59,6 +60,8 @@ class Order(Generic[T]):
 
     def __init__(self, reorder_s: float, place: OrderProgress | None = None) -> None:
         self.place = place or OrderProgress()
+        # A place of before this was remembered has none.
+        self.place.newest = max(self.place.newest, self.place.begun)
         self.late = self.repeated = self.gaps = 0
         self._reorder_s = reorder_s
         self._held: dict[str, dict[int, _Held[T]]] = {}
@@ -67,10 +70,14 @@ class Order(Generic[T]):
         """The segments that wait for a missing one."""
         return [h.item for epoch in self._held.values() for h in epoch.values()]
 
-    def push(self, epoch: str, n: int, *, seq: int, at: float, item: T, start: float = 0.0) -> list[T]:
-        """Take a segment; return those that are in order now."""
+    def push(
+        self, epoch: str, n: int, *, seq: int, at: float, item: T, start: float = 0.0, again: bool = False
+    ) -> list[T]:
+        """Take a segment; return those that are in order now. again: it was held at this place."""
         place = self.place
-        over = epoch != place.epoch and self._is_older(seq, start, place.newest if epoch in place.past else place.begun)
+        than = place.newest if epoch in place.past else place.begun
+        older = not again and epoch != place.epoch and self._is_older(seq, start, than)
+        over = older or n < place.left.get(epoch, n)
         if over or (epoch == place.epoch and n < place.next):
             if over or any(first <= n < after for first, after in place.skipped):
                 self.late += 1
@@ -116,10 +123,10 @@ class Order(Generic[T]):
         return self.place.epoch is not None and seq < than and start <= self.place.reached + self._reorder_s
 
     def _drop_older(self) -> None:
-        """The current epoch goes on: of those that were before it, what is older comes too late."""
+        """The current epoch goes on: what is older of those before it comes too late, whatever the clocks."""
         for epoch in [e for e in self._held if e in self.place.past]:
             waiting = self._held[epoch]
-            for n in [n for n, h in waiting.items() if self._is_older(h.seq, h.start, self.place.newest)]:
+            for n in [n for n, h in waiting.items() if h.seq < self.place.newest]:
                 del waiting[n]
                 self.late += 1
             if not waiting:
@@ -147,16 +154,16 @@ class Order(Generic[T]):
     def _begin(self, epoch: str, n: int) -> None:
         place = self.place
         place.skipped = []
-        goes_on = epoch in place.past
-        if place.epoch is None or goes_on:
+        if place.epoch is None:
             # What was before the first segment that we see is no gap.
             place.next = n
             if n > 0:
                 place.skipped = [(0, n)]
         else:
-            place.next = min(0, n)
-        if place.epoch is not None:
             place.past = [*[e for e in place.past if e != epoch][1 - REMEMBERED :], place.epoch]
+            goes_on_at = place.left.get(epoch, min(0, n))
+            place.left = {e: place.left[e] for e in place.past if e in place.left} | {place.epoch: place.next}
+            place.next = goes_on_at
         place.epoch = epoch
         stored = [h.seq for h in self._held[epoch].values()]
         place.begun, place.newest = min(stored), max(stored)
