@@ -274,9 +274,8 @@ async def test_a_stop_hands_over_once_the_server_is_back(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
     """It gave them up at once, and nobody takes any before the server has been there for a lease."""
-    ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60") for _ in range(2)]
+    stopping, other = ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60") for _ in range(2)]
     await shared_out(admin, ingests, camera)
-    stopping, other = ingests
     await server.stop(signal.SIGKILL)
     await asyncio.sleep(5)
     stopping.process.terminate()
@@ -288,6 +287,24 @@ async def test_a_stop_hands_over_once_the_server_is_back(
     await all_stored_after(admin, time.time())
     found = await stored(admin)
     assert await asyncio.to_thread(other.stop) == 0
+    assert_whole(found)
+
+
+@pytest.mark.slow
+async def test_a_stop_waits_for_who_was_away_itself(admin: Client, start: Callable[..., Ingest], camera: str) -> None:
+    """It was frozen just before, and takes nothing before it has heard the others for a lease."""
+    async with slow_to_answer(camera) as url:
+        stopping, other = ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60") for _ in range(2)]
+        await shared_out(admin, ingests, url)
+        other.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(3.5)
+        other.process.send_signal(signal.SIGCONT)
+        await until(lambda: "the server was away" in other.log)
+        assert await asyncio.to_thread(stopping.stop) == 0
+        await all_online(other)
+        await all_stored_after(admin, time.time())
+        found = await stored(admin)
+        assert await asyncio.to_thread(other.stop) == 0
     assert_whole(found)
 
 

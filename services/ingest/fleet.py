@@ -25,7 +25,7 @@ from shared.runtime.telemetry import Health, logger
 # How often we look without being told of a change: nobody tells when the lease of a dead process runs out.
 _LOOK_S = 0.5
 _POLL_S = 0.05
-# Of what we leave nobody takes more, where nobody has for so long.
+# Of what we leave nobody takes more where nobody has for a lease, before which who was away takes nothing, and so long.
 _UNTAKEN_S = 2.0
 # A stop that takes longer is said.
 _SILENT_S = 1.0
@@ -66,6 +66,7 @@ class Fleet:
         self._health = health
         self._most = settings.ingest_max_cameras
         self._most_grace_s = settings.ingest_grace_s
+        self._untaken_s = settings.lease_s + _UNTAKEN_S
         self._deadline = math.inf
         self._running: dict[str, Runner] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
@@ -112,24 +113,30 @@ class Fleet:
 
     async def _offer_all(self) -> None:
         """Offer what we read, as long as others take of it. Who is alone, or cut off, can't give it to anybody."""
-        # The server may be back in time, and others must have heard it for a while before they take anything.
-        while self._running and not self._leases.hears() and time.monotonic() < self._deadline - _FLUSH_S:
-            self._hear()
-            await asyncio.sleep(_POLL_S)
+        await self._until_heard()
         offered = self._leases.owned & self._running.keys()
         if not offered or not self._leases.hears() or self._leases.processes() == 1:
             return
         self._log.info("handing cameras over", cameras=len(offered))
         await self._leases.go()
-        until = time.monotonic() + _UNTAKEN_S
+        until = time.monotonic() + self._untaken_s
         while offered and self._leases.processes() > 1 and time.monotonic() < min(self._deadline, until):
             free = await self._leases.offer(offered)
             await asyncio.sleep(_POLL_S)
             self._hear()
+            if not self._leases.hears():
+                await self._until_heard()
+                until = time.monotonic() + self._untaken_s
             left = offered & self._leases.owned
             if left != free:
-                until = time.monotonic() + _UNTAKEN_S
+                until = time.monotonic() + self._untaken_s
             offered = left
+
+    async def _until_heard(self) -> None:
+        """Wait for a server that is away, which may be back in time, until there is just time for what is buffered."""
+        while self._running and not self._leases.hears() and time.monotonic() < self._deadline - _FLUSH_S:
+            self._hear()
+            await asyncio.sleep(_POLL_S)
 
     async def _reconcile(self) -> None:
         wanted = self._enabled()

@@ -333,10 +333,11 @@ class Leases:
         self._kind.owned.set(len(self._owned))
 
     async def _appear(self) -> None:
-        if self._is_going:
-            return
         try:
-            await self._kv.put(self._presence, self._entry.encode())
+            if self._is_going:
+                await self._kv.delete(self._presence)
+            else:
+                await self._kv.put(self._presence, self._entry.encode())
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("presence not stored", error=repr(e))
             return
