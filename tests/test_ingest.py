@@ -397,7 +397,7 @@ async def test_a_stop_stores_what_was_buffered_once_the_server_is_back(
     away_since = await away_from(server, admin, ingest, rtsp)
     await asyncio.sleep(4)
     ingest.process.terminate()
-    await until(lambda: "publishing what is buffered" in ingest.log)
+    await until(lambda: "filming until the server is back" in ingest.log)
     await asyncio.sleep(4)
     await server.start()
     assert await asyncio.to_thread(ingest.process.wait, PATIENCE_S) == 0

@@ -134,6 +134,9 @@ class Fleet:
 
     async def _until_heard(self) -> None:
         """Wait for a server that is away, which may be back in time, until there is just time for what is buffered."""
+        if self._running and not self._leases.hears():
+            grace_s = self._most_grace_s
+            self._log.info("filming until the server is back", cameras=len(self._running), grace_s=grace_s)
         while self._running and not self._leases.hears() and time.monotonic() < self._deadline - _FLUSH_S:
             self._hear()
             await asyncio.sleep(_POLL_S)
