@@ -113,9 +113,10 @@ class Fleet:
 
     async def _offer_all(self) -> None:
         """Offer what we read, as long as others take of it. Who is alone, or cut off, can't give it to anybody."""
-        await self._until_heard()
+        if not self._running or not await self._hears_in_time():
+            return
         offered = self._leases.owned & self._running.keys()
-        if not offered or not self._leases.hears() or self._leases.processes() == 1:
+        if not offered or self._leases.processes() == 1:
             return
         self._log.info("handing cameras over", cameras=len(offered))
         await self._leases.go()
@@ -124,22 +125,22 @@ class Fleet:
             free = await self._leases.offer(offered)
             await asyncio.sleep(_POLL_S)
             self._hear()
-            if not self._leases.hears():
-                await self._until_heard()
-                until = time.monotonic() + self._untaken_s
             left = offered & self._leases.owned
-            if left != free:
+            if left != free or not self._leases.hears():
                 until = time.monotonic() + self._untaken_s
+            if not await self._hears_in_time():
+                return
             offered = left
 
-    async def _until_heard(self) -> None:
-        """Wait for a server that is away, which may be back in time, until there is just time for what is buffered."""
-        if self._running and not self._leases.hears():
-            grace_s = self._most_grace_s
-            self._log.info("filming until the server is back", cameras=len(self._running), grace_s=grace_s)
+    async def _hears_in_time(self) -> bool:
+        """Whether the server is there, or is back while there is time for more than to publish what is buffered."""
+        if self._leases.hears():
+            return True
+        self._log.info("filming until the server is back", cameras=len(self._running), grace_s=self._most_grace_s)
         while self._running and not self._leases.hears() and time.monotonic() < self._deadline - _FLUSH_S:
             self._hear()
             await asyncio.sleep(_POLL_S)
+        return self._leases.hears()
 
     async def _reconcile(self) -> None:
         wanted = self._enabled()
