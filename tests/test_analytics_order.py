@@ -154,7 +154,11 @@ def test_each_segment_comes_out_once_in_order_or_is_counted(arrivals: list[Arriv
     out, order = whole(arrivals)
     assert max(Counter(out).values(), default=1) == 1
     assert len(out) + order.late + order.repeated == len(arrivals)
-    for epoch in {name[0] for name in out}:
+    epochs = [epoch for epoch, _ in itertools.groupby(out, key=lambda name: name[0])]
+    stored = [epoch for epoch, _ in itertools.groupby(sorted(arrivals, key=lambda a: a.seq), key=lambda a: a.epoch)]
+    if len(set(stored)) == len(stored):
+        assert len(set(epochs)) == len(epochs), "what was stored one after the other comes out so"
+    for epoch in set(epochs):
         numbers = [int(name[1:]) for name in out if name[0] == epoch]
         assert numbers == sorted(numbers)
 
