@@ -283,11 +283,7 @@ async def test_a_stop_hands_over_once_the_server_is_back(
     await server.start()
     assert await asyncio.to_thread(stopping.process.wait, PATIENCE_S) == 0
     await until(lambda: admin.is_connected)
-    await all_online(other)
-    await all_stored_after(admin, time.time())
-    found = await stored(admin)
-    assert await asyncio.to_thread(other.stop) == 0
-    assert_whole(found)
+    await assert_handed_over(admin, other)
 
 
 @pytest.mark.slow
@@ -301,11 +297,7 @@ async def test_a_stop_waits_for_who_was_away_itself(admin: Client, start: Callab
         other.process.send_signal(signal.SIGCONT)
         await until(lambda: "the server was away" in other.log)
         assert await asyncio.to_thread(stopping.stop) == 0
-        await all_online(other)
-        await all_stored_after(admin, time.time())
-        found = await stored(admin)
-        assert await asyncio.to_thread(other.stop) == 0
-    assert_whole(found)
+        await assert_handed_over(admin, other)
 
 
 @pytest.mark.slow
@@ -363,6 +355,15 @@ def assert_whole(found: list[Segment], missing_s: float = 0.3) -> None:
         assert max(gaps) <= missing_s, name
         pieces = [Piece(name, s.epoch, s.n, at, at + s.duration, 0) for at, s in zip(starts, mine, strict=True)]
         assert of_camera(pieces).doubled_s == 0, name
+
+
+async def assert_handed_over(admin: Client, ingest: Ingest) -> None:
+    """It comes to have all cameras, and nothing is missing. It is told to stop then."""
+    await all_online(ingest)
+    await all_stored_after(admin, time.time())
+    found = await stored(admin)
+    assert await asyncio.to_thread(ingest.stop) == 0
+    assert_whole(found)
 
 
 @pytest.mark.slow
