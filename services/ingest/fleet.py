@@ -25,7 +25,7 @@ from shared.runtime.telemetry import Health, logger
 # How often we look without being told of a change: nobody tells when the lease of a dead process runs out.
 _LOOK_S = 0.5
 _POLL_S = 0.05
-# Of what we leave nobody takes more where nobody has for a lease, before which who was away takes nothing, and so long.
+# Who was away takes nothing for a lease. Of what we leave nobody takes more, where nobody has for so much longer.
 _UNTAKEN_S = 2.0
 # A stop that takes longer is said.
 _SILENT_S = 1.0

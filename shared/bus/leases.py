@@ -334,7 +334,7 @@ class Leases:
 
     async def _appear(self) -> None:
         try:
-            if self._is_going:
+            if self._is_going:  # nobody is to hear of us, and we go on hearing whether the server is there
                 await self._kv.delete(self._presence)
             else:
                 await self._kv.put(self._presence, self._entry.encode())
