@@ -105,7 +105,7 @@ async def scaler(server: NatsServer, folder: Path) -> AsyncIterator[tuple[psutil
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "services.scaler"],
-            env=os.environ | server.environment("scaler") | {"SCALER_PORT": "0"},
+            env=os.environ | server.environment("scaler") | {"SCALER_PORT": "0", "SCALER_HTTP_PORT": "0"},
             stderr=output,
         )
     try:

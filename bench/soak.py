@@ -157,8 +157,9 @@ async def site() -> AsyncIterator[Site]:
         reach = msgspec.json.decode((data / "run.json").read_bytes(), type=running.Running)
         secret = str(data / "secrets" / "scaler")
         scaler = {"NATS_URL": reach.url, "NATS_USER": "scaler", "NATS_PASSWORD_FILE": secret}
-        targets = {"METRICS_TARGETS": str(data / "metrics"), "REPLICA": "scaler-0", "SCALER_PORT": "0"}
-        _start(opened, folder, "scaler", "services.scaler", **scaler, **targets)
+        scaler |= {"METRICS_TARGETS": str(data / "metrics"), "REPLICA": "scaler-0"}
+        scaler |= {"SCALER_PORT": "0", "SCALER_HTTP_PORT": "0"}
+        _start(opened, folder, "scaler", "services.scaler", **scaler)
         _start(opened, folder, "watch", "tidegate", "watch", "--json", "--data", str(data))
         (folder / "rules.yaml").write_text(RULES)
         for n, file in enumerate(files):

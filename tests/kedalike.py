@@ -20,6 +20,8 @@ from typing import Any
 
 from tests.waiting import PATIENCE_S
 
+# For a scaler's process.
+ANY_PORTS = {"SCALER_PORT": "0", "SCALER_HTTP_PORT": "0"}
 PROTO = Path(__file__).parent.parent / "services/scaler/externalscaler.proto"
 Metadata = dict[str, str]
 

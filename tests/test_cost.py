@@ -27,6 +27,7 @@ from shared import bus
 from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
 from shared.runtime.tasks import end
+from tests.kedalike import ANY_PORTS
 from tests.waiting import PATIENCE_S
 from tidegate.local.server import NatsServer
 
@@ -160,7 +161,7 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "services.scaler"],
-            env=os.environ | server.environment("scaler") | {"SCALER_PORT": "0", "METRICS_PORT": "0"},
+            env=os.environ | server.environment("scaler") | ANY_PORTS | {"METRICS_PORT": "0"},
             stderr=output,
         )
     try:

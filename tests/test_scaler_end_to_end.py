@@ -73,7 +73,7 @@ class ScalerProcess:
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "services.scaler"],
-                env=self._env | {"SCALER_PORT": str(self.port)},
+                env=self._env | {"SCALER_PORT": str(self.port), "SCALER_HTTP_PORT": "0"},
                 stderr=log,
             )
         async with asyncio.timeout(60):

@@ -35,7 +35,7 @@ from shared.contract.cameras import Camera
 from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BusError, SettingError
 from tests.certificates import Authority
-from tests.kedalike import PROTO, KedaClient, Refused, generate
+from tests.kedalike import ANY_PORTS, PROTO, KedaClient, Refused, generate
 from tests.messages import consume
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import explain, registry
@@ -411,7 +411,7 @@ async def test_the_process_serves_reports_and_drains(server: NatsServer, generat
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "services.scaler"],
-            env=os.environ | server.environment("scaler") | {"SCALER_PORT": "0"},
+            env=os.environ | server.environment("scaler") | ANY_PORTS,
             stderr=log,
         )
     try:
@@ -424,7 +424,7 @@ async def test_the_process_serves_reports_and_drains(server: NatsServer, generat
             taken = await asyncio.to_thread(
                 subprocess.run,
                 [sys.executable, "-m", "services.scaler"],
-                env=os.environ | server.environment("scaler") | {"SCALER_PORT": address[1].split(":")[1]},
+                env=os.environ | server.environment("scaler") | ANY_PORTS | {"SCALER_PORT": address[1].split(":")[1]},
                 capture_output=True,
                 timeout=20,
                 text=True,

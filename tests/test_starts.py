@@ -44,7 +44,7 @@ async def test_all_services_wait_for_a_leader(cluster: NatsCluster, start: Start
     await cluster.servers[0].start()
     index = str(tmp_path / "index")
     services = [start(service, cluster.environment(service), SEARCH_INDEX=index) for service in SERVICES]
-    scaler = start("scaler", cluster.environment("scaler"), SCALER_PORT=str(free_port(0)))
+    scaler = start("scaler", cluster.environment("scaler"), SCALER_PORT="0", SCALER_HTTP_PORT="0")
     for service in services:
         await service.until_it_says("/readyz", "^waiting for JetStream: ")
         assert '"waiting for JetStream"' in service.log

@@ -22,6 +22,7 @@ from prometheus_client import REGISTRY, Gauge
 
 from shared import bus
 from shared.runtime import child, monitoring
+from shared.runtime import pages as serving
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.ports import free_port, takes_connections
 from shared.runtime.settings import BusSettings, load
@@ -329,8 +330,8 @@ async def test_a_probe_takes_the_place_of_the_slowest_client(
     secured: bool, says: bytes, authority: Authority, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """All places were theirs, and no probe got an answer."""
-    monkeypatch.setattr(monitoring, "MOST_CLIENTS", 3)
-    monkeypatch.setattr(monitoring, "REQUEST_S", math.inf)
+    monkeypatch.setattr(serving, "MOST_CLIENTS", 3)
+    monkeypatch.setattr(serving, "REQUEST_S", math.inf)
     much = Gauge("test_much", "More than the buffers of a connection hold.", ["text"])
     for n in range(1000):
         much.labels(f"{n}" + 10_000 * "x")
@@ -351,7 +352,7 @@ async def test_a_probe_takes_the_place_of_the_slowest_client(
 async def test_a_client_is_let_go_however_often_it_sends_a_byte(
     secured: bool, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitoring, "REQUEST_S", 1.0)
+    monkeypatch.setattr(serving, "REQUEST_S", 1.0)
     url, context = pages(secured, authority)
     async with asyncio.timeout(PATIENCE_S):
         with contextlib.suppress(OSError), slow_client(url, context, b"GET /") as client:
@@ -376,7 +377,7 @@ async def test_metrics_that_hang_keep_no_probe_waiting() -> None:
     with contextlib.ExitStack() as scraping:
         scraping.callback(REGISTRY.unregister, hanging)
         scraping.callback(go_on.set)
-        for _ in range(2 * monitoring.MOST_CLIENTS):
+        for _ in range(2 * serving.MOST_CLIENTS):
             scraping.enter_context(slow_client(url, None, b"GET /metrics HTTP/1.1\r\n\r\n"))
         await until(lambda: status("metrics") == 503)
         assert status("healthz") == 200
@@ -385,7 +386,7 @@ async def test_metrics_that_hang_keep_no_probe_waiting() -> None:
 
 
 async def test_a_flood_of_clients_takes_no_more_than_its_share_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitoring, "REQUEST_S", math.inf)
+    monkeypatch.setattr(serving, "REQUEST_S", math.inf)
     port = monitoring.serve(BusSettings(), Health(limit_s=math.inf))
     before = threading.active_count()
 
@@ -396,11 +397,11 @@ async def test_a_flood_of_clients_takes_no_more_than_its_share_and_passes(monkey
             return False
 
     with contextlib.ExitStack() as silent:
-        for _ in range(2 * monitoring.MOST_CLIENTS):
+        for _ in range(2 * serving.MOST_CLIENTS):
             silent.enter_context(socket.create_connection(("127.0.0.1", port)))
         # Half of them are let go, while they keep their side open.
         await until(answers)
-        await until(lambda: threading.active_count() <= before + monitoring.MOST_CLIENTS)
+        await until(lambda: threading.active_count() <= before + serving.MOST_CLIENTS)
 
 
 def test_prometheus_is_told_to_use_tls(authority: Authority, tmp_path: Path) -> None:

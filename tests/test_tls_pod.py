@@ -53,7 +53,7 @@ def environment(folder: Path, server: NatsServer) -> dict[str, str]:
     given = variables(workloads(with_tls(folder / "overlay", "h100/demand"))["tidegate-scaler"], folder / "password")
     given = {name: value.replace("/run/secrets/", f"{folder}/") for name, value in given.items()}
     here = {"NATS_URL": server.url, "METRICS_HOST": "127.0.0.1", "METRICS_PORT": "0", "LOG_FORMAT": "text"}
-    return os.environ | given | here | {"SCALER_HOST": "127.0.0.1", "SCALER_PORT": "0"}
+    return os.environ | given | here | {"SCALER_HOST": "127.0.0.1", "SCALER_PORT": "0", "SCALER_HTTP_PORT": "0"}
 
 
 async def test_the_scaler_s_pod_speaks_tls_with_all(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`python -m services.scaler`: settings, connect, answer KEDA by gRPC until SIGTERM."""
+"""`python -m services.scaler`: settings, connect, answer KEDA by HTTP and gRPC until SIGTERM."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ with process.needing("scaler"):
     from services.scaler.cost.accounts import HeardAccounts
     from services.scaler.live.estimator import Estimator
     from services.scaler.live.explainer import explaining
+    from services.scaler.page import serving_page
     from services.scaler.service import ScalerService, serving
     from services.scaler.settings import ScalerSettings
 
@@ -26,8 +27,9 @@ async def run(settings: ScalerSettings, client: Client, health: Health, stop: as
         Estimator(client) as estimator,
         explaining(client, estimator, "scaler"),
         serving(ScalerService(estimator), settings) as port,
+        serving_page(estimator, settings) as url,
     ):
-        logger("scaler").info("ready", address=f"{settings.scaler_host}:{port}", tls=bool(settings.scaler_tls_cert))
+        logger("scaler").info("ready", url=url, address=f"{settings.scaler_host}:{port}")
         # While NATS is away, every call ends with an error; the service itself is ready.
         health.ready = None
         accounts = HeardAccounts(estimator.heartbeats)

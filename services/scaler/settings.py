@@ -1,4 +1,4 @@
-"""The external scaler's settings, and the credentials that its server shows."""
+"""The scaler's settings, and the certificates that its two servers show: gRPC's, and that of the page /demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from shared.runtime.telemetry import logger
 
 
 class ScalerSettings(BusSettings, frozen=True, kw_only=True):
-    scaler_host: Annotated[str, Meta(description="address that gRPC is served on")] = "127.0.0.1"
+    scaler_host: Annotated[str, Meta(description="address that the page /demand and gRPC are served on")] = "127.0.0.1"
+    scaler_http_port: Annotated[
+        int, Meta(ge=0, le=65535, description="port that the page /demand is served on; 0 takes a free one")
+    ] = 9091
     scaler_port: Annotated[int, Meta(ge=0, le=65535, description="port that gRPC is served on; 0 takes a free one")] = (
         9090
     )
@@ -26,24 +29,22 @@ class ScalerSettings(BusSettings, frozen=True, kw_only=True):
     ] = ""
 
 
-def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
-    """The server's certificates, and whether it asks for KEDA's; None without TLS.
-
-    Files that change are read anew at the next handshake.
+def certificates(s: ScalerSettings) -> tls.Renewing | None:
+    """What the page shows, and whether it asks for KEDA's certificate; None without TLS.
 
     Raises SettingError for half a configuration, and for files that can't be used.
     """
-    cert, key = tls.File("SCALER_TLS_CERT", s.scaler_tls_cert), tls.File("SCALER_TLS_KEY", s.scaler_tls_key)
-    client_ca = tls.File("SCALER_CLIENT_CA", s.scaler_client_ca)
-    tls.check_pair(cert, key)
+    cert, key, client_ca = _files(s)
+    return tls.Renewing(lambda: tls.server_context(cert, key, client_ca), cert, key, client_ca) if cert else None
+
+
+def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
+    """The same for gRPC's server. Files that change are read anew at the next handshake. Raises as `certificates`."""
+    cert, key, client_ca = _files(s)
     if not cert:
-        if client_ca:
-            raise SettingError(
-                "SCALER_CLIENT_CA is set and SCALER_TLS_CERT is not: mutual TLS needs a certificate and key of its own"
-            )
         if not _is_loopback(s.scaler_host):
             logger("scaler").warning(
-                "gRPC is served without TLS beyond this machine: set SCALER_TLS_CERT and SCALER_TLS_KEY, "
+                "demand is served without TLS beyond this machine: set SCALER_TLS_CERT and SCALER_TLS_KEY, "
                 "or keep other clients away by a network policy",
                 host=s.scaler_host,
             )
@@ -68,6 +69,18 @@ def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
     return grpc.dynamic_ssl_server_credentials(
         _configuration(seen), fetch, require_client_authentication=bool(client_ca)
     )
+
+
+def _files(s: ScalerSettings) -> tuple[tls.File, tls.File, tls.File]:
+    """The server's certificate and key, and the CA of its clients. Raises SettingError for half of them."""
+    cert, key = tls.File("SCALER_TLS_CERT", s.scaler_tls_cert), tls.File("SCALER_TLS_KEY", s.scaler_tls_key)
+    client_ca = tls.File("SCALER_CLIENT_CA", s.scaler_client_ca)
+    tls.check_pair(cert, key)
+    if client_ca and not cert:
+        raise SettingError(
+            "SCALER_CLIENT_CA is set and SCALER_TLS_CERT is not: mutual TLS needs a certificate and key of its own"
+        )
+    return cert, key, client_ca
 
 
 def _configuration(contents: list[bytes]) -> grpc.ServerCertificateConfiguration:

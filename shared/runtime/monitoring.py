@@ -10,119 +10,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import json
-import math
 import os
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import disable_created_metrics, make_wsgi_app
 
 from shared.runtime import tls
 from shared.runtime.errors import SettingError
+from shared.runtime.pages import KNOWN, PageServer
 from shared.runtime.settings import BusSettings
 from shared.runtime.telemetry import Health, logger
 
-# A client has this long for all of it: the handshake, to ask, and to read the answer.
-REQUEST_S = 10.0
-# So many have a place, as descriptors are what the process needs itself. Where all are taken the next client gets that
-# of the one that came first: a probe takes a moment, so whoever is still there is slow.
-MOST_CLIENTS = 100
 # So many answers of /metrics are made at once: that takes time, and goes on once the client is let go.
 MOST_SCRAPES = 4
 # How soon a full disk is tried again.
 AGAIN_S = 2.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-# Whether the client has shown a certificate of METRICS_CLIENT_CA.
-KNOWN = "tidegate.known"
-
-
-class _Handler(WSGIRequestHandler):
-    def get_environ(self) -> dict[str, Any]:
-        known = isinstance(self.connection, ssl.SSLSocket) and bool(self.connection.getpeercert())
-        return super().get_environ() | {KNOWN: known}
-
-    def get_stderr(self) -> Any:
-        """Nowhere: it is told of a client that goes while it reads. What fails on our side is logged."""
-        return io.StringIO()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Write no line for each probe: they come every few seconds."""
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """A thread a client, so that one that is silent keeps no other waiting. tls: None without."""
-
-    daemon_threads = True
-    # Python's five are less than what connects at once: the others try again after a second, as long as a probe waits.
-    request_queue_size = MOST_CLIENTS
-    tls: tls.Renewing | None = None
-
-    def __init__(self, *args: Any) -> None:
-        # When each client came that has a place, the first one first. None in it is closed.
-        self._since: dict[Any, float] = {}
-        self._lock = threading.Lock()
-        super().__init__(*args)
-
-    def server_bind(self) -> None:
-        # The standard one resolves its own name, which can take seconds where there is no DNS.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-        self.setup_environ()
-
-    def get_request(self) -> Any:
-        request, address = super().get_request()
-        if self.tls:
-            # The handshake waits for the client, so it is for the client's thread.
-            request = self.tls.context().wrap_socket(request, server_side=True, do_handshake_on_connect=False)
-        return request, address
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if len(self._since) >= MOST_CLIENTS:
-            self._let_go(math.inf)
-        with self._lock:
-            self._since[request] = time.monotonic()
-        super().process_request(request, client_address)
-
-    def service_actions(self) -> None:
-        """Twice a second."""
-        while self._let_go(time.monotonic() - REQUEST_S):
-            pass
-
-    def _let_go(self, before: float) -> bool:
-        """End the waiting of the client that came first, if it came before `before`, monotonic seconds; whether so."""
-        with self._lock:
-            request, since = next(iter(self._since.items()), (None, math.inf))
-            if request is None or since >= before:
-                return False
-            del self._since[request]
-            with contextlib.suppress(OSError):  # the client has gone
-                # SSLSocket's own would also take from its thread what that works with.
-                socket.socket.shutdown(request, socket.SHUT_RDWR)
-            return True
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        if isinstance(request, ssl.SSLSocket):
-            request.do_handshake()
-        super().finish_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._since.pop(request, None)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Write nothing: a client that goes, or refuses our certificate, is none of our errors."""
 
 
 def serve(settings: BusSettings, health: Health) -> int:
@@ -135,15 +43,13 @@ def serve(settings: BusSettings, health: Health) -> int:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     secured = _certificates(settings)
     try:
-        server = _Server((settings.metrics_host, settings.metrics_port), _Handler)
+        server = PageServer(settings.metrics_host, settings.metrics_port, secured)
     except OSError as e:
         raise SettingError(
             f"METRICS_PORT={settings.metrics_port} on {settings.metrics_host} can't be used: {e.strerror}; "
             "0 takes a free one"
         ) from e
-    server.tls = secured
-    server.set_app(_pages(health, asks=bool(settings.metrics_client_ca)))
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    server.start(_pages(health, asks=bool(settings.metrics_client_ca)))
     scheme = "https" if secured else "http"
     logger("telemetry").info("metrics served", url=f"{scheme}://{settings.metrics_host}:{server.server_port}/metrics")
     return server.server_port

@@ -9,6 +9,7 @@
 | `formula` | `scalingModifiers.formula` into such parts, with its types checked |
 | `scaledobject` | the file, checked as KEDA's webhook and the API server check it |
 | `source` | what KEDA makes of triggers: values, targets, errors, fallbacks, the formula's composite |
+| `reconciler` | of which triggers the HPA is made, and when it is made anew |
 | `reason` | a decision, and its cause in words |
 | `executor` | KEDA's executor: activation, pauses, cooldown, the idle count, scaling to zero |
 | `hpa` | the HPA: ceil(metric / target), tolerance, stabilisation, rate policies, bounds |

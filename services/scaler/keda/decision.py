@@ -7,11 +7,12 @@
         now = keda.next_at                              # only a push changes anything before
 
 Two controllers decide, each at its own pace. KEDA polls every `pollingInterval`, and its executor alone moves between
-nothing and something. Between, the HPA syncs every 15 s. Each rule has one address:
+nothing and something. Between, the HPA syncs every 15 s, by the metrics that it was made of. Each rule has one address:
 
 | module | rule |
 |---|---|
 | `source` | what KEDA makes of triggers: values, targets, errors, fallbacks, `scalingModifiers` |
+| `reconciler` | of which triggers the HPA is made, and when it is made anew |
 | `executor` | activation, pauses, cooldown, the idle count, scaling to zero |
 | `hpa` | ceil(metric / target), tolerance, stabilisation, rate policies, bounds |
 | `reason` | the decision, and its cause in words |
@@ -27,7 +28,8 @@ from collections.abc import Sequence
 from services.scaler.keda.executor import Executor
 from services.scaler.keda.hpa import SYNC_S, Hpa
 from services.scaler.keda.reason import Decision
-from services.scaler.keda.scaledobject import ScaledObject
+from services.scaler.keda.reconciler import Reconciler
+from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject
 from services.scaler.keda.source import Metric, Sources
 
 
@@ -38,6 +40,8 @@ class Keda:
         self._paused = scaled.paused
         self._polling_interval = scaled.spec.polling_interval
         self._sources = Sources(scaled)
+        self._reconciler = Reconciler(scaled, now)
+        self._pushes = next((i for i, t in enumerate(scaled.triggers) if isinstance(t, ExternalTrigger) and t.push), 0)
         self._executor = Executor(scaled, now)
         self._hpa = Hpa(scaled)
         self._cause: object = "started"
@@ -47,8 +51,16 @@ class Keda:
 
     @property
     def next_at(self) -> float:
-        """The time of the next poll or sync: `step` before it changes nothing."""
-        return self._next_poll if self._next_poll < self._next_sync else self._next_sync
+        """When KEDA or the HPA is due next: `step` before it changes nothing."""
+        if not self._reconciler.made:
+            return self._reconciler.next_at
+        due = self._next_poll if self._next_poll < self._next_sync else self._next_sync
+        return due if due < self._reconciler.next_at else self._reconciler.next_at
+
+    @property
+    def ready(self) -> bool | None:
+        """The ScaledObject's condition Ready: True, False, or None where it is Unknown."""
+        return self._reconciler.ready
 
     def step(self, now: float, metrics: Sequence[Metric], current: int, ready: int | None = None) -> Decision:
         """What to run, given a value or an error for each trigger, in the file's order, and the replicas asked for now.
@@ -59,6 +71,10 @@ class Keda:
         desired = current
         if ready is None:
             ready = current
+        if now >= self._reconciler.next_at:
+            self._reconcile(now, metrics)
+        if not self._reconciler.made:
+            return Decision(current, self._cause)
         if now >= self._next_poll:
             self._next_poll = now + self._polling_interval
             desired = self._poll(now, metrics, desired, ready)
@@ -68,20 +84,34 @@ class Keda:
                 return self._sync(now, metrics, desired, ready, just_written=desired != current)
         return Decision(desired, self._cause)
 
-    def push(self, now: float, current: int) -> Decision:
+    def push(self, now: float, current: int, trigger: int | None = None) -> Decision:
         """What to run after an `external-push` scaler has streamed `true`, at any time; its `false` changes nothing.
 
-        It activates at once, whatever a formula says, and counts as activity.
+        It activates at once, whatever a formula says, and counts as activity; but KEDA drops it while the HPA was made
+        without that trigger's metric. trigger: whose it is, by its place in the file; the first one that pushes.
         """
         desired = current
-        if not self._paused:
+        known = self._reconciler.made and self._reconciler.has[self._pushes if trigger is None else trigger]
+        if known and not self._paused:
+            self._reconciler.polled(now, True)
             desired = self._apply(self._executor.activate(now, current, "a trigger pushed its activity"), current)
         return Decision(desired, self._cause)
+
+    def _reconcile(self, now: float, metrics: Sequence[Metric]) -> None:
+        had_none = not self._reconciler.made
+        self._reconciler.reconcile(now, metrics)
+        if had_none:  # what polls and syncs begins with the HPA
+            self._next_poll, self._next_sync = now, now + SYNC_S / 2
+        if not self._reconciler.made:
+            self._cause = "no trigger has a metric: there is no HPA"
 
     def _poll(self, now: float, metrics: Sequence[Metric], current: int, ready: int) -> int:
         decision = self._executor.pause(current)
         if decision is None:
             decision = self._executor.request_scale(now, current, self._sources.poll(metrics, current, ready))
+            self._reconciler.polled(now, self._executor.ready)
+            if now >= self._reconciler.next_at:
+                self._reconcile(now, metrics)
         return self._apply(decision, current)
 
     def _apply(self, decision: Decision | None, current: int) -> int:
@@ -93,7 +123,7 @@ class Keda:
     def _sync(self, now: float, metrics: Sequence[Metric], current: int, ready: int, *, just_written: bool) -> Decision:
         # The HPA asks for metrics only where it may act.
         if self._hpa.needs_metrics(current):
-            self._sources.serve(metrics, current, ready)
+            self._sources.serve(metrics, current, ready, self._reconciler.has)
         decision = self._hpa.sync(now, self._sources.served, current, ready)
         if just_written and decision.desired == current:
             return Decision(current, self._cause)  # KEDA's own cause stands

@@ -26,6 +26,8 @@ class Executor:
         self._scaled = scaled
         self._spec = scaled.spec
         self._created = now
+        # The condition Ready, as the last request leaves it: True, False, or None where it is Unknown.
+        self.ready: bool | None = True
         self._last_active: float | None = None
 
     def pause(self, current: int) -> Decision | None:
@@ -38,6 +40,7 @@ class Executor:
     def request_scale(self, now: float, current: int, polled: Polled) -> Decision | None:
         """What a poll calls for."""
         active, error, fallback_for = polled
+        self.ready = self._is_ready(current, active=active or self._scaled.force_activation, failed=error is not None)
         if active:
             return self.activate(now, current, BECAME_ACTIVE, failed=error is not None, fallback_for=fallback_for)
         if self._scaled.force_activation:
@@ -48,6 +51,17 @@ class Executor:
             return Decision(current, TriggerUnread(error))
         return self._rest(now, current)
 
+    def _is_ready(self, current: int, *, active: bool, failed: bool) -> bool | None:
+        """A trigger that fails beside one that is active is Unknown, and with no other, nor a fallback, it is False."""
+        if not failed or (active and self._starts(current)):
+            return True
+        if active:
+            return None
+        return self._spec.fallback is not None
+
+    def _starts(self, current: int) -> bool:
+        return current == 0 or (self._spec.idle_replica_count is not None and current < self._spec.min_replica_count)
+
     def activate(
         self, now: float, current: int, why: str, *, failed: bool = False, fallback_for: Exception | None = None
     ) -> Decision | None:
@@ -55,7 +69,7 @@ class Executor:
         does not count as the last activity.
         """
         spec = self._spec
-        if current == 0 or (spec.idle_replica_count is not None and current < spec.min_replica_count):
+        if self._starts(current):
             if self._scaled.paused_scale_out:
                 return Decision(current, "held, as scaling out is paused by annotation")
             self._last_active = now

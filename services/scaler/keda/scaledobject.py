@@ -5,14 +5,14 @@
 
 The file is the single source of a service's scaling settings, so nothing in it is skipped: a field that is not
 modelled here is an error that names it. Rules: KEDA's `apis/keda/v1alpha1` and
-`pkg/scalers/{nats_jetstream,external}_scaler.go`, and the HPA's validation of `behavior`.
+`pkg/scalers/{nats_jetstream,metrics_api,external}_scaler.go`, and the HPA's validation of `behavior`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -32,9 +32,10 @@ PAUSED_SCALE_OUT = ANNOTATIONS + "paused-scale-out"
 FORCE_ACTIVATION = ANNOTATIONS + "force-activation"
 
 JETSTREAM = "nats-jetstream"
+METRICS_API = "metrics-api"
 EXTERNAL = "external"
 EXTERNAL_PUSH = "external-push"
-KNOWN = f"{JETSTREAM}, {EXTERNAL} or {EXTERNAL_PUSH}"
+KNOWN = f"{JETSTREAM}, {METRICS_API}, {EXTERNAL} or {EXTERNAL_PUSH}"
 # Resource triggers measure containers, and there are none on one machine.
 IGNORED = ("cpu",)
 
@@ -193,6 +194,20 @@ class JetStreamTrigger(_Trigger, frozen=True, kw_only=True):
     activation_lag_threshold: AtLeast0 = 0
 
 
+class MetricsApiTrigger(_Trigger, frozen=True, kw_only=True):
+    """A `metrics-api` trigger: the number at `value_location` of the page at `url`, which KEDA asks for by HTTP.
+
+    auth_mode, unsafe_ssl: how KEDA talks with it; they mean nothing here.
+    """
+
+    url: Annotated[str, Meta(min_length=1)]
+    value_location: Annotated[str, Meta(min_length=1)]
+    target_value: Annotated[float, Meta(ge=0.001)]
+    activation_target_value: Annotated[float, Meta(ge=0)] = 0.0
+    auth_mode: str = ""
+    unsafe_ssl: bool = False
+
+
 class ExternalTrigger(_Trigger, frozen=True, kw_only=True):
     """An `external` trigger, or with `push` an `external-push` one: a gRPC server at `scaler_address` gives its metric.
 
@@ -206,7 +221,7 @@ class ExternalTrigger(_Trigger, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
 
 
-Trigger = JetStreamTrigger | ExternalTrigger
+Trigger = JetStreamTrigger | MetricsApiTrigger | ExternalTrigger
 
 
 class Modifiers(msgspec.Struct, frozen=True, kw_only=True):
@@ -361,23 +376,31 @@ def _triggers(spec: Spec, source: str) -> tuple[Trigger, ...]:
         where = f"spec.triggers[{i}]"
         if trigger.type in IGNORED:
             log.warning("trigger ignored", file=source, trigger=where, type=trigger.type)
-        elif trigger.type not in (JETSTREAM, EXTERNAL, EXTERNAL_PUSH):
+        elif trigger.type not in (JETSTREAM, METRICS_API, EXTERNAL, EXTERNAL_PUSH):
             raise SettingError(
                 f"{source}: {where}.type is {trigger.type!r}, which is not known here: take {KNOWN}, or remove it"
             )
         elif trigger.metric_type == "Utilization":
             raise SettingError(f"{source}: {where}.metricType is Utilization: take AverageValue, or remove it")
         else:
-            read = _jetstream if trigger.type == JETSTREAM else _external
-            out.append(read(trigger, where, source))
+            out.append(_READERS[trigger.type](trigger, where, source))
     return tuple(out)
 
 
-def _jetstream(trigger: TriggerSpec, where: str, source: str) -> JetStreamTrigger:
+def _built_in(trigger: TriggerSpec, model: type[T], where: str, source: str) -> T:
+    """A trigger whose metadata KEDA itself reads."""
     beside = {"name": trigger.name, "metricType": trigger.metric_type, "useCachedMetrics": trigger.use_cached_metrics}
     for key in beside.keys() & trigger.metadata.keys():
         raise SettingError(f"{source}: {where}.metadata.{key} belongs beside metadata: move it there")
-    out = _convert({**trigger.metadata, **beside}, JetStreamTrigger, source, f"{where}.metadata", strict=False)
+    return _convert({**trigger.metadata, **beside}, model, source, f"{where}.metadata", strict=False)
+
+
+def _metrics_api(trigger: TriggerSpec, where: str, source: str) -> MetricsApiTrigger:
+    return _built_in(trigger, MetricsApiTrigger, where, source)
+
+
+def _jetstream(trigger: TriggerSpec, where: str, source: str) -> JetStreamTrigger:
+    out = _built_in(trigger, JetStreamTrigger, where, source)
     # A TriggerAuthentication may give these, and can't be seen from here.
     if not trigger.authentication_ref:
         for field, value in (
@@ -413,6 +436,14 @@ def _external(trigger: TriggerSpec, where: str, source: str) -> ExternalTrigger:
         push=trigger.type == EXTERNAL_PUSH,
         metadata={key: value for key, value in trigger.metadata.items() if key not in own},
     )
+
+
+_READERS: dict[str, Callable[[TriggerSpec, str, str], Trigger]] = {
+    JETSTREAM: _jetstream,
+    METRICS_API: _metrics_api,
+    EXTERNAL: _external,
+    EXTERNAL_PUSH: _external,
+}
 
 
 def _modifiers(spec: Spec, triggers: Sequence[Trigger], source: str) -> Modifiers | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 import msgspec
 
@@ -22,6 +22,7 @@ from services.scaler.keda.scaledobject import (
     ExternalTrigger,
     Fallback,
     JetStreamTrigger,
+    MetricsApiTrigger,
     Modifiers,
     ScaledObject,
     Trigger,
@@ -38,9 +39,16 @@ class Reading(msgspec.Struct, frozen=True):
     target: float = 1.0
 
 
-# A `nats-jetstream` trigger gives its lag. An external trigger gives a Reading, or a number, which means a target of 1
-# and active above 0. An exception is an error of GetMetrics or IsActive: where GetMetricSpec fails, KEDA has no metric
-# that a fallback could apply to.
+class NoMetricSpec(Exception):
+    """GetMetricSpec gave none: nobody answers at `scalerAddress`, or the metadata are refused there.
+
+    KEDA then refuses every metric of the ScaledObject, and has none that a fallback could apply to. To a trigger that
+    is not external it is an error as any other.
+    """
+
+
+# A `nats-jetstream` trigger gives its lag, a `metrics-api` one the number on its page. An external trigger gives a
+# Reading, or a number, which means a target of 1 and active above 0. An exception is an error.
 Metric: TypeAlias = float | Reading | Exception
 
 
@@ -55,6 +63,7 @@ class TriggerMetric:
     __slots__ = (
         "_activation",
         "_asks_for_target",
+        "_external",
         "_failures",
         "_fallback",
         "_given_target",
@@ -78,11 +87,15 @@ class TriggerMetric:
         if isinstance(trigger, JetStreamTrigger):
             self.target, self._activation = trigger.lag_threshold * 1000, trigger.activation_lag_threshold * 1000
             self.label = "lag"
+        elif isinstance(trigger, MetricsApiTrigger):
+            self.target, self._activation = _milli(trigger.target_value), _milli(trigger.activation_target_value)
+            self.label = trigger.name or trigger.value_location
         else:
             self.target, self._activation = 1000, 0
             self.label = trigger.name or "metric"
+        self._external = isinstance(trigger, ExternalTrigger)
         # With a formula, the HPA knows of no trigger's own target.
-        self._asks_for_target = isinstance(trigger, ExternalTrigger) and not modifiers
+        self._asks_for_target = self._external and not modifiers
         self._given_target = 1.0
         if modifiers:
             self.target = int(modifiers.target * 1000)
@@ -96,6 +109,10 @@ class TriggerMetric:
 
     def ask(self, metric: Metric, current: int, ready: int) -> None:
         """Take an answer of the trigger. Each failure in a row counts towards the fallback's threshold."""
+        if self.lacks_spec(metric):
+            self.value, self.active, self.absent = 0, False, False
+            self.error, self.fallback_for = metric, None
+            return
         if isinstance(metric, Exception):
             self._fail(metric, current, ready)
             return
@@ -114,15 +131,19 @@ class TriggerMetric:
             active = value > self._activation
         self._succeed(value, active)
 
+    def lacks_spec(self, metric: Metric) -> TypeGuard[NoMetricSpec]:
+        """Whether KEDA has no metric of this trigger that it could ask for."""
+        return self._external and isinstance(metric, NoMetricSpec)
+
     def poll(self, metric: Metric, current: int, ready: int) -> None:
         """Take an answer at KEDA's poll, and keep it where the trigger asks for cached metrics."""
         self.ask(metric, current, ready)
-        if self.cached:
+        if self.cached and not self.lacks_spec(metric):
             self._record = self.error or self.value
 
     def serve(self, metric: Metric, current: int, ready: int) -> None:
         """Take an answer at the HPA's sync, or the kept one. A kept fallback counts as an answer, as in KEDA."""
-        if self._record is None:
+        if self._record is None or self.lacks_spec(metric):
             self.ask(metric, current, ready)
         elif isinstance(self._record, Exception):
             self._fail(self._record, current, ready)
@@ -244,12 +265,24 @@ class Sources:
             active = error is None and self._composite.active
         return Polled(active, error, fallback_for)
 
-    def serve(self, metrics: Sequence[Metric], current: int, ready: int) -> None:
-        """Take each trigger's answer at the HPA's sync; `served` then holds what the HPA gets to see."""
+    def serve(self, metrics: Sequence[Metric], current: int, ready: int, has: Sequence[bool]) -> None:
+        """Take each trigger's answer at the HPA's sync; `served` then holds what the HPA gets to see.
+
+        has: for each trigger, whether the HPA has its metric.
+        """
+        refusal = None
         for trigger, metric in zip(self._triggers, metrics, strict=True):
             trigger.serve(metric, current, ready)
+            if trigger.lacks_spec(metric):
+                refusal = metric
         if self._composite:
             self._composite.combine()
+            return
+        if refusal:
+            for trigger in self._triggers:
+                if trigger.fallback_for is None:
+                    trigger.error = refusal
+        self.served = [trigger for trigger, named in zip(self._triggers, has, strict=True) if named]
 
 
 def _fallback_replicas(fallback: Fallback, current: int) -> int:

@@ -19,6 +19,9 @@ from services.scaler.live.metadata import Query
 # Whoever asks first waits this long for the first answer of JetStream, or for its failure.
 FIRST_S = 3.0
 
+# The least number that is above 0 to KEDA.
+LEAST = 0.001
+
 Term = float | bool | str | None
 
 
@@ -27,6 +30,11 @@ class LiveAnswer(msgspec.Struct, frozen=True):
 
     value: float
     active: bool
+
+    @property
+    def metric(self) -> float:
+        """Both as one number: above 0 where there is work. KEDA counts in thousandths."""
+        return max(self.value, LEAST) if self.active else 0.0
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

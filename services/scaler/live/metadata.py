@@ -2,6 +2,7 @@
 
     parse({"service": "cv", "latencyTarget": "2", "coldStart": "90", "scalerAddress": "…"})
     parse({"service": "ingest", "camerasPerReplica": "100"})
+    parse_url("http://tidegate-scaler:9091/demand?service=cv&latencyTarget=2&coldStart=90")
 
 Everything is a string, as Kubernetes has it; times are seconds, or have one of the units ms, s, m.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -19,10 +20,16 @@ from msgspec import Meta
 from services.scaler.demand.policy import DemandSettings
 from shared.contract import catalog, names
 from shared.runtime.errors import SettingError
+from shared.runtime.redact import redact
 
 # KEDA itself reads these keys of the metadata, and sends them along. It appends FromEnv where a value is a variable's.
 KEDAS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile"})
 INGEST = "ingest"
+# The page that a trigger of type `metrics-api` asks.
+PATH = "/demand"
+
+# No query has so many.
+MOST_KEYS = 50
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m)?")
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
@@ -80,6 +87,30 @@ def parse(metadata: Mapping[str, str]) -> Query:
             f"metadata has the key {key}, which is not known: take one of {', '.join(known)}, or remove it"
         )
     return query
+
+
+def parse_url(url: str) -> Query:
+    """What a `metrics-api` trigger asks by its `url`. Raises SettingError."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as e:
+        raise SettingError(f"{redact(url)} is no URL: {e}") from e
+    if parts.path != PATH:
+        raise SettingError(f"{redact(url)} is no page of Tidegate's scaler: its page is {PATH}")
+    return parse_query(parts.query)
+
+
+def parse_query(query: str) -> Query:
+    """What the part of such a URL after its ? asks. Raises SettingError."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=MOST_KEYS)
+    except ValueError as e:
+        raise SettingError(f"the query of {PATH} can't be read ({e}): give ?service=cv&coldStart=60") from e
+    metadata = dict(pairs)
+    if len(metadata) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise SettingError(f"metadata has the key {next(k for k in keys if keys.count(k) > 1)} twice: remove one")
+    return parse(metadata)
 
 
 def _demand(service: str, given: dict[str, str]) -> DemandQuery:

@@ -23,7 +23,9 @@ EXPIRED = Counter(
     ["service", "consumer"],
 )
 REQUESTS = Counter(
-    "tidegate_scaler_requests_total", "gRPC calls that were answered, by method and code", ["method", "code"]
+    "tidegate_scaler_requests_total",
+    "questions that were answered: by the method of gRPC and its code, or by the page and the code of HTTP",
+    ["method", "code"],
 )
 STREAMS = Gauge("tidegate_scaler_streams", "gRPC streams that are open", ["method"])
 

@@ -6,8 +6,8 @@
         autoscaler.state                                # what the live view shows
 
 A trigger of type `nats-jetstream` is read by the JetStream API, rather than by the monitoring port; one that asks our
-external scaler is answered here, by the same estimator, and its first message wakes us as KEDA is woken. A server that
-can't be reached is an error of the metric, as it is to KEDA, and never the end of the loop.
+scaler is answered here, by the same estimator, and where it is `external-push` its first message wakes us as KEDA is
+woken. A server that can't be reached is an error of the metric, as it is to KEDA, and never the end of the loop.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ from services.scaler.cost.accounts import Account
 from services.scaler.cost.spent import Spent
 from services.scaler.keda.decision import Keda
 from services.scaler.keda.reason import Decision
-from services.scaler.keda.scaledobject import JetStreamTrigger, ScaledObject
+from services.scaler.keda.scaledobject import (
+    ExternalTrigger,
+    JetStreamTrigger,
+    MetricsApiTrigger,
+    ScaledObject,
+    Trigger,
+)
 from services.scaler.keda.source import Metric, Reading
 from services.scaler.live import metadata
 from services.scaler.live.answers import FIRST_S, Live
@@ -36,6 +42,7 @@ from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.local.replicas import Replicas
 from shared.runtime.errors import SettingError
+from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 # It observes this often, so that a live view moves.
@@ -112,7 +119,7 @@ class Autoscaler:
         me = asyncio.current_task()
         # Before Python 3.12 wait_for, in nats-py, can swallow a cancellation that comes together with an answer.
         while not (me and me.cancelling()):
-            await self._step([await _metric(source) for source in sources])
+            await self._step([await _metric(*each) for each in zip(self._scaled.triggers, sources, strict=True)])
             await self._wait()
             if self._woken.is_set():
                 self._woken.clear()
@@ -156,10 +163,7 @@ class Autoscaler:
         """What KEDA does when an external-push scaler streams `true`."""
         pushed = zip(self._scaled.triggers, sources, strict=True)
         if any(
-            not isinstance(trigger, JetStreamTrigger)
-            and trigger.push
-            and not isinstance(source, Reader)
-            and source.active
+            isinstance(trigger, ExternalTrigger) and trigger.push and not isinstance(source, Reader) and source.active
             for trigger, source in pushed
         ):
             before = self._pool.count
@@ -232,20 +236,24 @@ def _query(scaled: ScaledObject, i: int) -> Query | JetStreamTrigger:
     if isinstance(trigger, JetStreamTrigger):
         return trigger
     try:
-        query = metadata.parse(trigger.metadata)
+        if isinstance(trigger, MetricsApiTrigger):
+            query = metadata.parse_url(trigger.url)
+        else:
+            query = metadata.parse(trigger.metadata)
     except SettingError as e:
+        where = trigger.url if isinstance(trigger, MetricsApiTrigger) else trigger.scaler_address
         raise SettingError(
-            f"{scaled.name}: {trigger.scaler_address} can't be asked here, only Tidegate's own scaler can: {e}"
+            f"{scaled.name}: {redact(where)} can't be asked here, only Tidegate's own scaler can: {e}"
         ) from e
     return msgspec.structs.replace(query, metrics_url="") if isinstance(query, DemandQuery) else query
 
 
-async def _metric(source: Live | Reader) -> Metric:
+async def _metric(trigger: Trigger, source: Live | Reader) -> Metric:
     try:
         if isinstance(source, Reader):
             return float(source.state().backlog)
         answer = await source.answer()
-        return Reading(answer.value, answer.active)
+        return Reading(answer.value, answer.active) if isinstance(trigger, ExternalTrigger) else answer.metric
     except (Missing, Unavailable) as e:
         return e
 

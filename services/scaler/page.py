@@ -1,0 +1,118 @@
+"""The page /demand: how many replicas a service needs now, for KEDA's trigger of type `metrics-api`.
+
+    async with serving_page(estimator, settings) as url:        # http://127.0.0.1:9091/demand
+        ...
+
+    GET /demand?service=cv&latencyTarget=2&coldStart=60         {"demand": 2.4, "active": true}
+
+KEDA makes the HPA of such a trigger whether or not anybody answers, and what it can't read refuses nothing else, so the
+other triggers go on. An error is a code and a sentence: 400 for what is asked, 404 for a stream or consumer that is not
+there, 503 where JetStream can't be asked. KEDA tells its users the code alone, so the sentence is logged too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from services.scaler.live import metadata, metrics
+from services.scaler.live.consumers import Missing
+from services.scaler.live.estimator import Estimator
+from services.scaler.settings import ScalerSettings, certificates
+from shared.runtime.errors import SettingError, TidegateError
+from shared.runtime.pages import KNOWN, PageServer
+from shared.runtime.redact import redact
+from shared.runtime.telemetry import logger
+
+# The loop has this long for an answer: KEDA gives up after 3 s.
+ANSWER_S = 2.7
+# So many questions are remembered as failing, to log each once.
+MOST_FAILING = 1000
+
+log = logger("scaler")
+
+
+class _Page:
+    """The WSGI application. Its threads ask the estimator in the event loop that it belongs to."""
+
+    def __init__(self, estimator: Estimator, *, asks: bool) -> None:
+        self._estimator = estimator
+        self._asks = asks
+        self._loop = asyncio.get_running_loop()
+        self._failing: dict[str, str] = {}
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        status, answer = self._answer(environ)
+        metrics.REQUESTS.labels(metadata.PATH, str(status.value)).inc()
+        start(f"{status.value} {status.phrase}", [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
+        return [msgspec.json.encode(answer) + b"\n"]
+
+    def _answer(self, environ: dict[str, Any]) -> tuple[HTTPStatus, dict[str, object]]:
+        if self._asks and not environ[KNOWN]:
+            return HTTPStatus.FORBIDDEN, {"error": "show a certificate that SCALER_CLIENT_CA has signed"}
+        if environ["PATH_INFO"] != metadata.PATH:
+            return HTTPStatus.NOT_FOUND, {"error": f"here is {metadata.PATH}?service=cv"}
+        if environ["REQUEST_METHOD"] != "GET":
+            return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "ask by GET"}
+        asked = environ["QUERY_STRING"]
+        future = asyncio.run_coroutine_threadsafe(self._demand(asked), self._loop)
+        try:
+            answer = future.result(ANSWER_S)
+        except Exception as e:
+            future.cancel()
+            status, text = _refusal(e)
+            self._log(asked, text)
+            return status, {"error": text}
+        self._log(asked, "")
+        return HTTPStatus.OK, answer
+
+    async def _demand(self, asked: str) -> dict[str, object]:
+        answer = await self._estimator.get(metadata.parse_query(asked)).answer()
+        return {"demand": answer.metric, "active": answer.active}
+
+    def _log(self, asked: str, problem: str) -> None:
+        """Log a problem when it begins, becomes another, or ends."""
+        if problem == self._failing.get(asked, ""):
+            return
+        if not problem:
+            self._failing.pop(asked, None)
+            log.info("demand is answered again", query=redact(asked))
+        elif asked in self._failing or len(self._failing) < MOST_FAILING:
+            self._failing[asked] = problem
+            log.warning("demand can't be answered", query=redact(asked), error=problem)
+
+
+def _refusal(error: Exception) -> tuple[HTTPStatus, str]:
+    """The code and the sentence of an error of ours. Others are told in the log alone."""
+    if isinstance(error, SettingError):
+        return HTTPStatus.BAD_REQUEST, redact(str(error))
+    if isinstance(error, Missing):
+        return HTTPStatus.NOT_FOUND, redact(str(error))
+    if isinstance(error, TidegateError):
+        return HTTPStatus.SERVICE_UNAVAILABLE, redact(str(error))
+    if isinstance(error, TimeoutError):
+        return HTTPStatus.SERVICE_UNAVAILABLE, f"the scaler did not answer within {ANSWER_S:g} s"
+    log.error("demand failed", error=repr(error))
+    return HTTPStatus.INTERNAL_SERVER_ERROR, "the scaler has failed: see its log"
+
+
+@asynccontextmanager
+async def serving_page(estimator: Estimator, settings: ScalerSettings) -> AsyncIterator[str]:
+    """Serve until the block is left; yields the page's URL. Raises SettingError."""
+    secured = certificates(settings)
+    host, port = settings.scaler_host, settings.scaler_http_port
+    try:
+        server = PageServer(host, port, secured)
+    except OSError as e:
+        raise SettingError(f"SCALER_HTTP_PORT={port} on {host} can't be used: {e.strerror}; 0 takes a free one") from e
+    server.start(_Page(estimator, asks=bool(settings.scaler_client_ca)))
+    try:
+        yield f"{'https' if secured else 'http'}://{host}:{server.server_port}{metadata.PATH}"
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()

@@ -1,0 +1,193 @@
+"""The page /demand over a real server, asked as KEDA's trigger of type `metrics-api` asks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+
+import pytest
+from nats.aio.client import Client
+from nats.js.api import ConsumerConfig
+
+from services.scaler.live.estimator import Estimator
+from services.scaler.page import serving_page
+from services.scaler.settings import ScalerSettings, certificates
+from shared import bus
+from shared.contract.cameras import Camera
+from shared.runtime.errors import SettingError
+from tests.certificates import Authority
+from tests.messages import consume
+from tests.test_scaler_service import BAD, publish
+from tests.waiting import PATIENCE_S
+from tidegate.client import registry
+from tidegate.local.server import NatsServer
+
+CV = {"service": "cv", "lagThreshold": "20", "coldStart": "10"}
+# KEDA's KEDA_HTTP_DEFAULT_TIMEOUT.
+KEDA_WAITS_S = 3.0
+
+Answer = tuple[int, dict[str, Any]]
+
+
+def get(url: str, context: ssl.SSLContext | None = None, method: str = "GET") -> Answer:
+    """(code, body). Raises URLError where there is no answer."""
+    request = urllib.request.Request(url, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=KEDA_WAITS_S, context=context) as response:
+            return response.status, json.load(response)
+    except HTTPError as e:
+        return e.code, json.load(e)
+
+
+async def ask(url: str, metadata: dict[str, str]) -> Answer:
+    return await asyncio.to_thread(get, f"{url}?{urlencode(metadata)}")
+
+
+@asynccontextmanager
+async def running(server: NatsServer, **settings: Any) -> AsyncIterator[str]:
+    """The page as the identity `scaler`, with its few rights; yields its URL."""
+    client = await bus.connect(server.settings("scaler"), "scaler")
+    try:
+        async with (
+            Estimator(client) as estimator,
+            serving_page(estimator, ScalerSettings(scaler_http_port=0, **settings)) as url,
+        ):
+            yield url
+    finally:
+        await client.close()
+
+
+async def test_it_says_how_many_are_needed(server: NatsServer, admin: Client) -> None:
+    async with running(server) as url:
+        assert await ask(url, CV) == (200, {"demand": 0.0, "active": False})
+        await publish(admin, 30)
+        await until_async(lambda: ask(url, CV), lambda a: a == (200, {"demand": 1.5, "active": True}))
+        await consume(admin, 30)
+
+
+async def test_the_first_message_is_in_the_next_answer(server: NatsServer, admin: Client) -> None:
+    """By the stream's own word, before the scaler has asked JetStream again: something, however little."""
+    async with running(server) as url:
+        assert (await ask(url, CV))[1]["active"] is False
+        await publish(admin, 1)
+        code, said = await until_async(lambda: ask(url, CV), lambda a: a[1]["active"])
+        assert code == 200 and said["demand"] > 0
+
+
+async def test_bad_parameters_are_named(server: NatsServer) -> None:
+    async with running(server) as url:
+        for metadata, key in BAD:
+            code, said = await ask(url, metadata)
+            assert code == 400 and key in said["error"] and "s3cret" not in said["error"], (metadata, said)
+        for query, says in (("service", "?service=cv"), ("service=cv&service=vlm", "service twice"), ("a=1&" * 99, "")):
+            code, said = await asyncio.to_thread(get, f"{url}?{query}")
+            assert code == 400 and says in said["error"]
+
+
+async def test_a_problem_is_logged_when_it_begins_and_when_it_ends(
+    server: NatsServer, admin: Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """KEDA shows the code alone."""
+    await admin.jetstream().delete_consumer("MEDIA", "embed")
+    async with running(server) as url:
+        for _ in range(3):
+            code, said = await ask(url, {"service": "embed"})
+            assert code == 404 and "consumer embed of stream MEDIA" in said["error"]
+        await admin.jetstream().add_consumer("MEDIA", ConsumerConfig(durable_name="embed", ack_policy="explicit"))
+        await until_async(lambda: ask(url, {"service": "embed"}), lambda a: a[0] == 200)
+    logged = "".join(capfd.readouterr())
+    assert logged.count("demand can't be answered") == 1 and "tidegate setup" in logged
+    assert logged.count("demand is answered again") == 1
+
+
+async def test_without_jetstream_it_says_so_and_goes_on_after(server: NatsServer, admin: Client) -> None:
+    async with running(server) as url:
+        assert (await ask(url, CV))[0] == 200
+        await server.stop()
+        code, said = await until_async(lambda: ask(url, CV), lambda a: a[0] != 200)
+        assert code == 503 and "NATS is not connected" in said["error"]
+        # A service that is new to it is told the same, before KEDA gives up.
+        assert (await ask(url, CV | {"headroom": "0.5"}))[0] == 503
+        await server.start()
+        assert (await until_async(lambda: ask(url, CV), lambda a: a[0] == 200))[1]["demand"] == 0.0
+
+
+async def test_ingest_is_asked_for_by_its_cameras(server: NatsServer, admin: Client) -> None:
+    for n in range(3):
+        await registry.put(admin.jetstream(), f"c{n}", Camera(url="rtsp://host/stream"))
+    async with running(server) as url:
+        asked = {"service": "ingest", "camerasPerReplica": "2"}
+        assert await until_async(lambda: ask(url, asked), lambda a: a[0] == 200) == (
+            200,
+            {"demand": 1.5, "active": True},
+        )
+
+
+async def test_nothing_else_is_there(server: NatsServer) -> None:
+    async with running(server) as url:
+        assert (await asyncio.to_thread(get, url.replace("/demand", "/")))[0] == 404
+        assert (await asyncio.to_thread(get, url.replace("/demand", "/metrics")))[0] == 404
+        assert (await asyncio.to_thread(get, f"{url}?service=cv", method="POST"))[0] == 405
+
+
+async def test_tls_and_mutual_tls(server: NatsServer, tmp_path: Path) -> None:
+    ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
+    pair = ours.issue()
+    tls = {"scaler_tls_cert": pair.cert, "scaler_tls_key": pair.key}
+    trusting = ssl.create_default_context(cafile=ours.ca)
+
+    def asked(url: str, context: ssl.SSLContext) -> Answer:
+        return get(f"{url.replace('127.0.0.1', 'localhost')}?service=cv", context)
+
+    async with running(server, **tls) as url:
+        assert url.startswith("https://")
+        assert (await asyncio.to_thread(asked, url, trusting))[0] == 200
+        with pytest.raises(URLError):
+            await asyncio.to_thread(asked, url, ssl.create_default_context(cafile=theirs.ca))
+    async with running(server, **tls, scaler_client_ca=ours.ca) as url:
+        assert (await asyncio.to_thread(asked, url, trusting))[0] == 403
+        for authority, expected in ((ours, 200), (theirs, None)):
+            context = ssl.create_default_context(cafile=ours.ca)
+            keda = authority.issue("keda")
+            context.load_cert_chain(keda.cert, keda.key)
+            if expected:
+                assert (await asyncio.to_thread(asked, url, context))[0] == expected
+            else:
+                with pytest.raises((URLError, OSError)):
+                    await asyncio.to_thread(asked, url, context)
+
+
+def test_half_a_tls_configuration_is_refused(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue()
+    with pytest.raises(SettingError, match="SCALER_TLS_KEY"):
+        certificates(ScalerSettings(scaler_tls_cert=pair.cert))
+    with pytest.raises(SettingError, match="SCALER_CLIENT_CA"):
+        certificates(ScalerSettings(scaler_client_ca=pair.cert))
+    assert certificates(ScalerSettings()) is None
+
+
+async def test_a_port_that_is_taken_is_named(server: NatsServer) -> None:
+    async with running(server) as url:
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        client = await bus.connect(server.settings("scaler"), "scaler")
+        async with Estimator(client) as estimator:
+            with pytest.raises(SettingError, match=f"SCALER_HTTP_PORT={port}"):
+                async with serving_page(estimator, ScalerSettings(scaler_http_port=port)):
+                    pass
+        await client.close()
+
+
+async def until_async(ask: Any, holds: Any) -> Answer:
+    """The first answer that holds."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds(answer := await ask()):
+            await asyncio.sleep(0.05)
+    return answer  # type: ignore[no-any-return]
