@@ -39,7 +39,7 @@ from rich.table import Table
 
 from bench import world
 from services.scaler.keda import scaledobject
-from services.scaler.keda.scaledobject import ExternalTrigger, JetStreamTrigger, ScaledObject
+from services.scaler.keda.scaledobject import JetStreamTrigger, MetricsApiTrigger, ScaledObject
 from services.scaler.keda.threshold import lag_threshold
 from services.scaler.live import metadata
 from services.scaler.live.consumers import EVERY_S
@@ -356,8 +356,8 @@ def simulate(form: str, scaled: ScaledObject, real: Measured, seed: int) -> Resu
 def policy(form: str, scaled: ScaledObject, first_poll: float, seed: int) -> Policy:
     if form == "lag":
         return KedaLag(form, scaled, first_s=first_poll)
-    trigger = next(t for t in scaled.triggers if isinstance(t, ExternalTrigger))
-    query = metadata.parse(trigger.metadata)
+    trigger = next(t for t in scaled.triggers if isinstance(t, MetricsApiTrigger))
+    query = metadata.parse_url(trigger.url)
     assert isinstance(query, DemandQuery)
     return KedaDemand(
         form, scaled, query.settings, look_s=EVERY_S, first_look_s=seed / SEEDS * EVERY_S, first_s=first_poll

@@ -14,7 +14,7 @@ import structlog
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
-from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject, load
+from services.scaler.keda.scaledobject import ExternalTrigger, MetricsApiTrigger, ScaledObject, Trigger, load
 from services.scaler.live.estimator import Estimator
 from services.scaler.local.autoscaler import Autoscaler, observing
 from services.scaler.local.replicas import Replicas
@@ -116,24 +116,43 @@ async def test_a_consumer_that_is_not_there_is_named(admin: Client, tmp_path: Pa
         await until(lambda: "consumer nobody of stream MEDIA" in autoscaler.state.reason)
 
 
-async def test_a_trigger_of_our_scaler_is_answered_here_and_wakes_it(admin: Client, tmp_path: Path) -> None:
-    """At the clock's own speed KEDA polls every 5 s: the first segment is pushed long before."""
+@pytest.mark.parametrize(
+    ("trigger", "reason"),
+    [
+        (None, "a trigger became active"),
+        (ExternalTrigger(scaler_address="scaler:9090", push=True, metadata={"service": "cv"}), "pushed"),
+    ],
+    ids=["shipped", "push"],
+)
+async def test_a_trigger_of_our_scaler_is_answered_here(
+    admin: Client, tmp_path: Path, trigger: ExternalTrigger | None, reason: str
+) -> None:
+    """The shipped one is polled. At the clock's own speed, one that pushes does so long before a poll of 30 s."""
     scaled = load(Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml")
+    if trigger:
+        spec = msgspec.structs.replace(scaled.spec, polling_interval=30)
+        scaled = msgspec.structs.replace(scaled, spec=spec, triggers=(trigger,))
     async with running(admin, tmp_path, scaled, speed=1.0) as autoscaler:
         await until(lambda: autoscaler.state.pending == 0)
         await asyncio.sleep(1.5)  # the poll that a new object begins with is over
         assert autoscaler.state.desired == 0
         await publish(admin, 1)
         await until(lambda: autoscaler.state.desired == 1)
-        assert "pushed" in autoscaler.state.reason
+        assert reason in autoscaler.state.reason
         [answer] = await explain.ask(admin, "cv")
         assert answer.by == "autoscaler" and len(answer.found) == 1
         await consume(admin, 1)
         await until(lambda: autoscaler.state.pending == 0)
 
 
-def test_a_trigger_of_another_scaler_is_refused(tmp_path: Path) -> None:
-    other = ExternalTrigger(scaler_address="weather:80", metadata={"city": "Berlin"})
+@pytest.mark.parametrize(
+    "other",
+    [
+        ExternalTrigger(scaler_address="weather:80", metadata={"city": "Berlin"}),
+        MetricsApiTrigger(url="http://weather:80/now?city=Berlin", value_location="degrees", target_value=1),
+    ],
+)
+def test_a_trigger_of_another_scaler_is_refused(other: Trigger, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="weather:80"):
         Autoscaler(
             Estimator(Client()), msgspec.structs.replace(SCALED, triggers=(other,)), Replicas("cv", [], {}, tmp_path)

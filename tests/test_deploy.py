@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import kubernetes_validate
 import msgspec
@@ -275,7 +275,7 @@ def test_keda_s_kinds_are_valid(keda_schema: Path) -> None:
     problems = keda_problems(keda_schema, SHIPPED)
     assert len(problems) == 9 and set(problems) == {None}
     broken = json.loads(json.dumps(of(SHIPPED, "ScaledObject")["tidegate-cv"]))
-    broken["spec"]["fallback"]["behavior"] = "hold"
+    broken["spec"]["fallback"] = {"failureThreshold": 3, "replicas": 1, "behavior": "hold"}
     (problem,) = keda_problems(keda_schema, [broken])
     assert problem and "behavior must be equal to one of the allowed values" in problem
 
@@ -289,18 +289,23 @@ def modifiers_of(scaled: Document) -> Document:
     return found
 
 
+def asked_by(trigger: Document) -> dict[str, str]:
+    """What the URL of a trigger asks the scaler."""
+    return dict(parse_qsl(urlsplit(trigger["metadata"]["url"]).query))
+
+
 def check_thresholds(scaled: Document) -> None:
     """Every threshold is what the stated rate and target give."""
     given = scaled["metadata"].get("annotations", {})
     lag = [t["metadata"] for t in scaled["spec"]["triggers"] if t["type"] == "nats-jetstream"]
-    push = [t["metadata"] for t in scaled["spec"]["triggers"] if t["type"] == "external-push"]
+    demand = [asked_by(t) for t in scaled["spec"]["triggers"] if t["type"] == "metrics-api"]
     modifiers = modifiers_of(scaled)
     assert bool(lag) == bool(given)
     for trigger in lag:
         t = lag_threshold(float(given[RATE]), float(given[LATENCY]), cold_start_s=float(given.get(COLD_START, 60)))
-        if push:
-            assert (trigger["lagThreshold"], push[0]["lagThreshold"]) == (str(t.net), str(t.value))
-            assert (push[0]["latencyTarget"], push[0]["coldStart"]) == (given[LATENCY], given[COLD_START])
+        if demand:
+            assert (trigger["lagThreshold"], demand[0]["lagThreshold"]) == (str(t.net), str(t.value))
+            assert (demand[0]["latencyTarget"], demand[0]["coldStart"]) == (given[LATENCY], given[COLD_START])
         else:
             assert trigger["lagThreshold"] == modifiers.get("target", str(t.value)) == str(t.value)
         limits = TopologySettings()
@@ -316,25 +321,31 @@ def check_triggers(scaled: Document, docs: list[Document]) -> None:
         authentication = trigger.get("authenticationRef")
         if authentication:
             assert authentication["name"] in of(docs, "TriggerAuthentication")
-        if trigger["type"].startswith("external"):
-            home = scaled["metadata"].get("namespace", "tidegate")
-            assert trigger["metadata"]["scalerAddress"] == f"tidegate-scaler.{home}.svc.cluster.local:9090"
-            metadata.parse(trigger["metadata"])
-    if [t["type"] for t in triggers] == ["external"]:
-        assert not modifiers_of(scaled)
-        return
-    streams = {stream for t in triggers for stream in t["metadata"]["stream"].split(",")}
-    service = scaled["metadata"]["name"].removeprefix("tidegate-")
-    wanted = sorted((stream, consumer) for stream in streams for consumer in declared(stream, service))
-    push, lag = ([t for t in triggers if t["type"] == kind] for kind in ("external-push", "nats-jetstream"))
-    assert wanted and sorted((t["metadata"]["stream"], t["metadata"]["consumer"]) for t in lag) == wanted
+    demand, lag = ([t for t in triggers if t["type"] == kind] for kind in ("metrics-api", "nats-jetstream"))
     # The scaler's trigger is the first of each file: patches and the component mtls count on it.
-    assert triggers == push + lag and len(push) <= 1
-    for trigger in push:
-        of_each = (trigger["metadata"][key].split(",") for key in ("stream", "consumer"))
-        assert sorted(zip(*of_each, strict=True)) == wanted
+    assert triggers == demand + lag and len(demand) <= 1
+    service = scaled["metadata"]["name"].removeprefix("tidegate-")
+    wanted = sorted((t["metadata"]["stream"], t["metadata"]["consumer"]) for t in lag)
+    for trigger in demand:
+        home = scaled["metadata"].get("namespace", "tidegate")
+        scheme, _, rest = trigger["metadata"]["url"].partition("://")
+        assert rest.startswith(f"tidegate-scaler.{home}.svc.cluster.local:9091/demand?")
+        assert scheme == ("https" if "authenticationRef" in trigger else "http")
+        # Our scaler answers replicas, as the number of this name.
+        assert (trigger["metadata"]["valueLocation"], trigger["metadata"]["targetValue"]) == ("demand", "1")
+        # A fallback would start a replica of each service where the scaler is away: the net does where there is video.
+        assert "fallback" not in scaled["spec"]
+        query = metadata.parse_url(trigger["metadata"]["url"])
+        assert query.service == service
+        if isinstance(query, metadata.CamerasQuery):
+            assert not lag and not modifiers_of(scaled)
+            return
+        consumers = query.consumer.split(",")
+        streams = query.stream.split(",")
+        assert sorted(zip(streams * (len(consumers) if len(streams) == 1 else 1), consumers, strict=True)) == wanted
+    assert wanted == sorted((stream, c) for stream in {s for s, _ in wanted} for c in declared(stream, service))
     assert service != "vlm" or sorted(names.VLM_WORK) == wanted
-    check_modifiers(scaled, lag, alone=not push)
+    check_modifiers(scaled, lag, alone=not demand)
 
 
 def check_modifiers(scaled: Document, lag: list[Document], *, alone: bool) -> None:
@@ -350,11 +361,7 @@ def check_modifiers(scaled: Document, lag: list[Document], *, alone: bool) -> No
 
 def our_own_reading(document: Document) -> ScaledObject:
     """Nothing in it is unknown, misspelt or out of bounds, which KEDA's schema lets pass."""
-    triggers = document["spec"]["triggers"]
-    if all(t["type"] == "external" for t in triggers):
-        # No consumer's, so none that the local autoscaler reads: all but the trigger is looked at.
-        triggers = of(SHIPPED, "ScaledObject")["tidegate-cv"]["spec"]["triggers"]
-    return parse(yaml.safe_dump(document | {"spec": document["spec"] | {"triggers": triggers}}))
+    return parse(yaml.safe_dump(document))
 
 
 @pytest.mark.parametrize("path", SCALED_FILES, ids=relative)
@@ -397,8 +404,13 @@ def test_the_scaler_answers_where_it_is_asked() -> None:
     deployment = of(SHIPPED, "Deployment")["tidegate-scaler"]
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels.items()
-    assert [(p["port"], p["targetPort"]) for p in service["spec"]["ports"]] == [(9090, "grpc")]
-    assert {"name": "grpc", "containerPort": 9090} in container_of(deployment)["ports"]
+    assert {(p["port"], p["targetPort"]) for p in service["spec"]["ports"]} == {(9090, "grpc"), (9091, "http")}
+    given = {e["name"]: e.get("value") for e in container_of(deployment)["env"]}
+    for name, variable, port in (("grpc", "SCALER_PORT", 9090), ("http", "SCALER_HTTP_PORT", 9091)):
+        assert {"name": name, "containerPort": port} in container_of(deployment)["ports"]
+        assert given[variable] == str(port)
+    (rule,) = of(SHIPPED, "NetworkPolicy")["tidegate-scaler"]["spec"]["ingress"]
+    assert {p["port"] for p in rule["ports"]} == {"grpc", "http"}
 
 
 def test_a_replica_of_ingest_has_memory_for_what_it_buffers_and_time_to_store_it() -> None:
@@ -410,7 +422,7 @@ def test_a_replica_of_ingest_has_memory_for_what_it_buffers_and_time_to_store_it
     total = float(buffers["INGEST_BUFFER_TOTAL_MB"])
     assert total < 0.75 * mebibytes(container["resources"]["limits"]["memory"])
     (trigger,) = of(SHIPPED, "ScaledObject")["tidegate-ingest"]["spec"]["triggers"]
-    planned = int(trigger["metadata"]["camerasPerReplica"])
+    planned = int(asked_by(trigger)["camerasPerReplica"])
     assert planned * float(buffers["INGEST_BUFFER_MB"]) <= total
     assert int(buffers["INGEST_MAX_CAMERAS"]) >= 2 * planned, "one replica carries what another had"
 
@@ -896,8 +908,7 @@ def test_objects_are_embedded_by_a_component_of_either_form(
     assert check_embed(docs, tmp_path / "password").embed_crops == "detections"
     for name, scaled in of(docs, "ScaledObject").items():
         check_triggers(scaled, docs)
-        given = (t["metadata"].get("stream", "") for t in scaled["spec"]["triggers"])
-        streams = {stream for several in given for stream in several.split(",") if stream}
+        streams = {t["metadata"]["stream"] for t in scaled["spec"]["triggers"] if "stream" in t["metadata"]}
         assert streams <= (
             {"EVENTS"} if name == "tidegate-embed" else {"MEDIA", *(stream for stream, _ in names.VLM_WORK)}
         )
@@ -919,10 +930,12 @@ def test_mutual_tls_is_a_component_of_the_demand_form(tmp_path: Path, keda_schem
     parameters = {
         e["parameter"] for e in of(docs, "TriggerAuthentication")["tidegate-scaler"]["spec"]["secretTargetRef"]
     }
-    assert parameters == {"caCert", "tlsClientCert", "tlsClientKey"}
+    assert parameters == {"ca", "cert", "key"}
     for scaled in of(docs, "ScaledObject").values():
         check_triggers(scaled, docs)
-        assert scaled["spec"]["triggers"][0]["authenticationRef"] == {"name": "tidegate-scaler"}
+        trigger = scaled["spec"]["triggers"][0]
+        assert trigger["authenticationRef"] == {"name": "tidegate-scaler"}
+        assert trigger["metadata"]["authMode"] == "tls"
 
 
 def with_tls(folder: Path, form: str) -> list[Document]:
@@ -1071,3 +1084,18 @@ def test_the_patch_for_a_warm_replica_keeps_one(form: str, tmp_path: Path) -> No
     kept = {name: our_own_reading(d).spec.min_replica_count for name, d in of(docs, "ScaledObject").items()}
     assert {name for name, least in kept.items() if name != "tidegate-ingest" and least} == {"tidegate-vlm"}
     assert kept["tidegate-vlm"] == 1
+
+
+@pytest.mark.foreign
+def test_the_patch_for_a_push_makes_a_form_that_asks_the_same(tmp_path: Path, keda_schema: Path) -> None:
+    guide = (DEPLOY.parent / "docs/how-to/scale.md").read_text()
+    (patches,) = re.findall(r"`patches`:\n\n```yaml\n(.*?)```", guide, re.DOTALL)
+    before = yaml.safe_load((DEPLOY / "keda/demand/cv.yaml").read_text())
+    docs = overlay(tmp_path, "../../keda/demand", patches=yaml.safe_load(patches))
+    assert set(keda_problems(keda_schema, docs)) == {None}
+    scaled = of(docs, "ScaledObject")["tidegate-cv"]
+    our_own_reading(scaled)
+    push, *net = scaled["spec"]["triggers"]
+    assert net == before["spec"]["triggers"][1:] and "fallback" not in scaled["spec"]
+    assert push["metadata"]["scalerAddress"] == "tidegate-scaler.tidegate.svc.cluster.local:9090"
+    assert metadata.parse(push["metadata"]) == metadata.parse_url(before["spec"]["triggers"][0]["metadata"]["url"])

@@ -64,8 +64,8 @@ spec:
 class ScalerProcess:
     """`python -m services.scaler` on one port, however often it is started."""
 
-    def __init__(self, server: NatsServer, log: Path) -> None:
-        self._env = os.environ | server.environment("scaler")
+    def __init__(self, server: NatsServer, log: Path, http_port: int = 0) -> None:
+        self._env = os.environ | server.environment("scaler") | {"SCALER_HTTP_PORT": str(http_port)}
         self._log = log
         self.port = 0
 
@@ -73,7 +73,7 @@ class ScalerProcess:
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "services.scaler"],
-                env=self._env | {"SCALER_PORT": str(self.port), "SCALER_HTTP_PORT": "0"},
+                env=self._env | {"SCALER_PORT": str(self.port)},
                 stderr=log,
             )
         async with asyncio.timeout(60):
@@ -85,6 +85,9 @@ class ScalerProcess:
     async def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
         self._process.send_signal(sig)
         await asyncio.to_thread(self._process.wait, 20)
+
+    async def kill(self) -> None:
+        await self.stop(signal.SIGKILL)
 
 
 class Driver:

@@ -122,7 +122,7 @@ async def test_without_jetstream_it_says_so_and_goes_on_after(server: NatsServer
 
 async def test_ingest_is_asked_for_by_its_cameras(server: NatsServer, admin: Client) -> None:
     for n in range(3):
-        await registry.put(admin.jetstream(), f"c{n}", Camera(url="rtsp://host/stream"))
+        await registry.put(admin.jetstream(), f"c{n}", Camera(url="rtsp://host/stream"), None)
     async with running(server) as url:
         asked = {"service": "ingest", "camerasPerReplica": "2"}
         assert await until_async(lambda: ask(url, asked), lambda a: a[0] == 200) == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +19,13 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from services.scaler.demand.observation import Workers
 from services.scaler.demand.policy import DemandSettings
-from services.scaler.keda.scaledobject import ExternalTrigger, load
+from services.scaler.keda.scaledobject import JetStreamTrigger, MetricsApiTrigger, load
 from services.scaler.live import metrics_page
 from services.scaler.live.consumers import ArrivedCounter, Consumers
 from services.scaler.live.estimator import Estimator, LiveDemand
 from services.scaler.live.expiry import waiting
 from services.scaler.live.heartbeats import Beat, Heartbeats
-from services.scaler.live.metadata import CamerasQuery, DemandQuery, parse
+from services.scaler.live.metadata import CamerasQuery, DemandQuery, parse, parse_query, parse_url
 from services.scaler.live.metrics_page import MetricsPage, beats
 from services.scaler.live.wakeups import Wakeups, told_on
 from shared.contract import names
@@ -55,9 +56,22 @@ def test_metadata_says_what_is_asked() -> None:
 
 def test_the_files_that_are_shipped_ask_what_is_known() -> None:
     shipped = [p for p in (ROOT / "deploy/keda/demand").glob("*.yaml") if "kind: ScaledObject" in p.read_text()]
-    asked = [t for p in shipped for t in load(p).triggers if isinstance(t, ExternalTrigger)]
-    assert asked
-    assert {parse(t.metadata).service for t in asked} <= {"cv", "embed", "vlm", "ingest"}
+    triggers = [t for p in shipped for t in load(p).triggers if not isinstance(t, JetStreamTrigger)]
+    assert all(isinstance(t, MetricsApiTrigger) for t in triggers)
+    asked = [parse_url(t.url).service for t in triggers if isinstance(t, MetricsApiTrigger)]
+    assert sorted(asked) == ["cv", "embed", "ingest", "vlm"]
+
+
+@pytest.mark.parametrize("url", ["http://[/demand?service=cv", "http://scaler:9091/metrics?service=cv", "demand"])
+def test_a_url_of_another_page_is_refused(url: str) -> None:
+    with pytest.raises(SettingError, match=r"URL|page"):
+        parse_url(url)
+
+
+@given(st.text(max_size=60))
+def test_any_query_is_understood_or_refused(query: str) -> None:
+    with contextlib.suppress(SettingError):
+        parse_query(query)
 
 
 @given(st.dictionaries(st.text(max_size=15), st.text(max_size=15), max_size=4))

@@ -577,5 +577,5 @@ def test_a_static_fleet_is_as_large_as_the_busiest_stretch_needs() -> None:
 
 def test_demand_needs_a_scaled_object_that_scales_by_it() -> None:
     scaled = scaledobject.load(ROOT / "deploy/keda/cv.yaml")
-    with pytest.raises(SettingError, match="external-push"):
+    with pytest.raises(SettingError, match="Tidegate's scaler"):
         compare.demand_scaled(scaled, TEN)

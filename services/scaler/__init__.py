@@ -1,6 +1,7 @@
-"""How many replicas a service needs: our external scaler for KEDA, KEDA's arithmetic, and the local autoscaler.
+"""How many replicas a service needs: what KEDA asks us, KEDA's own arithmetic, and the local autoscaler.
 
-    KEDA ───gRPC──▶ service ──┐
+    KEDA ───HTTP──▶ page ─────┐
+    KEDA ───gRPC──▶ service ──┤
                               ├─▶ live: estimator ─▶ consumers, heartbeats ─▶ demand: policy
     tidegate up ▶ local ──────┘
 
@@ -12,7 +13,8 @@
 | `cost` | what replicas used, busy, idle and warming, and the saving against a static fleet |
 | `local` | a pool of processes, and the loop: read the triggers, decide, scale the pool |
 | `simulation` | policies on traces of arrivals, and the least that any policy could have spent |
-| `service`, `settings` | the external scaler by gRPC; `externalscaler.proto` is KEDA's interface |
+| `page`, `settings` | the demand by HTTP, for KEDA's `metrics-api` |
+| `service` | the same as an external scaler, by gRPC; `externalscaler.proto` is KEDA's interface |
 
 Each folder imports only those above it in this table.
 """

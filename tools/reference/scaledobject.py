@@ -1,4 +1,4 @@
-"""What a ScaledObject may say: the external scaler's metadata, and the fields that the local autoscaler reads."""
+"""What a ScaledObject may say: what our scaler is asked with, and the fields that the local autoscaler reads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from tools.reference.markdown import code, page, table
 INTRO = """A ScaledObject is the one file that says how a service scales. KEDA reads it in a cluster, and `tidegate up
 --scaled-object FILE` on one machine. The files of the services are in `deploy/keda/`."""
 
-METADATA = """Metadata of the triggers `external` and `external-push` that ask `tidegate-scaler`. Every value is a
-text. Times are seconds, or have one of the units `ms`, `s` and `m`: `"90"`, `"90s"`, `"1.5m"`. A key that is not known
+METADATA = """These are parameters of the URL of a trigger of type `metrics-api`, as in
+`/demand?service=cv&coldStart=60`, whose `valueLocation` is `demand` and whose `targetValue` is `"1"`. In
+a trigger of type `external` or `external-push` they are metadata. Every value is a text. Times are
+seconds, or have one of the units `ms`, `s` and `m`: `"90"`, `"90s"`, `"1.5m"`. A key that is not known
 is refused by name."""
 
 FIELDS = (
@@ -47,9 +49,11 @@ def text() -> str:
     demand = [(code(key), *rest) for key, *rest in [*ADDRESSING, *_fields(DemandSettings), METRICS_URL]]
     cameras = [(code(key), *rest) for key, *rest in [*_fields(CamerasQuery, "cameras_per_replica"), BUCKET]]
     head = ("key", "takes", "default", "means")
-    blocks = [INTRO, "## Metadata of the external scaler", METADATA, table(head, demand)]
+    blocks = [INTRO, "## What `tidegate-scaler` is asked", METADATA, table(head, demand)]
     blocks += ["With `service: ingest` it takes these instead:", table(head, cameras), "## Fields", FIELDS]
-    for name, struct in structs.reachable(scaledobject.Spec, scaledobject.JetStreamTrigger).items():
+    for name, struct in structs.reachable(
+        scaledobject.Spec, scaledobject.JetStreamTrigger, scaledobject.MetricsApiTrigger
+    ).items():
         blocks += [f"### {name}", structs.summary(struct), structs.fields_table(struct, link)]
     return page("ScaledObject", *blocks)
 

@@ -6,6 +6,14 @@ from typing import Literal
 
 import msgspec
 
+# The least number that is above 0 to KEDA, which counts in thousandths.
+LEAST = 0.001
+
+
+def one_number(replicas: float, active: bool) -> float:
+    """Both as one, for who asks for a number alone: it is above 0 where there is work."""
+    return max(replicas, LEAST) if active else 0.0
+
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """Replicas to run, with every term of the sum. Rates are messages a second, backlogs are messages.

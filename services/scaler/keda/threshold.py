@@ -32,16 +32,16 @@ from shared.runtime.errors import SettingError
 # rest allows for a bad hour, as the rate is measured on full batches of sound video.
 AIR = 0.25
 
-# Beside an `external-push` trigger the rule is a safety net, which must not act while demand does its work. Replicas
-# that demand has asked for take a cold start to come, while arrivals pile up. A backlog that is still there after a
-# second cold start is one that demand has not seen.
+# Beside demand the rule is a safety net, which must not act while demand does its work. Replicas that demand has asked
+# for take a cold start to come, while arrivals pile up. A backlog that is still there after a second cold start is one
+# that demand has not seen.
 NET_COLD_STARTS = 2
 
 
 class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     """A threshold and the terms it is made of.
 
-    value: `lagThreshold` of a trigger that scales alone. net: `lagThreshold` of one beside `external-push`. rate:
+    value: `lagThreshold` of a trigger that scales alone. net: `lagThreshold` of one beside demand. rate:
     messages a second that one replica clears with all its GPUs. cleared: messages that it clears within `latency_s`.
     in_hand: messages that it holds while it keeps up. stays_s: how long the largest backlog takes that the HPA lets be.
     """
@@ -114,7 +114,7 @@ def explain(t: Threshold) -> str:
     else:
         lines.append(f"with its tolerance, the HPA lets a backlog of up to {t.stays_s:.2g} s be")
     lines.append(
-        f'as the safety net beside external-push, lagThreshold: "{t.net}", '
+        f'as the safety net beside demand, lagThreshold: "{t.net}", '
         f"what it clears in {t.latency_s:g} s and {NET_COLD_STARTS} cold starts of {t.cold_start_s:g} s"
     )
     return "\n".join(lines)

@@ -13,14 +13,12 @@ from typing import Protocol
 
 import msgspec
 
+from services.scaler.demand.estimate import one_number
 from services.scaler.live.heartbeats import ReplicaSeen
 from services.scaler.live.metadata import Query
 
 # Whoever asks first waits this long for the first answer of JetStream, or for its failure.
 FIRST_S = 3.0
-
-# The least number that is above 0 to KEDA.
-LEAST = 0.001
 
 Term = float | bool | str | None
 
@@ -33,8 +31,8 @@ class LiveAnswer(msgspec.Struct, frozen=True):
 
     @property
     def metric(self) -> float:
-        """Both as one number: above 0 where there is work. KEDA counts in thousandths."""
-        return max(self.value, LEAST) if self.active else 0.0
+        """Both as one number: above 0 where there is work."""
+        return one_number(self.value, self.active)
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

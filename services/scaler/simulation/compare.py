@@ -20,7 +20,6 @@ from services.scaler.demand.policy import DemandSettings
 from services.scaler.keda import scaledobject
 from services.scaler.keda.scaledobject import (
     Behavior,
-    ExternalTrigger,
     JetStreamTrigger,
     RatePolicy,
     ScaledObject,
@@ -140,9 +139,9 @@ def demand_settings(load: Workload) -> DemandSettings:
 
 def demand_scaled(scaled: ScaledObject, load: Workload) -> ScaledObject:
     """A ScaledObject by demand with the load's bounds, without its safety net: demand is to be seen alone."""
-    triggers = tuple(t for t in scaled.triggers if isinstance(t, ExternalTrigger))
+    triggers = tuple(t for t in scaled.triggers if not isinstance(t, JetStreamTrigger))
     if not triggers:
-        raise SettingError(f"{scaled.name} has no trigger of type external-push: give one that scales by demand")
+        raise SettingError(f"{scaled.name} has no trigger that asks Tidegate's scaler: give one that scales by demand")
     bounds = {"min_replica_count": load.min_replicas, "max_replica_count": load.max_replicas}
     spec = msgspec.structs.replace(scaled.spec, **bounds, idle_replica_count=None)
     return msgspec.structs.replace(scaled, spec=spec, triggers=triggers[:1])
@@ -150,7 +149,7 @@ def demand_scaled(scaled: ScaledObject, load: Workload) -> ScaledObject:
 
 def _scaled(
     load: Workload,
-    triggers: tuple[JetStreamTrigger | ExternalTrigger, ...],
+    triggers: tuple[JetStreamTrigger, ...],
     *,
     polling: int = 30,
     cooldown: int = 300,
