@@ -273,6 +273,23 @@ def test_the_last_replica_is_held_for_about_a_cold_start() -> None:
 # ---- what workers do
 
 
+@pytest.mark.parametrize("cold", [4, 60, 180])
+@pytest.mark.parametrize("questions", [1, 2])
+def test_one_question_costs_one_start(cold: int, questions: int) -> None:
+    """Too little is done for a rate to be known: what demand held for it was there again 5 s after each scale to zero."""
+    counts = np.zeros(3600, dtype=np.int64)
+    counts[600 : 600 + questions] = 1
+    load = Workload(service_rate=4, cold_start_s=cold, latency_target_s=10, max_replicas=8)
+    result = run(
+        KedaDemand("demand", compare.demand_scaled(SCALED, load), compare.demand_settings(load)),
+        Trace("questions", 1.0, counts),
+        load,
+        initial=0,
+    )
+    assert result.cold_starts == 1
+    assert result.timeline[-1][1] == 0
+
+
 def test_workers_twice_as_slow_are_followed_within_two_minutes() -> None:
     world = World(lambda t: 10).run(1500)
     assert world.last.service_rate == pytest.approx(4, rel=0.02)

@@ -149,6 +149,8 @@ class Demand:
         o = msgspec.structs.replace(o, arrived=o.arrived + self._lost_count)
         if self._began is None:
             self._began, self._arrived = o.time, o.arrived
+            if o.backlog > 0:  # when it came is not known: it may be now
+                self._arrived_at = o.time
         if o.arrived > self._arrived:
             self._arrived, self._arrived_at = o.arrived, o.time
         if o.arrived - o.backlog > self._done:
@@ -178,9 +180,11 @@ class Demand:
             each = max(1.0, TUNING.lag_share * rate * self._settings.latency_target_s)
         replicas = o.backlog / each
         held = self._held.add(o.time, replicas)
+        # What is held may be what demand held for workers that are gone by now: it is no reason to start one.
+        active = o.backlog > 0 or o.time - self._arrived_at < self._hold_s
         return Estimate(
-            replicas=max(replicas, held),
-            active=o.backlog > 0 or held > 0,
+            replicas=max(replicas, held) if active else 0.0,
+            active=active,
             basis="lag",
             arrival_rate=self._arrivals.level,
             service_rate=rate or 0.0,
