@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import bench_phases as phases
 from services.scaler.demand.estimate import Estimate
 from services.scaler.demand.observation import Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
@@ -276,7 +277,7 @@ def test_the_last_replica_is_held_for_about_a_cold_start() -> None:
 @pytest.mark.parametrize("cold", [4, 60, 180])
 @pytest.mark.parametrize("questions", [1, 2])
 def test_one_question_costs_one_start(cold: int, questions: int) -> None:
-    """Too little is done for a rate to be known: what demand held for it was there again 5 s after each scale to zero."""
+    """Too little is done for a rate to be known, and what demand held for it was back 5 s after each scale to zero."""
     counts = np.zeros(3600, dtype=np.int64)
     counts[600 : 600 + questions] = 1
     load = Workload(service_rate=4, cold_start_s=cold, latency_target_s=10, max_replicas=8)
@@ -288,6 +289,29 @@ def test_one_question_costs_one_start(cold: int, questions: int) -> None:
     )
     assert result.cold_starts == 1
     assert result.timeline[-1][1] == 0
+
+
+@pytest.mark.parametrize("name", phases.LOADS)
+@pytest.mark.parametrize("cold", phases.COLD_STARTS_S)
+def test_what_a_load_costs_hardly_hangs_on_the_hpa_s_clock(name: str, cold: float) -> None:
+    costs = phases.costs(name, cold, range(0, phases.PHASES, 5))
+    assert phases.spread(costs) <= phases.TARGET
+
+
+@pytest.mark.parametrize("offset", range(15))
+def test_the_end_of_a_surge_is_seen_whenever_it_comes(offset: int) -> None:
+    """Its beginning was taken for chance, which hid the end: for two minutes its rate was reckoned with."""
+    begins, ends = 120 + offset, 180 + offset
+    world = World(lambda t: 13.5 if begins <= t < ends else 2.7, cold=5)
+    world.run(ends + 20)
+    assert world.last.arrival_rate < 2 * 2.7
+
+
+def test_what_was_there_a_minute_ago_starts_nothing_once_all_are_gone() -> None:
+    """What will come by the forecast is all backlog where no replica is left to work it off."""
+    world = World(lambda t: 2.7 if t < 300 else 0.0, cold=20).run(300).run(600)
+    falls = [i for i, n in enumerate(world.replicas) if n == 0]
+    assert falls and all(n == 0 for n in world.replicas[falls[0] :])
 
 
 def test_workers_twice_as_slow_are_followed_within_two_minutes() -> None:

@@ -84,12 +84,15 @@ class Arrivals:
         # Where none came before, one message may still come by chance.
         usual = max(before, 0.5 / short_s)
         deviation = (arrived - middle) / short_s - before
+        # A change is judged by what was known before it: it would hide itself in a dispersion that it is part of.
+        changed = abs(deviation) > t.significance * math.sqrt(self.dispersion * usual / short_s)
         if now >= self._measured + short_s:
             self._measured = now
-            seen = deviation * deviation * short_s / usual
+            # A change of the level is none of chance: it counts for no more than what would just have been one.
+            seen = min(deviation * deviation * short_s / usual, t.significance**2 * self.dispersion)
             mean = t.memory * self.dispersion + (1 - t.memory) * seen
             self.dispersion = min(t.most_dispersion, max(t.least_dispersion, mean))
-        return abs(deviation) > t.significance * math.sqrt(self.dispersion * usual / short_s)
+        return changed
 
     def _count_at(self, time: float) -> float:
         """The count at a time. Between two looks, however far apart, messages are taken to have come evenly."""

@@ -217,7 +217,8 @@ class Demand:
         if o.time - (self._began or 0.0) < self._hold_s:
             held = max(held, float(ready + loading))
         replicas = max(0.0, for_arrivals + for_backlog, held)
-        active = backlog > 0 or o.time - self._arrived_at < self._hold_s or replicas >= 1
+        # What will come is a reason only where arrivals say so: where no replica is left, all of it is backlog.
+        active = backlog > 0 or o.time - self._arrived_at < self._hold_s or max(for_arrivals, held) >= 1
         self._warming.ask(o.time, math.ceil(replicas), ready)
         return Estimate(
             replicas=replicas if active else 0.0,

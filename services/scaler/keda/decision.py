@@ -34,9 +34,12 @@ from services.scaler.keda.source import Metric, Sources
 
 
 class Keda:
-    """Both controllers of one ScaledObject. `now` is in seconds of any clock that does not step back."""
+    """Both controllers of one ScaledObject. `now` is in seconds of any clock that does not step back.
 
-    def __init__(self, scaled: ScaledObject, now: float) -> None:
+    sync_after_s: when the HPA syncs first. In a cluster the two controllers are not in step: half a period is the mean.
+    """
+
+    def __init__(self, scaled: ScaledObject, now: float, *, sync_after_s: float = SYNC_S / 2) -> None:
         self._paused = scaled.paused
         self._polling_interval = scaled.spec.polling_interval
         self._sources = Sources(scaled)
@@ -46,8 +49,8 @@ class Keda:
         self._hpa = Hpa(scaled)
         self._cause: object = "started"
         self._next_poll = now
-        # In a cluster the two controllers are not in step. Half a period is the mean of how far they are apart.
-        self._next_sync = now + SYNC_S / 2
+        self._sync_after_s = sync_after_s
+        self._next_sync = now + sync_after_s
 
     @property
     def next_at(self) -> float:
@@ -101,7 +104,7 @@ class Keda:
         had_none = not self._reconciler.made
         self._reconciler.reconcile(now, metrics)
         if had_none:  # what polls and syncs begins with the HPA
-            self._next_poll, self._next_sync = now, now + SYNC_S / 2
+            self._next_poll, self._next_sync = now, now + self._sync_after_s
         if not self._reconciler.made:
             self._cause = "no trigger has a metric: there is no HPA"
 
