@@ -29,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import cycle, islice
 from pathlib import Path
+from urllib.parse import urlencode
 
 import msgspec
 import numpy as np
@@ -219,13 +220,15 @@ def fitted(form: str, rate: float, cold_start_s: float) -> ScaledObject:
         if isinstance(trigger, JetStreamTrigger):
             lag = threshold.value if form == "lag" else threshold.net
             triggers.append(msgspec.structs.replace(trigger, lag_threshold=lag))
-        else:
+        elif isinstance(trigger, MetricsApiTrigger):
             own = {
+                "service": "cv",
                 "latencyTarget": f"{LATENCY_TARGET_S:g}",
                 "coldStart": f"{cold_start_s:.1f}",
                 "lagThreshold": f"{threshold.value}",
             }
-            triggers.append(msgspec.structs.replace(trigger, metadata=trigger.metadata | own))
+            page = trigger.url.partition("?")[0]
+            triggers.append(msgspec.structs.replace(trigger, url=f"{page}?{urlencode(own)}"))
     return msgspec.structs.replace(scaled, spec=spec, triggers=tuple(triggers))
 
 

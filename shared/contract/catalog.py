@@ -132,7 +132,7 @@ EXTRAS: Mapping[str, Extra] = {
     "search": Extra(("numpy", "lancedb", "pyarrow"), "the index that 'tidegate find' asks"),
     "vlm": Extra(("numpy", "aiohttp", "openinference"), "a vision language model's endpoint"),
     "webhook": Extra(("aiohttp",), "alerts by HTTP"),
-    "scaler": Extra(("grpc", "google.protobuf"), "KEDA's external scaler"),
+    "scaler": Extra(("grpc", "google.protobuf"), "the scaler that KEDA asks"),
 }
 
 _VIDEO = Read(stream=names.MEDIA, by_subject=True)
@@ -352,14 +352,14 @@ SERVICES: tuple[Service, ...] = (
         name="scaler",
         identity="scaler",
         module="services.scaler",
-        purpose="Tells KEDA how many replicas a service needs: an external scaler by gRPC, until SIGTERM.",
+        purpose="Tells KEDA how many replicas a service needs, by HTTP and gRPC, until SIGTERM.",
         page="docs/explanation/scaling.md",
         # Whoever knows answers, so this is no NATS micro service, of which only one would be asked.
         answers=(names.explain("*"),),
         # Of video and jobs `stored` has headers alone: the scaler sees none.
         hears=("scale.>", names.stored(names.media(">")), names.stored("jobs.vlm.>")),
         counts_work=True,
-        buckets=(_CAMERAS,),
+        buckets=(_CAMERAS, Bucket(name=names.SCALER, writes=(">",))),
         extras=("scaler",),
     ),
 )

@@ -34,6 +34,7 @@ LEASES = "leases"
 PARTITIONS = "partitions"
 RULES = "rules"
 ANALYTICS = "analytics"
+SCALER = "scaler"
 
 # The streams of jobs and their consumers, the most urgent first.
 VLM_WORK = ((VLM, "vlm-verify"), (ASKS, "vlm-ask"), (CAPTIONS, "vlm-caption"))

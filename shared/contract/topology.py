@@ -49,6 +49,9 @@ JOB_BYTES = 64 * 1024
 JOBS_BYTES = 48 * MB
 # What the checkpoints of analytics take at most, a few kB a camera, so that whoever may write them can't either.
 CHECKPOINTS_BYTES = 256 * MB
+# What scalers have seen of the last hour, some 10 kB a service.
+LEARNED_KEPT_S = 7200.0
+LEARNED_BYTES = 16 * MB
 # A lease says which process has it, and there are as many as cameras and processes: 50 MB in all.
 LEASE_BYTES = 1024
 LEASES_MOST = 50_000
@@ -210,6 +213,7 @@ def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
     kept = (names.CAMERAS, names.CREDENTIALS, names.RULES)
     found = {b: _bucket(b, s) for b in kept}
     found[names.ANALYTICS] = _bucket(names.ANALYTICS, s, max_bytes=CHECKPOINTS_BYTES)
+    found[names.SCALER] = _bucket(names.SCALER, s, max_age=LEARNED_KEPT_S, max_bytes=LEARNED_BYTES)
     for b in (names.LEASES, names.PARTITIONS):
         found[b] = _bucket(b, s, max_age=LEASES_KEPT_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)
     return found

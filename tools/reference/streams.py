@@ -85,6 +85,7 @@ BUCKETS = {
     names.PARTITIONS: "which analytics has which partition",
     names.RULES: "one entry a camera: its zones, lines and rules",
     names.ANALYTICS: "checkpoints of analytics",
+    names.SCALER: "what the scaler has seen of the last hour",
 }
 
 ASKED = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Workers(msgspec.Struct, frozen=True, kw_only=True):
+class Workers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the heartbeats of a service's workers add up to.
 
     ready, loading: replicas now; those that drain are neither. processed: messages worked through, and working_s:
@@ -18,11 +18,12 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True):
     working_s: float
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True):
+class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of a consumer at `time` (seconds of a monotonic clock).
 
     arrived: messages that the consumer was ever to get. waiting: those that no worker holds (pending); in_work: those
-    that workers hold (ack pending). fleet: None where no heartbeat is heard.
+    that workers hold (ack pending). fleet: None where no heartbeat is heard. anew: its sums are another observer's than
+    before, so that nothing follows from how they differ.
     """
 
     time: float
@@ -30,6 +31,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     in_work: int
     fleet: Workers | None
+    anew: bool = False
 
     @property
     def backlog(self) -> int:

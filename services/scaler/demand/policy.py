@@ -155,7 +155,7 @@ class Demand:
             self._arrived, self._arrived_at = o.arrived, o.time
         if o.arrived - o.backlog > self._done:
             self._done, self._done_at = o.arrived - o.backlog, o.time
-        self._service_rate.observe(o.time, o.waiting, o.fleet)
+        self._service_rate.observe(o.time, o.waiting, o.fleet, anew=o.anew)
         expected, planned = self._rates(o)
         rate = self._service_rate.value
         if o.fleet is None and (rate is None or o.time - self._done_at < TUNING.unheard_s):

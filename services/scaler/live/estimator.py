@@ -21,15 +21,15 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from services.scaler.demand.estimate import Estimate
-from services.scaler.demand.observation import Observation
 from services.scaler.demand.policy import Demand
 from services.scaler.live import metrics
 from services.scaler.live.answers import FIRST_S, Changes, Explanation, Live, LiveAnswer
 from services.scaler.live.camera_count import LiveCameras
-from services.scaler.live.consumers import EVERY_S, STALE_S, Consumers, Missing, Reader, Unavailable
+from services.scaler.live.consumers import EVERY_S, STALE_S, Consumers, Missing, Unavailable
 from services.scaler.live.heartbeats import Heartbeats, beat_of
 from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.live.metrics_page import MetricsPage
+from services.scaler.live.watch import LISTEN_S, Kept, Watch
 from shared.contract import stats
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
@@ -37,10 +37,10 @@ from shared.runtime.tasks import end
 # A metric is forgotten after this long without a question: KEDA may poll every few minutes only.
 FORGET_S = 600.0
 SWEEP_S = 30.0
+# What was observed is kept of so many consumers: each takes a megabyte.
+MOST_KEPT = 50
 # Heartbeats of so many services are kept. A server without logins lets anybody say any name.
 MOST_SERVICES = 100
-# By then, every worker has sent a heartbeat.
-LISTEN_S = 1.5 * stats.INTERVAL_S
 
 
 class LiveDemand(Changes):
@@ -48,34 +48,41 @@ class LiveDemand(Changes):
 
     metric = "demand"
 
-    def __init__(self, query: DemandQuery, reader: Reader, heartbeats: Heartbeats, page: MetricsPage | None) -> None:
+    def __init__(self, query: DemandQuery, watch: Watch, page: MetricsPage | None) -> None:
         super().__init__()
         self.query = query
         self.estimate: Estimate | None = None
-        self._reader = reader
-        self.heartbeats = heartbeats
+        self.watch = watch
         self._page = page
         self._demand = Demand(query.settings)
         self._at = float("-inf")
         self._began = time.monotonic()
-        reader.listeners.add(self._read)
+        self._estimated = asyncio.Event()
+        watch.listeners.add(self._read)
         if page:
             page.users += 1
         self._read()
 
+    @property
+    def heartbeats(self) -> Heartbeats:
+        return self.watch.heartbeats
+
     async def answer(self) -> LiveAnswer:
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_S):
-                await self._reader.asked.wait()
+                await self.watch.reader.asked.wait()
+                with suppress(Missing, Unavailable):
+                    self.watch.reader.state()
+                    await self._estimated.wait()
                 # Before the workers have had time to send a heartbeat, none would be wanted.
                 await asyncio.sleep(self._began + LISTEN_S - time.monotonic())
         estimate = self._now()
-        return LiveAnswer(estimate.replicas, estimate.active or self._reader.woken)
+        return LiveAnswer(estimate.replicas, estimate.active or self.watch.reader.woken)
 
     @property
     def active(self) -> bool | None:
         try:
-            return self._now().active or self._reader.woken
+            return self._now().active or self.watch.reader.woken
         except (Missing, Unavailable):
             return None
 
@@ -99,13 +106,13 @@ class LiveDemand(Changes):
         )
 
     async def close(self) -> None:
-        self._reader.listeners.discard(self._read)
+        self.watch.listeners.discard(self._read)
         if self._page:
             self._page.users -= 1
 
     def _now(self) -> Estimate:
         """The estimate of what the reader has last read. Raises Missing or Unavailable."""
-        self._reader.state()
+        self.watch.reader.state()
         if self.estimate is None or time.monotonic() - self._at > STALE_S:
             raise Unavailable(
                 f"consumer {self.query.consumer} of stream {self.query.stream}: there is no recent estimate"
@@ -113,29 +120,27 @@ class LiveDemand(Changes):
         return self.estimate
 
     def _read(self) -> None:
-        with suppress(Missing, Unavailable):
-            state = self._reader.state()
-            if state.at > self._at:
-                self.estimate = self._demand.observe(
-                    Observation(
-                        time=state.at,
-                        arrived=state.arrived,
-                        waiting=state.pending,
-                        in_work=state.ack_pending,
-                        fleet=self.heartbeats.fleet(time.monotonic()),
-                    )
-                )
-                self._at = state.at
+        latest = self.watch.latest
+        if latest and latest.time > self._at:
+            # One that begins is told what was observed before it.
+            for o in self.watch.observations if self.estimate is None else [latest]:
+                self.estimate = self._demand.observe(o)
+            self._at = latest.time
+            self._estimated.set()
         self.tell(self.active)
 
 
 class Estimator:
-    """See the module. every_s: seconds between two questions about one consumer."""
+    """See the module. every_s: seconds between two questions about one consumer. keeps: whether another that takes over
+    goes on from what this one was told.
+    """
 
-    def __init__(self, client: Client, every_s: float = EVERY_S) -> None:
+    def __init__(self, client: Client, every_s: float = EVERY_S, *, keeps: bool = False) -> None:
         self.consumers = Consumers(client, every_s)
         self._client = client
+        self._keeps = keeps
         self._lives: dict[Query, Live] = {}
+        self._watches: dict[tuple[str, str, str, str], Watch] = {}
         self._heartbeats: dict[str, Heartbeats] = {}
         self._pages: dict[str, MetricsPage] = {}
         self._subscription: Subscription | None = None
@@ -191,6 +196,10 @@ class Estimator:
             if not live.listeners and now - live.asked_at > forget_s:
                 del self._lives[query]
                 await live.close()
+        for key, watch in list(self._watches.items()):
+            if not watch.listeners:
+                del self._watches[key]
+                await watch.close()
         for url, page in list(self._pages.items()):
             if not page.users:
                 del self._pages[url]
@@ -198,13 +207,21 @@ class Estimator:
         await self.consumers.sweep()
 
     def _demand(self, query: DemandQuery) -> LiveDemand:
-        reader = self.consumers.get(query.stream, query.consumer, query.service)
-        if not query.metrics_url:
-            return LiveDemand(query, reader, self.heartbeats_of(query.service), None)
-        page = self._pages.get(query.metrics_url)
-        if page is None:
-            page = self._pages[query.metrics_url] = MetricsPage(query.metrics_url)
-        return LiveDemand(query, reader, page.heartbeats(query.service), page)
+        page = self._page(query.metrics_url) if query.metrics_url else None
+        key = (query.service, query.stream, query.consumer, query.metrics_url)
+        watch = self._watches.get(key)
+        if watch is None:
+            heartbeats = page.heartbeats(query.service) if page else self.heartbeats_of(query.service)
+            reader = self.consumers.get(query.stream, query.consumer, query.service)
+            keeps = self._keeps and len(self._watches) < MOST_KEPT
+            kept = Kept(self._client, *key) if keeps else None
+            watch = self._watches[key] = Watch(reader, heartbeats, kept)
+        return LiveDemand(query, watch, page)
+
+    def _page(self, url: str) -> MetricsPage:
+        if url not in self._pages:
+            self._pages[url] = MetricsPage(url)
+        return self._pages[url]
 
     async def _beat(self, message: Msg) -> None:
         # The subject names the service, whatever the payload says: a worker may publish under its own service alone.

@@ -1,0 +1,171 @@
+"""All that a policy is told of one consumer and its workers, and what it was told before this scaler began.
+
+    watch = Watch(reader, heartbeats, Kept(client, key))
+    watch.listeners.add(told)          # after every answer, error, or first message
+    watch.latest                       # this scaler's newest observation; None before there is one
+    watch.observations                 # those of the last hour, to tell a policy that begins
+
+It is kept in the bucket `scaler`. So when one of two scalers goes, the other knows what it knew, also where KEDA never
+asked it; and a setting that is changed begins with the hour before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import KeyNotFoundError
+from nats.js.kv import KeyValue
+
+from services.scaler.demand.observation import Observation
+from services.scaler.live.consumers import ConsumerState, Missing, Reader, Unavailable
+from services.scaler.live.heartbeats import Heartbeats
+from services.scaler.live.history import History, Unreadable, unpacked
+from shared.bus.mirror import bind
+from shared.contract import names, stats
+from shared.runtime.errors import BusError
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import logger
+
+# What is lost at most where a scaler is killed.
+STORE_S = 10.0
+TIMEOUT_S = 2.0
+# By then, every worker has sent a heartbeat.
+LISTEN_S = 1.5 * stats.INTERVAL_S
+# So often it is asked for what was kept, before it begins without.
+TRIES = 2
+
+# nats-py's errors of JetStream are errors of NATS too.
+_FAILURES = (BusError, TimeoutError, nats.errors.Error, OSError)
+
+log = logger("scaler")
+
+
+class Kept:
+    """The history of one consumer's service in the bucket."""
+
+    def __init__(self, client: Client, service: str, *of: str) -> None:
+        """of: whatever else tells its history from others."""
+        digest = hashlib.sha256("/".join(of).encode()).hexdigest()[:16]
+        self._client = client
+        self._key = f"{service}.{digest}"
+        self._bound: KeyValue | None = None
+
+    async def load(self) -> list[Observation]:
+        """What was kept; nothing where nothing was.
+
+        Raises Unreadable, BusError where there is no such bucket, TimeoutError or nats.errors.Error.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                entry = await (await self._bucket()).get(self._key)
+        except KeyNotFoundError:
+            return []
+        return unpacked(entry.value or b"", time.monotonic(), time.time())
+
+    async def store(self, history: History) -> None:
+        """Raises as `load`."""
+        data = history.packed(time.monotonic(), time.time())
+        async with asyncio.timeout(TIMEOUT_S):
+            await (await self._bucket()).put(self._key, data)
+
+    async def _bucket(self) -> KeyValue:
+        if self._bound is None:
+            self._bound = await bind(self._client.jetstream(), names.SCALER)
+        return self._bound
+
+
+class Watch:
+    """See the module. kept: None where nothing is kept beyond this process."""
+
+    def __init__(self, reader: Reader, heartbeats: Heartbeats, kept: Kept | None) -> None:
+        self.listeners: set[Callable[[], None]] = set()
+        self.reader = reader
+        self.heartbeats = heartbeats
+        self.latest: Observation | None = None
+        # Set once it is known what was observed before.
+        self.ready = asyncio.Event()
+        self._listen_until = -math.inf
+        self._kept = kept
+        self._history = History()
+        self._task: asyncio.Task[None] | None = None
+        if kept:
+            self._task = asyncio.create_task(self._keep(kept), name=f"history of {reader.consumer}")
+        else:
+            self.ready.set()
+        reader.listeners.add(self._read)
+
+    @property
+    def observations(self) -> list[Observation]:
+        """Those of the last hour, the oldest first."""
+        return self._history.observations
+
+    async def close(self) -> None:
+        self.reader.listeners.discard(self._read)
+        await end(self._task)
+        if self._kept and self.latest:
+            await self._store(self._kept)
+
+    def _read(self) -> None:
+        if self.ready.is_set() and time.monotonic() >= self._listen_until:
+            with suppress(Missing, Unavailable):
+                self._observe(self.reader.state())
+        for listener in list(self.listeners):
+            listener()
+
+    def _observe(self, state: ConsumerState) -> None:
+        latest = self.latest
+        if latest and state.at <= latest.time:
+            return
+        self.latest = Observation(
+            time=state.at,
+            arrived=state.arrived,
+            waiting=state.pending,
+            in_work=state.ack_pending,
+            fleet=self.heartbeats.fleet(time.monotonic()),
+            # The first is the first of this scaler's.
+            anew=latest is None,
+        )
+        self._history.add(self.latest)
+
+    async def _keep(self, kept: Kept) -> None:
+        """Go on from what was kept, and keep what comes. Where it can't be read, nothing is written over it."""
+        if not await self._load(kept):
+            self._kept = None
+        self.ready.set()
+        await asyncio.sleep(max(0.0, self._listen_until - time.monotonic()))
+        self._read()
+        while self._kept:
+            await asyncio.sleep(STORE_S)
+            await self._store(self._kept)
+
+    async def _load(self, kept: Kept) -> bool:
+        problem = ""
+        for _ in range(TRIES):
+            try:
+                self._history = History(await kept.load())
+            except Unreadable as e:
+                log.warning("what was learned before can't be read: this scaler begins anew", error=str(e))
+            except _FAILURES as e:
+                problem = repr(e)
+                continue
+            if any(o.fleet for o in self._history.observations):
+                # Workers who have not been heard yet are not gone.
+                self._listen_until = time.monotonic() + LISTEN_S
+            return True
+        log.warning(
+            "what is learned is not kept, so a scaler that takes over begins anew: run 'tidegate setup'",
+            bucket=names.SCALER,
+            error=problem,
+        )
+        return False
+
+    async def _store(self, kept: Kept) -> None:
+        with suppress(*_FAILURES):
+            await kept.store(self._history)
