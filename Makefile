@@ -92,6 +92,7 @@ soak: $(TEST)
 # Every policy on every trace: ten minutes, or as long as the traces are.
 bench-scaling: $(TEST)
 	$(BIN)/python -m bench.bench_scaling --traces "$(TRACES)"
+	$(BIN)/python -m bench.bench_phases
 
 # The simulator beside real workers: ten minutes.
 bench-reality: $(TEST)

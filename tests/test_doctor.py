@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import json
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -67,3 +68,57 @@ async def test_what_the_settings_ask_for_is_looked_for(
     monkeypatch.setenv("EMBED_CROPS", "all")
     (wrong,) = await doctor.streams(tmp_path)
     assert wrong.level == "bad" and "EMBED_CROPS='all' can't be used" in wrong.remedy
+
+
+def definition(*without: str) -> dict[str, Any]:
+    """KEDA's definition of a ScaledObject as far as it is looked at, as `kubectl get -o json` shows it."""
+    directions = {d: {"properties": {"tolerance": {}, "policies": {}}} for d in ("scaleUp", "scaleDown")}
+    fallback: dict[str, Any] = {"behavior": {}, "replicas": {}}
+    for name in without:
+        fallback.pop(name, None)
+        for direction in directions.values():
+            direction["properties"].pop(name, None)
+    behavior = {"properties": {"behavior": {"properties": directions}}}
+    spec = {
+        "fallback": {"properties": fallback},
+        "advanced": {"properties": {"horizontalPodAutoscalerConfig": behavior}},
+    }
+    schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": spec}}}}
+    version = {"name": "v1alpha1", "served": True, "schema": schema}
+    return {
+        "metadata": {"name": "scaledobjects.keda.sh", "labels": {"app.kubernetes.io/version": "2.20.2"}},
+        "spec": {"versions": [version]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "says"),
+    [
+        (definition(), "ok", "2.20.2"),
+        (definition("tolerance"), "bad", "scaleUp.tolerance"),
+        (definition("behavior"), "bad", "spec.fallback.behavior"),
+        ({"spec": {"versions": []}}, "bad", "tolerance"),
+        (None, "note", 'customresourcedefinitions "scaledobjects.keda.sh" not found'),
+        ("nonsense", "note", "does not answer"),
+    ],
+)
+def test_keda_is_looked_at_where_there_is_a_cluster(
+    answer: Any, level: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl = tmp_path / "kubectl"
+    if answer is None:
+        kubectl.write_text(f"#!/bin/sh\necho 'Error from server (NotFound): {says}' >&2\nexit 1\n")
+    else:
+        (tmp_path / "answer").write_text(answer if isinstance(answer, str) else json.dumps(answer))
+        kubectl.write_text(f"#!/bin/sh\nexec cat {tmp_path}/answer\n")
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    [found] = doctor._keda()
+    assert found.level == level and says in found.found
+    assert (found.remedy == "") == (level == "ok")
+    assert level != "bad" or "2.18" in found.remedy
+
+
+def test_without_kubectl_there_is_nothing_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert doctor._keda() == []

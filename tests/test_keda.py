@@ -168,7 +168,9 @@ def test_each_direction_may_have_its_own_tolerance() -> None:
 
 
 def test_the_hpa_leaves_zero_alone() -> None:
+    """Also from Kubernetes 1.37 on, whose HPA could: KEDA gives it a minimum of 1."""
     assert Cluster(scaled(pollingInterval=1_000_000)).run(0, 0.0).run(600, 500.0).replicas == 0
+    assert Cluster(scaled(pollingInterval=1_000_000, behavior=AT_ONCE), 3).run(0, 5.0).run(3600, 0.0).replicas == 1
 
 
 def test_bounds_are_restored_without_asking_for_metrics() -> None:

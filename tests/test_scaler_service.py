@@ -298,6 +298,22 @@ async def test_heartbeats_reach_the_estimate_and_explain_shows_them(
         await print_explained(admin, "vlm", console, as_json=False)
 
 
+async def test_explain_marks_what_is_asked_now(
+    server: NatsServer, admin: Client, keda: KedaClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a change of a setting both are known for some minutes."""
+    await keda.metric(CV)
+    await asyncio.sleep(0.5)
+    await keda.metric(CV | {"coldStart": "25"})
+    monkeypatch.setattr("tidegate.commands.explain.CURRENT_S", 0.4)
+    console = Console(width=150, record=True)
+    await print_explained(admin, "cv", console, as_json=False)
+    text = console.export_text()
+    first, second = (line for line in text.splitlines() if line.startswith("cv needs"))
+    assert "current" in first and "no longer asked for" in second
+    assert text.index("cold_start_s 25") < text.index("cold_start_s 10")
+
+
 async def test_explain_without_a_scaler_says_how_to_start_one(admin: Client) -> None:
     with pytest.raises(BusError, match="tidegate up"):
         await explain.ask(admin, "cv")

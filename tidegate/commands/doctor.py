@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import platform
 import shutil
@@ -27,17 +28,19 @@ from shared.models import weights as embedded_weights
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.settings import load
+from tidegate.cluster import keda
 from tidegate.commands.options import data_option, screen
 from tidegate.local import disk, encryption, running, stack, stopped
 from tidegate.local.encryption import StoreSettings
 from tidegate.local.server import find_executable
-from tidegate.view.inert import echo
+from tidegate.view.inert import echo, one_line
 from tidegate.view.waiting import waited_for
 
 MB = 1024 * 1024
 LEAST_FREE_BYTES = 2048 * MB
 
 
+KUBECTL_S = 5.0
 STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
 
 
@@ -76,6 +79,7 @@ async def run(data: Path, out: Console) -> bool:
         ("the disk", partial(_disk, data)),
         ("what is stored", partial(_store, data)),
         ("the port", _port),
+        ("KEDA, by kubectl", _keda),
     )
     findings: list[Finding] = []
     for what, check in checks:
@@ -232,6 +236,25 @@ def _port() -> list[Finding]:
         except OSError:
             return [Finding("port", "note", f"{stack.DEFAULT_PORT} is taken", "'tidegate up' takes another by itself")]
     return [Finding("port", "ok", f"{stack.DEFAULT_PORT} is free")]
+
+
+def _keda() -> list[Finding]:
+    """Whether KEDA is new enough, where `kubectl` is there and its current context is a cluster's."""
+    if not shutil.which("kubectl"):
+        return []
+    ask = ["kubectl", "get", "customresourcedefinition", keda.CRD, "--output=json", f"--request-timeout={KUBECTL_S:g}s"]
+    try:
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=2 * KUBECTL_S, check=False)
+        crd = json.loads(done.stdout) if done.returncode == 0 else {}
+    except (OSError, subprocess.TimeoutExpired, ValueError) as e:
+        return [Finding("KEDA", "note", f"kubectl does not answer: {redact(str(e))}", "is its context the cluster's?")]
+    if done.returncode:
+        said = redact(one_line(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "kubectl failed"))
+        return [Finding("KEDA", "note", said, f"a cluster needs {keda.NEEDS}; on one machine there is none")]
+    if lacks := keda.lacking(crd):
+        found = f"{keda.version(crd) or 'it'} does not know {', '.join(lacks)}"
+        return [Finding("KEDA", "bad", found, f"upgrade it to {keda.NEEDS}")]
+    return [Finding("KEDA", "ok", keda.version(crd) or "it knows every field of deploy/keda/")]
 
 
 async def streams(data: Path) -> list[Finding]:

@@ -19,6 +19,9 @@ from tidegate.client.explain import ask
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view.inert import echo_json, one_line
 
+# KEDA asks at each poll, by default every 30 s.
+CURRENT_S = 60.0
+
 
 @click.command()
 @data_option
@@ -31,7 +34,8 @@ def explain(data: Path | None, service: str, as_json: bool) -> None:
     Of the detector:        tidegate explain cv
     For a program:          tidegate explain cv --json
 
-    SERVICE is cv where none is given. What answers is 'tidegate up', or KEDA's external scaler.
+    SERVICE is cv where none is given. What answers is 'tidegate up', or the scaler that KEDA asks. Where a setting was
+    changed, what was asked before is told too, for ten minutes; the first one is current.
     """
     if not re.fullmatch(r"[a-z0-9_-]{1,64}", service):
         raise SettingError(f"SERVICE {service!r} can't be used: give the name of a service, such as cv or embed")
@@ -41,7 +45,7 @@ def explain(data: Path | None, service: str, as_json: bool) -> None:
 async def run(client: Client, service: str, out: Console, as_json: bool) -> None:
     """Print the terms of every query of a service. Raises BusError, and SettingError for a service nobody asks of."""
     answers = await ask(client, service)
-    found = [(a.by, e) for a in answers for e in a.found]
+    found = sorted(((a.by, e) for a in answers for e in a.found), key=lambda each: each[1].asked_s)
     if not found:
         known = ", ".join(sorted({s for a in answers for s in a.services})) or "none yet"
         raise SettingError(
@@ -59,7 +63,10 @@ async def run(client: Client, service: str, out: Console, as_json: bool) -> None
 def show(by: str, e: Explanation, out: Console) -> None:
     """Print one. Sentences are broken into lines on a terminal alone."""
     say = partial(out.print, soft_wrap=not out.is_terminal)
-    say(Text.assemble((one_line(_sentence(e)), "bold"), "  ", (f"({one_line(by)}, {_age(e)})", "dim")))
+    current = e.asked_s < CURRENT_S
+    title = ("current" if current else "no longer asked for", "green" if current else "yellow")
+    said = (f"({one_line(by)}, {_age(e)}; asked for {_ago(e.asked_s)})", "dim")
+    say(Text.assemble((one_line(_sentence(e)), "bold"), "  ", title, "  ", said))
     for line in e.lines:
         say(Text(f"  {one_line(line)}"))
     terms = Table("term", "value", box=None, pad_edge=False)
@@ -79,6 +86,10 @@ def _sentence(e: Explanation) -> str:
     wanted = e.terms.get("replicas", 0.0)
     active = "work to do" if e.terms.get("active") else "nothing to do"
     return f"{e.service} needs {_value(wanted)} {'replica' if wanted == 1 else 'replicas'} for {e.of}: {active}"
+
+
+def _ago(seconds: float) -> str:
+    return "now" if seconds < 1 else f"{seconds:.0f} s ago"
 
 
 def _age(e: Explanation) -> str:

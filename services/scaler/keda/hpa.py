@@ -3,6 +3,9 @@
     hpa = Hpa(scaled)
     decision = hpa.sync(now, served, current, ready)     # every 15 s
 
+It leaves zero to KEDA's executor: KEDA gives it a minimum of 1 at least, and only with a minimum of 0 does the HPA of
+Kubernetes 1.37 go to zero and back by itself.
+
 One sync is ceil(metric / target), held inside a tolerance, stabilised over past recommendations, limited in rate, and
 kept within the bounds. It is run millions of times by a simulation, so the extremes of the stabilisation windows are
 kept rather than searched.
@@ -67,6 +70,7 @@ class Hpa:
 
     def __init__(self, scaled: ScaledObject) -> None:
         behavior = scaled.spec.behavior
+        # KEDA's GetHPAMinReplicas.
         self._min = max(1, scaled.spec.min_replica_count)
         self._max = scaled.spec.max_replica_count
         # KEDA writes a pause of one direction into `behavior`, and so makes one where there was none.

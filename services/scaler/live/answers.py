@@ -39,7 +39,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Why one query asks for so many replicas.
 
     of: what is counted. terms: the terms of the sum, by name. lines: the same in words. replicas: workers as they were
-    last heard, from `replicas_from`. age_s: age of the reading. error: why there is none.
+    last heard, from `replicas_from`. age_s: age of the reading. error: why there is none. asked_s: seconds since it was
+    last asked for, 0 while somebody listens: a query of before a change is kept for some minutes.
     """
 
     service: str
@@ -51,6 +52,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     replicas_from: str = ""
     age_s: float | None = None
     error: str = ""
+    asked_s: float = 0.0
 
 
 class Explanations(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,11 @@ class Changes:
         self.listeners: set[Callable[[], None]] = set()
         self.asked_at = time.monotonic()
         self._last: bool | None = None
+
+    @property
+    def asked_s(self) -> float:
+        """Seconds since it was last asked for; 0 while somebody listens."""
+        return 0.0 if self.listeners else round(time.monotonic() - self.asked_at, 3)
 
     def tell(self, active: bool | None) -> None:
         if active != self._last:

@@ -65,6 +65,7 @@ class LiveCameras(Changes):
             terms=terms,
             settings={"cameras_per_replica": self.query.cameras_per_replica},
             error=error,
+            asked_s=self.asked_s,
         )
 
     async def close(self) -> None:

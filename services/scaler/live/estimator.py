@@ -103,6 +103,7 @@ class LiveDemand(Changes):
             replicas_from=redact(self.query.metrics_url) or "heartbeats",
             age_s=round(now - self._at, 3) if self.estimate else None,
             error=error,
+            asked_s=self.asked_s,
         )
 
     async def close(self) -> None:
