@@ -494,3 +494,35 @@ def test_a_stuck_backlog_and_held_replicas_are_told() -> None:
     )
     held = World(lambda t: 20, ready=8).run(20).last
     assert "8.00 are held" in " ".join(held.explain())
+
+
+@pytest.mark.parametrize("away_min", [2, 10, 20, 55])
+@pytest.mark.parametrize("since_min", [1, 3, 10])
+def test_who_was_away_lets_go_of_nothing_that_is_needed(away_min: int, since_min: int) -> None:
+    """Back in the middle of a rush of which it has seen nothing, it spread what had come over all that time: 2 of the 6
+    replicas that are needed.
+    """
+    rush, rate, needed = 3600, 30.0, 8
+
+    def seen(second: int) -> Observation:
+        arrived = 2 * second if second < rush else 2 * rush + int(rate * (second - rush))
+        ready = 1 if second < rush else needed
+        fleet = Workers(ready=ready, loading=0, processed=float(arrived), working_s=arrived / 5)
+        return Observation(time=float(second), arrived=arrived, waiting=0, in_work=2 * ready, fleet=fleet)
+
+    back = rush + 60 * since_min
+    demand = Demand(DemandSettings())
+    for second in range(back - 60 * away_min):
+        demand.observe(seen(second))
+    for second in range(back, back + 120):
+        assert 5 < demand.observe(seen(second)).replicas <= 2 * needed
+
+
+@pytest.mark.parametrize("field", ["headroom", "latency_target_s", "lag_threshold", "cold_start_s"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, 1e300, 1e-320, -1.0])
+def test_no_setting_is_beyond_all_bounds(field: str, value: float) -> None:
+    try:
+        found = msgspec.convert({field: value}, DemandSettings)
+    except msgspec.ValidationError:
+        return
+    assert 0 <= getattr(found, field) < 1e300

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,12 +19,12 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.scaler.demand.observation import Observation, Workers
-from services.scaler.demand.policy import Demand
+from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.live.estimator import Estimator, LiveDemand
 from services.scaler.live.history import KEPT_S, MOST_BYTES, History, Unreadable, unpacked
 from services.scaler.live.metadata import parse
 from shared import bus
-from shared.contract import names, stats
+from shared.contract import names, stats, topology
 from shared.contract.stats import WorkerStats
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
@@ -84,6 +85,26 @@ def test_a_clock_that_is_behind_does_not_tell_of_the_future() -> None:
 def test_other_bytes_are_refused(data: bytes) -> None:
     with contextlib.suppress(Unreadable):
         unpacked(data, 0.0, 0.0)
+
+
+counts = st.integers(-(2**70), 2**70) | st.integers(-5, 3000)
+numbers = st.floats(allow_nan=False) | st.integers(-5, 5).map(float)
+forged = st.tuples(
+    counts, counts, counts, counts, st.booleans(), st.none() | st.tuples(counts, counts, numbers, counts)
+)
+
+
+@given(numbers, st.lists(forged, max_size=20))
+def test_a_forged_history_is_refused_or_harms_nobody(at: float, rows: list[Any]) -> None:
+    """Five million replicas that load took a second and more of the scaler, and minus three all of its memory."""
+    try:
+        data = zlib.compress(msgspec.msgpack.encode([at, rows]))
+    except (OverflowError, msgspec.MsgspecError):
+        return
+    with contextlib.suppress(Unreadable):
+        demand = Demand(DemandSettings())
+        for o in unpacked(data, 1e5, WALL):
+            assert 0 <= demand.observe(o).replicas < 1e30
 
 
 def test_bytes_that_would_fill_the_memory_are_refused() -> None:
@@ -193,10 +214,16 @@ async def test_a_setting_that_is_changed_begins_with_what_is_known(server: NatsS
 
 @pytest.mark.parametrize("data", [b"nonsense", b""])
 async def test_what_is_no_history_costs_a_fresh_start(
-    server: NatsServer, admin: Client, data: bytes, capfd: pytest.CaptureFixture[str]
+    server: NatsServer,
+    admin: Client,
+    data: bytes,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("services.scaler.live.watch.STORE_S", 0.2)
     async with scaler(server) as one:
         await live(one).answer()
+        await stored(admin)
     [key] = await (await admin.jetstream().key_value(names.SCALER)).keys()
     assert key.startswith("cv.")
     await (await admin.jetstream().key_value(names.SCALER)).put(key, data)
@@ -206,9 +233,10 @@ async def test_what_is_no_history_costs_a_fresh_start(
 
 
 async def test_without_the_bucket_it_works_and_says_what_to_do(
-    server: NatsServer, admin: Client, capfd: pytest.CaptureFixture[str]
+    server: NatsServer, admin: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster that was set up before there was one."""
+    """A cluster that was set up before there was one. Once it is there, what was seen is kept."""
+    monkeypatch.setattr("services.scaler.live.watch.STORE_S", 0.2)
     await admin.jetstream().delete_stream(f"KV_{names.SCALER}")
     async with scaler(server) as one:
         await publish(admin, 40)
@@ -218,4 +246,35 @@ async def test_without_the_bucket_it_works_and_says_what_to_do(
                     if (await live(one).answer()).value > 0:
                         break
                 await asyncio.sleep(0.1)
-    assert "tidegate setup" in "".join(capfd.readouterr())
+        assert "tidegate setup" in "".join(capfd.readouterr())
+        await topology.apply(admin.jetstream(), topology.TopologySettings())
+        await stored(admin)
+    assert "what is learned is kept again" in "".join(capfd.readouterr())
+
+
+async def test_an_outage_at_the_first_question_costs_nothing_that_was_kept(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.scaler.live.watch.STORE_S", 0.2)
+    async with scaler(server) as first:
+        await live(first).answer()
+        await stored(admin)
+        await asyncio.sleep(1.5)
+        oldest = live(first).watch.observations[0].time
+    async with scaler(server) as second:
+        await server.stop()
+        with pytest.raises(TidegateError):
+            await live(second).answer()
+        await asyncio.sleep(5)
+        await server.start()
+        async with asyncio.timeout(PATIENCE_S):
+            while not live(second).watch.observations:
+                await asyncio.sleep(0.1)
+        assert live(second).watch.observations[0].time == pytest.approx(oldest, abs=0.1)
+
+
+async def stored(admin: Client) -> None:
+    """Until something is kept."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not (await admin.jetstream().stream_info(f"KV_{names.SCALER}")).state.messages:
+            await asyncio.sleep(0.05)

@@ -17,6 +17,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
+from services.scaler.live.consumers import STALE_S
 from services.scaler.live.estimator import Estimator
 from services.scaler.page import serving_page
 from services.scaler.settings import ScalerSettings, certificates
@@ -90,6 +91,28 @@ async def test_bad_parameters_are_named(server: NatsServer) -> None:
         for query, says in (("service", "?service=cv"), ("service=cv&service=vlm", "service twice"), ("a=1&" * 99, "")):
             code, said = await asyncio.to_thread(get, f"{url}?{query}")
             assert code == 400 and says in said["error"]
+
+
+async def test_no_credentials_are_logged(server: NatsServer, capfd: pytest.CaptureFixture[str]) -> None:
+    asked = {"service": "cv", "metricsUrl": "http://me:s3cret@prometheus/federate"}
+    async with running(server) as url:
+        assert (await ask(url, asked))[0] == 400
+        for query in ("token=s3cret&service=cv", "service=cv&metricsUrl=http%3A%2F%2Fp%2F%3Ftoken%3Ds3cret%26x%3D%2A"):
+            await asyncio.to_thread(get, f"{url}?{query}")
+    logged = "".join(capfd.readouterr())
+    assert "demand can't be answered" in logged and "s3cret" not in logged
+
+
+async def test_numbers_beyond_all_bounds_harm_nobody_else(server: NatsServer) -> None:
+    """One query that failed on each answer took the others of its consumer along."""
+    async with running(server) as url:
+        assert (await ask(url, CV))[0] == 200
+        for key in ("headroom", "latencyTarget", "coldStart", "lagThreshold"):
+            for number in ("9" * 400, "0." + "0" * 330 + "1"):
+                code, _ = await ask(url, CV | {key: number})
+                assert code in (200, 400)
+        await asyncio.sleep(STALE_S)
+        assert (await ask(url, CV))[0] == 200
 
 
 async def test_a_problem_is_logged_when_it_begins_and_when_it_ends(

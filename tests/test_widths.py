@@ -61,7 +61,8 @@ def test_an_explanation_has_a_line_for_each_sentence_in_a_pipe() -> None:
     explain.show("autoscaler", told, out)
     lines = text_of(out).splitlines()
     assert f"  {sentence.strip()}" in lines
-    assert [line for line in lines if line.startswith("cv needs") and line.endswith("(autoscaler, not read yet)")]
+    (title,) = [line for line in lines if line.startswith("cv needs")]
+    assert title.endswith("(autoscaler, not read yet; asked for now)")
     assert f"settings: {'x' * 70} 1, {'y' * 70} 2" in lines
 
 

@@ -6,6 +6,7 @@
 | `local` | an embedded nats-server, and with it server, ingest and workers as one thing that starts and stops |
 | `drawing` | frames with what was detected and followed in them; plots |
 | `view` | what happens now, gathered and shown in a terminal; `tidegate up` as the stack and its live view |
+| `cluster` | what a Kubernetes cluster has, and what is needed of it |
 | `demo` | real cameras, a surge, and the report that a run leaves behind; chaos |
 | `chaos` | breaks a whole Tidegate on this machine, and counts what it cost |
 | `commands` | one command a file: its options, and what it prints |

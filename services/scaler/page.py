@@ -13,6 +13,7 @@ there, 503 where JetStream can't be asked. KEDA tells its users the code alone, 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -31,8 +32,9 @@ from shared.runtime.telemetry import logger
 
 # The loop has this long for an answer: KEDA gives up after 3 s.
 ANSWER_S = 2.7
-# So many questions are remembered as failing, to log each once.
+# So many questions are remembered as failing, to log each once, and so much of each is shown.
 MOST_FAILING = 1000
+MOST_SHOWN = 500
 
 log = logger("scaler")
 
@@ -44,7 +46,9 @@ class _Page:
         self._estimator = estimator
         self._asks = asks
         self._loop = asyncio.get_running_loop()
+        # The problem of each query that has one, the oldest first.
         self._failing: dict[str, str] = {}
+        self._logging = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         status, answer = self._answer(environ)
@@ -77,14 +81,19 @@ class _Page:
 
     def _log(self, asked: str, problem: str) -> None:
         """Log a problem when it begins, becomes another, or ends."""
-        if problem == self._failing.get(asked, ""):
-            return
-        if not problem:
-            self._failing.pop(asked, None)
-            log.info("demand is answered again", query=redact(asked))
-        elif asked in self._failing or len(self._failing) < MOST_FAILING:
-            self._failing[asked] = problem
-            log.warning("demand can't be answered", query=redact(asked), error=problem)
+        query = metadata.shown(f"?{asked[:MOST_SHOWN]}")
+        with self._logging:
+            if problem == self._failing.get(query, ""):
+                return
+            self._failing.pop(query, None)
+            if problem:
+                if len(self._failing) >= MOST_FAILING:
+                    del self._failing[next(iter(self._failing))]
+                self._failing[query] = problem
+        if problem:
+            log.warning("demand can't be answered", query=query, error=problem)
+        else:
+            log.info("demand is answered again", query=query)
 
 
 def _refusal(error: Exception) -> tuple[HTTPStatus, str]:

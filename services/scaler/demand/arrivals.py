@@ -77,6 +77,10 @@ class Arrivals:
             self.span_s = short_s
             self.level = (arrived - self._count_at(self._changed)) / short_s
 
+    def resume(self, now: float, arrived: int) -> None:
+        """Begin anew after a time that nobody has looked: when in it messages came is not known."""
+        self._times, self._counts = [now], [arrived]
+
     def _is_changed(self, now: float, arrived: int, start: float, first: float) -> bool:
         t, short_s = TUNING, TUNING.short_s
         middle = self._count_at(now - short_s)

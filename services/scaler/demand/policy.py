@@ -16,7 +16,7 @@ same term makes it catch up. Three rules keep replicas that the sum would let go
   renting or buying), and it also costs the minutes that are not served meanwhile.
 - A replica that works through a backlog is not idle, whatever the sum says. One that warms up stays if it will still
   find a backlog.
-- An observer that has just begun knows too little to let go of anything.
+- An observer that has just begun, or has not looked for a while, knows too little to let go of anything.
 
 Observations come about once a second; any interval is taken.
 """
@@ -48,10 +48,10 @@ class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
     each replica, while no rate is known.
     """
 
-    latency_target_s: Annotated[float, Meta(gt=0)] = 2.0
-    cold_start_s: Annotated[float, Meta(ge=0)] = 60.0
-    headroom: Annotated[float, Meta(ge=0)] = 0.0
-    lag_threshold: Annotated[float, Meta(gt=0)] = 10.0
+    latency_target_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 2.0
+    cold_start_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
+    headroom: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    lag_threshold: Annotated[float, Meta(ge=0.001, le=1e9)] = 10.0
 
 
 class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +98,9 @@ class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
     unheard_s: float = 15.0
     """Work that got done in the last seconds, this many, while no worker was heard, shows that heartbeats are lost."""
 
+    blind_s: float = 30.0
+    """Who has not looked for this long knows as little as who begins: two syncs of the HPA."""
+
     lag_share: float = 0.75
     """By the lag rule a replica is wanted for each of these shares of what it clears in the latency target: the share
     that `tidegate threshold` computes with, 1 less the air."""
@@ -138,6 +141,7 @@ class Demand:
         self._done_at = -math.inf
         self._held: Peak[float] = Peak(self._hold_s, closed=True)
         self._began: float | None = None
+        self._at = -math.inf
         self._arrived = 0
         self._lost_count = 0
         self._arrived_at = -math.inf
@@ -148,9 +152,10 @@ class Demand:
             self._lost_count = self._arrived - o.arrived
         o = msgspec.structs.replace(o, arrived=o.arrived + self._lost_count)
         if self._began is None:
-            self._began, self._arrived = o.time, o.arrived
-            if o.backlog > 0:  # when it came is not known: it may be now
-                self._arrived_at = o.time
+            self._arrived = o.arrived
+        if self._began is None or o.time - self._at > TUNING.blind_s:
+            self._begin(o)
+        self._at = o.time
         if o.arrived > self._arrived:
             self._arrived, self._arrived_at = o.arrived, o.time
         if o.arrived - o.backlog > self._done:
@@ -162,6 +167,13 @@ class Demand:
             # No worker was ever heard, or some work unheard: how many there are is not known.
             return self._by_lag(o, rate)
         return self._by_demand(o, rate or self._assumed_rate, expected, planned)
+
+    def _begin(self, o: Observation) -> None:
+        """At first, and after a time without a look: what is not known is no reason to let go of anything."""
+        self._began = o.time
+        self._arrivals.resume(o.time, o.arrived)
+        if o.backlog > 0:  # when it came is not known: it may be now
+            self._arrived_at = o.time
 
     def _rates(self, o: Observation) -> tuple[float, float]:
         """(expected, planned) arrival rates at the horizon."""

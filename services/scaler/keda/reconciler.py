@@ -8,7 +8,8 @@
 
 An external trigger's metric has the name and the target that its scaler gives (GetMetricSpec). Where one gives none at
 that moment, the HPA is made without it, and is Ready. It is made anew once Ready was not True and is so again. Where no
-trigger at all has a metric, it is tried again after twice as long each time.
+trigger at all has a metric, it is tried again after twice as long each time. So it is in KEDA 2.20. In its main of
+August 2026 a push scaler that streams its metric's specification has the HPA made anew as well.
 
 Source: KEDA's `controllers/keda/{scaledobject_controller,hpa}.go` and `controllers/keda/util/predicate.go`.
 """

@@ -58,10 +58,11 @@ class LiveDemand(Changes):
         self._at = float("-inf")
         self._began = time.monotonic()
         self._estimated = asyncio.Event()
+        # What fails on what is known already is not begun.
+        self._read()
         watch.listeners.add(self._read)
         if page:
             page.users += 1
-        self._read()
 
     @property
     def heartbeats(self) -> Heartbeats:
@@ -197,10 +198,8 @@ class Estimator:
             if not live.listeners and now - live.asked_at > forget_s:
                 del self._lives[query]
                 await live.close()
-        for key, watch in list(self._watches.items()):
-            if not watch.listeners:
-                del self._watches[key]
-                await watch.close()
+        ended = [key for key, watch in self._watches.items() if not watch.listeners]
+        await asyncio.gather(*(self._watches.pop(key).close() for key in ended))
         for url, page in list(self._pages.items()):
             if not page.users:
                 del self._pages[url]

@@ -11,11 +11,14 @@ comes to the same, and may be of another release.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import deque
-from typing import TypeAlias
+from collections.abc import Iterable
+from typing import Annotated, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from services.scaler.demand.observation import Observation, Workers
 from shared.runtime.errors import TidegateError
@@ -24,12 +27,17 @@ from shared.runtime.errors import TidegateError
 KEPT_S = 3600.0
 # So many in an hour, at most: some more than one a second.
 MOST = 5000
+# No service has more: as many as are heard.
+MOST_REPLICAS = 1000
 # Far more than an hour takes, unpacked.
 MOST_BYTES = 1024 * 1024
 
 # What is small packs well, so rows say how they differ from the one before: in milliseconds and arrived; waiting, in
 # work, anew; where workers are heard ready and loading, and what differs in processed and working milliseconds.
-_Row: TypeAlias = tuple[int, int, int, int, bool, tuple[int, int, float, int] | None]
+_Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**50)]
+_Change: TypeAlias = Annotated[int, Meta(ge=-(2**50), le=2**50)]
+_Replicas: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_REPLICAS)]
+_Row: TypeAlias = tuple[_Count, _Change, _Count, _Count, bool, tuple[_Replicas, _Replicas, float, _Change] | None]
 
 
 class Unreadable(TidegateError):
@@ -46,8 +54,8 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
 class History:
     """See the module."""
 
-    def __init__(self, observations: list[Observation] | None = None) -> None:
-        self._kept: deque[Observation] = deque(observations or [], MOST)
+    def __init__(self, observations: Iterable[Observation] = (), most: int = MOST) -> None:
+        self._kept: deque[Observation] = deque(observations, most)
 
     @property
     def observations(self) -> list[Observation]:
@@ -85,18 +93,22 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
     except (zlib.error, msgspec.DecodeError, UnicodeDecodeError) as e:
         raise Unreadable(f"no history: {e}") from e
     # A clock that is behind the other's would have the past be to come.
-    time = monotonic - max(0.0, wall - packed.at) - sum(max(0, row[0]) for row in packed.rows[1:]) / 1000
+    time = monotonic - max(0.0, wall - packed.at) - sum(row[0] for row in packed.rows[1:]) / 1000
     found: list[Observation] = []
     arrived = working_ms = 0
     processed = 0.0
     for i, (ms, more, waiting, in_work, anew, fleet) in enumerate(packed.rows):
-        time += max(0, ms) / 1000 if i else 0.0
+        time += ms / 1000 if i else 0.0
         arrived += more
         workers = None
         if fleet:
             ready, loading, done, worked_ms = fleet
             processed, working_ms = processed + done, working_ms + worked_ms
+            if not (math.isfinite(processed) and processed >= 0 and working_ms >= 0):
+                raise Unreadable("no history: workers have done less than nothing")
             workers = Workers(ready=ready, loading=loading, processed=processed, working_s=working_ms / 1000)
+        if arrived < 0 or len(found) > MOST:
+            raise Unreadable("no history: less than nothing has arrived, or more was seen than in an hour")
         if time >= monotonic - KEPT_S:
             found.append(
                 Observation(time=time, arrived=arrived, waiting=waiting, in_work=in_work, fleet=workers, anew=anew)

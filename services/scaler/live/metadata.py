@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -55,7 +55,7 @@ class CamerasQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     service: str = INGEST
     bucket: str = names.CAMERAS
-    cameras_per_replica: Annotated[float, Meta(gt=0)] = 100.0
+    cameras_per_replica: Annotated[float, Meta(ge=0.001, le=1e9)] = 100.0
 
 
 Query = DemandQuery | CamerasQuery
@@ -94,10 +94,15 @@ def parse_url(url: str) -> Query:
     try:
         parts = urlsplit(url)
     except ValueError as e:
-        raise SettingError(f"{redact(url)} is no URL: {e}") from e
+        raise SettingError(f"{shown(url)} is no URL: {e}") from e
     if parts.path != PATH:
-        raise SettingError(f"{redact(url)} is no page of Tidegate's scaler: its page is {PATH}")
+        raise SettingError(f"{shown(url)} is no page of Tidegate's scaler: its page is {PATH}")
     return parse_query(parts.query)
+
+
+def shown(url: str) -> str:
+    """Such a URL, or its query with the ? before it, for a log: without credentials, also of a URL within it."""
+    return redact(unquote(url))
 
 
 def parse_query(query: str) -> Query:

@@ -26,7 +26,7 @@ from nats.js.kv import KeyValue
 from services.scaler.demand.observation import Observation
 from services.scaler.live.consumers import ConsumerState, Missing, Reader, Unavailable
 from services.scaler.live.heartbeats import Heartbeats
-from services.scaler.live.history import History, Unreadable, unpacked
+from services.scaler.live.history import MOST, History, Unreadable, unpacked
 from shared.bus.mirror import bind
 from shared.contract import names, stats
 from shared.runtime.errors import BusError
@@ -38,6 +38,7 @@ STORE_S = 10.0
 TIMEOUT_S = 2.0
 # By then, every worker has sent a heartbeat.
 LISTEN_S = 1.5 * stats.INTERVAL_S
+RETRY_S = 0.5
 # So often it is asked for what was kept, before it begins without.
 TRIES = 2
 
@@ -92,8 +93,10 @@ class Watch:
         # Set once it is known what was observed before.
         self.ready = asyncio.Event()
         self._listen_until = -math.inf
-        self._kept = kept
-        self._history = History()
+        # None until what was kept is read.
+        self._kept: Kept | None = None
+        self._failed = False
+        self._history = History(most=MOST if kept else 1)
         self._task: asyncio.Task[None] | None = None
         if kept:
             self._task = asyncio.create_task(self._keep(kept), name=f"history of {reader.consumer}")
@@ -117,7 +120,11 @@ class Watch:
             with suppress(Missing, Unavailable):
                 self._observe(self.reader.state())
         for listener in list(self.listeners):
-            listener()
+            try:
+                listener()
+            except Exception:
+                # A query that fails on an answer must not keep the answer from the others.
+                log.exception("an answer can't be used", consumer=self.reader.consumer, stream=self.reader.stream)
 
     def _observe(self, state: ConsumerState) -> None:
         latest = self.latest
@@ -135,37 +142,64 @@ class Watch:
         self._history.add(self.latest)
 
     async def _keep(self, kept: Kept) -> None:
-        """Go on from what was kept, and keep what comes. Where it can't be read, nothing is written over it."""
-        if not await self._load(kept):
-            self._kept = None
+        """Go on from what was kept, and keep what comes. What can't be read is not written over."""
+        tries = 0
+        while not await self._load(kept):
+            # While there is nothing to answer, nobody waits for it.
+            tries += self._is_readable()
+            if tries >= TRIES:
+                self.ready.set()
+            await asyncio.sleep(STORE_S if self.ready.is_set() else RETRY_S)
+        self._kept = kept
         self.ready.set()
         await asyncio.sleep(max(0.0, self._listen_until - time.monotonic()))
         self._read()
-        while self._kept:
+        while True:
             await asyncio.sleep(STORE_S)
-            await self._store(self._kept)
+            await self._store(kept)
 
     async def _load(self, kept: Kept) -> bool:
-        problem = ""
-        for _ in range(TRIES):
-            try:
-                self._history = History(await kept.load())
-            except Unreadable as e:
-                log.warning("what was learned before can't be read: this scaler begins anew", error=str(e))
-            except _FAILURES as e:
-                problem = repr(e)
-                continue
-            if any(o.fleet for o in self._history.observations):
-                # Workers who have not been heard yet are not gone.
-                self._listen_until = time.monotonic() + LISTEN_S
-            return True
-        log.warning(
-            "what is learned is not kept, so a scaler that takes over begins anew: run 'tidegate setup'",
-            bucket=names.SCALER,
-            error=problem,
-        )
-        return False
+        try:
+            before = await kept.load()
+        except Unreadable as e:
+            log.warning("what was learned before can't be read: this scaler begins anew", error=str(e))
+            before = []
+        except _FAILURES as e:
+            self._say(str(e) or repr(e))
+            return False
+        ours = self._history.observations
+        # Where it could not be read at first, what we have seen ourselves comes after it.
+        self._history = History([*(o for o in before if not ours or o.time < ours[0].time), *ours])
+        if not ours and any(o.fleet for o in before):
+            # Workers who have not been heard yet are not gone.
+            self._listen_until = time.monotonic() + LISTEN_S
+        self._say("")
+        return True
 
     async def _store(self, kept: Kept) -> None:
-        with suppress(*_FAILURES):
+        try:
             await kept.store(self._history)
+            self._say("")
+        except _FAILURES as e:
+            self._say(str(e) or repr(e))
+
+    def _say(self, problem: str) -> None:
+        """Log when what is learned is no longer kept, and when it is again."""
+        if bool(problem) == self._failed:
+            return
+        self._failed = bool(problem)
+        if problem:
+            log.warning(
+                "what is learned is not kept, so a scaler that takes over now begins anew",
+                bucket=names.SCALER,
+                error=problem,
+            )
+        else:
+            log.info("what is learned is kept again", bucket=names.SCALER)
+
+    def _is_readable(self) -> bool:
+        try:
+            self.reader.state()
+        except (Missing, Unavailable):
+            return False
+        return True

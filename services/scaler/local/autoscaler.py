@@ -42,7 +42,6 @@ from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.local.replicas import Replicas
 from shared.runtime.errors import SettingError
-from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 # It observes this often, so that a live view moves.
@@ -243,7 +242,7 @@ def _query(scaled: ScaledObject, i: int) -> Query | JetStreamTrigger:
     except SettingError as e:
         where = trigger.url if isinstance(trigger, MetricsApiTrigger) else trigger.scaler_address
         raise SettingError(
-            f"{scaled.name}: {redact(where)} can't be asked here, only Tidegate's own scaler can: {e}"
+            f"{scaled.name}: {metadata.shown(where)} can't be asked here, only Tidegate's own scaler can: {e}"
         ) from e
     return msgspec.structs.replace(query, metrics_url="") if isinstance(query, DemandQuery) else query
 
