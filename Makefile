@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench soak bench-scaling bench-reality bench-search chaos clean reference docs
+.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench soak bench-scaling bench-reality bench-search image image-test chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -101,6 +101,15 @@ bench-reality: $(TEST)
 # A million vectors: five minutes and 3 GB of disk.
 bench-search: $(TEST)
 	$(BIN)/python -m bench.bench_search
+
+# Images of deploy/Dockerfile, below .images/: BASE=debian where no hub is reachable. As root, with buildah and podman.
+IMAGES ?= small cpu
+image: $(TEST)
+	$(BIN)/python -m tools.image.build --base $(or $(BASE),official) $(IMAGES)
+
+# Every service from its image, with podman; the images are built on Debian's packages.
+image-test: $(TEST)
+	@$(PYTEST) -m image
 
 # HOURS=2 breaks servers, ingests and workers for so long, by SEED, with SERVERS=1 or 3.
 chaos: $(DEMO)

@@ -1,0 +1,230 @@
+"""Every service from its image: read-only, as its own user, without a shell; and video to events, workers killed.
+
+`make image-test`: the images are built first, on a base of Debian's packages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+
+from shared import bus
+from shared.contract.cameras import new_camera
+from shared.contract.topology import TopologySettings, apply
+from shared.runtime.ports import free_port
+from tests.waiting import PATIENCE_S
+from tidegate.client import registry
+from tidegate.demo import footage
+from tidegate.demo.bank import Bank
+from tidegate.demo.report import Tally, read_back, tally
+from tidegate.local.server import NatsServer
+from tools.image import base
+from tools.image.build import KINDS, build, size_mb, tag
+from tools.image.engine import NEEDED, PACKAGES, Engine
+
+ROOT = Path(__file__).parent.parent
+MISSING = [name for name in (*NEEDED, "mmdebstrap") if not shutil.which(name)]
+
+pytestmark = [
+    pytest.mark.image,
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.xdist_group("image"),
+    pytest.mark.skipif(bool(MISSING), reason=f"no containers here: apt-get install {PACKAGES} mmdebstrap"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="containers are started as root"),
+]
+# Which image has what a service needs.
+SMALL, CPU = "small", "cpu"
+SERVICES = {
+    "ingest": SMALL,
+    "analytics": SMALL,
+    "scaler": SMALL,
+    "webhook": SMALL,
+    "cv": CPU,
+    "embed": CPU,
+    "search": CPU,
+    "vlm-front": CPU,
+}
+MORE = {
+    "webhook": {"WEBHOOK_URL": "http://127.0.0.1:9/alerts"},
+    "search": {"SEARCH_INDEX": "/var/cache/tidegate/index"},
+    "vlm-front": {"VLM_MODE": "front"},
+}
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """With both images in it, as the sources are now."""
+    made = Engine(ROOT / ".images")
+    on = base.chosen(made, "debian")
+    for name in (SMALL, CPU):
+        build(made, name, on)
+    return made
+
+
+class Container:
+    """A service in its image, as a Deployment runs it: host network, all else taken away."""
+
+    def __init__(self, engine: Engine, image: str, module: str, environment: dict[str, str], password: Path) -> None:
+        self._engine = engine
+        self.name = f"{module.rpartition('.')[2]}-{uuid4().hex[:6]}"
+        self.port = free_port(0)
+        given = {**environment, "METRICS_PORT": str(self.port), "NATS_PASSWORD_FILE": "/run/secrets/nats/password"}
+        variables = [f"--env={k}={v}" for k, v in given.items()]
+        engine.run(
+            "podman", "run", "--detach", f"--name={self.name}", "--network=host", "--read-only", "--cap-drop=all",
+            "--security-opt=no-new-privileges", "--tmpfs=/tmp:rw,size=256m", "--tmpfs=/var/cache/tidegate:rw,mode=1777",
+            f"--volume={password}:/run/secrets/nats/password:ro", *variables, tag(image), "python", "-m", module,
+            quiet=True,
+        )  # fmt: skip
+
+    def inspect(self, field: str) -> Any:
+        asked = f"{{{{json .{field}}}}}"
+        return json.loads(self._engine.run("podman", "inspect", "--format", asked, self.name, quiet=True))
+
+    @property
+    def log(self) -> str:
+        return self._engine.run("podman", "logs", self.name, quiet=True)
+
+    def healthy(self) -> bool:
+        """What the image's HEALTHCHECK says."""
+        command = ("podman", "healthcheck", "run", self.name)
+        return self._engine.status(*command) == 0
+
+    async def until_healthy(self) -> None:
+        began = time.monotonic()
+        while not await asyncio.to_thread(self.healthy):
+            state = self.inspect("State")
+            assert state["Status"] == "running", (state, self.log)
+            assert time.monotonic() < began + PATIENCE_S, self.log
+            await asyncio.sleep(0.2)
+
+    def kill(self, signal: str) -> None:
+        self._engine.run("podman", "kill", f"--signal={signal}", self.name, quiet=True)
+
+    async def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        await asyncio.to_thread(self.kill, "TERM")
+        said = await asyncio.to_thread(self._engine.run, "podman", "wait", self.name, quiet=True)
+        return int(said.splitlines()[-1])
+
+    def remove(self) -> None:
+        self._engine.status("podman", "rm", "--force", "--time=0", self.name)
+
+
+class Host:
+    """Starts containers for one test, and removes them. server: the one that they all connect to."""
+
+    def __init__(self, engine: Engine, server: NatsServer, folder: Path) -> None:
+        self.server = server
+        self._engine, self._folder = engine, folder
+        self._started: list[Container] = []
+
+    def start(self, service: str, **more: str) -> Container:
+        identity = service
+        password = self._folder / f"{service}-{len(self._started)}"
+        # A kubelet mounts it readable by the pod's group.
+        password.write_text(self.server.settings(identity).nats_password)
+        password.chmod(0o444)
+        environment = self.server.environment(identity) | MORE.get(service, {}) | more
+        module = f"services.{service.partition('-')[0]}"
+        container = Container(self._engine, SERVICES[service], module, environment, password)
+        self._started.append(container)
+        return container
+
+    def close(self) -> None:
+        for container in self._started:
+            container.remove()
+
+
+@pytest_asyncio.fixture
+async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[Host]:
+    async with NatsServer(tmp_path / "nats") as server:
+        client = await bus.connect(server.settings("admin"), "admin")
+        await apply(client.jetstream(), TopologySettings())
+        await client.close()
+        found = Host(engine, server, tmp_path)
+        try:
+            yield found
+        finally:
+            await asyncio.to_thread(found.close)
+
+
+@pytest.mark.parametrize("name", [SMALL, CPU])
+def test_an_image_is_small_and_holds_nothing_that_is_not_run(engine: Engine, name: str) -> None:
+    assert size_mb(engine, name) < KINDS[name].most_mb
+    config = json.loads(engine.run("podman", "image", "inspect", tag(name)))[0]
+    assert config["Config"]["User"] == "10001:10001"
+    assert config["Config"]["StopSignal"] == "SIGTERM"
+    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "shared.runtime.probe"]
+    labels = config["Config"]["Labels"]
+    assert labels["org.opencontainers.image.version"] == tag(name).rpartition(":")[2]
+    assert len(labels["org.opencontainers.image.revision"]) == 40
+    run = ("podman", "run", "--rm", "--network=none", "--read-only", tag(name))
+    assert engine.status(*run, "python", "-m", "pip") != 0
+    # Of the sources, what a service reads; no test, no password that a checkout has.
+    listing = "import shared, pathlib; print(*pathlib.Path(shared.__file__).parents[1].iterdir())"
+    listed = engine.run(*run, "python", "-c", listing)
+    assert "tests" not in {Path(each).name for each in listed.split()}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_runs_from_its_image_and_drains(host: Host, service: str) -> None:
+    container = host.start(service)
+    await container.until_healthy()
+    assert container.inspect("State")["Status"] == "running"
+    assert await container.stop() == 0, container.log
+    assert "Traceback" not in container.log
+
+
+async def test_video_becomes_events_in_containers_and_none_is_lost(host: Host, tmp_path: Path) -> None:
+    server = host.server
+    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    admin = await bus.connect(server.settings("admin"), "admin")
+    async with Bank(videos, tmp_path / "bank") as bank:
+        for n, video in enumerate(videos):
+            await registry.put(admin.jetstream(), f"cam-{n}", *new_camera(bank.url(video.name)))
+        ingest = host.start("ingest")
+        workers = [host.start("cv", CV_THREADS="1") for _ in range(2)]
+        await stored(admin, 20)
+        workers[0].kill("KILL")
+        workers.append(host.start("cv", CV_THREADS="1"))
+        await stored(admin, 60)
+        assert await workers[1].stop() == 0
+        assert await ingest.stop() == 0
+        await worked_off(admin)
+    seen = await counted(admin)
+    await admin.close()
+    assert seen.segments >= 60
+    assert (seen.lost, seen.duplicated, seen.waiting, seen.dead_lettered) == (0, 0, 0, 0)
+
+
+async def stored(admin: Client, segments: int) -> None:
+    async with asyncio.timeout(3 * PATIENCE_S):
+        while (await admin.jetstream().stream_info("MEDIA")).state.messages < segments:
+            await asyncio.sleep(0.2)
+
+
+async def worked_off(admin: Client) -> None:
+    async with asyncio.timeout(3 * PATIENCE_S):
+        while True:
+            info = await admin.jetstream().consumer_info("MEDIA", "cv")
+            if not info.num_pending and not info.num_ack_pending:
+                return
+            await asyncio.sleep(0.2)
+
+
+async def counted(admin: Client) -> Tally:
+    run = await read_back(admin)
+    return tally(run.segments, (s.event.segment.seq for s in run.detections), run.dead, run.settled)

@@ -1,0 +1,48 @@
+"""What an image is built on: Python's official image, or one of Debian's packages where no hub is reachable."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from tools.image.engine import Engine
+
+DEBIAN = "localhost/tidegate-base:trixie"
+DOCKERFILE = Path("deploy/Dockerfile")
+# `debian` for an image of Debian's packages, `official` for the Dockerfile's, or the name of another.
+CHOICES = ("debian", "official")
+
+
+def official() -> str:
+    """The image that the Dockerfile names, by its digest."""
+    found = re.search(r"^ARG BASE=(\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def chosen(engine: Engine, choice: str) -> str:
+    """The image of a choice, made if need be."""
+    if choice == "official":
+        return official()
+    if choice != "debian":
+        return choice
+    if not engine.has(DEBIAN):
+        _debian(engine)
+    return DEBIAN
+
+
+def _debian(engine: Engine) -> None:
+    """Debian 13 with its own Python and certificates, and nothing else."""
+    if not shutil.which("mmdebstrap"):
+        sys.exit("mmdebstrap: not installed. On Debian: apt-get install --no-install-recommends mmdebstrap")
+    tar = engine.folder / "base.tar"
+    packages = "--include=python3,python3-venv,ca-certificates"
+    # What an image of Python has not, either.
+    leave_out = [
+        f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info", "zoneinfo/right")
+    ]
+    engine.run("mmdebstrap", "--variant=minbase", packages, *leave_out, "trixie", str(tar))
+    engine.run("podman", "import", "--quiet", str(tar), DEBIAN)
+    tar.unlink()

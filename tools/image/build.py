@@ -1,0 +1,103 @@
+"""`python -m tools.image.build`: the images of deploy/Dockerfile, and their sizes.
+
+    python -m tools.image.build --base debian small cpu
+
+Each is tagged `tidegate-NAME:VERSION`. Sizes are those of the compressed layers, which a registry and a node transfer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import time
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from tools.image import base
+from tools.image.engine import Engine
+
+MB = 1_000_000
+# What pip needs on a machine whose way to its index is its own; IMAGE_MOUNTS names more, with colons between.
+MOUNTS = ("/etc/ssl/certs", "/etc/pip.conf")
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """An image: its lock file and extras, and how large its compressed layers may be."""
+
+    lock: str
+    extras: str
+    most_mb: int
+
+
+KINDS = {
+    "small": Kind("image-small", "analytics,webhook,scaler", 250),
+    # Every service, its models on a CPU.
+    "cpu": Kind("image", "cv,embed,search,vlm,analytics,webhook,scaler,otel", 600),
+    "gpu": Kind("image", "cv-torch,embed-torch,search,vlm,analytics,webhook,scaler,otel", 9000),
+}
+
+
+def version() -> str:
+    return str(tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"])
+
+
+def tag(name: str) -> str:
+    return f"localhost/tidegate-{name}:{version()}"
+
+
+def build(engine: Engine, name: str, on: str) -> None:
+    kind = KINDS[name]
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    said = {
+        "BASE": on,
+        "LOCK": kind.lock,
+        "EXTRAS": kind.extras,
+        "VERSION": version(),
+        "REVISION": revision or "unknown",
+    }
+    arguments = [f"--build-arg={key}={value}" for key, value in said.items()]
+    mounts = [f"--volume={path}:{path}:ro" for path in MOUNTS if Path(path).exists()]
+    # HEALTHCHECK is kept by Docker's format alone.
+    engine.run(
+        "buildah", "build", "--isolation=chroot", "--network=host", "--format=docker",
+        f"--layers={str(engine.overlays).lower()}", *mounts, *arguments,
+        f"--file={base.DOCKERFILE}", f"--tag={tag(name)}", ".",
+    )  # fmt: skip
+
+
+def size_mb(engine: Engine, name: str) -> float:
+    """Megabytes of the compressed layers."""
+    folder = engine.folder / f"{name}.oci"
+    shutil.rmtree(folder, ignore_errors=True)
+    engine.run("podman", "push", "--quiet", tag(name), f"oci:{folder}", quiet=True)
+    blobs = folder / "blobs" / "sha256"
+    index = json.loads((folder / "index.json").read_text())
+    manifest = json.loads((blobs / index["manifests"][0]["digest"].removeprefix("sha256:")).read_text())
+    shutil.rmtree(folder)
+    return float(sum(layer["size"] for layer in manifest["layers"])) / MB
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="+", choices=KINDS)
+    parser.add_argument("--base", default="official", help="debian, official, or the name of an image")
+    parser.add_argument("--folder", type=Path, default=Path(".images"))
+    args = parser.parse_args()
+    engine = Engine(args.folder)
+    on = base.chosen(engine, args.base)
+    for name in args.images:
+        began = time.monotonic()
+        build(engine, name, on)
+        size = size_mb(engine, name)
+        kind = KINDS[name]
+        print(f"{tag(name)}: {size:.0f} MB compressed (at most {kind.most_mb}), {time.monotonic() - began:.0f} s")
+        if size > kind.most_mb:
+            raise SystemExit(f"{tag(name)} is larger than it may be")
+
+
+if __name__ == "__main__":
+    main()
