@@ -25,7 +25,7 @@ from tidegate.local.server import NatsServer
 
 SHIPPED = Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml"
 NET = 100
-# The issue of a fresh install: KEDA may take so long to follow demand once the scaler answers.
+# KEDA may take so long to follow demand once the scaler answers.
 AT_MOST_S = 60.0
 
 

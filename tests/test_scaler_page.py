@@ -97,7 +97,12 @@ async def test_no_credentials_are_logged(server: NatsServer, capfd: pytest.Captu
     asked = {"service": "cv", "metricsUrl": "http://me:s3cret@prometheus/federate"}
     async with running(server) as url:
         assert (await ask(url, asked))[0] == 400
-        for query in ("token=s3cret&service=cv", "service=cv&metricsUrl=http%3A%2F%2Fp%2F%3Ftoken%3Ds3cret%26x%3D%2A"):
+        long = "http%3A%2F%2Fme%3A" + "s3cret" * 200 + "%40prometheus%2F"
+        for query in (
+            f"service=cv&metricsUrl={long}",
+            "token=s3cret&service=cv",
+            "service=cv&metricsUrl=http%3A%2F%2Fp%2F%3Ftoken%3Ds3cret%26x%3D%2A",
+        ):
             await asyncio.to_thread(get, f"{url}?{query}")
     logged = "".join(capfd.readouterr())
     assert "demand can't be answered" in logged and "s3cret" not in logged

@@ -81,7 +81,7 @@ class _Page:
 
     def _log(self, asked: str, problem: str) -> None:
         """Log a problem when it begins, becomes another, or ends."""
-        query = metadata.shown(f"?{asked[:MOST_SHOWN]}")
+        query = metadata.shown(f"?{asked}", MOST_SHOWN)
         with self._logging:
             if problem == self._failing.get(query, ""):
                 return

@@ -100,9 +100,12 @@ def parse_url(url: str) -> Query:
     return parse_query(parts.query)
 
 
-def shown(url: str) -> str:
-    """Such a URL, or its query with the ? before it, for a log: without credentials, also of a URL within it."""
-    return redact(unquote(url))
+def shown(url: str, most: int = 500) -> str:
+    """Such a URL, or its query with the ? before it, for a log: without credentials, also of a URL within it.
+
+    It is cut to `most` characters where no credentials are.
+    """
+    return redact(unquote(url), most)
 
 
 def parse_query(query: str) -> Query:
