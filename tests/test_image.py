@@ -39,8 +39,8 @@ MISSING = [name for name in (*NEEDED, "mmdebstrap") if not shutil.which(name)]
 pytestmark = [
     pytest.mark.image,
     pytest.mark.slow,
-    pytest.mark.long,
-    pytest.mark.xdist_group("image"),
+    # One store of images: two that build into it would take each other's away.
+    pytest.mark.alone,
     pytest.mark.skipif(bool(MISSING), reason=f"no containers here: apt-get install {PACKAGES} mmdebstrap"),
     pytest.mark.skipif(os.geteuid() != 0, reason="containers are started as root"),
 ]
