@@ -9,7 +9,7 @@ import random
 import time
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ from shared.contract.stats import WorkerStats
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 from tests.messages import consume
+from tests.scalers import estimating
 from tests.test_demand import World
 from tests.test_scaler_service import publish
 from tests.waiting import PATIENCE_S
@@ -139,15 +140,9 @@ def test_who_is_told_the_history_asks_for_as_many(rate: float, cold: int) -> Non
 # ---- over a real server
 
 
-@asynccontextmanager
-async def scaler(server: NatsServer) -> AsyncIterator[Estimator]:
-    """One of the service's estimators, as the identity `scaler`."""
-    client = await bus.connect(server.settings("scaler"), "scaler")
-    try:
-        async with Estimator(client, keeps=True) as estimator:
-            yield estimator
-    finally:
-        await client.close()
+def scaler(server: NatsServer) -> AbstractAsyncContextManager[Estimator]:
+    """One of two, that keeps what it has seen."""
+    return estimating(server, keeps=True)
 
 
 @asynccontextmanager

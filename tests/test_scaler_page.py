@@ -18,14 +18,13 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
 from services.scaler.live.consumers import STALE_S
-from services.scaler.live.estimator import Estimator
 from services.scaler.page import serving_page
 from services.scaler.settings import ScalerSettings, certificates
-from shared import bus
 from shared.contract.cameras import Camera
 from shared.runtime.errors import SettingError
 from tests.certificates import Authority
 from tests.messages import consume
+from tests.scalers import estimating
 from tests.test_scaler_service import BAD, publish
 from tests.waiting import PATIENCE_S
 from tidegate.client import registry
@@ -55,15 +54,11 @@ async def ask(url: str, metadata: dict[str, str]) -> Answer:
 @asynccontextmanager
 async def running(server: NatsServer, **settings: Any) -> AsyncIterator[str]:
     """The page as the identity `scaler`, with its few rights; yields its URL."""
-    client = await bus.connect(server.settings("scaler"), "scaler")
-    try:
-        async with (
-            Estimator(client) as estimator,
-            serving_page(estimator, ScalerSettings(scaler_http_port=0, **settings)) as url,
-        ):
-            yield url
-    finally:
-        await client.close()
+    async with (
+        estimating(server) as estimator,
+        serving_page(estimator, ScalerSettings(scaler_http_port=0, **settings)) as url,
+    ):
+        yield url
 
 
 async def test_it_says_how_many_are_needed(server: NatsServer, admin: Client) -> None:
@@ -205,12 +200,10 @@ def test_half_a_tls_configuration_is_refused(tmp_path: Path) -> None:
 async def test_a_port_that_is_taken_is_named(server: NatsServer) -> None:
     async with running(server) as url:
         port = int(url.rpartition(":")[2].partition("/")[0])
-        client = await bus.connect(server.settings("scaler"), "scaler")
-        async with Estimator(client) as estimator:
+        async with estimating(server) as estimator:
             with pytest.raises(SettingError, match=f"SCALER_HTTP_PORT={port}"):
                 async with serving_page(estimator, ScalerSettings(scaler_http_port=port)):
                     pass
-        await client.close()
 
 
 async def until_async(ask: Any, holds: Any) -> Answer:

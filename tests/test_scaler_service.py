@@ -26,7 +26,6 @@ from rich.console import Console
 
 from services.scaler import externalscaler_pb2
 from services.scaler.live.estimator import Estimator
-from services.scaler.live.explainer import explaining
 from services.scaler.service import ScalerService, serving
 from services.scaler.settings import ScalerSettings, credentials
 from shared import bus
@@ -37,6 +36,7 @@ from shared.runtime.errors import BusError, SettingError
 from tests.certificates import Authority
 from tests.kedalike import ANY_PORTS, PROTO, KedaClient, Refused, generate
 from tests.messages import consume
+from tests.scalers import estimating
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import explain, registry
 from tidegate.commands.explain import run as print_explained
@@ -53,16 +53,11 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @asynccontextmanager
 async def running(server: NatsServer, **settings: Any) -> AsyncIterator[str]:
     """The service as the identity `scaler`, with its few rights; yields its address."""
-    client = await bus.connect(server.settings("scaler"), "scaler")
-    try:
-        async with (
-            Estimator(client) as estimator,
-            explaining(client, estimator, "scaler"),
-            serving(ScalerService(estimator), ScalerSettings(scaler_port=0, **settings)) as port,
-        ):
-            yield f"localhost:{port}" if settings else f"127.0.0.1:{port}"
-    finally:
-        await client.close()
+    async with (
+        estimating(server) as estimator,
+        serving(ScalerService(estimator), ScalerSettings(scaler_port=0, **settings)) as port,
+    ):
+        yield f"localhost:{port}" if settings else f"127.0.0.1:{port}"
 
 
 @pytest_asyncio.fixture

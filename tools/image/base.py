@@ -11,8 +11,6 @@ from tools.image.engine import Engine
 
 DEBIAN = "localhost/tidegate-base:trixie"
 DOCKERFILE = Path("deploy/Dockerfile")
-# `debian` for an image of Debian's packages, `official` for the Dockerfile's, or the name of another.
-CHOICES = ("debian", "official")
 
 
 def official() -> str:
@@ -23,7 +21,7 @@ def official() -> str:
 
 
 def chosen(engine: Engine, choice: str) -> str:
-    """The image of a choice, made if need be."""
+    """The image of a choice, made if need be: `debian`, `official`, or the name of another."""
     if choice == "official":
         return official()
     if choice != "debian":

@@ -87,14 +87,14 @@ class Keda:
                 return self._sync(now, metrics, desired, ready, just_written=desired != current)
         return Decision(desired, self._cause)
 
-    def push(self, now: float, current: int, trigger: int | None = None) -> Decision:
+    def push(self, now: float, current: int) -> Decision:
         """What to run after an `external-push` scaler has streamed `true`, at any time; its `false` changes nothing.
 
         It activates at once, whatever a formula says, and counts as activity; but KEDA drops it while the HPA was made
-        without that trigger's metric. trigger: whose it is, by its place in the file; the first one that pushes.
+        without that trigger's metric. It is the first trigger of the file that pushes.
         """
         desired = current
-        known = self._reconciler.made and self._reconciler.has[self._pushes if trigger is None else trigger]
+        known = self._reconciler.made and self._reconciler.has[self._pushes]
         if known and not self._paused:
             self._reconciler.polled(now, True)
             desired = self._apply(self._executor.activate(now, current, "a trigger pushed its activity"), current)

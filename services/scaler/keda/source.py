@@ -62,13 +62,11 @@ class TriggerMetric:
 
     __slots__ = (
         "_activation",
-        "_activation_value",
         "_asks_for_target",
         "_external",
         "_failures",
         "_fallback",
         "_given_target",
-        "_raw",
         "_record",
         "absent",
         "active",
@@ -87,16 +85,14 @@ class TriggerMetric:
         self.cached = trigger.use_cached_metrics
         self.per_replica = (modifiers or trigger).metric_type == AVERAGE_VALUE
         if isinstance(trigger, JetStreamTrigger):
-            self.target, self._activation = trigger.lag_threshold * 1000, trigger.activation_lag_threshold * 1000
+            self.target, self._activation = trigger.lag_threshold * 1000, float(trigger.activation_lag_threshold)
             self.label = "lag"
         elif isinstance(trigger, MetricsApiTrigger):
-            self.target, self._activation = _milli(trigger.target_value), 0
+            self.target, self._activation = _milli(trigger.target_value), trigger.activation_target_value
             self.label = trigger.name or trigger.value_location
         else:
-            self.target, self._activation = 1000, 0
+            self.target, self._activation = 1000, 0.0
             self.label = trigger.name or "metric"
-        self._raw = isinstance(trigger, MetricsApiTrigger)
-        self._activation_value = trigger.activation_target_value if isinstance(trigger, MetricsApiTrigger) else 0.0
         self._external = isinstance(trigger, ExternalTrigger)
         # With a formula, the HPA knows of no trigger's own target.
         self._asks_for_target = self._external and not modifiers
@@ -132,8 +128,8 @@ class TriggerMetric:
             active = metric.active
         else:
             value = _milli(metric)
-            # KEDA compares a page's number as it is.
-            active = metric > self._activation_value if self._raw else value > self._activation
+            # As it is, before it is made thousandths of.
+            active = metric > self._activation
         self._succeed(value, active)
 
     def lacks_spec(self, metric: Metric) -> TypeGuard[NoMetricSpec]:

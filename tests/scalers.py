@@ -1,0 +1,22 @@
+"""The scaler's own parts in a test, with no more rights than the service has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.scaler.live.estimator import Estimator
+from services.scaler.live.explainer import explaining
+from shared import bus
+from tidegate.local.server import NatsServer
+
+
+@asynccontextmanager
+async def estimating(server: NatsServer, *, keeps: bool = False) -> AsyncIterator[Estimator]:
+    """An estimator that connects as the identity `scaler`, and explains."""
+    client = await bus.connect(server.settings("scaler"), "scaler")
+    try:
+        async with Estimator(client, keeps=keeps) as estimator, explaining(client, estimator, "scaler"):
+            yield estimator
+    finally:
+        await client.close()
