@@ -1,8 +1,13 @@
-"""A page of an OpenAI-compatible server, for faults that a real one can't be made to show."""
+"""A page of an OpenAI-compatible server, for faults that a real one can't be made to show.
+
+As `python openai_server.py PORT MODEL` it stands in for vLLM in a container, and has the same answer to every question.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -105,3 +110,17 @@ def text(answer: str) -> Reply:
         return await said(request, answer)
 
     return reply
+
+
+async def _stand_in(port: int, model: str) -> None:
+    server = OpenAiServer(then=text('{"answer":"A person is there.","frames":[1]}'), models=[model])
+    server.port = port
+    told = asyncio.Event()
+    # In a container it is the first process, which SIGTERM ends by a handler alone.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    async with server:
+        await told.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_stand_in(int(sys.argv[1]), sys.argv[2]))

@@ -42,6 +42,7 @@ from shared.contract.topology import TopologySettings, consumers
 from shared.runtime import settings
 from shared.worker import WorkerSettings
 from tests import npm
+from tools.image.build import KINDS
 
 Document = dict[str, Any]
 
@@ -52,6 +53,7 @@ DEPLOY = Path(__file__).parent.parent / "deploy"
 OVERLAYS = DEPLOY / "kubernetes/overlays"
 PROJECT = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
 VERSION = PROJECT["version"]
+IMAGES = [{"name": name, "newTag": VERSION} for name in ("tidegate", "tidegate-small")]
 PROFILES = ("h100", "l40s", "rtx-pro-6000")
 FORMS = [f"{profile}{form}" for profile in PROFILES for form in ("", "/demand")]
 PRODUCTS = {
@@ -517,7 +519,11 @@ def test_variables_are_settings(name: str, model: type[Any], tmp_path: Path) -> 
 def test_the_image_has_what_its_services_need() -> None:
     """Every extra that is named as a service is, or its form for a GPU."""
     extras = PROJECT["optional-dependencies"]
-    services = {service_of(workloads(SHIPPED)[name]) for name in SERVICES}
+    pods = [workloads(SHIPPED)[name] for name in SERVICES]
+    small = {component_of(pod) for pod in pods if container_of(pod)["image"] == "tidegate-small"}
+    assert small == {"analytics", "ingest", "scaler", "vlm-front", "webhook"}
+    assert {name.partition("-")[0] for name in small} - {"ingest"} == set(KINDS["small"].extras.split(","))
+    services = {service_of(pod) for pod in pods}
     needed = {f"{s}-torch" if f"{s}-torch" in extras else s for s in services if s in extras}
     assert {"analytics", "cv-torch", "embed-torch", "search", "scaler", "vlm", "webhook"} == needed
     (line,) = re.findall(r"^ARG EXTRAS=(.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
@@ -882,6 +888,28 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.foreign
+@pytest.mark.parametrize("form", ["cpu", "cpu/demand"])
+def test_the_overlay_without_gpus_asks_for_none(form: str, keda_schema: Path) -> None:
+    """Every service but vlm, by models that the image holds."""
+    docs = build(OVERLAYS / form)
+    check_builtin_kinds(docs)
+    assert set(keda_problems(keda_schema, docs)) == {None}
+    assert "gpu" not in json.dumps([d for d in docs if d["kind"] != "ScaledObject"])
+    scaled = of(docs, "ScaledObject")
+    assert set(scaled) == {"tidegate-cv", "tidegate-embed"} | ({"tidegate-ingest"} if "demand" in form else set())
+    for one in scaled.values():
+        check_thresholds(one)
+        check_triggers(one, docs)
+    names = {"analytics", "cv", "embed", "embed-queries", "ingest", "search"} | (
+        {"scaler"} if "demand" in form else set()
+    )
+    assert {component_of(w) for w in workloads(docs).values()} == names
+    for workload in workloads(docs).values():
+        check_pod(workload)
+        assert not re.search("cuda|hf:|ViT", json.dumps(container_of(workload)["env"]))
+
+
+@pytest.mark.foreign
 @pytest.mark.parametrize("form", FORMS)
 def test_an_overlay_s_keda_kinds_are_valid(form: str, keda_schema: Path) -> None:
     assert set(keda_problems(keda_schema, build(OVERLAYS / form))) == {None}
@@ -1043,7 +1071,7 @@ def test_a_ca_of_cameras_is_a_component_of_either_form(form: str, tmp_path: Path
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
 def test_webhook_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
-    docs = overlay(tmp_path, form, "kubernetes/webhook", images=[{"name": "tidegate", "newTag": VERSION}])
+    docs = overlay(tmp_path, form, "kubernetes/webhook", images=IMAGES)
     check_builtin_kinds(docs)
     secrets_by_the_readme(tmp_path)
     check_webhook(docs, tmp_path / "password")
@@ -1055,7 +1083,7 @@ def test_webhook_is_a_component_of_either_form(form: str, tmp_path: Path) -> Non
     assert {(d["metadata"]["name"], d["metadata"]["namespace"]) for d in added} == {("tidegate-webhook", "tidegate")}
     assert len(docs) == len(before) + len(added)
     images = {container_of(of(docs, "Deployment")[f"tidegate-{name}"])["image"] for name in ("webhook", "analytics")}
-    assert images == {f"tidegate:{VERSION}"}
+    assert images == {f"tidegate-small:{VERSION}"}
 
 
 @pytest.mark.foreign
@@ -1072,7 +1100,7 @@ def test_an_overlay_itself_takes_webhook_where_the_readme_says(form: str, tmp_pa
     file.write_text(yaml.safe_dump(content | yaml.safe_load(replicas)))
     deployments = of(build(file.parent), "Deployment")
     # The overlay's own `images` reach it.
-    assert container_of(deployments["tidegate-webhook"])["image"] == f"tidegate:{VERSION}"
+    assert container_of(deployments["tidegate-webhook"])["image"] == f"tidegate-small:{VERSION}"
     assert deployments["tidegate-analytics"]["spec"]["replicas"] == 4
 
 

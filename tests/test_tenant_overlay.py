@@ -26,6 +26,7 @@ from tests.own_server import OwnServer, accounts
 from tests.policies import Peer, Policies
 from tests.test_deploy import (
     DEPLOY,
+    IMAGES,
     OVERLAYS,
     VERSION,
     build,
@@ -71,7 +72,7 @@ def copied(folder: Path, form: str, *components: str) -> list[Document]:
     file = Path(f"{mine}{form}/kustomization.yaml")
     content = yaml.safe_load(file.read_text())
     content["components"] = [os.path.relpath(deploy / c, file.parent) for c in components] + content["components"]
-    content["images"] = [{"name": "tidegate", "newTag": VERSION}]
+    content["images"] = IMAGES
     file.write_text(yaml.safe_dump(content))
     return build(file.parent)
 
@@ -126,7 +127,7 @@ def test_a_copy_for_another_tenant_takes_all_components(form: str, tmp_path: Pat
     assert {component_of(w) for w in workloads(docs).values()} == {s.name for s in services()} - without
     for name, workload in workloads(docs).items():
         check_pod_speaks_tls(name, workload)
-        assert container_of(workload)["image"] == f"tidegate:{VERSION}"
+        assert container_of(workload)["image"] in (f"tidegate:{VERSION}", f"tidegate-small:{VERSION}")
     assert of(docs, "ConfigMap")["tidegate-nats"]["data"]["url"] == "tls://nats.tidegate.svc.cluster.local:4222"
 
 

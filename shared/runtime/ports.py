@@ -55,10 +55,10 @@ def _reserve(port: int) -> bool:
     return True
 
 
-async def takes_connections(port: int) -> bool:
-    """Whether anything on this machine listens on a TCP port."""
+async def takes_connections(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether anything on this machine listens on a TCP port of that address."""
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, writer = await asyncio.open_connection(host, port)
     except OSError:
         return False
     writer.close()

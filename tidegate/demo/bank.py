@@ -1,4 +1,4 @@
-"""A bank of RTSP cameras on loopback: files served over and over, without re-encoding, by a process of their own.
+"""A bank of RTSP cameras, on loopback: files served over and over, without re-encoding, by a process of their own.
 
     async with Bank([Path("crossing.mp4"), Path("alley.mp4")], Path("bank")) as bank:
         bank.url("crossing.mp4")       # rtsp://127.0.0.1:40123/crossing.mp4?play_count=0
@@ -28,9 +28,13 @@ READY_S = 15.0
 
 
 class Bank:
-    """See the module. files: .mp4 or .mkv with distinct names. folder: for its log, and links to the files."""
+    """See the module. files: .mp4 or .mkv with distinct names. folder: for its log, and links to the files.
 
-    def __init__(self, files: Sequence[Path], folder: Path) -> None:
+    host: the address of this machine that it listens at.
+    """
+
+    def __init__(self, files: Sequence[Path], folder: Path, *, host: str = "127.0.0.1") -> None:
+        self._host = host
         self._files = list(files)
         self._served = folder / "served"
         self._log = folder / "cameras.log"
@@ -39,7 +43,7 @@ class Bank:
 
     def url(self, name: str) -> str:
         """Where the file of that name plays without an end."""
-        return f"rtsp://127.0.0.1:{self._port}/{quote(name)}?play_count=0"
+        return f"rtsp://{self._host}:{self._port}/{quote(name)}?play_count=0"
 
     @property
     def urls(self) -> list[str]:
@@ -52,7 +56,7 @@ class Bank:
                 "the demo's RTSP server is not installed: pip install 'tidegate[demo]', or give --rtsp URL"
             )
         self._link()
-        command = child.python("tidegate.demo.bank", str(self._served), str(self._port))
+        command = child.python("tidegate.demo.bank", str(self._served), self._host, str(self._port))
         self._process = child.spawn(command, log=self._log)
         try:
             await self._until_it_answers()
@@ -70,7 +74,7 @@ class Bank:
         while asyncio.get_running_loop().time() < deadline:
             if self._process.poll() is not None:
                 break
-            if await takes_connections(self._port):
+            if await takes_connections(self._port, self._host):
                 return
             await asyncio.sleep(0.05)
         raise BusError(f"the demo's RTSP server does not start: {child.last_lines(self._log) or 'no answer'}")
@@ -93,16 +97,16 @@ class Bank:
                 shutil.copyfile(file, self._served / file.name)
 
 
-def _serve(folder: str, port: int) -> None:
+def _serve(folder: str, host: str, port: int) -> None:
     """The child: until it is killed."""
     from aio_rtsp_toolkit import server  # type: ignore[import-untyped]
 
     async def go() -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MOST_CAMERAS))
-        await server.serve(folder, "127.0.0.1", port)
+        await server.serve(folder, host, port)
 
     asyncio.run(go())
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]))
+    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 NEEDED = ("buildah", "podman", "runc")
-PACKAGES = "buildah podman runc netavark aardvark-dns nftables"
+PACKAGES = "buildah podman runc netavark aardvark-dns nftables catatonit"
 REMEDY = f"On Debian: apt-get install --no-install-recommends {PACKAGES}"
 
 
@@ -44,6 +44,13 @@ class Engine:
     def status(self, *command: str) -> int:
         """The exit status of a command, whatever it says."""
         return subprocess.run(command, env=self._environment, capture_output=True, check=False).returncode
+
+    def log(self, container: str) -> str:
+        """What a container has said so far, on both of its streams."""
+        logs = ("podman", "logs", container)
+        return subprocess.run(
+            logs, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+        ).stdout
 
     def has(self, image: str) -> bool:
         """Whether an image is in the store."""

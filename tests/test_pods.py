@@ -1,0 +1,194 @@
+"""The Deployments of deploy/ as pods, with a NATS of their own: video to alerts, a worker killed, all drained.
+
+`make image-test`. podman plays the manifests as kustomize builds them, so that what a pod lacks shows: a variable, a
+volume, a Secret, a right, a package of its image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+import yaml
+from aiohttp import web
+from nats.aio.client import Client
+from PIL import Image
+
+from services.analytics import rules as book
+from shared import bus
+from shared.contract.cameras import new_camera
+from shared.runtime.settings import BusSettings
+from tests import images
+from tests.pods import Pods, secret
+from tests.test_deploy import DEPLOY, Document, documents, overlay, workloads
+from tests.waiting import PATIENCE_S, until
+from tidegate.client import find, registry, rules
+from tidegate.demo import footage
+from tidegate.demo.bank import Bank
+from tidegate.demo.report import Tally, read_back, tally
+
+pytestmark = [
+    *images.MARKS,
+    pytest.mark.skipif(not shutil.which("kustomize"), reason="kustomize is not installed: apt-get install kustomize"),
+]
+METRICS = 9102
+RULES = b"rules: [{id: somebody, kind: count, over: 0, alert: start}]"
+
+
+@pytest.fixture
+def pods(tmp_path: Path) -> Iterator[Pods]:
+    with Pods(images.engine(), tmp_path) as made:
+        yield made
+
+
+def manifests(folder: Path) -> list[Document]:
+    """All services: those of the overlay without GPUs, vlm as the base has it, and the webhook."""
+    docs = overlay(folder, "cpu/demand", "kubernetes/webhook", images=[])
+    base = DEPLOY / "kubernetes/base"
+    return docs + [d for name in ("vlm", "vlm-front") for d in documents((base / f"{name}.yaml").read_text())]
+
+
+async def test_every_deployment_runs_as_a_pod_and_none_loses_anything(pods: Pods, tmp_path: Path) -> None:
+    docs = manifests(tmp_path)
+    everything = list(workloads(docs))
+    assert len(everything) == 10
+    pods.tidegate("setup")
+    assert pods.tidegate("setup") == "nothing to change"
+    async with receiver(pods.host) as (url, posted), admin_of(pods) as admin:
+        endpoint = secret("tidegate-webhook", url=url, secret="whsec_" + "A" * 32)
+        await asyncio.to_thread(pods.play, [*pods.secrets(), endpoint, *docs])
+        await all_ready(pods, everything)
+        videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+        async with Bank(videos, tmp_path / "bank", host=pods.host) as bank:
+            for n, video in enumerate(videos):
+                await registry.put(admin.jetstream(), f"cam-{n}", *new_camera(bank.url(video.name)))
+                await rules.put(admin, f"cam-{n}", book.read(RULES, "here"))
+            await stored(admin, 20)
+            pods.crash("tidegate-cv")
+            pods.crash("tidegate-ingest")
+            await stored(admin, 60)
+            await until(lambda: pods.restarts("tidegate-cv") and pods.restarts("tidegate-ingest"))
+            # An alert of a rule, which came from tracks, which came from detections.
+            await until(lambda: posted)
+            await moments_are_found(admin)
+            assert json.loads(pods.tidegate("ask", "who is there?", "--camera", "cam-0", "--json"))["text"]
+            await demand_is_answered(pods)
+            assert await asyncio.to_thread(pods.drain, "tidegate-ingest") == 0
+        await worked_off(admin)
+        ended = {name: await asyncio.to_thread(pods.drain, name) for name in everything}
+        assert ended == dict.fromkeys(everything, 0)
+        seen = await counted(admin)
+    assert seen.segments >= 60
+    assert (seen.lost, seen.duplicated, seen.waiting, seen.dead_lettered) == (0, 0, 0, 0)
+    for name in everything:
+        assert "Traceback" not in pods.log(name)
+
+
+async def test_what_a_pod_lacks_shows(pods: Pods, tmp_path: Path) -> None:
+    """That these tests can fail: a pod without its Secret does not start, and one without a variable is not ready."""
+    cv = workloads(manifests(tmp_path))["tidegate-cv"]
+    config = [d for d in manifests(tmp_path) if d["kind"] == "ConfigMap"]
+    pods.tidegate("setup")
+    with pytest.raises(SystemExit, match="tidegate-nats-cv"):
+        pods.play([*config, cv])
+    (container,) = cv["spec"]["template"]["spec"]["containers"]
+    container["env"] = [variable for variable in container["env"] if variable["name"] != "NATS_USER"]
+    pods.play([*pods.secrets(), *config, cv])
+    await until(lambda: "NATS_USER" in pods.log("tidegate-cv"))
+
+
+@asynccontextmanager
+async def receiver(host: str) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """An endpoint for alerts, and the bodies that came."""
+    posted: list[bytes] = []
+
+    async def take(request: web.Request) -> web.Response:
+        posted.append(await request.read())
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post("/alerts", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, host, 0).start()
+    try:
+        yield f"http://{host}:{runner.addresses[0][1]}/alerts", posted
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def admin_of(pods: Pods) -> AsyncIterator[Client]:
+    settings = BusSettings(nats_url=pods.url, nats_user="admin", nats_password=pods.password("admin"))
+    client = await bus.connect(settings, "admin")
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def all_ready(pods: Pods, workloads: list[str]) -> None:
+    """As their readiness probes ask."""
+    left = set(workloads)
+    async with aiohttp.ClientSession() as session, asyncio.timeout(2 * PATIENCE_S):
+        while left:
+            for name in sorted(left):
+                if await answers(session, f"http://{pods.address(name)}:{METRICS}/readyz"):
+                    left.discard(name)
+            await asyncio.sleep(0.2)
+
+
+async def answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url) as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def stored(admin: Client, segments: int) -> None:
+    async with asyncio.timeout(3 * PATIENCE_S):
+        while (await admin.jetstream().stream_info("MEDIA")).state.messages < segments:
+            await asyncio.sleep(0.2)
+
+
+async def moments_are_found(admin: Client) -> None:
+    """By a label, and by a picture: embed-queries makes its vector, and embed made those that it is compared with."""
+    frame = Image.fromarray(await rules.last_keyframe(admin, "cam-0"))
+    picture = io.BytesIO()
+    frame.save(picture, "JPEG")
+    for query in (find.Query(text="person"), find.Query(image=picture.getvalue())):
+        async with asyncio.timeout(PATIENCE_S):
+            while not (await find.ask(admin, query)).moments:
+                await asyncio.sleep(0.5)
+
+
+async def demand_is_answered(pods: Pods) -> None:
+    """By the queries of the ScaledObjects."""
+    scaled = yaml.safe_load((DEPLOY / "keda/demand/cv.yaml").read_text())
+    query = scaled["spec"]["triggers"][0]["metadata"]["url"].rpartition("?")[2]
+    url = f"http://{pods.address('tidegate-scaler')}:9091/demand?{query}"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert answer.status == 200
+        assert (await answer.json())["demand"] > 0
+
+
+async def worked_off(admin: Client) -> None:
+    async with asyncio.timeout(3 * PATIENCE_S):
+        while True:
+            info = await admin.jetstream().consumer_info("MEDIA", "cv")
+            if not info.num_pending and not info.num_ack_pending:
+                return
+            await asyncio.sleep(0.2)
+
+
+async def counted(admin: Client) -> Tally:
+    run = await read_back(admin)
+    return tally(run.segments, (s.event.segment.seq for s in run.detections), run.dead, run.settled)
