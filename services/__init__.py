@@ -5,8 +5,13 @@ import signal
 import sys
 
 INTERRUPTED = 130
+TERMINATED = 143
 
 # While `python -m` looks for a service, its name in argv is "-m". Nothing has begun, so that nothing has to be put
 # away: Ctrl-C ends a half-loaded service without a word. A loaded one hears it as it hears SIGTERM.
 if sys.argv[:1] == ["-m"]:
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    # In a container the service is the first process, which SIGTERM does not end by itself: a pod that goes while it
+    # loads would keep its GPU for all of its grace.
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))

@@ -127,14 +127,13 @@ class Pods:
 
     def __exit__(self, *_: object) -> None:
         for path in self._played:
-            pods = [
-                f"{d['metadata']['name']}-pod"
-                for d in yaml.safe_load_all(path.read_text())
-                if d["kind"] == "Deployment"
-            ]
+            named = [(d["kind"], d["metadata"]["name"]) for d in yaml.safe_load_all(path.read_text())]
+            pods = [f"{name}-pod" for kind, name in named if kind == "Deployment"]
             self._engine.status("podman", "pod", "rm", "--force", "--time=0", *pods)
-            # What is left of it: Secrets and volumes.
             self._engine.status("podman", "kube", "down", "--force", str(path))
+            # Of each Secret it leaves a volume, which would be found where another of a like name is looked for.
+            secrets = [name for kind, name in named if kind == "Secret"]
+            self._engine.status("podman", "volume", "rm", "--force", *secrets)
         self._engine.status("podman", "rm", "--force", "--time=0", "--volumes", self._name)
         self._engine.status("podman", "network", "rm", "--force", self._name)
 

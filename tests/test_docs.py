@@ -158,8 +158,10 @@ def test_the_scaler_takes_every_key_of_the_reference(key: str) -> None:
 
 
 def _settings() -> set[str]:
+    """Of processes, and of compose.yaml."""
     structs = [BusSettings, TopologySettings, *settings.found().values()]
-    return {name.upper() for struct in structs for name in struct.__struct_fields__}
+    composed = re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text())
+    return {name.upper() for struct in structs for name in struct.__struct_fields__} | set(composed)
 
 
 @pytest.mark.parametrize("name", CURRENT)

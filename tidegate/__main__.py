@@ -7,12 +7,16 @@ import signal
 from typing import NoReturn
 
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def main() -> NoReturn:
     """Run the command that was asked for, and exit with its code."""
     # Nothing has begun, so that nothing has to be put away: Ctrl-C ends a half-loaded program without a word.
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    # Of a container it is the first process, which SIGTERM does not end by itself.
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))
     from tidegate.commands import tidegate
 
     tidegate.main(prog_name="tidegate")

@@ -85,8 +85,8 @@ def screen() -> Console:
     return Screen()
 
 
-def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
-    """Connect as admin, do the work, close. Raises TidegateError."""
+def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, None]], *, wait_s: float = 5.0) -> None:
+    """Connect as admin, do the work, close. Raises TidegateError. wait_s: for a server that is not there yet."""
     import asyncio
 
     import nats.errors
@@ -97,7 +97,7 @@ def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, N
     from tidegate.local import running
 
     async def go() -> None:
-        client = await running.connect(data or running.default_data())
+        client = await running.connect(data or running.default_data(), wait_s=wait_s)
         try:
             await work(client)
         finally:

@@ -10,13 +10,16 @@ from nats.aio.client import Client
 from shared.contract import topology
 from shared.runtime.settings import load
 from tidegate.client import registry
-from tidegate.commands.options import data_option, with_admin
+from tidegate.commands.options import Number, data_option, with_admin
 from tidegate.view.inert import echo
 
 
 @click.command()
 @data_option
-def setup(data: Path | None) -> None:
+@click.option(
+    "--wait", type=Number(1, 3600), default=5, show_default=True, help="Wait so many seconds for a server to be there."
+)
+def setup(data: Path | None, wait: float) -> None:
     """Create or update streams, consumers and buckets. Running it twice changes nothing.
 
     \b
@@ -31,4 +34,4 @@ def setup(data: Path | None) -> None:
         changed += await registry.bind_credentials(js)
         echo("\n".join(changed) or "nothing to change")
 
-    with_admin(data, work)
+    with_admin(data, work, wait_s=wait)

@@ -44,10 +44,13 @@ class Running(msgspec.Struct, frozen=True):
     pid: int
 
 
-async def connect(data: Path, identity: str = "admin") -> Client:
-    """Connect to the server that NATS_URL names, else to the stack that runs on `data`. Raises BusError."""
+async def connect(data: Path, identity: str = "admin", *, wait_s: float = 5.0) -> Client:
+    """Connect to the server that NATS_URL names, else to the stack that runs on `data`. Raises BusError.
+
+    wait_s: for a server that is not there yet.
+    """
     if os.environ.get("NATS_URL"):
-        return await bus.connect(settings.load(BusSettings), identity, inbox="_INBOX_admin", timeout_s=5)
+        return await bus.connect(settings.load(BusSettings), identity, inbox="_INBOX_admin", timeout_s=wait_s)
     try:
         running = msgspec.json.decode((data / "run.json").read_bytes(), type=Running)
         password = (data / "secrets" / identity).read_text()
@@ -58,4 +61,4 @@ async def connect(data: Path, identity: str = "admin") -> Client:
     except msgspec.DecodeError as e:
         raise BusError(f"{data / 'run.json'} can't be read ({e}): start 'tidegate up' again, which writes it") from e
     found = BusSettings(nats_url=running.url, nats_user=identity, nats_password=password)
-    return await bus.connect(found, identity, timeout_s=5)
+    return await bus.connect(found, identity, timeout_s=wait_s)

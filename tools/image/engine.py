@@ -28,14 +28,14 @@ class Engine:
             sys.exit(f"{', '.join(missing)}: not installed. {REMEDY}")
         self.folder = folder.resolve()
         self.folder.mkdir(exist_ok=True)
-        self._environment = os.environ | self._configured()
+        self.environment = os.environ | self._configured()
 
     def run(self, *command: str, quiet: bool = False, timeout_s: float = 3600.0) -> str:
         """The standard output of a command. Raises SystemExit with its last lines where it fails."""
         if not quiet:
             print("+", " ".join(command), flush=True)
         done = subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, timeout=timeout_s, check=False
+            command, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
         if done.returncode:
             sys.exit(f"{' '.join(command)}\nfailed:\n{(done.stdout + done.stderr)[-3000:]}")
@@ -43,13 +43,13 @@ class Engine:
 
     def status(self, *command: str) -> int:
         """The exit status of a command, whatever it says."""
-        return subprocess.run(command, env=self._environment, capture_output=True, check=False).returncode
+        return subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode
 
     def log(self, container: str) -> str:
         """What a container has said so far, on both of its streams."""
         logs = ("podman", "logs", container)
         return subprocess.run(
-            logs, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+            logs, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
         ).stdout
 
     def has(self, image: str) -> bool:
