@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench soak bench-scaling bench-reality bench-search image image-test chaos clean reference docs
+.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench soak bench-scaling bench-reality bench-search image image-test sbom chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -106,6 +106,10 @@ bench-search: $(TEST)
 IMAGES ?= small cpu
 image: $(TEST)
 	$(BIN)/python -m tools.image.build --base $(or $(BASE),official) $(IMAGES)
+
+# What is in those images and in their lock files, as CycloneDX, in dist/sbom.
+sbom: $(TEST)
+	$(BIN)/python -m tools.image.sbom $(IMAGES)
 
 # Every service from its image, with podman; the images are built on Debian's packages.
 image-test: $(TEST)

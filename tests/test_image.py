@@ -15,7 +15,10 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from nats.aio.client import Client
+from packaging.utils import canonicalize_name
 
 from shared import bus
 from shared.contract.cameras import new_camera
@@ -29,6 +32,7 @@ from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.demo.report import Tally, read_back, tally
 from tidegate.local.server import NatsServer
+from tools.image import sbom
 from tools.image.build import KINDS, layers_mb, tag
 from tools.image.engine import Engine
 
@@ -168,6 +172,23 @@ def test_an_image_is_small_and_holds_nothing_that_is_not_run(engine: Engine, nam
     listing = "import shared, pathlib; print(*pathlib.Path(shared.__file__).parents[1].iterdir())"
     listed = engine.run(*run, "python", "-c", listing)
     assert "tests" not in {Path(each).name for each in listed.split()}
+
+
+@pytest.mark.parametrize("name", [SMALL, CPU])
+def test_the_bill_of_materials_is_what_the_image_holds(engine: Engine, name: str) -> None:
+    """As the image itself says, by Python and by dpkg."""
+    text = sbom.of_image(engine, name)
+    assert text == sbom.of_image(engine, name)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    listed = {(c["name"], c["version"]) for c in json.loads(text)["components"]}
+    run = ("podman", "run", "--rm", "--network=none", tag(name))
+    packages = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+    held = {tuple(each.split("==")) for each in engine.run(*run, "python", "-c", packages).split()}
+    held |= {tuple(each.split("\t")) for each in engine.run(*run, "dpkg-query", "--show").splitlines()}
+    assert {(canonicalize_name(n.partition(":")[0]), v) for n, v in held} <= {
+        (canonicalize_name(n), v) for n, v in listed
+    }
+    assert len(listed) == len(held) + 1
 
 
 @pytest.mark.parametrize("service", SERVICES)
