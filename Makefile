@@ -189,4 +189,4 @@ lock: $(BIN)/uv
 	@$(call lock,image-small,$(addprefix --extra ,analytics webhook scaler vlm) -c requirements/test.txt)
 
 clean:
-	rm -rf $(VENV) .venv-debian .site $(VLLM) $(PHOENIX) findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-debian .site .images dist/sbom $(VLLM) $(PHOENIX) findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache

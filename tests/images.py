@@ -1,20 +1,44 @@
-"""The images of deploy/Dockerfile for tests, built once a run on Debian's packages, and who can run them."""
+"""The images of deploy/Dockerfile for tests, built once a run, and services as their containers."""
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import json
 import os
 import shutil
+import time
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from shared.runtime.ports import free_port
+from tests.waiting import PATIENCE_S
+from tidegate.local.server import NatsServer
 from tools.image import base
-from tools.image.build import build
+from tools.image.build import build, tag
 from tools.image.engine import NEEDED, PACKAGES, Engine
 
 ROOT = Path(__file__).parent.parent
 SMALL, CPU = "small", "cpu"
+# Which image has what a service needs, and what it is told beside who it is.
+SERVICES = {
+    "ingest": SMALL,
+    "analytics": SMALL,
+    "scaler": SMALL,
+    "webhook": SMALL,
+    "cv": CPU,
+    "embed": CPU,
+    "search": CPU,
+    "vlm-front": SMALL,
+}
+MORE = {
+    "webhook": {"WEBHOOK_URL": "http://127.0.0.1:9/alerts"},
+    "search": {"SEARCH_INDEX": "/var/cache/tidegate/index"},
+    "vlm-front": {"VLM_MODE": "front"},
+}
 MISSING = [name for name in (*NEEDED, "mmdebstrap") if not shutil.which(name)]
 
 MARKS = [
@@ -35,3 +59,83 @@ def engine() -> Engine:
     for name in (SMALL, CPU):
         build(made, name, on)
     return made
+
+
+class Container:
+    """A service in its image, as a Deployment runs it: host network, all else taken away."""
+
+    def __init__(self, engine: Engine, image: str, module: str, environment: dict[str, str], password: Path) -> None:
+        self._engine = engine
+        self.name = f"{module.rpartition('.')[2]}-{uuid4().hex[:6]}"
+        self.port = free_port(0)
+        given = {**environment, "METRICS_PORT": str(self.port), "NATS_PASSWORD_FILE": "/run/secrets/nats/password"}
+        variables = [f"--env={k}={v}" for k, v in given.items()]
+        engine.run(
+            "podman", "run", "--detach", f"--name={self.name}", "--network=host", "--read-only", "--cap-drop=all",
+            "--security-opt=no-new-privileges", "--tmpfs=/tmp:rw,size=256m", "--tmpfs=/var/cache/tidegate:rw,mode=1777",
+            f"--volume={password}:/run/secrets/nats/password:ro", *variables, tag(image), "python", "-m", module,
+            quiet=True,
+        )  # fmt: skip
+
+    def inspect(self, field: str) -> Any:
+        asked = f"{{{{json .{field}}}}}"
+        return json.loads(self._engine.run("podman", "inspect", "--format", asked, self.name, quiet=True))
+
+    @property
+    def log(self) -> str:
+        return self._engine.log(self.name)
+
+    def healthy(self) -> bool:
+        """What the image's HEALTHCHECK says."""
+        command = ("podman", "healthcheck", "run", self.name)
+        return self._engine.status(*command) == 0
+
+    async def until_healthy(self) -> None:
+        began = time.monotonic()
+        while not await asyncio.to_thread(self.healthy):
+            state = self.inspect("State")
+            assert state["Status"] == "running", (state, self.log)
+            assert time.monotonic() < began + PATIENCE_S, self.log
+            await asyncio.sleep(0.2)
+
+    def kill(self, signal: str, *, must: bool = True) -> None:
+        """must: raise SystemExit where it has ended already."""
+        command = ("podman", "kill", f"--signal={signal}", self.name)
+        if must:
+            self._engine.run(*command, quiet=True)
+        else:
+            self._engine.status(*command)
+
+    async def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        await asyncio.to_thread(self.kill, "TERM")
+        said = await asyncio.to_thread(self._engine.run, "podman", "wait", self.name, quiet=True)
+        return int(said.splitlines()[-1])
+
+    def remove(self) -> None:
+        self._engine.status("podman", "rm", "--force", "--time=0", self.name)
+
+
+class Host:
+    """Starts containers for one test, and removes them. server: the one that they all connect to."""
+
+    def __init__(self, engine: Engine, server: NatsServer, folder: Path) -> None:
+        self.server = server
+        self._engine, self._folder = engine, folder
+        self._started: list[Container] = []
+
+    def start(self, service: str, **more: str) -> Container:
+        identity = service
+        password = self._folder / f"{service}-{len(self._started)}"
+        # A kubelet mounts it readable by the pod's group.
+        password.write_text(self.server.settings(identity).nats_password)
+        password.chmod(0o444)
+        environment = self.server.environment(identity) | MORE.get(service, {}) | more
+        module = f"services.{service.partition('-')[0]}"
+        container = Container(self._engine, SERVICES[service], module, environment, password)
+        self._started.append(container)
+        return container
+
+    def close(self) -> None:
+        for container in self._started:
+            container.remove()
