@@ -1,8 +1,7 @@
-"""The manifests of deploy/ as pods of podman, on a network of their own with a NATS: what a cluster would start.
+"""The manifests of deploy/ as pods of podman, on a network of their own: what a cluster would start, without one.
 
-    pods = Pods(engine, folder)
-    with pods:                                     # a network, a NATS with the accounts of `tidegate accounts`
-        pods.play(docs)                            # Deployments and StatefulSets as they are, but for `playable`
+    with Pods(engine, folder) as pods:             # a network, and the Secrets of `tidegate cluster init`
+        pods.play([*pods.secrets(), *docs])        # workloads as they are, but for `playable`
         pods.address("tidegate-cv")                # of a pod
 
 What podman can't do is undone by `playable`, and nothing else.
@@ -13,7 +12,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,40 +21,37 @@ from uuid import uuid4
 
 import yaml
 
-from shared.contract.identities import permissions
 from tests.images import CPU, SMALL
 from tests.openai_server import __file__ as stand_in
-from tidegate.local.server import MAX_PAYLOAD
 from tools.image.build import tag
 from tools.image.engine import Engine
 
 Document = dict[str, Any]
 
-SERVER = "nats.tidegate.svc.cluster.local"
+DOMAIN = "tidegate.svc.cluster.local"
 PORT = 4222
 # Kinds that podman plays.
-PLAYED = ("ConfigMap", "Secret", "PersistentVolumeClaim", "Deployment")
+PLAYED = ("ConfigMap", "Secret", "PersistentVolumeClaim", "Deployment", "Job")
 # Of the images: theirs.
 USER = 10001
 
 
 def playable(docs: list[Document]) -> list[Document]:
-    """What podman plays of them, in the image that was built here."""
+    """What podman plays of them, in the images that were built here."""
     made = []
     for doc in copy.deepcopy(docs):
-        if doc["kind"] == "StatefulSet":
-            made += _claims(doc)
-            doc = _deployment(doc)
-        if doc["kind"] == "Deployment":
-            _adapt(doc["spec"]["template"]["spec"])
-        if doc["kind"] in PLAYED:
-            made.append(doc)
+        for one in _replicas(doc) if doc["kind"] == "StatefulSet" else [doc]:
+            if one["kind"] in ("Deployment", "Job"):
+                _adapt(one["spec"]["template"]["spec"])
+            if one["kind"] in PLAYED:
+                made.append(one)
     return made
 
 
 def _adapt(pod: Document) -> None:
-    # It waits for an init container to end, a sidecar too.
+    # It waits for an init container to end, a sidecar too. Of the exporter there is no image here.
     pod["containers"] += pod.pop("initContainers", [])
+    pod["containers"] = [container for container in pod["containers"] if container["name"] != "exporter"]
     for container in pod["containers"]:
         container["imagePullPolicy"] = "Never"
         container.pop("restartPolicy", None)
@@ -64,8 +59,8 @@ def _adapt(pod: Document) -> None:
             _stand_in(container, pod)
         container["image"] = tag(SMALL if container["image"].startswith("tidegate-small") else CPU)
         # It would ask by a curl of the image's, which has none: tests ask from outside.
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            container.pop(probe, None)
+        for left_out in ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle"):
+            container.pop(left_out, None)
         for kind in ("requests", "limits"):
             container.get("resources", {}).get(kind, {}).pop("nvidia.com/gpu", None)
     for volume in pod["volumes"]:
@@ -83,24 +78,29 @@ def _stand_in(container: Document, pod: Document) -> None:
     pod["volumes"].append({"name": "stand-in", "hostPath": {"path": stand_in, "type": "File"}})
 
 
-def _claims(stateful: Document) -> list[Document]:
+def _replicas(stateful: Document) -> list[Document]:
+    """A StatefulSet as Deployments of one pod, each with its claims."""
+    spec, name = stateful["spec"], stateful["metadata"]["name"]
+    count = spec.get("replicas", 1)
+    templates = spec.pop("volumeClaimTemplates", [])
     made = []
-    for template in stateful["spec"].pop("volumeClaimTemplates", []):
-        name = template["metadata"]["name"]
-        owner = {f"volume.podman.io/{kind}": str(USER) for kind in ("uid", "gid")}
-        metadata = {"name": f"{name}-{stateful['metadata']['name']}-0", "annotations": owner}
-        made.append(
-            {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": template["spec"]}
-        )
-        claim = {"name": name, "persistentVolumeClaim": {"claimName": metadata["name"]}}
-        stateful["spec"]["template"]["spec"]["volumes"].append(claim)
+    for n in range(count):
+        one = copy.deepcopy(stateful)
+        one["kind"] = "Deployment"
+        one["spec"] |= {"replicas": 1}
+        one["spec"].pop("serviceName")
+        one["metadata"]["name"] = name if count == 1 else f"{name}-{n}"
+        for template in templates:
+            volume = template["metadata"]["name"]
+            claim = f"{volume}-{name}-{n}"
+            owner = {f"volume.podman.io/{kind}": str(USER) for kind in ("uid", "gid")}
+            metadata = {"name": claim, "annotations": owner}
+            kind = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+            made.append({**kind, "metadata": metadata, "spec": template["spec"]})
+            mounted = {"name": volume, "persistentVolumeClaim": {"claimName": claim}}
+            one["spec"]["template"]["spec"]["volumes"].append(mounted)
+        made.append(one)
     return made
-
-
-def _deployment(stateful: Document) -> Document:
-    stateful["kind"] = "Deployment"
-    stateful["spec"].pop("serviceName")
-    return stateful
 
 
 class Pods:
@@ -116,25 +116,23 @@ class Pods:
     def __enter__(self) -> Pods:
         self._podman("network", "create", self._name)
         network = json.loads(self._podman("network", "inspect", self._name))[0]
-        # The address of this machine on that network.
+        # The address of this machine on that network, which it has while a container is there.
         self.host = str(network["subnets"][0]["gateway"])
-        try:
-            self._start_nats()
-        except BaseException:
-            self.__exit__()
-            raise
+        self._podman("run", "--detach", f"--name={self._name}", f"--network={self._name}", tag(SMALL), "sleep", "inf")
+        init = [sys.executable, "-m", "tidegate", "cluster", "init", str(self._secrets)]
+        subprocess.run(init, check=True, capture_output=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         for path in self._played:
             named = [(d["kind"], d["metadata"]["name"]) for d in yaml.safe_load_all(path.read_text())]
-            pods = [f"{name}-pod" for kind, name in named if kind == "Deployment"]
+            pods = [f"{name}-pod" for kind, name in named if kind in ("Deployment", "Job")]
             self._engine.status("podman", "pod", "rm", "--force", "--time=0", *pods)
             self._engine.status("podman", "kube", "down", "--force", str(path))
             # Of each Secret it leaves a volume, which would be found where another of a like name is looked for.
-            secrets = [name for kind, name in named if kind == "Secret"]
+            secrets = [name for kind, name in named if kind in ("ConfigMap", "Secret")]
             self._engine.status("podman", "volume", "rm", "--force", *secrets)
-        self._engine.status("podman", "rm", "--force", "--time=0", "--volumes", self._name)
+        self._engine.status("podman", "rm", "--force", "--time=0", self._name)
         self._engine.status("podman", "network", "rm", "--force", self._name)
 
     def password(self, identity: str) -> str:
@@ -143,27 +141,41 @@ class Pods:
     @property
     def url(self) -> str:
         """Of NATS, for this machine."""
-        return f"nats://{self._address(self._name)}:{PORT}"
+        return f"nats://{self.address('nats-0')}:{PORT}"
 
-    def tidegate(self, *arguments: str, **environment: str) -> str:
+    def tidegate(self, *arguments: str) -> str:
         """Run the command line in a container of its own, as the admin."""
         password = "/run/secrets/nats/password"
-        admin = {"NATS_URL": f"nats://{SERVER}:{PORT}", "NATS_USER": "admin", "NATS_PASSWORD_FILE": password}
+        admin = {"NATS_URL": f"nats://nats.{DOMAIN}:{PORT}", "NATS_USER": "admin", "NATS_PASSWORD_FILE": password}
+        admin["STREAM_REPLICAS"] = "3"
         return self._podman(
             "run", "--rm", f"--network={self._name}", "--read-only", "--tmpfs=/tmp",
             f"--volume={self._secrets / 'admin'}:{password}:ro", "--user=0",
-            *(f"--env={k}={v}" for k, v in (admin | environment).items()), tag(CPU), "tidegate", *arguments,
+            *(f"--env={k}={v}" for k, v in admin.items()), tag(CPU), "tidegate", *arguments,
         )  # fmt: skip
 
     def secrets(self) -> list[Document]:
-        """Those that the README makes of the passwords."""
-        return [secret(f"tidegate-nats-{identity}", password=self.password(identity)) for identity in permissions()]
+        """As `kubectl apply -k` takes them from the folder."""
+        built = subprocess.run(["kustomize", "build", self._secrets], check=True, capture_output=True, text=True).stdout
+        return [d for d in yaml.safe_load_all(built) if d["kind"] == "Secret"]
 
     def play(self, docs: list[Document]) -> None:
+        """Start them all. Servers come by themselves, as each has names of its own on the network."""
+        made = playable(docs)
+        servers = [d for d in made if d["kind"] == "Deployment" and d["metadata"]["name"].startswith("nats")]
+        shared = [d for d in made if d["kind"] in ("ConfigMap", "Secret", "PersistentVolumeClaim")]
+        for server in servers:
+            names = (f"{server['metadata']['name']}.nats-headless.{DOMAIN}", f"nats.{DOMAIN}")
+            self._play([*shared, server], *(f"alias={name}" for name in names))
+        if rest := [d for d in made if d not in servers]:
+            self._play(rest)
+
+    def _play(self, docs: list[Document], *options: str) -> None:
         path = self._folder / f"played-{len(self._played)}.yaml"
-        path.write_text(yaml.safe_dump_all(playable(docs)))
+        path.write_text(yaml.safe_dump_all(docs))
         self._played.append(path)
-        self._podman("kube", "play", f"--network={self._name}", str(path))
+        network = ":".join(filter(None, (self._name, ",".join(options))))
+        self._podman("kube", "play", f"--network={network}", str(path))
 
     def address(self, workload: str) -> str:
         """The address of a workload's pod."""
@@ -184,26 +196,9 @@ class Pods:
         self._podman("stop", "--time=60", self._container(workload))
         return int(self._state(workload)["ExitCode"])
 
-    def _start_nats(self) -> None:
-        accounts = [sys.executable, "-m", "tidegate", "accounts", str(self._secrets)]
-        subprocess.run(accounts, check=True, capture_output=True)
-        config = self._folder / "nats"
-        (config / "store").mkdir(parents=True)
-        (config / "nats.conf").write_text(
-            f"port: {PORT}\nhttp: 8222\nmax_payload: {MAX_PAYLOAD}\njetstream {{ store_dir: /nats/store }}\n"
-            "include accounts.conf\n"
-        )
-        shutil.copy(self._secrets / "accounts.conf", config)
-        for path in (config, *config.iterdir()):
-            os.chown(path, USER, USER)
-        self._podman(
-            "run", "--detach", f"--name={self._name}", f"--network={self._name}", f"--network-alias={SERVER}",
-            "--read-only", "--cap-drop=all", "--no-healthcheck", f"--volume={config}:/nats", tag(CPU),
-            "nats-server", "-c", "/nats/nats.conf",
-        )  # fmt: skip
-
     def _container(self, workload: str) -> str:
-        return f"{workload}-pod-{workload.removeprefix('tidegate-').partition('-queries')[0]}"
+        container = "nats" if workload.startswith("nats-") else workload.removeprefix("tidegate-")
+        return f"{workload}-pod-{container.partition('-queries')[0]}"
 
     def _state(self, workload: str) -> Document:
         state: Document = json.loads(self._podman("inspect", self._container(workload)))[0]["State"]

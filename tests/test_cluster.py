@@ -14,6 +14,7 @@ from nats.js.api import StreamInfo
 
 from shared import bus
 from shared.contract import identities, names
+from shared.contract.topology import TopologySettings, apply
 from tests.waiting import PATIENCE_S
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer
@@ -48,6 +49,16 @@ async def test_every_stream_is_on_all_three(cluster: NatsCluster) -> None:
     admin = await bus.connect(cluster.settings("admin"), "admin")
     for info in await admin.jetstream().streams_info():
         assert len(info.cluster.replicas) == 2, info.config.name
+    await admin.close()
+
+
+async def test_who_says_nothing_of_copies_takes_none_away(cluster: NatsCluster) -> None:
+    """As a Job of setup that was given no STREAM_REPLICAS, on the cluster of somebody who had set it."""
+    admin = await bus.connect(cluster.settings("admin"), "admin")
+    js = admin.jetstream()
+    await apply(js, TopologySettings(media_max_age_s=590))
+    await apply(js, TopologySettings())
+    assert {info.config.num_replicas for info in await js.streams_info()} == {3}
     await admin.close()
 
 

@@ -32,15 +32,14 @@ from shared.runtime import settings
 from shared.runtime.ports import free_port
 from shared.runtime.settings import BusSettings
 from tests import images
-from tests.test_deploy import VERSION, container_of, documents, workloads
+from tests.test_deploy import SHIPPED, VERSION, container_of, documents, workloads
 from tests.waiting import PATIENCE_S
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tools.image.engine import Engine
 
 ROOT = Path(__file__).parent.parent
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
-SERVICES = COMPOSE["services"]
+COMPOSE, ON_GPU = (yaml.safe_load((ROOT / name).read_text()) for name in ("compose.yaml", "compose.gpu.yaml"))
 MODELS: dict[str, type[Any]] = {
     "ingest": IngestSettings,
     "analytics": AnalyticsSettings,
@@ -56,6 +55,20 @@ MODELS: dict[str, type[Any]] = {
 
 
 # ---- what it says
+
+
+def both() -> dict[str, Any]:
+    """The services of compose.yaml, and those that compose.gpu.yaml makes of them, as NAME-gpu."""
+    found = dict(COMPOSE["services"])
+    for name, more in ON_GPU["services"].items():
+        under = found.get(name, {})
+        lists = {key: under.get(key, []) + more.get(key, []) for key in ("volumes",)}
+        maps = {key: under.get(key, {}) | more.get(key, {}) for key in ("environment",)}
+        found[f"{name}-gpu" if under else name] = under | more | lists | maps
+    return found
+
+
+SERVICES = both()
 
 
 def identity_of(name: str) -> str:
@@ -98,13 +111,13 @@ def test_nothing_has_more_rights_than_it_needs() -> None:
 
 
 def test_images_are_of_this_version_and_each_is_built_once() -> None:
-    built = [s["image"] for s in SERVICES.values() if "build" in s]
+    built = [s["image"] for file in (COMPOSE, ON_GPU) for s in file["services"].values() if "build" in s]
     assert sorted(built) == sorted({s["image"] for s in SERVICES.values() if not s["image"].startswith("vllm/")})
     assert set(built) == {f"tidegate-cpu:{VERSION}", f"tidegate:{VERSION}"}
 
 
 def test_containers_stop_in_the_time_of_pods() -> None:
-    pods = workloads([d for path in (ROOT / "deploy/kubernetes").rglob("*.yaml") for d in documents(path.read_text())])
+    pods = workloads(SHIPPED)
     for name in MODELS:
         spec = pods[f"tidegate-{identity_of(name)}"]["spec"]["template"]["spec"]
         stop_s = float(SERVICES[name].get("stop_grace_period", "10s").removesuffix("s"))

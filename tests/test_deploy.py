@@ -111,8 +111,9 @@ def of(docs: list[Document], *kinds: str) -> dict[str, Document]:
 
 
 def workloads(docs: list[Document]) -> dict[str, Document]:
-    """What has pods."""
-    return of(docs, "Deployment", "StatefulSet")
+    """What of ours has pods that stay."""
+    ours = [d for d in docs if d["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "tidegate"]
+    return of(ours, "Deployment", "StatefulSet")
 
 
 def component_of(workload: Document) -> str:
@@ -222,7 +223,7 @@ def test_every_file_is_applied_or_patches_something() -> None:
 
 
 def test_built_in_kinds_are_valid() -> None:
-    assert check_builtin_kinds(SHIPPED) == 33
+    assert check_builtin_kinds(SHIPPED) == 39
 
 
 def test_the_validation_is_strict() -> None:
@@ -790,6 +791,47 @@ def test_every_secret_is_explained_and_none_is_here() -> None:
     assert not re.search(r"NATS_PASSWORD\b(?!_)|://[^/\s]+:[^/\s]+@|BEGIN [A-Z ]*PRIVATE KEY|\$2[aby]\$", text)
 
 
+def test_each_version_has_a_job_of_its_own_that_sets_up() -> None:
+    """A Job can't be changed, and a new version wants other streams."""
+    (job,) = of(SHIPPED, "Job").values()
+    check_builtin_kinds([job])
+    assert job["metadata"]["name"] == f"tidegate-setup-{VERSION.replace('.', '-')}"
+    assert container_of(job)["command"][:2] == ["tidegate", "setup"]
+    check_confined(pod_of(job))
+
+
+def test_three_servers_go_one_at_a_time() -> None:
+    stateful = of(SHIPPED, "StatefulSet")["nats"]
+    check_confined(pod_of(stateful))
+    assert stateful["spec"]["replicas"] == 3
+    (budget,) = (d for d in SHIPPED if d["kind"] == "PodDisruptionBudget" and d["metadata"]["name"] == "nats")
+    assert budget["spec"]["maxUnavailable"] == 1
+    selectors = [
+        d["spec"]["selector"] for d in SHIPPED if d["kind"] == "Service" and d["metadata"]["name"][:4] == "nats"
+    ]
+    assert [s for s in selectors if s != stateful["spec"]["template"]["metadata"]["labels"]] == []
+    rules = pod_of(stateful)["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert [rule["topologyKey"] for rule in rules] == ["kubernetes.io/hostname"]
+    config = of(SHIPPED, "ConfigMap")["nats"]["data"]["nats.conf"]
+    lame_duck_s = int(re.findall(r"lame_duck_duration: (\d+)s", config)[0])
+    assert pod_of(stateful)["terminationGracePeriodSeconds"] >= lame_duck_s + 15
+    # Streams' promises, and half as much again for each KV bucket and what is written anew.
+    limits = TopologySettings()
+    promised = limits.media_max_bytes + limits.events_max_bytes + limits.dlq_max_bytes
+    (most,) = re.findall(r"max_file_store: (\d+)GB", config)
+    (claim,) = claims_of(stateful)
+    assert promised * 1.1 < int(most) * 1e9 < 0.8 * mebibytes(claim["storage"]) * 2**20
+
+
+def check_confined(pod: Document) -> None:
+    """It runs as a user without rights, in a file system that it can't change."""
+    assert pod["securityContext"]["runAsNonRoot"] and pod["automountServiceAccountToken"] is False
+    for container in pod["containers"]:
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"]
+        assert context["capabilities"] == {"drop": ["ALL"]} and "memory" in container["resources"]["limits"]
+
+
 def test_no_secret_is_in_the_environment() -> None:
     """Every process of the container and every dump of one has it, and a renewed Secret does not reach it."""
     assert [n for n, w in workloads(SHIPPED).items() if "secretKeyRef" in json.dumps(w)] == []
@@ -810,10 +852,10 @@ def test_a_token_of_the_hub_is_found_by_vllm_where_there_is_one() -> None:
 
 
 def test_the_readme_makes_a_secret_for_each_identity() -> None:
-    said, of_a_tenant = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
+    """Of a tenant; those of the first come from `tidegate cluster init`."""
+    (said,) = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
     pods = {identity_of(workloads(SHIPPED)[name]) for name in SERVICES}
-    assert said == of_a_tenant
-    assert set(said.split()) == pods - {"webhook"} and set(said.split()) <= set(permissions())
+    assert set(said.split()) == pods - {"webhook"} | {"admin"} and set(said.split()) <= set(permissions())
 
 
 def test_the_readme_says_how_large_they_are() -> None:
@@ -990,6 +1032,10 @@ def test_tls_everywhere_is_a_component_of_either_form(form: str, tmp_path: Path,
     for name, workload in pods.items():
         check_pod(workload)
         check_pod_speaks_tls(name, workload)
+    (job,) = of(docs, "Job").values()
+    given = {e["name"]: e.get("value") for e in container_of(job)["env"]}
+    assert given["NATS_CERT"] == "/run/secrets/certificates/tls.crt"
+    assert "tidegate-tls-admin" in json.dumps(pod_of(job)["volumes"])
 
 
 def check_pod_speaks_tls(name: str, workload: Document) -> None:
@@ -1026,7 +1072,8 @@ def test_cert_manager_makes_what_tls_needs(tmp_path: Path, pytestconfig: pytest.
     assert host in made[helm]["dnsNames"]
     assert made["tidegate-scaler-tls"]["dnsNames"] == ["tidegate-scaler.tidegate.svc.cluster.local"]
     for name in needed:
-        asked = {"tidegate-scaler-tls": {"server auth"}, "tidegate-scaler-client": {"client auth"}}
+        asked = {"tidegate-scaler-tls": {"server auth"}}
+        asked |= {key: {"client auth"} for key in ("tidegate-scaler-client", "tidegate-tls-admin")}
         assert set(made[name]["usages"]) == asked.get(name, {"client auth", "server auth"})
 
 

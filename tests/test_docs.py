@@ -104,11 +104,19 @@ def test_python_that_is_shown_imports_what_there_is(name: str) -> None:
 
 def test_the_passwords_of_a_cluster_are_made_as_shown(tmp_path: Path) -> None:
     text = (ROOT / "deploy/README.md").read_text()
-    (block,) = re.findall(r"^   ```\n(   tidegate accounts .*?)^   ```$", text, re.DOTALL | re.MULTILINE)
+    (block,) = re.findall(r"^   (tidegate cluster init .*)$", text, re.MULTILINE)
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-e", "-c", textwrap.dedent(block)], cwd=tmp_path, env=env, check=True)
     made = {p.name for p in (tmp_path / "secrets").iterdir() if not p.name.startswith(".")}
-    assert made == {*identities.permissions(), "accounts.conf", "tenants.json"}
+    assert made == {
+        *identities.permissions(),
+        "accounts.conf",
+        "kustomization.yaml",
+        "namespace.yaml",
+        "routes",
+        "routes.conf",
+        "tenants.json",
+    }
     assert {p.stat().st_mode & 0o77 for p in (tmp_path / "secrets").iterdir() if p.name != ".lock"} == {0}
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
     block = (tmp_path / "secrets/accounts.conf").read_text()

@@ -20,8 +20,8 @@ EXTRAS = {
     "server": ("server",),
     "demo": ("demo",),
     "test": ("test",),
-    "image": ("cv", "embed", "search", "vlm", "analytics", "webhook", "scaler", "otel"),
-    "image-small": ("analytics", "webhook", "scaler"),
+    "image": ("cv", "embed", "search", "vlm", "analytics", "webhook", "scaler", "otel", "server"),
+    "image-small": ("analytics", "webhook", "scaler", "vlm"),
 }
 REMEDY = "run make lock"
 

@@ -1,4 +1,4 @@
-"""The Deployments of deploy/ as pods, with a NATS of their own: video to alerts, a worker killed, all drained.
+"""The workloads of deploy/ as pods: video to alerts, a worker, an ingest and a server killed, all drained.
 
 `make image-test`. podman plays the manifests as kustomize builds them, so that what a pod lacks shows: a variable, a
 volume, a Secret, a right, a package of its image.
@@ -27,7 +27,7 @@ from shared.contract.cameras import new_camera
 from shared.runtime.settings import BusSettings
 from tests import images
 from tests.pods import Pods, secret
-from tests.test_deploy import DEPLOY, Document, documents, overlay, workloads
+from tests.test_deploy import DEPLOY, Document, documents, of, overlay, workloads
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import find, registry, rules
 from tidegate.demo import footage
@@ -50,7 +50,7 @@ def pods(tmp_path: Path) -> Iterator[Pods]:
 
 def manifests(folder: Path) -> list[Document]:
     """All services: those of the overlay without GPUs, vlm as the base has it, and the webhook."""
-    docs = overlay(folder, "cpu/demand", "kubernetes/webhook", images=[])
+    docs = overlay(folder, "cpu/demand", "kubernetes/nats", "kubernetes/webhook", images=[])
     base = DEPLOY / "kubernetes/base"
     return docs + [d for name in ("vlm", "vlm-front") for d in documents((base / f"{name}.yaml").read_text())]
 
@@ -59,12 +59,18 @@ async def test_every_deployment_runs_as_a_pod_and_none_loses_anything(pods: Pods
     docs = manifests(tmp_path)
     everything = list(workloads(docs))
     assert len(everything) == 10
-    pods.tidegate("setup")
-    assert pods.tidegate("setup") == "nothing to change"
-    async with receiver(pods.host) as (url, posted), admin_of(pods) as admin:
+    async with receiver(pods.host) as (url, posted):
         endpoint = secret("tidegate-webhook", url=url, secret="whsec_" + "A" * 32)
+        # All at once, in whatever order: each waits for what it needs.
         await asyncio.to_thread(pods.play, [*pods.secrets(), endpoint, *docs])
         await all_ready(pods, everything)
+        await video_is_worked_off(pods, everything, posted, tmp_path)
+
+
+async def video_is_worked_off(pods: Pods, everything: list[str], posted: list[bytes], tmp_path: Path) -> None:
+    async with admin_of(pods) as admin:
+        assert {i.config.num_replicas for i in await admin.jetstream().streams_info()} == {3}
+        assert pods.tidegate("setup") == "nothing to change"
         videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
         async with Bank(videos, tmp_path / "bank", host=pods.host) as bank:
             for n, video in enumerate(videos):
@@ -73,6 +79,7 @@ async def test_every_deployment_runs_as_a_pod_and_none_loses_anything(pods: Pods
             await stored(admin, 20)
             pods.crash("tidegate-cv")
             pods.crash("tidegate-ingest")
+            pods.crash("nats-1")
             await stored(admin, 60)
             await until(lambda: pods.restarts("tidegate-cv") and pods.restarts("tidegate-ingest"))
             # An alert of a rule, which came from tracks, which came from detections.
@@ -93,14 +100,16 @@ async def test_every_deployment_runs_as_a_pod_and_none_loses_anything(pods: Pods
 
 async def test_what_a_pod_lacks_shows(pods: Pods, tmp_path: Path) -> None:
     """That these tests can fail: a pod without its Secret does not start, and one without a variable is not ready."""
-    cv = workloads(manifests(tmp_path))["tidegate-cv"]
-    config = [d for d in manifests(tmp_path) if d["kind"] == "ConfigMap"]
-    pods.tidegate("setup")
+    docs = manifests(tmp_path)
+    cv = workloads(docs)["tidegate-cv"]
+    config = [d for d in docs if d["kind"] == "ConfigMap"]
+    secrets = {d["metadata"]["name"]: d for d in pods.secrets()}
+    pods.play([secrets["nats-server"], *config, of(docs, "StatefulSet")["nats"]])
     with pytest.raises(SystemExit, match="tidegate-nats-cv"):
         pods.play([*config, cv])
     (container,) = cv["spec"]["template"]["spec"]["containers"]
     container["env"] = [variable for variable in container["env"] if variable["name"] != "NATS_USER"]
-    pods.play([*pods.secrets(), *config, cv])
+    pods.play([secrets["tidegate-nats-cv"], *config, cv])
     await until(lambda: "NATS_USER" in pods.log("tidegate-cv"))
 
 

@@ -83,7 +83,10 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
     vlm_max_msgs: Annotated[int, Meta(gt=0, le=MOST, description="verifications that may wait in VLM")] = 100_000
     vlm_max_asks: Annotated[int, Meta(gt=0, le=MOST, description="questions that may wait in ASKS")] = 1000
     vlm_max_captions: Annotated[int, Meta(gt=0, le=MOST, description="captions that may wait in CAPTIONS")] = 100_000
-    stream_replicas: Annotated[int, Meta(ge=1, le=5, description="copies of each stream: 3 in a cluster")] = 1
+    stream_replicas: Annotated[
+        int,
+        Meta(ge=0, le=5, description="copies of each stream: 3 in a cluster; 0: as many as it has, 1 of a new one"),
+    ] = 0
     max_ack_pending: Annotated[
         int, Meta(gt=0, le=10**9, description="most messages in workers' hands: over max replicas x what one holds")
     ] = 4096
@@ -174,7 +177,7 @@ def _stream(name: str, subjects: list[str], s: TopologySettings, **more: Any) ->
         "discard": DiscardPolicy.OLD,
         "storage": StorageType.FILE,
         "allow_direct": True,
-        "num_replicas": s.stream_replicas,
+        "num_replicas": s.stream_replicas or None,
     }
     return StreamConfig(name=name, subjects=subjects, **common | more)
 

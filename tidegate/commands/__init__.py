@@ -49,6 +49,7 @@ SECTIONS: dict[str, dict[str, Listed]] = {
     },
     "Operate": {
         "accounts": Listed("Make passwords and accounts for a server of yours.", "server"),
+        "cluster": Listed("Prepare a Kubernetes cluster.", "server"),
         "setup": Listed("Create or update streams, consumers and buckets.", "server"),
         "dlq": Listed("Look at dead letters, and try them again.", "server"),
         "reindex": Listed("Build the index of 'find' again.", "search"),

@@ -64,7 +64,7 @@ def accounts(folder: Path, tenant: str, **quota: int | None) -> None:
     Each identity gets a file with its password; those that are there are kept, and so are readers. In accounts.conf the
     passwords are hashed. A quota stays until another is given.
     """
-    _is_for_passwords(folder)
+    is_for_passwords(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tenants.changing(folder):
         have = {t.name: t for t in tenants.read(folder, ())}
@@ -82,7 +82,7 @@ def accounts(folder: Path, tenant: str, **quota: int | None) -> None:
     )
 
 
-def _is_for_passwords(folder: Path) -> None:
+def is_for_passwords(folder: Path) -> None:
     """Raises SettingError for a folder of other things, which would be closed to everybody else who needs them."""
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if there and not there & {tenants.FILE, ".lock", *Tenant().users}:

@@ -1,0 +1,81 @@
+"""The Secrets of a cluster, made from a folder of passwords: what `kubectl apply -k` of that folder gives the cluster.
+
+    made = secrets.write(Path("secrets"))       # names of the passwords that are new
+
+| Secret | keys | who mounts it |
+|---|---|---|
+| `tidegate-nats-IDENTITY` | `password` | the pods of that identity, and no other |
+| `nats-server` | `accounts.conf`, `routes.conf` | the servers of the component kubernetes/nats |
+
+In accounts.conf passwords are hashed; by the one in routes.conf the servers know each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from shared.contract import catalog, identities
+from shared.contract.accounts import Tenant
+from tidegate.local import passwords, tenants
+from tidegate.local.encryption import write_private
+
+NAMESPACE = "tidegate"
+# The user as whom the servers know each other, and the file of its password.
+ROUTES = "routes"
+SERVERS = 3
+KUSTOMIZATION = "kustomization.yaml"
+# As deploy/kubernetes/base has it: whichever is applied last must not take labels away.
+_NAMESPACE = """\
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: tidegate
+  labels:
+    pod-security.kubernetes.io/warn: restricted
+    pod-security.kubernetes.io/audit: restricted
+"""
+
+
+def mounted() -> list[str]:
+    """The identities that pods of the cluster connect as."""
+    return [identities.ADMIN, *dict.fromkeys(service.identity for service in catalog.services())]
+
+
+def write(folder: Path) -> list[str]:
+    """Make the passwords that are missing, and all that follows from them. The names of those made.
+
+    The folder is held by `tenants.changing`. Raises SettingError where it can't be read.
+    """
+    tenant = next((t for t in tenants.read(folder, ()) if t.name == Tenant().name), Tenant())
+    tenants.put(folder, tenant)
+    users = [*tenant.users.values(), ROUTES]
+    made = [user for user in users if not (folder / user).exists()]
+    tenants.write_block(folder)
+    write_private(folder / "routes.conf", routes(passwords.kept(folder, [ROUTES])[ROUTES]))
+    write_private(folder / "namespace.yaml", _NAMESPACE)
+    write_private(folder / KUSTOMIZATION, kustomization(mounted()))
+    return made
+
+
+def routes(password: str, namespace: str = NAMESPACE) -> str:
+    """What the block `cluster` of a server's configuration includes."""
+    hosts = [f"nats-{n}.nats-headless.{namespace}.svc.cluster.local:6222" for n in range(SERVERS)]
+    urls = json.dumps([f"nats-route://{ROUTES}:{password}@{host}" for host in hosts])
+    return f"authorization {{ user: {ROUTES}, password: {json.dumps(password)}, timeout: 5 }}\nroutes: {urls}\n"
+
+
+def kustomization(of: Iterable[str]) -> str:
+    """The Secrets of these identities and of the servers, by the names that pods mount."""
+    generated = [(f"tidegate-nats-{identity}", [f"password={identity}"]) for identity in of]
+    generated.append(("nats-server", ["accounts.conf", "routes.conf"]))
+    listed = "".join(
+        f"  - name: {name}\n    files: [{', '.join(files)}]\n    options: {{disableNameSuffixHash: true}}\n"
+        for name, files in generated
+    )
+    return (
+        "# Made by `tidegate cluster init`: kubectl apply --server-side -k .\n"
+        f"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: {NAMESPACE}\n"
+        f"resources: [namespace.yaml]\nsecretGenerator:\n{listed}"
+    )
