@@ -208,7 +208,8 @@ def missing(program: str) -> bool:
 @pytest.fixture(params=["podman-compose", "docker-compose"])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
     if missing(request.param):
-        pytest.skip(f"{request.param} is not installed")
+        remedy = {"podman-compose": "pip install 'tidegate[test]'", "docker-compose": "apt-get install docker-compose"}
+        pytest.skip(f"{request.param} is not installed: {remedy[request.param]}")
     made = Project(request.param, images.engine(), tmp_path)
     try:
         yield made

@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from nats.aio.client import Client
 from packaging.utils import canonicalize_name
 
 from shared import bus
@@ -22,11 +21,10 @@ from shared.contract.cameras import new_camera
 from shared.contract.topology import TopologySettings, apply
 from tests import images
 from tests.images import CPU, SERVICES, SMALL, Host
-from tests.waiting import PATIENCE_S
+from tests.worked import counted, stored, worked_off
 from tidegate.client import registry
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
-from tidegate.demo.report import Tally, read_back, tally
 from tidegate.local.server import NatsServer
 from tools.image import sbom
 from tools.image.build import KINDS, layers_mb, tag
@@ -130,23 +128,3 @@ async def test_video_becomes_events_in_containers_and_none_is_lost(host: Host, t
     await admin.close()
     assert seen.segments >= 60
     assert (seen.lost, seen.duplicated, seen.waiting, seen.dead_lettered) == (0, 0, 0, 0)
-
-
-async def stored(admin: Client, segments: int) -> None:
-    async with asyncio.timeout(3 * PATIENCE_S):
-        while (await admin.jetstream().stream_info("MEDIA")).state.messages < segments:
-            await asyncio.sleep(0.2)
-
-
-async def worked_off(admin: Client) -> None:
-    async with asyncio.timeout(3 * PATIENCE_S):
-        while True:
-            info = await admin.jetstream().consumer_info("MEDIA", "cv")
-            if not info.num_pending and not info.num_ack_pending:
-                return
-            await asyncio.sleep(0.2)
-
-
-async def counted(admin: Client) -> Tally:
-    run = await read_back(admin)
-    return tally(run.segments, (s.event.segment.seq for s in run.detections), run.dead, run.settled)

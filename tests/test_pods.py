@@ -29,14 +29,15 @@ from tests import images
 from tests.pods import Pods, secret
 from tests.test_deploy import DEPLOY, Document, documents, of, overlay, workloads
 from tests.waiting import PATIENCE_S, until
+from tests.worked import counted, stored, worked_off
 from tidegate.client import find, registry, rules
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
-from tidegate.demo.report import Tally, read_back, tally
 
 pytestmark = [
     *images.MARKS,
     pytest.mark.skipif(not shutil.which("kustomize"), reason="kustomize is not installed: apt-get install kustomize"),
+    pytest.mark.skipif(not shutil.which("catatonit"), reason="podman starts no pod: apt-get install catatonit"),
 ]
 METRICS = 9102
 RULES = b"rules: [{id: somebody, kind: count, over: 0, alert: start}]"
@@ -162,12 +163,6 @@ async def answers(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-async def stored(admin: Client, segments: int) -> None:
-    async with asyncio.timeout(3 * PATIENCE_S):
-        while (await admin.jetstream().stream_info("MEDIA")).state.messages < segments:
-            await asyncio.sleep(0.2)
-
-
 async def moments_are_found(admin: Client) -> None:
     """By a label, and by a picture: embed-queries makes its vector, and embed made those that it is compared with."""
     frame = Image.fromarray(await rules.last_keyframe(admin, "cam-0"))
@@ -187,17 +182,3 @@ async def demand_is_answered(pods: Pods) -> None:
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         assert answer.status == 200
         assert (await answer.json())["demand"] > 0
-
-
-async def worked_off(admin: Client) -> None:
-    async with asyncio.timeout(3 * PATIENCE_S):
-        while True:
-            info = await admin.jetstream().consumer_info("MEDIA", "cv")
-            if not info.num_pending and not info.num_ack_pending:
-                return
-            await asyncio.sleep(0.2)
-
-
-async def counted(admin: Client) -> Tally:
-    run = await read_back(admin)
-    return tally(run.segments, (s.event.segment.seq for s in run.detections), run.dead, run.settled)

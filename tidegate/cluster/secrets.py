@@ -19,12 +19,10 @@ from pathlib import Path
 from shared.contract import catalog, identities
 from shared.contract.accounts import Tenant
 from tidegate.local import passwords, tenants
+from tidegate.local.cluster import ROUTES, SIZE
 from tidegate.local.encryption import write_private
 
 NAMESPACE = "tidegate"
-# The user as whom the servers know each other, and the file of its password.
-ROUTES = "routes"
-SERVERS = 3
 KUSTOMIZATION = "kustomization.yaml"
 # As deploy/kubernetes/base has it: whichever is applied last must not take labels away.
 _NAMESPACE = """\
@@ -61,7 +59,7 @@ def write(folder: Path) -> list[str]:
 
 def routes(password: str, namespace: str = NAMESPACE) -> str:
     """What the block `cluster` of a server's configuration includes."""
-    hosts = [f"nats-{n}.nats-headless.{namespace}.svc.cluster.local:6222" for n in range(SERVERS)]
+    hosts = [f"nats-{n}.nats-headless.{namespace}.svc.cluster.local:6222" for n in range(SIZE)]
     urls = json.dumps([f"nats-route://{ROUTES}:{password}@{host}" for host in hosts])
     return f"authorization {{ user: {ROUTES}, password: {json.dumps(password)}, timeout: 5 }}\nroutes: {urls}\n"
 

@@ -64,7 +64,7 @@ def accounts(folder: Path, tenant: str, **quota: int | None) -> None:
     Each identity gets a file with its password; those that are there are kept, and so are readers. In accounts.conf the
     passwords are hashed. A quota stays until another is given.
     """
-    is_for_passwords(folder)
+    tenants.check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tenants.changing(folder):
         have = {t.name: t for t in tenants.read(folder, ())}
@@ -80,13 +80,6 @@ def accounts(folder: Path, tenant: str, **quota: int | None) -> None:
         f"next: have the server's configuration 'include {block}', and start it. Where it runs, {tenants.RELOAD}. "
         f"Then NATS_URL=nats://… NATS_USER={admin} NATS_PASSWORD_FILE={folder / admin} tidegate setup"
     )
-
-
-def is_for_passwords(folder: Path) -> None:
-    """Raises SettingError for a folder of other things, which would be closed to everybody else who needs them."""
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if there and not there & {tenants.FILE, ".lock", *Tenant().users}:
-        raise SettingError(f"{folder} has other files in it: name a folder of its own, which only you will see into")
 
 
 def _listed(made: list[str]) -> str:

@@ -8,7 +8,6 @@ import click
 
 from tidegate.cluster import secrets
 from tidegate.commands import Group
-from tidegate.commands.accounts import is_for_passwords
 from tidegate.commands.options import FOLDER
 from tidegate.local import tenants
 from tidegate.view.inert import echo
@@ -37,7 +36,7 @@ def cluster_init(folder: Path) -> None:
     What is there is kept: running it again makes what a new version needs. 'kubectl apply -k' takes DIR as it is. Keep
     it where only you read it, or encrypted: whoever has it may do everything.
     """
-    is_for_passwords(folder)
+    tenants.check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tenants.changing(folder):
         made = secrets.write(folder)

@@ -44,6 +44,13 @@ def read(folder: Path, none: Iterable[Tenant] = (Tenant(),)) -> tuple[Tenant, ..
         raise SettingError(f"{path} can't be read ({e}): put it back from a backup, or mend it by hand") from e
 
 
+def check_folder(folder: Path) -> None:
+    """Raises SettingError for a folder of other things, which would be closed to everybody else who needs them."""
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if there and not there & {FILE, ".lock", *Tenant().users}:
+        raise SettingError(f"{folder} has other files in it: name a folder of its own, which only you will see into")
+
+
 def version(folder: Path) -> int:
     """Differs once the file was written anew."""
     try:
