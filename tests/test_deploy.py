@@ -198,7 +198,8 @@ def mebibytes(quantity: str) -> float:
 
 
 @functools.cache
-def _problem(document: str, version: str) -> str | None:
+def schema_problem(document: str, version: str) -> str | None:
+    """What Kubernetes' own schema says of a document, as JSON; None where it is valid."""
     try:
         kubernetes_validate.validate(json.loads(document), version, strict=True)
     except kubernetes_validate.ValidationError as e:
@@ -211,7 +212,7 @@ def check_builtin_kinds(docs: list[Document]) -> int:
     builtin = [d for d in docs if not d["apiVersion"].startswith(("keda.sh/", "cert-manager.io/"))]
     for d in builtin:
         for version in VERSIONS:
-            problem = _problem(json.dumps(d, sort_keys=True), version)
+            problem = schema_problem(json.dumps(d, sort_keys=True), version)
             assert problem is None, f"{d['kind']} {d['metadata']['name']}, Kubernetes {version}: {problem}"
     return len(builtin)
 

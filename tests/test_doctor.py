@@ -99,7 +99,7 @@ def definition(*without: str) -> dict[str, Any]:
         (definition("behavior"), "bad", "spec.fallback.behavior"),
         ({"spec": {"versions": []}}, "bad", "tolerance"),
         (None, "note", 'customresourcedefinitions "scaledobjects.keda.sh" not found'),
-        ("nonsense", "note", "does not answer"),
+        ("nonsense", "note", "sends no JSON"),
     ],
 )
 def test_keda_is_looked_at_where_there_is_a_cluster(

@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from shared.contract import catalog
-from tests.policies import HOME, Peer, Policies
 from tests.test_deploy import (
     DEPLOY,
     FORMS,
@@ -26,6 +25,7 @@ from tests.test_deploy import (
     pod_of,
     workloads,
 )
+from tidegate.cluster.policies import HOME, Peer, Policies
 
 Document = dict[str, Any]
 

@@ -23,7 +23,6 @@ from shared.contract.catalog import services
 from shared.runtime.errors import BusError
 from shared.runtime.settings import BusSettings
 from tests.own_server import OwnServer, accounts
-from tests.policies import Peer, Policies
 from tests.test_deploy import (
     DEPLOY,
     IMAGES,
@@ -46,6 +45,7 @@ from tests.test_deploy import (
 from tests.test_deploy import keda_schema as keda_schema
 from tests.test_network import NATS, check, peer
 from tests.waiting import PATIENCE_S
+from tidegate.cluster.policies import Peer, Policies
 
 Document = dict[str, Any]
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from services.scaler.live.answers import Explanation
 from services.search.query import Moment
 from tests.test_monitor import IDLE
-from tidegate.commands import camera, dlq, doctor, explain, rules, tracks
-from tidegate.commands.doctor import Finding
+from tidegate.commands import camera, dlq, explain, rules, tracks
 from tidegate.view import moments, records, terminal
+from tidegate.view.findings import Finding, show
 from tidegate.view.monitor import CameraNow, Sample, SystemNow, WorkerNow
 from tidegate.view.records import Wrapped
 
@@ -108,7 +108,7 @@ def test_a_remedy_is_whole(width: int) -> None:
     remedy = "pip install 'tidegate[simulate]' for simulations that take seconds rather than minutes"
     out = terminal_of(width)
     findings = [Finding("Python", "ok", "3.11.2"), Finding("package numba", "note", "not installed", remedy)]
-    doctor.show(findings, out)
+    show(findings, out)
     assert f"remedy: {remedy}\n" in text_of(out)
 
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import platform
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from rich.console import Console
-from rich.text import Text
 
 from shared.contract import catalog, topology
 from shared.contract.catalog import Extra
@@ -29,11 +26,13 @@ from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.settings import load
 from tidegate.cluster import keda
+from tidegate.cluster.kubectl import Kubectl, NoAnswer
 from tidegate.commands.options import data_option, screen
 from tidegate.local import disk, encryption, running, stack, stopped
 from tidegate.local.encryption import StoreSettings
 from tidegate.local.server import find_executable
-from tidegate.view.inert import echo, one_line
+from tidegate.view.findings import Finding, is_well, show
+from tidegate.view.inert import one_line
 from tidegate.view.waiting import waited_for
 
 MB = 1024 * 1024
@@ -41,16 +40,6 @@ LEAST_FREE_BYTES = 2048 * MB
 
 
 KUBECTL_S = 5.0
-STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
-
-
-class Finding(NamedTuple):
-    """level: ok, note (works without it) or bad. remedy: what to do; empty when ok."""
-
-    what: str
-    level: str
-    found: str
-    remedy: str = ""
 
 
 @click.command()
@@ -86,19 +75,7 @@ async def run(data: Path, out: Console) -> bool:
         findings += await waited_for(asyncio.to_thread(check), f"looking at {what}")
     findings += await waited_for(streams(data), "looking at what runs")
     show(findings, out)
-    return all(f.level != "bad" for f in findings)
-
-
-def show(findings: Sequence[Finding], out: Console) -> None:
-    """A line for each, and below what is not well its remedy; in a pipe, fields parted by tabs."""
-    width = max(len(f.what) for f in findings)
-    for f in findings:
-        if not out.is_terminal:
-            echo("\t".join((f.level, f.what, f.found, f.remedy)), file=out.file)
-            continue
-        out.print(Text.assemble((f"{f.level:<5}", STYLES[f.level]), f"{f.what:<{width}}  {f.found}"), soft_wrap=True)
-        if f.remedy:
-            out.print(Text.assemble(" " * 5, ("remedy: ", "bold"), f.remedy), soft_wrap=True)
+    return is_well(findings)
 
 
 def _python() -> list[Finding]:
@@ -240,17 +217,14 @@ def _port() -> list[Finding]:
 
 def _keda() -> list[Finding]:
     """Whether KEDA is new enough, where `kubectl` is there and its current context is a cluster's."""
-    if not shutil.which("kubectl"):
+    if not Kubectl.is_there():
         return []
-    ask = ["kubectl", "get", "customresourcedefinition", keda.CRD, "--output=json", f"--request-timeout={KUBECTL_S:g}s"]
     try:
-        done = subprocess.run(ask, capture_output=True, text=True, timeout=2 * KUBECTL_S, check=False)
-        crd = json.loads(done.stdout) if done.returncode == 0 else {}
-    except (OSError, subprocess.TimeoutExpired, ValueError) as e:
-        return [Finding("KEDA", "note", f"kubectl does not answer: {redact(str(e))}", "is its context the cluster's?")]
-    if done.returncode:
-        said = redact(one_line(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "kubectl failed"))
-        return [Finding("KEDA", "note", said, f"a cluster needs {keda.NEEDS}; on one machine there is none")]
+        crd = Kubectl(timeout_s=KUBECTL_S).object("customresourcedefinitions", keda.CRD)
+    except NoAnswer as e:
+        return [
+            Finding("KEDA", "note", one_line(str(e)), f"a cluster needs {keda.NEEDS}; on one machine there is none")
+        ]
     if lacks := keda.lacking(crd):
         found = f"{keda.version(crd) or 'it'} does not know {', '.join(lacks)}"
         return [Finding("KEDA", "bad", found, f"upgrade it to {keda.NEEDS}")]

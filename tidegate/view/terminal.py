@@ -24,6 +24,7 @@ from shared.runtime.tasks import end
 from tidegate.view.inert import one_line
 from tidegate.view.monitor import CameraNow, Monitor, Sample, SystemNow, WorkerNow
 from tidegate.view.screen import Screen
+from tidegate.view.words import counted
 
 REFRESH_S = 0.5
 LINE_S = 5.0
@@ -116,7 +117,7 @@ def line(snapshot: SystemNow, elapsed: float, story: str) -> Text:
     text = (
         f"{_clock(elapsed)}  {now.cameras_online} cameras online, {now.segments_in:.1f} segments/s in, "
         f"{now.segments_out:.1f} out, pending {_count(now.pending)}, in flight {_count(now.ack_pending)}, "
-        f"{_plural(now.desired, 'worker')}"
+        f"{counted(now.desired, 'worker')}"
     )
     return Text(text + (f" | {story}" if story else "") + (f" | {one_line(seen)}" if seen else ""))
 
@@ -138,7 +139,7 @@ def _head(title: str, story: str, elapsed: float, width: int) -> Table:
 def totals(cameras: Sequence[CameraNow]) -> Text:
     """How many cameras there are, and how they do."""
     states = Counter(c.state for c in cameras)
-    text = Text(_plural(len(cameras), "camera"), no_wrap=True, overflow="ellipsis")
+    text = Text(counted(len(cameras), "camera"), no_wrap=True, overflow="ellipsis")
     for state in ("online", "offline", "unreadable", "connecting", "disabled"):
         if states[state] or state == "online":
             text.append(", ").append(f"{states[state]} {state}", style=STATES.get(state, DIM) if states[state] else DIM)
@@ -259,10 +260,6 @@ def _seen(seen: dict[str, int]) -> str:
 
 def _count(n: int | None) -> str:
     return "?" if n is None else str(n)
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def _clock(seconds: float) -> str:

@@ -11,6 +11,8 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidegate.cluster.selectors import selected
+
 Document = dict[str, Any]
 HOME = "tidegate"
 
@@ -50,7 +52,7 @@ class Policies:
             for namespace, spec in self.specs
             if namespace == pod.namespace
             and direction in spec["policyTypes"]
-            and _selected(spec["podSelector"], pod.labels)
+            and selected(spec["podSelector"], pod.labels)
         ]
 
     def _lets(self, way: str, side: str, pod: Peer, peer: Peer, listener: Peer, port: int, protocol: str) -> bool:
@@ -82,19 +84,7 @@ def _matches(rule: Document, peer: Peer, own: str) -> bool:
         return False
     if "namespaceSelector" in rule:
         names = {"kubernetes.io/metadata.name": peer.namespace} | peer.namespace_labels
-        home = _selected(rule["namespaceSelector"], names)
+        home = selected(rule["namespaceSelector"], names)
     else:
         home = peer.namespace == own
-    return home and _selected(rule.get("podSelector", {}), peer.labels)
-
-
-def _selected(selector: Document, labels: dict[str, str]) -> bool:
-    wanted = selector.get("matchLabels", {}).items() <= labels.items()
-    return wanted and all(_holds(each, labels) for each in selector.get("matchExpressions", []))
-
-
-def _holds(expression: Document, labels: dict[str, str]) -> bool:
-    value, operator = labels.get(expression["key"]), expression["operator"]
-    if operator in ("In", "NotIn"):
-        return (value in expression["values"]) == (operator == "In")
-    return (value is not None) == (operator == "Exists")
+    return home and selected(rule.get("podSelector", {}), peer.labels)

@@ -1,0 +1,78 @@
+"""What has to be there before anything of Tidegate: Kubernetes, KEDA, and the API that HPAs ask KEDA by."""
+
+from __future__ import annotations
+
+import re
+
+from tidegate.cluster import keda
+from tidegate.cluster.state import Cluster, condition
+from tidegate.view.findings import Finding
+
+# Native sidecars, which vlm's pod has, are on from here.
+LEAST = (1, 29)
+# The one that the NetworkPolicies let ask.
+HOME = "keda"
+EXTERNAL = "v1beta1.external.metrics.k8s.io"
+INSTALL = "helm install keda kedacore/keda --namespace keda --create-namespace"
+
+
+def unanswered(cluster: Cluster) -> list[Finding]:
+    """What could not be looked at: a line each, as its silence must not pass for health."""
+    remedy = "log in as one who may list it: deploy/README.md, Check it, has the rights"
+    # Those have lines of their own below.
+    asked = {n: why for n, why in cluster.unknown.items() if n not in ("NATS", "definition", "ScaledObjects")}
+    return [Finding(name, "bad" if name == "objects" else "note", why, remedy) for name, why in asked.items()]
+
+
+def kubernetes(cluster: Cluster) -> list[Finding]:
+    found = re.match(r"v?(\d+)\.(\d+)", cluster.version)
+    if found is None or (int(found[1]), int(found[2])) < LEAST:
+        least = ".".join(map(str, LEAST))
+        return [Finding("Kubernetes", "bad", cluster.version, f"upgrade it to {least} or later: vlm's pod needs it")]
+    return [Finding("Kubernetes", "ok", cluster.version)]
+
+
+def keda_is_new_enough(cluster: Cluster) -> list[Finding]:
+    definition = cluster.of("CustomResourceDefinition").get(keda.CRD)
+    if definition is None:
+        why = cluster.unknown.get("definition", "not there")
+        return [Finding("KEDA's definitions", "bad", why, f"install {keda.NEEDS}: {INSTALL}")]
+    if lacks := keda.lacking(definition):
+        found = f"{keda.version(definition) or 'they'}: no {', '.join(lacks)}"
+        return [Finding("KEDA's definitions", "bad", found, f"upgrade KEDA to {keda.NEEDS}")]
+    return [Finding("KEDA's definitions", "ok", keda.version(definition) or "every field of deploy/keda is known")]
+
+
+def keda_runs(cluster: Cluster) -> list[Finding]:
+    if "KEDA" in cluster.unknown:
+        return []
+    if not cluster.keda:
+        return [Finding("KEDA's operator", "bad", "runs nowhere", f"install it: {INSTALL}")]
+    at = cluster.keda[0]["metadata"]["namespace"]
+    ready, wanted = ((cluster.keda[0].get("status") or {}).get(k) or 0 for k in ("readyReplicas", "replicas"))
+    if at != HOME:
+        remedy = f"put {at} for {HOME} into the policies nats and tidegate-scaler, in your overlay"
+        return [Finding("KEDA's operator", "bad", f"in the namespace {at}: policies let {HOME} alone ask", remedy)]
+    if not ready:
+        remedy = f"kubectl -n {at} describe pods, and logs deployment/{cluster.keda[0]['metadata']['name']}"
+        return [Finding("KEDA's operator", "bad", f"0 of {wanted or 1} ready", remedy)]
+    return [Finding("KEDA's operator", "ok", f"{ready} of {wanted} ready in {at}")]
+
+
+def external_metrics(cluster: Cluster) -> list[Finding]:
+    """HPAs ask one API for all external metrics, and a cluster has one server behind it."""
+    if "cluster" in cluster.unknown:
+        return []
+    service = cluster.of("APIService").get(EXTERNAL)
+    if service is None:
+        return [Finding("external metrics", "bad", f"no APIService {EXTERNAL}", f"install KEDA whole: {INSTALL}")]
+    behind = (service.get("spec") or {}).get("service") or {}
+    at = f"{behind.get('namespace', '')}/{behind.get('name', '')}"
+    if "keda" not in str(behind.get("name", "")):
+        remedy = "a cluster has one: take the other adapter's away, and let KEDA serve its metrics"
+        return [Finding("external metrics", "bad", f"{at} serves them, and not KEDA", remedy)]
+    available = condition(service, "Available")
+    if available.get("status") != "True":
+        said = str(available.get("message") or available.get("reason") or "not available")
+        return [Finding("external metrics", "bad", said, f"kubectl -n {behind.get('namespace')} get pods,endpoints")]
+    return [Finding("external metrics", "ok", f"by {at}")]

@@ -1,0 +1,105 @@
+"""What the pods are given: whether all was applied, and the Secrets, ConfigMaps and volumes that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tidegate.cluster.kubectl import Document
+from tidegate.cluster.state import Cluster, template
+from tidegate.view.findings import Finding
+
+
+def applied(cluster: Cluster) -> list[Finding]:
+    """What the overlay has and the cluster has not, of the kinds that were gathered."""
+    wanted = [d for d in cluster.wanted if d["kind"] in cluster.objects and _is_here(cluster, d)]
+    if not cluster.wanted or "objects" in cluster.unknown:
+        return []
+    # A Job of setup goes a day after it has ended; it has a line of its own.
+    lost = [
+        f"{d['kind']} {d['metadata']['name']}"
+        for d in wanted
+        if d["kind"] != "Job" and d["metadata"]["name"] not in cluster.of(d["kind"])
+    ]
+    lost += sorted({d["kind"] for d in cluster.wanted if d["kind"] == "ScaledObject"} - set(cluster.objects))
+    if lost:
+        return [Finding("overlay", "bad", f"not there: {', '.join(lost)}", "apply it: kubectl apply -k")]
+    return [Finding("overlay", "ok", f"all {len(wanted)} objects of it that are looked at")]
+
+
+def _is_here(cluster: Cluster, document: Document) -> bool:
+    return (document["metadata"].get("namespace") or cluster.namespace) == cluster.namespace
+
+
+def references(cluster: Cluster) -> list[Finding]:
+    """A pod waits for whatever it names and is not there; a TriggerAuthentication's absence refuses a ScaledObject."""
+    if "objects" in cluster.unknown:
+        return []
+    wanted: dict[tuple[str, str], set[str]] = {}
+    for name, workload in cluster.ours().items():
+        for kind, referred in _named(template(workload).get("spec") or {}):
+            wanted.setdefault((kind, referred), set()).add(name)
+    there = {"ConfigMap": set(cluster.of("ConfigMap")), "Secret": set(cluster.secrets)}
+    unseen = "secrets" in cluster.unknown
+    lost = {
+        (kind, referred): who
+        for (kind, referred), who in wanted.items()
+        if referred not in there[kind] and not (kind == "Secret" and unseen)
+    }
+    if not lost:
+        return [Finding("Secrets", "ok", f"{len(wanted)} Secrets and ConfigMaps that pods name")] if wanted else []
+    return [
+        Finding(
+            f"{kind} {referred}", "bad", f"not there: {', '.join(sorted(who))} waits for it", _remedy(kind, referred)
+        )
+        for (kind, referred), who in sorted(lost.items())
+    ]
+
+
+def _remedy(kind: str, name: str) -> str:
+    if name.startswith(("tidegate-nats-", "nats-server")) and kind == "Secret":
+        return "tidegate cluster init DIR, then kubectl apply --server-side -k DIR"
+    if "tls" in name:
+        return "kubectl apply -k deploy/kubernetes/tls/cert-manager, or make it: deploy/README.md, TLS everywhere"
+    return "deploy/README.md says what it holds" if kind == "Secret" else "apply the overlay again"
+
+
+def _named(spec: Document) -> Iterator[tuple[str, str]]:
+    """(kind, name) of what a pod can't start without."""
+    for volume in spec.get("volumes") or []:
+        sources = [volume, *((volume.get("projected") or {}).get("sources") or [])]
+        for source in sources:
+            for key, kind, name in (("secret", "Secret", "secretName"), ("configMap", "ConfigMap", "name")):
+                found = source.get(key) or {}
+                # A projected Secret is called by `name`.
+                if (named := found.get(name) or found.get("name")) and not found.get("optional"):
+                    yield kind, named
+    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
+        values = [e.get("valueFrom") or {} for e in container.get("env") or []]
+        for source in [*values, *(container.get("envFrom") or [])]:
+            for key, kind in (("secretKeyRef", "Secret"), ("secretRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
+                found = source.get(key) or {}
+                if found.get("name") and not found.get("optional"):
+                    yield kind, found["name"]
+
+
+def claims(cluster: Cluster) -> list[Finding]:
+    """Volumes that no storage was found for. One that waits for its first pod is none of them."""
+    phases = {n: _phase(claim) for n, claim in cluster.of("PersistentVolumeClaim").items()}
+    found = []
+    for name, phase in sorted(phases.items()):
+        used = any(_mounts(pod, name) for pod in cluster.of("Pod").values())
+        if phase == "Lost" or (phase != "Bound" and used):
+            describe = f"kubectl -n {cluster.namespace} describe pvc {name}"
+            remedy = f"{describe}; is there a default StorageClass? kubectl get storageclass"
+            found.append(Finding(f"volume {name}", "bad", phase, remedy))
+    bound = sum(phase == "Bound" for phase in phases.values())
+    return found or ([Finding("volumes", "ok", f"{bound} bound")] if bound else [])
+
+
+def _phase(claim: Document) -> str:
+    return str((claim.get("status") or {}).get("phase") or "Pending")
+
+
+def _mounts(pod: Document, claim: str) -> bool:
+    volumes = (pod.get("spec") or {}).get("volumes") or []
+    return any((v.get("persistentVolumeClaim") or {}).get("claimName") == claim for v in volumes)

@@ -1,0 +1,111 @@
+"""Who may reach what, by the NetworkPolicies that are there: what has to, and what must not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tidegate.cluster.checks.base import HOME as KEDA
+from tidegate.cluster.kubectl import Document
+from tidegate.cluster.monitor import CONFIG
+from tidegate.cluster.policies import Peer, Policies
+from tidegate.cluster.state import Cluster, labels, template
+from tidegate.view.findings import Finding
+from tidegate.view.words import counted
+
+PLACEHOLDER = "placeholder"
+SCALER = "tidegate-scaler"
+STRANGERS = "default"
+
+
+class Way(NamedTuple):
+    """A connection: who, to whom, on which port, and in words."""
+
+    source: Peer
+    to: Peer
+    port: int
+    said: str
+
+
+def reach(cluster: Cluster) -> list[Finding]:
+    """Whether a network that enforces policies lets through what is needed, and nothing that reads what it must not."""
+    if "objects" in cluster.unknown or not cluster.ours():
+        return []
+    rules = list(cluster.of("NetworkPolicy").values())
+    remedy = "apply the overlay again, or see what patches its policies: deploy/README.md, Who may talk to whom"
+    if not rules:
+        found = "no policy: any pod of the cluster may ask NATS' monitoring port and the scaler"
+        return [Finding("network", "bad", found, remedy)]
+    policies = Policies(rules)
+    wanted, unwanted = list(_wanted(cluster)), list(_unwanted(cluster))
+    closed = [way.said for way in wanted if not _lets(policies, way)]
+    opened = [way.said for way in unwanted if _lets(policies, way)]
+    lines = []
+    if closed:
+        lines.append(Finding("network", "bad", f"closed by policies: {'; '.join(closed)}", remedy))
+    if opened:
+        lines.append(Finding("network", "bad", f"open, and should not be: {'; '.join(opened)}", remedy))
+    told = f"{counted(len(wanted), 'way')} open that must be, {len(unwanted)} closed, if the network enforces policies"
+    return lines or [Finding("network", "ok", told)]
+
+
+def _lets(policies: Policies, way: Way) -> bool:
+    return policies.sends(way.source, way.to, way.port) and policies.takes(way.to, way.source, way.port)
+
+
+def _wanted(cluster: Cluster) -> Iterator[Way]:
+    keda = Peer(namespace=KEDA)
+    client, monitoring = _ports(cluster)
+    if nats := _nats(cluster):
+        for name, workload in sorted(cluster.ours().items()):
+            pod = _pod(cluster, workload)
+            if pod.labels.get("app.kubernetes.io/name") == "tidegate" and not _is_idle(pod):
+                yield Way(pod, nats, client, f"{name} to NATS")
+        yield Way(keda, nats, monitoring, "KEDA to NATS' monitoring port")
+    if scaler := cluster.ours().get(SCALER):
+        pod = _pod(cluster, scaler)
+        yield Way(keda, pod, pod.ports.get("http", 0), "KEDA to the scaler")
+
+
+def _unwanted(cluster: Cluster) -> Iterator[Way]:
+    """From a pod of another namespace, and from one of nobody's in ours."""
+    client, monitoring = _ports(cluster)
+    for who, said in (
+        (Peer(namespace=STRANGERS), f"any pod of {STRANGERS}"),
+        (Peer(namespace=cluster.namespace, labels={"app": "stranger"}), f"any pod of {cluster.namespace}"),
+    ):
+        if nats := _nats(cluster):
+            yield Way(who, nats, client, f"{said} to NATS")
+            yield Way(who, nats, monitoring, f"{said} to NATS' monitoring port")
+        if scaler := cluster.ours().get(SCALER):
+            pod = _pod(cluster, scaler)
+            yield Way(who, pod, pod.ports.get("http", 0), f"{said} to the scaler")
+
+
+def _ports(cluster: Cluster) -> tuple[int, int]:
+    """Of clients, and of monitoring, by the ConfigMap that pods and KEDA read."""
+    config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
+    found = [str(config.get(key, "")).rpartition(":")[2] for key in ("url", "monitoring")]
+    client, monitoring = (int(port) if port.isdigit() else 0 for port in found)
+    return client, monitoring
+
+
+def _nats(cluster: Cluster) -> Peer | None:
+    """A server of NATS in the namespace, whoever made it."""
+    config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
+    service, _, rest = str(config.get("monitoring", "")).partition(".")
+    spec = cluster.of("Service").get(service, {}).get("spec") or {}
+    if rest.partition(".")[0] != cluster.namespace or not spec.get("selector"):
+        return None
+    return Peer(namespace=cluster.namespace, labels=dict(spec["selector"]))
+
+
+def _pod(cluster: Cluster, workload: Document) -> Peer:
+    pod = template(workload)
+    containers = (pod.get("spec") or {}).get("containers") or []
+    ports = {p["name"]: p["containerPort"] for c in containers for p in c.get("ports") or [] if "name" in p}
+    return Peer(namespace=cluster.namespace, labels=labels(pod), ports=ports)
+
+
+def _is_idle(pod: Peer) -> bool:
+    return pod.labels.get("app.kubernetes.io/component") == PLACEHOLDER

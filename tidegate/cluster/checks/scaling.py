@@ -1,0 +1,109 @@
+"""Whether KEDA scales: its ScaledObjects, the HPAs that it made of them, and what it answers to these."""
+
+from __future__ import annotations
+
+from tidegate.cluster.kubectl import Document, NoAnswer
+from tidegate.cluster.state import Cluster, condition
+from tidegate.view.findings import Finding
+from tidegate.view.words import counted
+
+PAUSED = "autoscaling.keda.sh/paused"
+# What the HPA says while there is no pod to count: KEDA starts the first.
+IDLE = "ScalingDisabled"
+ASK_KEDA = (
+    "kubectl -n keda logs deployment/keda-operator says why; is what the trigger asks there, and may KEDA reach it?"
+)
+
+
+def scaled(cluster: Cluster) -> list[Finding]:
+    """Whether KEDA takes each ScaledObject, and all of its triggers answer."""
+    if "ScaledObjects" in cluster.unknown:
+        return [
+            Finding("ScaledObjects", "bad", cluster.unknown["ScaledObjects"], "install KEDA, then apply the overlay")
+        ]
+    if not cluster.of("ScaledObject"):
+        return [
+            Finding("ScaledObjects", "bad", "none: nothing scales", "apply an overlay of deploy/kubernetes/overlays")
+        ]
+    return [_scaled(cluster, name, d) for name, d in sorted(cluster.of("ScaledObject").items())]
+
+
+def _scaled(cluster: Cluster, name: str, document: Document) -> Finding:
+    what = f"ScaledObject {name}"
+    target = (document["spec"].get("scaleTargetRef") or {}).get("name")
+    if target not in {**cluster.of("Deployment"), **cluster.of("StatefulSet")}:
+        return Finding(what, "bad", f"scales {target}, which is not there", "apply the overlay again")
+    ready = condition(document, "Ready")
+    describe = f"kubectl -n {cluster.namespace} describe scaledobject {name}"
+    if ready.get("status") != "True":
+        found = f"Ready is {ready.get('status', 'not said')}: {ready.get('reason', 'KEDA has not looked at it yet')}"
+        said = f"; {ready['message']}" if ready.get("message") else ""
+        remedy = f"{describe}; a trigger that does not answer is mended by itself once it does: docs/how-to/scale.md"
+        return Finding(what, "bad", found + said, remedy)
+    held = [key for key in document["metadata"].get("annotations") or {} if key.startswith(PAUSED)]
+    if held or condition(document, "Paused").get("status") == "True":
+        remedy = f"kubectl -n {cluster.namespace} annotate scaledobject {name} {(held or [PAUSED])[0]}-"
+        return Finding(what, "note", "paused: KEDA leaves its replicas as they are", remedy)
+    if condition(document, "Fallback").get("status") == "True":
+        return Finding(what, "bad", "a trigger does not answer, and KEDA takes its fallback", describe)
+    bounds = f"{document['spec'].get('minReplicaCount', 0)} to {document['spec'].get('maxReplicaCount', 100)} replicas"
+    active = "active" if condition(document, "Active").get("status") == "True" else "nothing to do"
+    return Finding(what, "ok", f"{bounds}, {active}")
+
+
+def hpas(cluster: Cluster) -> list[Finding]:
+    """Whether each HPA has a metric for every trigger: one that did not answer when it was made is left out."""
+    found = []
+    for name, document in sorted(cluster.of("ScaledObject").items()):
+        if condition(document, "Ready").get("status"):
+            found.append(_hpa(cluster, name, document))
+    return found
+
+
+def _hpa(cluster: Cluster, name: str, document: Document) -> Finding:
+    made = (document.get("status") or {}).get("hpaName") or f"keda-hpa-{name}"
+    what = f"HPA {made}"
+    again = f"kubectl -n {cluster.namespace} delete hpa {made}: KEDA makes it anew within seconds"
+    hpa = cluster.of("HorizontalPodAutoscaler").get(made)
+    if hpa is None:
+        return Finding(what, "bad", "not there", f"kubectl -n {cluster.namespace} describe scaledobject {name}")
+    if lost := _without(document, hpa):
+        return Finding(what, "bad", f"does not ask for {', '.join(lost)}", again)
+    active = condition(hpa, "ScalingActive")
+    if active.get("status") == "False" and active.get("reason") != IDLE:
+        found = f"{active.get('reason')}: {active.get('message', '')}"
+        return Finding(what, "bad", found, "the lines of its metrics below say which; then docs/how-to/scale.md")
+    replicas = (hpa.get("status") or {}).get("currentReplicas", 0)
+    return Finding(
+        what, "ok", f"asks for {counted(len(_asked(hpa)), 'metric')}, and has {counted(replicas, 'replica')}"
+    )
+
+
+def _asked(hpa: Document) -> list[str]:
+    metrics = (hpa.get("spec") or {}).get("metrics") or []
+    return [str(((m.get("external") or {}).get("metric") or {}).get("name")) for m in metrics if m.get("external")]
+
+
+def _without(document: Document, hpa: Document) -> list[str]:
+    """The triggers that the HPA has no metric of. A formula makes one metric of all."""
+    asked = _asked(hpa)
+    if composite := (document.get("status") or {}).get("compositeScalerName"):
+        return [] if composite in asked else [composite]
+    triggers = [(i, str(t.get("type"))) for i, t in enumerate(document["spec"].get("triggers") or [])]
+    return [
+        f"trigger {i} ({kind})"
+        for i, kind in triggers
+        if kind not in ("cpu", "memory") and not any(metric.startswith(f"s{i}-") for metric in asked)
+    ]
+
+
+def answers(cluster: Cluster) -> list[Finding]:
+    """What KEDA answers to the questions that each HPA asks it, every 15 seconds."""
+    found = []
+    for name in sorted(cluster.of("ScaledObject")):
+        of = {e.metric: e.value for e in cluster.values if e.scaled == name}
+        lost = {metric: why for metric, why in of.items() if isinstance(why, NoAnswer)}
+        found += [Finding(f"metric {metric} of {name}", "bad", str(why), ASK_KEDA) for metric, why in lost.items()]
+        if of and not lost:
+            found.append(Finding(f"metrics of {name}", "ok", ", ".join(f"{m} {v}" for m, v in of.items())))
+    return found

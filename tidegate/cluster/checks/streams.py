@@ -1,0 +1,105 @@
+"""NATS and what is in it: the Job that made streams, the servers, and each stream and consumer of this version."""
+
+from __future__ import annotations
+
+from shared.contract import topology
+from tidegate.cluster.kubectl import Document
+from tidegate.cluster.monitor import CONFIG
+from tidegate.cluster.state import Cluster, condition, labels
+from tidegate.view.findings import Finding
+
+COPIES = "STREAM_REPLICAS"
+
+
+def setup(cluster: Cluster) -> list[Finding]:
+    """A Job that has ended well is gone after a day: then the streams themselves tell."""
+    if "objects" in cluster.unknown:
+        return []
+    jobs = {n: j for n, j in cluster.of("Job").items() if labels(j).get("app.kubernetes.io/component") == "setup"}
+    if not jobs:
+        level = "note" if cluster.jsz else "bad"
+        return [Finding("setup", level, "no Job of it: it goes a day after its end", "apply the overlay: it makes one")]
+    found = []
+    for name, job in sorted(jobs.items()):
+        logs = f"kubectl -n {cluster.namespace} logs job/{name}"
+        if condition(job, "Complete").get("status") == "True":
+            found.append(Finding("setup", "ok", f"{name} has ended well"))
+        elif (failed := condition(job, "Failed")).get("status") == "True":
+            remedy = f"{logs}; then kubectl delete job {name}, and apply the overlay again"
+            found.append(Finding("setup", "bad", f"{name}: {failed.get('message') or failed.get('reason')}", remedy))
+        else:
+            found.append(Finding("setup", "bad", f"{name} has not ended", f"wait, or see what it waits for: {logs}"))
+    return found
+
+
+def servers(cluster: Cluster) -> list[Finding]:
+    """Ours, where they are in the namespace: an address elsewhere is another team's."""
+    if "objects" in cluster.unknown:
+        return []
+    config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
+    service, _, rest = str(config.get("monitoring", "")).partition(".")
+    if not config:
+        return []
+    if rest.partition(".")[0] != cluster.namespace:
+        return [Finding("NATS", "ok", f"elsewhere, at {config.get('url')}")]
+    if service not in cluster.of("Service"):
+        remedy = "add the component kubernetes/nats to the overlay, or write the address of yours into base/nats.yaml"
+        return [Finding("NATS", "bad", f"no Service {service}", remedy)]
+    selector = (cluster.of("Service")[service].get("spec") or {}).get("selector") or {}
+    pods = [p for p in cluster.of("Pod").values() if selector.items() <= labels(p).items()]
+    ready = sum(condition(p, "Ready").get("status") == "True" for p in pods)
+    # A cluster works while more than half of it does.
+    if ready * 2 <= len(pods):
+        remedy = f"kubectl -n {cluster.namespace} describe pods -l app.kubernetes.io/name=nats"
+        return [Finding("NATS", "bad", f"{ready} of {len(pods)} servers ready", remedy)]
+    level = "ok" if ready == len(pods) else "note"
+    remedy = "" if level == "ok" else f"kubectl -n {cluster.namespace} get pods -l app.kubernetes.io/name=nats -o wide"
+    return [Finding("NATS", level, f"{ready} of {len(pods)} servers ready", remedy)]
+
+
+def there(cluster: Cluster) -> list[Finding]:
+    """Each stream, consumer and bucket, and whether a stream has the copies that three servers promise."""
+    if "NATS" in cluster.unknown:
+        ask = f"kubectl -n {cluster.namespace} port-forward pod/nats-0 8222, and beside it"
+        remedy = f"{ask} tidegate cluster check --monitor http://127.0.0.1:8222"
+        return [Finding("streams", "note", f"not seen: {cluster.unknown['NATS']}", remedy)]
+    if not cluster.jsz:
+        return []
+    limits = topology.TopologySettings()
+    held = _held(cluster)
+    wanted = {str(s.name): set[str]() for s in [*topology.streams(limits), *topology.buckets(limits).values()]}
+    for stream, consumer in topology.consumers(limits):
+        wanted[stream].add(str(consumer.durable_name))
+    lost = [f"stream {s}" for s in wanted if s not in held]
+    lost += [f"consumer {c} of {s}" for s, names in wanted.items() if s in held for c in names - _consumers(held[s])]
+    remedy = (
+        f"kubectl -n {cluster.namespace} delete job -l app.kubernetes.io/component=setup, and apply the overlay again"
+    )
+    if lost:
+        return [Finding("streams", "bad", f"missing: {', '.join(sorted(lost))}", remedy)]
+    alone = sorted(s for s in wanted if _copies(held[s]) == 1)
+    count = f"{len(wanted)} streams and {sum(map(len, wanted.values()))} consumers"
+    if alone and len(cluster.jsz) > 1:
+        found = f"{count}; on one server alone: {', '.join(alone)}"
+        return [Finding("streams", "note", found, f"{COPIES}=3 in the Job of setup; {remedy}")]
+    return [Finding("streams", "ok", count)]
+
+
+def _held(cluster: Cluster) -> dict[str, Document]:
+    """The streams of the account by name. Each server knows its own alone, and a consumer's leader knows it first."""
+    found: dict[str, Document] = {}
+    for page in cluster.jsz:
+        for account in page.get("account_details") or []:
+            for stream in account.get("stream_detail") or []:
+                before = found.get(stream["name"], {})
+                both = [*(before.get("consumer_detail") or []), *(stream.get("consumer_detail") or [])]
+                found[stream["name"]] = {**before, **stream, "consumer_detail": both}
+    return found
+
+
+def _consumers(stream: Document) -> set[str]:
+    return {str(c["name"]) for c in stream.get("consumer_detail") or []}
+
+
+def _copies(stream: Document) -> int:
+    return int((stream.get("config") or {}).get("num_replicas") or 1)

@@ -1,0 +1,97 @@
+"""A cluster asked through `kubectl`, which has the user's way in: context, login, proxy. It changes nothing there.
+
+kubectl = Kubectl(context="")
+kubectl.objects("pods,nodes", namespace="tidegate")      # their JSON; raises NoAnswer
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.runtime.errors import TidegateError
+from shared.runtime.redact import redact
+
+TIMEOUT_S = 10.0
+MOST_SAID = 300
+
+Document = dict[str, Any]
+
+
+class NoAnswer(TidegateError):
+    """A question that got no answer: what kubectl said, in one line."""
+
+
+class Kubectl:
+    """context: of the kubeconfig; empty for the current one. timeout_s: of one question to the API server."""
+
+    def __init__(self, context: str = "", timeout_s: float = TIMEOUT_S) -> None:
+        self._more = [*([f"--context={context}"] if context else []), f"--request-timeout={timeout_s:g}s"]
+        self._limit_s = 2 * timeout_s
+
+    @staticmethod
+    def is_there() -> bool:
+        return shutil.which("kubectl") is not None
+
+    def objects(self, kinds: str, namespace: str = "", selector: str = "") -> list[Document]:
+        """All of these kinds in a namespace, or in the whole cluster. Raises NoAnswer where one may not be listed."""
+        where = [f"--namespace={namespace}"] if namespace else ["--all-namespaces"]
+        where += [f"--selector={selector}"] if selector else []
+        return list(_read(self._run("get", kinds, "--output=json", *where)).get("items") or [])
+
+    def object(self, kind: str, name: str) -> Document:
+        """One of the whole cluster."""
+        return _read(self._run("get", kind, name, "--output=json"))
+
+    def names(self, kind: str, namespace: str) -> list[str]:
+        """Their names alone: the server makes the table, so that what a Secret holds never leaves it."""
+        listed = self._run("get", kind, "--no-headers", f"--namespace={namespace}")
+        return [line.split()[0] for line in listed.splitlines() if line.strip()]
+
+    def page(self, path: str) -> Document:
+        """A JSON page of the API server, or of what it passes questions on to."""
+        return _read(self._run("get", "--raw", path))
+
+    def version(self) -> Document:
+        return _read(self._run("version", "--output=json"))
+
+    def built(self, folder: Path) -> str:
+        """What `kubectl apply -k FOLDER` would apply, as YAML. Asks no cluster."""
+        return self._run("kustomize", str(folder))
+
+    def _run(self, *arguments: str) -> str:
+        try:
+            # Without standard input: a login that asks for something fails at once, and its words are shown.
+            done = subprocess.run(
+                ["kubectl", *arguments, *self._more],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=self._limit_s,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as e:
+            raise NoAnswer(f"kubectl does not answer: {redact(str(e))}") from None
+        if done.returncode:
+            raise NoAnswer(_said(done.stderr.splitlines()))
+        return done.stdout
+
+
+def _said(lines: Sequence[str]) -> str:
+    """Its last line that says something; warnings and the attempts at discovery come before it."""
+    said = [line.strip() for line in lines if line.strip()]
+    return redact(said[-1])[:MOST_SAID] if said else "kubectl failed, and does not say why"
+
+
+def _read(text: str) -> Document:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        raise NoAnswer("what answers is no API server: it sends no JSON") from None
+    if not isinstance(found, dict):
+        raise NoAnswer("what answers is no API server: it sends no object")
+    return found

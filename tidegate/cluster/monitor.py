@@ -1,0 +1,60 @@
+"""NATS' monitoring port, through the API server: what streams and consumers there are, without a password."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
+
+from tidegate.cluster.kubectl import Document, Kubectl, NoAnswer
+
+TIMEOUT_S = 10.0
+CONFIG = "tidegate-nats"
+_MOST_BYTES = 64 * 1024 * 1024
+
+
+def pages(
+    kubectl: Kubectl, namespace: str, objects: Mapping[str, Mapping[str, Document]], urls: Sequence[str] = ()
+) -> list[Document]:
+    """What each server of NATS says of its streams: /jsz, as one server knows those that it holds alone.
+
+    urls: `http://127.0.0.1:8222`, of servers that are asked directly. Raises NoAnswer where none can be asked.
+    """
+    config = objects.get("ConfigMap", {}).get(CONFIG, {}).get("data") or {}
+    query = "/jsz?" + urlencode({"acc": config.get("account", ""), "consumers": "true", "config": "true"})
+    if urls:
+        return [_fetched(url.rstrip("/") + query) for url in urls]
+    address = config.get("monitoring", "")
+    pods = servers(namespace, address, objects)
+    if not pods:
+        raise NoAnswer(f"{address or 'NATS'} has no pod in the namespace {namespace}")
+    scheme = "https:" if config.get("https") == "true" else ""
+    port = address.rpartition(":")[2]
+    return [kubectl.page(f"/api/v1/namespaces/{namespace}/pods/{scheme}{pod}:{port}/proxy{query}") for pod in pods]
+
+
+def servers(namespace: str, address: str, objects: Mapping[str, Mapping[str, Document]]) -> list[str]:
+    """The pods that run behind `SERVICE.NAMESPACE.svc…:PORT`, where that is one of this namespace."""
+    service, _, rest = address.partition(".")
+    selector = (objects.get("Service", {}).get(service, {}).get("spec") or {}).get("selector") or {}
+    if rest.partition(".")[0] != namespace or not selector:
+        return []
+    return [
+        name
+        for name, pod in objects.get("Pod", {}).items()
+        if selector.items() <= (pod["metadata"].get("labels") or {}).items()
+        and (pod.get("status") or {}).get("phase") == "Running"
+    ]
+
+
+def _fetched(url: str) -> Document:
+    if not url.startswith(("http://", "https://")):
+        raise NoAnswer(f"{url} is no http address")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 - http alone, as checked above
+            found = json.loads(answer.read(_MOST_BYTES))
+    except (OSError, urllib.error.URLError, ValueError) as e:
+        raise NoAnswer(f"{url.partition('?')[0]} does not answer: {e}") from None
+    return dict(found)

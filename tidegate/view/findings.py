@@ -1,0 +1,39 @@
+"""What a check found, and what to do: the lines of `tidegate doctor` and `tidegate cluster check`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.text import Text
+
+from tidegate.view.inert import echo
+
+STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
+
+
+class Finding(NamedTuple):
+    """level: ok, note (works without it) or bad. remedy: what to do; empty when ok."""
+
+    what: str
+    level: str
+    found: str
+    remedy: str = ""
+
+
+def show(findings: Sequence[Finding], out: Console) -> None:
+    """A line for each, and below what is not well its remedy; in a pipe, fields parted by tabs."""
+    width = max(len(f.what) for f in findings)
+    for f in findings:
+        if not out.is_terminal:
+            echo("\t".join((f.level, f.what, f.found, f.remedy)), file=out.file)
+            continue
+        out.print(Text.assemble((f"{f.level:<5}", STYLES[f.level]), f"{f.what:<{width}}  {f.found}"), soft_wrap=True)
+        if f.remedy:
+            out.print(Text.assemble(" " * 5, ("remedy: ", "bold"), f.remedy), soft_wrap=True)
+
+
+def is_well(findings: Sequence[Finding]) -> bool:
+    """Whether nothing is bad."""
+    return all(f.level != "bad" for f in findings)
