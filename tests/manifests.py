@@ -10,7 +10,7 @@ from typing import Any
 Document = dict[str, Any]
 
 # Below these, keys are anybody's.
-OPEN = ("annotations", "labels", "limits", "tags", "values")
+OPEN = ("annotations", "labels", "limits", "tags", "taints", "values")
 
 
 @cache
