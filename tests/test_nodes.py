@@ -18,7 +18,6 @@ from services.scaler.keda.threshold import lag_threshold
 from shared.runtime import settings
 from tests import npm
 from tests.manifests import seconds, unknown_fields
-from tests.policies import Peer, Policies
 from tests.test_deploy import (
     DEPLOY,
     GPU,
@@ -40,6 +39,7 @@ from tests.test_deploy import (
     variables,
     workloads,
 )
+from tidegate.cluster.policies import Peer, Policies
 
 Document = dict[str, Any]
 
