@@ -18,8 +18,9 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
-from nats.protocol.parser import Parser
+from nats.protocol.parser import AUTHORIZATION_VIOLATION, Parser
 
+from shared.bus.password import Password
 from shared.contract import ids
 from shared.contract.ids import Seal
 from shared.runtime import tls
@@ -56,6 +57,9 @@ class Connection(Client):
     Reading: when a flush times out, nobody waits for the answer to its ping any more. The answer, once it comes, makes
     the client stop reading for good, while it still counts as connected.
 
+    Passwords: where a server no longer takes the password that it took, the client closes for good. It connects again,
+    as its file may have the new one.
+
     Leaving: the client knows a server by its answers to pings alone, which may wait behind a large message on a slow
     network: whatever it sends is a sign of life. And when a server hangs, the client waits until that server has taken
     all that was written to it, before it asks another one: what was written is dropped, as it may be lost anyway. Then
@@ -70,10 +74,13 @@ class Connection(Client):
     plain to a server that does not: whoever sits between would say so.
     """
 
-    def __init__(self, seal: Seal, certificates: tls.Renewing | None, *, shows_certificate: bool) -> None:
+    def __init__(
+        self, seal: Seal, certificates: tls.Renewing | None, password: Password, *, shows_certificate: bool
+    ) -> None:
         super().__init__()
         self._seal = seal
         self._certificates = certificates
+        self._password = password
         self._shows_certificate = shows_certificate
         self._ps = _Heard(self)
         self._lost = asyncio.Event()
@@ -124,6 +131,21 @@ class Connection(Client):
                 raise Refused("asks for a client certificate: set NATS_CERT and NATS_KEY")
             info["tls_required"] = True
         await super()._process_info(info, initial_connection)
+
+    def password(self) -> str:
+        """For the server that is asked now."""
+        return self._password.next(self._current_server.uri.netloc if self._current_server else "")
+
+    async def _process_connect_init(self) -> None:
+        await super()._process_connect_init()
+        self._password.worked()
+
+    async def _process_err(self, err_msg: str) -> None:
+        # The server has read its configuration again, and closes the connection.
+        if self.is_connected and AUTHORIZATION_VIOLATION in err_msg:
+            await self._process_op_err(nats.errors.AuthorizationError())
+            return
+        await super()._process_err(err_msg)
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None

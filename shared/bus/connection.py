@@ -17,8 +17,9 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
 
 from shared.bus.client import Connection, Refused
+from shared.bus.password import Password
 from shared.bus.waiting import unanswered
-from shared.contract.ids import sealing
+from shared.contract.ids import KEY_FILE, sealing
 from shared.runtime import tls
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.redact import redact
@@ -52,7 +53,7 @@ async def connect(
     """
     _check(settings)
     seal = sealing(_secret(settings))
-    client = Connection(seal, _certificates(settings), shows_certificate=bool(settings.nats_cert))
+    client = Connection(seal, _certificates(settings), _password(settings), shows_certificate=bool(settings.nats_cert))
     told = _Told(client, redact(settings.nats_url))
     # With reconnects for ever, the client's first attempts never end by themselves.
     attempt = asyncio.create_task(client.connect(**_options(settings, service, inbox, told)))
@@ -80,12 +81,12 @@ class _Told:
     the address; "" where one may.
     """
 
-    def __init__(self, client: Client, where: str) -> None:
+    def __init__(self, client: Connection, where: str) -> None:
+        self.client = client
         self.where = where
         self.connected = False
         self.log = logger("bus")
         self.refusal = ""
-        self._client = client
         self._said = "no answer"
         self._logged, self._logged_at = "", 0.0
 
@@ -106,7 +107,7 @@ class _Told:
             self.log.warning("nats error", error=text)
 
     async def disconnected(self) -> None:
-        if self.connected and not self._client.is_closed:
+        if self.connected and not self.client.is_closed:
             self.log.warning("nats disconnected", server=self.where)
 
     async def reconnected(self) -> None:
@@ -131,7 +132,7 @@ def _options(settings: BusSettings, service: str, inbox: str | None, told: _Told
         "pending_size": PENDING_BYTES,
     }
     if settings.nats_user:
-        options |= {"user": settings.nats_user, "password": settings.nats_password}
+        options |= {"user": settings.nats_user, "password": told.client.password}
     if settings.nats_creds:
         options["user_credentials"] = settings.nats_creds
     return options
@@ -208,7 +209,23 @@ def _check(settings: BusSettings) -> None:
 def _secret(settings: BusSettings) -> str:
     """What the replicas of a service share, and no other service has."""
     creds = Path(settings.nats_creds).read_text() if settings.nats_creds else ""
-    return settings.nats_msg_id_key or settings.nats_password or creds
+    return settings.nats_msg_id_key or _kept_key(settings.nats_password_file) or settings.nats_password or creds
+
+
+def _kept_key(password_file: str) -> str:
+    """What made the ids before the password was a new one: `tidegate cluster init --rotate` keeps it beside it."""
+    kept = Path(password_file + KEY_FILE)
+    try:
+        return kept.read_text().strip() if password_file and kept.exists() else ""
+    except (OSError, ValueError) as e:
+        raise SettingError(f"{kept} can't be read ({e}): it makes the ids of what is stored") from None
+
+
+def _password(settings: BusSettings) -> Password:
+    """The file is read again only where the password came from it: NATS_PASSWORD goes before it."""
+    path = Path(settings.nats_password_file) if settings.nats_password_file else None
+    password = Password(settings.nats_password, path)
+    return password if password.is_of_file else Password(settings.nats_password)
 
 
 def _is_server(url: str) -> bool:

@@ -12,6 +12,8 @@ import hmac
 from collections.abc import Callable
 
 HEADER = "Nats-Msg-Id"
+# A file beside that of the password, by its name and this: the key, once the password is a new one.
+KEY_FILE = ".msg-id-key"
 # 128 bits: more than can be guessed in any stream's window.
 _BYTES = 16
 # Of an id on the wire, in characters.

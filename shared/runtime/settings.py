@@ -38,13 +38,20 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     nats_url: Annotated[str, Meta(description="server, or several with commas")] = "nats://127.0.0.1:4222"
     nats_user: Annotated[str, Meta(description="user name, where the server asks for one")] = ""
-    nats_password: Annotated[str, Meta(description="password; NATS_PASSWORD_FILE reads it from a file")] = ""
+    nats_password: Annotated[str, Meta(description="its password; a file is better")] = ""
+    nats_password_file: Annotated[
+        str, Meta(description="path of a file with the password, which is read at each connection: it may change")
+    ] = ""
     nats_creds: Annotated[str, Meta(description="path of a .creds file, instead of user and password")] = ""
     nats_ca: Annotated[str, Meta(description="path of the CA certificate that signs the server's; asks for TLS")] = ""
     nats_cert: Annotated[str, Meta(description="path of a client certificate, for a server that asks for one")] = ""
     nats_key: Annotated[str, Meta(description="path of its private key")] = ""
     nats_msg_id_key: Annotated[
-        str, Meta(description="secret that makes Nats-Msg-Id, the same for all replicas; empty: the password or .creds")
+        str,
+        Meta(
+            description="secret that makes Nats-Msg-Id, the same for all replicas; empty: the file "
+            "NATS_PASSWORD_FILE.msg-id-key where there is one, else the password or .creds"
+        ),
     ] = ""
     lease_s: Annotated[
         float,

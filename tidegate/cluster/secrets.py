@@ -4,7 +4,7 @@
 
 | Secret | keys | who mounts it |
 |---|---|---|
-| `tidegate-nats-IDENTITY` | `password` | the pods of that identity, and no other |
+| `tidegate-nats-IDENTITY` | `password`; once rotated `password.msg-id-key` | the pods of that identity, and no other |
 | `nats-server` | `accounts.conf`, `routes.conf` | the servers of the component kubernetes/nats |
 
 In accounts.conf passwords are hashed; by the one in routes.conf the servers know each other.
@@ -16,13 +16,15 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from shared.contract import catalog, identities
+from shared.contract import catalog, identities, ids
 from shared.contract.accounts import Tenant
+from shared.runtime.errors import SettingError
 from tidegate.local import passwords, tenants
 from tidegate.local.cluster import ROUTES, SIZE
 from tidegate.local.encryption import write_private
 
 NAMESPACE = "tidegate"
+ALL = "all"
 KUSTOMIZATION = "kustomization.yaml"
 # As deploy/kubernetes/base has it: whichever is applied last must not take labels away.
 _NAMESPACE = """\
@@ -41,20 +43,31 @@ def mounted() -> list[str]:
     return [identities.ADMIN, *dict.fromkeys(service.identity for service in catalog.services())]
 
 
-def write(folder: Path) -> list[str]:
+def write(folder: Path, rotate: Iterable[str] = ()) -> list[str]:
     """Make the passwords that are missing, and all that follows from them. The names of those made.
 
-    The folder is held by `tenants.changing`. Raises SettingError where it can't be read.
+    rotate: who gets a new one; `all` for every user. The folder is held by `tenants.changing`. Raises SettingError
+    where it can't be read, and for a name of nobody.
     """
     tenant = next((t for t in tenants.read(folder, ()) if t.name == Tenant().name), Tenant())
+    changed = _rotated(list(tenant.users.values()), list(rotate))
     tenants.put(folder, tenant)
     users = [*tenant.users.values(), ROUTES]
+    for user in changed:
+        passwords.discard(folder, user)
     made = [user for user in users if not (folder / user).exists()]
     tenants.write_block(folder)
     write_private(folder / "routes.conf", routes(passwords.kept(folder, [ROUTES])[ROUTES]))
     write_private(folder / "namespace.yaml", _NAMESPACE)
-    write_private(folder / KUSTOMIZATION, kustomization(mounted()))
+    write_private(folder / KUSTOMIZATION, kustomization(folder, mounted()))
     return made
+
+
+def _rotated(users: list[str], named: list[str]) -> list[str]:
+    """The servers' own password is none of them: each would have to get it at the same moment."""
+    if strange := [name for name in named if name not in (*users, ALL)]:
+        raise SettingError(f"--rotate {strange[0]} is no user's name: give {ALL}, or one of {', '.join(users)}")
+    return users if ALL in named else named
 
 
 def routes(password: str, namespace: str = NAMESPACE) -> str:
@@ -64,9 +77,14 @@ def routes(password: str, namespace: str = NAMESPACE) -> str:
     return f"authorization {{ user: {ROUTES}, password: {json.dumps(password)}, timeout: 5 }}\nroutes: {urls}\n"
 
 
-def kustomization(of: Iterable[str]) -> str:
+def kustomization(folder: Path, of: Iterable[str]) -> str:
     """The Secrets of these identities and of the servers, by the names that pods mount."""
-    generated = [(f"tidegate-nats-{identity}", [f"password={identity}"]) for identity in of]
+    generated = []
+    for identity in of:
+        keys = [f"password={identity}"]
+        if (folder / f"{identity}{ids.KEY_FILE}").exists():
+            keys.append(f"password{ids.KEY_FILE}={identity}{ids.KEY_FILE}")
+        generated.append((f"tidegate-nats-{identity}", keys))
     generated.append(("nats-server", ["accounts.conf", "routes.conf"]))
     listed = "".join(
         f"  - name: {name}\n    files: [{', '.join(files)}]\n    options: {{disableNameSuffixHash: true}}\n"

@@ -34,12 +34,14 @@ def cluster() -> None:
 
 @cluster.command("init")
 @click.argument("folder", metavar="DIR", type=FOLDER)
-def cluster_init(folder: Path) -> None:
+@click.option("--rotate", multiple=True, metavar="USER", help="Give this user a new password; 'all' for every one.")
+def cluster_init(folder: Path, rotate: tuple[str, ...]) -> None:
     """Make the Secrets of every identity, and of the servers, in DIR.
 
     \b
     Begin:                  tidegate cluster init secrets
                             kubectl apply --server-side -k secrets
+    New passwords:          tidegate cluster init secrets --rotate all
 
     What is there is kept: running it again makes what a new version needs. 'kubectl apply -k' takes DIR as it is. Keep
     it where only you read it, or encrypted: whoever has it may do everything.
@@ -47,7 +49,7 @@ def cluster_init(folder: Path) -> None:
     tenants.check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tenants.changing(folder):
-        made = secrets.write(folder)
+        made = secrets.write(folder, rotate)
     echo(f"{folder}: {len(made)} passwords made" + (f" ({', '.join(made)})" if made else ""))
     echo(f"next: kubectl apply --server-side -k {folder}, then an overlay of deploy/kubernetes/overlays")
 

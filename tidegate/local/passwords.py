@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from shared.contract import identities
+from shared.contract import identities, ids
 from shared.runtime.errors import BusError
 from tidegate.local.encryption import write_private
 
@@ -32,6 +32,14 @@ def kept(folder: Path, users: Iterable[str]) -> dict[str, str]:
         else:
             write_private(path, fresh)
     return passwords
+
+
+def discard(folder: Path, user: str) -> None:
+    """Forget a password, for `kept` to make another. The first goes on making the ids of what the user stores."""
+    path, key = folder / user, folder / f"{user}{ids.KEY_FILE}"
+    if path.exists() and not key.exists():
+        write_private(key, path.read_text())
+    path.unlink(missing_ok=True)
 
 
 def hashed(passwords: Mapping[str, str]) -> dict[str, str]:
