@@ -299,10 +299,13 @@ async def test_health_says_what_is_missing() -> None:
 
     assert get("/healthz") == (200, "ok\n")
     assert get("/readyz") == (503, "starting\n")
+    assert "\ntidegate_ready 0.0\n" in get("/metrics")[1]
     health.ready = None
     assert get("/readyz") == (200, "ok\n")
+    assert "\ntidegate_ready 1.0\n" in get("/metrics")[1]
     now = 110.0
     assert get("/healthz")[0] == 503
+    assert "\ntidegate_ready 0.0\n" in get("/metrics")[1]
     assert "not moved" in get("/healthz")[1]
     health.beat()
     assert get("/healthz")[0] == 200

@@ -18,13 +18,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import disable_created_metrics, make_wsgi_app
+from prometheus_client import Gauge, disable_created_metrics, make_wsgi_app
 
 from shared.runtime import tls
 from shared.runtime.errors import SettingError
 from shared.runtime.pages import KNOWN, PageServer
 from shared.runtime.settings import BusSettings
 from shared.runtime.telemetry import Health, logger
+
+READY = Gauge("tidegate_ready", "1 while /readyz says that the process can work, else 0")
 
 # So many answers of /metrics are made at once: that takes time, and goes on once the client is let go.
 MOST_SCRAPES = 4
@@ -49,6 +51,7 @@ def serve(settings: BusSettings, health: Health) -> int:
             f"METRICS_PORT={settings.metrics_port} on {settings.metrics_host} can't be used: {e.strerror}; "
             "0 takes a free one"
         ) from e
+    READY.set_function(lambda: float(not _problem(health)))
     server.start(_pages(health, asks=bool(settings.metrics_client_ca)))
     scheme = "https" if secured else "http"
     logger("telemetry").info("metrics served", url=f"{scheme}://{settings.metrics_host}:{server.server_port}/metrics")
@@ -95,7 +98,7 @@ def _pages(health: Health, *, asks: bool) -> Callable[..., Iterable[bytes]]:
         if path == "/healthz":
             problem = health.stuck()
         elif path == "/readyz":
-            problem = health.stuck() or health.ready
+            problem = _problem(health)
         else:
             start("404 Not Found", plain)
             return [b"here are /healthz, /readyz and /metrics\n"]
@@ -103,6 +106,10 @@ def _pages(health: Health, *, asks: bool) -> Callable[..., Iterable[bytes]]:
         return [f"{problem or 'ok'}\n".encode()]
 
     return app
+
+
+def _problem(health: Health) -> str | None:
+    return health.stuck() or health.ready
 
 
 def tell_prometheus(settings: BusSettings, service: str, port: int) -> None:

@@ -33,11 +33,18 @@ def text() -> str:
     return page("Metrics", *blocks)
 
 
+def exported() -> Iterator[tuple[str, str, list[str]]]:
+    """(name, kind, labels) of each."""
+    for _, (name, kind, labels, _said) in _all():
+        yield name.strip("`"), kind, [label.strip("`") for label in labels.split(", ") if label]
+
+
 def _all() -> Iterator[tuple[str, tuple[str, ...]]]:
     """(service, row) of each metric, read from the source: so that no extra has to be installed."""
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            where = "every worker" if folder == "shared" else path.relative_to(ROOT / folder).parts[0]
+            part = path.relative_to(ROOT / folder).parts[0]
+            where = part if folder == "services" else "every service" if part == "runtime" else "every worker"
             for call in ast.walk(ast.parse(path.read_text())):
                 if isinstance(call, ast.Call) and (row := _row(call)):
                     yield where, row

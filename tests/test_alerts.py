@@ -1,0 +1,136 @@
+"""The alerts of `deploy/observability`, by the real promtool; and the paragraph of the runbook that each leads to."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import promql
+from tidegate.chaos.faults import FAULTS
+
+ROOT = Path(__file__).parent.parent
+RULES = yaml.safe_load((ROOT / "deploy/observability/rules.yaml").read_text())["spec"]
+ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
+CASES = yaml.safe_load((ROOT / "tests/alerts.yaml").read_text())
+RUNBOOK = (ROOT / "docs/how-to/runbook.md").read_text()
+
+
+def moments(case: dict[str, Any]) -> list[str]:
+    return case["at"] if isinstance(case["at"], list) else [case["at"]]
+
+
+def expected(name: str, case: dict[str, Any]) -> list[dict[str, Any]]:
+    """What promtool is to find of the alert in a case: nothing in one without labels."""
+    if "labels" not in case:
+        return []
+    annotations = ALERTS[name]["annotations"]
+    shown = zip([case["labels"], *case.get("also", [])], [case["says"], *case.get("also_says", [])], strict=True)
+    return [
+        {
+            "exp_labels": ALERTS[name]["labels"] | labels,
+            "exp_annotations": annotations | {"description": says},
+        }
+        for labels, says in shown
+    ]
+
+
+def as_promtool_reads(name: str, kind: str) -> dict[str, Any]:
+    case = CASES[name][kind]
+    return {
+        "name": f"{name} {kind}",
+        "interval": CASES[name].get("every", "1m"),
+        "input_series": [{"series": series, "values": values} for series, values in case["series"].items()],
+        "alert_rule_test": [
+            {"eval_time": at, "alertname": name, "exp_alerts": expected(name, case)} for at in moments(case)
+        ],
+    }
+
+
+def tried(folder: Path, tests: list[dict[str, Any]]) -> str:
+    """What promtool says of the rules in these cases; "" where all is as expected."""
+    (folder / "rules.yaml").write_text(yaml.safe_dump(RULES))
+    content = {"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": tests}
+    (folder / "tests.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    done = subprocess.run(
+        [promql.promtool(), "test", "rules", "tests.yaml"], capture_output=True, text=True, cwd=folder, timeout=300
+    )
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+@pytest.mark.foreign
+def test_each_alert_fires_and_says_why_and_is_silent_where_it_nearly_would(tmp_path: Path) -> None:
+    assert set(CASES) == set(ALERTS)
+    assert tried(tmp_path, [as_promtool_reads(name, kind) for name in CASES for kind in ("fires", "silent")]) == ""
+
+
+@pytest.mark.foreign
+def test_a_case_that_is_not_so_is_found(tmp_path: Path) -> None:
+    """Each silent case fires nothing, and each firing one fires: the other way round all of them fail."""
+    turned = [as_promtool_reads(name, "fires") for name in ALERTS]
+    for test in turned:
+        for at in test["alert_rule_test"]:
+            at["exp_alerts"] = []
+    said = tried(tmp_path, turned)
+    assert [name for name in ALERTS if f"alertname: {name}," not in said] == []
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_what_nearly_fires_has_the_metrics_that_the_alert_reads(name: str) -> None:
+    """A case without any would be silent whatever the alert says."""
+    read = set(promql.selected(ALERTS[name]["expr"]))
+    for kind in ("fires", "silent"):
+        given = {series.partition("{")[0] for series in CASES[name][kind]["series"]}
+        assert given & read or name == "TidegateNotSeen"
+        assert CASES[name][kind].get("why") or kind == "fires"
+
+
+@pytest.mark.foreign
+def test_the_rules_are_rules(tmp_path: Path) -> None:
+    promql.checked(tmp_path, [rule["expr"] for rule in ALERTS.values()])
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_reads_what_exists(name: str) -> None:
+    rule = ALERTS[name]
+    assert promql.strangers(rule["expr"], " ".join(rule["annotations"].values())) == []
+    assert set(rule["labels"]) == {"severity"} and rule["labels"]["severity"] in ("page", "ticket")
+    assert set(rule["annotations"]) == {"summary", "description", "runbook"}
+
+
+def test_what_does_not_exist_is_found() -> None:
+    assert promql.strangers("sum by (camera) (rate(tidegate_ingest_frames_total[5m] offset 1h)) > 3") == []
+    assert promql.strangers("tidegate_ingest_frame_total > 3") == ["no metric tidegate_ingest_frame_total"]
+    assert promql.strangers('up{camera="a"}') == ["up has no label camera"]
+    assert promql.strangers("sum by (camera) (up)") == ["no metric in it has a label camera"]
+    assert promql.strangers("up == 0", "{{ $labels.camera }} is away") == ["no metric in it has a label camera"]
+    assert promql.strangers('label_replace(up, "x", "$1", "pod", "(.*)")', "{{x}} {{pod}}") == []
+
+
+def paragraphs() -> dict[str, str]:
+    """Of the runbook, by the alert that each is of."""
+    parts = re.split(r"^### (\w+)$", RUNBOOK, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_each_alert_has_a_paragraph_and_each_paragraph_an_alert() -> None:
+    assert list(paragraphs()) == list(ALERTS)
+    for name, rule in ALERTS.items():
+        assert rule["annotations"]["runbook"] == f"docs/how-to/runbook.md#{name.lower()}"
+        said = paragraphs()[name]
+        for asked in ("**Means**", "**Costs**", "**Look**", "**Do**", "**Ends**"):
+            assert said.count(asked) == 1, f"{name} does not say {asked}"
+        assert "```" in said or "`" in said.partition("**Look**")[2].partition("**Do**")[0]
+
+
+def test_each_fault_of_the_chaos_is_told_of_or_said_to_heal() -> None:
+    table = RUNBOOK.partition("## By fault")[2]
+    rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|$", table, re.MULTILINE))
+    for fault in FAULTS:
+        assert [row for row in rows if fault.name.startswith(row)], f"no row for: {fault.name}"
+    named = {alert for told in rows.values() for alert in re.findall(r"Tidegate\w+", told)}
+    assert named <= set(ALERTS)
