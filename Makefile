@@ -57,9 +57,10 @@ coverage: $(TEST)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-# docs/reference/ is written from the code: a test fails where it is not what this writes.
+# docs/reference/ and the dashboards are written from the code: a test fails where they are not what this writes.
 reference: $(TEST)
 	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.dashboards
 
 # The documentation site, into .site/html. Broken links fail.
 docs: $(DOCS)

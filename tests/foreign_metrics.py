@@ -16,7 +16,7 @@ _CLAIM = frozenset({"namespace", "persistentvolumeclaim"})
 FOREIGN: dict[str, frozenset[str]] = {
     # Prometheus itself.
     "up": frozenset(),
-    # nats-io/prometheus-nats-exporter, collector/jsz.go and healthz.go; those of varz are fields of NATS' own page /varz.
+    # nats-io/prometheus-nats-exporter, collector/jsz.go and healthz.go; those of varz are fields of NATS' page /varz.
     "jetstream_consumer_num_pending": _CONSUMER,
     "jetstream_consumer_num_ack_pending": _CONSUMER,
     "jetstream_consumer_last_ack_seconds": _CONSUMER,

@@ -25,6 +25,7 @@ from tests import promql
 from tests.certificates import Authority
 from tests.service_process import ServiceProcess
 from tests.test_alerts import ALERTS, RULES
+from tests.test_dashboards import NAMES, queries
 from tests.test_webhook import say
 from tests.waiting import PATIENCE_S, until
 from tidegate.local.server import NatsServer
@@ -142,5 +143,8 @@ async def test_alerts_fire_on_what_real_services_tell(prometheus: Prometheus, ad
     evaluated = prometheus.evaluated()
     assert {rule["name"] for rule in evaluated} == set(ALERTS)
     assert [rule for rule in evaluated if rule["health"] != "ok"] == []
+    # And so can each query of the dashboards.
+    failed = [q for name in NAMES for q, _ in queries(name) if "result" not in prometheus.asked("query", query=q)]
+    assert failed == []
     series = {name for name in prometheus.asked("label/__name__/values") if name.startswith("tidegate_")}
     assert series - set(promql.known()) == set() and len(series) > 50

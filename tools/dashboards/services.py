@@ -1,0 +1,492 @@
+"""A page a service, and one of NATS: what comes in, what goes out, how late, and what fails."""
+
+from __future__ import annotations
+
+from tools.dashboards.page import Graph, Page, Row, gauge, graph, quantile, rate
+
+_OURS = 'namespace="$namespace"'
+# Each server tells of the consumers that it has a copy of, and the leader knows.
+_LED = f'{_OURS}, is_consumer_leader="true"'
+_ROOM = "kubelet_volume_stats_available_bytes"
+
+
+def _pods(component: str) -> Row:
+    """Of the pods of a component, whatever they do. Those of a part, such as embed-queries, belong to it."""
+    of = f'component=~"{component}(-.+)?"'
+    pods = f'{_OURS}, pod=~"tidegate-{component}-.+"'
+    return Row(
+        "Pods",
+        (
+            graph(
+                "Ready",
+                (gauge("tidegate_ready", "sum", "component", of), "{{component}}, ready"),
+                (f"count by (component) (up{{{_OURS}, {of}}})", "{{component}}, scraped"),
+                says="As /readyz says. What is missing is said there.",
+            ),
+            graph(
+                "Restarts of the last hour",
+                (f"sum by (pod) (increase(kube_pod_container_status_restarts_total{{{pods}}}[1h]))", "{{pod}}"),
+                (
+                    f"sum by (pod) (increase(kube_pod_init_container_status_restarts_total{{{pods}}}[1h]))",
+                    "{{pod}}, vLLM",
+                ),
+            ),
+        ),
+    )
+
+
+def _quantiles(title: str, histogram: str, where: str = "", by: str = "", says: str = "") -> Graph:
+    named = "".join(f", {{{{{label}}}}}" for label in by.split(", ") if label)
+    return graph(
+        title,
+        (quantile(0.5, histogram, by, where), "half" + named),
+        (quantile(0.99, histogram, by, where), "99 %" + named),
+        unit="s",
+        says=says,
+    )
+
+
+def _worker(service: str) -> tuple[Row, ...]:
+    """What every worker loop tells."""
+    of = f'service="{service}"'
+    work = Row(
+        "Work",
+        (
+            graph(
+                "Messages a second",
+                (rate("tidegate_segments_in_total", where=of), "taken"),
+                (rate("tidegate_segments_out_total", where=of), "done"),
+                (rate("tidegate_items_total", where=of), "frames, images or jobs computed"),
+            ),
+            _quantiles("From a frame's wall clock to its stored result", "tidegate_latency_seconds", of),
+            graph(
+                "Where the time goes, 99 %",
+                (quantile(0.99, "tidegate_stage_seconds", "stage", of), "{{stage}}"),
+                unit="s",
+                says="queued: too few replicas. prepare: too few cores. infer: the GPU. publish: the server.",
+            ),
+            graph(
+                "How busy",
+                (rate("tidegate_working_seconds_total", "pod", of), "{{pod}}, with work in hand"),
+                (rate("tidegate_busy_seconds_total", "pod", of), "{{pod}}, device computes"),
+                unit="percentunit",
+            ),
+            graph(
+                "Batches",
+                (
+                    f"{rate('tidegate_batch_size_sum', where=of)} / {rate('tidegate_batch_size_count', where=of)}",
+                    "items in one",
+                ),
+                (gauge("tidegate_held", "sum", where=of), "messages in hand"),
+            ),
+            graph("Bytes taken", (rate("tidegate_bytes_in_total", where=of), "taken"), unit="Bps"),
+        ),
+    )
+    trouble = Row(
+        "Trouble",
+        (
+            graph(
+                "Dead letters and failures, a second",
+                (rate("tidegate_dead_lettered_total", "cause", of), "dead letters, {{cause}}"),
+                (rate("tidegate_failed_total", "cause", of), "tries that failed, {{cause}}"),
+            ),
+            graph(
+                "Done again, a second",
+                (rate("tidegate_redelivered_total", where=of), "came again"),
+                (rate("tidegate_duplicate_results_total", where=of), "result was there"),
+                (rate("tidegate_handed_back_total", where=of), "handed back"),
+            ),
+            graph(
+                "Video that is not worked on",
+                (gauge("tidegate_cameras_quarantined", where=of), "cameras in quarantine"),
+                (rate("tidegate_passed_over_total", where=of), "can't be read, a second"),
+                (rate("tidegate_over_budget_total", "cause", of), "too costly, a second, {{cause}}"),
+            ),
+            graph(
+                "Expired before it was seen, a second",
+                (
+                    f"max by (consumer) (rate(tidegate_segments_expired_total{{{_OURS}, {of}}}[$__rate_interval]))",
+                    "{{consumer}}",
+                ),
+            ),
+        ),
+    )
+    return work, trouble
+
+
+INGEST = Page(
+    name="ingest",
+    title="Tidegate: ingest",
+    rows=(
+        Row(
+            "Cameras",
+            (
+                graph(
+                    "Cameras",
+                    (gauge("tidegate_ingest_cameras_owned", "sum"), "read"),
+                    (gauge("tidegate_ingest_cameras_online", "sum"), "deliver video"),
+                    (gauge("tidegate_ingest_cameras_waiting"), "no ingest has room for"),
+                ),
+                graph("By ingest", (gauge("tidegate_ingest_cameras_owned", "sum", "pod"), "{{pod}}")),
+                graph(
+                    "Connections that ended or failed, the ten worst cameras, an hour",
+                    (
+                        f"topk(10, sum by (camera, cause) (increase(tidegate_ingest_reconnects_total{{{_OURS}}}[1h])))",
+                        "{{camera}}, {{cause}}",
+                    ),
+                ),
+                graph(
+                    "Corrections of cameras' clocks, a second",
+                    (rate("tidegate_ingest_reanchors_total", "pod"), "{{pod}}"),
+                ),
+            ),
+        ),
+        Row(
+            "Storing",
+            (
+                graph(
+                    "Segments and frames a second",
+                    (rate("tidegate_ingest_segments_total"), "segments stored"),
+                    (rate("tidegate_ingest_frames_total"), "frames in them"),
+                ),
+                graph("Bytes stored", (rate("tidegate_ingest_bytes_total"), "stored"), unit="Bps"),
+                _quantiles("From a segment's cut to its acknowledgement", "tidegate_ingest_publish_seconds"),
+                graph(
+                    "The segment that has waited longest",
+                    (gauge("tidegate_ingest_waiting_seconds", by="pod"), "{{pod}}"),
+                    unit="s",
+                    says="Over 30 s JetStream is away, or stores nothing more.",
+                ),
+            ),
+        ),
+        Row(
+            "Lost",
+            (
+                graph(
+                    "Segments dropped, a second", (rate("tidegate_ingest_dropped_segments_total", "cause"), "{{cause}}")
+                ),
+                graph("Frames dropped, a second", (rate("tidegate_ingest_dropped_frames_total", "cause"), "{{cause}}")),
+                graph(
+                    "Tries that JetStream did not take, a second",
+                    (rate("tidegate_ingest_publish_errors_total", "cause"), "{{cause}}"),
+                ),
+            ),
+        ),
+        _pods("ingest"),
+    ),
+)
+
+VLM = Page(
+    name="vlm",
+    title="Tidegate: vlm",
+    rows=(
+        Row(
+            "Jobs",
+            (
+                graph(
+                    "Jobs that ended, a second",
+                    (rate("tidegate_vlm_jobs_total", "kind, outcome"), "{{kind}}, {{outcome}}"),
+                ),
+                _quantiles("From a job's storage to its result", "tidegate_vlm_job_seconds", by="kind"),
+                _quantiles("To the first token", "tidegate_vlm_first_token_seconds", by="kind"),
+                graph(
+                    "Questions on svc.ask, a second",
+                    (rate("tidegate_vlm_asked_total", "kind, code"), "{{kind}}, {{code}}"),
+                ),
+                graph(
+                    "Captions planned, a second",
+                    (rate("tidegate_vlm_captions_planned_total", "outcome"), "{{outcome}}"),
+                ),
+            ),
+        ),
+        Row(
+            "Model",
+            (
+                graph(
+                    "Endpoints",
+                    (gauge("tidegate_vlm_endpoint_up", "sum", where='component="vlm"'), "well"),
+                    (rate("tidegate_vlm_server_restarts_total"), "restarts of vLLM, a second"),
+                ),
+                graph(
+                    "Requests in vLLM",
+                    (gauge("tidegate_vlm_requests_running", "sum", where='component="vlm"'), "running"),
+                    (gauge("tidegate_vlm_requests_waiting", "sum", where='component="vlm"'), "waiting"),
+                ),
+                graph(
+                    "KV cache in use",
+                    (gauge("tidegate_vlm_cache_ratio", by="pod", where='component="vlm"'), "{{pod}}"),
+                    unit="percentunit",
+                ),
+                graph("Tokens a second", (rate("tidegate_vlm_tokens_total", "direction"), "{{direction}}")),
+                graph(
+                    "Requests to the endpoint, a second",
+                    (rate("tidegate_vlm_requests_total", "outcome"), "{{outcome}}"),
+                ),
+            ),
+        ),
+        *_worker("vlm"),
+        _pods("vlm"),
+    ),
+)
+
+SEARCH = Page(
+    name="search",
+    title="Tidegate: search",
+    rows=(
+        Row(
+            "Index",
+            (
+                graph("Rows a second", (rate("tidegate_search_rows_total", "kind"), "{{kind}}")),
+                graph("Events that wait", (gauge("tidegate_search_pending"), "not in the index yet")),
+                graph(
+                    "Size",
+                    (gauge("tidegate_search_bytes"), "on disk"),
+                    (gauge("tidegate_search_cached_bytes"), "kept in memory"),
+                    (
+                        f'max({_ROOM}{{{_OURS}, persistentvolumeclaim="index-tidegate-search-0"}})',
+                        "room on the disk",
+                    ),
+                    unit="bytes",
+                ),
+                _quantiles("A write", "tidegate_search_write_seconds"),
+                graph(
+                    "Not written, a second",
+                    (rate("tidegate_search_write_failures_total"), "writes that failed"),
+                    (rate("tidegate_search_refused_total"), "no events, dead letters"),
+                    (rate("tidegate_search_dropped_total", "cause"), "rows dropped, {{cause}}"),
+                ),
+            ),
+        ),
+        Row(
+            "Queries",
+            (
+                _quantiles("A query", "tidegate_search_query_seconds", by="by"),
+                graph(
+                    "Queries a second",
+                    (rate("tidegate_search_query_seconds_count", "by"), "by {{by}}"),
+                    (rate("tidegate_search_refusals_total", "code"), "refused, {{code}}"),
+                ),
+            ),
+        ),
+        _pods("search"),
+    ),
+)
+
+ANALYTICS = Page(
+    name="analytics",
+    title="Tidegate: analytics",
+    rows=(
+        Row(
+            "Work",
+            (
+                graph(
+                    "Age of what is read", (gauge("tidegate_analytics_behind_seconds", by="pod"), "{{pod}}"), unit="s"
+                ),
+                _quantiles("From detections to the events that follow", "tidegate_analytics_latency_seconds"),
+                graph("Segments read, a second", (rate("tidegate_analytics_segments_total", "outcome"), "{{outcome}}")),
+                graph("Events a second", (rate("tidegate_analytics_events_total", "kind"), "{{kind}}")),
+                graph("Tracks begun, a second", (rate("tidegate_analytics_objects_total"), "tracks")),
+                graph(
+                    "Incidents, a second",
+                    (rate("tidegate_analytics_verifications_total", "outcome"), "verification {{outcome}}"),
+                    (rate("tidegate_analytics_suppressed_total"), "kept back"),
+                ),
+            ),
+        ),
+        Row(
+            "Replicas and trouble",
+            (
+                graph(
+                    "Cameras",
+                    (gauge("tidegate_analytics_cameras", by="pod"), "{{pod}}"),
+                    says="400 are as many as fit well.",
+                ),
+                graph(
+                    "Partitions",
+                    (gauge("tidegate_analytics_partitions", by="pod"), "{{pod}}"),
+                    (rate("tidegate_analytics_moves_total", "what"), "{{what}}, a second"),
+                ),
+                graph(
+                    "Missing, a second",
+                    (rate("tidegate_analytics_gaps_total"), "segments that did not come"),
+                    (rate("tidegate_analytics_unstorable_total", "kind"), "events that can't be stored, {{kind}}"),
+                    (rate("tidegate_analytics_bad_rules_total"), "rules that can't be used"),
+                ),
+                graph("Checkpoints", (rate("tidegate_analytics_checkpoint_bytes_total"), "written"), unit="Bps"),
+            ),
+        ),
+        _pods("analytics"),
+    ),
+)
+
+WEBHOOK = Page(
+    name="webhook",
+    title="Tidegate: webhook",
+    rows=(
+        Row(
+            "Delivery",
+            (
+                graph("Requests a second", (rate("tidegate_webhook_requests_total", "outcome"), "{{outcome}}")),
+                _quantiles("From an event to its delivery", "tidegate_webhook_latency_seconds"),
+                graph(
+                    "Events that wait",
+                    (
+                        f'max(jetstream_consumer_num_pending{{{_LED}, consumer_name="webhook"}})',
+                        "pending",
+                    ),
+                    says="Other events than alerts are passed over, and pending until then.",
+                ),
+                graph("Given up, a second", (rate("tidegate_webhook_dead_letters_total"), "dead letters")),
+            ),
+        ),
+        _pods("webhook"),
+    ),
+)
+
+SCALER = Page(
+    name="scaler",
+    title="Tidegate: scaler",
+    rows=(
+        Row(
+            "Demand",
+            (
+                graph(
+                    "Replicas",
+                    (gauge("tidegate_demand", by="service", where='term="replicas"'), "{{service}}"),
+                ),
+                graph(
+                    "What makes them",
+                    (gauge("tidegate_demand", by="service", where='term="arrival_replicas"'), "{{service}}, arrivals"),
+                    (gauge("tidegate_demand", by="service", where='term="backlog_replicas"'), "{{service}}, backlog"),
+                    (gauge("tidegate_demand", by="service", where='term="held_replicas"'), "{{service}}, held"),
+                ),
+                graph(
+                    "What a busy replica does, messages a second",
+                    (gauge("tidegate_demand", by="service", where='term="service_rate"'), "{{service}}"),
+                ),
+                graph(
+                    "Backlog",
+                    (gauge("tidegate_demand", by="service", where='term="backlog"'), "{{service}}"),
+                    (gauge("tidegate_demand", by="service", where='term="backlog_expected"'), "{{service}}, expected"),
+                    (gauge("tidegate_demand", by="service", where='term="backlog_allowed"'), "{{service}}, allowed"),
+                    (gauge("tidegate_demand", by="service", where='term="backlog_stuck"'), "{{service}}, stuck"),
+                ),
+                graph(
+                    "Replicas as they are heard",
+                    (gauge("tidegate_demand", by="service", where='term="ready"'), "{{service}}, ready"),
+                    (gauge("tidegate_demand", by="service", where='term="warming"'), "{{service}}, starting"),
+                ),
+            ),
+        ),
+        Row(
+            "Questions",
+            (
+                graph(
+                    "Asked, a second", (rate("tidegate_scaler_requests_total", "method, code"), "{{method}}, {{code}}")
+                ),
+                graph(
+                    "Asked of JetStream, a second",
+                    (rate("tidegate_scaler_consumer_requests_total", "stream, consumer"), "{{stream}}, {{consumer}}"),
+                ),
+                graph("gRPC streams open", (gauge("tidegate_scaler_streams", "sum", "method"), "{{method}}")),
+            ),
+        ),
+        _pods("scaler"),
+    ),
+)
+
+
+def _stream(metric: str) -> str:
+    return f"max by (stream_name) ({metric}{{{_OURS}}})"
+
+
+NATS = Page(
+    name="nats",
+    title="Tidegate: NATS",
+    rows=(
+        Row(
+            "Streams",
+            (
+                graph(
+                    "Messages stored a second",
+                    (
+                        f"max by (stream_name) (rate(jetstream_stream_last_seq{{{_OURS}}}[$__rate_interval]))",
+                        "{{stream_name}}",
+                    ),
+                ),
+                graph(
+                    "Size",
+                    (_stream("jetstream_stream_total_bytes"), "{{stream_name}}"),
+                    (f"{_stream('jetstream_stream_limit_bytes')} > 0", "{{stream_name}}, at most"),
+                    unit="bytes",
+                ),
+                graph(
+                    "Messages kept",
+                    (
+                        f"{_stream('jetstream_stream_last_seq')} - {_stream('jetstream_stream_first_seq')}",
+                        "{{stream_name}}",
+                    ),
+                ),
+                graph(
+                    "Pending, by consumer",
+                    (
+                        f"max by (consumer_name) (jetstream_consumer_num_pending{{{_LED}}})",
+                        "{{consumer_name}}",
+                    ),
+                ),
+                graph(
+                    "Since the last acknowledgement",
+                    (
+                        f"max by (consumer_name) (jetstream_consumer_last_ack_seconds{{{_LED}}})",
+                        "{{consumer_name}}",
+                    ),
+                    unit="s",
+                ),
+                graph(
+                    "Dead letters, in all",
+                    (f'max(jetstream_stream_last_seq{{{_OURS}, stream_name="DLQ"}})', "ever written"),
+                ),
+            ),
+        ),
+        Row(
+            "Servers",
+            (
+                graph(
+                    "Not well",
+                    (f"max by (pod) (gnatsd_healthz_status{{{_OURS}}})", "{{pod}}"),
+                    says="0 is well. A stream that has stopped stays so until its server is restarted.",
+                ),
+                graph(
+                    "Storage",
+                    (f"max by (pod) (jetstream_server_total_message_bytes{{{_OURS}}})", "{{pod}}"),
+                    (f"max by (pod) (jetstream_server_max_storage{{{_OURS}}})", "{{pod}}, at most"),
+                    (
+                        f'min by (persistentvolumeclaim) ({_ROOM}{{{_OURS}, persistentvolumeclaim=~"store-nats-.+"}})',
+                        "{{persistentvolumeclaim}}, room",
+                    ),
+                    unit="bytes",
+                ),
+                graph(
+                    "Bytes",
+                    (f"rate(gnatsd_varz_in_bytes{{{_OURS}}}[$__rate_interval])", "{{pod}}, in"),
+                    (f"rate(gnatsd_varz_out_bytes{{{_OURS}}}[$__rate_interval])", "{{pod}}, out"),
+                    unit="Bps",
+                ),
+                graph(
+                    "Connections",
+                    (f"gnatsd_varz_connections{{{_OURS}}}", "{{pod}}"),
+                    (
+                        f"rate(gnatsd_varz_slow_consumers{{{_OURS}}}[$__rate_interval])",
+                        "{{pod}}, slow consumers a second",
+                    ),
+                ),
+                graph("CPU, percent of a core", (f"gnatsd_varz_cpu{{{_OURS}}}", "{{pod}}")),
+                graph("Memory", (f"gnatsd_varz_mem{{{_OURS}}}", "{{pod}}"), unit="bytes"),
+            ),
+        ),
+    ),
+)
+
+CV, EMBED = (Page(name=name, title=f"Tidegate: {name}", rows=(*_worker(name), _pods(name))) for name in ("cv", "embed"))
+
+PAGES = (INGEST, CV, EMBED, VLM, SEARCH, ANALYTICS, WEBHOOK, SCALER, NATS)
