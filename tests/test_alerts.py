@@ -91,7 +91,10 @@ def test_what_nearly_fires_has_the_metrics_that_the_alert_reads(name: str) -> No
 
 @pytest.mark.foreign
 def test_the_rules_are_rules(tmp_path: Path) -> None:
-    promql.checked(tmp_path, [rule["expr"] for rule in ALERTS.values()])
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(RULES))
+    check = [promql.promtool(), "check", "rules", "--lint=all", "--lint-fatal", tmp_path / "rules.yaml"]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=120)
+    assert f"SUCCESS: {len(ALERTS)} rules found" in done.stdout and done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -125,6 +128,24 @@ def test_each_alert_has_a_paragraph_and_each_paragraph_an_alert() -> None:
         for asked in ("**Means**", "**Costs**", "**Look**", "**Do**", "**Ends**"):
             assert said.count(asked) == 1, f"{name} does not say {asked}"
         assert "```" in said or "`" in said.partition("**Look**")[2].partition("**Do**")[0]
+
+
+EXPORTERS = {
+    "jetstream": "exporter",
+    "gnatsd": "exporter",
+    "keda": "KEDA's own metrics",
+    "kube": "kube-state-metrics",
+    "kubelet": "the kubelet's metrics",
+}
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_a_paragraph_says_whose_metrics_its_alert_needs(name: str) -> None:
+    """Where nobody scrapes them it never fires."""
+    read = {metric.partition("_")[0] for metric in promql.selected(ALERTS[name]["expr"])}
+    others = {EXPORTERS[first] for first in read & set(EXPORTERS)}
+    said = " ".join(paragraphs()[name].partition("**Ends**")[2].split()).partition("Needs ")[2]
+    assert [other for other in others if other not in said] == [] and bool(said) == bool(others)
 
 
 def test_each_fault_of_the_chaos_is_told_of_or_said_to_heal() -> None:

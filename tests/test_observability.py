@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from shared.contract import names
 from tests import npm, promql
+from tests.own_server import OwnServer, accounts
 from tests.policies import Peer, Policies
 from tests.test_deploy import (
     DEPLOY,
@@ -25,6 +29,7 @@ from tests.test_deploy import (
     problems,
     workloads,
 )
+from tests.waiting import PATIENCE_S
 
 Document = dict[str, Any]
 
@@ -88,6 +93,36 @@ def test_the_exporter_of_nats_is_scraped() -> None:
             if found := re.fullmatch(rule["regex"], renamed):
                 renamed = rule["replacement"].replace("$1", found[1])
         assert renamed == name
+
+
+async def test_nats_tells_what_its_exporter_passes_on(tmp_path: Path) -> None:
+    """Of a real nats-server: the exporter's own names come from these fields."""
+    accounts(tmp_path)
+    async with OwnServer(tmp_path, monitored=True) as nats:
+        done = await nats.tidegate("setup")
+        assert done.returncode == 0, done.stderr
+        varz, jsz, healthz = [
+            json.loads(await asyncio.to_thread(_page, f"http://127.0.0.1:{nats.monitoring}/{page}"))
+            for page in ("varz", "jsz?consumers=true&config=true&raft=true", "healthz")
+        ]
+    assert healthz["status"] == "ok"
+    fields = {n.removeprefix("gnatsd_varz_") for n in promql.FOREIGN if n.startswith("gnatsd_varz_")}
+    assert {f for f in fields if not isinstance(varz[f], int | float)} == set()
+    assert jsz["config"]["max_storage"] > 0 and jsz["bytes"] >= 0
+    (account,) = (a for a in jsz["account_details"] if a["name"] == names.ACCOUNT)
+    streams = {s["name"]: s for s in account["stream_detail"]}
+    assert {"MEDIA", "DLQ"} <= set(streams)
+    assert {"first_seq", "last_seq", "bytes"} <= set(streams["MEDIA"]["state"]) and streams["MEDIA"]["config"][
+        "max_bytes"
+    ]
+    consumers = {c["name"]: c for c in streams["MEDIA"]["consumer_detail"]}
+    assert {"cv", "vlm-plan"} <= set(consumers)
+    assert {"num_pending", "num_ack_pending", "ack_floor"} <= set(consumers["cv"])
+
+
+def _page(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+        return bytes(answer.read())
 
 
 def with_observability(folder: Path, form: str, *components: str) -> list[Document]:

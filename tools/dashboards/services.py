@@ -48,8 +48,11 @@ def _quantiles(title: str, histogram: str, where: str = "", by: str = "", says: 
 
 def _worker(service: str) -> tuple[Row, ...]:
     """What every worker loop tells."""
-    of = f'service="{service}"'
-    work = Row(
+    return _work(f'service="{service}"'), _trouble(f'service="{service}"')
+
+
+def _work(of: str) -> Row:
+    return Row(
         "Work",
         (
             graph(
@@ -82,7 +85,10 @@ def _worker(service: str) -> tuple[Row, ...]:
             graph("Bytes taken", (rate("tidegate_bytes_in_total", where=of), "taken"), unit="Bps"),
         ),
     )
-    trouble = Row(
+
+
+def _trouble(of: str) -> Row:
+    return Row(
         "Trouble",
         (
             graph(
@@ -111,7 +117,6 @@ def _worker(service: str) -> tuple[Row, ...]:
             ),
         ),
     )
-    return work, trouble
 
 
 INGEST = Page(
