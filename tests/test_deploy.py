@@ -208,7 +208,9 @@ def schema_problem(document: str, version: str) -> str | None:
 
 
 # Kinds that Kubernetes does not have: each has a schema of its own.
-FOREIGN = re.compile(r"(keda\.sh|cert-manager\.io|.*\.fluxcd\.io|argoproj\.io|karpenter\..*|autoscaling\.x-k8s\.io|monitoring\.coreos\.com)/")
+FOREIGN = re.compile(
+    r"(keda\.sh|cert-manager\.io|.*\.fluxcd\.io|argoproj\.io|karpenter\..*|autoscaling\.x-k8s\.io|monitoring\.coreos\.com)/"
+)
 
 
 def check_builtin_kinds(docs: list[Document]) -> int:

@@ -16,7 +16,6 @@ import yaml
 from shared.contract import names
 from tests import npm, promql
 from tests.own_server import OwnServer, accounts
-from tests.policies import Peer, Policies
 from tests.test_deploy import (
     DEPLOY,
     OVERLAYS,
@@ -30,6 +29,7 @@ from tests.test_deploy import (
     workloads,
 )
 from tests.waiting import PATIENCE_S
+from tidegate.cluster.policies import Peer, Policies
 
 Document = dict[str, Any]
 

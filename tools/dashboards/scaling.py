@@ -97,7 +97,7 @@ def _numbers() -> tuple[Graph, ...]:
             (f"$price * sum(sum_over_time(({HELD})[$__range:1m])) / 60", ""),
             unit="none",
             number=True,
-            says="GPUs that our pods held, placeholder included, times the price. Nodes that stay empty are not in it.",
+            says="Whole GPUs that our pods held, placeholder included, times the price. Empty nodes are not in it.",
         ),
     )
 
