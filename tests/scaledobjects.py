@@ -11,6 +11,12 @@ def lag_trigger(**metadata: str) -> dict[str, Any]:
     return {"type": "nats-jetstream", "metadata": where | metadata}
 
 
+def prometheus_trigger(**metadata: str) -> dict[str, Any]:
+    """KEDA's own trigger, on a query of Prometheus."""
+    where = {"serverAddress": "http://prometheus:9090", "query": "sum(busy)", "threshold": "0.7"}
+    return {"type": "prometheus", "metadata": where | metadata}
+
+
 def document(**spec: Any) -> dict[str, Any]:
     """With that trigger alone, unless `triggers` are given."""
     return {

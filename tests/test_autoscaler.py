@@ -14,7 +14,14 @@ import structlog
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
-from services.scaler.keda.scaledobject import ExternalTrigger, MetricsApiTrigger, ScaledObject, Trigger, load
+from services.scaler.keda.scaledobject import (
+    ExternalTrigger,
+    MetricsApiTrigger,
+    PrometheusTrigger,
+    ScaledObject,
+    Trigger,
+    load,
+)
 from services.scaler.live.estimator import Estimator
 from services.scaler.local.autoscaler import Autoscaler, observing
 from services.scaler.local.replicas import Replicas
@@ -150,6 +157,7 @@ async def test_a_trigger_of_our_scaler_is_answered_here(
     [
         ExternalTrigger(scaler_address="weather:80", metadata={"city": "Berlin"}),
         MetricsApiTrigger(url="http://weather:80/now?city=Berlin", value_location="degrees", target_value=1),
+        PrometheusTrigger(server_address="http://weather:80", query="degrees", threshold=1),
     ],
 )
 def test_a_trigger_of_another_scaler_is_refused(other: Trigger, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from services.scaler.keda.decision import Keda
 from services.scaler.keda.formula import FormulaError, compile_formula
 from services.scaler.keda.hpa import SYNC_S
 from services.scaler.keda.scaledobject import Modifiers, ScaledObject, parse
-from services.scaler.keda.source import Metric, Reading
+from services.scaler.keda.source import Metric, NoSeries, Reading
 from tests.effort import assert_cheap
-from tests.scaledobjects import document, lag_trigger
+from tests.scaledobjects import document, lag_trigger, prometheus_trigger
 
 AWAY = RuntimeError("nats is away")
 HOUR = 3600
@@ -396,6 +396,60 @@ def test_a_target_that_is_none_is_an_error_and_the_last_one_stays() -> None:
     assert "the scaler's target is 0: it must be 0.001 or more" in cluster.keda.step(0, [], 2).reason
     assert cluster.sync(AWAY) == 6
     assert cluster.history[-1][3] == "fallback, as nats is away: metric 30 of 5 a replica: 6 wanted"
+
+
+def utilisation(behavior: dict[str, Any] | None = None, beside: dict[str, Any] | None = None, **metadata: str) -> Any:
+    """Where a behaviour is given, the HPA alone decides."""
+    triggers = [prometheus_trigger(**metadata) | (beside or {})]
+    return scaled(triggers=triggers, behavior=behavior, **(HPA_ONLY if behavior else {}))
+
+
+FREE = {"scaleDown": {"stabilizationWindowSeconds": 0}}
+
+
+def test_a_query_is_compared_with_its_threshold_in_thousandths() -> None:
+    assert Cluster(utilisation(FREE), 4).sync(3.999) == 6  # of 0.7 a replica: 5.71
+    assert Cluster(utilisation(FREE), 4).sync(2.8) == 4
+    assert Cluster(utilisation(FREE), 4).sync(1.4) == 2
+    whole = utilisation(FREE, {"metricType": "Value"})
+    assert Cluster(whole, 4).sync(1.05) == 6  # half as much again as all of them are to have
+
+
+def test_utilisation_can_ask_for_no_more_than_what_runs_over_the_threshold() -> None:
+    """However much waits, four busy replicas are a sum of 4: six by 0.7, and nine once six are busy."""
+    cluster = Cluster(utilisation(FREE), 4)
+    assert [cluster.sync(float(n)) for n in (4, 6, 9)] == [6, 9, 13]
+
+
+def test_a_query_is_active_over_its_activation_threshold() -> None:
+    assert Cluster(utilisation(activationThreshold="0.2")).run(30, 0.2).replicas == 0
+    assert Cluster(utilisation(activationThreshold="0.2")).run(30, 0.2001).replicas == 1
+
+
+@pytest.mark.parametrize("nothing", [NoSeries("the query found nothing"), math.nan, math.inf])
+def test_what_is_null_is_zero_or_an_error(nothing: Metric) -> None:
+    """At zero nothing exports anything: by default that is no work, and not a failure."""
+    assert Cluster(utilisation(FREE), 6).sync(nothing) == 1
+    strict = Cluster(utilisation(FREE, ignoreNullValues="false"), 6)
+    assert strict.sync(nothing) == 6 and strict.keda.ready is False
+    # It is a null value to Prometheus' trigger alone.
+    assert Cluster(scaled(behavior=FREE, **HPA_ONLY), 6).sync(NoSeries("nothing")) == 6
+
+
+def test_what_is_null_is_compared_with_the_activation_threshold() -> None:
+    assert Cluster(utilisation(activationThreshold="-1")).run(30, NoSeries("nothing")).replicas == 1
+
+
+def test_another_trigger_wakes_a_service_whose_query_has_no_series() -> None:
+    both = scaled(triggers=[lag_trigger(lagThreshold="1000"), prometheus_trigger()], behavior=FREE)
+    nothing = NoSeries("the query found nothing")
+    assert Cluster(both).run(600, 0.0, nothing).replicas == 0
+    cluster = Cluster(both).run(30, 1.0, nothing)
+    assert cluster.replicas == 1
+    assert cluster.run(60, 1.0, 1.0).replicas == 2
+    # Busy GPUs keep the last one from going, while nothing waits at any poll.
+    assert cluster.run(HOUR, 0.0, 0.1).replicas == 1
+    assert cluster.run(2 * HOUR, 0.0, nothing).replicas == 0
 
 
 def test_a_push_activates_at_once() -> None:

@@ -10,10 +10,16 @@ import pytest
 import structlog
 import yaml
 
-from services.scaler.keda.scaledobject import ExternalTrigger, JetStreamTrigger, load, parse
+from services.scaler.keda.scaledobject import (
+    ExternalTrigger,
+    JetStreamTrigger,
+    PrometheusTrigger,
+    load,
+    parse,
+)
 from shared.contract import names
 from shared.runtime.errors import SettingError
-from tests.scaledobjects import document
+from tests.scaledobjects import document, prometheus_trigger
 
 CV = Path(__file__).parent.parent / "deploy/keda/cv.yaml"
 
@@ -202,6 +208,36 @@ def test_an_external_trigger_needs_an_address() -> None:
     content = with_external()
     del content["spec"]["triggers"][0]["metadata"]["scalerAddress"]
     assert "spec.triggers[0].metadata: field `scalerAddress` is missing" in refusal(content)
+
+
+def test_a_prometheus_trigger_has_keda_s_defaults() -> None:
+    (trigger,) = parse(yaml.safe_dump(document(triggers=[prometheus_trigger()]))).triggers
+    assert trigger == PrometheusTrigger(
+        server_address="http://prometheus:9090",
+        query="sum(busy)",
+        threshold=0.7,
+        activation_threshold=0.0,
+        ignore_null_values=True,
+    )
+    own = prometheus_trigger(activationThreshold="-1", ignoreNullValues="false", timeout="2s", authModes="bearer")
+    (trigger,) = parse(yaml.safe_dump(document(triggers=[own]))).triggers
+    assert isinstance(trigger, PrometheusTrigger)
+    assert (trigger.activation_threshold, trigger.ignore_null_values) == (-1.0, False)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        ({"serverAddress": ""}, "spec.triggers[0].metadata.serverAddress"),
+        ({"query": ""}, "spec.triggers[0].metadata.query"),
+        ({"threshold": "0"}, "spec.triggers[0].metadata.threshold: Expected `float` >= 0.001"),
+        ({"threshold": "most"}, "spec.triggers[0].metadata.threshold"),
+        ({"ignoreNullValues": "maybe"}, "spec.triggers[0].metadata.ignoreNullValues"),
+        ({"ignoreNullValue": "true"}, "spec.triggers[0].metadata: field `ignoreNullValue`"),
+    ],
+)
+def test_refuses_prometheus_triggers(metadata: dict[str, str], says: str) -> None:
+    assert says in refusal(document(triggers=[prometheus_trigger(**metadata)]))
 
 
 def test_what_changes_no_count_is_taken() -> None:

@@ -51,9 +51,8 @@ def text() -> str:
     head = ("key", "takes", "default", "means")
     blocks = [INTRO, "## What `tidegate-scaler` is asked", METADATA, table(head, demand)]
     blocks += ["With `service: ingest` it takes these instead:", table(head, cameras), "## Fields", FIELDS]
-    for name, struct in structs.reachable(
-        scaledobject.Spec, scaledobject.JetStreamTrigger, scaledobject.MetricsApiTrigger
-    ).items():
+    triggers = (scaledobject.JetStreamTrigger, scaledobject.MetricsApiTrigger, scaledobject.PrometheusTrigger)
+    for name, struct in structs.reachable(scaledobject.Spec, *triggers).items():
         blocks += [f"### {name}", structs.summary(struct), structs.fields_table(struct, link)]
     return page("ScaledObject", *blocks)
 

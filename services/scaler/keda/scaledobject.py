@@ -5,7 +5,7 @@
 
 The file is the single source of a service's scaling settings, so nothing in it is skipped: a field that is not
 modelled here is an error that names it. Rules: KEDA's `apis/keda/v1alpha1` and
-`pkg/scalers/{nats_jetstream,metrics_api,external}_scaler.go`, and the HPA's validation of `behavior`.
+`pkg/scalers/{nats_jetstream,metrics_api,prometheus,external}_scaler.go`, and the HPA's validation of `behavior`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ FORCE_ACTIVATION = ANNOTATIONS + "force-activation"
 
 JETSTREAM = "nats-jetstream"
 METRICS_API = "metrics-api"
+PROMETHEUS = "prometheus"
 EXTERNAL = "external"
 EXTERNAL_PUSH = "external-push"
-KNOWN = f"{JETSTREAM}, {METRICS_API}, {EXTERNAL} or {EXTERNAL_PUSH}"
+KNOWN = f"{JETSTREAM}, {METRICS_API}, {PROMETHEUS}, {EXTERNAL} or {EXTERNAL_PUSH}"
 # Resource triggers measure containers, and there are none on one machine.
 IGNORED = ("cpu",)
 
@@ -208,6 +209,26 @@ class MetricsApiTrigger(_Trigger, frozen=True, kw_only=True):
     unsafe_ssl: bool = False
 
 
+class PrometheusTrigger(_Trigger, frozen=True, kw_only=True):
+    """A `prometheus` trigger: the one number that `query` gives, which KEDA asks the server at `server_address` for.
+
+    ignore_null_values: whether a query that finds nothing, NaN or an infinity is 0, rather than an error. The fields
+    after it are how KEDA asks; they mean nothing here.
+    """
+
+    server_address: Annotated[str, Meta(min_length=1)]
+    query: Annotated[str, Meta(min_length=1)]
+    threshold: Annotated[float, Meta(ge=0.001)]
+    activation_threshold: float = 0.0
+    ignore_null_values: bool = True
+    query_parameters: str = ""
+    namespace: str = ""
+    custom_headers: str = ""
+    auth_modes: str = ""
+    timeout: str = ""
+    unsafe_ssl: bool = False
+
+
 class ExternalTrigger(_Trigger, frozen=True, kw_only=True):
     """An `external` trigger, or with `push` an `external-push` one: a gRPC server at `scaler_address` gives its metric.
 
@@ -221,7 +242,7 @@ class ExternalTrigger(_Trigger, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
 
 
-Trigger = JetStreamTrigger | MetricsApiTrigger | ExternalTrigger
+Trigger = JetStreamTrigger | MetricsApiTrigger | PrometheusTrigger | ExternalTrigger
 
 
 class Modifiers(msgspec.Struct, frozen=True, kw_only=True):
@@ -376,7 +397,7 @@ def _triggers(spec: Spec, source: str) -> tuple[Trigger, ...]:
         where = f"spec.triggers[{i}]"
         if trigger.type in IGNORED:
             log.warning("trigger ignored", file=source, trigger=where, type=trigger.type)
-        elif trigger.type not in (JETSTREAM, METRICS_API, EXTERNAL, EXTERNAL_PUSH):
+        elif trigger.type not in _READERS:
             raise SettingError(
                 f"{source}: {where}.type is {trigger.type!r}, which is not known here: take {KNOWN}, or remove it"
             )
@@ -397,6 +418,10 @@ def _built_in(trigger: TriggerSpec, model: type[T], where: str, source: str) -> 
 
 def _metrics_api(trigger: TriggerSpec, where: str, source: str) -> MetricsApiTrigger:
     return _built_in(trigger, MetricsApiTrigger, where, source)
+
+
+def _prometheus(trigger: TriggerSpec, where: str, source: str) -> PrometheusTrigger:
+    return _built_in(trigger, PrometheusTrigger, where, source)
 
 
 def _jetstream(trigger: TriggerSpec, where: str, source: str) -> JetStreamTrigger:
@@ -441,6 +466,7 @@ def _external(trigger: TriggerSpec, where: str, source: str) -> ExternalTrigger:
 _READERS: dict[str, Callable[[TriggerSpec, str, str], Trigger]] = {
     JETSTREAM: _jetstream,
     METRICS_API: _metrics_api,
+    PROMETHEUS: _prometheus,
     EXTERNAL: _external,
     EXTERNAL_PUSH: _external,
 }

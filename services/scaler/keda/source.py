@@ -5,7 +5,7 @@
     served = sources.serve(metrics, current, ready)     # at the HPA's sync: the metrics it gets to see
 
 Values and targets are whole thousandths, as Kubernetes carries them. Sources: KEDA's `pkg/scaling/scale_handler.go`,
-`pkg/scaling/modifiers/formula.go`, `pkg/scalers/scaler.go` and `pkg/fallback/fallback.go`.
+`pkg/scaling/modifiers/formula.go`, `pkg/scalers/{scaler,prometheus_scaler}.go` and `pkg/fallback/fallback.go`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from services.scaler.keda.scaledobject import (
     JetStreamTrigger,
     MetricsApiTrigger,
     Modifiers,
+    PrometheusTrigger,
     ScaledObject,
     Trigger,
 )
@@ -47,8 +48,13 @@ class NoMetricSpec(Exception):
     """
 
 
-# A `nats-jetstream` trigger gives its lag, a `metrics-api` one the number on its page. An external trigger gives a
-# Reading, or a number, which means a target of 1 and active above 0. An exception is an error.
+class NoSeries(Exception):
+    """A `prometheus` trigger's query found nothing: to one that ignores null values it is 0, else it is an error."""
+
+
+# A `nats-jetstream` trigger gives its lag, a `metrics-api` one the number on its page, a `prometheus` one its query's
+# result. An external trigger gives a Reading, or a number, which means a target of 1 and active above 0. An exception
+# is an error.
 Metric: TypeAlias = float | Reading | Exception
 
 
@@ -67,6 +73,7 @@ class TriggerMetric:
         "_failures",
         "_fallback",
         "_given_target",
+        "_null_is_zero",
         "_record",
         "absent",
         "active",
@@ -90,10 +97,14 @@ class TriggerMetric:
         elif isinstance(trigger, MetricsApiTrigger):
             self.target, self._activation = _milli(trigger.target_value), trigger.activation_target_value
             self.label = trigger.name or trigger.value_location
+        elif isinstance(trigger, PrometheusTrigger):
+            self.target, self._activation = _milli(trigger.threshold), trigger.activation_threshold
+            self.label = trigger.name or "query"
         else:
             self.target, self._activation = 1000, 0.0
             self.label = trigger.name or "metric"
         self._external = isinstance(trigger, ExternalTrigger)
+        self._null_is_zero = trigger.ignore_null_values if isinstance(trigger, PrometheusTrigger) else None
         # With a formula, the HPA knows of no trigger's own target.
         self._asks_for_target = self._external and not modifiers
         self._given_target = 1.0
@@ -113,6 +124,8 @@ class TriggerMetric:
             self.value, self.active, self.absent = 0, False, False
             self.error, self.fallback_for = metric, None
             return
+        if self._null_is_zero is not None:
+            metric = _queried(metric, null_is_zero=self._null_is_zero)
         if isinstance(metric, Exception):
             self._fail(metric, current, ready)
             return
@@ -296,6 +309,15 @@ def _fallback_replicas(fallback: Fallback, current: int) -> int:
             return min(current, fallback.replicas)
         case _:
             return fallback.replicas
+
+
+def _queried(metric: Metric, *, null_is_zero: bool) -> Metric:
+    """What KEDA makes of Prometheus' answer."""
+    if isinstance(metric, NoSeries):
+        return 0.0 if null_is_zero else metric
+    if isinstance(metric, float) and not math.isfinite(metric):
+        return 0.0 if null_is_zero else ValueError(f"the query gives {metric}")
+    return metric
 
 
 def _milli(value: float) -> int:

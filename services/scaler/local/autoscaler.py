@@ -29,6 +29,7 @@ from services.scaler.keda.scaledobject import (
     ExternalTrigger,
     JetStreamTrigger,
     MetricsApiTrigger,
+    PrometheusTrigger,
     ScaledObject,
     Trigger,
 )
@@ -93,7 +94,7 @@ async def observing(client: Client, speed: float = 1.0) -> AsyncIterator[Estimat
 class Autoscaler:
     """Scales `pool` by the consumers that `scaled` names. `speed`: KEDA's seconds that pass in one real second.
 
-    Raises SettingError for an external trigger that is not for Tidegate's own scaler.
+    Raises SettingError for a trigger that asks another server than NATS or Tidegate's own scaler.
     """
 
     def __init__(self, estimator: Estimator, scaled: ScaledObject, pool: Replicas, *, speed: float = 1.0) -> None:
@@ -234,6 +235,12 @@ def _query(scaled: ScaledObject, i: int) -> Query | JetStreamTrigger:
     trigger = scaled.triggers[i]
     if isinstance(trigger, JetStreamTrigger):
         return trigger
+    if isinstance(trigger, PrometheusTrigger):
+        raise SettingError(
+            f"{scaled.name}: a trigger of type prometheus is followed by KEDA in a cluster alone, and "
+            f"{metadata.shown(trigger.server_address)} is not asked here: remove it, or give a file that scales by "
+            "nats-jetstream or by demand"
+        )
     try:
         if isinstance(trigger, MetricsApiTrigger):
             query = metadata.parse_url(trigger.url)
