@@ -16,7 +16,7 @@ from statistics import fmean
 import msgspec
 from rich.console import Console
 
-from services.scaler.simulation.compare import NAMES, compare
+from services.scaler.simulation.compare import compare
 from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.trace import Trace, read
@@ -57,24 +57,48 @@ def load_of(trace: Trace, cold_start_s: float, latency_target_s: float) -> Workl
 def summary(runs: list[Run]) -> None:
     """Means over all runs beside the targets, and over each cold start and trace."""
     out.print("\nmeans for demand", style="bold")
-    out.print(f"{'':24} {'minutes served':>15} {'of bound':>10} {'of static':>10} {'of tuned KEDA':>14}   runs")
-    groups = [("all", runs)]
-    groups += [(f"cold start {s:g} s", [r for r in runs if r.load.cold_start_s == s]) for s in COLD_STARTS_S]
-    groups += [(name, [r for r in runs if r.trace.name == name]) for name in dict.fromkeys(r.trace.name for r in runs)]
+    out.print(
+        f"{'':24} {'minutes served':>15} {'of bound':>10} {'of static':>10} {'of tuned KEDA':>14} "
+        f"{'of tuned utilisation':>21}   runs"
+    )
+    groups = _groups(runs)
     for name, group in groups:
-        if not group:
-            continue
         # Against a fleet for the peak where there is something to save; against KEDA where it serves no more.
         variable = [r for r in group if r.trace.mean_rate < 0.4 * r.trace.peak_rate]
         static = f"{fmean(r.ratio('static_peak') for r in variable):10.2f}" if variable else f"{'':10}"
         out.print(
-            f"{name:24} {fmean(r.results['demand'].window_attainment for r in group):15.1%} "
-            f"{fmean(r.ratio('clairvoyant') for r in group):10.2f} {static} "
-            f"{fmean(r.ratio('lag_tuned') for r in group):14.2f}   {len(group)}"
+            f"{name:24} {_served(group, 'demand'):15.1%} {fmean(r.ratio('clairvoyant') for r in group):10.2f} {static} "
+            f"{fmean(r.ratio('lag_tuned') for r in group):14.2f} "
+            f"{fmean(r.ratio('utilisation_tuned') for r in group):21.2f}   {len(group)}"
         )
     out.print(f"{'target':24} {'>= 96.0%':>15} {'<= 1.25':>10} {'<= 0.50':>10} {'<= 0.75':>14}")
-    reached = [r for r in runs if r.results["lag_tuned"].window_attainment >= r.results["demand"].window_attainment]
-    out.print(f"tuned KEDA serves as many minutes as demand in {len(reached)} of {len(runs)} runs, and no setting else")
+    for tuned in ("lag_tuned", "utilisation_tuned"):
+        reached = [r for r in runs if r.results[tuned].window_attainment >= r.results["demand"].window_attainment]
+        out.print(
+            f"{tuned} serves as many minutes as demand in {len(reached)} of {len(runs)} runs, and no setting else"
+        )
+    out.print("\nminutes served, and cost of the bound", style="bold")
+    names = ("keda_default", "lag_tuned", "utilisation", "utilisation_tuned", "demand")
+    out.print(f"{'':24} " + " ".join(f"{name:>18}" for name in names))
+    for name, group in groups:
+        cells = (f"{_served(group, p):.1%} at {_of_bound(group, p):.2f}" for p in names)
+        out.print(f"{name:24} " + " ".join(f"{cell:>18}" for cell in cells))
+
+
+def _groups(runs: list[Run]) -> list[tuple[str, list[Run]]]:
+    """All runs, and those of each cold start and of each trace."""
+    groups = [("all", runs)]
+    groups += [(f"cold start {s:g} s", [r for r in runs if r.load.cold_start_s == s]) for s in COLD_STARTS_S]
+    groups += [(name, [r for r in runs if r.trace.name == name]) for name in dict.fromkeys(r.trace.name for r in runs)]
+    return [(name, group) for name, group in groups if group]
+
+
+def _served(runs: list[Run], policy: str) -> float:
+    return fmean(r.results[policy].window_attainment for r in runs)
+
+
+def _of_bound(runs: list[Run], policy: str) -> float:
+    return fmean(r.results[policy].replica_hours / r.results["clairvoyant"].replica_hours for r in runs)
 
 
 def main() -> None:
@@ -97,7 +121,10 @@ def main() -> None:
             results = compare(trace, load, scaled)
             out.print("\n" + describe(trace, load), style="bold")
             out.print(table(results))
-            out.print(f"{results[NAMES.index('lag_tuned')].settings}; {time.monotonic() - began:.0f} s", style="dim")
+            for result in results:
+                if result.settings:
+                    out.print(f"{result.name}: {result.settings}", style="dim")
+            out.print(f"{time.monotonic() - began:.0f} s", style="dim")
             runs.append(Run(trace, load, {r.name: r for r in results}))
     summary(runs)
 

@@ -8,20 +8,26 @@ import math
 import subprocess
 import sys
 from collections import deque
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.scaler.keda import scaledobject
+from services.scaler.keda.scaledobject import ScaledObject
+from services.scaler.keda.source import NoSeries
 from services.scaler.simulation import compare, engine, trace
 from services.scaler.simulation.engine import Result, ScalerView, Workload, run
 from services.scaler.simulation.generate import generated
-from services.scaler.simulation.policies import Fixed, Kpa, RayServe
+from services.scaler.simulation.gpus import Gpus
+from services.scaler.simulation.policies import Fixed, KedaUtilisation, Kpa, RayServe
 from services.scaler.simulation.trace import Trace, read
 from shared.runtime.errors import SettingError
+from tests.scaledobjects import document, lag_trigger, prometheus_trigger
 
 ROOT = Path(__file__).parent.parent
 DEMAND = ROOT / "deploy/keda/demand/cv.yaml"
@@ -537,6 +543,74 @@ def test_ray_asks_for_one_where_none_runs_and_for_no_more_until_it_does() -> Non
     assert starting[:120] == [1] * 120 and starting[120] == 10
 
 
+# ---- GPU utilisation
+
+
+def busy(replicas: int, working_s: float) -> ScalerView:
+    return ScalerView(
+        arrived=0, pending=0, in_work=0, replicas=replicas, ready=replicas, processed=0, working_s=working_s
+    )
+
+
+def test_prometheus_has_what_gpus_did_in_the_last_interval_and_has_it_late() -> None:
+    """Two replicas are busy from the first second on: a sum of 2 that nobody hears of for 37.5 s."""
+    gpus, heard = Gpus(), {}
+    while gpus.next_at <= 120:
+        now = gpus.next_at
+        gpus.look(now, busy(2, min(2 * now, 90.0)))
+        heard[now] = gpus.query()
+    # After 45 s nothing is left to do: the mean of the second interval is a half of it.
+    assert {at: heard[at] for at in (22.5, 37.5, 52.5, 67.5, 97.5)} == {22.5: 0, 37.5: 2, 52.5: 2, 67.5: 1, 97.5: 0}
+
+
+def test_nothing_runs_and_no_series_is_there() -> None:
+    gpus = Gpus()
+    assert isinstance(gpus.query(), NoSeries)
+    while gpus.next_at <= 60:
+        gpus.look(gpus.next_at, busy(0, 0.0))
+    assert isinstance(gpus.query(), NoSeries)
+
+
+def by_utilisation(*triggers: dict[str, object]) -> ScaledObject:
+    return scaledobject.parse(yaml.safe_dump(document(triggers=list(triggers), pollingInterval=5)))
+
+
+WAKES = lag_trigger(lagThreshold="1000000")
+
+
+def test_utilisation_alone_never_starts_a_service_that_is_at_zero() -> None:
+    arrivals = counts(*[0] * 30, *[1] * 600)
+    load = Workload(service_rate=2, cold_start_s=10)
+    asleep = run(KedaUtilisation("u", by_utilisation(prometheus_trigger())), arrivals, load, initial=0)
+    assert (asleep.attainment, asleep.peak_replicas) == (0.0, 0)
+    woken = run(KedaUtilisation("u", by_utilisation(WAKES, prometheus_trigger())), arrivals, load, initial=0)
+    assert woken.attainment > 0.9 and woken.lost == 0
+
+
+def test_utilisation_settles_where_gpus_are_as_busy_as_its_threshold() -> None:
+    """Seven a second keep three and a half replicas busy: five by 0.7, and seven by 0.5."""
+    load = Workload(service_rate=2, cold_start_s=20)
+    for threshold, replicas in (("0.7", 5), ("0.5", 7)):
+        scaled = by_utilisation(WAKES, prometheus_trigger(threshold=threshold))
+        result = run(KedaUtilisation("u", scaled), poisson(7, 3600), load, initial=4)
+        # What had piled up before the first replica was there is forgotten by then.
+        last = [n for at, n in result.timeline if at >= 1800] or [result.timeline[-1][1]]
+        assert last == pytest.approx([replicas] * len(last), abs=1)
+
+
+def test_utilisation_does_not_say_how_much_is_missing() -> None:
+    """Work for ten replicas comes from the first second on; each step adds three sevenths of those that run."""
+    load = Workload(service_rate=1, service_cv=0, cold_start_s=0, latency_target_s=30)
+    scaled = by_utilisation(WAKES, prometheus_trigger())
+    result = run(KedaUtilisation("u", scaled), counts(*[10] * 900), load, initial=0)
+    asked = [n for _, n in result.timeline]
+    assert all(b <= math.ceil(a / 0.7) for a, b in pairwise(asked) if b > a > 0)
+    # The lag would have asked for all of them at its second look.
+    assert next(at for at, n in result.timeline if n >= 10) > 150
+    # Whoever waits keeps the GPUs busy, so that it asks for more for as long as there is a backlog.
+    assert result.peak_replicas > 20
+
+
 # ---- all of them together
 
 
@@ -554,6 +628,18 @@ def test_all_policies_are_compared_in_the_order_of_their_names(monkeypatch: pyte
     by_name = {r.name: r for r in results}
     assert by_name["clairvoyant"].replica_hours == min(r.replica_hours for r in results)
     assert by_name["static_peak"].attainment == 1.0
+
+
+def test_utilisation_is_tuned_with_and_without_the_lag_rule_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "UTILISATIONS", (0.7, 0.9))
+    monkeypatch.setattr(compare, "DOWN_WINDOWS_S", (300,))
+    load = Workload(service_rate=4, cold_start_s=30)
+    names = ("utilisation", "utilisation_tuned")
+    said: list[str] = []
+    default, tuned = compare.compare(poisson(6, 1800), load, scaledobject.load(DEMAND), names, tell=said.append)
+    assert said == ["demand", "utilisation", "utilisation_tuned, 8 settings"]
+    assert (default.name, tuned.name) == names
+    assert tuned.settings.partition(" of")[0] in ("70%", "90%") and "scale-down window 300 s" in tuned.settings
 
 
 def test_the_tuned_keda_is_the_cheapest_that_serves_as_many_minutes() -> None:

@@ -13,7 +13,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from services.scaler.simulation.compare import compare
+from services.scaler.simulation.compare import NAMES, compare
 from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.trace import Trace, read
@@ -25,7 +25,6 @@ from tidegate.view import policies, records
 from tidegate.view.screen import Screen
 from tidegate.view.waiting import telling
 
-POLICIES = ("static_peak", "keda_default", "lag_tuned", "kpa", "ray_serve", "demand", "clairvoyant")
 # Of a pipe or a file, which has none of its own.
 TABLE_WIDTH = 140
 BASICS = ("static_peak", "demand", "clairvoyant")
@@ -72,7 +71,7 @@ FIELDS = (
     "--policy",
     "policies",
     multiple=True,
-    type=click.Choice(POLICIES),
+    type=click.Choice(NAMES),
     help="Simulate this policy; may be repeated.  [default: static_peak, demand, clairvoyant]",
 )
 @click.option("--compare", "every", is_flag=True, help="Simulate all policies.")
@@ -110,7 +109,7 @@ def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, mos
         max_age_s=given.pop("max_age"),
         seed=given.pop("seed"),
     )
-    chosen = POLICIES if every else policies or BASICS
+    chosen = NAMES if every else policies or BASICS
     options = SimulateOptions(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), **given)
     out = Screen()
     if not out.is_terminal:

@@ -20,6 +20,8 @@ COLOURS = {
     "static_peak": "#9aa5b1",
     "keda_default": "#c2410c",
     "lag_tuned": "#d1495b",
+    "utilisation": "#b0578d",
+    "utilisation_tuned": "#4a6fa5",
     "kpa": "#7b4b94",
     "ray_serve": "#b8711f",
     "demand": "#00798c",

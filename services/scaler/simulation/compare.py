@@ -1,4 +1,4 @@
-"""Runs every policy over one trace, with KEDA tuned to its best in hindsight.
+"""Runs every policy over one trace, with KEDA's rules tuned to their best in hindsight.
 
 for result in compare(trace, Workload(service_rate=4, cold_start_s=60), scaled):
     print(result.name, result.replica_hours)
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -21,20 +22,37 @@ from services.scaler.keda import scaledobject
 from services.scaler.keda.scaledobject import (
     Behavior,
     JetStreamTrigger,
+    PrometheusTrigger,
     RatePolicy,
     ScaledObject,
     ScalingRules,
+    Trigger,
 )
 from services.scaler.simulation.bound import bound
-from services.scaler.simulation.engine import Result, Workload, run
-from services.scaler.simulation.policies import Fixed, KedaDemand, KedaLag, Kpa, RayServe
+from services.scaler.simulation.engine import Policy, Result, Workload, run
+from services.scaler.simulation.policies import Fixed, KedaDemand, KedaLag, KedaUtilisation, Kpa, RayServe
 from services.scaler.simulation.trace import Trace
 from shared.runtime.errors import SettingError
 
-NAMES = ("static_peak", "keda_default", "lag_tuned", "kpa", "ray_serve", "demand", "clairvoyant")
+NAMES = (
+    "static_peak",
+    "keda_default",
+    "lag_tuned",
+    "utilisation",
+    "utilisation_tuned",
+    "kpa",
+    "ray_serve",
+    "demand",
+    "clairvoyant",
+)
 
 # The tuned KEDA is chosen from these. Thresholds are shares of what one replica clears in the latency target.
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 1.5)
+# Of a GPU's time. The first is what is taken where nobody has measured anything. Over 1 / 1.1 the HPA would never add a
+# replica: its tolerance takes a tenth, and no GPU is busy for more than all of its time.
+UTILISATIONS = (0.7, 0.5, 0.6, 0.8, 0.9)
+# A lag that no backlog reaches: its trigger starts the first replica and never asks for a second.
+WAKES_ALONE = 10**9
 DOWN_WINDOWS_S = (60, 300, 900)
 COOLDOWNS_S = (30, 300)
 UP_PERCENTS = (100, 900)
@@ -59,17 +77,19 @@ def compare(
     scaled: the ScaledObject that follows demand. tell: is called with the name of what is simulated next.
     """
     results: dict[str, Result] = {}
-    for name in dict.fromkeys(["demand", *names] if "lag_tuned" in names else names):
-        if name == "lag_tuned":
+    tuned = [name for name in names if name in _GRIDS]
+    for name in dict.fromkeys(["demand", *names] if tuned else names):
+        if name in tuned:
             continue
         tell(name)
         if name == "demand":
             results[name] = _demand(trace, load, demand_scaled(scaled, load))
         else:
             results[name] = _BY_NAME[name](trace, load)
-    if "lag_tuned" in names:
-        tell(f"lag_tuned, {len(grid(load))} settings")
-        results["lag_tuned"] = _tuned(trace, load, results["demand"].window_attainment)
+    for name in tuned:
+        points = _GRIDS[name](load)
+        tell(f"{name}, {len(points)} settings")
+        results[name] = _tuned(trace, load, points, results["demand"].window_attainment)
     return [results[name] for name in names]
 
 
@@ -98,6 +118,19 @@ def _keda_default(trace: Trace, load: Workload) -> Result:
     return run(KedaLag("keda_default", scaled), trace, load, initial=initial(trace, load))
 
 
+def _utilisation(trace: Trace, load: Workload) -> Result:
+    scaled = _scaled(load, _by_utilisation(UTILISATIONS[0], WAKES_ALONE))
+    return run(KedaUtilisation("utilisation", scaled), trace, load, initial=initial(trace, load))
+
+
+def _by_utilisation(threshold: float, lag_threshold: int) -> tuple[Trigger, ...]:
+    """What is at zero has no GPU that could be busy, so that another trigger has to start it."""
+    return (
+        JetStreamTrigger(stream="MEDIA", consumer="cv", lag_threshold=lag_threshold),
+        PrometheusTrigger(server_address="simulated", query="utilisation", threshold=threshold),
+    )
+
+
 def _kpa(trace: Trace, load: Workload) -> Result:
     return run(Kpa("kpa", load), trace, load, initial=initial(trace, load))
 
@@ -122,6 +155,7 @@ def _clairvoyant(trace: Trace, load: Workload) -> Result:
 _BY_NAME: dict[str, Callable[[Trace, Workload], Result]] = {
     "static_peak": _static,
     "keda_default": _keda_default,
+    "utilisation": _utilisation,
     "kpa": _kpa,
     "ray_serve": _ray_serve,
     "clairvoyant": _clairvoyant,
@@ -149,7 +183,7 @@ def demand_scaled(scaled: ScaledObject, load: Workload) -> ScaledObject:
 
 def _scaled(
     load: Workload,
-    triggers: tuple[JetStreamTrigger, ...],
+    triggers: tuple[Trigger, ...],
     *,
     polling: int = 30,
     cooldown: int = 300,
@@ -170,8 +204,16 @@ def _scaled(
 # ---- KEDA tuned in hindsight
 
 
-class GridPoint(msgspec.Struct, frozen=True):
-    """One point of the grid."""
+class Point(Protocol):
+    """One setting that may turn out the best."""
+
+    def describe(self) -> str: ...
+
+    def policy(self, load: Workload) -> Policy: ...
+
+
+class LagPoint(msgspec.Struct, frozen=True):
+    """A setting of the lag rule."""
 
     lag_threshold: int
     down_window_s: int
@@ -184,49 +226,80 @@ class GridPoint(msgspec.Struct, frozen=True):
             f"{self.cooldown_s} s, up {self.up_percent} % in 15 s"
         )
 
-    def scaled(self, load: Workload) -> ScaledObject:
-        up = ScalingRules(
-            stabilization_window_seconds=0,
-            policies=(
-                RatePolicy(type="Percent", value=self.up_percent, period_seconds=15),
-                RatePolicy(type="Pods", value=max(4, self.up_percent // 90), period_seconds=15),
-            ),
-        )
-        down = ScalingRules(stabilization_window_seconds=self.down_window_s)
-        return _scaled(
-            load,
-            (JetStreamTrigger(stream="MEDIA", consumer="cv", lag_threshold=self.lag_threshold),),
-            polling=5,
-            cooldown=self.cooldown_s,
-            behavior=Behavior(scale_up=up, scale_down=down),
-        )
+    def policy(self, load: Workload) -> Policy:
+        trigger = JetStreamTrigger(stream="MEDIA", consumer="cv", lag_threshold=self.lag_threshold)
+        behavior = _behavior(self.down_window_s, self.up_percent)
+        return KedaLag("lag_tuned", _scaled(load, (trigger,), polling=5, cooldown=self.cooldown_s, behavior=behavior))
 
 
-def grid(load: Workload) -> list[GridPoint]:
-    """All points that the tuned KEDA is chosen from."""
+class UtilisationPoint(msgspec.Struct, frozen=True):
+    """A setting of GPU utilisation. lag_threshold: of the trigger beside it, which may be there to wake alone."""
+
+    threshold: float
+    lag_threshold: int
+    down_window_s: int
+    up_percent: int
+
+    def describe(self) -> str:
+        lag = "to wake alone" if self.lag_threshold == WAKES_ALONE else f"{self.lag_threshold}"
+        return (
+            f"{self.threshold:.0%} of a GPU, lagThreshold {lag}, scale-down window {self.down_window_s} s, up "
+            f"{self.up_percent} % in 15 s"
+        )
+
+    def policy(self, load: Workload) -> Policy:
+        triggers = _by_utilisation(self.threshold, self.lag_threshold)
+        behavior = _behavior(self.down_window_s, self.up_percent)
+        return KedaUtilisation("utilisation_tuned", _scaled(load, triggers, polling=5, behavior=behavior))
+
+
+def _behavior(down_window_s: int, up_percent: int) -> Behavior:
+    up = ScalingRules(
+        stabilization_window_seconds=0,
+        policies=(
+            RatePolicy(type="Percent", value=up_percent, period_seconds=15),
+            RatePolicy(type="Pods", value=max(4, up_percent // 90), period_seconds=15),
+        ),
+    )
+    return Behavior(scale_up=up, scale_down=ScalingRules(stabilization_window_seconds=down_window_s))
+
+
+def lag_grid(load: Workload) -> list[LagPoint]:
+    """All points that the tuned lag rule is chosen from."""
     clears = load.service_rate * load.latency_target_s
     thresholds = sorted({max(1, round(share * clears)) for share in THRESHOLDS})
-    return [GridPoint(*point) for point in itertools.product(thresholds, DOWN_WINDOWS_S, COOLDOWNS_S, UP_PERCENTS)]
+    return [LagPoint(*point) for point in itertools.product(thresholds, DOWN_WINDOWS_S, COOLDOWNS_S, UP_PERCENTS)]
 
 
-def _tuned(trace: Trace, load: Workload, attainment: float) -> Result:
+def utilisation_grid(load: Workload) -> list[UtilisationPoint]:
+    """All points that the tuned utilisation is chosen from: without the lag rule beside it, and with it."""
+    lags = (WAKES_ALONE, round(demand_settings(load).lag_threshold))
+    return [UtilisationPoint(*point) for point in itertools.product(UTILISATIONS, lags, DOWN_WINDOWS_S, UP_PERCENTS)]
+
+
+_GRIDS: dict[str, Callable[[Workload], Sequence[Point]]] = {
+    "lag_tuned": lag_grid,
+    "utilisation_tuned": utilisation_grid,
+}
+
+
+def _tuned(trace: Trace, load: Workload, points: Sequence[Point], attainment: float) -> Result:
     """The cheapest point that serves as many minutes as demand does; where none does, the one that serves most."""
-    points = grid(load)
     steps = math.ceil(min(TUNED_S, TUNED_ARRIVALS / trace.mean_rate) / trace.step_s)
     excerpt = trace if steps >= len(trace.counts) else Trace(trace.name, trace.step_s, trace.counts[: max(2, steps)])
     with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
-        results = list(pool.map(partial(_lag, excerpt, load), points, chunksize=2))
+        results = list(pool.map(partial(_at, excerpt, load), points, chunksize=2))
         best = sorted(range(len(points)), key=lambda i: _worth(results[i], attainment))
         finalists = points
         if excerpt is not trace:
             finalists = [points[i] for i in best[:FINALISTS]]
-            results = list(pool.map(partial(_lag, trace, load), finalists))
+            results = list(pool.map(partial(_at, trace, load), finalists))
             best = sorted(range(len(finalists)), key=lambda i: _worth(results[i], attainment))
     return msgspec.structs.replace(results[best[0]], settings=finalists[best[0]].describe())
 
 
-def _lag(trace: Trace, load: Workload, point: GridPoint) -> Result:
-    return run(KedaLag("lag_tuned", point.scaled(load)), trace, load, initial=initial(trace, load))
+def _at(trace: Trace, load: Workload, point: Point) -> Result:
+    return run(point.policy(load), trace, load, initial=initial(trace, load))
 
 
 def _worth(result: Result, attainment: float) -> tuple[bool, float]:

@@ -10,9 +10,10 @@ from services.scaler.demand.observation import Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.keda.decision import Keda
 from services.scaler.keda.hpa import SYNC_S
-from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject
+from services.scaler.keda.scaledobject import ExternalTrigger, PrometheusTrigger, ScaledObject
 from services.scaler.keda.source import Metric, Reading
 from services.scaler.simulation.engine import ScalerView, Workload
+from services.scaler.simulation.gpus import Gpus
 
 LOOK_S = 5.0
 
@@ -60,6 +61,30 @@ class KedaLag:
         if now < self._first_s:
             return view.replicas
         return self._keda.step(now, [float(view.pending + view.in_work)], view.replicas, view.ready).desired
+
+
+class KedaUtilisation:
+    """KEDA and the HPA follow GPU utilisation, by `scaled`: its prometheus trigger sees the GPUs, any other the lag."""
+
+    wakes = False
+
+    def __init__(self, name: str, scaled: ScaledObject) -> None:
+        self.name = name
+        self._queries = [isinstance(trigger, PrometheusTrigger) for trigger in scaled.triggers]
+        self._keda = Keda(scaled, 0.0)
+        self._gpus = Gpus()
+
+    @property
+    def next_at(self) -> float:
+        return min(self._gpus.next_at, self._keda.next_at)
+
+    def decide(self, now: float, view: ScalerView) -> int:
+        self._gpus.look(now, view)
+        if now < self._keda.next_at:
+            return view.replicas
+        lag = float(view.pending + view.in_work)
+        metrics = [self._gpus.query() if queries else lag for queries in self._queries]
+        return self._keda.step(now, metrics, view.replicas, view.ready).desired
 
 
 class KedaDemand:
