@@ -27,7 +27,8 @@ from services.analytics.settings import AnalyticsSettings
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.settings import IngestSettings
-from services.scaler.keda.scaledobject import ScaledObject, parse
+from services.scaler.keda.hpa import TOLERANCE
+from services.scaler.keda.scaledobject import PrometheusTrigger, ScaledObject, parse
 from services.scaler.keda.threshold import lag_threshold
 from services.scaler.live import metadata
 from services.scaler.settings import ScalerSettings
@@ -54,11 +55,12 @@ OVERLAYS = DEPLOY / "kubernetes/overlays"
 PROJECT = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
 VERSION = PROJECT["version"]
 IMAGES = [{"name": name, "newTag": VERSION} for name in ("tidegate", "tidegate-small")]
-PROFILES = ("h100", "l40s", "rtx-pro-6000")
+PROFILES = ("h100", "l40s", "rtx-pro-4500", "rtx-pro-6000")
 FORMS = [f"{profile}{form}" for profile in PROFILES for form in ("", "/demand")]
 PRODUCTS = {
     "h100": "NVIDIA-H100-80GB-HBM3",
     "l40s": "NVIDIA-L40S",
+    "rtx-pro-4500": "NVIDIA-RTX-PRO-4500-Blackwell-Server-Edition",
     "rtx-pro-6000": "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition",
 }
 GPU = "nvidia.com/gpu"
@@ -331,9 +333,11 @@ def check_triggers(scaled: Document, docs: list[Document]) -> None:
         authentication = trigger.get("authenticationRef")
         if authentication:
             assert authentication["name"] in of(docs, "TriggerAuthentication")
-    demand, lag = ([t for t in triggers if t["type"] == kind] for kind in ("metrics-api", "nats-jetstream"))
+    demand, lag, utilisation = (
+        [t for t in triggers if t["type"] == kind] for kind in ("metrics-api", "nats-jetstream", "prometheus")
+    )
     # The scaler's trigger is the first of each file: patches and the component mtls count on it.
-    assert triggers == demand + lag and len(demand) <= 1
+    assert triggers == demand + lag + utilisation and len(demand) <= 1
     service = scaled["metadata"]["name"].removeprefix("tidegate-")
     wanted = sorted((t["metadata"]["stream"], t["metadata"]["consumer"]) for t in lag)
     for trigger in demand:
@@ -355,11 +359,11 @@ def check_triggers(scaled: Document, docs: list[Document]) -> None:
         assert sorted(zip(streams * (len(consumers) if len(streams) == 1 else 1), consumers, strict=True)) == wanted
     assert wanted == sorted((stream, c) for stream in {s for s, _ in wanted} for c in declared(stream, service))
     assert service != "vlm" or sorted(names.VLM_WORK) == wanted
-    check_modifiers(scaled, lag, alone=not demand)
+    check_modifiers(scaled, lag, alone=not (demand or utilisation))
 
 
 def check_modifiers(scaled: Document, lag: list[Document], *, alone: bool) -> None:
-    """What several triggers count is added up. As a net they need not be: the largest that the HPA takes will do."""
+    """What several triggers count is added up. Beside another they need not be: the HPA takes the largest."""
     modifiers = modifiers_of(scaled)
     assert bool(modifiers) == (alone and len(lag) > 1)
     if modifiers:
@@ -974,6 +978,30 @@ def test_nvidia_s_figures_are_taken_over_unchanged() -> None:
 
 
 @pytest.mark.foreign
+@pytest.mark.parametrize("form", ["rtx-pro-4500", "rtx-pro-4500/demand"])
+def test_a_gpu_that_nvidia_states_nothing_of_has_its_share_of_another_s_rate(form: str) -> None:
+    """CUDA cores and GB/s of an RTX PRO 4500 and an RTX PRO 6000, both of the server edition."""
+    share = min(10_496 / 24_064, 800 / 1_597)
+    scaled = of(build(OVERLAYS / form), "ScaledObject")
+    rate = {name: float(d["metadata"]["annotations"][RATE]) for name, d in scaled.items() if name != "tidegate-ingest"}
+    assert rate["tidegate-cv"] == math.floor(29 * share) * 30 / 5
+    assert rate["tidegate-vlm"] == round(3 * share, 1)
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_model_of_vlm_fits_into_the_gpu(profile: str) -> None:
+    """Weights in bf16, and keys and values of all jobs at their longest; a quarter of what vLLM takes is left over."""
+    (vllm,) = pod_of(of(build(OVERLAYS / profile), "Deployment")["tidegate-vlm"])["initContainers"]
+    given = arguments(vllm["args"])
+    assert given["model"] == "Qwen/Qwen2.5-VL-7B-Instruct" and "gpu-memory-utilization" not in given
+    weights, token = 8.3e9 * 2, 2 * 28 * 4 * 128 * 2
+    needed = weights + int(given["max-num-seqs"]) * int(given["max-model-len"]) * token
+    gigabytes = {"h100": 80, "l40s": 48, "rtx-pro-4500": 32, "rtx-pro-6000": 96}[profile]
+    assert needed < 0.75 * 0.92 * gigabytes * 1e9
+
+
+@pytest.mark.foreign
 @pytest.mark.parametrize(("form", "component"), [("h100", "keda/crops"), ("h100/demand", "keda/demand/crops")])
 def test_objects_are_embedded_by_a_component_of_either_form(
     form: str, component: str, tmp_path: Path, keda_schema: Path
@@ -991,6 +1019,69 @@ def test_objects_are_embedded_by_a_component_of_either_form(
         )
     declared = consumers(TopologySettings(embed_crops="detections"))
     assert "EVENTS" in [stream for stream, consumer in declared if consumer.durable_name == "embed"]
+
+
+def container_with_gpu(deployment: Document) -> Document:
+    pod = pod_of(deployment)
+    (found,) = (c for c in (*pod.get("initContainers", []), *pod["containers"]) if GPU in c["resources"]["limits"])
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", PROFILES)
+def test_gpu_utilisation_is_a_component_of_each_gpu(form: str, tmp_path: Path, keda_schema: Path) -> None:
+    docs = overlay(tmp_path, form, "keda/utilisation")
+    assert set(keda_problems(keda_schema, docs)) == {None}
+    before = of(build(OVERLAYS / form), "ScaledObject")
+    for name, scaled in of(docs, "ScaledObject").items():
+        check_thresholds(scaled)
+        check_triggers(scaled, docs)
+        *lag, trigger = our_own_reading(scaled).triggers
+        assert isinstance(trigger, PrometheusTrigger)
+        gpu = container_with_gpu(of(docs, "Deployment")[name])["name"]
+        assert f'{{exported_namespace="tidegate",exported_container="{gpu}"}}' in trigger.query
+        # What the HPA's tolerance takes of it must still be reached by a GPU that is wholly busy.
+        assert trigger.threshold * (1 + TOLERANCE) < 1 and trigger.ignore_null_values
+        # What started and added replicas still does, unchanged.
+        assert scaled["spec"]["triggers"][:-1] == before[name]["spec"]["triggers"] and lag
+        assert "fallback" not in scaled["spec"] and "scalingModifiers" not in scaled["spec"]["advanced"]
+
+
+@pytest.mark.foreign
+def test_a_tenant_s_gpus_are_those_of_its_namespace(tmp_path: Path) -> None:
+    scaled = of(overlay(tmp_path, "tenant", "keda/utilisation"), "ScaledObject").values()
+    queries = [t["metadata"]["query"] for d in scaled for t in d["spec"]["triggers"] if t["type"] == "prometheus"]
+    assert len(queries) == 3 and all('{exported_namespace="acme",exported_container="' in q for q in queries)
+
+
+@pytest.mark.foreign
+def test_the_query_adds_up_the_gpus_of_a_service(tmp_path: Path) -> None:
+    """By Prometheus itself, on what dcgm-exporter exports of two pods, a neighbour, another tenant and an idle GPU."""
+    if not shutil.which("promtool"):
+        pytest.skip("promtool is not installed: apt-get install prometheus")
+    (trigger,) = (
+        t
+        for t in of(overlay(tmp_path, "h100", "keda/utilisation"), "ScaledObject")["tidegate-cv"]["spec"]["triggers"]
+        if t["type"] == "prometheus"
+    )
+    metric = "DCGM_FI_PROF_GR_ENGINE_ACTIVE"
+    pods = [("tidegate", "cv", 0.75), ("tidegate", "cv", 0.5), ("tidegate", "vllm", 1), ("acme", "cv", 1)]
+    series = {
+        f'{metric}{{exported_namespace="{home}",exported_container="{container}",gpu="{gpu}"}}': f"{value}"
+        for gpu, (home, container, value) in enumerate(pods)
+    } | {f'{metric}{{gpu="4"}}': "0"}
+    expected = {"eval_time": "0s", "exp_samples": [{"labels": "{}", "value": 1.25}]}
+    test = {
+        "interval": "15s",
+        "input_series": [{"series": name, "values": value} for name, value in series.items()],
+        "promql_expr_test": [{"expr": trigger["metadata"]["query"], **expected}],
+    }
+    (tmp_path / "query.yaml").write_text(yaml.safe_dump({"tests": [test]}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", tmp_path / "query.yaml"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.foreign
