@@ -1049,6 +1049,18 @@ def test_gpu_utilisation_is_a_component_of_each_gpu(form: str, tmp_path: Path, k
 
 
 @pytest.mark.foreign
+def test_the_guide_s_overlay_scales_by_utilisation(tmp_path: Path) -> None:
+    guide = (DEPLOY.parent / "docs/how-to/scale.md").read_text()
+    (said,) = re.findall(r"```yaml\n(resources: .*?)```", guide, re.DOTALL)
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    mine = tmp_path / "deploy/kubernetes/overlays/mine"
+    mine.mkdir()
+    (mine / "kustomization.yaml").write_text(said)
+    types = {n: [t["type"] for t in d["spec"]["triggers"]] for n, d in of(build(mine), "ScaledObject").items()}
+    assert len(types) == 3 and all(kinds[-1] == "prometheus" for kinds in types.values())
+
+
+@pytest.mark.foreign
 def test_a_tenant_s_gpus_are_those_of_its_namespace(tmp_path: Path) -> None:
     scaled = of(overlay(tmp_path, "tenant", "keda/utilisation"), "ScaledObject").values()
     queries = [t["metadata"]["query"] for d in scaled for t in d["spec"]["triggers"] if t["type"] == "prometheus"]
