@@ -141,5 +141,5 @@ def test_hugging_face_without_a_model_says_where_one_may_lie(tmp_path: Path) -> 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: what is said without one can't be seen")
 def test_a_gpu_that_is_not_here_is_said_so() -> None:
-    with pytest.raises(ModelError, match="torch sees 0 GPUs"):
+    with pytest.raises(ModelError, match=r"torch sees 0 GPUs; cpu works everywhere \(torch "):
         load("torchvision:ssdlite320_mobilenet_v3_large@random", device="cuda")

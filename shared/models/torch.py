@@ -19,14 +19,26 @@ def choose(name: str, threads: int) -> torch.device:
     """
     device = torch.device(name)
     if device.type == "cuda":
-        count = torch.cuda.device_count()
+        reason = why_no_gpu()
+        count = 0 if reason else torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise ModelError(f"device {name} is not here: torch sees {count} GPUs; cpu works everywhere")
-        # cuDNN looks for the fastest kernel once for each shape, and there are few shapes.
-        torch.backends.cudnn.benchmark = True
+            because = f" ({reason})" if reason else ""
+            raise ModelError(f"device {name} is not here: torch sees {count} GPUs; cpu works everywhere{because}")
     else:
         torch.set_num_threads(threads)
     return device
+
+
+def why_no_gpu() -> str:
+    """Why torch can use no GPU here, in its own words; empty where it can.
+
+    Its count of GPUs alone does not tell: it is the driver's, also where torch is built for a newer driver.
+    """
+    try:
+        torch.cuda.init()
+    except (AssertionError, RuntimeError) as e:
+        return f"torch {torch.__version__}: {str(e).strip().splitlines()[0].rstrip('.')}"
+    return ""
 
 
 def upload(images: Sequence[Image], device: torch.device) -> list[Any]:
@@ -38,4 +50,7 @@ def upload(images: Sequence[Image], device: torch.device) -> list[Any]:
 
 def upload_batch(images: Sequence[Image], device: torch.device) -> Any:
     """The same for images of one size: one uint8 tensor (n, 3, height, width), with channels last in memory."""
-    return torch.from_numpy(np.stack(images)).to(device, non_blocking=True).permute(0, 3, 1, 2)
+    # From pinned memory the GPU copies by itself. torch keeps it, and gives it out again once the copy is done.
+    batch = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=device.type == "cuda")
+    np.stack(images, out=batch.numpy())
+    return batch.to(device, non_blocking=True).permute(0, 3, 1, 2)
