@@ -1,4 +1,4 @@
-# make demo | make test | make vllm | make bench | make bench-scaling | make chaos: each sets up .venv by itself.
+# make demo | make test | make vllm | make bench | make gpu | make bench-scaling | make chaos: each sets up .venv by itself.
 # PYTHON chooses another Python, 3.11 or later, and VENV another folder for it.
 PYTHON ?= python3
 VENV := .venv
@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench soak bench-scaling bench-reality bench-search image image-test sbom chaos clean reference docs
+.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench gpu soak bench-scaling bench-reality bench-search image image-test sbom chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -85,6 +85,17 @@ fuzz: $(TEST)
 
 bench: $(TEST)
 	$(BIN)/python -m bench
+
+# How many cameras this machine's GPU carries, and an overlay's numbers, into dist/gpu: ten minutes. It reaches nothing
+# outside where .venv has torch; else give PIP_NO_INDEX=1 PIP_FIND_LINKS=wheels. CV_MODEL, EMBED_MODEL and EMBED_PRETRAINED
+# name weights, untrained ones are taken without; DEVICE=cpu measures the same on the CPU; GPU_ARGS has what else
+# `python -m bench.gpu --help` lists.
+DEVICE ?= cuda
+gpu: | $(VENV)/bin/python
+	@$(BIN)/python -c 'import av, nats, open_clip, pytest, torchvision, transformers' 2>/dev/null || { \
+	  $(MAKE) --no-print-directory $(TEST) && $(BIN)/python $(PIP) -e '.[test,cv-torch,embed-torch]' $(LARGE); }
+	@$(BIN)/python -m bench.gpu --device $(DEVICE) $(if $(CV_MODEL),--cv-model "$(CV_MODEL)") \
+	  $(if $(EMBED_MODEL),--embed-model "$(EMBED_MODEL)") $(if $(EMBED_PRETRAINED),--embed-pretrained "$(EMBED_PRETRAINED)") $(GPU_ARGS)
 
 # Whether anything grows in HOURS of every service at work: not part of bench.
 soak: $(TEST)

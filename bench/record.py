@@ -72,7 +72,7 @@ def write(
     result = Result(
         name=name,
         time=dt.datetime.now(dt.UTC).replace(microsecond=0),
-        commit=_commit(),
+        commit=commit(),
         machine=machine(),
         ratios=ratios,
         figures={key: round(value, 4) for key, value in (figures or {}).items()},
@@ -138,8 +138,8 @@ def _versions() -> Iterable[tuple[str, str]]:
             continue
 
 
-def _commit() -> str:
-    """Empty where git or its folder is not there."""
+def commit() -> str:
+    """Of the tree, with a + where it was changed; empty where git or its folder is not there."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()

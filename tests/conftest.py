@@ -15,6 +15,7 @@ from hypothesis import settings
 from nats.aio.client import Client
 
 import shared.models  # noqa: F401 - it keeps OpenVINO, which tests import themselves, from telling anybody
+from bench.gpu import machine
 from services.analytics.tracker import Tracker
 from shared import bus
 from shared.contract import topology
@@ -27,6 +28,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # No test asserts on time, on busy machines least of all.
 settings.register_profile("patient", settings.default, deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` say what of one is missing."""
+    if item.get_closest_marker("gpu") and (reason := machine.missing()):
+        pytest.skip(reason)
 
 
 @pytest.fixture

@@ -1,0 +1,266 @@
+"""What a replica does: the real service, a process of its own, works off a backlog on a real nats-server.
+
+Its rate is that of the segments whose events are stored, counted by the process's own metrics, as in a cluster. Then it
+is given arrivals at a share of that rate, and the server's clock says how long a segment took to its event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+
+import msgspec
+from nats.aio.client import Client
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench import world
+from bench.gpu import plan
+from bench.gpu.machine import Load, Watch
+from bench.gpu.plan import Sample
+from services.ingest.segmenter import Piece
+from shared.contract import catalog, names
+from shared.contract.events import Detections
+from shared.runtime import child
+from shared.runtime.errors import TidegateError
+from shared.runtime.ports import free_port
+
+LOOK_S = 0.2
+# To load a model the first time: kernels of a new GPU are compiled, and files are read that no one has read before.
+PATIENCE_S = 300.0
+# What a backlog may take on disk.
+MOST_BYTES = 4_000_000_000
+MB = 1024 * 1024
+LOOKED_AT = 200
+
+
+class Delay(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds from a segment's arrival to its event, at so many arrivals a second."""
+
+    arrivals_s: float
+    count: int
+    p50_s: float
+    p95_s: float
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replica did.
+
+    environment: its settings. segments_s, images_s: with a backlog. cores: of the CPU that it kept busy. busy: share of
+    time in which its device computed. cpu_s: of a core, a segment. objects: of an event's frame, in the mean. first_s:
+    from the process's start to its first event. stages: mean seconds of a segment in each. failed: tries.
+    """
+
+    service: str
+    environment: dict[str, str]
+    count: int
+    seconds: float
+    segments_s: float
+    images_s: float
+    cores: float
+    busy: float
+    memory_mb: float
+    first_s: float
+    stages: dict[str, float]
+    failed: int
+    load: Load
+    objects: float | None = None
+    delay: Delay | None = None
+
+    @property
+    def cpu_s(self) -> float:
+        return self.cores / self.segments_s
+
+
+class _Process:
+    """The service while it runs. at: the variables that say where NATS is."""
+
+    def __init__(self, service: str, at: Mapping[str, str], folder: Path, environment: Mapping[str, str]) -> None:
+        record = catalog.find(service)
+        self._service, self._log, self._port = service, folder / f"{service}.log", free_port(0)
+        given = {**at, **record.environment, **environment, "METRICS_PORT": str(self._port), "LOG_LEVEL": "warning"}
+        self.began = time.monotonic()
+        self._child = child.spawn(child.python(record.module), log=self._log, env={**os.environ, **given})
+
+    def counters(self) -> dict[str, float]:
+        """Its metrics by name, those of one stage as `<name>/<stage>`; empty while it serves none.
+
+        Raises TidegateError once it has ended.
+        """
+        if self._child.poll() is not None:
+            raise TidegateError(
+                f"{self._service} ended with code {self._child.returncode}: {child.last_lines(self._log)}"
+            )
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=30) as answer:
+                text = answer.read().decode()
+        except (urllib.error.URLError, OSError):
+            return {}
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                name = sample.name + (f"/{sample.labels['stage']}" if "stage" in sample.labels else "")
+                found[name] = found.get(name, 0.0) + sample.value
+        return found
+
+    def end(self) -> None:
+        self._child.terminate()
+        try:
+            self._child.wait(60)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+
+async def measure(
+    service: str, environment: Mapping[str, str], pieces: Sequence[Piece], *, seconds: float, hold: int, device: str
+) -> Run:
+    """A first, short run says how large the backlog has to be, and how long a replica takes to its first event."""
+    few = max(2 * hold, len(pieces))
+    first = await _run(service, environment, pieces, few, hold, device, load=0.0)
+    most = max(few, MOST_BYTES // (sum(len(p.payload) for p in pieces) // len(pieces)))
+    count = min(most, max(few, round(first.segments_s * seconds)))
+    run = await _run(service, environment, pieces, count, hold, device, load=plan.LOAD)
+    return msgspec.structs.replace(run, first_s=first.first_s)
+
+
+async def _run(
+    service: str,
+    environment: Mapping[str, str],
+    pieces: Sequence[Piece],
+    count: int,
+    hold: int,
+    device: str,
+    *,
+    load: float,
+) -> Run:
+    """One process over `count` segments, and then over arrivals at the share `load` of its rate."""
+    async with world.serving() as (server, admin, folder):
+        await world.fill(admin.jetstream(), islice(cycle(pieces), count), "backlog")
+        process = _Process(service, server.environment(service), folder, environment)
+        try:
+            with Watch(device) as watch:
+                samples = await _until_done(process, count, watch)
+            part = plan.steady(samples, count, hold)
+            if part is None:
+                raise TidegateError(
+                    f"{service} did {count} segments before it could be looked at twice: give --seconds"
+                )
+            run = _said(service, environment, count, part, process, samples, watch)
+            delay = await _paced(admin, service, pieces, load * run.segments_s, run.seconds) if load else None
+            objects = await _objects(admin) if service == "cv" else None
+            return msgspec.structs.replace(run, delay=delay, objects=objects)
+        finally:
+            await asyncio.to_thread(process.end)
+
+
+async def _until_done(process: _Process, count: int, watch: Watch) -> list[Sample]:
+    samples: list[Sample] = []
+    while not samples or samples[-1].done < count:
+        found = await asyncio.to_thread(process.counters)
+        now = time.monotonic()
+        samples.append(
+            Sample(
+                at_s=now,
+                done=int(found.get("tidegate_segments_out_total", 0)),
+                images=found.get("tidegate_items_total", 0.0),
+                cpu_s=found.get("process_cpu_seconds_total", 0.0),
+                busy_s=found.get("tidegate_busy_seconds_total", 0.0),
+                memory_mb=found.get("process_resident_memory_bytes", 0.0) / MB,
+                looks=watch.looks,
+            )
+        )
+        moved = next(s.at_s for s in samples if s.done == samples[-1].done)
+        if now - moved > PATIENCE_S:
+            raise TidegateError(
+                f"nothing came of the backlog for {PATIENCE_S:.0f} s, after {samples[-1].done} of {count}"
+            )
+        await asyncio.sleep(LOOK_S)
+    return samples
+
+
+def _said(
+    service: str,
+    environment: Mapping[str, str],
+    count: int,
+    part: plan.Steady,
+    process: _Process,
+    samples: Sequence[Sample],
+    watch: Watch,
+) -> Run:
+    found = process.counters()
+    stages = {
+        stage: found.get(f"tidegate_stage_seconds_sum/{stage}", 0.0)
+        / max(1.0, found.get(f"tidegate_stage_seconds_count/{stage}", 0.0))
+        for stage in ("prepare", "infer", "publish")
+    }
+    return Run(
+        service=service,
+        environment=dict(environment),
+        count=count,
+        seconds=part.seconds,
+        segments_s=part.segments_s,
+        images_s=part.images_s,
+        cores=part.cores,
+        busy=part.busy,
+        memory_mb=max(s.memory_mb for s in samples),
+        first_s=next(s.at_s for s in samples if s.done) - process.began,
+        stages=stages,
+        failed=int(found.get("tidegate_failed_total", 0)),
+        load=watch.load(part.first.looks, part.last.looks),
+    )
+
+
+async def _paced(admin: Client, service: str, pieces: Sequence[Piece], rate: float, seconds: float) -> Delay:
+    """Arrivals one after the other, evenly, and how long each took: the time of its event less that of its segment."""
+    js = admin.jetstream()
+    last = (await js.stream_info(names.EVENTS)).state.last_seq
+    count = max(10, round(rate * seconds))
+    began = asyncio.get_running_loop().time()
+    for n, piece in enumerate(islice(cycle(pieces), count)):
+        await asyncio.sleep(max(0.0, began + n / rate - asyncio.get_running_loop().time()))
+        await world.publish(js, piece, epoch="paced", n=n)
+    arrivals = count / (asyncio.get_running_loop().time() - began)
+    await world.acknowledged(js, names.MEDIA, service)
+    end = (await js.stream_info(names.EVENTS)).state.last_seq
+    delays = []
+    for seq in range(last + 1, end + 1, max(1, (end - last) // LOOKED_AT)):
+        event = await js.get_msg(names.EVENTS, seq)
+        segment = await js.get_msg(names.MEDIA, msgspec.json.decode(event.data or b"", type=_OfSegment).segment.seq)
+        assert event.time and segment.time
+        delays.append((event.time - segment.time).total_seconds())
+    delays.sort()
+    return Delay(
+        arrivals_s=arrivals,
+        count=len(delays),
+        p50_s=statistics.median(delays),
+        p95_s=delays[min(len(delays) - 1, round(0.95 * len(delays)))],
+    )
+
+
+class _Ref(msgspec.Struct, frozen=True):
+    seq: int
+
+
+class _OfSegment(msgspec.Struct, frozen=True):
+    """What events of cv and embed have in common."""
+
+    segment: _Ref
+
+
+async def _objects(admin: Client) -> float:
+    """Of a frame, in the mean, as the last events have them."""
+    js = admin.jetstream()
+    end = (await js.stream_info(names.EVENTS)).state.last_seq
+    found = []
+    for seq in range(max(1, end - 20), end + 1):
+        event = msgspec.json.decode((await js.get_msg(names.EVENTS, seq)).data or b"", type=Detections)
+        found += [len(frame.objects) for frame in event.frames]
+    return statistics.fmean(found) if found else 0.0

@@ -1,0 +1,68 @@
+"""Segments as cameras of 1080p25 send them: scenes of the demo with people, cars and a tram in them, at 4 Mbit/s.
+
+The scenes are scaled up, which changes neither what decoding costs, as that follows from the size and the bitrate, nor
+what a model costs, which looks at a smaller picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import av
+from av.video.frame import PictureType, VideoFrame
+from av.video.stream import VideoStream
+
+from services.ingest.segmenter import Piece
+from tidegate.demo import clips, footage
+
+SIZE = (1920, 1080)
+FPS = 25
+BITRATE = 4_000_000
+SCENES = ("stop", "alley", "crossing", "taxi")
+SCENE_S = 2
+# What the embedded, trained detector finds in a frame of these scenes, in the mean, from services.cv's SCORE_FLOOR on:
+# so many objects a frame an untrained one is made to find. tests/test_gpu.py counts them.
+OBJECTS = 18
+
+
+def encode(part: Path, frames: Iterable[VideoFrame]) -> None:
+    """Write H.264 of 1080p25 and 4 Mbit/s, with a keyframe a second and without B-frames, as cameras send it."""
+    with av.open(str(part), "w", format="mp4") as out:
+        stream: VideoStream = out.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.bit_rate, stream.gop_size, stream.max_b_frames = BITRATE, FPS, 0
+        rate = BITRATE // 1000
+        stream.options = {
+            "preset": "veryfast",
+            "x264-params": f"nal-hrd=cbr:vbv-maxrate={rate}:vbv-bufsize={rate}:scenecut=0",
+        }
+        for n, frame in enumerate(frames):
+            scaled = frame.reformat(*SIZE, "yuv420p")
+            scaled.pts, scaled.time_base, scaled.pict_type = n, Fraction(1, FPS), PictureType.NONE
+            out.mux(stream.encode(scaled))
+        out.mux(stream.encode(None))
+
+
+def segments() -> list[Piece]:
+    """Two of each scene, encoded once a machine: a quarter of a minute."""
+    folder = footage.cache() / f"full-hd-{footage.VERSION}"
+    folder.mkdir(parents=True, exist_ok=True)
+    small = {path.stem: path for path in footage.embedded(footage.cache() / f"footage-{footage.VERSION}")}
+    found: list[Piece] = []
+    for name in SCENES:
+        path = folder / f"{name}.mp4"
+        if not path.exists():
+            part = path.with_suffix(".part")
+            encode(part, _frames(small[name]))
+            part.rename(path)
+        found += clips.pieces(path, name)
+    return found
+
+
+def _frames(path: Path) -> Iterator[Any]:
+    with av.open(str(path)) as container:
+        yield from islice(container.decode(video=0), FPS * SCENE_S)

@@ -1,0 +1,197 @@
+"""What this machine has: its GPU, driver, torch and CPU; and what is missing where there is no GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import threading
+from importlib import metadata
+from types import TracebackType
+
+import msgspec
+
+from bench import record
+
+SMI = "nvidia-smi"
+NEEDED = ("av", "nats", "open_clip", "torch", "torchvision", "transformers")
+PACKAGES = ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12", "open-clip-torch", "torchvision", "transformers")
+_FIELDS = ("name", "driver_version", "memory.total", "pcie.link.gen.max", "pcie.link.width.max", "mig.mode.current")
+_SAMPLED = ("utilization.gpu", "memory.used", "power.draw")
+_EVERY_MS = 200
+
+
+class Gpu(msgspec.Struct, frozen=True, kw_only=True):
+    """What nvidia-smi says of it: texts, "" for what it does not say. memory_mb: in all."""
+
+    name: str = ""
+    driver: str = ""
+    memory_mb: float | None = None
+    pcie_generation: str = ""
+    pcie_lanes: str = ""
+    mig: str = ""
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """device: what was measured on, `cuda` or `cpu`. cuda, cudnn: what torch is built with, "" for the CPU."""
+
+    device: str
+    gpu: Gpu | None
+    host: record.Machine
+    torch: str
+    cuda: str
+    cudnn: str
+    packages: dict[str, str]
+
+    @property
+    def label(self) -> str:
+        """For a title: the GPU's name, or the CPU's."""
+        return (self.gpu.name or "an unnamed GPU") if self.gpu else f"the CPU, {self.host.cpu}"
+
+
+def not_installed() -> str | None:
+    """Which packages are not, and what installs them; None where all are."""
+    gone = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if not gone:
+        return None
+    return (
+        f"{', '.join(gone)} can't be imported: pip install 'tidegate[cv-torch,embed-torch,demo]'; where no registry is "
+        "reached, from wheels that were carried (docs/how-to/scale.md)"
+    )
+
+
+def missing() -> str | None:
+    """One sentence: what of a GPU is missing, and what was looked for; None where torch can use one."""
+    if reason := not_installed():
+        return reason
+    import torch
+
+    from shared.models.torch import why_no_gpu
+
+    reason = why_no_gpu()
+    if not reason:
+        return None
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU alone"
+    return (
+        f"no NVIDIA GPU can be used here: {_seen_by_driver()}; torch.cuda.is_available() is "
+        f"{torch.cuda.is_available()}, and torch, which is {built}, says why ({reason})"
+    )
+
+
+def _seen_by_driver() -> str:
+    if not shutil.which(SMI):
+        return f"{SMI} is not in PATH, so that no driver is installed, or none is given to this container"
+    done = subprocess.run([SMI, "-L"], capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]
+    if done.returncode or not lines:
+        return f"{SMI} sees none ({' '.join((done.stdout + done.stderr).split())[:200]})"
+    return f"{SMI} sees {len(lines)}, {lines[0].partition(' (')[0]}"
+
+
+def look(device: str) -> Machine:
+    import torch
+
+    on_gpu = device != "cpu"
+    cudnn = torch.backends.cudnn.version() if on_gpu else None
+    return Machine(
+        device=device,
+        gpu=_gpu(torch.cuda.get_device_name(device)) if on_gpu else None,
+        host=record.machine(),
+        torch=str(torch.__version__),
+        cuda=torch.version.cuda or "",
+        cudnn=str(cudnn or ""),
+        packages={name: metadata.version(name) for name in PACKAGES if _is_installed(name)},
+    )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _gpu(name: str) -> Gpu:
+    """By nvidia-smi; by torch's name alone where that is not there."""
+    if not shutil.which(SMI):
+        return Gpu(name=name)
+    said = subprocess.run(_query("gpu", _FIELDS), capture_output=True, text=True, check=False).stdout
+    values = dict(zip(_FIELDS, (value.strip() for value in said.partition("\n")[0].split(",")), strict=False))
+    return Gpu(
+        name=values.get("name") or name,
+        driver=values.get("driver_version", ""),
+        memory_mb=number(values.get("memory.total", "")),
+        pcie_generation=values.get("pcie.link.gen.max", ""),
+        pcie_lanes=values.get("pcie.link.width.max", ""),
+        mig=values.get("mig.mode.current", ""),
+    )
+
+
+def _query(what: str, fields: tuple[str, ...]) -> list[str]:
+    """The command for the GPU that torch calls cuda:0."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
+    return [SMI, f"--query-{what}={','.join(fields)}", "--format=csv,noheader,nounits", "-i", first]
+
+
+def number(text: str) -> float | None:
+    """What nvidia-smi printed, None for `[N/A]` and its like."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """Means and maxima over a time, as nvidia-smi says them; None for what it does not.
+
+    utilisation: share of the time in which a kernel ran. memory_mb: the most that all processes had. watts: the mean.
+    """
+
+    utilisation: float | None = None
+    memory_mb: float | None = None
+    watts: float | None = None
+
+
+class Watch:
+    """Looks at the GPU five times a second for as long as the block lasts; `load` says what was seen, from `since` on.
+
+    On a machine without nvidia-smi, and on a CPU, it sees nothing.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._samples: list[tuple[float | None, ...]] = []
+        self._process: subprocess.Popen[str] | None = None
+        self._is_there = device != "cpu" and shutil.which(SMI) is not None
+
+    def __enter__(self) -> Watch:
+        if self._is_there:
+            command = [*_query("gpu", _SAMPLED), "-lms", str(_EVERY_MS)]
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            threading.Thread(target=self._read, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._process:
+            self._process.terminate()
+            self._process.wait()
+
+    def _read(self) -> None:
+        assert self._process and self._process.stdout
+        for line in self._process.stdout:
+            self._samples.append(tuple(number(value.strip()) for value in line.split(",")))
+
+    @property
+    def looks(self) -> int:
+        """How often it has looked so far."""
+        return len(self._samples)
+
+    def load(self, first: int = 0, last: int | None = None) -> Load:
+        """Of the looks from `first` to `last`, exclusive."""
+        rows = [row for row in self._samples[first:last] if len(row) == len(_SAMPLED)]
+        busy, memory, watts = ([v for row in rows if (v := row[n]) is not None] for n in range(len(_SAMPLED)))
+        return Load(
+            utilisation=sum(busy) / len(busy) / 100 if busy else None,
+            memory_mb=max(memory, default=None),
+            watts=sum(watts) / len(watts) if watts else None,
+        )

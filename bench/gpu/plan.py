@@ -1,0 +1,204 @@
+"""From what a replica did to what it carries, what bounds it, and the numbers that an overlay needs. Pure.
+
+numbers = plan.numbers("cv", rate=312.7, cores=19.4, batch=64, threads=24, hold=56, latency_s=2, cold_start_s=60)
+numbers.rate               # "312": the annotation
+numbers.threshold.value    # 468: lagThreshold
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from services.scaler.keda.threshold import AIR, Threshold, lag_threshold
+from shared.contract.topology import TopologySettings
+
+# A replica is planned for this share of its rate: what is left repays a backlog, and takes the minutes that are busier.
+LOAD = 0.7
+# The batch is the smallest whose rate is within this of the best: larger ones hold more, and answer later.
+NEAR = 0.95
+# Decoding has so much more than the model takes, as it has to keep up while others use the machine.
+AHEAD = 1.1
+# The device's thread, and the machine's cores, count as full from these shares on.
+FULL_DEVICE, FULL_CORES, FULL_GPU = 0.9, 0.85, 0.7
+# Of a run, this share is left out at its start, where batches are not full yet.
+START = 0.1
+
+Bound = Literal["gpu", "copy", "device thread", "decoding", "cores", "process"]
+REASONS: Mapping[Bound, str] = {
+    "gpu": "the GPU computes nearly all the time",
+    "copy": "copying pictures to the GPU takes over half of each batch",
+    "device thread": "the thread that feeds the GPU is busy, and the GPU itself is not: reading results on the CPU",
+    "decoding": "the decoding threads do no more: give CV_THREADS or EMBED_THREADS, and cores, if there are any",
+    "cores": "all cores of the machine are busy decoding: fewer cameras a GPU, or more cores a GPU",
+    "process": "neither the GPU nor the cores are busy: one process of Python does no more; try several on one GPU",
+}
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's counters at a time. at_s, cpu_s, busy_s: seconds. looks: of `machine.Watch`, so far."""
+
+    at_s: float
+    done: int
+    images: float
+    cpu_s: float
+    busy_s: float
+    memory_mb: float
+    looks: int = 0
+
+
+class Steady(msgspec.Struct, frozen=True, kw_only=True):
+    """Between two samples. cores: of the CPU that were busy. busy: the share of time in which the device computed."""
+
+    first: Sample
+    last: Sample
+
+    @property
+    def seconds(self) -> float:
+        return self.last.at_s - self.first.at_s
+
+    @property
+    def segments_s(self) -> float:
+        return (self.last.done - self.first.done) / self.seconds
+
+    @property
+    def images_s(self) -> float:
+        return (self.last.images - self.first.images) / self.seconds
+
+    @property
+    def cores(self) -> float:
+        return (self.last.cpu_s - self.first.cpu_s) / self.seconds
+
+    @property
+    def busy(self) -> float:
+        return min(1.0, (self.last.busy_s - self.first.busy_s) / self.seconds)
+
+
+def steady(samples: Sequence[Sample], count: int, hold: int) -> Steady | None:
+    """The part of a run over `count` segments that has full batches: after START of them, before the last `hold`.
+
+    None where the run has no two samples between which anything was done.
+    """
+    working = [s for s in samples if s.done]
+    inside = [s for s in working if START * count <= s.done <= count - hold]
+    for found in (inside, working):
+        if len(found) > 1 and found[-1].done > found[0].done and found[-1].at_s > found[0].at_s:
+            return Steady(first=found[0], last=found[-1])
+    return None
+
+
+def fewest(rates: Mapping[int, float]) -> int:
+    """The smallest key whose rate is nearly the best: of batches by size, or of threads by count."""
+    best = max(rates.values())
+    return min(key for key, rate in rates.items() if rate >= NEAR * best)
+
+
+def choose_batch(images_s: Mapping[int, float], fits: Callable[[int], bool]) -> int:
+    """The smallest batch that is nearly as fast as the fastest of those that fit; where none does, the smallest.
+
+    images_s: by the batch's size.
+    """
+    return fewest({size: rate for size, rate in images_s.items() if fits(size)} or {min(images_s): 1.0})
+
+
+def in_time(hold: int, segments_s: float, latency_s: float) -> bool:
+    """Whether a worker that holds so many answers the last of them in time, with the threshold's reserve."""
+    return hold + 1 <= math.floor(segments_s * latency_s * (1 - AIR))
+
+
+def choose_threads(segments_s: Mapping[int, float], wanted: float) -> int:
+    """The fewest threads that decode AHEAD of `wanted` segments a second; else the fewest that do nearly most."""
+    enough = [threads for threads, rate in segments_s.items() if rate >= AHEAD * wanted]
+    return min(enough) if enough else fewest(segments_s)
+
+
+def bound(
+    *,
+    busy: float,
+    cores: float,
+    of_cores: int,
+    utilisation: float | None,
+    copy_share: float | None,
+    decoding_s: float,
+    segments_s: float,
+) -> Bound:
+    """What keeps a replica with a backlog from doing more.
+
+    busy: of the device's thread. utilisation: of the GPU, None where unknown. copy_share: of a batch's time.
+    decoding_s: segments that its threads decode a second when nothing else runs.
+    """
+    if busy >= FULL_DEVICE:
+        if (copy_share or 0.0) > 0.5:
+            return "copy"
+        return "device thread" if utilisation is not None and utilisation < FULL_GPU else "gpu"
+    if cores >= FULL_CORES * of_cores:
+        return "cores"
+    return "decoding" if decoding_s <= AHEAD * segments_s else "process"
+
+
+def cameras(segments_s: float, segment_seconds: float, load: float = 1.0) -> int:
+    """How many a replica carries: each sends a segment every `segment_seconds`. load: the share of its rate."""
+    return math.floor(segments_s * segment_seconds * load + 1e-9)
+
+
+def rounded(rate: float) -> str:
+    """Down to three digits, as a text without an exponent: thresholds are computed from what the annotation says."""
+    places = max(0, 2 - math.floor(math.log10(rate)))
+    step = 10.0 ** (2 - math.floor(math.log10(rate)))
+    return f"{math.floor(rate * step + 1e-9) / step:.{places}f}"
+
+
+class Numbers(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes into an overlay for a service.
+
+    rate: the annotation, segments a second. hold: the most segments in a replica's hands. cpu: cores to request.
+    max_ack_pending: of the consumers, for `replicas`.
+    """
+
+    service: str
+    rate: str
+    threshold: Threshold
+    batch: int
+    threads: int
+    hold: int
+    cpu: int
+    replicas: int
+    max_ack_pending: int
+
+
+def numbers(
+    service: str,
+    *,
+    rate: float,
+    cores: float,
+    batch: int,
+    threads: int,
+    hold: int,
+    latency_s: float = 2.0,
+    cold_start_s: float = 60.0,
+    replicas: int = 8,
+) -> Numbers:
+    """rate: segments a second of a replica with a backlog, which keeps so many `cores` busy then."""
+    text = rounded(rate)
+    return Numbers(
+        service=service,
+        rate=text,
+        threshold=lag_threshold(float(text), latency_s, hold=hold, cold_start_s=cold_start_s),
+        batch=batch,
+        threads=threads,
+        hold=hold,
+        cpu=max(threads, math.ceil(cores)),
+        replicas=replicas,
+        max_ack_pending=ack_pending(replicas * hold),
+    )
+
+
+def ack_pending(needed: int) -> int:
+    """The default where that is enough, else doubled until it is."""
+    most = TopologySettings().max_ack_pending
+    while most < needed:
+        most *= 2
+    return most

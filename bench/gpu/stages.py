@@ -1,0 +1,239 @@
+"""What each stage of a worker does alone: decoding by threads, copying to the GPU, and the model by batch size.
+
+Each is measured through the function that the worker calls, on the footage's own pictures, after a first round that is
+not counted. CPU time is the process's own.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import av
+import msgspec
+from av.codec.hwaccel import HWAccel
+
+from services.cv.detectors import load as load_detector
+from services.cv.service import SCORE_FLOOR
+from services.embed.models import load as load_embedder
+from services.ingest.segmenter import Piece
+from shared.video.decode import Image, decode
+
+BATCHES = (1, 4, 8, 16, 32, 64, 128)
+Images = Sequence[Image]
+
+
+class Decoding(msgspec.Struct, frozen=True, kw_only=True):
+    """segments_s: by so many threads together. cpu_s: of a core, a segment."""
+
+    threads: int
+    segments_s: float
+    cpu_s: float
+
+
+class Hardware(msgspec.Struct, frozen=True, kw_only=True):
+    """What the GPU's own decoder does, all frames of each segment; or why it was not measured."""
+
+    decoding: list[Decoding] = []
+    not_measured: str = ""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """images_s: of the model with all that its backend does, copy and reading included. first_s: the first call of this
+    size, in which kernels are chosen. copy_s: of a batch, to the GPU alone; None on a CPU.
+    """
+
+    size: int
+    images_s: float
+    first_s: float
+    copy_s: float | None = None
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """name: as events say it. side: (width, height) of its pictures, None for any. objects: found a picture, in the
+    mean; None for a model that finds none. tuned: images/s at the largest size with cuDNN's search for kernels, of
+    those without; None on a CPU.
+    """
+
+    name: str
+    spec: str
+    side: tuple[int, int] | None
+    load_s: float
+    batches: list[Batch]
+    objects: float | None = None
+    tuned: float | None = None
+
+
+def thread_counts(cores: int) -> list[int]:
+    """1, 2, 4 and so on up to the cores, and the cores."""
+    powers = [1 << n for n in range(cores.bit_length())]
+    return sorted({n for n in powers if n <= cores} | {cores})
+
+
+def decoding(pieces: Sequence[Piece], seconds: float, threads: Sequence[int], **wanted: Any) -> list[Decoding]:
+    """By so many threads each. wanted: as `shared.video.decode.decode` has it."""
+
+    def one(piece: Piece) -> None:
+        decode(piece.payload, frames=piece.segment.frames, **wanted)
+
+    return [_threaded(one, pieces, seconds, count) for count in threads]
+
+
+def hardware(pieces: Sequence[Piece], seconds: float, threads: Sequence[int], device: str) -> Hardware:
+    """By NVDEC, through PyAV's own wheel. Frames stay on the GPU, and each segment has a decoder of its own.
+
+    The services decode on the CPU: this says what they would gain.
+    """
+    if device == "cpu":
+        return Hardware(not_measured="NVDEC is a part of a GPU")
+    number = device.partition(":")[2] or "0"
+
+    def one(piece: Piece) -> None:
+        accelerated = HWAccel(
+            "cuda", number, allow_software_fallback=False, options={"primary_ctx": "1"}, is_hw_owned=True
+        )
+        frames = 0
+        with av.open(io.BytesIO(piece.payload), "r", hwaccel=accelerated) as container:
+            for _ in container.decode(video=0):
+                frames += 1
+        if frames != piece.segment.frames:
+            raise RuntimeError(f"{frames} of {piece.segment.frames} frames came")
+
+    try:
+        one(pieces[0])
+        return Hardware(decoding=[_threaded(one, pieces, seconds, count) for count in threads])
+    except (av.FFmpegError, RuntimeError, ValueError) as e:
+        return Hardware(
+            not_measured=f"PyAV {av.__version__} could not decode by CUDA ({e}): libnvcuvid of the driver is needed, "
+            "and in a container NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
+        )
+
+
+def _threaded(one: Callable[[Piece], None], pieces: Sequence[Piece], seconds: float, threads: int) -> Decoding:
+    for piece in pieces[:2]:
+        one(piece)
+    turns = itertools.cycle(pieces)
+    until = time.perf_counter() + seconds
+
+    def work(_: int) -> int:
+        done = 0
+        while time.perf_counter() < until:
+            one(next(turns))
+            done += 1
+        return done
+
+    cpu, began = time.process_time(), time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        done = sum(pool.map(work, range(threads)))
+    spent = time.perf_counter() - began
+    return Decoding(threads=threads, segments_s=done / spent, cpu_s=(time.process_time() - cpu) / done)
+
+
+def detector(spec: str, pieces: Sequence[Piece], device: str, sizes: Sequence[int], seconds: float) -> Model:
+    """A detector of services.cv. Raises ModelError where it can't be loaded."""
+    began = time.perf_counter()
+    model = load_detector(spec, device=device, threads=1, min_score=SCORE_FLOOR, batch_size=1)
+    loaded = time.perf_counter() - began
+    images = pictures(pieces, model.size, fps=5)
+    found = [len(objects) for image in images for objects in model.detect([image])]
+    batches = _batches(model.detect, images, sizes, device, seconds)
+    return Model(
+        name=model.name,
+        spec=spec,
+        side=model.size,
+        load_s=loaded,
+        batches=batches,
+        objects=sum(found) / len(found),
+        tuned=_tuned(model.detect, images, batches[-1].size, device, seconds),
+    )
+
+
+def embedder(
+    spec: str, pretrained: str, pieces: Sequence[Piece], device: str, sizes: Sequence[int], seconds: float
+) -> Model:
+    """A model of services.embed. Raises ModelError where it can't be loaded."""
+    began = time.perf_counter()
+    model = load_embedder(spec, pretrained=pretrained, device=device, threads=1, batch_size=1)
+    loaded = time.perf_counter() - began
+    images = pictures(pieces, model.size, at=[0.0])
+    batches = _batches(model.embed, images, sizes, device, seconds)
+    return Model(
+        name=model.name,
+        spec=spec,
+        side=model.size,
+        load_s=loaded,
+        batches=batches,
+        tuned=_tuned(model.embed, images, batches[-1].size, device, seconds),
+    )
+
+
+def pictures(pieces: Sequence[Piece], size: tuple[int, int] | None, **wanted: Any) -> list[Image]:
+    """Those of the segments that a service looks at."""
+    return [p.pixels for piece in pieces for p in decode(piece.payload, size=size, **wanted).pictures]
+
+
+def _batches(
+    run: Callable[[Images], object], images: Images, sizes: Sequence[int], device: str, seconds: float
+) -> list[Batch]:
+    """Of each size, up to the first for which the GPU has no memory."""
+    found: list[Batch] = []
+    for size in sorted(sizes):
+        try:
+            found.append(_batch(run, images, size, device, seconds))
+        except RuntimeError as e:
+            if type(e).__name__ != "OutOfMemoryError" or not found:
+                raise
+            break
+    return found
+
+
+def _batch(run: Callable[[Images], object], images: Images, size: int, device: str, seconds: float) -> Batch:
+    batch = list(itertools.islice(itertools.cycle(images), size))
+    began = time.perf_counter()
+    run(batch)
+    first = time.perf_counter() - began
+    return Batch(size=size, images_s=_rate(run, batch, seconds), first_s=first, copy_s=_copy_s(batch, device, seconds))
+
+
+def _rate(run: Callable[[Images], object], batch: Images, seconds: float) -> float:
+    """Images a second. A backend gives its results to the CPU, so that each call has waited for the GPU."""
+    run(batch)
+    done, began = 0, time.perf_counter()
+    while (spent := time.perf_counter() - began) < seconds or not done:
+        run(batch)
+        done += len(batch)
+    return done / spent if spent else 0.0
+
+
+def _copy_s(batch: Images, device: str, seconds: float) -> float | None:
+    """Seconds that a batch takes from the decoder's pictures to the GPU's memory."""
+    if device == "cpu":
+        return None
+    import torch
+
+    from shared.models.torch import upload_batch
+
+    def copy(images: Images) -> None:
+        upload_batch(images, torch.device(device))
+        torch.cuda.synchronize(device)
+
+    return len(batch) / _rate(copy, batch, min(seconds, 1.0))
+
+
+def _tuned(run: Callable[[Images], object], images: Images, size: int, device: str, seconds: float) -> float | None:
+    """The services leave cuDNN's search off, as it takes seconds for each new batch size: what that costs."""
+    if device == "cpu":
+        return None
+    import torch
+
+    batch = list(itertools.islice(itertools.cycle(images), size))
+    plain = _rate(run, batch, seconds)
+    torch.backends.cudnn.benchmark = True
+    try:
+        return _rate(run, batch, seconds) / plain
+    finally:
+        torch.backends.cudnn.benchmark = False
