@@ -86,7 +86,7 @@ fuzz: $(TEST)
 bench: $(TEST)
 	$(BIN)/python -m bench
 
-# How many cameras this machine's GPU carries, and an overlay's numbers, into dist/gpu: ten minutes. It reaches nothing
+# How many cameras this machine's GPU carries, and an overlay's numbers, into dist/gpu. It reaches nothing
 # outside where .venv has torch; else give PIP_NO_INDEX=1 PIP_FIND_LINKS=wheels. CV_MODEL, EMBED_MODEL and EMBED_PRETRAINED
 # name weights, untrained ones are taken without; DEVICE=cpu measures the same on the CPU; GPU_ARGS has what else
 # `python -m bench.gpu --help` lists.
@@ -201,4 +201,4 @@ lock: $(BIN)/uv
 	@$(call lock,image-small,$(addprefix --extra ,analytics webhook scaler vlm) -c requirements/test.txt)
 
 clean:
-	rm -rf $(VENV) .venv-debian .site .images dist/sbom $(VLLM) $(PHOENIX) findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-debian .site .images dist/sbom dist/gpu $(VLLM) $(PHOENIX) findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache

