@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bench.gpu import footage, measuring, overlay, plan
+from bench.gpu import footage, machine, measuring, overlay, plan
 from bench.gpu.plan import Numbers, Sample
 from bench.gpu.report import Report
 from services.cv.settings import CvSettings
@@ -264,6 +265,24 @@ def test_a_driver_that_sees_no_gpu_is_quoted(tmp_path: Path) -> None:
     smi.chmod(0o755)
     done = gpu(CUDA_VISIBLE_DEVICES="", PATH=f"{tmp_path}:{os.defpath}")
     assert done.returncode == 2 and "sees none (NVIDIA-SMI has failed because of this)" in done.stderr
+
+
+def test_a_gpu_is_watched_by_what_nvidia_smi_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script stands for nvidia-smi, which says `[N/A]` of what a GPU or a virtual machine hides."""
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho \"$@\" >> $0.asked; echo '80, 1234, [N/A]'\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    with machine.Watch("cuda") as watch:
+        while watch.looks < 2:
+            time.sleep(0.05)
+    assert watch.load() == machine.Load(utilisation=0.8, memory_mb=1234, watts=None)
+    assert watch.load(watch.looks) == machine.Load()
+    assert all(line.endswith("-i 3") for line in (tmp_path / "nvidia-smi.asked").read_text().splitlines())
+    with machine.Watch("cpu") as nothing:
+        pass
+    assert nothing.load() == machine.Load()
 
 
 @pytest.mark.slow

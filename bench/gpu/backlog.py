@@ -144,6 +144,9 @@ async def _run(
     """One process over `count` segments, and then over arrivals at the share `load` of its rate."""
     async with world.serving() as (server, admin, folder):
         await world.fill(admin.jetstream(), islice(cycle(pieces), count), "backlog")
+        kept = (await admin.jetstream().stream_info(names.MEDIA)).state.messages
+        if kept < count:
+            raise TidegateError(f"MEDIA kept {kept} of {count} segments, as the disk is full: set TMPDIR to another")
         process = _Process(service, server.environment(service), folder, environment)
         try:
             with Watch(device) as watch:

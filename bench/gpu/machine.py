@@ -19,7 +19,7 @@ NEEDED = ("av", "nats", "open_clip", "torch", "torchvision", "transformers")
 PACKAGES = ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12", "open-clip-torch", "torchvision", "transformers")
 _FIELDS = ("name", "driver_version", "memory.total", "pcie.link.gen.max", "pcie.link.width.max", "mig.mode.current")
 _SAMPLED = ("utilization.gpu", "memory.used", "power.draw")
-_EVERY_MS = 200
+_EVERY_S = 0.5
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,32 +154,33 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch:
-    """Looks at the GPU five times a second for as long as the block lasts; `load` says what was seen, from `since` on.
+    """Looks at the GPU twice a second for as long as the block lasts; `load` says what was seen.
 
     On a machine without nvidia-smi, and on a CPU, it sees nothing.
     """
 
     def __init__(self, device: str) -> None:
         self._samples: list[tuple[float | None, ...]] = []
-        self._process: subprocess.Popen[str] | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
         self._is_there = device != "cpu" and shutil.which(SMI) is not None
 
     def __enter__(self) -> Watch:
         if self._is_there:
-            command = [*_query("gpu", _SAMPLED), "-lms", str(_EVERY_MS)]
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            threading.Thread(target=self._read, daemon=True).start()
+            self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._process:
-            self._process.terminate()
-            self._process.wait()
+        self._over.set()
+        if self._is_there:
+            self._thread.join()
 
-    def _read(self) -> None:
-        assert self._process and self._process.stdout
-        for line in self._process.stdout:
-            self._samples.append(tuple(number(value.strip()) for value in line.split(",")))
+    def _look(self) -> None:
+        while not self._over.wait(_EVERY_S):
+            said = subprocess.run(_query("gpu", _SAMPLED), capture_output=True, text=True, check=False).stdout
+            values = tuple(number(value.strip()) for value in said.partition("\n")[0].split(","))
+            if len(values) == len(_SAMPLED):
+                self._samples.append(values)
 
     @property
     def looks(self) -> int:
@@ -188,7 +189,7 @@ class Watch:
 
     def load(self, first: int = 0, last: int | None = None) -> Load:
         """Of the looks from `first` to `last`, exclusive."""
-        rows = [row for row in self._samples[first:last] if len(row) == len(_SAMPLED)]
+        rows = self._samples[first:last]
         busy, memory, watts = ([v for row in rows if (v := row[n]) is not None] for n in range(len(_SAMPLED)))
         return Load(
             utilisation=sum(busy) / len(busy) / 100 if busy else None,
