@@ -472,7 +472,7 @@ async def test_frames_and_the_key_go_to_the_endpoint_alone_wherever_it_redirects
             with pytest.raises(Away, match=f"redirects, {status}.*set VLM_URL to the address itself"):
                 await endpoint.complete({"messages": ["frames"]})
             with pytest.raises(Away, match="set VLM_URL to the address itself"):
-                await endpoint.look()
+                await endpoint.look("")
             assert await endpoint.load() == {}
     assert heard == []
 

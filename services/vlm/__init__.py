@@ -6,7 +6,9 @@
 | `service`, `kinds` | what the worker loop is given; what each kind of job shows the model and asks it |
 | `footage`, `sampling` | frames out of MEDIA; which of them |
 | `chat`, `prompt`, `tracing` | a job's requests; their messages and their traces |
-| `model`, `endpoint` | when a request is tried again; the OpenAI-compatible server itself |
+| `model`, `failures` | when a request is tried again; what an endpoint's errors mean |
+| `endpoint` | an OpenAI-compatible server |
+| `sagemaker`, `address`, `signing` | a model of Amazon SageMaker; how VLM_URL names it; signed requests |
 | `vllm_server` | a vLLM of our own |
 | `front`, `query` | `svc.ask` and planning, also while no GPU runs; what may be asked |
 | `planner`, `stretches` | captions as jobs; which stretches of a camera's time |

@@ -24,9 +24,10 @@ from shared.service import loading, process
 from shared.worker import Worker
 
 with process.needing("vlm"):
-    from services.vlm import front
+    from services.vlm import address, front
     from services.vlm.endpoint import ModelEndpoint
     from services.vlm.model import Model, event_name
+    from services.vlm.sagemaker import SageMakerEndpoint
     from services.vlm.service import Task, VlmService
     from services.vlm.settings import VlmSettings
     from services.vlm.vllm_server import VllmServer
@@ -35,8 +36,7 @@ with process.needing("vlm"):
 async def run(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as started:
         server = None if settings.vlm_url else await started.enter_async_context(VllmServer(settings))
-        url, key = (server.url, lambda: server.key) if server else (settings.vlm_url, _key(settings))
-        endpoint = await started.enter_async_context(ModelEndpoint(url, key=key, timeout_s=settings.vlm_timeout_s))
+        endpoint = await started.enter_async_context(_endpoint(settings, server))
         model = Model(
             endpoint, settings, starting="vLLM is loading" if server else f"{endpoint.where} was not asked yet"
         )
@@ -52,6 +52,17 @@ async def run(settings: VlmSettings, client: Client, health: Health, stop: async
             stop.set()
             await asyncio.wait({working})
             await end(*beside)
+
+
+def _endpoint(settings: VlmSettings, server: VllmServer | None) -> ModelEndpoint:
+    """Where the model is. Raises SettingError."""
+    timeout_s = settings.vlm_timeout_s
+    if server:
+        return ModelEndpoint(server.url, key=lambda: server.key, timeout_s=timeout_s)
+    if settings.vlm_url.startswith(f"{address.SCHEME}://"):
+        found = address.sagemaker(settings.vlm_url)
+        return SageMakerEndpoint(found, model=settings.vlm_model, timeout_s=timeout_s)
+    return ModelEndpoint(settings.vlm_url, key=_key(settings), timeout_s=timeout_s)
 
 
 def _changed(health: Health, server: VllmServer | None, reason: str | None) -> None:

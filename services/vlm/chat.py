@@ -13,7 +13,8 @@ import msgspec
 from opentelemetry import trace
 
 from services.vlm import metrics, prompt, tracing
-from services.vlm.endpoint import Completion, TooLong
+from services.vlm.endpoint import Completion
+from services.vlm.failures import TooLong
 from services.vlm.model import Model
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings

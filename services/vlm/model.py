@@ -6,7 +6,8 @@
     await model.well.wait(); await model.lost.wait()
 
 While the server is away for a moment, a request waits here, with its job in hand and in progress. Once the server has
-been away for VLM_PATIENCE_S, the model is `lost`: requests that wait end with `Away`, so that other replicas get them.
+been away for VLM_PATIENCE_S, or not there yet for VLM_COLD_S, the model is `lost`: requests that wait end with `Away`,
+so that other replicas get them. While a model is lost no job is taken, so none is delivered again and again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any
 import msgspec
 
 from services.vlm import metrics
-from services.vlm.endpoint import Busy, Card, Completion, ModelEndpoint, RequestFailed, TooLong
+from services.vlm.endpoint import Card, Completion, ModelEndpoint
+from services.vlm.failures import Busy, Cold, Refused, RequestFailed, TooLong
 from services.vlm.settings import VlmSettings
 from shared.contract.names import safe_name
 from shared.runtime.backoff import Backoff
@@ -31,6 +33,8 @@ from shared.runtime.errors import Away
 from shared.runtime.telemetry import logger
 
 DELAYS = Backoff(first_s=0.5, longest_s=10.0)
+# A busy server is asked again when it says, but not later than this.
+BUSY = Backoff(first_s=0.5, longest_s=10.0, longest_asked_s=300.0)
 # A server that looks well but does no work is asked less and less often.
 RELAPSES = Backoff(first_s=0.5, longest_s=30.0)
 
@@ -44,9 +48,6 @@ class ModelTuning(msgspec.Struct, frozen=True, kw_only=True):
     tries: int = 2
     """A request that has failed this many times while its server is well ends: it is to blame, or another replica's
     server takes it."""
-
-    busy_longest_s: float = 30.0
-    """A busy server is asked again after this long at most, whatever it says."""
 
     load_s: float = 5.0
     """vLLM's own gauges are read this often."""
@@ -73,6 +74,7 @@ class Model:
         self._settings = settings
         self._breaker = Breaker(DELAYS, reason=starting)
         self._says_load = True
+        self._doubts = False  # whether a request was turned away that the server's pages would not show
         self._openings = 0  # how often the breaker has opened since the last answer
         self._closing = asyncio.Event()
         self._opened = asyncio.Event()
@@ -92,6 +94,7 @@ class Model:
     async def complete(self, body: Mapping[str, Any]) -> Completion:
         """One answer to `body`, the model's name added. Raises Away, RequestFailed, Rejected or TooLong."""
         tries = busy = away = 0
+        began = time.monotonic()
         while True:
             await self._until_well()
             try:
@@ -100,11 +103,17 @@ class Model:
                 busy += 1
                 self._count("busy")
                 self._log.info("the endpoint is busy", error=str(e), times=busy)
-                await self._sleep(min(e.after_s or DELAYS.after(busy), TUNING.busy_longest_s))
+                await self._sleep(BUSY.after(busy, e.after_s))
+            except Cold as e:
+                self._count("cold")
+                self._turned_away(e)
+                # It looks well each time, and still takes nothing.
+                if time.monotonic() - began > self._settings.vlm_cold_s:
+                    raise
             except Away as e:
                 away += 1
-                self._count("away")
-                self._failed(str(e), certain=True)
+                self._count("refused" if isinstance(e, Refused) else "away")
+                self._turned_away(e)
                 # A server that looked well each time may fail on this request.
                 if away >= TUNING.away_tries:
                     raise
@@ -122,6 +131,7 @@ class Model:
             else:
                 self._count("ok")
                 self._openings = 0
+                self._doubts = False
                 if self._breaker.succeeded():
                     self._tell()
                 return completion
@@ -135,12 +145,12 @@ class Model:
                 tries += 1
                 await asyncio.sleep(RELAPSES.after(self._openings) if self._openings > 1 else 0)
                 try:
-                    self._take(await self._endpoint.look())
+                    self._take(await self._endpoint.look(self.name, ask=self._doubts))
                     self._breaker.succeeded()
                     self._says_load = True
                 except Away as e:
                     self._breaker.reason = str(e)
-                    if self._breaker.open_s > self._settings.vlm_patience_s:
+                    if self._breaker.open_s > self._patience_s(e):
                         self.lost.set()
                         self._announce()
                 self._tell()
@@ -180,6 +190,14 @@ class Model:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await news.wait()
+
+    def _patience_s(self, why: Away) -> float:
+        """For how long jobs in hand wait. Another replica would find the same endpoint cold."""
+        return self._settings.vlm_cold_s if isinstance(why, Cold) else self._settings.vlm_patience_s
+
+    def _turned_away(self, why: Away) -> None:
+        self._doubts = self._doubts or isinstance(why, Cold | Refused)
+        self._failed(str(why), certain=True)
 
     def _failed(self, reason: str, *, certain: bool) -> None:
         if self._breaker.failed(reason, certain=certain):

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
+from services.vlm import address
 from services.vlm.stretches import LONGEST_S
 from shared.contract.cameras import SHORTEST_CAPTION_S as SHORTEST_S
 from shared.contract.names import TOKEN
@@ -23,7 +24,11 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
         Meta(description="worker: does the jobs of VLM; front: answers svc.ask and plans captions, without a model"),
     ] = "worker"
     vlm_url: Annotated[
-        str, Meta(description="an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1; empty: starts vLLM")
+        str,
+        Meta(
+            description="an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1, or one of SageMaker, "
+            "sagemaker://NAME; empty: starts vLLM"
+        ),
     ] = ""
     vlm_model: Annotated[
         str, Meta(description="its model: a hub name such as Qwen/Qwen3-VL-2B-Instruct, or a folder, for vLLM")
@@ -54,6 +59,10 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
     vlm_patience_s: Annotated[
         float, Meta(gt=0, description="seconds that the endpoint may be away before jobs in hand go to other replicas")
     ] = 15.0
+    vlm_cold_s: Annotated[
+        float,
+        Meta(gt=0, description="the same of an endpoint that is not there yet: one that starts, or scales from zero"),
+    ] = 900.0
     vlm_threads: Annotated[int, Meta(ge=1, le=64, description="threads that decode video")] = 2
     vlm_grace_s: Annotated[float, Meta(gt=0, description="most seconds that a drain takes")] = 120.0
     vlm_caption_every_s: Annotated[
@@ -93,6 +102,9 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
     def _check_url(self) -> None:
         if "@" in self.vlm_url:
             raise SettingError("VLM_URL holds credentials: give the key as VLM_KEY or VLM_KEY_FILE")
+        if self.vlm_url.startswith(f"{address.SCHEME}://"):
+            address.sagemaker(self.vlm_url)
+            return
         try:
             parts = urlsplit(self.vlm_url)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -131,6 +131,7 @@ EXTRAS: Mapping[str, Extra] = {
     "analytics": Extra(("numpy", "scipy"), "tracks and incidents"),
     "search": Extra(("numpy", "lancedb", "pyarrow"), "the index that 'tidegate find' asks"),
     "vlm": Extra(("numpy", "aiohttp", "openinference"), "a vision language model's endpoint"),
+    "sagemaker": Extra(("botocore",), "a model behind Amazon SageMaker"),
     "webhook": Extra(("aiohttp",), "alerts by HTTP"),
     "scaler": Extra(("grpc", "google.protobuf"), "the scaler that KEDA asks"),
 }

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.vlm.chat import Chat
-from services.vlm.endpoint import TooLong
+from services.vlm.failures import TooLong
 from services.vlm.footage import NoFootage
 from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt

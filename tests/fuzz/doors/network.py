@@ -22,7 +22,8 @@ from services.ingest.failures import SourceError, failure_of
 from services.ingest.segmenter import Segmenter
 from services.ingest.settings import Cutting
 from services.ingest.source import Reaching, open_source
-from services.vlm.endpoint import ModelEndpoint, Rejected, RequestFailed
+from services.vlm.endpoint import ModelEndpoint
+from services.vlm.failures import Rejected, RequestFailed
 from services.webhook.endpoint import Endpoint, Failed
 from services.webhook.outgoing import Outgoing
 from shared.contract.cameras import Camera
@@ -79,7 +80,7 @@ def _looked(data: bytes) -> None:
     global _answer
     _answer = data
     try:
-        wait(_model().look())
+        wait(_model().look(""))
     finally:
         wait(_model().load())
 

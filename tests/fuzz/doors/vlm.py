@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from services.vlm import endpoint, prompt, query
+from services.vlm import failures, prompt, query, sagemaker
+from services.vlm.address import SageMakerAddress
 from services.vlm.front import Asking
 from services.vlm.kinds.ask import QuestionAnswer
 from services.vlm.stretches import CaptionPlan, begun_by
@@ -44,7 +45,11 @@ def _filled(data: bytes) -> None:
 
 def _refusal(data: bytes) -> None:
     """What a model's endpoint says where it refuses."""
-    endpoint._error(400, data.decode(errors="replace"), {})
+    text = data.decode(errors="replace")
+    failures.of(400, text, {})
+    failures.of(429, "", {"Retry-After": text})
+    for kind in ("ModelError", "ValidationError"):
+        sagemaker.of(424 if kind == "ModelError" else 400, kind, text, SageMakerAddress(endpoint="e"))
 
 
 def _answer(data: bytes) -> None:
@@ -96,7 +101,14 @@ DOORS = (
     ),
     Door(
         "vlm.refusal",
-        lambda: good.as_json({"error": {"message": "too long"}}, {"message": "no"}, {"detail": [{"msg": "no"}]}),
+        lambda: (
+            good.as_json({"error": {"message": "too long"}}, {"message": "no"}, {"detail": [{"msg": "no"}]})
+            + good.as_json(
+                {"Message": "no capacity"},
+                {"OriginalStatusCode": 400, "OriginalMessage": '{"error": {"message": "no"}}', "Message": "no"},
+            )
+            + [b"120", b"Wed, 21 Oct 2026 07:28:00 GMT"]
+        ),
         _refusal,
         spoil=spoil.as_json,
         share=0.5,

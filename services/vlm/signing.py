@@ -1,0 +1,91 @@
+"""Requests to Amazon SageMaker, signed by AWS Signature Version 4, with botocore's credentials.
+
+    signer = Signer(region="")             # AWS_REGION and AWS's other settings say which
+    headers = signer.sign("POST", signer.url + "/endpoints/qwen-vl/invocations", data, {"Content-Type": "…"})
+
+Credentials are found as in all programs of AWS: variables, files, a role by a web identity (EKS), a container's or a
+machine's role. Those that end are renewed in time. Everything here may wait for the network: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from services.vlm.failures import REASON, Refused
+from shared.runtime.errors import Away, SettingError
+from shared.runtime.redact import redact
+
+SERVICE = "sagemaker-runtime"
+
+
+class Signer:
+    """See the module. region: of AWS, empty for that of its settings. Raises SettingError.
+
+    url: of the service, without a path: AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME where it is set.
+    """
+
+    def __init__(self, region: str) -> None:
+        try:
+            from botocore.session import Session
+        except ModuleNotFoundError as e:
+            raise SettingError(
+                "VLM_URL names an endpoint of SageMaker, which needs botocore: pip install 'tidegate[sagemaker]'"
+            ) from e
+        # At level DEBUG it logs what it signs, with the session's token in it.
+        logging.getLogger("botocore").setLevel(logging.INFO)
+        # botocore itself reads AWS_DEFAULT_REGION alone; AWS's other programs read this one first.
+        self._session: Any = Session()
+        self.region, self.url, self._name = self._resolved(region or os.environ.get("AWS_REGION", ""))
+
+    def _resolved(self, region: str) -> tuple[str, str, str]:
+        """(region, URL, the service's name in signatures), as botocore has them for the partition of the region."""
+        from botocore import UNSIGNED
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            # Without credentials: they are asked for with each request, when they may be there.
+            client = self._session.create_client(
+                SERVICE, region_name=region or None, config=Config(signature_version=UNSIGNED)
+            )
+        except (BotoCoreError, ValueError) as e:
+            raise SettingError(
+                f"VLM_URL names an endpoint of SageMaker, but AWS's settings can't be used: {_said(e)}: "
+                "correct AWS_PROFILE, or say the region, as by AWS_REGION=eu-west-1"
+            ) from e
+        name = client.meta.service_model.signing_name
+        return str(client.meta.region_name), str(client.meta.endpoint_url).rstrip("/"), str(name)
+
+    def sign(self, method: str, url: str, data: bytes, headers: Mapping[str, str]) -> dict[str, str]:
+        """`headers`, and those of the signature. Raises Away, and Refused where there are no credentials."""
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        request = AWSRequest(method=method, url=url, data=data, headers=dict(headers))
+        SigV4Auth(self._credentials(), self._name, self.region).add_auth(request)
+        return dict(request.headers.items())
+
+    def _credentials(self) -> Any:
+        """Those of now: the chain renews what ends."""
+        from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+
+        try:
+            found = self._session.get_credentials()
+            frozen = found.get_frozen_credentials() if found else None
+        except (ConnectionError, HTTPClientError) as e:
+            raise Away(f"AWS gives no credentials just now: {_said(e)}") from e
+        except (BotoCoreError, ClientError) as e:
+            raise Refused(f"AWS gives no credentials: {_said(e)}: correct AWS_ROLE_ARN, or what else names them") from e
+        if frozen is None:
+            raise Refused(
+                "no AWS credentials are found: set AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE (EKS does that for a "
+                "service account with a role), AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        return frozen
+
+
+def _said(error: Exception) -> str:
+    return redact(" ".join(str(error).split()))[:REASON]
