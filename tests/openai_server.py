@@ -52,25 +52,30 @@ def refused(status: int, message: str = "no", **headers: str) -> Reply:
 class OpenAiServer:
     """replies: for the next requests, one after the other; then `then`. requests: the bodies that came."""
 
-    def __init__(self, *replies: Reply, then: Reply = good, models: list[str] | None = None) -> None:
+    def __init__(self, *replies: Reply, then: Reply = good, models: list[str] | None = None, base: str = "/v1") -> None:
         self.replies = list(replies)
         self.then = then
         self.models = ["fake"] if models is None else models
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.health = 200
+        # NIM's page, and what answers for a list of models: other servers have no such pages.
+        self.ready = 404
+        self.lists = 200
+        self.base = base
         self.port = 0
         self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://127.0.0.1:{self.port}{self.base}"
 
     async def __aenter__(self) -> OpenAiServer:
         app = web.Application(client_max_size=1 << 28)
         app.router.add_get("/health", self._health)
-        app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_get(f"{self.base}/health/ready", self._ready)
+        app.router.add_get(f"{self.base}/models", self._models)
+        app.router.add_post(f"{self.base}/chat/completions", self._complete)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -85,7 +90,12 @@ class OpenAiServer:
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(status=self.health)
 
+    async def _ready(self, request: web.Request) -> web.Response:
+        return web.Response(status=self.ready)
+
     async def _models(self, request: web.Request) -> web.Response:
+        if self.lists != 200:
+            return web.json_response({"error_code": "ENDPOINT_NOT_FOUND", "message": "no"}, status=self.lists)
         return web.json_response({"data": [{"id": model, "max_model_len": 4096} for model in self.models]})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:

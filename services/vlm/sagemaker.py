@@ -29,7 +29,6 @@ _NO_CAPACITY = "no capacity"
 _TOO_LARGE = ("oversize", "exceed", "too large")
 _NO_ANSWER_IN_TIME = "timed out"
 _EXPIRED = "ExpiredToken"
-# Their messages quote what was signed, the session's token included.
 _SIGNATURE = ("InvalidSignature", "SignatureDoesNotMatch", "IncompleteSignature")
 
 
@@ -100,7 +99,8 @@ def of(status: int, kind: str, text: str, address: SageMakerAddress) -> Tidegate
     """The error that SageMaker means by a status other than 200. kind: its name of it; text: its body. Pure."""
     if kind == "ModelError" or status == 424:
         return _of_container(text)
-    said = failures.said(text)
+    # One line: after it AWS quotes what was signed, the session's token included.
+    said = failures.said(text).partition("\n")[0]
     reason = f"{status} {kind or 'error'}: {said}"
     if kind.startswith(_SIGNATURE):
         return Refused(f"AWS refuses the signature ({kind}): correct AWS_SECRET_ACCESS_KEY, or this machine's clock")
