@@ -346,7 +346,7 @@ def model_error(status: int, message: str) -> dict[str, Any]:
         (
             403,
             "",
-            {"message": "does not match\n\nThe Canonical String is\nx-amz-security-token:S3CRET"},
+            {"message": "no match\n\nThe Canonical String is\nx-amz-security-token:S3CRET"},
             Refused,
             "match",
         ),

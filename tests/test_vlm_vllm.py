@@ -23,6 +23,9 @@ from PIL import Image
 from prometheus_client import REGISTRY
 
 from services.scaler.local.replicas import Replicas
+from services.vlm.address import sagemaker
+from services.vlm.failures import Refused
+from services.vlm.sagemaker import SageMakerEndpoint
 from shared import bus
 from shared.contract import jobs
 from shared.contract.events import Verdict
@@ -31,6 +34,7 @@ from shared.runtime.backoff import Backoff
 from shared.runtime.ports import free_port
 from tests import tiny_vlm, vllm_process
 from tests.jobs_world import ask, film, fronting, said, settled, worker
+from tests.sagemaker_server import Key, SageMakerServer
 from tests.up_process import tidegate
 from tests.vllm_process import SLOTS, VllmProcess
 from tests.waiting import PATIENCE_S, until
@@ -86,6 +90,43 @@ async def test_every_kind_is_answered(server: NatsServer, admin: Client, vllm: V
     found = await said(admin)
     assert [event.kind for _, event in found].count("captions") == 3
     assert all(event.model == "tiny-random" for _, event in found)
+
+
+@pytest.mark.parametrize("media", ["images", "video"])
+async def test_jobs_are_answered_by_way_of_sagemaker(
+    server: NatsServer, admin: Client, vllm: VllmProcess, media: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM's own `/invocations`, behind a page that checks signatures as AWS does."""
+    pytest.importorskip("botocore", reason="botocore is not installed: pip install 'tidegate[sagemaker]'")
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=6)
+    seqs = await film(admin, 6, start=start)
+    end = start + dt.timedelta(seconds=6)
+    async with SageMakerServer(upstream=vllm.url.removesuffix("/v1")) as aws:
+        aws.keys = [Key(id="ASIAROLE", secret="of-the-role", token="of-a-session")]
+        for name, value in aws.environment().items():
+            monkeypatch.setenv(name, value)
+        url = "sagemaker://tiny-random?component=tiny-1"
+        async with worker(server, url, vlm_max_tokens=TOKENS, vlm_media=media):
+            await bus.publish_job(admin, verify("signed", seqs[:4]))
+            await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=end))
+            await settled(admin)
+        # Longer than its context: what vLLM says of it comes back in SageMaker's words.
+        async with worker(server, url, vlm_max_tokens=vllm_process.CONTEXT + 1):
+            await bus.publish_job(admin, verify("long", seqs[:4]))
+            await settled(admin)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+        async with SageMakerEndpoint(sagemaker(url), model="", timeout_s=60) as endpoint:
+            with pytest.raises(Refused, match="AWS_SECRET_ACCESS_KEY"):
+                await endpoint.look("")
+    found = {event.kind: event for _, event in await said(admin)}
+    verdict, caption = found["verdicts"], found["captions"]
+    assert isinstance(verdict, Verdict) and verdict.verdict in ("confirmed", "rejected", "uncertain")
+    assert verdict.cause is None and verdict.usage.prompt_tokens > 100 and caption.usage.completion_tokens > 0
+    assert {event.model for event in found.values()} == {"tiny-random"}
+    (letter,) = [x async for x in dlq.letters(admin)]
+    assert letter.deliveries == 1 and "max_model_len=8192" in letter.reason
+    asked = [body for body in aws.bodies if body["max_tokens"] == TOKENS]
+    assert all("model" not in body and "stream" not in body for body in asked) and len(asked) >= 2
 
 
 async def test_an_answer_that_is_cut_off_is_uncertain(server: NatsServer, admin: Client, vllm: VllmProcess) -> None:
