@@ -27,6 +27,14 @@ def test_a_service_without_its_extra_says_so_in_one_sentence(service: str, base:
     assert (done.returncode, done.stdout) == (2, "")
 
 
+def test_a_model_behind_sagemaker_without_its_extra_is_said_in_one_sentence(tmp_path: Path) -> None:
+    packages = without(tmp_path / "packages", "botocore")
+    done = python(packages, "-m", "services.vlm", VLM_URL="sagemaker://e")
+    assert re.search(r"needs botocore: pip install 'tidegate\[sagemaker\]'\n$", done.stderr)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert python(packages, "-m", "services.vlm", "--help", VLM_URL="sagemaker://e").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("options", "extras"),
     [

@@ -20,8 +20,8 @@ EXTRAS = {
     "server": ("server",),
     "demo": ("demo",),
     "test": ("test",),
-    "image": ("cv", "embed", "search", "vlm", "analytics", "webhook", "scaler", "otel", "server"),
-    "image-small": ("analytics", "webhook", "scaler", "vlm"),
+    "image": ("cv", "embed", "search", "sagemaker", "analytics", "webhook", "scaler", "otel", "server"),
+    "image-small": ("analytics", "webhook", "scaler", "sagemaker"),
 }
 REMEDY = "run make lock"
 

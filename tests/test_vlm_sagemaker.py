@@ -363,12 +363,6 @@ def test_what_an_error_means(status: int, kind: str, body: Any, means: type[Tide
     assert type(found) is means and says in str(found) and "S3CRET" not in str(found)
 
 
-def test_without_botocore_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "botocore.session", None)
-    with pytest.raises(SettingError, match=r"pip install 'tidegate\[sagemaker\]'"):
-        SageMakerEndpoint(ADDRESS, model="", timeout_s=1)
-
-
 # ---- how it is named
 
 

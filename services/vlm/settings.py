@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from services.vlm import address
 from services.vlm.stretches import LONGEST_S
+from shared.contract import catalog
 from shared.contract.cameras import SHORTEST_CAPTION_S as SHORTEST_S
 from shared.contract.names import TOKEN
 from shared.runtime.errors import SettingError
@@ -104,6 +105,10 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
             raise SettingError("VLM_URL holds credentials: give the key as VLM_KEY or VLM_KEY_FILE")
         if self.vlm_url.startswith(f"{address.SCHEME}://"):
             address.sagemaker(self.vlm_url)
+            if self.vlm_mode == "worker" and catalog.missing(["sagemaker"]):
+                raise SettingError(
+                    "VLM_URL names an endpoint of SageMaker, which needs botocore: pip install 'tidegate[sagemaker]'"
+                )
             return
         try:
             parts = urlsplit(self.vlm_url)

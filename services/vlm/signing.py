@@ -4,7 +4,8 @@
     headers = signer.sign("POST", signer.url + "/endpoints/qwen-vl/invocations", data, {"Content-Type": "…"})
 
 Credentials are found as in all programs of AWS: variables, files, a role by a web identity (EKS), a container's or a
-machine's role. Those that end are renewed in time. Everything here may wait for the network: call it in a thread.
+machine's role. Those that end are renewed in time. Everything here may wait for the network: call it in a thread. botocore is of the
+extra `sagemaker`, so it is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -28,12 +29,8 @@ class Signer:
     """
 
     def __init__(self, region: str) -> None:
-        try:
-            from botocore.session import Session
-        except ModuleNotFoundError as e:
-            raise SettingError(
-                "VLM_URL names an endpoint of SageMaker, which needs botocore: pip install 'tidegate[sagemaker]'"
-            ) from e
+        from botocore.session import Session
+
         # At level DEBUG it logs what it signs, with the session's token in it.
         logging.getLogger("botocore").setLevel(logging.INFO)
         # botocore itself reads AWS_DEFAULT_REGION alone; AWS's other programs read this one first.
