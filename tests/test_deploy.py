@@ -41,6 +41,7 @@ from shared.contract import catalog, names
 from shared.contract.identities import permissions
 from shared.contract.topology import TopologySettings, consumers
 from shared.runtime import settings
+from shared.runtime.errors import SettingError
 from shared.worker import WorkerSettings
 from tests import npm
 from tools.image.build import KINDS
@@ -1223,6 +1224,49 @@ def test_a_ca_of_cameras_is_a_component_of_either_form(form: str, tmp_path: Path
     made = re.findall(r"create configmap (\S+) --from-file=(\S+?)=", (DEPLOY / "README.md").read_text())
     assert [(name, f"{mount['mountPath']}/{key}") for name, key in made] == [(volume, loaded.ingest_ca)]
     assert mount["readOnly"] and loaded.ingest_buffer_mb == 32
+
+
+def endpoints_patches() -> list[Document]:
+    """What the guide has people put into their overlay for a model elsewhere."""
+    guide = (DEPLOY.parent / "docs/how-to/endpoints.md").read_text()
+    (said,) = re.findall(r"```yaml\n(components:.*?)```", guide, re.DOTALL)
+    found: list[Document] = yaml.safe_load(said)["patches"]
+    return found
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", ["h100", "h100/demand"])
+@pytest.mark.parametrize("key", [False, True], ids=["a role", "a key"])
+def test_a_model_elsewhere_is_a_component_of_either_form(form: str, key: bool, tmp_path: Path) -> None:
+    components = ["kubernetes/model-cache", "kubernetes/tls", "kubernetes/vlm-endpoint"]
+    components += ["kubernetes/vlm-endpoint/key"] * key
+    docs = overlay(tmp_path, form, *components, images=IMAGES, patches=endpoints_patches())
+    check_builtin_kinds(docs)
+    deployment, account = of(docs, "Deployment")["tidegate-vlm"], of(docs, "ServiceAccount")["tidegate-vlm"]
+    check_pod(deployment)
+    pod, container = pod_of(deployment), container_of(deployment)
+    assert "gpu" not in json.dumps(deployment) and not pod.get("initContainers")
+    assert container["image"] == f"tidegate-small:{VERSION}"
+    volumes = {"certificates", "nats", "tmp"} | ({"endpoint"} if key else set())
+    assert {v["name"] for v in pod["volumes"]} == volumes == {m["name"] for m in container["volumeMounts"]}
+    for name in ("password", "key"):
+        (tmp_path / name).write_text(name)
+    vlm = settings.load(VlmSettings, variables(deployment, tmp_path / "password"))
+    assert (vlm.vlm_url, vlm.vlm_key) == ("sagemaker://qwen-vl?region=eu-west-1", "key" if key else "")
+    assert pod["serviceAccountName"] == account["metadata"]["name"]
+    assert account["metadata"]["annotations"] == {
+        "eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/tidegate-vlm"
+    }
+    assert account["automountServiceAccountToken"] is False
+    assert [d["kind"] for d in docs if d["kind"] in ("Role", "RoleBinding", "ClusterRoleBinding")] == []
+
+
+@pytest.mark.foreign
+def test_a_model_elsewhere_that_nobody_named_is_said_at_start(tmp_path: Path) -> None:
+    deployment = of(overlay(tmp_path, "h100", "kubernetes/vlm-endpoint"), "Deployment")["tidegate-vlm"]
+    (tmp_path / "password").write_text("p")
+    with pytest.raises(SettingError, match="neither VLM_URL nor VLM_MODEL is set"):
+        settings.load(VlmSettings, variables(deployment, tmp_path / "password"))
 
 
 @pytest.mark.foreign

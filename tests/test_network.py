@@ -80,6 +80,9 @@ def needed(workload: Document) -> set[str]:
     """What its pod has to reach."""
     name = component_of(workload)
     found = {"bus", "names"} | ({"hub"} if fetches(workload) else set())
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    # The policy of weights stays: what is public on 443 the pod of an endpoint may reach in any case.
+    found |= {"hub", "endpoint"} if labels.get("tidegate.dev/model") == "endpoint" else set()
     return found | {"ingest": {"cameras"}, "webhook": {"endpoint"}}.get(name, set())
 
 
@@ -138,7 +141,9 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
 def test_pods_of_an_overlay_reach_what_they_need_and_nothing_else(form: str, tmp_path: Path) -> None:
     demand = form.endswith("/demand")
     check(build(OVERLAYS / form), webhook=False, scaler=demand)
-    check(overlay(tmp_path, form, *ALL["/demand" if demand else ""]), webhook=True, scaler=demand)
+    components = ALL["/demand" if demand else ""]
+    check(overlay(tmp_path, form, *components), webhook=True, scaler=demand)
+    check(overlay(tmp_path, form, *components, "kubernetes/vlm-endpoint"), webhook=True, scaler=demand)
 
 
 def test_nats_is_open_to_its_clients_and_its_monitoring_port_to_keda_alone() -> None:
@@ -169,7 +174,7 @@ def test_no_rule_is_for_everybody_without_a_reason() -> None:
             assert not anywhere or "169.254.0.0/16" in block["except"]
     reasons = [d["metadata"].get("annotations", {}).get("tidegate.dev/any-address") for d in SHIPPED]
     readme = " ".join((DEPLOY / "README.md").read_text().split())
-    assert len([r for r in reasons if r]) == 3 and all(r in readme for r in reasons if r)
+    assert len([r for r in reasons if r]) == 4 and all(r in readme for r in reasons if r)
 
 
 def test_a_policy_that_is_too_wide_or_missing_is_found() -> None:

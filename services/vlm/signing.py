@@ -4,8 +4,8 @@
     headers = signer.sign("POST", signer.url + "/endpoints/qwen-vl/invocations", data, {"Content-Type": "…"})
 
 Credentials are found as in all programs of AWS: variables, files, a role by a web identity (EKS), a container's or a
-machine's role. Those that end are renewed in time. Everything here may wait for the network: call it in a thread. botocore is of the
-extra `sagemaker`, so it is imported where it is needed.
+machine's role. Those that end are renewed in time. Everything here may wait for the network: call it in a thread.
+botocore is of the extra `sagemaker`, so it is imported where it is needed.
 """
 
 from __future__ import annotations
