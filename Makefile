@@ -197,8 +197,8 @@ lock: $(BIN)/uv
 	@$(call lock,demo,--extra demo -c requirements/test.txt)
 	@$(call lock,server,--extra server -c requirements/test.txt)
 	@$(call lock,base,-c requirements/test.txt)
-	@$(call lock,image,$(addprefix --extra ,cv embed search sagemaker analytics webhook scaler otel server) -c requirements/test.txt)
-	@$(call lock,image-small,$(addprefix --extra ,analytics webhook scaler sagemaker) -c requirements/test.txt)
+	@$(call lock,image,$(addprefix --extra ,cv embed search vlm sagemaker analytics webhook scaler otel server) -c requirements/test.txt)
+	@$(call lock,image-small,$(addprefix --extra ,analytics webhook scaler vlm sagemaker) -c requirements/test.txt)
 
 clean:
 	rm -rf $(VENV) .venv-debian .site .images dist/sbom dist/gpu $(VLLM) $(PHOENIX) findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache

@@ -20,8 +20,8 @@ EXTRAS = {
     "server": ("server",),
     "demo": ("demo",),
     "test": ("test",),
-    "image": ("cv", "embed", "search", "sagemaker", "analytics", "webhook", "scaler", "otel", "server"),
-    "image-small": ("analytics", "webhook", "scaler", "sagemaker"),
+    "image": ("cv", "embed", "search", "vlm", "sagemaker", "analytics", "webhook", "scaler", "otel", "server"),
+    "image-small": ("analytics", "webhook", "scaler", "vlm", "sagemaker"),
 }
 REMEDY = "run make lock"
 

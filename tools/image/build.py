@@ -34,10 +34,10 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 KINDS = {
-    "small": Kind("image-small", "analytics,webhook,scaler,sagemaker", 250),
+    "small": Kind("image-small", "analytics,webhook,scaler,vlm,sagemaker", 250),
     # Every service, its models on a CPU.
-    "cpu": Kind("image", "cv,embed,search,sagemaker,analytics,webhook,scaler,otel,server", 600),
-    "gpu": Kind("image", "cv-torch,embed-torch,search,sagemaker,analytics,webhook,scaler,otel,server", 9000),
+    "cpu": Kind("image", "cv,embed,search,vlm,sagemaker,analytics,webhook,scaler,otel,server", 600),
+    "gpu": Kind("image", "cv-torch,embed-torch,search,vlm,sagemaker,analytics,webhook,scaler,otel,server", 9000),
 }
 
 
