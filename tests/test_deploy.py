@@ -1054,7 +1054,7 @@ def test_gpu_utilisation_is_a_component_of_each_gpu(form: str, tmp_path: Path, k
 @pytest.mark.foreign
 def test_the_guide_s_overlay_scales_by_utilisation(tmp_path: Path) -> None:
     guide = (DEPLOY.parent / "docs/how-to/scale.md").read_text()
-    (said,) = re.findall(r"```yaml\n(resources: .*?)```", guide, re.DOTALL)
+    (said,) = [y for y in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "keda/utilisation" in y]
     shutil.copytree(DEPLOY, tmp_path / "deploy")
     mine = tmp_path / "deploy/kubernetes/overlays/mine"
     mine.mkdir()

@@ -34,7 +34,7 @@ UNTRAINED = "rtdetr_v2_r50vd-untrained"
 # On a CPU large batches take minutes and gain nothing.
 CPU_BATCHES = (1, 4, 8)
 # Overlays by a word in the GPU's name.
-OVERLAYS = {"h100": "H100", "l40s": "L40S", "rtx-pro-6000": "RTX PRO 6000"}
+OVERLAYS = {"h100": "H100", "l40s": "L40S", "rtx-pro-4500": "RTX PRO 4500", "rtx-pro-6000": "RTX PRO 6000"}
 
 T = TypeVar("T")
 Say = Callable[[str], None]
