@@ -206,7 +206,9 @@ def _got(api: KubeApi, path: str, query: dict[str, list[str]], as_table: bool) -
             return _table(chosen)
         api.told += [d["metadata"]["name"] for d in chosen]
     group = f"{KINDS[kind].group}/" if KINDS[kind].group else ""
-    return {"kind": f"{kind}List", "apiVersion": f"{group}{KINDS[kind].version}", "metadata": {}, "items": chosen}
+    # The items of a list do not say what they are: kubectl writes it into them.
+    items = [{k: v for k, v in d.items() if k not in ("kind", "apiVersion")} for d in chosen]
+    return {"kind": f"{kind}List", "apiVersion": f"{group}{KINDS[kind].version}", "metadata": {}, "items": items}
 
 
 def _table(secrets: list[Document]) -> Document:
