@@ -52,11 +52,13 @@ async def test_every_stream_is_on_all_three(cluster: NatsCluster) -> None:
     await admin.close()
 
 
-async def test_who_says_nothing_of_copies_takes_none_away(cluster: NatsCluster) -> None:
+async def test_who_says_nothing_of_copies_has_as_many_as_before(cluster: NatsCluster) -> None:
     """As a Job of setup that was given no STREAM_REPLICAS, on the cluster of somebody who had set it."""
     admin = await bus.connect(cluster.settings("admin"), "admin")
     js = admin.jetstream()
     await apply(js, TopologySettings(media_max_age_s=590))
+    # A version before had no such stream.
+    await js.delete_stream("ASKS")
     await apply(js, TopologySettings())
     assert {info.config.num_replicas for info in await js.streams_info()} == {3}
     await admin.close()

@@ -85,7 +85,7 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
     vlm_max_captions: Annotated[int, Meta(gt=0, le=MOST, description="captions that may wait in CAPTIONS")] = 100_000
     stream_replicas: Annotated[
         int,
-        Meta(ge=0, le=5, description="copies of each stream: 3 in a cluster; 0: as many as it has, 1 of a new one"),
+        Meta(ge=0, le=5, description="copies of each stream: 3 in a cluster; 0: as many as it has, a new one as many as MEDIA"),
     ] = 0
     max_ack_pending: Annotated[
         int, Meta(gt=0, le=10**9, description="most messages in workers' hands: over max replicas x what one holds")
@@ -323,6 +323,7 @@ async def _apply_stream(js: JetStreamContext, want: StreamConfig, *, late: bool 
     try:
         have = (await js.stream_info(str(want.name))).config
     except NotFoundError:
+        want = want.evolve(num_replicas=want.num_replicas or await _copies(js))
         await js.add_stream(want.evolve(first_seq=time.time_ns() // 1_000_000) if late else want)
         return "created"
     if _differs(want, have):
@@ -330,6 +331,14 @@ async def _apply_stream(js: JetStreamContext, want: StreamConfig, *, late: bool 
         await js.update_stream(want.evolve(**kept))
         return "updated"
     return ""
+
+
+async def _copies(js: JetStreamContext) -> int | None:
+    """Of MEDIA: what a new version adds to a cluster shall outlive a server too, also where setup is not told so."""
+    try:
+        return (await js.stream_info(names.MEDIA)).config.num_replicas
+    except NotFoundError:
+        return None
 
 
 async def _apply_consumer(js: JetStreamContext, stream: str, want: ConsumerConfig) -> str:
