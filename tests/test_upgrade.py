@@ -68,12 +68,16 @@ async def test_a_newer_version_s_data_is_left_alone(data: Path) -> None:
 
 
 class Older(msgspec.Struct, frozen=True):
-    """What an older version left. checkpoints: of bucket `analytics`, by their keys, in base64. read_to: in EVENTS."""
+    """What an older version left. checkpoints: of bucket `analytics`, by their keys, in base64. read_to: in EVENTS.
+
+    entries: of other buckets, by `<bucket>/<key>`.
+    """
 
     streams: list[dict[str, Any]]
     consumers: list[dict[str, Any]]
     checkpoints: dict[str, str]
     read_to: int
+    entries: dict[str, str] = {}
 
     def value(self, key: str) -> bytes:
         return base64.b64decode(self.checkpoints[key])
@@ -90,18 +94,23 @@ async def left_by(older: Older, data: Path) -> AsyncIterator[tuple[NatsServer, C
     async with NatsServer(data) as server:
         admin = await bus.connect(server.settings("admin"), "admin")
         try:
-            for config in older.streams:
-                first = {"first_seq": older.read_to} if config["name"] == names.EVENTS else {}
-                await _create(admin, f"STREAM.CREATE.{config['name']}", config | first)
-            for consumer in older.consumers:
-                name = consumer["config"]["durable_name"]
-                await _create(admin, f"CONSUMER.DURABLE.CREATE.{consumer['stream_name']}.{name}", consumer)
-            bucket = await admin.jetstream().key_value(names.ANALYTICS)
-            for key in older.checkpoints:
-                await bucket.put(key, older.value(key))
+            await create(admin, older)
             yield server, admin
         finally:
             await admin.close()
+
+
+async def create(admin: Client, older: Older) -> None:
+    """Streams, consumers and checkpoints, as the older version had them."""
+    for config in older.streams:
+        first = {"first_seq": older.read_to} if config["name"] == names.EVENTS else {}
+        await _create(admin, f"STREAM.CREATE.{config['name']}", config | first)
+    for consumer in older.consumers:
+        name = consumer["config"]["durable_name"]
+        await _create(admin, f"CONSUMER.DURABLE.CREATE.{consumer['stream_name']}.{name}", consumer)
+    bucket = await admin.jetstream().key_value(names.ANALYTICS)
+    for key in older.checkpoints:
+        await bucket.put(key, older.value(key))
 
 
 async def _create(admin: Client, what: str, config: dict[str, Any]) -> None:
