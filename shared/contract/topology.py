@@ -85,7 +85,9 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
     vlm_max_captions: Annotated[int, Meta(gt=0, le=MOST, description="captions that may wait in CAPTIONS")] = 100_000
     stream_replicas: Annotated[
         int,
-        Meta(ge=0, le=5, description="copies of each stream: 3 in a cluster; 0: as many as it has, a new one as many as MEDIA"),
+        Meta(
+            ge=0, le=5, description="copies of each stream: 3 in a cluster; 0: as many as it has, and new ones as MEDIA"
+        ),
     ] = 0
     max_ack_pending: Annotated[
         int, Meta(gt=0, le=10**9, description="most messages in workers' hands: over max replicas x what one holds")
