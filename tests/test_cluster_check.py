@@ -78,31 +78,41 @@ async def _streams(folder: Path) -> Document:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def jsz(tmp_path_factory: pytest.TempPathFactory) -> Document:
+    """What a real server says of the streams that `tidegate setup` makes."""
+    folder = tmp_path_factory.mktemp("server")
+    accounts(folder)
+    page = asyncio.run(_streams(folder))
+    for stream in page["account_details"][0]["stream_detail"]:
+        stream["config"]["num_replicas"] = 3
+    return page
+
+
+def three_commands(api: KubeApi, folder: Path, jsz: Document, *components: str, tls: bool = False) -> Cluster:
     """`cluster init` and both `kubectl apply`, as the README has them; then controllers have acted, and all is well."""
-    folder = tmp_path_factory.mktemp("cluster")
     overlay = folder / "overlay"
     overlay.mkdir()
-    base, nats = (os.path.relpath(DEPLOY / "kubernetes" / p, overlay) for p in ("overlays/h100/demand", "nats"))
-    (overlay / "kustomization.yaml").write_text(f"resources: [{base}]\ncomponents: [{nats}]\n")
-    (folder / "server").mkdir()
-    accounts(folder / "server")
-    page = asyncio.run(_streams(folder / "server"))
+    base, *used = (os.path.relpath(DEPLOY / p, overlay) for p in ("kubernetes/overlays/h100/demand", *components))
+    (overlay / "kustomization.yaml").write_text(json.dumps({"resources": [base], "components": used}))
+    for command in (
+        (sys.executable, "-m", "tidegate", "cluster", "init", str(folder / "secrets"), *["--tls"] * tls),
+        ("kubectl", "apply", "--server-side", "-k", str(folder / "secrets")),
+        ("kubectl", "apply", "--server-side", "-k", str(overlay)),
+    ):
+        done = run(api, *command)
+        assert done.returncode == 0, done.stderr
+    act(api, PRODUCTS["h100"])
+    for number in range(3):
+        pod = f"{'https:' * tls}nats-{number}:8222"
+        api.pages[f"/api/v1/namespaces/{NS}/pods/{pod}/proxy/jsz"] = json.loads(json.dumps(jsz))
+    return Cluster(api, overlay, folder)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, jsz: Document) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
     with KubeApi(folder, schema) as api:
-        for command in (
-            (sys.executable, "-m", "tidegate", "cluster", "init", str(folder / "secrets")),
-            ("kubectl", "apply", "--server-side", "-k", str(folder / "secrets")),
-            ("kubectl", "apply", "--server-side", "-k", str(overlay)),
-        ):
-            done = run(api, *command)
-            assert done.returncode == 0, done.stderr
-        act(api, PRODUCTS["h100"])
-        for number in range(3):
-            copied = json.loads(json.dumps(page))
-            for stream in copied["account_details"][0]["stream_detail"]:
-                stream["config"]["num_replicas"] = 3
-            api.pages[f"/api/v1/namespaces/{NS}/pods/nats-{number}:8222/proxy/jsz"] = copied
-        yield Cluster(api, overlay, folder)
+        yield three_commands(api, folder, jsz, "kubernetes/nats")
 
 
 @pytest.fixture
@@ -121,6 +131,23 @@ def test_a_cluster_in_which_all_is_well(whole: Cluster) -> None:
     assert {kind_of(line[1]) for line in lines} == {kind_of(WELL.get(each.line, each.line)) for each in FAULTS}
     # What Secrets hold was never asked for.
     assert whole.api.told == []
+
+
+def test_a_cluster_with_tls_in_which_all_is_well_and_one_without_its_certificates(
+    tmp_path: Path, jsz: Document
+) -> None:
+    with KubeApi(tmp_path, schema) as api:
+        components = ("kubernetes/nats", "kubernetes/tls", "keda/demand/mtls")
+        cluster = three_commands(api, tmp_path, jsz, *components, tls=True)
+        status, lines = check(cluster, str(cluster.overlay))
+        assert [line for line in lines if line[0] != "ok"] == [] and status == 0
+        assert api.told == []
+        for name in ("nats-tls", "tidegate-tls-cv", "tidegate-scaler-tls"):
+            api.drop("Secret", name)
+        found = {what: (level, remedy) for level, what, _, remedy in check(cluster)[1]}
+        for name in ("nats-tls", "tidegate-tls-cv", "tidegate-scaler-tls"):
+            level, remedy = found[f"Secret {name}"]
+            assert level == "bad" and "tidegate cluster init DIR --tls" in remedy
 
 
 def change(kind: str, name: str, act: Callable[[Document], None]) -> Callable[[KubeApi], None]:

@@ -104,7 +104,7 @@ def test_python_that_is_shown_imports_what_there_is(name: str) -> None:
 
 def test_the_passwords_of_a_cluster_are_made_as_shown(tmp_path: Path) -> None:
     text = (ROOT / "deploy/README.md").read_text()
-    (block,) = re.findall(r"^   (tidegate cluster init .*)$", text, re.MULTILINE)
+    block, with_tls = re.findall(r"^   (tidegate cluster init .*)$", text, re.MULTILINE)
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-e", "-c", textwrap.dedent(block)], cwd=tmp_path, env=env, check=True)
     made = {p.name for p in (tmp_path / "secrets").iterdir() if not p.name.startswith(".")}
@@ -122,6 +122,8 @@ def test_the_passwords_of_a_cluster_are_made_as_shown(tmp_path: Path) -> None:
     block = (tmp_path / "secrets/accounts.conf").read_text()
     plain = [(tmp_path / "secrets" / identity).read_text() for identity in identities.permissions()]
     assert not any(password in block for password in plain)
+    subprocess.run(["bash", "-e", "-c", with_tls], cwd=tmp_path, env=env, check=True)
+    assert (tmp_path / "secrets/tls/nats-tls/tls.crt").exists()
 
 
 def _importable(dotted: str) -> bool:

@@ -12,6 +12,7 @@ import yaml
 
 from shared.runtime.errors import SettingError
 from tidegate.cluster import secrets, state
+from tidegate.cluster.issuing import FOLDER as CERTIFICATES
 from tidegate.cluster.kubectl import Kubectl, NoAnswer
 from tidegate.cluster.state import Cluster
 from tidegate.commands import Group
@@ -35,23 +36,38 @@ def cluster() -> None:
 @cluster.command("init")
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--rotate", multiple=True, metavar="USER", help="Give this user a new password; 'all' for every one.")
-def cluster_init(folder: Path, rotate: tuple[str, ...]) -> None:
+@click.option("--tls", is_flag=True, help="Make a CA and certificates too, in place of cert-manager's. Once is enough.")
+def cluster_init(folder: Path, rotate: tuple[str, ...], tls: bool) -> None:
     """Make the Secrets of every identity, and of the servers, in DIR.
 
     \b
     Begin:                  tidegate cluster init secrets
                             kubectl apply --server-side -k secrets
+    With certificates, for the component deploy/kubernetes/tls:
+                            tidegate cluster init secrets --tls
     New passwords:          tidegate cluster init secrets --rotate all
+    Certificates that end soon are renewed by any run:
+                            tidegate cluster init secrets
+                            kubectl apply --server-side -k secrets
 
-    What is there is kept: running it again makes what a new version needs. 'kubectl apply -k' takes DIR as it is. Keep
-    it where only you read it, or encrypted: whoever has it may do everything.
+    What is there is kept: running it again makes what a new version needs, and renews each certificate that has less
+    than a third of its year left. 'kubectl apply -k' takes DIR as it is. Keep it where only you read it, or encrypted:
+    whoever has it may do everything, and with tls/ca.key be everybody.
     """
     tenants.check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tenants.changing(folder):
-        made = secrets.write(folder, rotate)
-    echo(f"{folder}: {len(made)} passwords made" + (f" ({', '.join(made)})" if made else ""))
+        made = secrets.write(folder, rotate, tls=tls)
+    echo(_told(f"{folder}: {len(made.passwords)} passwords made", made.passwords))
+    if signed := made.certificates:
+        echo(_told(f"{folder / CERTIFICATES}: {len(signed.secrets)} certificates made", signed.secrets))
+        until, renewed = (f"{day:%Y-%m-%d}" for day in (signed.until, signed.renewed_from))
+        echo(f"certificates are valid until {until}: run this again from {renewed} on, which renews them")
     echo(f"next: kubectl apply --server-side -k {folder}, then an overlay of deploy/kubernetes/overlays")
+
+
+def _told(said: str, names: list[str]) -> str:
+    return said + (f" ({', '.join(names)})" if names else "")
 
 
 @cluster.command("check")

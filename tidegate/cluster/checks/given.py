@@ -58,8 +58,8 @@ def references(cluster: Cluster) -> list[Finding]:
 def _remedy(kind: str, name: str) -> str:
     if name.startswith(("tidegate-nats-", "nats-server")) and kind == "Secret":
         return "tidegate cluster init DIR, then kubectl apply --server-side -k DIR"
-    if "tls" in name:
-        return "kubectl apply -k deploy/kubernetes/tls/cert-manager, or make it: deploy/README.md, TLS everywhere"
+    if kind == "Secret" and ("tls" in name or name == "tidegate-scaler-client"):
+        return "tidegate cluster init DIR --tls, or cert-manager: deploy/README.md, TLS everywhere"
     return "deploy/README.md says what it holds" if kind == "Secret" else "apply the overlay again"
 
 
