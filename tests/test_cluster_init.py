@@ -14,6 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from shared.contract.identities import permissions
+from tests.nats_pods import NatsPods, are_one
 from tests.test_deploy import DEPLOY, SHIPPED, documents, of, pod_of, workloads
 from tidegate.commands import tidegate
 
@@ -80,6 +81,18 @@ def test_the_servers_find_each_other_and_a_stranger_does_not_join(tmp_path: Path
     assert service in of(SHIPPED, "Service")
     password = (tmp_path / "secrets/routes").read_text()
     assert f'password: "{password}"' in server["routes.conf"] and password not in server["accounts.conf"]
+
+
+@pytest.mark.slow
+async def test_three_servers_as_the_component_has_them(tmp_path: Path) -> None:
+    init(tmp_path / "secrets")
+    config = of(SHIPPED, "ConfigMap")["nats"]["data"]
+    assert next(iter(config)) == "nats.conf"
+    servers = NatsPods(tmp_path, tmp_path / "secrets", {f"nats/{name}": text for name, text in config.items()})
+    try:
+        await are_one(servers)
+    finally:
+        servers.stop()
 
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:

@@ -9,12 +9,7 @@ import json
 import os
 import re
 import shutil
-import signal
-import ssl
-import subprocess
-import urllib.request
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,21 +20,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
-from nats.aio.client import Client
 
 from shared import bus
-from shared.contract.topology import TopologySettings, apply
-from shared.runtime import child
 from shared.runtime.errors import BusError, SettingError
-from shared.runtime.ports import free_port
-from shared.runtime.settings import BusSettings
 from tests.certificates import Authority, Pair
 from tests.lean import python, without
+from tests.nats_pods import NatsPods, are_one, connected
 from tests.test_deploy import DEPLOY, Document, build, check_builtin_kinds, documents, of, overlay, pod_of, secret_names
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import until
 from tidegate.cluster import issuing
 from tidegate.commands import tidegate
-from tidegate.local.server import find_executable
 
 pytestmark = [pytest.mark.foreign, pytest.mark.xdist_group("deploy")]
 
@@ -227,104 +217,28 @@ def test_a_ca_whose_key_is_lost_is_not_replaced(harm: str, tmp_path: Path) -> No
 # ---- the servers of the component, by their own configuration
 
 
-class Servers:
-    """nats-servers as the ConfigMap has them, each with the files of its Secrets, and ports of this machine."""
-
-    def __init__(self, root: Path, secrets: Path, config: dict[str, str], count: int = 3) -> None:
-        self.secrets, self._root, self._config = secrets, root, config
-        self.clients, self._routes, self.pages = ([free_port(0) for _ in range(count)] for _ in range(3))
-        self._running: list[subprocess.Popen[bytes]] = []
-
-    def _lay_out(self, n: int, tls: Path) -> Path:
-        """Where the pod has /etc and its volume. The routes lead to localhost, which the certificate is for too."""
-        at = self._root / str(n)
-        for name in ("nats", "nats-server"):
-            (at / name).mkdir(parents=True)
-        for name in ("accounts.conf", "routes.conf"):
-            text = (self.secrets / name).read_text()
-            for m, port in enumerate(self._routes):
-                text = text.replace(f"nats-{m}.nats-headless.tidegate.svc.cluster.local:6222", f"localhost:{port}")
-            (at / "nats-server" / name).write_text(text)
-        moved = {"/etc/nats-tls": str(tls), "/var/lib/nats": str(at / "store")}
-        moved |= {
-            "port: 4222": f"listen: 127.0.0.1:{self.clients[n]}",
-            "https: 8222": f"https: 127.0.0.1:{self.pages[n]}",
-        }
-        moved["port: 6222"] = f"listen: 127.0.0.1:{self._routes[n]}"
-        for name, text in self._config.items():
-            for there, here in moved.items():
-                text = text.replace(there, here)
-            (at / "nats" / name).write_text(text)
-        return at / "nats/nats.conf"
-
-    def start(self, n: int, tls: Path | None = None) -> None:
-        path = self._lay_out(n, tls or self._root / "nats-tls")
-        command = [find_executable(), "--config", str(path)]
-        self._running.append(child.spawn(command, log=self.log(n), env=os.environ | {"POD_NAME": f"nats-{n}"}))
-
-    def log(self, n: int) -> Path:
-        return self._root / f"{n}.log"
-
-    def stop(self) -> None:
-        for process in self._running:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-
-    def settings(self, identity: str, tls: str, **more: str) -> BusSettings:
-        """As a pod is told that mounts this Secret."""
-        at = self.secrets / "tls" / tls
-        given = {"nats_url": f"tls://localhost:{self.clients[0]}", "nats_user": identity}
-        given |= {"nats_password": (self.secrets / identity).read_text()}
-        given |= {"nats_ca": str(self.secrets / "tls/ca.crt")}
-        given |= {"nats_cert": str(at / "tls.crt"), "nats_key": str(at / "tls.key")}
-        return BusSettings(**given | more)
-
-
-def mounted(at: Path, pair: Pair, ca: Path) -> Path:
-    """A Secret as a volume."""
-    at.mkdir()
-    for source, name in ((pair.cert, "tls.crt"), (pair.key, "tls.key"), (ca, "ca.crt")):
-        shutil.copy(source, at / name)
-    return at
-
-
 @pytest.fixture
-def servers(folder: Path, docs: list[Document], tmp_path: Path) -> Iterator[Servers]:
-    own = Pair(*(str(folder / "tls/nats-tls" / name) for name in ("tls.crt", "tls.key")))
-    mounted(tmp_path / "nats-tls", own, folder / "tls/ca.crt")
-    made = Servers(tmp_path, folder, of(docs, "ConfigMap")["nats"]["data"])
+def servers(folder: Path, docs: list[Document], tmp_path: Path) -> Iterator[NatsPods]:
+    config = of(docs, "ConfigMap")["nats"]["data"]
+    files = {f"nats/{name}": config[name] for name in ("nats.conf", *(n for n in config if n != "nats.conf"))}
+    made = NatsPods(tmp_path, folder, files, mounts=["nats-tls"])
     yield made
     made.stop()
 
 
-@asynccontextmanager
-async def connected(settings: BusSettings, identity: str) -> AsyncIterator[Client]:
-    client = await bus.connect(settings, identity, timeout_s=PATIENCE_S)
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
 @pytest.mark.slow
-async def test_three_servers_as_the_component_has_them_by_tls(servers: Servers, tmp_path: Path) -> None:
-    for n in range(3):
-        servers.start(n)
-    health = f"https://localhost:{servers.pages[0]}/healthz?js-server-only=true"
-    await until(lambda: is_ready(health, servers.secrets / "tls/ca.crt"))
-    async with connected(servers.settings("admin", "tidegate-tls-admin"), "admin") as admin:
-        await apply(admin.jetstream(), TopologySettings(stream_replicas=3))
-        assert {i.config.num_replicas for i in await admin.jetstream().streams_info()} == {3}
+async def test_three_servers_as_the_component_has_them_by_tls(servers: NatsPods, tmp_path: Path) -> None:
+    await are_one(servers)
     for identity, pod in (("cv", "cv"), ("embed", "embed-queries"), ("vlm-front", "vlm-front"), ("webhook", "webhook")):
         async with connected(servers.settings(identity, f"tidegate-tls-{pod}"), identity) as client:
             assert client.is_connected
     await who_does_not_get_in(servers, Authority(tmp_path / "stranger").issue("tidegate-cv"))
-    # A port that speaks plain text has nothing to say.
+    # Who speaks plain text is told nothing.
     with pytest.raises(OSError):
-        await asyncio.to_thread(urllib.request.urlopen, health.replace("https", "http", 1), timeout=10)
+        await asyncio.to_thread(servers.page, "/healthz", scheme="http")
 
 
-async def who_does_not_get_in(servers: Servers, stranger: Pair) -> None:
+async def who_does_not_get_in(servers: NatsPods, stranger: Pair) -> None:
     cv = "tidegate-tls-cv"
     refused = {
         "refuses the client certificate": {"nats_cert": stranger.cert, "nats_key": stranger.key},
@@ -340,30 +254,16 @@ async def who_does_not_get_in(servers: Servers, stranger: Pair) -> None:
         await bus.connect(servers.settings("cv", "tidegate-scaler-tls"), "cv", timeout_s=10)
 
 
-def page(url: str, ca: Path) -> bytes:
-    with urllib.request.urlopen(url, timeout=10, context=ssl.create_default_context(cafile=str(ca))) as answer:
-        return bytes(answer.read())
-
-
-def is_ready(url: str, ca: Path) -> bool:
-    try:
-        return bool(page(url, ca))
-    except OSError:
-        return False
-
-
 @pytest.mark.slow
 async def test_a_server_with_the_password_and_a_stranger_s_certificate_does_not_join(
-    servers: Servers, tmp_path: Path
+    servers: NatsPods, tmp_path: Path
 ) -> None:
     """It trusts the CA, as anybody may who has read `ca.crt`."""
-    ca = servers.secrets / "tls/ca.crt"
     servers.start(0)
     servers.start(1)
-    servers.start(2, mounted(tmp_path / "theirs", Authority(tmp_path / "stranger").issue("localhost"), ca))
-    root = f"https://localhost:{servers.pages[0]}"
-    await until(lambda: is_ready(f"{root}/healthz?js-server-only=true", ca))
+    servers.start(2, Authority(tmp_path / "stranger").issue("localhost"))
+    await until(servers.is_ready)
     # Each of the two calls the other.
-    await until(lambda: "signed by unknown authority" in servers.log(0).read_text())
-    await until(lambda: re.search("bad certificate|unknown certificate", servers.log(2).read_text()))
-    assert {route["remote_name"] for route in json.loads(page(f"{root}/routez", ca))["routes"]} == {"nats-1"}
+    await until(lambda: "signed by unknown authority" in servers.log(0))
+    await until(lambda: re.search("bad certificate|unknown certificate", servers.log(2)))
+    assert {route["remote_name"] for route in json.loads(servers.page("/routez"))["routes"]} == {"nats-1"}

@@ -100,7 +100,12 @@ def listed(*keys: str) -> set[Path]:
 
 
 PATCHES = listed("patches")
-FILES = sorted(p for p in DEPLOY.rglob("*.yaml") if p.name != "kustomization.yaml" and p not in PATCHES)
+# Values for somebody else's chart are none of it: test_nats_chart.
+FILES = sorted(
+    p
+    for p in DEPLOY.rglob("*.yaml")
+    if p.name != "kustomization.yaml" and p not in PATCHES and p.parent.name != "nats-chart"
+)
 SHIPPED = [d for path in FILES for d in documents(path.read_text())]
 SCALED_FILES = [p for p in FILES if any(d["kind"] == "ScaledObject" for d in documents(p.read_text()))]
 
@@ -1176,7 +1181,7 @@ def test_cert_manager_makes_what_tls_needs(tmp_path: Path, pytestconfig: pytest.
     assert problems(folder, "cert-manager/cert-manager.io/v1", [broken]) != [None]
     needed = {name for name in secret_names(with_tls(tmp_path, "h100/demand")) if "tls" in name or "client" in name}
     readme = (DEPLOY / "README.md").read_text()
-    (helm,) = re.findall(r"secretName: (nats-tls)", readme)[:1]
+    (helm,) = set(secret_names(yaml.safe_load((DEPLOY / "nats-chart/values-tls.yaml").read_text())))
     made = {c["spec"]["secretName"]: c["spec"] for c in of(docs, "Certificate").values()}
     assert needed | {helm, "tidegate-ca", "tidegate-tls-admin", "tidegate-tls-prometheus"} == set(made)
     assert [name for name in made if f"`{name}`" not in readme] == []
