@@ -102,17 +102,17 @@ class NatsPods:
         with urllib.request.urlopen(url, timeout=10, context=context) as answer:
             return bytes(answer.read())
 
-    def is_ready(self, n: int = 0) -> bool:
-        """As its readiness probe asks."""
+    def is_ready(self, n: int = 0, probe: str = "/healthz?js-server-only=true") -> bool:
+        """As its readiness probe asks, or another."""
         try:
-            return bool(self.page("/healthz?js-server-only=true", n))
+            return bool(self.page(probe, n))
         except OSError:
             return False
 
 
 def mounted(at: Path, pair: Pair, ca: Path) -> None:
     """A Secret of these as a volume."""
-    at.mkdir(parents=True)
+    at.mkdir(parents=True, exist_ok=True)
     for source, name in ((pair.cert, "tls.crt"), (pair.key, "tls.key"), (ca, "ca.crt")):
         shutil.copy(source, at / name)
 

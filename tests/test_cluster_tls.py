@@ -267,3 +267,21 @@ async def test_a_server_with_the_password_and_a_stranger_s_certificate_does_not_
     await until(lambda: "signed by unknown authority" in servers.log(0))
     await until(lambda: re.search("bad certificate|unknown certificate", servers.log(2)))
     assert {route["remote_name"] for route in json.loads(servers.page("/routez"))["routes"]} == {"nats-1"}
+
+
+@pytest.mark.slow
+async def test_a_restart_is_over_once_a_server_has_found_the_others(servers: NatsPods, docs: list[Document]) -> None:
+    """The next one goes when this one is started: else two of three would be away."""
+    probes = pod_of(of(docs, "StatefulSet")["nats"])["containers"][0]
+    started, alive = (probes[f"{p}Probe"]["httpGet"]["path"] for p in ("startup", "liveness"))
+    await are_one(servers)
+    await until(lambda: servers.is_ready(0, started))
+    servers.stop()
+    servers.start(0)
+    await until(lambda: servers.is_ready(0, alive))
+    for _ in range(20):
+        assert not servers.is_ready(0, started)
+        await asyncio.sleep(0.1)
+    for n in (1, 2):
+        servers.start(n)
+    await until(lambda: servers.is_ready(0, started))
