@@ -17,20 +17,21 @@ GPU = "nvidia.com/gpu"
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC).isoformat().replace("+00:00", "Z")
 
 
-def act(api: KubeApi, product: str) -> None:
-    """product: the GPU that nodes have, as GPU feature discovery writes it."""
+def act(api: KubeApi, product: str, namespace: str = NAMESPACE) -> None:
+    """product: the GPU that nodes have, as GPU feature discovery writes it. namespace: of what was applied."""
     for number in range(3):
         api.put(node(f"gpu-{number}", product))
     for name in ("default", "kube-system", "keda", "monitoring"):
         api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     install_keda(api)
     for workload in [*api.all("Deployment"), *api.all("StatefulSet")]:
-        if workload["metadata"].get("namespace") == NAMESPACE:
+        if workload["metadata"].get("namespace") == namespace:
             roll_out(api, workload)
     for job in api.all("Job"):
         end(job)
     for scaled in api.all("ScaledObject"):
-        follow(api, scaled)
+        if scaled["metadata"]["namespace"] == namespace:
+            follow(api, scaled)
 
 
 def condition(kind: str, status: str = "True", reason: str = "AsExpected", message: str = "") -> Document:
@@ -114,22 +115,21 @@ def roll_out(api: KubeApi, workload: Document) -> None:
 
 def claim(api: KubeApi, workload: Document) -> None:
     for template in workload["spec"].get("volumeClaimTemplates", []):
-        meta = {"name": f"{template['metadata']['name']}-{workload['metadata']['name']}-0", "namespace": NAMESPACE}
-        status = {"phase": "Bound"}
+        name = f"{template['metadata']['name']}-{workload['metadata']['name']}-0"
         api.put(
             {
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",
-                "metadata": meta,
+                "metadata": {"name": name, "namespace": workload["metadata"]["namespace"]},
                 "spec": template["spec"],
-                "status": status,
+                "status": {"phase": "Bound"},
             }
         )
 
 
 def pod(workload: Document, number: int) -> Document:
     template = copy.deepcopy(workload["spec"]["template"])
-    name = f"{workload['metadata']['name']}-{number}"
+    name, home = f"{workload['metadata']['name']}-{number}", workload["metadata"]["namespace"]
     for each in workload["spec"].get("volumeClaimTemplates", []):
         source = {"claimName": f"{each['metadata']['name']}-{workload['metadata']['name']}-0"}
         volume = {"name": each["metadata"]["name"], "persistentVolumeClaim": source}
@@ -143,7 +143,11 @@ def pod(workload: Document, number: int) -> Document:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": template["metadata"]["labels"]},
+        "metadata": {
+            "name": name,
+            "namespace": workload["metadata"]["namespace"],
+            "labels": template["metadata"]["labels"],
+        },
         "spec": template["spec"],
         "status": {"phase": "Running", "conditions": conditions, "containerStatuses": statuses},
     }
@@ -165,7 +169,7 @@ def follow(api: KubeApi, scaled: Document) -> None:
     set_condition(scaled, "Active", "True", "ScalerActive")
     api.put(hpa(scaled, [composite] if composite else metrics))
     for metric in metrics:
-        path = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/{metric}"
+        path = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{scaled['metadata']['namespace']}/{metric}"
         api.pages[path] = {"kind": "ExternalMetricValueList", "items": [{"metricName": metric, "value": "1"}]}
 
 
@@ -195,7 +199,7 @@ def hpa(scaled: Document, metrics: list[str]) -> Document:
         "desiredReplicas": 1,
         "conditions": [condition("AbleToScale"), condition("ScalingActive", reason="ValidMetricFound")],
     }
-    meta = {"name": f"keda-hpa-{name}", "namespace": NAMESPACE}
+    meta = {"name": f"keda-hpa-{name}", "namespace": scaled["metadata"]["namespace"]}
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",

@@ -150,6 +150,26 @@ def test_a_cluster_with_tls_in_which_all_is_well_and_one_without_its_certificate
             assert level == "bad" and "tidegate cluster init DIR --tls" in remedy
 
 
+def test_a_second_tenant_is_checked_in_its_namespace(cluster: Cluster) -> None:
+    """Its streams are on the first one's servers."""
+    tenant = DEPLOY / "kubernetes/overlays/tenant/demand"
+    done = run(cluster.api, "kubectl", "apply", "--server-side", "-k", str(tenant))
+    assert done.returncode == 0, done.stderr
+    act(cluster.api, PRODUCTS["h100"], "acme")
+    _, lines = check(cluster, "--namespace", "acme", str(tenant))
+    bad = [line for line in lines if line[0] != "ok"]
+    assert bad and all(line[1].startswith("Secret tidegate-nats-") for line in bad)
+    for _, what, *_ in bad:
+        meta = {"name": what.removeprefix("Secret "), "namespace": "acme"}
+        cluster.api.put({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {}})
+    status, lines = check(cluster, "--namespace", "acme", str(tenant))
+    assert [line for line in lines if line[0] != "ok"] == [] and status == 0
+    assert any(line[1] == "streams" and "13 streams" in line[2] for line in lines)
+    no_nats(cluster.api)
+    _, lines = check(cluster, "--namespace", "acme")
+    assert ["kubectl -n tidegate port-forward" in line[3] for line in lines if line[1] == "streams"] == [True]
+
+
 def change(kind: str, name: str, act: Callable[[Document], None]) -> Callable[[KubeApi], None]:
     return lambda api: act(api.get(kind, name, "keda" if name == "keda-operator" else NS))
 

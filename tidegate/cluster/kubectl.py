@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,4 +94,13 @@ def _read(text: str) -> Document:
         raise NoAnswer("what answers is no API server: it sends no JSON") from None
     if not isinstance(found, dict):
         raise NoAnswer("what answers is no API server: it sends no object")
+    return found
+
+
+def by_kind(documents: Iterable[Document]) -> dict[str, dict[str, Document]]:
+    """By kind, then by name."""
+    found: dict[str, dict[str, Document]] = {}
+    for document in documents:
+        name = str((document.get("metadata") or {}).get("name"))
+        found.setdefault(str(document.get("kind")), {})[name] = document
     return found

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
-from tidegate.cluster.kubectl import Document, Kubectl, NoAnswer
+from tidegate.cluster.kubectl import Document, Kubectl, NoAnswer, by_kind
 
 TIMEOUT_S = 10.0
 CONFIG = "tidegate-nats"
@@ -26,25 +26,34 @@ def pages(
     query = "/jsz?" + urlencode({"acc": config.get("account", ""), "consumers": "true", "config": "true"})
     if urls:
         return [_fetched(url.rstrip("/") + query) for url in urls]
-    address = config.get("monitoring", "")
-    pods = servers(namespace, address, objects)
+    address = str(config.get("monitoring", ""))
+    home = namespace_of(address)
+    if home and home != namespace:
+        # Another tenant's servers are ours too.
+        objects = by_kind(kubectl.objects("pods,services", home))
+    pods = servers(address, objects) if home else []
     if not pods:
-        raise NoAnswer(f"{address or 'NATS'} has no pod in the namespace {namespace}")
+        raise NoAnswer(f"{address or 'NATS'} has no pod in this cluster")
     scheme = "https:" if config.get("https") == "true" else ""
     port = address.rpartition(":")[2]
-    return [kubectl.page(f"/api/v1/namespaces/{namespace}/pods/{scheme}{pod}:{port}/proxy{query}") for pod in pods]
+    return [kubectl.page(f"/api/v1/namespaces/{home}/pods/{scheme}{pod}:{port}/proxy{query}") for pod in pods]
 
 
-def servers(namespace: str, address: str, objects: Mapping[str, Mapping[str, Document]]) -> list[str]:
-    """The pods that run behind `SERVICE.NAMESPACE.svc…:PORT`, where that is one of this namespace."""
-    service, _, rest = address.partition(".")
+def namespace_of(address: str) -> str:
+    """Of `SERVICE.NAMESPACE.svc…:PORT`; empty for an address outside the cluster."""
+    parts = address.split(".")
+    return parts[1] if len(parts) > 2 and parts[2].partition(":")[0] == "svc" else ""
+
+
+def servers(address: str, objects: Mapping[str, Mapping[str, Document]]) -> list[str]:
+    """The pods that run behind such an address, of the objects of its namespace."""
+    service = address.partition(".")[0]
     selector = (objects.get("Service", {}).get(service, {}).get("spec") or {}).get("selector") or {}
-    if rest.partition(".")[0] != namespace or not selector:
-        return []
     return [
         name
         for name, pod in objects.get("Pod", {}).items()
-        if selector.items() <= (pod["metadata"].get("labels") or {}).items()
+        if selector
+        and selector.items() <= (pod["metadata"].get("labels") or {}).items()
         and (pod.get("status") or {}).get("phase") == "Running"
     ]
 

@@ -6,7 +6,7 @@ cluster.of("Deployment")            # {name: its JSON} in the namespace
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from tidegate.cluster import keda, monitor
-from tidegate.cluster.kubectl import Document, Kubectl, NoAnswer
+from tidegate.cluster.kubectl import Document, Kubectl, NoAnswer, by_kind
 
 # What Kubernetes itself has, in the namespace and of the whole cluster: any API server knows these kinds.
 _HERE = (
@@ -97,7 +97,7 @@ def gather(kubectl: Kubectl, namespace: str, urls: Sequence[str] = ()) -> Cluste
             "secrets": pool.submit(kubectl.names, "secrets", namespace),
         }
         found = {name: _answer(name, future, unknown) for name, future in asked.items()}
-        objects = _by_kind([*found["objects"], *found["cluster"], *found["ScaledObjects"], *found["definition"]])
+        objects = by_kind([*found["objects"], *found["cluster"], *found["ScaledObjects"], *found["definition"]])
         values = pool.submit(_values, kubectl, pool, namespace, objects)
         pages = pool.submit(monitor.pages, kubectl, namespace, objects, urls)
         jsz = _answer("NATS", pages, unknown)
@@ -119,14 +119,6 @@ def _answer(name: str, future: Future[Any], unknown: dict[str, str]) -> list[Any
     except NoAnswer as e:
         unknown[name] = str(e)
         return []
-
-
-def _by_kind(documents: Iterable[Document]) -> dict[str, dict[str, Document]]:
-    found: dict[str, dict[str, Document]] = {}
-    for document in documents:
-        name = str((document.get("metadata") or {}).get("name"))
-        found.setdefault(str(document.get("kind")), {})[name] = document
-    return found
 
 
 def _values(

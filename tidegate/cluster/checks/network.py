@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tidegate.cluster.checks.base import HOME as KEDA
 from tidegate.cluster.kubectl import Document
-from tidegate.cluster.monitor import CONFIG
+from tidegate.cluster.monitor import CONFIG, namespace_of
 from tidegate.cluster.policies import Peer, Policies
 from tidegate.cluster.state import Cluster, labels, template
 from tidegate.view.findings import Finding
@@ -93,9 +93,9 @@ def _ports(cluster: Cluster) -> tuple[int, int]:
 def _nats(cluster: Cluster) -> Peer | None:
     """A server of NATS in the namespace, whoever made it."""
     config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
-    service, _, rest = str(config.get("monitoring", "")).partition(".")
-    spec = cluster.of("Service").get(service, {}).get("spec") or {}
-    if rest.partition(".")[0] != cluster.namespace or not spec.get("selector"):
+    address = str(config.get("monitoring", ""))
+    spec = cluster.of("Service").get(address.partition(".")[0], {}).get("spec") or {}
+    if namespace_of(address) != cluster.namespace or not spec.get("selector"):
         return None
     return Peer(namespace=cluster.namespace, labels=dict(spec["selector"]))
 

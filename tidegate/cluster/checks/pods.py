@@ -58,7 +58,7 @@ def _reason(cluster: Cluster, name: str, workload: Document) -> tuple[str, str]:
         placed = condition(document, "PodScheduled")
         if placed.get("status") == "False":
             said = str(placed.get("message") or placed.get("reason"))
-            return said, "add a node, or see whether the autoscaler of nodes does: docs/how-to/scale.md"
+            return said, "add a node, or see whether the autoscaler of nodes does: docs/how-to/nodes.md"
         for status in _statuses(document):
             if why := _trouble(status):
                 return why, f"{kubectl} describe pod {pod}; {kubectl} logs {pod} -c {status['name']} --previous"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.contract import topology
 from tidegate.cluster.kubectl import Document
-from tidegate.cluster.monitor import CONFIG
+from tidegate.cluster.monitor import CONFIG, namespace_of
 from tidegate.cluster.state import Cluster, condition, labels
 from tidegate.view.findings import Finding
 
@@ -37,10 +37,11 @@ def servers(cluster: Cluster) -> list[Finding]:
     if "objects" in cluster.unknown:
         return []
     config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
-    service, _, rest = str(config.get("monitoring", "")).partition(".")
+    address = str(config.get("monitoring", ""))
+    service = address.partition(".")[0]
     if not config:
         return []
-    if rest.partition(".")[0] != cluster.namespace:
+    if namespace_of(address) != cluster.namespace:
         return [Finding("NATS", "ok", f"elsewhere, at {config.get('url')}")]
     if service not in cluster.of("Service"):
         remedy = "add the component kubernetes/nats to the overlay, or write the address of yours into base/nats.yaml"
@@ -60,7 +61,9 @@ def servers(cluster: Cluster) -> list[Finding]:
 def there(cluster: Cluster) -> list[Finding]:
     """Each stream, consumer and bucket, and whether a stream has the copies that three servers promise."""
     if "NATS" in cluster.unknown:
-        ask = f"kubectl -n {cluster.namespace} port-forward pod/nats-0 8222, and beside it"
+        config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
+        home = namespace_of(str(config.get("monitoring", ""))) or cluster.namespace
+        ask = f"kubectl -n {home} port-forward pod/nats-0 8222, and beside it"
         remedy = f"{ask} tidegate cluster check --monitor http://127.0.0.1:8222"
         return [Finding("streams", "note", f"not seen: {cluster.unknown['NATS']}", remedy)]
     if not cluster.jsz:
