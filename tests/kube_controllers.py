@@ -143,11 +143,7 @@ def pod(workload: Document, number: int) -> Document:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "namespace": workload["metadata"]["namespace"],
-            "labels": template["metadata"]["labels"],
-        },
+        "metadata": {"name": name, "namespace": home, "labels": template["metadata"]["labels"]},
         "spec": template["spec"],
         "status": {"phase": "Running", "conditions": conditions, "containerStatuses": statuses},
     }
