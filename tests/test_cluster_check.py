@@ -583,6 +583,7 @@ FAULTS = (
 
 
 @pytest.mark.slow
+@pytest.mark.long  # all of them take more than a minute of a core
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f"{f.line}: {f.says}"[:70])
 def test_a_fault_has_its_line_and_its_remedy(cluster: Cluster, fault: Fault) -> None:
     fault.act(cluster.api)

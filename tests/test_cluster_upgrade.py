@@ -169,6 +169,7 @@ async def pods(cluster: Cluster, folder: Path, *services: str) -> AsyncIterator[
 
 
 @pytest.mark.slow
+@pytest.mark.long  # the four take half a minute of a core
 @pytest.mark.parametrize("order", ["accounts job pods", "job accounts pods", "pods accounts job", "pods job accounts"])
 async def test_nothing_is_lost_in_any_order(cluster: Cluster, tmp_path: Path, order: str) -> None:
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
