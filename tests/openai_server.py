@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from tests.aio_page import AioPage
+
 Reply = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
 GOOD = '{"verdict":"confirmed","confidence":90,"reason":"A person is there."}'
 
@@ -49,10 +51,11 @@ def refused(status: int, message: str = "no", **headers: str) -> Reply:
     return reply
 
 
-class OpenAiServer:
+class OpenAiServer(AioPage):
     """replies: for the next requests, one after the other; then `then`. requests: the bodies that came."""
 
     def __init__(self, *replies: Reply, then: Reply = good, models: list[str] | None = None, base: str = "/v1") -> None:
+        super().__init__()
         self.replies = list(replies)
         self.then = then
         self.models = ["fake"] if models is None else models
@@ -63,29 +66,18 @@ class OpenAiServer:
         self.ready = 404
         self.lists = 200
         self.base = base
-        self.port = 0
-        self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self.base}"
 
-    async def __aenter__(self) -> OpenAiServer:
+    def application(self) -> web.Application:
         app = web.Application(client_max_size=1 << 28)
         app.router.add_get("/health", self._health)
         app.router.add_get(f"{self.base}/health/ready", self._ready)
         app.router.add_get(f"{self.base}/models", self._models)
         app.router.add_post(f"{self.base}/chat/completions", self._complete)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._runner:
-            await self._runner.cleanup()
+        return app
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(status=self.health)

@@ -18,6 +18,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from tests.aio_page import AioPage
 from tests.openai_server import GOOD
 
 REGION = "eu-west-1"
@@ -81,12 +82,13 @@ def error(status: int, kind: str, message: str, **more: Any) -> web.Response:
     return web.json_response({"Message": message, **more}, status=status, headers=headers)
 
 
-class SageMakerServer:
+class SageMakerServer(AioPage):
     """replies: for the next requests, one after the other; then `then`. upstream: the URL of a vLLM, which answers
     instead. keys: who may ask. now: the page's clock. bodies, heard: of requests whose signature was right.
     """
 
     def __init__(self, *replies: Reply, then: Reply = good, upstream: str = "") -> None:
+        super().__init__()
         self.replies = list(replies)
         self.then = then
         self.upstream = upstream
@@ -95,8 +97,6 @@ class SageMakerServer:
         self.bodies: list[dict[str, Any]] = []
         self.heard: list[web.Request] = []
         self.raw = b""  # of the last
-        self.port = 0
-        self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
@@ -106,19 +106,10 @@ class SageMakerServer:
         """What a worker is given to find it, with the first key."""
         return {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.url, "AWS_REGION": REGION} | self.keys[0].environment()
 
-    async def __aenter__(self) -> SageMakerServer:
+    def application(self) -> web.Application:
         app = web.Application(client_max_size=25 * 1024 * 1024)
         app.router.add_post("/endpoints/{name}/invocations", self._invoke)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._runner:
-            await self._runner.cleanup()
+        return app
 
     async def _invoke(self, request: web.Request) -> web.Response:
         data = await request.read()

@@ -20,7 +20,7 @@ apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component
 patches:
 """
-_LAG = """\
+_RATE = """\
   # {command}
   - target: {{kind: ScaledObject, name: tidegate-{n.service}}}
     patch: |-
@@ -30,20 +30,13 @@ _LAG = """\
       - op: replace
         path: /metadata/annotations/tidegate.dev~1latency-target-seconds
         value: "{t.latency_s:g}"
+"""
+_LAG = """\
       - op: replace
         path: /spec/triggers/0/metadata/lagThreshold
         value: "{t.value}"
 """
 _DEMAND = """\
-  # {command}
-  - target: {{kind: ScaledObject, name: tidegate-{n.service}}}
-    patch: |-
-      - op: replace
-        path: /metadata/annotations/tidegate.dev~1segments-per-second
-        value: "{n.rate}"
-      - op: replace
-        path: /metadata/annotations/tidegate.dev~1latency-target-seconds
-        value: "{t.latency_s:g}"
       - op: replace
         path: /metadata/annotations/tidegate.dev~1cold-start-seconds
         value: "{t.cold_start_s:g}"
@@ -96,7 +89,7 @@ def component(all: Iterable[Numbers], *, demand: bool, about: str, overlay: str,
     text = _HEAD.format(about=about, overlay=form)
     for n in all:
         t = n.threshold
-        text += (_DEMAND if demand else _LAG).format(n=n, t=t, command=command(n), url=_url(n))
+        text += (_RATE + (_DEMAND if demand else _LAG)).format(n=n, t=t, command=command(n), url=_url(n))
         text += _WORKER.format(n=n, prefix=n.service.upper())
         if n.service == "cv":
             text += _PLACEHOLDER.format(n=n)

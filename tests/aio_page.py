@@ -1,0 +1,29 @@
+"""A page of aiohttp, in the test's own loop: what answers in place of somebody else's service."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from aiohttp import web
+
+
+class AioPage:
+    """Serves `application()` on loopback while it is entered. port: 0 takes a free one, and keeps it."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    def application(self) -> web.Application:
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        self._runner = web.AppRunner(self.application(), shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runner:
+            await self._runner.cleanup()
