@@ -331,8 +331,10 @@ def kind_of(line: str) -> str:
 
 
 FAULTS = (
-    Fault("objects", "bad", lists("Pod"), 'cannot list resource "pods"', "may list"),
-    Fault("secrets", "note", lists("Secret"), 'cannot list resource "secrets"', "may list"),
+    Fault("objects", "bad", lists("Pod"), 'cannot list resource "pods"', "may see"),
+    Fault("KEDA's definitions", "bad", lists("CustomResourceDefinition"), "cannot list", "may see"),
+    Fault("ScaledObjects", "bad", lists("ScaledObject"), "cannot list", "may see"),
+    Fault("secrets", "note", lists("Secret"), 'cannot list resource "secrets"', "may see"),
     Fault("Kubernetes", "bad", old, "v1.28.9", "1.29"),
     Fault("KEDA's definitions", "bad", no_keda, "not found", "helm install keda"),
     Fault(

@@ -16,12 +16,19 @@ EXTERNAL = "v1beta1.external.metrics.k8s.io"
 INSTALL = "helm install keda kedacore/keda --namespace keda --create-namespace"
 
 
+MAY = "log in as one who may see it: deploy/README.md, Check it, has the rights"
+
+
+def remedy_of(why: str, otherwise: str) -> str:
+    """What to do about an answer that did not come: who may not ask knows nothing of what is there."""
+    return MAY if "forbidden" in why.lower() else otherwise
+
+
 def unanswered(cluster: Cluster) -> list[Finding]:
     """What could not be looked at: a line each, as its silence must not pass for health."""
-    remedy = "log in as one who may list it: deploy/README.md, Check it, has the rights"
     # Those have lines of their own below.
     asked = {n: why for n, why in cluster.unknown.items() if n not in ("NATS", "definition", "ScaledObjects")}
-    return [Finding(name, "bad" if name == "objects" else "note", why, remedy) for name, why in asked.items()]
+    return [Finding(name, "bad" if name == "objects" else "note", why, MAY) for name, why in asked.items()]
 
 
 def kubernetes(cluster: Cluster) -> list[Finding]:
@@ -36,7 +43,7 @@ def keda_is_new_enough(cluster: Cluster) -> list[Finding]:
     definition = cluster.of("CustomResourceDefinition").get(keda.CRD)
     if definition is None:
         why = cluster.unknown.get("definition", "not there")
-        return [Finding("KEDA's definitions", "bad", why, f"install {keda.NEEDS}: {INSTALL}")]
+        return [Finding("KEDA's definitions", "bad", why, remedy_of(why, f"install {keda.NEEDS}: {INSTALL}"))]
     if lacks := keda.lacking(definition):
         found = f"{keda.version(definition) or 'they'}: no {', '.join(lacks)}"
         return [Finding("KEDA's definitions", "bad", found, f"upgrade KEDA to {keda.NEEDS}")]

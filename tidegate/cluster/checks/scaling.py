@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidegate.cluster.checks.base import remedy_of
 from tidegate.cluster.kubectl import Document, NoAnswer
 from tidegate.cluster.state import Cluster, condition
 from tidegate.view.findings import Finding
@@ -17,10 +18,9 @@ ASK_KEDA = (
 
 def scaled(cluster: Cluster) -> list[Finding]:
     """Whether KEDA takes each ScaledObject, and all of its triggers answer."""
-    if "ScaledObjects" in cluster.unknown:
-        return [
-            Finding("ScaledObjects", "bad", cluster.unknown["ScaledObjects"], "install KEDA, then apply the overlay")
-        ]
+    if why := cluster.unknown.get("ScaledObjects"):
+        remedy = remedy_of(why, "install KEDA, then apply the overlay")
+        return [Finding("ScaledObjects", "bad", why, remedy)]
     if not cluster.of("ScaledObject"):
         return [
             Finding("ScaledObjects", "bad", "none: nothing scales", "apply an overlay of deploy/kubernetes/overlays")
