@@ -184,6 +184,13 @@ class Pods:
     def log(self, workload: str) -> str:
         return self._engine.log(self._container(workload))
 
+    def described(self, workload: str) -> str:
+        """How its pod is, for a person: its containers' states and address, and the last that the service said."""
+        pod = json.loads(self._podman("pod", "inspect", f"{workload}-pod"))[0]
+        states = ", ".join(f"{container['Name']} {container['State']}" for container in pod["Containers"])
+        log = self.log(workload).splitlines()[-20:]
+        return "\n  ".join([f"{workload}: {pod['State']} ({states}) at {self.address(workload)!r}", *log])
+
     def crash(self, workload: str) -> None:
         """Kill the service, as a node that has no memory left: its pod starts it again."""
         os.kill(self._state(workload)["Pid"], signal.SIGKILL)

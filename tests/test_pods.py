@@ -147,12 +147,15 @@ async def admin_of(pods: Pods) -> AsyncIterator[Client]:
 async def all_ready(pods: Pods, workloads: list[str]) -> None:
     """As their readiness probes ask."""
     left = set(workloads)
-    async with aiohttp.ClientSession() as session, asyncio.timeout(2 * PATIENCE_S):
-        while left:
-            for name in sorted(left):
-                if await answers(session, f"http://{pods.address(name)}:{METRICS}/readyz"):
-                    left.discard(name)
-            await asyncio.sleep(0.2)
+    try:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(2 * PATIENCE_S):
+            while left:
+                for name in sorted(left):
+                    if await answers(session, f"http://{pods.address(name)}:{METRICS}/readyz"):
+                        left.discard(name)
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise AssertionError("not ready:\n" + "\n".join(pods.described(name) for name in sorted(left))) from None
 
 
 async def answers(session: aiohttp.ClientSession, url: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,12 @@ def encode(part: Path, frames: Iterable[VideoFrame]) -> None:
 def segments() -> list[Piece]:
     """Two of each scene, encoded once a machine: a quarter of a minute."""
     folder = footage.cache() / f"full-hd-{footage.VERSION}"
-    folder.mkdir(parents=True, exist_ok=True)
     small = {path.stem: path for path in footage.embedded(footage.cache() / f"footage-{footage.VERSION}")}
     found: list[Piece] = []
     for name in SCENES:
         path = folder / f"{name}.mp4"
         if not path.exists():
-            part = path.with_suffix(".part")
-            encode(part, _frames(small[name]))
-            part.rename(path)
+            footage.write_whole(path, partial(encode, frames=_frames(small[name])))
         found += clips.pieces(path, name)
     return found
 

@@ -79,7 +79,7 @@ def embedded(folder: Path, progress: Progress = lambda _: None) -> list[Path]:
         path = folder / f"{scene.name}{'-mirrored' if mirrored else ''}.mp4"
         if not path.exists():
             frames = _frames(clips / scene.clip, scene, mirrored)
-            _write(path, lambda part, f=frames, s=scene: _encoded(part, f, s.rate))  # type: ignore[misc]
+            write_whole(path, lambda part, f=frames, s=scene: _encoded(part, f, s.rate))  # type: ignore[misc]
         progress((n + 1) / len(views))
         paths.append(path)
     return paths
@@ -108,9 +108,9 @@ def serveable(source: Path, path: Path, progress: Progress = lambda _: None) -> 
     """
     try:
         if is_serveable(source):
-            _write(path, lambda part: _copied(part, source))
+            write_whole(path, lambda part: _copied(part, source))
         else:
-            _write(path, lambda part: _transcoded(part, source, progress))
+            write_whole(path, lambda part: _transcoded(part, source, progress))
     except (av.FFmpegError, IndexError, ValueError) as e:
         reason = getattr(e, "strerror", None) or "it holds no video"
         raise SettingError(f"{source} can't be used as a camera: {reason}; give a video file such as an .mp4") from e
@@ -155,8 +155,8 @@ def _frames(clip: Path, scene: Scene, mirrored: bool) -> Iterator[VideoFrame]:
                 yield frame
 
 
-def _write(path: Path, make: Callable[[Path], None]) -> None:
-    """Whole or not at all, also where two demos make the same file at once."""
+def write_whole(path: Path, make: Callable[[Path], None]) -> None:
+    """Make a file whole or not at all, also where two programs make the same one at once. Raises SettingError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
