@@ -1,6 +1,7 @@
 """A page of an OpenAI-compatible server, for faults that a real one can't be made to show.
 
-As `python openai_server.py PORT MODEL` it stands in for vLLM in a container, and has the same answer to every question.
+As `python -m tests.openai_server PORT MODEL` it stands in for vLLM in a container, and has the same answer to every
+question.
 """
 
 from __future__ import annotations

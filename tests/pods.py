@@ -21,8 +21,7 @@ from uuid import uuid4
 
 import yaml
 
-from tests.images import CPU, SMALL
-from tests.openai_server import __file__ as stand_in
+from tests.images import CPU, ROOT, SMALL
 from tools.image.build import tag
 from tools.image.engine import Engine
 
@@ -73,9 +72,10 @@ def _stand_in(container: Document, pod: Document) -> None:
     """No image of vLLM is at hand: a page that answers as it does."""
     model = next(a.partition("=")[2] for a in container["args"] if a.startswith("--model="))
     container.pop("args")
-    container["command"] = ["python", "/stand_in.py", "8000", model]
-    container["volumeMounts"].append({"name": "stand-in", "mountPath": "/stand_in.py", "readOnly": True})
-    pod["volumes"].append({"name": "stand-in", "hostPath": {"path": stand_in, "type": "File"}})
+    container["command"] = ["python", "-m", "tests.openai_server", "8000", model]
+    container["workingDir"] = "/stand-in"
+    container["volumeMounts"].append({"name": "stand-in", "mountPath": "/stand-in/tests", "readOnly": True})
+    pod["volumes"].append({"name": "stand-in", "hostPath": {"path": str(ROOT / "tests"), "type": "Directory"}})
 
 
 def _replicas(stateful: Document) -> list[Document]:
@@ -185,11 +185,13 @@ class Pods:
         return self._engine.log(self._container(workload))
 
     def described(self, workload: str) -> str:
-        """How its pod is, for a person: its containers' states and address, and the last that the service said."""
+        """How its pod is, for a person: of each container its state, and the last that it said."""
         pod = json.loads(self._podman("pod", "inspect", f"{workload}-pod"))[0]
-        states = ", ".join(f"{container['Name']} {container['State']}" for container in pod["Containers"])
-        log = self.log(workload).splitlines()[-20:]
-        return "\n  ".join([f"{workload}: {pod['State']} ({states}) at {self.address(workload)!r}", *log])
+        lines = [f"{workload}: {pod['State']} at {self.address(workload)!r}"]
+        for container in pod["Containers"]:
+            lines.append(f"{container['Name']}: {container['State']}")
+            lines += self._engine.log(container["Name"]).splitlines()[-20:]
+        return "\n  ".join(lines)
 
     def crash(self, workload: str) -> None:
         """Kill the service, as a node that has no memory left: its pod starts it again."""
