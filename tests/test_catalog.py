@@ -60,7 +60,7 @@ def test_a_record_names_what_there_is(record: Service) -> None:
     streams = {stream.name for stream in topology.streams(topology.TopologySettings())}
     assert {c.stream for c in record.consumers} <= streams
     assert {b.name for b in record.buckets} <= set(topology.buckets(topology.TopologySettings()))
-    said = {subject.split(".")[1] for subject in record.publishes if subject.startswith("events.")}
+    said = {names.kind_of(subject) for subject in record.publishes if subject.startswith("events.")}
     assert said <= {kind.kind for kind in KINDS}
     for consumer in record.consumers:
         assert not consumer.when or consumer.when in topology.TopologySettings.__struct_fields__

@@ -21,9 +21,12 @@ Seconds = Annotated[float, Meta(ge=0, le=3600)]
 # Clocks of two machines differ, and so may what lies between them be less than nothing.
 Milliseconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Pixels = Annotated[int, Meta(gt=0, le=65_536)]
+FramesPerSecond = Annotated[float, Meta(ge=0, le=1000)]
 Instant = Annotated[dt.datetime, Meta(tz=True)]
 Name = Annotated[str, Meta(max_length=256)]
 Label = Annotated[str, Meta(max_length=64)]
+# A `ce-id`.
+Id = Annotated[str, Meta(min_length=1, max_length=1024)]
 Line = Annotated[str, Meta(max_length=8192)]
 MOST_TEXT = 100_000
 Text = Annotated[str, Meta(max_length=MOST_TEXT)]

@@ -183,7 +183,7 @@ SERVICES: tuple[Service, ...] = (
         purpose="Detects objects in the segments of MEDIA, until SIGTERM.",
         page="docs/how-to/operate.md",
         consumers=(Consumer(stream=names.MEDIA, name="cv", filters=(names.media(">"),)),),
-        publishes=_events("detections", "video"),
+        publishes=_events("detections", names.revised("detections"), "video"),
         reads=(_VIDEO,),
         buckets=(_SETTINGS_OF_CAMERAS,),
         heartbeat=True,
@@ -206,7 +206,7 @@ SERVICES: tuple[Service, ...] = (
                 stream=names.EVENTS, name="embed", filters=_events("detections"), from_now=True, when="embed_crops"
             ),
         ),
-        publishes=_events("embeddings"),
+        publishes=_events("embeddings", names.revised("embeddings")),
         answers=(names.EMBED_TEXT, names.EMBED_IMAGE),
         discovered_as=names.micro("embed"),
         reads=(_VIDEO,),

@@ -17,6 +17,8 @@ from shared.contract.bounds import (
     LATEST,
     Amount,
     Count,
+    FramesPerSecond,
+    Id,
     Instant,
     Label,
     Line,
@@ -107,12 +109,38 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     infer_ms: Milliseconds
 
 
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """Less was looked at than is wanted. A revision follows, or says that there will be none.
+
+    fps, wanted: frames of a second of video that were looked at, and that are wanted. cause: why.
+    """
+
+    fps: FramesPerSecond
+    wanted: FramesPerSecond
+    cause: Literal["backlog"]
+
+
+class Unchanged(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing has changed in the picture, so that the objects are those of an earlier look.
+
+    since: when that was, by the camera's wall clock.
+    """
+
+    since: Instant
+
+
+# Why a segment that was to be looked at again was not: its video is no longer kept, can't be decoded any more, or there
+# was no room for one more job.
+Lost = Literal["expired", "unreadable", "no_room"]
+
+
 class Detections(OfSegment, frozen=True, kw_only=True):
     """Objects in the frames of one segment.
 
     segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds. width, height:
     pixels of the upright frame, after the rotation that the video asks for. Boxes are shares of it. model: the
-    detector's name. frames: every analysed frame, also those without objects. timing: where the time went.
+    detector's name. frames: every analysed frame, also those without objects. timing: where the time went. quality:
+    only where less was looked at than is wanted. unchanged: only where the device was not asked: nothing has changed.
     """
 
     kind: ClassVar[str] = "detections"
@@ -121,6 +149,20 @@ class Detections(OfSegment, frozen=True, kw_only=True):
     model: Name
     frames: Annotated[list[Frame], Meta(max_length=3600)]
     timing: Timing
+    quality: Quality | None = None
+    unchanged: Unchanged | None = None
+
+
+class DetectionsRevision(Detections, frozen=True, kw_only=True):
+    """The same of all frames that are wanted, once there was time: it takes the place of the first event.
+
+    revises: that event's `ce-id`. lost: why there is no more to say, in which case the first event stands, and
+    `frames` is empty.
+    """
+
+    kind: ClassVar[str] = names.revised(Detections.kind)
+    revises: Id
+    lost: Lost | None = None
 
 
 class Vector(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +184,7 @@ class Embeddings(OfSegment, frozen=True, kw_only=True):
     segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds. model: whose
     vectors they are; only vectors of the same model compare. dimension: numbers of one vector. vectors: empty where the
     segment gave no frame, as only keyframes are looked at for one frame a second or less. timing: where the time went.
+    quality: only where less was looked at than is wanted.
     """
 
     kind: ClassVar[str] = "embeddings"
@@ -149,6 +192,19 @@ class Embeddings(OfSegment, frozen=True, kw_only=True):
     dimension: Annotated[int, Meta(gt=0, le=65_536)]
     vectors: Annotated[list[Vector], Meta(max_length=100_000)]
     timing: Timing
+    quality: Quality | None = None
+
+
+class EmbeddingsRevision(Embeddings, frozen=True, kw_only=True):
+    """The same of all frames that are wanted, once there was time: it takes the place of the first event.
+
+    revises: that event's `ce-id`. lost: why there is no more to say, in which case the first event stands, and
+    `vectors` is empty.
+    """
+
+    kind: ClassVar[str] = names.revised(Embeddings.kind)
+    revises: Id
+    lost: Lost | None = None
 
 
 # The reason of a camera that is online, where there is nothing else to say of it.
@@ -488,7 +544,9 @@ E = TypeVar("E", bound=Event)
 
 KINDS: tuple[type[Event], ...] = (
     Detections,
+    DetectionsRevision,
     Embeddings,
+    EmbeddingsRevision,
     Tracks,
     Incident,
     Alert,
@@ -591,8 +649,9 @@ def trace_of(headers: Mapping[str, str]) -> str | None:
 
 
 def type_of(kind: type[Event]) -> str:
-    """`ce-type`: `tidegate.<kind>.v1`."""
-    return f"tidegate.{kind.kind}.v1"
+    """`ce-type`: `tidegate.<kind>.v1`, and `tidegate.<kind>.revision.v1` of what takes the place of such an event."""
+    name = kind.kind.removeprefix(names.revised(""))
+    return f"tidegate.{name}.v1" if name == kind.kind else f"tidegate.{name}.revision.v1"
 
 
 def subject(event: Event) -> str:

@@ -26,6 +26,8 @@ EVENTS = "EVENTS"
 VLM = "VLM"
 ASKS = "ASKS"
 CAPTIONS = "CAPTIONS"
+# What was left out of a segment while capacity was short, to be looked at later.
+BACKFILL = "BACKFILL"
 DLQ = "DLQ"
 
 CAMERAS = "cameras"
@@ -35,6 +37,8 @@ PARTITIONS = "partitions"
 RULES = "rules"
 ANALYTICS = "analytics"
 SCALER = "scaler"
+# A camera's background, by which a segment in which nothing happens is known.
+SCENES = "scenes"
 
 # The streams of jobs and their consumers, the most urgent first.
 VLM_WORK = ((VLM, "vlm-verify"), (ASKS, "vlm-ask"), (CAPTIONS, "vlm-caption"))
@@ -110,6 +114,21 @@ def is_removed(key: str) -> bool:
 def event(kind: str, camera: str) -> str:
     """Subject of one kind of event of a camera, such as `events.detections.lobby`."""
     return f"{EVENT}.{kind}.{camera}"
+
+
+def revised(kind: str) -> str:
+    """The kind of event that takes the place of one of `kind`: `revisions.detections`, a subject of its own."""
+    return f"revisions.{kind}"
+
+
+def backfill(service: str, camera: str) -> str:
+    """Subject of what a service has put off of a camera's segments, such as `jobs.cv.backfill.lobby`."""
+    return f"jobs.{service}.backfill.{camera}"
+
+
+def kind_of(subject: str) -> str:
+    """The kind of an event, by its subject: `detections` of `events.detections.lobby`."""
+    return subject.removeprefix(f"{EVENT}.").rpartition(".")[0]
 
 
 def job(kind: str, camera: str) -> str:

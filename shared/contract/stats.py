@@ -16,12 +16,30 @@ Seconds = Annotated[float, Meta(ge=0, le=MOST_COUNT)]
 Name = Annotated[str, Meta(max_length=256)]
 
 
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replica takes for a segment, measured: seconds.
+
+    key_s, rest_s: to decode a megapixel of the frame that decoding begins with, and of the others. image_s: to compute
+    one image. images: that one frame makes, in the mean. fps: frames of a second that are wanted, in the mean.
+    """
+
+    key_s: Seconds
+    rest_s: Seconds
+    image_s: Seconds
+    images: Seconds
+    fps: Seconds
+
+
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     """Counters since the process started; whoever reads them computes the rates.
 
     held: messages in hand. processed, failed: messages. items: frames, images or jobs. busy_s: seconds in which
     the device computed. working_s: seconds with at least one message in hand, so that processed / working_s is the rate
-    of a replica that has work.
+    of a replica that has work. What is made good later counts in none of these but busy_s and items.
+
+    wanted_s, work_s: seconds of a replica that the processed messages would have taken with all frames that are wanted,
+    and took with those that were looked at, by `costs`; 0 of a service that says nothing of work. frames_wanted,
+    frames_looked: the frames of these. backfilled: messages made good later, and backfilling_s: seconds of that.
     """
 
     service: Name
@@ -36,6 +54,13 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     items: Count
     busy_s: Seconds
     working_s: Seconds
+    wanted_s: Seconds = 0.0
+    work_s: Seconds = 0.0
+    frames_wanted: Count = 0
+    frames_looked: Count = 0
+    backfilled: Count = 0
+    backfilling_s: Seconds = 0.0
+    costs: Costs | None = None
 
 
 def encode(stats: WorkerStats) -> bytes:

@@ -26,8 +26,9 @@ def full(subject: str) -> str:
         raise SettingError(
             f"SUBJECT {subject!r} can't be used: give a kind and, after a dot, a camera, as in incidents.lobby"
         )
-    if tokens[1] not in (*_TYPES, "*", ">"):
-        raise SettingError(f"SUBJECT {subject!r}: there is no kind of event {tokens[1]!r}{nearest(tokens[1], _TYPES)}")
+    kinds = {kind.partition(".")[0] for kind in _TYPES}
+    if tokens[1] not in (*kinds, "*", ">"):
+        raise SettingError(f"SUBJECT {subject!r}: there is no kind of event {tokens[1]!r}{nearest(tokens[1], kinds)}")
     return f"{whole}.>" if len(tokens) == 2 and tokens[1] != ">" else whole
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 import msgspec
 from nats.aio.msg import Msg
 
+from shared.contract import names
 from shared.contract.events import (
     KINDS,
     Answer,
@@ -14,6 +15,8 @@ from shared.contract.events import (
     Caption,
     Counts,
     Detections,
+    DetectionsRevision,
+    EmbeddingsRevision,
     Event,
     Incident,
     Said,
@@ -37,9 +40,8 @@ MOST_UNREADABLE = 500
 
 def readable(message: Msg) -> str:
     """One line, whatever the message holds."""
-    kind = message.subject.split(".")[1]
     try:
-        event: Event = decode(message.data, _TYPES[kind], message.subject)
+        event: Event = decode(message.data, _TYPES[names.kind_of(message.subject)], message.subject)
     except (KeyError, BadMessage):
         return one_line(f"{message.subject}: {message.data[:MOST_UNREADABLE].decode(errors='replace')}")
     return one_line(f"{message.subject:<32} {describe(event)}")
@@ -48,11 +50,14 @@ def readable(message: Msg) -> str:
 def describe(event: Event) -> str:
     """One line of what an event says."""
     match event:
+        case DetectionsRevision(lost=str(cause)) | EmbeddingsRevision(lost=str(cause)):
+            return f"{rfc3339(event.start)}  what was left out will not be looked at: {cause}"
         case Detections():
             seen = Counter(o.label for f in event.frames[-1:] for o in f.objects)
             objects = ", ".join(f"{n} {label}" for label, n in seen.most_common()) or "nothing"
             t = event.timing
-            return f"{rfc3339(event.start)}  {objects}  (queued {t.queued_ms:.0f} ms, infer {t.infer_ms:.0f} ms)"
+            less = f", {event.quality.fps:g} of {event.quality.wanted:g} fps" if event.quality else ""
+            return f"{rfc3339(event.start)}  {objects}  (queued {t.queued_ms:.0f} ms, infer {t.infer_ms:.0f} ms{less})"
         case Tracks():
             return f"{rfc3339(event.start)}  {'; '.join(map(_track, event.tracks))}"
         case Incident():

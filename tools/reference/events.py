@@ -45,7 +45,7 @@ def events_page() -> str:
     shown = "\n".join(f"{name}: {value}" for name, value in headers.items() if name != "ce-time")
     blocks = [EVENTS, "## Headers", HEADERS.format(shown)]
     for kind in events.KINDS:
-        where = f"`events.{kind.kind}.<camera>`, `ce-type: tidegate.{kind.kind}.v1`"
+        where = f"`events.{kind.kind}.<camera>`, `ce-type: {events.type_of(kind)}`"
         blocks += [f"## {kind.kind}", where, structs.summary(kind), structs.fields_table(kind, link)]
     return page("Events", *blocks, *_parts(events.KINDS))
 
