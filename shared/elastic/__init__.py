@@ -1,0 +1,7 @@
+"""Work that bends: while capacity is short less of each segment is looked at, and the rest later. Pure.
+
+| module | idea |
+|---|---|
+| `levels` | how many frames of a segment are looked at, in a few steps |
+| `brownout` | which of them, by how long a segment has waited |
+"""
