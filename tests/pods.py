@@ -73,7 +73,7 @@ def _stand_in(container: Document, pod: Document) -> None:
     model = next(a.partition("=")[2] for a in container["args"] if a.startswith("--model="))
     container.pop("args")
     container["command"] = ["python", "-m", "tests.openai_server", "8000", model]
-    container["workingDir"] = "/stand-in"
+    container["env"] = [*container.get("env", []), {"name": "PYTHONPATH", "value": "/stand-in"}]
     container["volumeMounts"].append({"name": "stand-in", "mountPath": "/stand-in/tests", "readOnly": True})
     pod["volumes"].append({"name": "stand-in", "hostPath": {"path": str(ROOT / "tests"), "type": "Directory"}})
 
