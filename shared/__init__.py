@@ -4,6 +4,7 @@
 |---|---|
 | `runtime` | a process: settings, logs, metrics, health, errors, tasks, children, locks, backoff, breaker |
 | `contract` | what other programs rely on: names, streams, rights, events, jobs, headers |
+| `elastic` | how much of a segment is looked at while capacity is short, and what that costs |
 | `bus` | NATS: connect, publish until acknowledged, pull, read, lease, ask and answer |
 | `video` | frames out of segments, and pictures out of frames |
 | `models` | what backends of models share |

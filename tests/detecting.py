@@ -73,10 +73,10 @@ def segment_head(
 
 @contextlib.asynccontextmanager
 async def detecting(
-    server: NatsServer, service: type[CvService] = CvService, *, gigapixels: float = 10.0
+    server: NatsServer, service: type[CvService] = CvService, *, gigapixels: float = 10.0, **settings_of: Any
 ) -> AsyncIterator[CvService]:
-    """It works until the end of the block. gigapixels: its budget."""
-    settings = CvSettings(decode_max_gigapixels=gigapixels)
+    """It works until the end of the block. gigapixels: its budget. settings_of: cv's other settings."""
+    settings = CvSettings(decode_max_gigapixels=gigapixels, **settings_of)
     client = await bus.connect(server.settings("cv"), "cv")
     cv = service(client.jetstream(), Nothing(), settings)
     worker = Worker(client, cv, settings.worker(), Health(), consumers=[(names.MEDIA, "cv")])

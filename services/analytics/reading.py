@@ -8,7 +8,6 @@ end, last = log_end.reached(found, position, sent)      # all that was stored un
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from services.analytics.partition import EVERYTHING
+from shared.bus.clock import ServerClock
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import events, names
@@ -30,8 +30,6 @@ VERDICTS = names.event("verdicts", "*")
 SLACK_S = 1.0
 # After this long without detections, what was held and has not come will not come any more.
 QUIET_S = 5.0
-# What was learned of the server's clock is forgotten after one to two times this long.
-FORGET_S = 60.0
 # A verdict's reason is cut to this many characters.
 MOST_REASON = 4000
 # So many verdicts are read ahead of the detections before them.
@@ -83,29 +81,6 @@ class VerdictLog:
         """Take those that were stored before a sequence, or all of them, in their order."""
         while self._waiting and (before is None or self._waiting[0].seq < before):
             yield self._waiting.popleft()
-
-
-class ServerClock:
-    """What the server's clock shows, by when it stored what we read. Our own clock may be wrong, or be set: what counts
-    is our monotonic one.
-    """
-
-    def __init__(self) -> None:
-        # The least that ours was ahead by: in the current span of FORGET_S, and in the one before.
-        self._least = self._before = math.inf
-        self._until = 0.0
-
-    def note(self, ours: float, stored: float) -> None:
-        """Something was stored at `stored` by the server's clock, and was here at `ours` by `time.monotonic()`."""
-        if ours > self._until:
-            self._before, self._least = self._least, math.inf
-            self._until = ours + FORGET_S
-        self._least = min(self._least, ours - stored)
-
-    def server(self, ours: float) -> float:
-        """What the server's clock shows at `ours`, or a little less; our wall clock, where nothing was noted yet."""
-        ahead = min(self._least, self._before)
-        return ours - ahead if math.isfinite(ahead) else time.time()
 
 
 class LogEnd:

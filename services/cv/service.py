@@ -16,6 +16,8 @@ from services.cv.tiles import Grid
 from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
 from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef
+from shared.elastic.costs import DecodeWork
+from shared.elastic.look import Look
 from shared.runtime.telemetry import logger
 from shared.video.decode import Decoded, Image
 from shared.video.segments import SegmentDecoder
@@ -31,7 +33,8 @@ class Pictures:
     """A segment's sampled frames, and what is wanted of them.
 
     size: (width, height) of the upright video. offsets: the frames' times, in seconds from the segment's first. images:
-    those that `grid` makes of each frame, one frame after the other.
+    those that `grid` makes of each frame, one frame after the other. look: how much of the segment they are. decoded:
+    what that took.
     """
 
     segment: segment.Segment
@@ -41,6 +44,8 @@ class Pictures:
     grid: Grid
     min_score: float
     classes: frozenset[str] | None
+    look: Look
+    decoded: DecodeWork
 
     @property
     def weight(self) -> int:
@@ -71,15 +76,24 @@ class CvService:
         camera = await self._cameras.get(head.camera) or _NO_WISHES
         grid = Grid.of(camera.tiles or self._settings.cv_tiles)
         size = self._detector.size
+        look = Look.of(
+            message.level(high=camera.priority == "high"),
+            wanted=camera.fps or self._settings.cv_fps,
+            floor=self._settings.cv_fps_floor,
+            duration=head.duration,
+            frames=head.frames,
+            megapixels=head.width * head.height / 1e6,
+            images=grid.views,
+        )
 
-        def look(decoded: Decoded) -> tuple[Decoded, list[Image]]:
+        def cut(decoded: Decoded) -> tuple[Decoded, list[Image]]:
             return decoded, [image for picture in decoded.pictures for image in grid.images(picture.pixels, size)]
 
         decoded, images = await self._segments.decode(
             head,
             message.data,
-            look,
-            fps=camera.fps or self._settings.cv_fps,
+            cut,
+            fps=look.fps,
             size=grid.canvas(size),
             frames=head.frames,
         )
@@ -93,6 +107,8 @@ class CvService:
             grid,
             self._settings.cv_min_score if camera.min_score is None else camera.min_score,
             frozenset(camera.classes) if camera.classes else self._classes,
+            look,
+            decoded.work,
         )
 
     def infer(self, batch: Sequence[Pictures]) -> list[list[list[DetectedObject]]]:
@@ -120,6 +136,7 @@ class CvService:
                 for offset, found in zip(prepared.offsets, result, strict=True)
             ],
             timing=message.timing,
+            quality=prepared.look.quality,
         )
 
     def frame_times(self, prepared: Pictures) -> list[float]:

@@ -19,6 +19,17 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
     ] = "openvino:ssd_mobilenet_v2_coco"
     cv_device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:<n>")] = "cpu"
     cv_fps: Annotated[float, Meta(gt=0, le=120, description="frames analysed per second of video")] = 5.0
+    cv_fps_floor: Annotated[
+        float, Meta(gt=0, le=120, description="frames analysed per second of video at least, while capacity is short")
+    ] = 1.0
+    cv_latency_target: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="seconds from a segment's arrival to its event, defended by analysing fewer frames; 0: never. "
+            "Only where its replicas are scaled by demand",
+        ),
+    ] = 0.0
     cv_min_score: Annotated[float, Meta(ge=0, le=1, description="objects below this score are left out")] = 0.4
     cv_tiles: Annotated[
         str,
@@ -50,5 +61,6 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
             threads=self.cv_threads,
             hold=max(4, self.cv_batch_size // 2 + self.cv_threads),
             grace_s=self.cv_grace_s,
+            latency_target_s=self.cv_latency_target,
             replica=self.replica,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from nats.js import JetStreamContext
@@ -12,8 +13,11 @@ from services.embed.sampling import has_instant, is_first_since
 from services.embed.settings import EmbedSettings
 from services.embed.views import View, Views
 from shared.contract import names, segment
+from shared.contract.cameras import CameraDirectory
 from shared.contract.events import SegmentRef
 from shared.contract.segment import Segment
+from shared.elastic.levels import Level
+from shared.elastic.look import Look
 from shared.runtime.telemetry import logger
 from shared.video import gop
 from shared.video.segments import SegmentDecoder
@@ -35,6 +39,8 @@ class Segments:
         self._js = js
         self._size = size
         self._fps = settings.embed_fps
+        self._floor = settings.embed_fps_floor
+        self._cameras = CameraDirectory(js)
         self._segments = SegmentDecoder(js, threads=settings.embed_threads, budget=settings.budget(), service="embed")
         self._log = logger("embed")
 
@@ -43,9 +49,27 @@ class Segments:
         head = segment.from_message(message.raw.subject, message.headers)
         itself = _Stored(_reference(message.stream, message.seq, head), head, message.data)
         if self._fps > 1:
-            return await self._views(itself, fps=self._fps)
+            return await self._looked(itself, await self._level(message, head.camera))
         shown = await self._keyframe(itself)
         return await self._views(shown, at=[0.0]) if shown else _nothing(itself)
+
+    async def _level(self, message: Message, camera: str) -> Level:
+        known = await self._cameras.get(camera)
+        return message.level(high=known is not None and known.priority == "high")
+
+    async def _looked(self, itself: _Stored, level: Level) -> Views:
+        """The pictures of a segment at a level."""
+        head = itself.head
+        look = Look.of(
+            level,
+            wanted=self._fps,
+            floor=self._floor,
+            duration=head.duration,
+            frames=head.frames,
+            megapixels=head.width * head.height / 1e6,
+            images=1,
+        )
+        return replace(await self._views(itself, fps=look.fps), look=look)
 
     async def _keyframe(self, itself: _Stored) -> _Stored | None:
         """The segment whose first frame is embedded on behalf of this one, if any.
@@ -80,7 +104,7 @@ class Segments:
         if decoded.damaged:
             self._log.warning("segment is damaged", camera=head.camera, seq=shown.ref.seq, reason=decoded.damaged)
         views = [View(p.pixels, head.start + dt.timedelta(seconds=p.offset)) for p in decoded.pictures]
-        return Views(head.camera, shown.ref, head.start, head.duration, views)
+        return Views(head.camera, shown.ref, head.start, head.duration, views, decoded=decoded.work)
 
 
 def _reference(stream: str, seq: int, head: Segment) -> SegmentRef:

@@ -53,6 +53,7 @@ class EmbedService:
             dimension=self._embedder.dimension,
             vectors=[_vector(view, row) for view, row in zip(prepared.views, result, strict=True)],
             timing=message.timing,
+            quality=prepared.look.quality if prepared.look else None,
         )
 
     def frame_times(self, prepared: Views) -> list[float]:

@@ -33,6 +33,18 @@ class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):
             description="frames embedded per second of video; up to 1 these are keyframes, which are cheap",
         ),
     ] = 1.0
+    embed_fps_floor: Annotated[
+        float,
+        Meta(ge=1, le=120, description="frames embedded per second of video at least, while capacity is short"),
+    ] = 1.0
+    embed_latency_target: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="seconds from a segment's arrival to its event, defended by embedding fewer frames; 0: never. "
+            "Only where its replicas are scaled by demand",
+        ),
+    ] = 0.0
     embed_crops: Annotated[
         Literal["", "detections"],
         Meta(description="detections embeds the objects that cv finds, too; tidegate setup must have the same"),
@@ -62,5 +74,6 @@ class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):
             # A segment of 4 Mbit/s has 0.5 MB, so that their number is the bound, not their bytes.
             hold_bytes=hold * MB,
             grace_s=self.embed_grace_s,
+            latency_target_s=self.embed_latency_target,
             replica=self.replica,
         )

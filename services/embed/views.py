@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shared.contract.events import DetectedObject, SegmentRef
+from shared.elastic.costs import DecodeWork
+from shared.elastic.look import Look
 from shared.video.decode import Image
 
 
@@ -20,13 +22,15 @@ class View(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """The pictures of one segment, and what the event says of that."""
+    """The pictures of one segment, and what the event says of that. look, decoded: see `worker.service.Looked`."""
 
     camera: str
     segment: SegmentRef
     start: dt.datetime
     duration: float
     views: list[View]
+    look: Look | None = None
+    decoded: DecodeWork | None = None
 
     @property
     def weight(self) -> int:

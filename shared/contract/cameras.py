@@ -38,8 +38,9 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: what RTP goes over.
 
     verify_tls: whether the certificate of an `rtsps` camera is checked. realtime: whether a file is read at the pace of
-    its timestamps, or as fast as the bus takes it. loop: whether a file begins again at its end. fps, min_score,
-    classes, tiles, caption_every_s, caption_prompt: this camera's own, in place of the services' settings.
+    its timestamps, or as fast as the bus takes it. loop: whether a file begins again at its end. priority: high, where
+    fewer of its frames are left out than of others while capacity is short. fps, min_score, classes, tiles,
+    caption_every_s, caption_prompt: this camera's own, in place of the services' settings.
     """
 
     url: str
@@ -48,6 +49,7 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verify_tls: bool = True
     realtime: bool = True
     loop: bool = False
+    priority: Literal["high"] | None = None
     fps: Annotated[float, Meta(gt=0, le=120)] | None = None
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
     classes: list[str] | None = None
@@ -205,6 +207,7 @@ def encode_removed(camera: Camera) -> bytes:
         Camera(
             url="",
             enabled=False,
+            priority=camera.priority,
             fps=camera.fps,
             min_score=camera.min_score,
             classes=camera.classes,

@@ -20,14 +20,12 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What a replica takes for a segment, measured: seconds.
 
     key_s, rest_s: to decode a megapixel of the frame that decoding begins with, and of the others. image_s: to compute
-    one image. images: that one frame makes, in the mean. fps: frames of a second that are wanted, in the mean.
+    one image.
     """
 
     key_s: Seconds
     rest_s: Seconds
     image_s: Seconds
-    images: Seconds
-    fps: Seconds
 
 
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,5 +20,10 @@ class Level(NamedTuple):
         return least + self.share * (wanted - least)
 
 
+def sampled(duration: float, fps: float) -> int:
+    """How many frames are taken of a segment of `duration` seconds that has as many."""
+    return max(1, round(duration * fps))
+
+
 # The first looks at everything. At one frame a second, cameras with a keyframe a second need no other frame decoded.
 LEVELS = (Level("full", 1.0), Level("reduced", 0.5), Level("floor", 0.0))

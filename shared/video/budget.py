@@ -21,6 +21,7 @@ import msgspec
 from av.video.codeccontext import VideoCodecContext
 from msgspec import Meta
 
+from shared.elastic.costs import DecodeWork
 from shared.runtime.errors import OverBudget
 from shared.runtime.settings import BusSettings
 from shared.video.recovery import length_size
@@ -37,6 +38,7 @@ _LEAST_CPU_S = 5.0
 # So many slices a frame are always allowed.
 _FEW_SLICES = 64
 _CHECK_S = 0.5
+_MEGA = 10**6
 _GIGA = 10**9
 _START_CODE = re.compile(rb"\x00\x00\x01")
 _SETTING = "DECODE_MAX_GIGAPIXELS"
@@ -98,6 +100,7 @@ class Meter:
         self._most = budget.pixels
         self._left = packets
         self._spent = 0
+        self._first = (0, 0.0)  # pixels and CPU seconds of the first packet
         self._began = time.thread_time()
         self._check_at = time.monotonic() + min(_CHECK_S, budget.cpu_s)
         self._shape: tuple[int, int, str | None] = (0, 0, None)
@@ -125,6 +128,8 @@ class Meter:
             self._pixels = shape[0] * shape[1]
             self._check_memory()
         self._left -= 1
+        if not self._spent:
+            self._first = (self._pixels, time.thread_time() - self._began)
         self._spent += self._pixels
         if (all := self._spent + self._left * self._pixels) > self._most:
             self._budget.check(all, "from its GOP's keyframe on, it takes")
@@ -137,6 +142,12 @@ class Meter:
             raise OverBudget(
                 f"it took over {self._budget.cpu_s:.0f} s of CPU to decode, the budget of {_SETTING}: {_REMEDY}"
             )
+
+    def work(self) -> DecodeWork:
+        """What was decoded so far, with what was made of it in the same thread."""
+        pixels, seconds = self._first
+        rest_s = time.thread_time() - self._began - seconds
+        return DecodeWork(pixels / _MEGA, (self._spent - pixels) / _MEGA, seconds, rest_s)
 
     def _check_memory(self) -> None:
         layout = self._decoder.format

@@ -24,6 +24,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from shared.elastic.costs import DecodeWork
+from shared.elastic.levels import sampled
 from shared.runtime.errors import BadSegment, OverBudget
 from shared.video import orientation
 from shared.video.budget import MAX_PIXELS, Budget, Meter
@@ -61,12 +63,13 @@ class Picture(NamedTuple):
 class Decoded(NamedTuple):
     """pictures: by offset, at least one, upright. size: (width, height) of the upright video, before any scaling.
 
-    damaged: what could not be read, although others could; None if nothing.
+    damaged: what could not be read, although others could; None if nothing. work: what it took.
     """
 
     pictures: list[Picture]
     size: tuple[int, int]
     damaged: str | None
+    work: DecodeWork
 
 
 class _Track(NamedTuple):
@@ -124,7 +127,7 @@ def decode(
         raise BadSegment(problems[0] if problems else "no frame decodes")
     if not problems and len(pictures) < len(wanted):
         problems.append(f"{len(wanted) - len(pictures)} of {len(wanted)} wanted frames did not decode")
-    return Decoded(pictures, upright, problems[0] if problems else None)
+    return Decoded(pictures, upright, problems[0] if problems else None, meter.work())
 
 
 def fitted(size: tuple[int, int], within: tuple[int, int]) -> tuple[int, int]:
@@ -143,7 +146,7 @@ def sample(offsets: Sequence[float], duration: float, fps: float) -> list[int]:
     length, from its first frame on, which is the cheapest: so they are even over a row of segments, too, which know
     nothing of each other.
     """
-    count = max(1, round(duration * fps))
+    count = sampled(duration, fps)
     if count >= len(offsets):
         return list(range(len(offsets)))
     return nearest(offsets, np.arange(count) * (duration / count))

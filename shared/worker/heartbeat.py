@@ -10,18 +10,25 @@ from typing import Literal
 from nats.aio.client import Client
 
 from shared.contract import names, stats
-from shared.contract.stats import WorkerStats
+from shared.contract.stats import Costs, WorkerStats
 from shared.worker import metrics
 
 
 @dataclass(slots=True)
 class WorkCounts:
-    """Since the process began: messages with a result, tries that failed, items computed, and seconds computing."""
+    """Since the process began: messages with a result, tries that failed, items computed, and seconds computing.
+
+    wanted_s, work_s, frames_wanted, frames_looked: as `WorkerStats` has them.
+    """
 
     processed: int = 0
     failed: int = 0
     items: int = 0
     busy_s: float = 0.0
+    wanted_s: float = 0.0
+    work_s: float = 0.0
+    frames_wanted: int = 0
+    frames_looked: int = 0
     started: float = field(default_factory=time.monotonic)
 
 
@@ -42,8 +49,8 @@ class Heartbeat:
         metrics.WORKING.labels(self._service).inc(occupied_s - self._occupied_s)
         self._occupied_s = occupied_s
 
-    async def say(self, model: str, held: int, occupied_s: float) -> None:
-        """held: messages in hand or arrived."""
+    async def say(self, model: str, held: int, occupied_s: float, costs: Costs | None) -> None:
+        """held: messages in hand or arrived. costs: what a segment takes, where its work bends."""
         self.measure(held, occupied_s)
         if not self._client.is_connected:
             return
@@ -60,5 +67,10 @@ class Heartbeat:
             items=self._counts.items,
             busy_s=self._counts.busy_s,
             working_s=occupied_s,
+            wanted_s=self._counts.wanted_s,
+            work_s=self._counts.work_s,
+            frames_wanted=self._counts.frames_wanted,
+            frames_looked=self._counts.frames_looked,
+            costs=costs,
         )
         await self._client.publish(names.stats(self._service, self._replica), stats.encode(beat))

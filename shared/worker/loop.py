@@ -34,6 +34,7 @@ from shared.worker import metrics
 from shared.worker.batching import Batcher
 from shared.worker.device import Device, DeviceError, Item
 from shared.worker.drain import drain
+from shared.worker.effort import Effort
 from shared.worker.heartbeat import Heartbeat, WorkCounts
 from shared.worker.hold import Hold, Source
 from shared.worker.quarantine import Arrived, Quarantine, suspect_from
@@ -76,6 +77,7 @@ class Worker(Generic[P, R]):
         self._taking = asyncio.Lock()
         self._batcher: Batcher[Item[P]] = Batcher(settings.batch_size, settings.batch_wait_s, ranks=len(consumers))
         self._readability = Readability(client, service.name, settings.replica)
+        self._effort = Effort(settings, self._counts, service.name)
         self._device = Device(service, self._counts, slots=settings.slots, failures=self._tuning.device_failures)
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -93,10 +95,10 @@ class Worker(Generic[P, R]):
                 await pulling.enter_async_context(self._pull(source))
             prepare, infer, beats = self._begin()
             try:
-                await supervise(*prepare, *infer, beats, stop=stop)
+                await supervise(*prepare, *infer, *beats, stop=stop)
             finally:
                 await self._drain(prepare, infer)
-                await end(beats)
+                await end(*beats)
                 await self._readability.close()
                 self._device.close()
 
@@ -104,6 +106,8 @@ class Worker(Generic[P, R]):
         """Read how the consumers are set up."""
         self._hold.close()
         self._sources = [await self._hold.open(stream, consumer) for stream, consumer in self._consumers]
+        # A replica that starts into a backlog sees old messages alone: by these it can't tell how old they are.
+        await self._effort.look_at_clock(self._client, *self._consumers[0])
 
     def _start_up(self) -> None:
         """Start the device's thread."""
@@ -117,8 +121,8 @@ class Worker(Generic[P, R]):
     def _pull(self, source: Source) -> AbstractAsyncContextManager[Puller]:
         return self._hold.pull(source, messages=self._settings.hold, max_bytes=self._settings.hold_bytes)
 
-    def _begin(self) -> tuple[list[asyncio.Task[None]], list[asyncio.Task[None]], asyncio.Task[None]]:
-        """The tasks that prepare, those that infer, and the one that beats."""
+    def _begin(self) -> tuple[list[asyncio.Task[None]], ...]:
+        """The tasks that prepare, those that infer, and those that go on until all is drained."""
         self._health.ready = None
         self._log.info("ready", model=self._service.model, batch_size=self._settings.batch_size)
         threads = range(self._settings.threads)
@@ -128,7 +132,10 @@ class Worker(Generic[P, R]):
         return (
             [asyncio.create_task(self._prepare_loop(source)) for source in self._sources for _ in threads],
             [asyncio.create_task(self._infer_loop(most)) for most in slots],
-            asyncio.create_task(beat(self._client, self._health, self._beat, every_s=self._hold.beat_s)),
+            [
+                asyncio.create_task(beat(self._client, self._health, self._beat, every_s=self._hold.beat_s)),
+                asyncio.create_task(self._effort.watch(self._client, *self._consumers[0])),
+            ],
         )
 
     # ---- pull and prepare
@@ -191,7 +198,7 @@ class Worker(Generic[P, R]):
             context=telemetry.context_of(headers.get("traceparent")),
             attributes={"messaging.system": "nats", "tidegate.stream": meta.stream, "tidegate.origin": origin},
         )
-        message = self._hold.take(Message(raw, source, origin=origin, span=span))
+        message = self._hold.take(Message(raw, source, origin=origin, span=span, bend=self._effort.bend))
         name = self._service.name
         metrics.IN.labels(name).inc()
         metrics.BYTES_IN.labels(name).inc(len(raw.data))
@@ -218,6 +225,7 @@ class Worker(Generic[P, R]):
         finally:
             message.preparing_since = None
         message.prepare_s = time.monotonic() - started
+        self._effort.prepared(prepared)
         self._readability.worked(message)
         self._observe("prepare", message.prepare_s)
         await self._batcher.put(Item(message, prepared), message.source.rank)
@@ -234,6 +242,7 @@ class Worker(Generic[P, R]):
                 results = await self._device.infer(batch)
             except DeviceError as e:
                 await self._exit(str(e))
+            self._effort.computed(sum(item.weight for item in batch), batch[0].message.infer_s)
             for item, result in zip(batch, results, strict=True):
                 if isinstance(result, Exception):
                     self._answer(item.message, self._fail(item.message, result))
@@ -269,6 +278,7 @@ class Worker(Generic[P, R]):
         for at in self._service.frame_times(item.prepared):
             metrics.LATENCY.labels(name).observe(max(0.0, now - at))
         self._counts.processed += 1
+        self._effort.delivered(item.prepared)
         metrics.OUT.labels(name).inc()
         await self._hold.acknowledge(message)
 
@@ -302,7 +312,7 @@ class Worker(Generic[P, R]):
         if time.monotonic() - min((b for b in begun if b), default=math.inf) > self._settings.stuck_s:
             await self._exit(f"the work in hand made no progress for {self._settings.stuck_s:.0f} s")
         held = len(self._hold) + sum(len(source.arrived) for source in self._sources)
-        await self._heartbeat.say(self._service.model, held, self._hold.occupied_s)
+        await self._heartbeat.say(self._service.model, held, self._hold.occupied_s, self._effort.costs)
         self._readability.say()
         await self._hold.beat()
 

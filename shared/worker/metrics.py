@@ -22,6 +22,9 @@ PASSED_OVER = Counter(
 HANDED_BACK = Counter("tidegate_handed_back_total", "messages given back unprocessed at shutdown", ["service"])
 BUSY = Counter("tidegate_busy_seconds_total", "seconds the device computed", ["service"])
 WORKING = Counter("tidegate_working_seconds_total", "seconds with at least one message in hand", ["service"])
+FRAMES_WANTED = Counter("tidegate_frames_wanted_total", "frames that were to be looked at", ["service"])
+FRAMES_LOOKED = Counter("tidegate_frames_looked_total", "frames that were looked at, at first", ["service"])
+FRAMES_DEFERRED = Counter("tidegate_frames_deferred_total", "frames that were put off, by cause", ["service", "cause"])
 HELD = Gauge("tidegate_held", "messages in hand", ["service"])
 BATCH = Histogram("tidegate_batch_size", "items in a batch", ["service"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 STAGE = Histogram(

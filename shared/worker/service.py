@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from opentelemetry import trace
 
 from shared.contract import events
 from shared.contract.events import Timing
+from shared.elastic.costs import DecodeWork
+from shared.elastic.levels import LEVELS, Level
+from shared.elastic.look import Look
 from shared.runtime.errors import TidegateError
 from shared.worker.hold import Held
+
+# The level at which a message is looked at now, and whether its camera has a high priority.
+Bend = Callable[["Message", bool], Level]
+
+
+def all_of_it(message: Message, high: bool) -> Level:
+    """Nothing bends."""
+    return LEVELS[0]
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -20,11 +31,12 @@ class Message(Held):
     """A message in the loop.
 
     origin: what the id of its result is made of. It is `<stream>/<seq>`, of the original where this is a replay; a
-    service whose messages are known by more than that sets it in `prepare`.
+    service whose messages are known by more than that sets it in `prepare`. bend: says how much of it is looked at.
     """
 
     origin: str
     span: trace.Span
+    bend: Bend = all_of_it
     taken_at: float = field(default_factory=time.time)  # wall clock, seconds
     committed: bool = False  # on the device or being answered: a drain waits for it rather than hand it back
     preparing_since: float | None = None  # or when it last made progress: monotonic clock, seconds
@@ -45,6 +57,10 @@ class Message(Held):
             infer_ms=round(self.infer_s * 1e3, 1),
         )
 
+    def level(self, *, high: bool = False) -> Level:
+        """How much of it is looked at, as it is prepared now. high: it is of a camera with a high priority."""
+        return self.bend(self, high)
+
     def goes_on(self) -> None:
         """Its preparation makes progress, and is no hang. Threads may call it."""
         if self.preparing_since is not None:
@@ -63,6 +79,17 @@ class Prepared(Protocol):
 
     @property
     def weight(self) -> int: ...
+
+
+@runtime_checkable
+class Looked(Protocol):
+    """What a service prepares whose work bends. look: how much. decoded: what that took. None where nothing bends."""
+
+    @property
+    def look(self) -> Look | None: ...
+
+    @property
+    def decoded(self) -> DecodeWork | None: ...
 
 
 P = TypeVar("P", bound=Prepared)

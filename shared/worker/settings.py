@@ -24,6 +24,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     hold_bytes: int = 64 * MB
     # A batch or a preparation that takes longer means a hang: the process gives back what it has and exits.
     stuck_s: float = 120.0
+    # From a message's arrival to its result: what is defended by looking at less of it. 0: all of it is looked at.
+    latency_target_s: Annotated[float, Meta(ge=0)] = 0.0
     # How long a drain may take before what is left is handed back.
     grace_s: float = 25.0
     replica: str = "0"

@@ -49,6 +49,7 @@ _UNSET = {
     "tiles": "tiles",
     "caption-every": "caption_every_s",
     "caption-prompt": "caption_prompt",
+    "priority": "priority",
     "password": "password",
 }
 
@@ -58,6 +59,11 @@ def _settings(function: _Command) -> _Command:
     for option in reversed(
         (
             click.option("--fps", type=float, help="Frames analysed per second of video, in place of CV_FPS."),
+            click.option(
+                "--priority",
+                type=click.Choice(["high"]),
+                help="Leave out fewer of its frames than of others' while capacity is short.",
+            ),
             click.option("--min-score", type=float, help="Least score of an object, in place of CV_MIN_SCORE."),
             click.option("--classes", help="Labels to report, with commas, in place of CV_CLASSES."),
             click.option(
@@ -197,6 +203,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The fields of a camera that options name. Raises SettingError."""
     fields = {
         "fps": options["fps"],
+        "priority": options["priority"],
         "min_score": options["min_score"],
         "classes": _labels(options["classes"]),
         "tiles": options["tiles"],

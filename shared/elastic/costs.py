@@ -1,0 +1,84 @@
+"""What a segment takes of a replica, learned from what segments took. Pure.
+
+    costs = CostMeter(threads=2)
+    costs.decoded(DecodeWork(key=2.1, rest=49.8, key_s=0.021, rest_s=0.057))
+    costs.computed(images=8, seconds=0.05)
+    costs.replica_s(key=2.1, rest=49.8, images=5)        # seconds of a replica: 0.039
+
+Threads decode while the device computes, so that a segment takes as long as the slower of the two does. A keyframe
+costs more than another frame of the same size, and it is the least that any look takes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+# A measurement fades to 1/e in so many megapixels, or images, of further ones: some dozens of segments.
+_MEMORY = 2000.0
+_MEMORY_IMAGES = 500.0
+
+
+class DecodeWork(NamedTuple):
+    """What was decoded: the frame that decoding begins with, and the rest. Megapixels, and seconds of a core."""
+
+    key: float
+    rest: float
+    key_s: float
+    rest_s: float
+
+
+class _Rate:
+    """Seconds for one of what is counted, in the mean of the last `memory`."""
+
+    def __init__(self, memory: float) -> None:
+        self._memory = memory
+        self._amount = 0.0
+        self._seconds = 0.0
+
+    def add(self, amount: float, seconds: float) -> None:
+        fade = math.exp(-amount / self._memory)
+        self._amount = self._amount * fade + amount
+        self._seconds = self._seconds * fade + seconds
+
+    @property
+    def value(self) -> float:
+        return self._seconds / self._amount if self._amount > 0 else 0.0
+
+
+class CostMeter:
+    """See the module. threads: that decode beside each other."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._key = _Rate(_MEMORY)
+        self._rest = _Rate(_MEMORY)
+        self._image = _Rate(_MEMORY_IMAGES)
+
+    def decoded(self, work: DecodeWork) -> None:
+        """A segment was decoded."""
+        self._key.add(work.key, work.key_s)
+        self._rest.add(work.rest, work.rest_s)
+
+    def computed(self, images: int, seconds: float) -> None:
+        """A batch was computed."""
+        self._image.add(images, seconds)
+
+    @property
+    def key_s(self) -> float:
+        """Seconds for a megapixel of the frame that decoding begins with."""
+        return self._key.value
+
+    @property
+    def rest_s(self) -> float:
+        """Seconds for a megapixel of the other frames."""
+        return self._rest.value
+
+    @property
+    def image_s(self) -> float:
+        """Seconds for an image."""
+        return self._image.value
+
+    def replica_s(self, key: float, rest: float, images: float) -> float:
+        """Seconds of a replica that so many megapixels and images take."""
+        return max((key * self.key_s + rest * self.rest_s) / self._threads, images * self.image_s)
