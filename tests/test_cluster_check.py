@@ -307,6 +307,11 @@ def no_pods(api: KubeApi) -> None:
         api.drop("Pod", f"tidegate-scaler-{number}")
 
 
+def other_target(scaled: Document) -> None:
+    asks = scaled["spec"]["triggers"][0]["metadata"]
+    asks["url"] = asks["url"].replace("latencyTarget=2", "latencyTarget=5")
+
+
 def pending_claim(api: KubeApi) -> None:
     api.get("PersistentVolumeClaim", "index-tidegate-search-0")["status"]["phase"] = "Pending"
 
@@ -443,6 +448,20 @@ FAULTS = (
         ),
         "paused",
         "annotate scaledobject tidegate-cv autoscaling.keda.sh/paused-replicas-",
+    ),
+    Fault(
+        f"quality of {CV}",
+        "bad",
+        change("ScaledObject", CV, lambda d: d["spec"]["triggers"].pop(0)),
+        "CV_LATENCY_TARGET is 2, and the pending count alone scales it",
+        "form /demand",
+    ),
+    Fault(
+        f"quality of {CV}",
+        "note",
+        change("ScaledObject", CV, other_target),
+        "asks for latencyTarget=5",
+        "give both the same",
     ),
     Fault(f"ScaledObject {CV}", "bad", drop("Deployment", CV), "scales tidegate-cv, which is not there", "apply"),
     Fault(

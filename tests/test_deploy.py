@@ -977,6 +977,20 @@ def test_an_overlay_s_keda_kinds_are_valid(form: str, keda_schema: Path) -> None
 
 
 @pytest.mark.foreign
+@pytest.mark.parametrize("form", [*FORMS, "cpu", "cpu/demand"])
+def test_work_bends_only_where_demand_scales(form: str) -> None:
+    """What workers defend is what their ScaledObject asks for."""
+    docs = build(OVERLAYS / form)
+    for service in ("cv", "embed"):
+        name = f"tidegate-{service}"
+        given = {v["name"]: v.get("value") for v in container_of(workloads(docs)[name])["env"]}
+        triggers = of(docs, "ScaledObject")[name]["spec"]["triggers"]
+        asks = [asked_by(t) for t in triggers if t["type"] == "metrics-api"]
+        assert given.get(f"{service.upper()}_LATENCY_TARGET") == (asks[0]["latencyTarget"] if asks else None)
+        assert bool(asks) == form.endswith("/demand")
+
+
+@pytest.mark.foreign
 def test_nvidia_s_figures_are_taken_over_unchanged() -> None:
     """Streams of 1080p30 by NVIDIA, as frames, as segments of 5 frames."""
     for profile, streams in (("h100", 50), ("rtx-pro-6000", 29), ("l40s", 15)):

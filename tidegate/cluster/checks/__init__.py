@@ -7,7 +7,7 @@ Each says `bad` only of what keeps Tidegate from working as its manifests promis
 
 from __future__ import annotations
 
-from tidegate.cluster.checks import base, given, network, nodes, pods, scaling, streams
+from tidegate.cluster.checks import base, given, network, nodes, pods, quality, scaling, streams
 from tidegate.cluster.state import Cluster
 from tidegate.view.findings import Finding
 
@@ -29,6 +29,7 @@ def all_of(cluster: Cluster) -> list[Finding]:
         scaling.scaled,
         scaling.hpas,
         scaling.answers,
+        quality.bends,
         nodes.gpus,
         pods.images,
         pods.running,
