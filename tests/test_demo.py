@@ -19,11 +19,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.cv.detectors import openvino_ssd
+from services.scaler.demand import policy
+from services.scaler.demand.policy import DemandSettings
+from services.scaler.keda import hpa
 from shared.contract.cameras import new_camera
 from shared.contract.names import check_camera
 from shared.runtime.errors import SettingError
 from tests.waiting import PATIENCE_S
 from tidegate.demo import demo, footage, sizing, story
+from tidegate.local import elastic
 from tidegate.local.configuration import scaled_object
 
 # ---- what it decides, without running it
@@ -51,9 +55,11 @@ def test_load_fits_any_machine(rate: float, cores: int) -> None:
 def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
     given = scaled_object("cv")
     load = sizing.fit(16.0, 2)
-    fitted = sizing.fitted(given, load)
+    fitted = sizing.fitted(given, load, clock=6.0)
     assert fitted.spec.max_replica_count == 2
-    assert [t.lag_threshold for t in fitted.triggers] == [load.lag_threshold]
+    (asked,) = elastic.asked(fitted)
+    assert asked.service == "cv"
+    assert asked.settings == DemandSettings(latency_target_s=12.0, cold_start_s=48.0, lag_threshold=load.lag_threshold)
     back = msgspec.structs.replace(
         fitted,
         spec=msgspec.structs.replace(fitted.spec, max_replica_count=given.spec.max_replica_count),
@@ -64,10 +70,14 @@ def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
 
 @pytest.mark.parametrize("seconds", [40, 90, 300])
 def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
-    scaled = scaled_object("cv")
-    faster = story.speed(scaled, seconds)
-    assert scaled.spec.cooldown_period / faster < story.NIGHT * seconds
-    assert 300 / faster < story.AFTER * seconds
+    """The HPA looks several times in each phase, and a quiet site is let go before the night is over."""
+    faster = story.speed(seconds)
+    assert hpa.SYNC_S / faster < story.CALM * seconds / 2
+    tuning = policy.TUNING
+    hold = max(tuning.least_hold_s, tuning.hold * elastic.COLD_START_S * faster)
+    quiet = max(tuning.least_quiet_s, tuning.quiet * hold)
+    cooldown = scaled_object("cv").spec.cooldown_period
+    assert seconds < 90 or (quiet + cooldown) / faster < story.NIGHT * seconds + story.MOST_EXTRA_S
 
 
 def test_places_have_ids_of_their_own_that_say_what_they_show() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -133,11 +134,12 @@ def test_a_pipe_has_a_line_a_record(capsys: pytest.CaptureFixture[str]) -> None:
 # ---- the live view
 
 
-def seen(n: int, state: str) -> CameraNow:
+def seen(n: int, state: str, wanted: float = 5.0) -> CameraNow:
     reason = "the camera refuses the password: see 'tidegate camera list'" if state == "offline" else ""
     online = state == "online"
     return CameraNow(
         id=f"camera-{n:02}", state=state, reason=reason, fps_in=25.0 * online, fps_analysed=5.0 * online,
+        fps_wanted=wanted,
         seen={"person": 2} if online else {}, p50=0.8 if online else None, p99=1.4 if online else None,
     )  # fmt: skip
 
@@ -179,6 +181,22 @@ def test_a_camera_that_is_offline_says_why(width: int) -> None:
     lines = shown(site(online=1, offline=1), width, 40)
     (row,) = [line for line in lines if "offline" in line and line.startswith("camera-")]
     assert "the camera refu" in row
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("height", [14, 24, 40])
+def test_what_is_put_off_shows(width: int, height: int) -> None:
+    whole = site(online=26, offline=0)
+    late = msgspec.structs.replace(
+        whole,
+        cameras=[seen(n, "online", wanted=10.0) for n in range(26)],
+        latest=msgspec.structs.replace(whole.latest, deferred=0.25),
+    )
+    lines = shown(late, width, height)
+    assert len(lines) + 2 <= height
+    assert any("75% looked at" in line and "25% later" in line for line in lines)
+    assert width < terminal.NARROW or any("5.0 of 10.0" in line for line in lines)
+    assert not any("looked at" in line or " of 5.0" in line for line in shown(whole, width, height))
 
 
 def test_a_site_without_cameras_says_what_to_do() -> None:

@@ -190,7 +190,7 @@ SERVICES: tuple[Service, ...] = (
         dead_letters=True,
         extras=("cv",),
         started_by="up",
-        scaled_object="cv.yaml",
+        scaled_object="demand/cv.yaml",
         device="CV_DEVICE",
     ),
     Service(
@@ -215,7 +215,7 @@ SERVICES: tuple[Service, ...] = (
         dead_letters=True,
         extras=("embed",),
         started_by="--search",
-        scaled_object="embed.yaml",
+        scaled_object="demand/embed.yaml",
         device="EMBED_DEVICE",
     ),
     # It answers queries at all hours: the workers of embed follow the video, and may be at zero.
@@ -251,7 +251,7 @@ SERVICES: tuple[Service, ...] = (
         # A job may take longer than we wait for it: it is handed back, and the replica's own vLLM ended, in time.
         defaults={"VLM_GRACE_S": "{drain_s}"},
         started_by="--vlm",
-        scaled_object="vlm.yaml",
+        scaled_object="demand/vlm.yaml",
     ),
     # It asks for work, and so it is not the identity that does it. It is there while the workers are at zero.
     Service(

@@ -119,6 +119,10 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     wanted: FramesPerSecond
     cause: Literal["backlog"]
 
+    def frames_wanted(self, looked: int) -> int:
+        """How many frames are wanted where so many were looked at."""
+        return max(looked, round(looked * self.wanted / self.fps)) if self.fps else looked
+
 
 class Unchanged(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing has changed in the picture, so that the objects are those of an earlier look.

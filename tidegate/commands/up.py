@@ -26,7 +26,9 @@ PORT = 4222
 @click.option("--search", is_flag=True, help="Embed too, and answer 'tidegate find'.")
 @click.option("--analytics", is_flag=True, help="Follow objects, and tell of zones and incidents: 'tidegate rules'.")
 @click.option("--vlm", is_flag=True, help="Answer 'tidegate ask' by a vision language model: VLM_URL or VLM_MODEL.")
-@click.option("--scaled-object", envvar="SCALED_OBJECT", help="Scale as this file says. Default: deploy/keda/cv.yaml.")
+@click.option(
+    "--scaled-object", envvar="SCALED_OBJECT", help="Scale as this file says. Default: deploy/keda/demand/cv.yaml."
+)
 @click.option("--speed", type=OVER_ZERO, default=1.0, show_default=True, help="Run the autoscaler's clock this fast.")
 @click.option("--plain", is_flag=True, help="Print log lines, and no live view.")
 def up(data: Path | None, **options: Any) -> None:

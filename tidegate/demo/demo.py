@@ -1,7 +1,7 @@
 """`tidegate demo`: cameras, a surge, and workers that follow it; for real, in a minute and a half, on this machine.
 
-What runs is the product: nats-server, ingest, cv and the autoscaler with `deploy/keda/cv.yaml`. The demo adds RTSP
-cameras that serve real footage, a load that fits the machine, a faster clock for the autoscaler, and a report.
+What runs is the product: nats-server, ingest, cv and the autoscaler with `deploy/keda/demand/cv.yaml`. The demo adds
+RTSP cameras that serve real footage, a load that fits the machine, a faster clock for the autoscaler, and a report.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tidegate.demo import footage, guard, rediscovery, report, sizing
 from tidegate.demo.bank import Bank
 from tidegate.demo.sizing import CALM_CAMERAS, Load
 from tidegate.demo.story import Story, as_id, places, speed
+from tidegate.local import elastic
 from tidegate.local.configuration import scaled_object
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack, steady
@@ -93,14 +94,15 @@ async def _demo(options: DemoOptions, console: Console, stop: asyncio.Event) -> 
         if prepared is None:
             return INTERRUPTED
         files, load = prepared
-        scaled = {"cv": sizing.fitted(scaled_object("cv"), load), "embed": sizing.alone(scaled_object("embed"))}
+        clock = speed(options.seconds)
+        scaled = {"cv": sizing.fitted(scaled_object("cv"), load, clock), "embed": sizing.alone(scaled_object("embed"))}
+        told = {**guard.ENVIRONMENT, "cv": {elastic.setting("cv"): f"{sizing.LATENCY_TARGET_S:g}"}}
         async with AsyncExitStack() as opened:
             urls: Sequence[str] = options.rtsp
             if not urls:
                 urls = (await opened.enter_async_context(Bank(files, data / "bank"))).urls
-            clock = speed(scaled["cv"], options.seconds)
             others = (*steady("--search"), "analytics")
-            whole = Stack(data, scaled, steady=others, env=guard.ENVIRONMENT, port=0, speed=clock, grace_s=GRACE_S)
+            whole = Stack(data, scaled, steady=others, env=told, port=0, speed=clock, grace_s=GRACE_S)
             stack = await opened.enter_async_context(whole)
             monitor = await opened.enter_async_context(Monitor(stack.admin, lambda: stack.autoscalers["cv"].state))
             # Twice the surge's cameras: some in reserve.
@@ -109,10 +111,10 @@ async def _demo(options: DemoOptions, console: Console, stop: asyncio.Event) -> 
             story = Story(stack.admin.jetstream(), monitor, lineup, load, options.seconds)
             async with LiveView(monitor, title="demo", story=story.words, console=console):
                 await unless(stop, story.play())
-            told = report.Told(story.phases, list(monitor.samples), monitor.began, stack.autoscalers["cv"].state)
+            seen = report.Told(story.phases, list(monitor.samples), monitor.began, stack.autoscalers["cv"].state)
             await unless(stop, guard.show(stack.admin, guarded, options.output, console))
             await unless(stop, rediscovery.show(stack.admin, options.output, console))
-        return await _report(options, data, told, console, interrupted=stop.is_set())
+        return await _report(options, data, seen, console, interrupted=stop.is_set())
 
 
 async def _report(options: DemoOptions, data: Path, told: report.Told, console: Console, *, interrupted: bool) -> int:
@@ -161,8 +163,8 @@ def _explain(load: Load) -> str:
     return (
         f"[bold]tidegate demo[/]: a worker does {load.rate:.0f} frames/s here. At {load.fps:g} a second each, "
         f"{CALM_CAMERAS} cameras are {CALM_CAMERAS * load.fps / load.rate:.1f} workers and the surge's {load.cameras} "
-        f"are {load.surge:.1f}. deploy/keda/cv.yaml scales them, its lagThreshold ({load.lag_threshold}) and "
-        f"maxReplicaCount ({load.workers}) fitted to this machine, its clock made faster. Ctrl-C ends it."
+        f"are {load.surge:.1f}. deploy/keda/demand/cv.yaml scales them by demand, fitted to this machine: up to "
+        f"{load.workers}, its clock made faster. Until they are there, fewer frames are looked at. Ctrl-C ends it."
     )
 
 

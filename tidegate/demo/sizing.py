@@ -17,6 +17,7 @@ import msgspec
 
 from services.scaler.keda.scaledobject import ScaledObject
 from shared.runtime.errors import TidegateError
+from tidegate.local import elastic
 
 MEASURE_S = 1.0
 # What server, ingest, cameras and view need of the machine, in cores.
@@ -28,7 +29,8 @@ MOST_CAMERAS = 24
 CALM_CAMERAS = 2
 # Two cameras keep one worker busy for this share of its time: about half, and six of them two cores for 1.6.
 CALM_SHARE = 0.53
-# What one worker clears in this many seconds is the lag that calls for another one.
+# From a segment's arrival to its event: what workers defend by looking at fewer frames. What one of them clears in that
+# time is the lag that calls for another one, until its rate is known.
 LATENCY_TARGET_S = 2.0
 
 
@@ -68,11 +70,15 @@ def fit(rate: float, cores: int) -> Load:
     )
 
 
-def fitted(scaled: ScaledObject, load: Load) -> ScaledObject:
-    """The ScaledObject with the two settings that depend on the hardware: what a replica clears, and how many fit."""
+def fitted(scaled: ScaledObject, load: Load, clock: float) -> ScaledObject:
+    """The ScaledObject with what depends on the hardware: what a replica clears, how many fit, how soon they are there.
+
+    clock: the autoscaler's seconds in one real second, by which its times are counted.
+    """
     spec = msgspec.structs.replace(scaled.spec, max_replica_count=max(load.workers, scaled.spec.min_replica_count))
-    triggers = tuple(msgspec.structs.replace(t, lag_threshold=load.lag_threshold) for t in scaled.triggers)
-    return msgspec.structs.replace(scaled, spec=spec, triggers=triggers)
+    times = {"latencyTarget": LATENCY_TARGET_S * clock, "coldStart": elastic.COLD_START_S * clock}
+    fitting = elastic.asking(scaled, lagThreshold=load.lag_threshold, **times)
+    return msgspec.structs.replace(fitting, spec=spec)
 
 
 def alone(scaled: ScaledObject) -> ScaledObject:

@@ -51,7 +51,8 @@ class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
     """state: `connecting`, `online`, `unreadable`, `offline` or `disabled`. Rates in frames a second, latencies in
     seconds.
 
-    seen: objects of the latest analysed frame, by label; empty once nothing is analysed any more. p50, p99: from a
+    fps_wanted: what would be analysed if capacity were not short. seen: objects of the latest analysed frame, by label;
+    empty once nothing is analysed any more. p50, p99: from a
     frame's wall clock to its event's arrival.
     """
 
@@ -60,6 +61,7 @@ class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     fps_in: float
     fps_analysed: float
+    fps_wanted: float = 0.0
     seen: dict[str, int]
     p50: float | None
     p99: float | None
@@ -74,7 +76,7 @@ class WorkerNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One instant. at: seconds since the monitor began. Rates in segments a second."""
+    """One instant. at: seconds since the monitor began. Rates in segments a second. deferred: share of the frames."""
 
     at: float
     segments_in: float
@@ -84,6 +86,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     desired: int
     replicas: int
     cameras_online: int
+    deferred: float = 0.0
 
 
 class SystemNow(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,11 +105,13 @@ class _Camera:
         self.video: VideoStatus | None = None
         self.frames_in = Rate()
         self.frames_analysed = Rate()
+        self.frames_wanted = Rate()
         self.latencies = Latencies()
         self.seen = Latest()
 
     def detected(self, event: Detections, at: float, wall: float) -> None:
         self.frames_analysed.add(at, len(event.frames))
+        self.frames_wanted.add(at, frames_wanted(event))
         for frame in event.frames:
             self.latencies.add(at, wall - frame.time.timestamp())
         if event.frames:
@@ -125,10 +130,16 @@ class _Camera:
             reason=reason,
             fps_in=self.frames_in.per_second(at),
             fps_analysed=self.frames_analysed.per_second(at),
+            fps_wanted=self.frames_wanted.per_second(at),
             seen=self.seen.now(at) if online else {},
             p50=self.latencies.quantile(0.50, at),
             p99=self.latencies.quantile(0.99, at),
         )
+
+
+def frames_wanted(event: Detections) -> int:
+    """How many frames were to be looked at."""
+    return event.quality.frames_wanted(len(event.frames)) if event.quality else len(event.frames)
 
 
 class _Worker:
@@ -180,6 +191,8 @@ class Monitor:
         self._workers: dict[str, _Worker] = {}
         self._segments_in = Rate()
         self._segments_out = Rate()
+        self._frames_looked = Rate()
+        self._frames_wanted = Rate()
         self._tasks: list[asyncio.Task[None]] = []
         self._subscriptions: list[Any] = []
         self._log = logger("monitor")
@@ -268,6 +281,8 @@ class Monitor:
         event = events.decode(message.data, Detections, message.subject)
         at = time.monotonic()
         self._segments_out.add(at)
+        self._frames_looked.add(at, len(event.frames))
+        self._frames_wanted.add(at, frames_wanted(event))
         if camera := self._cameras.get(event.camera):
             camera.detected(event, at, time.time())
 
@@ -303,6 +318,7 @@ class Monitor:
     def _instant(self) -> Sample:
         at = time.monotonic()
         scaler = self._scaler()
+        wanted = self._frames_wanted.per_second(at)
         online = (c.enabled and c.status is not None and c.status.state == "online" for c in self._cameras.values())
         return Sample(
             at=round(at - self._began, 3),
@@ -313,4 +329,5 @@ class Monitor:
             desired=scaler.desired,
             replicas=scaler.replicas,
             cameras_online=sum(online),
+            deferred=round(1 - self._frames_looked.per_second(at) / wanted, 3) if wanted else 0.0,
         )

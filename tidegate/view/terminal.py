@@ -32,9 +32,11 @@ LINE_S = 5.0
 CURVE_S = 120.0
 BLOCKS = " ▁▂▃▄▅▆▇█"
 # Everything but the rows of cameras, with the line of the cursor; and where curves are one line high.
-OTHER_LINES, OTHER_LINES_FLAT = 13, 10
+OTHER_LINES, OTHER_LINES_FLAT = 14, 11
 # A terminal that is lower than this has flat curves.
 LOW = 20
+# Below this share of the frames that are wanted, a camera's row says so: rates of a few seconds tremble.
+LESS = 0.9
 # A narrower one leaves out the columns that say least.
 NARROW = 80
 # Those who look at thirty cameras look for the ones in trouble.
@@ -117,7 +119,7 @@ def line(snapshot: SystemNow, elapsed: float, story: str) -> Text:
     text = (
         f"{_clock(elapsed)}  {now.cameras_online} cameras online, {now.segments_in:.1f} segments/s in, "
         f"{now.segments_out:.1f} out, pending {_count(now.pending)}, in flight {_count(now.ack_pending)}, "
-        f"{counted(now.desired, 'worker')}"
+        f"{counted(now.desired, 'worker')}" + (f", {now.deferred:.0%} of frames later" if now.deferred else "")
     )
     return Text(text + (f" | {story}" if story else "") + (f" | {one_line(seen)}" if seen else ""))
 
@@ -160,7 +162,7 @@ def camera_table(cameras: Sequence[CameraNow], *, rows: int, width: int) -> Tabl
     ordered = sorted(cameras, key=lambda c: ORDER.index(c.state) if c.state in ORDER else 0)
     shown = ordered if len(ordered) <= rows else ordered[: rows - 1]
     for c in shown:
-        rates = [Text(f"{fps:.1f}", style="" if fps else DIM) for fps in (c.fps_in, c.fps_analysed)]
+        rates = [Text(f"{c.fps_in:.1f}", style="" if c.fps_in else DIM), _analysed(c)]
         latencies = [_latency(c.p50), _latency(c.p99)]
         table.add_row(
             Text(one_line(c.id)),
@@ -174,6 +176,14 @@ def camera_table(cameras: Sequence[CameraNow], *, rows: int, width: int) -> Tabl
     if not cameras:
         table.add_row(Text("none: tidegate camera add lobby rtsp://…", style=DIM))
     return table
+
+
+def _analysed(c: CameraNow) -> Text:
+    """Frames a second, and of how many that are wanted where some are put off."""
+    text = Text(f"{c.fps_analysed:.1f}", style="" if c.fps_analysed else DIM)
+    if c.fps_analysed < LESS * c.fps_wanted:
+        text = Text.assemble((text.plain, WARM), (f" of {c.fps_wanted:.1f}", DIM))
+    return text
 
 
 def queue_table(snapshot: SystemNow, samples: Sequence[Sample], width: int, *, flat: bool = False) -> Table:
@@ -202,6 +212,9 @@ def queue_table(snapshot: SystemNow, samples: Sequence[Sample], width: int, *, f
         peak = max(values, default=0.0)
         grid.add_row(name, numbers, Text(top, style=style))
         grid.add_row("", Text(f"peak {peak:.0f}" if peak >= 1 else "", style=DIM), Text(bottom, style=style))
+    if any(s.deferred for s in recent):
+        numbers = _numbers(("", f"{1 - now.deferred:.0%}", " looked at"), (" ", f"{now.deferred:.0%}", " later"))
+        grid.add_row("frames", numbers, Text(curve([s.deferred for s in recent], columns, lines=1)[0], style=WARM))
     grid.add_row("", "", _workers(snapshot.workers))
     why = Text(one_line(snapshot.scaler.reason), style=DIM, overflow="ellipsis")
     grid.add_row("scaler", Text("as KEDA decides", style=DIM), why)

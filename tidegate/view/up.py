@@ -24,6 +24,7 @@ from shared.runtime import monitoring, telemetry
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.tasks import unless
+from tidegate.local import elastic
 from tidegate.local.configuration import scaled_object as find_scaled_object
 from tidegate.local.stack import Stack
 from tidegate.view.logs import logs_to
@@ -55,9 +56,12 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
     with _logs(data, live):
         started = time.monotonic()
         steady = [s.name for s in services if not s.scaled_object]
-        async with Stack(data, scaled, steady=steady, port=port, speed=speed) as stack:
+        bends = {name: elastic.environment(name, one) for name, one in scaled.items()}
+        async with Stack(data, scaled, steady=steady, port=port, speed=speed, env=bends) as stack:
             _serve_metrics(stack)
             console.print(_greeting(stack, scaled["cv"], given))
+            for sentence in filter(None, (elastic.unused(name, one) for name, one in scaled.items())):
+                console.print(sentence, style="yellow", markup=False)
             # Beginning takes as long as the server does: Ctrl-C must not wait for it.
             await unless(stop, _show(stack, console, live))
             console.print("stopping: workers finish what they hold")
@@ -105,7 +109,10 @@ def _check_extras(services: Sequence[Service], given: Sequence[str]) -> None:
 
 def _scaled(service: Service, path: str | None) -> ScaledObject:
     """The file that a service is scaled by, fitted to this machine. path: of cv's, in place of ours."""
-    scaled = find_scaled_object(service.name, path if service.name == "cv" else None)
+    own = path if service.name == "cv" else None
+    scaled = find_scaled_object(service.name, own)
+    if not own:
+        scaled = elastic.asking(scaled, coldStart=elastic.COLD_START_S)
     if service.name == "embed":
         scaled = _by_crops(scaled)
     elif service.name == "vlm":
@@ -121,7 +128,7 @@ def _by_crops(scaled: ScaledObject) -> ScaledObject:
         msgspec.structs.replace(t, stream=names.EVENTS) if isinstance(t, JetStreamTrigger) else t
         for t in scaled.triggers
     )
-    return msgspec.structs.replace(scaled, triggers=triggers)
+    return elastic.asking(msgspec.structs.replace(scaled, triggers=triggers), stream=names.EVENTS)
 
 
 def _vlm(scaled: ScaledObject) -> ScaledObject:

@@ -37,3 +37,11 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def backlog(self) -> int:
         """What KEDA's own scaler calls the lag."""
         return self.waiting + self.in_work
+
+
+def faster(o: Observation, speed: float) -> Observation:
+    """The same, where so many seconds pass in one: a clock that runs faster for all that is measured in seconds."""
+    if speed == 1.0:
+        return o
+    fleet = o.fleet and msgspec.structs.replace(o.fleet, working_s=o.fleet.working_s * speed)
+    return msgspec.structs.replace(o, time=o.time * speed, fleet=fleet)

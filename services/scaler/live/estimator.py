@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from services.scaler.demand.estimate import Estimate
+from services.scaler.demand.observation import faster
 from services.scaler.demand.policy import Demand
 from services.scaler.live import metrics
 from services.scaler.live.answers import FIRST_S, Changes, Explanation, Live, LiveAnswer
@@ -44,17 +45,21 @@ MOST_SERVICES = 100
 
 
 class LiveDemand(Changes):
-    """See `answers.Live`. page: where the workers' counters are read from; None where their heartbeats are heard."""
+    """See `answers.Live`. page: where the workers' counters are read from; None where their heartbeats are heard.
+
+    speed: the policy's seconds in one real second.
+    """
 
     metric = "demand"
 
-    def __init__(self, query: DemandQuery, watch: Watch, page: MetricsPage | None) -> None:
+    def __init__(self, query: DemandQuery, watch: Watch, page: MetricsPage | None, speed: float = 1.0) -> None:
         super().__init__()
         self.query = query
         self.estimate: Estimate | None = None
         self.watch = watch
         self._page = page
         self._demand = Demand(query.settings)
+        self._speed = speed
         self._at = float("-inf")
         self._began = time.monotonic()
         self._estimated = asyncio.Event()
@@ -126,7 +131,7 @@ class LiveDemand(Changes):
         if latest and latest.time > self._at:
             # One that begins is told what was observed before it.
             for o in self.watch.observations if self.estimate is None else [latest]:
-                self.estimate = self._demand.observe(o)
+                self.estimate = self._demand.observe(faster(o, self._speed))
             self._at = latest.time
             self._estimated.set()
         self.tell(self.active)
@@ -134,13 +139,14 @@ class LiveDemand(Changes):
 
 class Estimator:
     """See the module. every_s: seconds between two questions about one consumer. keeps: whether another that takes over
-    goes on from what this one was told.
+    goes on from what this one was told. speed: the policies' seconds in one real second.
     """
 
-    def __init__(self, client: Client, every_s: float = EVERY_S, *, keeps: bool = False) -> None:
+    def __init__(self, client: Client, every_s: float = EVERY_S, *, keeps: bool = False, speed: float = 1.0) -> None:
         self.consumers = Consumers(client, every_s)
         self._client = client
         self._keeps = keeps
+        self._speed = speed
         self._lives: dict[Query, Live] = {}
         self._watches: dict[tuple[str, str, str, str], Watch] = {}
         self._heartbeats: dict[str, Heartbeats] = {}
@@ -216,7 +222,7 @@ class Estimator:
             keeps = self._keeps and len(self._watches) < MOST_KEPT
             kept = Kept(self._client, *key) if keeps else None
             watch = self._watches[key] = Watch(reader, heartbeats, kept)
-        return LiveDemand(query, watch, page)
+        return LiveDemand(query, watch, page, self._speed)
 
     def _page(self, url: str) -> MetricsPage:
         if url not in self._pages:

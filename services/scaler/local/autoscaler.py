@@ -87,7 +87,7 @@ async def observing(client: Client, speed: float = 1.0) -> AsyncIterator[Estimat
     It is one for all of them: the server lets a connection answer a request once.
     """
     every_s = max(LEAST_S, OBSERVE_S / max(1.0, speed))
-    async with Estimator(client, every_s) as estimator, explaining(client, estimator, "autoscaler"):
+    async with Estimator(client, every_s, speed=speed) as estimator, explaining(client, estimator, "autoscaler"):
         yield estimator
 
 
