@@ -27,7 +27,7 @@ from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.segmenter import Piece
 from shared.contract import events, names, topology
-from shared.contract.events import DetectedObject, Detections, Embeddings, Frame, SegmentRef, Timing
+from shared.contract.events import DetectedObject, Detections, Embeddings, Frame, Quality, SegmentRef, Timing
 from shared.contract.segment import Segment, to_headers
 from shared.models.vectors import Encoded, TextQuery, unpack
 from shared.runtime.telemetry import Health
@@ -182,6 +182,31 @@ async def test_faster_than_that_dependent_segments_are_decoded_too(
     assert sorted(event.segment.seq for event in found) == seqs
     assert all(event.vectors for event in found)
     assert sum(len(event.vectors) for event in found) == 24
+
+
+async def test_what_has_waited_is_embedded_in_part_and_a_single_keyframe_whole(
+    server: NatsServer, admin: Client, videos: list[Path]
+) -> None:
+    piece = clips.pieces(videos[0], "lobby")[0]
+    for n in range(3):
+        await publish(admin, piece, n)
+    # So long that the floor is reached, however soon it is looked at.
+    await asyncio.sleep(0.2)
+    async with running(server, embed_fps=5.0, embed_latency_target=0.1):
+        await settled(admin)
+    found = [event for _, event in await embeddings(admin)]
+    assert [len(event.vectors) for event in found] == [1, 1, 1]
+    assert {event.quality for event in found} == {Quality(fps=1.0, wanted=5.0, cause="backlog")}
+
+
+async def test_one_frame_a_second_is_never_less(server: NatsServer, admin: Client, videos: list[Path]) -> None:
+    piece = clips.pieces(videos[0], "lobby")[0]
+    await publish(admin, piece, 0)
+    await asyncio.sleep(0.2)
+    async with running(server, embed_latency_target=0.1):
+        await settled(admin)
+    ((_, event),) = await embeddings(admin)
+    assert (len(event.vectors), event.quality) == (1, None)
 
 
 async def test_bad_segments_are_buried_and_harm_nobody(server: NatsServer, admin: Client, videos: list[Path]) -> None:
