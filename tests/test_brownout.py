@@ -93,7 +93,10 @@ def test_the_slower_of_decoding_and_computing_is_what_a_segment_takes() -> None:
     assert costs.replica_s(key=2.0, rest=48.0, images=5) == pytest.approx(0.15)
 
 
-@given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0, 200), st.floats(1e-3, 1), st.floats(0, 1)), min_size=1))
+RESTS = st.just(0.0) | st.floats(0.1, 200)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 10), RESTS, st.floats(1e-3, 1), st.floats(0, 1)), min_size=1))
 def test_fewer_frames_never_cost_more(works: list[tuple[float, float, float, float]]) -> None:
     costs = CostMeter(threads=1)
     for work in works:
@@ -104,6 +107,15 @@ def test_fewer_frames_never_cost_more(works: list[tuple[float, float, float, flo
         for level in (LEVELS[0], LEVELS[-1])
     )
     assert costs.replica_s(floor.key, floor.rest, floor.frames) <= costs.replica_s(full.key, full.rest, full.wanted)
+
+
+def test_keyframes_alone_say_nothing_of_what_the_rest_costs() -> None:
+    """However long the floor lasts, what all frames would take is known as well as before."""
+    costs = CostMeter(threads=1)
+    costs.decoded(DecodeWork(key=2.0, rest=48.0, key_s=0.02, rest_s=0.06))
+    for _ in range(1000):
+        costs.decoded(DecodeWork(key=2.0, rest=0.0, key_s=0.02, rest_s=0.001))
+    assert costs.replica_s(key=2.0, rest=48.0, images=0) == pytest.approx(0.081, rel=0.02)
 
 
 # ---- cv, on a real server

@@ -40,6 +40,8 @@ WALL = 1.7e9
 
 def observation(at: float, arrived: int = 0, *, anew: bool = False, heard: bool = True) -> Observation:
     fleet = Workers(ready=2, loading=1, processed=float(arrived), working_s=arrived / 4) if heard else None
+    if fleet and arrived % 3:
+        fleet = msgspec.structs.replace(fleet, work=arrived / 8, wanted=5.0 * arrived, looked=float(arrived))
     return Observation(time=at, arrived=arrived, waiting=3, in_work=2, fleet=fleet, anew=anew)
 
 
@@ -76,6 +78,13 @@ def test_an_hour_is_kept_and_takes_little() -> None:
     assert len(history.packed(7200.0, WALL)) < 40_000
 
 
+def test_the_history_of_a_release_that_knew_no_work_is_read() -> None:
+    rows = [(0, 10, 3, 2, False, (2, 1, 10.0, 2500)), (1000, 5, 0, 0, False, None)]
+    first, second = unpacked(zlib.compress(msgspec.msgpack.encode([WALL, rows])), 100.0, WALL)
+    assert first.fleet == Workers(ready=2, loading=1, processed=10.0, working_s=2.5)
+    assert (first.time, second.time, second.arrived) == (99.0, 100.0, 15)
+
+
 def test_a_clock_that_is_behind_does_not_tell_of_the_future() -> None:
     history = History([observation(100.0)])
     [found] = unpacked(history.packed(100.0, WALL), 50.0, WALL - 3600)
@@ -90,9 +99,8 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 
 counts = st.integers(-(2**70), 2**70) | st.integers(-5, 3000)
 numbers = st.floats(allow_nan=False) | st.integers(-5, 5).map(float)
-forged = st.tuples(
-    counts, counts, counts, counts, st.booleans(), st.none() | st.tuples(counts, counts, numbers, counts)
-)
+_row = (counts, counts, counts, counts, st.booleans(), st.none() | st.tuples(counts, counts, numbers, counts))
+forged = st.tuples(*_row) | st.tuples(*_row, st.none() | st.tuples(counts, counts, counts))
 
 
 @given(numbers, st.lists(forged, max_size=20))

@@ -57,8 +57,11 @@ class CostMeter:
 
     def decoded(self, work: DecodeWork) -> None:
         """A segment was decoded."""
-        self._key.add(work.key, work.key_s)
-        self._rest.add(work.rest, work.rest_s)
+        if work.rest:
+            self._key.add(work.key, work.key_s)
+            self._rest.add(work.rest, work.rest_s)
+        else:  # what was made of the picture took time too
+            self._key.add(work.key, work.key_s + work.rest_s)
 
     def computed(self, images: int, seconds: float) -> None:
         """A batch was computed."""

@@ -80,8 +80,12 @@ class Effort:
         if look is None:
             return
         costs, counts = self._costs, self._counts
-        counts.wanted_s += costs.replica_s(look.key, look.wanted_rest, look.wanted * look.images)
-        counts.work_s += costs.replica_s(look.key, look.rest, look.frames * look.images)
+        wanted_s = costs.replica_s(look.key, look.wanted_rest, look.wanted * look.images)
+        work_s = costs.replica_s(look.key, look.rest, look.frames * look.images)
+        counts.wanted_s += wanted_s
+        counts.work_s += work_s
+        metrics.WORK_WANTED.labels(self._service).inc(wanted_s)
+        metrics.WORK.labels(self._service).inc(work_s)
         counts.frames_wanted += look.wanted
         counts.frames_looked += look.frames
         metrics.FRAMES_WANTED.labels(self._service).inc(look.wanted)

@@ -22,6 +22,10 @@ PASSED_OVER = Counter(
 HANDED_BACK = Counter("tidegate_handed_back_total", "messages given back unprocessed at shutdown", ["service"])
 BUSY = Counter("tidegate_busy_seconds_total", "seconds the device computed", ["service"])
 WORKING = Counter("tidegate_working_seconds_total", "seconds with at least one message in hand", ["service"])
+WORK_WANTED = Counter(
+    "tidegate_work_wanted_seconds_total", "seconds of a replica that processed segments take in full", ["service"]
+)
+WORK = Counter("tidegate_work_seconds_total", "seconds of a replica that they took as they were looked at", ["service"])
 FRAMES_WANTED = Counter("tidegate_frames_wanted_total", "frames that were to be looked at", ["service"])
 FRAMES_LOOKED = Counter("tidegate_frames_looked_total", "frames that were looked at, at first", ["service"])
 FRAMES_DEFERRED = Counter("tidegate_frames_deferred_total", "frames that were put off, by cause", ["service", "cause"])

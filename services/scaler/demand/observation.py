@@ -10,12 +10,18 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ready, loading: replicas now; those that drain are neither. processed: messages worked through, and working_s:
     seconds with a message in hand, both summed over all replicas ever heard, so that they only grow.
+
+    work: of the processed messages, where one looked at in full is 1, and one looked at in part as much less as it
+    takes less time. wanted, looked: frames of these. They only grow, too; None of a service that says nothing of it.
     """
 
     ready: int
     loading: int
     processed: float
     working_s: float
+    work: float | None = None
+    wanted: float | None = None
+    looked: float | None = None
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -28,6 +28,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     """One replica's counters since its process started.
 
     processed: messages worked through, failed ones too, as they took time. working_s: seconds with one in hand.
+    wanted_s, work_s, wanted, looked: `wanted_s`, `work_s`, `frames_wanted` and `frames_looked` of `WorkerStats`.
     """
 
     replica: str
@@ -35,6 +36,10 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["loading", "ready", "draining"]
     processed: float
     working_s: float
+    wanted_s: float = 0.0
+    work_s: float = 0.0
+    wanted: float = 0.0
+    looked: float = 0.0
 
 
 class ReplicaSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +60,10 @@ def beat_of(stats: WorkerStats) -> Beat:
         state=stats.state,
         processed=stats.processed + stats.failed,
         working_s=stats.working_s,
+        wanted_s=stats.wanted_s,
+        work_s=stats.work_s,
+        wanted=float(stats.frames_wanted),
+        looked=float(stats.frames_looked),
     )
 
 
@@ -67,6 +76,8 @@ class Heartbeats:
         self._processed = 0.0
         self._working_s = 0.0
         self._lived_s = 0.0
+        self._work = self._wanted = self._looked = 0.0
+        self._says_work = False
 
     @property
     def working_s(self) -> float:
@@ -84,13 +95,27 @@ class Heartbeats:
             at, before = known
             if beat.pid == before.pid and now - at <= self._silence_s:
                 self._lived_s += now - at
-            anew = beat.pid != before.pid or beat.processed < before.processed or beat.working_s < before.working_s
-            self._processed += beat.processed - (0.0 if anew else before.processed)
-            self._working_s += beat.working_s - (0.0 if anew else before.working_s)
+            self._add(beat, before)
         # They are in the order in which they were heard.
         while self._last and (len(self._last) >= MOST or now - next(iter(self._last.values()))[0] > MEMORY_S):
             del self._last[next(iter(self._last))]
         self._last[beat.replica] = (now, beat)
+        self._says_work = self._says_work or beat.wanted > 0
+
+    def _add(self, beat: Beat, before: Beat) -> None:
+        """What a replica did between two heartbeats. One that counts from zero again was started anew."""
+        anew = beat.pid != before.pid or any(
+            getattr(beat, count) < getattr(before, count) for count in ("processed", "working_s", "wanted_s", "wanted")
+        )
+        since = Beat(replica="", pid=0, state="ready", processed=0.0, working_s=0.0) if anew else before
+        processed, wanted_s = beat.processed - since.processed, beat.wanted_s - since.wanted_s
+        # What was looked at in part is as much less of a message as it took less of a replica.
+        share = min(1.0, max(0.0, beat.work_s - since.work_s) / wanted_s) if wanted_s > 0 else 1.0
+        self._processed += processed
+        self._working_s += beat.working_s - since.working_s
+        self._work += processed * share
+        self._wanted += beat.wanted - since.wanted
+        self._looked += max(0.0, beat.looked - since.looked)
 
     def fleet(self, now: float) -> Workers | None:
         """The replicas that are there now, and what all have done so far; None where no replica is heard."""
@@ -102,6 +127,9 @@ class Heartbeats:
             loading=states.count("loading"),
             processed=self._processed,
             working_s=self._working_s,
+            work=self._work if self._says_work else None,
+            wanted=self._wanted if self._says_work else None,
+            looked=self._looked if self._says_work else None,
         )
 
     def replicas(self, now: float) -> list[ReplicaSeen]:

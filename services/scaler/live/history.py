@@ -33,15 +33,27 @@ MOST_REPLICAS = 1000
 MOST_BYTES = 1024 * 1024
 
 # What is small packs well, so rows say how they differ from the one before: in milliseconds and arrived; waiting, in
-# work, anew; where workers are heard ready and loading, and what differs in processed and working milliseconds.
+# work, anew; where workers are heard ready and loading, and what differs in processed and working milliseconds; where
+# they say it, what differs in thousandths of work, frames wanted and frames looked at.
 _Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**50)]
 _Change: TypeAlias = Annotated[int, Meta(ge=-(2**50), le=2**50)]
 _Replicas: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_REPLICAS)]
-_Row: TypeAlias = tuple[_Count, _Change, _Count, _Count, bool, tuple[_Replicas, _Replicas, float, _Change] | None]
 
 
 class Unreadable(TidegateError):
     """Bytes that are no history."""
+
+
+class _Row(msgspec.Struct, frozen=True, array_like=True):
+    """See above. An older release's rows end before `work`."""
+
+    ms: _Count
+    more: _Change
+    waiting: _Count
+    in_work: _Count
+    anew: bool
+    fleet: tuple[_Replicas, _Replicas, float, _Change] | None
+    work: tuple[_Change, _Change, _Change] | None = None
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
@@ -74,13 +86,16 @@ class History:
         rows: list[_Row] = []
         ms = arrived = working_ms = 0
         processed = 0.0
+        known = _NOTHING
         for o in self._kept:
-            now, fleet = round(o.time * 1000), None
+            now, fleet, work = round(o.time * 1000), None, None
             if o.fleet:
                 working = round(o.fleet.working_s * 1000)
                 fleet = (o.fleet.ready, o.fleet.loading, o.fleet.processed - processed, working - working_ms)
                 processed, working_ms = o.fleet.processed, working
-            rows.append((now - ms if rows else 0, o.arrived - arrived, o.waiting, o.in_work, o.anew, fleet))
+                if (sums := _sums(o.fleet)) is not None:
+                    work, known = _apart(sums, known), sums
+            rows.append(_Row(now - ms if rows else 0, o.arrived - arrived, o.waiting, o.in_work, o.anew, fleet, work))
             ms, arrived = now, o.arrived
         at = wall - (monotonic - ms / 1000) if rows else wall
         return zlib.compress(msgspec.msgpack.encode(_Packed(at, rows)))
@@ -93,24 +108,54 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
     except (zlib.error, msgspec.DecodeError, UnicodeDecodeError) as e:
         raise Unreadable(f"no history: {e}") from e
     # A clock that is behind the other's would have the past be to come.
-    time = monotonic - max(0.0, wall - packed.at) - sum(row[0] for row in packed.rows[1:]) / 1000
+    time = monotonic - max(0.0, wall - packed.at) - sum(row.ms for row in packed.rows[1:]) / 1000
     found: list[Observation] = []
     arrived = working_ms = 0
     processed = 0.0
-    for i, (ms, more, waiting, in_work, anew, fleet) in enumerate(packed.rows):
-        time += ms / 1000 if i else 0.0
-        arrived += more
+    known = _NOTHING
+    for i, row in enumerate(packed.rows):
+        time += row.ms / 1000 if i else 0.0
+        arrived += row.more
         workers = None
-        if fleet:
-            ready, loading, done, worked_ms = fleet
+        if row.fleet:
+            ready, loading, done, worked_ms = row.fleet
             processed, working_ms = processed + done, working_ms + worked_ms
             if not (math.isfinite(processed) and processed >= 0 and working_ms >= 0):
                 raise Unreadable("no history: workers have done less than nothing")
             workers = Workers(ready=ready, loading=loading, processed=processed, working_s=working_ms / 1000)
+            if row.work is not None:
+                known = _together(known, row.work)
+                work, wanted, looked = (float(each) for each in known)
+                workers = msgspec.structs.replace(workers, work=work / 1000, wanted=wanted, looked=looked)
         if arrived < 0 or len(found) > MOST:
             raise Unreadable("no history: less than nothing has arrived, or more was seen than in an hour")
         if time >= monotonic - KEPT_S:
             found.append(
-                Observation(time=time, arrived=arrived, waiting=waiting, in_work=in_work, fleet=workers, anew=anew)
+                Observation(
+                    time=time, arrived=arrived, waiting=row.waiting, in_work=row.in_work, fleet=workers, anew=row.anew
+                )
             )
     return found
+
+
+_Sums: TypeAlias = tuple[int, int, int]
+_NOTHING: _Sums = (0, 0, 0)
+
+
+def _sums(fleet: Workers) -> _Sums | None:
+    """Thousandths of work, frames wanted and frames looked at, where the workers say them."""
+    if fleet.work is None or fleet.wanted is None or fleet.looked is None:
+        return None
+    return round(fleet.work * 1000), round(fleet.wanted), round(fleet.looked)
+
+
+def _apart(sums: _Sums, before: _Sums) -> _Sums:
+    return sums[0] - before[0], sums[1] - before[1], sums[2] - before[2]
+
+
+def _together(before: _Sums, more: _Sums) -> _Sums:
+    """Raises Unreadable for what no workers can have done."""
+    sums = before[0] + more[0], before[1] + more[1], before[2] + more[2]
+    if min(sums) < 0:
+        raise Unreadable("no history: workers have looked at less than nothing")
+    return sums
