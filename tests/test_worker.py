@@ -550,17 +550,17 @@ async def test_a_worker_can_be_run_again_after_its_drain(server: NatsServer, adm
 async def working_on_two(
     server: NatsServer, admin: Client, service: Echo, *, ack_wait: tuple[float, float], max_deliver: tuple[int, int]
 ) -> AsyncIterator[asyncio.Event]:
-    """A worker over `cv` of MEDIA and, less urgent, `cv-backfill` of a stream of its own."""
+    """A worker over `cv` of MEDIA and, less urgent, `cv-later` of a stream of its own."""
     js = admin.jetstream()
-    await js.add_stream(name="BACKFILL", subjects=["jobs.cv.backfill.>"], retention=RetentionPolicy.WORK_QUEUE)
+    await js.add_stream(name="LATER", subjects=["later.cv.>"], retention=RetentionPolicy.WORK_QUEUE)
     await shorten(admin, ack_wait=ack_wait[0], max_deliver=max_deliver[0])
     later = ConsumerConfig(
-        durable_name="cv-backfill", ack_policy=AckPolicy.EXPLICIT, ack_wait=ack_wait[1], max_deliver=max_deliver[1]
+        durable_name="cv-later", ack_policy=AckPolicy.EXPLICIT, ack_wait=ack_wait[1], max_deliver=max_deliver[1]
     )
-    await js.add_consumer("BACKFILL", later)
+    await js.add_consumer("LATER", later)
     client = await bus.connect(server.settings("admin"), "admin")
     tuning = Tuning(retry=Backoff(first_s=0.05, longest_s=0.05))
-    consumers = [("MEDIA", "cv"), ("BACKFILL", "cv-backfill")]
+    consumers = [("MEDIA", "cv"), ("LATER", "cv-later")]
     settings = WorkerSettings(batch_size=1, batch_wait_s=0, hold=8)
     worker = Worker(client, service, settings, Health(), consumers=consumers, tuning=tuning)
     async with until_drained(client, worker) as stop:
@@ -569,7 +569,7 @@ async def working_on_two(
 
 async def publish_deferred(client: Client, texts: Sequence[str]) -> None:
     for n, text in enumerate(texts):
-        await client.jetstream().publish("jobs.cv.backfill.lobby", text.encode(), headers=head(100 + n))
+        await client.jetstream().publish("later.cv.lobby", text.encode(), headers=head(100 + n))
 
 
 async def ids(client: Client) -> list[str]:
@@ -595,8 +595,8 @@ class Gated(Echo):
 async def test_each_consumer_of_two_streams_is_beaten_for_by_its_own_ack_wait(
     server: NatsServer, admin: Client
 ) -> None:
-    beats = {"MEDIA": 0, "BACKFILL": 0}
-    held = {"MEDIA": 0, "BACKFILL": 0}
+    beats = {"MEDIA": 0, "LATER": 0}
+    held = {"MEDIA": 0, "LATER": 0}
     service = Gated()
 
     async def heard(message: Msg) -> None:
@@ -607,15 +607,15 @@ async def test_each_consumer_of_two_streams_is_beaten_for_by_its_own_ack_wait(
         await admin.subscribe("$JS.ACK.>", cb=heard)
         seqs = await publish(admin, ["a"])
         await publish_deferred(admin, ["b", "c"])
-        await until(lambda: beats["BACKFILL"] >= 6)
-        for stream, consumer in (("MEDIA", "cv"), ("BACKFILL", "cv-backfill")):
+        await until(lambda: beats["LATER"] >= 6)
+        for stream, consumer in (("MEDIA", "cv"), ("LATER", "cv-later")):
             held[stream] = (await admin.jetstream().consumer_info(stream, consumer)).num_ack_pending
         assert beats["MEDIA"] == 0, "two hundred seconds have not passed"
         service.gate.set()
         await until(lambda: len(service.batches) == 3)
-    assert held == {"MEDIA": 1, "BACKFILL": 2}
+    assert held == {"MEDIA": 1, "LATER": 2}
     assert sorted(service.prepared) == ["a", "b", "c"], "none was delivered twice"
-    assert sorted(await ids(admin)) == ["cv/echo/BACKFILL/1", "cv/echo/BACKFILL/2", f"cv/echo/MEDIA/{seqs[0]}"]
+    assert sorted(await ids(admin)) == ["cv/echo/LATER/1", "cv/echo/LATER/2", f"cv/echo/MEDIA/{seqs[0]}"]
 
 
 async def test_each_consumer_of_two_streams_gives_up_after_its_own_most_deliveries(
@@ -626,7 +626,7 @@ async def test_each_consumer_of_two_streams_gives_up_after_its_own_most_deliveri
         await publish(admin, ["a"])
         await publish_deferred(admin, ["b"])
         await until(lambda: len(service.prepared) == 6)
-    assert sorted((x.stream, x.deliveries) for x in await letters(admin)) == [("BACKFILL", 2), ("MEDIA", 4)]
+    assert sorted((x.stream, x.deliveries) for x in await letters(admin)) == [("LATER", 2), ("MEDIA", 4)]
 
 
 async def test_a_drain_finishes_of_each_stream_what_would_not_come_again(server: NatsServer, admin: Client) -> None:
@@ -637,7 +637,7 @@ async def test_a_drain_finishes_of_each_stream_what_would_not_come_again(server:
         await until(lambda: len(service.prepared) >= 2)
         stop.set()
     done = await ids(admin)
-    assert {"cv/echo/BACKFILL/1", "cv/echo/BACKFILL/2"} <= set(done)
+    assert {"cv/echo/LATER/1", "cv/echo/LATER/2"} <= set(done)
     media = await admin.jetstream().consumer_info("MEDIA", "cv")
     assert media.num_pending + media.num_ack_pending == 7 - len(done) > 0, "the others were handed back"
     assert await letters(admin) == []

@@ -23,7 +23,8 @@ async def run(settings: CvSettings, client: Client, health: Health, stop: asynci
     if detector is None:
         return
     service = CvService(client.jetstream(), detector, settings)
-    worker = Worker(client, service, settings.worker(), health, consumers=[(names.MEDIA, "cv")])
+    consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
+    worker = Worker(client, service, settings.worker(), health, consumers=consumers, backfill=backfill)
     await worker.run(stop)
 
 

@@ -72,7 +72,7 @@ class CvService:
 
     async def prepare(self, message: Message) -> Pictures:
         """Decode the frames to look at. Raises BadSegment for what is no segment, or can't be decoded."""
-        head = segment.from_message(message.raw.subject, message.headers)
+        head = segment.from_message(message.subject, message.headers)
         camera = await self._cameras.get(head.camera) or _NO_WISHES
         grid = Grid.of(camera.tiles or self._settings.cv_tiles)
         size = self._detector.size

@@ -30,7 +30,8 @@ async def run(settings: EmbedSettings, client: Client, health: Health, stop: asy
     source = (Detected if crops else Segments)(client.jetstream(), embedder.size, settings)
     service = EmbedService(source, embedder, batch_size=settings.embed_batch_size)
     stream = names.EVENTS if crops else names.MEDIA
-    worker = Worker(client, service, settings.worker(), health, consumers=[(stream, "embed")])
+    consumers, backfill = [(stream, "embed")], names.backfilling("embed")
+    worker = Worker(client, service, settings.worker(), health, consumers=consumers, backfill=backfill)
     await asyncio.gather(queries.answer(client, embedder, stop), worker.run(stop))
 
 

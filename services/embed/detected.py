@@ -76,7 +76,7 @@ class Detected:
 
 
 def _event(message: Message) -> Detections:
-    event = decode(message.data, Detections, message.raw.subject)
+    event = decode(message.data, Detections, message.subject)
     if event.segment.stream != names.MEDIA or event.segment.seq < 1:
         raise BadMessage(f"its segment is {event.segment.seq} of {event.segment.stream}: one of MEDIA is expected")
     return event

@@ -46,7 +46,7 @@ class Segments:
 
     async def read(self, message: Message) -> Views:
         """The pictures of a segment. Raises BadSegment if it is none, or can't be decoded."""
-        head = segment.from_message(message.raw.subject, message.headers)
+        head = segment.from_message(message.subject, message.headers)
         itself = _Stored(_reference(message.stream, message.seq, head), head, message.data)
         if self._fps > 1:
             return await self._looked(itself, await self._level(message, head.camera))

@@ -40,12 +40,13 @@ async def publish(
     headers: Mapping[str, str],
     *,
     patience_s: float = 60.0,
+    waits_for_room: bool = True,
 ) -> PubAck:
     """Publish until JetStream acknowledges, for up to `patience_s`. `headers` must hold `Nats-Msg-Id`, unsealed.
 
     Every try has the same id: a try can time out and yet be stored once the server is back. Raises Unstorable when
-    the message is over the server's limits, Full when the stream has no room for `patience_s`, and BusError when no
-    stream takes the subject or the server does not answer for so long.
+    the message is over the server's limits, Full when the stream has no room for `patience_s`, or at once where it is
+    not to wait for that, and BusError when no stream takes the subject or the server does not answer for so long.
     """
     if "Nats-Msg-Id" not in headers:
         raise ValueError("a publish without Nats-Msg-Id can be stored twice")
@@ -66,8 +67,9 @@ async def publish(
         except APIError as e:
             if can_never_be_stored(e):
                 raise Unstorable(f"JetStream refuses a message for {subject}: {e.description}") from e
-            if loop.time() >= deadline:
-                kind = Full if e.err_code == _FULL else BusError
+            is_full = e.err_code == _FULL
+            if loop.time() >= deadline or (is_full and not waits_for_room):
+                kind = Full if is_full else BusError
                 raise kind(f"{subject} was not stored for {patience_s:.0f} s: {e.description}") from e
         except (TimeoutError, OSError, nats.errors.Error) as e:
             if loop.time() >= deadline:
@@ -86,7 +88,12 @@ def can_never_be_stored(error: APIError) -> bool:
 
 
 async def publish_job(
-    client: Client, job: jobs.Job, headers: Mapping[str, str] | None = None, *, patience_s: float = 60.0
+    client: Client,
+    job: jobs.Job,
+    headers: Mapping[str, str] | None = None,
+    *,
+    patience_s: float = 60.0,
+    waits_for_room: bool = True,
 ) -> PubAck:
     """Put a job into its stream, once however often it is published.
 
@@ -99,19 +106,22 @@ async def publish_job(
     if job.wait_s is not None:
         # The server forgets it after these whole seconds, by its own clock, also while no worker runs.
         head["Nats-TTL"] = f"{math.ceil(job.wait_s)}s"
-    return await publish(client, client.jetstream(), jobs.subject(job), jobs.encode(job), head, patience_s=patience_s)
+    return await publish(
+        client,
+        client.jetstream(),
+        jobs.subject(job),
+        jobs.encode(job),
+        head,
+        patience_s=patience_s,
+        waits_for_room=waits_for_room,
+    )
 
 
 async def publish_job_now(
     client: Client, job: jobs.Job, headers: Mapping[str, str] | None = None, *, patience_s: float
 ) -> PubAck:
     """The same, but a stream that is full refuses at once: raises Full. A server that is away is waited for."""
-    try:
-        return await publish_job(client, job, headers, patience_s=0.0)
-    except (Full, Unstorable):
-        raise
-    except BusError:
-        return await publish_job(client, job, headers, patience_s=patience_s)
+    return await publish_job(client, job, headers, patience_s=patience_s, waits_for_room=False)
 
 
 async def bury(client: Client, service: str, message: Msg, reason: str, *, patience_s: float = 60.0) -> None:

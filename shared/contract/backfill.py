@@ -1,33 +1,73 @@
 """What was put off: one job for each segment of which less was looked at than is wanted. Pure.
 
-    job = Backfill(camera="lobby", stream="MEDIA", seq=1204, revises="cv/ssd/MEDIA/1204", frames=4)
+    job = put_off(event, "cv/ssd/MEDIA/1204", stream="MEDIA", seq=1204)
     names.backfill("cv", job.camera), deferred_id(job.revises), encode(job)
 
 A worker that has nothing else to do takes it, looks at all frames that are wanted, and says a revision of the event
 that `revises` names; or it says why there will be none.
+
+    revision(full, job.revises)                     # of the event that it would have said at first
+    lost(job, "expired")
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from shared.contract import names
-from shared.contract.bounds import MOST, Count, Id, Name
+from shared.contract.bounds import EARLIEST, LATEST, MOST, Count, Id, Instant, Name, Seconds, in_time
+from shared.contract.events import (
+    Detections,
+    DetectionsRevision,
+    Embeddings,
+    EmbeddingsRevision,
+    Lost,
+    SegmentRef,
+    Timing,
+)
 from shared.contract.names import Token
 from shared.runtime.errors import BadMessage
 
+_NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
 
-class Backfill(msgspec.Struct, frozen=True, kw_only=True):
-    """stream, seq: the segment. revises: the `ce-id` of its first event. frames: how many were left out."""
+
+class Backfill(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """stream, seq: the message to work on again. revises: the `ce-id` of its first event. frames: how many were left
+    out.
+
+    The others are as that event has them: of a segment that is gone no more is known. dimension: of vectors only.
+    """
 
     camera: Token
     stream: Name
     seq: Annotated[int, Meta(ge=1, le=MOST)]
     revises: Id
     frames: Count
+    segment: SegmentRef
+    start: Instant
+    duration: Seconds
+    model: Name
+    dimension: Annotated[int, Meta(gt=0, le=65_536)] | None = None
+
+
+def put_off(first: Detections | Embeddings, id: str, *, stream: str, seq: int) -> Backfill:
+    """The job that follows an event. id: its `ce-id`. stream, seq: the message that it was made of."""
+    quality = first.quality
+    return Backfill(
+        camera=first.camera,
+        stream=stream,
+        seq=seq,
+        revises=id,
+        frames=round(max(0.0, quality.wanted - quality.fps) * first.duration) if quality else 0,
+        segment=first.segment,
+        start=first.start,
+        duration=first.duration,
+        model=first.model,
+        dimension=first.dimension if isinstance(first, Embeddings) else None,
+    )
 
 
 def deferred_id(first: str) -> str:
@@ -38,6 +78,30 @@ def deferred_id(first: str) -> str:
 def revision_id(first: str) -> str:
     """The `ce-id` of the event that takes the place of the event `first`."""
     return f"{first}/full"
+
+
+def revision(full: Detections | Embeddings, revises: str) -> DetectionsRevision | EmbeddingsRevision:
+    """What takes the place of the event `revises`. full: what is said of the segment now."""
+    fields = {field: getattr(full, field) for field in full.__struct_fields__}
+    kind = EmbeddingsRevision if isinstance(full, Embeddings) else DetectionsRevision
+    return kind(**fields, revises=revises)
+
+
+def lost(job: Backfill, why: Lost) -> DetectionsRevision | EmbeddingsRevision:
+    """What says that no revision will come."""
+    of_both: dict[str, Any] = {
+        "camera": job.camera,
+        "segment": job.segment,
+        "start": job.start,
+        "duration": job.duration,
+        "model": job.model,
+        "timing": _NO_TIME,
+        "revises": job.revises,
+        "lost": why,
+    }
+    if job.dimension is None:
+        return DetectionsRevision(**of_both, frames=[])
+    return EmbeddingsRevision(**of_both, dimension=job.dimension, vectors=[])
 
 
 def encode(job: Backfill) -> bytes:
@@ -52,4 +116,6 @@ def decode(service: str, at: str, data: bytes) -> Backfill:
         raise BadMessage(f"not what was put off: {e}") from e
     if at != names.backfill(service, job.camera):
         raise BadMessage(f"its camera is {job.camera!r}, its subject is {at!r}")
+    if not in_time(job.start):
+        raise BadMessage(f"not what was put off: its start {job.start} is not between {EARLIEST:%Y} and {LATEST:%Y}")
     return job

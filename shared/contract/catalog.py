@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from itertools import chain
@@ -39,7 +39,8 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
 
     filters: subjects that it delivers. max_deliver: deliveries of one message, at most, or WITHOUT_LIMIT. from_now: it
     begins with what comes after its creation, not with all that is kept. headers_only: payloads are left out.
-    when: the field of TopologySettings that has to be set; empty: always.
+    when: the field of TopologySettings that has to be set; empty: always. spare: it delivers what its service has put
+    off itself, for replicas that have nothing else to do: no replica is started or kept for it.
     """
 
     stream: str
@@ -49,6 +50,7 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     from_now: bool = False
     headers_only: bool = False
     when: str = ""
+    spare: bool = False
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +165,17 @@ def _events(*kinds: str) -> tuple[str, ...]:
     return tuple(names.event(kind, ">") for kind in kinds)
 
 
+def _put_off(service: str) -> Consumer:
+    """What a service has put off. Without a limit: a job that nobody would be given any more could not be said lost."""
+    return Consumer(
+        stream=names.BACKFILL,
+        name=names.backfilling(service),
+        filters=(names.backfill(service, ">"),),
+        max_deliver=WITHOUT_LIMIT,
+        spare=True,
+    )
+
+
 SERVICES: tuple[Service, ...] = (
     Service(
         name="ingest",
@@ -182,8 +195,8 @@ SERVICES: tuple[Service, ...] = (
         module="services.cv",
         purpose="Detects objects in the segments of MEDIA, until SIGTERM.",
         page="docs/how-to/operate.md",
-        consumers=(Consumer(stream=names.MEDIA, name="cv", filters=(names.media(">"),)),),
-        publishes=_events("detections", names.revised("detections"), "video"),
+        consumers=(Consumer(stream=names.MEDIA, name="cv", filters=(names.media(">"),)), _put_off("cv")),
+        publishes=(*_events("detections", names.revised("detections"), "video"), names.backfill("cv", ">")),
         reads=(_VIDEO,),
         buckets=(_SETTINGS_OF_CAMERAS,),
         heartbeat=True,
@@ -205,8 +218,9 @@ SERVICES: tuple[Service, ...] = (
             Consumer(
                 stream=names.EVENTS, name="embed", filters=_events("detections"), from_now=True, when="embed_crops"
             ),
+            _put_off("embed"),
         ),
-        publishes=_events("embeddings", names.revised("embeddings")),
+        publishes=(*_events("embeddings", names.revised("embeddings")), names.backfill("embed", ">")),
         answers=(names.EMBED_TEXT, names.EMBED_IMAGE),
         discovered_as=names.micro("embed"),
         reads=(_VIDEO,),
@@ -334,7 +348,7 @@ SERVICES: tuple[Service, ...] = (
             Consumer(
                 stream=names.EVENTS,
                 name="search",
-                filters=_events("embeddings", "detections"),
+                filters=_events("embeddings", names.revised("embeddings"), "detections", names.revised("detections")),
                 max_deliver=WITHOUT_LIMIT,
             ),
         ),
@@ -414,13 +428,14 @@ def takes(service: str, stream: str, subject: str) -> bool:
 
 
 def work_of(service: str) -> tuple[tuple[str, str], ...]:
-    """(stream, consumer) of all that a service always works on, the most urgent first."""
-    return tuple((c.stream, c.name) for s in services() if s.name == service for c in s.consumers if not c.when)
+    """(stream, consumer) of all that a service always works on, the most urgent first, but for what it has put off."""
+    consumers = (c for s in services() if s.name == service for c in s.consumers)
+    return tuple((c.stream, c.name) for c in consumers if not c.when and not c.spare)
 
 
 def streams_with_work() -> tuple[str, ...]:
-    """The streams that any service consumes."""
-    return tuple(dict.fromkeys(c.stream for service in services() for c in service.consumers))
+    """The streams that any service consumes and has replicas for."""
+    return tuple(dict.fromkeys(c.stream for service in services() for c in service.consumers if not c.spare))
 
 
 def missing(extras: Iterable[str]) -> list[str]:
@@ -455,8 +470,12 @@ def _installed() -> list[Service]:
     return found
 
 
-def _check(records: Iterable[Service]) -> None:
-    """Names are parts of subjects and belong to one service each; none writes what it takes. Raises SettingError."""
+def _check(records: Sequence[Service]) -> None:
+    """Names are parts of subjects and belong to one service each; none writes what it takes. Raises SettingError.
+
+    The exception is what a service puts off: it takes that by a consumer of its own, and nobody else may write it. To
+    have more of it than it puts off now harms no other service, and what it takes is no result.
+    """
     names_seen: set[str] = set()
     owners = {"admin": "", **{client.identity: "" for client in CLIENTS}}
     consumers: set[tuple[str, str]] = set()
@@ -473,7 +492,13 @@ def _check(records: Iterable[Service]) -> None:
             if key in consumers:
                 raise SettingError(f"service {record.name} has the consumer {key[1]} of {key[0]}, which is another's")
             consumers.add(key)
-        taken = [subject for consumer in record.consumers for subject in consumer.filters]
+        taken = [subject for consumer in record.consumers if not consumer.spare for subject in consumer.filters]
+        later = [subject for consumer in record.consumers if consumer.spare for subject in consumer.filters]
+        if strange := [p for p in later if p not in record.publishes]:
+            raise SettingError(f"service {record.name} takes {strange[0]} as put off, and does not publish it")
+        others = [p for other in records if other.identity != record.identity for p in other.publishes]
+        if both := [p for p in later if any(names.overlap(p, subject) for subject in others)]:
+            raise SettingError(f"service {record.name} takes {both[0]} as put off, and others publish it too")
         if both := [p for p in record.publishes if any(names.overlap(p, subject) for subject in taken)]:
             raise SettingError(f"service {record.name} publishes {both[0]}, which it also takes: it would feed itself")
         names_seen.add(record.name)

@@ -1,9 +1,11 @@
 """Who may do what on the server: the rights of each identity, as the catalog's records need them. Pure.
 
 No identity but `admin` may both publish to a subject and pull from it, create or delete anything, or read another's
-replies. A worker can't read camera credentials; a viewer can't write. `analytics` reads EVENTS by direct get, and
-writes there what only it writes. Permissions say this to the server. What makes it hold is an account for each, which
-`accounts` writes, makes it hold: the server never checks a request's reply subject.
+replies. There is one exception: cv and embed put jobs for themselves into BACKFILL, each on a subject of its own that
+nobody else may publish to or pull from, and a job is no result that anybody else reads. A worker can't read camera
+credentials; a viewer can't write. `analytics` reads EVENTS by direct get, and writes there what only it writes.
+Permissions say this to the server. What makes it hold is an account for each, which `accounts` writes: the server never
+checks a request's reply subject.
 """
 
 from __future__ import annotations

@@ -126,6 +126,11 @@ def backfill(service: str, camera: str) -> str:
     return f"jobs.{service}.backfill.{camera}"
 
 
+def backfilling(service: str) -> str:
+    """The consumer of BACKFILL by which a service takes what it has put off."""
+    return f"{service}-backfill"
+
+
 def kind_of(subject: str) -> str:
     """The kind of an event, by its subject: `detections` of `events.detections.lobby`."""
     return subject.removeprefix(f"{EVENT}.").rpartition(".")[0]

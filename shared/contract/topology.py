@@ -45,6 +45,11 @@ LONGEST_KNOWN_S = 60 * MINUTE
 
 # The largest job has a prompt of 4000 characters and a thousand segments; a usual one has some hundred bytes.
 JOB_BYTES = 64 * 1024
+# For so long events are kept.
+EVENTS_KEPT_S = 7 * 24 * 60 * MINUTE
+# What is put off takes this on disk at most: 400 bytes for each segment, ten minutes of 500 cameras.
+BACKFILL_BYTES = 128 * MB
+BACKFILL_JOB_BYTES = 4096
 # What jobs of one urgency take on disk at most, so that whoever may publish them can't fill it.
 JOBS_BYTES = 48 * MB
 # What the checkpoints of analytics take at most, a few kB a camera, so that whoever may write them can't either.
@@ -99,7 +104,7 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def streams(s: TopologySettings) -> list[StreamConfig]:
     """Every stream, as the contract has it."""
-    return [_media(s), _events(s), *_vlm(s), _dead_letters(s)]
+    return [_media(s), _events(s), *_vlm(s), _backfill(s), _dead_letters(s)]
 
 
 def _media(s: TopologySettings) -> StreamConfig:
@@ -121,13 +126,17 @@ def _events(s: TopologySettings) -> StreamConfig:
         ["events.>"],
         s,
         compression=StoreCompression.S2,
-        max_age=7 * 24 * 60 * MINUTE,
+        max_age=EVENTS_KEPT_S,
         max_bytes=s.events_max_bytes,
-        # What a segment became is known until MEDIA has forgotten it, and whoever had it in hand then is done.
-        duplicate_window=min(LONGEST_KNOWN_S, max(15 * MINUTE, s.media_max_age_s + 5 * MINUTE)),
+        duplicate_window=_known_s(s),
         # Apps hear what is stored, and each event once.
         republish=RePublish(src="events.>", dest=names.stored("events.>")),
     )
+
+
+def _known_s(s: TopologySettings) -> float:
+    """What a segment became is known until MEDIA has forgotten it, and whoever had it in hand then is done."""
+    return min(LONGEST_KNOWN_S, max(15 * MINUTE, s.media_max_age_s + 5 * MINUTE))
 
 
 def _vlm(s: TopologySettings) -> list[StreamConfig]:
@@ -156,6 +165,26 @@ def _jobs(name: str, s: TopologySettings, *, max_msgs: int) -> StreamConfig:
         # A job published again while its verdict counts as known is the same job.
         duplicate_window=15 * MINUTE,
         republish=_heads("jobs.vlm.>"),
+    )
+
+
+def _backfill(s: TopologySettings) -> StreamConfig:
+    """What is put off outlives its video: whoever takes a job whose segment is gone says that no revision will come.
+
+    So nothing ends here unsaid before the event that waits for its revision has gone from EVENTS. What has no room is
+    refused, and said to be lost by who put it off. Nobody is told of a job: none is urgent.
+    """
+    return _stream(
+        names.BACKFILL,
+        [subject for c in _wanted(s) if c.stream == names.BACKFILL for subject in c.filters],
+        s,
+        retention=RetentionPolicy.WORK_QUEUE,
+        discard=DiscardPolicy.NEW,
+        max_age=EVENTS_KEPT_S,
+        max_msg_size=BACKFILL_JOB_BYTES,
+        max_bytes=BACKFILL_BYTES,
+        # A segment that comes again is put off once, as its event is stored once.
+        duplicate_window=_known_s(s),
     )
 
 

@@ -35,6 +35,10 @@ class BadSegment(BadMessage):
     """A segment whose headers or video can't be read."""
 
 
+class Expired(BadSegment):
+    """A segment that is no longer kept, or one that it is decoded from."""
+
+
 class OverBudget(BadSegment):
     """A segment that takes more decoding than it may, or whose camera's segments did so again and again."""
 

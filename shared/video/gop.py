@@ -11,7 +11,7 @@ from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
 from shared.contract.missing import check_readable
 from shared.contract.segment import Segment, from_headers
-from shared.runtime.errors import BadSegment
+from shared.runtime.errors import BadSegment, Expired
 from shared.video.budget import Budget
 
 # At most this many messages and bytes are read for one segment: a Key-Seq that lies must not make us read the whole
@@ -25,10 +25,10 @@ async def earlier(js: JetStreamContext, segment: Segment, budget: Budget | None 
 
     They are the GOP's, or with intra refresh those from the last recovery point from which its pictures are right.
 
-    A replay that lies between them is passed over, as is what another ingest published late. Raises BadSegment if one
-    of them is missing: it has expired, or was never published. Raises OverBudget, before all are read, where by their
-    headers they can't be decoded within `budget`. Raises nats.errors.Error or TimeoutError if the server does not
-    answer, which is no fault of the segment.
+    A replay that lies between them is passed over, as is what another ingest published late. Raises Expired if one of
+    them is missing: it has expired, or was never published. Raises BadSegment for what can't be a GOP.
+    Raises OverBudget, before all are read, where by their headers they can't be decoded within `budget`. Raises
+    nats.errors.Error or TimeoutError if the server does not answer, which is no fault of the segment.
     """
     if segment.key_seq is None:
         return []
@@ -52,7 +52,7 @@ async def earlier(js: JetStreamContext, segment: Segment, budget: Budget | None 
         if part is None or part.epoch != segment.epoch or (expected is not None and part.n < expected):
             continue
         if part.n >= segment.n or (expected is not None and part.n > expected):
-            raise BadSegment(f"segment {expected} of epoch {segment.epoch}, before it in its GOP, is not in MEDIA")
+            raise Expired(f"segment {expected} of epoch {segment.epoch}, before it in its GOP, is not in MEDIA")
         parts.append(raw.data or b"")
         pixels += part.frames * part.width * part.height
         budget.check(pixels, "from its GOP's keyframe on, it takes over")
@@ -61,7 +61,7 @@ async def earlier(js: JetStreamContext, segment: Segment, budget: Budget | None 
             return parts
         if sum(map(len, parts)) > MAX_BYTES:
             raise BadSegment(f"its GOP has over {MAX_BYTES // 2**20} MB before it: too much to decode for one segment")
-    raise BadSegment(f"the start of its GOP, sequence {segment.key_seq} of MEDIA, has expired")
+    raise Expired(f"the start of its GOP, sequence {segment.key_seq} of MEDIA, has expired")
 
 
 async def start(js: JetStreamContext, segment: Segment) -> tuple[Segment, bytes]:
@@ -71,7 +71,7 @@ async def start(js: JetStreamContext, segment: Segment) -> tuple[Segment, bytes]
         raw = await js.get_msg(names.MEDIA, segment.key_seq, direct=True)
     except NotFoundError as e:
         await check_readable(js, names.MEDIA, names.media(">"))  # the segment itself is in it
-        raise BadSegment(f"the start of its GOP, sequence {segment.key_seq} of MEDIA, has expired") from e
+        raise Expired(f"the start of its GOP, sequence {segment.key_seq} of MEDIA, has expired") from e
     part = _read(raw.headers)
     if part is None or not part.starts_gop or (part.camera, part.epoch) != (segment.camera, segment.epoch):
         raise BadSegment(f"sequence {segment.key_seq} of MEDIA, its Key-Seq, does not start its GOP")

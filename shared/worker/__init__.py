@@ -8,6 +8,8 @@
 | `unreadable`, `readability` | of which cameras segments can't be read, and what is said and buried of it |
 | `drain` | the end of a process that has something in hand |
 | `service` | what a service gives the loop |
+| `backfill` | what is put off while capacity is short, and made good while there is nothing else to do |
+| `stopwatch` | seconds during which something goes on |
 | `batching`, `device`, `heartbeat` | batches by urgency and deadline; what computes them; what is told of it |
 | `loop` | start up, work, drain |
 """

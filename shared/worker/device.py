@@ -41,19 +41,24 @@ class Device(Generic[P, R]):
     """See the module. It is a server where `service.infer` is a coroutine: that has time limits of its own.
 
     slots: batches that are computed at once. failures: how many different messages in a row must fail, each alone, to
-    blame the device. computing_since: when the batch in its thread began, monotonic seconds; None while it is idle.
+    blame the device.
     """
 
     def __init__(self, service: Service[P, R], counts: WorkCounts, *, slots: int, failures: int) -> None:
         self.is_server = inspect.iscoroutinefunction(service.infer)
-        self.computing_since: float | None = None
         self._service = service
         self._counts = counts
         self._slots = slots
         self._most_failures = failures
         self._failed: set[str] = set()  # origins, since the device last did anything right
+        self._computing: list[float] = []
         self._thread: ThreadPoolExecutor | None = None
         self._log = logger("worker")
+
+    @property
+    def computing_since(self) -> float | None:
+        """When the oldest batch that its thread has or will have was given to it, monotonic seconds; None for none."""
+        return min(self._computing, default=None)
 
     def open(self) -> None:
         """Start its thread."""
@@ -107,9 +112,10 @@ class Device(Generic[P, R]):
     async def _run(self, batch: list[P]) -> Sequence[R]:
         if self.is_server:
             return await cast("Awaitable[Sequence[R]]", self._service.infer(batch))
-        self.computing_since = time.monotonic()
+        began = time.monotonic()
+        self._computing.append(began)
         try:
             results = await asyncio.get_running_loop().run_in_executor(self._thread, self._service.infer, batch)
             return cast("Sequence[R]", results)
         finally:
-            self.computing_since = None
+            self._computing.remove(began)

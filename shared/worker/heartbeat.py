@@ -19,6 +19,7 @@ class WorkCounts:
     """Since the process began: messages with a result, tries that failed, items computed, and seconds computing.
 
     wanted_s, work_s, frames_wanted, frames_looked: as `WorkerStats` has them.
+    backfilled, backfilling_s: messages made good later, which count in neither of the first two, and seconds of that.
     """
 
     processed: int = 0
@@ -29,6 +30,8 @@ class WorkCounts:
     work_s: float = 0.0
     frames_wanted: int = 0
     frames_looked: int = 0
+    backfilled: int = 0
+    backfilling_s: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
 
@@ -72,5 +75,7 @@ class Heartbeat:
             frames_wanted=self._counts.frames_wanted,
             frames_looked=self._counts.frames_looked,
             costs=costs,
+            backfilled=self._counts.backfilled,
+            backfilling_s=self._counts.backfilling_s,
         )
         await self._client.publish(names.stats(self._service, self._replica), stats.encode(beat))

@@ -29,6 +29,7 @@ from shared.bus.pull import Puller
 from shared.contract import deadletters
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
+from shared.worker.stopwatch import Stopwatch
 from shared.worker.tuning import Tuning
 
 
@@ -37,7 +38,8 @@ class Source:
     """A durable consumer that messages are taken from, and what it says of itself.
 
     rank: its urgency, 0 the most urgent. ack_wait_s: seconds until a message that got no answer and no beat is
-    delivered again. max_deliver: how often a message is delivered at most; not positive: without limit.
+    delivered again. max_deliver: how often a message is delivered at most; not positive: without limit. pending: how
+    many more there were when the last one was delivered that was taken, and taken: when, by the monotonic clock.
     """
 
     stream: str
@@ -45,6 +47,8 @@ class Source:
     rank: int
     ack_wait_s: float
     max_deliver: int
+    pending: int = 0
+    taken: float = field(default_factory=time.monotonic)
     beaten: float = field(default_factory=time.monotonic)  # when its messages last got a beat, by the monotonic clock
     _puller: Puller | None = None
 
@@ -66,11 +70,11 @@ class Held:
 
     raw: Msg
     source: Source
-    _puller: Puller = field(init=False)
+    _puller: Puller | None = field(init=False)
     _has_credit: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
-        self._puller = self.source.puller
+        self._puller = self.source._puller
 
     @property
     def data(self) -> bytes:
@@ -115,7 +119,8 @@ class Held:
         """Let the puller ask for the next message while this one is still in hand."""
         if self._has_credit:
             self._has_credit = False
-            self._puller.release(self.raw)
+            if self._puller:
+                self._puller.release(self.raw)
 
     def on_release(self) -> None:
         """Called once it is no longer in hand."""
@@ -134,8 +139,8 @@ class Hold(Generic[H]):
         self._sources: list[Source] = []
         self._held: dict[str, H] = {}  # by reply subject, which is different for each delivery
         self._released = asyncio.Event()
-        self._occupied_s = 0.0
-        self._occupied_since = 0.0  # monotonic clock, seconds; counts while anything is in hand
+        # Runs while anything is in hand. Who keeps that from being worked on suspends it.
+        self.occupied = Stopwatch()
         self._log = logger(service)
 
     def __len__(self) -> int:
@@ -148,7 +153,15 @@ class Hold(Generic[H]):
     @property
     def occupied_s(self) -> float:
         """Seconds with at least one message in hand, so far."""
-        return self._occupied_s + (time.monotonic() - self._occupied_since if self._held else 0.0)
+        return self.occupied.seconds
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in hand or has arrived, and nothing waits: by the last message, or as none came since."""
+        now = time.monotonic()
+        return not self._held and not any(
+            s.arrived or (s.pending and now - s.taken < self._tuning.quiet_s) for s in self._sources
+        )
 
     async def open(self, stream: str, consumer: str) -> Source:
         """A source as its consumer is set up, less urgent than those opened before. Raises as `consumer_info`."""
@@ -179,9 +192,10 @@ class Hold(Generic[H]):
 
     def take(self, held: H) -> H:
         """Have `held` in hand from now on."""
-        if not self._held:
-            self._occupied_since = time.monotonic()
+        self.occupied.start()
         self._held[held.raw.reply] = held
+        held.source.pending = held.raw.metadata.num_pending
+        held.source.taken = time.monotonic()
         return held
 
     async def acknowledge(self, held: H, *, confirmed: bool = True) -> None:
@@ -246,8 +260,7 @@ class Hold(Generic[H]):
         """Have it no longer in hand, whether it was answered for or not. Once is enough."""
         if self._held.pop(held.raw.reply, None) is None:
             return
-        if not self._held:
-            self._occupied_s += time.monotonic() - self._occupied_since
+        self.occupied.stop()
         held.on_release()
         held.return_credit()
         self._released.set()

@@ -7,7 +7,8 @@ hand. Where work is of several urgencies, each has a consumer of its own, perhap
 overtake all that is not on the device yet, and wait for nothing that is prepared already.
 
 A result is published with an id made of the message's own sequence, its PubAck awaited, and only then is the message
-acknowledged: whatever dies in between, the message is delivered again and JetStream drops the second result.
+acknowledged: whatever dies in between, the message is delivered again and JetStream drops the second result. Where a
+result says that less was looked at than is wanted, the job that makes it good is stored before it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from shared.runtime.errors import Away, BadMessage
 from shared.runtime.tasks import end, supervise, unless
 from shared.service.process import beat
 from shared.worker import metrics
+from shared.worker.backfill import Backfilling
 from shared.worker.batching import Batcher
 from shared.worker.device import Device, DeviceError, Item
 from shared.worker.drain import drain
@@ -58,9 +60,10 @@ class Worker(Generic[P, R]):
         health: telemetry.Health,
         *,
         consumers: Sequence[tuple[str, str]],
+        backfill: str = "",
         tuning: Tuning | None = None,
     ) -> None:
-        """consumers: (stream, consumer) pairs, the most urgent first."""
+        """consumers: (stream, consumer) pairs, the most urgent first. backfill: that of BACKFILL, if it puts off."""
         self._client = client
         self._js = client.jetstream()
         self._service = service
@@ -80,6 +83,17 @@ class Worker(Generic[P, R]):
         self._effort = Effort(settings, self._counts, service.name)
         self._device = Device(service, self._counts, slots=settings.slots, failures=self._tuning.device_failures)
         self._answering: set[asyncio.Task[None]] = set()
+        self._backfilling = Backfilling(
+            client,
+            service,
+            self._device,
+            self._hold,
+            backfill,
+            # One is decoded in each thread, and one is on the device.
+            lanes=settings.threads + 1,
+            tuning=self._tuning,
+            broken=self._exit,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain; it may be run again after that.
@@ -93,10 +107,12 @@ class Worker(Generic[P, R]):
         async with AsyncExitStack() as pulling:
             for source in self._sources:
                 await pulling.enter_async_context(self._pull(source))
+            later = await self._backfilling.begin()
             prepare, infer, beats = self._begin()
             try:
-                await supervise(*prepare, *infer, *beats, stop=stop)
+                await supervise(*prepare, *infer, *later, *beats, stop=stop)
             finally:
+                await self._backfilling.stop()
                 await self._drain(prepare, infer)
                 await end(*beats)
                 await self._readability.close()
@@ -108,6 +124,7 @@ class Worker(Generic[P, R]):
         self._sources = [await self._hold.open(stream, consumer) for stream, consumer in self._consumers]
         # A replica that starts into a backlog sees old messages alone: by these it can't tell how old they are.
         await self._effort.look_at_clock(self._client, *self._consumers[0])
+        await self._backfilling.open()
 
     def _start_up(self) -> None:
         """Start the device's thread."""
@@ -259,16 +276,16 @@ class Worker(Generic[P, R]):
     async def _deliver(self, item: Item[P], result: R) -> None:
         message, name = item.message, self._service.name
         try:
-            event = self._service.event(message, item.prepared, result)
-            headers = events.headers(
-                event,
-                id=result_id(self._service, message),
-                source=names.source(name),
-                traceparent=telemetry.traceparent_of(message.span),
-            )
+            event, id = self._service.event(message, item.prepared, result), result_id(self._service, message)
+            traceparent = telemetry.traceparent_of(message.span)
+            headers = events.headers(event, id=id, source=names.source(name), traceparent=traceparent)
             started = time.perf_counter()
+            # First of all what is put off: an event that says so must not be without the job that makes it good.
+            refused = await self._backfilling.put_off(message, event, id)
             ack = await bus.publish(self._client, self._js, events.subject(event), events.encode(event), headers)
             self._observe("publish", time.perf_counter() - started)
+            if refused:
+                await self._backfilling.say_lost(refused, "no_room", traceparent)
         except Exception as e:
             await self._fail(message, e)
             return
@@ -309,17 +326,21 @@ class Worker(Generic[P, R]):
     async def _beat(self) -> None:
         """Tell JetStream that what we hold is worked on, and the world how we do. A stuck device stops both."""
         begun = [self._device.computing_since, *(message.preparing_since for message in self._hold)]
+        begun += self._backfilling.begun
         if time.monotonic() - min((b for b in begun if b), default=math.inf) > self._settings.stuck_s:
             await self._exit(f"the work in hand made no progress for {self._settings.stuck_s:.0f} s")
         held = len(self._hold) + sum(len(source.arrived) for source in self._sources)
+        self._counts.backfilled, self._counts.backfilling_s = self._backfilling.done, self._backfilling.seconds
         await self._heartbeat.say(self._service.model, held, self._hold.occupied_s, self._effort.costs)
         self._readability.say()
         await self._hold.beat()
+        await self._backfilling.beat()
 
     async def _exit(self, reason: str) -> None:
         """A thread that hangs can't be stopped and a broken device not mended, but their process can be restarted."""
         self._log.error("handing back and exiting", reason=reason)
         await self._hold.hand_back_at_once()
+        await self._backfilling.hand_back_at_once()
         os._exit(STUCK)
 
     # ---- drain

@@ -20,6 +20,11 @@ PASSED_OVER = Counter(
     ["service"],
 )
 HANDED_BACK = Counter("tidegate_handed_back_total", "messages given back unprocessed at shutdown", ["service"])
+BACKFILL = Counter(
+    "tidegate_backfill_jobs_total",
+    "segments of which less was looked at than is wanted, by what became of that: done, duplicate, or why it is lost",
+    ["service", "result"],
+)
 BUSY = Counter("tidegate_busy_seconds_total", "seconds the device computed", ["service"])
 WORKING = Counter("tidegate_working_seconds_total", "seconds with at least one message in hand", ["service"])
 WORK_WANTED = Counter(

@@ -44,6 +44,11 @@ class Message(Held):
     infer_s: float = 0.0
 
     @property
+    def revises(self) -> str:
+        """The `ce-id` of its first event, where it is worked on again because less was looked at: all is wanted now."""
+        return ""
+
+    @property
     def queued_s(self) -> float:
         """Seconds from JetStream's receipt to this worker's hands."""
         return max(0.0, self.taken_at - self.stored_at)
@@ -115,7 +120,7 @@ class Service(Protocol[P, R]):
         """
 
     def event(self, message: Message, prepared: P, result: R) -> events.Event:
-        """What is published. Pure."""
+        """What is published. Pure. Where it says its `quality`, the rest is looked at later: see `backfill`."""
 
     def frame_times(self, prepared: P) -> Sequence[float]:
         """Wall clock of the prepared frames, seconds: for the end-to-end latency."""

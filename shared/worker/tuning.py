@@ -17,6 +17,10 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     most_tries: how many deliveries of a message that fails by itself are enough, however many its consumer allows.
     suspect_deliveries: from which delivery on a message may be what killed the workers that had it before.
     between_suspects_s: the pause after a suspect before the next one, so that urgent work can come between them.
+    quiet_s: for how long nothing may have been delivered before what was said to be pending counts as others' work.
+    look_s: how often a replica without time looks whether what was put off is still kept.
+    poll_s: how often it looks whether there is time, and whether anything was put off.
+    blind_s: how long nothing of MEDIA may be found before it counts as empty, not as one that its server can't read.
     device_failures: how many different messages in a row must fail on the device, each alone, to blame the device.
     """
 
@@ -27,4 +31,8 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     most_tries: int = 5
     suspect_deliveries: int = 3
     between_suspects_s: float = 0.05
+    quiet_s: float = 1.0
+    look_s: float = 10.0
+    poll_s: float = 0.1
+    blind_s: float = 30.0
     device_failures: int = 3

@@ -1,0 +1,339 @@
+"""What a worker puts off while capacity is short, and makes good while it has nothing else to do.
+
+    job ──▶ is its segment kept? ──▶ time ──▶ prepare (threads) ──▶ time ──▶ infer ──▶ publish ──▶ acknowledge
+
+There is time while nothing urgent is in hand, has arrived or waits: a worker looks again before each of the two stages,
+so that urgent work waits for one of them at most. A worker without time holds one job, the oldest that it was given,
+and looks now and then whether its segment is kept. So jobs that have outlived their video are told of by whoever works,
+however much there is to do, and each costs a direct get.
+
+A job is acknowledged once its revision is stored, or it is said why there will be none. Whatever dies in between, the
+job is delivered again, and JetStream drops the second revision. A job that was delivered several times without an
+answer may have killed workers, and is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Generic, NamedTuple
+
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from shared import bus
+from shared.bus import direct
+from shared.bus.direct import Stored
+from shared.bus.single import Singles
+from shared.contract import backfill, deadletters, events, names
+from shared.contract.backfill import Backfill
+from shared.contract.events import Detections, DetectionsRevision, Embeddings, EmbeddingsRevision, Event, Lost
+from shared.contract.missing import Unread, check_readable
+from shared.runtime import progress, telemetry
+from shared.runtime.errors import BadMessage, Expired, Full, Unstorable
+from shared.runtime.tasks import end
+from shared.worker import metrics
+from shared.worker.device import Device, DeviceError, Item
+from shared.worker.hold import Held, Hold, Source
+from shared.worker.service import Message, P, R, Service
+from shared.worker.stopwatch import Stopwatch
+from shared.worker.tuning import Tuning
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Deferred(Message):
+    """A segment that is worked on again: what the service reads is the segment's, what is answered is the job's."""
+
+    job: Backfill
+    found: Stored
+
+    @property
+    def revises(self) -> str:
+        return self.job.revises
+
+    @property
+    def data(self) -> bytes:
+        return self.found.data
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.found.headers
+
+    @property
+    def subject(self) -> str:
+        return self.found.subject
+
+    @property
+    def stream(self) -> str:
+        return self.job.stream
+
+    @property
+    def seq(self) -> int:
+        return self.found.seq
+
+    @property
+    def stored_at(self) -> float:
+        return self.found.time.timestamp()
+
+
+class _Turn(NamedTuple):
+    """A job in hand whose segment is kept, and for which there is time."""
+
+    held: Held
+    job: Backfill
+    found: Stored
+
+
+class Backfilling(Generic[P, R]):
+    """One for the worker. urgent: what it has in hand of everything else. consumer: of BACKFILL; empty: none.
+
+    lanes: segments that are worked on at once, of which one is on the device. broken: called where the device is.
+    done: segments made good.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        service: Service[P, R],
+        device: Device[P, R],
+        urgent: Hold[Message],
+        consumer: str,
+        *,
+        lanes: int,
+        tuning: Tuning,
+        broken: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self.done = 0
+        self._client = client
+        self._js = client.jetstream()
+        self._service = service
+        self._device = device
+        self._urgent = urgent
+        self._consumer = consumer
+        self._lanes = lanes
+        self._tuning = tuning
+        self._broken = broken
+        self._hold: Hold[Held] = Hold(client, service.name, tuning)
+        self._source: Source | None = None
+        self._singles: Singles | None = None
+        self._running: list[asyncio.Task[None]] = []
+        self._working = Stopwatch()
+        self._messages: set[Deferred] = set()
+        self._turn = asyncio.Lock()
+        self._on_device = asyncio.Lock()
+        self._blind_since: float | None = None
+        self._log = telemetry.logger("backfill")
+
+    @property
+    def seconds(self) -> float:
+        """In which it worked, so far."""
+        return self._working.seconds
+
+    @property
+    def begun(self) -> list[float | None]:
+        """When the preparations at hand began, or last made progress: monotonic clock, seconds."""
+        return [message.preparing_since for message in self._messages]
+
+    async def open(self) -> None:
+        """Read how the consumer is set up. Raises as `Hold.open`."""
+        self._hold.close()
+        if self._consumer:
+            self._source = await self._hold.open(names.BACKFILL, self._consumer)
+
+    async def begin(self) -> list[asyncio.Task[None]]:
+        """Make good what was put off, whenever there is time; the tasks that do, which `stop` ends."""
+        if self._source is None:
+            return []
+        self._singles = Singles(self._client, names.BACKFILL, self._consumer)
+        await self._singles.open()
+        lanes = range(self._lanes)
+        self._running = [asyncio.create_task(self._lane(self._singles, self._source)) for _ in lanes]
+        return self._running
+
+    async def stop(self) -> None:
+        """Hand back at once what is in hand, whatever became of it so far."""
+        await end(*self._running)
+        if self._singles:
+            await self._singles.close()
+        for held in self._hold:
+            if await self._hold.hand_back(held):
+                metrics.HANDED_BACK.labels(self._service.name).inc()
+
+    async def beat(self) -> None:
+        await self._hold.beat()
+
+    async def hand_back_at_once(self) -> None:
+        await self._hold.hand_back_at_once()
+
+    # ---- put off
+
+    async def put_off(self, message: Message, event: Event, id: str) -> Backfill | None:
+        """Store the job of an event that says its `quality`, before that event is published. id: the event's.
+
+        The job is returned where it has no room, to be said lost after the event. Raises BusError.
+        """
+        if not self._consumer or not isinstance(event, Detections | Embeddings) or event.quality is None:
+            return None
+        job = backfill.put_off(event, id, stream=message.stream, seq=message.seq)
+        headers = {"Nats-Msg-Id": backfill.deferred_id(id)}
+        if traceparent := telemetry.traceparent_of(message.span):
+            headers["traceparent"] = traceparent
+        to, payload = names.backfill(self._service.name, job.camera), backfill.encode(job)
+        try:
+            await bus.publish(self._client, self._js, to, payload, headers, waits_for_room=False)
+        except (Full, Unstorable):
+            return job
+        return None
+
+    async def say_lost(self, job: Backfill, why: Lost, traceparent: str | None = None) -> None:
+        """Say that no revision will come, and count it. Raises BusError."""
+        is_new = await self._say(job, backfill.lost(job, why), traceparent)
+        self._count(why if is_new else "duplicate")
+
+    async def _say(
+        self, job: Backfill, revision: DetectionsRevision | EmbeddingsRevision, traceparent: str | None
+    ) -> bool:
+        """Whether it is stored now, and was not before."""
+        id, source = backfill.revision_id(job.revises), names.source(self._service.name)
+        headers = events.headers(revision, id=id, source=source, traceparent=traceparent)
+        ack = await bus.publish(self._client, self._js, events.subject(revision), events.encode(revision), headers)
+        return not ack.duplicate
+
+    def _count(self, result: str) -> None:
+        metrics.BACKFILL.labels(self._service.name, result).inc()
+
+    # ---- make good
+
+    async def _lane(self, singles: Singles, source: Source) -> None:
+        while True:
+            async with self._turn:
+                turn = await self._next(singles, source)
+            await self._answered(turn.held, self._make_good(turn))
+
+    async def _next(self, singles: Singles, source: Source) -> _Turn:
+        """The next that is still kept, once there is time for it. Those that are not are told of."""
+        while True:
+            raw = await singles.next()
+            if raw is None:
+                await asyncio.sleep(self._tuning.quiet_s)
+                continue
+            held = self._hold.take(Held(raw, source))
+            try:
+                job = backfill.decode(self._service.name, held.subject, held.data)
+            except BadMessage as e:
+                await self._hold.bury(held, str(e))
+                continue
+            found: list[Stored] = []
+            await self._answered(held, self._wait(held, job, found))
+            if found:
+                return _Turn(held, job, found[0])
+
+    async def _wait(self, held: Held, job: Backfill, found: list[Stored]) -> None:
+        """Wait until there is time, and have its segment in `found`; or tell what there is to tell without it."""
+        if held.deliveries >= self._tuning.most_tries:
+            return await self._lose(held, job, "unreadable")
+        while (kept := await self._kept(job)) is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._tuning.look_s):
+                    await self._until_time()
+                found.append(kept)
+                return
+        await self._lose(held, job, "expired")
+
+    async def _until_time(self) -> None:
+        while not self._urgent.is_idle:
+            await asyncio.sleep(self._tuning.poll_s)
+
+    async def _kept(self, job: Backfill) -> Stored | None:
+        """The segment; None once it is gone. Raises nats.errors.Error or TimeoutError if the server does not answer."""
+        while True:
+            try:
+                found = await direct.get(self._client, job.stream, seq=job.seq)
+            except NotFoundError:
+                if await self._is_gone():
+                    return None
+                await asyncio.sleep(self._tuning.quiet_s)
+            else:
+                self._blind_since = None
+                return found
+
+    async def _is_gone(self) -> bool:
+        """Whether to believe that something is not there: a server that can't open its files finds nothing at all."""
+        try:
+            await check_readable(self._js, names.MEDIA, names.media(">"))
+        except Unread:
+            now = time.monotonic()
+            self._blind_since = self._blind_since or now
+            return now - self._blind_since >= self._tuning.blind_s
+        self._blind_since = None
+        return True
+
+    async def _make_good(self, turn: _Turn) -> None:
+        """Look at all that is wanted, and say it. Raises whatever fails, but for what says that nothing ever will."""
+        held, job, found = turn
+        span = telemetry.tracer().start_span(
+            f"{self._service.name} backfill", context=telemetry.context_of(held.headers.get("traceparent"))
+        )
+        origin = deadletters.origin(job.stream, job.seq, found.headers)
+        message = Deferred(held.raw, held.source, origin=origin, span=span, job=job, found=found)
+        self._messages.add(message)
+        try:
+            event = await self._work(message)
+        except Expired:
+            return await self._lose(held, job, "expired")
+        except BadMessage as e:
+            self._log.warning("what was put off can't be made good", camera=job.camera, origin=origin, error=str(e))
+            return await self._lose(held, job, "unreadable")
+        finally:
+            self._messages.discard(message)
+            span.end()
+        assert isinstance(event, Detections | Embeddings)
+        revision = backfill.revision(event, job.revises)
+        is_new = await self._say(job, revision, telemetry.traceparent_of(span))
+        self._count("done" if is_new else "duplicate")
+        self.done += is_new
+        await self._hold.acknowledge(held)
+
+    async def _work(self, message: Deferred) -> Event:
+        """What the service says of it. Raises what that raises."""
+        with self._stage():
+            message.preparing_since = started = time.monotonic()
+            try:
+                with progress.heard_by(message.goes_on):
+                    prepared = await self._service.prepare(message)
+            finally:
+                message.preparing_since = None
+            message.prepare_s = time.monotonic() - started
+        async with self._on_device:
+            await self._until_time()
+            with self._stage():
+                try:
+                    (result,) = await self._device.infer([Item(message, prepared)])
+                except DeviceError as e:
+                    await self._broken(str(e))
+                    raise
+        if isinstance(result, Exception):
+            raise result
+        return self._service.event(message, prepared, result)
+
+    @contextlib.contextmanager
+    def _stage(self) -> Iterator[None]:
+        """Time of ours, in which urgent work that comes waits: that takes no longer for it than it takes."""
+        with self._working.running(), self._urgent.occupied.suspended():
+            yield
+
+    async def _lose(self, held: Held, job: Backfill, why: Lost) -> None:
+        await self.say_lost(job, why, events.trace_of(held.headers))
+        await self._hold.acknowledge(held)
+
+    async def _answered(self, held: Held, work: Awaitable[None]) -> None:
+        """`work`, which answers for the job unless it fails: then it comes again, with a growing delay."""
+        try:
+            await work
+        except Exception as e:
+            delay_s = self._tuning.retry.after(held.deliveries)
+            self._log.warning("not made good, will be delivered again", seq=held.seq, delay_s=delay_s, error=repr(e))
+            await self._hold.nak(held, delay_s)
