@@ -168,6 +168,13 @@ class Chunk:
         self.oldest = max(self.oldest, time)
         return before - self.rows
 
+    def forget(self, ids: Sequence[str]) -> None:
+        """Forget the rows with these ids."""
+        with self._writing:
+            if not self._gone:
+                self._table.delete(_in("id", ids))
+                self._deleted = True
+
     def tidy(self, *, full: bool, force: bool = False) -> None:
         """Join small files, index what is not indexed, free the space of what was deleted.
 

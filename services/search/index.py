@@ -5,8 +5,8 @@
     index.similar(model, vector, Where(), 10)
 
 Rows lie in chunks of time. Each model has chunks of its own, so that vectors of two models are never compared, and so
-have labels. Rows are known by their id: what is added twice is there once. One process has the index, and holds a lock
-on its folder. One thread of it writes, another may tidy meanwhile, and any may read.
+have labels, and marks of what was revised. Rows are known by their id: what is added twice is there once. One process
+has the index, and holds a lock on its folder. One thread of it writes, another may tidy meanwhile, and any may read.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ _COLUMNS: list[Any] = [
 ]
 _NAMES = [field.name for field in _COLUMNS]
 _LABELS = "labels"
+_REVISED = "revised"
+_VECTORS = "vectors."
+# No segment is longer than this, in milliseconds.
+_NEAR = 120_000
 _TRIED = "tried"
 _MB = 1024 * 1024
 # This share of the cache is for what LanceDB knows of its files. Each write adds to that, and only what is current is
@@ -79,7 +83,7 @@ class Index:
         self._tidying = threading.Lock()
         self._readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
         self._origin = ""
-        # The chunks by kind, `labels` or `vectors.<model>.<dimension>`, the oldest first.
+        # The chunks by kind, `labels`, `revised` or `vectors.<model>.<dimension>`, the oldest first.
         self._chunks: dict[str, list[Chunk]] = {}
         self._listing = threading.Lock()  # held while a chunk is put into a list of them, or taken out
         self._open_all()
@@ -156,6 +160,29 @@ class Index:
         if labels:
             self._add(_LABELS, labels, None)
 
+    def revised(self, firsts: Sequence[str]) -> set[str]:
+        """Those of these ids of first events whose rows were replaced."""
+        where = Where(ids=firsts)
+        return {row["id"] for row in self._each(_REVISED, where, lambda chunk: chunk.matching(where, ["id"]))}
+
+    def replace(self, marks: Sequence[Row]) -> None:
+        """Forget the rows of the first events that these marks are called as, and remember that. Call it after `add`:
+        who is killed in between begins again."""
+        if not marks:
+            return
+        prefixes = tuple(f"{mark.id}#" for mark in marks)
+        where = Where(
+            seqs=sorted({mark.seq for mark in marks}),
+            since=min(mark.start for mark in marks) - _NEAR,
+            until=max(mark.end for mark in marks) + _NEAR,
+        )
+        for kind in [kind for kind in self._chunks if kind != _REVISED]:
+            for chunk in [c for c in list(self._chunks[kind]) if c.may_hold(where)]:
+                found = chunk.matching(where, ["id"])["id"].to_pylist()
+                if ids := [id for id in found if id.startswith(prefixes)]:
+                    chunk.forget(ids)
+        self._add(_REVISED, marks, None)
+
     def _add(self, kind: str, rows: Sequence[Row], dimension: int | None) -> None:
         fresh = {row.id: row for row in rows}
         span = Where(since=min(r.time for r in rows), until=max(r.time for r in rows) + 1, ids=list(fresh))
@@ -182,8 +209,8 @@ class Index:
 
     def models(self) -> set[tuple[str, int]]:
         """(model, dimension) of all vectors."""
-        kinds = [kind for kind, chunks in list(self._chunks.items()) if chunks and kind != _LABELS]
-        parts = [kind.removeprefix("vectors.").rpartition(".") for kind in kinds]
+        kinds = [kind for kind, chunks in list(self._chunks.items()) if chunks and kind.startswith(_VECTORS)]
+        parts = [kind.removeprefix(_VECTORS).rpartition(".") for kind in kinds]
         return {(model, int(dimension)) for model, _, dimension in parts}
 
     def drop_before(self, time: int) -> int:
@@ -248,18 +275,16 @@ class Index:
         by_seq = {seq: round(time.timestamp() * 1000) for seq, time in hits}
         if not by_seq:
             return []
-        # No segment is longer than this, in milliseconds.
-        near = 120_000
-        where = Where(seqs=sorted(by_seq), since=min(by_seq.values()) - near, until=max(by_seq.values()) + near)
+        where = Where(seqs=sorted(by_seq), since=min(by_seq.values()) - _NEAR, until=max(by_seq.values()) + _NEAR)
         found = self._each(_LABELS, where, lambda chunk: chunk.matching(where, _NAMES))
         return [_hit(row, row["score"], vector=False) for row in found]
 
     def vector(self, id: str) -> tuple[str, Vectors] | None:
         """(model, vector) of the row with this id."""
         where = Where(ids=[id])
-        for kind in [k for k in list(self._chunks) if k != _LABELS]:
+        for kind in [k for k in list(self._chunks) if k.startswith(_VECTORS)]:
             for row in self._each(kind, where, lambda chunk: chunk.matching(where, ["vector"])):
-                return kind.removeprefix("vectors.").rpartition(".")[0], np.asarray(row["vector"], np.float32)
+                return kind.removeprefix(_VECTORS).rpartition(".")[0], np.asarray(row["vector"], np.float32)
         return None
 
     def known_labels(self) -> frozenset[str]:
@@ -316,7 +341,7 @@ class Index:
 
 
 def _kind(model: str, dimension: int) -> str:
-    return f"vectors.{model}.{dimension}"
+    return f"{_VECTORS}{model}.{dimension}"
 
 
 def _table(rows: Sequence[Row], dimension: int | None) -> Any:

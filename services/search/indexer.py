@@ -19,7 +19,7 @@ from nats.js.api import ConsumerInfo
 
 from services.search import chunk, metrics
 from services.search.index import Index
-from services.search.rows import LabelRow, Row, VectorRow, rows
+from services.search.rows import LabelRow, Row, Said, VectorRow, said
 from services.search.settings import SearchSettings
 from shared import bus
 from shared.bus.pull import Puller
@@ -60,7 +60,11 @@ class ToIndex(NamedTuple):
     """An event in hand, and what the index is to have of it."""
 
     held: Held
-    rows: Sequence[Row]
+    said: Said
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        return self.said.rows
 
     @property
     def size(self) -> int:
@@ -163,9 +167,9 @@ class Indexer:
         models = self._index.models()
         for held in batch:
             try:
-                rows = _rows(held)
-                _admit(rows, models)
-                found.append(ToIndex(held, rows))
+                said = _said(held)
+                _admit(said.rows, models)
+                found.append(ToIndex(held, said))
             except Exception as e:
                 await self._bury(held, str(e) if isinstance(e, BadMessage) else f"search failed on it: {e!r}")
         await self._store(found)
@@ -215,10 +219,17 @@ class Indexer:
             metrics.REFUSED.inc()
 
     def _add(self, events: Sequence[ToIndex]) -> None:
-        vectors = [r for event in events for r in event.rows if isinstance(r, VectorRow)]
-        labels = [r for event in events for r in event.rows if isinstance(r, LabelRow)]
+        """In whatever order a first event and its revision come, and however often: the revision's rows are there."""
         started = time.perf_counter()
+        all_said = [event.said for event in events if event.said.first]
+        revised = self._index.revised([said.first for said in all_said])
+        fresh = [said for said in all_said if said.first not in revised]
+        marks = {said.first: said.mark for said in fresh if said.mark}
+        rows = [row for said in fresh if said.mark or said.first not in marks for row in said.rows]
+        vectors = [r for r in rows if isinstance(r, VectorRow)]
+        labels = [r for r in rows if isinstance(r, LabelRow)]
         self._index.add(vectors, labels)
+        self._index.replace(list(marks.values()))
         metrics.WRITE.observe(time.perf_counter() - started)
         metrics.ROWS.labels("vectors").inc(len(vectors))
         metrics.ROWS.labels("labels").inc(len(labels))
@@ -325,8 +336,8 @@ def _admit(rows: Sequence[Row], models: set[tuple[str, int]]) -> None:
     models |= of
 
 
-def _rows(held: Held) -> Sequence[Row]:
+def _said(held: Held) -> Said:
     if not held.is_for(CONSUMER):
-        return []
+        return Said()
     # A replay has the ce-id of the event that it repeats; Nats-Msg-Id is for the stream alone.
-    return rows(held.headers.get("ce-id", ""), held.subject, held.data)
+    return said(held.headers.get("ce-id", ""), held.subject, held.data)

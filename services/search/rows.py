@@ -1,19 +1,34 @@
-"""What the index keeps of an event: a row for each vector, and one for each label seen in a segment. Pure."""
+"""What the index keeps of an event: a row for each vector, and one for each label seen in a segment. Pure.
+
+Of a segment that was looked at again it keeps the rows of the revision in place of those of the first event, and a mark
+that this is so: the first event may come after its revision, and each of them again.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from shared.contract import names
-from shared.contract.events import Box, DetectedObject, Detections, Embeddings, Vector, decode
+from shared.contract.events import (
+    Box,
+    DetectedObject,
+    Detections,
+    DetectionsRevision,
+    Embeddings,
+    EmbeddingsRevision,
+    Vector,
+    decode,
+)
 from shared.models import vectors
 from shared.runtime.errors import BadMessage
 
-_KINDS: dict[str, type[Embeddings | Detections]] = {t.kind: t for t in (Embeddings, Detections)}
+_REVISIONS = (EmbeddingsRevision, DetectionsRevision)
+_KINDS: dict[str, type[Embeddings | Detections]] = {t.kind: t for t in (Embeddings, Detections, *_REVISIONS)}
 MOST_ID = 512
 # float16 moves the length of a vector less than this.
 MOST_OFF = 0.1
@@ -49,13 +64,22 @@ class LabelRow(Row, frozen=True, kw_only=True):
     """The best detection of one label in one segment."""
 
 
-def rows(event_id: str, subject: str, payload: bytes) -> list[VectorRow] | list[LabelRow]:
-    """The rows of an event of embeddings or detections. Raises BadMessage for any other message.
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event says of a segment. first: id of the event that said it first. mark: the row, called as that event,
+    which says that these rows have taken the place of its own; None of that event itself."""
+
+    rows: Sequence[Row] = ()
+    first: str = ""
+    mark: Row | None = None
+
+
+def said(event_id: str, subject: str, payload: bytes) -> Said:
+    """Of an event of embeddings or detections, or of a revision of one. Raises BadMessage for any other message.
 
     event_id: its ce-id. Rows of the two kinds have tables of their own, so that an event has no other kind's rows taken
     for its repetition.
     """
-    kind = subject.removeprefix("events.").partition(".")[0]
+    kind = names.kind_of(subject)
     if kind not in _KINDS:
         raise BadMessage(f"{subject} holds no event that can be indexed")
     event = decode(payload, _KINDS[kind], subject)
@@ -63,7 +87,16 @@ def rows(event_id: str, subject: str, payload: bytes) -> list[VectorRow] | list[
         raise BadMessage("an event without its id, ce-id, can't be told from its repetition")
     if len(event_id) > MOST_ID:
         raise BadMessage(f"its ce-id has {len(event_id)} characters, where {MOST_ID} are the most")
-    return _vectors(event_id, event) if isinstance(event, Embeddings) else _labels(event_id, event)
+    first, mark = event_id, None
+    if isinstance(event, _REVISIONS):
+        if event.lost:
+            return Said()
+        if len(event.revises) > MOST_ID:
+            raise BadMessage(f"what it revises has an id of {len(event.revises)} characters: {MOST_ID} are the most")
+        first = event.revises
+        mark = Row(**_of_segment(event, first), time=_ms(event.start), label=None, score=None, box=None)
+    rows = _vectors(event_id, event) if isinstance(event, Embeddings) else _labels(event_id, event)
+    return Said(rows=rows, first=first, mark=mark)
 
 
 def _vectors(event_id: str, event: Embeddings) -> list[VectorRow]:
@@ -104,17 +137,18 @@ def _common(
     event: Embeddings | Detections, id: str, seen: Vector | DetectedObject, time: dt.datetime
 ) -> dict[str, Any]:
     """The fields that every row has. time: of the frame."""
+    seen_as = {"label": seen.label, "score": seen.score, "box": seen.box}
+    return {**_of_segment(event, id), "time": _ms(time), **seen_as}
+
+
+def _of_segment(event: Embeddings | Detections, id: str) -> dict[str, Any]:
     start = _ms(event.start)
     return {
         "id": id,
         "camera": event.camera,
         "start": start,
         "end": start + round(event.duration * 1000),
-        "time": _ms(time),
         "seq": event.segment.seq,
-        "label": seen.label,
-        "score": seen.score,
-        "box": seen.box,
     }
 
 

@@ -25,7 +25,9 @@ from shared.contract.events import (
     Caption,
     Counts,
     Crossings,
+    DetectionsRevision,
     Embeddings,
+    EmbeddingsRevision,
     Event,
     Heat,
     Incident,
@@ -33,6 +35,7 @@ from shared.contract.events import (
     Part,
     PathPoint,
     Presence,
+    Quality,
     Seen,
     SegmentRef,
     Snapshot,
@@ -50,6 +53,7 @@ from tests.fuzz.spoil import read_wire, wire
 from tests.walks import START, Walk, detections
 
 TIMING = Timing(queued_ms=1.5, decode_ms=2, infer_ms=3)
+LOW = Quality(fps=1.0, wanted=5.0, cause="backlog")
 REF = SegmentRef(stream="MEDIA", seq=7, epoch="e1", n=3)
 BOX = (0.1, 0.2, 0.3, 0.4)
 SECOND = dt.timedelta(seconds=1)
@@ -107,16 +111,9 @@ def said() -> list[Event]:
         Tracks(
             camera="lobby", segment=REF, start=START, duration=1.0, width=640, height=480, model="m", tracks=[track]
         ),
-        Embeddings(
-            camera="lobby",
-            segment=REF,
-            start=START,
-            duration=1.0,
-            model="m",
-            dimension=2,
-            vectors=vectors,
-            timing=TIMING,
-        ),
+        Embeddings(**_SEGMENT, dimension=2, vectors=vectors, timing=TIMING, quality=LOW),
+        EmbeddingsRevision(**_SEGMENT, dimension=2, vectors=vectors, timing=TIMING, revises="embed/m/MEDIA/7"),
+        DetectionsRevision(**_SEGMENT, frames=[], timing=TIMING, revises="cv/m/MEDIA/7", lost="expired"),
         Incident(**_INCIDENT),
         Alert(**{**_INCIDENT, "state": "end", "end": START, "confidence": 0.5, "reason": "seen"}),
         Counts(

@@ -8,10 +8,10 @@ from services.search.answers import _read, _where
 from services.search.clip import StoredSegment
 from services.search.index import _table
 from services.search.query import ClipQuery, Query, Unanswerable
-from services.search.rows import VectorRow, rows
+from services.search.rows import VectorRow, said
 from services.search.words import wanted
 from shared.bus.requests import Refusal
-from shared.contract.events import Detections, Embeddings
+from shared.contract.events import Detections, DetectionsRevision, Embeddings, EmbeddingsRevision
 from shared.runtime.errors import BadMessage, BadSegment
 from tests.fuzz import good, spoil
 from tests.fuzz.delivery import NotDelivered, stored
@@ -21,10 +21,12 @@ from tests.fuzz.refusal import refused
 
 def _indexed(data: bytes) -> None:
     """What search does, up to the table that LanceDB is given."""
-    one = stored(data, "events.*.*")
-    found = rows(one.headers.get("ce-id", ""), one.subject, one.data)
-    if found:
-        _table(found, found[0].dimension if isinstance(found[0], VectorRow) else None)
+    one = stored(data, "events.revisions.*.*" if b"events.revisions." in data[:30] else "events.*.*")
+    found = said(one.headers.get("ce-id", ""), one.subject, one.data)
+    if found.rows:
+        _table(found.rows, found.rows[0].dimension if isinstance(found.rows[0], VectorRow) else None)
+    if found.mark:
+        _table([found.mark], None)
 
 
 def _find(data: bytes) -> None:
@@ -61,7 +63,7 @@ def _finds() -> list[bytes]:
 DOORS = (
     Door(
         "search.event",
-        lambda: good.event_messages(Detections, Embeddings),
+        lambda: good.event_messages(Detections, Embeddings, DetectionsRevision, EmbeddingsRevision),
         _indexed,
         (NotDelivered, BadMessage),
         spoil.message(spoil.as_json),
