@@ -104,3 +104,13 @@ def test_each_incident_is_told_once_and_has_one_alert() -> None:
     ledger.alert("b")
     ledger.incident("a", "end")
     assert (ledger.unalerted, ledger.told_twice) == (1, 2)
+
+
+def test_what_was_looked_at_less_has_one_revision_in_the_end() -> None:
+    ledger = Ledger()
+    ledger.deferred |= {"a", "b"}
+    ledger.revision("a")
+    assert (ledger.unrevised, ledger.revised_twice) == (1, 0)
+    for first in ("b", "of-an-event-of-full-quality", "b"):
+        ledger.revision(first)
+    assert (ledger.unrevised, ledger.revised_twice) == (0, 1)

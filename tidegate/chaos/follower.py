@@ -1,4 +1,4 @@
-"""Reads segments, detections, incidents and alerts into a ledger as they are stored, through all outages."""
+"""Reads segments, detections, revisions, incidents and alerts into a ledger as they are stored, through all outages."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from nats.aio.client import Client
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import names
-from shared.contract.events import SegmentRef
+from shared.contract.events import Quality, SegmentRef
 from shared.contract.segment import from_headers
 from tidegate.chaos.ledger import Ledger, Piece
 
 _POLL_S = 0.25
 _SEGMENTS, _DETECTIONS = names.media(">"), names.event("detections", ">")
+_REVISIONS = names.event(names.revised("detections"), ">")
 _TRACKS = names.event("tracks", ">")
 _INCIDENTS, _ALERTS = names.event("incidents", ">"), names.event("alerts", ">")
 
 
 class _Result(msgspec.Struct, frozen=True):
     segment: SegmentRef
+    quality: Quality | None = None
+
+
+class _Revision(msgspec.Struct, frozen=True):
+    revises: str
 
 
 class _Incident(msgspec.Struct, frozen=True):
@@ -52,6 +58,7 @@ class Follower:
         await asyncio.gather(
             self._follow(names.MEDIA, _SEGMENTS, self._segment),
             self._follow(names.EVENTS, _DETECTIONS, self._detections),
+            self._follow(names.EVENTS, _REVISIONS, self._revision),
             self._follow(names.EVENTS, _TRACKS, self._tracks),
             self._follow(names.EVENTS, _INCIDENTS, self._incident),
             self._follow(names.EVENTS, _ALERTS, self._alert),
@@ -77,7 +84,13 @@ class Follower:
         self._ledger.segment(Piece(s.camera, s.epoch, s.n, start, start + s.duration, stored.seq))
 
     def _detections(self, stored: Stored) -> None:
-        self._ledger.event(msgspec.json.decode(stored.data, type=_Result).segment.seq)
+        result = msgspec.json.decode(stored.data, type=_Result)
+        self._ledger.event(result.segment.seq)
+        if result.quality:
+            self._ledger.deferred.add(stored.headers["ce-id"])
+
+    def _revision(self, stored: Stored) -> None:
+        self._ledger.revision(msgspec.json.decode(stored.data, type=_Revision).revises)
 
     def _tracks(self, stored: Stored) -> None:
         self._ledger.followed.add(msgspec.json.decode(stored.data, type=_Result).segment.seq)

@@ -54,8 +54,9 @@ class Account(NamedTuple):
 
 class Ledger:
     """segments: by sequence. events: how many each segment has, by its sequence. followed: segments in which objects
-    were followed. begun, ended, alerts: how many starts, ends and alerts each incident has, by its id. dated: whether
-    the clock is right by which is filmed.
+    were followed. begun, ended, alerts: how many starts, ends and alerts each incident has, by its id. deferred: ids of
+    events of which less was looked at than is wanted. revised: how many revisions each event has, by its id, those
+    included that say why there is none. dated: whether the clock is right by which is filmed.
     """
 
     def __init__(self) -> None:
@@ -65,6 +66,8 @@ class Ledger:
         self.ended: Counter[str] = Counter()
         self.alerts: Counter[str] = Counter()
         self.followed: set[int] = set()
+        self.deferred: set[str] = set()
+        self.revised: Counter[str] = Counter()
         self.dated = True
         self._of: dict[str, list[Piece]] = {}
 
@@ -77,6 +80,10 @@ class Ledger:
     def event(self, seq: int) -> None:
         """An event of the segment with that sequence is stored."""
         self.events[seq] += 1
+
+    def revision(self, first: str) -> None:
+        """A revision of the event with that id is stored, or why there is none."""
+        self.revised[first] += 1
 
     def incident(self, id: str, state: str) -> None:
         """An event about an incident is stored: its start, an update, or its end."""
@@ -91,6 +98,16 @@ class Ledger:
     def twice(self) -> int:
         """Segments that have more than one event."""
         return sum(1 for n in self.events.values() if n > 1)
+
+    @property
+    def unrevised(self) -> int:
+        """Events of which less was looked at than is wanted, and of which no revision says more, or why not."""
+        return len(self.deferred - self.revised.keys())
+
+    @property
+    def revised_twice(self) -> int:
+        """Events that have more than one revision."""
+        return sum(1 for n in self.revised.values() if n > 1)
 
     @property
     def unalerted(self) -> int:

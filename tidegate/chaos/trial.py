@@ -68,6 +68,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """costs: in order. segments: stored. lost: acknowledged and not stored. without, twice: segments by their events.
 
+    deferred: events of which less was looked at than is wanted; unrevised, revised_twice: events by their revisions.
     doubled_s: seconds of video that two connections have. incidents: how many there were; unalerted, told_twice: of
     them. refused, got_in: of the intruder, and where. violations: what a service tried to do that it may not.
     settled: whether all was done in the end. left_out: what this machine can't have, and why.
@@ -82,6 +83,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int
     repeated: int
     doubled_s: float
+    deferred: int
+    unrevised: int
+    revised_twice: int
     incidents: int
     unalerted: int
     told_twice: int
@@ -107,6 +111,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             "segments are missing within a connection": self.skipped,
             "segments are stored twice": self.repeated,
             "seconds of video are doubled": round(self.doubled_s, 1),
+            "events of which less was looked at have no revision": self.unrevised,
+            "events have more than one revision": self.revised_twice,
             "incidents have no alert, or alerts no incident": self.unalerted,
             "incidents were told of more than once": self.told_twice,
         }
@@ -130,7 +136,8 @@ def run(plan: Plan) -> int:
     out.print(table(outcome))
     out.print(
         f"{outcome.segments} segments stored; {outcome.acknowledged} acknowledgements written down, {outcome.lost} "
-        f"lost; {outcome.without} without an event, {outcome.twice} with two; {outcome.incidents} incidents, "
+        f"lost; {outcome.without} without an event, {outcome.twice} with two; of {outcome.deferred} less was looked at, "
+        f"{outcome.unrevised} without a revision, {outcome.revised_twice} with two; {outcome.incidents} incidents, "
         f"{outcome.unalerted} without their alert, {outcome.told_twice} told twice; an intruder was refused "
         f"{outcome.refused} times, and got in {len(outcome.got_in)}"
     )
@@ -191,6 +198,9 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
             skipped=total.skipped,
             repeated=total.repeated,
             doubled_s=total.doubled_s,
+            deferred=len(ledger.deferred),
+            unrevised=ledger.unrevised,
+            revised_twice=ledger.revised_twice,
             incidents=len(ledger.begun),
             unalerted=ledger.unalerted,
             told_twice=ledger.told_twice,
@@ -261,7 +271,7 @@ def _in_the_end(cost: Cost, broken: World) -> Cost:
 
 
 def _twice(broken: World) -> int:
-    return broken.ledger.twice + broken.ledger.told_twice
+    return broken.ledger.twice + broken.ledger.revised_twice + broken.ledger.told_twice
 
 
 def table(outcome: Outcome) -> Table:

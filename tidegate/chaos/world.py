@@ -160,7 +160,8 @@ class World:
             await self.nats.ready()
 
     async def settle(self, within_s: float) -> int | None:
-        """Wait until cv has done all that is stored up to now, all of that is counted, and each incident has its alert.
+        """Wait until cv has done all that is stored up to now, and what it has put off of that, all of that is counted,
+        and each incident has its alert.
 
         The sequence in MEDIA up to which all is done and counted, None if that takes longer.
         """
@@ -179,7 +180,7 @@ class World:
                 counted = self.follower.media >= end and self.follower.events >= await self._events()
                 if done >= end and counted:
                     settled = end
-                if settled and not self.ledger.unalerted:
+                if settled and not self.ledger.unalerted and not self.ledger.unrevised:
                     break
             await asyncio.sleep(_POLL_S)
         return settled

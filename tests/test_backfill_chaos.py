@@ -1,0 +1,74 @@
+"""Workers are killed at every point between their PubAcks: every segment has one event, and one revision if it was low.
+
+tests/crashing_backfill.py is the worker; the server is a real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from services.scaler.local.replicas import Replicas
+from shared.runtime.backoff import Backoff
+from tests import service
+from tests.crashing_backfill import POINTS
+from tests.test_backfill import firsts, revisions
+from tests.test_worker import letters, publish
+from tests.waiting import PATIENCE_S
+from tidegate.local.server import NatsServer
+
+KILLS_A_POINT = 4
+# So that what had died is given to the next in time.
+ACK_WAIT_S = 2.0
+
+
+async def be_patient(admin: Client, stream: str, consumer: str) -> None:
+    """With so many kills as here, no segment's deliveries run out."""
+    js = admin.jetstream()
+    config = (await js.consumer_info(stream, consumer)).config
+    config.ack_wait, config.max_deliver = ACK_WAIT_S, 100
+    await js.add_consumer(stream, config)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+async def test_whatever_dies_between_its_pubacks_each_segment_has_one_event_and_one_revision(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    for stream, consumer in (("MEDIA", "cv"), ("BACKFILL", "cv-backfill")):
+        await be_patient(admin, stream, consumer)
+    plan = tmp_path / "plan"
+    plan.write_text("\n".join(POINTS * KILLS_A_POINT))
+    pool = Replicas(
+        "cv",
+        [sys.executable, "-m", "tests.crashing_backfill"],
+        server.environment("cv") | {"PLAN": str(tmp_path)},
+        tmp_path / "logs",
+        backoff=Backoff(first_s=0.1, longest_s=0.1),
+    )
+    await pool.scale_to(2)
+    seqs: list[int] = []
+    try:
+        async with asyncio.timeout(3 * PATIENCE_S):
+            while pool.restarts < len(POINTS) * KILLS_A_POINT:
+                # With pauses, in which there is time for what was put off.
+                seqs += await publish(admin, ["x"] * 4, first=len(seqs))
+                await asyncio.sleep(0.7)
+            await service.settled(admin, "MEDIA", "cv")
+            await service.settled(admin, "BACKFILL", "cv-backfill")
+    finally:
+        await pool.close()
+    killed = Counter((tmp_path / "killed").read_text().split())
+    assert killed == dict.fromkeys(POINTS, KILLS_A_POINT)
+    first = await firsts(admin)
+    assert Counter(event.segment.seq for event in first.values()) == dict.fromkeys(seqs, 1)
+    low = {id for id, event in first.items() if event.quality}
+    found = Counter(revision.revises for revision in await revisions(admin))
+    assert set(found.values()) == {1} and low <= found.keys() <= first.keys()
+    assert len(low) > len(seqs) / 4, "chance had some of both"
+    assert await letters(admin) == []
