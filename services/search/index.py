@@ -50,7 +50,8 @@ _COLUMNS: list[Any] = [
 ]
 _NAMES = [field.name for field in _COLUMNS]
 _LABELS = "labels"
-_REVISED = "revised"
+# The version before takes what follows the last dot for a dimension: it goes on with such an index.
+_REVISED = "revised.0"
 _VECTORS = "vectors."
 # No segment is longer than this, in milliseconds.
 _NEAR = 120_000
@@ -83,7 +84,7 @@ class Index:
         self._tidying = threading.Lock()
         self._readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
         self._origin = ""
-        # The chunks by kind, `labels`, `revised` or `vectors.<model>.<dimension>`, the oldest first.
+        # The chunks by kind, `labels`, `revised.0` or `vectors.<model>.<dimension>`, the oldest first.
         self._chunks: dict[str, list[Chunk]] = {}
         self._listing = threading.Lock()  # held while a chunk is put into a list of them, or taken out
         self._open_all()

@@ -136,9 +136,9 @@ def run(plan: Plan) -> int:
     out.print(table(outcome))
     out.print(
         f"{outcome.segments} segments stored; {outcome.acknowledged} acknowledgements written down, {outcome.lost} "
-        f"lost; {outcome.without} without an event, {outcome.twice} with two; of {outcome.deferred} less was looked at, "
-        f"{outcome.unrevised} without a revision, {outcome.revised_twice} with two; {outcome.incidents} incidents, "
-        f"{outcome.unalerted} without their alert, {outcome.told_twice} told twice; an intruder was refused "
+        f"lost; {outcome.without} without an event, {outcome.twice} with two; of {outcome.deferred} less was "
+        f"looked at, {outcome.unrevised} without a revision, {outcome.revised_twice} with two; {outcome.incidents} "
+        f"incidents, {outcome.unalerted} without their alert, {outcome.told_twice} told twice; an intruder was refused "
         f"{outcome.refused} times, and got in {len(outcome.got_in)}"
     )
     for name, why in outcome.left_out.items():

@@ -66,6 +66,7 @@ class _Result(msgspec.Struct, frozen=True):
     """An event of either service, as far as it matters here."""
 
     segment: SegmentRef
+    revises: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,7 +249,8 @@ async def _count(client: Client, service: str, acknowledged: list[int]) -> dict[
     js = client.jetstream()
     run = await report.read_back(client)
     # No other service runs here, so every event is one of this.
-    events = Counter(msgspec.json.decode(line, type=_Result).segment.seq for line in run.lines)
+    results = (msgspec.json.decode(line, type=_Result) for line in run.lines)
+    events = Counter(result.segment.seq for result in results if not result.revises)
     dead = {letter.stream_seq async for letter in letters(client, service) if letter.stream == names.MEDIA}
     info = await js.consumer_info(names.MEDIA, service)
     delivered = info.delivered.consumer_seq if info.delivered else 0
