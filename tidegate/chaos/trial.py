@@ -166,19 +166,18 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
     size = msgspec.structs.replace(plan.size, clock=any(fault.needs == "clock" for fault in faults))
     async with world(size, folder) as broken:
         costs: list[Cost] = []
-        log = logger("chaos")
         left_out = {fault.name: why for fault in faults if (why := lacking(fault, broken))}
         faults = [fault for fault in faults if fault.name not in left_out]
         if not faults:
             raise SettingError(f"this machine can have none of these faults: {'; '.join(set(left_out.values()))}")
         for n, fault in enumerate(_schedule(faults, plan.hours, dice), 1):
             out.print(f"{n:>3} {fault.name}", style="dim")
-            log.info("fault", number=n, name=fault.name)
+            logger("chaos").info("fault", number=n, name=fault.name)
             # What one fault draws is the same whatever came of those before.
             cost = await _cost(fault, broken, random.Random(f"{plan.seed} {n}"), plan.well_s)  # noqa: S311
             may_miss_s = _may_miss_s(fault, size.ingests, costs[-1] if costs else None)
             costs.append(msgspec.structs.replace(cost, may_miss_s=may_miss_s))
-            log.info("fault is over", **msgspec.structs.asdict(costs[-1]))
+            logger("chaos").info("fault is over", **msgspec.structs.asdict(costs[-1]))
             await broken.intruder.got_in(broken.admin)
         settled, gone = await broken.settle(SETTLED_S), 0
         try:
