@@ -79,6 +79,7 @@ async def detecting(
     settings = CvSettings(decode_max_gigapixels=gigapixels, **settings_of)
     client = await bus.connect(server.settings("cv"), "cv")
     cv = service(client.jetstream(), Nothing(), settings)
-    worker = Worker(client, cv, settings.worker(), Health(), consumers=[(names.MEDIA, "cv")])
+    consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
+    worker = Worker(client, cv, settings.worker(), Health(), consumers=consumers, backfill=backfill)
     async with until_drained(client, worker):
         yield cv

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -20,16 +21,19 @@ from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import backfill, events, names, stats
 from shared.contract.events import Detections, DetectionsRevision, Embeddings, Quality, Timing
+from shared.contract.segment import to_headers
 from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BadMessage, BadSegment, Expired
 from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
 from shared.worker.tuning import Tuning
 from tests import service
-from tests.detecting import until_drained
+from tests.detecting import detecting, until_drained
+from tests.footage import make
 from tests.test_worker import Echo, Job, head, letters, publish
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import dlq
+from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
 LOW = Quality(fps=1.0, wanted=5.0, cause="backlog")
@@ -394,6 +398,28 @@ async def test_what_is_no_job_is_buried(server: NatsServer, admin: Client) -> No
         await settled(admin)
     (letter,) = await letters(admin)
     assert (letter.stream, letter.service) == ("BACKFILL", "cv") and "not what was put off" in letter.reason
+
+
+async def test_of_real_video_all_frames_are_looked_at_in_the_end(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    """Also of segments that are decoded from others before them. What a worker is to defend, all of these are over."""
+    js, key = admin.jetstream(), 0
+    for piece in clips.pieces(make(tmp_path / "v.mp4", frames=100, fps=25, gop=50), "lobby"):
+        head = replace(piece.segment, key_seq=key if piece.dependent else None)
+        seq = (await js.publish(names.media("lobby"), piece.payload, headers=to_headers(head))).seq
+        key = key if piece.dependent else seq
+    await asyncio.sleep(0.5)
+    async with detecting(server, cv_latency_target=0.1, cv_fps=5.0, cv_fps_floor=1.0):
+        await settled(admin)
+    first = await firsts(admin)
+    assert len(first) == 4 and {event.quality for event in first.values()} == {LOW}
+    found = {revision.revises: revision for revision in await revisions(admin)}
+    assert found.keys() == first.keys()
+    for id, revision in found.items():
+        assert len(first[id].frames) <= 2 < 5 <= len(revision.frames) and revision.quality is None
+        assert (revision.segment, revision.start) == (first[id].segment, first[id].start)
+        assert first[id].frames[0] in revision.frames
 
 
 def test_a_job_is_read_as_it_was_written() -> None:

@@ -37,7 +37,9 @@ from tidegate.local.stack import Stack
     [
         ((), (), ("events.>",)),
         (("alerts", "counts"), (), ("events.alerts.>", "events.counts.>")),
-        ((), ("lobby",), ("events.*.lobby",)),
+        ((), ("lobby",), ("events.*.lobby", "events.revisions.*.lobby")),
+        (("detections", "revisions"), (), ("events.detections.>", "events.revisions.>")),
+        (("detections", "revisions"), ("a",), ("events.detections.a", "events.revisions.*.a")),
         (
             ("alerts", "counts"),
             ("a", "b"),

@@ -22,6 +22,7 @@ from shared.contract import names
 from shared.runtime.telemetry import logger
 
 TIMEOUT_S = 5.0
+CLOSE_S = 1.0
 _REQUEST = b'{"batch": 1, "no_wait": true}'
 
 
@@ -35,6 +36,9 @@ class Singles:
         self._requests = 0
         self._reply = ""
         self._waiter: asyncio.Future[Msg | None] | None = None
+        self._left: list[Msg] = []  # came in the moment in which the caller was cancelled
+        self._answered = asyncio.Event()
+        self._answered.set()
         self._sub: Subscription | None = None
         self._log = logger("puller")
 
@@ -42,10 +46,17 @@ class Singles:
         self._sub = await self._client.subscribe(f"{self._inbox}.*", cb=self._heard)
 
     async def close(self) -> None:
-        """What the server has sent by then is handed back."""
+        """What the server sends for a request that was given up is handed back.
+
+        So that is waited for: to a subscriber that has gone it may be sent all the same, and is out of reach until its
+        ack wait is over.
+        """
         if self._sub and not self._client.is_closed:
             try:
-                async with asyncio.timeout(TIMEOUT_S):
+                async with asyncio.timeout(CLOSE_S):
+                    await self._answered.wait()
+                    for message in self._left:
+                        await message.nak()
                     await self._sub.drain()  # type: ignore[no-untyped-call]
             except (TimeoutError, nats.errors.Error) as e:
                 self._log.debug("unsubscribe failed", error=repr(e))
@@ -55,19 +66,27 @@ class Singles:
         """A message, which is the caller's to answer. None where there is none, or the server does not answer."""
         self._requests += 1
         self._reply = f"{self._inbox}.{self._requests}"
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Msg | None] = asyncio.get_running_loop().create_future()
+        self._waiter = waiter
+        self._answered.clear()
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await self._client.publish(self._subject, _REQUEST, reply=self._reply)
-                return await self._waiter
+                return await waiter
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("pull failed", error=repr(e))
-            return None
+            return waiter.result() if waiter.done() and not waiter.cancelled() else None
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and (message := waiter.result()):
+                self._left.append(message)
+            raise
         finally:
             self._waiter = None
 
     async def _heard(self, message: Msg) -> None:
         """A message, or the status that there is none."""
+        if message.subject == self._reply or message.reply.startswith("$JS.ACK."):
+            self._answered.set()
         waits = self._waiter is not None and not self._waiter.done()
         if message.reply.startswith("$JS.ACK."):
             if waits and self._waiter:

@@ -12,6 +12,9 @@ from shared.contract.catalog import WITHOUT_LIMIT, Consumer, Peer
 from shared.contract.names import Token
 from shared.runtime.errors import SettingError
 
+# Revisions of all kinds, which are a kind to readers.
+_REVISIONS = names.revised("").rstrip(".")
+
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """kinds, cameras: whose events it may read; of none: of all."""
@@ -30,7 +33,7 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """What it may read; no two of them overlap."""
         if not self.cameras:
             return tuple(names.event(kind, ">") for kind in self.kinds) or (f"{names.EVENT}.>",)
-        return tuple(names.event(kind, camera) for kind in self.kinds or ("*",) for camera in self.cameras)
+        return tuple(_of(kind, camera) for kind in self.kinds or ("*", _REVISIONS) for camera in self.cameras)
 
     @property
     def consumer(self) -> Consumer:
@@ -59,6 +62,10 @@ def asked(name: str, kinds: Iterable[str], cameras: Iterable[str]) -> Reader:
             meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
             raise SettingError(f"there is no kind of event {kind!r}: {meant}")
     return Reader(name=name, kinds=kinds, cameras=tuple(dict.fromkeys(map(names.check_camera, cameras))))
+
+
+def _of(kind: str, camera: str) -> str:
+    return names.event(names.revised("*") if kind == _REVISIONS else kind, camera)
 
 
 def kinds_there_are() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
@@ -90,8 +90,8 @@ class _Turn(NamedTuple):
 class Backfilling(Generic[P, R]):
     """One for the worker. urgent: what it has in hand of everything else. consumer: of BACKFILL; empty: none.
 
-    lanes: segments that are worked on at once, of which one is on the device. broken: called where the device is.
-    done: segments made good.
+    threads: that prepare. As many segments are worked on at once, and one more, which is on the device. broken: called
+    where the device is. done: segments made good.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Backfilling(Generic[P, R]):
         urgent: Hold[Message],
         consumer: str,
         *,
-        lanes: int,
+        threads: int,
         tuning: Tuning,
         broken: Callable[[str], Awaitable[None]],
     ) -> None:
@@ -113,7 +113,7 @@ class Backfilling(Generic[P, R]):
         self._device = device
         self._urgent = urgent
         self._consumer = consumer
-        self._lanes = lanes
+        self._threads = threads
         self._tuning = tuning
         self._broken = broken
         self._hold: Hold[Held] = Hold(client, service.name, tuning)
@@ -123,6 +123,8 @@ class Backfilling(Generic[P, R]):
         self._working = Stopwatch()
         self._messages: set[Deferred] = set()
         self._turn = asyncio.Lock()
+        # None of ours waits for a thread, or for the device: what is urgent would wait behind it.
+        self._preparing = asyncio.Semaphore(threads)
         self._on_device = asyncio.Lock()
         self._blind_since: float | None = None
         self._log = telemetry.logger("backfill")
@@ -149,8 +151,8 @@ class Backfilling(Generic[P, R]):
             return []
         self._singles = Singles(self._client, names.BACKFILL, self._consumer)
         await self._singles.open()
-        lanes = range(self._lanes)
-        self._running = [asyncio.create_task(self._lane(self._singles, self._source)) for _ in lanes]
+        lanes = self._threads + 1
+        self._running = [asyncio.create_task(self._lane(self._singles, self._source)) for _ in range(lanes)]
         return self._running
 
     async def stop(self) -> None:
@@ -299,7 +301,7 @@ class Backfilling(Generic[P, R]):
 
     async def _work(self, message: Deferred) -> Event:
         """What the service says of it. Raises what that raises."""
-        with self._stage():
+        async with self._stage(self._preparing):
             message.preparing_since = started = time.monotonic()
             try:
                 with progress.heard_by(message.goes_on):
@@ -307,23 +309,23 @@ class Backfilling(Generic[P, R]):
             finally:
                 message.preparing_since = None
             message.prepare_s = time.monotonic() - started
-        async with self._on_device:
-            await self._until_time()
-            with self._stage():
-                try:
-                    (result,) = await self._device.infer([Item(message, prepared)])
-                except DeviceError as e:
-                    await self._broken(str(e))
-                    raise
+        async with self._stage(self._on_device):
+            try:
+                (result,) = await self._device.infer([Item(message, prepared)])
+            except DeviceError as e:
+                await self._broken(str(e))
+                raise
         if isinstance(result, Exception):
             raise result
         return self._service.event(message, prepared, result)
 
-    @contextlib.contextmanager
-    def _stage(self) -> Iterator[None]:
-        """Time of ours, in which urgent work that comes waits: that takes no longer for it than it takes."""
-        with self._working.running(), self._urgent.occupied.suspended():
-            yield
+    @contextlib.asynccontextmanager
+    async def _stage(self, room: asyncio.Semaphore | asyncio.Lock) -> AsyncIterator[None]:
+        """Work of ours, once there is time. What is urgent and comes meanwhile waits, which makes none of it slower."""
+        async with room:
+            await self._until_time()
+            with self._working.running(), self._urgent.occupied.suspended():
+                yield
 
     async def _lose(self, held: Held, job: Backfill, why: Lost) -> None:
         await self.say_lost(job, why, events.trace_of(held.headers))

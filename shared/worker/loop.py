@@ -89,8 +89,7 @@ class Worker(Generic[P, R]):
             self._device,
             self._hold,
             backfill,
-            # One is decoded in each thread, and one is on the device.
-            lanes=settings.threads + 1,
+            threads=settings.threads,
             tuning=self._tuning,
             broken=self._exit,
         )
