@@ -417,7 +417,7 @@ async def test_of_real_video_all_frames_are_looked_at_in_the_end(
     found = {revision.revises: revision for revision in await revisions(admin)}
     assert found.keys() == first.keys()
     for id, revision in found.items():
-        assert len(first[id].frames) <= 2 < 5 <= len(revision.frames) and revision.quality is None
+        assert len(first[id].frames) < len(revision.frames) and revision.quality is None
         assert (revision.segment, revision.start) == (first[id].segment, first[id].start)
         assert first[id].frames[0] in revision.frames
 

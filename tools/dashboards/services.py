@@ -83,6 +83,11 @@ def _work(of: str) -> Row:
                 (gauge("tidegate_held", "sum", where=of), "messages in hand"),
             ),
             graph("Bytes taken", (rate("tidegate_bytes_in_total", where=of), "taken"), unit="Bps"),
+            graph(
+                "Looked at again, segments a second",
+                (rate("tidegate_backfill_jobs_total", "result", of), "{{result}}"),
+                says="Less of them was looked at first. expired: replicas had no time while the video was kept.",
+            ),
         ),
     )
 
