@@ -26,6 +26,7 @@ from shared.worker import Worker
 
 class PacedSettings(CvSettings, frozen=True, kw_only=True):
     pace_s: Annotated[float, Meta(ge=0, description="least seconds for a picture")] = 0.15
+    start_s: Annotated[float, Meta(ge=0, description="seconds that its start is stretched by")] = 0.0
 
 
 class Paced:
@@ -45,13 +46,15 @@ class Paced:
 
 async def run(settings: PacedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     def loader() -> Detector:
+        time.sleep(settings.start_s)
         detector = load(settings.cv_model, min_score=SCORE_FLOOR, batch_size=settings.cv_batch_size)
         return Paced(detector, settings.pace_s)
 
     detector = await loading.load(client, "cv", settings.replica, health, loader, stop)
     if detector is not None:
         service = CvService(client.jetstream(), detector, settings)
-        await Worker(client, service, settings.worker(), health, consumers=[(names.MEDIA, "cv")]).run(stop)
+        consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
+        await Worker(client, service, settings.worker(), health, consumers=consumers, backfill=backfill).run(stop)
 
 
 if __name__ == "__main__":
