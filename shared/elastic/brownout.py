@@ -15,8 +15,9 @@ import msgspec
 class BrownoutTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Shares of the latency target."""
 
-    begins: tuple[float, ...] = (0.2, 0.4)
-    """At these ages the levels after the first begin."""
+    begins: tuple[float, ...] = (0.5,)
+    """At these ages the levels after the first begin, one for each. Earlier ones leave frames out for nothing, and
+    later ones are too late where a segment takes long."""
 
     ends: float = 0.6
     """A level ends at this share of the age at which it begins."""

@@ -1,6 +1,6 @@
 """How much of a segment was looked at, and how much is wanted. Pure.
 
-look = Look.of(LEVELS[2], wanted=5.0, floor=1.0, duration=1.0, frames=25, megapixels=2.07, images=1)
+look = Look.of(LEVELS[-1], wanted=5.0, floor=1.0, duration=1.0, frames=25, megapixels=2.07, images=1)
 look.fps                    # 1.0: to be given to the decoder
 look.quality                # of the event; None where all that is wanted was looked at
 """

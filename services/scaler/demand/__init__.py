@@ -5,6 +5,7 @@
 | `observation` | what the policy is told, about once a second |
 | `arrivals` | the rate at which messages arrive, and whether it has really changed |
 | `forecast` | what that rate will hardly exceed when a replica asked for now is ready |
+| `thrift` | how much leaner the plan may be where work bends: learned from what was left out |
 | `service_rate` | messages a second of one busy replica, measured |
 | `warming` | when the replicas that were asked for will be ready |
 | `peak` | the greatest number of the last seconds |

@@ -24,6 +24,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     known. backlog_expected: the backlog at that time. backlog_allowed: what the latency target lets stand.
     backlog_stuck: what does not drain and is not counted. arrival_replicas, backlog_replicas: the two parts of the sum.
     held_replicas: what is kept whatever the sum. ready: replicas that work. warming: those asked for that do not yet.
+    left_out: share of the frames of the last hours that were left out at first. defer_budget: the share that may be, 0
+    where none is planned for. thrift: how much leaner than the forecast the plan is for it.
     """
 
     replicas: float
@@ -46,6 +48,9 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     held_replicas: float = 0.0
     ready: int = 0
     warming: int = 0
+    left_out: float = 0.0
+    defer_budget: float = 0.0
+    thrift: float = 0.0
 
     def explain(self) -> list[str]:
         """Sentences for a person, from what comes in to what is asked for."""
@@ -69,6 +74,15 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
             f"target allows {self.backlog_allowed:.0f}: {self.backlog_replicas:+.2f}, to be there within "
             f"{self.drain_s:.0f} s",
         ]
+        if self.defer_budget:
+            lines.append(
+                f"{self.left_out:.1%} of the frames of the last hours were left out at first, and "
+                f"{self.defer_budget:.1%} may be: the plan is {self.thrift:.1%} leaner than the forecast"
+            )
+        elif self.left_out:
+            lines.append(
+                f"{self.left_out:.1%} of the frames of the last hours were left out at first: none are planned for"
+            )
         if self.backlog_stuck:
             lines.append(f"{self.backlog_stuck:.0f} messages have not drained though there was room: not counted")
         if self.held_replicas > self.arrival_replicas + self.backlog_replicas:

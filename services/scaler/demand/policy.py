@@ -18,6 +18,8 @@ same term makes it catch up. Three rules keep replicas that the sum would let go
   find a backlog.
 - An observer that has just begun, or has not looked for a while, knows too little to let go of anything.
 
+Where workers leave frames out while they are behind, nothing waits for long, and other terms hold: `_bends`.
+
 Observations come about once a second; any interval is taken.
 """
 
@@ -37,6 +39,7 @@ from services.scaler.demand.observation import Observation
 from services.scaler.demand.peak import Peak
 from services.scaler.demand.service_rate import ServiceRate
 from services.scaler.demand.stuck import StuckBacklog
+from services.scaler.demand.thrift import Thrift
 from services.scaler.demand.warming import Warming, useful
 
 
@@ -45,13 +48,15 @@ class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     latency_target_s: from a message's arrival to its result. cold_start_s: from asking for a replica to its first
     result. headroom: share that is added to the forecast, beyond the margin it has learned. lag_threshold: messages for
-    each replica, while no rate is known.
+    each replica, while no rate is known. defer_budget: share of frames that may be left out at first, where workers do
+    that; 0: none is planned for.
     """
 
     latency_target_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 2.0
     cold_start_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
     headroom: Annotated[float, Meta(ge=0, le=100)] = 0.0
     lag_threshold: Annotated[float, Meta(ge=0.001, le=1e9)] = 10.0
+    defer_budget: Annotated[float, Meta(ge=0, le=1)] = 0.02
 
 
 class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +66,10 @@ class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
 
     share_exceeded: float = 0.15
     """The arrival rate exceeds the planned rate in this share of the forecast's periods."""
+
+    exceeded_a_budget: float = 2.25
+    """Where work bends, in this many times the budget, at most in half of the periods: a period that exceeds the plan
+    does so by that much of it, in the mean."""
 
     window: float = 1.0
     """The arrival rate is averaged over this many cold starts: what follows from it is no quicker than that."""
@@ -85,6 +94,9 @@ class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
 
     hold: float = 1.5
     """What arrivals call for is held for this many cold starts: the break-even, and half of it for missed minutes."""
+
+    hold_bent: float = 1.0
+    """Where work bends, what arrivals call for is held for this many cold starts: no minute is missed."""
 
     least_hold_s: float = 15.0
     """What arrivals call for is held for at least this long: one sync of the HPA."""
@@ -134,12 +146,16 @@ class Demand:
         period = min(TUNING.most_period_s, max(TUNING.least_period_s, 3 * target))
         self._expected = Forecast(self._horizon_s, 0.5, period)
         self._planned = Forecast(self._horizon_s, 1 - TUNING.share_exceeded, period)
+        exceeded = min(0.5, TUNING.exceeded_a_budget * settings.defer_budget)
+        self._planned_bent = Forecast(self._horizon_s, 1 - exceeded, period)
+        self._thrift = Thrift(settings.defer_budget)
         self._service_rate = ServiceRate()
         self._stuck = StuckBacklog()
         self._warming = Warming(cold)
         self._done = 0
         self._done_at = -math.inf
         self._held: Peak[float] = Peak(self._hold_s, closed=True)
+        self._held_bent: Peak[float] = Peak(max(TUNING.least_hold_s, TUNING.hold_bent * cold), closed=True)
         self._began: float | None = None
         self._at = -math.inf
         self._arrived = 0
@@ -161,6 +177,7 @@ class Demand:
         if o.arrived - o.backlog > self._done:
             self._done, self._done_at = o.arrived - o.backlog, o.time
         self._service_rate.observe(o.time, o.waiting, o.fleet, anew=o.anew)
+        self._thrift.observe(o.time, o.fleet, anew=o.anew)
         expected, planned = self._rates(o)
         rate = self._service_rate.value
         if o.fleet is None and (rate is None or o.time - self._done_at < TUNING.unheard_s):
@@ -175,14 +192,27 @@ class Demand:
         if o.backlog > 0:  # when it came is not known: it may be now
             self._arrived_at = o.time
 
+    @property
+    def _bends(self) -> bool:
+        """Whether workers leave frames out while they are behind, and some may be left out. Then
+
+        - the plan is for what arrivals exceed more often, and leaner as the budget is not used up;
+        - what will wait is no more than what waits: the rest is left out, and is no backlog to drain;
+        - what arrivals call for is held for the break-even alone.
+        """
+        return self._thrift.known and self._settings.defer_budget > 0
+
     def _rates(self, o: Observation) -> tuple[float, float]:
         """(expected, planned) arrival rates at the horizon."""
         a = self._arrivals
         a.observe(o.time, o.arrived)
         self._expected.observe(o.time, o.arrived, a.level)
         self._planned.observe(o.time, o.arrived, a.level)
+        self._planned_bent.observe(o.time, o.arrived, a.level)
         if o.time - self._arrived_at > self._quiet_s:
             return 0.0, 0.0
+        if self._bends:
+            return self._expected.value(a.level), self._planned_bent.value(a.level) * (1 - self._thrift.share)
         return self._expected.value(a.level), self._planned.value(a.level)
 
     def _by_lag(self, o: Observation, rate: float | None) -> Estimate:
@@ -218,12 +248,15 @@ class Demand:
         capacity = rate * (ready * horizon + sum(max(0.0, horizon - s) for s in starts))
         then = max(0.0, backlog + expected * horizon - capacity)
         allowed = TUNING.allowed * expected * settings.latency_target_s
+        if self._bends:
+            then = min(then, max(backlog, allowed))
         planned *= 1 + settings.headroom
         for_arrivals = planned / rate
         within = self._drain_s if then > allowed else self._lag_s
         for_backlog = min((then - allowed) / (within * rate), TUNING.most_for_backlog * max(1.0, for_arrivals))
 
-        held = self._held.add(o.time, max(0.0, for_arrivals + min(0.0, for_backlog)))
+        holds = self._held_bent if self._bends else self._held
+        held = holds.add(o.time, max(0.0, for_arrivals + min(0.0, for_backlog)))
         if backlog > max(allowed, TUNING.in_hand * ready):
             held = max(held, float(ready + useful(starts, backlog, allowed, expected, rate, ready)))
         if o.time - (self._began or 0.0) < self._hold_s:
@@ -240,7 +273,7 @@ class Demand:
             dispersion=self._arrivals.dispersion,
             forecast_rate=expected,
             planned_rate=planned,
-            forecaster=self._planned.name,
+            forecaster=(self._planned_bent if self._bends else self._planned).name,
             service_rate=rate,
             measured=self._service_rate.value is not None,
             backlog=o.backlog,
@@ -253,4 +286,7 @@ class Demand:
             held_replicas=held,
             ready=ready,
             warming=len(starts),
+            left_out=self._thrift.left_out,
+            defer_budget=settings.defer_budget if self._bends else 0.0,
+            thrift=self._thrift.share if self._bends else 0.0,
         )

@@ -7,6 +7,9 @@
 The rate is what the replicas did, over the seconds in which they had a message in hand. A service that works in batches
 is an exception: with little to do its batches are small, and it does less than it could. Its rate is what all replicas
 did while messages waited, if that is clearly more.
+
+Where workers say what work a message was, one looked at in part counts for as much less as it took less time: a replica
+is no faster for leaving frames out.
 """
 
 from __future__ import annotations
@@ -57,6 +60,10 @@ class _Mean:
         return self.messages / self.seconds if trusted else None
 
 
+def _work(fleet: Workers) -> float:
+    return fleet.processed if fleet.work is None else fleet.work
+
+
 class ServiceRate:
     """See the module."""
 
@@ -71,7 +78,7 @@ class ServiceRate:
         if last is None or fleet is None or anew or now <= last[0]:
             return
         before_at, before_waiting, before = last
-        processed = fleet.processed - before.processed
+        processed = _work(fleet) - _work(before)
         working_s = fleet.working_s - before.working_s
         ready = min(before.ready, fleet.ready)
         if ready and before.ready == fleet.ready and before_waiting > 0 and waiting > 0:

@@ -168,6 +168,7 @@ def demand_settings(load: Workload) -> DemandSettings:
         latency_target_s=load.latency_target_s,
         cold_start_s=load.cold_start_s,
         lag_threshold=max(1.0, 0.75 * load.service_rate * load.latency_target_s),
+        defer_budget=load.defer_budget,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from services.scaler.simulation.queue import BIN, LEAST_S, SimulatedQueue
+from services.scaler.simulation.queue import BIN, LEAST_S, RIGID, Elastic, SimulatedQueue
 from services.scaler.simulation.trace import Floats, Trace
 
 # A minute counts as served where this share of its segments was in time.
@@ -25,7 +25,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     service_rate: segments a second of one busy replica. service_cv: coefficient of variation of a segment's work.
     latency_target_s: from arrival to result. batch: most segments that a replica takes at once. max_age_s: a segment
-    that has waited longer is lost.
+    that has waited longer is lost. elastic: how its work bends while capacity is short, None where it does not.
+    defer_budget: of the policy by demand.
     """
 
     service_rate: float
@@ -37,13 +38,17 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     batch: int = 4
     max_age_s: float = 600.0
     seed: int = 1
+    elastic: Elastic | None = None
+    defer_budget: float = 0.02
 
 
 class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     """What a scaler can see.
 
     arrived, processed: segments so far. pending, in_work: segments now. replicas: asked for. ready: past their cold
-    start. working_s: seconds that replicas have been busy so far.
+    start. working_s: seconds that replicas have been busy so far. Where work bends, work: of the processed segments,
+    where one looked at in full is 1; wanted, looked: frames of those begun, where all of a segment's are 1. Jobs for
+    later are in none of these, but in backfilling_s: busy seconds.
     """
 
     arrived: int
@@ -53,6 +58,10 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     ready: int
     processed: float
     working_s: float
+    work: float | None = None
+    wanted: float | None = None
+    looked: float | None = None
+    backfilling_s: float = 0.0
 
 
 class Policy(Protocol):
@@ -76,7 +85,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     attainment: share of segments in time. window_attainment: of the minutes with segments, the share in which 99 % of
     them were in time. lost: segments that waited past max_age. cold_starts: replicas started. timeline: (seconds,
     replicas). windows: share in time for each minute, nan where it had no segment. settings: what was chosen for it,
-    in words.
+    in words. left_out: share of the wanted frames that was not looked at at first. deferred: segments of which some was
+    left out; backfilled: those that idle replicas looked at in full before max_age; expired: those that none did. The
+    rest waited at the end.
     """
 
     name: str
@@ -95,6 +106,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     timeline: list[tuple[float, int]]
     windows: Floats
     settings: str = ""
+    left_out: float = 0.0
+    deferred: int = 0
+    backfilled: int = 0
+    expired: int = 0
 
 
 def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = None) -> Result:
@@ -105,6 +120,7 @@ def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = N
         batch=load.batch,
         max_age_s=load.max_age_s,
         target_s=load.latency_target_s,
+        elastic=load.elastic or RIGID,
     )
     first = load.min_replicas if initial is None else initial
     queue.start(first, 0.0)
@@ -121,7 +137,7 @@ def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = N
         queue.advance(at)
         spent += queue.replicas * (at - now)
         now = at
-        want = min(load.max_replicas, max(load.min_replicas, policy.decide(now, _view(queue))))
+        want = min(load.max_replicas, max(load.min_replicas, policy.decide(now, _view(queue, load))))
         have = queue.replicas
         if want > have:
             queue.start(want - have, load.cold_start_s)
@@ -130,30 +146,44 @@ def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = N
             spent += queue.stop(have - want)
         if want != have:
             timeline.append((now, want))
+    # What is left for later then is neither done nor lost: nobody pays for what comes after the end.
+    expired = queue.totals.expired
+    queue.stop(queue.replicas)
     queue.advance(horizon + load.max_age_s)
-    return _result(policy.name, queue, spent, starts, timeline, now)
+    return _result(policy.name, queue, spent, starts, timeline, now, expired)
 
 
 def _unfinished(queue: SimulatedQueue) -> bool:
-    return queue.pending > 0 or queue.snapshot()[2] > 0
+    return queue.pending > 0 or queue.snapshot().held > 0
 
 
-def _view(queue: SimulatedQueue) -> ScalerView:
-    ready, _, held, ahead = queue.snapshot()
+def _view(queue: SimulatedQueue, load: Workload) -> ScalerView:
+    seen = queue.snapshot()
     totals = queue.totals
+    bends = load.elastic is not None
     return ScalerView(
         arrived=queue.arrived,
         pending=queue.pending,
-        in_work=int(held),
+        in_work=int(seen.held),
         replicas=queue.replicas,
-        ready=ready,
-        processed=totals.started - held,
-        working_s=totals.busy_s - ahead,
+        ready=seen.ready,
+        processed=totals.started - seen.held,
+        working_s=totals.busy_s - seen.ahead_s,
+        work=totals.work - seen.work if bends else None,
+        wanted=totals.started if bends else None,
+        looked=totals.looked if bends else None,
+        backfilling_s=totals.backfilling_s - seen.backfilling_s,
     )
 
 
 def _result(
-    name: str, queue: SimulatedQueue, spent: float, starts: int, timeline: list[tuple[float, int]], end: float
+    name: str,
+    queue: SimulatedQueue,
+    spent: float,
+    starts: int,
+    timeline: list[tuple[float, int]],
+    end: float,
+    expired: int,
 ) -> Result:
     in_time, all_ = queue.windows
     totals = queue.totals
@@ -176,6 +206,10 @@ def _result(
         peak_replicas=max(n for _, n in timeline),
         timeline=timeline,
         windows=shares,
+        left_out=1 - totals.looked / totals.started if totals.started else 0.0,
+        deferred=totals.deferred,
+        backfilled=totals.backfilled,
+        expired=expired,
     )
 
 

@@ -33,7 +33,7 @@ class Gpus:
         self._next_collect = 0.0
         self._next_scrape = SCRAPE_AFTER_S
         self._collected_at = 0.0
-        self._working_s = 0.0
+        self._busy_s = 0.0
         self._exported = 0.0
         self._scraped: float | None = None
 
@@ -45,9 +45,10 @@ class Gpus:
     def look(self, now: float, view: ScalerView) -> None:
         """Collect and scrape what is due by `now`."""
         if now >= self._next_collect:
+            busy_s = view.working_s + view.backfilling_s
             if now > self._collected_at:
-                self._exported = (view.working_s - self._working_s) / (now - self._collected_at)
-            self._collected_at, self._working_s = now, view.working_s
+                self._exported = (busy_s - self._busy_s) / (now - self._collected_at)
+            self._collected_at, self._busy_s = now, busy_s
             self._next_collect = now + COLLECT_S
         if now >= self._next_scrape:
             self._scraped = self._exported if view.replicas else None

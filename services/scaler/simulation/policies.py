@@ -148,6 +148,9 @@ def _observation(now: float, view: ScalerView) -> Observation:
         loading=view.replicas - view.ready,
         processed=view.processed,
         working_s=view.working_s,
+        work=view.work,
+        wanted=view.wanted,
+        looked=view.looked,
     )
     return Observation(
         time=now,

@@ -3,6 +3,10 @@
 A free replica takes up to `batch` of the segments that wait, the oldest first, and is busy for the sum of their work. A
 real worker holds more than that, but naks it within milliseconds when it is told to go (measured: 1.3 ms, redelivered
 within 25 ms). So here it never leaves the queue.
+
+A replica chooses the level of each segment as its work begins, by the rule that real workers call. What was looked at
+in part is a job for later, and costs all of its work again. A replica that is free while nothing waits takes the oldest
+of these, and finishes it whatever comes.
 """
 
 from __future__ import annotations
@@ -11,10 +15,13 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from services.scaler.simulation.compiled import compiled
 from services.scaler.simulation.trace import Floats, TraceChunk
+from shared.elastic import brownout
+from shared.elastic.levels import LEVELS
 
 # Latencies are kept in bins of 1 %, from 1 ms up.
 BIN = math.log(1.01)
@@ -22,37 +29,94 @@ LEAST_S = 0.001
 BINS = 1800
 WINDOW_S = 60.0
 
-# These are rows of the replica table, and places in the counters.
-FREE, READY, SIZE = 0, 1, 2
-STARTED, BUSY, LOST, ON_TIME, WORST = 0, 1, 2, 3, 4
+# These are rows of the replica table, places in the counters, and rows of the jobs for later.
+FREE, READY, SIZE, WORK, LEVEL = 0, 1, 2, 3, 4
+STARTED, BUSY, LOST, ON_TIME, WORST, DONE, LOOKED, DEFERRED, BACKFILLED, BACKFILLING, EXPIRED = range(11)
+CAME, FROM, NEEDS = 0, 1, 2
+
+
+class Elastic(msgspec.Struct, frozen=True, kw_only=True):
+    """How a segment's work bends. The first of each is full quality.
+
+    costs: of each level, as a share of a segment's whole work. looked: the share of the wanted frames that it looks at.
+    tuning: at which ages the levels begin and end.
+    """
+
+    costs: tuple[float, ...] = tuple(level.cost for level in LEVELS)
+    looked: tuple[float, ...] = tuple(level.fps(5.0, 1.0) / 5.0 for level in LEVELS)
+    tuning: brownout.BrownoutTuning = brownout.TUNING
+
+
+RIGID = Elastic(costs=(1.0,), looked=(1.0,), tuning=brownout.BrownoutTuning(begins=()))
+
+# The machine code of `_advance` holds this one's: after a change of `choose`, numba's files in __pycache__ have to go.
+_choose = compiled(brownout.choose)
 
 
 @compiled
-def _advance(until, arrived, work, head, table, n, batch, max_age, target, bins, windows, counters):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Start every batch that starts before `until`; returns the new head."""
+def _advance(  # type: ignore[no-untyped-def]  # pragma: no cover
+    until,
+    arrived,
+    work,
+    head,
+    table,
+    n,
+    batch,
+    max_age,
+    target,
+    begins,
+    ends,
+    costs,
+    looked,
+    jobs,
+    places,
+    bins,
+    windows,
+    counters,
+):
+    """Start every batch, and every job for later, that starts before `until`; returns the new head.
+
+    places: of the first job for later that is not begun, and behind the last.
+    """
     total = len(arrived)
-    while head < total and n > 0:
+    while n > 0:
         i = 0
         for j in range(1, n):
             if table[FREE, j] < table[FREE, i]:
                 i = j
-        start = max(table[FREE, i], arrived[head])
+        comes = arrived[head] if head < total else np.inf
+        if comes > table[FREE, i] and _backfill(i, min(until, comes), table, max_age, jobs, places, counters):
+            continue
+        start = max(table[FREE, i], comes)
         if start >= until:
             break
         end = start
         size = 0
+        done = 0.0
+        level = int(table[LEVEL, i])
+        first = places[1]
         while head + size < total and size < batch and arrived[head + size] <= start:
-            if start - arrived[head + size] > max_age:
+            k = head + size
+            if start - arrived[k] > max_age:
                 if size:
                     break
                 counters[LOST] += 1
                 windows[1, int(arrived[head] / WINDOW_S)] += 1
                 head += 1
                 continue
-            end += work[head + size]
+            level = _choose((end - arrived[k]) / target, level, begins, ends)
+            if level > 0:
+                jobs[CAME, places[1]] = arrived[k]
+                jobs[NEEDS, places[1]] = work[k]
+                places[1] += 1
+                counters[DEFERRED] += 1
+            end += work[k] * costs[level]
+            done += costs[level]
+            counters[LOOKED] += looked[level]
             size += 1
         if size == 0:
             continue
+        jobs[FROM, first : places[1]] = end
         for k in range(head, head + size):
             latency = end - arrived[k]
             window = int(arrived[k] / WINDOW_S)
@@ -64,37 +128,82 @@ def _advance(until, arrived, work, head, table, n, batch, max_age, target, bins,
             bins[min(BINS - 1, max(0, int(math.log(max(latency, LEAST_S) / LEAST_S) / BIN)))] += 1
         head += size
         counters[STARTED] += size
+        counters[DONE] += done
         counters[BUSY] += end - start
         table[FREE, i] = end
         table[SIZE, i] = size
+        table[WORK, i] = done
+        table[LEVEL, i] = level
     while head < total and arrived[head] < until - max_age:
         counters[LOST] += 1
         windows[1, int(arrived[head] / WINDOW_S)] += 1
         head += 1
+    while places[0] < places[1] and jobs[CAME, places[0]] < until - max_age:
+        counters[EXPIRED] += 1
+        places[0] += 1
     return head
 
 
 @compiled
+def _backfill(i, before, table, max_age, jobs, places, counters):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Whether a free replica begins a job for later before that time."""
+    while places[0] < places[1]:
+        job = places[0]
+        at = max(table[FREE, i], jobs[FROM, job])
+        if at >= before:
+            return False
+        places[0] += 1
+        if at - jobs[CAME, job] > max_age:
+            counters[EXPIRED] += 1
+            continue
+        counters[BACKFILLED] += 1
+        counters[BACKFILLING] += jobs[NEEDS, job]
+        table[FREE, i] = at + jobs[NEEDS, job]
+        table[SIZE, i] = 0
+        table[WORK, i] = 0
+        return True
+    return False
+
+
+@compiled
 def _snapshot(now, table, n):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """(ready, working, segments in work, seconds of work that lie ahead)"""
+    """See Snapshot."""
     ready = 0
-    working = 0
     held = 0.0
+    done = 0.0
     ahead = 0.0
+    later = 0.0
     for i in range(n):
         if table[READY, i] <= now:
             ready += 1
-            if table[FREE, i] > now:
-                working += 1
+            if table[FREE, i] > now and table[SIZE, i] > 0:
                 held += table[SIZE, i]
+                done += table[WORK, i]
                 ahead += table[FREE, i] - now
-    return ready, working, held, ahead
+            elif table[FREE, i] > now:
+                later += table[FREE, i] - now
+    return ready, held, done, ahead, later
+
+
+class Snapshot(NamedTuple):
+    """Of what is in work. ready: replicas. held: segments, and work: what they come to where one looked at in full is
+    1. ahead_s: the sum of the seconds until these are done. backfilling_s: the same of jobs for later.
+    """
+
+    ready: int
+    held: float
+    work: float
+    ahead_s: float
+    backfilling_s: float
 
 
 class Totals(NamedTuple):
     """What was counted of segments. started: taken by a replica. busy_s: seconds of work begun, to its end.
 
-    lost: waited too long. on_time: answered within the target. worst_s: the longest latency.
+    lost: waited too long. on_time: answered within the target. worst_s: the longest latency. work: what was begun,
+    where a segment looked at in full is 1. looked: the same of the frames looked at. deferred: segments looked at in
+    part; backfilled: of these, those begun again, and backfilling_s: seconds of that; expired: those that waited too
+    long.
     """
 
     started: float
@@ -102,13 +211,26 @@ class Totals(NamedTuple):
     lost: int
     on_time: int
     worst_s: float
+    work: float
+    looked: float
+    deferred: int
+    backfilled: int
+    backfilling_s: float
+    expired: int
 
 
 class SimulatedQueue:
     """Segments that wait, and replicas, the newest last. Times are seconds from the trace's start."""
 
     def __init__(
-        self, chunks: Iterator[TraceChunk], duration_s: float, *, batch: int, max_age_s: float, target_s: float
+        self,
+        chunks: Iterator[TraceChunk],
+        duration_s: float,
+        *,
+        batch: int,
+        max_age_s: float,
+        target_s: float,
+        elastic: Elastic = RIGID,
     ):
         self._chunks = chunks
         self._batch = batch
@@ -120,10 +242,16 @@ class SimulatedQueue:
         self._seen = 0  # how many of the loaded segments have arrived
         self._gone = 0  # how many segments came before the loaded ones
         self._exhausted = False
-        self._table = np.zeros((3, 64))
+        self._table = np.zeros((5, 64))
         self._n = 0
-        self._draining: list[tuple[float, float]] = []  # (end, segments) of batches whose replica was told to go
-        self._counters = np.zeros(5)
+        # (end, segments, work) of what is in work at replicas that were told to go
+        self._draining: list[tuple[float, float, float]] = []
+        self._counters = np.zeros(EXPIRED + 1)
+        self._begins = np.array(elastic.tuning.begins, dtype=np.float64)
+        self._ends = float(elastic.tuning.ends)
+        self._costs, self._looked = np.array(elastic.costs), np.array(elastic.looked)
+        self._jobs = np.zeros((3, 1024))
+        self._places = np.zeros(2, dtype=np.int64)
         self.bins = np.zeros(BINS, dtype=np.int64)
         self.windows = np.zeros((2, int(duration_s / WINDOW_S) + 2), dtype=np.int64)
         self.now = 0.0
@@ -134,6 +262,7 @@ class SimulatedQueue:
     def advance(self, until: float) -> None:
         """Go on to `until`."""
         self._load(until)
+        self._make_room(until)
         self._head = _advance(
             until,
             self._arrived,
@@ -144,6 +273,12 @@ class SimulatedQueue:
             self._batch,
             self._max_age,
             self._target,
+            self._begins,
+            self._ends,
+            self._costs,
+            self._looked,
+            self._jobs,
+            self._places,
             self.bins,
             self.windows,
             self._counters,
@@ -152,6 +287,16 @@ class SimulatedQueue:
         self._seen += int(np.searchsorted(self._arrived[self._seen :], until, side="left"))
         if self._draining:
             self._draining = [d for d in self._draining if d[0] > until]
+
+    def _make_room(self, until: float) -> None:
+        """Every segment that may be begun by then may become a job for later."""
+        most = int(np.searchsorted(self._arrived, until, side="right")) - self._head
+        first, behind = self._places.tolist()
+        if behind + most > self._jobs.shape[1]:
+            waiting = self._jobs[:, first:behind]
+            self._jobs = np.zeros((3, 2 * (behind - first + most)))
+            self._jobs[:, : behind - first] = waiting
+            self._places[:] = 0, behind - first
 
     def _load(self, until: float) -> None:
         """Load every arrival before `until`, and one beyond it."""
@@ -182,19 +327,37 @@ class SimulatedQueue:
         """Segments that wait."""
         return self._seen - self._head
 
-    def snapshot(self) -> tuple[int, int, float, float]:
-        """(replicas ready, replicas busy, segments in work, the sum of the seconds until each of these is done)."""
-        ready, working, held, ahead = _snapshot(self.now, self._table, self._n)
-        for end, size in self._draining:
-            held += size
-            ahead += end - self.now
-        return ready, working, held, ahead
+    def snapshot(self) -> Snapshot:
+        """What is in work."""
+        seen = Snapshot(*_snapshot(self.now, self._table, self._n))
+        for end, size, work in self._draining:
+            later = seen.backfilling_s + (0.0 if size else end - self.now)
+            ahead = seen.ahead_s + (end - self.now if size else 0.0)
+            seen = Snapshot(seen.ready, seen.held + size, seen.work + work, ahead, later)
+        return seen
+
+    @property
+    def deferred_waiting(self) -> int:
+        """Jobs for later that are not begun."""
+        return int(self._places[1] - self._places[0])
 
     @property
     def totals(self) -> Totals:
         """What was counted up to now."""
-        started, busy_s, lost, on_time, worst_s = self._counters.tolist()
-        return Totals(started, busy_s, int(lost), int(on_time), worst_s)
+        c = self._counters
+        return Totals(
+            started=float(c[STARTED]),
+            busy_s=float(c[BUSY]),
+            lost=int(c[LOST]),
+            on_time=int(c[ON_TIME]),
+            worst_s=float(c[WORST]),
+            work=float(c[DONE]),
+            looked=float(c[LOOKED]),
+            deferred=int(c[DEFERRED]),
+            backfilled=int(c[BACKFILLED]),
+            backfilling_s=float(c[BACKFILLING]),
+            expired=int(c[EXPIRED]),
+        )
 
     @property
     def lost(self) -> int:
@@ -212,7 +375,7 @@ class SimulatedQueue:
             self._table = np.concatenate((self._table, np.zeros_like(self._table)), axis=1)
         new = slice(self._n, self._n + count)
         self._table[FREE, new] = self._table[READY, new] = self.now + cold_start_s
-        self._table[SIZE, new] = 0
+        self._table[SIZE:, new] = 0
         self._n += count
 
     def stop(self, count: int) -> float:
@@ -220,7 +383,8 @@ class SimulatedQueue:
         after = 0.0
         for i in range(self._n - count, self._n):
             if self._table[READY, i] <= self.now < self._table[FREE, i]:
-                self._draining.append((float(self._table[FREE, i]), float(self._table[SIZE, i])))
-                after += float(self._table[FREE, i]) - self.now
+                end, _, size, work, _ = self._table[:, i].tolist()
+                self._draining.append((end, size, work))
+                after += end - self.now
         self._n -= count
         return after
