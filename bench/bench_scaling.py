@@ -1,24 +1,28 @@
 """Policies on traces: what demand costs against the bound, a static fleet and KEDA tuned in hindsight.
 
-    python -m bench.bench_scaling [--traces DIR] [--latency SECONDS] [--quick]
+    python -m bench.bench_scaling [--traces DIR] [--latency SECONDS] [--quick] [--demand]
 
 Every CSV file in DIR (columns t_s,arrivals; long ones from their start), and the made-up traces; a replica does a tenth
 of the busiest minute, the latency target is ten seconds where nothing else is said, cold starts are 4, 60 and 300 s.
+Each policy runs twice: with everything looked at, and with work that bends. Demand runs at several budgets of what may
+be left out; --demand runs nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
 import msgspec
 from rich.console import Console
 
-from services.scaler.simulation.compare import compare
+from services.scaler.simulation.compare import BENDS, compare, with_and_without
 from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.generate import generated
+from services.scaler.simulation.queue import Elastic
 from services.scaler.simulation.trace import Trace, read
 from tidegate.local.configuration import scaled_object, shipped
 from tidegate.view.policies import describe, table
@@ -27,15 +31,33 @@ COLD_STARTS_S = (4.0, 60.0, 300.0)
 LATENCY_TARGET_S = 10.0
 REPLICAS = 10
 MOST_HOURS = 120.0
-out = Console(width=150, highlight=False)
+# What may be left out. At the first every policy is shown with work that bends.
+BUDGETS = (0.06, 0.0, 0.01, 0.02, 0.05, 0.1)
+# Its bursts of seconds are over before any replica is ready: no budget is kept there.
+WILD = "azure_llm_code_2023"
+POLICIES = (
+    "static_peak",
+    "keda_default",
+    "lag_tuned",
+    "utilisation",
+    "utilisation_tuned",
+    "kpa",
+    "ray_serve",
+    "demand",
+)
+out = Console(width=220, highlight=False)
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One trace at one cold start."""
+    """One trace at one cold start. bent: demand at each budget."""
 
     trace: Trace
     load: Workload
     results: dict[str, Result]
+    bent: dict[float, Result]
+
+    def of_bound(self, result: Result) -> float:
+        return result.replica_hours / self.results["clairvoyant"].replica_hours
 
     def ratio(self, to: str) -> float:
         return self.results["demand"].replica_hours / self.results[to].replica_hours
@@ -57,21 +79,21 @@ def load_of(trace: Trace, cold_start_s: float, latency_target_s: float) -> Workl
 def summary(runs: list[Run]) -> None:
     """Means over all runs beside the targets, and over each cold start and trace."""
     out.print("\nmeans for demand", style="bold")
-    out.print(
-        f"{'':24} {'minutes served':>15} {'of bound':>10} {'of static':>10} {'of tuned KEDA':>14} "
-        f"{'of tuned utilisation':>21}   runs"
-    )
+    _row("", 21, ["minutes served", "of bound", "of static", "of tuned KEDA", "of tuned utilisation", "runs"])
     groups = _groups(runs)
     for name, group in groups:
         # Against a fleet for the peak where there is something to save; against KEDA where it serves no more.
         variable = [r for r in group if r.trace.mean_rate < 0.4 * r.trace.peak_rate]
-        static = f"{fmean(r.ratio('static_peak') for r in variable):10.2f}" if variable else f"{'':10}"
-        out.print(
-            f"{name:24} {_served(group, 'demand'):15.1%} {fmean(r.ratio('clairvoyant') for r in group):10.2f} {static} "
-            f"{fmean(r.ratio('lag_tuned') for r in group):14.2f} "
-            f"{fmean(r.ratio('utilisation_tuned') for r in group):21.2f}   {len(group)}"
-        )
-    out.print(f"{'target':24} {'>= 96.0%':>15} {'<= 1.25':>10} {'<= 0.50':>10} {'<= 0.75':>14}")
+        cells = [
+            _served(group, "demand"),
+            _of_bound(group, "demand"),
+            f"{fmean(r.ratio('static_peak') for r in variable):.2f}" if variable else "",
+            f"{fmean(r.ratio('lag_tuned') for r in group):.2f}",
+            f"{fmean(r.ratio('utilisation_tuned') for r in group):.2f}",
+            f"{len(group)}",
+        ]
+        _row(name, 21, cells)
+    _row("target", 21, [">= 96.0%", "<= 1.25", "<= 0.50", "<= 0.75"])
     for tuned in ("lag_tuned", "utilisation_tuned"):
         reached = [r for r in runs if r.results[tuned].window_attainment >= r.results["demand"].window_attainment]
         out.print(
@@ -79,10 +101,65 @@ def summary(runs: list[Run]) -> None:
         )
     out.print("\nminutes served, and cost of the bound", style="bold")
     names = ("keda_default", "lag_tuned", "utilisation", "utilisation_tuned", "demand")
-    out.print(f"{'':24} " + " ".join(f"{name:>18}" for name in names))
+    _row("", 18, names)
     for name, group in groups:
-        cells = (f"{_served(group, p):.1%} at {_of_bound(group, p):.2f}" for p in names)
-        out.print(f"{name:24} " + " ".join(f"{cell:>18}" for cell in cells))
+        _row(name, 18, [f"{_served(group, p)} at {_of_bound(group, p)}" for p in names])
+    out.print(f"\nthe same with work that bends, and what was left out; demand at {BUDGETS[0]:.0%}", style="bold")
+    _row("", 23, POLICIES)
+    for name, group in groups:
+        bent = [p + BENDS for p in POLICIES]
+        _row(name, 23, [f"{_served(group, p)} at {_of_bound(group, p)}, {_left_out(group, p)}" for p in bent])
+
+
+def frontier(runs: list[Run]) -> None:
+    """What demand serves, costs and leaves out at each budget, and how much of that is made good."""
+    out.print("\ndemand with work that bends, by the budget of what may be left out", style="bold")
+    head = ["minutes served", "of bound", "left out", "the same but one", "of all frames", "kept in", "made good"]
+    _row("", 17, head)
+    for budget in sorted(BUDGETS):
+        results = [run.bent[budget] for run in runs]
+        calm = [(run, run.bent[budget]) for run in runs if run.trace.name != WILD]
+        left = sum(r.left_out * run.trace.total for run, r in calm) / sum(run.trace.total for run, _ in calm)
+        cells = [
+            f"{fmean(r.window_attainment for r in results):.1%}",
+            f"{fmean(run.of_bound(run.bent[budget]) for run in runs):.2f}",
+            f"{fmean(r.left_out for r in results):.1%}",
+            f"{fmean(r.left_out for _, r in calm):.1%}",
+            f"{left:.1%}",
+            f"{sum(abs(r.left_out - budget) <= budget / 3 for _, r in calm)} of {len(calm)}",
+            _made_good(results),
+        ]
+        _row(f"{budget:.0%}", 17, cells)
+    out.print(f"'the same but one' and the next two are without {WILD}; 'kept in': within a third of the budget")
+
+
+def by_trace(runs: list[Run]) -> None:
+    """The same at the first budget, of each cold start and of each trace."""
+    out.print(f"\nat a budget of {BUDGETS[0]:.0%}", style="bold")
+    _row("", 17, ["minutes served", "of bound", "left out", "made good", "expired", "waited at the end"])
+    for name, group in _groups(runs):
+        results = [run.bent[BUDGETS[0]] for run in group]
+        expired = sum(r.expired for r in results)
+        cells = [
+            f"{fmean(r.window_attainment for r in results):.1%}",
+            f"{fmean(run.of_bound(run.bent[BUDGETS[0]]) for run in group):.2f}",
+            f"{fmean(r.left_out for r in results):.1%}",
+            _made_good(results),
+            f"{expired:,}",
+            f"{sum(r.deferred - r.backfilled for r in results) - expired:,}",
+        ]
+        _row(name, 17, cells)
+
+
+def _row(name: str, width: int, cells: Sequence[str]) -> None:
+    out.print(f"{name:24} " + " ".join(f"{cell:>{width}}" for cell in cells))
+
+
+def _made_good(results: list[Result]) -> str:
+    """Of the segments of which some was left out, and which did not still wait at the end."""
+    done = sum(r.backfilled for r in results)
+    settled = done + sum(r.expired for r in results)
+    return f"{done / settled:.1%}" if settled else ""
 
 
 def _groups(runs: list[Run]) -> list[tuple[str, list[Run]]]:
@@ -93,12 +170,16 @@ def _groups(runs: list[Run]) -> list[tuple[str, list[Run]]]:
     return [(name, group) for name, group in groups if group]
 
 
-def _served(runs: list[Run], policy: str) -> float:
-    return fmean(r.results[policy].window_attainment for r in runs)
+def _served(runs: list[Run], policy: str) -> str:
+    return f"{fmean(r.results[policy].window_attainment for r in runs):.1%}"
 
 
-def _of_bound(runs: list[Run], policy: str) -> float:
-    return fmean(r.results[policy].replica_hours / r.results["clairvoyant"].replica_hours for r in runs)
+def _of_bound(runs: list[Run], policy: str) -> str:
+    return f"{fmean(r.of_bound(r.results[policy]) for r in runs):.2f}"
+
+
+def _left_out(runs: list[Run], policy: str) -> str:
+    return f"{fmean(r.results[policy].left_out for r in runs):.0%}"
 
 
 def main() -> None:
@@ -106,6 +187,7 @@ def main() -> None:
     parser.add_argument("--traces", type=Path, default=Path("../shared/traces"))
     parser.add_argument("--latency", type=float, default=LATENCY_TARGET_S)
     parser.add_argument("--quick", action="store_true", help="the first six hours of each")
+    parser.add_argument("--demand", action="store_true", help="demand alone, beside the bound")
     args = parser.parse_args()
     traces = [read(path) for path in sorted(args.traces.glob("*.csv"))]
     if not traces:
@@ -118,15 +200,26 @@ def main() -> None:
         for cold_start_s in COLD_STARTS_S:
             load = load_of(trace, cold_start_s, args.latency)
             began = time.monotonic()
-            results = compare(trace, load, scaled)
+            first = msgspec.structs.replace(load, defer_budget=BUDGETS[0])
+            if args.demand:
+                results = with_and_without(trace, first, scaled, ("demand", "clairvoyant"))
+            else:
+                results = with_and_without(trace, first, scaled)
+            bent = {BUDGETS[0]: next(r for r in results if r.name == "demand" + BENDS)}
+            for budget in BUDGETS[1:]:
+                bends = msgspec.structs.replace(load, elastic=Elastic(), defer_budget=budget)
+                (bent[budget],) = compare(trace, bends, scaled, ("demand",))
             out.print("\n" + describe(trace, load), style="bold")
             out.print(table(results))
             for result in results:
                 if result.settings:
                     out.print(f"{result.name}: {result.settings}", style="dim")
             out.print(f"{time.monotonic() - began:.0f} s", style="dim")
-            runs.append(Run(trace, load, {r.name: r for r in results}))
-    summary(runs)
+            runs.append(Run(trace, load, {r.name: r for r in results}, bent))
+    if not args.demand:
+        summary(runs)
+    frontier(runs)
+    by_trace(runs)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import msgspec
 class BrownoutTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Shares of the latency target."""
 
-    begins: tuple[float, ...] = (0.5,)
+    begins: tuple[float, ...] = (0.4,)
     """At these ages the levels after the first begin, one for each. Earlier ones leave frames out for nothing, and
     later ones are too late where a segment takes long."""
 

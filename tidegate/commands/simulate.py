@@ -13,9 +13,10 @@ import click
 import msgspec
 from rich.console import Console
 
-from services.scaler.simulation.compare import NAMES, compare
+from services.scaler.simulation.compare import NAMES, compare, with_and_without
 from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.generate import generated
+from services.scaler.simulation.queue import Elastic
 from services.scaler.simulation.trace import Trace, read
 from shared.runtime.errors import SettingError
 from tidegate.client.files import written
@@ -26,7 +27,7 @@ from tidegate.view.screen import Screen
 from tidegate.view.waiting import telling
 
 # Of a pipe or a file, which has none of its own.
-TABLE_WIDTH = 140
+TABLE_WIDTH = 160
 BASICS = ("static_peak", "demand", "clairvoyant")
 # What is printed as JSON; other programs rely on these names.
 FIELDS = (
@@ -38,6 +39,10 @@ FIELDS = (
     "lost",
     "cold_starts",
     "reversals_per_hour",
+    "left_out",
+    "deferred",
+    "backfilled",
+    "expired",
 )
 
 
@@ -74,7 +79,12 @@ FIELDS = (
     type=click.Choice(NAMES),
     help="Simulate this policy; may be repeated.  [default: static_peak, demand, clairvoyant]",
 )
-@click.option("--compare", "every", is_flag=True, help="Simulate all policies.")
+@click.option(
+    "--defer-budget",
+    type=Number(0, 1),
+    help="Work bends, and demand plans with this share of frames left out at first: deferBudget.",
+)
+@click.option("--compare", "every", is_flag=True, help="Simulate all policies, with work that bends and without.")
 @click.option("--hours", type=OVER_ZERO, help="Simulate the first hours of the trace alone.")
 @click.option(
     "--seed",
@@ -108,9 +118,12 @@ def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, mos
         batch=given.pop("batch"),
         max_age_s=given.pop("max_age"),
         seed=given.pop("seed"),
+        elastic=None if given["defer_budget"] is None else Elastic(),
     )
+    if (budget := given.pop("defer_budget")) is not None:
+        load = msgspec.structs.replace(load, defer_budget=budget)
     chosen = NAMES if every else policies or BASICS
-    options = SimulateOptions(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), **given)
+    options = SimulateOptions(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), both=every, **given)
     out = Screen()
     if not out.is_terminal:
         out.width = TABLE_WIDTH
@@ -118,11 +131,14 @@ def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, mos
 
 
 class SimulateOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """trace: a CSV file, or the name of a made-up trace. hours: of it, from its start; None is all."""
+    """trace: a CSV file, or the name of a made-up trace. both: with work that bends and without. hours: of the trace,
+    from its start; None is all.
+    """
 
     trace: str
     load: Workload
     policies: Sequence[str]
+    both: bool = False
     hours: float | None = None
     scaled_object: str | None = None
     cost_per_hour: float | None = None
@@ -138,14 +154,15 @@ def run(options: SimulateOptions, out: Console, status: Console) -> None:
     scaled = scaled_object("cv", options.scaled_object or shipped("demand/cv.yaml"))
     with telling(status) as tell:
         tell("reading the trace")
-        results = compare(trace, options.load, scaled, options.policies, tell=lambda name: tell(f"simulating {name}"))
+        simulated = with_and_without if options.both else compare
+        results = simulated(trace, options.load, scaled, options.policies, tell=lambda name: tell(f"simulating {name}"))
     if options.as_json:
         out.print_json(json.dumps({"policies": {r.name: _fields(r) for r in results}}))
     else:
         out.print(policies.describe(trace, options.load), style="dim", soft_wrap=True)
         if out.is_terminal:
             cells = policies.rows(results, options.cost_per_hour)
-            records.show(out, policies.fields(options.cost_per_hour), cells, "no policy")
+            records.show(out, policies.fields(results, options.cost_per_hour), cells, "no policy")
         else:
             out.print(policies.table(results, options.cost_per_hour))
         for result in results:

@@ -66,7 +66,7 @@ def _replicas(axes: Any, trace: Trace, load: Workload, result: Result, edges: Fl
     needed = _arrivals(trace, edges) / load.service_rate
     mean, low, high = _asked(result.timeline, edges)
     at = edges[:-1] / unit_s
-    colour = COLOURS[result.name]
+    colour = COLOURS[result.name.partition(",")[0]]
     axes.fill_between(at, needed, step="post", color="#cbd5e1", linewidth=0)
     axes.fill_between(at, low, high, step="post", color=colour, alpha=0.25, linewidth=0)
     axes.step(at, mean, where="post", color=colour, linewidth=1.4)

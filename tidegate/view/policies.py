@@ -28,19 +28,26 @@ FIELDS = (
     *map(Right, ("starts", "reversals/h")),
 )
 COST = Right("cost")
+LATER = (*map(Right, ("left out", "made good")),)
 
 
-def fields(cost_per_hour: float | None = None) -> Sequence[str]:
-    return FIELDS if cost_per_hour is None else (*FIELDS, COST)
+def fields(results: Sequence[Result], cost_per_hour: float | None = None) -> Sequence[str]:
+    later = LATER if _bends(results) else ()
+    return (*FIELDS, *later) if cost_per_hour is None else (*FIELDS, *later, COST)
+
+
+def _bends(results: Sequence[Result]) -> bool:
+    return any(r.deferred for r in results)
 
 
 def rows(results: Sequence[Result], cost_per_hour: float | None = None) -> list[list[str | Text]]:
     """A row for each policy; its cost against the static fleet and against the bound, where these are there."""
+    bends = _bends(results)
     hours = {r.name: r.replica_hours for r in results}
     found: list[list[str | Text]] = []
     for r in results:
         row: list[str | Text] = [
-            Text(r.name, "bold" if r.name == "demand" else ""),
+            Text(r.name, "bold" if r.name.startswith("demand") else ""),
             f"{r.replica_hours:,.2f}",
             _ratio(r, hours.get("static_peak")),
             _ratio(r, hours.get("clairvoyant")),
@@ -52,12 +59,14 @@ def rows(results: Sequence[Result], cost_per_hour: float | None = None) -> list[
             f"{r.cold_starts:,}",
             f"{r.reversals_per_hour:.1f}",
         ]
+        if bends:
+            row += [f"{r.left_out:.1%}", f"{r.backfilled / r.deferred:.0%}" if r.deferred else ""]
         found.append(row if cost_per_hour is None else [*row, f"{r.replica_hours * cost_per_hour:,.2f}"])
     return found
 
 
 def table(results: Sequence[Result], cost_per_hour: float | None = None) -> Table:
-    return records.table(fields(cost_per_hour), rows(results, cost_per_hour))
+    return records.table(fields(results, cost_per_hour), rows(results, cost_per_hour))
 
 
 def _ratio(result: Result, of: float | None) -> str:

@@ -238,18 +238,24 @@ class Demand:
             warming=fleet.loading if fleet else 0,
         )
 
+    def _backlog_then(
+        self, backlog: float, allowed: float, expected: float, rate: float, ready: int, starts: list[float]
+    ) -> float:
+        """Messages that will wait when a replica asked for now is ready."""
+        horizon = self._horizon_s
+        capacity = rate * (ready * horizon + sum(max(0.0, horizon - s) for s in starts))
+        then = max(0.0, backlog + expected * horizon - capacity)
+        return min(then, max(backlog, allowed)) if self._bends else then
+
     def _by_demand(self, o: Observation, rate: float, expected: float, planned: float) -> Estimate:
-        settings, horizon = self._settings, self._horizon_s
+        settings = self._settings
         ready, loading = (o.fleet.ready, o.fleet.loading) if o.fleet else (0, 0)
         starts = self._warming.until_ready(o.time, ready, loading)
         stuck = self._stuck.measure(o.time, max(0, o.backlog - TUNING.in_hand * ready), o.arrived, rate * ready)
         backlog = o.backlog - stuck
 
-        capacity = rate * (ready * horizon + sum(max(0.0, horizon - s) for s in starts))
-        then = max(0.0, backlog + expected * horizon - capacity)
         allowed = TUNING.allowed * expected * settings.latency_target_s
-        if self._bends:
-            then = min(then, max(backlog, allowed))
+        then = self._backlog_then(backlog, allowed, expected, rate, ready, starts)
         planned *= 1 + settings.headroom
         for_arrivals = planned / rate
         within = self._drain_s if then > allowed else self._lag_s

@@ -31,6 +31,7 @@ from services.scaler.keda.scaledobject import (
 from services.scaler.simulation.bound import bound
 from services.scaler.simulation.engine import Policy, Result, Workload, run
 from services.scaler.simulation.policies import Fixed, KedaDemand, KedaLag, KedaUtilisation, Kpa, RayServe
+from services.scaler.simulation.queue import Elastic
 from services.scaler.simulation.trace import Trace
 from shared.runtime.errors import SettingError
 
@@ -45,6 +46,9 @@ NAMES = (
     "demand",
     "clairvoyant",
 )
+
+# So the name of a policy ends where work bends.
+BENDS = ", elastic"
 
 # The tuned KEDA is chosen from these. Thresholds are shares of what one replica clears in the latency target.
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 1.5)
@@ -91,6 +95,27 @@ def compare(
         tell(f"{name}, {len(points)} settings")
         results[name] = _tuned(trace, load, points, results["demand"].window_attainment)
     return [results[name] for name in names]
+
+
+def with_and_without(
+    trace: Trace,
+    load: Workload,
+    scaled: ScaledObject,
+    names: Sequence[str] = NAMES,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Result]:
+    """`compare`, first with everything looked at whatever waits, and then with work that bends, as names say.
+
+    The bound is of the first. By lag nothing bends in the product, for the reason that its rows show: what is left out
+    is no backlog, and it is the backlog that starts replicas.
+    """
+    rigid = msgspec.structs.replace(load, elastic=None)
+    bends = msgspec.structs.replace(load, elastic=load.elastic or Elastic())
+    results = compare(trace, rigid, scaled, names, tell=tell)
+    others = [name for name in names if name != "clairvoyant"]
+    bent = compare(trace, bends, scaled, others, tell=lambda name: tell(name + BENDS))
+    return results + [msgspec.structs.replace(result, name=result.name + BENDS) for result in bent]
 
 
 def initial(trace: Trace, load: Workload) -> int:

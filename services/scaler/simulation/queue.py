@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from services.scaler.simulation.compiled import compiled
 from services.scaler.simulation.trace import Floats, TraceChunk
@@ -53,31 +54,37 @@ RIGID = Elastic(costs=(1.0,), looked=(1.0,), tuning=brownout.BrownoutTuning(begi
 _choose = compiled(brownout.choose)
 
 
-@compiled
-def _advance(  # type: ignore[no-untyped-def]  # pragma: no cover
-    until,
-    arrived,
-    work,
-    head,
-    table,
-    n,
-    batch,
-    max_age,
-    target,
-    begins,
-    ends,
-    costs,
-    looked,
-    jobs,
-    places,
-    bins,
-    windows,
-    counters,
-):
-    """Start every batch, and every job for later, that starts before `until`; returns the new head.
-
-    places: of the first job for later that is not begun, and behind the last.
+class Rules(NamedTuple):
+    """What does not change. batch: most segments that a replica takes at once. max_age, target: seconds. begins, ends:
+    as `choose` has them. costs, looked: of each level.
     """
+
+    batch: int
+    max_age: float
+    target: float
+    begins: Floats
+    ends: float
+    costs: Floats
+    looked: Floats
+
+
+class State(NamedTuple):
+    """What changes. table: a column for each replica. jobs: a column for each segment that is to be looked at again;
+    places: of the first that is not begun, and behind the last. bins, windows, counters: what is counted.
+    """
+
+    table: Floats
+    jobs: Floats
+    places: NDArray[np.int64]
+    bins: NDArray[np.int64]
+    windows: NDArray[np.int64]
+    counters: Floats
+
+
+@compiled
+def _advance(until, arrived, work, head, n, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Start every batch, and every job for later, that starts before `until`; returns the new head."""
+    table, jobs, places, counters = state.table, state.jobs, state.places, state.counters
     total = len(arrived)
     while n > 0:
         i = 0
@@ -85,82 +92,87 @@ def _advance(  # type: ignore[no-untyped-def]  # pragma: no cover
             if table[FREE, j] < table[FREE, i]:
                 i = j
         comes = arrived[head] if head < total else np.inf
-        if comes > table[FREE, i] and _backfill(i, min(until, comes), table, max_age, jobs, places, counters):
+        if comes > table[FREE, i] and _backfill(i, min(until, comes), rules, state):
             continue
         start = max(table[FREE, i], comes)
         if start >= until:
             break
-        end = start
-        size = 0
-        done = 0.0
-        level = int(table[LEVEL, i])
-        first = places[1]
-        while head + size < total and size < batch and arrived[head + size] <= start:
-            k = head + size
-            if start - arrived[k] > max_age:
-                if size:
-                    break
-                counters[LOST] += 1
-                windows[1, int(arrived[head] / WINDOW_S)] += 1
-                head += 1
-                continue
-            level = _choose((end - arrived[k]) / target, level, begins, ends)
-            if level > 0:
-                jobs[CAME, places[1]] = arrived[k]
-                jobs[NEEDS, places[1]] = work[k]
-                places[1] += 1
-                counters[DEFERRED] += 1
-            end += work[k] * costs[level]
-            done += costs[level]
-            counters[LOOKED] += looked[level]
-            size += 1
-        if size == 0:
-            continue
-        jobs[FROM, first : places[1]] = end
-        for k in range(head, head + size):
-            latency = end - arrived[k]
-            window = int(arrived[k] / WINDOW_S)
-            windows[1, window] += 1
-            if latency <= target:
-                windows[0, window] += 1
-                counters[ON_TIME] += 1
-            counters[WORST] = max(counters[WORST], latency)
-            bins[min(BINS - 1, max(0, int(math.log(max(latency, LEAST_S) / LEAST_S) / BIN)))] += 1
-        head += size
-        counters[STARTED] += size
-        counters[DONE] += done
-        counters[BUSY] += end - start
-        table[FREE, i] = end
-        table[SIZE, i] = size
-        table[WORK, i] = done
-        table[LEVEL, i] = level
-    while head < total and arrived[head] < until - max_age:
-        counters[LOST] += 1
-        windows[1, int(arrived[head] / WINDOW_S)] += 1
-        head += 1
-    while places[0] < places[1] and jobs[CAME, places[0]] < until - max_age:
+        head = _begin(i, start, arrived, work, head, rules, state)
+    while head < total and arrived[head] < until - rules.max_age:
+        head = _lose(arrived, head, state)
+    while places[0] < places[1] and jobs[CAME, places[0]] < until - rules.max_age:
         counters[EXPIRED] += 1
         places[0] += 1
     return head
 
 
 @compiled
-def _backfill(i, before, table, max_age, jobs, places, counters):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _lose(arrived, head, state):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """The oldest segment has waited too long."""
+    state.counters[LOST] += 1
+    state.windows[1, int(arrived[head] / WINDOW_S)] += 1
+    return head + 1
+
+
+@compiled
+def _begin(i, start, arrived, work, head, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """A free replica takes a batch, if any of what waits is not lost; returns the new head."""
+    table, jobs, places, counters = state.table, state.jobs, state.places, state.counters
+    while head < len(arrived) and arrived[head] <= start and start - arrived[head] > rules.max_age:
+        head = _lose(arrived, head, state)
+    end, behind, done = start, head, 0.0
+    level, first = int(table[LEVEL, i]), places[1]
+    while behind < len(arrived) and behind - head < rules.batch and arrived[behind] <= start:
+        level = _choose((end - arrived[behind]) / rules.target, level, rules.begins, rules.ends)
+        if level > 0:
+            jobs[CAME, places[1]] = arrived[behind]
+            jobs[NEEDS, places[1]] = work[behind]
+            places[1] += 1
+        end += work[behind] * rules.costs[level]
+        done += rules.costs[level]
+        counters[LOOKED] += rules.looked[level]
+        behind += 1
+    if behind == head:
+        return head
+    jobs[FROM, first : places[1]] = end
+    for k in range(head, behind):
+        _count(arrived[k], end - arrived[k], rules.target, state)
+    counters[STARTED] += behind - head
+    counters[DONE] += done
+    counters[BUSY] += end - start
+    counters[DEFERRED] += places[1] - first
+    table[FREE, i], table[SIZE, i], table[WORK, i], table[LEVEL, i] = end, behind - head, done, level
+    return behind
+
+
+@compiled
+def _count(arrived, latency, target, state):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """A segment is answered after that time."""
+    window = int(arrived / WINDOW_S)
+    state.windows[1, window] += 1
+    if latency <= target:
+        state.windows[0, window] += 1
+        state.counters[ON_TIME] += 1
+    state.counters[WORST] = max(state.counters[WORST], latency)
+    state.bins[min(BINS - 1, max(0, int(math.log(max(latency, LEAST_S) / LEAST_S) / BIN)))] += 1
+
+
+@compiled
+def _backfill(i, before, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Whether a free replica begins a job for later before that time."""
+    table, jobs, places, counters = state.table, state.jobs, state.places, state.counters
     while places[0] < places[1]:
         job = places[0]
         at = max(table[FREE, i], jobs[FROM, job])
         if at >= before:
             return False
         places[0] += 1
-        if at - jobs[CAME, job] > max_age:
+        if at - jobs[CAME, job] > rules.max_age:
             counters[EXPIRED] += 1
             continue
         counters[BACKFILLED] += 1
         counters[BACKFILLING] += jobs[NEEDS, job]
-        table[FREE, i] = at + jobs[NEEDS, job]
-        table[SIZE, i] = 0
-        table[WORK, i] = 0
+        table[FREE, i], table[SIZE, i], table[WORK, i] = at + jobs[NEEDS, job], 0, 0
         return True
     return False
 
@@ -233,9 +245,15 @@ class SimulatedQueue:
         elastic: Elastic = RIGID,
     ):
         self._chunks = chunks
-        self._batch = batch
-        self._max_age = max_age_s
-        self._target = target_s
+        self._rules = Rules(
+            batch,
+            max_age_s,
+            target_s,
+            np.array(elastic.tuning.begins, dtype=np.float64),
+            elastic.tuning.ends,
+            np.array(elastic.costs),
+            np.array(elastic.looked),
+        )
         self._arrived: Floats = np.empty(0)
         self._work: Floats = np.empty(0)
         self._head = 0
@@ -247,9 +265,6 @@ class SimulatedQueue:
         # (end, segments, work) of what is in work at replicas that were told to go
         self._draining: list[tuple[float, float, float]] = []
         self._counters = np.zeros(EXPIRED + 1)
-        self._begins = np.array(elastic.tuning.begins, dtype=np.float64)
-        self._ends = float(elastic.tuning.ends)
-        self._costs, self._looked = np.array(elastic.costs), np.array(elastic.looked)
         self._jobs = np.zeros((3, 1024))
         self._places = np.zeros(2, dtype=np.int64)
         self.bins = np.zeros(BINS, dtype=np.int64)
@@ -263,26 +278,8 @@ class SimulatedQueue:
         """Go on to `until`."""
         self._load(until)
         self._make_room(until)
-        self._head = _advance(
-            until,
-            self._arrived,
-            self._work,
-            self._head,
-            self._table,
-            self._n,
-            self._batch,
-            self._max_age,
-            self._target,
-            self._begins,
-            self._ends,
-            self._costs,
-            self._looked,
-            self._jobs,
-            self._places,
-            self.bins,
-            self.windows,
-            self._counters,
-        )
+        state = State(self._table, self._jobs, self._places, self.bins, self.windows, self._counters)
+        self._head = _advance(until, self._arrived, self._work, self._head, self._n, self._rules, state)
         self.now = until
         self._seen += int(np.searchsorted(self._arrived[self._seen :], until, side="left"))
         if self._draining:
