@@ -259,6 +259,22 @@ async def test_a_heartbeat_says_what_was_wanted_and_what_was_done(
     assert beat.costs and beat.costs.key_s > 0
 
 
+async def test_a_worker_that_does_not_bend_says_nothing_of_frames(
+    server: NatsServer, admin: Client, second: bytes
+) -> None:
+    """By them the scaler plans a leaner fleet, which is right only where a fleet that is too small bends."""
+    heard: list[WorkerStats] = []
+
+    async def hear(message: object) -> None:
+        heard.append(stats.decode(message.data))  # type: ignore[attr-defined]
+
+    await admin.subscribe(names.stats("cv", "*"), cb=hear)
+    await stored(admin, second)
+    async with detecting(server):
+        await until_heard(heard, lambda beat: beat.processed == 3)
+    assert (heard[-1].frames_wanted, heard[-1].wanted_s) == (0, 0.0)
+
+
 async def until_heard(heard: list[WorkerStats], right: Callable[[WorkerStats], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not (heard and right(heard[-1])):

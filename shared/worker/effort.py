@@ -75,8 +75,8 @@ class Effort:
         self._costs.computed(images, seconds)
 
     def delivered(self, prepared: object) -> None:
-        """Its result is stored."""
-        look = prepared.look if isinstance(prepared, Looked) else None
+        """Its result is stored. Where nothing bends, nothing is said: the scaler plans a leaner fleet where it is."""
+        look = prepared.look if self._brownout and isinstance(prepared, Looked) else None
         if look is None:
             return
         costs, counts = self._costs, self._counts
