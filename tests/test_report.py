@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import av
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from services.scaler.local.autoscaler import ScalerState
 from shared.contract import deadletters, events, names
-from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef, Timing
+from shared.contract.events import DetectedObject, Detections, Frame, Quality, SegmentRef, Timing
 from shared.contract.segment import Segment, to_headers
 from tidegate.demo import report, timeline
 from tidegate.demo.report import Run, StoredDetections, Told, tally
@@ -106,6 +107,12 @@ def test_overview_prefers_frames_that_show_something_else() -> None:
 # ---- summary
 
 
+def shown(summary: report.RunSummary) -> str:
+    out = io.StringIO()
+    Console(file=out, width=200).print(report.table(summary))
+    return out.getvalue()
+
+
 def scaler(replica_seconds: float) -> ScalerState:
     return ScalerState(
         time=0, pending=0, ack_pending=0, desired=0, replicas=0, peak_replicas=4, replica_seconds=replica_seconds,
@@ -144,6 +151,19 @@ def test_summary_compares_with_a_fleet_of_the_peaks_size() -> None:
     assert (calm.latency_p50_s, calm.latency_p99_s) == (0.5, 1.0)
     assert (surge.latency_p50_s, surge.latency_p99_s) == (4.5, 5.0)
     assert (surge.workers, surge.most_waiting, surge.cameras) == (2, 21, 3)
+
+
+def test_summary_says_what_was_left_out_and_what_was_made_good() -> None:
+    whole, less = stored(event("a", 1, "car")), stored(event("a", 2, "car"))
+    quality = Quality(fps=2.0, wanted=10.0, cause="backlog")
+    less = StoredDetections(msgspec.structs.replace(less.event, quality=quality), less.at)
+    run = Run(
+        segments=frozenset({1, 2}), detections=[whole, less], dead=NONE, settled=100, lines=[], revised=1,
+    )  # fmt: skip
+    s = report.summarise(run, TOLD)
+    assert (s.frames_analysed, s.frames_later, s.revised) == (4, 8, 1)
+    assert "8 frames were left out" in shown(s)
+    assert "left out" not in shown(summary(whole))
 
 
 def test_summary_of_a_run_without_video_divides_by_nothing() -> None:
@@ -187,13 +207,13 @@ def test_plot_and_overview_are_pictures_of_a_sane_size(tmp_path: Path, count: in
     plot = tmp_path / "timeline.png"
     timeline.plot(samples(40), PHASES, plot, "A title")
     with Image.open(plot) as image:
-        assert image.size == (1200, 540)
+        assert image.size == (1200, 640)
     assert 10_000 < plot.stat().st_size < 200_000
     frames = [pictures.annotated(np.zeros((90 + 60 * n, 160, 3), np.uint8), [found("dog")], "x") for n in range(count)]
     pictures.overview(frames, plot, tmp_path / "overview.png")
     with Image.open(tmp_path / "overview.png") as image:
         assert image.width == 1200
-        assert 540 <= image.height <= 900
+        assert 640 <= image.height <= 1000
     assert (tmp_path / "overview.png").stat().st_size < 400_000
 
 

@@ -28,7 +28,7 @@ from rich.text import Text
 
 from services.scaler.local.autoscaler import ScalerState
 from shared.contract import names, segment
-from shared.contract.events import Detections, Frame
+from shared.contract.events import Detections, DetectionsRevision, Frame
 from shared.runtime.errors import BadSegment
 from shared.video import gop
 from shared.video.decode import MAX_PACKETS, decode
@@ -36,7 +36,7 @@ from tidegate.client.dlq import letters
 from tidegate.demo import timeline
 from tidegate.demo.timeline import Phase
 from tidegate.drawing import detections as pictures
-from tidegate.view.monitor import Sample
+from tidegate.view.monitor import Sample, frames_wanted
 from tidegate.view.rates import quantile
 from tidegate.view.screen import Screen
 
@@ -54,7 +54,7 @@ class StoredDetections(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """segments, dead: sequences in MEDIA. settled: the sequence up to which cv has answered for all of them.
 
-    lines: every event, as JSON.
+    lines: every event, as JSON. revised: segments that were looked at again.
     """
 
     segments: frozenset[int]
@@ -62,6 +62,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     dead: frozenset[int]
     settled: int
     lines: list[bytes]
+    revised: int = 0
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -97,12 +98,16 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """saving: share of a fleet's replica-seconds that always has the peak's size."""
+    """frames_later: left out at first. revised: segments that were looked at again, in full. saving: share of a fleet's
+    replica-seconds that always has the peak's size.
+    """
 
     finished: str
     seconds: float
     segments: Tally
     frames_analysed: int
+    frames_later: int
+    revised: int
     objects: dict[str, int]
     latency_p50_s: float | None
     latency_p99_s: float | None
@@ -122,17 +127,21 @@ async def read_back(client: Client) -> Run:
     segments = [m.metadata.sequence.stream async for m in _stored(js, names.MEDIA, headers_only=True)]
     stored = []
     lines = []
+    revised = 0
     async for message in _stored(js, names.EVENTS, headers_only=False):
         lines.append(message.data)
         if message.subject.startswith(names.event("detections", "")):
             event = msgspec.json.decode(message.data, type=Detections)
             stored.append(StoredDetections(event, message.metadata.timestamp.timestamp()))
+        elif message.subject.startswith(names.event(names.revised("detections"), "")):
+            revised += msgspec.json.decode(message.data, type=DetectionsRevision).lost is None
     return Run(
         segments=frozenset(segments),
         detections=stored,
         dead=frozenset(letter.stream_seq for letter in dead),
         settled=consumer.ack_floor.stream_seq if consumer.ack_floor else 0,
         lines=lines,
+        revised=revised,
     )
 
 
@@ -181,6 +190,8 @@ def summarise(run: Run, told: Told) -> RunSummary:
         seconds=round(seconds, 1),
         segments=tally(run.segments, (s.event.segment.seq for s in run.detections), run.dead, run.settled),
         frames_analysed=len(frames),
+        frames_later=sum(frames_wanted(s.event) - len(s.event.frames) for s in run.detections),
+        revised=run.revised,
         objects=dict(Counter(o.label for f, _ in frames for o in f.objects).most_common()),
         latency_p50_s=_rounded(quantile(every, 0.50)),
         latency_p99_s=_rounded(quantile(every, 0.99)),
@@ -299,6 +310,11 @@ def table(summary: RunSummary) -> RenderableType:
                   "from a frame's wall clock to its stored event")  # fmt: skip
     objects = ", ".join(f"{label} {n}" for label, n in list(summary.objects.items())[:5])
     facts.add_row("seen", f"{objects or 'nothing'}, in {summary.frames_analysed} frames")
+    if summary.frames_later:
+        facts.add_row(
+            "bent", f"{summary.frames_later} frames were left out while workers started; {summary.revised} segments "
+            "were looked at again",
+        )  # fmt: skip
     facts.add_row(
         "workers",
         f"{summary.replica_seconds:.0f} replica-seconds used, {summary.replica_busy_seconds:.0f} of them busy; a fleet "

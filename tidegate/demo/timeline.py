@@ -1,4 +1,4 @@
-"""The run in one figure: what came in, what waited, and how many workers followed."""
+"""The run in one figure: what came in, what waited, how much was looked at, and how many workers followed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 IN, QUEUE, WORKERS, INK = "#30638e", "#d1795b", "#2f7d5b", "#1f2933"
+LOOKED, LATER = "#30638e", "#d9a441"
 SHADES = ("#f4f6f8", "#fdf1e3", "#eef5ee", "#eef0f7")
-SIZE_INCHES, DPI = (12.0, 5.4), 100
+SIZE_INCHES, DPI = (12.0, 6.4), 100
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,9 +30,9 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plot(samples: Sequence[Sample], phases: Sequence[Phase], path: Path, title: str) -> None:
-    """Write a PNG of 1200x540 pixels."""
+    """Write a PNG of 1200x640 pixels."""
     with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": "#9aa5b1"}):
-        figure, axes = plt.subplots(3, 1, sharex=True, figsize=SIZE_INCHES, height_ratios=(2, 3, 2))
+        figure, axes = plt.subplots(4, 1, sharex=True, figsize=SIZE_INCHES, height_ratios=(2, 3, 2, 2))
         try:
             _draw(axes, samples, phases)
             axes[0].set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=22)
@@ -43,7 +44,7 @@ def plot(samples: Sequence[Sample], phases: Sequence[Phase], path: Path, title: 
 
 
 def _draw(axes: Any, samples: Sequence[Sample], phases: Sequence[Phase]) -> None:
-    rate, queue, workers = axes
+    rate, queue, frames, workers = axes
     at = [s.at for s in samples]
     pending = [s.pending or 0 for s in samples]
     rate.plot(at, [s.segments_in for s in samples], color=IN, linewidth=2, label="in")
@@ -55,6 +56,10 @@ def _draw(axes: Any, samples: Sequence[Sample], phases: Sequence[Phase]) -> None
     queue.fill_between(at, total, color=QUEUE, alpha=0.35, linewidth=0, label="in workers' hands")
     queue.fill_between(at, pending, color=QUEUE, alpha=0.9, linewidth=0, label="pending")
     queue.set_ylabel("segments")
+    looked = [100 * (1 - s.deferred) for s in samples]
+    frames.fill_between(at, looked, step="post", color=LOOKED, alpha=0.35, linewidth=0, label="looked at, at first")
+    frames.fill_between(at, looked, 100, step="post", color=LATER, alpha=0.5, linewidth=0, label="later")
+    frames.set_ylabel("% of frames")
     workers.step(at, [s.desired for s in samples], where="post", color=WORKERS, linewidth=2.2, label="wanted")
     alive = [s.replicas for s in samples]
     workers.fill_between(at, alive, step="post", color=WORKERS, alpha=0.25, linewidth=0, label="running")
