@@ -42,8 +42,9 @@ from tidegate.local.healing import Healing
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import WATCH_S
 
-# One frame a segment: what is tried is the way of the segments, not the models.
-WORKER_SETTINGS = {"CV_FPS": "1"}
+# Few frames a segment: what is tried is the way of the segments, not the models. What has waited for a fault to end has
+# one, and the other is looked at later: revisions are tried, too.
+WORKER_SETTINGS = {"CV_FPS": "2", "CV_LATENCY_TARGET": "5"}
 # An incident for whoever comes into the picture, and an alert at once.
 RULES = Rules(
     zones={"all": Zone(polygon=[(0, 0), (1, 0), (1, 1), (0, 1)])},
