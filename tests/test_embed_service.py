@@ -26,8 +26,18 @@ import services.embed.__main__ as embed
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.segmenter import Piece
+from shared.bus.log import Log
 from shared.contract import events, names, topology
-from shared.contract.events import DetectedObject, Detections, Embeddings, Frame, Quality, SegmentRef, Timing
+from shared.contract.events import (
+    DetectedObject,
+    Detections,
+    Embeddings,
+    EmbeddingsRevision,
+    Frame,
+    Quality,
+    SegmentRef,
+    Timing,
+)
 from shared.contract.segment import Segment, to_headers
 from shared.models.vectors import Encoded, TextQuery, unpack
 from shared.runtime.telemetry import Health
@@ -197,6 +207,22 @@ async def test_what_has_waited_is_embedded_in_part_and_a_single_keyframe_whole(
     found = [event for _, event in await embeddings(admin)]
     assert [len(event.vectors) for event in found] == [1, 1, 1]
     assert {event.quality for event in found} == {Quality(fps=1.0, wanted=5.0, cause="backlog")}
+
+
+async def test_what_was_left_out_is_embedded_later(server: NatsServer, admin: Client, videos: list[Path]) -> None:
+    piece = clips.pieces(videos[0], "lobby")[0]
+    seqs = [await publish(admin, piece, n) for n in range(3)]
+    await asyncio.sleep(0.2)
+    async with running(server, embed_fps=5.0, embed_latency_target=0.1):
+        await settled(admin)
+        await settled(admin, names.BACKFILL, "embed-backfill")
+    async with Log(admin, names.EVENTS) as log:
+        said = await log.all("events.revisions.embeddings.lobby")
+    found = [events.decode(s.data, EmbeddingsRevision, s.subject) for s in said]
+    assert {(r.revises, r.segment.seq) for r in found} == {(f"embed/{MODEL}/MEDIA/{seq}", seq) for seq in seqs}
+    firsts = dict(await embeddings(admin))
+    for revision in found:
+        assert len(revision.vectors) > len(firsts[revision.revises].vectors) and revision.quality is None
 
 
 async def test_one_frame_a_second_is_never_less(server: NatsServer, admin: Client, videos: list[Path]) -> None:
