@@ -36,9 +36,8 @@ _NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
 
 class Backfill(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """stream, seq: the message to work on again. revises: the `ce-id` of its first event. frames: how many were left
-    out.
-
-    The others are as that event has them: of a segment that is gone no more is known. dimension: of vectors only.
+    out. camera, segment, start, duration, model, dimension: as that event has them; of a segment that is gone no more
+    is known.
     """
 
     camera: Token

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nats.js.api import ConsumerConfig, StreamConfig
 
-from shared.contract import identities, names, segment, stats, topology
+from shared.contract import backfill, identities, names, segment, stats, topology
 from shared.contract.topology import TopologySettings
 from tools.reference import structs
 from tools.reference.markdown import code, page, table
@@ -23,6 +23,10 @@ such segment, from which all of their pictures are right. Width and height are a
 rotation, by its track's matrix or by a message in H.264 or H.265, `shared.video.decode` gives upright frames, and the
 size and the boxes of events are those of upright frames. `Nats-Msg-Id` is an HMAC of `<camera>/<epoch>/<n>`, and
 `traceparent` is passed on."""
+
+PUT_OFF = """Of a segment of which less was looked at than is wanted, a job on `jobs.<service>.backfill.<camera>` says
+so. The service that has put it off alone takes it,
+[when it has nothing else to do](../how-to/extend.md#what-is-put-off)."""
 
 REQUESTS = """Any NATS client with the right identity may ask these. [Search](../how-to/search.md#svcfind) and
 [asking](../how-to/ask.md#svcask) describe the fields."""
@@ -66,6 +70,9 @@ def text() -> str:
         "## A segment",
         SEGMENTS,
         structs.fields_table(segment.Segment),
+        "## What is put off",
+        PUT_OFF,
+        structs.fields_table(backfill.Backfill),
         "## Requests",
         REQUESTS,
         table(("subject", "asks for"), ((code(subject), what) for subject, what in ASKED.items())),
