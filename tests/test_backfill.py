@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -60,7 +59,9 @@ class Bending(Echo):
 
 
 @contextlib.asynccontextmanager
-async def bending(server: NatsServer, service: Echo, **settings: object) -> AsyncIterator[asyncio.Event]:
+async def bending(
+    server: NatsServer, service: Echo, tuning: Tuning = TUNING, **settings: object
+) -> AsyncIterator[asyncio.Event]:
     client = await bus.connect(server.settings("cv"), "cv")
     worker = Worker(
         client,
@@ -69,7 +70,7 @@ async def bending(server: NatsServer, service: Echo, **settings: object) -> Asyn
         Health(),
         consumers=[("MEDIA", "cv")],
         backfill="cv-backfill",
-        tuning=TUNING,
+        tuning=tuning,
     )
     async with until_drained(client, worker) as stop:
         yield stop
@@ -162,26 +163,35 @@ class Gated(Bending):
         return super().infer(batch)
 
 
-async def test_nothing_is_made_good_while_anything_urgent_is_in_hand(server: NatsServer, admin: Client) -> None:
+@contextlib.asynccontextmanager
+async def busy(server: NatsServer, admin: Client, tuning: Tuning = TUNING) -> AsyncIterator[tuple[Gated, int]]:
+    """A worker that has something urgent on its device, and a segment that was put off, in hand; its sequence."""
     service = Gated()
-    service.gate.set()
-    async with bending(server, service, batch_size=1, hold=1):
-        await publish(admin, ["low a"])
-        await settled(admin)
-        service.gate.clear()
-        await publish(admin, ["low b", "c"], first=1)
-        await until(lambda: "c" in service.prepared or service.prepared.count("low b"))
+    (seq,) = await publish(admin, ["urgent"])
+    async with bending(server, service, tuning, batch_size=1):
+        await until(lambda: "urgent" in service.prepared)
+        await put_off(admin, seq)
+        while (await admin.jetstream().consumer_info("BACKFILL", "cv-backfill")).num_ack_pending != 1:
+            await asyncio.sleep(0.02)
+        try:
+            yield service, seq
+        finally:
+            service.gate.set()
+
+
+async def put_off(admin: Client, seq: int) -> None:
+    job = backfill.put_off(first_of(seq), f"cv/echo/MEDIA/{seq}", stream="MEDIA", seq=seq)
+    await admin.jetstream().publish("jobs.cv.backfill.lobby", backfill.encode(job))
+
+
+async def test_nothing_is_made_good_while_anything_urgent_is_in_hand(server: NatsServer, admin: Client) -> None:
+    async with busy(server, admin) as (service, _):
         await asyncio.sleep(0.5)
-        assert len(service.again) == 1, "the one from before"
+        assert service.again == []
         service.gate.set()
         await settled(admin)
-    assert [text for batch in service.batches for text in batch] == [
-        "low a",
-        "all of low a",
-        "low b",
-        "c",
-        "all of low b",
-    ]
+        assert len(service.again) == 1
+    assert [r.lost for r in await revisions(admin)] == [None]
 
 
 async def test_urgent_work_waits_for_one_segment_at_most(server: NatsServer, admin: Client) -> None:
@@ -216,39 +226,24 @@ async def test_it_counts_in_no_rate_by_which_replicas_are_counted(server: NatsSe
     assert beat.busy_s >= beat.backfilling_s
 
 
-async def test_a_segment_that_is_gone_is_said_to_be_lost(server: NatsServer, admin: Client) -> None:
-    """Also while there is no time at all."""
-    service = Gated()
-    service.gate.set()
-    async with bending(server, service, batch_size=1), busy(service, admin):
-        (seq,) = await publish(admin, ["low"], first=100)
-        service.gate.set()
-        await until(lambda: "low" in [text for batch in service.batches for text in batch])
-        service.gate.clear()
-        await publish(admin, ["also urgent"], first=101)
-        await until(lambda: "also urgent" in service.prepared)
+async def test_a_segment_that_is_gone_is_said_to_be_lost_also_without_a_moment(
+    server: NatsServer, admin: Client
+) -> None:
+    await publish(admin, ["so that the stream is not empty"], first=1)
+    async with busy(server, admin) as (service, seq):
         await admin.jetstream().delete_msg("MEDIA", seq)
         while not (found := await revisions(admin)):
             await asyncio.sleep(0.05)
-        assert not service.gate.is_set()
+        assert not service.gate.is_set() and service.again == []
     (lost,) = found
     assert (lost.lost, lost.frames, lost.revises) == ("expired", [], f"cv/echo/MEDIA/{seq}")
-    first = (await firsts(admin))[lost.revises]
+    first = first_of(seq)
     assert (lost.segment, lost.start, lost.duration, lost.camera) == (
-        first.segment, first.start, first.duration, first.camera,
-    )  # fmt: skip
-
-
-@contextlib.asynccontextmanager
-async def busy(service: Gated, admin: Client) -> AsyncIterator[None]:
-    """Its device has something urgent."""
-    service.gate.clear()
-    await publish(admin, ["urgent"], first=99)
-    await until(lambda: "urgent" in service.prepared)
-    try:
-        yield
-    finally:
-        service.gate.set()
+        first.segment,
+        first.start,
+        first.duration,
+        first.camera,
+    )
 
 
 @pytest.mark.parametrize("fails", ["in decoding", "for what it is decoded from"])
@@ -277,10 +272,8 @@ async def test_what_fails_by_itself_comes_again_and_is_given_up_in_the_end(serve
 async def test_a_job_that_may_have_killed_workers_is_given_up(server: NatsServer, admin: Client) -> None:
     """It was delivered four times, and nobody has answered: it is not tried once more."""
     (seq,) = await publish(admin, ["b"])
-    job = backfill.put_off(first_of(seq), f"cv/echo/MEDIA/{seq}", stream="MEDIA", seq=seq)
-    js = admin.jetstream()
-    await js.publish("jobs.cv.backfill.lobby", backfill.encode(job))
-    sub = await js.pull_subscribe_bind("cv-backfill", "BACKFILL")
+    await put_off(admin, seq)
+    sub = await admin.jetstream().pull_subscribe_bind("cv-backfill", "BACKFILL")
     for _ in range(4):
         await (await sub.fetch(1))[0].nak()
     service = Bending()
@@ -375,21 +368,23 @@ async def test_the_first_event_that_is_stored_stands_whatever_comes_after(server
 
 
 async def test_a_store_that_can_t_be_read_makes_nothing_lost(server: NatsServer, admin: Client) -> None:
-    """nats-server answers 404 for all that it can't open. An empty MEDIA looks the same, and is believed later."""
-    service = Gated()
-    service.gate.set()
-    async with bending(server, service, batch_size=1), busy(service, admin):
-        await publish(admin, ["low"], first=1)
-        service.gate.set()
-        await until(lambda: "low" in [text for batch in service.batches for text in batch])
-        service.gate.clear()
-        await publish(admin, ["x"], first=2)
-        await until(lambda: "x" in service.prepared)
+    """nats-server answers 404 for all that it can't open, as of an empty stream: one answer of it is not believed."""
+    async with busy(server, admin, replace(TUNING, blind_s=1e9)):
         await admin.jetstream().purge_stream("MEDIA")
-        began = time.monotonic()
+        await asyncio.sleep(0.5)
+        assert await revisions(admin) == []
+        await publish(admin, ["what can be read again"], first=1)
         while not (found := await revisions(admin)):
             await asyncio.sleep(0.05)
-    assert [r.lost for r in found] == ["expired"] and time.monotonic() - began >= TUNING.blind_s
+    assert [r.lost for r in found] == ["expired"]
+
+
+async def test_a_stream_that_stays_empty_is_believed_to_be(server: NatsServer, admin: Client) -> None:
+    async with busy(server, admin):
+        await admin.jetstream().purge_stream("MEDIA")
+        while not (found := await revisions(admin)):
+            await asyncio.sleep(0.05)
+    assert [r.lost for r in found] == ["expired"]
 
 
 async def test_what_is_no_job_is_buried(server: NatsServer, admin: Client) -> None:
