@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from shared.bus import clock
 from shared.bus.clock import ServerClock
 from shared.contract.stats import Costs
+from shared.elastic import brownout
 from shared.elastic.brownout import Brownout
 from shared.elastic.costs import CostMeter
 from shared.elastic.levels import LEVELS, Level
@@ -62,7 +63,8 @@ class Effort:
         if not self._brownout:
             return LEVELS[0]
         age_s = self._clock.server(time.monotonic()) - message.stored_at
-        return LEVELS[self._brownout.level(age_s, high=high)]
+        place = brownout.place(message.raw.subject, message.stored_at)
+        return LEVELS[self._brownout.level(age_s, place=place, high=high)]
 
     def prepared(self, prepared: object) -> None:
         """A message was prepared."""

@@ -4,8 +4,8 @@ A free replica takes up to `batch` of the segments that wait, the oldest first, 
 real worker holds more than that, but naks it within milliseconds when it is told to go (measured: 1.3 ms, redelivered
 within 25 ms). So here it never leaves the queue.
 
-A replica chooses the level of each segment as its work begins, by the rule that real workers call. What was looked at
-in part is a job for later, and costs all of its work again. A replica that is free while nothing waits takes the oldest
+A replica chooses the level of each segment as its work begins, by the rule that real workers call; segments stand for
+cameras whose places are spread evenly. What was looked at in part is a job for later, and costs all of its work again. A replica that is free while nothing waits takes the oldest
 of these, and finishes it whatever comes.
 """
 
@@ -29,18 +29,20 @@ BIN = math.log(1.01)
 LEAST_S = 0.001
 BINS = 1800
 WINDOW_S = 60.0
+# Multiples of it are spread evenly between 0 and 1, however many there are.
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 # These are rows of the replica table, places in the counters, and rows of the jobs for later.
-FREE, READY, SIZE, WORK, LEVEL = 0, 1, 2, 3, 4
+FREE, READY, SIZE, WORK = range(4)
 STARTED, BUSY, LOST, ON_TIME, WORST, DONE, LOOKED, DEFERRED, BACKFILLED, BACKFILLING, EXPIRED = range(11)
-CAME, FROM, NEEDS = 0, 1, 2
+CAME, FROM, NEEDS = range(3)
 
 
 class Elastic(msgspec.Struct, frozen=True, kw_only=True):
     """How a segment's work bends. The first of each is full quality.
 
     costs: of each level, as a share of a segment's whole work. looked: the share of the wanted frames that it looks at.
-    tuning: at which ages the levels begin and end.
+    tuning: at which ages the levels begin.
     """
 
     costs: tuple[float, ...] = tuple(level.cost for level in LEVELS)
@@ -55,15 +57,15 @@ _choose = compiled(brownout.choose)
 
 
 class Rules(NamedTuple):
-    """What does not change. batch: most segments that a replica takes at once. max_age, target: seconds. begins, ends:
-    as `choose` has them. costs, looked: of each level.
+    """What does not change. batch: most segments that a replica takes at once. max_age, target: seconds. begins,
+    spread: as `choose` has them. costs, looked: of each level.
     """
 
     batch: int
     max_age: float
     target: float
     begins: Floats
-    ends: float
+    spread: float
     costs: Floats
     looked: Floats
 
@@ -82,8 +84,11 @@ class State(NamedTuple):
 
 
 @compiled
-def _advance(until, arrived, work, head, n, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Start every batch, and every job for later, that starts before `until`; returns the new head."""
+def _advance(until, arrived, work, head, gone, n, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Start every batch, and every job for later, that starts before `until`; returns the new head.
+
+    gone: how many segments came before the first of `arrived`.
+    """
     table, jobs, places, counters = state.table, state.jobs, state.places, state.counters
     total = len(arrived)
     while n > 0:
@@ -97,7 +102,7 @@ def _advance(until, arrived, work, head, n, rules, state):  # type: ignore[no-un
         start = max(table[FREE, i], comes)
         if start >= until:
             break
-        head = _begin(i, start, arrived, work, head, rules, state)
+        head = _begin(i, start, arrived, work, head, gone, rules, state)
     while head < total and arrived[head] < until - rules.max_age:
         head = _lose(arrived, head, state)
     while places[0] < places[1] and jobs[CAME, places[0]] < until - rules.max_age:
@@ -115,15 +120,16 @@ def _lose(arrived, head, state):  # type: ignore[no-untyped-def]  # pragma: no c
 
 
 @compiled
-def _begin(i, start, arrived, work, head, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _begin(i, start, arrived, work, head, gone, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
     """A free replica takes a batch, if any of what waits is not lost; returns the new head."""
     table, jobs, places, counters = state.table, state.jobs, state.places, state.counters
     while head < len(arrived) and arrived[head] <= start and start - arrived[head] > rules.max_age:
         head = _lose(arrived, head, state)
     end, behind, done = start, head, 0.0
-    level, first = int(table[LEVEL, i]), places[1]
+    first = places[1]
     while behind < len(arrived) and behind - head < rules.batch and arrived[behind] <= start:
-        level = _choose((end - arrived[behind]) / rules.target, level, rules.begins, rules.ends)
+        place = (gone + behind) * GOLDEN % 1.0
+        level = _choose((end - arrived[behind]) / rules.target, place, rules.begins, rules.spread)
         if level > 0:
             jobs[CAME, places[1]] = arrived[behind]
             jobs[NEEDS, places[1]] = work[behind]
@@ -141,7 +147,7 @@ def _begin(i, start, arrived, work, head, rules, state):  # type: ignore[no-unty
     counters[DONE] += done
     counters[BUSY] += end - start
     counters[DEFERRED] += places[1] - first
-    table[FREE, i], table[SIZE, i], table[WORK, i], table[LEVEL, i] = end, behind - head, done, level
+    table[FREE, i], table[SIZE, i], table[WORK, i] = end, behind - head, done
     return behind
 
 
@@ -250,7 +256,7 @@ class SimulatedQueue:
             max_age_s,
             target_s,
             np.array(elastic.tuning.begins, dtype=np.float64),
-            elastic.tuning.ends,
+            elastic.tuning.spread,
             np.array(elastic.costs),
             np.array(elastic.looked),
         )
@@ -260,7 +266,7 @@ class SimulatedQueue:
         self._seen = 0  # how many of the loaded segments have arrived
         self._gone = 0  # how many segments came before the loaded ones
         self._exhausted = False
-        self._table = np.zeros((5, 64))
+        self._table = np.zeros((4, 64))
         self._n = 0
         # (end, segments, work) of what is in work at replicas that were told to go
         self._draining: list[tuple[float, float, float]] = []
@@ -279,7 +285,7 @@ class SimulatedQueue:
         self._load(until)
         self._make_room(until)
         state = State(self._table, self._jobs, self._places, self.bins, self.windows, self._counters)
-        self._head = _advance(until, self._arrived, self._work, self._head, self._n, self._rules, state)
+        self._head = _advance(until, self._arrived, self._work, self._head, self._gone, self._n, self._rules, state)
         self.now = until
         self._seen += int(np.searchsorted(self._arrived[self._seen :], until, side="left"))
         if self._draining:
@@ -380,7 +386,7 @@ class SimulatedQueue:
         after = 0.0
         for i in range(self._n - count, self._n):
             if self._table[READY, i] <= self.now < self._table[FREE, i]:
-                end, _, size, work, _ = self._table[:, i].tolist()
+                end, _, size, work = self._table[:, i].tolist()
                 self._draining.append((end, size, work))
                 after += end - self.now
         self._n -= count
