@@ -20,7 +20,7 @@ from shared.contract.cameras import new_camera
 from shared.contract.events import Detections, Quality
 from shared.contract.segment import to_headers
 from shared.contract.stats import WorkerStats
-from shared.elastic.brownout import TUNING, Brownout
+from shared.elastic.brownout import TUNING, TURN_S, Brownout, place
 from shared.elastic.costs import CostMeter, DecodeWork
 from shared.elastic.levels import LEVELS, Level
 from shared.elastic.look import Look
@@ -35,6 +35,7 @@ from tidegate.local.server import NatsServer
 
 RATES = st.floats(0.1, 60)
 AGES = st.floats(0, 1e4)
+PLACES = st.floats(0, 1)
 FRAMES = 25
 
 # ---- the rule
@@ -58,12 +59,36 @@ def test_the_target_itself_is_defended_by_the_floor(target: float) -> None:
     assert brownout.level(0.0) == 0
 
 
-@given(st.floats(0.01, 600), st.integers(1, len(LEVELS) - 1), st.floats(0.99, 1.0))
-def test_an_age_about_a_threshold_does_not_flap(target: float, level: int, share: float) -> None:
+@given(st.floats(0.01, 600), AGES, PLACES, PLACES)
+def test_a_camera_of_high_priority_bends_after_the_last_of_others(
+    target: float, age: float, place: float, other: float
+) -> None:
     brownout = Brownout(target)
-    at = TUNING.begins[level - 1] * target
-    assert brownout.level(at * 1.001) == level
-    assert brownout.level(at * share) == level
+    if brownout.level(age, place=place, high=True):
+        assert brownout.level(age, place=other)
+
+
+@given(st.floats(0.01, 600), st.floats(0, 1), st.floats(0, 0.2))
+def test_an_age_that_wavers_flaps_no_camera_but_those_about_the_threshold(
+    target: float, age: float, wavers: float
+) -> None:
+    """Of a hundred cameras only so many change their level as the part of the spread over which the age wavers."""
+    brownout = Brownout(target)
+    places = [(n + 0.5) / 100 for n in range(100)]
+    changed = sum(
+        brownout.level(age * target, place=place) != brownout.level((age + wavers) * target, place=place)
+        for place in places
+    )
+    assert changed <= 100 * wavers / TUNING.spread + 2
+
+
+def test_cameras_are_spread_evenly_and_change_places_every_minute() -> None:
+    at = 1_764_000_000.0
+    before, after = ([place(f"media.gate-{n}", at + more) for n in range(1000)] for more in (0.0, TURN_S))
+    assert before == [place(f"media.gate-{n}", at + TURN_S / 2) for n in range(1000)]
+    for places in (before, after):
+        assert all(80 <= sum(k / 10 <= p < (k + 1) / 10 for p in places) <= 120 for k in range(10))
+    assert abs(sum((a - 0.5) * (b - 0.5) for a, b in zip(before, after, strict=True))) / 1000 < 0.02
 
 
 @given(st.sampled_from(LEVELS), RATES, RATES)

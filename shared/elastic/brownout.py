@@ -10,7 +10,7 @@ a camera does not flap between two levels as the age wavers about one threshold.
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 
 import msgspec
 
@@ -37,7 +37,8 @@ TUNING = BrownoutTuning()
 
 def place(camera: str, at: float) -> float:
     """A camera's place among others, 0 to 1, the same for whoever asks. at: a segment's time, in Unix seconds."""
-    return zlib.crc32(f"{camera} {at // TURN_S:.0f}".encode()) / 2**32
+    digest = hashlib.blake2b(f"{camera} {at // TURN_S:.0f}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) / 2**32
 
 
 def choose(age: float, place: float, begins: tuple[float, ...], spread: float) -> int:
