@@ -25,7 +25,9 @@ from services.scaler.simulation.engine import Result, ScalerView, Workload, run
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.gpus import Gpus
 from services.scaler.simulation.policies import Fixed, KedaUtilisation, Kpa, RayServe
+from services.scaler.simulation.queue import GOLDEN, Elastic
 from services.scaler.simulation.trace import Trace, read
+from shared.elastic.brownout import choose
 from shared.runtime.errors import SettingError
 from tests.scaledobjects import document, lag_trigger, prometheus_trigger
 
@@ -54,7 +56,10 @@ def instants(arrivals: Trace, load: Workload) -> tuple[list[float], list[float]]
 
 
 class Naive:
-    """latencies of what was served, in order of arrival; lost; cost until `until`; finished: the last end."""
+    """latencies of what was served, in order of arrival; lost; cost until `until`; finished: the last end.
+
+    later: what is to be looked at again, as (from, segment). deferred: so many ever were.
+    """
 
     def __init__(self, arrivals: Trace, load: Workload, schedule: list[tuple[float, int]], initial: int) -> None:
         self.load = load
@@ -72,6 +77,8 @@ class Naive:
         self.cost = 0.0
         self.busy = 0.0
         self.finished = 0.0
+        self.later: deque[tuple[float, int]] = deque()
+        self.deferred = 0
         for _ in range(initial):
             self.workers.append([0.0, 0.0, 0.0])
         while self.events:
@@ -103,13 +110,38 @@ class Naive:
             if not idle or not self.waiting:
                 return
             batch = [self.waiting.popleft() for _ in range(min(self.load.batch, len(self.waiting)))]
-            end = now + sum(self.work[i] for i in batch)
+            end = self._ends(now, batch)
             self.busy += end - now
             self.finished = max(self.finished, end)
             self.workers[min(idle)[1]][1] = end
             for i in batch:
                 self.latency[i] = end - self.arrived[i]
             heapq.heappush(self.events, (end, 2, "free", 0))
+        while self.later and self.later[0][0] <= now:
+            idle = [(w[1], i) for i, w in enumerate(self.workers) if w[1] <= now]
+            if not idle:
+                return
+            _, segment = self.later.popleft()
+            if now - self.arrived[segment] <= self.load.max_age_s:
+                end = self.workers[min(idle)[1]][1] = now + self.work[segment]
+                heapq.heappush(self.events, (end, 2, "free", 0))
+
+    def _ends(self, now: float, batch: list[int]) -> float:
+        """When a batch is done, of which some may be put off."""
+        end, put_off = now, []
+        for i in batch:
+            level = 0
+            if elastic := self.load.elastic:
+                age = (end - self.arrived[i]) / self.load.latency_target_s
+                level = choose(age, i * GOLDEN % 1, elastic.tuning.begins, elastic.tuning.spread)
+                end += self.work[i] * elastic.costs[level]
+            else:
+                end += self.work[i]
+            if level:
+                put_off.append(i)
+        self.later += [(end, i) for i in put_off]
+        self.deferred += len(put_off)
+        return end
 
 
 # Arrivals, what serves them, when how many replicas are asked for, and how many there are at first.
@@ -129,6 +161,7 @@ def worlds(draw: st.DrawFn) -> World:
         batch=draw(st.integers(1, 4)),
         max_age_s=draw(st.sampled_from([4.3, 20.1, 600.0])),
         seed=draw(st.integers(0, 99)),
+        elastic=draw(st.sampled_from([None, Elastic()])),
     )
     times = sorted(draw(st.sets(st.integers(1, 39), max_size=5)))
     schedule = [(t + 0.513, draw(st.integers(0, 4))) for t in times if t + 1 < arrivals.duration_s]
@@ -147,6 +180,7 @@ def test_the_kernel_does_what_a_naive_simulation_does(world: World) -> None:
     assert len(naive.latency) + naive.lost == arrivals.total
     assert result.attainment == pytest.approx(on_time / arrivals.total)
     assert result.busy_hours * 3600 == pytest.approx(naive.busy)
+    assert result.deferred == naive.deferred
     assert result.worst_s == pytest.approx(max(naive.latency.values(), default=0.0))
     # Until all is done, found out once a second; what waits in vain is waited for until it is lost.
     after = max(0.0, naive.finished - arrivals.duration_s)
