@@ -84,7 +84,12 @@ FIELDS = (
     type=Number(0, 1),
     help="Work bends, and demand plans with this share of frames left out at first: deferBudget.",
 )
-@click.option("--compare", "every", is_flag=True, help="Simulate all policies, with work that bends and without.")
+@click.option(
+    "--compare",
+    "every",
+    is_flag=True,
+    help="Simulate all policies, or those named, with work that bends and without.",
+)
 @click.option("--hours", type=OVER_ZERO, help="Simulate the first hours of the trace alone.")
 @click.option(
     "--seed",
@@ -122,7 +127,7 @@ def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, mos
     )
     if (budget := given.pop("defer_budget")) is not None:
         load = msgspec.structs.replace(load, defer_budget=budget)
-    chosen = NAMES if every else policies or BASICS
+    chosen = policies or (NAMES if every else BASICS)
     options = SimulateOptions(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), both=every, **given)
     out = Screen()
     if not out.is_terminal:

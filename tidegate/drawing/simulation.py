@@ -37,8 +37,10 @@ def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) ->
     """Write the plot to `path`, in the format that its suffix names."""
     columns = 1 if len(results) <= ONE_COLUMN else 2
     count = math.ceil(len(results) / columns)
-    figure = plt.figure(figsize=(11, 2.1 * count + 1.6 + 0.2 * len(results)), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(2.1 * count, 1.2 + 0.2 * len(results)))
+    bent = [r for r in results if r.deferred]
+    strips = 1.2 + 0.2 * len(results) + (1.0 + 0.2 * len(bent) if bent else 0.0)
+    figure = plt.figure(figsize=(11, 2.1 * count + 0.4 + strips), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(2.1 * count, strips))
     above, below = parts
     figure.suptitle(
         f"{trace.name}: cold start {load.cold_start_s:g} s, latency target {load.latency_target_s:g} s", fontsize=11
@@ -56,7 +58,14 @@ def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) ->
         panels[0, 0].set_ylim(0, 2 * max(shown))
         label += f", shown up to {2 * max(shown)}" if max(r.peak_replicas for r in results) > 2 * max(shown) else ""
     above.supylabel(label, fontsize=9)
-    _late(below.subplots(), trace, results, unit, unit_s)
+    heights = [1.2 + 0.2 * len(results)] + ([1.0 + 0.2 * len(bent)] if bent else [])
+    rows = below.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
+    late = [(r.name, 1.0 - _share(r.windows, BINS)) for r in results]
+    _strips(rows[0], trace, late, "share of segments late", "Reds", unit, unit_s)
+    if bent:
+        put_off = [(r.name, 1.0 - _share(1.0 - r.put_off, BINS)) for r in bent]
+        title = f"share of segments looked at in part, later in full where replicas were idle: {_made_good(bent)}"
+        _strips(rows[1], trace, put_off, title, "Blues", unit, unit_s)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -80,15 +89,21 @@ def _replicas(axes: Any, trace: Trace, load: Workload, result: Result, edges: Fl
     axes.tick_params(labelsize=8)
 
 
-def _late(axes: Any, trace: Trace, results: Sequence[Result], unit: str, unit_s: float) -> None:
-    """A strip for each policy: the share of segments whose result came late."""
-    strips = np.array([1.0 - _share(r.windows, BINS) for r in results])
-    extent = (0.0, trace.duration_s / unit_s, len(results) - 0.5, -0.5)
-    image = axes.imshow(strips, aspect="auto", extent=extent, cmap="Reds", vmin=0.0, vmax=1.0, interpolation="nearest")
-    axes.set_yticks(range(len(results)), [r.name for r in results], fontsize=8)
+def _made_good(results: Sequence[Result]) -> str:
+    return ", ".join(f"{r.backfilled / r.deferred:.0%}" for r in results)
+
+
+def _strips(
+    axes: Any, trace: Trace, named: Sequence[tuple[str, Floats]], title: str, colours: str, unit: str, unit_s: float
+) -> None:
+    """A strip of shares for each policy."""
+    extent = (0.0, trace.duration_s / unit_s, len(named) - 0.5, -0.5)
+    strips = np.array([shares for _, shares in named])
+    image = axes.imshow(strips, aspect="auto", extent=extent, cmap=colours, vmin=0.0, vmax=1.0, interpolation="nearest")
+    axes.set_yticks(range(len(named)), [name for name, _ in named], fontsize=8)
     axes.tick_params(labelsize=8)
     axes.set_xlabel(unit, fontsize=9)
-    axes.set_title("share of segments late", loc="left", fontsize=9)
+    axes.set_title(title, loc="left", fontsize=9)
     axes.figure.colorbar(image, ax=axes, pad=0.01).ax.tick_params(labelsize=8)
 
 

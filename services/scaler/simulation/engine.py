@@ -87,7 +87,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     replicas). windows: share in time for each minute, nan where it had no segment. settings: what was chosen for it,
     in words. left_out: share of the wanted frames that was not looked at at first. deferred: segments of which some was
     left out; backfilled: those that idle replicas looked at in full before max_age; expired: those that none did. The
-    rest waited at the end.
+    rest waited at the end. put_off: share of each minute's segments that were deferred, nan where it had none.
     """
 
     name: str
@@ -110,6 +110,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     deferred: int = 0
     backfilled: int = 0
     expired: int = 0
+    put_off: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
 
 
 def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = None) -> Result:
@@ -185,7 +186,7 @@ def _result(
     end: float,
     expired: int,
 ) -> Result:
-    in_time, all_ = queue.windows
+    in_time, all_, put_off = queue.windows
     totals = queue.totals
     shares = np.divide(in_time, all_, out=np.full(len(all_), np.nan), where=all_ > 0)
     known = shares[~np.isnan(shares)]
@@ -210,6 +211,7 @@ def _result(
         deferred=totals.deferred,
         backfilled=totals.backfilled,
         expired=expired,
+        put_off=np.divide(put_off, all_, out=np.full(len(all_), np.nan), where=all_ > 0),
     )
 
 

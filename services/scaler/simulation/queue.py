@@ -72,7 +72,8 @@ class Rules(NamedTuple):
 
 class State(NamedTuple):
     """What changes. table: a column for each replica. jobs: a column for each segment that is to be looked at again;
-    places: of the first that is not begun, and behind the last. bins, windows, counters: what is counted.
+    places: of the first that is not begun, and behind the last. bins, windows, counters: what is counted; a column of
+    `windows` has a minute's segments that were in time, all, and those that were put off.
     """
 
     table: Floats
@@ -133,6 +134,7 @@ def _begin(i, start, arrived, work, head, gone, rules, state):  # type: ignore[n
         if level > 0:
             jobs[CAME, places[1]] = arrived[behind]
             jobs[NEEDS, places[1]] = work[behind]
+            state.windows[2, int(arrived[behind] / WINDOW_S)] += 1
             places[1] += 1
         end += work[behind] * rules.costs[level]
         done += rules.costs[level]
@@ -274,7 +276,7 @@ class SimulatedQueue:
         self._jobs = np.zeros((3, 1024))
         self._places = np.zeros(2, dtype=np.int64)
         self.bins = np.zeros(BINS, dtype=np.int64)
-        self.windows = np.zeros((2, int(duration_s / WINDOW_S) + 2), dtype=np.int64)
+        self.windows = np.zeros((3, int(duration_s / WINDOW_S) + 2), dtype=np.int64)
         self.now = 0.0
         self._load(0.0)
 
