@@ -2,6 +2,7 @@
 
     shared log EVENTS -> service -> partition -> camera: order -> following -> places -> conditions -> incidents
                                                                                       -> counts
+                           service -> settled: the same once more, where frames were left out
 
 | module | idea |
 |---|---|
@@ -14,10 +15,12 @@
 | `state`, `statements`, `following` | what a restart must find; what is said, under its id; objects told apart |
 | `camera` | all of one camera |
 | `metrics`, `settings` | what is exported; what is read from the environment |
+| `reading` | verdicts, and how far the log reaches |
+| `settled` | a camera's second pass, where frames were left out |
 | `partition` | a fixed share of all cameras |
 | `rulebook`, `checkpoint` | every camera's rules as KV has them; what must not be forgotten, in KV |
 | `sharing` | which partitions this process has |
-| `reading`, `saying` | verdicts, and how far the log reaches; events, questions and dead letters |
+| `saying` | events, questions and dead letters, published |
 | `service` | the loop |
 
 Each module imports only those above it in this table, or beside it. `camera` and all it uses are pure. See

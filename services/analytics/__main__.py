@@ -52,7 +52,9 @@ async def run(settings: AnalyticsSettings, client: Connection, health: Health, s
     )
     rulebook = Rulebook(rules)
     partitions = OwnedPartitions(client, settings, rulebook, leases, checkpoints)
-    analytics = Analytics(client, rulebook, partitions, health, settings.analytics_checkpoint_s)
+    analytics = Analytics(
+        client, rulebook, partitions, health, settings.analytics_checkpoint_s, settings.analytics_settle_s
+    )
 
     async def work() -> None:
         health.ready = "reading the buckets of rules and leases"

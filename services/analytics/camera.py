@@ -24,10 +24,16 @@ from services.analytics.order import Order
 from services.analytics.rules import Rules
 from services.analytics.state import TUNING, CameraState, Limits
 from services.analytics.statements import Out, Outs
-from shared.contract.events import Detections, Frame, Verdict
+from shared.contract.events import Detections, Frame, SegmentRef, Verdict
 
 # What no epoch of ingest has.
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def born(ref: SegmentRef) -> str:
+    """How the ids of tracks begin that are followed from a segment on."""
+    # It becomes a part of a job's id, which takes no other characters.
+    return f"{_UNUSUAL.sub('-', ref.epoch[: TUNING.epoch])}{ref.n}"
 
 
 class Arrival(NamedTuple):
@@ -67,6 +73,11 @@ class CameraAnalytics:
         # Segments that are still to be read again count as held too.
         self._s.held = sorted(self._held | {a.seq for a in self.order.held()})
         return self._s
+
+    @property
+    def reached(self) -> int:
+        """The sequence in EVENTS up to which all was read."""
+        return self._s.seq
 
     def anew(self, *, unasked: bool = False) -> Outs:
         """Go on after an error of ours: what was followed has ended, and is forgotten.
@@ -169,8 +180,7 @@ class CameraAnalytics:
         s = self._s
         ref = event.segment
         start = event.start.timestamp()
-        # It becomes a part of a job's id, which takes no other characters.
-        s.born = s.born or f"{_UNUSUAL.sub('-', ref.epoch[: TUNING.epoch])}{ref.n}"
+        s.born = s.born or born(ref)
         s.heard = at
         self.taken += 1
         s.model = event.model

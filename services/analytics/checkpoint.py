@@ -1,8 +1,8 @@
 """What a partition must not forget, in KV `analytics`: each camera's state, and from where to read on.
 
-Keys: `camera.<partition>.<camera>`, zlib of msgpack; `position.<partition>`, JSON; `partitions`, how many there are.
-Each value is written over the revision that was read. So where two processes think that they have a partition, one of
-them learns that it has not.
+Keys: `camera.<partition>.<camera>`, zlib of msgpack; `settled.<partition>.<camera>`, the same of its second passes, or
+empty; `position.<partition>`, JSON; `partitions`, how many there are. Each value is written over the revision that was
+read. So where two processes think that they have a partition, one of them learns that it has not.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import time
 import zlib
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 import nats.errors
@@ -21,7 +22,9 @@ from nats.js.kv import KeyValue
 
 from services.analytics import metrics
 from services.analytics.partition import Partition
+from services.analytics.settled.state import SettledState
 from services.analytics.state import CameraState
+from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.missing import check_read, kept
@@ -38,6 +41,9 @@ OLDEST_S = 7 * 86_400.0
 MOST_STATE = 64 * 2**20
 
 _LAYOUT = "partitions"
+
+
+S = TypeVar("S", CameraState, SettledState)
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,19 +65,19 @@ class Taken(Exception):
     """Another process has written the partition's checkpoint."""
 
 
-def packed(state: CameraState) -> bytes:
+def packed(state: CameraState | SettledState) -> bytes:
     """A camera's state as the bucket holds it."""
     return zlib.compress(msgspec.msgpack.encode(state), 1)
 
 
-def unpacked(data: bytes) -> CameraState:
+def unpacked(data: bytes, kind: type[S] = CameraState) -> S:  # type: ignore[assignment]
     """The inverse of `packed`. Raises Unreadable."""
     try:
         reader = zlib.decompressobj()
         found = reader.decompress(data, MOST_STATE)
         if not reader.eof:
             raise Unreadable(f"it is cut off, or has more than {MOST_STATE} bytes")
-        return msgspec.msgpack.decode(found, type=CameraState)
+        return msgspec.msgpack.decode(found, type=kind)
     except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise Unreadable(str(e)) from e
 
@@ -120,13 +126,14 @@ class Checkpoints:
         async with Log(self._client, f"KV_{names.ANALYTICS}") as log:
             place = await log.last(f"{prefix}position.{number}")
             cameras = await log.all(f"{prefix}camera.{number}.*")
+            settled = await log.all(f"{prefix}settled.{number}.*")
         # Nobody else writes them while we have the lease.
         js, stream = self._client.jetstream(), f"KV_{names.ANALYTICS}"
-        for subject in (f"{prefix}position.{number}", f"{prefix}camera.{number}.*"):
-            read = [entry.subject for entry in (place, *cameras) if entry]
-            check_read(stream, await kept(js, stream, subject), read)
+        entries = [*([place] if place else ()), *cameras, *settled]
+        for subject in (f"{prefix}position.{number}", f"{prefix}camera.{number}.*", f"{prefix}settled.{number}.*"):
+            check_read(stream, await kept(js, stream, subject), [entry.subject for entry in entries])
         self._revisions = {k: r for k, r in self._revisions.items() if not self._is_of(k, number)}
-        for entry in [*([place] if place else ()), *cameras]:
+        for entry in entries:
             self._revisions[entry.subject.removeprefix(prefix)] = entry.seq
         if place is None or not place.data:
             return False
@@ -138,19 +145,28 @@ class Checkpoints:
         partition.position, partition.verdicts = where.seq, where.verdicts
         partition.told = (where.said or where.seq) - 1
         for entry in cameras:
-            camera = entry.subject.rpartition(".")[2]
-            if not entry.data:
-                continue
-            try:
-                state = unpacked(entry.data)
-            except Unreadable as e:
-                self._log.error("a camera's checkpoint can't be read: it begins anew", camera=camera, error=str(e))
-                continue
-            if time.time() - entry.time.timestamp() > OLDEST_S:
-                await self._forget(f"camera.{number}.{camera}")
-                continue
-            partition.restore(camera, state)
+            if (state := await self._restored(entry, CameraState)) is not None:
+                partition.restore(_camera_of(entry), state)
+        for entry in settled:
+            if (state_settled := await self._restored(entry, SettledState)) is not None:
+                partition.restore_settled(_camera_of(entry), state_settled)
         return True
+
+    async def _restored(self, entry: Stored, kind: type[S]) -> S | None:
+        """The state in an entry; None where it is empty, can't be read or is too old."""
+        if not entry.data:
+            return None
+        try:
+            state = unpacked(entry.data, kind)
+        except Unreadable as e:
+            self._log.error(
+                "a camera's checkpoint can't be read: it begins anew", camera=_camera_of(entry), error=str(e)
+            )
+            return None
+        if time.time() - entry.time.timestamp() > OLDEST_S:
+            await self._forget(entry.subject.removeprefix(f"$KV.{names.ANALYTICS}."))
+            return None
+        return state
 
     async def save(self, partition: Partition) -> None:
         """Store what has changed, and then from where to read on.
@@ -159,9 +175,13 @@ class Checkpoints:
         """
         number = partition.number
         changed, partition.changed = sorted(partition.changed), set()
+        second, partition.settled_changed = sorted(partition.settled_changed), set()
         seq = partition.first_needed()
+        passes = {f"settled.{number}.{c}": self._packed_passes(partition, c) for c in second}
         entries = {f"camera.{number}.{c}": self._packed(partition, c) for c in changed}
         try:
+            # A second pass is never behind the state that it was copied from.
+            await self._put_all((k, data) for k, data in passes.items() if data or self._revisions.get(k))
             await self._put_all(entries.items())
             place = Position(seq=seq, verdicts=partition.verdicts, said=partition.first_untold())
             await self._put(f"position.{number}", msgspec.json.encode(place))
@@ -169,6 +189,7 @@ class Checkpoints:
             raise Taken(f"partition {number}") from e
         except (TimeoutError, nats.errors.Error) as e:
             partition.changed.update(changed)
+            partition.settled_changed.update(second)
             raise BusError(f"the checkpoint of partition {number} can't be stored: {e!r}") from e
 
     def _packed(self, partition: Partition, camera: str) -> bytes:
@@ -188,6 +209,22 @@ class Checkpoints:
         partition.cameras[camera].anew(unasked=True)
         return packed(partition.cameras[camera].state())
 
+    def _packed_passes(self, partition: Partition, camera: str) -> bytes:
+        """A camera's second passes, packed; empty where there is none. Those that can't be written are given up."""
+        if camera not in partition.settled:
+            return b""
+        try:
+            data = packed(partition.settled[camera].state())
+            if len(data) < self._client.max_payload - 1024:
+                return data
+            problem = f"{len(data)} bytes"
+        except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as e:
+            problem = repr(e)
+        self._log.error("a second pass can't be written: it is given up", camera=camera, problem=problem)
+        metrics.PASSES.labels("failed").inc()
+        partition.forget_settled(camera)
+        return b""
+
     async def _put_all(self, entries: Iterable[tuple[str, bytes]]) -> None:
         todo = list(entries)
         for i in range(0, len(todo), PARALLEL):
@@ -202,4 +239,8 @@ class Checkpoints:
         self._revisions[key] = await self._kv.update(key, b"", last=self._revisions[key])
 
     def _is_of(self, key: str, number: int) -> bool:
-        return key == f"position.{number}" or key.startswith(f"camera.{number}.")
+        return key == f"position.{number}" or key.startswith((f"camera.{number}.", f"settled.{number}."))
+
+
+def _camera_of(entry: Stored) -> str:
+    return entry.subject.rpartition(".")[2]

@@ -278,6 +278,11 @@ class Incidents:
             verification="pending" if rule.verify else "none",
         )
         known.open = Open(incident, known.last)
+        self.tell(rule, incident, evidence, at)
+
+    def tell(self, rule: Rule, incident: Incident, evidence: Sequence[Ref], at: float) -> None:
+        """Say that an incident has begun; ask about it and alert, as its rule says. at: the log's clock."""
+        id = incident.incident
         asked = AskedIncident(incident, at + self._verify_s, rule.alerts)
         may_ask = rule.verify is not None and self._has_room()
         if rule.verify is not None and may_ask:

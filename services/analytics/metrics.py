@@ -29,11 +29,29 @@ ASKED = Counter(
 )
 RULES = Counter("tidegate_analytics_bad_rules_total", "Entries in bucket rules that can't be used")
 
+DEFERRED = Counter(
+    "tidegate_analytics_deferred_total",
+    "Segments of which frames were left out, in the second pass, by outcome",
+    ["outcome"],
+)
+WAITING = Gauge(
+    "tidegate_analytics_deferred_waiting", "Segments of which frames were left out, for which the second pass waits"
+)
+PASSES = Counter("tidegate_analytics_second_passes_total", "Second passes of a camera, by outcome", ["outcome"])
+AMENDED = Counter(
+    "tidegate_analytics_amended_total",
+    "What the second pass has found late, not found, and counted otherwise",
+    ["what"],
+)
+
 # A series is there from the start, at 0, rather than from its first event.
 for counter, values in (
     (READ, ("taken", "late", "repeated", "unreadable", "failed")),
     (ASKED, ("asked", "refused")),
     (MOVES, ("taken", "released", "lost")),
+    (DEFERRED, ("revised", "lost", "overdue")),
+    (PASSES, ("begun", "ended", "failed", "refused")),
+    (AMENDED, ("late_incident", "false_alarm", "minute")),
 ):
     for value in values:
         counter.labels(value)

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.analytics.partition import EVERYTHING
 from shared.bus.clock import ServerClock
 from shared.bus.direct import Stored
 from shared.bus.log import Log
@@ -35,6 +34,11 @@ MOST_REASON = 4000
 # So many verdicts are read ahead of the detections before them.
 MOST_WAITING = 10_000
 
+# A sequence after all others.
+EVERYTHING = 2**63 - 1
+
+_LOG = logger("analytics")
+
 
 class Heard(NamedTuple):
     """A verdict, as EVENTS has it. at: when it was stored, Unix seconds."""
@@ -44,13 +48,24 @@ class Heard(NamedTuple):
     verdict: Verdict
 
 
+def verdict_of(stored: Stored) -> Heard | None:
+    """The verdict that a message holds; None, and a line in the log, where it holds none."""
+    try:
+        verdict = events.decode(stored.data, Verdict, stored.subject)
+    except BadMessage as e:
+        _LOG.warning("not a verdict", subject=stored.subject, seq=stored.seq, error=redact(str(e), 200))
+        return None
+    # What the model was shown is not looked at here, and may be long.
+    verdict = msgspec.structs.replace(verdict, reason=verdict.reason[:MOST_REASON], frames=[])
+    return Heard(stored.seq, stored.time.timestamp(), verdict)
+
+
 class VerdictLog:
     """Verdicts that were read, until the detections before them have been read too. next_read: sequence in EVENTS."""
 
     def __init__(self) -> None:
         self._next_read = 1
         self._waiting: deque[Heard] = deque()
-        self._log = logger("analytics")
 
     @property
     def next(self) -> int:
@@ -68,14 +83,8 @@ class VerdictLog:
             return
         for stored in await log.read(VERDICTS, self._next_read):
             self._next_read = stored.seq + 1
-            try:
-                verdict = events.decode(stored.data, Verdict, stored.subject)
-            except BadMessage as e:
-                self._log.warning("not a verdict", subject=stored.subject, seq=stored.seq, error=redact(str(e), 200))
-                continue
-            # What the model was shown is not looked at here, and may be long.
-            verdict = msgspec.structs.replace(verdict, reason=verdict.reason[:MOST_REASON], frames=[])
-            self._waiting.append(Heard(stored.seq, stored.time.timestamp(), verdict))
+            if heard := verdict_of(stored):
+                self._waiting.append(heard)
 
     def heard(self, before: int | None = None) -> Iterator[Heard]:
         """Take those that were stored before a sequence, or all of them, in their order."""

@@ -20,6 +20,7 @@ from nats.js.errors import NotFoundError
 from services.analytics import metrics
 from services.analytics.partition import BadDetections, Partition
 from services.analytics.said import Said
+from services.analytics.settled.state import is_settled, settled_id
 from services.analytics.sharing import OwnedPartitions
 from services.analytics.statements import Out, Outs
 from shared import bus
@@ -92,7 +93,7 @@ class Outlet:
             trace = events.trace_of(cause.headers) if cause else None
             self._health.beat()
             if isinstance(out.what, jobs.Verify):
-                if not await self._ask(out.what, trace, partition.said_of(camera)):
+                if not await self._ask(out, trace, partition.said_of(camera, out.id)):
                     refused.append((out.what.incident, trace))
             elif await self._publish(partition, out, trace) and cause:
                 metrics.LATENCY.observe(max(0.0, time.time() - cause.time.timestamp()))
@@ -105,7 +106,7 @@ class Outlet:
         """Whether it was said now: not before, and it can be stored."""
         what, id = out
         assert isinstance(what, Event)
-        if partition.said_of(what.camera).has(id):
+        if partition.said_of(what.camera, id).has(id):
             return False
         headers = events.headers(what, id=id, source=names.source("analytics"), traceparent=trace)
         payload = events.encode(what)
@@ -120,9 +121,12 @@ class Outlet:
         metrics.EVENTS.labels(what.kind).inc()
         return True
 
-    async def _ask(self, job: jobs.Verify, trace: str | None, said: Said) -> bool:
+    async def _ask(self, out: Out, trace: str | None, said: Said) -> bool:
         """Whether VLM took the question. After a refusal none is asked for a while, so that no camera waits for it."""
+        job = out.what
+        assert isinstance(job, jobs.Verify)
         about = f"analytics/incidents/{job.camera}/{job.incident}"
+        about = settled_id(about) if is_settled(out.id) else about
         if said.has_any(f"{about}/start/"):  # it was asked before
             return not said.has_any(f"{about}/unverified")
         headers = {"traceparent": trace} if trace else {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import nats.errors
 from nats.aio.client import Client
@@ -19,6 +20,7 @@ from services.analytics.partition import Partition, camera_of
 from services.analytics.reading import LogEnd, VerdictLog
 from services.analytics.rulebook import Rulebook
 from services.analytics.saying import CameraOuts, Outlet
+from services.analytics.settled.reading import SettledReader
 from services.analytics.sharing import DETECTIONS, OwnedPartitions
 from shared.bus.direct import Stored
 from shared.bus.log import Log
@@ -29,12 +31,16 @@ from shared.runtime.telemetry import Health, logger
 POLL_S = 0.1
 SHARE_S = 0.5
 AGAIN_S = 0.5
+# Second passes wait while live analytics is further behind than this.
+BEHIND_S = 2.0
 # While detections are worked on, the loop says so this often.
 BEAT_S = 1.0
 
 
 class Analytics:
-    """See the module. `run` until it is cancelled, then `leave`. checkpoint_s: between two checkpoints."""
+    """See the module. `run` until it is cancelled, then `leave`. checkpoint_s: between two checkpoints. settle_s: how
+    long frames that were left out are waited for.
+    """
 
     def __init__(
         self,
@@ -43,6 +49,7 @@ class Analytics:
         partitions: OwnedPartitions,
         health: Health,
         checkpoint_s: float,
+        settle_s: float,
     ) -> None:
         self._client = client
         self._rulebook = rulebook
@@ -52,6 +59,8 @@ class Analytics:
         self._checkpoint_s = checkpoint_s
         self._verdicts = VerdictLog()
         self._end = LogEnd()
+        self._settled = SettledReader(settle_s)
+        self._known_until = 0.0  # Unix seconds: until then all detections are known to have been read
         self._whole = True  # nothing is half said
         self._next_share = self._next_checkpoint = 0.0
         self._log = logger("analytics")
@@ -101,12 +110,25 @@ class Analytics:
         said += await self._aside(lambda: self._follow(found, position, sent))
         await self._outlet.say(said)
         self._advance(found)
-        metrics.BEHIND.set(max(0.0, time.time() - found[-1].time.timestamp()) if found else 0.0)
+        behind_s = max(0.0, time.time() - found[-1].time.timestamp()) if found else 0.0
+        settling = behind_s < BEHIND_S and await self._settle(log)
+        metrics.BEHIND.set(behind_s)
         metrics.CAMERAS.set(sum(len(p.cameras) for p in self._partitions))
         if time.monotonic() >= self._next_checkpoint:
             await self._partitions.checkpoint()
             self._next_checkpoint = time.monotonic() + self._checkpoint_s
-        return not found
+        return not found and not settling
+
+    async def _settle(self, log: Log) -> bool:
+        """Read and say a little of one camera's second pass; whether there was something to read."""
+        metrics.WAITING.set(sum(s.waiting() for p in self._partitions for s in p.settled.values()))
+        now = self._known_until
+        page = await self._settled.next(log, self._partitions, now)
+        if page is None:
+            return False
+        settle = partial(page.partition.settle, page.camera, page.read, page.next, over=page.over, now=now)
+        await self._outlet.say(await self._aside(lambda: [CameraOuts(page.camera, settle())]))
+        return True
 
     async def _share(self) -> None:
         """Give and take partitions. One that is new may need verdicts from further back."""
@@ -137,6 +159,7 @@ class Analytics:
         if not found:
             said += self._hear_verdicts(None)
         end, last = self._end.reached(found, position, sent)
+        self._known_until = end
         for partition in self._partitions:
             said += [CameraOuts(camera, outs) for camera, outs in partition.due(end, last)]
         return said

@@ -58,6 +58,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     reorder_s: how long a missing segment is waited for. fps: the most frames a second that are looked at; tracks are
     filled in between them. lost_s: how long an object may be unseen and still be the same. update_s: between two events
     of a track. idle_s: after this long without video, everything has ended. verify_s: how long a verdict is waited for.
+    settle_s: how long frames that were left out are waited for; 0: they are not followed.
     """
 
     reorder_s: float = 15.0
@@ -66,6 +67,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     update_s: float = 2.0
     idle_s: float = 30.0
     verify_s: float = 600.0
+    settle_s: float = 900.0
 
 
 class CameraState(msgspec.Struct):

@@ -447,7 +447,9 @@ class Incident(Event, frozen=True, kw_only=True):
     the rule is about. direction: of a crossing. value: what was measured, such as seconds, objects or speed. objects:
     those that make it true. segments: the evidence, oldest first; of a long incident its first and its last. snapshot:
     one frame that shows it. verification: whether a vision language model was asked, and what it said; `unverified`
-    where it did not answer in time. confidence, reason: of its verdict.
+    where it did not answer in time. confidence, reason: of its verdict. late: only where it was found in a second look
+    alone, minutes later, at frames that were left out at first. not_found: only where such a look did not find it: it
+    was a false alarm.
     """
 
     kind: ClassVar[str] = "incidents"
@@ -469,6 +471,8 @@ class Incident(Event, frozen=True, kw_only=True):
     verification: Verification = "none"
     confidence: Unit | None = None
     reason: Line = ""
+    late: bool | None = None
+    not_found: bool | None = None
 
 
 class Alert(Incident, frozen=True, kw_only=True):
@@ -531,7 +535,8 @@ class Counts(Event, frozen=True, kw_only=True):
     """One minute of a camera.
 
     start, end: of the minute. seconds: of video in it. labels: objects by label. zones: visits by zone and label.
-    lines: crossings by line and label. heat: where objects stood.
+    lines: crossings by line and label. heat: where objects stood. revises: only where frames that were left out at
+    first have changed them: the `ce-id` of the event whose place this one takes.
     """
 
     kind: ClassVar[str] = "counts"
@@ -542,6 +547,7 @@ class Counts(Event, frozen=True, kw_only=True):
     zones: Annotated[dict[Name, dict[Label, Visits]], Most]
     lines: Annotated[dict[Name, dict[Label, Crossings]], Most]
     heat: Heat
+    revises: Id | None = None
 
 
 E = TypeVar("E", bound=Event)

@@ -1,0 +1,141 @@
+"""A camera's second passes, one after the other. Pure.
+
+settled = SettledCamera("lobby", limits, state)
+settled.deferred(live, rules, first)        # live analytics is about to read an event with `quality`
+settled.read_live(seq, at)                  # it has read an event
+outs = settled.head.read(first, better, now)
+outs = settled.end(now)                     # the first pass is over; False is what is left once all are
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from services.analytics import rules
+from services.analytics.camera import CameraAnalytics
+from services.analytics.rules import Rules
+from services.analytics.settled.episode import Episode, begun
+from services.analytics.settled.late import LateIncidents
+from services.analytics.settled.state import TUNING, Book, EpisodeState, SettledState
+from services.analytics.settled.versions import First
+from services.analytics.state import Limits
+from services.analytics.statements import Outs
+from shared.contract.events import Verdict
+
+# It begins a pass, or belongs to the last one; it was read before, or too many passes wait.
+Deferred: TypeAlias = Literal["begun", "joined", "known", "refused"]
+
+
+class SettledCamera:
+    """See the module."""
+
+    def __init__(self, name: str, limits: Limits, state: SettledState | None = None) -> None:
+        self.name = name
+        self._limits = limits
+        self._s = state or SettledState()
+        self._late = LateIncidents(name, limits.verify_s, self._s.late)
+        self._head: Episode | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do or to remember."""
+        return bool(self._s.episodes) or bool(self._late)
+
+    def state(self) -> SettledState:
+        """The state as it is now."""
+        if self._head is not None:
+            self._s.episodes[0] = self._head.state()
+        return self._s
+
+    # ---- what happens live
+
+    def deferred(self, live: CameraAnalytics, book: Rules, first: First) -> Deferred:
+        """Live analytics is about to read an event with `quality`: what becomes of it."""
+        last = self._last(first.at)
+        if last is not None:
+            last.last = max(last.last, first.at)
+            last.waiting += first.seq > last.newest
+            return "joined"
+        if first.seq <= live.reached:
+            return "known"
+        if len(self._s.episodes) >= TUNING.most_episodes:
+            return "refused"
+        self._s.episodes.append(begun(live.state(), book, first))
+        return "begun"
+
+    def read_live(self, seq: int, at: float) -> None:
+        """Live analytics has read an event."""
+        if last := self._last(at):
+            last.newest = max(last.newest, seq)
+
+    def use(self, book: Rules, after: int) -> None:
+        """Live analytics goes by other rules, from the event after a sequence on."""
+        data = rules.encode(book)
+        for episode in self._s.episodes:
+            if episode.books[-1].rules != data:
+                # Of the first, which is in force, only what is read next may be left out.
+                episode.books = [episode.books[0], *episode.books[1:][1 - TUNING.most_books :], Book(after, data)]
+
+    def verdict(self, said: Verdict) -> Outs:
+        """A model has answered about an incident that live analytics does not know."""
+        return self._late.verdict(said, wait=bool(self._s.episodes))
+
+    def refused(self, incident: str) -> Outs | None:
+        """VLM did not take the question about an incident; None where it was not asked here."""
+        return self._late.refused(incident) if self._late.has(incident) else None
+
+    def deadline(self) -> float | None:
+        """When a verdict is overdue, by the log's clock."""
+        return self._late.deadline()
+
+    def due(self, at: float) -> Outs:
+        return self._late.due(at)
+
+    def waiting(self) -> int:
+        """How many segments of which frames were left out are to be read."""
+        return sum(episode.waiting for episode in self._s.episodes)
+
+    # ---- the second pass
+
+    @property
+    def place(self) -> EpisodeState | None:
+        """Where the first pass reads on; None where there is none."""
+        return self._s.episodes[0] if self._s.episodes else None
+
+    @property
+    def head(self) -> Episode:
+        """The first pass. Raises IndexError where there is none."""
+        if self._head is None:
+            self._head = Episode(self.name, self._limits, self._s.episodes[0], self._late)
+        return self._head
+
+    @property
+    def asks(self) -> bool:
+        """Whether verdicts may be about what was said live in the first pass."""
+        return any(rule.verify for rule in self.head.book.rules)
+
+    def end(self, now: float) -> Outs:
+        """The first pass is over."""
+        outs = self.head.end(now)
+        self._drop()
+        return outs
+
+    def give_up(self) -> Outs:
+        """The first pass can't go on. What it told, and lasts, has ended."""
+        outs = self._late.end_all()
+        self._drop()
+        return outs
+
+    def _drop(self) -> None:
+        del self._s.episodes[0]
+        self._head = None
+        if not self._s.episodes:
+            self._s.late.early.clear()
+
+    def ends_at(self) -> float:
+        """When the first pass ends, unless more frames are left out before. Raises IndexError where there is none."""
+        return self._s.episodes[0].last + TUNING.tail_s
+
+    def _last(self, at: float) -> EpisodeState | None:
+        """The pass that an event belongs to which was stored at a time, if it is the last one."""
+        last = self._s.episodes[-1] if self._s.episodes else None
+        return last if last and at <= last.last + TUNING.tail_s else None

@@ -1,0 +1,176 @@
+"""What a second pass reads next: events of a camera out of EVENTS, in order, each with the best there is of it.
+
+    reader = SettledReader(settle_s=900)
+    page = await reader.next(log, partitions, end)      # of the camera whose turn it is; None where all wait
+
+Nothing that waits is kept: it is read again from EVENTS. What is known of revisions is where they are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from services.analytics.partition import Partition
+from services.analytics.reading import Heard, verdict_of
+from services.analytics.settled.camera import SettledCamera
+from services.analytics.settled.state import EpisodeState
+from services.analytics.settled.versions import First, Outcome, Settled, best, head, revision_of
+from shared.bus.direct import Stored
+from shared.bus.log import Log
+from shared.contract import deadletters, events, names
+from shared.contract.events import Detections, DetectionsRevision, Verdict
+from shared.runtime.errors import BadMessage
+
+# Events of a pass are read in pages of so many: live analytics does not wait for more of them.
+PAGE = 32
+# A pass that waits looks again after this long.
+AGAIN_S = 1.0
+# The server that answers may learn of a message after it was stored.
+SLACK_S = 10.0
+# Where more revisions than this are known, they are looked for anew: some are of events that nobody asks about.
+MOST_KNOWN = 20_000
+
+
+class Page(NamedTuple):
+    """What a camera's first pass reads next, and the sequence that comes after it. over: whether that is all of it."""
+
+    partition: Partition
+    camera: str
+    read: list[Settled | Heard]
+    next: int
+    over: bool
+
+
+class _Place(NamedTuple):
+    """Where a revision is in EVENTS, and when it was stored."""
+
+    seq: int
+    at: float
+
+
+class _Revisions:
+    """Where the revisions of a camera's events are, by the `ce-id` of what they revise; of several the first counts."""
+
+    def __init__(self, of: SettledCamera, camera: str) -> None:
+        self.of = of
+        self._subject = names.event(DetectionsRevision.kind, camera)
+        self._known: dict[str, _Place] = {}
+        self._next = 0
+
+    async def of_event(self, log: Log, first: First) -> _Place | None:
+        """None where there is none yet."""
+        if first.id not in self._known:
+            await self._read_on(log, first.seq)
+        return self._known.get(first.id)
+
+    async def _read_on(self, log: Log, seq: int) -> None:
+        if len(self._known) > MOST_KNOWN:
+            self._known, self._next = {}, 0
+        self._next = max(self._next, seq)
+        while found := await log.read(self._subject, self._next):
+            self._next = found[-1].seq + 1
+            for stored in found:
+                if about := head(stored):
+                    self._known.setdefault(about.revises, _Place(stored.seq, stored.time.timestamp()))
+
+    async def read(self, log: Log, place: _Place) -> Stored | None:
+        found = await log.read(self._subject, place.seq, most=1)
+        return found[0] if found and found[0].seq == place.seq else None
+
+    def forget(self, id: str) -> None:
+        self._known.pop(id, None)
+
+
+class SettledReader:
+    """See the module. settle_s: how long a revision is waited for. clock: seconds that go on evenly."""
+
+    def __init__(self, settle_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settle_s = settle_s
+        self._clock = clock
+        self._revisions: dict[str, _Revisions] = {}
+        self._not_before: dict[str, float] = {}  # monotonic seconds, by camera
+
+    async def next(self, log: Log, partitions: Iterable[Partition], end: float) -> Page | None:
+        """What is to be read of the camera that waited longest. end: until then all of EVENTS is known, Unix seconds.
+
+        Raises nats.errors.Error or TimeoutError if the server does not answer.
+        """
+        waiting = [(p, camera) for p in partitions for camera in p.settled if p.settled[camera].place]
+        cameras = {camera for _, camera in waiting}
+        self._revisions = {c: r for c, r in self._revisions.items() if c in cameras}
+        self._not_before = {c: t for c, t in self._not_before.items() if c in cameras}
+        now = self._clock()
+        for partition, camera in sorted(waiting, key=lambda w: self._not_before.get(w[1], 0.0)):
+            if self._not_before.get(camera, 0.0) > now:
+                return None
+            place = partition.settled[camera].place
+            assert place
+            page = await self._page(log, partition, camera, place, end)
+            if page.over or page.next > place.next:
+                self._not_before[camera] = now
+                return page
+            self._not_before[camera] = now + AGAIN_S
+        return None
+
+    async def _page(self, log: Log, partition: Partition, camera: str, place: EpisodeState, end: float) -> Page:
+        settled = partition.settled[camera]
+        known = self._revisions.get(camera)
+        if known is None or known.of is not settled:
+            known = self._revisions[camera] = _Revisions(settled, camera)
+        # The tail is known to be one once nothing was left out until its end.
+        closed = end > settled.ends_at() + SLACK_S
+        until = settled.ends_at() if closed else place.last
+        found = await log.read(names.event(Detections.kind, camera), place.next, most=PAGE)
+        read: list[Settled] = []
+        # What live analytics has read of this pass comes first, whatever is shown by a server that lags behind.
+        next, over = place.next, closed and not found and place.next > place.newest
+        for stored in found:
+            at = stored.time.timestamp()
+            if stored.seq >= partition.position or at > until:
+                over = closed and at > until and stored.seq > place.newest
+                break
+            if first := _first(stored):
+                better = await self._better(log, known, first, end)
+                if better is None:
+                    break
+                read.append(better)
+            next = stored.seq + 1
+        verdicts = await self._verdicts(log, camera, place.verdicts, next) if settled.asks else []
+        return Page(partition, camera, sorted([*read, *verdicts], key=_seq), next, over)
+
+    async def _better(self, log: Log, known: _Revisions, first: First, end: float) -> Settled | None:
+        """The best version of an event; None while it may get better."""
+        if first.event.quality is None:
+            return Settled(first, first.event, "whole")
+        place = await known.of_event(log, first)
+        if place is None or place.at > first.at + self._settle_s:
+            return Settled(first, first.event, "overdue") if end > first.at + self._settle_s + SLACK_S else None
+        stored = await known.read(log, place)
+        revision = revision_of(stored, first) if stored else None
+        outcome: Outcome = "revised" if revision and not revision.lost else "lost"
+        return Settled(first, best(first.event, revision), outcome)
+
+    async def _verdicts(self, log: Log, camera: str, begin: int, before: int) -> list[Heard]:
+        """What models said between two sequences."""
+        said: list[Heard] = []
+        while begin < before and (found := await log.read(names.event(Verdict.kind, camera), begin)):
+            said += [heard for stored in found if stored.seq < before and (heard := verdict_of(stored))]
+            begin = found[-1].seq + 1
+        return said
+
+
+def _seq(read: Settled | Heard) -> int:
+    return read.first.seq if isinstance(read, Settled) else read.seq
+
+
+def _first(stored: Stored) -> First | None:
+    """An event as it came; None where live analytics has passed it over."""
+    if deadletters.REPLAY_FOR in stored.headers:
+        return None
+    try:
+        event = events.decode(stored.data, Detections, stored.subject)
+    except BadMessage:
+        return None
+    return First(stored.seq, stored.headers.get("ce-id", ""), stored.time.timestamp(), event)
