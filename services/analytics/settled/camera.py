@@ -35,6 +35,9 @@ class SettledCamera:
         self._s = state or SettledState()
         self._late = LateIncidents(name, limits.verify_s, self._s.late)
         self._head: Episode | None = None
+        for episode in self._s.episodes:
+            # Segments that waited for a missing one are read again.
+            episode.next = min([episode.next, *episode.live.held, *episode.settled.held])
 
     def __bool__(self) -> bool:
         """Whether there is anything to do or to remember."""

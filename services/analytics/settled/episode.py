@@ -61,8 +61,6 @@ class Episode:
         self._counts = [0, 0, 0]
         self._camera = camera
         self._s = state
-        # Segments that waited for a missing one are read again.
-        state.next = min([state.next, *state.live.held, *state.settled.held])
         self._told = late
         self.book = self._rules()
         self._live = CameraAnalytics(camera, limits, self.book, state.live)
