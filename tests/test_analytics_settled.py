@@ -148,9 +148,9 @@ class Replica:
         return [out for _, outs in self.partition.due(end) for out in outs]
 
     def settle(self, end: float, pages: int = 1000) -> Outs:
-        return asyncio.run(self._settle(end, pages))
+        return asyncio.run(self.settling(end, pages))
 
-    async def _settle(self, end: float, pages: int) -> Outs:
+    async def settling(self, end: float, pages: int = 1000) -> Outs:
         outs: Outs = []
         for _ in range(pages):
             page = await self.reader.next(self.log, [self.partition], end)  # type: ignore[arg-type]
@@ -256,9 +256,11 @@ def counts(said: Said) -> list[bytes]:
 
 
 def late(said: Said, state: str = "start") -> list[Incident]:
-    return [
-        out.what for out in said.settled.values() if type(out.what) is Incident and out.what.late and out.what.state == state
-    ]
+    return late_of([*said.settled.values()], state)
+
+
+def late_of(outs: Outs, state: str = "start") -> list[Incident]:
+    return [i for i in of_kind(outs, Incident) if i.late and i.state == state]
 
 
 def false_alarms(said: Said) -> list[Incident]:
@@ -342,3 +344,245 @@ def test_the_same_is_said_whatever_the_order_the_repeats_and_the_restarts(
     said = play([*stored, *repeats], stops=stops, saves=saves, pages=pages)
     assert settled_bytes(said) == settled_bytes(expected)
     assert {id: encoded(o) for id, o in said.live.items()} == {id: encoded(o) for id, o in expected.live.items()}
+
+
+# ---- what is told
+
+GATE: dict[str, Any] = {
+    "lines": {"gate": {"from": [0.5, 0.95], "to": [0.5, 0.3]}},
+    "rules": [{"id": "cross", "kind": "crossing", "line": "gate"}],
+}
+# Fast: it is seen for a second and a half.
+RUNNER = Walk(4.1, 5.6, (0.35, 0.7), (0.65, 0.7))
+# Each is seen for less than half a second, on different sides of the line.
+LEFT, RIGHT = Walk(4.0, 4.4, (0.43, 0.7), (0.43, 0.7)), Walk(5.0, 5.4, (0.57, 0.7), (0.57, 0.7))
+
+
+def scene(found: Sequence[Walk], seconds: int = 24, **more: Any) -> list[Detections]:
+    return detections(found, seconds, fps=5, start=BEGIN, **more)
+
+
+def rules_of(value: dict[str, Any], **more: Any) -> Rules:
+    changed = {**value, "rules": [{**rule, **more} for rule in value["rules"]]}
+    return msgspec.convert(changed, Rules)
+
+
+def with_frames_left_out(found: Sequence[Detections], begin: int, end: int, after: float = 20.0) -> list[Message]:
+    how = [Deferral(1, after) if begin <= n < end else None for n in range(len(found))]
+    return messages(found, [0.0] * len(found), how)
+
+
+def test_a_crossing_that_was_missed_is_told_late_and_once() -> None:
+    said = play(with_frames_left_out(scene([RUNNER]), 3, 8), rules_of(GATE))
+    assert not as_said(said, Incident)
+    ((begun,), (ended,)) = late(said), late(said, "end")
+    assert (begun.rule, begun.direction, begun.verification) == ("cross", "in", "none")
+    assert begun.incident == ended.incident and ended.late and not false_alarms(said)
+    assert not as_said(said, Alert) and {type(o.what) for o in said.settled.values()} == {Incident, Counts}
+
+
+def test_a_crossing_that_was_none_is_marked_and_stays() -> None:
+    said = play(with_frames_left_out(scene([LEFT, RIGHT]), 3, 8), rules_of(GATE))
+    begun, *_ = as_said(said, Incident)
+    (marked,) = false_alarms(said)
+    assert marked.incident == begun.incident and marked.state == "update" and not late(said)
+
+
+def test_what_was_seen_in_time_is_not_told_again() -> None:
+    slow = Walk(2, 20, (0.2, 0.7), (0.8, 0.7))
+    said = play(with_frames_left_out(scene([slow]), 3, 18), rules_of(GATE))
+    assert as_said(said, Incident) and not late(said) and not false_alarms(said)
+
+
+def test_who_stays_while_tracks_break_is_one_and_no_false_alarm() -> None:
+    """Live it is three stays, one after the other; all of them are the one that is so."""
+    book = msgspec.convert({**RULES, "rules": [{"id": "in", "kind": "enter", "zone": "door"}]}, Rules)
+    found = scene([Walk(1, 23, (0.5, 0.7), (0.5, 0.7))], 24)
+    # At the frames that are looked at, somebody stands before them.
+    hidden = [
+        e
+        if n not in (8, 9, 10, 15, 16, 17)
+        else msgspec.structs.replace(
+            e, frames=[e.frames[0].__class__(time=e.frames[0].time, objects=[]), *e.frames[1:]]
+        )
+        for n, e in enumerate(found)
+    ]
+    said = play(with_frames_left_out(hidden, 4, 20), book)
+    assert len([i for i in as_said(said, Incident) if i.state == "start"]) == 3
+    assert not late(said) and not false_alarms(said)
+
+
+def test_a_second_who_stays_beside_the_first_is_told() -> None:
+    """What lasts stands for one object at a time."""
+    book = msgspec.convert({**RULES, "rules": [{"id": "in", "kind": "enter", "zone": "door"}]}, Rules)
+    brief = Walk(6.1, 6.9, (0.45, 0.9), (0.45, 0.9))
+    said = play(with_frames_left_out(scene([Walk(1, 23, (0.55, 0.6), (0.55, 0.6)), brief]), 4, 12), book)
+    assert len([i for i in as_said(said, Incident) if i.state == "start"]) == 1
+    assert len(late(said)) == 1 and not false_alarms(said)
+
+
+def test_where_nothing_is_left_out_there_is_no_second_pass() -> None:
+    log = Memory(messages(two_connections(BUSY), ON_TIME, NONE))
+    log.end = len(log.all)
+    replica = Replica(log, BOOK, msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
+    assert replica.live() and not replica.partition.settled
+    assert not replica.partition.settled_changed and not replica.save().settled and not replica.settle(AFTER)
+
+
+def test_it_can_be_turned_off() -> None:
+    said = play(
+        with_frames_left_out(scene([RUNNER]), 3, 8), rules_of(GATE), msgspec.structs.replace(LIMITS, settle_s=0.0)
+    )
+    assert not said.settled
+
+
+def test_a_revision_that_never_comes_holds_nothing_up_for_longer_than_is_set() -> None:
+    found = scene([RUNNER], 24)
+    how: list[Deferral | None] = [Deferral(1, 20.0 if 3 <= n < 8 else None) if n < 8 else None for n in range(24)]
+    stored = messages(found, ON_TIME, how)
+    later = scene([], 2, epoch="f", seq=100)
+    far = [m._replace(at=m.at + 100) for m in messages(later, [0.0, 0.0], [None, None])]
+    log = Memory([*stored, *far])
+    replica = Replica(log, rules_of(GATE), msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
+    log.end = len(log.all)
+    replica.live()
+    assert not late_of(replica.settle(BEGIN.timestamp() + SETTLE_S))
+    assert replica.partition.settled["lobby"].waiting() == 8
+    assert late_of(replica.settle(BEGIN.timestamp() + SETTLE_S + 30))
+    assert replica.partition.settled["lobby"].waiting() == 0
+
+
+@pytest.mark.parametrize("gap", [TAIL_S - 30, TAIL_S + 60])
+def test_two_surges_are_one_pass_or_two_as_they_follow_each_other(gap: float) -> None:
+    first = with_frames_left_out(scene([RUNNER]), 3, 8)
+    start = BEGIN + dt.timedelta(seconds=24 + gap)
+    again = detections([RUNNER], 24, fps=5, start=start, epoch="g", seq=50)
+    second = [m for m in with_frames_left_out(again, 3, 8)]
+    said = play([*first, *second], rules_of(GATE))
+    began = {i.incident.split(".")[1].rsplit("-", 1)[0] for i in late(said)}
+    assert len(late(said)) == 2
+    assert began == ({"settled-e3"} if gap < TAIL_S else {"settled-e3", "settled-g3"})
+
+
+def test_a_camera_that_never_gets_all_of_its_frames_has_a_small_state() -> None:
+    """Whatever is left out, and for however long: what waits is in EVENTS."""
+    sizes = []
+    for minutes in (3, 9):
+        found = scene([Walk(n, n + 6.0, (0.1, 0.7), (0.9, 0.7)) for n in range(0, 60 * minutes, 9)], 60 * minutes)
+        stored = messages(found, [0.0] * len(found), [Deferral(1, None)] * len(found))
+        log = Memory(stored)
+        log.end = len(log.all)
+        replica = Replica(log, BOOK, msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
+        replica.live()
+        replica.settle(log.all[-1].time.timestamp())
+        sizes.append(len(replica.save().settled["lobby"]))
+    assert sizes[1] < 2 * sizes[0]
+
+
+def test_changed_rules_hold_from_the_segment_on_from_which_they_held_live() -> None:
+    before, after = rules_of(GATE), msgspec.convert({}, Rules)
+    books = [before]
+    log = Memory(with_frames_left_out(scene([RUNNER, RUNNER._replace(begin=12.1, end=13.6)]), 3, 16))
+    replica = Replica(log, before, msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
+    replica.partition._rules_of = lambda _: books[-1]
+    said = Said()
+    for n in range(len(log.all)):
+        log.end = n + 1
+        said.add(replica.live())
+        if n == 9:
+            books.append(after)
+            said.add(replica.partition.use("lobby", after))
+    said.add(replica.settle(AFTER))
+    assert [i.start.second for i in late(said)] == [(BEGIN + dt.timedelta(seconds=4)).second]
+
+
+def test_a_pass_that_fails_is_given_up_and_live_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from services.analytics.settled.episode import Episode
+
+    def read(*_: Any) -> Outs:
+        raise ZeroDivisionError
+
+    expected = play(messages(two_connections(BUSY), ON_TIME, ALL))
+    monkeypatch.setattr(Episode, "read", read)
+    said = play(messages(two_connections(BUSY), ON_TIME, ALL))
+    assert said.live.keys() == expected.live.keys() and not said.settled
+
+
+# ---- verification
+
+ASKING = rules_of(GATE, verify="Does somebody run?")
+
+
+def told_late(book: Rules, limits: Limits = LIMITS) -> tuple[Replica, Outs, float]:
+    """A crossing that is found late; and when, by the log's clock."""
+    log = Memory(with_frames_left_out(scene([RUNNER]), 3, 8))
+    replica = Replica(log, book, msgspec.structs.replace(limits, settle_s=SETTLE_S))
+    log.end = len(log.all)
+    replica.live()
+    now = log.all[-1].time.timestamp() + TAIL_S + 60
+    return replica, replica.settle(now), now
+
+
+def test_a_late_incident_is_verified_and_becomes_a_late_alert() -> None:
+    from tests.test_analytics_service import verdict
+
+    replica, outs, now = told_late(ASKING)
+    (job,) = of_kind(outs, jobs.Verify)
+    begun = of_kind(outs, Incident)[0]
+    assert (begun.state, begun.late, begun.verification) == ("start", True, "pending")
+    assert job.incident == begun.incident and job.segments == [s.seq for s in begun.segments]
+    assert not of_kind(outs, Alert) and replica.partition.settled
+    said = replica.partition.verdict(verdict(begun, "confirmed"), now + 5)
+    (update,), (alert,) = of_kind(said, Incident), of_kind(said, Alert)
+    assert (update.verification, update.late, alert.late) == ("confirmed", True, True)
+    assert all(out.id.startswith("settled/") for out in [*outs, *said] if not isinstance(out.what, Counts))
+
+
+def test_a_late_incident_without_a_verdict_is_an_unverified_alert() -> None:
+    replica, _, now = told_late(ASKING)
+    outs = replica.wait(now + LIMITS.verify_s)
+    (alert,) = of_kind(outs, Alert)
+    assert (alert.verification, alert.late) == ("unverified", True)
+    replica.wait(now + LIMITS.verify_s + 4000)
+    assert not replica.partition.settled
+
+
+def test_a_verdict_that_is_read_again_before_its_incident_is_told_again_counts() -> None:
+    """As after a crash: verdicts are read at once, the second pass takes its time."""
+    from tests.test_analytics_service import verdict
+
+    _, outs, now = told_late(ASKING)
+    begun = of_kind(outs, Incident)[0]
+    log = Memory(with_frames_left_out(scene([RUNNER]), 3, 8))
+    log.end = len(log.all)
+    other = Replica(log, ASKING, msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
+    other.live()
+    other.partition.verdict(verdict(begun, "rejected"), now)
+    again = other.settle(now)
+    assert [i.verification for i in of_kind(again, Incident)] == ["pending", "pending", "rejected"]
+    assert not of_kind(again, Alert)
+
+
+def test_a_question_that_vlm_does_not_take_leaves_a_late_incident_unverified() -> None:
+    replica, outs, _ = told_late(ASKING)
+    (job,) = of_kind(outs, jobs.Verify)
+    said = replica.partition.refused("lobby", job.incident)
+    assert [type(o.what) for o in said] == [Incident, Alert] and all(o.what.late for o in said)  # type: ignore[union-attr]
+
+
+def test_a_late_incident_of_a_rule_that_alerts_at_once_is_an_alert_at_once() -> None:
+    _, outs, _ = told_late(rules_of(GATE, alert="start"))
+    (alert,) = of_kind(outs, Alert)
+    assert alert.late and alert.verification == "none"
+
+
+def test_a_false_alarm_keeps_the_verdict_that_it_had() -> None:
+    from tests.test_analytics_service import verdict
+
+    book = rules_of(GATE, verify="Does somebody cross?")
+    stored = with_frames_left_out(scene([LEFT, RIGHT]), 3, 8)
+    begun, *_ = as_said(play(stored, book), Incident)
+    said = verdict(begun, "confirmed")
+    data = Message(9.2, events.subject(said), "vlm/1", events.encode(said))
+    (marked,) = false_alarms(play([*stored, data], book))
+    assert (marked.verification, marked.confidence) == ("confirmed", 0.9)

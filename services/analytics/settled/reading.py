@@ -119,9 +119,9 @@ class SettledReader:
         known = self._revisions.get(camera)
         if known is None or known.of is not settled:
             known = self._revisions[camera] = _Revisions(settled, camera)
-        # The tail is known to be one once nothing was left out until its end.
-        closed = end > settled.ends_at() + SLACK_S
-        until = settled.ends_at() if closed else place.last
+        # More frames that are left out only move the end.
+        until = settled.ends_at()
+        closed = end > until + SLACK_S
         found = await log.read(names.event(Detections.kind, camera), place.next, most=PAGE)
         read: list[Settled] = []
         # What live analytics has read of this pass comes first, whatever is shown by a server that lags behind.
