@@ -61,9 +61,7 @@ async def stored(client: Client, subject: str) -> list[Stored]:
 async def worked_out(client: Client, book: dict[str, Any]) -> dict[str, bytes]:
     """What the second passes say of what EVENTS has, worked out here and at once, up to where all of it is read."""
     read = [
-        s
-        for subject in ("events.detections.*", "events.revisions.detections.*")
-        for s in await stored(client, subject)
+        s for subject in ("events.detections.*", "events.revisions.detections.*") for s in await stored(client, subject)
     ]
     log = Memory([])
     log.all = sorted(read, key=lambda s: s.seq)

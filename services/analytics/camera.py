@@ -30,12 +30,6 @@ from shared.contract.events import Detections, Frame, SegmentRef, Verdict
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_-]")
 
 
-def born(ref: SegmentRef) -> str:
-    """How the ids of tracks begin that are followed from a segment on."""
-    # It becomes a part of a job's id, which takes no other characters.
-    return f"{_UNUSUAL.sub('-', ref.epoch[: TUNING.epoch])}{ref.n}"
-
-
 class Arrival(NamedTuple):
     """Detections as they came. seq: in EVENTS."""
 
@@ -91,7 +85,14 @@ class CameraAnalytics:
             outs = []
         asked = IncidentsState(asked={} if unasked else s.incidents.asked, set_backs=s.incidents.set_backs)
         self._s = CameraState(
-            seq=s.seq, place=s.place, born=s.born, count=s.count, incidents=asked, heard=s.heard, model=s.model
+            seq=s.seq,
+            place=s.place,
+            born=s.born,
+            count=s.count,
+            incidents=asked,
+            heard=s.heard,
+            model=s.model,
+            again=s.again,
         )
         self.incidents = Incidents(self.name, self._limits.verify_s, asked)
         self.incidents.suppressed = suppressed
@@ -180,7 +181,9 @@ class CameraAnalytics:
         s = self._s
         ref = event.segment
         start = event.start.timestamp()
-        s.born = s.born or born(ref)
+        if s.again:
+            s.born, s.count = f"settled-{_born(ref)}", 0
+        s.born = s.born or _born(ref)
         s.heard = at
         self.taken += 1
         s.model = event.model
@@ -264,3 +267,9 @@ class CameraAnalytics:
 
     def _told(self, cause: str) -> Outs:
         return statements.incidents(self.name, self.incidents.take(), cause)
+
+
+def _born(ref: SegmentRef) -> str:
+    """How the ids of tracks begin that are followed from a segment on."""
+    # It becomes a part of a job's id, which takes no other characters.
+    return f"{_UNUSUAL.sub('-', ref.epoch[: TUNING.epoch])}{ref.n}"

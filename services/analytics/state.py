@@ -77,6 +77,8 @@ class CameraState(msgspec.Struct):
     order has come. born: how the ids of its tracks begin. count: tracks that were ever begun. followed: objects by the
     tracker's number. frames: times of the frames since any of these was last seen. looked: time of the last frame that
     was looked at. heard: when its last segment's turn came, by the log's clock; 0 once the camera was found idle.
+    again: whether it is followed a second time. Then objects are named by the segment in which they came: what has the
+    same name in two runs is the same, wherever these began.
     """
 
     seq: int = 0
@@ -95,6 +97,7 @@ class CameraState(msgspec.Struct):
     width: int | None = None
     height: int | None = None
     model: str = ""
+    again: bool = False
 
     @property
     def aspect(self) -> float:

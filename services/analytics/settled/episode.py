@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from services.analytics import rules
-from services.analytics.camera import CameraAnalytics, born
+from services.analytics.camera import CameraAnalytics
 from services.analytics.incidents import Ref, replace
 from services.analytics.rules import Rule, Rules
 from services.analytics.settled.comparison import (
@@ -39,8 +39,8 @@ def begun(live: CameraState, book: Rules, first: First) -> EpisodeState:
     """A pass that starts with `first`, the state of the camera before that being `live`."""
     data = msgspec.msgpack.encode(live)
     as_said, as_is = (msgspec.msgpack.decode(data, type=CameraState) for _ in range(2))
-    # Objects of no two passes have the same names, nor have those that are followed live.
-    as_is.born = f"settled-{born(first.event.segment)}"
+    # Which of the segments comes first that lack frames is by chance, and names nothing.
+    as_is.again = True
     # Live analytics goes on waiting for these.
     as_is.incidents.asked = {}
     return EpisodeState(
