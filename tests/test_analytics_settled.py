@@ -126,14 +126,18 @@ class Replica:
         for camera, data in (saved.cameras if saved else {}).items():
             self.partition.restore(camera, checkpoint.unpacked(data))
         for camera, data in (saved.settled if saved else {}).items():
-            self.partition.restore_settled(camera, checkpoint.unpacked(data, SettledState))
+            self.partition.restore_passes(camera, checkpoint.unpacked(data, SettledState))
 
     def save(self) -> Saved:
         p = self.partition
         return Saved(
             p.first_needed(),
             {c: checkpoint.packed(camera.state()) for c, camera in p.cameras.items()},
-            {c: checkpoint.packed(settled.state()) for c, settled in p.settled.items()},
+            {
+                c: checkpoint.packed(settled.state())
+                for c, settled in ((n, p.passes.of(n)) for n in p.passes)
+                if settled
+            },
         )
 
     def live(self) -> Outs:
@@ -158,7 +162,7 @@ class Replica:
             page = await self.reader.next(self.log, [self.partition], end)  # type: ignore[arg-type]
             if page is None:
                 break
-            outs += self.partition.settle(page.camera, page.read, page.next, over=page.over, now=end)
+            outs += self.partition.passes.settle(page.camera, page.read, page.next, over=page.over, now=end)
         return outs
 
 
@@ -214,7 +218,7 @@ def play(
     said.add(replica.live())
     said.add(replica.wait(AFTER))
     said.add(replica.settle(AFTER))
-    assert not replica.partition.settled, "every second pass ends"
+    assert not replica.partition.passes, "every second pass ends"
     return said
 
 
@@ -441,8 +445,8 @@ def test_where_nothing_is_left_out_there_is_no_second_pass() -> None:
     log = Memory(messages(two_connections(BUSY), ON_TIME, NONE))
     log.end = len(log.all)
     replica = Replica(log, BOOK, msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
-    assert replica.live() and not replica.partition.settled
-    assert not replica.partition.settled_changed and not replica.save().settled and not replica.settle(AFTER)
+    assert replica.live() and not replica.partition.passes
+    assert not replica.partition.passes.changed and not replica.save().settled and not replica.settle(AFTER)
 
 
 def test_it_can_be_turned_off() -> None:
@@ -463,9 +467,9 @@ def test_a_revision_that_never_comes_holds_nothing_up_for_longer_than_is_set() -
     log.end = len(log.all)
     replica.live()
     assert not late_of(replica.settle(BEGIN.timestamp() + SETTLE_S))
-    assert replica.partition.settled["lobby"].waiting() == 8
+    assert replica.partition.passes.waiting() == 8
     assert late_of(replica.settle(BEGIN.timestamp() + SETTLE_S + 30))
-    assert replica.partition.settled["lobby"].waiting() == 0
+    assert replica.partition.passes.waiting() == 0
 
 
 @pytest.mark.parametrize("gap", [TAIL_S - 30, TAIL_S + 60])
@@ -544,7 +548,7 @@ def test_a_late_incident_is_verified_and_becomes_a_late_alert() -> None:
     begun = of_kind(outs, Incident)[0]
     assert (begun.state, begun.late, begun.verification) == ("start", True, "pending")
     assert job.incident == begun.incident and job.segments == [s.seq for s in begun.segments]
-    assert not of_kind(outs, Alert) and replica.partition.settled
+    assert not of_kind(outs, Alert) and replica.partition.passes
     said = replica.partition.verdict(verdict(begun, "confirmed"), now + 5)
     (update,), (alert,) = of_kind(said, Incident), of_kind(said, Alert)
     assert (update.verification, update.late, alert.late) == ("confirmed", True, True)
@@ -557,7 +561,7 @@ def test_a_late_incident_without_a_verdict_is_an_unverified_alert() -> None:
     (alert,) = of_kind(outs, Alert)
     assert (alert.verification, alert.late) == ("unverified", True)
     replica.wait(now + LIMITS.verify_s + 4000)
-    assert not replica.partition.settled
+    assert not replica.partition.passes
 
 
 def test_a_verdict_that_is_read_again_before_its_incident_is_told_again_counts() -> None:

@@ -149,7 +149,7 @@ class Checkpoints:
                 partition.restore(_camera_of(entry), state)
         for entry in settled:
             if (state_settled := await self._restored(entry, SettledState)) is not None:
-                partition.restore_settled(_camera_of(entry), state_settled)
+                partition.restore_passes(_camera_of(entry), state_settled)
         return True
 
     async def _restored(self, entry: Stored, kind: type[S]) -> S | None:
@@ -175,7 +175,7 @@ class Checkpoints:
         """
         number = partition.number
         changed, partition.changed = sorted(partition.changed), set()
-        second, partition.settled_changed = sorted(partition.settled_changed), set()
+        second, partition.passes.changed = sorted(partition.passes.changed), set()
         seq = partition.first_needed()
         passes = {f"settled.{number}.{c}": self._packed_passes(partition, c) for c in second}
         entries = {f"camera.{number}.{c}": self._packed(partition, c) for c in changed}
@@ -189,7 +189,7 @@ class Checkpoints:
             raise Taken(f"partition {number}") from e
         except (TimeoutError, nats.errors.Error) as e:
             partition.changed.update(changed)
-            partition.settled_changed.update(second)
+            partition.passes.changed.update(second)
             raise BusError(f"the checkpoint of partition {number} can't be stored: {e!r}") from e
 
     def _packed(self, partition: Partition, camera: str) -> bytes:
@@ -211,10 +211,11 @@ class Checkpoints:
 
     def _packed_passes(self, partition: Partition, camera: str) -> bytes:
         """A camera's second passes, packed; empty where there is none. Those that can't be written are given up."""
-        if camera not in partition.settled:
+        settled = partition.passes.of(camera)
+        if settled is None:
             return b""
         try:
-            data = packed(partition.settled[camera].state())
+            data = packed(settled.state())
             if len(data) < self._client.max_payload - 1024:
                 return data
             problem = f"{len(data)} bytes"
@@ -222,7 +223,7 @@ class Checkpoints:
             problem = repr(e)
         self._log.error("a second pass can't be written: it is given up", camera=camera, problem=problem)
         metrics.PASSES.labels("failed").inc()
-        partition.forget_settled(camera)
+        partition.passes.forget(camera)
         return b""
 
     async def _put_all(self, entries: Iterable[tuple[str, bytes]]) -> None:

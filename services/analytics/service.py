@@ -121,12 +121,12 @@ class Analytics:
 
     async def _settle(self, log: Log) -> bool:
         """Read and say a little of one camera's second pass; whether there was something to read."""
-        metrics.WAITING.set(sum(s.waiting() for p in self._partitions for s in p.settled.values()))
+        metrics.WAITING.set(sum(p.passes.waiting() for p in self._partitions))
         now = self._known_until
         page = await self._settled.next(log, self._partitions, now)
         if page is None:
             return False
-        settle = partial(page.partition.settle, page.camera, page.read, page.next, over=page.over, now=now)
+        settle = partial(page.partition.passes.settle, page.camera, page.read, page.next, over=page.over, now=now)
         await self._outlet.say(await self._aside(lambda: [CameraOuts(page.camera, settle())]))
         return True
 

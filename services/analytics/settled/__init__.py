@@ -8,6 +8,7 @@
 | `late` | incidents that were found late: they last, are verified and become alerts |
 | `episode` | one pass: two copies of a camera side by side |
 | `camera` | a camera's passes, one after the other |
+| `passes` | the passes of a partition's cameras, and what becomes of one that fails |
 | `reading` | events with the best version of each, out of EVENTS |
 
 Each module imports only those above it in this table. All but `reading` are pure. See docs/adr/0012-settled-pass.md.

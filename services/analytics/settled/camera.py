@@ -70,21 +70,26 @@ class SettledCamera:
         if last := self._last(at):
             last.newest = max(last.newest, seq)
 
-    def use(self, book: Rules, after: int) -> None:
-        """Live analytics goes by other rules, from the event after a sequence on."""
+    def use(self, book: Rules, after: int) -> Outs:
+        """Live analytics goes by other rules, from the event after a sequence on: nothing follows yet."""
         data = rules.encode(book)
         for episode in self._s.episodes:
             if episode.books[-1].rules != data:
                 # Of the first, which is in force, only what is read next may be left out.
                 episode.books = [episode.books[0], *episode.books[1:][1 - TUNING.most_books :], Book(after, data)]
+        return []
 
     def verdict(self, said: Verdict) -> Outs:
         """A model has answered about an incident that live analytics does not know."""
         return self._late.verdict(said, wait=bool(self._s.episodes))
 
-    def refused(self, incident: str) -> Outs | None:
-        """VLM did not take the question about an incident; None where it was not asked here."""
-        return self._late.refused(incident) if self._late.has(incident) else None
+    def asked(self, incident: str) -> bool:
+        """Whether a verdict on an incident is waited for."""
+        return self._late.has(incident)
+
+    def refused(self, incident: str) -> Outs:
+        """VLM did not take the question about an incident."""
+        return self._late.refused(incident)
 
     def deadline(self) -> float | None:
         """When a verdict is overdue, by the log's clock."""
@@ -114,25 +119,24 @@ class SettledCamera:
     @property
     def asks(self) -> bool:
         """Whether verdicts may be about what was said live in the first pass."""
-        return any(rule.verify for rule in self.head.book.rules)
+        return any(b'"verify":"' in book.rules for book in self._s.episodes[0].books)
 
     def end(self, now: float) -> Outs:
         """The first pass is over."""
         outs = self.head.end(now)
-        self._drop()
-        return outs
-
-    def give_up(self) -> Outs:
-        """The first pass can't go on. What it told, and lasts, has ended."""
-        outs = self._late.end_all()
-        self._drop()
-        return outs
-
-    def _drop(self) -> None:
         del self._s.episodes[0]
         self._head = None
         if not self._s.episodes:
             self._s.late.early.clear()
+        return outs
+
+    def give_up(self) -> Outs:
+        """No pass can go on. What they told, and lasts, has ended; no verdict is waited for."""
+        outs = self._late.end_all()
+        self._s = SettledState()
+        self._late = LateIncidents(self.name, self._limits.verify_s, self._s.late)
+        self._head = None
+        return outs
 
     def ends_at(self) -> float:
         """When the first pass ends, unless more frames are left out before. Raises IndexError where there is none."""

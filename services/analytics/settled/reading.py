@@ -97,7 +97,7 @@ class SettledReader:
 
         Raises nats.errors.Error or TimeoutError if the server does not answer.
         """
-        waiting = [(p, camera) for p in partitions for camera in p.settled if p.settled[camera].place]
+        waiting = [(p, c) for p in partitions for c in p.passes if (settled := p.passes.of(c)) and settled.place]
         cameras = {camera for _, camera in waiting}
         self._revisions = {c: r for c, r in self._revisions.items() if c in cameras}
         self._not_before = {c: t for c, t in self._not_before.items() if c in cameras}
@@ -105,17 +105,20 @@ class SettledReader:
         for partition, camera in sorted(waiting, key=lambda w: self._not_before.get(w[1], 0.0)):
             if self._not_before.get(camera, 0.0) > now:
                 return None
-            place = partition.settled[camera].place
-            assert place
-            page = await self._page(log, partition, camera, place, end)
+            settled = partition.passes.of(camera)
+            assert settled and settled.place
+            place = settled.place
+            page = await self._page(log, partition, settled, place, end)
             if page.over or page.next > place.next:
                 self._not_before[camera] = now
                 return page
             self._not_before[camera] = now + AGAIN_S
         return None
 
-    async def _page(self, log: Log, partition: Partition, camera: str, place: EpisodeState, end: float) -> Page:
-        settled = partition.settled[camera]
+    async def _page(
+        self, log: Log, partition: Partition, settled: SettledCamera, place: EpisodeState, end: float
+    ) -> Page:
+        camera = settled.name
         known = self._revisions.get(camera)
         if known is None or known.of is not settled:
             known = self._revisions[camera] = _Revisions(settled, camera)
