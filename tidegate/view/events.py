@@ -71,7 +71,8 @@ def describe(event: Event) -> str:
                 if n
             ]
             counted = [f"{p.objects} {label}, {p.most} at once" for label, p in event.labels.items()]
-            return f"{rfc3339(event.start)}  {'; '.join(counted + lines) or 'nothing'}"
+            again = "  (counted again)" if event.revises else ""
+            return f"{rfc3339(event.start)}  {'; '.join(counted + lines) or 'nothing'}{again}"
         case CameraStatus() | VideoStatus():
             return f"{rfc3339(event.time)}  {event.state}: {event.reason}"
         case Said() if event.cause:
@@ -99,4 +100,6 @@ def _incident(event: Incident) -> str:
     more = f" and {len(event.objects) - 3} more" if len(event.objects) > 3 else ""
     value = f", {event.value:g}" if event.value is not None else ""
     verified = f", {event.verification}" if event.verification != "none" else ""
-    return f"{event.severity} {event.rule} {event.state}: {event.condition}{place}{way} {who}{more}{value}{verified}"
+    second = ", late" if event.late else ", a false alarm" if event.not_found else ""
+    said = f"{event.severity} {event.rule} {event.state}: {event.condition}{place}{way}"
+    return f"{said} {who}{more}{value}{verified}{second}"
