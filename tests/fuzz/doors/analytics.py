@@ -1,4 +1,4 @@
-"""The doors of analytics: detections, verdicts, rules, and its checkpoints."""
+"""The doors of analytics: detections, their revisions, verdicts, rules, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from services.analytics.mistakes import Mistake
 from services.analytics.partition import Partition
 from services.analytics.reading import VerdictLog
 from services.analytics.rules import Mistakes, Rules
+from services.analytics.settled.state import SettledState
+from services.analytics.settled.versions import First, Settled, best, head, revision_of
 from services.analytics.state import CameraState, Limits
 from shared.bus.direct import Stored
 from shared.contract import events
-from shared.contract.events import Detections, Verdict
+from shared.contract.events import Detections, DetectionsRevision, Quality, Verdict
 from tests.fuzz import good, spoil
 from tests.fuzz.delivery import NotDelivered, stored
 from tests.fuzz.door import Door, wait
@@ -93,6 +95,75 @@ def _checkpoint(data: bytes) -> None:
     partition.first_needed()
 
 
+def _frames_left_out() -> list[First]:
+    """Good detections, of which less was looked at than is wanted."""
+    quality = Quality(fps=1, wanted=5, cause="backlog")
+    walks = [e for e in good.said() if isinstance(e, Detections)]
+    return [
+        First(n, f"cv/{n}", NOW.timestamp(), msgspec.structs.replace(e, quality=quality))
+        for n, e in enumerate(walks, 1)
+    ]
+
+
+def _deferred() -> Partition:
+    """One that has read these, and has a second pass of them to make."""
+    partition = Partition(0, Limits(reorder_s=3.0, idle_s=10.0), lambda camera: BOOK)
+    for first in _frames_left_out():
+        data = events.encode(first.event)
+        partition.read(Stored(first.seq, "events.detections.lobby", NOW, {"ce-id": first.id}, data))
+    return partition
+
+
+def _second_pass(partition: Partition, read: list[Settled]) -> None:
+    """To its end, the checkpoint and the events that follow."""
+    outs = partition.passes.settle("lobby", read, 10, over=False, now=NOW.timestamp())
+    if settled := partition.passes.of("lobby"):
+        checkpoint.unpacked(checkpoint.packed(settled.state()), SettledState)
+        outs += partition.passes.settle("lobby", [], 10, over=True, now=NOW.timestamp() + 1e5)
+    outs += [out for _, late in partition.due(NOW.timestamp() + 1e6) for out in late]
+    for out in outs:
+        if isinstance(out.what, events.Event):
+            events.headers(out.what, id=out.id, source="/tidegate/analytics")
+            events.encode(out.what)
+
+
+def _revision(data: bytes) -> None:
+    """What a second pass makes of whatever is said to take the place of a good event."""
+    found = stored(data, "events.revisions.detections.*")
+    known = head(found)
+    read = []
+    for first in _frames_left_out():
+        revision = revision_of(found, first) if known and known.revises == first.id else None
+        read.append(Settled(first, best(first.event, revision), "revised" if revision else "overdue"))
+    _second_pass(_deferred(), read)
+
+
+def _revisions() -> list[bytes]:
+    found = []
+    for first in _frames_left_out():
+        fields = {f: getattr(first.event, f) for f in first.event.__struct_fields__}
+        whole = DetectionsRevision(**fields, revises=first.id)
+        found += [whole, msgspec.structs.replace(whole, frames=[], lost="expired")]
+    return [good.message(event) for event in found]
+
+
+def _passes(data: bytes) -> None:
+    partition = Partition(0, Limits(), lambda camera: BOOK)
+    _read(partition)
+    partition.restore_passes("lobby", checkpoint.unpacked(data, SettledState))
+    if settled := partition.passes.of("lobby"):
+        assert settled.place is None or settled.ends_at() is not None
+        _second_pass(partition, [Settled(f, f.event, "overdue") for f in _frames_left_out()])
+
+
+def _passes_states() -> list[bytes]:
+    settled = _deferred().passes.of("lobby")
+    assert settled
+    found = [checkpoint.packed(settled.state())]
+    assert settled.head
+    return [*found, checkpoint.packed(settled.state())]
+
+
 def _position(data: bytes) -> None:
     checkpoint.position(data)
 
@@ -125,6 +196,8 @@ DOORS = (
     ),
     Door("analytics.rules", lambda: [TEXT], _rules, (Mistakes,), spoil.as_json, share=0.5),
     Door("analytics.rule-file", lambda: [TEXT, msgspec.yaml.encode(RULES)], _rule_file, (Mistakes,), share=0.3),
+    Door("analytics.revision", _revisions, _revision, (NotDelivered,), spoil.message(spoil.as_json), share=0.3),
+    Door("analytics.second-pass", _passes_states, _passes, (checkpoint.Unreadable,), share=0.3),
     Door("analytics.checkpoint", _states, _checkpoint, (checkpoint.Unreadable,), share=0.3),
     Door(
         "analytics.position",
