@@ -18,6 +18,7 @@ from services.analytics import checkpoint
 from services.analytics.camera import CameraAnalytics
 from services.analytics.partition import Partition
 from services.analytics.rules import Rules
+from services.analytics.settled.episode import Episode
 from services.analytics.settled.reading import SettledReader
 from services.analytics.settled.state import TUNING, SettledState
 from services.analytics.state import CameraState, Limits
@@ -27,6 +28,7 @@ from shared.contract import backfill, events, jobs, names
 from shared.contract.events import Alert, Counts, Detections, DetectionsRevision, Incident, Quality
 from tests.test_analytics_camera import BEGIN, BUSY, LIMITS, RULES, scenes, tracks, two_connections
 from tests.test_analytics_camera import of as of_kind
+from tests.test_analytics_service import verdict
 from tests.walks import Walk, detections
 
 # Nothing is asked here: when a verdict comes is not for the video to say.
@@ -159,10 +161,11 @@ class Replica:
     async def settling(self, end: float, pages: int = 1000) -> Outs:
         outs: Outs = []
         for _ in range(pages):
-            page = await self.reader.next(self.log, [self.partition], end)  # type: ignore[arg-type]
+            p = self.partition
+            page = await self.reader.next(self.log, [(p.position, p.passes)], end)  # type: ignore[arg-type]
             if page is None:
                 break
-            outs += self.partition.passes.settle(page.camera, page.read, page.next, over=page.over, now=end)
+            outs += p.passes.settle(page.camera, page.read, page.next, over=page.over, now=end)
         return outs
 
 
@@ -241,7 +244,6 @@ deferrals = st.lists(
 )
 delays = st.lists(st.sampled_from([0, 0, 0.3, 1.1, 2.1, 2.5]), min_size=24, max_size=24)
 NONE: list[Deferral | None] = [None] * 24
-ALL: list[Deferral | None] = [Deferral(1, 5.0)] * 24
 ON_TIME = [0.0] * 24
 
 
@@ -294,7 +296,7 @@ def renamed(data: bytes, names: dict[str, str]) -> bytes:
 
 
 @given(scenes, deferrals)
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_minutes_become_those_of_a_run_in_which_nothing_was_left_out(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
@@ -306,7 +308,7 @@ def test_minutes_become_those_of_a_run_in_which_nothing_was_left_out(
 
 
 @given(scenes, deferrals)
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_every_late_incident_is_one_of_a_run_in_which_nothing_was_left_out(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
@@ -324,7 +326,7 @@ def test_every_late_incident_is_one_of_a_run_in_which_nothing_was_left_out(
 
 
 @given(scenes, deferrals)
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_with_what_is_late_nothing_is_missing_and_what_was_not_there_is_marked(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
@@ -344,7 +346,8 @@ def near(a: Incident, b: Incident) -> bool:
 
 
 @given(scenes, delays, deferrals, st.lists(st.tuples(st.integers(0, 23), st.floats(0, 90)), max_size=6), st.data())
-@settings(max_examples=60)
+@settings(max_examples=40)
+@pytest.mark.slow
 def test_the_same_is_said_whatever_the_order_the_repeats_and_the_restarts(
     found: list[Detections],
     late_by: list[float],
@@ -514,14 +517,13 @@ def test_changed_rules_hold_from_the_segment_on_from_which_they_held_live() -> N
 
 
 def test_a_pass_that_fails_is_given_up_and_live_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.analytics.settled.episode import Episode
-
     def read(*_: Any) -> Outs:
         raise ZeroDivisionError
 
-    expected = play(messages(two_connections(BUSY), ON_TIME, ALL))
+    stored = messages(two_connections(BUSY), ON_TIME, [*NONE[:5], Deferral(1, 5.0), *NONE[6:]])
+    expected = play(stored)
     monkeypatch.setattr(Episode, "read", read)
-    said = play(messages(two_connections(BUSY), ON_TIME, ALL))
+    said = play(stored)
     assert said.live.keys() == expected.live.keys() and not said.settled
 
 
@@ -541,8 +543,6 @@ def told_late(book: Rules, limits: Limits = LIMITS) -> tuple[Replica, Outs, floa
 
 
 def test_a_late_incident_is_verified_and_becomes_a_late_alert() -> None:
-    from tests.test_analytics_service import verdict
-
     replica, outs, now = told_late(ASKING)
     (job,) = of_kind(outs, jobs.Verify)
     begun = of_kind(outs, Incident)[0]
@@ -566,8 +566,6 @@ def test_a_late_incident_without_a_verdict_is_an_unverified_alert() -> None:
 
 def test_a_verdict_that_is_read_again_before_its_incident_is_told_again_counts() -> None:
     """As after a crash: verdicts are read at once, the second pass takes its time."""
-    from tests.test_analytics_service import verdict
-
     _, outs, now = told_late(ASKING)
     begun = of_kind(outs, Incident)[0]
     log = Memory(with_frames_left_out(scene([RUNNER]), 3, 8))
@@ -594,8 +592,6 @@ def test_a_late_incident_of_a_rule_that_alerts_at_once_is_an_alert_at_once() -> 
 
 
 def test_a_false_alarm_keeps_the_verdict_that_it_had() -> None:
-    from tests.test_analytics_service import verdict
-
     book = rules_of(GATE, verify="Does somebody cross?")
     stored = with_frames_left_out(scene([LEFT, RIGHT]), 3, 8)
     begun, *_ = as_said(play(stored, book), Incident)

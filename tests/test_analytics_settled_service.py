@@ -19,6 +19,7 @@ from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import events, names
 from shared.contract.events import Alert, Counts, Detections, Incident
+from tests.test_analytics_outage import forget_soon
 from tests.test_analytics_service import RULES, process, running, said, until, use
 from tests.test_analytics_settled import Memory, Replica, Said, first_id, less, revision, settled_bytes
 from tests.waiting import PATIENCE_S
@@ -102,6 +103,7 @@ async def in_bucket(client: Client, camera: str, partitions: int = 4) -> bytes |
 @pytest.mark.slow
 @pytest.mark.long
 async def test_killed_and_started_again_it_says_the_same_once(server: NatsServer, admin: Client) -> None:
+    await forget_soon(admin)
     by_camera = {camera: scene(camera) for camera in CAMERAS}
     for camera in CAMERAS:
         await use(admin, camera, ALERTING)

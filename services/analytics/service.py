@@ -123,10 +123,10 @@ class Analytics:
         """Read and say a little of one camera's second pass; whether there was something to read."""
         metrics.WAITING.set(sum(p.passes.waiting() for p in self._partitions))
         now = self._known_until
-        page = await self._settled.next(log, self._partitions, now)
+        page = await self._settled.next(log, [(p.position, p.passes) for p in self._partitions], now)
         if page is None:
             return False
-        settle = partial(page.partition.passes.settle, page.camera, page.read, page.next, over=page.over, now=now)
+        settle = partial(page.passes.settle, page.camera, page.read, page.next, over=page.over, now=now)
         await self._outlet.say(await self._aside(lambda: [CameraOuts(page.camera, settle())]))
         return True
 

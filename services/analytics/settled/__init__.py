@@ -11,5 +11,6 @@
 | `passes` | the passes of a partition's cameras, and what becomes of one that fails |
 | `reading` | events with the best version of each, out of EVENTS |
 
-Each module imports only those above it in this table. All but `reading` are pure. See docs/adr/0012-settled-pass.md.
+Each module imports only those above it in this table. All but `passes`, which counts and logs, and `reading` are pure.
+See docs/adr/0012-settled-pass.md.
 """

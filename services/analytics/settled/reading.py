@@ -1,7 +1,7 @@
 """What a second pass reads next: events of a camera out of EVENTS, in order, each with the best there is of it.
 
     reader = SettledReader(settle_s=900)
-    page = await reader.next(log, partitions, end)      # of the camera whose turn it is; None where all wait
+    page = await reader.next(log, [(position, passes)], end)    # of the camera whose turn it is; None where all wait
 
 Nothing that waits is kept: it is read again from EVENTS. What is known of revisions is where they are.
 """
@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from services.analytics.partition import Partition
 from services.analytics.reading import Heard, verdict_of
 from services.analytics.settled.camera import SettledCamera
+from services.analytics.settled.passes import Passes
 from services.analytics.settled.state import EpisodeState
 from services.analytics.settled.versions import First, Outcome, Settled, best, head, revision_of
 from shared.bus.direct import Stored
@@ -23,12 +23,15 @@ from shared.contract import deadletters, events, names
 from shared.contract.events import Detections, DetectionsRevision, Verdict
 from shared.runtime.errors import BadMessage
 
-# Events of a pass are read in pages of so many: live analytics does not wait for more of them.
-PAGE = 32
+# Live analytics waits meanwhile: events are read in pages of so many, revisions in so many batches of so many, and so
+# many cameras are looked at until one has something to read.
+PAGE, BATCHES, BATCH, TRIES = 8, 8, 64, 4
 # A pass that waits looks again after this long.
 AGAIN_S = 1.0
 # The server that answers may learn of a message after it was stored.
 SLACK_S = 10.0
+# After this long what was read live, and can't be read again, is gone.
+GONE_S = 600.0
 # Where more revisions than this are known, they are looked for anew: some are of events that nobody asks about.
 MOST_KNOWN = 20_000
 
@@ -36,7 +39,7 @@ MOST_KNOWN = 20_000
 class Page(NamedTuple):
     """What a camera's first pass reads next, and the sequence that comes after it. over: whether that is all of it."""
 
-    partition: Partition
+    passes: Passes
     camera: str
     read: list[Settled | Heard]
     next: int
@@ -59,28 +62,25 @@ class _Revisions:
         self._known: dict[str, _Place] = {}
         self._next = 0
 
-    async def of_event(self, log: Log, first: First) -> _Place | None:
-        """None where there is none yet."""
-        if first.id not in self._known:
-            await self._read_on(log, first.seq)
-        return self._known.get(first.id)
-
-    async def _read_on(self, log: Log, seq: int) -> None:
+    async def of_event(self, log: Log, first: First) -> tuple[_Place | None, bool]:
+        """Where an event's revision is, if it is known; and whether all are known that there are."""
         if len(self._known) > MOST_KNOWN:
             self._known, self._next = {}, 0
-        self._next = max(self._next, seq)
-        while found := await log.read(self._subject, self._next):
+        self._next = max(self._next, first.seq)
+        for _ in range(BATCHES):
+            if place := self._known.get(first.id):
+                return place, False
+            if not (found := await log.read(self._subject, self._next, most=BATCH)):
+                return None, True
             self._next = found[-1].seq + 1
             for stored in found:
                 if about := head(stored):
                     self._known.setdefault(about.revises, _Place(stored.seq, stored.time.timestamp()))
+        return self._known.get(first.id), False
 
     async def read(self, log: Log, place: _Place) -> Stored | None:
         found = await log.read(self._subject, place.seq, most=1)
         return found[0] if found and found[0].seq == place.seq else None
-
-    def forget(self, id: str) -> None:
-        self._known.pop(id, None)
 
 
 class SettledReader:
@@ -92,32 +92,35 @@ class SettledReader:
         self._revisions: dict[str, _Revisions] = {}
         self._not_before: dict[str, float] = {}  # monotonic seconds, by camera
 
-    async def next(self, log: Log, partitions: Iterable[Partition], end: float) -> Page | None:
-        """What is to be read of the camera that waited longest. end: until then all of EVENTS is known, Unix seconds.
+    async def next(self, log: Log, partitions: Iterable[tuple[int, Passes]], end: float) -> Page | None:
+        """What is to be read of the camera that waited longest.
+
+        partitions: of each the sequence in EVENTS up to which live analytics has read, and its passes. end: until then
+        all of EVENTS is known, Unix seconds.
 
         Raises nats.errors.Error or TimeoutError if the server does not answer.
         """
-        waiting = [(p, c) for p in partitions for c in p.passes if (settled := p.passes.of(c)) and settled.place]
-        cameras = {camera for _, camera in waiting}
+        waiting = [(n, p, c) for n, p in partitions for c in p if (settled := p.of(c)) and settled.place]
+        cameras = {camera for _, _, camera in waiting}
         self._revisions = {c: r for c, r in self._revisions.items() if c in cameras}
         self._not_before = {c: t for c, t in self._not_before.items() if c in cameras}
         now = self._clock()
-        for partition, camera in sorted(waiting, key=lambda w: self._not_before.get(w[1], 0.0)):
+        for position, passes, camera in sorted(waiting, key=lambda w: self._not_before.get(w[2], 0.0))[:TRIES]:
             if self._not_before.get(camera, 0.0) > now:
                 return None
-            settled = partition.passes.of(camera)
+            settled = passes.of(camera)
             assert settled and settled.place
-            place = settled.place
-            page = await self._page(log, partition, settled, place, end)
-            if page.over or page.next > place.next:
+            read, next, over = await self._page(log, position, settled, settled.place, end)
+            if over or next > settled.place.next:
                 self._not_before[camera] = now
-                return page
+                return Page(passes, camera, read, next, over)
             self._not_before[camera] = now + AGAIN_S
         return None
 
     async def _page(
-        self, log: Log, partition: Partition, settled: SettledCamera, place: EpisodeState, end: float
-    ) -> Page:
+        self, log: Log, position: int, settled: SettledCamera, place: EpisodeState, end: float
+    ) -> tuple[list[Settled | Heard], int, bool]:
+        """What of a page is known to be as good as it gets, the sequence after it, and whether it is the last."""
         camera = settled.name
         known = self._revisions.get(camera)
         if known is None or known.of is not settled:
@@ -128,10 +131,10 @@ class SettledReader:
         found = await log.read(names.event(Detections.kind, camera), place.next, most=PAGE)
         read: list[Settled] = []
         # What live analytics has read of this pass comes first, whatever is shown by a server that lags behind.
-        next, over = place.next, closed and not found and place.next > place.newest
+        next, over = place.next, closed and not found and (place.next > place.newest or end > until + GONE_S)
         for stored in found:
             at = stored.time.timestamp()
-            if stored.seq >= partition.position or at > until:
+            if stored.seq >= position or at > until:
                 over = closed and at > until and stored.seq > place.newest
                 break
             if first := _first(stored):
@@ -141,15 +144,17 @@ class SettledReader:
                 read.append(better)
             next = stored.seq + 1
         verdicts = await self._verdicts(log, camera, place.verdicts, next) if settled.asks else []
-        return Page(partition, camera, sorted([*read, *verdicts], key=_seq), next, over)
+        return sorted([*read, *verdicts], key=_seq), next, over
 
     async def _better(self, log: Log, known: _Revisions, first: First, end: float) -> Settled | None:
         """The best version of an event; None while it may get better."""
         if first.event.quality is None:
             return Settled(first, first.event, "whole")
-        place = await known.of_event(log, first)
+        place, all_known = await known.of_event(log, first)
+        if place is None and not (all_known and end > first.at + self._settle_s + SLACK_S):
+            return None
         if place is None or place.at > first.at + self._settle_s:
-            return Settled(first, first.event, "overdue") if end > first.at + self._settle_s + SLACK_S else None
+            return Settled(first, first.event, "overdue")
         stored = await known.read(log, place)
         revision = revision_of(stored, first) if stored else None
         outcome: Outcome = "revised" if revision and not revision.lost else "lost"
