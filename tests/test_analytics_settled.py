@@ -115,6 +115,9 @@ class Memory:
     async def read(self, subject: str, seq: int, *, most: int = 256) -> list[Stored]:
         return [s for s in self.all[: self.end] if names.overlap(subject, s.subject) and s.seq >= seq][:most]
 
+    async def since(self, subject: str, time: dt.datetime, *, most: int = 256) -> list[Stored]:
+        return await self.read(subject, next((s.seq for s in self.all if s.time >= time), self.end + 1), most=most)
+
 
 class Replica:
     """A replica of analytics without its connection, from a checkpoint on."""
@@ -236,7 +239,7 @@ deferrals = st.lists(
     | st.builds(
         Deferral,
         st.sampled_from([1, 2]),
-        st.sampled_from([1.0, 7.0, 20.0, 40.0, 59.0, None]),
+        st.sampled_from([1.0, 7.0, 20.0, 40.0, 59.0, None, -2.0]),
         st.sampled_from([False, False, True]),
     ),
     min_size=24,

@@ -42,6 +42,12 @@ async def say(client: Client, event: events.Event, id: str) -> None:
     await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
 
 
+async def say_one_before_its_first(client: Client, event: Detections) -> None:
+    """As where a worker died between the two, and another says the event."""
+    await say(client, revision(event), f"{first_id(event)}/full")
+    await say_first(client, event)
+
+
 async def say_first(client: Client, event: Detections) -> None:
     """As cv does in a surge: of the first half of it a frame a second."""
     await say(client, less(event, 1) if event.segment.n < 40 else event, first_id(event))
@@ -114,6 +120,8 @@ async def test_killed_and_started_again_it_says_the_same_once(server: NatsServer
             for camera, found in by_camera.items():
                 if camera == whole:
                     await say(admin, found[n], first_id(found[n]))
+                elif n == 4:
+                    await say_one_before_its_first(admin, found[n])
                 else:
                     await say_first(admin, found[n])
         await until(admin, lambda f: {e.camera for e in f if isinstance(e, Counts)} == set(CAMERAS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 
 import pytest
@@ -40,6 +41,20 @@ async def test_all_there_is_on_many_subjects_is_more_than_a_batch(admin: Client)
             f"events.detections.{c}" for c in cameras
         )
         assert await log.all("events.tracks.*") == []
+
+
+async def test_it_is_read_from_a_time_on(admin: Client) -> None:
+    await put(admin, 5)
+    await put(admin, 1, "yard")
+    async with Log(admin, names.EVENTS) as log:
+        every = await log.read("events.detections.lobby", 1)
+        # The server is asked in milliseconds.
+        time = every[2].time.replace(microsecond=every[2].time.microsecond // 1000 * 1000)
+        found = await log.since("events.detections.lobby", time)
+        assert [s.seq for s in found] == [s.seq for s in every if s.time >= time]
+        assert every[2].seq in [s.seq for s in found]
+        assert len(await log.since("events.detections.lobby", time - dt.timedelta(days=400), most=3)) == 3
+        assert await log.since("events.detections.lobby", every[-1].time + dt.timedelta(hours=1)) == []
 
 
 async def test_the_last_of_a_subject_is_there_or_none(admin: Client) -> None:

@@ -11,6 +11,7 @@ nats-server 2.11 or later.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from nats.js.errors import APIError
 
 from shared.bus.direct import SEQUENCE, TIMEOUT_S, Stored, stored
 from shared.contract import names
+from shared.contract.segment import rfc3339
 
 BATCH = 256
 BATCH_BYTES = 4 * 1024 * 1024
@@ -29,7 +31,7 @@ _NONE, _END = "404", "204"
 
 
 class Log:
-    """See the module. One `read` or `last` at a time."""
+    """See the module. One `read`, `since` or `last` at a time."""
 
     def __init__(self, client: Client, stream: str) -> None:
         self._client = client
@@ -56,6 +58,12 @@ class Log:
         Raises nats.errors.Error or TimeoutError if the server does not answer.
         """
         return await self._ask({"seq": max(1, seq), "next_by_subj": subject, "batch": most, "max_bytes": BATCH_BYTES})
+
+    async def since(self, subject: str, time: dt.datetime, *, most: int = BATCH) -> list[Stored]:
+        """The same from what was stored at `time` on. Raises as `read` does."""
+        return await self._ask(
+            {"start_time": rfc3339(time), "next_by_subj": subject, "batch": most, "max_bytes": BATCH_BYTES}
+        )
 
     async def last(self, subject: str) -> Stored | None:
         """The last message on one subject. Raises as `read` does."""

@@ -8,6 +8,7 @@ Nothing that waits is kept: it is read again from EVENTS. What is known of revis
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -30,6 +31,8 @@ PAGE, BATCHES, BATCH, TRIES = 8, 8, 64, 4
 AGAIN_S = 1.0
 # The server that answers may learn of a message after it was stored.
 SLACK_S = 10.0
+# A revision comes that long before its event at most: where a worker died between the two, another says the event.
+BEFORE_S = 300.0
 # After this long what was read live, and can't be read again, is gone.
 GONE_S = 600.0
 # Where more revisions than this are known, they are looked for anew: some are of events that nobody asks about.
@@ -60,17 +63,22 @@ class _Revisions:
         self.of = of
         self._subject = names.event(DetectionsRevision.kind, camera)
         self._known: dict[str, _Place] = {}
-        self._next = 0
+        self._next: int | None = None
 
     async def of_event(self, log: Log, first: First) -> tuple[_Place | None, bool]:
         """Where an event's revision is, if it is known; and whether all are known that there are."""
         if len(self._known) > MOST_KNOWN:
-            self._known, self._next = {}, 0
-        self._next = max(self._next, first.seq)
+            self._known, self._next = {}, None
         for _ in range(BATCHES):
             if place := self._known.get(first.id):
                 return place, False
-            if not (found := await log.read(self._subject, self._next, most=BATCH)):
+            if self._next is None:
+                before = dt.datetime.fromtimestamp(first.at - BEFORE_S, dt.UTC)
+                found = await log.since(self._subject, before, most=BATCH)
+                self._next = first.seq
+            else:
+                found = await log.read(self._subject, self._next, most=BATCH)
+            if not found:
                 return None, True
             self._next = found[-1].seq + 1
             for stored in found:
