@@ -20,14 +20,20 @@ from nats.js.errors import NoKeysError
 import services.cv.__main__ as cv
 from bench import footage_vtest as footage
 from bench.bench_tracks import agreed, crossed, stayed
+from services.analytics import rules
+from services.analytics.camera import CameraAnalytics
+from services.analytics.settled.versions import best
+from services.analytics.state import Limits
 from services.analytics.statements import Out
 from services.cv.settings import CvSettings
-from shared.contract import names
+from shared.bus.log import Log
+from shared.contract import events, names
 from shared.contract.cameras import new_camera
+from shared.contract.events import Counts, DetectionsRevision, Incident
 from shared.contract.segment import to_headers
 from shared.models.openvino import precision
 from tests.service import serving, settled
-from tests.test_analytics_service import running, said, use
+from tests.test_analytics_service import running, said, until, use
 from tests.waiting import PATIENCE_S
 from tidegate.client import registry
 from tidegate.demo import clips
@@ -96,3 +102,47 @@ async def all_read(admin: Client) -> None:
                 if max(seqs, default=0) > (last or 0):
                     return
             await asyncio.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.foreign
+@pytest.mark.skipif(not footage.there(), reason="vtest.avi is not here: apt-get install opencv-doc")
+async def test_a_surge_is_made_good(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """A minute waits for cv, which looks at a frame a second of it, and then at the rest; and so does analytics."""
+    camera, _ = new_camera("rtsp://127.0.0.1/campus", fps=5, min_score=0.4, classes=["person"], tiles="2x1")
+    await registry.put(admin.jetstream(), "campus", camera, None)
+    await use(admin, "campus", footage.RULES)
+    pieces = await asyncio.to_thread(clips.pieces, h264(tmp_path / "minute.mp4"), "campus")
+    for n, piece in enumerate(pieces):
+        head = msgspec.structs.replace(piece.segment, start=footage.START + dt.timedelta(seconds=n))
+        await admin.jetstream().publish(names.media("campus"), piece.payload, headers=to_headers(head))
+    settings = CvSettings(cv_infer_threads=2, cv_latency_target=0.05)
+    async with running(server, analytics_idle_s=3.0), serving(server, "cv", cv.run, settings):
+        await settled(admin, "MEDIA", "cv")
+        await settled(admin, "BACKFILL", "cv-backfill")
+        found = await until(admin, lambda f: any(isinstance(e, Counts) and e.revises for e in f))
+    whole = await as_if_nothing_was_left_out(admin)
+    begun = [e for _, e in found if type(e) is Incident and e.state == "start" and e.rule == "cross"]
+    false = {e.incident for _, e in found if type(e) is Incident and e.not_found}
+    assert len([e for e in begun if e.incident not in false]) == len(crossed(whole))
+    times = {c.frame for c in crossed(whole)}
+    assert {footage.frame_of(e.start) for e in begun if e.late} <= times
+    (revised,) = [e for _, e in found if isinstance(e, Counts) and e.revises]
+    assert [msgspec.structs.replace(revised, revises=None)] == [o.what for o in whole if isinstance(o.what, Counts)]
+
+
+async def as_if_nothing_was_left_out(admin: Client) -> list[Out]:
+    """What live analytics says of what cv has seen in the end."""
+    async with Log(admin, names.EVENTS) as log:
+        first = await log.all("events.detections.campus")
+        better = await log.all("events.revisions.detections.campus")
+    assert len(first) == len(better) == MINUTE_S and all("quality" in json.loads(s.data) for s in first)
+    revisions = [events.decode(s.data, DetectionsRevision, s.subject) for s in better]
+    camera = CameraAnalytics("campus", Limits(), msgspec.convert(footage.RULES, rules.Rules))
+    outs = []
+    for n, event in enumerate(sorted(revisions, key=lambda e: e.segment.n), 1):
+        outs += camera.read(n, best(event, event), event.start.timestamp())
+    while (deadline := camera.deadline()) is not None:
+        outs += camera.due(deadline)
+    return outs

@@ -126,7 +126,9 @@ class Analytics:
         page = await self._settled.next(log, [(p.position, p.passes) for p in self._partitions], now)
         if page is None:
             return False
-        settle = partial(page.passes.settle, page.camera, page.read, page.next, over=page.over, now=now)
+        settle = partial(
+            page.passes.settle, page.camera, page.read, page.next, until=page.until, over=page.over, now=now
+        )
         await self._outlet.say(await self._aside(lambda: [CameraOuts(page.camera, settle())]))
         return True
 

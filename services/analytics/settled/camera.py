@@ -138,6 +138,17 @@ class SettledCamera:
         self._head = None
         return outs
 
+    def resume(self, book: Rules, after: int) -> Outs:
+        """Go on where the checkpoint is, by the rules of now. Raises whatever is wrong with the checkpoint."""
+        if self._s.episodes:
+            _ = self.head
+        return self.use(book, after)
+
+    def is_due(self, until: float) -> bool:
+        """Whether something follows in the first pass where nothing more was stored until then."""
+        deadline = self._head.deadline() if self._head else None
+        return deadline is not None and deadline <= until
+
     def ends_at(self) -> float:
         """When the first pass ends, unless more frames are left out before. Raises IndexError where there is none."""
         return self._s.episodes[0].last + TUNING.tail_s

@@ -82,11 +82,15 @@ class Episode:
         so = self._settled.read(first.seq, better, first.at)
         return outs + self._compared(said, so, now)
 
+    def deadline(self) -> float | None:
+        """When `due` has something to do."""
+        return min((d for d in (self._live.deadline(), self._settled.deadline()) if d is not None), default=None)
+
     def due(self, at: float, now: float) -> Outs:
         """What differs once all that was stored until `at` has been read: each deadline at its own time."""
         outs: Outs = []
         before = None
-        while (deadline := self._deadline()) is not None and deadline <= at and deadline != before:
+        while (deadline := self.deadline()) is not None and deadline <= at and deadline != before:
             before = deadline
             outs += self._compared(self._live.due(deadline), self._settled.due(deadline), now)
         return outs
@@ -121,9 +125,6 @@ class Episode:
                 if standing.open:
                     self._comparison.known(standing.open.incident, now)
         self._s.comparison.now = now
-
-    def _deadline(self) -> float | None:
-        return min((d for d in (self._live.deadline(), self._settled.deadline()) if d is not None), default=None)
 
     def _compared(self, said: Outs, so: Outs, now: float) -> Outs:
         """What to say of what both sides say."""

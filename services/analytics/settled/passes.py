@@ -3,7 +3,7 @@
     passes = Passes(limits)
     passes.defer(live, rules, first)                # before live analytics reads an event with `quality`
     passes.read_live("lobby", seq, at)              # after it has read an event
-    outs = passes.settle("lobby", read, next, over=False, now=now)
+    outs = passes.settle("lobby", read, next, until=0.0, over=False, now=now)
 
 A failure ends the passes of that camera, and harms nothing that is live.
 """
@@ -58,7 +58,7 @@ class Passes:
         self.changed.add(name)
         if live is not None:
             self._cameras[name] = SettledCamera(name, self._limits, state)
-            self._work(name, lambda c: c.use(rules, live.reached))
+            self._work(name, lambda c: c.resume(rules, live.reached))
 
     # ---- what happens live
 
@@ -100,11 +100,13 @@ class Passes:
 
     # ---- the second pass
 
-    def settle(self, name: str, read: Sequence[Settled | Heard], next: int, *, over: bool, now: float) -> Outs:
-        """What a camera's first pass makes of what it reads next. next: the sequence after that. over: whether that is
-        all of it. now: by the log's clock.
+    def settle(
+        self, name: str, read: Sequence[Settled | Heard], next: int, *, until: float, over: bool, now: float
+    ) -> Outs:
+        """What a camera's first pass makes of what it reads next. next: the sequence after that. until: nothing more
+        was stored until then. over: whether that is all of it. now: by the log's clock.
         """
-        return self._work(name, lambda c: _settled(c, read, next, over, now))
+        return self._work(name, lambda c: _settled(c, read, next, until, over, now))
 
     def forget(self, name: str) -> None:
         """A camera's passes are over, or given up."""
@@ -138,7 +140,9 @@ class Passes:
 _AMENDED = tuple(metrics.AMENDED.labels(what) for what in ("late_incident", "false_alarm", "minute"))
 
 
-def _settled(camera: SettledCamera, read: Sequence[Settled | Heard], next: int, over: bool, now: float) -> Outs:
+def _settled(
+    camera: SettledCamera, read: Sequence[Settled | Heard], next: int, until: float, over: bool, now: float
+) -> Outs:
     outs: Outs = []
     head, place = camera.head, camera.place
     assert place
@@ -151,6 +155,7 @@ def _settled(camera: SettledCamera, read: Sequence[Settled | Heard], next: int, 
             place.waiting = max(0, place.waiting - 1)
             metrics.DEFERRED.labels(one.outcome).inc()
     place.next, place.verdicts = max(place.next, next), max(place.verdicts, next)
+    outs += head.due(until, now)
     if over:
         outs += camera.end(now)
         metrics.PASSES.labels("ended").inc()

@@ -40,12 +40,15 @@ MOST_KNOWN = 20_000
 
 
 class Page(NamedTuple):
-    """What a camera's first pass reads next, and the sequence that comes after it. over: whether that is all of it."""
+    """What a camera's first pass reads next, and the sequence that comes after it. until: when that is known to be all
+    that was stored until then, by the log's clock; 0 where it is not. over: whether that is all of the pass.
+    """
 
     passes: Passes
     camera: str
     read: list[Settled | Heard]
     next: int
+    until: float
     over: bool
 
 
@@ -118,17 +121,17 @@ class SettledReader:
                 return None
             settled = passes.of(camera)
             assert settled and settled.place
-            read, next, over = await self._page(log, position, settled, settled.place, end)
-            if over or next > settled.place.next:
-                self._not_before[camera] = now
-                return Page(passes, camera, read, next, over)
-            self._not_before[camera] = now + AGAIN_S
+            page = await self._page(log, position, passes, settled, settled.place, end)
+            goes_on = page.over or page.next > settled.place.next
+            self._not_before[camera] = now if goes_on else now + AGAIN_S
+            if goes_on or settled.is_due(page.until):
+                return page
         return None
 
     async def _page(
-        self, log: Log, position: int, settled: SettledCamera, place: EpisodeState, end: float
-    ) -> tuple[list[Settled | Heard], int, bool]:
-        """What of a page is known to be as good as it gets, the sequence after it, and whether it is the last."""
+        self, log: Log, position: int, passes: Passes, settled: SettledCamera, place: EpisodeState, end: float
+    ) -> Page:
+        """As much as is known to be as good as it gets."""
         camera = settled.name
         known = self._revisions.get(camera)
         if known is None or known.of is not settled:
@@ -139,7 +142,8 @@ class SettledReader:
         found = await log.read(names.event(Detections.kind, camera), place.next, most=PAGE)
         read: list[Settled] = []
         # What live analytics has read of this pass comes first, whatever is shown by a server that lags behind.
-        next, over = place.next, closed and not found and (place.next > place.newest or end > until + GONE_S)
+        next, all_read = place.next, not found and (place.next > place.newest or end > until + GONE_S)
+        over = closed and all_read
         for stored in found:
             at = stored.time.timestamp()
             if stored.seq >= position or at > until:
@@ -152,7 +156,9 @@ class SettledReader:
                 read.append(better)
             next = stored.seq + 1
         verdicts = await self._verdicts(log, camera, place.verdicts, next) if settled.asks else []
-        return sorted([*read, *verdicts], key=_seq), next, over
+        ready: list[Settled | Heard] = [*read, *verdicts]
+        ready.sort(key=_seq)
+        return Page(passes, camera, ready, next, min(end, until) if all_read else 0.0, over)
 
     async def _better(self, log: Log, known: _Revisions, first: First, end: float) -> Settled | None:
         """The best version of an event; None while it may get better."""

@@ -116,10 +116,10 @@ def _deferred() -> Partition:
 
 def _second_pass(partition: Partition, read: list[Settled]) -> None:
     """To its end, the checkpoint and the events that follow."""
-    outs = partition.passes.settle("lobby", read, 10, over=False, now=NOW.timestamp())
+    outs = partition.passes.settle("lobby", read, 10, until=0.0, over=False, now=NOW.timestamp())
     if settled := partition.passes.of("lobby"):
         checkpoint.unpacked(checkpoint.packed(settled.state()), SettledState)
-        outs += partition.passes.settle("lobby", [], 10, over=True, now=NOW.timestamp() + 1e5)
+        outs += partition.passes.settle("lobby", [], 10, until=0.0, over=True, now=NOW.timestamp() + 1e5)
     outs += [out for _, late in partition.due(NOW.timestamp() + 1e6) for out in late]
     for out in outs:
         if isinstance(out.what, events.Event):
