@@ -124,7 +124,8 @@ class Replica:
 
     def __init__(self, log: Memory, book: Rules, limits: Limits, saved: Saved | None = None) -> None:
         self.log = log
-        self.partition = Partition(0, limits, lambda _: book)
+        self.book = book
+        self.partition = Partition(0, limits, lambda _: self.book)
         ticks = itertools.count()
         self.reader = SettledReader(limits.settle_s, clock=lambda: float(next(ticks) * 100))
         self.partition.position = saved.position if saved else 1
@@ -504,16 +505,14 @@ def test_a_camera_that_never_gets_all_of_its_frames_has_a_small_state() -> None:
 
 def test_changed_rules_hold_from_the_segment_on_from_which_they_held_live() -> None:
     before, after = rules_of(GATE), msgspec.convert({}, Rules)
-    books = [before]
     log = Memory(with_frames_left_out(scene([RUNNER, RUNNER._replace(begin=12.1, end=13.6)]), 3, 16))
     replica = Replica(log, before, msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
-    replica.partition._rules_of = lambda _: books[-1]
     said = Said()
     for n in range(len(log.all)):
         log.end = n + 1
         said.add(replica.live())
         if n == 9:
-            books.append(after)
+            replica.book = after
             said.add(replica.partition.use("lobby", after))
     said.add(replica.settle(AFTER))
     assert [i.start.second for i in late(said)] == [(BEGIN + dt.timedelta(seconds=4)).second]
