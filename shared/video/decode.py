@@ -72,6 +72,13 @@ class Decoded(NamedTuple):
     work: DecodeWork
 
 
+class Glance(NamedTuple):
+    """size: (width, height) of what `enough` is given: a frame's offset in seconds, and its grey, uint8, upright."""
+
+    size: tuple[int, int]
+    enough: Callable[[float, NDArray[np.uint8]], bool]
+
+
 class _Track(NamedTuple):
     """The video of one payload: its packets in decode order, and a decoder that knows its parameters and its matrix."""
 
@@ -93,6 +100,7 @@ def decode(
     threads: int = 1,
     budget: Budget = _BUDGET,
     alive: Callable[[], None] = _unheard,
+    glance: Glance | None = None,
 ) -> Decoded:
     """The pictures of a segment: `fps` per second of video, as `sample` chooses, or those nearest to the times `at`.
 
@@ -100,7 +108,8 @@ def decode(
     to. within: (width, height) to scale down into, as `fitted` does. before: the payloads of the GOP's earlier
     segments, for a dependent one. frames: how many the header announces: more than twice as many are refused, fewer
     are damage. threads: of the decoder; a pool of callers does more with less memory. budget: the most work that may be
-    done for it. alive: called after each packet, as a sign that the work goes on.
+    done for it. alive: called after each packet, as a sign that the work goes on. glance: sees each wanted frame as it is
+    decoded, small and grey, and says whether that is enough: then nothing more is decoded, and the pictures may be none.
 
     Pictures stand upright, turned as the video itself says; `size` and `within` are of upright ones.
 
@@ -122,7 +131,10 @@ def decode(
     last = max(wanted)
     meter = Meter(budget, decoder, len(history) + last + 1)
     frames_found = _frames(decoder, history, track.packets[: last + 1], wanted, problems, meter, alive)
-    pictures, upright = _convert(frames_found, wanted, lambda own: size or (fitted(own, within) if within else own))
+    found = _convert(frames_found, wanted, lambda own: size or (fitted(own, within) if within else own), glance)
+    pictures, upright, enough = found
+    if enough:
+        return Decoded(pictures, upright, problems[0] if problems else None)
     if not pictures:
         raise BadSegment(problems[0] if problems else "no frame decodes")
     if not problems and len(pictures) < len(wanted):
@@ -274,8 +286,12 @@ def _convert(
     frames: Iterator[VideoFrame],
     wanted: Mapping[int, float],
     target: Callable[[tuple[int, int]], tuple[int, int]],
-) -> tuple[list[Picture], tuple[int, int]]:
-    """(pictures by offset, (width, height) of the upright video). target: what it is scaled to, of that."""
+    glance: Glance | None,
+) -> tuple[list[Picture], tuple[int, int], bool]:
+    """(pictures by offset, (width, height) of the upright video, whether `glance` found them enough).
+
+    target: what it is scaled to, of the upright size.
+    """
     reformatter = VideoReformatter()
     pictures: list[Picture] = []
     upright = (0, 0)
@@ -288,6 +304,10 @@ def _convert(
         if frame.pts is None or frame.pts not in wanted:
             continue
         upright = turn.size(frame.width, frame.height)
+        if glance:
+            small = reformatter.reformat(frame, *turn.size(*glance.size), "gray", threads=1).to_ndarray()
+            if glance.enough(wanted[frame.pts], turn.upright(small)):
+                return pictures, upright, True
         width, height = target(upright)
         if (len(pictures) + 1) * width * height * 3 > MAX_BYTES:
             raise BadSegment(
@@ -295,4 +315,4 @@ def _convert(
             )
         pixels = reformatter.reformat(frame, *turn.size(width, height), "rgb24", threads=1).to_ndarray()
         pictures.append(Picture(wanted[frame.pts], turn.upright(pixels)))
-    return sorted(pictures, key=lambda picture: picture.offset), upright
+    return sorted(pictures, key=lambda picture: picture.offset), upright, False

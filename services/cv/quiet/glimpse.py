@@ -1,0 +1,56 @@
+"""What is seen of one segment as it is decoded: enough of it where nothing has changed, all of it else.
+
+glimpse = Glimpse(scene, watch=False, start=..., duration=1.0)
+decoded = decode(payload, fps=5, glance=glimpse.glance)
+glimpse.match           # the look that it equals, with nothing else decoded; or None
+"""
+
+from __future__ import annotations
+
+from services.cv.quiet import scene
+from services.cv.quiet.picture import SIZE, Grey
+from services.cv.quiet.scene import Match, Scene
+from shared.video.decode import Glance
+
+# Two pictures that are compared are this far apart at most, seconds: who is quicker passes unseen in between.
+CHECK_S = 1.0
+# The first picture stands for a segment that is no longer than this, as the next segment begins with another.
+_SHORT_S = 1.5 * CHECK_S
+
+
+class Glimpse:
+    """Of one segment. watch: whether it is to be looked at in full, whatever is in it. start: Unix seconds.
+
+    picture: of its first frame, once that is decoded. differs: whether one of its pictures equals no look.
+    """
+
+    def __init__(self, known: Scene, *, watch: bool, start: float, duration: float) -> None:
+        self.picture: Grey | None = None
+        self.differs = False
+        self._scene = known
+        self._watch = watch
+        self._start = start
+        self._duration = duration
+        self._first: Match | None = None
+        self._next = 0.0
+
+    @property
+    def glance(self) -> Glance:
+        return Glance(SIZE, self._enough)
+
+    @property
+    def match(self) -> Match | None:
+        return None if self.differs or self._watch else self._first
+
+    def _enough(self, offset: float, grey: Grey) -> bool:
+        if self.picture is None:
+            self.picture = grey
+        if self.differs or offset < self._next:
+            return False
+        found = scene.known(self._scene, grey, self._start)
+        self._first = self._first or found
+        self.differs = found is None
+        # Frames come a little early or late.
+        self._next = offset + 0.9 * CHECK_S
+        is_last = self._duration <= _SHORT_S or self._next >= self._duration
+        return is_last and self.match is not None

@@ -1,0 +1,16 @@
+"""The small picture by which a scene is known again."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+# (width, height).
+SIZE = (64, 48)
+SHAPE = (SIZE[1], SIZE[0])
+
+# Grey, uint8 or, once it is worked on, float32: SHAPE.
+Grey: TypeAlias = NDArray[np.uint8]
+Floats: TypeAlias = NDArray[np.float32]
