@@ -64,7 +64,7 @@ async def with_bus(
     js = admin.jetstream()
     await world.fill(js, pieces, f"turn{turn}")
     client = await bus.connect(server.settings("cv"), "cv")
-    service = CvService(client.jetstream(), detector, settings)
+    service = CvService(client, detector, settings)
     worker = Worker(client, service, settings.worker(), Health(), consumers=[(names.MEDIA, "cv")])
     seconds = await world.seconds_at_work(worker.run, js, names.MEDIA, "cv")
     await client.close()
@@ -72,7 +72,8 @@ async def with_bus(
 
 
 async def main(out: Console) -> bool:
-    settings = CvSettings()
+    # The same video comes again and again, and each of its segments is to be looked at.
+    settings = CvSettings(cv_watch_s=0)
     pieces = list(islice(cycle(world.pieces()), SEGMENTS))
     detector = load(
         settings.cv_model,

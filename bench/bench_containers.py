@@ -93,7 +93,7 @@ async def one_round(folder: Path) -> dict[str, list[float]]:
         client = await bus.connect(server.settings("admin"), "admin")
         await apply(client.jetstream(), TopologySettings())
         for n, video in enumerate(videos[:2]):
-            await registry.put(client.jetstream(), f"cam-{n}", *new_camera(bank.url(video.name)))
+            await registry.put(client.jetstream(), f"cam-{n}", *new_camera(bank.url(video.name), always=True))
             await rules.put(client, f"cam-{n}", book.read(RULES, "bench"))
         host = Host(images.engine(), server, folder)
         said = {kind: await client.subscribe(names.event(kind, ">")) for kind in ("detections", "embeddings", "tracks")}

@@ -25,6 +25,8 @@ from shared.worker import Worker
 
 
 class PacedSettings(CvSettings, frozen=True, kw_only=True):
+    # The same video comes again and again, and each of its segments is to cost the same.
+    cv_watch_s: Annotated[float, Meta(ge=0, description="as CV_WATCH_S")] = 0.0
     pace_s: Annotated[float, Meta(ge=0, description="least seconds for a picture")] = 0.15
     start_s: Annotated[float, Meta(ge=0, description="seconds that its start is stretched by")] = 0.0
 
@@ -52,7 +54,7 @@ async def run(settings: PacedSettings, client: Client, health: Health, stop: asy
 
     detector = await loading.load(client, "cv", settings.replica, health, loader, stop)
     if detector is not None:
-        service = CvService(client.jetstream(), detector, settings)
+        service = CvService(client, detector, settings)
         consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
         await Worker(client, service, settings.worker(), health, consumers=consumers, backfill=backfill).run(stop)
 

@@ -78,7 +78,7 @@ async def detecting(
     """It works until the end of the block. gigapixels: its budget. settings_of: cv's other settings."""
     settings = CvSettings(decode_max_gigapixels=gigapixels, **settings_of)
     client = await bus.connect(server.settings("cv"), "cv")
-    cv = service(client.jetstream(), Nothing(), settings)
+    cv = service(client, Nothing(), settings)
     consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
     worker = Worker(client, cv, settings.worker(), Health(), consumers=consumers, backfill=backfill)
     async with until_drained(client, worker):

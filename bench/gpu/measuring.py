@@ -124,6 +124,8 @@ def _cv(asked: Asked, here: Machine, spec: str, pieces: Sequence[Piece], say: Sa
             "CV_BATCH_SIZE": str(batch),
             "CV_THREADS": str(threads),
             "CV_FPS": f"{fps:g}",
+            # The same video comes again and again, and each of its segments is to be looked at.
+            "CV_WATCH_S": "0",
         }
 
     def hold(batch: int, threads: int) -> int:

@@ -1,7 +1,7 @@
 """The gate at so many replicas, on what was looked at once: which segments are looked at, and what is said of all.
 
-Each segment goes to a replica by lot, as JetStream deals them. What a replica learns of one it knows a while later; what
-it shares others can read a while later, in a store that holds what `scenes` would.
+Each segment goes to a replica by lot, as JetStream deals them. What a replica learns of one it knows a while later, and
+what it shares others can read a while later, in a store that holds what `scenes` would.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ class _Replica:
             frames = [wanted(objects, self._least) for _, objects in segment.frames]
             self.gate.learned(_CAMERA, pictures, segment.seconds, frames)
         if due and self.gate.offers(_CAMERA):
-            entry = self.gate.entry(_CAMERA, self._store.read(now), now)
-            if entry:
-                self._store.write(now, entry)
+            self.gate.adopt(_CAMERA, self._store.read(now), now)
+            if self.gate.offers(_CAMERA):
+                self._store.write(now, self.gate.offer(_CAMERA))
 
 
 def checked(segment: Look, small: list[Grey]) -> list[Grey]:

@@ -48,7 +48,7 @@ RATES = {
 
 
 def encoded(frames: Iterable[Planes], rate: Rate, camera: str, path: Path) -> list[Piece]:
-    """The segments of a camera, of a second each or of what its GOPs make of that. The first starts at footage.START."""
+    """The segments of a camera, as ingest cuts them. The first starts at footage.START."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream(rate.codec, rate=footage.FPS)
         stream.width, stream.height, stream.pix_fmt = footage.WIDTH, footage.HEIGHT, "yuv420p"

@@ -17,7 +17,7 @@ from bench.quiet import cutouts, planes
 from bench.quiet.planes import Planes
 from bench.quiet.visits import Visit
 
-# A crown of leaves, made of the lawn: x, y, width and height, even, of where it stands and of where its leaves are from.
+# A crown of leaves, made of the lawn: x, y, width and height of where it stands, and x, y of where its leaves are from.
 _TREE = (560, 330, 150, 200)
 _LAWN = (200, 340)
 # So many noises are made beforehand; each frame takes one from another place.
@@ -106,7 +106,7 @@ def _lit(y: Any, what: Disturbances, gain: float, shadow: float, sweep: float) -
 
 def _shaken(y: Any, picture: Planes, by: NDArray[np.floating]) -> tuple[Any, Planes]:
     """The same, moved by whole pixels, as a pole in the wind moves a camera."""
-    dx, dy = (int(round(v)) for v in by)
+    dx, dy = (round(float(v)) for v in by)
 
     def moved(plane: Any, x: int, down: int) -> Any:
         padded = np.pad(plane, ((abs(down), abs(down)), (abs(x), abs(x))), mode="edge")

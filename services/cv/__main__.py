@@ -22,7 +22,7 @@ async def run(settings: CvSettings, client: Client, health: Health, stop: asynci
     detector = await loading.load(client, "cv", settings.replica, health, partial(_detector, settings), stop)
     if detector is None:
         return
-    service = CvService(client.jetstream(), detector, settings)
+    service = CvService(client, detector, settings)
     consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
     worker = Worker(client, service, settings.worker(), health, consumers=consumers, backfill=backfill)
     await worker.run(stop)

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 
 from services.cv.detectors import Detector
+from services.cv.quiet.scene import Match
+from services.cv.quiet.video import QuietVideo, Watched, made
 from services.cv.settings import CvSettings
 from services.cv.tiles import Grid
 from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
-from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef
+from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef, Unchanged
 from shared.elastic.costs import DecodeWork
 from shared.elastic.look import Look
 from shared.runtime.telemetry import logger
@@ -34,7 +36,7 @@ class Pictures:
 
     size: (width, height) of the upright video. offsets: the frames' times, in seconds from the segment's first. images:
     those that `grid` makes of each frame, one frame after the other. look: how much of the segment they are. decoded:
-    what that took.
+    what that took. watched: what was seen on the way; where that equals an earlier look, there are no images.
     """
 
     segment: segment.Segment
@@ -46,10 +48,16 @@ class Pictures:
     classes: frozenset[str] | None
     look: Look
     decoded: DecodeWork
+    watched: Watched | None
 
     @property
     def weight(self) -> int:
         return len(self.images)
+
+    @property
+    def match(self) -> Match | None:
+        """The earlier look that it equals."""
+        return self.watched.match if self.watched else None
 
 
 class CvService:
@@ -57,13 +65,16 @@ class CvService:
 
     name = "cv"
 
-    def __init__(self, js: JetStreamContext, detector: Detector, settings: CvSettings) -> None:
+    def __init__(self, client: Client, detector: Detector, settings: CvSettings) -> None:
+        js = client.jetstream()
         self.model = detector.name
         self._detector = detector
         self._settings = settings
         self._classes = settings.classes()
         self._cameras = CameraDirectory(js)
         self._segments = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv")
+        watch_s = settings.cv_watch_s
+        self._quiet = QuietVideo(client, self._segments, model=self.model, watch_s=watch_s) if watch_s else None
         self._log = logger("cv")
         for label in sorted((self._classes or frozenset()) - set(detector.labels)):
             near = difflib.get_close_matches(label.lower(), detector.labels, n=1)
@@ -85,6 +96,12 @@ class CvService:
             megapixels=head.width * head.height / 1e6,
             images=grid.views,
         )
+        least = self._settings.cv_min_score if camera.min_score is None else camera.min_score
+        classes = frozenset(camera.classes) if camera.classes else self._classes
+        watched = None
+        # What was put off is looked at now, whatever is in it.
+        if self._quiet and not camera.always and not message.revises:
+            watched = await self._quiet.begin(message, head, made(self.model, grid, least, classes, head))
 
         def cut(decoded: Decoded) -> tuple[Decoded, list[Image]]:
             return decoded, [image for picture in decoded.pictures for image in grid.images(picture.pixels, size)]
@@ -96,20 +113,15 @@ class CvService:
             fps=look.fps,
             size=grid.canvas(size),
             frames=head.frames,
+            glance=watched.glance if watched else None,
         )
         if decoded.damaged:
             self._log.warning("segment is damaged", camera=head.camera, origin=message.origin, reason=decoded.damaged)
-        return Pictures(
-            head,
-            decoded.size,
-            [picture.offset for picture in decoded.pictures],
-            images,
-            grid,
-            self._settings.cv_min_score if camera.min_score is None else camera.min_score,
-            frozenset(camera.classes) if camera.classes else self._classes,
-            look,
-            decoded.work,
-        )
+        offsets = [picture.offset for picture in decoded.pictures]
+        if watched and watched.match:
+            # Nothing is left out: the frames are those that it would have.
+            offsets, images, look = spread(head.duration, look.wanted), [], look.unasked()
+        return Pictures(head, decoded.size, offsets, images, grid, least, classes, look, decoded.work, watched)
 
     def infer(self, batch: Sequence[Pictures]) -> list[list[list[DetectedObject]]]:
         """Objects by segment and frame. The detector's batches cross segments, and split large ones."""
@@ -119,10 +131,19 @@ class CvService:
         for i in range(0, len(images), size):
             found += self._detector.detect(images[i : i + size])
         views = iter(found)
-        return [[item.grid.join(list(islice(views, item.grid.views))) for _ in item.offsets] for item in batch]
+        return [
+            item.match.said(len(item.offsets))
+            if item.match
+            else [item.grid.join(list(islice(views, item.grid.views))) for _ in item.offsets]
+            for item in batch
+        ]
 
     def event(self, message: Message, prepared: Pictures, result: list[list[DetectedObject]]) -> Detections:
-        head = prepared.segment
+        """The event; what there is to learn from it is learned."""
+        head, match = prepared.segment, prepared.match
+        wanted = [_wanted(found, prepared) for found in result]
+        if self._quiet and prepared.watched:
+            self._quiet.said(prepared.watched, wanted, images=len(result) * prepared.grid.views)
         return Detections(
             camera=head.camera,
             segment=SegmentRef(stream=message.stream, seq=message.seq, epoch=head.epoch, n=head.n),
@@ -132,16 +153,22 @@ class CvService:
             height=prepared.size[1],
             model=self.model,
             frames=[
-                Frame(time=head.start + dt.timedelta(seconds=offset), objects=_wanted(found, prepared))
-                for offset, found in zip(prepared.offsets, result, strict=True)
+                Frame(time=head.start + dt.timedelta(seconds=offset), objects=objects)
+                for offset, objects in zip(prepared.offsets, wanted, strict=True)
             ],
             timing=message.timing,
             quality=prepared.look.quality,
+            unchanged=Unchanged(since=dt.datetime.fromtimestamp(match.look.since, dt.UTC)) if match else None,
         )
 
     def frame_times(self, prepared: Pictures) -> list[float]:
         start = prepared.segment.start.timestamp()
         return [start + offset for offset in prepared.offsets]
+
+
+def spread(duration: float, count: int) -> list[float]:
+    """The offsets of so many frames of a segment, as `sample` chooses them, in seconds."""
+    return [k * duration / count for k in range(count)]
 
 
 def _wanted(found: list[DetectedObject], wants: Pictures) -> list[DetectedObject]:

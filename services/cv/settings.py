@@ -39,6 +39,15 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
         ),
     ] = "1x1"
     cv_classes: Annotated[str, Meta(description="labels to report, with commas between them; empty reports all")] = ""
+    cv_watch_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="video in which nothing changes is looked at once in so many seconds of the camera's time; "
+            "0: all of it is",
+        ),
+    ] = 10.0
     cv_batch_size: Annotated[
         int, Meta(ge=1, le=1024, description="images in a batch, at most: frames, and their tiles")
     ] = 8

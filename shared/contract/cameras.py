@@ -39,8 +39,9 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     verify_tls: whether the certificate of an `rtsps` camera is checked. realtime: whether a file is read at the pace of
     its timestamps, or as fast as the bus takes it. loop: whether a file begins again at its end. priority: high, where
-    fewer of its frames are left out than of others while capacity is short. fps, min_score, classes, tiles,
-    caption_every_s, caption_prompt: this camera's own, in place of the services' settings.
+    fewer of its frames are left out than of others while capacity is short. always: whether video in which nothing
+    changes is looked at, too. fps, min_score, classes, tiles, caption_every_s, caption_prompt: this camera's own, in
+    place of the services' settings.
     """
 
     url: str
@@ -50,6 +51,7 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     realtime: bool = True
     loop: bool = False
     priority: Literal["high"] | None = None
+    always: bool = False
     fps: Annotated[float, Meta(gt=0, le=120)] | None = None
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
     classes: list[str] | None = None
@@ -208,6 +210,7 @@ def encode_removed(camera: Camera) -> bytes:
             url="",
             enabled=False,
             priority=camera.priority,
+            always=camera.always,
             fps=camera.fps,
             min_score=camera.min_score,
             classes=camera.classes,

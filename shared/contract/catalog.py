@@ -198,7 +198,7 @@ SERVICES: tuple[Service, ...] = (
         consumers=(Consumer(stream=names.MEDIA, name="cv", filters=(names.media(">"),)), _put_off("cv")),
         publishes=(*_events("detections", names.revised("detections"), "video"), names.backfill("cv", ">")),
         reads=(_VIDEO,),
-        buckets=(_SETTINGS_OF_CAMERAS,),
+        buckets=(_SETTINGS_OF_CAMERAS, Bucket(name=names.SCENES, writes=(">",))),
         heartbeat=True,
         dead_letters=True,
         extras=("cv",),

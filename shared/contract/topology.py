@@ -57,6 +57,10 @@ CHECKPOINTS_BYTES = 256 * MB
 # What scalers have seen of the last hour, some 10 kB a service.
 LEARNED_KEPT_S = 7200.0
 LEARNED_BYTES = 16 * MB
+# What cv knows of quiet cameras' scenes: some 15 kB each, and a small picture in it, which is not kept for long.
+SCENES_KEPT_S = 60 * MINUTE
+SCENE_BYTES = 256 * 1024
+SCENES_BYTES = 128 * MB
 # A lease says which process has it, and there are as many as cameras and processes: 50 MB in all.
 LEASE_BYTES = 1024
 LEASES_MOST = 50_000
@@ -248,6 +252,9 @@ def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
     found = {b: _bucket(b, s) for b in kept}
     found[names.ANALYTICS] = _bucket(names.ANALYTICS, s, max_bytes=CHECKPOINTS_BYTES)
     found[names.SCALER] = _bucket(names.SCALER, s, max_age=LEARNED_KEPT_S, max_bytes=LEARNED_BYTES)
+    found[names.SCENES] = _bucket(
+        names.SCENES, s, max_age=SCENES_KEPT_S, max_bytes=SCENES_BYTES, max_msg_size=SCENE_BYTES
+    )
     for b in (names.LEASES, names.PARTITIONS):
         found[b] = _bucket(b, s, max_age=LEASES_KEPT_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)
     return found

@@ -38,6 +38,10 @@ class Look(NamedTuple):
         rest, all_rest = (_before_last(n, frames) * megapixels for n in (looked, all_))
         return cls(fps, wanted, looked, all_, images, megapixels, rest, all_rest)
 
+    def unasked(self) -> Look:
+        """Of a segment whose first frame was all that was wanted of it."""
+        return self._replace(frames=0, wanted=0, rest=0.0, wanted_rest=0.0)
+
     @property
     def quality(self) -> Quality | None:
         """What the event says; None where no frame was left out."""

@@ -61,9 +61,10 @@ class Picture(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """pictures: by offset, at least one, upright. size: (width, height) of the upright video, before any scaling.
+    """pictures: by offset, upright; at least one, unless a glance was enough.
 
-    damaged: what could not be read, although others could; None if nothing. work: what it took.
+    size: (width, height) of the upright video, before any scaling. damaged: what could not be read, although others
+    could; None if nothing. work: what it took.
     """
 
     pictures: list[Picture]
@@ -108,8 +109,8 @@ def decode(
     to. within: (width, height) to scale down into, as `fitted` does. before: the payloads of the GOP's earlier
     segments, for a dependent one. frames: how many the header announces: more than twice as many are refused, fewer
     are damage. threads: of the decoder; a pool of callers does more with less memory. budget: the most work that may be
-    done for it. alive: called after each packet, as a sign that the work goes on. glance: sees each wanted frame as it is
-    decoded, small and grey, and says whether that is enough: then nothing more is decoded, and the pictures may be none.
+    done for it. alive: called after each packet, as a sign that the work goes on. glance: sees each wanted frame as it
+    is decoded, and may find that it is enough: then nothing more is decoded, and there may be no pictures.
 
     Pictures stand upright, turned as the video itself says; `size` and `within` are of upright ones.
 
@@ -134,7 +135,7 @@ def decode(
     found = _convert(frames_found, wanted, lambda own: size or (fitted(own, within) if within else own), glance)
     pictures, upright, enough = found
     if enough:
-        return Decoded(pictures, upright, problems[0] if problems else None)
+        return Decoded(pictures, upright, problems[0] if problems else None, meter.work())
     if not pictures:
         raise BadSegment(problems[0] if problems else "no frame decodes")
     if not problems and len(pictures) < len(wanted):

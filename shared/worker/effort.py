@@ -74,7 +74,8 @@ class Effort:
 
     def computed(self, images: int, seconds: float) -> None:
         """A batch was computed."""
-        self._costs.computed(images, seconds)
+        if images:
+            self._costs.computed(images, seconds)
 
     def delivered(self, prepared: object) -> None:
         """Its result is stored. Where nothing bends, nothing is said: the scaler plans a leaner fleet where it is."""

@@ -260,7 +260,7 @@ async def world(size: Size, folder: Path) -> AsyncIterator[World]:
         for way in made.ways:
             await opened.enter_async_context(way)
         for camera, file in zip(made.cameras, files, strict=True):
-            await registry.put(admin.jetstream(), camera, Camera(url=bank.url(file.name)), None)
+            await registry.put(admin.jetstream(), camera, Camera(url=bank.url(file.name), always=True), None)
             await rules.put(admin, camera, RULES)
         for pool, replicas in zip(made.pools, (size.ingests, size.workers, size.analytics), strict=True):
             pool.env["NATS_URL"] = ",".join(way.url for way in made.ways)

@@ -70,6 +70,11 @@ def _settings(function: _Command) -> _Command:
                 "--tiles", metavar="COLSxROWS", help="Look at tiles too, for small objects, in place of CV_TILES: 2x1."
             ),
             click.option(
+                "--always/--no-always",
+                default=None,
+                help="Look at all of its video, or leave out segments in which nothing changes (default).",
+            ),
+            click.option(
                 "--caption-every",
                 type=float,
                 help="Seconds between captions, in place of VLM_CAPTION_EVERY_S; 0: none.",
@@ -207,6 +212,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
         "min_score": options["min_score"],
         "classes": _labels(options["classes"]),
         "tiles": options["tiles"],
+        "always": options["always"],
         "caption_every_s": options["caption_every"],
         "caption_prompt": options["caption_prompt"],
         "transport": {None: None, True: "tcp", False: "udp"}[options["tcp"]],

@@ -136,7 +136,7 @@ class Story:
 
     async def _add(self) -> None:
         place = self._lineup[len(self._running)]
-        entry, credentials = cameras.new_camera(place.url, fps=self._load.fps)
+        entry, credentials = cameras.new_camera(place.url, fps=self._load.fps, always=True)
         await registry.put(self._js, place.id, entry, credentials)
         self._running.append(place.id)
 

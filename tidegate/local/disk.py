@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from nats.js.api import StreamInfo
 
 from shared.contract import names
-from shared.contract.topology import BACKFILL_BYTES, CHECKPOINTS_BYTES, GB, JOBS_BYTES, MB, TopologySettings
+from shared.contract.topology import BACKFILL_BYTES, CHECKPOINTS_BYTES, GB, JOBS_BYTES, MB, SCENES_BYTES, TopologySettings
 from shared.runtime.errors import SettingError
 
 # The rest is for logs, the search index and other programs.
@@ -28,7 +28,7 @@ STREAMS = {"media_max_bytes": names.MEDIA, "events_max_bytes": names.EVENTS, "dl
 def room(store: Path) -> int:
     """Bytes that STREAMS may be promised in this folder beside the others, where what it holds counts as free."""
     folder = next(path for path in (store, *store.parents) if path.exists())
-    others = len(names.VLM_WORK) * JOBS_BYTES + BACKFILL_BYTES + CHECKPOINTS_BYTES
+    others = len(names.VLM_WORK) * JOBS_BYTES + BACKFILL_BYTES + CHECKPOINTS_BYTES + SCENES_BYTES
     return max(0, int(SHARE * (shutil.disk_usage(folder).free + held(store))) - others)
 
 

@@ -92,6 +92,7 @@ BUCKETS = {
     names.PARTITIONS: "which analytics has which partition",
     names.RULES: "one entry a camera: its zones, lines and rules",
     names.ANALYTICS: "checkpoints of analytics",
+    names.SCENES: "what a camera's scene looks like while nothing happens, for cv",
     names.SCALER: "what the scaler has seen of the last hour",
 }
 

@@ -6,6 +6,7 @@ a look was said to be unchanged.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from typing import NamedTuple
 
@@ -18,9 +19,11 @@ from shared.contract import deadletters, names
 from shared.contract.segment import Segment, from_message
 from shared.runtime.errors import BadSegment
 
-# It was stored this much before the next one, at most, besides its length: seconds.
-_SLACK_S = 2.0
-# Between the two, a camera's subject holds replays and what another ingest had: so many are passed over.
+# It was stored about its own length before the next one, at most so many lengths; where a camera's segments came all at
+# once, just before.
+_WITHIN = (1.25, 0.05, 3.0)
+_SLACK_S = (0.25, 0.0, 2.0)
+# Of a camera's segments so many are looked at from there on: replays may lie between, and what another ingest had.
 _MOST_READS = 8
 
 
@@ -39,19 +42,25 @@ async def before(client: Client, head: Segment, seq: int, stored_at: float) -> E
     None where it is not there any more, or never was. Raises nats.errors.Error or TimeoutError if the server does not
     answer.
     """
-    since = dt.datetime.fromtimestamp(stored_at - 1.5 * head.duration - _SLACK_S, dt.UTC)
+    for lengths, slack_s in zip(_WITHIN, _SLACK_S, strict=True):
+        since = stored_at - lengths * head.duration - slack_s
+        with contextlib.suppress(NotFoundError):
+            if found := await _from(client, head, seq, dt.datetime.fromtimestamp(since, dt.UTC)):
+                return found
+    return None
+
+
+async def _from(client: Client, head: Segment, seq: int, since: dt.datetime) -> Earlier | None:
+    """The same, if it is among the first that were stored since then. Raises NotFoundError where there are no more."""
     subject = names.media(head.camera)
-    try:
-        found = await direct.get(client, names.MEDIA, subject=subject, since=since)
-        for _ in range(_MOST_READS):
-            if found.seq >= seq:
-                return None
-            if (part := _read(found)) is not None and (part.epoch, part.n) == (head.epoch, head.n - 1):
-                origin = deadletters.origin(names.MEDIA, found.seq, found.headers)
-                return Earlier(part, found.seq, origin, found.data)
-            found = await direct.get(client, names.MEDIA, subject=subject, seq=found.seq + 1)
-    except NotFoundError:
-        pass
+    found = await direct.get(client, names.MEDIA, subject=subject, since=since)
+    for _ in range(_MOST_READS):
+        if found.seq >= seq:
+            return None
+        if (part := _read(found)) is not None and (part.epoch, part.n) == (head.epoch, head.n - 1):
+            origin = deadletters.origin(names.MEDIA, found.seq, found.headers)
+            return Earlier(part, found.seq, origin, found.data)
+        found = await direct.get(client, names.MEDIA, subject=subject, seq=found.seq + 1)
     return None
 
 

@@ -62,7 +62,11 @@ class _Version(msgspec.Struct, frozen=True):
 
 
 def encode(scene: Scene, made: str) -> bytes:
-    looks = [_Look(one.since, one.times, _levels(one.picture), one.frames) for one in scene.looks if _is_small(one)]
+    looks = [
+        _Look(one.since, one.times, _levels(one.picture), [list(frame) for frame in one.frames])
+        for one in scene.looks
+        if _is_small(one)
+    ]
     steps = _levels(scene.noise.deviation / _STEP)
     return msgspec.msgpack.encode(_Entry(VERSION, made, steps, scene.noise.pictures, looks))
 

@@ -5,7 +5,7 @@ if gate.asks(camera, start): gate.adopt(camera, data, start)       # what others
 match = scene.known(gate.scene(camera), picture, start)            # a thread may do this
 gate.noted(camera, match)                                          # the segment equals a look
 gate.learned(camera, pictures, start, frames)                      # it was looked at in full
-if gate.offers(camera): data = gate.entry(camera, data, start)     # to be shared
+if gate.offers(camera): data = gate.offer(camera)                  # to be shared, after one more `adopt`
 """
 
 from __future__ import annotations
@@ -114,12 +114,9 @@ class Gate:
         mine = self._of(camera)
         return bool(mine.scene.looks) and _newest(mine.scene) - mine.shared >= TUNING.share_s
 
-    def entry(self, camera: Camera, data: bytes | None, start: float) -> bytes | None:
-        """What is to be written in place of `data`; None where another has just written. Raises BadScene as `adopt`."""
+    def offer(self, camera: Camera) -> bytes:
+        """What is to be written in place of what was adopted last."""
         mine = self._of(camera)
-        self.adopt(camera, data, start)
-        if not self.offers(camera):
-            return None
         mine.shared = _newest(mine.scene)
         return entry.encode(mine.scene, camera.made)
 

@@ -21,13 +21,13 @@ _SHORT_S = 1.5 * CHECK_S
 class Glimpse:
     """Of one segment. watch: whether it is to be looked at in full, whatever is in it. start: Unix seconds.
 
-    picture: of its first frame, once that is decoded. differs: whether one of its pictures equals no look.
+    pictures: of the frames that were decoded. differs: whether one of those that were compared equals no look.
     """
 
     def __init__(self, known: Scene, *, watch: bool, start: float, duration: float) -> None:
-        self.picture: Grey | None = None
+        self.pictures: list[Grey] = []
         self.differs = False
-        self._scene = known
+        self.scene = known
         self._watch = watch
         self._start = start
         self._duration = duration
@@ -43,11 +43,10 @@ class Glimpse:
         return None if self.differs or self._watch else self._first
 
     def _enough(self, offset: float, grey: Grey) -> bool:
-        if self.picture is None:
-            self.picture = grey
+        self.pictures.append(grey)
         if self.differs or offset < self._next:
             return False
-        found = scene.known(self._scene, grey, self._start)
+        found = scene.known(self.scene, grey, self._start)
         self._first = self._first or found
         self.differs = found is None
         # Frames come a little early or late.

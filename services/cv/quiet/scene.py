@@ -20,7 +20,6 @@ from services.cv.quiet.noise import Noise
 from services.cv.quiet.picture import Floats, Grey
 from shared.contract.events import Box, DetectedObject
 
-
 _Frames: TypeAlias = Sequence[Sequence[DetectedObject]]
 
 
@@ -34,7 +33,7 @@ class SceneTuning(msgspec.Struct, frozen=True, kw_only=True):
     """So many looks are remembered that were seen again: the empty scene, with and without a parked car, at night."""
 
     fades: float = 0.97
-    """What a look was used for counts this much less with each segment: light that has changed makes looks of its own."""
+    """What a look was used for counts less with each segment, by this factor: changed light makes looks of its own."""
 
     most_age_s: float = 300.0
     """An older look says nothing."""
@@ -65,6 +64,10 @@ class Match(NamedTuple):
 
     look: Look
     left: Floats
+
+    def said(self, count: int) -> list[list[DetectedObject]]:
+        """The objects of so many frames: those of the look's frames, again and again."""
+        return [list(self.look.frames[k % len(self.look.frames)]) for k in range(count)]
 
 
 class Scene(msgspec.Struct, frozen=True):

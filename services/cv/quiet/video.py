@@ -1,43 +1,188 @@
 """Quiet video, for the service: a glimpse of each segment, and what follows from it.
 
-glimpse = await quiet.begin(message, head, made)
-decoded = await segments.decode(..., glance=glimpse.glance)
-quiet.unchanged(glimpse)                            # where `glimpse.match` says that nothing has changed
-await quiet.looked(glimpse, frames)                 # else, once the detector has found what is in its frames
+watched = await quiet.begin(message, head, made)
+decoded = await segments.decode(..., glance=watched.glance)
+quiet.unchanged(watched)                            # where `watched.match` says that nothing has changed
+quiet.looked(watched, frames)                       # else, once it is known what is in its frames
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from nats.aio.client import Client
 from prometheus_client import Counter
 
-from services.cv.quiet import earlier, scene
+from services.cv.quiet import earlier
 from services.cv.quiet.earlier import Earlier
 from services.cv.quiet.entry import BadScene
 from services.cv.quiet.gate import Camera, Gate
 from services.cv.quiet.glimpse import Glimpse
+from services.cv.quiet.picture import SIZE
+from services.cv.quiet.scene import Match
 from services.cv.quiet.shared_scenes import SharedScenes
-from shared.contract import names
 from shared.contract.events import DetectedObject
 from shared.contract.segment import Segment
-from shared.runtime.errors import TidegateError
+from shared.runtime.errors import BadSegment, OverBudget
 from shared.runtime.telemetry import logger
+from shared.video.decode import Glance
 from shared.video.segments import SegmentDecoder
 from shared.worker import Message
 
-# Has a segment looked at in full later, as its event says that it is unchanged. It returns once that is stored.
-PutOff = Callable[[Earlier], Awaitable[None]]
-
-SEGMENTS = Counter("tidegate_quiet_segments_total", "segments in which nothing had changed, so that no image was detected in")
-IMAGES = Counter("tidegate_quiet_images_total", "images that were not detected in, as nothing had changed")
-AGAIN = Counter("tidegate_quiet_again_total", "segments put off to be looked at after all, as the next one has something new")
+SEGMENTS = Counter("tidegate_quiet_segments_total", "segments in which nothing had changed: no detector saw them")
+IMAGES = Counter("tidegate_quiet_images_total", "images of such segments, which a detector would have been given")
+AGAIN = Counter("tidegate_quiet_again_total", "such segments that are looked at after all, as the next one has news")
 REFUSED = Counter("tidegate_quiet_refused_total", "entries of the bucket scenes that could not be used")
 
+# Has a segment looked at in full later, whose event says that nothing has changed: it returns once that is stored.
+PutOff = Callable[[Earlier], Awaitable[None]]
 
-class Seen(NamedTuple):
-    """A glimpse of a segment that was told as `unchanged`, or is looked at in full."""
+# So many segments of a camera are remembered, to know whether the one before was looked at here.
+_REMEMBERED = 4
+_MOST_CAMERAS = 2000
 
+
+class Watched(NamedTuple):
+    """A segment and what is seen of it."""
+
+    camera: Camera
+    segment: Earlier
+    stored_at: float
     glimpse: Glimpse
+
+    @property
+    def glance(self) -> Glance:
+        return self.glimpse.glance
+
+    @property
+    def match(self) -> Match | None:
+        """The look that it equals, where there is no more to see."""
+        return self.glimpse.match
+
+    @property
+    def start(self) -> float:
+        return self.segment.head.start.timestamp()
+
+
+class _Said(NamedTuple):
+    segment: Earlier
+    is_unchanged: bool
+
+
+class QuietVideo:
+    """One for the process, used in its event loop. watch_s: how often a camera is looked at in full, in seconds of its
+    time. put_off: None where nothing can be put off.
+    """
+
+    def __init__(
+        self, client: Client, decoder: SegmentDecoder, *, watch_s: float, put_off: PutOff | None = None
+    ) -> None:
+        self._client = client
+        self._decoder = decoder
+        self._gate = Gate(watch_s)
+        self._shared = SharedScenes(client.jetstream())
+        self._put_off = put_off
+        self._said: dict[str, deque[_Said]] = {}
+        self._following: set[asyncio.Task[None]] = set()
+        self._log = logger("quiet")
+
+    async def begin(self, message: Message, head: Segment, made: str) -> Watched:
+        """Look at a segment as it is decoded. made: what its camera's looks depend on besides the picture."""
+        camera, start = Camera(head.camera, made), head.start.timestamp()
+        if self._gate.asks(camera, start):
+            entry = await self._shared.read(camera.id)
+            self._adopt(camera, entry.data if entry else None, start)
+        watch = self._gate.watches(camera, start, head.duration)
+        glimpse = Glimpse(self._gate.scene(camera), watch=watch, start=start, duration=head.duration)
+        return Watched(camera, Earlier(head, message.seq, message.origin, b""), message.stored_at, glimpse)
+
+    def unchanged(self, watched: Watched, images: int) -> None:
+        """It was said that nothing has changed. images: that no detector was given."""
+        assert watched.match is not None
+        self._gate.noted(watched.camera, watched.match)
+        self._remember(watched, is_unchanged=True)
+        SEGMENTS.inc()
+        IMAGES.inc(images)
+
+    def looked(self, watched: Watched, frames: list[list[DetectedObject]]) -> None:
+        """It was looked at in full. frames: the objects in each of its frames. What follows is done beside the loop."""
+        self._remember(watched, is_unchanged=False)
+        task = asyncio.create_task(self.follow(watched, frames))
+        self._following.add(task)
+        task.add_done_callback(self._followed)
+
+    async def follow(self, watched: Watched, frames: list[list[DetectedObject]]) -> None:
+        """Learn from it, put off the segment before it where that may hold what is new, and share what is known.
+
+        Raises what `PutOff` does, nats.errors.Error or TimeoutError if the server does not answer.
+        """
+        pictures = watched.glimpse.pictures
+        if not pictures or not frames:
+            return
+        has_news = self._gate.learned(watched.camera, pictures, watched.start, frames)
+        may_be_late = has_news and watched.glimpse.differs
+        if may_be_late and self._put_off and (before := await self._unchanged_before(watched)):
+            AGAIN.inc()
+            await self._put_off(before)
+        if self._gate.offers(watched.camera):
+            await self._share(watched.camera, watched.start)
+
+    def _followed(self, task: asyncio.Task[None]) -> None:
+        self._following.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._log.warning("what was seen of quiet video is not shared, or not put off", error=repr(error))
+
+    async def _unchanged_before(self, watched: Watched) -> Earlier | None:
+        """The segment before this one, if it was said to be unchanged."""
+        head = watched.segment.head
+        for said in self._said.get(head.camera, ()):
+            if (said.segment.head.epoch, said.segment.head.n) == (head.epoch, head.n - 1):
+                return said.segment if said.is_unchanged else None
+        found = await earlier.before(self._client, head, watched.segment.seq, watched.stored_at)
+        return found if found and await self._was_unchanged(watched, found) else None
+
+    async def _was_unchanged(self, watched: Watched, found: Earlier) -> bool:
+        """Whether another replica is likely to have said so, by what was known here until now."""
+        head, start = found.head, found.head.start.timestamp()
+        if self._gate.watches(watched.camera, start, head.duration):
+            return False
+        glimpse = Glimpse(watched.glimpse.scene, watch=False, start=start, duration=head.duration)
+        try:
+            await self._decoder.decode(
+                head, found.payload, lambda _: None, fps=1.0, size=SIZE, frames=head.frames, glance=glimpse.glance
+            )
+        except (BadSegment, OverBudget):
+            return False
+        return glimpse.match is not None
+
+    async def _share(self, camera: Camera, start: float) -> None:
+        entry = await self._shared.read(camera.id)
+        if entry is None:
+            return
+        self._adopt(camera, entry.data, start)
+        if self._gate.offers(camera):
+            await self._shared.write(camera.id, self._gate.offer(camera), entry.revision)
+
+    def _adopt(self, camera: Camera, data: bytes | None, start: float) -> None:
+        try:
+            self._gate.adopt(camera, data, start)
+        except BadScene as e:
+            REFUSED.inc()
+            self._log.warning("a shared scene is not used, and learned anew", camera=camera.id, reason=str(e))
+
+    def _remember(self, watched: Watched, *, is_unchanged: bool) -> None:
+        said = self._said.pop(watched.camera.id, None) or deque(maxlen=_REMEMBERED)
+        said.append(_Said(watched.segment, is_unchanged))
+        self._said[watched.camera.id] = said
+        if len(self._said) > _MOST_CAMERAS:
+            del self._said[next(iter(self._said))]
+
+
+def made(model: str, grid: tuple[int, int], least: float, classes: frozenset[str] | None, head: Segment) -> str:
+    """What a camera's looks depend on besides the picture, in short: what was found otherwise is no look."""
+    text = repr((model, *grid, least, sorted(classes) if classes is not None else None, head.width, head.height))
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

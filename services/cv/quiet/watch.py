@@ -11,6 +11,6 @@ import math
 
 
 def falls_in(camera: str, start: float, duration: float, every_s: float) -> bool:
-    """Whether a segment holds a moment of a full look. start: Unix seconds. Of a row of segments, each moment is in one."""
+    """Whether a segment holds a moment of a full look: each is in one of a row of segments. start: Unix seconds."""
     phase = int.from_bytes(hashlib.blake2b(camera.encode(), digest_size=8).digest()) / 2**64 * every_s
     return math.floor((start - phase) / every_s) != math.floor((start + duration - phase) / every_s)
