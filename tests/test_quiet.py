@@ -19,6 +19,7 @@ from services.cv.quiet.earlier import Earlier
 from services.cv.quiet.entry import BadScene
 from services.cv.quiet.gate import TUNING as GATE
 from services.cv.quiet.gate import Camera, Gate
+from services.cv.quiet.glimpse import Glimpse
 from services.cv.quiet.picture import SHAPE, Grey
 from services.cv.quiet.scene import TUNING, Scene
 from services.cv.service import CvService
@@ -32,7 +33,7 @@ from shared.contract.segment import to_headers
 from shared.runtime.telemetry import Health
 from shared.worker import Worker
 from tests.detecting import until_drained
-from tests.quiet_scene import START, Squares, segments
+from tests.quiet_scene import START, Squares, Walker, segments
 from tests.service import settled
 from tests.waiting import until
 from tidegate.client import registry
@@ -165,6 +166,37 @@ def test_somebody_whom_the_detector_sees_makes_no_block_blind(seed: int) -> None
     assert known.noise.deviation[10:24, 13:19].max() < before.max() + 2
 
 
+@given(seeds, st.sampled_from([0.4, 1.0, 1.4, 2.0, 4.0, 10.0]), st.floats(0, 1))
+def test_a_segment_is_known_once_its_pictures_of_every_second_are(seed: int, duration: float, share: float) -> None:
+    """Also one with a single keyframe in ten seconds, in which somebody stays for longer than a second."""
+    known, comes = after(12, seed), share * duration
+    for somebody in (False, True):
+        glimpse, enough, looked = Glimpse(known, watch=False, start=12.0, duration=duration), False, 0
+        for offset in np.arange(0, duration, 0.2).tolist():
+            there = ground(seed)
+            if somebody and offset >= comes:
+                there[10:24, 13:19] += 50
+            looked += 1
+            if enough := glimpse.glance.enough(offset, seen(there, seed + looked)):
+                break
+        if not somebody:
+            assert enough
+            assert glimpse.match
+            assert looked == 1 or duration > 1.5
+        elif comes <= duration - 1.5 or comes == 0:
+            assert not enough
+            assert glimpse.match is None
+            assert glimpse.differs
+
+
+@given(seeds)
+def test_a_full_look_is_taken_although_nothing_has_changed(seed: int) -> None:
+    glimpse = Glimpse(after(12, seed), watch=True, start=12.0, duration=1.0)
+    assert not glimpse.glance.enough(0.0, seen(ground(seed), seed + 90))
+    assert glimpse.match is None
+    assert not glimpse.differs
+
+
 # ---- what is shared
 
 
@@ -193,13 +225,14 @@ def test_a_replica_knows_at_once_what_another_has_shared(seed: int) -> None:
 
 
 def test_an_entry_is_written_once_a_minute_of_the_cameras_time() -> None:
-    gate, written = Gate(10), 0
-    for n in range(301):
+    gate, written = Gate(10), list[int]()
+    for n in range(300):
         gate.learned(LOBBY, [seen(ground(1), n)], float(n), [[]])
         if gate.offers(LOBBY):
             gate.offer(LOBBY)
-            written += 1
-    assert written == 300 // GATE.share_s + 1
+            written.append(n)
+    assert written[0] < 5
+    assert [b - a for a, b in pairwise(written)] == [GATE.share_s] * 4
 
 
 @given(st.binary(max_size=300))
@@ -263,12 +296,11 @@ async def cv(
 
 async def send(admin: Client, pieces: Sequence[Piece]) -> None:
     """One by one, each once the one before is answered, as a camera's come."""
+    stored: dict[str, int] = {}
     for piece in pieces:
-        key_seq = None
-        if piece.gop != piece.segment.message_id:
-            raise AssertionError("these tests send whole GOPs")
-        head = msgspec.structs.replace(piece.segment, key_seq=key_seq)
-        await admin.jetstream().publish(names.media("lobby"), piece.payload, headers=to_headers(head))
+        head = msgspec.structs.replace(piece.segment, key_seq=stored.get(piece.gop))
+        ack = await admin.jetstream().publish(names.media("lobby"), piece.payload, headers=to_headers(head))
+        stored[head.message_id] = ack.seq
         await settled(admin, "MEDIA", "cv")
 
 
@@ -284,7 +316,7 @@ async def said(admin: Client) -> list[Detections]:
     return found
 
 
-def walks(begin: float, end: float) -> object:
+def walks(begin: float, end: float) -> Walker:
     return lambda t: (20 + round((t - begin) * 30), 100) if begin <= t < end else None
 
 
@@ -324,19 +356,30 @@ async def test_a_walker_is_seen_in_the_segment_he_enters_and_the_one_before_is_l
     assert [(one.head.n, one.origin) for one in put_off] == [(20, "MEDIA/21")]
 
 
+async def test_a_walker_is_seen_between_keyframes_that_are_four_seconds_apart(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    finder, put_off = Squares(), list[Earlier]()
+    pieces = segments(tmp_path / "walker.mp4", 28, walks(22.5, 28), gop_s=4)
+    assert sum(p.gop == p.segment.message_id for p in pieces) == 7
+    async with cv(server, finder, put_off=put_off):
+        await send(admin, pieces)
+    found = await said(admin)
+    assert len(found) == len(pieces) == 28
+    assert sum(event.unchanged is not None for event in found[:22]) >= 12
+    assert not any(event.unchanged for event in found[23:])
+    assert all(f.objects for event in found[23:] for f in event.frames)
+    await until(lambda: [one.head.n for one in put_off] == [22])
+
+
 async def test_a_replica_knows_what_another_has_learned(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     """And puts off the segment that the other said to be unchanged."""
-    pieces = segments(tmp_path / "walker.mp4", 30, walks(24.5, 30))  # type: ignore[arg-type]
+    pieces = segments(tmp_path / "walker.mp4", 30, walks(24.5, 30))
     one, other, put_off = Squares(), Squares(), list[Earlier]()
     async with cv(server, one):
         await send(admin, pieces[:20])
-        js = admin.jetstream()
-        scenes = await js.key_value(names.SCENES)
-
-        async def stored() -> bool:
-            return "lobby" in await scenes.keys()
-
-        assert await stored()
+        scenes = await admin.jetstream().key_value(names.SCENES)
+        assert (await scenes.get("lobby")).value
     async with cv(server, other):
         await send(admin, pieces[20:25])
     async with cv(server, Squares(), put_off=put_off):
@@ -352,7 +395,7 @@ async def test_a_replica_knows_what_another_has_learned(server: NatsServer, admi
 async def test_a_forged_scene_is_refused_and_learned_anew(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     scenes = await admin.jetstream().key_value(names.SCENES)
     await scenes.put("lobby", b"\x81\xa7version\x63" + bytes(100))
-    finder, pieces = Squares(), segments(tmp_path / "still.mp4", 15, walks(12, 15))  # type: ignore[arg-type]
+    finder, pieces = Squares(), segments(tmp_path / "still.mp4", 15, walks(12, 15))
     async with cv(server, finder):
         await send(admin, pieces)
     found = await said(admin)

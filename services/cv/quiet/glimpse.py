@@ -14,7 +14,8 @@ from shared.video.decode import Glance
 
 # Two pictures that are compared are this far apart at most, seconds: who is quicker passes unseen in between.
 CHECK_S = 1.0
-# The first picture stands for a segment that is no longer than this, as the next segment begins with another.
+# A picture stands for what follows it up to the end of its segment, if that is no more than this: the next segment
+# begins with another.
 _SHORT_S = 1.5 * CHECK_S
 
 
@@ -51,5 +52,4 @@ class Glimpse:
         self.differs = found is None
         # Frames come a little early or late.
         self._next = offset + 0.9 * CHECK_S
-        is_last = self._duration <= _SHORT_S or self._next >= self._duration
-        return is_last and self.match is not None
+        return self._duration - offset <= _SHORT_S and self.match is not None
