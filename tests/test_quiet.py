@@ -20,7 +20,7 @@ from services.cv.quiet.entry import BadScene
 from services.cv.quiet.gate import TUNING as GATE
 from services.cv.quiet.gate import Camera, Gate
 from services.cv.quiet.glimpse import Glimpse
-from services.cv.quiet.picture import SHAPE, Grey
+from services.cv.quiet.picture import SHAPE, SIZE, Grey
 from services.cv.quiet.scene import TUNING, Scene
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
@@ -31,6 +31,7 @@ from shared.contract.cameras import new_camera
 from shared.contract.events import DetectedObject, Detections
 from shared.contract.segment import to_headers
 from shared.runtime.telemetry import Health
+from shared.video.decode import Glance, decode
 from shared.worker import Worker
 from tests.detecting import until_drained
 from tests.quiet_scene import START, Squares, Walker, segments
@@ -60,7 +61,7 @@ def after(pictures: int, seed: int) -> Scene:
     """What is known after so many full looks at a still scene."""
     known = scene.new()
     for n in range(pictures):
-        known = scene.learned(known, [seen(ground(seed), seed + n)], float(n), [[]])
+        known, _ = scene.learned(known, [seen(ground(seed), seed + n)], float(n), [[]])
     return known
 
 
@@ -125,7 +126,8 @@ def test_what_stops_becomes_a_look_with_its_box(seed: int) -> None:
     known = after(12, seed)
     there = ground(seed)
     there[10:24, 13:19] += 50
-    known = scene.learned(known, [seen(there, seed + 50)], 12.0, [[SOMEBODY]])
+    known, has_news = scene.learned(known, [seen(there, seed + 50)], 12.0, [[SOMEBODY]])
+    assert has_news
     match = scene.known(known, seen(there, seed + 51), 13.0)
     assert match is not None
     assert (match.look.since, match.look.frames) == (12.0, [[SOMEBODY]])
@@ -149,7 +151,8 @@ def test_leaves_are_learned_and_a_block_beside_them_stays_as_keen_as_it_was(seed
     for n in range(40):
         there = ground(seed)
         there[20:26, 30:36] += rng.uniform(-30, 30)
-        known = scene.learned(known, [seen(there, seed + n)], float(n), [[]])
+        known, has_news = scene.learned(known, [seen(there, seed + n)], float(n), [[]])
+        assert not has_news
     deviation = known.noise.deviation
     assert deviation[20:26, 30:36].mean() > 2 * np.median(deviation)
     assert np.median(deviation) < 2
@@ -162,7 +165,7 @@ def test_somebody_whom_the_detector_sees_makes_no_block_blind(seed: int) -> None
     for n in range(20):
         there = ground(seed)
         there[10:24, 13:19] += 50 if n % 2 else 0
-        known = scene.learned(known, [seen(there, seed + 70 + n)], 12.0 + n, [[SOMEBODY] if n % 2 else []])
+        known, _ = scene.learned(known, [seen(there, seed + 70 + n)], 12.0 + n, [[SOMEBODY] if n % 2 else []])
     assert known.noise.deviation[10:24, 13:19].max() < before.max() + 2
 
 
@@ -195,6 +198,17 @@ def test_a_full_look_is_taken_although_nothing_has_changed(seed: int) -> None:
     assert not glimpse.glance.enough(0.0, seen(ground(seed), seed + 90))
     assert glimpse.match is None
     assert not glimpse.differs
+
+
+def test_nothing_is_decoded_after_a_glance_that_is_enough(tmp_path: Path) -> None:
+    (piece, *_) = segments(tmp_path / "still.mp4", 2)
+    for is_enough, packets, pictures in ((True, 1, 0), (False, 5, 5)):
+        seen_at, alive = list[float](), list[None]()
+        glance = Glance(SIZE, lambda offset, grey, at=seen_at, so=is_enough: bool(at.append(offset)) or so)  # type: ignore
+        decoded = decode(piece.payload, fps=5, glance=glance, alive=lambda a=alive: a.append(None))  # type: ignore
+        assert (len(alive), len(decoded.pictures)) == (packets, pictures)
+        assert seen_at == ([0.0] if is_enough else [p.offset for p in decoded.pictures])
+        assert decoded.damaged is None
 
 
 # ---- what is shared

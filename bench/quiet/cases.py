@@ -49,7 +49,7 @@ def cases(names: tuple[str, ...], minutes: float, activity: float, seed: int) ->
     """Those of these names, for so many minutes each, with somebody there for such a share of the time."""
     change = msgspec.structs.replace
     return [
-        change(case, minutes=minutes, seed=seed + n, wishes=change(case.wishes, activity=activity))
+        change(case, minutes=minutes, seed=seed + n + 1, wishes=change(case.wishes, activity=activity))
         for n, case in enumerate(_CASES)
         if case.name in names
     ]

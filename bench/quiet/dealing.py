@@ -13,7 +13,7 @@ import numpy as np
 from bench.quiet.looking import Film, Look
 from services.cv.quiet.gate import Camera, Gate
 from services.cv.quiet.picture import Grey
-from services.cv.quiet.scene import is_news, known
+from services.cv.quiet.scene import known, learned
 from shared.contract.events import DetectedObject
 
 Frames = list[tuple[float, list[DetectedObject]]]
@@ -72,7 +72,7 @@ class _Replica:
         if match is None or gate.watches(_CAMERA, now, segment.duration):
             self._results.append((now + _RESULT_S, segment, small))
             frames = [wanted(objects, self._least) for _, objects in segment.frames]
-            return None, match is None and is_news(gate.scene(_CAMERA), small[0], frames)
+            return None, match is None and learned(gate.scene(_CAMERA), small, now, frames)[1]
         gate.noted(_CAMERA, match)
         return match.look.frames, False
 

@@ -113,8 +113,9 @@ def agreed(ours: Sequence[Raised], wanted: Sequence[Raised]) -> int:
 
 class Score(NamedTuple):
     """work: images that the device was asked for, with backfill, as a share of all. incidents: of the ungated run;
-    live, settled: how many of these the gated one has, before and after revisions; extra: what only that has. true,
-    true_before, true_settled: real ones, and how many are found without and with the gate.
+    live, settled: how many of these the gated one has, before and after revisions; extra: what only that has. real,
+    real_before, real_now: what a detector that never fails would raise, and how much of it is found without and with
+    the gate.
     """
 
     work: float
@@ -123,9 +124,9 @@ class Score(NamedTuple):
     live: int
     settled: int
     extra: int
-    true: int
-    true_before: int
-    true_settled: int
+    real: int
+    real_before: int
+    real_now: int
 
 
 def scored(film: Film, said: Sequence[Said], ungated: Sequence[Raised], real: Sequence[Raised]) -> Score:

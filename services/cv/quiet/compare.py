@@ -44,7 +44,7 @@ def unexplained(picture: Grey | Floats, reference: Floats, deviation: Floats) ->
     wanted = (picture.astype(np.float32) - reference).ravel()
     spread = deviation.ravel()
     weights = 1 / spread**2
-    left = wanted
+    left, shares = wanted, np.zeros(4, np.float32)
     for n in range(TUNING.rounds):
         if n:
             off = np.abs(left) / spread
@@ -52,11 +52,12 @@ def unexplained(picture: Grey | Floats, reference: Floats, deviation: Floats) ->
         weighted = basis * weights
         matrix = weighted @ basis.T
         # A flat picture has no gradients that could be told apart.
-        shares = np.linalg.solve(matrix + np.eye(4) * (1e-6 * np.trace(matrix) + 1e-9), weighted @ wanted)
+        slack = np.eye(4) * (1e-6 * np.trace(matrix) + 1e-9)
+        shares = np.linalg.solve(matrix + slack, weighted @ wanted).astype(np.float32)
         left = wanted - shares @ basis
     if not TUNING.least_gain <= 1 + shares[1] <= TUNING.most_gain or np.abs(shares[2:]).max() > TUNING.most_shift:
         return None
-    return left.reshape(reference.shape).astype(np.float32)
+    return left.reshape(reference.shape)
 
 
 def strength(left: Floats | None, deviation: Floats) -> float:

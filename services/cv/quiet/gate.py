@@ -99,15 +99,14 @@ class Gate:
     def learned(
         self, camera: Camera, pictures: Sequence[Grey], start: float, frames: list[list[DetectedObject]]
     ) -> bool:
-        """A segment was looked at in full; whether it holds what no look does. pictures: of its frames, which `frames`
-        has the objects of.
+        """A segment was looked at in full; whether that brought news. pictures: of its frames, whose objects
+        `frames` has.
         """
         mine = self._of(camera)
         before = mine.scene.last
-        is_news = scene.is_news(mine.scene, pictures[0], frames)
-        mine.scene = scene.learned(mine.scene, pictures, start, frames)
+        mine.scene, has_news = scene.learned(mine.scene, pictures, start, frames)
         mine.sure = mine.scene.last is before
-        return is_news
+        return has_news
 
     def offers(self, camera: Camera) -> bool:
         """Whether there is something to share, and it is time to."""

@@ -3,7 +3,7 @@
 scene = new()
 match = known(scene, picture, now)                       # or None: it is to be looked at in full
 scene = noted(scene, match)                              # the segment equals that look
-scene = learned(scene, pictures, at, frames)             # it was looked at in full
+scene, has_news = learned(scene, pictures, at, frames)   # it was looked at in full
 scene = merged(scene, another_replicas)
 """
 
@@ -37,6 +37,9 @@ class SceneTuning(msgspec.Struct, frozen=True, kw_only=True):
 
     most_age_s: float = 300.0
     """An older look says nothing."""
+
+    pictures: int = 3
+    """Noise is learned from about so many pictures of a segment: leaves move within a second, too."""
 
     same_iou: float = 0.3
     """A box is that of an object which a look has, too, where they overlap by this."""
@@ -108,34 +111,29 @@ def noted(scene: Scene, match: Match) -> Scene:
     return _used(scene, look, look)
 
 
-def learned(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) -> Scene:
-    """A segment was looked at in full. pictures: of its frames, the first one first."""
+def learned(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) -> tuple[Scene, bool]:
+    """A segment was looked at in full; whether that found something, or nothing of it any more, beside what is known.
+
+    pictures: of its frames, the first one first.
+    """
     fresh = Look(at, pictures[0].astype(np.float32), frames)
     near = _nearest(scene, pictures[0])
     if near is None:
-        return msgspec.structs.replace(scene, last=fresh)
+        return msgspec.structs.replace(scene, last=fresh), False
     is_known = _strength(scene, pictures[0], near) < TUNING.differs
-    objects = [o.box for o in _news(frames, near.frames)]
+    news = list(_news(frames, near.frames))
     heard = scene.noise
-    for picture in pictures:
+    for picture in pictures[:: max(1, len(pictures) // TUNING.pictures)]:
         left = compare.unexplained(picture, near.picture, heard.deviation)
         if left is not None:
-            heard = noise.learned(heard, left, objects)
+            heard = noise.learned(heard, left, [o.box for o in news])
     scene = msgspec.structs.replace(scene, noise=heard)
     if not is_known:
-        return msgspec.structs.replace(scene, last=fresh)
+        return msgspec.structs.replace(scene, last=fresh), bool(news)
     if near.since > at:
-        return scene
+        return scene, bool(news)
     followed = near.picture + TUNING.follows * (fresh.picture - near.picture)
-    return _used(scene, near, Look(at, followed, frames))
-
-
-def is_news(scene: Scene, picture: Grey, frames: _Frames) -> bool:
-    """Whether something is found, or gone, beside the look that is most alike: what differs is more than leaves."""
-    near = _nearest(scene, picture)
-    if near is None:
-        return False
-    return any(True for _ in _news(frames, near.frames))
+    return _used(scene, near, Look(at, followed, frames)), bool(news)
 
 
 def merged(ours: Scene, theirs: Scene) -> Scene:
