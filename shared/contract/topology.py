@@ -60,7 +60,7 @@ LEARNED_BYTES = 16 * MB
 # What cv knows of quiet cameras' scenes: some 15 kB each, and a small picture in it, which is not kept for long.
 SCENES_KEPT_S = 60 * MINUTE
 SCENE_BYTES = 256 * 1024
-SCENES_BYTES = 128 * MB
+SCENES_BYTES = 64 * MB
 # A lease says which process has it, and there are as many as cameras and processes: 50 MB in all.
 LEASE_BYTES = 1024
 LEASES_MOST = 50_000
