@@ -268,6 +268,9 @@ def test_an_entry_that_is_not_for_us_is_refused_with_the_reason() -> None:
     blind = msgspec.msgpack.encode(msgspec.msgpack.decode(data) | {"deviation": b"\xff" * SHAPE[0] * SHAPE[1]})
     with pytest.raises(BadScene, match="deviations"):
         entry.decode(blind, LOBBY.made, 20.0)
+    blind = msgspec.msgpack.encode(msgspec.msgpack.decode(data) | {"deviation": b"\x80" * SHAPE[0] * SHAPE[1]})
+    with pytest.raises(BadScene, match="half of its blocks"):
+        entry.decode(blind, LOBBY.made, 20.0)
     with pytest.raises(BadScene, match="bytes"):
         entry.decode(data + bytes(entry.MOST_BYTES), LOBBY.made, 20.0)
 

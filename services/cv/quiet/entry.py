@@ -30,6 +30,9 @@ MOST_BYTES = 256 * 1024
 _AHEAD_S = 60.0
 # Deviations are kept in steps of this many levels of grey.
 _STEP = 0.125
+# By so much half of the blocks of no scene change by themselves, in levels: whoever says so would have us see nothing.
+# The worst of `make bench-quiet` has 1.3.
+_MOST_MEDIAN = 8.0
 _BLOCKS = SHAPE[0] * SHAPE[1]
 
 _Plane = Annotated[bytes, Meta(min_length=_BLOCKS, max_length=_BLOCKS)]
@@ -86,6 +89,8 @@ def decode(data: bytes, made: str, now: float) -> Scene:
     deviation = _plane(entry.deviation) * _STEP
     if deviation.min() < NOISE.least - _STEP or deviation.max() > NOISE.most:
         raise BadScene(f"its deviations are not between {NOISE.least:g} and {NOISE.most:g} levels")
+    if np.median(deviation) > _MOST_MEDIAN:
+        raise BadScene(f"half of its blocks change by more than {_MOST_MEDIAN:g} levels by themselves: no scene does")
     for look in entry.looks:
         # Written so that what is no number fails, too.
         if not 0 <= look.since <= now + _AHEAD_S:

@@ -38,6 +38,9 @@ class SceneTuning(msgspec.Struct, frozen=True, kw_only=True):
     most_age_s: float = 300.0
     """An older look says nothing."""
 
+    broad: float = 0.15
+    """Where more than this share of the blocks differ, it is the light, and tells nothing of a block's own noise."""
+
     pictures: int = 3
     """Noise is learned from about so many pictures of a segment: leaves move within a second, too."""
 
@@ -125,7 +128,7 @@ def learned(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) 
     heard = scene.noise
     for picture in pictures[:: max(1, len(pictures) // TUNING.pictures)]:
         left = compare.unexplained(picture, near.picture, heard.deviation)
-        if left is not None:
+        if left is not None and not _is_broad(left, heard):
             heard = noise.learned(heard, left, [o.box for o in news])
     scene = msgspec.structs.replace(scene, noise=heard)
     if not is_known:
@@ -169,6 +172,10 @@ def _most_used(looks: tuple[Look, ...]) -> tuple[Look, ...]:
     newest = max(look.since for look in looks)
     ranked = sorted(looks, key=lambda look: (newest - look.since > TUNING.most_age_s, -look.times, -look.since))
     return tuple(ranked[: TUNING.looks])
+
+
+def _is_broad(left: Floats, known: Noise) -> bool:
+    return float((np.abs(left) >= TUNING.differs * known.deviation).mean()) > TUNING.broad
 
 
 def _nearest(scene: Scene, picture: Grey | Floats) -> Look | None:

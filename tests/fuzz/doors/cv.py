@@ -1,0 +1,40 @@
+"""The door of cv: scenes that other replicas have shared."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.cv.quiet import entry, scene
+from services.cv.quiet.picture import SHAPE
+from shared.contract.events import DetectedObject
+from tests.fuzz.door import Door
+
+_NOW = 1000.0
+
+
+def _picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(60, 90, SHAPE).astype(np.uint8)
+
+
+def _known() -> scene.Scene:
+    somebody = DetectedObject(label="person", score=0.9, box=(0.1, 0.2, 0.3, 0.4))
+    known = scene.new()
+    for n in range(3):
+        known, _ = scene.learned(known, [_picture(1)], _NOW - 9 + n, [[somebody]])
+    return known
+
+
+def _shared(data: bytes) -> None:
+    """What a replica does with an entry, and then with a segment's picture."""
+    theirs = entry.decode(data, "made", _NOW)
+    both = scene.merged(_known(), theirs)
+    assert len(both.looks) <= scene.TUNING.looks
+    match = scene.known(both, _picture(2), _NOW)
+    if match:
+        both = scene.noted(both, match)
+    both, _ = scene.learned(both, [_picture(3)], _NOW + 1, [[]])
+    assert np.isfinite(both.noise.variance).all()
+    assert len(entry.encode(both, "made")) <= entry.MOST_BYTES
+
+
+DOORS = (Door("cv.scene", lambda: [entry.encode(_known(), "made")], _shared, (entry.BadScene,)),)
