@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
@@ -15,7 +16,6 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.cv.quiet import compare, entry, scene, watch
-from services.cv.quiet.earlier import Earlier
 from services.cv.quiet.entry import BadScene
 from services.cv.quiet.gate import TUNING as GATE
 from services.cv.quiet.gate import Camera, Gate
@@ -28,7 +28,7 @@ from services.ingest.segmenter import Piece
 from shared import bus
 from shared.contract import events, names
 from shared.contract.cameras import new_camera
-from shared.contract.events import DetectedObject, Detections
+from shared.contract.events import DetectedObject, Detections, DetectionsRevision
 from shared.contract.segment import to_headers
 from shared.runtime.telemetry import Health
 from shared.video.decode import Glance, decode
@@ -36,7 +36,7 @@ from shared.worker import Worker
 from tests.detecting import until_drained
 from tests.quiet_scene import START, Squares, Walker, segments
 from tests.service import settled
-from tests.waiting import until
+from tests.waiting import PATIENCE_S
 from tidegate.client import registry
 from tidegate.local.server import NatsServer
 
@@ -296,19 +296,28 @@ def twice(known: Scene) -> Scene:
 
 
 @contextlib.asynccontextmanager
-async def cv(
-    server: NatsServer, finder: Squares, *, put_off: list[Earlier] | None = None, **settings: float
-) -> AsyncIterator[None]:
-    async def later(segment: Earlier) -> None:
-        assert put_off is not None
-        put_off.append(segment)
-
+async def cv(server: NatsServer, finder: Squares, **settings: float) -> AsyncIterator[None]:
     client = await bus.connect(server.settings("cv"), "cv")
     chosen = CvSettings(cv_fps=5.0, **settings)  # type: ignore[arg-type]
-    service = CvService(client, finder, chosen, None if put_off is None else later)
-    worker = Worker(client, service, chosen.worker(), Health(), consumers=[(names.MEDIA, "cv")])
+    service = CvService(client, finder, chosen)
+    consumers, later = [(names.MEDIA, "cv")], names.backfilling("cv")
+    worker = Worker(client, service, chosen.worker(), Health(), consumers=consumers, backfill=later)
     async with until_drained(client, worker):
         yield
+
+
+async def revised(admin: Client, n: int) -> DetectionsRevision:
+    """The one revision that there is: of the segment `n`, in which something was that is seen in the next one."""
+    js, subject = admin.jetstream(), names.event(DetectionsRevision.kind, "lobby")
+    async with asyncio.timeout(PATIENCE_S):
+        while not (counts := (await js.stream_info(names.EVENTS, subjects_filter=subject)).state.subjects):
+            await asyncio.sleep(0.05)
+    assert list(counts.values()) == [1]
+    raw = await js.get_msg(names.EVENTS, subject=subject, direct=True)
+    found = events.decode(raw.data or b"", DetectionsRevision, raw.subject or "")
+    assert (found.segment.n, found.revises) == (n, f"cv/squares/MEDIA/{found.segment.seq}")
+    assert (found.lost, found.unchanged, len(found.frames)) == (None, None, 5)
+    return found
 
 
 async def send(admin: Client, pieces: Sequence[Piece]) -> None:
@@ -356,10 +365,11 @@ async def test_a_walker_is_seen_in_the_segment_he_enters_and_the_one_before_is_l
 ) -> None:
     """He comes half a second after a keyframe, and stands still from the 26th second on."""
     walker = lambda t: None if t < 20.5 else (20 + round((min(t, 26) - 20.5) * 30), 100)  # noqa: E731
-    finder, put_off = Squares(), list[Earlier]()
     pieces = segments(tmp_path / "walker.mp4", 40, walker)
-    async with cv(server, finder, put_off=put_off):
+    async with cv(server, Squares()):
         await send(admin, pieces)
+        before = await revised(admin, 20)
+    assert [bool(f.objects) for f in before.frames] == [False, False, False, True, True]
     found = await said(admin)
     assert found[20].unchanged
     for event in found[21:27]:
@@ -369,44 +379,41 @@ async def test_a_walker_is_seen_in_the_segment_he_enters_and_the_one_before_is_l
     quiet = [event for event in found[27:] if event.unchanged]
     assert len(quiet) >= 8
     assert all(f.objects[0].box[0] == pytest.approx((20 + 165) / 320, abs=0.02) for e in quiet for f in e.frames)
-    await until(lambda: bool(put_off))
-    assert [(one.head.n, one.origin) for one in put_off] == [(20, "MEDIA/21")]
 
 
 async def test_a_walker_is_seen_between_keyframes_that_are_four_seconds_apart(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    finder, put_off = Squares(), list[Earlier]()
     pieces = segments(tmp_path / "walker.mp4", 28, walks(22.5, 28), gop_s=4)
     assert sum(p.gop == p.segment.message_id for p in pieces) == 7
-    async with cv(server, finder, put_off=put_off):
+    async with cv(server, Squares()):
         await send(admin, pieces)
+        before = await revised(admin, 22)
+    assert [bool(f.objects) for f in before.frames] == [False, False, False, True, True]
     found = await said(admin)
     assert len(found) == len(pieces) == 28
     assert sum(event.unchanged is not None for event in found[:22]) >= 12
     assert not any(event.unchanged for event in found[23:])
     assert all(f.objects for event in found[23:] for f in event.frames)
-    await until(lambda: [one.head.n for one in put_off] == [22])
 
 
 async def test_a_replica_knows_what_another_has_learned(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     """And puts off the segment that the other said to be unchanged."""
     pieces = segments(tmp_path / "walker.mp4", 30, walks(24.5, 30))
-    one, other, put_off = Squares(), Squares(), list[Earlier]()
+    one, other = Squares(), Squares()
     async with cv(server, one):
         await send(admin, pieces[:20])
         scenes = await admin.jetstream().key_value(names.SCENES)
         assert (await scenes.get("lobby")).value
     async with cv(server, other):
         await send(admin, pieces[20:25])
-    async with cv(server, Squares(), put_off=put_off):
+    async with cv(server, Squares()):
         await send(admin, pieces[25:])
-        await until(lambda: bool(put_off))
+        await revised(admin, 24)
     found = await said(admin)
     watched = sum(watch.falls_in("lobby", p.segment.start.timestamp(), 1.0, 10.0) for p in pieces[20:25])
     assert other.images == 5 * watched
     assert not any(event.unchanged for event in found[25:])
-    assert [one.head.n for one in put_off] == [24]
 
 
 async def test_a_forged_scene_is_refused_and_learned_anew(server: NatsServer, admin: Client, tmp_path: Path) -> None:

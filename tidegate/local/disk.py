@@ -14,7 +14,15 @@ from msgspec.structs import replace
 from nats.js.api import StreamInfo
 
 from shared.contract import names
-from shared.contract.topology import BACKFILL_BYTES, CHECKPOINTS_BYTES, GB, JOBS_BYTES, MB, SCENES_BYTES, TopologySettings
+from shared.contract.topology import (
+    BACKFILL_BYTES,
+    CHECKPOINTS_BYTES,
+    GB,
+    JOBS_BYTES,
+    MB,
+    SCENES_BYTES,
+    TopologySettings,
+)
 from shared.runtime.errors import SettingError
 
 # The rest is for logs, the search index and other programs.

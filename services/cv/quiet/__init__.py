@@ -1,8 +1,9 @@
 """Quiet video costs little: a segment in which nothing has changed is not looked at.
 
-    gate = Gate(Made("ssd", ...))
-    look = gate.known(scene, picture, at)        # the look that the picture equals, or None
-    scene = gate.learned(scene, picture, at, frames)
+    watched = await quiet.begin(message, head, made)
+    decoded = await segments.decode(..., glance=watched.glance)     # its first frame, where that is enough
+    watched.match                                                   # the look that it equals, or None
+    quiet.said(watched, frames, images)
 
 A look is what the detector found in a segment that was looked at in full, and a small grey picture of its first frame.
 Where the picture of another segment differs from that in no block, by more than the light, a shaking camera and each
@@ -17,9 +18,11 @@ asked. What stands still is a part of the picture, and its box a part of the loo
 | `scene` | looks and noise of a camera: known, learned, merged |
 | `entry` | a scene as the bucket holds it |
 | `watch` | when a full look falls, whoever has the segment |
-| `shared_scenes` | scenes of all cameras, shared with other replicas |
-| `earlier` | the segment before one in which something differs |
-| `gate` | all of it, for the service |
+| `gate` | what a replica knows of its cameras |
+| `glimpse` | what is seen of one segment as it is decoded |
+| `shared_scenes` | scenes in the bucket, where other replicas find them |
+| `earlier`, `again` | the segment before one with news, which is looked at after all |
+| `video` | all of it, for the service |
 
-All but the last three are pure. bench/quiet measures what it saves and what it misses.
+All but the last four are pure. bench/quiet measures what it saves and what it misses.
 """

@@ -33,6 +33,7 @@ class Glimpse:
         self._start = start
         self._duration = duration
         self._first: Match | None = None
+        self._seen_to_end = False
         self._next = 0.0
 
     @property
@@ -41,7 +42,7 @@ class Glimpse:
 
     @property
     def match(self) -> Match | None:
-        return None if self.differs or self._watch else self._first
+        return None if self.differs or self._watch or not self._seen_to_end else self._first
 
     def _enough(self, offset: float, grey: Grey) -> bool:
         self.pictures.append(grey)
@@ -52,4 +53,5 @@ class Glimpse:
         self.differs = found is None
         # Frames come a little early or late.
         self._next = offset + 0.9 * CHECK_S
-        return self._duration - offset <= _SHORT_S and self.match is not None
+        self._seen_to_end = self._duration - offset <= _SHORT_S
+        return self.match is not None

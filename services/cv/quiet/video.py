@@ -2,8 +2,7 @@
 
 watched = await quiet.begin(message, head, made)
 decoded = await segments.decode(..., glance=watched.glance)
-quiet.unchanged(watched)                            # where `watched.match` says that nothing has changed
-quiet.looked(watched, frames)                       # else, once it is known what is in its frames
+quiet.said(watched, frames, images)                 # once it is known what is in its frames
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from nats.aio.client import Client
 from prometheus_client import Counter
 
-from services.cv.quiet import earlier
+from services.cv.quiet import again, earlier
 from services.cv.quiet.earlier import Earlier
 from services.cv.quiet.entry import BadScene
 from services.cv.quiet.gate import Camera, Gate
@@ -37,9 +35,6 @@ SEGMENTS = Counter("tidegate_quiet_segments_total", "segments in which nothing h
 IMAGES = Counter("tidegate_quiet_images_total", "images of such segments, which a detector would have been given")
 AGAIN = Counter("tidegate_quiet_again_total", "such segments that are looked at after all, as the next one has news")
 REFUSED = Counter("tidegate_quiet_refused_total", "entries of the bucket scenes that could not be used")
-
-# Has a segment looked at in full later, whose event says that nothing has changed: it returns once that is stored.
-PutOff = Callable[[Earlier], Awaitable[None]]
 
 # So many segments of a camera are remembered, to know whether the one before was looked at here.
 _REMEMBERED = 4
@@ -75,17 +70,15 @@ class _Said(NamedTuple):
 
 class QuietVideo:
     """One for the process, used in its event loop. watch_s: how often a camera is looked at in full, in seconds of its
-    time. put_off: None where nothing can be put off.
+    time. model: of the detector.
     """
 
-    def __init__(
-        self, client: Client, decoder: SegmentDecoder, *, watch_s: float, put_off: PutOff | None = None
-    ) -> None:
+    def __init__(self, client: Client, decoder: SegmentDecoder, *, model: str, watch_s: float) -> None:
         self._client = client
+        self._model = model
         self._decoder = decoder
         self._gate = Gate(watch_s)
         self._shared = SharedScenes(client.jetstream())
-        self._put_off = put_off
         self._said: dict[str, deque[_Said]] = {}
         self._following: set[asyncio.Task[None]] = set()
         self._log = logger("quiet")
@@ -100,34 +93,31 @@ class QuietVideo:
         glimpse = Glimpse(self._gate.scene(camera), watch=watch, start=start, duration=head.duration)
         return Watched(camera, Earlier(head, message.seq, message.origin, b""), message.stored_at, glimpse)
 
-    def unchanged(self, watched: Watched, images: int) -> None:
-        """It was said that nothing has changed. images: that no detector was given."""
-        assert watched.match is not None
-        self._gate.noted(watched.camera, watched.match)
-        self._remember(watched, is_unchanged=True)
-        SEGMENTS.inc()
-        IMAGES.inc(images)
+    def said(self, watched: Watched, frames: list[list[DetectedObject]], images: int) -> None:
+        """What is in its frames is said now: learn from that. What others are told of it is told beside the loop.
 
-    def looked(self, watched: Watched, frames: list[list[DetectedObject]]) -> None:
-        """It was looked at in full. frames: the objects in each of its frames. What follows is done beside the loop."""
+        frames: the objects in each of its frames. images: that the detector is given for them.
+        """
+        if watched.match:
+            self._gate.noted(watched.camera, watched.match)
+            self._remember(watched, is_unchanged=True)
+            SEGMENTS.inc()
+            IMAGES.inc(images)
+            return
         self._remember(watched, is_unchanged=False)
-        task = asyncio.create_task(self.follow(watched, frames))
+        task = asyncio.create_task(self._follow(watched, frames))
         self._following.add(task)
         task.add_done_callback(self._followed)
 
-    async def follow(self, watched: Watched, frames: list[list[DetectedObject]]) -> None:
-        """Learn from it, put off the segment before it where that may hold what is new, and share what is known.
-
-        Raises what `PutOff` does, nats.errors.Error or TimeoutError if the server does not answer.
-        """
+    async def _follow(self, watched: Watched, frames: list[list[DetectedObject]]) -> None:
+        """Learn from it, have the segment before it looked at where that may hold what is new, share what is known."""
         pictures = watched.glimpse.pictures
         if not pictures or not frames:
             return
         has_news = self._gate.learned(watched.camera, pictures, watched.start, frames)
         may_be_late = has_news and watched.glimpse.differs
-        if may_be_late and self._put_off and (before := await self._unchanged_before(watched)):
-            AGAIN.inc()
-            await self._put_off(before)
+        if may_be_late and (before := await self._unchanged_before(watched)):
+            AGAIN.inc(await again.put_off(self._client, self._model, before))
         if self._gate.offers(watched.camera):
             await self._share(watched.camera, watched.start)
 
