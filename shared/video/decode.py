@@ -134,11 +134,9 @@ def decode(
     frames_found = _frames(decoder, history, track.packets[: last + 1], wanted, problems, meter, alive)
     found = _convert(frames_found, wanted, lambda own: size or (fitted(own, within) if within else own), glance)
     pictures, upright, enough = found
-    if enough:
-        return Decoded(pictures, upright, problems[0] if problems else None, meter.work())
-    if not pictures:
+    if not pictures and not enough:
         raise BadSegment(problems[0] if problems else "no frame decodes")
-    if not problems and len(pictures) < len(wanted):
+    if not problems and not enough and len(pictures) < len(wanted):
         problems.append(f"{len(wanted) - len(pictures)} of {len(wanted)} wanted frames did not decode")
     return Decoded(pictures, upright, problems[0] if problems else None, meter.work())
 
