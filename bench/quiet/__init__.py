@@ -8,6 +8,7 @@
 | `scene` | what the camera sees: a still scene, what disturbs it, and its visitors |
 | `encoding` | that as cameras encode it: segments of MEDIA |
 | `looking` | what the detector finds in each frame, and the small pictures; kept on disk |
+| `decoding` | what a glance takes beside decoding all |
 | `cases` | the scenes that are tried |
 | `dealing` | the gate at so many replicas, on what was looked at; no device is asked |
 | `score` | incidents of both runs, side by side |

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import footage_vtest as footage
-from bench.quiet import cases, dealing, looking, score, visits
+from bench.quiet import cases, dealing, decoding, looking, score, visits
 from bench.quiet.score import Score
 from tidegate.demo.footage import cache
 
@@ -49,6 +49,9 @@ def main(asked: argparse.Namespace) -> None:
     out.print(f"{asked.minutes:g} minutes each, somebody there for {asked.activity:.0%} of it, a full look every "
               f"{asked.watch_s:g} s")  # fmt: skip
     out.print(table)
+    if asked.decoding:
+        parts = ", ".join(f"{rate} {share:.2f}" for rate, share in decoding.shares().items())
+        out.print(f"CPU of a glance at a segment, as a share of decoding all frames that are wanted: {parts}")
 
 
 def _columns(found: Score) -> Iterable[str]:
@@ -81,6 +84,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--films", type=int, default=1, help="so many films of each scene")
     made.add_argument("--seed", type=int, default=0, help="of the first of them")
     made.add_argument("--folder", type=Path, default=cache() / "quiet", help="where what was looked at is kept")
+    made.add_argument("--decoding", action="store_true", help="measure what a glance takes of decoding, too")
     asked = made.parse_args()
     if unknown := set(asked.scenes) - set(cases.NAMES):
         made.error(f"no scene is called {', '.join(sorted(unknown))}: there are {', '.join(cases.NAMES)}")
