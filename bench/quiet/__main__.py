@@ -55,13 +55,12 @@ def main(asked: argparse.Namespace) -> None:
 
 
 def _columns(found: Score) -> Iterable[str]:
-    share = f"{found.settled / found.incidents:.1%}" if found.incidents else "-"
     return (
         f"{found.work:.3f}",
         f"{found.later:.3f}",
         str(found.incidents),
         str(found.live),
-        f"{found.settled} ({share})",
+        str(found.settled),
         str(found.extra),
         str(found.real),
         str(found.real_before),
