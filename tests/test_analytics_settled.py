@@ -25,11 +25,12 @@ from services.analytics.state import CameraState, Limits
 from services.analytics.statements import Out, Outs
 from shared.bus.direct import Stored
 from shared.contract import backfill, events, jobs, names
-from shared.contract.events import Alert, Counts, Detections, DetectionsRevision, Incident, Quality
+from shared.contract.events import Alert, Counts, Detections, DetectionsRevision, Event, Incident, Quality
 from tests.test_analytics_camera import BEGIN, BUSY, LIMITS, RULES, scenes, tracks, two_connections
 from tests.test_analytics_camera import of as of_kind
 from tests.test_analytics_service import verdict
 from tests.walks import Walk, detections
+from tidegate.view.events import describe
 
 # Nothing is asked here: when a verdict comes is not for the video to say.
 QUIET: dict[str, Any] = {
@@ -413,6 +414,17 @@ def test_a_crossing_that_was_none_is_marked_and_stays() -> None:
     begun, *_ = as_said(said, Incident)
     (marked,) = false_alarms(said)
     assert marked.incident == begun.incident and marked.state == "update" and not late(said)
+
+
+def test_who_watches_sees_which_is_which() -> None:
+    missed = play(with_frames_left_out(scene([RUNNER]), 3, 8), rules_of(GATE))
+    told = play(with_frames_left_out(scene([LEFT, RIGHT]), 3, 8), rules_of(GATE))
+    lines = [
+        describe(out.what) for said in (missed, told) for out in said.settled.values() if isinstance(out.what, Event)
+    ]
+    assert len([line for line in lines if line.endswith(", late")]) == 2
+    assert len([line for line in lines if line.endswith(", a false alarm")]) == 1
+    assert len([line for line in lines if line.endswith("(counted again)")]) == 2
 
 
 def test_what_was_seen_in_time_is_not_told_again() -> None:
