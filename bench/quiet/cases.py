@@ -31,7 +31,7 @@ _CASES = (
     Case(name="night", rate="cbr", what=Disturbances(noise=12, dark=0.4), wishes=Wishes(together=2)),
     Case(
         name="headlights",
-        rate="h265",
+        rate="vbr",
         what=Disturbances(noise=8, dark=0.5, lights=120),
         wishes=Wishes(cars=0.4, together=2),
     ),
