@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench import record
 
-NAMES = ("ingest", "bus", "durability", "detector", "embed", "find", "analytics", "tracks", "vlm", "scaler")
+NAMES = ("ingest", "bus", "durability", "detector", "levels", "embed", "find", "analytics", "tracks", "vlm", "scaler")
 
 
 def main(names: list[str]) -> None:
