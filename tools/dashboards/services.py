@@ -83,11 +83,42 @@ def _work(of: str) -> Row:
                 (gauge("tidegate_held", "sum", where=of), "messages in hand"),
             ),
             graph("Bytes taken", (rate("tidegate_bytes_in_total", where=of), "taken"), unit="Bps"),
+        ),
+    )
+
+
+def _quality(service: str) -> Row:
+    """Of a service whose work bends: what is left out while capacity is short, and what is made good."""
+    of = f'service="{service}"'
+    quiet = graph(
+        "Quiet video, segments a second",
+        (rate("tidegate_quiet_segments_total"), "nothing has changed"),
+        (rate("tidegate_quiet_again_total"), "looked at after all"),
+        (rate("tidegate_quiet_images_total"), "images saved"),
+        (rate("tidegate_quiet_refused_total"), "scenes that can't be used"),
+        says="Of these no detector was asked: their events say the boxes of the look that they equal.",
+    )
+    return Row(
+        "Quality",
+        (
+            graph(
+                "Frames a second, at first",
+                (rate("tidegate_frames_wanted_total", where=of), "wanted"),
+                (rate("tidegate_frames_looked_total", where=of), "looked at"),
+                (rate("tidegate_frames_deferred_total", "cause", of), "put off, {{cause}}"),
+                says="None where no latency target is set.",
+            ),
+            graph(
+                "Work, replicas' seconds a second",
+                (rate("tidegate_work_wanted_seconds_total", where=of), "in full"),
+                (rate("tidegate_work_seconds_total", where=of), "as it was looked at"),
+            ),
             graph(
                 "Looked at again, segments a second",
                 (rate("tidegate_backfill_jobs_total", "result", of), "{{result}}"),
                 says="Less of them was looked at first. expired: replicas had no time while the video was kept.",
             ),
+            *([quiet] if service == "cv" else []),
         ),
     )
 
@@ -304,6 +335,18 @@ ANALYTICS = Page(
             ),
         ),
         Row(
+            "Second pass",
+            (
+                graph(
+                    "Segments of which frames were left out, a second",
+                    (rate("tidegate_analytics_deferred_total", "outcome"), "{{outcome}}"),
+                ),
+                graph("Waited for", (gauge("tidegate_analytics_deferred_waiting", "sum"), "segments")),
+                graph("Passes, a second", (rate("tidegate_analytics_second_passes_total", "outcome"), "{{outcome}}")),
+                graph("Said otherwise, a second", (rate("tidegate_analytics_amended_total", "what"), "{{what}}")),
+            ),
+        ),
+        Row(
             "Replicas and trouble",
             (
                 graph(
@@ -497,6 +540,9 @@ NATS = Page(
     ),
 )
 
-CV, EMBED = (Page(name=name, title=f"Tidegate: {name}", rows=(*_worker(name), _pods(name))) for name in ("cv", "embed"))
+CV, EMBED = (
+    Page(name=name, title=f"Tidegate: {name}", rows=(*_worker(name), _quality(name), _pods(name)))
+    for name in ("cv", "embed")
+)
 
 PAGES = (INGEST, CV, EMBED, VLM, SEARCH, ANALYTICS, WEBHOOK, SCALER, NATS)
