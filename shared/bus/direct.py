@@ -3,7 +3,7 @@
     stored = await get(client, "MEDIA", seq=1234)
     stored = await get(client, "MEDIA", subject="media.lobby", since=instant)    # the first stored at or after it
 
-By time needs nats-server 2.11 or later.
+By time, and before a sequence, needs nats-server 2.11 or later.
 """
 
 from __future__ import annotations
@@ -41,11 +41,17 @@ class Stored(NamedTuple):
 
 
 async def get(
-    client: Client, stream: str, *, subject: str | None = None, seq: int | None = None, since: dt.datetime | None = None
+    client: Client,
+    stream: str,
+    *,
+    subject: str | None = None,
+    seq: int | None = None,
+    since: dt.datetime | None = None,
+    before: int | None = None,
 ) -> Stored:
     """The message at `seq`; with `subject`, the first of it at or after `seq`, or that was stored at or after `since`.
 
-    With `subject` alone, the last of it.
+    With `subject` alone, the last of it; with `before`, the last of it before that sequence.
 
     Raises NotFoundError if there is none, BusError if the server can't look by time, nats.errors.Error or TimeoutError
     if it does not answer.
@@ -57,6 +63,8 @@ async def get(
         request["last_by_subj" if seq is None and since is None else "next_by_subj"] = subject
     if since is not None:
         request["start_time"] = rfc3339(since)
+    if before is not None:
+        request = {"multi_last": [subject], "up_to_seq": before - 1, "batch": 1}
     message = await client.request(names.api("DIRECT.GET", stream), msgspec.json.encode(request), timeout=TIMEOUT_S)
     headers = dict(message.headers or {})
     if SEQUENCE not in headers and (status := headers.get(Header.STATUS)):

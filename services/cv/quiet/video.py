@@ -46,7 +46,6 @@ class Watched(NamedTuple):
 
     camera: Camera
     segment: Earlier
-    stored_at: float
     glimpse: Glimpse
 
     @property
@@ -91,7 +90,7 @@ class QuietVideo:
             self._adopt(camera, entry.data if entry else None, start)
         watch = self._gate.watches(camera, start, head.duration)
         glimpse = Glimpse(self._gate.scene(camera), watch=watch, start=start, duration=head.duration)
-        return Watched(camera, Earlier(head, message.seq, message.origin, b""), message.stored_at, glimpse)
+        return Watched(camera, Earlier(head, message.seq, message.origin, b""), glimpse)
 
     def said(self, watched: Watched, frames: list[list[DetectedObject]], images: int) -> None:
         """What is in its frames is said now: learn from that. What others are told of it is told beside the loop.
@@ -132,7 +131,7 @@ class QuietVideo:
         for said in self._said.get(head.camera, ()):
             if (said.segment.head.epoch, said.segment.head.n) == (head.epoch, head.n - 1):
                 return said.segment if said.is_unchanged else None
-        found = await earlier.before(self._client, head, watched.segment.seq, watched.stored_at)
+        found = await earlier.before(self._client, head, watched.segment.seq)
         return found if found and await self._was_unchanged(watched, found) else None
 
     async def _was_unchanged(self, watched: Watched, found: Earlier) -> bool:
