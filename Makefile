@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench gpu soak bench-scaling bench-reality bench-search bench-quiet image image-test sbom chaos clean reference docs
+.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-quiet image image-test sbom chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -109,6 +109,10 @@ bench-scaling: $(TEST)
 # The simulator beside real workers: ten minutes.
 bench-reality: $(TEST)
 	$(BIN)/python -m bench.bench_reality
+
+# A real surge, in full and with work that bends: some twelve minutes, as a worker's start is stretched to one.
+bench-surge: $(TEST)
+	$(BIN)/python -m bench.bench_surge
 
 # Quiet scenes with and without the gate of cv, at 1, 4 and 16 replicas: an hour for the first time, for two hours of
 # video, and then some minutes. QUIET_ARGS has what `python -m bench.quiet --help` lists.
