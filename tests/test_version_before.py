@@ -90,14 +90,18 @@ class World:
         record = catalog.find(service)
         own = {"METRICS_PORT": "0", "ANALYTICS_CHECKPOINT_S": "1", "SEARCH_INDEX": str(self.folder / "index")}
         environment = self._environment(record.identity, old) | dict(record.environment) | own
-        log = self.folder / f"{service}-{BEFORE if old else 'new'}.log"
+        log = self._log(service, old)
         self._running[service, old] = child.spawn(child.python(record.module), log=log, env=environment)
 
+    def _log(self, service: str, old: bool) -> Path:
+        return self.folder / f"{service}-{BEFORE if old else 'new'}.log"
+
     async def end(self, service: str, *, old: bool) -> None:
-        """As a kubelet ends a pod: SIGTERM, and its exit code is 0."""
+        """As a kubelet ends a pod: SIGTERM, and its exit code is 0, unless it has only begun to be loaded."""
         process = self._running.pop((service, old))
         process.terminate()
-        assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0, service
+        code = await asyncio.to_thread(process.wait, PATIENCE_S)
+        assert code == 0 or (code == -signal.SIGTERM and not self._log(service, old).stat().st_size), service
 
     def kill(self) -> None:
         for process in self._running.values():

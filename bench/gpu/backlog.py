@@ -119,15 +119,29 @@ class _Process:
             self._child.wait()
 
 
+class TooQuick(TidegateError):
+    """A backlog was done before it could be measured."""
+
+
 async def measure(
     service: str, environment: Mapping[str, str], pieces: Sequence[Piece], *, seconds: float, hold: int, device: str
 ) -> Run:
     """A first, short run says how large the backlog has to be, and how long a replica takes to its first event."""
     few = max(2 * hold, len(pieces))
-    first = await _run(service, environment, pieces, few, hold, device, load=0.0)
     most = max(few, MOST_BYTES // (sum(len(p.payload) for p in pieces) // len(pieces)))
-    count = min(most, max(few, round(first.segments_s * seconds)))
-    run = await _run(service, environment, pieces, count, hold, device, load=plan.LOAD)
+
+    async def over(count: int, load: float) -> Run:
+        """A run over `count` segments, or over more where these are done in no time."""
+        while True:
+            try:
+                return await _run(service, environment, pieces, count, hold, device, load=load)
+            except TooQuick:
+                if count >= most:
+                    raise
+                count = min(most, 4 * count)
+
+    first = await over(few, 0.0)
+    run = await over(min(most, max(few, round(first.segments_s * seconds))), plan.LOAD)
     return msgspec.structs.replace(run, first_s=first.first_s)
 
 
@@ -153,9 +167,7 @@ async def _run(
                 samples = await _until_done(process, count, watch)
             part = plan.steady(samples, count, hold)
             if part is None:
-                raise TidegateError(
-                    f"{service} did {count} segments before it could be looked at twice: give --seconds"
-                )
+                raise TooQuick(f"{service} did {count} segments before it could be looked at twice: give --seconds")
             run = _said(service, environment, count, part, process, samples, watch)
             delay = await _paced(admin, service, pieces, load * run.segments_s, run.seconds) if load else None
             objects = await _objects(admin) if service == "cv" else None
