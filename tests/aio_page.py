@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Self
 
 from aiohttp import web
 
 
-class AioPage:
+class AioPage(ABC):
     """Serves `application()` on loopback while it is entered. port: 0 takes a free one, and keeps it."""
 
     def __init__(self) -> None:
         self.port = 0
         self._runner: web.AppRunner | None = None
 
+    @abstractmethod
     def application(self) -> web.Application:
-        raise NotImplementedError
+        """What answers."""
 
     async def __aenter__(self) -> Self:
         self._runner = web.AppRunner(self.application(), shutdown_timeout=0.1)
