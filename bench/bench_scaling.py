@@ -19,7 +19,7 @@ from statistics import fmean
 import msgspec
 from rich.console import Console
 
-from services.scaler.simulation.compare import BENDS, compare, with_and_without
+from services.scaler.simulation.compare import BENDS, NAMES, compare, with_and_without
 from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.queue import Elastic
@@ -35,16 +35,7 @@ MOST_HOURS = 120.0
 BUDGETS = (0.06, 0.0, 0.01, 0.02, 0.05, 0.1)
 # Its bursts of seconds are over before any replica is ready: no budget is kept there.
 WILD = "azure_llm_code_2023"
-POLICIES = (
-    "static_peak",
-    "keda_default",
-    "lag_tuned",
-    "utilisation",
-    "utilisation_tuned",
-    "kpa",
-    "ray_serve",
-    "demand",
-)
+POLICIES = tuple(name for name in NAMES if name != "clairvoyant")
 out = Console(width=220, highlight=False)
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
@@ -274,12 +275,7 @@ async def test_the_server_says_its_clock(server: NatsServer, admin: Client) -> N
 async def test_a_heartbeat_says_what_was_wanted_and_what_was_done(
     server: NatsServer, admin: Client, second: bytes
 ) -> None:
-    heard: list[WorkerStats] = []
-
-    async def hear(message: object) -> None:
-        heard.append(stats.decode(message.data))  # type: ignore[attr-defined]
-
-    await admin.subscribe(names.stats("cv", "*"), cb=hear)
+    heard = await hearing(admin)
     await stored(admin, second)
     await aged(0.2)
     async with detecting(server, cv_watch_s=0.0, cv_latency_target=0.1):
@@ -294,16 +290,22 @@ async def test_a_worker_that_does_not_bend_says_nothing_of_frames(
     server: NatsServer, admin: Client, second: bytes
 ) -> None:
     """By them the scaler plans a leaner fleet, which is right only where a fleet that is too small bends."""
-    heard: list[WorkerStats] = []
-
-    async def hear(message: object) -> None:
-        heard.append(stats.decode(message.data))  # type: ignore[attr-defined]
-
-    await admin.subscribe(names.stats("cv", "*"), cb=hear)
+    heard = await hearing(admin)
     await stored(admin, second)
     async with detecting(server, cv_watch_s=0.0):
         await until_heard(heard, lambda beat: beat.processed == 3)
     assert (heard[-1].frames_wanted, heard[-1].wanted_s) == (0, 0.0)
+
+
+async def hearing(admin: Client) -> list[WorkerStats]:
+    """The heartbeats of cv's workers, as they come from now on."""
+    heard: list[WorkerStats] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(stats.decode(message.data))
+
+    await admin.subscribe(names.stats("cv", "*"), cb=hear)
+    return heard
 
 
 async def until_heard(heard: list[WorkerStats], right: Callable[[WorkerStats], bool]) -> None:
