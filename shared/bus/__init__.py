@@ -15,6 +15,7 @@ from shared.bus.publish import (
     publish,
     publish_job,
     publish_job_now,
+    put_off,
 )
 from shared.bus.waiting import answered
 
@@ -31,4 +32,5 @@ __all__ = [
     "publish",
     "publish_job",
     "publish_job_now",
+    "put_off",
 ]

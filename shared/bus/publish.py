@@ -14,7 +14,8 @@ from nats.js.api import PubAck
 from nats.js.errors import APIError
 
 from shared.bus.direct import Stored
-from shared.contract import deadletters, ids, jobs, names
+from shared.contract import backfill, deadletters, ids, jobs, names
+from shared.contract.backfill import Backfill
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BusError, Full, Unstorable
 from shared.runtime.redact import redact
@@ -122,6 +123,20 @@ async def publish_job_now(
 ) -> PubAck:
     """The same, but a stream that is full refuses at once: raises Full. A server that is away is waited for."""
     return await publish_job(client, job, headers, patience_s=patience_s, waits_for_room=False)
+
+
+async def put_off(client: Client, service: str, job: Backfill, headers: Mapping[str, str] | None = None) -> bool:
+    """Put what a service leaves for later into its stream, once however often; whether there is room.
+
+    Raises BusError where the server is away for long.
+    """
+    head = {"Nats-Msg-Id": backfill.deferred_id(job.revises), **(headers or {})}
+    to = names.backfill(service, job.camera)
+    try:
+        await publish(client, client.jetstream(), to, backfill.encode(job), head, waits_for_room=False)
+    except (Full, Unstorable):
+        return False
+    return True
 
 
 async def bury(client: Client, service: str, message: Msg, reason: str, *, patience_s: float = 60.0) -> None:

@@ -33,7 +33,7 @@ from shared.contract.backfill import Backfill
 from shared.contract.events import Detections, DetectionsRevision, Embeddings, EmbeddingsRevision, Event, Lost
 from shared.contract.missing import Unread, check_readable
 from shared.runtime import progress, telemetry
-from shared.runtime.errors import BadMessage, Expired, Full, Unstorable
+from shared.runtime.errors import BadMessage, Expired
 from shared.runtime.tasks import end
 from shared.worker import metrics
 from shared.worker.device import Device, DeviceError, Item
@@ -180,15 +180,9 @@ class Backfilling(Generic[P, R]):
         if not self._consumer or not isinstance(event, Detections | Embeddings) or event.quality is None:
             return None
         job = backfill.put_off(event, id, stream=message.stream, seq=message.seq)
-        headers = {"Nats-Msg-Id": backfill.deferred_id(id)}
-        if traceparent := telemetry.traceparent_of(message.span):
-            headers["traceparent"] = traceparent
-        to, payload = names.backfill(self._service.name, job.camera), backfill.encode(job)
-        try:
-            await bus.publish(self._client, self._js, to, payload, headers, waits_for_room=False)
-        except (Full, Unstorable):
-            return job
-        return None
+        traceparent = telemetry.traceparent_of(message.span)
+        trace = {"traceparent": traceparent} if traceparent else {}
+        return None if await bus.put_off(self._client, self._service.name, job, trace) else job
 
     async def say_lost(self, job: Backfill, why: Lost, traceparent: str | None = None) -> None:
         """Say that no revision will come, and count it. Raises BusError."""

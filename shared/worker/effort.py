@@ -1,7 +1,7 @@
 """How much of each message is looked at, and what it takes: the loop's part in elastic quality.
 
 effort = Effort(settings, counts, service="cv")
-await effort.watch(client, "MEDIA", "cv")      # the server's clock, until cancelled
+effort.watching(client, "MEDIA", "cv")         # tasks that follow the server's clock, until cancelled
 effort.bend(message, high=False)               # the level at which it is looked at
 effort.prepared(prepared); effort.computed(batch, seconds); effort.delivered(prepared)
 """
@@ -42,8 +42,11 @@ class Effort:
         self._service = service
         self._has_looked = False
 
-    async def watch(self, client: Client, stream: str, consumer: str) -> None:
-        """Follow the server's clock, by which messages' ages count; while it can't be asked, ours goes on from it."""
+    def watching(self, client: Client, stream: str, consumer: str) -> list[asyncio.Task[None]]:
+        """Follow the server's clock where anything bends by it; while it can't be asked, ours goes on from it."""
+        return [asyncio.create_task(self._watch(client, stream, consumer))] if self._brownout else []
+
+    async def _watch(self, client: Client, stream: str, consumer: str) -> None:
         while True:
             await self.look_at_clock(client, stream, consumer)
             await asyncio.sleep(_ASK_S)

@@ -150,7 +150,7 @@ class Worker(Generic[P, R]):
             [asyncio.create_task(self._infer_loop(most)) for most in slots],
             [
                 asyncio.create_task(beat(self._client, self._health, self._beat, every_s=self._hold.beat_s)),
-                asyncio.create_task(self._effort.watch(self._client, *self._consumers[0])),
+                *self._effort.watching(self._client, *self._consumers[0]),
             ],
         )
 

@@ -120,7 +120,10 @@ class Service(Protocol[P, R]):
         """
 
     def event(self, message: Message, prepared: P, result: R) -> events.Event:
-        """What is published. Pure. Where it says its `quality`, the rest is looked at later: see `backfill`."""
+        """What is published. It waits for nothing, and may be asked for again.
+
+        Where it says its `quality`, the rest is looked at later: see `backfill`.
+        """
 
     def frame_times(self, prepared: P) -> Sequence[float]:
         """Wall clock of the prepared frames, seconds: for the end-to-end latency."""

@@ -8,7 +8,6 @@ from services.cv.quiet.earlier import Earlier
 from shared import bus
 from shared.contract import backfill, names
 from shared.contract.events import Detections, SegmentRef, Timing
-from shared.runtime.errors import Full, Unstorable
 from shared.runtime.telemetry import logger
 
 _NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
@@ -31,10 +30,7 @@ async def put_off(client: Client, model: str, segment: Earlier) -> bool:
     )
     id = f"cv/{model}/{segment.origin}"
     job = backfill.put_off(first, id, stream=names.MEDIA, seq=segment.seq)
-    to, headers = names.backfill("cv", job.camera), {"Nats-Msg-Id": backfill.deferred_id(id)}
-    try:
-        await bus.publish(client, client.jetstream(), to, backfill.encode(job), headers, waits_for_room=False)
-    except (Full, Unstorable) as e:
-        logger("quiet").warning("a quiet segment is not looked at again", camera=head.camera, reason=str(e))
-        return False
-    return True
+    has_room = await bus.put_off(client, "cv", job)
+    if not has_room:
+        logger("quiet").warning("a quiet segment is not looked at again: BACKFILL has no room", camera=head.camera)
+    return has_room
