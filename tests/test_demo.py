@@ -59,7 +59,9 @@ def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
     assert fitted.spec.max_replica_count == 2
     (asked,) = elastic.asked(fitted)
     assert asked.service == "cv"
-    assert asked.settings == DemandSettings(latency_target_s=12.0, cold_start_s=48.0, lag_threshold=load.lag_threshold)
+    assert asked.settings == DemandSettings(
+        latency_target_s=12.0, cold_start_s=48.0, lag_threshold=load.lag_threshold, defer_budget=sizing.DEFER_BUDGET
+    )
     back = msgspec.structs.replace(
         fitted,
         spec=msgspec.structs.replace(fitted.spec, max_replica_count=given.spec.max_replica_count),

@@ -29,9 +29,11 @@ MOST_CAMERAS = 24
 CALM_CAMERAS = 2
 # Two cameras keep one worker busy for this share of its time: about half, and six of them two cores for 1.6.
 CALM_SHARE = 0.53
-# From a segment's arrival to its event: what workers defend by looking at fewer frames. What one of them clears in that
-# time is the lag that calls for another one, until its rate is known.
+# From a segment's arrival to its event: what workers defend by looking at fewer frames. What one of them clears in
+# that time is the lag that calls for another one, until its rate is known.
 LATENCY_TARGET_S = 2.0
+# A surge is a quarter of all that the scaler ever sees here. With a small budget it would hold workers for the next one.
+DEFER_BUDGET = 0.15
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +79,7 @@ def fitted(scaled: ScaledObject, load: Load, clock: float) -> ScaledObject:
     """
     spec = msgspec.structs.replace(scaled.spec, max_replica_count=max(load.workers, scaled.spec.min_replica_count))
     times = {"latencyTarget": LATENCY_TARGET_S * clock, "coldStart": elastic.COLD_START_S * clock}
-    fitting = elastic.asking(scaled, lagThreshold=load.lag_threshold, **times)
+    fitting = elastic.asking(scaled, lagThreshold=load.lag_threshold, deferBudget=DEFER_BUDGET, **times)
     return msgspec.structs.replace(fitting, spec=spec)
 
 
