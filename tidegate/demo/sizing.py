@@ -32,7 +32,7 @@ CALM_SHARE = 0.53
 # From a segment's arrival to its event: what workers defend by looking at fewer frames. What one of them clears in
 # that time is the lag that calls for another one, until its rate is known.
 LATENCY_TARGET_S = 2.0
-# A surge is a quarter of all that the scaler ever sees here. With a small budget it would hold workers for the next one.
+# A surge is a quarter of all that the scaler ever sees here. A small budget would hold workers for the next one.
 DEFER_BUDGET = 0.15
 
 
