@@ -73,12 +73,13 @@ class Bending(Echo):
 
 
 def _published(client: Any, js: Any, subject: str, *_: object) -> str:
-    return "revision" if ".revisions." in subject else {"jobs": "job", "events": "event"}.get(subject.split(".")[0], "")
+    return "revision" if ".revisions." in subject else "event"
 
 
 async def main() -> None:
     plan = Plan(Path(os.environ["PLAN"]))
     bus.publish = plan.after(bus.publish, _published)  # type: ignore[assignment]
+    bus.put_off = plan.after(bus.put_off, lambda *_: "job")  # type: ignore[assignment]
     direct.get = plan.after(direct.get, lambda *_: "get")  # type: ignore[assignment]
     acknowledge = Hold.acknowledge
 

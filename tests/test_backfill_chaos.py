@@ -61,6 +61,8 @@ async def test_whatever_dies_between_its_pubacks_each_segment_has_one_event_and_
                 await asyncio.sleep(0.7)
             await service.settled(admin, "MEDIA", "cv")
             await service.settled(admin, "BACKFILL", "cv-backfill")
+    except TimeoutError:
+        pytest.fail(f"not all were killed, or not all was answered for: {(tmp_path / 'killed').read_text().split()}")
     finally:
         await pool.close()
     killed = Counter((tmp_path / "killed").read_text().split())
