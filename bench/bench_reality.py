@@ -342,8 +342,7 @@ def simulate(form: str, scaled: ScaledObject, real: Measured, seed: int) -> Resu
     seed: of where in its step a segment comes, of how long each takes, and of when the consumer is looked at.
     """
     # Long enough that a fleet which would stay longer than the real one pays for it.
-    counts = np.zeros(int((real.seconds + MOST_LONGER_S) / STEP_S), dtype=np.int64)
-    np.add.at(counts, (np.array(real.arrivals) / STEP_S).astype(np.int64), 1)
+    trace = trace_of(form, real.arrivals, real.seconds + MOST_LONGER_S)
     load = Workload(
         service_rate=real.rate.per_s,
         service_cv=real.service_cv,
@@ -353,7 +352,14 @@ def simulate(form: str, scaled: ScaledObject, real: Measured, seed: int) -> Resu
         batch=1,
         seed=seed,
     )
-    return run(policy(form, scaled, real.first_poll, seed), Trace(form, STEP_S, counts), load, initial=0)
+    return run(policy(form, scaled, real.first_poll, seed), trace, load, initial=0)
+
+
+def trace_of(name: str, arrivals: Sequence[float], seconds: float) -> Trace:
+    """arrivals: seconds from the start of each."""
+    counts = np.zeros(int(seconds / STEP_S), dtype=np.int64)
+    np.add.at(counts, (np.array(arrivals) / STEP_S).astype(np.int64), 1)
+    return Trace(name, STEP_S, counts)
 
 
 def policy(form: str, scaled: ScaledObject, first_poll: float, seed: int) -> Policy:

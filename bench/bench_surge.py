@@ -6,12 +6,16 @@ About six minutes a form. A Stack runs with `deploy/keda/demand/cv.yaml`, and a 
 camera, then six, then one again, then none. A worker's device is paced (`bench.paced_cv`), so that workers on two cores
 don't slow each other, and its start is stretched to that of a pod on a new node. Waited is what passes from a segment's
 arrival to its event.
+
+Beside each form is what the simulator makes of the same arrivals, as `bench.bench_reality` does: the mean of as many
+simulations as it has seeds.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import statistics
 import sys
 import tempfile
 import time
@@ -26,6 +30,9 @@ from rich.table import Table
 
 from bench import bench_reality as reality
 from bench.bench_reality import Script
+from services.scaler.keda.scaledobject import ScaledObject
+from services.scaler.simulation.engine import Result, Workload, run
+from services.scaler.simulation.queue import Elastic
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.events import Detections, DetectionsRevision
@@ -57,10 +64,11 @@ out = Console(width=120, highlight=False)
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """One run. waited: seconds of every segment of the surge. fps: frames of a second that were looked at, of each
     segment. wanted, looked: frames of all. revised, lost: revisions by whether they say something. again: segments with
-    two. replica_seconds: used.
+    two. replica_seconds: used. all_waited: seconds of every segment. simulated: the same, as the simulator has it.
     """
 
     waited: list[float]
+    all_waited: list[float]
     fps: list[float]
     wanted: int
     looked: int
@@ -71,6 +79,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     tally: Tally
     peak: int
     replica_seconds: float
+    simulated: list[Result]
 
 
 async def surge(start_s: float, surge_s: float, target_s: float) -> Seen:
@@ -97,15 +106,48 @@ async def surge(start_s: float, surge_s: float, target_s: float) -> Seen:
             watching = asyncio.create_task(watch.run())
             try:
                 first = time.time() + script[0][0]
-                await reality.play(stack.admin, script, RATE, began)
+                arrivals = await reality.play(stack.admin, script, RATE, began)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(MOST_TAIL_S):
                         while not await _all_done(stack.admin):
                             await asyncio.sleep(0.5)
-                used = workers.replica_seconds
+                used, seconds = workers.replica_seconds, time.monotonic() - began
             finally:
                 await end(watching)
-            return await _seen(stack.admin, (first, first + surge_s), max(n for _, n in watch.asked), used)
+            simulated = [
+                _simulated(scaled, (arrivals, seconds), watch.first_poll, start_s, bends=target_s > 0, seed=seed)
+                for seed in range(reality.SEEDS)
+            ]
+            peak = max(n for _, n in watch.asked)
+            return await _seen(stack.admin, (first, first + surge_s), peak, used, simulated)
+
+
+def _simulated(
+    scaled: ScaledObject,
+    came: tuple[Sequence[float], float],
+    first_poll: float,
+    start_s: float,
+    *,
+    bends: bool,
+    seed: int,
+) -> Result:
+    """The device is paced by the frame, so that a level costs what it looks at.
+
+    came: when each segment did, and for how long replicas were paid for, in seconds from the start.
+    """
+    shares = (1.0, FLOOR / FPS)
+    load = Workload(
+        service_rate=RATE,
+        service_cv=0.0,
+        cold_start_s=start_s + PROCESS_S,
+        latency_target_s=LATENCY_TARGET_S,
+        max_replicas=MOST_WORKERS,
+        batch=1,
+        seed=seed,
+        elastic=Elastic(costs=shares, looked=shares) if bends else None,
+    )
+    trace = reality.trace_of("surge", *came)
+    return run(reality.policy("surge", scaled, first_poll, seed), trace, load, initial=0)
 
 
 async def _all_done(client: Client) -> bool:
@@ -118,7 +160,7 @@ async def _all_done(client: Client) -> bool:
     return True
 
 
-async def _seen(client: Client, during: tuple[float, float], peak: int, used: float) -> Seen:
+async def _seen(client: Client, during: tuple[float, float], peak: int, used: float, simulated: list[Result]) -> Seen:
     found = await read_back(client)
     events = [s.event for s in found.detections]
     revisions = await _revisions(client)
@@ -126,6 +168,7 @@ async def _seen(client: Client, during: tuple[float, float], peak: int, used: fl
     revised = [r.revises for r in revisions]
     return Seen(
         waited=[wait for at, wait in waits if during[0] <= at < during[1]],
+        all_waited=[wait for _, wait in waits],
         fps=[len(e.frames) / e.duration for e in events],
         wanted=sum(map(frames_wanted, events)),
         looked=sum(len(e.frames) for e in events),
@@ -136,6 +179,7 @@ async def _seen(client: Client, during: tuple[float, float], peak: int, used: fl
         tally=tally(found.segments, (e.segment.seq for e in events), found.dead, found.settled),
         peak=peak,
         replica_seconds=used,
+        simulated=simulated,
     )
 
 
@@ -143,6 +187,10 @@ async def _revisions(client: Client) -> list[DetectionsRevision]:
     async with Log(client, names.EVENTS) as log:
         stored = await log.all(names.event(names.revised(Detections.kind), ">"))
     return [msgspec.json.decode(each.data, type=DetectionsRevision) for each in stored]
+
+
+def _mean(seen: Seen, of: str) -> float:
+    return statistics.fmean(getattr(result, of) for result in seen.simulated)
 
 
 def show(runs: Sequence[tuple[str, Seen]]) -> None:
@@ -161,8 +209,14 @@ def show(runs: Sequence[tuple[str, Seen]]) -> None:
         ("said to be lost, twice", lambda s: f"{s.lost}, {s.again}"),
         ("segments", lambda s: f"{s.tally.segments}"),
         ("lost, doubled", lambda s: f"{s.tally.lost}, {s.tally.duplicated}"),
+        ("waited in all of it, p99", lambda s: f"{quantile(s.all_waited, 0.99) or 0:.1f} s"),
+        ("simulated", lambda s: f"{_mean(s, 'p99_s'):.1f} s"),
         ("workers at most", lambda s: f"{s.peak}"),
+        ("simulated", lambda s: f"{_mean(s, 'peak_replicas'):.1f}"),
         ("replica-seconds", lambda s: f"{s.replica_seconds:.0f}"),
+        ("simulated", lambda s: f"{_mean(s, 'replica_hours') * 3600:.0f}"),
+        ("put off, simulated", lambda s: f"{_mean(s, 'deferred'):.0f}"),
+        ("made good, simulated", lambda s: f"{_mean(s, 'backfilled'):.0f}"),
     )
     for what, of in rows:
         table.add_row(what, *(of(seen) for _, seen in runs))
