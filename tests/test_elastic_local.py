@@ -45,7 +45,7 @@ def test_what_an_operator_sets_wins_over_the_file(monkeypatch: pytest.MonkeyPatc
 
 
 def test_other_services_are_told_nothing() -> None:
-    assert elastic.environment("vlm", scaled_object("vlm")) == {}
+    assert elastic.environment("search", scaled_object("cv")) == {}
 
 
 @pytest.mark.parametrize("service", [s.name for s in catalog.SERVICES if s.scaled_object])

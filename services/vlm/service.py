@@ -25,13 +25,15 @@ from services.vlm.kinds.ask import Questions
 from services.vlm.kinds.caption import Captions
 from services.vlm.kinds.summarize import Summaries
 from services.vlm.kinds.verify import Verdicts
+from services.vlm.look import frames_of
 from services.vlm.model import Model
 from services.vlm.settings import VlmSettings
 from shared.bus import direct
 from shared.bus.log import Log
 from shared.contract import jobs, names
-from shared.contract.events import Cause, Said, Seen, Timing, Usage, Verdict
+from shared.contract.events import Caption, Cause, Said, Seen, Timing, Usage, Verdict
 from shared.contract.jobs import Job
+from shared.elastic.look import Look
 from shared.runtime.errors import BadSegment, TidegateError
 from shared.worker import AnsweredBefore, Message, result_id
 
@@ -46,11 +48,16 @@ MAY_COME: tuple[Cause, ...] = ("expired", "no_video", "no_captions")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A job in hand. weight: every job counts as one, however large."""
+    """A job in hand. weight: every job counts as one, however large.
+
+    look: how many frames the model is shown; None where there is nothing to show.
+    """
 
     work: Work[Job]
     id: str
     message: Message
+    look: Look | None
+    decoded: None = None  # it is the model that takes time
 
     @property
     def weight(self) -> int:
@@ -99,12 +106,13 @@ class VlmService:
             # Two jobs about one incident end in one verdict: JetStream drops the second by this id.
             id, message.origin = job.incident, f"{job.kind}/{job.camera}/{job.incident}"
         message.span.set_attributes(tracing.job(job.kind, job.camera, id))
-        kind = self._kinds[job.kind]
+        kind, s = self._kinds[job.kind], self._settings
+        look = frames_of(job, message.level, wanted=s.vlm_frames, floor=s.vlm_frames_floor)
         if message.deliveries > 1:
             await self._check_unanswered(names.event(kind.says.kind, job.camera), message)
         try:
             await self._check_wanted(job, message)
-            work = await kind.look(job)
+            work = await kind.look(job, look.frames)
         except (NoFootage, BadSegment, Late) as e:
             cause: Cause = "unreadable" if isinstance(e, BadSegment) else e.cause
             if cause in MAY_COME and job.wait_s is None and message.deliveries < BELIEVED_AT_DELIVERY:
@@ -112,7 +120,7 @@ class VlmService:
             stored = message.raw.metadata.timestamp
             start, end = getattr(job, "start", None) or stored, getattr(job, "end", None) or stored
             work = Work(job=job, start=start, end=end, cause=cause, reason=str(e))
-        return Task(work, id, message)
+        return Task(work, id, message, None if work.cause else look)
 
     async def _check_unanswered(self, subject: str, message: Message) -> None:
         """Raises AnsweredBefore for a job that came again although its event is stored: its acknowledgement was lost.
@@ -202,6 +210,8 @@ class VlmService:
         outcome: str = result.cause or (result.verdict if isinstance(result, Verdict) else "answered")
         metrics.JOBS.labels(kind, outcome).inc()
         metrics.JOB.labels(kind).observe(max(0.0, time.time() - message.stored_at))
+        if isinstance(result, Caption) and prepared.look:
+            result = msgspec.structs.replace(result, quality=prepared.look.quality)
         return msgspec.structs.replace(result, timing=message.timing)
 
     def frame_times(self, prepared: Task) -> list[float]:

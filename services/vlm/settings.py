@@ -41,6 +41,17 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
     vllm_args: Annotated[str, Meta(description="more arguments for vLLM, such as --quantization fp8")] = ""
     vlm_batch_size: Annotated[int, Meta(ge=1, le=1024, description="jobs in flight; vLLM batches them by itself")] = 8
     vlm_frames: Annotated[int, Meta(ge=1, le=256, description="frames that a job shows the model")] = 8
+    vlm_frames_floor: Annotated[
+        int, Meta(ge=1, le=256, description="frames that a caption shows the model at least, while capacity is short")
+    ] = 2
+    vlm_latency_target: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="seconds from a caption's job to its event, defended by showing fewer frames; 0: never. "
+            "Only where its replicas are scaled by demand",
+        ),
+    ] = 0.0
     vlm_size: Annotated[int, Meta(ge=32, le=4096, description="most pixels of a frame's longer side")] = 640
     vlm_media: Annotated[
         Literal["images", "video"], Meta(description="frames as images, or as one video where the model takes it")
@@ -145,5 +156,6 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
             threads=ahead,
             hold=self.vlm_batch_size + ahead + 1,
             grace_s=self.vlm_grace_s,
+            latency_target_s=self.vlm_latency_target,
             replica=self.replica,
         )

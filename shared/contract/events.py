@@ -110,7 +110,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """Less was looked at than is wanted. A revision follows, or says that there will be none.
+    """Less was looked at than is wanted. A revision follows, or says that there will be none; of a caption none does.
 
     fps, wanted: frames of a second of video that were looked at, and that are wanted. cause: why.
     """
@@ -307,11 +307,12 @@ class Said(Event, frozen=True, kw_only=True):
 class Caption(Said, frozen=True, kw_only=True):
     """What happens in a stretch of video.
 
-    text: what the model says of it.
+    text: what the model says of it. quality: only where the model was shown fewer frames than is wanted.
     """
 
     kind: ClassVar[str] = "captions"
     text: Text
+    quality: Quality | None = None
 
 
 class Verdict(Said, frozen=True, kw_only=True):

@@ -66,7 +66,7 @@ class CostMeter:
         else:  # what was made of the picture took time too
             self._key.add(work.key, work.key_s + work.rest_s)
 
-    def computed(self, images: int, seconds: float) -> None:
+    def computed(self, images: float, seconds: float) -> None:
         """A batch was computed."""
         self._image.add(images, seconds)
 

@@ -14,7 +14,8 @@ from shared.elastic.levels import Level, sampled
 
 
 class Look(NamedTuple):
-    """fps, wanted_fps: frames of a second. frames, wanted: of the segment. images: that one frame makes.
+    """fps, wanted_fps: frames of a second. frames, wanted: of the segment. images, wanted_images: that are
+    computed of these, in the unit of a batch's weight.
 
     rest, wanted_rest: megapixels that are decoded after the frame that decoding begins with. key: those of that frame.
     """
@@ -23,7 +24,8 @@ class Look(NamedTuple):
     wanted_fps: float
     frames: int
     wanted: int
-    images: int
+    images: float
+    wanted_images: float
     key: float
     rest: float
     wanted_rest: float
@@ -32,15 +34,15 @@ class Look(NamedTuple):
     def of(
         cls, level: Level, *, wanted: float, floor: float, duration: float, frames: int, megapixels: float, images: int
     ) -> Look:
-        """At a level. duration, frames, megapixels: of the segment, and of one of its frames."""
+        """At a level. duration, frames: of the segment. megapixels, images: that one of its frames has, and makes."""
         fps = level.fps(wanted, floor)
         looked, all_ = (min(frames, sampled(duration, rate)) for rate in (fps, wanted))
         rest, all_rest = (_before_last(n, frames) * megapixels for n in (looked, all_))
-        return cls(fps, wanted, looked, all_, images, megapixels, rest, all_rest)
+        return cls(fps, wanted, looked, all_, looked * images, all_ * images, megapixels, rest, all_rest)
 
     def unasked(self) -> Look:
         """Of a segment whose first frame was all that was wanted of it."""
-        return self._replace(frames=0, wanted=0, rest=0.0, wanted_rest=0.0)
+        return self._replace(frames=0, wanted=0, images=0, wanted_images=0, rest=0.0, wanted_rest=0.0)
 
     @property
     def quality(self) -> Quality | None:

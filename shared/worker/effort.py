@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import nats.errors
 from nats.aio.client import Client
@@ -24,7 +25,7 @@ from shared.elastic.levels import LEVELS, Level
 from shared.runtime.telemetry import logger
 from shared.worker import metrics
 from shared.worker.heartbeat import WorkCounts
-from shared.worker.service import Looked, Message
+from shared.worker.service import Looked, Message, Prepared
 from shared.worker.settings import WorkerSettings
 
 # How often the server is asked for its clock.
@@ -75,8 +76,9 @@ class Effort:
             self._has_looked = True
             self._costs.decoded(prepared.decoded)
 
-    def computed(self, images: int, seconds: float) -> None:
-        """A batch was computed."""
+    def computed(self, batch: Sequence[Prepared], seconds: float) -> None:
+        """A batch was computed. seconds: of a replica."""
+        images = sum(p.look.images if isinstance(p, Looked) and p.look else p.weight for p in batch)
         if images:
             self._costs.computed(images, seconds)
 
@@ -86,8 +88,8 @@ class Effort:
         if look is None:
             return
         costs, counts = self._costs, self._counts
-        wanted_s = costs.replica_s(look.key, look.wanted_rest, look.wanted * look.images)
-        work_s = costs.replica_s(look.key, look.rest, look.frames * look.images)
+        wanted_s = costs.replica_s(look.key, look.wanted_rest, look.wanted_images)
+        work_s = costs.replica_s(look.key, look.rest, look.images)
         counts.wanted_s += wanted_s
         counts.work_s += work_s
         metrics.WORK_WANTED.labels(self._service).inc(wanted_s)

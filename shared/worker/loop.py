@@ -258,7 +258,8 @@ class Worker(Generic[P, R]):
                 results = await self._device.infer(batch)
             except DeviceError as e:
                 await self._exit(str(e))
-            self._effort.computed(sum(item.weight for item in batch), batch[0].message.infer_s)
+            spent_s = batch[0].message.infer_s / self._settings.slots
+            self._effort.computed([item.prepared for item in batch], spent_s)
             for item, result in zip(batch, results, strict=True):
                 if isinstance(result, Exception):
                     self._answer(item.message, self._fail(item.message, result))

@@ -19,7 +19,7 @@ from shared.runtime.errors import SettingError
 # A worker on a CPU is ready after this long; a pod, or a node, takes minutes.
 COLD_START_S = 8.0
 # Services whose work bends.
-BENDING = ("cv", "embed")
+BENDING = ("cv", "embed", "vlm")
 
 
 def asking(scaled: ScaledObject, **keys: float | str) -> ScaledObject:

@@ -83,9 +83,14 @@ def describe(event: Event) -> str:
             return f"{rfc3339(event.start)}  {event.question!r}: {event.text}"
         case Caption() | Summary():
             seconds = (event.end - event.start).total_seconds()
-            return f"{rfc3339(event.start)}  {seconds:.0f} s: {event.text}"
+            return f"{rfc3339(event.start)}  {seconds:.0f} s{_fewer(event)}: {event.text}"
         case _:
             return msgspec.json.encode(event).decode()
+
+
+def _fewer(event: Caption | Summary) -> str:
+    quality = event.quality if isinstance(event, Caption) else None
+    return f" by {len(event.frames)} of {quality.frames_wanted(len(event.frames))} frames" if quality else ""
 
 
 def _track(track: Track) -> str:

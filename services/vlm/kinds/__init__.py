@@ -1,6 +1,6 @@
 """What each kind of job shows the model, asks it, and makes of its answer: each kind has a file.
 
-work = await kind.look(job)                  # frames or captions; raises NoFootage
+work = await kind.look(job, frames=8)        # frames or captions; raises NoFootage
 event = await kind.answer(work, chat, base)  # asks the model
 event = kind.unanswered(work, base)          # where there is nothing to show
 """
@@ -44,8 +44,11 @@ class JobKind(Protocol[J]):
 
     says: type[Said]
 
-    async def look(self, job: J) -> Work[J]:
-        """Find what the model is shown. Raises NoFootage, BadMessage, nats.errors.Error or TimeoutError."""
+    async def look(self, job: J, frames: int) -> Work[J]:
+        """Find what the model is shown. frames: so many, at most.
+
+        Raises NoFootage, BadMessage, nats.errors.Error or TimeoutError.
+        """
 
     async def answer(self, work: Work[J], chat: Chat, base: Said) -> Said:
         """Ask the model. Raises BrokenAnswer, and as `Model.complete` does."""

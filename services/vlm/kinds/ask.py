@@ -64,11 +64,10 @@ class Questions:
         self._settings = settings
         self._log = logger("vlm")
 
-    async def look(self, job: jobs.Ask) -> Work[jobs.Ask]:
-        count = self._settings.vlm_frames
-        found = await self._find(job, count // 2) if count > 1 else []
-        frames = await self._footage.between(job.camera, job.start, job.end, count, also=found)
-        return Work(job=job, start=job.start, end=job.end, frames=frames)
+    async def look(self, job: jobs.Ask, frames: int) -> Work[jobs.Ask]:
+        found = await self._find(job, frames // 2) if frames > 1 else []
+        shown = await self._footage.between(job.camera, job.start, job.end, frames, also=found)
+        return Work(job=job, start=job.start, end=job.end, frames=shown)
 
     async def answer(self, work: Work[jobs.Ask], chat: Chat, base: Said) -> Answer:
         job = work.job

@@ -25,9 +25,9 @@ class Captions:
         self._footage = footage
         self._settings = settings
 
-    async def look(self, job: jobs.Caption) -> Work[jobs.Caption]:
-        frames = await self._footage.between(job.camera, job.start, job.end, self._settings.vlm_frames)
-        return Work(job=job, start=job.start, end=job.end, frames=frames)
+    async def look(self, job: jobs.Caption, frames: int) -> Work[jobs.Caption]:
+        shown = await self._footage.between(job.camera, job.start, job.end, frames)
+        return Work(job=job, start=job.start, end=job.end, frames=shown)
 
     async def answer(self, work: Work[jobs.Caption], chat: Chat, base: Said) -> Caption:
         text = work.job.prompt or PROMPT

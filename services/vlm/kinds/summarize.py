@@ -69,7 +69,7 @@ class Summaries:
         self._client = client
         self._settings = settings
 
-    async def look(self, job: jobs.Summarize) -> Work[jobs.Summarize]:
+    async def look(self, job: jobs.Summarize, frames: int) -> Work[jobs.Summarize]:
         captions = await self._captions(job)
         if not captions:
             stretch = f"{job.start:%Y-%m-%d %H:%M:%S} to {job.end:%H:%M:%S} UTC"

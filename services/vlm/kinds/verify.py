@@ -42,9 +42,9 @@ class Verdicts:
         self._footage = footage
         self._settings = settings
 
-    async def look(self, job: jobs.Verify) -> Work[jobs.Verify]:
-        frames = await self._footage.of(job.camera, job.segments, self._settings.vlm_frames)
-        return Work(job=job, start=job.start or frames[0].time, end=job.end or frames[-1].time, frames=frames)
+    async def look(self, job: jobs.Verify, frames: int) -> Work[jobs.Verify]:
+        shown = await self._footage.of(job.camera, job.segments, frames)
+        return Work(job=job, start=job.start or shown[0].time, end=job.end or shown[-1].time, frames=shown)
 
     async def answer(self, work: Work[jobs.Verify], chat: Chat, base: Said) -> Verdict:
         text = PROMPT.format(prompt=work.job.prompt)
