@@ -20,6 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared import bus
 from shared.contract import jobs, names
+from shared.contract.jobs import Job
 from shared.runtime.telemetry import Health
 from tests.vllm_process import SLOTS, VllmProcess, is_installed
 from tidegate.local.server import NatsServer
@@ -80,20 +82,19 @@ async def bare(settings: VlmSettings, requests: list[dict[str, Any]], model: str
         return len(requests) / (time.perf_counter() - started)
 
 
-async def worked(settings: VlmSettings, seqs: list[int], server: NatsServer, admin: Client, turn: int) -> float:
+async def worked(settings: VlmSettings, asked: Sequence[Job], server: NatsServer, admin: Client) -> float:
     """Jobs a second of a worker, from its readiness to its last acknowledgement."""
-    for n, seq in enumerate(seqs):
-        await bus.publish_job(
-            admin, jobs.Verify(camera="bench", incident=f"{turn}-{n}", prompt=QUESTION, segments=[seq])
-        )
+    for job in asked:
+        await bus.publish_job(admin, job)
     client = await bus.connect(server.settings("vlm"), "vlm")
     stop, health = asyncio.Event(), Health()
     running = asyncio.create_task(vlm.run(settings, client, health, stop))
     while health.ready:
         await asyncio.sleep(0.005)
     started = time.perf_counter()
-    await world.acknowledged(admin.jetstream(), names.VLM, "vlm-verify")
-    rate = len(seqs) / (time.perf_counter() - started)
+    for stream, consumer in names.VLM_WORK:
+        await world.acknowledged(admin.jetstream(), stream, consumer)
+    rate = len(asked) / (time.perf_counter() - started)
     stop.set()
     await running
     await client.close()
@@ -122,7 +123,11 @@ async def main(out: Console, count: int = JOBS, turns: int = TURNS, *, shared: b
                 await bare(settings, requests[:SLOTS], vllm.model)
                 for turn in range(turns):
                     alone.append(await bare(settings, requests, vllm.model))
-                    over_the_bus.append(await worked(settings, seqs, server, admin, turn))
+                    asked = [
+                        jobs.Verify(camera="bench", incident=f"{turn}-{n}", prompt=QUESTION, segments=[seq])
+                        for n, seq in enumerate(seqs)
+                    ]
+                    over_the_bus.append(await worked(settings, asked, server, admin))
                     ratios.append(over_the_bus[-1] / alone[-1])
         finally:
             vllm.kill()

@@ -37,6 +37,7 @@ from tests.test_vlm_captions import looked_through, wanted
 from tests.waiting import PATIENCE_S, until
 from tidegate.client import dlq
 from tidegate.local.server import NatsServer
+from tidegate.view.events import describe
 
 NOW = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
 FULL, FLOOR = LEVELS[0], LEVELS[-1]
@@ -130,6 +131,7 @@ async def test_captions_that_waited_are_shown_fewer_frames_and_nothing_else_is(
     captions = [event for event in found if isinstance(event, Caption)]
     assert [len(event.frames) for event in captions] == [2, 2, 2]
     assert {event.quality for event in captions} == {Quality(fps=0.25, wanted=0.5, cause="backlog")}
+    assert "8 s by 2 of 4 frames: A man walks by." in describe(captions[0])
     assert [len(event.frames) for event in found if isinstance(event, Verdict | Answer)] == [FRAMES, FRAMES]
     after = [frames_counted("wanted"), frames_counted("looked"), frames_counted("deferred", cause="backlog")]
     assert [b - a for a, b in zip(before, after, strict=True)] == [5 * FRAMES, 3 * 2 + 2 * FRAMES, 3 * 2]

@@ -33,7 +33,11 @@ WORK_WANTED = Counter(
 WORK = Counter("tidegate_work_seconds_total", "seconds of a replica that they took as they were looked at", ["service"])
 FRAMES_WANTED = Counter("tidegate_frames_wanted_total", "frames that were to be looked at", ["service"])
 FRAMES_LOOKED = Counter("tidegate_frames_looked_total", "frames that were looked at, at first", ["service"])
-FRAMES_DEFERRED = Counter("tidegate_frames_deferred_total", "frames that were put off, by cause", ["service", "cause"])
+FRAMES_DEFERRED = Counter(
+    "tidegate_frames_deferred_total",
+    "frames that were left out at first, by cause; of vlm for good",
+    ["service", "cause"],
+)
 HELD = Gauge("tidegate_held", "messages in hand", ["service"])
 BATCH = Histogram("tidegate_batch_size", "items in a batch", ["service"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 STAGE = Histogram(

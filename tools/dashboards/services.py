@@ -87,8 +87,26 @@ def _work(of: str) -> Row:
     )
 
 
+def _bent(of: str) -> tuple[Graph, Graph]:
+    """What is left out while capacity is short."""
+    return (
+        graph(
+            "Frames a second, at first",
+            (rate("tidegate_frames_wanted_total", where=of), "wanted"),
+            (rate("tidegate_frames_looked_total", where=of), "looked at"),
+            (rate("tidegate_frames_deferred_total", "cause", of), "left out, {{cause}}"),
+            says="None where no latency target is set.",
+        ),
+        graph(
+            "Work, replicas' seconds a second",
+            (rate("tidegate_work_wanted_seconds_total", where=of), "in full"),
+            (rate("tidegate_work_seconds_total", where=of), "as it was looked at"),
+        ),
+    )
+
+
 def _quality(service: str) -> Row:
-    """Of a service whose work bends: what is left out while capacity is short, and what is made good."""
+    """Of a service that looks at segments: what is left out while capacity is short, and what is made good."""
     of = f'service="{service}"'
     quiet = graph(
         "Quiet video, segments a second",
@@ -101,18 +119,7 @@ def _quality(service: str) -> Row:
     return Row(
         "Quality",
         (
-            graph(
-                "Frames a second, at first",
-                (rate("tidegate_frames_wanted_total", where=of), "wanted"),
-                (rate("tidegate_frames_looked_total", where=of), "looked at"),
-                (rate("tidegate_frames_deferred_total", "cause", of), "put off, {{cause}}"),
-                says="None where no latency target is set.",
-            ),
-            graph(
-                "Work, replicas' seconds a second",
-                (rate("tidegate_work_wanted_seconds_total", where=of), "in full"),
-                (rate("tidegate_work_seconds_total", where=of), "as it was looked at"),
-            ),
+            *_bent(of),
             graph(
                 "Looked at again, segments a second",
                 (rate("tidegate_backfill_jobs_total", "result", of), "{{result}}"),
@@ -240,6 +247,7 @@ VLM = Page(
                 ),
             ),
         ),
+        Row("Quality of captions", _bent('service="vlm"')),
         Row(
             "Model",
             (

@@ -1,0 +1,132 @@
+"""What fewer frames of a caption save: captions a second of a worker over a filled stream, by how many frames it shows.
+
+    make vllm && python -m bench.bench_captions [captions a turn] [turns]
+
+All wait for longer than the latency target, so that the worker shows the floor's frames; without a target it shows all.
+They take turns, so that a noisy neighbour meets all alike; the median of the turns' ratios is the result. What is saved
+depends on the length of the answers, which stays what it is: there are short ones and usual ones.
+
+vLLM has the first core for itself, as in bench_vlm. Its model has two layers and no trained weight. A frame is 64 of
+its tokens, and some hundreds of a real model's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+from nats.aio.client import Client
+from rich.console import Console
+from rich.table import Table
+
+from bench import record, world
+from bench.bench_vlm import COLD, worked
+from services.vlm.settings import VlmSettings
+from shared.bus.log import Log
+from shared.contract import jobs, names
+from shared.contract.events import Caption
+from tests.jobs_world import film
+from tests.vllm_process import SLOTS, VllmProcess, is_installed
+from tidegate.local.server import NatsServer
+
+CAPTIONS = 40
+TURNS = 5
+STRETCH_S = 30
+FRAMES = 8
+FLOORS = (4, 2, 1)
+ANSWERS = {"short": 16, "usual": 80}
+LATE_S = 0.001
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """captions: a second. prompt, answer: tokens of one, in the mean."""
+
+    captions: float
+    prompt: float
+    answer: float
+
+
+async def turn(settings: VlmSettings, count: int, server: NatsServer, admin: Client) -> Turn:
+    """So many captions of the last seconds."""
+    end = dt.datetime.now(dt.UTC)
+    start, camera = end - dt.timedelta(seconds=STRETCH_S), f"at-{end.timestamp() * 1e6:.0f}"
+    await film(admin, STRETCH_S, camera=camera, start=start)
+    asked = [jobs.Caption(camera=camera, id=f"{n}", start=start, end=end) for n in range(count)]
+    before = (await admin.jetstream().stream_info(names.EVENTS)).state.last_seq
+    rate = await worked(settings, asked, server, admin)
+    async with Log(admin, names.EVENTS) as log:
+        said = [msgspec.json.decode(s.data, type=Caption) for s in await log.read("events.captions.>", before + 1)]
+    shown = settings.vlm_frames_floor if settings.vlm_latency_target else settings.vlm_frames
+    assert {len(caption.frames) for caption in said} == {shown}, "the level is that of all"
+    return Turn(
+        rate,
+        statistics.mean(caption.usage.prompt_tokens for caption in said),
+        statistics.mean(caption.usage.completion_tokens for caption in said),
+    )
+
+
+async def measured(
+    url: str, tokens: int, count: int, turns: int, server: NatsServer, admin: Client
+) -> dict[int, list[Turn]]:
+    """The turns of each number of frames."""
+    whole = VlmSettings(vlm_url=url, vlm_batch_size=SLOTS, vlm_max_tokens=tokens, vlm_frames=FRAMES)
+    levels = {FRAMES: whole} | {
+        floor: msgspec.structs.replace(whole, vlm_frames_floor=floor, vlm_latency_target=LATE_S) for floor in FLOORS
+    }
+    found: dict[int, list[Turn]] = {frames: [] for frames in levels}
+    await turn(whole, SLOTS, server, admin)  # the first requests make vLLM's kernels
+    for _ in range(turns):
+        for frames, settings in levels.items():
+            found[frames].append(await turn(settings, count, server, admin))
+    return found
+
+
+def ratios(of: dict[int, list[Turn]], frames: int) -> list[float]:
+    """What a caption of so many frames takes, as a share of one of all, in each turn."""
+    return [whole.captions / less.captions for whole, less in zip(of[FRAMES], of[frames], strict=True)]
+
+
+async def main(out: Console, count: int = CAPTIONS, turns: int = TURNS) -> None:
+    if not is_installed():
+        out.print("vLLM is not installed here: make vllm")
+        return
+    first, *others = sorted(os.sched_getaffinity(0))
+    if others:
+        os.sched_setaffinity(0, others)
+    table = Table("answer", "frames", "tokens in, out", "captions/s", "time of one, of one of all frames", "turns")
+    lower = {}
+    with tempfile.TemporaryDirectory() as folder:
+        vllm = VllmProcess(Path(folder) / "vllm.log", *COLD, cores=[first] if others else ())
+        vllm.start()
+        try:
+            await asyncio.to_thread(vllm.wait)
+            async with world.serving() as (server, admin, _):
+                for answer, tokens in ANSWERS.items():
+                    found = await measured(vllm.url, tokens, count, turns, server, admin)
+                    for frames, those in found.items():
+                        share = ratios(found, frames)
+                        ratio = statistics.median(share)
+                        lower[f"{answer} answers, {frames} frames / {FRAMES}"] = ratio
+                        table.add_row(
+                            answer,
+                            f"{frames}",
+                            f"{those[0].prompt:.0f}, {those[0].answer:.0f}",
+                            f"{statistics.median(t.captions for t in those):.2f}",
+                            f"{ratio:.2f}",
+                            f"{min(share):.2f} to {max(share):.2f}",
+                        )
+        finally:
+            vllm.kill()
+    out.print(f"{count} captions of {STRETCH_S} s a turn, {turns} turns, {SLOTS} at once")
+    out.print(table)
+    record.write("captions", lower={k: v for k, v in lower.items() if v != 1.0})
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Console(width=110), *map(int, sys.argv[1:])))
