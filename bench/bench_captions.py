@@ -35,11 +35,11 @@ from tests.jobs_world import film
 from tests.vllm_process import SLOTS, VllmProcess, is_installed
 from tidegate.local.server import NatsServer
 
-CAPTIONS = 40
-TURNS = 5
+CAPTIONS = 24
+TURNS = 9
 STRETCH_S = 30
 FRAMES = 8
-FLOORS = (4, 2, 1)
+FLOORS = (2,)
 ANSWERS = {"short": 16, "usual": 80}
 LATE_S = 0.001
 
