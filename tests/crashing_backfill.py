@@ -6,6 +6,7 @@ It looks at less of some segments, by chance, so that the same segment may be of
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import random
 import signal
@@ -33,10 +34,13 @@ class Plan:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        points = (folder / "plan").read_text().split()
-        self._point = points[0] if points else ""
         self._left = random.randint(1, 3)
-        (folder / "plan").write_text("\n".join(points[1:]))
+        with (folder / "lock").open("w") as lock:
+            # Of two that start at once one would find the file of the other half written, and a point would be lost.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            points = (folder / "plan").read_text().split()
+            self._point = points[0] if points else ""
+            (folder / "plan").write_text("\n".join(points[1:]))
 
     def reached(self, point: str) -> None:
         if point == self._point:
