@@ -22,7 +22,7 @@ from prometheus_client import REGISTRY
 from services.scaler.local.replicas import Replicas
 from services.vlm.look import frames_of
 from services.vlm.settings import VlmSettings
-from services.vlm.stretches import CaptionPlan
+from services.vlm.stretches import LONGEST_S, CaptionPlan
 from shared import bus
 from shared.bus.direct import Stored
 from shared.bus.log import Log
@@ -96,7 +96,15 @@ def test_a_job_takes_less_of_a_replica_but_never_as_little_as_its_share_of_frame
 
 def test_the_rate_of_frames_is_that_of_the_stretch() -> None:
     look = frames_of(job_of(jobs.Caption), lambda: Level("half", 0.5, 0.6), wanted=8, floor=2)
-    assert look.frames == 5 and look.quality == Quality(fps=0.167, wanted=0.267, cause="backlog")
+    assert look.frames == 5 and look.quality == Quality(fps=0.1667, wanted=0.2667, cause="backlog")
+
+
+@given(seconds=st.floats(0.001, LONGEST_S), wanted=st.integers(1, 16), floor=st.integers(1, 16))
+def test_an_event_tells_how_many_frames_were_wanted(seconds: float, wanted: int, floor: int) -> None:
+    job = jobs.Caption(camera="lobby", start=NOW, end=NOW + dt.timedelta(seconds=seconds))
+    look = frames_of(job, lambda: FLOOR, wanted=wanted, floor=floor)
+    assert look.quality is None or look.quality.frames_wanted(look.frames) == wanted
+    assert look.quality is None or look.quality.wanted <= 1000
 
 
 def test_the_target_reaches_the_loop_and_is_off_by_default() -> None:

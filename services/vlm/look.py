@@ -27,5 +27,6 @@ def frames_of(job: Job, bend: Callable[[], Level], *, wanted: int, floor: int) -
         wanted = 0
     frames = round(level.fps(wanted, floor))
     share = (frames + TEXT_FRAMES) / (wanted + TEXT_FRAMES)
-    seconds = (caption.end - caption.start).total_seconds() if caption else 1.0
+    # A stretch of no length to speak of has no rate that anybody could use.
+    seconds = max(1.0, (caption.end - caption.start).total_seconds()) if caption else 1.0
     return Look(frames / seconds, wanted / seconds, frames, wanted, share, 1.0, key=0.0, rest=0.0, wanted_rest=0.0)

@@ -49,7 +49,7 @@ class Look(NamedTuple):
         """What the event says; None where no frame was left out."""
         if self.frames >= self.wanted:
             return None
-        return Quality(fps=round(self.fps, 3), wanted=round(self.wanted_fps, 3), cause="backlog")
+        return Quality(fps=round(self.fps, 4), wanted=round(self.wanted_fps, 4), cause="backlog")
 
 
 def _before_last(wanted: int, frames: int) -> int:
