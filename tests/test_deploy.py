@@ -39,7 +39,7 @@ from services.webhook import sender
 from services.webhook.settings import WebhookSettings
 from shared.contract import catalog, names
 from shared.contract.identities import permissions
-from shared.contract.topology import TopologySettings, consumers
+from shared.contract.topology import BACKFILL_BYTES, TopologySettings, consumers
 from shared.runtime import settings
 from shared.runtime.errors import SettingError
 from shared.worker import WorkerSettings
@@ -322,7 +322,8 @@ def check_thresholds(scaled: Document) -> None:
     for trigger in lag:
         t = lag_threshold(float(given[RATE]), float(given[LATENCY]), cold_start_s=float(given.get(COLD_START, 60)))
         if demand:
-            assert (trigger["lagThreshold"], demand[0]["lagThreshold"]) == (str(t.net), str(t.value))
+            net = t.deferred if trigger["stream"] == names.BACKFILL else t.net
+            assert (trigger["lagThreshold"], demand[0]["lagThreshold"]) == (str(net), str(t.value))
             assert (demand[0]["latencyTarget"], demand[0]["coldStart"]) == (given[LATENCY], given[COLD_START])
         else:
             assert trigger["lagThreshold"] == modifiers.get("target", str(t.value)) == str(t.value)
@@ -330,6 +331,7 @@ def check_thresholds(scaled: Document) -> None:
         if trigger["stream"] == "MEDIA":
             # The net has to act long before what waits expires.
             assert t.net / t.rate < limits.media_max_age_s / 2
+        assert t.kept_s == limits.media_max_age_s
 
 
 def check_triggers(scaled: Document, docs: list[Document]) -> None:
@@ -345,7 +347,10 @@ def check_triggers(scaled: Document, docs: list[Document]) -> None:
     # The scaler's trigger is the first of each file: patches and the component mtls count on it.
     assert triggers == demand + lag + utilisation and len(demand) <= 1
     service = scaled["metadata"]["name"].removeprefix("tidegate-")
+    put_off = [t["metadata"] for t in lag if t["metadata"]["stream"] == names.BACKFILL]
+    lag = [t for t in lag if t["metadata"] not in put_off]
     wanted = sorted((t["metadata"]["stream"], t["metadata"]["consumer"]) for t in lag)
+    check_put_off(service, put_off, docs)
     for trigger in demand:
         home = scaled["metadata"].get("namespace", "tidegate")
         scheme, _, rest = trigger["metadata"]["url"].partition("://")
@@ -366,6 +371,17 @@ def check_triggers(scaled: Document, docs: list[Document]) -> None:
     assert wanted == sorted((stream, c) for stream in {s for s, _ in wanted} for c in declared(stream, service))
     assert service != "vlm" or sorted(names.VLM_WORK) == wanted
     check_modifiers(scaled, lag, alone=not (demand or utilisation))
+
+
+def check_put_off(service: str, put_off: list[Document], docs: list[Document]) -> None:
+    """What was put off is counted where work bends, and nowhere else. It starts no first replica."""
+    deployment = of(docs, "Deployment").get(f"tidegate-{service}")
+    given = [v["name"] for v in container_of(deployment).get("env", [])] if deployment else []
+    assert len(put_off) == (f"{service.upper()}_LATENCY_TARGET" in given)
+    for metadata_ in put_off:
+        assert metadata_["consumer"] == names.backfilling(service)
+        # More than BACKFILL holds.
+        assert int(metadata_["activationLagThreshold"]) > BACKFILL_BYTES
 
 
 def check_modifiers(scaled: Document, lag: list[Document], *, alone: bool) -> None:
@@ -1037,7 +1053,7 @@ def test_objects_are_embedded_by_a_component_of_either_form(
     for name, scaled in of(docs, "ScaledObject").items():
         check_triggers(scaled, docs)
         streams = {t["metadata"]["stream"] for t in scaled["spec"]["triggers"] if "stream" in t["metadata"]}
-        assert streams <= (
+        assert streams - {names.BACKFILL} <= (
             {"EVENTS"} if name == "tidegate-embed" else {"MEDIA", *(stream for stream, _ in names.VLM_WORK)}
         )
     declared = consumers(TopologySettings(embed_crops="detections"))

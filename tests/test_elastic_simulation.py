@@ -17,12 +17,15 @@ from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.demand.service_rate import ServiceRate
 from services.scaler.demand.thrift import TUNING, Thrift
 from services.scaler.keda import scaledobject
+from services.scaler.keda.scaledobject import JetStreamTrigger
+from services.scaler.keda.threshold import lag_threshold
 from services.scaler.simulation import compare
-from services.scaler.simulation.engine import Result, Workload, run
+from services.scaler.simulation.engine import Result, ScalerView, Workload, run
 from services.scaler.simulation.generate import generated
-from services.scaler.simulation.policies import Fixed
+from services.scaler.simulation.policies import Fixed, KedaDemand, KedaLag
 from services.scaler.simulation.queue import Elastic
 from services.scaler.simulation.trace import Trace
+from shared.contract import names
 from shared.elastic.brownout import BrownoutTuning
 from tests.test_simulation import World, counts, static, worlds
 from tidegate.commands.simulate import simulate
@@ -191,6 +194,65 @@ def test_a_surge_is_a_debt_that_is_paid_before_the_plan_is_lean_again() -> None:
     assert thrift.share == 0
     fed(thrift, 2.0, 0.0, tuple(at))  # type: ignore[arg-type]
     assert thrift.share > 0.05
+
+
+# ---- while the scaler is away
+
+
+def with_net(load: Workload, *, deferred: bool) -> scaledobject.ScaledObject:
+    """As shipped, with thresholds for the load. deferred: with the trigger that the component `elastic` adds."""
+    t = lag_threshold(load.service_rate, load.latency_target_s, cold_start_s=load.cold_start_s, kept_s=load.max_age_s)
+    demand, waiting = SCALED.triggers
+    assert isinstance(waiting, JetStreamTrigger)
+    put_off = msgspec.structs.replace(
+        waiting, stream=names.BACKFILL, lag_threshold=t.deferred, activation_lag_threshold=10**9
+    )
+    net = [msgspec.structs.replace(waiting, lag_threshold=t.net), *([put_off] if deferred else [])]
+    return msgspec.structs.replace(SCALED, triggers=(demand, *net))
+
+
+NET = Workload(service_rate=13.4, cold_start_s=60, latency_target_s=2, max_replicas=8, elastic=Elastic())
+
+
+def steady(rate: float, seconds: int) -> Trace:
+    return Trace("steady", 1.0, np.random.default_rng(1).poisson(rate, seconds).astype(np.int64))
+
+
+@pytest.mark.parametrize(("times", "grows_to"), [(1.5, 2), (2, 2), (4, 4)])
+def test_while_the_scaler_is_away_what_was_put_off_adds_the_replicas_that_bending_hides(
+    times: float, grows_to: int
+) -> None:
+    arrivals = steady(times * NET.service_rate, 2400)
+
+    def away(*, deferred: bool) -> Result:
+        return run(KedaLag("away", with_net(NET, deferred=deferred)), arrivals, NET, initial=1)
+
+    bent, grown = away(deferred=False), away(deferred=True)
+    assert bent.peak_replicas == 1 and bent.left_out > 0.3 and bent.backfilled < 0.01 * bent.deferred
+    assert grown.peak_replicas == grows_to and grown.left_out < bent.left_out / 2
+    assert grown.timeline[-1][1] == grows_to and grown.window_attainment == bent.window_attainment == 1
+
+
+def test_what_was_put_off_starts_no_first_replica() -> None:
+    """None runs while the scaler is away and no video comes, whatever is left."""
+    left = ScalerView(arrived=0, pending=0, in_work=0, replicas=0, ready=0, processed=0, working_s=0, put_off=10**6)
+    net = KedaLag("away", with_net(NET, deferred=True))
+    assert [net.decide(15.0 * step, left) for step in range(40)] == [0] * 40
+
+
+@pytest.mark.parametrize("times", [4, 8])
+def test_beside_demand_that_works_it_changes_nothing(times: float) -> None:
+    """A surge for ten minutes to four and eight times what a replica does, from 0.7 of it and back."""
+    r, load = NET.service_rate, msgspec.structs.replace(NET, max_replicas=20)
+    rates = np.repeat([0.7 * r, times * r, 0.7 * r, 0.0], [1800, 600, 1800, 300])
+    arrivals = Trace("surge", 1.0, np.random.default_rng(1).poisson(rates).astype(np.int64))
+
+    def there(*, deferred: bool) -> Result:
+        policy = KedaDemand("there", with_net(load, deferred=deferred), compare.demand_settings(load))
+        return run(policy, arrivals, load, initial=1)
+
+    without, with_ = there(deferred=False), there(deferred=True)
+    assert without.deferred > 0 and with_.timeline == without.timeline
 
 
 # ---- on small surges

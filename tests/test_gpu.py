@@ -200,7 +200,8 @@ def test_an_overlay_takes_the_numbers(form: str, way: Any, tmp_path: Path) -> No
         values = [t["metadata"].get("lagThreshold") for t in one["spec"]["triggers"]]
         demand = [test_deploy.asked_by(t) for t in one["spec"]["triggers"] if t["type"] == "metrics-api"]
         if demand:
-            assert demand[0]["lagThreshold"] == str(n.threshold.value) and values == [None, str(n.threshold.net)]
+            net = [str(n.threshold.net), str(n.threshold.deferred)]
+            assert demand[0]["lagThreshold"] == str(n.threshold.value) and values == [None, *net]
         else:
             assert values == [str(n.threshold.value)]
         test_deploy.check_thresholds(one)

@@ -82,6 +82,7 @@ def test_explains_with_every_term() -> None:
     assert "above the 6 that it may hold" in text
     assert "up to 1.7 s" in text
     assert 'safety net beside demand, lagThreshold: "1464"' in text
+    assert 'on what was put off, lagThreshold: "3600"' in text and "the 600 s for which MEDIA keeps" in text
     assert "too late" not in text
 
 
@@ -94,6 +95,7 @@ def test_explains_with_every_term() -> None:
         (float("inf"), 2.0, {}, "--rate inf "),
         (1.0, 0.0, {}, "--latency 0 "),
         (1.0, 2.0, {"hold": -1}, "--hold -1 "),
+        (1.0, 2.0, {"kept_s": 0.0}, "--kept 0 "),
         (1.0, 2.0, {"gpus": 0}, "--gpus 0 "),
         (1.0, 2.0, {"cold_start_s": -1.0}, "--cold-start -1 "),
     ],

@@ -47,6 +47,9 @@ _DEMAND = """\
       - op: replace
         path: /spec/triggers/1/metadata/lagThreshold
         value: "{t.net}"
+      - op: replace
+        path: /spec/triggers/2/metadata/lagThreshold
+        value: "{t.deferred}"
 """
 _WORKER = """\
   - target: {{kind: Deployment, name: tidegate-{n.service}}}

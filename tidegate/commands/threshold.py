@@ -18,11 +18,15 @@ from tidegate.view.inert import echo
 @click.option(
     "--cold-start", type=Number(0, 1e7), default=60.0, show_default=True, help="Seconds until a replica works."
 )
-def threshold(rate: float, latency: float, hold: int, gpus: int, cold_start: float) -> None:
+@click.option(
+    "--kept", type=SECONDS, default=600.0, show_default=True, help="Seconds of video in MEDIA: MEDIA_MAX_AGE_S."
+)
+def threshold(rate: float, latency: float, hold: int, gpus: int, cold_start: float, kept: float) -> None:
     """Compute the lagThreshold of a ScaledObject, alone and as the safety net of demand.
 
     \b
     A GPU that does 12 segments a second, answers wanted within 2 s:
         tidegate threshold --rate 12 --latency 2
     """
-    echo(explain_threshold(lag_threshold(rate, latency, hold=hold, gpus=gpus, cold_start_s=cold_start)))
+    found = lag_threshold(rate, latency, hold=hold, gpus=gpus, cold_start_s=cold_start, kept_s=kept)
+    echo(explain_threshold(found))

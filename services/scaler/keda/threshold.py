@@ -37,20 +37,28 @@ AIR = 0.25
 # that demand has not seen.
 NET_COLD_STARTS = 2
 
+# Where work bends, what is left out is put off, and nothing else piles up. A replica for what one makes good in half of
+# the time for which the video is kept: a whole one asks for nothing at one and a half times the load, and at a quarter
+# a surge that demand has answered holds replicas after it (`python -m bench.bench_net`).
+NET_DEFERRED = 0.5
+
 
 class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     """A threshold and the terms it is made of.
 
-    value: `lagThreshold` of a trigger that scales alone. net: `lagThreshold` of one beside demand. rate:
-    messages a second that one replica clears with all its GPUs. cleared: messages that it clears within `latency_s`.
-    in_hand: messages that it holds while it keeps up. stays_s: how long the largest backlog takes that the HPA lets be.
+    value: `lagThreshold` of a trigger that scales alone. net: `lagThreshold` of one beside demand. deferred: of another
+    beside that, on what was put off. rate: messages a second that one replica clears with all its GPUs. kept_s: for so
+    long their video is kept. cleared: messages that it clears within `latency_s`. in_hand: messages that it holds while
+    it keeps up. stays_s: how long the largest backlog takes that the HPA lets be.
     """
 
     value: int
     net: int
+    deferred: int
     rate: float
     latency_s: float
     cold_start_s: float
+    kept_s: float
     cleared: float
     in_hand: int
     stays_s: float
@@ -62,14 +70,14 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lag_threshold(
-    rate: float, latency_s: float, *, hold: int = 0, gpus: int = 1, cold_start_s: float = 60.0
+    rate: float, latency_s: float, *, hold: int = 0, gpus: int = 1, cold_start_s: float = 60.0, kept_s: float = 600.0
 ) -> Threshold:
     """The threshold for replicas of `gpus` workers, each clearing `rate` messages a second and holding up to `hold`.
 
     latency_s: from a message's arrival to its result. cold_start_s: from asking for a replica to its first result.
-    Raises SettingError naming the option that can't be used.
+    kept_s: seconds of video that MEDIA keeps. Raises SettingError naming the option that can't be used.
     """
-    for option, given in (("--rate", rate), ("--latency", latency_s)):
+    for option, given in (("--rate", rate), ("--latency", latency_s), ("--kept", kept_s)):
         if not 0 < given < math.inf:
             raise SettingError(f"{option} {given:g} can't be used: give a number over 0")
     if not 0 <= cold_start_s < math.inf:
@@ -86,9 +94,11 @@ def lag_threshold(
     return Threshold(
         value=value,
         net=max(math.ceil(replica * (latency_s + NET_COLD_STARTS * cold_start_s)), value),
+        deferred=math.ceil(replica * NET_DEFERRED * kept_s),
         rate=replica,
         latency_s=latency_s,
         cold_start_s=cold_start_s,
+        kept_s=kept_s,
         cleared=cleared,
         in_hand=in_hand,
         stays_s=value * (1 + TOLERANCE) / replica,
@@ -116,5 +126,9 @@ def explain(t: Threshold) -> str:
     lines.append(
         f'as the safety net beside demand, lagThreshold: "{t.net}", '
         f"what it clears in {t.latency_s:g} s and {NET_COLD_STARTS} cold starts of {t.cold_start_s:g} s"
+    )
+    lines.append(
+        f'where work bends, on what was put off, lagThreshold: "{t.deferred}", '
+        f"what it makes good in {NET_DEFERRED:g} of the {t.kept_s:g} s for which MEDIA keeps the video"
     )
     return "\n".join(lines)

@@ -48,7 +48,7 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     arrived, processed: segments so far. pending, in_work: segments now. replicas: asked for. ready: past their cold
     start. working_s: seconds that replicas have been busy so far. Where work bends, work: of the processed segments,
     where one looked at in full is 1; wanted, looked: frames of those begun, where all of a segment's are 1. Jobs for
-    later are in none of these, but in backfilling_s: busy seconds.
+    later are in none of these, but in put_off: those that wait; and backfilling_s: busy seconds.
     """
 
     arrived: int
@@ -62,6 +62,7 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     wanted: float | None = None
     looked: float | None = None
     backfilling_s: float = 0.0
+    put_off: int = 0
 
 
 class Policy(Protocol):
@@ -174,6 +175,7 @@ def _view(queue: SimulatedQueue, load: Workload) -> ScalerView:
         wanted=totals.started if bends else None,
         looked=totals.looked if bends else None,
         backfilling_s=totals.backfilling_s - seen.backfilling_s,
+        put_off=queue.deferred_waiting,
     )
 
 
