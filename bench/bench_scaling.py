@@ -1,11 +1,12 @@
 """Policies on traces: what demand costs against the bound, a static fleet and KEDA tuned in hindsight.
 
-    python -m bench.bench_scaling [--traces DIR] [--latency SECONDS] [--quick] [--demand]
+    python -m bench.bench_scaling [--traces DIR] [--latency SECONDS] [--hours HOURS] [--demand | --grace]
 
 Every CSV file in DIR (columns t_s,arrivals; long ones from their start), and the made-up traces; a replica does a tenth
 of the busiest minute, the latency target is ten seconds where nothing else is said, cold starts are 4, 60 and 300 s.
 Each policy runs twice: with everything looked at, and with work that bends. Demand runs at several budgets of what may
-be left out; --demand runs nothing else.
+be left out; --demand runs nothing else. --grace runs demand at the first budget alone, with what was left out calling
+for replicas before it expires, and without.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from statistics import fmean
 import msgspec
 from rich.console import Console
 
+from services.scaler.keda.scaledobject import ScaledObject
 from services.scaler.simulation.compare import BENDS, NAMES, compare, with_and_without
 from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.generate import generated
@@ -36,6 +38,8 @@ BUDGETS = (0.06, 0.0, 0.01, 0.02, 0.05, 0.1)
 # Its bursts of seconds are over before any replica is ready: no budget is kept there.
 WILD = "azure_llm_code_2023"
 POLICIES = tuple(name for name in NAMES if name != "clairvoyant")
+# What was left out calls for replicas in its last 200 s, and a hundred more than a cold start.
+GRACE_S, GRACE_AFTER_S = 200.0, 100.0
 out = Console(width=220, highlight=False)
 
 
@@ -142,6 +146,27 @@ def by_trace(runs: list[Run]) -> None:
         _row(name, 17, cells)
 
 
+def graces(traces: Sequence[Trace], latency_s: float, scaled: ScaledObject) -> None:
+    """Demand with a grace for what was left out, beside the same without."""
+    out.print(f"demand at a budget of {BUDGETS[0]:.0%}, without a grace and with one", style="bold")
+    _row("", 23, ["cold start, grace", "left out", "made good", "minutes served", "cost, of that without"])
+    for trace in traces:
+        for cold_start_s in COLD_STARTS_S:
+            load = load_of(trace, cold_start_s, latency_s)
+            load = msgspec.structs.replace(load, elastic=Elastic(), defer_budget=BUDGETS[0])
+            grace_s = max(GRACE_S, cold_start_s + GRACE_AFTER_S)
+            graced = msgspec.structs.replace(load, backfill_grace_s=grace_s)
+            both = [r for each in (load, graced) for r in compare(trace, each, scaled, ("demand",))]
+            cells = [
+                f"{cold_start_s:g} s, {grace_s:g} s",
+                ", ".join(f"{r.left_out:.1%}" for r in both),
+                ", ".join(_made_good([r]) for r in both),
+                ", ".join(f"{r.window_attainment:.1%}" for r in both),
+                f"{both[1].replica_hours / both[0].replica_hours:.3f}",
+            ]
+            _row(trace.name, 23, cells)
+
+
 def _row(name: str, width: int, cells: Sequence[str]) -> None:
     out.print(f"{name:24} " + " ".join(f"{cell:>{width}}" for cell in cells))
 
@@ -177,17 +202,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traces", type=Path, default=Path("../shared/traces"))
     parser.add_argument("--latency", type=float, default=LATENCY_TARGET_S)
-    parser.add_argument("--quick", action="store_true", help="the first six hours of each")
+    parser.add_argument("--hours", type=float, default=MOST_HOURS, help="of each trace, from its start")
     parser.add_argument("--demand", action="store_true", help="demand alone, beside the bound")
+    parser.add_argument("--grace", action="store_true", help="demand alone, with a grace for what was left out")
     args = parser.parse_args()
     traces = [read(path) for path in sorted(args.traces.glob("*.csv"))]
     if not traces:
         out.print(f"no traces in {args.traces}: the made-up ones alone")
     scaled = scaled_object("cv", shipped("demand/cv.yaml"))
-    hours = 6.0 if args.quick else MOST_HOURS
     runs = []
-    for whole in traces + generated():
-        trace = Trace(whole.name, whole.step_s, whole.counts[: max(2, int(hours * 3600 / whole.step_s))])
+    all_ = [
+        Trace(t.name, t.step_s, t.counts[: max(2, int(args.hours * 3600 / t.step_s))]) for t in (*traces, *generated())
+    ]
+    if args.grace:
+        graces(all_, args.latency, scaled)
+        return
+    for trace in all_:
         for cold_start_s in COLD_STARTS_S:
             load = load_of(trace, cold_start_s, args.latency)
             began = time.monotonic()

@@ -164,6 +164,7 @@ def test_every_field_of_an_event_is_explained(name: str, part: type[msgspec.Stru
 @pytest.mark.parametrize("key", scaledobject.metadata_keys())
 def test_the_scaler_takes_every_key_of_the_reference(key: str) -> None:
     values = {"service": "cv", "stream": "MEDIA", "consumer": "cv", "metricsUrl": "http://127.0.0.1:9090/metrics"}
+    values["backfillGrace"] = "90"  # more than a cold start
     metadata.parse({"service": "cv", key: values.get(key, "1")})
 
 

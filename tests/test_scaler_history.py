@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.scaler.demand.observation import Observation, Workers
+from services.scaler.demand.observation import Observation, PutOff, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.live.estimator import Estimator, LiveDemand
 from services.scaler.live.history import KEPT_S, MOST_BYTES, History, Unreadable, unpacked
@@ -42,7 +42,8 @@ def observation(at: float, arrived: int = 0, *, anew: bool = False, heard: bool 
     fleet = Workers(ready=2, loading=1, processed=float(arrived), working_s=arrived / 4) if heard else None
     if fleet and arrived % 3:
         fleet = msgspec.structs.replace(fleet, work=arrived / 8, wanted=5.0 * arrived, looked=float(arrived))
-    return Observation(time=at, arrived=arrived, waiting=3, in_work=2, fleet=fleet, anew=anew)
+    put_off = PutOff(ever=arrived // 2, waiting=arrived % 7, kept_s=600.0) if arrived % 2 else None
+    return Observation(time=at, arrived=arrived, waiting=3, in_work=2, fleet=fleet, put_off=put_off, anew=anew)
 
 
 @given(

@@ -74,8 +74,8 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     publishes: subjects that a stream keeps. asks: subjects of requests. answers: subjects that it answers on.
     answers_within: how long an answer may take, as nats-server writes it; empty: two minutes. discovered_as: the NATS
     micro service of which one replica answers; empty: every replica may. hears: subjects that it subscribes to. states:
-    streams whose state it asks for. counts_work: whether it asks how much work every service has. consumers: what it
-    takes, the most urgent first.
+    streams whose state it asks for. counts_work: whether it asks how much work every service has, and what it has
+    put off. consumers: what it takes, the most urgent first.
     """
 
     identity: str
@@ -436,6 +436,12 @@ def work_of(service: str) -> tuple[tuple[str, str], ...]:
 def streams_with_work() -> tuple[str, ...]:
     """The streams that any service consumes and has replicas for."""
     return tuple(dict.fromkeys(c.stream for service in services() for c in service.consumers if not c.spare))
+
+
+def puts_off(service: str) -> str:
+    """The consumer of BACKFILL by which a service takes what it has put off; empty where it puts nothing off."""
+    spare = [c.name for s in services() if s.name == service for c in s.consumers if c.spare]
+    return spare[0] if spare else ""
 
 
 def missing(extras: Iterable[str]) -> list[str]:

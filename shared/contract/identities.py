@@ -81,6 +81,8 @@ def rights(peer: Peer) -> Rights:
     if peer.counts_work:
         for stream in catalog.streams_with_work():
             found += Rights(api=(api("STREAM.INFO", stream), f"{_INFO}.{stream}.*"))
+        put_off = filter(None, (catalog.puts_off(service.name) for service in catalog.services()))
+        found += Rights(api=tuple(f"{_INFO}.{names.BACKFILL}.{consumer}" for consumer in put_off))
     return found + _service(peer) if isinstance(peer, Service) else found
 
 

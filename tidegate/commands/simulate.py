@@ -85,6 +85,11 @@ FIELDS = (
     help="Work bends, and demand plans with this share of frames left out at first: deferBudget.",
 )
 @click.option(
+    "--backfill-grace",
+    type=SECONDS,
+    help="With --defer-budget: what was left out calls for replicas in its last seconds: backfillGrace.",
+)
+@click.option(
     "--compare",
     "every",
     is_flag=True,
@@ -127,6 +132,13 @@ def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, mos
     )
     if (budget := given.pop("defer_budget")) is not None:
         load = msgspec.structs.replace(load, defer_budget=budget)
+    if (grace := given.pop("backfill_grace")) is not None:
+        if load.elastic is None or not load.cold_start_s < grace < load.max_age_s:
+            raise SettingError(
+                f"--backfill-grace {grace:g} can't be used: give --defer-budget too, and a grace over --cold-start and "
+                "under --max-age"
+            )
+        load = msgspec.structs.replace(load, backfill_grace_s=grace)
     chosen = policies or (NAMES if every else BASICS)
     options = SimulateOptions(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), both=every, **given)
     out = Screen()

@@ -9,6 +9,7 @@
 | `service_rate` | messages a second of one busy replica, measured |
 | `warming` | when the replicas that were asked for will be ready |
 | `peak` | the greatest number of the last seconds |
+| `due` | how much of what was put off is about to expire |
 | `stuck` | the part of a backlog that does not drain |
 | `estimate` | the result with every term, and in words |
 | `policy` | the sum, and what keeps replicas that it would let go |

@@ -23,6 +23,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     candidate gave it. service_rate: of one busy replica; `measured`, or else assumed; 0 by the lag rule where none is
     known. backlog_expected: the backlog at that time. backlog_allowed: what the latency target lets stand.
     backlog_stuck: what does not drain and is not counted. arrival_replicas, backlog_replicas: the two parts of the sum.
+    due: segments put off whose video will soon be gone, and due_replicas: what these call for, a third part of the sum.
     held_replicas: what is kept whatever the sum. ready: replicas that work. warming: those asked for that do not yet.
     left_out: share of the frames of the last hours that were left out at first. defer_budget: the share that may be, 0
     where none is planned for. thrift: how much leaner than the forecast the plan is for it.
@@ -46,6 +47,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     arrival_replicas: float = 0.0
     backlog_replicas: float = 0.0
     held_replicas: float = 0.0
+    due: float = 0.0
+    due_replicas: float = 0.0
     ready: int = 0
     warming: int = 0
     left_out: float = 0.0
@@ -59,7 +62,9 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
                 "no worker is heard: the lag rule holds",
                 f"{self.backlog:.0f} messages wait or are in work: they call for {self.backlog_replicas:.2f} replicas",
             ]
-            if self.held_replicas > self.backlog_replicas:
+            if self.due:
+                lines.append(self._due_line())
+            if self.held_replicas > self.backlog_replicas + self.due_replicas:
                 lines.append(f"{self.held_replicas:.2f} are held: so many were called for a moment ago")
             return lines
         each = f"{self.service_rate:.2f} a second"
@@ -83,12 +88,20 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(
                 f"{self.left_out:.1%} of the frames of the last hours were left out at first: none are planned for"
             )
+        if self.due:
+            lines.append(self._due_line())
         if self.backlog_stuck:
             lines.append(f"{self.backlog_stuck:.0f} messages have not drained though there was room: not counted")
-        if self.held_replicas > self.arrival_replicas + self.backlog_replicas:
+        if self.held_replicas > self.arrival_replicas + self.backlog_replicas + self.due_replicas:
             lines.append(
                 f"{self.held_replicas:.2f} are held: for arrivals of a while ago, as one let go costs a cold start to "
                 "get back; for a backlog that they work through; or because this scaler has only just begun to look"
             )
         lines.append(f"{self.replicas:.2f} replicas; {self.ready} are ready and {self.warming} warm up")
         return lines
+
+    def _due_line(self) -> str:
+        return (
+            f"{self.due:.0f} segments of which frames were left out will soon have no video: {self.due_replicas:+.2f} "
+            "to look at these before"
+        )

@@ -24,12 +24,22 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     looked: float | None = None
 
 
+class PutOff(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Segments of which frames were left out. ever: so far, it only grows. waiting: those that nobody has looked at
+    again, nor said to be lost. kept_s: seconds for which their video is kept.
+    """
+
+    ever: int
+    waiting: int
+    kept_s: float
+
+
 class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of a consumer at `time` (seconds of a monotonic clock).
 
     arrived: messages that the consumer was ever to get. waiting: those that no worker holds (pending); in_work: those
-    that workers hold (ack pending). fleet: None where no heartbeat is heard. anew: its sums are another observer's than
-    before, so that nothing follows from how they differ.
+    that workers hold (ack pending). fleet: None where no heartbeat is heard. put_off: None where nobody asks. anew: its
+    sums are another observer's than before, so that nothing follows from how they differ.
     """
 
     time: float
@@ -37,6 +47,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     waiting: int
     in_work: int
     fleet: Workers | None
+    put_off: PutOff | None = None
     anew: bool = False
 
     @property
@@ -50,4 +61,5 @@ def faster(o: Observation, speed: float) -> Observation:
     if speed == 1.0:
         return o
     fleet = o.fleet and msgspec.structs.replace(o.fleet, working_s=o.fleet.working_s * speed)
-    return msgspec.structs.replace(o, time=o.time * speed, fleet=fleet)
+    put_off = o.put_off and msgspec.structs.replace(o.put_off, kept_s=o.put_off.kept_s * speed)
+    return msgspec.structs.replace(o, time=o.time * speed, fleet=fleet, put_off=put_off)

@@ -18,7 +18,9 @@ same term makes it catch up. Three rules keep replicas that the sum would let go
   find a backlog.
 - An observer that has just begun, or has not looked for a while, knows too little to let go of anything.
 
-Where workers leave frames out while they are behind, nothing waits for long, and other terms hold: `_bends`.
+Where workers leave frames out while they are behind, nothing waits for long, and other terms hold: `_bends`. What was
+left out is looked at by replicas that are up anyway, and asks for none, unless there is a `backfill_grace_s`: then what
+has no more time than that left asks for so many as make it good in time, and the plan is not lean meanwhile.
 
 Observations come about once a second; any interval is taken.
 """
@@ -33,6 +35,7 @@ from msgspec import Meta
 
 from services.scaler.demand import warming
 from services.scaler.demand.arrivals import Arrivals
+from services.scaler.demand.due import Due
 from services.scaler.demand.estimate import Estimate
 from services.scaler.demand.forecast import Forecast
 from services.scaler.demand.observation import Observation
@@ -49,7 +52,8 @@ class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
     latency_target_s: from a message's arrival to its result. cold_start_s: from asking for a replica to its first
     result. headroom: share that is added to the forecast, beyond the margin it has learned. lag_threshold: messages for
     each replica, while no rate is known. defer_budget: share of frames that may be left out at first, where workers do
-    that; 0: none is planned for.
+    that; 0: none is planned for. backfill_grace_s: what was left out calls for replicas once its video is kept for no
+    longer than this, more than a cold start; 0: it never does.
     """
 
     latency_target_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 2.0
@@ -57,6 +61,7 @@ class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
     headroom: Annotated[float, Meta(ge=0, le=100)] = 0.0
     lag_threshold: Annotated[float, Meta(ge=0.001, le=1e9)] = 10.0
     defer_budget: Annotated[float, Meta(ge=0, le=1)] = 0.02
+    backfill_grace_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
 
 
 class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +122,9 @@ class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
     """By the lag rule a replica is wanted for each of these shares of what it clears in the latency target: the share
     that `tidegate threshold` computes with, 1 less the air."""
 
+    least_due_s: float = 15.0
+    """What is about to expire is given at least this long: one sync of the HPA."""
+
     in_hand: int = 2
     """This many messages for each ready replica are work in hand, rather than a backlog that keeps replicas."""
 
@@ -149,6 +157,8 @@ class Demand:
         exceeded = min(0.5, TUNING.exceeded_a_budget * settings.defer_budget)
         self._planned_bent = Forecast(self._horizon_s, 1 - exceeded, period)
         self._thrift = Thrift(settings.defer_budget)
+        self._due = Due(settings.backfill_grace_s)
+        self._due_s = max(TUNING.least_due_s, settings.backfill_grace_s - self._horizon_s)
         self._service_rate = ServiceRate()
         self._stuck = StuckBacklog()
         self._warming = Warming(cold)
@@ -178,12 +188,13 @@ class Demand:
             self._done, self._done_at = o.arrived - o.backlog, o.time
         self._service_rate.observe(o.time, o.waiting, o.fleet, anew=o.anew)
         self._thrift.observe(o.time, o.fleet, anew=o.anew)
-        expected, planned = self._rates(o)
+        due = self._due.measure(o.time, o.put_off)
+        expected, planned = self._rates(o, lean=not due)
         rate = self._service_rate.value
         if o.fleet is None and (rate is None or o.time - self._done_at < TUNING.unheard_s):
             # No worker was ever heard, or some work unheard: how many there are is not known.
-            return self._by_lag(o, rate)
-        return self._by_demand(o, rate or self._assumed_rate, expected, planned)
+            return self._by_lag(o, rate, due)
+        return self._by_demand(o, rate or self._assumed_rate, expected, planned, due)
 
     def _begin(self, o: Observation) -> None:
         """At first, and after a time without a look: what is not known is no reason to let go of anything."""
@@ -202,9 +213,9 @@ class Demand:
         """
         return self._thrift.known and self._settings.defer_budget > 0
 
-    def _rates(self, o: Observation) -> tuple[float, float]:
-        """(expected, planned) arrival rates at the horizon."""
-        a = self._arrivals
+    def _rates(self, o: Observation, *, lean: bool) -> tuple[float, float]:
+        """(expected, planned) arrival rates at the horizon. lean: whether the plan may be."""
+        a, more = self._arrivals, 1 + self._settings.headroom
         a.observe(o.time, o.arrived)
         self._expected.observe(o.time, o.arrived, a.level)
         self._planned.observe(o.time, o.arrived, a.level)
@@ -212,28 +223,32 @@ class Demand:
         if o.time - self._arrived_at > self._quiet_s:
             return 0.0, 0.0
         if self._bends:
-            return self._expected.value(a.level), self._planned_bent.value(a.level) * (1 - self._thrift.share)
-        return self._expected.value(a.level), self._planned.value(a.level)
+            thrift = self._thrift.share if lean else 0.0
+            return self._expected.value(a.level), self._planned_bent.value(a.level) * (1 - thrift) * more
+        return self._expected.value(a.level), self._planned.value(a.level) * more
 
-    def _by_lag(self, o: Observation, rate: float | None) -> Estimate:
+    def _by_lag(self, o: Observation, rate: float | None, due: float) -> Estimate:
         fleet = o.fleet
         each = self._settings.lag_threshold
         if rate is not None:
             each = max(1.0, TUNING.lag_share * rate * self._settings.latency_target_s)
-        replicas = o.backlog / each
-        held = self._held.add(o.time, replicas)
+        for_backlog = o.backlog / each
+        for_due = due / ((rate or self._assumed_rate) * self._due_s)
+        held = self._held.add(o.time, for_backlog)
         # What is held may be what demand held for workers that are gone by now: it is no reason to start one.
-        active = o.backlog > 0 or o.time - self._arrived_at < self._hold_s
+        active = max(o.backlog, due) > 0 or o.time - self._arrived_at < self._hold_s
         return Estimate(
-            replicas=max(replicas, held) if active else 0.0,
+            replicas=max(for_backlog + for_due, held) if active else 0.0,
             active=active,
             basis="lag",
             arrival_rate=self._arrivals.level,
             service_rate=rate or 0.0,
             measured=rate is not None,
             backlog=o.backlog,
-            backlog_replicas=replicas,
+            backlog_replicas=for_backlog,
             held_replicas=held,
+            due=due,
+            due_replicas=for_due,
             ready=fleet.ready if fleet else 0,
             warming=fleet.loading if fleet else 0,
         )
@@ -247,16 +262,14 @@ class Demand:
         then = max(0.0, backlog + expected * horizon - capacity)
         return min(then, max(backlog, allowed)) if self._bends else then
 
-    def _by_demand(self, o: Observation, rate: float, expected: float, planned: float) -> Estimate:
-        settings = self._settings
+    def _by_demand(self, o: Observation, rate: float, expected: float, planned: float, due: float) -> Estimate:
         ready, loading = (o.fleet.ready, o.fleet.loading) if o.fleet else (0, 0)
         starts = self._warming.until_ready(o.time, ready, loading)
         stuck = self._stuck.measure(o.time, max(0, o.backlog - TUNING.in_hand * ready), o.arrived, rate * ready)
         backlog = o.backlog - stuck
 
-        allowed = TUNING.allowed * expected * settings.latency_target_s
+        allowed = TUNING.allowed * expected * self._settings.latency_target_s
         then = self._backlog_then(backlog, allowed, expected, rate, ready, starts)
-        planned *= 1 + settings.headroom
         for_arrivals = planned / rate
         within = self._drain_s if then > allowed else self._lag_s
         for_backlog = min((then - allowed) / (within * rate), TUNING.most_for_backlog * max(1.0, for_arrivals))
@@ -267,9 +280,10 @@ class Demand:
             held = max(held, float(ready + useful(starts, backlog, allowed, expected, rate, ready)))
         if o.time - (self._began or 0.0) < self._hold_s:
             held = max(held, float(ready + loading))
-        replicas = max(0.0, for_arrivals + for_backlog, held)
+        for_due = due / (rate * self._due_s)
+        replicas = max(0.0, for_arrivals + for_backlog + for_due, held)
         # What will come is a reason only where arrivals say so: where no replica is left, all of it is backlog.
-        active = backlog > 0 or o.time - self._arrived_at < self._hold_s or max(for_arrivals, held) >= 1
+        active = max(backlog, due) > 0 or o.time - self._arrived_at < self._hold_s or max(for_arrivals, held) >= 1
         self._warming.ask(o.time, math.ceil(replicas), ready)
         return Estimate(
             replicas=replicas if active else 0.0,
@@ -290,9 +304,11 @@ class Demand:
             arrival_replicas=for_arrivals,
             backlog_replicas=for_backlog,
             held_replicas=held,
+            due=due,
+            due_replicas=for_due,
             ready=ready,
             warming=len(starts),
             left_out=self._thrift.left_out,
-            defer_budget=settings.defer_budget if self._bends else 0.0,
+            defer_budget=self._settings.defer_budget if self._bends else 0.0,
             thrift=self._thrift.share if self._bends else 0.0,
         )

@@ -6,7 +6,8 @@
     reader.state().backlog                                 # raises Missing or Unavailable
 
 Only two questions of JetStream's API are used: one about the consumer, and one about its stream, which a single reader
-asks for all of the stream's consumers.
+asks for all of the stream's consumers. What services put off is counted by their consumers alone, and MEDIA's stream
+says for how long that can be made good.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
 
+from services.scaler.demand.observation import PutOff
 from services.scaler.live import metrics
 from services.scaler.live.expiry import ExpiryCounter, waiting
 from services.scaler.live.wakeups import Wakeups, told_on
@@ -107,6 +110,7 @@ class _RePublish(msgspec.Struct, frozen=True):
 
 class _StreamConfig(msgspec.Struct, frozen=True):
     subjects: tuple[str, ...] = ()
+    max_age: int = 0
     retention: str = ""
     republish: _RePublish | None = None
 
@@ -193,7 +197,12 @@ class ConsumerReader:
     """Asks one consumer until it is closed. listeners: are called after every answer or error, and when it wakes."""
 
     def __init__(
-        self, client: Client, stream: _StreamReader, wakeups: Wakeups, names: tuple[str, str, str], every_s: float
+        self,
+        client: Client,
+        stream: _StreamReader | None,
+        wakeups: Wakeups,
+        names: tuple[str, str, str],
+        every_s: float,
     ) -> None:
         self.service, self.stream, self.consumer = names
         self.listeners: set[Callable[[], None]] = set()
@@ -242,11 +251,10 @@ class ConsumerReader:
 
     async def _run(self) -> None:
         # The stream says where it republishes, so it is read before its consumer.
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._every_s / 2):
-                await self._stream_reader.asked.wait()
-        except TimeoutError:
-            pass
+                if self._stream_reader:
+                    await self._stream_reader.asked.wait()
         # Readers that began together are spread, so that they do not ask together for ever.
         pause = random.uniform(1.0, 2.0) * self._every_s  # noqa: S311
         while not self._client.is_closed:
@@ -257,7 +265,7 @@ class ConsumerReader:
             pause = self._every_s
 
     async def _read(self, now: float) -> None:
-        stream = self._stream_reader.reply
+        stream = self._stream_reader.reply if self._stream_reader else None
         try:
             if self._client.is_connected:
                 self._requests.inc()
@@ -273,7 +281,8 @@ class ConsumerReader:
 
     def _state_of(self, reply: _ConsumerReply, stream: _StreamReply | None, now: float) -> ConsumerState:
         pending = reply.num_pending
-        if stream is not None and reply.filters and not set(stream.config.subjects) <= set(reply.filters):
+        subjects = set(stream.config.subjects) if stream else set()
+        if self._stream_reader is None or (stream and reply.filters and not subjects <= set(reply.filters)):
             # The stream's sequences count messages that are not this consumer's.
             reached = reply.delivered.consumer_seq
         else:
@@ -369,6 +378,40 @@ class Together:
             part.listeners.discard(self._tell)
 
 
+class PutOffReader:
+    """What a service has put off. media: tells for how long its video is kept. problem: why that is not known."""
+
+    def __init__(self, jobs: ConsumerReader, media: _StreamReader) -> None:
+        self.jobs = jobs
+        self.problem = ""
+        self._media = media
+
+    @property
+    def latest(self) -> PutOff | None:
+        """None while either is not known, or MEDIA keeps all for ever."""
+        media = self._media.reply
+        try:
+            state = self.jobs.state()
+        except (Missing, Unavailable) as e:
+            self.problem = str(e)
+            return None
+        if not (media and media.config.max_age):
+            self.problem = f"stream {names.MEDIA} does not say for how long it keeps video"
+            return None
+        self.problem = ""
+        return PutOff(ever=state.arrived, waiting=state.backlog, kept_s=media.config.max_age / 1e9)
+
+    def open(self) -> None:
+        self.jobs.listeners.add(_nothing)
+
+    def close(self) -> None:
+        self.jobs.listeners.discard(_nothing)
+
+
+def _nothing() -> None:
+    """A listener that keeps a reader going, whose state alone is read."""
+
+
 Reader = ConsumerReader | Together
 
 
@@ -402,14 +445,21 @@ class Consumers:
     def _one(self, stream: str, consumer: str, service: str) -> ConsumerReader:
         reader = self._readers.get((stream, consumer))
         if reader is None:
-            of_stream = self._streams.get(stream)
-            if of_stream is None:
-                of_stream = self._streams[stream] = _StreamReader(self._client, stream, self._every_s)
-            names = (service, stream, consumer)
-            reader = ConsumerReader(self._client, of_stream, self._wakeups, names, self._every_s)
+            of_stream = None if stream == names.BACKFILL else self._stream(stream)
+            what = (service, stream, consumer)
+            reader = ConsumerReader(self._client, of_stream, self._wakeups, what, self._every_s)
             self._readers[stream, consumer] = reader
         assert isinstance(reader, ConsumerReader)
         return reader
+
+    def _stream(self, stream: str) -> _StreamReader:
+        if stream not in self._streams:
+            self._streams[stream] = _StreamReader(self._client, stream, self._every_s)
+        return self._streams[stream]
+
+    def put_off(self, service: str, consumer: str) -> PutOffReader:
+        """The reader of what a service has put off, by its consumer of BACKFILL."""
+        return PutOffReader(self._one(names.BACKFILL, consumer, service), self._stream(names.MEDIA))
 
     async def sweep(self) -> None:
         """End the readers that nobody listens to. Those of several consumers go first, as they listen to others."""
@@ -417,7 +467,8 @@ class Consumers:
             if not reader.listeners:
                 del self._readers[key]
                 await reader.close()
-        for stream in self._streams.keys() - {stream for stream, _ in self._readers}:
+        of_video = {names.MEDIA} if any(stream == names.BACKFILL for stream, _ in self._readers) else set()
+        for stream in self._streams.keys() - {stream for stream, _ in self._readers} - of_video:
             await end(self._streams.pop(stream).task)
 
     async def close(self) -> None:

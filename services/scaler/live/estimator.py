@@ -31,7 +31,7 @@ from services.scaler.live.heartbeats import Heartbeats, beat_of
 from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.live.metrics_page import MetricsPage
 from services.scaler.live.watch import LISTEN_S, Kept, Watch
-from shared.contract import stats
+from shared.contract import catalog, stats
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 
@@ -99,12 +99,15 @@ class LiveDemand(Changes):
             self._now()
         except (Missing, Unavailable) as e:
             error = str(e)
+        lines = self.estimate.explain() if self.estimate else []
+        if self.watch.problem and self.query.settings.backfill_grace_s:
+            lines.append(f"what was put off is not known and not counted: {self.watch.problem}")
         return Explanation(
             service=self.query.service,
             of=f"consumer {self.query.consumer} of stream {self.query.stream}",
             terms=msgspec.to_builtins(self.estimate) if self.estimate else {},
             settings=msgspec.to_builtins(self.query.settings),
-            lines=self.estimate.explain() if self.estimate else [],
+            lines=lines,
             replicas=self.heartbeats.replicas(now),
             replicas_from=redact(self.query.metrics_url) or "heartbeats",
             age_s=round(now - self._at, 3) if self.estimate else None,
@@ -222,6 +225,8 @@ class Estimator:
             keeps = self._keeps and len(self._watches) < MOST_KEPT
             kept = Kept(self._client, *key) if keeps else None
             watch = self._watches[key] = Watch(reader, heartbeats, kept)
+        if query.settings.backfill_grace_s:
+            watch.follow(self.consumers.put_off(query.service, catalog.puts_off(query.service)))
         return LiveDemand(query, watch, page, self._speed)
 
     def _page(self, url: str) -> MetricsPage:

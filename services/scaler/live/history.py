@@ -20,7 +20,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from services.scaler.demand.observation import Observation, Workers
+from services.scaler.demand.observation import Observation, PutOff, Workers
 from shared.runtime.errors import TidegateError
 
 # The forecaster's memory, which is the longest.
@@ -34,7 +34,8 @@ MOST_BYTES = 1024 * 1024
 
 # What is small packs well, so rows say how they differ from the one before: in milliseconds and arrived; waiting, in
 # work, anew; where workers are heard ready and loading, and what differs in processed and working milliseconds; where
-# they say it, what differs in thousandths of work, frames wanted and frames looked at.
+# they say it, what differs in thousandths of work, frames wanted and frames looked at; where it is known, what differs
+# in what was put off, how much of it waits, and for how many milliseconds its video is kept.
 _Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**50)]
 _Change: TypeAlias = Annotated[int, Meta(ge=-(2**50), le=2**50)]
 _Replicas: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_REPLICAS)]
@@ -45,7 +46,7 @@ class Unreadable(TidegateError):
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
-    """See above. An older release's rows end before `work`."""
+    """See above. An older release's rows end before `work`, or before `put_off`."""
 
     ms: _Count
     more: _Change
@@ -54,6 +55,7 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
     anew: bool
     fleet: tuple[_Replicas, _Replicas, float, _Change] | None
     work: tuple[_Change, _Change, _Change] | None = None
+    put_off: tuple[_Change, _Count, _Count] | None = None
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
@@ -84,18 +86,21 @@ class History:
     def packed(self, monotonic: float, wall: float) -> bytes:
         """The history as bytes. monotonic, wall: the time now, by the observations' clock and as Unix seconds."""
         rows: list[_Row] = []
-        ms = arrived = working_ms = 0
+        ms = arrived = working_ms = ever = 0
         processed = 0.0
         known = _NOTHING
         for o in self._kept:
-            now, fleet, work = round(o.time * 1000), None, None
+            now, fleet, work, put_off = round(o.time * 1000), None, None, None
             if o.fleet:
                 working = round(o.fleet.working_s * 1000)
                 fleet = (o.fleet.ready, o.fleet.loading, o.fleet.processed - processed, working - working_ms)
                 processed, working_ms = o.fleet.processed, working
                 if (sums := _sums(o.fleet)) is not None:
                     work, known = _apart(sums, known), sums
-            rows.append(_Row(now - ms if rows else 0, o.arrived - arrived, o.waiting, o.in_work, o.anew, fleet, work))
+            if p := o.put_off:
+                put_off, ever = (p.ever - ever, p.waiting, round(p.kept_s * 1000)), p.ever
+            counts = o.arrived - arrived, o.waiting, o.in_work
+            rows.append(_Row(now - ms if rows else 0, *counts, o.anew, fleet, work, put_off))
             ms, arrived = now, o.arrived
         at = wall - (monotonic - ms / 1000) if rows else wall
         return zlib.compress(msgspec.msgpack.encode(_Packed(at, rows)))
@@ -110,7 +115,7 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
     # A clock that is behind the other's would have the past be to come.
     time = monotonic - max(0.0, wall - packed.at) - sum(row.ms for row in packed.rows[1:]) / 1000
     found: list[Observation] = []
-    arrived = working_ms = 0
+    arrived = working_ms = ever = 0
     processed = 0.0
     known = _NOTHING
     for i, row in enumerate(packed.rows):
@@ -127,12 +132,22 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
                 known = _together(known, row.work)
                 work, wanted, looked = (float(each) for each in known)
                 workers = msgspec.structs.replace(workers, work=work / 1000, wanted=wanted, looked=looked)
-        if arrived < 0 or len(found) > MOST:
+        put_off = None
+        if row.put_off:
+            ever += row.put_off[0]
+            put_off = PutOff(ever=ever, waiting=row.put_off[1], kept_s=row.put_off[2] / 1000)
+        if min(arrived, ever) < 0 or len(found) > MOST:
             raise Unreadable("no history: less than nothing has arrived, or more was seen than in an hour")
         if time >= monotonic - KEPT_S:
             found.append(
                 Observation(
-                    time=time, arrived=arrived, waiting=row.waiting, in_work=row.in_work, fleet=workers, anew=row.anew
+                    time=time,
+                    arrived=arrived,
+                    waiting=row.waiting,
+                    in_work=row.in_work,
+                    fleet=workers,
+                    put_off=put_off,
+                    anew=row.anew,
                 )
             )
     return found

@@ -123,15 +123,29 @@ def parse_query(query: str) -> Query:
 
 def _demand(service: str, given: dict[str, str]) -> DemandQuery:
     stream, consumer = _work(service, given.pop("stream", ""), given.pop("consumer", ""))
+    settings = DemandSettings(
+        **{f: _field(DemandSettings, f, k, given.pop(k)) for k, f in _SETTINGS.items() if k in given}
+    )
+    _check_grace(service, settings)
     return DemandQuery(
         service=service,
         stream=stream,
         consumer=consumer,
-        settings=DemandSettings(
-            **{f: _field(DemandSettings, f, k, given.pop(k)) for k, f in _SETTINGS.items() if k in given}
-        ),
+        settings=settings,
         metrics_url=_url(given.pop("metricsUrl", "")),
     )
+
+
+def _check_grace(service: str, settings: DemandSettings) -> None:
+    if not settings.backfill_grace_s:
+        return
+    if not catalog.puts_off(service):
+        raise SettingError(f"metadata has the key backfillGrace, and service {service} puts nothing off: remove it")
+    if settings.backfill_grace_s <= settings.cold_start_s:
+        raise SettingError(
+            f"metadata key backfillGrace is {settings.backfill_grace_s:g} s, and a replica takes coldStart, "
+            f"{settings.cold_start_s:g} s, to start: give more than that, such as twice as much, or 0"
+        )
 
 
 def _work(service: str, stream: str, consumer: str) -> tuple[str, str]:

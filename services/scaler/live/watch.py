@@ -24,7 +24,7 @@ from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from services.scaler.demand.observation import Observation
-from services.scaler.live.consumers import ConsumerState, Missing, Reader, Unavailable
+from services.scaler.live.consumers import ConsumerState, Missing, PutOffReader, Reader, Unavailable
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.history import MOST, History, Unreadable, unpacked
 from shared.bus.mirror import bind
@@ -90,6 +90,7 @@ class Watch:
         self.reader = reader
         self.heartbeats = heartbeats
         self.latest: Observation | None = None
+        self._put_off: PutOffReader | None = None
         # Set once it is known what was observed before.
         self.ready = asyncio.Event()
         self._listen_until = -math.inf
@@ -109,8 +110,21 @@ class Watch:
         """Those of the last hour, the oldest first."""
         return self._history.observations
 
+    @property
+    def problem(self) -> str:
+        """Why what was put off is not known, where it should be."""
+        return self._put_off.problem if self._put_off else ""
+
+    def follow(self, put_off: PutOffReader) -> None:
+        """Look at what was put off, too, from now on."""
+        if self._put_off is None:
+            self._put_off = put_off
+            put_off.open()
+
     async def close(self) -> None:
         self.reader.listeners.discard(self._read)
+        if self._put_off:
+            self._put_off.close()
         await end(self._task)
         if self._kept and self.latest:
             await self._store(self._kept)
@@ -136,6 +150,7 @@ class Watch:
             waiting=state.pending,
             in_work=state.ack_pending,
             fleet=self.heartbeats.fleet(time.monotonic()),
+            put_off=self._put_off.latest if self._put_off else None,
             # The first is the first of this scaler's.
             anew=latest is None,
         )

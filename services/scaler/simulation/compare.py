@@ -169,6 +169,7 @@ def _demand(trace: Trace, load: Workload, scaled: ScaledObject) -> Result:
         "demand",
         scaled,
         demand_settings(load),
+        kept_s=load.max_age_s,
     )
     return run(policy, trace, load, initial=initial(trace, load))
 
@@ -194,6 +195,7 @@ def demand_settings(load: Workload) -> DemandSettings:
         cold_start_s=load.cold_start_s,
         lag_threshold=max(1.0, 0.75 * load.service_rate * load.latency_target_s),
         defer_budget=load.defer_budget,
+        backfill_grace_s=load.backfill_grace_s,
     )
 
 

@@ -26,7 +26,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     service_rate: segments a second of one busy replica. service_cv: coefficient of variation of a segment's work.
     latency_target_s: from arrival to result. batch: most segments that a replica takes at once. max_age_s: a segment
     that has waited longer is lost. elastic: how its work bends while capacity is short, None where it does not.
-    defer_budget: of the policy by demand.
+    defer_budget, backfill_grace_s: of the policy by demand.
     """
 
     service_rate: float
@@ -40,6 +40,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
     elastic: Elastic | None = None
     defer_budget: float = 0.02
+    backfill_grace_s: float = 0.0
 
 
 class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +49,7 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     arrived, processed: segments so far. pending, in_work: segments now. replicas: asked for. ready: past their cold
     start. working_s: seconds that replicas have been busy so far. Where work bends, work: of the processed segments,
     where one looked at in full is 1; wanted, looked: frames of those begun, where all of a segment's are 1. Jobs for
-    later are in none of these, but in put_off: those that wait; and backfilling_s: busy seconds.
+    later are in none of these, but in put_off_ever, and put_off: those that wait; and backfilling_s: busy seconds.
     """
 
     arrived: int
@@ -63,6 +64,7 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     looked: float | None = None
     backfilling_s: float = 0.0
     put_off: int = 0
+    put_off_ever: int = 0
 
 
 class Policy(Protocol):
@@ -176,6 +178,7 @@ def _view(queue: SimulatedQueue, load: Workload) -> ScalerView:
         looked=totals.looked if bends else None,
         backfilling_s=totals.backfilling_s - seen.backfilling_s,
         put_off=queue.deferred_waiting,
+        put_off_ever=totals.deferred,
     )
 
 

@@ -6,7 +6,7 @@ import math
 from collections import deque
 
 from services.scaler.demand.estimate import Estimate, one_number
-from services.scaler.demand.observation import Observation, Workers
+from services.scaler.demand.observation import Observation, PutOff, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.keda.decision import Keda
 from services.scaler.keda.hpa import SYNC_S
@@ -107,10 +107,10 @@ class KedaUtilisation:
 class KedaDemand:
     """The same controllers follow our scaler's answers, by `scaled`, whose first trigger asks it.
 
-    Its other triggers see what waits. The scaler looks at the queue by its own clock, and once it is told of
-    the first segment on an idle queue: every five seconds, where the service looks every second. Over hours that makes
-    little difference (1 % of the cost in the mean of 21 runs); over minutes it does. first_look_s: when it looks first.
-    first_s: when KEDA first asks. sync_after_s: when the HPA does.
+    Its other triggers see what waits. The scaler looks at the queue by its own clock, and once it is told of the first
+    segment on an idle queue: every five seconds, where the service looks every second. Over hours that makes little
+    difference (1 % of the cost in the mean of 21 runs); over minutes it does. kept_s: seconds for which video is kept.
+    first_look_s: when it looks first. first_s: when KEDA first asks. sync_after_s: when the HPA does.
     """
 
     wakes = True
@@ -121,6 +121,7 @@ class KedaDemand:
         scaled: ScaledObject,
         settings: DemandSettings,
         *,
+        kept_s: float = 0.0,
         look_s: float = LOOK_S,
         first_look_s: float = 0.0,
         first_s: float = 0.0,
@@ -133,6 +134,7 @@ class KedaDemand:
         self._pushes = isinstance(trigger, ExternalTrigger) and trigger.push
         self._keda = Keda(scaled, 0.0, sync_after_s=sync_after_s)
         self._others = scaled.triggers[1:]
+        self._kept_s = kept_s
         self._look_s = look_s
         self._first_s = first_s
         self._next_look = first_look_s
@@ -148,7 +150,7 @@ class KedaDemand:
         told = view.replicas == 0 and view.pending > 0 and now < self._keda.next_at
         if estimate is None or now >= self._next_look or (told and not estimate.active):
             self._next_look = now + self._look_s
-            estimate = self._estimate = self.demand.observe(_observation(now, view))
+            estimate = self._estimate = self.demand.observe(_observation(now, view, self._kept_s))
         if self._pushes and view.replicas == 0 and estimate.active:
             return self._keda.push(now, 0).desired
         if now < max(self._first_s, self._keda.next_at):
@@ -159,7 +161,7 @@ class KedaDemand:
         return self._keda.step(now, metrics, view.replicas, view.ready).desired
 
 
-def _observation(now: float, view: ScalerView) -> Observation:
+def _observation(now: float, view: ScalerView, kept_s: float) -> Observation:
     fleet = Workers(
         ready=view.ready,
         loading=view.replicas - view.ready,
@@ -175,6 +177,7 @@ def _observation(now: float, view: ScalerView) -> Observation:
         waiting=view.pending,
         in_work=view.in_work,
         fleet=fleet if view.replicas else None,
+        put_off=PutOff(ever=view.put_off_ever, waiting=view.put_off, kept_s=kept_s),
     )
 
 
