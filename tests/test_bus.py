@@ -47,6 +47,20 @@ async def test_what_waits_for_a_server_that_is_away_does_not_keep_it_from_closin
     assert admin.is_closed
 
 
+async def test_a_flush_is_of_all_that_was_asked_for_before_it(server: NatsServer, admin: Client) -> None:
+    """Its ping went ahead of a subscription that waited to be written, and the first message was lost."""
+    reader = await bus.connect(server.settings("admin"), "admin")
+    try:
+        for n in range(200):
+            heard = await reader.subscribe(f"of.no.stream.{n}")
+            await reader.flush()
+            await admin.publish(f"of.no.stream.{n}", b"x")
+            await admin.flush()
+            assert (await heard.next_msg(timeout=30)).data == b"x"
+    finally:
+        await reader.close()
+
+
 async def test_it_reads_on_where_a_flush_was_given_up(admin: Client) -> None:
     for turns in range(6):
         flush = asyncio.create_task(admin.flush())

@@ -57,6 +57,9 @@ class Connection(Client):
     Reading: when a flush times out, nobody waits for the answer to its ping any more. The answer, once it comes, makes
     the client stop reading for good, while it still counts as connected.
 
+    Flushing: the client writes the ping of a flush ahead of what waits to be written, and its answer says nothing of
+    that: who has subscribed and flushed may miss a message.
+
     Passwords: where a server no longer takes the password that it took, the client closes for good. It connects again,
     as its file may have the new one.
 
@@ -182,6 +185,12 @@ class Connection(Client):
             _client=self,
             _sid=sid,
         )
+
+    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        if self._pending and self.is_connected and self._transport:
+            self._transport.write(b"".join(self._pending))
+            self._pending, self._pending_data_size = [], 0
+        await super()._send_ping(future)
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():
