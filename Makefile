@@ -50,7 +50,8 @@ test: $(TEST)
 test-all: $(TEST)
 	@$(PYTEST) $(SPREAD) -m "not alone" && failed=0 || failed=1; $(PYTEST) -m alone && exit $$failed
 
-# All tests, in half as much time again, and which lines they ran, in other processes too. The floor is in pyproject.toml.
+# All tests, and which lines they ran, in other processes too: before Python 3.12 that doubles the work. The floor is in
+# pyproject.toml.
 coverage: $(TEST)
 	$(BIN)/coverage erase
 	@$(MAKE) --no-print-directory test-all PYTEST="$(BIN)/coverage run -m pytest"

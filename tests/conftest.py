@@ -30,6 +30,11 @@ settings.register_profile("patient", settings.default, deadline=None)
 settings.load_profile("patient")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests begin first: one that begins last keeps a process at work while the others have no more to do."""
+    items.sort(key=lambda item: not item.get_closest_marker("slow"))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked `gpu` say what of one is missing."""
     if item.get_closest_marker("gpu") and (reason := machine.missing()):

@@ -44,8 +44,9 @@ MISSING = [name for name in (*NEEDED, "mmdebstrap") if not shutil.which(name)]
 MARKS = [
     pytest.mark.image,
     pytest.mark.slow,
+    pytest.mark.long,
     # One store of images: two that build into it would take each other's away.
-    pytest.mark.alone,
+    pytest.mark.xdist_group("images"),
     pytest.mark.skipif(bool(MISSING), reason=f"no containers here: apt-get install {PACKAGES} mmdebstrap"),
     pytest.mark.skipif(os.geteuid() != 0, reason="containers are started as root"),
 ]

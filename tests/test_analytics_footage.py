@@ -26,6 +26,7 @@ from services.analytics.settled.versions import best
 from services.analytics.state import Limits
 from services.analytics.statements import Out
 from services.cv.settings import CvSettings
+from services.ingest.segmenter import Piece
 from shared.bus.log import Log
 from shared.contract import events, names
 from shared.contract.cameras import new_camera
@@ -39,7 +40,20 @@ from tidegate.client import registry
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
+# One minute of video, which takes long to encode.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.foreign,
+    pytest.mark.skipif(not footage.there(), reason="vtest.avi is not here: apt-get install opencv-doc"),
+    pytest.mark.xdist_group("minute"),
+]
 MINUTE_S = 60
+
+
+@pytest.fixture(scope="module")
+def minute(tmp_path_factory: pytest.TempPathFactory) -> list[Piece]:
+    return clips.pieces(h264(tmp_path_factory.mktemp("video") / "minute.mp4"), "campus")
 
 
 def h264(path: Path) -> Path:
@@ -56,12 +70,9 @@ def h264(path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
-@pytest.mark.foreign
-@pytest.mark.skipif(not footage.there(), reason="vtest.avi is not here: apt-get install opencv-doc")
-@pytest.mark.parametrize("tiles", ["1x1", pytest.param("2x1", marks=pytest.mark.long)])
+@pytest.mark.parametrize("tiles", ["1x1", "2x1"])
 async def test_who_crosses_the_line_in_a_minute_is_who_did(
-    server: NatsServer, admin: Client, tmp_path: Path, tiles: str
+    server: NatsServer, admin: Client, minute: list[Piece], tiles: str
 ) -> None:
     """With tiles, who is in the zone and when, too: without, two or three of thirteen stays are off.
 
@@ -70,9 +81,8 @@ async def test_who_crosses_the_line_in_a_minute_is_who_did(
     camera, _ = new_camera("rtsp://127.0.0.1/campus", fps=5, min_score=0.3, classes=["person"], tiles=tiles)
     await registry.put(admin.jetstream(), "campus", camera, None)
     await use(admin, "campus", footage.RULES)
-    pieces = await asyncio.to_thread(clips.pieces, h264(tmp_path / "minute.mp4"), "campus")
-    assert len(pieces) == MINUTE_S
-    for n, piece in enumerate(pieces):
+    assert len(minute) == MINUTE_S
+    for n, piece in enumerate(minute):
         head = msgspec.structs.replace(piece.segment, start=footage.START + dt.timedelta(seconds=n))
         await admin.jetstream().publish(names.media("campus"), piece.payload, headers=to_headers(head))
     async with serving(server, "cv", cv.run, CvSettings(cv_infer_threads=2)):
@@ -104,17 +114,12 @@ async def all_read(admin: Client) -> None:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.slow
-@pytest.mark.long
-@pytest.mark.foreign
-@pytest.mark.skipif(not footage.there(), reason="vtest.avi is not here: apt-get install opencv-doc")
-async def test_a_surge_is_made_good(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_a_surge_is_made_good(server: NatsServer, admin: Client, minute: list[Piece]) -> None:
     """A minute waits for cv, which looks at a frame a second of it, and then at the rest; and so does analytics."""
     camera, _ = new_camera("rtsp://127.0.0.1/campus", fps=5, min_score=0.4, classes=["person"], tiles="2x1")
     await registry.put(admin.jetstream(), "campus", camera, None)
     await use(admin, "campus", footage.RULES)
-    pieces = await asyncio.to_thread(clips.pieces, h264(tmp_path / "minute.mp4"), "campus")
-    for n, piece in enumerate(pieces):
+    for n, piece in enumerate(minute):
         head = msgspec.structs.replace(piece.segment, start=footage.START + dt.timedelta(seconds=n))
         await admin.jetstream().publish(names.media("campus"), piece.payload, headers=to_headers(head))
     settings = CvSettings(cv_infer_threads=2, cv_latency_target=0.05)

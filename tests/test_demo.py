@@ -135,6 +135,7 @@ def tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("prepared", "nothing_left")
 def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
     process = start(tmp_path, "--seconds", "40")

@@ -1,0 +1,12 @@
+"""Tests of one `xdist_group` run in one process: pytest and xdist go together."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.xdist_group("groups")
+def test_a_group_is_heard_of(request: pytest.FixtureRequest) -> None:
+    """Where it was not, each process made what a group shares, and nothing said so."""
+    grouped = getattr(request.config.option, "loadgroup", False)
+    assert not grouped or request.node.nodeid.endswith("@groups")
