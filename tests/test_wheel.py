@@ -29,9 +29,16 @@ STARTED_S = 120
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The sdist and, made of that alone, the wheel."""
-    dist = tmp_path_factory.mktemp("dist")
-    run([uv(), "build", "--out-dir", str(dist), str(ROOT)])
+    """The sdist and, made of that alone, the wheel.
+
+    Of a copy: a build walks all of the checkout, ignored folders too, in which other tests make images meanwhile.
+    """
+    dist, copy = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("copy")
+    for name in run(["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"]).splitlines():
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    run([uv(), "build", "--out-dir", str(dist), str(copy)])
     return next(dist.glob("*.tar.gz")), next(dist.glob("*.whl"))
 
 
