@@ -87,7 +87,7 @@ async def test_a_server_on_a_small_disk_starts_and_says_what_it_keeps(
     async with NatsServer(tmp_path / "nats") as server:
         admin = await bus.connect(server.settings("admin"), "admin")
         said = await server.set_up(admin)
-        assert said[0] == "limits fitted to this disk: MEDIA 2.5 GB, EVENTS 2.5 GB, DLQ 0.5 GB"
+        assert said[0] == "limits fitted to this disk: MEDIA 2.4 GB, EVENTS 2.4 GB, DLQ 0.5 GB"
         assert (await admin.jetstream().stream_info("DLQ")).config.max_bytes < GB
         await admin.close()
 

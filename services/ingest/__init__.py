@@ -13,4 +13,5 @@
 | `segmenter` | makes segments of packets, with `cutter`, `clock`, `parameters`, `waves` and `muxer` |
 | `delivery` | publishes one camera's segments: `outbox` keeps them, `publisher` sends them, `flight` bounds how many |
 | `announcer` | publishes events of cameras that go online and offline |
+| `usage` | counts what each camera has sent, minute by minute |
 """

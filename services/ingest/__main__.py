@@ -14,7 +14,7 @@ from functools import partial
 from nats.aio.client import Client
 from nats.js.kv import KeyValue
 
-from services.ingest import memory, metrics
+from services.ingest import memory, metrics, usage
 from services.ingest.announcer import Announcer
 from services.ingest.attempts import Attempts
 from services.ingest.fleet import Fleet
@@ -34,6 +34,7 @@ from shared.runtime.errors import SettingError
 from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health
 from shared.service import process
+from shared.service.usage import Keeper
 
 # The last events of cameras get this long to be stored, when the process ends.
 _GOODBYE_S = 1.0
@@ -49,7 +50,9 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
         return
     wanted, credentials, leased, lease_kv = buckets
     leases = Leases(client, lease_kv, leased, process_id(), Kind("camera", "process", metrics.OWNED), settings.lease_s)
-    publisher = Publisher(client, js)
+    meter = usage.Meter()
+    keeper = Keeper(client, "ingest", meter.take, every_s=usage.EVERY_S)
+    publisher = Publisher(client, js, meter.stored)
     outboxes: Outboxes[Piece] = Outboxes(int(settings.ingest_buffer_total_mb * MB))
     attempts = Attempts()
     announcer = Announcer(client, js, leases.process)
@@ -70,7 +73,7 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
         )
 
     fleet = Fleet(wanted, credentials, leases, changed, runner_for, health, settings)
-    parts = [wanted.run(), credentials.run(), leased.run(), leases.run(), metrics.tidy(), announcer.run()]
+    parts = [wanted.run(), credentials.run(), leased.run(), leases.run(), metrics.tidy(), keeper.run(), announcer.run()]
     tasks = [asyncio.create_task(part) for part in parts]
     health.ready = "reading the buckets of cameras and leases"
     try:
@@ -81,7 +84,7 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
         await fleet.stop()
         await end(*tasks[:-1])
         await leases.leave()
-        await announcer.flushed(_GOODBYE_S)
+        await asyncio.gather(announcer.flushed(_GOODBYE_S), keeper.close())
         await end(tasks[-1])
 
 

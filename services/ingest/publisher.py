@@ -39,9 +39,13 @@ _AWAY = "NATS is away, or does not store the leases of cameras: its disk may be 
 class Publisher:
     """Publishes segments. One for the process, so that the bound on what is in flight holds for all cameras."""
 
-    def __init__(self, client: Client, js: JetStreamContext) -> None:
+    def __init__(
+        self, client: Client, js: JetStreamContext, stored: Callable[[Piece], None] = lambda piece: None
+    ) -> None:
+        """stored: called for each segment that is."""
         self._client = client
         self._js = js
+        self._stored = stored
         self._flight = Flight(MAX_IN_FLIGHT, self._held_up)
         self._trouble: str | None = None
         self._reason = _AWAY
@@ -70,6 +74,7 @@ class Publisher:
                 del self._since[segment.message_id]
         if seq is not None:
             metrics.PUBLISH.observe(max(0.0, time.time() - piece.cut))
+            self._stored(piece)
         return seq
 
     def waiting(self) -> str | None:

@@ -62,7 +62,7 @@ class _Wiring:
 
 
 # What the server does not count as stored: a stream's or a consumer's own description takes up to 128 kB of disk, and
-# of memory more. Tidegate has 15 streams; EVENTS has a consumer for each reader.
+# of memory more. Tidegate has 16 streams; EVENTS has a consumer for each reader.
 QUOTA = {"max_mem": 0, "max_streams": 20, "max_consumers": 100}
 
 

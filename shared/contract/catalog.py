@@ -96,10 +96,10 @@ class Service(Peer, frozen=True, kw_only=True):
     """A process that we start: `python -m <module>`.
 
     name: of its replicas, logs and heartbeats. purpose: one sentence, for `--help`. page: of our documentation.
-    heartbeat: whether it is a worker, whose replicas are counted. dead_letters: whether it buries what it can't
-    process. extras: keys of EXTRAS that it needs. environment: variables that make it what it is. defaults: variables
-    that count where none is set, in which `{data}` is the data directory and `{drain_s}` the seconds a replica gets
-    to finish.
+    heartbeat: whether it is a worker, whose replicas are counted, and which says what it has used. dead_letters:
+    whether it buries what it can't process. extras: keys of EXTRAS that it needs. environment: variables that make it
+    what it is. defaults: variables that count where none is set, in which `{data}` is the data directory and
+    `{drain_s}` the seconds a replica gets to finish.
     started_by: `up` for always, or an option of `tidegate up`; empty: not on one machine. started_if: a variable that
     has to be set too. scaled_object: its file, in deploy/keda or beside a module of your own; empty: one replica.
     device: the variable that says where it computes.
@@ -183,7 +183,7 @@ SERVICES: tuple[Service, ...] = (
         module="services.ingest",
         purpose="Cuts the cameras' video at keyframes and publishes it to MEDIA, compressed as it is, until SIGTERM.",
         page="docs/how-to/operate.md",
-        publishes=(names.media(">"), *_events("cameras")),
+        publishes=(names.media(">"), *_events("cameras"), names.usage("ingest")),
         buckets=(_CAMERAS, Bucket(name=names.CREDENTIALS, watched=True), _leases(names.LEASES, "camera", "process")),
         # The leases, and what is to be said, come after it.
         defaults={"INGEST_GRACE_S": "{drain_s}"},

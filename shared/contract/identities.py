@@ -87,9 +87,11 @@ def rights(peer: Peer) -> Rights:
 
 
 def _service(service: Service) -> Rights:
-    """Bury what it can't process, and say how it does."""
+    """Bury what it can't process, and say how it does and what it has used."""
+    buried = (names.dead_letters(service.name),) if service.dead_letters else ()
+    used = (names.usage(service.name),) if service.heartbeat else ()
     return Rights(
-        stored=(names.dead_letters(service.name),) if service.dead_letters else (),
+        stored=buried + used,
         told=(names.stats(service.name, ">"),) if service.heartbeat else (),
     )
 

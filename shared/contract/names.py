@@ -29,6 +29,8 @@ CAPTIONS = "CAPTIONS"
 # What was left out of a segment while capacity was short, to be looked at later.
 BACKFILL = "BACKFILL"
 DLQ = "DLQ"
+# What arrived and what it cost, for months.
+USAGE = "USAGE"
 
 CAMERAS = "cameras"
 CREDENTIALS = "credentials"
@@ -144,6 +146,11 @@ def job(kind: str, camera: str) -> str:
 def dead_letters(service: str) -> str:
     """Subject of what a service could not process."""
     return f"dlq.{service}"
+
+
+def usage(service: str) -> str:
+    """Subject on which the processes of a service say what they have used."""
+    return f"usage.{service}"
 
 
 def stored(subject: str) -> str:

@@ -61,6 +61,10 @@ LEARNED_BYTES = 16 * MB
 SCENES_KEPT_S = 60 * MINUTE
 SCENE_BYTES = 256 * 1024
 SCENES_BYTES = 64 * MB
+# What was used is kept for so long, or as long as there is room: see docs/how-to/audit.md for how long that is.
+USAGE_KEPT_S = 100 * 24 * 60 * MINUTE
+USAGE_BYTES = 128 * MB
+USAGE_MESSAGE_BYTES = 256 * 1024
 # A lease says which process has it, and there are as many as cameras and processes: 50 MB in all.
 LEASE_BYTES = 1024
 LEASES_MOST = 50_000
@@ -108,7 +112,7 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def streams(s: TopologySettings) -> list[StreamConfig]:
     """Every stream, as the contract has it."""
-    return [_media(s), _events(s), *_vlm(s), _backfill(s), _dead_letters(s)]
+    return [_media(s), _events(s), *_vlm(s), _backfill(s), _dead_letters(s), _usage(s)]
 
 
 def _media(s: TopologySettings) -> StreamConfig:
@@ -202,6 +206,18 @@ def _dead_letters(s: TopologySettings) -> StreamConfig:
         max_bytes=s.dlq_max_bytes,
         # A burial whose message could not be answered for any more comes again after an outage.
         duplicate_window=LONGEST_KNOWN_S,
+    )
+
+
+def _usage(s: TopologySettings) -> StreamConfig:
+    return _stream(
+        names.USAGE,
+        [names.usage("*")],
+        s,
+        compression=StoreCompression.S2,
+        max_age=USAGE_KEPT_S,
+        max_bytes=USAGE_BYTES,
+        max_msg_size=USAGE_MESSAGE_BYTES,
     )
 
 

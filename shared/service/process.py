@@ -36,6 +36,8 @@ from shared.runtime.tasks import unless
 
 # A process says at least so often that it is alive.
 BEAT_S = 1.0
+# When this process began, by the monotonic clock: what it needs is imported after this.
+STARTED = time.monotonic()
 
 S = TypeVar("S", bound=BusSettings)
 Run: TypeAlias = Callable[[S, Connection, telemetry.Health, asyncio.Event], Awaitable[None]]

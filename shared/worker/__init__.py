@@ -9,6 +9,7 @@
 | `drain` | the end of a process that has something in hand |
 | `service` | what a service gives the loop |
 | `backfill` | what is put off while capacity is short, and made good while there is nothing else to do |
+| `usage` | what arrived and the work that it was, for `tidegate audit` |
 | `stopwatch` | seconds during which something goes on |
 | `batching`, `device`, `heartbeat` | batches by urgency and deadline; what computes them; what is told of it |
 | `loop` | start up, work, drain |

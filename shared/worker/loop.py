@@ -30,7 +30,8 @@ from shared.contract import deadletters, events, names
 from shared.runtime import progress, telemetry
 from shared.runtime.errors import Away, BadMessage
 from shared.runtime.tasks import end, supervise, unless
-from shared.service.process import beat
+from shared.service.process import STARTED, beat
+from shared.service.usage import Keeper
 from shared.worker import metrics
 from shared.worker.backfill import Backfilling
 from shared.worker.batching import Batcher
@@ -44,6 +45,7 @@ from shared.worker.readability import Readability
 from shared.worker.service import AnsweredBefore, Message, P, R, Service, result_id
 from shared.worker.settings import WorkerSettings
 from shared.worker.tuning import Tuning
+from shared.worker.usage import EVERY_S, Meter
 
 # The exit code of a process whose device is stuck or broken.
 STUCK = 70
@@ -82,6 +84,8 @@ class Worker(Generic[P, R]):
         self._readability = Readability(client, service.name, settings.replica)
         self._effort = Effort(settings, self._counts, service.name)
         self._device = Device(service, self._counts, slots=settings.slots, failures=self._tuning.device_failures)
+        self._meter = Meter(self._counts, lambda: self._hold.occupied_s, time.monotonic() - STARTED)
+        self._usage = Keeper(client, service.name, self._meter.take, every_s=EVERY_S)
         self._answering: set[asyncio.Task[None]] = set()
         self._backfilling = Backfilling(
             client,
@@ -115,6 +119,7 @@ class Worker(Generic[P, R]):
                 await self._drain(prepare, infer)
                 await end(*beats)
                 await self._readability.close()
+                await self._usage.close()
                 self._device.close()
 
     async def _open(self) -> None:
@@ -150,6 +155,7 @@ class Worker(Generic[P, R]):
             [asyncio.create_task(self._infer_loop(most)) for most in slots],
             [
                 asyncio.create_task(beat(self._client, self._health, self._beat, every_s=self._hold.beat_s)),
+                asyncio.create_task(self._usage.run()),
                 *self._effort.watching(self._client, *self._consumers[0]),
             ],
         )
@@ -222,6 +228,7 @@ class Worker(Generic[P, R]):
             metrics.REDELIVERED.labels(name).inc()
         self._observe("queued", message.queued_s)
         if message.is_for(name):
+            self._meter.taken(message)
             return message
         self._answer(message, self._hold.acknowledge(message))
         return None
@@ -296,6 +303,7 @@ class Worker(Generic[P, R]):
             metrics.LATENCY.labels(name).observe(max(0.0, now - at))
         self._counts.processed += 1
         self._effort.delivered(item.prepared)
+        self._meter.said(event)
         metrics.OUT.labels(name).inc()
         await self._hold.acknowledge(message)
 

@@ -21,6 +21,7 @@ from shared.contract.topology import (
     JOBS_BYTES,
     MB,
     SCENES_BYTES,
+    USAGE_BYTES,
     TopologySettings,
 )
 from shared.runtime.errors import SettingError
@@ -36,7 +37,7 @@ STREAMS = {"media_max_bytes": names.MEDIA, "events_max_bytes": names.EVENTS, "dl
 def room(store: Path) -> int:
     """Bytes that STREAMS may be promised in this folder beside the others, where what it holds counts as free."""
     folder = next(path for path in (store, *store.parents) if path.exists())
-    others = len(names.VLM_WORK) * JOBS_BYTES + BACKFILL_BYTES + CHECKPOINTS_BYTES + SCENES_BYTES
+    others = len(names.VLM_WORK) * JOBS_BYTES + BACKFILL_BYTES + CHECKPOINTS_BYTES + SCENES_BYTES + USAGE_BYTES
     return max(0, int(SHARE * (shutil.disk_usage(folder).free + held(store))) - others)
 
 

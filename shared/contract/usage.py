@@ -1,0 +1,108 @@
+"""What was used, minute by minute: what arrived at a service and the work that it was, and what each camera sent. Pure.
+
+    data = encode(WorkerUsage(process="k3f9x2", n=4, since=1796000000, until=1796000600, processed=571))
+    decode(names.usage("cv"), data)
+
+The stream USAGE keeps them for months, and `tidegate audit` reads them. They are small, and compressed: half an hour of
+sixty cameras takes some 1400 bytes, and ten minutes of a worker 250.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from shared.contract import names
+from shared.contract.bounds import EARLIEST, LATEST, Count, Name
+from shared.contract.names import Token
+from shared.runtime.errors import BadMessage
+
+MINUTE_S = 60
+# What a message holds once it is no longer compressed: five times what a thousand cameras take.
+MOST_BYTES = 1024 * 1024
+MOST_MINUTES = 20_000
+
+UnixSecond = Annotated[int, Meta(ge=int(EARLIEST.timestamp()), lt=int(LATEST.timestamp()))]
+# Minutes since 1970.
+Minute = Annotated[int, Meta(ge=0, lt=int(LATEST.timestamp()) // MINUTE_S)]
+Messages = Annotated[int, Meta(ge=0, le=10**9)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Minutes = Annotated[dict[Minute, Messages], Meta(max_length=MOST_MINUTES)]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """process: one life of one process. n: counts its messages. since, until: the period that this one is of, in Unix
+    seconds by the clock of the process. is_last: none follows.
+    """
+
+    process: Token
+    n: Count
+    since: UnixSecond
+    until: UnixSecond
+    is_last: bool = False
+
+
+class WorkerUsage(Usage, frozen=True, kw_only=True):
+    """Of a period in the life of a worker.
+
+    arrivals: how many messages of each consumer JetStream stored in which minute, by its own clock: those that this
+    worker was the first to take, whenever it took them. loading_s: from the start of the process until it was ready,
+    in its first message. unchanged: results of quiet video, for which no device was asked. processed, failed, busy_s,
+    working_s, wanted_s, work_s, frames_wanted, frames_looked, backfilled, backfilling_s: as heartbeats have them, of
+    the period alone.
+    """
+
+    arrivals: Annotated[dict[Name, Minutes], Meta(max_length=64)] = {}
+    loading_s: Seconds | None = None
+    processed: Messages = 0
+    failed: Messages = 0
+    unchanged: Messages = 0
+    busy_s: Seconds = 0.0
+    working_s: Seconds = 0.0
+    wanted_s: Seconds = 0.0
+    work_s: Seconds = 0.0
+    frames_wanted: Annotated[int, Meta(ge=0, le=10**12)] = 0
+    frames_looked: Annotated[int, Meta(ge=0, le=10**12)] = 0
+    backfilled: Messages = 0
+    backfilling_s: Seconds = 0.0
+
+
+class CameraUsage(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What was stored of one camera in a period. first: a minute. segments: in it and in each that follows. seconds,
+    megabytes, frames: of all of these.
+    """
+
+    first: Minute
+    segments: Annotated[list[Messages], Meta(max_length=MOST_MINUTES)]
+    seconds: Messages
+    megabytes: Annotated[float, Meta(ge=0, le=1e9)]
+    frames: Annotated[int, Meta(ge=0, le=10**12)]
+
+
+class IngestUsage(Usage, frozen=True, kw_only=True):
+    """Of a period in the life of an ingest, which also without a camera says that it was there."""
+
+    cameras: Annotated[dict[Token, CameraUsage], Meta(max_length=100_000)] = {}
+
+
+def encode(usage: WorkerUsage | IngestUsage) -> bytes:
+    return zlib.compress(msgspec.json.encode(usage), 9)
+
+
+def decode(subject: str, data: bytes) -> WorkerUsage | IngestUsage:
+    """What is found on a subject of USAGE. Raises BadMessage."""
+    kind: type[WorkerUsage | IngestUsage] = IngestUsage if subject == names.usage("ingest") else WorkerUsage
+    unpack = zlib.decompressobj()
+    try:
+        text = unpack.decompress(data, MOST_BYTES)
+        if not unpack.eof:
+            raise BadMessage(f"not usage: it is cut off, or larger than {MOST_BYTES} bytes")
+        usage = msgspec.json.decode(text, type=kind)
+    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise BadMessage(f"not usage: {e}") from e
+    if usage.until < usage.since:
+        raise BadMessage(f"not usage: it ends at {usage.until}, before it begins at {usage.since}")
+    return usage

@@ -1,0 +1,183 @@
+"""What the messages of USAGE add up to: arrivals minute by minute, and the work of workers and cameras. Pure.
+
+    book = Book()
+    book.take(subject, stored_at, data)        # each message, in any order, and as often as it comes
+    used = book.of("cv")
+    used.first, used.arrivals                  # a minute since 1970, and the messages of it and of each that follows
+
+A message is known by its process and number, so one that comes twice counts once. One that can't be, by its fields or
+by when it was stored, is counted in `bad` and passed over.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.contract import catalog, names
+from shared.contract.usage import MINUTE_S, IngestUsage, Usage, WorkerUsage, decode
+from shared.runtime.errors import BadMessage
+
+INGEST = "ingest"
+# A period is minutes long, and clocks differ by less than this.
+_DAY_S = 24 * 3600.0
+_AHEAD_S = 3600.0
+# The oldest message that a worker may be the first to take: EVENTS keeps it for seven days.
+_WAITED_S = 8 * _DAY_S
+# Who is silent for longer is gone: twice what an ingest takes from one message to the next.
+_SILENT_S = 3600
+
+
+class CameraTotal(msgspec.Struct):
+    """What a camera sent in the whole time."""
+
+    minutes: Counter[int] = msgspec.field(default_factory=Counter)
+    seconds: int = 0
+    megabytes: float = 0.0
+    frames: int = 0
+
+
+class ServiceUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """first: the first minute that anything is known of. arrivals: messages of it and of each that follows. known:
+    whether a process was there that would have said of one. from_cameras: minutes in which no worker said of any, so
+    that they are taken from what cameras sent. workers: their periods.
+    """
+
+    service: str
+    first: int
+    arrivals: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    from_cameras: int
+    workers: list[WorkerUsage]
+
+
+class Book:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.bad = 0
+        self._workers: defaultdict[str, dict[tuple[str, int], WorkerUsage]] = defaultdict(dict)
+        self._ingests: dict[tuple[str, int], IngestUsage] = {}
+
+    def take(self, subject: str, stored_at: float, data: bytes) -> None:
+        """A message. stored_at: Unix seconds by the server's clock."""
+        try:
+            usage = decode(subject, data)
+            _check_times(usage, stored_at)
+        except BadMessage:
+            self.bad += 1
+            return
+        key = usage.process, usage.n
+        if isinstance(usage, IngestUsage):
+            self._ingests.setdefault(key, usage)
+        else:
+            self._workers[subject.removeprefix(names.usage(""))].setdefault(key, usage)
+
+    @property
+    def services(self) -> list[str]:
+        """Those whose arrivals are known."""
+        fed = [s.name for s in catalog.services() if s.heartbeat and takes_media(s.name)] if self.cameras else []
+        return list(dict.fromkeys([*self._workers, *fed]))
+
+    @property
+    def cameras(self) -> dict[str, CameraTotal]:
+        """What each camera sent, those that sent most first."""
+        found: defaultdict[str, CameraTotal] = defaultdict(CameraTotal)
+        for ingest in self._ingests.values():
+            for camera, sent in ingest.cameras.items():
+                total = found[camera]
+                total.minutes.update(dict(enumerate(sent.segments, sent.first)))
+                total.seconds += sent.seconds
+                total.megabytes += sent.megabytes
+                total.frames += sent.frames
+        return dict(sorted(found.items(), key=lambda item: -item[1].seconds))
+
+    def of(self, service: str, *, camera: str = "", since: int = 0) -> ServiceUsage | None:
+        """What arrived at a service; None where nothing is known. camera: of this one alone. since: from this minute.
+
+        What cameras sent is what arrived at a service that takes all of MEDIA. It stands for its arrivals in minutes in
+        which no worker has said of any, and for those of one camera, which workers don't tell apart.
+        """
+        ingests = list(self._ingests.values()) if takes_media(service) else []
+        workers = [] if camera else list(self._workers.get(service, {}).values())
+        sent, taken = Counter[int](), Counter[int]()
+        for ingest in ingests:
+            for name, of_camera in ingest.cameras.items():
+                if camera in ("", name):
+                    sent.update(dict(enumerate(of_camera.segments, of_camera.first)))
+        for worker in workers:
+            for minutes in worker.arrivals.values():
+                taken.update(minutes)
+        end = _end(workers, ingests)
+        there = {m for m in (*sent, *taken, *_minutes_of(workers), *_minutes_of(ingests)) if since <= m < end}
+        if not there:
+            return None
+        first = min(there)
+        known = np.zeros(max(there) + 1 - first, dtype=np.bool_)
+        known[[minute - first for minute in there]] = True
+        span = range(first, first + len(known))
+        by_workers = np.array([taken[minute] for minute in span], dtype=np.int64)
+        by_cameras = np.array([sent[minute] for minute in span], dtype=np.int64)
+        filled = (by_workers == 0) & (by_cameras > 0)
+        return ServiceUsage(
+            service=service,
+            first=first,
+            arrivals=np.where(filled, by_cameras, by_workers),
+            known=known,
+            from_cameras=int(filled.sum()),
+            workers=[w for w in workers if w.until > since * MINUTE_S],
+        )
+
+
+def takes_media(service: str) -> bool:
+    """Whether what cameras send is what arrives at a service."""
+    of = (c for s in catalog.services() if s.name == service for c in s.consumers)
+    return any((c.stream, c.filters, c.headers_only) == (names.MEDIA, (names.media(">"),), False) for c in of)
+
+
+def _check_times(usage: WorkerUsage | IngestUsage, stored_at: float) -> None:
+    """Raises BadMessage for a period, or a minute, that was not when its message was stored."""
+    if not stored_at - 2 * _DAY_S <= usage.since <= usage.until <= stored_at + _AHEAD_S:
+        raise BadMessage(f"not usage: it is of {usage.since} to {usage.until}, and was stored at {stored_at:.0f}")
+    if isinstance(usage, IngestUsage):
+        minutes = [m for sent in usage.cameras.values() for m in (sent.first, sent.first + len(sent.segments) - 1)]
+        oldest = usage.since
+    else:
+        minutes = [minute for found in usage.arrivals.values() for minute in found]
+        oldest = usage.since - int(_WAITED_S)
+    if minutes and not oldest // MINUTE_S <= min(minutes) <= max(minutes) <= (usage.until + _AHEAD_S) // MINUTE_S:
+        raise BadMessage(f"not usage: its minutes are not of {usage.since} to {usage.until}")
+
+
+def _minutes_of(usages: Iterable[Usage]) -> Iterator[int]:
+    for usage in usages:
+        yield from range(usage.since // MINUTE_S, usage.until // MINUTE_S + 1)
+
+
+def _end(workers: Iterable[Usage], ingests: Iterable[Usage]) -> int:
+    """The minute from which on not everybody has told yet. Who has ended, or was silent for long, is not waited for."""
+    last_workers, last_ingests = _last(workers), _last(ingests)
+    newest = max((usage.until for usage in (*last_workers, *last_ingests)), default=0)
+
+    def heard(last: Iterable[Usage]) -> list[int]:
+        return [u.until for u in last if not u.is_last and newest - u.until < _SILENT_S]
+
+    if there := heard(last_workers):
+        return min(there) // MINUTE_S
+    if there := heard(last_ingests):
+        return max(min(there), *(usage.until for usage in last_workers), 0) // MINUTE_S
+    # Where all have ended, the minute in which they did is known, too.
+    return newest // MINUTE_S + 1
+
+
+def _last(usages: Iterable[Usage]) -> list[Usage]:
+    """The last message of each process."""
+    last: dict[str, Usage] = {}
+    for usage in usages:
+        if usage.process not in last or usage.n > last[usage.process].n:
+            last[usage.process] = usage
+    return list(last.values())

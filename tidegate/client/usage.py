@@ -1,0 +1,35 @@
+"""What the stream USAGE holds."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from shared.bus.log import Log
+from shared.contract import names
+from shared.runtime.errors import BusError
+from tidegate.audit.usage import Book
+
+# Is told of how many messages have been read.
+Tell = Callable[[int], None]
+
+
+async def read(client: Client, since: dt.datetime, tell: Tell = lambda count: None) -> Book:
+    """What was stored since then. Raises BusError where there is no such stream."""
+    try:
+        await client.jetstream().stream_info(names.USAGE)
+    except NotFoundError as e:
+        raise BusError("stream USAGE is missing: run 'tidegate setup'") from e
+    book, count = Book(), 0
+    async with Log(client, names.USAGE) as log:
+        found = await log.since(names.usage("*"), since)
+        while found:
+            for stored in found:
+                book.take(stored.subject, stored.time.timestamp(), stored.data)
+            count += len(found)
+            tell(count)
+            found = await log.read(names.usage("*"), found[-1].seq + 1)
+    return book
