@@ -133,14 +133,14 @@ async def test_doctor_says_that_streams_may_outgrow_a_disk_that_others_have_fill
         assert {f.level for f in await doctor.streams(tmp_path)} == {"ok"}
         free(3 * GB)
         (found,) = [f for f in await doctor.streams(tmp_path) if f.level != "ok"]
-    assert found.level == "note" and "may grow by 22.6 GB, and 3.0 GB are free" in found.found
+    assert found.level == "note" and "may grow by 22.7 GB, and 3.0 GB are free" in found.found
     assert "tidegate up" in found.remedy
 
 
 def test_doctor_says_that_the_disk_is_small(tmp_path: Path, free: Callable[[int], None]) -> None:
     free(8 * GB)
     (found,) = doctor._disk(tmp_path)
-    assert found.level == "note" and "MEDIA 2.5 GB" in found.found and "MEDIA_MAX_BYTES" in found.remedy
+    assert found.level == "note" and "MEDIA 2.4 GB" in found.found and "MEDIA_MAX_BYTES" in found.remedy
     free(80 * GB)
     (found,) = doctor._disk(tmp_path)
     assert found.level == "ok"

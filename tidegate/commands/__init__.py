@@ -43,8 +43,10 @@ SECTIONS: dict[str, dict[str, Listed]] = {
         "summarize": Listed("Sum up what happened on a camera.", "vlm"),
     },
     "Scale": {
+        "audit": Listed("Say what each way to scale would have cost here.", "simulate"),
         "explain": Listed("Say why a service has the replicas it has.", "server"),
         "simulate": Listed("Compare scaling policies on a trace of arrivals.", "simulate"),
+        "trace": Listed("Take out what arrived, for the simulator.", "simulate"),
         "threshold": Listed("Compute the lagThreshold of a ScaledObject.", "server"),
     },
     "Operate": {
@@ -141,6 +143,7 @@ def tidegate() -> None:
     Ask about it:           tidegate ask "is the door open?" --camera lobby
     Be told of it:          tidegate rules set lobby lobby.yaml
     Why so many workers:    tidegate explain cv
+    What it would cost:     tidegate audit cv --price 3
     What if:                tidegate simulate --trace days --service-rate 2 --compare
 
     'tidegate COMMAND --help' explains a command, with examples.

@@ -166,7 +166,7 @@ class SimulateOptions(msgspec.Struct, frozen=True, kw_only=True):
 def run(options: SimulateOptions, out: Console, status: Console) -> None:
     """Simulate and print. Raises SettingError."""
     if options.plot:
-        _check_plot(options.plot)
+        check_plot(options.plot, "--plot")
     trace = find(options.trace, options.hours)
     scaled = scaled_object("cv", options.scaled_object or shipped("demand/cv.yaml"))
     with telling(status) as tell:
@@ -193,14 +193,14 @@ def run(options: SimulateOptions, out: Console, status: Console) -> None:
         status.print(f"plot in {options.plot}")
 
 
-def _check_plot(path: Path) -> None:
+def check_plot(path: Path, option: str) -> None:
     """What would fail after a minute of simulation fails before it. Raises SettingError."""
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise SettingError(f"--plot {path} names no format: give a name that ends in .png, .svg or .pdf")
+        raise SettingError(f"{option} {path} names no format: give a name that ends in .png, .svg or .pdf")
     if not path.parent.is_dir():
-        raise SettingError(f"--plot {path} can't be written: there is no folder {path.parent}")
+        raise SettingError(f"{option} {path} can't be written: there is no folder {path.parent}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise SettingError("--plot needs matplotlib, which is not installed: pip install 'tidegate[simulate]'")
+        raise SettingError(f"{option} needs matplotlib, which is not installed: pip install 'tidegate[simulate]'")
 
 
 def find(name: str, hours: float | None = None) -> Trace:

@@ -51,7 +51,8 @@ class Fixed:
 class KedaLag:
     """KEDA and the HPA follow the pending count, by `scaled`. A trigger that asks a scaler gets no answer.
 
-    first_s: when KEDA asks for the first time.
+    Where a formula adds several consumers up, all that waits is the first one's. first_s: when KEDA asks for the first
+    time.
     """
 
     wakes = False
@@ -60,6 +61,7 @@ class KedaLag:
         self.name = name
         self._keda = Keda(scaled, 0.0)
         self._triggers = scaled.triggers
+        self._adds_up = scaled.modifiers is not None
         self._first_s = first_s
 
     @property
@@ -69,7 +71,9 @@ class KedaLag:
     def decide(self, now: float, view: ScalerView) -> int:
         if now < self._first_s:
             return view.replicas
-        metrics = [lag(t, view) if isinstance(t, JetStreamTrigger) else _AWAY for t in self._triggers]
+        metrics: list[Metric] = [lag(t, view) if isinstance(t, JetStreamTrigger) else _AWAY for t in self._triggers]
+        if self._adds_up:
+            metrics[1:] = [0.0] * (len(metrics) - 1)
         return self._keda.step(now, metrics, view.replicas, view.ready).desired
 
 

@@ -1,0 +1,128 @@
+"""Each ScaledObject over the arrivals: what it would have cost, and which is recommended.
+
+found = audit(of, trace, load, budgets=(0.0, 0.02, 0.06), tell=print)
+found.rows, found.chosen.candidate.text
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
+
+import msgspec
+import numpy as np
+
+from services.scaler.keda.scaledobject import parse
+from services.scaler.simulation.bound import bound
+from services.scaler.simulation.compare import initial
+from services.scaler.simulation.engine import Policy, Result, Workload, run
+from services.scaler.simulation.policies import KedaDemand, KedaLag
+from services.scaler.simulation.queue import Elastic
+from services.scaler.simulation.trace import Trace
+from tidegate.audit.candidates import KEDA_DEFAULT, Bases, Candidate, candidates, lags
+from tidegate.audit.pattern import DAY_S
+from tidegate.local import elastic
+
+RULE = "the cheapest that serves 99 % of the minutes within the target, or else the one that serves most"
+ENOUGH = 0.99
+BOUND = "bound"
+# Of a longer trace so many days are simulated, and the rule by lag is tuned on one of these.
+MOST_DAYS = 7
+TUNED_DAYS = 1
+A_MONTH_S = 30 * DAY_S
+
+
+class Row(msgspec.Struct, frozen=True):
+    """candidate: None of the bound, which no ScaledObject reaches."""
+
+    candidate: Candidate | None
+    result: Result
+
+    @property
+    def name(self) -> str:
+        return self.candidate.name if self.candidate else BOUND
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """simulated: the part of the trace that the rows are of, and which of its days it begins with. chosen: the row that
+    is recommended.
+    """
+
+    simulated: Trace
+    first_day: int
+    rows: list[Row]
+    chosen: Row
+
+    def a_month(self, row: Row) -> float:
+        """Replica-hours of thirty such days."""
+        return row.result.replica_hours * A_MONTH_S / self.simulated.duration_s
+
+
+def audit(
+    of: Bases,
+    trace: Trace,
+    load: Workload,
+    budgets: Sequence[float],
+    *,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Costs:
+    """Simulate every candidate. tell: is told what goes on."""
+    simulated, first_day = busiest(trace, MOST_DAYS)
+    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+        points = lags(of, load)
+        tell(f"tuning the rule by lag, {len(points)} settings")
+        day, _ = busiest(simulated, TUNED_DAYS)
+        tuned = points[best(list(pool.map(partial(simulate, trace=day, load=load), points)))]
+        tried = candidates(of, simulated, load, budgets)
+        tried.insert([c.name for c in tried].index(KEDA_DEFAULT) + 1, tuned)
+        # The longest first.
+        jobs = {pool.submit(simulate, c, simulated, load): i for i, c in reversed(list(enumerate(tried)))}
+        least = pool.submit(bound, simulated, load, initial=initial(simulated, load))
+        results: dict[int, Result] = {}
+        for done, job in enumerate(as_completed(jobs)):
+            results[jobs[job]] = job.result()
+            tell(f"simulated {done + 1} of {len(jobs)} ways to scale")
+        rows = [Row(c, results[i]) for i, c in enumerate(tried)]
+        chosen = rows[best([row.result for row in rows])]
+        tell("computing the bound")
+        rows.append(Row(None, least.result()))
+    return Costs(simulated=simulated, first_day=first_day, rows=rows, chosen=chosen)
+
+
+def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
+    """What a ScaledObject costs on a trace: all that is said of its replicas is what its file says."""
+    scaled = parse(candidate.text, candidate.name)
+    load = msgspec.structs.replace(
+        load,
+        min_replicas=scaled.spec.min_replica_count,
+        max_replicas=scaled.spec.max_replica_count,
+        elastic=Elastic() if candidate.bends else None,
+    )
+    asked = elastic.asked(scaled)
+    policy: Policy = KedaDemand(candidate.name, scaled, asked[0].settings) if asked else KedaLag(candidate.name, scaled)
+    return run(policy, trace, load, initial=initial(trace, load))
+
+
+def best(results: Sequence[Result]) -> int:
+    """Which is recommended: see RULE."""
+
+    def worth(result: Result) -> tuple[bool, float]:
+        missed = result.window_attainment < ENOUGH
+        return missed, -result.window_attainment if missed else result.replica_hours
+
+    return min(range(len(results)), key=lambda i: worth(results[i]))
+
+
+def busiest(trace: Trace, days: int) -> tuple[Trace, int]:
+    """The part of so many days in which most arrives, and which day of the trace it begins with; or all of it."""
+    day, steps = DAY_S / trace.step_s, math.ceil(days * DAY_S / trace.step_s)
+    if len(trace.counts) <= steps * 1.1:
+        return trace, 0
+    total = np.concatenate(([0], np.cumsum(trace.counts)))
+    begins = [round(n * day) for n in range(int((len(trace.counts) - steps) / day) + 1)]
+    first = max(range(len(begins)), key=lambda n: total[begins[n] + steps] - total[begins[n]])
+    at = begins[first]
+    return Trace(trace.name, trace.step_s, trace.counts[at : at + steps]), first

@@ -1,0 +1,303 @@
+"""`tidegate audit`: what arrived so far, what each way to scale would have cost on it, and the ScaledObject for it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import numpy as np
+from nats.aio.client import Client
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.text import Text
+
+from services.scaler.simulation import trace as traces
+from services.scaler.simulation.compare import peak
+from services.scaler.simulation.engine import Workload
+from services.scaler.simulation.trace import Trace
+from shared.contract.usage import MINUTE_S
+from shared.runtime.errors import SettingError
+from tidegate.audit.candidates import Bases, bases
+from tidegate.audit.costs import Costs
+from tidegate.audit.costs import audit as simulate
+from tidegate.audit.measured import Measured
+from tidegate.audit.pattern import DAY_S, Pattern, pattern, rises
+from tidegate.audit.usage import Book, CameraTotal
+from tidegate.client import usage
+from tidegate.client.files import written
+from tidegate.client.times import instant, now_here
+from tidegate.commands.options import (
+    COUNT,
+    COUNT_OR_NONE,
+    FILE,
+    NEW_FILE,
+    RATE,
+    SECONDS,
+    TIME,
+    Number,
+    data_option,
+    with_admin,
+)
+from tidegate.commands.simulate import TABLE_WIDTH, check_plot
+from tidegate.view import audit as view
+from tidegate.view import records
+from tidegate.view.inert import echo
+from tidegate.view.screen import Screen
+from tidegate.view.waiting import Tell, telling
+
+BUDGETS = (0.0, 0.02, 0.06)
+LEAST_S = 300
+
+
+class Arrived(msgspec.Struct, frozen=True, kw_only=True):
+    """begins: None of a trace, which knows no clock. bad: messages that could not be read."""
+
+    trace: Trace
+    known: NDArray[np.bool_] | None = None
+    begins: dt.datetime | None = None
+    measured: Measured = msgspec.field(default_factory=lambda: Measured.of(()))
+    cameras: dict[str, CameraTotal] = {}
+    from_cameras: int = 0
+    bad: int = 0
+
+
+@click.command()
+@data_option
+@click.argument("service", default="cv")
+@click.option("--since", metavar="TIME", default="30d", show_default=True, help=f"Begin there: {TIME}.")
+@click.option("--trace", type=FILE, help="Audit this CSV file of t_s,arrivals instead of what was kept.")
+@click.option("--price", type=Number(0), help="Print what replicas at this price of a GPU-hour cost.")
+@click.option("--latency-target", type=SECONDS, help="Seconds from arrival to result. Default: as the service ships.")
+@click.option(
+    "--cold-start", type=Number(0, 86400), help="Seconds until a replica works. Default: as measured of processes."
+)
+@click.option("--service-rate", type=RATE, help="Messages that a busy replica does in a second. Default: as measured.")
+@click.option("--min-replicas", type=COUNT_OR_NONE, default=0, show_default=True, help="minReplicaCount.")
+@click.option("--max-replicas", type=COUNT, help="maxReplicaCount. Default: twice what the peak needs.")
+@click.option(
+    "--defer-budget",
+    "budgets",
+    type=Number(0, 1),
+    multiple=True,
+    help="Try this share of frames that may be left out at first; may be repeated.  [default: 0, 0.02, 0.06]",
+)
+@click.option("--write", "to", type=NEW_FILE, help="Write the recommended ScaledObject into this file.")
+@click.option("--png", type=NEW_FILE, help="Draw pattern and costs into this file, a .png, .svg or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def audit(data: Path | None, service: str, trace: Path | None, since: str, **given: Any) -> None:
+    """Say how what SERVICE has to do goes over day and week, what each way to scale would have cost, and which to take.
+
+    \b
+    Of the detector:        tidegate audit cv --price 3
+    With pods and nodes:    tidegate audit cv --cold-start 180 --png audit.png
+    To apply it:            tidegate audit cv --write cv.yaml && kubectl apply -f cv.yaml
+    Of another's arrivals:  tidegate audit --trace arrivals.csv --service-rate 12
+
+    SERVICE is cv where none is given. Workers and ingest keep what arrives, a minute at a time, for up to 100 days, in
+    the stream USAGE. A replica counts as one GPU. 'tidegate trace export' gives the arrivals for 'tidegate simulate'.
+    """
+    options = AuditOptions(service=service, **given)
+    if options.png:
+        check_plot(options.png, "--png")
+    if options.max_replicas and options.min_replicas > options.max_replicas:
+        raise SettingError(f"--min-replicas {options.min_replicas} is over --max-replicas {options.max_replicas}")
+    of, status = bases(service), Screen(stderr=True)
+    found: list[Arrived] = []
+    if trace:
+        found.append(Arrived(trace=traces.read(trace)))
+    else:
+        begin = instant("--since", since, now_here())
+
+        async def work(client: Client) -> None:
+            with telling(status) as tell:
+                book = await usage.read(client, begin, lambda n: tell(f"{n:,} messages on usage read"))
+            found.append(_arrived(book, service, begin))
+
+        with_admin(data, work)
+    out = Screen()
+    if not out.is_terminal:
+        out.width = TABLE_WIDTH
+    run(options, of, found[0], out, status)
+
+
+class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """None: as measured, or as shipped. to: where the recommended file goes."""
+
+    service: str
+    price: float | None = None
+    latency_target: float | None = None
+    cold_start: float | None = None
+    service_rate: float | None = None
+    min_replicas: int = 0
+    max_replicas: int | None = None
+    budgets: tuple[float, ...] = ()
+    to: Path | None = None
+    png: Path | None = None
+    as_json: bool = False
+
+
+def run(options: AuditOptions, of: Bases, arrived: Arrived, out: Console, status: Console) -> None:
+    """Simulate and print. Raises SettingError."""
+    trace = arrived.trace
+    load = _load(options, of, arrived)
+    shape = pattern(trace, arrived.known, arrived.begins)
+    count = rises(trace, load.service_rate, load.cold_start_s)
+    if not options.as_json:
+        for line in _said(options, arrived, load, shape, count):
+            out.print(Text(line), soft_wrap=True)
+    with telling(status) as tell:
+        costs = simulate(of, trace, load, options.budgets or BUDGETS, tell=tell)
+        if options.png:
+            _draw(options.png, arrived, shape, costs, options.price, tell)
+    candidate = costs.chosen.candidate
+    assert candidate
+    if options.to:
+        with written(options.to, "--write") as part:
+            part.write_text(candidate.text)
+    if options.as_json:
+        out.print_json(json.dumps(_fields(options, arrived, load, shape, count, costs)))
+        return
+    _show(options, trace, costs, out)
+    if options.to:
+        status.print(f"ScaledObject in {options.to}", markup=False)
+    else:
+        echo(f"\n{candidate.text}", nl=False)
+
+
+def _arrived(book: Book, service: str, begin: dt.datetime) -> Arrived:
+    """Raises SettingError where there is nothing to go by yet."""
+    used = book.of(service, since=int(begin.timestamp()) // MINUTE_S)
+    if used is None or not used.arrivals.any():
+        others = [s for s in book.services if s != service]
+        where = f"; there is something of {', '.join(others)}" if others else ""
+        raise SettingError(
+            f"nothing is known yet of what arrives at {service}{where}. Workers say it every ten minutes and as they "
+            "end, ingest every half hour: let them run, or give --trace"
+        )
+    if len(used.arrivals) * MINUTE_S < LEAST_S:
+        raise SettingError(
+            f"only {len(used.arrivals)} minutes are known so far of what arrives at {service}: ask again in an hour"
+        )
+    return Arrived(
+        trace=Trace(service, float(MINUTE_S), used.arrivals),
+        known=used.known,
+        begins=dt.datetime.fromtimestamp(used.first * MINUTE_S).astimezone(),
+        measured=Measured.of(used.workers),
+        cameras=book.cameras,
+        from_cameras=used.from_cameras,
+        bad=book.bad,
+    )
+
+
+def _load(options: AuditOptions, of: Bases, arrived: Arrived) -> Workload:
+    """Raises SettingError where nobody has said or shown what a replica does."""
+    rate = options.service_rate or arrived.measured.rate
+    if rate is None:
+        raise SettingError(
+            f"what a busy replica of {of.name} does was not measured yet: give --service-rate, messages a second. "
+            "'tidegate explain' shows it, and 'make gpu' measures it"
+        )
+    cold = options.cold_start if options.cold_start is not None else arrived.measured.cold_start_s
+    load = Workload(
+        service_rate=rate,
+        cold_start_s=float(of.settings["coldStart"]) if cold is None else round(cold, 1),
+        latency_target_s=options.latency_target or float(of.settings["latencyTarget"]),
+        min_replicas=options.min_replicas,
+        max_replicas=1_000_000,
+    )
+    most = options.max_replicas or max(2, options.min_replicas, 2 * peak(arrived.trace, load))
+    return msgspec.structs.replace(load, max_replicas=most)
+
+
+def _said(options: AuditOptions, arrived: Arrived, load: Workload, shape: Pattern, count: int) -> Iterator[str]:
+    trace = arrived.trace
+    yield from view.arrived(trace, shape, arrived.begins)
+    if trace.duration_s >= DAY_S:
+        yield ""
+        yield from view.week(shape)
+        yield ""
+    else:
+        yield "less than a day is known: how day and week go can't be seen yet"
+    yield view.rising(count, load, trace.duration_s)
+    yield from view.worked(arrived.measured)
+    given = (options.service_rate is not None, options.cold_start is not None)
+    yield from view.sources(load, arrived.measured, rate_given=given[0], cold_given=given[1])
+    yield from view.cameras(arrived.cameras, trace.duration_s)
+    if arrived.from_cameras:
+        yield f"in {arrived.from_cameras:,} minutes no worker said what it took: what cameras sent is counted there"
+    if arrived.bad:
+        yield f"{arrived.bad:,} messages on usage can't be read, and are left out"
+
+
+def _show(options: AuditOptions, trace: Trace, costs: Costs, out: Console) -> None:
+    out.print()
+    if out.is_terminal:
+        records.show(out, view.fields(options.price), view.rows(costs, options.price), "nothing")
+    else:
+        out.print(view.table(costs, options.price))
+    for row in costs.rows:
+        if row.candidate:
+            out.print(f"{row.name}: {row.candidate.settings}", style="dim", markup=False)
+    for line in view.simulated(trace, costs):
+        out.print(Text(line, "dim"), soft_wrap=True)
+    out.print()
+    for line in view.chosen(costs, options.price):
+        out.print(Text(line), soft_wrap=True)
+
+
+def _draw(path: Path, arrived: Arrived, shape: Pattern, costs: Costs, price: float | None, tell: Tell) -> None:
+    from tidegate.drawing.audit import draw
+
+    tell("drawing")
+    with written(path, "--png") as part:
+        draw(part, arrived.trace, shape, costs, begins=arrived.begins, price=price)
+
+
+def _fields(
+    options: AuditOptions, arrived: Arrived, load: Workload, shape: Pattern, count: int, costs: Costs
+) -> dict[str, Any]:
+    trace, candidate = arrived.trace, costs.chosen.candidate
+    assert candidate
+    return {
+        "service": options.service,
+        "begins": arrived.begins.isoformat() if arrived.begins else None,
+        "duration_s": trace.duration_s,
+        "known": shape.known,
+        "arrivals": trace.total,
+        "mean": shape.mean,
+        "peak": shape.peak,
+        "peak_over_mean": shape.peak_over_mean,
+        "lull": shape.lull,
+        "rises": count,
+        "week": [[_finite(rate) for rate in hours] for hours in shape.week.tolist()],
+        "service_rate": load.service_rate,
+        "cold_start_s": load.cold_start_s,
+        "latency_target_s": load.latency_target_s,
+        "quiet": arrived.measured.quiet,
+        "left_out": arrived.measured.left_out,
+        "ways": {
+            row.name: {
+                "settings": row.candidate.settings if row.candidate else "",
+                "gpu_hours_30d": costs.a_month(row),
+                "cost_30d": None if options.price is None else costs.a_month(row) * options.price,
+                "minutes_served": row.result.window_attainment,
+                "p99_s": _finite(row.result.p99_s),
+                "left_out": row.result.left_out,
+                "deferred": row.result.deferred,
+                "backfilled": row.result.backfilled,
+            }
+            for row in costs.rows
+        },
+        "recommended": costs.chosen.name,
+        "scaled_object": candidate.text,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,99 @@
+"""A picture of an audit: when what arrives, and what each way to scale costs and serves."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from services.scaler.simulation.trace import Floats, Trace
+from tidegate.audit.candidates import DEMAND, KEDA_DEFAULT, LAG, STATIC
+from tidegate.audit.costs import BOUND, ENOUGH, Costs
+from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+COLOURS = {STATIC: "#9aa5b1", KEDA_DEFAULT: "#c2410c", LAG: "#d1495b", DEMAND: "#00798c", BOUND: "#5a8f29"}
+# Columns of the line: more than this, and what goes up and down within one becomes a solid block.
+BINS = 480
+
+
+def draw(
+    path: Path, trace: Trace, pattern: Pattern, costs: Costs, *, begins: dt.datetime | None, price: float | None
+) -> None:
+    """Write the picture to `path`, in the format that its suffix names."""
+    figure = plt.figure(figsize=(11, 8.4), layout="constrained")
+    span, week, ways = figure.subplots(3, 1, height_ratios=(1.6, 1.7, 2.6))
+    _span(span, trace, begins)
+    _week(figure, week, pattern)
+    _ways(ways, costs, price)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _span(axes: Any, trace: Trace, begins: dt.datetime | None) -> None:
+    """What arrived: the mean of each column as a line, and its range as a band."""
+    rates = trace.counts / trace.step_s
+    parts = np.array_split(rates, min(BINS, len(rates)))
+    mean, low, high = (np.array([f(part) for part in parts]) for f in (np.mean, np.min, np.max))
+    unit, unit_s = ("days", DAY_S) if trace.duration_s > 2 * DAY_S else ("hours", HOUR_S)
+    at = np.linspace(0, trace.duration_s, len(parts), endpoint=False) / unit_s
+    axes.fill_between(at, low, high, step="post", color="#cbd5e1", linewidth=0)
+    axes.step(at, mean, where="post", color="#334155", linewidth=1.2)
+    since = f" since {begins:%Y-%m-%d %H:%M}" if begins else ""
+    axes.set_title(f"{trace.name}: {trace.total:,} messages, a second; line: the mean", loc="left", fontsize=10)
+    axes.set_xlabel(f"{unit}{since}", fontsize=9)
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0)
+    _plain(axes)
+
+
+def _week(figure: Any, axes: Any, p: Pattern) -> None:
+    """A row for each day of the week, a column for each hour."""
+    image = axes.imshow(p.week, aspect="auto", cmap="Blues", vmin=0.0, extent=(0, 24, 6.5, -0.5))
+    axes.set_yticks(range(7), p.days, fontsize=8)
+    axes.set_xticks(range(0, 25, 3))
+    axes.set_xlabel("hour of the day", fontsize=9)
+    title = f"messages a second by day and hour; the peak is {p.peak_over_mean:.1f} times the mean"
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.tick_params(labelsize=8)
+    figure.colorbar(image, ax=axes, pad=0.01).ax.tick_params(labelsize=8)
+
+
+def _ways(axes: Any, costs: Costs, price: float | None) -> None:
+    """A bar for each way to scale: what it costs, and at its end which share of minutes it serves."""
+    each = price if price is not None else 1.0
+    spent: Floats = np.array([costs.a_month(row) * each for row in costs.rows])
+    places = np.arange(len(spent))
+    colours = [COLOURS[row.name.partition(",")[0]] for row in costs.rows]
+    axes.barh(places, spent, color=colours, height=0.62)
+    for place, row, cost in zip(places, costs.rows, spent, strict=True):
+        r = row.result
+        text = f" {cost:,.0f}: {r.window_attainment:.1%} of minutes served"
+        text += f", {r.left_out:.1%} of frames later" if r.deferred else ""
+        is_chosen = row is costs.chosen
+        enough = r.window_attainment >= ENOUGH or row.name == BOUND
+        axes.text(
+            cost,
+            place,
+            text + (", recommended" if is_chosen else ""),
+            va="center",
+            fontsize=9,
+            fontweight="bold" if is_chosen else "normal",
+            color="#0f172a" if enough else "#b91c1c",
+        )
+    axes.set_yticks(places, [row.name for row in costs.rows], fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(0, spent.max() * 1.45)
+    what = "GPU-hours" if price is None else f"cost at {price:g} a GPU-hour"
+    axes.set_title(f"{what} in 30 days; red: under {ENOUGH:.0%} of minutes served", loc="left", fontsize=10)
+    _plain(axes)
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)

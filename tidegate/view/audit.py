@@ -1,0 +1,166 @@
+"""An audit in words: the pattern of arrivals, what each way to scale costs on it, and what is recommended."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from services.scaler.simulation.engine import Workload
+from services.scaler.simulation.trace import Trace
+from tidegate.audit.costs import MOST_DAYS, RULE, TUNED_DAYS, Costs
+from tidegate.audit.measured import Measured
+from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
+from tidegate.audit.usage import CameraTotal
+from tidegate.view import records
+from tidegate.view.records import Right
+
+BARS = " ▁▂▃▄▅▆▇█"
+UNKNOWN = "·"
+MOST_CAMERAS = 5
+FIELDS = ("way to scale", *map(Right, ("GPU-hours in 30 days", "of static", "of bound", "minutes served", "p99")))
+LATER = tuple(map(Right, ("left out", "made good")))
+COST = Right("cost in 30 days")
+
+
+def arrived(trace: Trace, p: Pattern, begins: dt.datetime | None) -> Iterator[str]:
+    """What has arrived, in sentences."""
+    span = _length(trace.duration_s)
+    if begins:
+        ends = begins + dt.timedelta(seconds=trace.duration_s)
+        span = f"{begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M}, {span}, of which {p.known:.1%} is known"
+    yield f"{trace.name}: {trace.total:,} messages, {span}"
+    yield (
+        f"{p.mean:.3g} a second in the mean, {p.hour:.3g} in the busiest hour and {p.peak:.3g} in the busiest "
+        f"{_step(trace.step_s)}: {p.peak_over_mean:.1f} times the mean. For {p.lull:.0%} of the time less than a tenth "
+        "of that arrives"
+    )
+
+
+def week(p: Pattern) -> Iterator[str]:
+    """A row of bars for each day that is known: an hour each, as high as it is of the busiest."""
+    top = max((rate for rate in p.week.ravel() if not math.isnan(rate)), default=0.0)
+    yield f"       0     6     12    18      a second; {BARS[-1]} is {top:.3g}"
+    for name, hours in zip(p.days, p.week, strict=True):
+        known = [rate for rate in hours if not math.isnan(rate)]
+        if known:
+            yield f"{name:<6} {''.join(_bar(rate, top) for rate in hours)}  {sum(known) / len(known):.3g}"
+
+
+def _bar(rate: float, top: float) -> str:
+    if math.isnan(rate):
+        return UNKNOWN
+    return BARS[math.ceil(rate / top * (len(BARS) - 1))] if top else BARS[0]
+
+
+def rising(count: int, load: Workload, duration_s: float) -> str:
+    often = f", {count / (duration_s / DAY_S):.1f} a day" if count and duration_s >= DAY_S else ""
+    return (
+        f"arrivals rose {count:,} times{often} by more than the {load.service_rate:.3g} a second that a replica does "
+        f"within the {load.cold_start_s:.3g} s until one that is asked for works"
+    )
+
+
+def worked(m: Measured) -> Iterator[str]:
+    """What workers have shown."""
+    if not m.processed:
+        return
+    yield (
+        f"workers were up for {m.replica_hours:,.1f} hours and had something in hand for "
+        f"{m.working_hours / max(m.replica_hours, 1e-9):.0%} of these; {m.processed:,} messages done"
+        + (f", {m.quiet:.0%} of them quiet video, for which no device was asked" if m.quiet else "")
+        + (f"; {m.left_out:.1%} of frames were left out at first" if m.left_out else "")
+    )
+
+
+def sources(load: Workload, m: Measured, *, rate_given: bool, cold_given: bool) -> Iterator[str]:
+    """Where the figures of a replica are from."""
+    if not rate_given:
+        yield f"measured: a busy replica does {load.service_rate:.3g} a second"
+    if not cold_given and m.cold_start_s is not None:
+        yield (
+            f"measured: a replica is ready {load.cold_start_s:.3g} s after its process began, in the median of "
+            f"{m.starts} starts. A pod or a node takes longer to be there: say so by --cold-start"
+        )
+
+
+def cameras(found: Mapping[str, CameraTotal], duration_s: float) -> Iterator[str]:
+    """Those that sent most."""
+    if found:
+        most = ", ".join(
+            f"{name} {c.seconds / 3600:,.1f} h ({c.megabytes / 1000:,.1f} GB)"
+            for name, c in list(found.items())[:MOST_CAMERAS]
+        )
+        yield f"{len(found):,} {'camera' if len(found) == 1 else 'cameras'} sent video; most of it: {most}"
+
+
+def table(costs: Costs, price: float | None) -> Table:
+    return records.table(fields(price), rows(costs, price))
+
+
+def fields(price: float | None) -> Sequence[str]:
+    return (*FIELDS, *LATER) if price is None else (*FIELDS, *LATER, COST)
+
+
+def rows(costs: Costs, price: float | None) -> list[list[str | Text]]:
+    """A row for each way to scale; the one that is recommended is bold."""
+    static, least = costs.rows[0], costs.rows[-1]
+    found: list[list[str | Text]] = []
+    for row in costs.rows:
+        r = row.result
+        later = [f"{r.left_out:.1%}", f"{r.backfilled / r.deferred:.0%}"] if r.deferred else ["", ""]
+        cells: list[str | Text] = [
+            Text(row.name, "bold" if row is costs.chosen else ""),
+            f"{costs.a_month(row):,.0f}",
+            _ratio(r.replica_hours, static.result.replica_hours),
+            _ratio(r.replica_hours, least.result.replica_hours),
+            f"{r.window_attainment:.1%}",
+            f"{r.p99_s:.1f} s",
+            *later,
+        ]
+        found.append(cells if price is None else [*cells, f"{costs.a_month(row) * price:,.0f}"])
+    return found
+
+
+def simulated(trace: Trace, costs: Costs) -> Iterator[str]:
+    """Of what the rows are."""
+    days = costs.simulated.duration_s / DAY_S
+    if costs.simulated is not trace:
+        yield f"simulated: the {MOST_DAYS} days in which most arrived, from day {costs.first_day + 1} on"
+    if days > TUNED_DAYS * 1.1:
+        yield "the rule by lag is tuned on the busiest day of these"
+    if days < MOST_DAYS * 0.9:
+        yield f"of {_length(costs.simulated.duration_s)} alone, as if a month went on like that"
+
+
+def chosen(costs: Costs, price: float | None) -> Iterator[str]:
+    """What is recommended, and why."""
+    row, static = costs.chosen, costs.rows[0]
+    assert row.candidate
+    saved = costs.a_month(static) - costs.a_month(row)
+    money = f", {saved * price:,.0f} at {price:g} each," if price is not None else ""
+    less = f": {saved:,.0f} GPU-hours a month{money} less than a fleet for the peak" if saved > 0 else ""
+    yield f"recommended: {row.name} ({row.candidate.settings}){less}"
+    yield f"the rule is {RULE}"
+    if row.candidate.bends:
+        yield (
+            "its workers look at fewer frames of what waits: they need the component deploy/keda/demand/elastic, which "
+            "the overlays' form /demand has, or 'tidegate up'"
+        )
+
+
+def _ratio(hours: float, of: float) -> str:
+    return f"{hours / of:.2f}x" if of else ""
+
+
+def _length(seconds: float) -> str:
+    if seconds >= DAY_S:
+        return f"{seconds / DAY_S:.1f} days"
+    return f"{seconds / HOUR_S:.1f} hours" if seconds >= HOUR_S else f"{seconds / 60:.0f} minutes"
+
+
+def _step(seconds: float) -> str:
+    return "minute" if seconds == 60 else f"{seconds:g} s"
