@@ -1,6 +1,6 @@
 """Each ScaledObject over the arrivals: what it would have cost, and which is recommended.
 
-found = audit(of, trace, load, budgets=(0.0, 0.02, 0.06), tell=print)
+found = audit(bases("cv"), trace, load, budgets=(0.0, 0.02, 0.06), tell=print)
 found.rows, found.chosen.candidate.text
 """
 
@@ -26,7 +26,7 @@ from tidegate.audit.candidates import KEDA_DEFAULT, Bases, Candidate, candidates
 from tidegate.audit.pattern import DAY_S
 from tidegate.local import elastic
 
-RULE = "the cheapest that serves 99 % of the minutes within the target, or else the one that serves most"
+# The share of minutes that has to be served, unless it is said otherwise.
 ENOUGH = 0.99
 BOUND = "bound"
 # Of a longer trace so many days are simulated, and the rule by lag is tuned on one of these.
@@ -48,13 +48,14 @@ class Row(msgspec.Struct, frozen=True):
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """simulated: the part of the trace that the rows are of, and which of its days it begins with. chosen: the row that
-    is recommended.
+    is recommended: the cheapest that serves the share `enough` of the minutes, or else the one that serves most.
     """
 
     simulated: Trace
     first_day: int
     rows: list[Row]
     chosen: Row
+    enough: float
 
     def a_month(self, row: Row) -> float:
         """Replica-hours of thirty such days."""
@@ -67,15 +68,16 @@ def audit(
     load: Workload,
     budgets: Sequence[float],
     *,
+    enough: float = ENOUGH,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Costs:
-    """Simulate every candidate. tell: is told what goes on."""
+    """Simulate every candidate. enough: the share of minutes that has to be served. tell: is told what goes on."""
     simulated, first_day = busiest(trace, MOST_DAYS)
     with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
         points = lags(of, load)
         tell(f"tuning the rule by lag, {len(points)} settings")
         day, _ = busiest(simulated, TUNED_DAYS)
-        tuned = points[best(list(pool.map(partial(simulate, trace=day, load=load), points)))]
+        tuned = points[best(list(pool.map(partial(simulate, trace=day, load=load), points)), enough)]
         tried = candidates(of, simulated, load, budgets)
         tried.insert([c.name for c in tried].index(KEDA_DEFAULT) + 1, tuned)
         # The longest first.
@@ -86,10 +88,10 @@ def audit(
             results[jobs[job]] = job.result()
             tell(f"simulated {done + 1} of {len(jobs)} ways to scale")
         rows = [Row(c, results[i]) for i, c in enumerate(tried)]
-        chosen = rows[best([row.result for row in rows])]
+        chosen = rows[best([row.result for row in rows], enough)]
         tell("computing the bound")
         rows.append(Row(None, least.result()))
-    return Costs(simulated=simulated, first_day=first_day, rows=rows, chosen=chosen)
+    return Costs(simulated=simulated, first_day=first_day, rows=rows, chosen=chosen, enough=enough)
 
 
 def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
@@ -106,11 +108,11 @@ def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
     return run(policy, trace, load, initial=initial(trace, load))
 
 
-def best(results: Sequence[Result]) -> int:
-    """Which is recommended: see RULE."""
+def best(results: Sequence[Result], enough: float = ENOUGH) -> int:
+    """Which is recommended: see `Costs`."""
 
     def worth(result: Result) -> tuple[bool, float]:
-        missed = result.window_attainment < ENOUGH
+        missed = result.window_attainment < enough
         return missed, -result.window_attainment if missed else result.replica_hours
 
     return min(range(len(results)), key=lambda i: worth(results[i]))

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
 
-from services.scaler.simulation import trace as traces
 from services.scaler.simulation.compare import peak
 from services.scaler.simulation.engine import Workload
 from services.scaler.simulation.trace import Trace
 from shared.contract.usage import MINUTE_S
 from shared.runtime.errors import SettingError
 from tidegate.audit.candidates import Bases, bases
-from tidegate.audit.costs import Costs
+from tidegate.audit.costs import ENOUGH, Costs
 from tidegate.audit.costs import audit as simulate
 from tidegate.audit.measured import Measured
 from tidegate.audit.pattern import DAY_S, Pattern, pattern, rises
@@ -35,7 +34,6 @@ from tidegate.client.times import instant, now_here
 from tidegate.commands.options import (
     COUNT,
     COUNT_OR_NONE,
-    FILE,
     NEW_FILE,
     RATE,
     SECONDS,
@@ -44,7 +42,7 @@ from tidegate.commands.options import (
     data_option,
     with_admin,
 )
-from tidegate.commands.simulate import TABLE_WIDTH, check_plot
+from tidegate.commands.simulate import TABLE_WIDTH, check_plot, find
 from tidegate.view import audit as view
 from tidegate.view import records
 from tidegate.view.inert import echo
@@ -71,7 +69,7 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True):
 @data_option
 @click.argument("service", default="cv")
 @click.option("--since", metavar="TIME", default="30d", show_default=True, help=f"Begin there: {TIME}.")
-@click.option("--trace", type=FILE, help="Audit this CSV file of t_s,arrivals instead of what was kept.")
+@click.option("--trace", help="Audit this CSV file of t_s,arrivals, or one that 'simulate' makes up, such as days.")
 @click.option("--price", type=Number(0), help="Print what replicas at this price of a GPU-hour cost.")
 @click.option("--latency-target", type=SECONDS, help="Seconds from arrival to result. Default: as the service ships.")
 @click.option(
@@ -87,10 +85,13 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True):
     multiple=True,
     help="Try this share of frames that may be left out at first; may be repeated.  [default: 0, 0.02, 0.06]",
 )
+@click.option(
+    "--serve", "enough", type=Number(0, 1), default=ENOUGH, show_default=True, help="Share of minutes to be served."
+)
 @click.option("--write", "to", type=NEW_FILE, help="Write the recommended ScaledObject into this file.")
 @click.option("--png", type=NEW_FILE, help="Draw pattern and costs into this file, a .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def audit(data: Path | None, service: str, trace: Path | None, since: str, **given: Any) -> None:
+def audit(data: Path | None, service: str, trace: str | None, since: str, **given: Any) -> None:
     """Say how what SERVICE has to do goes over day and week, what each way to scale would have cost, and which to take.
 
     \b
@@ -109,8 +110,8 @@ def audit(data: Path | None, service: str, trace: Path | None, since: str, **giv
         raise SettingError(f"--min-replicas {options.min_replicas} is over --max-replicas {options.max_replicas}")
     of, status = bases(service), Screen(stderr=True)
     found: list[Arrived] = []
-    if trace:
-        found.append(Arrived(trace=traces.read(trace)))
+    if trace is not None:
+        found.append(Arrived(trace=find(trace)))
     else:
         begin = instant("--since", since, now_here())
 
@@ -137,6 +138,7 @@ class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
     min_replicas: int = 0
     max_replicas: int | None = None
     budgets: tuple[float, ...] = ()
+    enough: float = ENOUGH
     to: Path | None = None
     png: Path | None = None
     as_json: bool = False
@@ -152,7 +154,7 @@ def run(options: AuditOptions, of: Bases, arrived: Arrived, out: Console, status
         for line in _said(options, arrived, load, shape, count):
             out.print(Text(line), soft_wrap=True)
     with telling(status) as tell:
-        costs = simulate(of, trace, load, options.budgets or BUDGETS, tell=tell)
+        costs = simulate(of, trace, load, options.budgets or BUDGETS, enough=options.enough, tell=tell)
         if options.png:
             _draw(options.png, arrived, shape, costs, options.price, tell)
     candidate = costs.chosen.candidate
@@ -165,7 +167,7 @@ def run(options: AuditOptions, of: Bases, arrived: Arrived, out: Console, status
         return
     _show(options, trace, costs, out)
     if options.to:
-        status.print(f"ScaledObject in {options.to}", markup=False)
+        status.print(f"ScaledObject in {options.to}", markup=False, soft_wrap=True)
     else:
         echo(f"\n{candidate.text}", nl=False)
 
@@ -241,9 +243,6 @@ def _show(options: AuditOptions, trace: Trace, costs: Costs, out: Console) -> No
         records.show(out, view.fields(options.price), view.rows(costs, options.price), "nothing")
     else:
         out.print(view.table(costs, options.price))
-    for row in costs.rows:
-        if row.candidate:
-            out.print(f"{row.name}: {row.candidate.settings}", style="dim", markup=False)
     for line in view.simulated(trace, costs):
         out.print(Text(line, "dim"), soft_wrap=True)
     out.print()

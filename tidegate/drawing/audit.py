@@ -11,7 +11,7 @@ import numpy as np
 
 from services.scaler.simulation.trace import Floats, Trace
 from tidegate.audit.candidates import DEMAND, KEDA_DEFAULT, LAG, STATIC
-from tidegate.audit.costs import BOUND, ENOUGH, Costs
+from tidegate.audit.costs import BOUND, Costs
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
 
 matplotlib.use("Agg")
@@ -53,9 +53,11 @@ def _span(axes: Any, trace: Trace, begins: dt.datetime | None) -> None:
 
 
 def _week(figure: Any, axes: Any, p: Pattern) -> None:
-    """A row for each day of the week, a column for each hour."""
-    image = axes.imshow(p.week, aspect="auto", cmap="Blues", vmin=0.0, extent=(0, 24, 6.5, -0.5))
-    axes.set_yticks(range(7), p.days, fontsize=8)
+    """A row for each day of the week of which anything is known, a column for each hour."""
+    rows = np.flatnonzero(~np.isnan(p.week).all(axis=1))
+    extent = (0, 24, len(rows) - 0.5, -0.5)
+    image = axes.imshow(p.week[rows], aspect="auto", cmap="Blues", vmin=0.0, extent=extent)
+    axes.set_yticks(range(len(rows)), [p.days[row] for row in rows], fontsize=8)
     axes.set_xticks(range(0, 25, 3))
     axes.set_xlabel("hour of the day", fontsize=9)
     title = f"messages a second by day and hour; the peak is {p.peak_over_mean:.1f} times the mean"
@@ -76,7 +78,7 @@ def _ways(axes: Any, costs: Costs, price: float | None) -> None:
         text = f" {cost:,.0f}: {r.window_attainment:.1%} of minutes served"
         text += f", {r.left_out:.1%} of frames later" if r.deferred else ""
         is_chosen = row is costs.chosen
-        enough = r.window_attainment >= ENOUGH or row.name == BOUND
+        enough = r.window_attainment >= costs.enough or row.name == BOUND
         axes.text(
             cost,
             place,
@@ -90,7 +92,7 @@ def _ways(axes: Any, costs: Costs, price: float | None) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, spent.max() * 1.45)
     what = "GPU-hours" if price is None else f"cost at {price:g} a GPU-hour"
-    axes.set_title(f"{what} in 30 days; red: under {ENOUGH:.0%} of minutes served", loc="left", fontsize=10)
+    axes.set_title(f"{what} in 30 days; red: under {costs.enough:.0%} of minutes served", loc="left", fontsize=10)
     _plain(axes)
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from services.scaler.simulation.engine import Workload
 from services.scaler.simulation.trace import Trace
-from tidegate.audit.costs import MOST_DAYS, RULE, TUNED_DAYS, Costs
+from tidegate.audit.costs import MOST_DAYS, TUNED_DAYS, Costs
 from tidegate.audit.measured import Measured
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
 from tidegate.audit.usage import CameraTotal
@@ -127,6 +127,9 @@ def rows(costs: Costs, price: float | None) -> list[list[str | Text]]:
 
 def simulated(trace: Trace, costs: Costs) -> Iterator[str]:
     """Of what the rows are."""
+    for row in costs.rows:
+        says = "the least that can be spent by whoever knows the future, with 1 % of the work late"
+        yield f"{row.name}: {row.candidate.settings if row.candidate else says}"
     days = costs.simulated.duration_s / DAY_S
     if costs.simulated is not trace:
         yield f"simulated: the {MOST_DAYS} days in which most arrived, from day {costs.first_day + 1} on"
@@ -144,7 +147,10 @@ def chosen(costs: Costs, price: float | None) -> Iterator[str]:
     money = f", {saved * price:,.0f} at {price:g} each," if price is not None else ""
     less = f": {saved:,.0f} GPU-hours a month{money} less than a fleet for the peak" if saved > 0 else ""
     yield f"recommended: {row.name} ({row.candidate.settings}){less}"
-    yield f"the rule is {RULE}"
+    yield (
+        f"the rule: the cheapest that serves {costs.enough:.0%} of the minutes within the target, or else the one that "
+        "serves most"
+    )
     if row.candidate.bends:
         yield (
             "its workers look at fewer frames of what waits: they need the component deploy/keda/demand/elastic, which "

@@ -46,6 +46,14 @@ def _quantiles(title: str, histogram: str, where: str = "", by: str = "", says: 
     )
 
 
+def _usage(where: str) -> Graph:
+    return graph(
+        "Usage that was not kept, messages a second",
+        (rate("tidegate_usage_dropped_total", where=where), "dropped"),
+        says="'tidegate audit' does not know of it. No stream USAGE, or no right: run 'tidegate accounts' and 'setup'.",
+    )
+
+
 def _worker(service: str) -> tuple[Row, ...]:
     """What every worker loop tells."""
     return _work(f'service="{service}"'), _trouble(f'service="{service}"')
@@ -158,6 +166,7 @@ def _trouble(of: str) -> Row:
                     "{{consumer}}",
                 ),
             ),
+            _usage(of),
         ),
     )
 
@@ -218,6 +227,7 @@ INGEST = Page(
                     "Tries that JetStream did not take, a second",
                     (rate("tidegate_ingest_publish_errors_total", "cause"), "{{cause}}"),
                 ),
+                _usage('service="ingest"'),
             ),
         ),
         _pods("ingest"),

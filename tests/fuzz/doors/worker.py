@@ -1,11 +1,18 @@
-"""The doors of the worker loop: what was put off."""
+"""The doors of the worker loop: what was put off, and what was used."""
 
 from __future__ import annotations
 
-from shared.contract import backfill, events, names
+import zlib
+
+from shared.contract import backfill, events, names, usage
+from shared.contract.usage import CameraUsage, IngestUsage, WorkerUsage
 from shared.runtime.errors import BadMessage
 from tests.fuzz import good, spoil
 from tests.fuzz.door import Door
+from tidegate.audit.measured import Measured
+from tidegate.audit.usage import Book
+
+AT = 1_796_000_000
 
 
 def _job(data: bytes) -> None:
@@ -23,4 +30,31 @@ def _jobs() -> list[bytes]:
     return [spoil.wire(names.backfill("cv", job.camera).encode(), [], backfill.encode(job)) for job in jobs]
 
 
-DOORS = (Door("worker.backfill", _jobs, _job, (BadMessage,), spoil.message(spoil.as_json)),)
+def _book(data: bytes) -> None:
+    """Also what is not compressed, which nobody sends."""
+    subject, _, payload = spoil.read_wire(data)
+    book = Book()
+    for packed in (zlib.compress(payload, 1), payload):
+        book.take(subject.decode(errors="replace"), AT, packed)
+    for service in ("cv", "vlm"):
+        if used := book.of(service):
+            assert len(used.arrivals) == len(used.known) and (used.arrivals >= 0).all()
+            Measured.of(used.workers)
+    assert len(book.cameras) <= 100_000
+
+
+def _used() -> list[bytes]:
+    minute = AT // usage.MINUTE_S
+    worker = WorkerUsage(
+        process="p", n=3, since=AT - 600, until=AT, arrivals={"cv": {minute - 3: 60}}, processed=60, working_s=9.5
+    )
+    camera = CameraUsage(first=minute - 2, segments=[60, 59], seconds=119, megabytes=60.0, frames=2975)
+    ingest = IngestUsage(process="i", n=1, since=AT - 600, until=AT, cameras={"lobby": camera}, is_last=True)
+    messages = (("cv", worker), ("vlm", worker), ("ingest", ingest))
+    return [spoil.wire(names.usage(s).encode(), [], zlib.decompress(usage.encode(m))) for s, m in messages]
+
+
+DOORS = (
+    Door("worker.backfill", _jobs, _job, (BadMessage,), spoil.message(spoil.as_json)),
+    Door("worker.usage", _used, _book, (), spoil.message(spoil.as_json)),
+)
