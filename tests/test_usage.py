@@ -28,8 +28,8 @@ from tests.ingest_process import Bus, Ingest, add, start
 from tests.ingest_process import bus as heard
 from tests.test_worker import Echo, publish, results, settled, working
 from tests.waiting import until
-from tidegate.audit.usage import Book, ServiceUsage
 from tidegate.client import usage
+from tidegate.client.used import Book, ServiceUsage
 from tidegate.local.server import NatsServer
 
 __all__ = ["heard", "start"]

@@ -2,8 +2,9 @@
 
 | folder | idea |
 |---|---|
-| `client` | what people ask of a running system: cameras, events, moments, tracks, rules, dead letters |
+| `client` | what people ask of a running system: cameras, events, moments, tracks, rules, dead letters, what was used |
 | `local` | an embedded nats-server, and with it server, ingest and workers as one thing that starts and stops |
+| `audit` | what arrived, what each way to scale would have cost on it, and the ScaledObject for it |
 | `drawing` | frames with what was detected and followed in them; plots |
 | `view` | what happens now, gathered and shown in a terminal; `tidegate up` as the stack and its live view |
 | `cluster` | what a Kubernetes cluster has, and what is needed of it |

@@ -44,11 +44,15 @@ class Keeper:
         """Until cancelled. Processes that began together do not all speak at once."""
         await asyncio.sleep(self._every_s * random.uniform(0.1, 1.0))  # noqa: S311 - no secret
         while True:
-            await self._store(self._take())
+            # What was used while the server is away is told of once it is back.
+            if self._client.is_connected:
+                await self._store(self._take())
             await asyncio.sleep(self._every_s)
 
     async def close(self) -> None:
         """Store what is left, once nothing more is used."""
+        if not self._client.is_connected:
+            return self._drop("the server is away")
         try:
             async with asyncio.timeout(_GOODBYE_S):
                 await self._store(msgspec.structs.replace(self._take(), is_last=True))
@@ -56,8 +60,6 @@ class Keeper:
             self._drop("the server did not answer in time")
 
     async def _store(self, used: WorkerUsage | IngestUsage) -> None:
-        if not self._client.is_connected:
-            return self._drop("the server is away")
         to, id = names.usage(self._service), f"usage/{self._service}/{used.process}/{used.n}"
         try:
             await bus.publish(

@@ -2,7 +2,6 @@
 
 | module | idea |
 |---|---|
-| `usage` | what messages of USAGE add up to, minute by minute |
 | `measured` | what a replica does in a second, and how long one takes to be there |
 | `pattern` | the day, the week, the peak, and rises that come faster than a replica |
 | `candidates` | the ScaledObjects that are tried |

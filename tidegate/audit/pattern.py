@@ -62,10 +62,16 @@ def pattern(trace: Trace, known: NDArray[np.bool_] | None = None, begins: dt.dat
 
 
 def rises(trace: Trace, service_rate: float, cold_start_s: float) -> int:
-    """How often arrivals rise within a cold start by more than a replica does. One rise ends before the next begins."""
+    """How often arrivals rise within a cold start by more than a replica does. One rise ends before the next begins.
+
+    What counts are means of a cold start's length, not what single seconds or minutes happen to bring.
+    """
     steps = max(1, math.ceil(cold_start_s / trace.step_s))
-    rates = trace.counts / trace.step_s
-    risen = rates[steps:] - rates[:-steps] > service_rate
+    if len(trace.counts) < 2 * steps:
+        return 0
+    total = np.concatenate(([0.0], np.cumsum(trace.counts)))
+    means = (total[steps:] - total[:-steps]) / (steps * trace.step_s)
+    risen = means[steps:] - means[:-steps] > service_rate
     found, at = 0, 0
     while at < len(risen):
         if risen[at]:

@@ -11,7 +11,7 @@ from nats.js.errors import NotFoundError
 from shared.bus.log import Log
 from shared.contract import names
 from shared.runtime.errors import BusError
-from tidegate.audit.usage import Book
+from tidegate.client.used import Book
 
 # Is told of how many messages have been read.
 Tell = Callable[[int], None]

@@ -27,10 +27,10 @@ from tidegate.audit.costs import ENOUGH, Costs
 from tidegate.audit.costs import audit as simulate
 from tidegate.audit.measured import Measured
 from tidegate.audit.pattern import DAY_S, Pattern, pattern, rises
-from tidegate.audit.usage import Book, CameraTotal
 from tidegate.client import usage
 from tidegate.client.files import written
 from tidegate.client.times import instant, now_here
+from tidegate.client.used import Book, CameraTotal
 from tidegate.commands.options import (
     COUNT,
     COUNT_OR_NONE,

@@ -11,10 +11,10 @@ from nats.aio.client import Client
 from shared.contract.names import check_camera
 from shared.contract.usage import MINUTE_S
 from shared.runtime.errors import SettingError
-from tidegate.audit.usage import ServiceUsage, takes_media
 from tidegate.client import usage
 from tidegate.client.files import written
 from tidegate.client.times import instant, now_here
+from tidegate.client.used import ServiceUsage, takes_media
 from tidegate.commands import Group
 from tidegate.commands.options import NEW_FILE, TIME, data_option, with_admin
 from tidegate.view.inert import echo

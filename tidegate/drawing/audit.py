@@ -26,11 +26,14 @@ def draw(
     path: Path, trace: Trace, pattern: Pattern, costs: Costs, *, begins: dt.datetime | None, price: float | None
 ) -> None:
     """Write the picture to `path`, in the format that its suffix names."""
-    figure = plt.figure(figsize=(11, 8.4), layout="constrained")
-    span, week, ways = figure.subplots(3, 1, height_ratios=(1.6, 1.7, 2.6))
-    _span(span, trace, begins)
-    _week(figure, week, pattern)
-    _ways(ways, costs, price)
+    # Of less than a day there is no pattern to be seen.
+    heights = (1.6, 1.7, 2.6) if trace.duration_s >= DAY_S else (1.6, 2.6)
+    figure = plt.figure(figsize=(11, 1.4 * sum(heights)), layout="constrained")
+    rows = figure.subplots(len(heights), 1, height_ratios=heights)
+    _span(rows[0], trace, begins)
+    if len(rows) > 2:
+        _week(figure, rows[1], pattern)
+    _ways(rows[-1], costs, price)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -40,12 +43,14 @@ def _span(axes: Any, trace: Trace, begins: dt.datetime | None) -> None:
     rates = trace.counts / trace.step_s
     parts = np.array_split(rates, min(BINS, len(rates)))
     mean, low, high = (np.array([f(part) for part in parts]) for f in (np.mean, np.min, np.max))
-    unit, unit_s = ("days", DAY_S) if trace.duration_s > 2 * DAY_S else ("hours", HOUR_S)
+    units = (("days", DAY_S), ("hours", HOUR_S), ("minutes", 60))
+    unit, unit_s = next((u for u in units if trace.duration_s > 2 * u[1]), units[-1])
     at = np.linspace(0, trace.duration_s, len(parts), endpoint=False) / unit_s
     axes.fill_between(at, low, high, step="post", color="#cbd5e1", linewidth=0)
     axes.step(at, mean, where="post", color="#334155", linewidth=1.2)
     since = f" since {begins:%Y-%m-%d %H:%M}" if begins else ""
-    axes.set_title(f"{trace.name}: {trace.total:,} messages, a second; line: the mean", loc="left", fontsize=10)
+    title = f"{trace.name}: {trace.total:,} messages, as so many a second; line: the mean"
+    axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(f"{unit}{since}", fontsize=9)
     axes.set_ylim(bottom=0)
     axes.margins(x=0)
@@ -90,7 +95,7 @@ def _ways(axes: Any, costs: Costs, price: float | None) -> None:
         )
     axes.set_yticks(places, [row.name for row in costs.rows], fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(0, spent.max() * 1.45)
+    axes.set_xlim(0, spent.max() * 1.75)
     what = "GPU-hours" if price is None else f"cost at {price:g} a GPU-hour"
     axes.set_title(f"{what} in 30 days; red: under {costs.enough:.0%} of minutes served", loc="left", fontsize=10)
     _plain(axes)

@@ -14,7 +14,7 @@ from services.scaler.simulation.trace import Trace
 from tidegate.audit.costs import MOST_DAYS, TUNED_DAYS, Costs
 from tidegate.audit.measured import Measured
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
-from tidegate.audit.usage import CameraTotal
+from tidegate.client.used import CameraTotal
 from tidegate.view import records
 from tidegate.view.records import Right
 
@@ -57,7 +57,7 @@ def _bar(rate: float, top: float) -> str:
 
 
 def rising(count: int, load: Workload, duration_s: float) -> str:
-    often = f", {count / (duration_s / DAY_S):.1f} a day" if count and duration_s >= DAY_S else ""
+    often = f", {count / (duration_s / DAY_S):.1f} a day," if count and duration_s >= DAY_S else ""
     return (
         f"arrivals rose {count:,} times{often} by more than the {load.service_rate:.3g} a second that a replica does "
         f"within the {load.cold_start_s:.3g} s until one that is asked for works"

@@ -10,7 +10,7 @@ from shared.runtime.errors import BadMessage
 from tests.fuzz import good, spoil
 from tests.fuzz.door import Door
 from tidegate.audit.measured import Measured
-from tidegate.audit.usage import Book
+from tidegate.client.used import Book
 
 AT = 1_796_000_000
 
