@@ -127,10 +127,9 @@ async def test_what_a_camera_sent_is_what_is_stored_of_it(
     for camera in ("gate", "yard"):
         sent = heard.of(camera)
         total = book.cameras[camera]
-        assert sum(total.minutes.values()) == len(sent)
         assert total.frames == sum(s.frames for s in sent)
         assert total.seconds == pytest.approx(sum(s.duration for s in sent), abs=0.6)
-        alone = book.of("cv", camera=camera)
+        alone = (await usage.read(admin, LONG_AGO, camera=camera)).of("cv")
         assert alone and alone.arrivals.sum() == len(sent)
     # No worker has run: what cv has to do is known all the same.
     found = book.of("cv")

@@ -17,13 +17,13 @@ from tidegate.client.used import Book
 Tell = Callable[[int], None]
 
 
-async def read(client: Client, since: dt.datetime, tell: Tell = lambda count: None) -> Book:
-    """What was stored since then. Raises BusError where there is no such stream."""
+async def read(client: Client, since: dt.datetime, tell: Tell = lambda count: None, *, camera: str = "") -> Book:
+    """What was stored since then. camera: as `Book` has it. Raises BusError where there is no such stream."""
     try:
         await client.jetstream().stream_info(names.USAGE)
     except NotFoundError as e:
         raise BusError("stream USAGE is missing: run 'tidegate setup'") from e
-    book, count = Book(), 0
+    book, count = Book(camera), 0
     async with Log(client, names.USAGE) as log:
         found = await log.since(names.usage("*"), since)
         while found:

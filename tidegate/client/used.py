@@ -22,7 +22,8 @@ from shared.contract import catalog, names
 from shared.contract.usage import MINUTE_S, IngestUsage, Usage, WorkerUsage, decode
 from shared.runtime.errors import BadMessage
 
-INGEST = "ingest"
+# No site has more; whoever says so fills the memory.
+MOST_CAMERAS = 100_000
 # A period is minutes long, and clocks differ by less than this.
 _DAY_S = 24 * 3600.0
 _AHEAD_S = 3600.0
@@ -35,7 +36,6 @@ _SILENT_S = 3600
 class CameraTotal(msgspec.Struct):
     """What a camera sent in the whole time."""
 
-    minutes: Counter[int] = msgspec.field(default_factory=Counter)
     seconds: int = 0
     megabytes: float = 0.0
     frames: int = 0
@@ -44,7 +44,7 @@ class CameraTotal(msgspec.Struct):
 class ServiceUsage(msgspec.Struct, frozen=True, kw_only=True):
     """first: the first minute that anything is known of. arrivals: messages of it and of each that follows. known:
     whether a process was there that would have said of one. from_cameras: minutes in which no worker said of any, so
-    that they are taken from what cameras sent. workers: their periods.
+    that they are taken from what cameras sent. workers: their periods, without arrivals.
     """
 
     service: str
@@ -56,12 +56,17 @@ class ServiceUsage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Book:
-    """See the module."""
+    """See the module. camera: of what cameras sent, count the minutes of this one alone: all would fill the memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, camera: str = "") -> None:
         self.bad = 0
-        self._workers: defaultdict[str, dict[tuple[str, int], WorkerUsage]] = defaultdict(dict)
-        self._ingests: dict[tuple[str, int], IngestUsage] = {}
+        self._camera = camera
+        self._read: set[tuple[str, str, int]] = set()
+        self._workers: defaultdict[str, list[WorkerUsage]] = defaultdict(list)
+        self._taken: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        self._ingests: list[IngestUsage] = []
+        self._sent: Counter[int] = Counter()
+        self._cameras: defaultdict[str, CameraTotal] = defaultdict(CameraTotal)
 
     def take(self, subject: str, stored_at: float, data: bytes) -> None:
         """A message. stored_at: Unix seconds by the server's clock."""
@@ -71,47 +76,50 @@ class Book:
         except BadMessage:
             self.bad += 1
             return
-        key = usage.process, usage.n
+        key = subject, usage.process, usage.n
+        if key in self._read:
+            return
         if isinstance(usage, IngestUsage):
-            self._ingests.setdefault(key, usage)
+            if len(self._cameras.keys() | usage.cameras.keys()) > MOST_CAMERAS:
+                self.bad += 1
+                return
+            self._ingests.append(msgspec.structs.replace(usage, cameras={}))
+            self._add_cameras(usage)
         else:
-            self._workers[subject.removeprefix(names.usage(""))].setdefault(key, usage)
+            service = subject.removeprefix(names.usage(""))
+            self._workers[service].append(msgspec.structs.replace(usage, arrivals={}))
+            for minutes in usage.arrivals.values():
+                self._taken[service].update(minutes)
+        self._read.add(key)
+
+    def _add_cameras(self, usage: IngestUsage) -> None:
+        for camera, sent in usage.cameras.items():
+            total = self._cameras[camera]
+            total.seconds += sent.seconds
+            total.megabytes += sent.megabytes
+            total.frames += sent.frames
+            if self._camera in ("", camera):
+                self._sent.update(dict(enumerate(sent.segments, sent.first)))
 
     @property
     def services(self) -> list[str]:
         """Those whose arrivals are known."""
-        fed = [s.name for s in catalog.services() if s.heartbeat and takes_media(s.name)] if self.cameras else []
+        fed = [s.name for s in catalog.services() if s.heartbeat and takes_media(s.name)] if self._sent else []
         return list(dict.fromkeys([*self._workers, *fed]))
 
     @property
     def cameras(self) -> dict[str, CameraTotal]:
         """What each camera sent, those that sent most first."""
-        found: defaultdict[str, CameraTotal] = defaultdict(CameraTotal)
-        for ingest in self._ingests.values():
-            for camera, sent in ingest.cameras.items():
-                total = found[camera]
-                total.minutes.update(dict(enumerate(sent.segments, sent.first)))
-                total.seconds += sent.seconds
-                total.megabytes += sent.megabytes
-                total.frames += sent.frames
-        return dict(sorted(found.items(), key=lambda item: -item[1].seconds))
+        return dict(sorted(self._cameras.items(), key=lambda item: -item[1].seconds))
 
-    def of(self, service: str, *, camera: str = "", since: int = 0) -> ServiceUsage | None:
-        """What arrived at a service; None where nothing is known. camera: of this one alone. since: from this minute.
+    def of(self, service: str, *, since: int = 0) -> ServiceUsage | None:
+        """What arrived at a service; None where nothing is known. since: from this minute.
 
         What cameras sent is what arrived at a service that takes all of MEDIA. It stands for its arrivals in minutes in
         which no worker has said of any, and for those of one camera, which workers don't tell apart.
         """
-        ingests = list(self._ingests.values()) if takes_media(service) else []
-        workers = [] if camera else list(self._workers.get(service, {}).values())
-        sent, taken = Counter[int](), Counter[int]()
-        for ingest in ingests:
-            for name, of_camera in ingest.cameras.items():
-                if camera in ("", name):
-                    sent.update(dict(enumerate(of_camera.segments, of_camera.first)))
-        for worker in workers:
-            for minutes in worker.arrivals.values():
-                taken.update(minutes)
+        ingests, sent = (self._ingests, self._sent) if takes_media(service) else ([], Counter[int]())
+        workers, taken = ([], Counter[int]()) if self._camera else (self._workers[service], self._taken[service])
         end = _end(workers, ingests)
         there = {m for m in (*sent, *taken, *_minutes_of(workers), *_minutes_of(ingests)) if since <= m < end}
         if not there:

@@ -54,8 +54,9 @@ def export(data: Path | None, service: str, since: str, camera: str | None, to: 
 
     async def work(client: Client) -> None:
         with telling() as tell:
-            book = await usage.read(client, begin, lambda n: tell(f"{n:,} messages on usage read"))
-        found = book.of(service, camera=camera or "", since=int(begin.timestamp()) // MINUTE_S)
+            read = usage.read(client, begin, lambda n: tell(f"{n:,} messages on usage read"), camera=camera or "")
+            book = await read
+        found = book.of(service, since=int(begin.timestamp()) // MINUTE_S)
         if found is None or not found.arrivals.any():
             what = f"camera {camera}" if camera else service
             raise SettingError(
