@@ -80,7 +80,7 @@ class Book:
         if key in self._read:
             return
         if isinstance(usage, IngestUsage):
-            if len(self._cameras.keys() | usage.cameras.keys()) > MOST_CAMERAS:
+            if len(self._cameras) + len(usage.cameras.keys() - self._cameras.keys()) > MOST_CAMERAS:
                 self.bad += 1
                 return
             self._ingests.append(msgspec.structs.replace(usage, cameras={}))
