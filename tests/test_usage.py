@@ -28,7 +28,7 @@ from tests.ingest_process import Bus, Ingest, add, start
 from tests.ingest_process import bus as heard
 from tests.test_worker import Echo, publish, results, settled, working
 from tests.waiting import until
-from tidegate.client import usage
+from tidegate.client import usage, used
 from tidegate.client.used import Book, ServiceUsage
 from tidegate.local.server import NatsServer
 
@@ -259,6 +259,13 @@ def test_what_can_t_be_is_passed_over_and_counted(subject: str, data: bytes) -> 
     book = read([(subject, data), ("usage.cv", worker(5, arrivals={"cv": {T + 5: 2}}, is_last=True))])
     found = book.of("cv")
     assert book.bad == 1 and found and found.arrivals.sum() == 2
+
+
+def test_cameras_that_nobody_has_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(used, "MOST_CAMERAS", 2)
+    messages = [("usage.ingest", ingest([n], begin=n, camera=f"made-up-{n}")) for n in range(1, 6)]
+    book = read(messages)
+    assert (len(book.cameras), book.bad) == (2, 3)
 
 
 def test_a_bomb_is_not_unpacked() -> None:

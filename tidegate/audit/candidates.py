@@ -22,7 +22,6 @@ from services.scaler.simulation.trace import Trace
 from shared.contract import catalog
 from shared.runtime.errors import SettingError
 from tidegate.local.configuration import shipped
-from tidegate.local.elastic import BENDING
 
 Document = dict[str, Any]
 
@@ -32,6 +31,8 @@ STATIC, KEDA_DEFAULT, LAG, DEMAND = "static peak", "KEDA default", "lag", "deman
 LAG_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 LAG_WINDOWS_S = (60, 300, 900)
 KEDA_DEFAULT_LAG = 10
+# Services whose work bends as the simulator has it. Of vlm captions alone do, by other levels, and are not made good.
+BENDING = ("cv", "embed")
 
 
 class Bases(msgspec.Struct, frozen=True, kw_only=True):
