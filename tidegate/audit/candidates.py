@@ -19,7 +19,7 @@ from services.scaler.keda.threshold import lag_threshold
 from services.scaler.simulation.compare import peak
 from services.scaler.simulation.engine import Workload
 from services.scaler.simulation.trace import Trace
-from shared.contract import catalog
+from shared.contract import catalog, names
 from shared.runtime.errors import SettingError
 from tidegate.local.configuration import shipped
 
@@ -79,7 +79,9 @@ def candidates(of: Bases, trace: Trace, load: Workload, budgets: Sequence[float]
     ]
     if of.name in BENDING:
         found += [
-            _candidate(f"{DEMAND}, bends {b:g}", f"deferBudget {b:g}", _demand(of, load, budget=b), bends=True)
+            _candidate(
+                f"{DEMAND}, bends {b:g}", f"deferBudget {b:g}", _demand(of, load, budget=b, bends=True), bends=True
+            )
             for b in budgets
         ]
     return found
@@ -132,7 +134,7 @@ def _default(of: Bases, load: Workload) -> Document:
     return document
 
 
-def _demand(of: Bases, load: Workload, *, budget: float) -> Document:
+def _demand(of: Bases, load: Workload, *, budget: float, bends: bool = False) -> Document:
     document = _bounded(of.demand, load, load.min_replicas, load.max_replicas)
     document["metadata"]["annotations"]["tidegate.dev/cold-start-seconds"] = f"{load.cold_start_s:g}"
     threshold = lag_threshold(load.service_rate, load.latency_target_s, cold_start_s=load.cold_start_s)
@@ -146,7 +148,24 @@ def _demand(of: Bases, load: Workload, *, budget: float) -> Document:
     query = urlencode({**dict(parse_qsl(parts.query)), **asked})
     document["spec"]["triggers"][0]["metadata"]["url"] = parts._replace(query=query).geturl()
     _set_lag(document["spec"], threshold.net)
+    if bends:
+        document["spec"]["triggers"].append(_put_off(of.name, threshold.deferred))
     return document
+
+
+def _put_off(service: str, threshold: int) -> Document:
+    """The safety net's other part, as the component deploy/keda/demand/elastic has it."""
+    return {
+        "type": "nats-jetstream",
+        "authenticationRef": {"name": "tidegate-nats"},
+        "metadata": {
+            "stream": names.BACKFILL,
+            "consumer": names.backfilling(service),
+            "lagThreshold": str(threshold),
+            "activationLagThreshold": "1000000000",
+            "useHttps": "false",
+        },
+    }
 
 
 def _bounded(base: Document, load: Workload, least: int, most: int) -> Document:

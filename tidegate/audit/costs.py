@@ -104,7 +104,9 @@ def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
         elastic=Elastic() if candidate.bends else None,
     )
     asked = elastic.asked(scaled)
-    policy: Policy = KedaDemand(candidate.name, scaled, asked[0].settings) if asked else KedaLag(candidate.name, scaled)
+    policy: Policy = KedaLag(candidate.name, scaled)
+    if asked:
+        policy = KedaDemand(candidate.name, scaled, asked[0].settings, kept_s=load.max_age_s)
     return run(policy, trace, load, initial=initial(trace, load))
 
 
