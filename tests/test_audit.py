@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from nats.aio.client import Client
 from PIL import Image
 
-from services.scaler.keda.scaledobject import load, parse
+from services.scaler.keda.scaledobject import JetStreamTrigger, load, parse
 from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.trace import Trace, read
 from shared.contract import names
@@ -132,6 +132,8 @@ def test_every_candidate_is_a_file_that_is_taken_and_says_what_was_asked(service
         scaled = parse(tried.text)
         assert scaled.name == f"tidegate-{service}"
         assert scaled.spec.max_replica_count <= LOAD.max_replicas
+        net = [t for t in scaled.triggers if isinstance(t, JetStreamTrigger) and t.stream == names.BACKFILL]
+        assert bool(net) == tried.bends
         asked = elastic.asked(scaled)
         assert bool(asked) == tried.name.startswith(DEMAND)
         for query in asked:
