@@ -187,7 +187,7 @@ class Indexer:
         Where it can, and these can't, they are written in halves, until the one is found that would hold up all others:
         it is buried.
         """
-        tries = 0
+        waits = failures = 0
         while True:
             try:
                 await self._run(lambda: self._add(events))
@@ -195,14 +195,17 @@ class Indexer:
                 return
             except Exception as e:
                 error = e
-            tries += 1
             if not await self._is_writable(sum(event.size for event in events)):
-                await self._wait(tries, error)
-            elif len(events) > 1:
+                waits += 1
+                await self._wait(waits, error)
+                continue
+            # The index may have become writable just now, which clears the event of what failed before.
+            failures += 1
+            if len(events) > 1:
                 half = len(events) // 2
                 await self._store(events[:half])
                 return await self._store(events[half:])
-            elif tries >= BLAMED_AFTER:
+            if failures >= BLAMED_AFTER:
                 return await self._bury(events[0].held, f"search can't index it: {redact(repr(error), LONGEST_REASON)}")
 
     async def _is_writable(self, size: int) -> bool:
