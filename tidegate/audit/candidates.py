@@ -19,7 +19,7 @@ from services.scaler.keda.threshold import lag_threshold
 from services.scaler.simulation.compare import peak
 from services.scaler.simulation.engine import Workload
 from services.scaler.simulation.trace import Trace
-from shared.contract import catalog, names
+from shared.contract import catalog
 from shared.runtime.errors import SettingError
 from tidegate.local.configuration import shipped
 
@@ -31,16 +31,19 @@ STATIC, KEDA_DEFAULT, LAG, DEMAND = "static peak", "KEDA default", "lag", "deman
 LAG_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 LAG_WINDOWS_S = (60, 300, 900)
 KEDA_DEFAULT_LAG = 10
-# Services whose work bends as the simulator has it. Of vlm captions alone do, by other levels, and are not made good.
-BENDING = ("cv", "embed")
 
 
 class Bases(msgspec.Struct, frozen=True, kw_only=True):
-    """The shipped documents of a service: by lag, and by demand. name: of the service."""
+    """The shipped documents of a service: by lag, and by demand. name: of the service.
+
+    put_off: the trigger that is added where its work bends; None where it does not as the simulator has it. Of vlm
+    captions alone do, by other levels, and are not made good.
+    """
 
     name: str
     lag: Document
     demand: Document
+    put_off: Document | None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -66,7 +69,15 @@ def bases(service: str) -> Bases:
         fit = ", ".join(s.name for s in catalog.SERVICES if s.scaled_object.startswith("demand/"))
         raise SettingError(f"{service} has no ScaledObjects of ours to try: take one of {fit}")
     lag, demand = (yaml.safe_load(shipped(f).read_text()) for f in (f"{service}.yaml", record.scaled_object))
-    return Bases(name=service, lag=lag, demand=demand)
+    return Bases(name=service, lag=lag, demand=demand, put_off=_put_off(demand["metadata"]["name"]))
+
+
+def _put_off(name: str) -> Document | None:
+    """The trigger that the component `elastic` adds to a ScaledObject."""
+    component = yaml.safe_load(shipped("demand/elastic/kustomization.yaml").read_text())
+    target = {"kind": "ScaledObject", "name": name}
+    patches = (yaml.safe_load(p["patch"]) for p in component["patches"] if p["target"] == target)
+    return next((patch[0]["value"] for patch in patches), None)
 
 
 def candidates(of: Bases, trace: Trace, load: Workload, budgets: Sequence[float]) -> list[Candidate]:
@@ -77,7 +88,7 @@ def candidates(of: Bases, trace: Trace, load: Workload, budgets: Sequence[float]
         _candidate(KEDA_DEFAULT, f"lagThreshold {KEDA_DEFAULT_LAG}, all else left out", _default(of, load)),
         _candidate(DEMAND, "every frame at first", _demand(of, load, budget=0.0)),
     ]
-    if of.name in BENDING:
+    if of.put_off:
         found += [
             _candidate(
                 f"{DEMAND}, bends {b:g}", f"deferBudget {b:g}", _demand(of, load, budget=b, bends=True), bends=True
@@ -148,24 +159,11 @@ def _demand(of: Bases, load: Workload, *, budget: float, bends: bool = False) ->
     query = urlencode({**dict(parse_qsl(parts.query)), **asked})
     document["spec"]["triggers"][0]["metadata"]["url"] = parts._replace(query=query).geturl()
     _set_lag(document["spec"], threshold.net)
-    if bends:
-        document["spec"]["triggers"].append(_put_off(of.name, threshold.deferred))
+    if bends and of.put_off:
+        net = copy.deepcopy(of.put_off)
+        net["metadata"]["lagThreshold"] = str(threshold.deferred)
+        document["spec"]["triggers"].append(net)
     return document
-
-
-def _put_off(service: str, threshold: int) -> Document:
-    """The safety net's other part, as the component deploy/keda/demand/elastic has it."""
-    return {
-        "type": "nats-jetstream",
-        "authenticationRef": {"name": "tidegate-nats"},
-        "metadata": {
-            "stream": names.BACKFILL,
-            "consumer": names.backfilling(service),
-            "lagThreshold": str(threshold),
-            "activationLagThreshold": "1000000000",
-            "useHttps": "false",
-        },
-    }
 
 
 def _bounded(base: Document, load: Workload, least: int, most: int) -> Document:
