@@ -84,7 +84,7 @@ class Connection(Client):
         self._seal = seal
         self._certificates = certificates
         self._password = password
-        self._shows_certificate = shows_certificate
+        self.shows_certificate = shows_certificate
         self._ps = _Heard(self)
         self._lost = asyncio.Event()
 
@@ -130,7 +130,7 @@ class Connection(Client):
         if initial_connection and self._certificates and upgrades:
             if not (info.get("tls_required") or info.get("tls_available")):
                 raise Refused("offers no TLS, and NATS_URL, NATS_CA or NATS_CERT asks for it: switch it on there")
-            if info.get("tls_verify") and not self._shows_certificate:
+            if info.get("tls_verify") and not self.shows_certificate:
                 raise Refused("asks for a client certificate: set NATS_CERT and NATS_KEY")
             info["tls_required"] = True
         await super()._process_info(info, initial_connection)

@@ -96,6 +96,10 @@ class _Told:
 
     def keep(self, error: BaseException) -> str:
         self._said = redact(str(error)) or type(error).__name__
+        is_cut = isinstance(error, BrokenPipeError | ConnectionResetError)
+        if is_cut and self.client.shows_certificate and not self.connected:
+            # In TLS 1.3 the connection is there before the certificate is looked at, and may go before it is said why.
+            self._said += ", as of a server that refuses the client certificate"
         self.refusal = self.refusal or _refusal(error)
         return self._said
 

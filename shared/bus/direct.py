@@ -81,5 +81,10 @@ async def get(
 def stored(message: Msg) -> Stored:
     """A message as a direct get answers with it."""
     headers = message.headers or {}
-    time = dt.datetime.fromisoformat(_FRACTION.sub(r"\1", headers["Nats-Time-Stamp"]))
+    time = server_time(headers["Nats-Time-Stamp"])
     return Stored(int(headers[SEQUENCE]), headers["Nats-Subject"], time, headers, message.data)
+
+
+def server_time(text: str) -> dt.datetime:
+    """A time that the server says. Raises ValueError."""
+    return dt.datetime.fromisoformat(_FRACTION.sub(r"\1", text))

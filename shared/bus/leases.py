@@ -1,6 +1,6 @@
 """What this process alone may work on: a lease each in a KV bucket.
 
-    leases = Leases(client, kv, mirror, process_id(), Kind("camera", "process", gauge), settings.lease_s)
+    leased, leases = await opened(client, names.LEASES, Kind("camera", "process", gauge), settings.lease_s, changed)
     await leases.claim("lobby")
     leases.holds("lobby")               # at this instant
 
@@ -36,13 +36,13 @@ from prometheus_client import Gauge
 
 from shared.bus.client import Connection
 from shared.bus.lease_entry import Entry, decode
-from shared.bus.mirror import Mirror
+from shared.bus.mirror import Mirror, bind, mirror
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
 # In leases. A request that fails must do so while there is time for another.
 RENEW = 0.3
-TIMEOUT = 1 / 3
+_TIMEOUT = 1 / 3
 # Between our last look at the clock and the server's receipt of what we publish.
 _MARGIN = 0.05
 # Without an answer for so long we may be cut off. With the time between two renewals it is less than a lease: by then
@@ -449,6 +449,15 @@ class Leases:
                     await self._kv.delete(key, last=entry.revision)
         except (TimeoutError, nats.errors.Error) as e:  # it expires by itself
             self._log.debug("not released", key=key, error=repr(e))
+
+
+async def opened(
+    client: Connection, bucket: str, kind: Kind, lease_s: float, changed: asyncio.Event
+) -> tuple[Mirror, Leases]:
+    """A copy of the bucket, to be run, and this process's leases in it. Raises as `bind` does."""
+    leased = await mirror(client, bucket, changed)
+    kv = await bind(client.jetstream(timeout=_TIMEOUT * lease_s), bucket)
+    return leased, Leases(client, kv, leased, process_id(), kind, lease_s)
 
 
 def process_id() -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -24,14 +25,24 @@ from nats.js.errors import APIError
 from shared.bus.direct import SEQUENCE, TIMEOUT_S, Stored, stored
 from shared.contract import names
 from shared.contract.segment import rfc3339
+from shared.runtime.errors import BusError
 
 BATCH = 256
 BATCH_BYTES = 4 * 1024 * 1024
 _NONE, _END = "404", "204"
 
 
+def check_version(client: Client, stream: str) -> None:
+    """Raises BusError where the server can't give a stream as a log."""
+    version = client.connected_server_version
+    if (version.major, version.minor) < (2, 11):
+        raise BusError(
+            f"nats-server is {version.major}.{version.minor}: 2.11 or later is needed to read {stream} as a log"
+        )
+
+
 class Log:
-    """See the module. One `read`, `since` or `last` at a time."""
+    """See the module. One request at a time."""
 
     def __init__(self, client: Client, stream: str) -> None:
         self._client = client
@@ -69,6 +80,13 @@ class Log:
         """The last message on one subject. Raises as `read` does."""
         found = await self._ask({"multi_last": [subject], "batch": 1})
         return found[0] if found else None
+
+    async def last_of_each(self, subjects: Sequence[str]) -> list[Stored]:
+        """The last message on each of some subjects, up to BATCH, in the order in which they were stored.
+
+        Raises as `read` does.
+        """
+        return await self._ask({"multi_last": list(subjects), "batch": len(subjects)}) if subjects else []
 
     async def all(self, subject: str) -> list[Stored]:
         """Every message on `subject`, which may have wildcards. Raises as `read` does."""

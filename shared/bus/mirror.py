@@ -95,6 +95,10 @@ class Mirror:
         """Of a key's newest entry, as far as known; None where there is none."""
         return self._known.get(key) if key in self.values else None
 
+    def last_known(self, key: str) -> int:
+        """The newest sequence that is known of a key, also of its deletion; 0 where there was never one."""
+        return self._known.get(key, 0)
+
     def is_deleted(self, key: str) -> bool:
         """Whether somebody has deleted it, as far as known; not where it has expired, or never was."""
         return key in self._known and key not in self.values

@@ -20,20 +20,12 @@ from nats.aio.msg import Msg
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request, ServiceError
 from nats.micro.service import Service
 
-from shared.runtime.errors import TidegateError
+from shared.runtime.errors import Refusal, TidegateError
 from shared.runtime.plain import plain
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 T = TypeVar("T")
-
-
-class Refusal(TidegateError):
-    """A request that is answered with an error. code: as in HTTP: 400 where the request is wrong, 5xx where we are."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 class NobodyAnswers(TidegateError):

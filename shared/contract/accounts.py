@@ -62,8 +62,8 @@ class _Wiring:
 
 
 # What the server does not count as stored: a stream's or a consumer's own description takes up to 128 kB of disk, and
-# of memory more. Tidegate has 16 streams; EVENTS has a consumer for each reader.
-QUOTA = {"max_mem": 0, "max_streams": 20, "max_consumers": 100}
+# of memory more. Tidegate has 19 streams; EVENTS has a consumer for each reader.
+QUOTA = {"max_mem": 0, "max_streams": 25, "max_consumers": 100}
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,6 +161,10 @@ def _import(wiring: _Wiring, tenant: str, identity: str, r: Rights, every: Mappi
         for subject in (*theirs.answered, *theirs.collected):
             if may_ask and subject in r.asked:
                 _answer(wiring, account_of(tenant, other), ours, subject, theirs)
+    for subject in r.asked:
+        # What no service answers, a command does, as `admin`.
+        if not any(subject in (*theirs.answered, *theirs.collected) for theirs in every.values()):
+            wiring.service(tenant, ours, subject)
     for subject in (*r.answered, *r.collected):
         # nats-server 2.10 refuses one subject from several accounts.
         if subject not in names.DISCOVER_ALL:

@@ -75,7 +75,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     answers_within: how long an answer may take, as nats-server writes it; empty: two minutes. discovered_as: the NATS
     micro service of which one replica answers; empty: every replica may. hears: subjects that it subscribes to. states:
     streams whose state it asks for. counts_work: whether it asks how much work every service has, and what it has
-    put off. consumers: what it takes, the most urgent first.
+    put off. erases: streams of which it deletes single messages. consumers: what it takes, the most urgent first.
     """
 
     identity: str
@@ -88,6 +88,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     reads: tuple[Read, ...] = ()
     states: tuple[str, ...] = ()
     counts_work: bool = False
+    erases: tuple[str, ...] = ()
     buckets: tuple[Bucket, ...] = ()
     consumers: tuple[Consumer, ...] = ()
 
@@ -101,8 +102,10 @@ class Service(Peer, frozen=True, kw_only=True):
     what it is. defaults: variables that count where none is set, in which `{data}` is the data directory and
     `{drain_s}` the seconds a replica gets to finish.
     started_by: `up` for always, or an option of `tidegate up`; empty: not on one machine. started_if: a variable that
-    has to be set too. scaled_object: its file, in deploy/keda or beside a module of your own; empty: one replica.
-    device: the variable that says where it computes.
+    has to be set too. optional: it is left out where its extras are not installed. roles: further identities of the
+    same process, whose names begin with its own: what it does for others it does as one of these.
+    scaled_object: its file, in deploy/keda or beside a module of your own; empty: one replica. device: the variable
+    that says where it computes.
     """
 
     name: str
@@ -116,6 +119,8 @@ class Service(Peer, frozen=True, kw_only=True):
     defaults: Mapping[str, str] = {}
     started_by: str = ""
     started_if: str = ""
+    optional: bool = False
+    roles: tuple[Peer, ...] = ()
     scaled_object: str = ""
     device: str = ""
 
@@ -135,9 +140,14 @@ EXTRAS: Mapping[str, Extra] = {
     "vlm": Extra(("numpy", "aiohttp", "openinference"), "a vision language model's endpoint"),
     "sagemaker": Extra(("botocore",), "a model behind Amazon SageMaker"),
     "webhook": Extra(("aiohttp",), "alerts by HTTP"),
+    "console": Extra(
+        ("litestar", "uvicorn", "websockets", "argon2", "httpx", "joserfc"), "pages for people, and an HTTP API"
+    ),
     "scaler": Extra(("grpc", "google.protobuf"), "the scaler that KEDA asks"),
+    "recorder": Extra(("obstore", "cryptography", "numpy"), "recordings in a bucket, encrypted, or with masks"),
 }
 
+_STREAMS_OF_WORK = (names.MEDIA, names.EVENTS, *(stream for stream, _ in names.VLM_WORK), names.BACKFILL)
 _VIDEO = Read(stream=names.MEDIA, by_subject=True)
 _SETTINGS_OF_CAMERAS = Bucket(name=names.CAMERAS)
 _CAMERAS = Bucket(name=names.CAMERAS, watched=True)
@@ -152,6 +162,8 @@ def _jobs(*kinds: str) -> tuple[str, ...]:
     return tuple(names.job(kind, ">") for kind in kinds)
 
 
+_RECORDING = (names.RECORDING, names.RECORDING_VIDEO, names.RECORDING_HOURS)
+
 # The kinds of job that somebody waits for.
 _ASKED = ("ask", "summarize", "check")
 
@@ -163,6 +175,58 @@ def _found(service: str) -> tuple[str, ...]:
 
 def _events(*kinds: str) -> tuple[str, ...]:
     return tuple(names.event(kind, ">") for kind in kinds)
+
+
+def _console() -> tuple[Peer, ...]:
+    """What the console does for viewers, for operators and for admins: each may what those before may not."""
+    return (
+        Peer(
+            identity="console-viewer",
+            asks=(
+                names.FIND,
+                names.FIND_CLIP,
+                *_RECORDING,
+                # Each by its name: nats-server 2.10 takes no subject from two accounts.
+                *(s for of in ("search", "vlm", "recorder") for s in names.discovery(names.micro(of))),
+                names.explain("*"),
+            ),
+            hears=("events.>", "scale.>", names.stored(names.media(">"))),
+            reads=(_VIDEO, Read(stream=names.EVENTS, by_subject=True), Read(stream=names.USAGE, by_subject=True)),
+            states=(names.MEDIA, names.EVENTS, names.DLQ, names.USAGE, names.BACKFILL),
+            counts_work=True,
+            buckets=(_CAMERAS, Bucket(name=names.RULES, watched=True), Bucket(name=names.RUNS, watched=True)),
+        ),
+        # Whoever changes a camera's address or password needs to know which password is whose.
+        Peer(
+            identity="console-operator",
+            asks=(names.ASK, *_found(names.micro("vlm"))),
+            states=(names.MEDIA,),
+            erases=(f"KV_{names.CREDENTIALS}",),
+            buckets=(
+                Bucket(name=names.CAMERAS, writes=(">",)),
+                Bucket(name=names.CREDENTIALS, writes=(">",)),
+                Bucket(name=names.RULES, writes=(">",)),
+            ),
+        ),
+        # A dead letter is put back where it came from, after it was compared with the original.
+        Peer(
+            identity="console-admin",
+            publishes=(
+                names.media(">"),
+                *_events("detections", names.revised("detections"), "embeddings", names.revised("embeddings")),
+                *_events(names.past("detections"), names.past("embeddings"), "alerts", "incidents"),
+                *_jobs("verify", *_ASKED, "caption"),
+                *(names.backfill(service, ">") for service in ("cv", "embed")),
+            ),
+            reads=(
+                Read(stream=names.DLQ, by_subject=True),
+                Read(stream=names.AUDIT, by_subject=True),
+                *(Read(stream=stream, by_subject=True) for stream in _STREAMS_OF_WORK),
+            ),
+            states=(names.DLQ, names.AUDIT),
+            erases=(names.DLQ,),
+        ),
+    )
 
 
 def _put_off(service: str) -> Consumer:
@@ -197,6 +261,7 @@ SERVICES: tuple[Service, ...] = (
         page="docs/how-to/operate.md",
         consumers=(Consumer(stream=names.MEDIA, name="cv", filters=(names.media(">"),)), _put_off("cv")),
         publishes=(*_events("detections", names.revised("detections"), "video"), names.backfill("cv", ">")),
+        asks=(names.look("cv"), names.look("cv", "*")),
         reads=(_VIDEO,),
         buckets=(_SETTINGS_OF_CAMERAS, Bucket(name=names.SCENES, writes=(">",))),
         heartbeat=True,
@@ -256,7 +321,7 @@ SERVICES: tuple[Service, ...] = (
             for (stream, name), kinds in zip(names.VLM_WORK, (("verify",), _ASKED, ("caption",)), strict=True)
         ),
         publishes=_events("captions", "verdicts", "answers", "summaries"),
-        asks=(names.FIND,),
+        asks=(names.FIND, names.RECORDING, names.RECORDING_VIDEO),
         # Of a job in its hands it looks whether it is still waited for.
         reads=(_VIDEO, Read(stream=names.EVENTS), *(Read(stream=stream) for stream, _ in names.VLM_WORK)),
         heartbeat=True,
@@ -348,7 +413,10 @@ SERVICES: tuple[Service, ...] = (
             Consumer(
                 stream=names.EVENTS,
                 name="search",
-                filters=_events("embeddings", names.revised("embeddings"), "detections", names.revised("detections")),
+                filters=_events(
+                    *("embeddings", names.revised("embeddings"), names.past("embeddings")),
+                    *("detections", names.revised("detections"), names.past("detections")),
+                ),
                 max_deliver=WITHOUT_LIMIT,
             ),
         ),
@@ -364,6 +432,25 @@ SERVICES: tuple[Service, ...] = (
         started_by="--search",
     ),
     Service(
+        name="recorder",
+        identity="recorder",
+        module="services.recorder",
+        purpose="Records the cameras' video in files, and answers on svc.recording, until SIGTERM.",
+        page="docs/how-to/record.md",
+        answers=_RECORDING,
+        discovered_as=names.micro("recorder"),
+        hears=(names.stored(names.media(">")),),
+        reads=(_VIDEO, Read(stream=names.EVENTS, by_subject=True)),
+        states=(names.MEDIA, f"KV_{names.RECORDER}"),
+        buckets=(
+            Bucket(name=names.RECORDINGS, watched=True),
+            Bucket(name=names.RECORDER, writes=("camera.>",)),
+            _leases(names.RECORDERS, "partition", "recorder"),
+        ),
+        defaults={"RECORDER_STORE": "{data}/recordings"},
+        started_by="--record",
+    ),
+    Service(
         name="scaler",
         identity="scaler",
         module="services.scaler",
@@ -377,6 +464,23 @@ SERVICES: tuple[Service, ...] = (
         buckets=(_CAMERAS, Bucket(name=names.SCALER, writes=(">",))),
         extras=("scaler",),
     ),
+    # As itself it knows who may do what, and keeps what they did; all else it does by the rights of who asks.
+    Service(
+        name="console",
+        identity="console",
+        module="services.console",
+        purpose="Shows people their cameras, incidents and GPUs, and answers an HTTP API, until SIGTERM.",
+        page="docs/console.md",
+        publishes=(names.audit(">"),),
+        buckets=(
+            Bucket(name=names.CONSOLE, watched=True, writes=(">",)),
+            Bucket(name=names.REVIEWS, watched=True, writes=(">",)),
+        ),
+        roles=_console(),
+        extras=("console",),
+        started_by="up",
+        optional=True,
+    ),
 )
 
 # What apps connect as. What is found shows footage, and what is answered costs GPU time: each is a right of its own.
@@ -384,6 +488,7 @@ CLIENTS: tuple[Peer, ...] = (
     Peer(identity="viewer", hears=("events.>", "scale.>")),
     Peer(identity="asker", asks=(names.ASK, *_found(names.micro("vlm")))),
     Peer(identity="finder", asks=(names.FIND, names.FIND_CLIP, *_found(names.micro("search")))),
+    Peer(identity="player", asks=(*_RECORDING, *_found(names.micro("recorder")))),
 )
 
 
@@ -408,7 +513,8 @@ def find(name: str) -> Service:
 def started(options: Iterable[str], environ: Mapping[str, str]) -> list[Service]:
     """What is started on one machine. options: `up`, and options of `tidegate up` such as `--search`."""
     wanted = set(options)
-    return [s for s in services() if s.started_by in wanted and (not s.started_if or environ.get(s.started_if))]
+    chosen = [s for s in services() if s.started_by in wanted and (not s.started_if or environ.get(s.started_if))]
+    return [s for s in chosen if not (s.optional and missing(s.extras))]
 
 
 def service_of(consumer: str) -> str:
@@ -490,8 +596,9 @@ def _check(records: Sequence[Service]) -> None:
             names.check_token(name, f"a name of service {record.name!r}")
         if record.name in names_seen:
             raise SettingError(f"two services are called {record.name}: give one another name")
-        if owners.setdefault(record.identity, record.module) != record.module:
-            raise SettingError(f"service {record.name} takes the identity {record.identity}, which is another's")
+        for identity in (record.identity, *(role.identity for role in record.roles)):
+            if owners.setdefault(identity, record.module) != record.module:
+                raise SettingError(f"service {record.name} takes the identity {identity}, which is another's")
         if unknown := set(record.extras) - set(EXTRAS):
             raise SettingError(f"service {record.name} needs extras that there are not: {', '.join(sorted(unknown))}")
         for key in ((c.stream, c.name) for c in record.consumers):

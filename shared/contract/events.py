@@ -44,7 +44,7 @@ TRACEPARENT = "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all events. `kind` names subject and type: `events.<kind>.<camera>`, `tidegate.<kind>.v1`.
+    """Base of all events. `kind` names subject and type: `events.<kind>.<camera>`, `tidegate.<kind>.v1`, mostly.
 
     camera: its id.
     """
@@ -211,6 +211,28 @@ class EmbeddingsRevision(Embeddings, frozen=True, kw_only=True):
     lost: Lost | None = None
 
 
+class PastDetections(Detections, frozen=True, kw_only=True):
+    """The same of a segment that was recorded, found when it was looked at once more: its `ce-id` is that of the live
+    event. EVENTS keeps it for search, and republishes it to nobody.
+
+    run: by which run of `tidegate reanalyze`.
+    """
+
+    kind: ClassVar[str] = names.past(Detections.kind)
+    run: Token
+
+
+class PastEmbeddings(Embeddings, frozen=True, kw_only=True):
+    """The same of a segment that was recorded, made when it was looked at once more: its `ce-id` is that of the live
+    event. EVENTS keeps it for search, and republishes it to nobody.
+
+    run: by which run of `tidegate reanalyze`.
+    """
+
+    kind: ClassVar[str] = names.past(Embeddings.kind)
+    run: Token
+
+
 # The reason of a camera that is online, where there is nothing else to say of it.
 VIDEO_ARRIVES = "video arrives"
 
@@ -315,6 +337,20 @@ class Caption(Said, frozen=True, kw_only=True):
     quality: Quality | None = None
 
 
+class PastCaptions(Caption, frozen=True, kw_only=True):
+    """The same of video that was recorded, said when it was looked at once more. EVENTS keeps it for summaries, and
+    republishes it to nobody.
+
+    run: by which run of `tidegate reanalyze`.
+    """
+
+    kind: ClassVar[str] = names.past(Caption.kind)
+    run: Token
+
+
+Past = PastDetections | PastEmbeddings | PastCaptions
+
+
 class Verdict(Said, frozen=True, kw_only=True):
     """Whether an incident is what its rule took it for.
 
@@ -355,7 +391,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(Said, frozen=True, kw_only=True):
     """What happened in a longer time.
 
-    text: the summary. captions: how many it was made of. parts: of its stretches, in order of time.
+    text: the summary. captions: how many it was made of; 0: of the frames. parts: of its stretches, in order of time.
     """
 
     kind: ClassVar[str] = "summaries"
@@ -558,6 +594,9 @@ KINDS: tuple[type[Event], ...] = (
     DetectionsRevision,
     Embeddings,
     EmbeddingsRevision,
+    PastDetections,
+    PastEmbeddings,
+    PastCaptions,
     Tracks,
     Incident,
     Alert,
@@ -648,6 +687,9 @@ def headers(event: Event, *, id: str, source: str, traceparent: str | None = Non
         "ce-subject": event.camera,
         "content-type": "application/json",
     }
+    if isinstance(event, Past):
+        # JetStream would drop what a second run has found within minutes of the first.
+        out |= {"ce-run": event.run, "Nats-Msg-Id": f"{id}/{event.run}"}
     if traceparent:
         out["traceparent"] = traceparent
     return out
@@ -660,14 +702,30 @@ def trace_of(headers: Mapping[str, str]) -> str | None:
 
 
 def type_of(kind: type[Event]) -> str:
-    """`ce-type`: `tidegate.<kind>.v1`, and `tidegate.<kind>.revision.v1` of what takes the place of such an event."""
-    name = kind.kind.removeprefix(names.revised(""))
-    return f"tidegate.{name}.v1" if name == kind.kind else f"tidegate.{name}.revision.v1"
+    """`ce-type`: `tidegate.<kind>.v1`, `tidegate.<kind>.revision.v1` of what takes the place of such an event, and
+    `tidegate.<kind>.past.v1` of what was found in recordings.
+    """
+    for prefix, word in ((names.revised(""), ".revision"), (names.past(""), ".past")):
+        if kind.kind.startswith(prefix):
+            return f"tidegate.{kind.kind.removeprefix(prefix)}{word}.v1"
+    return f"tidegate.{kind.kind}.v1"
 
 
 def subject(event: Event) -> str:
-    """`events.<kind>.<camera>`."""
+    """`events.<kind>.<camera>`, or `past.<kind>.<camera>`."""
     return names.event(event.kind, event.camera)
+
+
+def past(event: Detections | Embeddings | Caption, run: str) -> Past:
+    """The same, found by a run in what was recorded."""
+    return _PAST[type(event)](**msgspec.structs.asdict(event), run=run)
+
+
+_PAST: dict[type[Event], type[Past]] = {
+    Detections: PastDetections,
+    Embeddings: PastEmbeddings,
+    Caption: PastCaptions,
+}
 
 
 def json_schema() -> dict[str, Any]:

@@ -66,7 +66,10 @@ def rights(peer: Peer) -> Rights:
     if peer.discovered_as:
         answered = Rights(answered=peer.answers, collected=_discovery(peer.discovered_as))
     found = answered + Rights(
-        api=tuple(api("STREAM.INFO", stream) for stream in peer.states),
+        api=(
+            *(api("STREAM.INFO", stream) for stream in peer.states),
+            *(api("STREAM.MSG.DELETE", stream) for stream in peer.erases),
+        ),
         stored=peer.publishes,
         asked=peer.asks,
         heard=peer.hears,
@@ -128,7 +131,8 @@ def _bucket(bucket: Bucket) -> Rights:
 def every() -> Mapping[str, Rights]:
     """The rights of every identity but `admin`, by its name. Raises SettingError for a record that can't be used."""
     found: dict[str, Rights] = {}
-    for peer in (*catalog.services(), *catalog.CLIENTS):
+    roles = (role for service in catalog.services() for role in service.roles)
+    for peer in (*catalog.services(), *roles, *catalog.CLIENTS):
         found[peer.identity] = found.get(peer.identity, Rights()) + rights(peer)
     return found
 

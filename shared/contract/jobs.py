@@ -96,7 +96,7 @@ class Ask(Job, frozen=True, kw_only=True):
 
 
 class Summarize(Job, frozen=True, kw_only=True):
-    """What happened in [start, end), out of the captions of that time? Answered by `events.summaries`."""
+    """What happened in [start, end), out of its captions, or else of its video? Answered by `events.summaries`."""
 
     kind: ClassVar[str] = "summarize"
     start: Instant

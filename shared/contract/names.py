@@ -31,6 +31,8 @@ BACKFILL = "BACKFILL"
 DLQ = "DLQ"
 # What arrived and what it cost, for months.
 USAGE = "USAGE"
+# What people changed by the console.
+AUDIT = "AUDIT"
 
 CAMERAS = "cameras"
 CREDENTIALS = "credentials"
@@ -41,14 +43,25 @@ ANALYTICS = "analytics"
 SCALER = "scaler"
 # A camera's background, by which a segment in which nothing happens is known.
 SCENES = "scenes"
+# Who may use the console, and what each of them has reviewed.
+CONSOLE = "console"
+REVIEWS = "reviews"
+
+# What is recorded of each camera and how far, who records which, and what is to be recorded of each.
+RECORDER = "recorder"
+RECORDERS = "recorders"
+RECORDINGS = "recordings"
+# How far each run of `tidegate reanalyze` is.
+RUNS = "runs"
 
 # The streams of jobs and their consumers, the most urgent first.
 VLM_WORK = ((VLM, "vlm-verify"), (ASKS, "vlm-ask"), (CAPTIONS, "vlm-caption"))
 # The consumer of MEDIA by which captions are planned.
 VLM_PLAN = "vlm-plan"
 
-# What subjects of events begin with.
+# What subjects of events begin with, and of those that were found in recordings: who hears the first hears no other.
 EVENT = "events"
+PAST = "past"
 
 MAX_DELIVERIES = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
 
@@ -57,6 +70,9 @@ EMBED_IMAGE = "svc.embed.image"
 FIND = "svc.find"
 FIND_CLIP = "svc.find.clip"
 ASK = "svc.ask"
+RECORDING = "svc.recording"
+RECORDING_VIDEO = "svc.recording.video"
+RECORDING_HOURS = "svc.recording.hours"
 # The prefix of subjects by which services that answer requests are discovered.
 DISCOVERY = "$SRV"
 # Those that every service answers.
@@ -114,8 +130,13 @@ def is_removed(key: str) -> bool:
 
 
 def event(kind: str, camera: str) -> str:
-    """Subject of one kind of event of a camera, such as `events.detections.lobby`."""
-    return f"{EVENT}.{kind}.{camera}"
+    """Subject of one kind of event of a camera, such as `events.detections.lobby`, or `past.detections.lobby`."""
+    return f"{kind}.{camera}" if kind.startswith(f"{PAST}.") else f"{EVENT}.{kind}.{camera}"
+
+
+def past(kind: str) -> str:
+    """The kind of event that says the same of what was recorded: `past.detections`, a subject of its own."""
+    return f"{PAST}.{kind}"
 
 
 def revised(kind: str) -> str:
@@ -134,7 +155,7 @@ def backfilling(service: str) -> str:
 
 
 def kind_of(subject: str) -> str:
-    """The kind of an event, by its subject: `detections` of `events.detections.lobby`."""
+    """The kind of an event, by its subject: `detections` of `events.detections.lobby`; what `past` gives is whole."""
     return subject.removeprefix(f"{EVENT}.").rpartition(".")[0]
 
 
@@ -151,6 +172,11 @@ def dead_letters(service: str) -> str:
 def usage(service: str) -> str:
     """Subject on which the processes of a service say what they have used."""
     return f"usage.{service}"
+
+
+def audit(action: str) -> str:
+    """Subject on which the console says what somebody changed: `audit.camera.add`."""
+    return f"audit.{action}"
 
 
 def stored(subject: str) -> str:
@@ -176,6 +202,11 @@ def discovery(service: str) -> tuple[str, ...]:
 def explain(service: str) -> str:
     """Subject that answers with how many replicas of a service are needed, and why."""
     return f"svc.scaler.explain.{service}"
+
+
+def look(service: str, by: str = "") -> str:
+    """Subject on which replicas that have time ask for second looks; on that of `by` they fetch and answer them."""
+    return f"svc.look.{service}.{by}" if by else f"svc.look.{service}"
 
 
 def stats(service: str, replica: str) -> str:

@@ -5,6 +5,7 @@ Applying twice changes nothing. A limit that a server can't take is an error tha
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterable
@@ -36,6 +37,9 @@ MINUTE = 60.0
 MB = 1024 * 1024
 GB = 1024 * MB
 
+# JetStream is asked so often whether it is there: servers that start take some seconds to choose a leader.
+TRIES = 6
+
 # Entries of leases outlive an outage, so that their holders go on after it. It ends what dead processes leave behind.
 LEASES_KEPT_S = 60 * MINUTE
 
@@ -54,6 +58,8 @@ BACKFILL_JOB_BYTES = 4096
 JOBS_BYTES = 48 * MB
 # What the checkpoints of analytics take at most, a few kB a camera, so that whoever may write them can't either.
 CHECKPOINTS_BYTES = 256 * MB
+# What the ledgers of recorders take at most, some 60 kB a camera.
+LEDGERS_BYTES = 64 * MB
 # What scalers have seen of the last hour, some 10 kB a service.
 LEARNED_KEPT_S = 7200.0
 LEARNED_BYTES = 16 * MB
@@ -65,6 +71,17 @@ SCENES_BYTES = 64 * MB
 USAGE_KEPT_S = 100 * 24 * 60 * MINUTE
 USAGE_BYTES = 128 * MB
 USAGE_MESSAGE_BYTES = 256 * 1024
+# What people changed is kept for so long, or as long as there is room: some 400 bytes each.
+AUDIT_KEPT_S = 400 * 24 * 60 * MINUTE
+AUDIT_BYTES = 64 * MB
+AUDIT_MESSAGE_BYTES = 16 * 1024
+# Who may use the console, some 300 bytes each, and sessions. And what they have reviewed, 100 bytes each.
+CONSOLE_BYTES = 16 * MB
+REVIEWS_BYTES = 32 * MB
+# How far runs over recordings are, some 700 bytes each. One that has said nothing for so long is forgotten.
+RUNS_KEPT_S = 30 * 24 * 60 * MINUTE
+RUNS_BYTES = 16 * MB
+RUN_BYTES = 256 * 1024
 # A lease says which process has it, and there are as many as cameras and processes: 50 MB in all.
 LEASE_BYTES = 1024
 LEASES_MOST = 50_000
@@ -112,7 +129,7 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def streams(s: TopologySettings) -> list[StreamConfig]:
     """Every stream, as the contract has it."""
-    return [_media(s), _events(s), *_vlm(s), _backfill(s), _dead_letters(s), _usage(s)]
+    return [_media(s), _events(s), *_vlm(s), _backfill(s), _dead_letters(s), _usage(s), _audit(s)]
 
 
 def _media(s: TopologySettings) -> StreamConfig:
@@ -131,13 +148,13 @@ def _media(s: TopologySettings) -> StreamConfig:
 def _events(s: TopologySettings) -> StreamConfig:
     return _stream(
         names.EVENTS,
-        ["events.>"],
+        [f"{names.EVENT}.>", f"{names.PAST}.>"],
         s,
         compression=StoreCompression.S2,
         max_age=EVENTS_KEPT_S,
         max_bytes=s.events_max_bytes,
         duplicate_window=_known_s(s),
-        # Apps hear what is stored, and each event once.
+        # Apps hear what is stored, and each event once; and nothing of the past.
         republish=RePublish(src="events.>", dest=names.stored("events.>")),
     )
 
@@ -221,6 +238,21 @@ def _usage(s: TopologySettings) -> StreamConfig:
     )
 
 
+def _audit(s: TopologySettings) -> StreamConfig:
+    return _stream(
+        names.AUDIT,
+        [names.audit(">")],
+        s,
+        compression=StoreCompression.S2,
+        max_age=AUDIT_KEPT_S,
+        max_bytes=AUDIT_BYTES,
+        max_msg_size=AUDIT_MESSAGE_BYTES,
+        # Whoever could change a log would change what it says of them.
+        deny_delete=True,
+        deny_purge=True,
+    )
+
+
 def _stream(name: str, subjects: list[str], s: TopologySettings, **more: Any) -> StreamConfig:
     """On disk and readable by direct get; the oldest message goes first, unless `more` says otherwise."""
     common: dict[str, Any] = {
@@ -264,14 +296,19 @@ def _durable(c: Consumer, s: TopologySettings) -> ConsumerConfig:
 
 def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
     """The stream of every KV bucket, by the bucket's name."""
-    kept = (names.CAMERAS, names.CREDENTIALS, names.RULES)
+    kept = (names.CAMERAS, names.CREDENTIALS, names.RULES, names.RECORDINGS)
     found = {b: _bucket(b, s) for b in kept}
     found[names.ANALYTICS] = _bucket(names.ANALYTICS, s, max_bytes=CHECKPOINTS_BYTES)
+    found[names.RECORDER] = _bucket(names.RECORDER, s, max_bytes=LEDGERS_BYTES)
     found[names.SCALER] = _bucket(names.SCALER, s, max_age=LEARNED_KEPT_S, max_bytes=LEARNED_BYTES)
     found[names.SCENES] = _bucket(
         names.SCENES, s, max_age=SCENES_KEPT_S, max_bytes=SCENES_BYTES, max_msg_size=SCENE_BYTES
     )
-    for b in (names.LEASES, names.PARTITIONS):
+    found[names.CONSOLE] = _bucket(names.CONSOLE, s, max_bytes=CONSOLE_BYTES)
+    # An incident that is no longer kept has been reviewed by nobody.
+    found[names.REVIEWS] = _bucket(names.REVIEWS, s, max_age=EVENTS_KEPT_S, max_bytes=REVIEWS_BYTES)
+    found[names.RUNS] = _bucket(names.RUNS, s, max_age=RUNS_KEPT_S, max_bytes=RUNS_BYTES, max_msg_size=RUN_BYTES)
+    for b in (names.LEASES, names.PARTITIONS, names.RECORDERS):
         found[b] = _bucket(b, s, max_age=LEASES_KEPT_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)
     return found
 
@@ -288,8 +325,8 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int
         duplicate_window=2 * MINUTE,
         # A password is overwritten on disk by deleting its message.
         deny_delete=name != names.CREDENTIALS,
-        # The settings of a camera that was removed end by themselves.
-        allow_msg_ttl=True if name == names.CAMERAS else None,
+        # The settings of a camera that was removed end by themselves, and so do sessions and links.
+        allow_msg_ttl=True if name in (names.CAMERAS, names.CONSOLE) else None,
         allow_rollup_hdrs=False,
         republish=RePublish(src=f"$KV.{name}.>", dest=names.change(name, ">")),
         **limits,
@@ -298,7 +335,7 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int
 
 async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
     """Create what is missing and update what differs; return a line for each that changed. Raises BusError."""
-    done: list[str] = []
+    done = await _attempt(f"stream {names.MEDIA}", _answered(js))
     lost = await _lost(js)
     for stream in streams(s):
         done += await _attempt(f"stream {stream.name}", _apply_stream(js, stream, late=stream.name in lost))
@@ -357,6 +394,22 @@ def _remedy(what: str, error: APIError) -> str:
 
 def _or_quota(option: str) -> str:
     return f", or a tenant a larger quota: 'tidegate accounts DIR --tenant NAME --{option} …'"
+
+
+async def _answered(js: JetStreamContext) -> str:
+    """Return once JetStream answers: a cluster that has just started does not, until its servers have a leader."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            await js.stream_info(names.MEDIA)
+        except NotFoundError:
+            break
+        except (TimeoutError, nats.errors.Error):
+            if not tries_left:
+                raise
+            await asyncio.sleep(1)
+        else:
+            break
+    return ""
 
 
 async def _lost(js: JetStreamContext) -> set[str]:

@@ -19,6 +19,15 @@ _BIND = (
 )
 
 
+# What a child that reads strangers' video may know of our environment: no password is among it.
+_PLAIN = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "PYTHON", "LD_LIBRARY_PATH", "COVERAGE_")
+
+
+def plain_environment() -> dict[str, str]:
+    """Ours, without what it may have of passwords and keys."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_PLAIN)}
+
+
 def python(module: str, *arguments: str) -> list[str]:
     """The command that runs a module of ours.
 

@@ -49,3 +49,11 @@ class ModelError(TidegateError):
 
 class Away(TidegateError):
     """What a service works with can't be reached: no fault of the message, which another replica may take."""
+
+
+class Refusal(TidegateError):
+    """A request that is answered with an error. code: as in HTTP: 400 where the request is wrong, 5xx where we are."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code

@@ -67,23 +67,7 @@ def logger(name: str) -> Any:
 def configure(settings: BusSettings, service: str) -> None:
     """Logs to standard error as LOG_FORMAT says; spans exported if OTEL_EXPORTER_OTLP_ENDPOINT is set."""
     level = getattr(logging, settings.log_level.upper())
-    as_json = settings.log_format == "json"
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.StackInfoRenderer(),
-            structlog.processors.format_exc_info,
-            _redact_values,
-            structlog.processors.JSONRenderer()
-            if as_json
-            else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
-        cache_logger_on_first_use=True,
-    )
+    _log(level, as_json=settings.log_format == "json", cache=True)
     structlog.contextvars.bind_contextvars(service=service, pid=os.getpid())
     _take_over()
     provider = TracerProvider(
@@ -103,7 +87,27 @@ def configure(settings: BusSettings, service: str) -> None:
 
 def log_aside() -> None:
     """Send log lines to standard error: a command's standard output is what it was asked for."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(_Stderr()))  # type: ignore[arg-type]
+    _log(logging.INFO, as_json=False, cache=False)
+
+
+def _log(level: int, *, as_json: bool, cache: bool) -> None:
+    """cache: loggers that were used stay as they are, whatever is configured later."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            _redact_values,
+            structlog.processors.JSONRenderer()
+            if as_json
+            else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
+        cache_logger_on_first_use=cache,
+    )
 
 
 def _take_over() -> None:

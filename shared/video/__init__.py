@@ -13,4 +13,9 @@
 | `gop` | fetches the segments before one that was cut inside its GOP |
 | `timestamps` | makes decode times that the muxer takes |
 | `pictures` | reads, scales and writes single pictures |
+| `boxes` | reads and writes the boxes of an MP4, without libav |
+| `parameter_sets` | names codecs as browsers do |
+| `moov`, `moof` | the head of a fragmented MP4, and its fragments |
+| `timeline` | puts segments one after the other on a clock |
+| `fmp4` | makes of segments what browsers play |
 """

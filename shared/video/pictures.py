@@ -22,12 +22,15 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from shared.contract.events import Box
 from shared.runtime.errors import TidegateError
 from shared.video import orientation
 from shared.video.decode import Image
 
 # Pictures are refused over this size: a telephone's have 50 megapixels. Decoded, this is 192 MB.
 MAX_PIXELS = 64_000_000
+
+_BOX_COLOUR = (255, 200, 0)
 
 # JPEGs are written at this quality, of libavcodec's scale from 2, the best, to 31.
 _QUALITY = 4
@@ -88,6 +91,19 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
     scaled = VideoReformatter().reformat(frame, *size, "rgb24", threads=1).to_ndarray()
     return np.ascontiguousarray(scaled, np.uint8)
+
+
+def outlined(pixels: Image, box: Box) -> Image:
+    """A copy of the picture with the outline of `box` on it, as thick as 1/200 of the height."""
+    height, width = pixels.shape[:2]
+    line = max(2, height // 200)
+    left, right = (round(x * (width - 1)) for x in (box[0], box[2]))
+    top, bottom = (round(y * (height - 1)) for y in (box[1], box[3]))
+    out = pixels.copy()
+    inside = out[top + line : max(top, bottom + 1 - line), left + line : max(left, right + 1 - line)].copy()
+    out[top : bottom + 1, left : right + 1] = _BOX_COLOUR
+    out[top + line : top + line + inside.shape[0], left + line : left + line + inside.shape[1]] = inside
+    return out
 
 
 def jpeg(image: Image) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -36,10 +36,18 @@ QUARANTINED = Gauge(
 
 
 class SegmentDecoder:
-    """One for the process, used in its event loop. threads: that decode. service: for metrics."""
+    """One for the process, used in its event loop. js: None where there is no server, and all is decoded alone.
+    threads: that decode. service: for metrics.
+    """
 
     def __init__(
-        self, js: JetStreamContext, *, threads: int, budget: Budget, service: str, costly: CostlyCameras | None = None
+        self,
+        js: JetStreamContext | None,
+        *,
+        threads: int,
+        budget: Budget,
+        service: str,
+        costly: CostlyCameras | None = None,
     ) -> None:
         self._js = js
         self._budget = budget
@@ -56,20 +64,40 @@ class SegmentDecoder:
         Raises BadSegment, OverBudget where it or its camera costs too much, and nats.errors.Error or TimeoutError if
         the server does not answer.
         """
+        assert self._js, "without a server all is decoded alone"
+        return await self._bounded(head.camera, gop.earlier(self._js, head, self._budget), payload, use, wanted)
+
+    async def decode_alone(
+        self, camera: str, payload: bytes, use: Callable[[Decoded], T], before: Sequence[bytes] = (), **wanted: Any
+    ) -> T:
+        """The same of what needs nothing of MEDIA, as recordings. before: what is decoded first, oldest first.
+
+        Raises BadSegment and OverBudget.
+        """
+        return await self._bounded(camera, _given(before), payload, use, wanted)
+
+    async def _bounded(
+        self,
+        camera: str,
+        earlier: Coroutine[Any, Any, list[bytes]],
+        payload: bytes,
+        use: Callable[[Decoded], T],
+        wanted: Mapping[str, Any],
+    ) -> T:
         try:
-            self._costly.check(head.camera)
+            self._costly.check(camera)
         except OverBudget:
+            earlier.close()
             self._passed.inc()
             raise
         try:
-            before = await gop.earlier(self._js, head, self._budget)
-            found = await self._in_thread(payload, before, use, wanted)
+            found = await self._in_thread(payload, await earlier, use, wanted)
         except OverBudget as e:
-            self._costly.failed(head.camera, e)
+            self._costly.failed(camera, e)
             self._over.inc()
             self._quarantined.set(len(self._costly))
             raise
-        self._costly.worked(head.camera)
+        self._costly.worked(camera)
         self._quarantined.set(len(self._costly))
         return found
 
@@ -94,3 +122,7 @@ class SegmentDecoder:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
             self._waiting.pop(key, None)
+
+
+async def _given(before: Sequence[bytes]) -> list[bytes]:
+    return list(before)

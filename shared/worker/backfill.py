@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
@@ -39,6 +39,7 @@ from shared.worker import metrics
 from shared.worker.device import Device, DeviceError, Item
 from shared.worker.hold import Held, Hold, Source
 from shared.worker.service import Message, P, R, Service
+from shared.worker.spare import Spare
 from shared.worker.stopwatch import Stopwatch
 from shared.worker.tuning import Tuning
 
@@ -88,7 +89,7 @@ class _Turn(NamedTuple):
 
 
 class Backfilling(Generic[P, R]):
-    """One for the worker. urgent: what it has in hand of everything else. consumer: of BACKFILL; empty: none.
+    """One for the worker. spare: its time for this. consumer: of BACKFILL; empty: none.
 
     threads: that prepare. As many segments are worked on at once, and one more, which is on the device. broken: called
     where the device is. done: segments made good.
@@ -99,7 +100,7 @@ class Backfilling(Generic[P, R]):
         client: Client,
         service: Service[P, R],
         device: Device[P, R],
-        urgent: Hold[Message],
+        spare: Spare,
         consumer: str,
         *,
         threads: int,
@@ -111,7 +112,7 @@ class Backfilling(Generic[P, R]):
         self._js = client.jetstream()
         self._service = service
         self._device = device
-        self._urgent = urgent
+        self._spare = spare
         self._consumer = consumer
         self._threads = threads
         self._tuning = tuning
@@ -123,9 +124,6 @@ class Backfilling(Generic[P, R]):
         self._working = Stopwatch()
         self._messages: set[Deferred] = set()
         self._turn = asyncio.Lock()
-        # None of ours waits for a thread, or for the device: what is urgent would wait behind it.
-        self._preparing = asyncio.Semaphore(threads)
-        self._on_device = asyncio.Lock()
         self._blind_since: float | None = None
         self._log = telemetry.logger("backfill")
 
@@ -133,6 +131,11 @@ class Backfilling(Generic[P, R]):
     def seconds(self) -> float:
         """In which it worked, so far."""
         return self._working.seconds
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing in hand."""
+        return not self._hold
 
     @property
     def begun(self) -> list[float | None]:
@@ -234,14 +237,10 @@ class Backfilling(Generic[P, R]):
         while (kept := await self._kept(job)) is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._tuning.look_s):
-                    await self._until_time()
+                    await self._spare.until(self._spare.has_time)
                 found.append(kept)
                 return
         await self._lose(held, job, "expired")
-
-    async def _until_time(self) -> None:
-        while not self._urgent.is_idle:
-            await asyncio.sleep(self._tuning.poll_s)
 
     async def _kept(self, job: Backfill) -> Stored | None:
         """The segment; None once it is gone. Raises nats.errors.Error or TimeoutError if the server does not answer."""
@@ -295,7 +294,7 @@ class Backfilling(Generic[P, R]):
 
     async def _work(self, message: Deferred) -> Event:
         """What the service says of it. Raises what that raises."""
-        async with self._stage(self._preparing):
+        async with self._spare.preparing(self._working, self._spare.has_time):
             message.preparing_since = started = time.monotonic()
             try:
                 with progress.heard_by(message.goes_on):
@@ -303,7 +302,7 @@ class Backfilling(Generic[P, R]):
             finally:
                 message.preparing_since = None
             message.prepare_s = time.monotonic() - started
-        async with self._stage(self._on_device):
+        async with self._spare.on_device(self._working, self._spare.has_time):
             try:
                 (result,) = await self._device.infer([Item(message, prepared)])
             except DeviceError as e:
@@ -312,14 +311,6 @@ class Backfilling(Generic[P, R]):
         if isinstance(result, Exception):
             raise result
         return self._service.event(message, prepared, result)
-
-    @contextlib.asynccontextmanager
-    async def _stage(self, room: asyncio.Semaphore | asyncio.Lock) -> AsyncIterator[None]:
-        """Work of ours, once there is time. What is urgent and comes meanwhile waits, which makes none of it slower."""
-        async with room:
-            await self._until_time()
-            with self._working.running(), self._urgent.occupied.suspended():
-                yield
 
     async def _lose(self, held: Held, job: Backfill, why: Lost) -> None:
         await self.say_lost(job, why, events.trace_of(held.headers))

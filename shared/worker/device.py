@@ -12,13 +12,15 @@ import time
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from shared.runtime.errors import BadMessage, TidegateError
 from shared.runtime.telemetry import logger
 from shared.worker import metrics
 from shared.worker.heartbeat import WorkCounts
-from shared.worker.service import Message, P, R, Service
+from shared.worker.service import Message, P, Prepared, R, Service
+
+Pco = TypeVar("Pco", bound=Prepared, covariant=True)
 
 
 class DeviceError(TidegateError):
@@ -35,6 +37,26 @@ class Item(Generic[P]):
     @property
     def weight(self) -> int:
         return self.prepared.weight
+
+
+class Work(Protocol):
+    """origin: what it is known by. infer_s: seconds on the device, which sets it."""
+
+    origin: str
+    infer_s: float
+
+
+class Given(Protocol[Pco]):
+    """What the device is given: an `Item`, or what is no message."""
+
+    @property
+    def message(self) -> Work: ...
+
+    @property
+    def prepared(self) -> Pco: ...
+
+    @property
+    def weight(self) -> int: ...
 
 
 class Device(Generic[P, R]):
@@ -69,7 +91,7 @@ class Device(Generic[P, R]):
         if self._thread:
             self._thread.shutdown(wait=False)
 
-    async def infer(self, batch: Sequence[Item[P]]) -> Sequence[R | Exception]:
+    async def infer(self, batch: Sequence[Given[P]]) -> Sequence[R | Exception]:
         """Results, or the errors of the items that fail even alone. Raises DeviceError."""
         try:
             results = await self._compute(batch)
@@ -82,14 +104,14 @@ class Device(Generic[P, R]):
             self._log.warning("batch failed, trying one by one", size=len(batch), error=repr(e))
             return [(await self.infer([item]))[0] for item in batch]
 
-    def _blame(self, item: Item[P], error: Exception) -> None:
+    def _blame(self, item: Given[P], error: Exception) -> None:
         if self.is_server or isinstance(error, BadMessage):
             return
         self._failed.add(item.message.origin)
         if len(self._failed) >= self._most_failures:
             raise DeviceError(f"the device fails whatever it is given: {error!r}") from error
 
-    async def _compute(self, batch: Sequence[Item[P]]) -> Sequence[R]:
+    async def _compute(self, batch: Sequence[Given[P]]) -> Sequence[R]:
         started = time.monotonic()
         try:
             results = await self._run([item.prepared for item in batch])

@@ -42,8 +42,10 @@ from shared.worker.heartbeat import Heartbeat, WorkCounts
 from shared.worker.hold import Hold, Source
 from shared.worker.quarantine import Arrived, Quarantine, suspect_from
 from shared.worker.readability import Readability
+from shared.worker.second import LooksAgain, SecondLooks
 from shared.worker.service import AnsweredBefore, Message, P, R, Service, result_id
 from shared.worker.settings import WorkerSettings
+from shared.worker.spare import Spare
 from shared.worker.tuning import Tuning
 from shared.worker.usage import EVERY_S, Meter
 
@@ -63,9 +65,13 @@ class Worker(Generic[P, R]):
         *,
         consumers: Sequence[tuple[str, str]],
         backfill: str = "",
+        second: LooksAgain[P, R] | None = None,
         tuning: Tuning | None = None,
     ) -> None:
-        """consumers: (stream, consumer) pairs, the most urgent first. backfill: that of BACKFILL, if it puts off."""
+        """consumers: (stream, consumer) pairs, the most urgent first. backfill: that of BACKFILL, if it puts off.
+
+        second: the service, if it looks at recorded video while it has nothing else to do.
+        """
         self._client = client
         self._js = client.jetstream()
         self._service = service
@@ -87,13 +93,28 @@ class Worker(Generic[P, R]):
         self._meter = Meter(self._counts, lambda: self._hold.occupied_s, time.monotonic() - STARTED)
         self._usage = Keeper(client, service.name, self._meter.take, every_s=EVERY_S)
         self._answering: set[asyncio.Task[None]] = set()
+        spare = Spare(self._hold, threads=settings.threads, poll_s=self._tuning.poll_s)
         self._backfilling = Backfilling(
             client,
             service,
             self._device,
-            self._hold,
+            spare,
             backfill,
             threads=settings.threads,
+            tuning=self._tuning,
+            broken=self._exit,
+        )
+        self._second = self._second_looks(second, spare) if second else None
+
+    def _second_looks(self, service: LooksAgain[P, R], spare: Spare) -> SecondLooks[P, R]:
+        return SecondLooks(
+            self._client,
+            service,
+            self._device,
+            spare,
+            replica=self._settings.replica,
+            is_free=lambda: self._backfilling.is_idle,
+            threads=self._settings.threads,
             tuning=self._tuning,
             broken=self._exit,
         )
@@ -110,12 +131,14 @@ class Worker(Generic[P, R]):
         async with AsyncExitStack() as pulling:
             for source in self._sources:
                 await pulling.enter_async_context(self._pull(source))
-            later = await self._backfilling.begin()
+            later = [*await self._backfilling.begin(), *(self._second.begin() if self._second else [])]
             prepare, infer, beats = self._begin()
             try:
                 await supervise(*prepare, *infer, *later, *beats, stop=stop)
             finally:
                 await self._backfilling.stop()
+                if self._second:
+                    await self._second.stop()
                 await self._drain(prepare, infer)
                 await end(*beats)
                 await self._readability.close()
@@ -335,6 +358,7 @@ class Worker(Generic[P, R]):
         """Tell JetStream that what we hold is worked on, and the world how we do. A stuck device stops both."""
         begun = [self._device.computing_since, *(message.preparing_since for message in self._hold)]
         begun += self._backfilling.begun
+        begun += self._second.begun if self._second else []
         if time.monotonic() - min((b for b in begun if b), default=math.inf) > self._settings.stuck_s:
             await self._exit(f"the work in hand made no progress for {self._settings.stuck_s:.0f} s")
         held = len(self._hold) + sum(len(source.arrived) for source in self._sources)
@@ -343,6 +367,8 @@ class Worker(Generic[P, R]):
         self._readability.say()
         await self._hold.beat()
         await self._backfilling.beat()
+        if self._second:
+            await self._second.beat()
 
     async def _exit(self, reason: str) -> None:
         """A thread that hangs can't be stopped and a broken device not mended, but their process can be restarted."""

@@ -25,6 +25,11 @@ BACKFILL = Counter(
     "segments of which less was looked at than is wanted, by what became of that: done, duplicate, or why it is lost",
     ["service", "result"],
 )
+SECOND_LOOKS = Counter(
+    "tidegate_second_looks_total",
+    "recorded segments that were looked at for a run, by what became of that: done, failed, no_time, unwanted, error",
+    ["service", "result"],
+)
 BUSY = Counter("tidegate_busy_seconds_total", "seconds the device computed", ["service"])
 WORKING = Counter("tidegate_working_seconds_total", "seconds with at least one message in hand", ["service"])
 WORK_WANTED = Counter(

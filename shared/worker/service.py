@@ -131,4 +131,9 @@ class Service(Protocol[P, R]):
 
 def result_id(service: Service[P, R], message: Message) -> str:
     """The `ce-id` of a message's result: the same at each delivery."""
-    return f"{service.name}/{service.model}/{message.origin}"
+    return id_of(service.name, service.model, message.origin)
+
+
+def id_of(service: str, model: str, origin: str) -> str:
+    """The `ce-id` of what a service makes of a message. origin: `<stream>/<seq>`."""
+    return f"{service}/{model}/{origin}"

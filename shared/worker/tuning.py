@@ -20,6 +20,8 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     quiet_s: for how long nothing may have been delivered before what was said to be pending counts as others' work.
     look_s: how often a replica without time looks whether what was put off is still kept.
     poll_s: how often it looks whether there is time, and whether anything was put off.
+    ask_s: how long a replica with time waits before it asks again for a second look, as none was wanted.
+    nobody: the same where nobody is there who could want one, and where nobody answers, by how often that was so.
     blind_s: how long nothing of MEDIA may be found before it counts as empty, not as one that its server can't read.
     device_failures: how many different messages in a row must fail on the device, each alone, to blame the device.
     """
@@ -34,5 +36,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     quiet_s: float = 1.0
     look_s: float = 10.0
     poll_s: float = 0.1
+    ask_s: float = 1.0
+    nobody: Backoff = Backoff(first_s=5.0, longest_s=60.0)
     blind_s: float = 30.0
     device_failures: int = 3

@@ -1,0 +1,61 @@
+"""A question about a camera's video on `svc.ask`, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared.bus import requests
+from shared.bus.requests import NobodyAnswers
+from shared.contract import names, stats
+from shared.runtime.errors import SettingError
+
+# Beyond the service's own patience, so that it is the one who says why there is no answer.
+MARGIN_S = 5.0
+
+
+async def ask(client: Client, asked: Mapping[str, Any]) -> Msg:
+    """The event that answers. Raises TidegateError."""
+    payload = msgspec.json.encode(asked)
+    if len(payload) > client.max_payload:
+        raise SettingError(f"the question has {len(payload) / 2**20:.1f} MB: ask in fewer words")
+    try:
+        return await requests.ask(client, names.ASK, payload, timeout_s=asked["wait_s"] + MARGIN_S)
+    except NobodyAnswers as e:
+        raise NobodyAnswers(
+            f"nobody answers questions ({e}): start 'tidegate up --vlm', or VLM_MODE=front python -m services.vlm"
+        ) from e
+
+
+async def hear(client: Client, beats: dict[str, str]) -> None:
+    """Keep in `beats` the state of each worker, by replica, as they say it from now on."""
+
+    async def heard(message: Msg) -> None:
+        beat = stats.decode(message.data)
+        beats[beat.replica] = beat.state
+
+    await client.subscribe(names.stats("vlm", "*"), cb=heard)
+
+
+async def jobs_before(client: Client) -> int | None:
+    """How many jobs that go before a new question are in work or waiting; None where the server does not say."""
+    js = client.jetstream()
+    try:
+        infos = [await js.consumer_info(*work) for work in names.VLM_WORK[:2]]
+    except (TimeoutError, nats.errors.Error):
+        return None
+    return sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in infos)
+
+
+async def waited_for(client: Client, beats: Mapping[str, str]) -> str:
+    """How many jobs are in work or waiting, and how the workers do. beats: the state of each, by replica."""
+    jobs = await jobs_before(client)
+    if jobs is None:
+        return "the server does not say what for"
+    states = [f"{list(beats.values()).count(s)} {s}" for s in ("ready", "loading") if s in beats.values()]
+    return f"{jobs} in work or waiting; workers: {', '.join(states) or 'none yet, the first is being started'}"

@@ -1,0 +1,41 @@
+"""What the scalers that run say of a service's replicas."""
+
+from __future__ import annotations
+
+import time
+
+import nats.errors
+from nats.aio.client import Client
+
+from shared.bus.requests import read
+from shared.contract import names
+from shared.contract.explain import Explanations
+from shared.runtime.errors import BusError
+
+# The external scaler and an autoscaler may both know: whoever answers soon after the first is heard too.
+FIRST_S = 2.0
+OTHERS_S = 0.3
+
+
+async def ask(client: Client, service: str) -> list[Explanations]:
+    """What every scaler answers. Raises BusError where none does."""
+    inbox = await client.subscribe(client.new_inbox())
+    try:
+        await client.publish(names.explain(service), reply=inbox.subject)
+        answers: list[Explanations] = []
+        until = time.monotonic() + FIRST_S
+        while (left := until - time.monotonic()) > 0:
+            try:
+                message = await inbox.next_msg(timeout=left)
+            except nats.errors.TimeoutError:
+                break
+            if (message.headers or {}).get("Status") == "503":
+                break
+            if not answers:
+                until = time.monotonic() + OTHERS_S
+            answers.append(read(message, Explanations))
+    finally:
+        await inbox.unsubscribe()
+    if not answers:
+        raise BusError("no scaler answers: start 'tidegate up', or python -m services.scaler beside KEDA")
+    return answers

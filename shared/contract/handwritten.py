@@ -1,0 +1,56 @@
+"""The text of a file that people write, YAML or JSON, as a value, and the names that it gives twice. Pure.
+
+    value, doubled = value_of(b"zones: {door: 1, door: 2}")     # {"zones": {"door": 2}}, [zones.door: it is there …]
+
+Raises what the readers of YAML and JSON raise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import yaml
+
+from shared.contract.mistakes import Mistake, join
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Object(list[tuple[str, Any]]):
+    """A JSON object's fields, in the order in which they are written."""
+
+
+def value_of(text: bytes) -> tuple[Any, list[Mistake]]:
+    """(the value, names given twice). JSON is read as JSON: YAML 1.1 takes some of its numbers for texts."""
+    try:
+        return msgspec.json.decode(text), list(_doubled(json.loads(text, object_pairs_hook=_Object)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # A few lines of aliases of aliases stand for more than any memory holds. They are looked for with the reader
+        # that msgspec uses: Python's own refuses some of what C's takes.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=LOADER)):
+            raise ValueError("aliases (*name) are not taken: write it out") from None
+        return msgspec.yaml.decode(text), list(_doubled(yaml.compose(text, Loader=LOADER)))
+
+
+def _doubled(written: Any) -> Iterator[Mistake]:
+    """Names that are given twice: only the last would count, and nobody would know. Files may be nested deeply, so
+    that nothing recurses here.
+    """
+    left = [("", written)]
+    while left:
+        path, part = left.pop()
+        if isinstance(part, yaml.MappingNode):
+            part = _Object((key.value, item) for key, item in part.value if isinstance(key, yaml.ScalarNode))
+        elif isinstance(part, yaml.SequenceNode):
+            part = part.value
+        if isinstance(part, _Object):
+            for key, times in Counter(key for key, _ in part).items():
+                if times > 1:
+                    yield Mistake(join(path, key), f"it is there {times} times: give it once")
+            left += [(join(path, key), item) for key, item in reversed(part)]
+        elif isinstance(part, list):
+            left += [(f"{path}[{i}]", item) for i, item in reversed(list(enumerate(part)))]

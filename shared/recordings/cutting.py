@@ -1,0 +1,136 @@
+"""A file of a recording, cut into the segments that it was made of. Pure: nothing is decoded, and no picture changes.
+
+    for one in segments(camera, record, data):
+        decode(one.payload, before=one.before, fps=5, frames=one.segment.frames)
+
+What is decoded is what a worker decoded live: the same frames, each with those before it in its group of pictures.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from shared.contract.segment import Codec, Segment
+from shared.recordings.records import Cut, Recorded
+from shared.runtime.errors import BadSegment
+from shared.video import fmp4, moof
+from shared.video.moof import Fragment, Sample
+from shared.video.recovery import recovery_frames
+
+_MS = dt.timedelta(milliseconds=1)
+# Of what stands before a NAL unit, as ingest writes it.
+LENGTH_SIZE = 4
+
+
+class Whole(NamedTuple):
+    """A segment as it was stored. seq: its sequence in MEDIA. before: what is decoded before it, oldest first."""
+
+    segment: Segment
+    seq: int
+    payload: bytes
+    before: tuple[bytes, ...]
+
+
+class _Run(NamedTuple):
+    """Frames that follow each other in one fragment. begin, end: bytes of the file."""
+
+    decode_time: int
+    samples: tuple[Sample, ...]
+    begin: int
+    end: int
+
+
+def segments(camera: str, record: Recorded, data: bytes) -> Iterator[Whole]:
+    """The segments of a file, in order. data: all of it. Raises BadSegment where it is not what its record says."""
+    video = fmp4.read(data)
+    codec = _codec(record)
+    init = fmp4.init(video)
+    payloads: list[bytes] = []
+    starts: list[_Start] = []
+    counts = [cut.frames for cut in record.cuts]
+    for n, (cut, runs) in enumerate(zip(record.cuts, _runs(video.fragments, counts), strict=True)):
+        payloads.append(init + b"".join(_fragment(data, run, k) for k, run in enumerate(runs, 1)))
+        start = _start(codec, data, runs[0])
+        if start is not None:
+            starts.append(_Start(n, start))
+        begin = _first(starts, n, counts)
+        key_seq = record.cuts[begin].seq if begin < n else None
+        head = replace(segment_of(camera, record, cut), key_seq=key_seq, recovery=start or None)
+        yield Whole(head, cut.seq, payloads[n], tuple(payloads[begin:n]))
+
+
+class _Start(NamedTuple):
+    """Where decoding may begin: a segment's number, and after how many frames pictures are right."""
+
+    n: int
+    recovery: int
+
+
+def _start(codec: Codec, data: bytes, run: _Run) -> int | None:
+    """0 for what begins with a keyframe, None for what can't be begun with."""
+    first = run.samples[0]
+    # Recovery points are marked as keyframes, too.
+    recovery = recovery_frames(codec, data[run.begin : run.begin + first.size], LENGTH_SIZE)
+    return recovery or (0 if first.key else None)
+
+
+def _first(starts: Sequence[_Start], n: int, counts: Sequence[int]) -> int:
+    """The segment that decoding begins with, so that the n-th's pictures are right."""
+    for start in reversed(starts):
+        if sum(counts[start.n : n]) >= start.recovery:
+            return start.n
+    return starts[0].n if starts else 0
+
+
+def _runs(fragments: Sequence[Fragment], counts: Sequence[int]) -> Iterator[list[_Run]]:
+    """The frames of each segment. counts: how many it has. Raises BadSegment."""
+    if sum(len(fragment.samples) for fragment in fragments) != sum(counts) or not all(counts):
+        raise BadSegment("the file has other frames than its index says")
+    rest = iter(fragments)
+    at, fragment = 0, next(rest)
+    for count in counts:
+        found = []
+        while count:
+            if at == len(fragment.samples):
+                at, fragment = 0, next(rest)
+            taken = min(count, len(fragment.samples) - at)
+            found.append(_run(fragment, at, at + taken))
+            at, count = at + taken, count - taken
+        yield found
+
+
+def _run(fragment: Fragment, first: int, last: int) -> _Run:
+    if len(fragment.spans) != 1:
+        raise BadSegment("a group of the file lies in more than one place")
+    sizes = [*accumulate((sample.size for sample in fragment.samples), initial=fragment.spans[0][0])]
+    time = fragment.decode_time + sum(sample.duration for sample in fragment.samples[:first])
+    return _Run(time, fragment.samples[first:last], sizes[first], sizes[last])
+
+
+def _fragment(data: bytes, run: _Run, sequence: int) -> bytes:
+    head = moof.written(Fragment(run.decode_time, run.samples, ((run.begin, run.end),)), sequence)
+    return head + data[run.begin : run.end]
+
+
+def _codec(record: Recorded) -> Codec:
+    return "h264" if record.codec.startswith("avc") else "hevc"
+
+
+def segment_of(camera: str, record: Recorded, cut: Cut) -> Segment:
+    """What the headers of a segment said, but for what is before it in its group of pictures."""
+    return Segment(
+        camera=camera,
+        epoch=record.epoch,
+        n=cut.n,
+        start=record.start + cut.start_ms * _MS,
+        duration=cut.ms / 1000,
+        codec=_codec(record),
+        width=record.width,
+        height=record.height,
+        frames=cut.frames,
+    )

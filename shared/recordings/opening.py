@@ -1,0 +1,60 @@
+"""The store that a setting names: a folder, or a bucket; and what is recorded there, encrypted or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.contract import catalog
+from shared.recordings import keys
+from shared.recordings.folder import Folder
+from shared.recordings.sealed import Sealed
+from shared.recordings.store import Store
+from shared.runtime.errors import SettingError
+from shared.runtime.redact import redact
+
+KEY_FILE = "RECORDER_KEY_FILE"
+_BUCKETS = ("s3", "gs", "az", "azure", "abfs", "abfss", "https")
+
+
+def check(place: str, setting: str) -> None:
+    """Raises SettingError where `opened` would not even try."""
+    scheme, separator, _ = place.partition("://")
+    if not separator:
+        return
+    if scheme not in _BUCKETS:
+        raise SettingError(f"{setting}={redact(place)} can't be used: give a folder, or s3://…, gs://… or az://…")
+    if "@" in place and scheme not in ("abfs", "abfss"):
+        raise SettingError(f"{setting} holds credentials: give them as variables of the bucket's cloud")
+    if not catalog.is_importable("obstore"):
+        raise SettingError(f"{setting} names a bucket, which needs obstore: pip install 'tidegate[recorder]'")
+
+
+def opened(place: str, setting: str, *, free: float = 0.0) -> Store:
+    """place: a path, or such as `s3://bucket/below`. setting: its name. free: the share of a folder's disk that is left
+    to others. Raises SettingError.
+    """
+    check(place, setting)
+    if "://" not in place:
+        return Folder(Path(place), free)
+    from shared.recordings.bucket import Bucket
+
+    try:
+        return Bucket(place)
+    except ValueError as e:
+        raise SettingError(f"{setting}={redact(place.partition('?')[0])} can't be used: {e}") from e
+
+
+def recordings(place: str, setting: str, key_file: str, *, free: float = 0.0) -> Store:
+    """What is recorded in `opened`, for who has the keys of a file. key_file: its path; empty: what is put is plain.
+
+    Raises SettingError.
+    """
+    return Sealed(opened(place, setting, free=free), keys_of(key_file), KEY_FILE)
+
+
+def keys_of(key_file: str) -> keys.Keys | None:
+    """None where no file is named. Raises SettingError."""
+    if not key_file:
+        return None
+    keys.check_installed(KEY_FILE)
+    return keys.read(Path(key_file), KEY_FILE)

@@ -1,0 +1,157 @@
+"""Recordings encrypted in any other store, for all who read and write them.
+
+    store = Sealed(Folder(path), keys, "RECORDER_KEY_FILE")        # keys: None where the setting is not set
+
+What was written plainly stays readable. What is encrypted is refused, and never taken for damage, where its key is not
+there. An object at the store's root tells that it is encrypted, so that nobody writes into it without a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from shared.recordings import sealing
+from shared.recordings.keys import Keys, Secret
+from shared.recordings.records import Unreadable
+from shared.recordings.sealing import CHUNK, HEAD, Head
+from shared.recordings.store import Bytes, Held, Missing, Store, Unkept
+
+# No camera's id has a dot.
+MARK = ".encrypted"
+_MARKED = b"What is recorded here is encrypted."
+# Files that are read group by group have their head in memory.
+KNOWN = 1024
+
+
+class Sealed:
+    """See the module, and `shared.recordings.store.Store`. `read` raises Unreadable, too: it is not what was put.
+
+    What is read in parts is never written twice by another process.
+    """
+
+    def __init__(self, store: Store, keys: Keys | None, setting: str) -> None:
+        self._store = store
+        self._keys = keys
+        self._setting = setting
+        self._heads = OrderedDict[str, Head | None]()
+        self._marked = False
+
+    async def put(self, key: str, parts: Sequence[Bytes]) -> None:
+        if not self._marked:
+            await self._mark()
+            self._marked = True
+        await self._put(key, parts)
+
+    async def read(self, key: str, begin: int = 0, end: int | None = None) -> bytes:
+        if (begin, end) == (0, None):
+            data = await self._store.read(key)
+            head = self._checked(key, data)
+            if head is None:
+                return data
+            return await asyncio.to_thread(self._open, key, head, memoryview(data)[HEAD:], 0, head.chunks)
+        head = await self._head(key)
+        if head is None:
+            return await self._store.read(key, begin, end)
+        end = head.size if end is None else min(end, head.size)
+        if begin >= end:
+            return b""
+        first, last = begin // CHUNK, -(-end // CHUNK)
+        data = await self._store.read(key, head.place(first), head.place(last))
+        plain = await asyncio.to_thread(self._open, key, head, data, first, last)
+        return plain[begin - first * CHUNK : end - first * CHUNK]
+
+    async def copy(self, key: str, to: str) -> None:
+        """What is encrypted can't be read under the other key, but copied back."""
+        self._heads.pop(to, None)
+        await self._store.copy(key, to)
+
+    async def remove(self, keys: Iterable[str]) -> None:
+        gone = list(keys)
+        for key in gone:
+            self._heads.pop(key, None)
+        await self._store.remove(gone)
+
+    async def held(self, prefix: str) -> list[Held]:
+        return await self._store.held(prefix)
+
+    async def lacks(self) -> int:
+        return await self._store.lacks()
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def _put(self, key: str, parts: Sequence[Bytes]) -> None:
+        self._heads.pop(key, None)
+        if self._keys:
+            secret = self._keys.all[0]
+            parts = await asyncio.to_thread(lambda: list(sealing.seal(secret, key, parts)))
+        await self._store.put(key, parts)
+
+    async def _mark(self) -> None:
+        """Have it said that what is here is encrypted, by the key that encrypts. Raises Unkept where we have none."""
+        try:
+            data = await self._store.read(MARK)
+            if not self._keys:
+                raise Unkept(self._refusal("recordings here are encrypted"))
+            head = self._checked(MARK, data)
+        except (Missing, Unreadable):
+            head = None
+        if self._keys and (head is None or head.id != self._keys.all[0].id):
+            await self._put(MARK, [_MARKED])
+
+    async def _head(self, key: str) -> Head | None:
+        """None: it is not encrypted."""
+        if key not in self._heads:
+            self._heads[key] = self._checked(key, await self._store.read(key, 0, HEAD))
+            while len(self._heads) > KNOWN:
+                self._heads.popitem(last=False)
+        return self._heads[key]
+
+    def _checked(self, key: str, data: bytes) -> Head | None:
+        """data: the first bytes of an object. Raises Unkept where it is not ours to read, and Unreadable."""
+        try:
+            head = Head.read(data)
+            if head is None:
+                self._check_plain(key, data)
+            else:
+                sealing.check_head(self._secret(key, head), key, head)
+        except Unreadable as e:
+            raise Unreadable(f"{key} can't be decrypted: {e}") from e
+        return head
+
+    def _check_plain(self, key: str, data: bytes) -> None:
+        """That it is what was written without a key: a file, or an index."""
+        if not self._keys:
+            return
+        if data[:1] != b"{" and not data[4:8].isalnum():
+            raise Unreadable("what says how it is encrypted is damaged")
+        if self._keys.only:
+            raise Unkept(
+                f"{key} is not encrypted, which the file of {self._setting} refuses: take its line 'encrypted-only' "
+                "out where recordings are older than the key; else somebody has put it there"
+            )
+
+    def _secret(self, key: str, head: Head) -> Secret:
+        if head.version != sealing.VERSION:
+            raise Unkept(f"{key} was encrypted by a newer Tidegate: use that")
+        secret = self._keys.find(head.id) if self._keys else None
+        if secret is None:
+            raise Unkept(self._refusal(f"{key} is encrypted with key {head.id.hex()}"))
+        return secret
+
+    def _refusal(self, what: str) -> str:
+        if self._keys:
+            return f"{what}, which is not in the file of {self._setting}: add it, from a backup, behind those there"
+        return f"{what}: set {self._setting} to the file with its key"
+
+    def _open(self, key: str, head: Head, data: Bytes, first: int, last: int) -> bytes:
+        """Chunks first:last. Raises Unreadable."""
+        try:
+            if len(data) != head.place(last) - head.place(first):
+                raise Unreadable("some of it is missing, or there is more than was written")
+            return sealing.open_chunks(self._secret(key, head), key, head, data, first)
+        except Unreadable as e:
+            self._heads.pop(key, None)
+            raise Unreadable(f"{key} can't be decrypted: {e}") from e

@@ -1,0 +1,95 @@
+"""The keyframes of a file alone, each shown until the next: a small part of its bytes, and a picture every few seconds.
+
+    read = thinned("lobby", record, data)        # segments of a frame or two, to be made a file by `files`
+
+Pure: no picture changes, and none is decoded. Video that does not begin with a keyframe can't be thinned, as of a
+camera that refreshes its picture bit by bit: nothing is returned then.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from shared.recordings import cutting
+from shared.recordings.cutting import LENGTH_SIZE, Whole
+from shared.recordings.files import Read
+from shared.recordings.records import Recorded
+from shared.recordings.windows import Head
+from shared.video import fmp4, moof
+from shared.video.moof import Fragment, Sample
+from shared.video.recovery import recovery_frames
+from shared.video.timeline import Video
+
+_SECOND = dt.timedelta(seconds=1)
+
+
+class _Key(NamedTuple):
+    """A keyframe. decoded: in ticks of its segment's clock. begin, end: its bytes."""
+
+    decoded: int
+    sample: Sample
+    begin: int
+    end: int
+
+
+class _Part(NamedTuple):
+    """A segment with keyframes."""
+
+    whole: Whole
+    video: Video
+    keys: list[_Key]
+
+    @property
+    def start(self) -> dt.datetime:
+        """When its first keyframe is shown."""
+        ticks = self.keys[0].decoded + self.keys[0].sample.offset - self.video.shown.start
+        return self.whole.segment.start + ticks / self.video.track.timescale * _SECOND
+
+
+def thinned(camera: str, record: Recorded, data: bytes) -> list[Read]:
+    """The segments of a file that have keyframes, with these alone. data: all of the file. Raises BadSegment."""
+    wholes = list(cutting.segments(camera, record, data))
+    videos = ((whole, fmp4.read(whole.payload)) for whole in wholes)
+    parts = [_Part(whole, video, keys) for whole, video in videos if (keys := _keys(whole, video))]
+    if not parts or parts[0].start != wholes[0].segment.start:
+        return []
+    ends = [*(part.start for part in parts[1:]), record.end]
+    return [_thin(part, until) for part, until in zip(parts, ends, strict=True)]
+
+
+def _keys(whole: Whole, video: Video) -> list[_Key]:
+    codec, data = whole.segment.codec, memoryview(whole.payload)
+    found: list[_Key] = []
+    for fragment in video.fragments:
+        # A file's groups lie in one place each.
+        begin = fragment.spans[0][0]
+        for decoded, sample in zip(fragment.decoded, fragment.samples, strict=True):
+            end = begin + sample.size
+            # Recovery points are marked as keyframes, too.
+            if sample.key and not recovery_frames(codec, data[begin:end], LENGTH_SIZE):
+                found.append(_Key(decoded, sample, begin, end))
+            begin = end
+    return found
+
+
+def _thin(part: _Part, until: dt.datetime) -> Read:
+    """until: its last keyframe is shown."""
+    whole, timescale, keys = part.whole, part.video.track.timescale, part.keys
+    seconds = (until - part.start) / _SECOND
+    end = keys[0].decoded + max(round(seconds * timescale), keys[-1].decoded - keys[0].decoded + 1)
+    samples = _lasting(keys, end)
+    fragment = Fragment(keys[0].decoded, samples, tuple((key.begin, key.end) for key in keys))
+    frames = b"".join(whole.payload[key.begin : key.end] for key in keys)
+    payload = fmp4.init(part.video) + moof.written(fragment, 1) + frames
+    segment = replace(whole.segment, start=part.start, duration=seconds, frames=len(keys), key_seq=None, recovery=None)
+    return Read(Head(whole.seq, segment, len(payload)), payload)
+
+
+def _lasting(keys: Sequence[_Key], end: int) -> tuple[Sample, ...]:
+    """Each until the next one is decoded, and the last until `end`."""
+    ends = [*(key.decoded for key in keys[1:]), end]
+    return tuple(key.sample._replace(duration=until - key.decoded) for key, until in zip(keys, ends, strict=True))
