@@ -1,0 +1,89 @@
+"""`python -m services.recorder`: from MEDIA into files that any player takes, until SIGTERM.
+
+It reads each camera's video out of MEDIA a minute behind live, never encodes it again, and moves its place only once a
+file is durable. Several processes share the cameras by leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from nats.js.kv import KeyValue
+
+from shared import bus
+from shared.bus import leases as leasing
+from shared.bus.client import Connection
+from shared.bus.leases import Kind, Leases
+from shared.bus.log import check_version
+from shared.bus.mirror import Mirror, all_read, bind, mirror
+from shared.contract import names
+from shared.recordings.library import Library
+from shared.recordings.opening import recordings
+from shared.runtime.tasks import end, supervise, unless
+from shared.runtime.telemetry import Health
+from shared.service import process
+
+with process.needing("recorder"):
+    from services.recorder import metrics
+    from services.recorder.answering import Answers
+    from services.recorder.keeping import Keeper
+    from services.recorder.ledgers import Ledgers
+    from services.recorder.policies import Policies
+    from services.recorder.recorder import Recorder
+    from services.recorder.settings import RecorderSettings
+    from services.recorder.sharing import Sharing
+    from services.recorder.tails import Tails
+    from services.recorder.writing import Writer
+
+# What is being written gets this long. What is not by then, a successor writes.
+GRACE_S = 20.0
+
+
+async def run(settings: RecorderSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:
+    """Until `stop` is set. Raises TidegateError."""
+    check_version(client, names.MEDIA)
+    place, free = settings.recorder_store, settings.recorder_free
+    library = Library(recordings(place, "RECORDER_STORE", settings.recorder_key_file, free=free))
+    changed = asyncio.Event()
+
+    async def opening() -> tuple[Mirror, Mirror, Leases, KeyValue]:
+        kind = Kind("partition", "recorder", metrics.OWNED)
+        leased, leases = await leasing.opened(client, names.RECORDERS, kind, settings.lease_s, changed)
+        policies = await mirror(client, names.RECORDINGS, changed)
+        return policies, leased, leases, await bind(client.jetstream(), names.RECORDER)
+
+    buckets = await unless(stop, bus.answered(client, health, opening))
+    if buckets is None:
+        return
+    policies, leased, leases, ledger_kv = buckets
+    sharing, tails, kept = Sharing(leases), Tails(client), Policies(policies.values)
+    ledgers = Ledgers(client.jetstream(), ledger_kv)
+    writer = Writer(client, library, ledgers, tails, idle_s=settings.recorder_idle_s, masks=kept.masks)
+    keeper = Keeper(client, library, ledgers, sharing, kept.of)
+    answers = Answers(client, library, ledgers, tails, kept.of, kept.masks)
+    recorder = Recorder(client, tails, sharing, ledgers, writer, health, kept.of)
+
+    async def work() -> None:
+        health.ready = "reading the buckets of policies and leases"
+        await supervise(all_read(policies, leased), process.beat(client, health))
+        answering = await answers.start()
+        try:
+            await supervise(recorder.run(stop, settings.recorder_writers, settings.recorder_maskers), keeper.run())
+        finally:
+            await answering.stop()
+
+    following = [asyncio.create_task(part.run()) for part in (policies, leased, leases, tails)]
+    working = asyncio.create_task(work())
+    try:
+        await supervise(working, *following, stop=stop)
+    finally:
+        health.ready = "stopping"
+        await asyncio.wait({working}, timeout=GRACE_S)
+        await end(working)
+        await leases.leave()
+        await end(*following)
+        await library.store.close()
+
+
+if __name__ == "__main__":
+    process.main("recorder", process.settings("recorder", RecorderSettings), run)

@@ -1,0 +1,259 @@
+"""Answers on svc.recording: what was recorded of a time, its bytes, and what there is hour by hour.
+
+What is not recorded yet is answered out of MEDIA, as the file that it would make now: whoever asks sees one video up to
+the last second. Not of a camera with masks: they are not made in what MEDIA has. Any replica answers of any camera.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+from nats.aio.client import Client
+from nats.micro.service import Service
+
+from services.recorder.ledgers import Ledgers
+from services.recorder.tails import Tails, head_of
+from services.recorder.writing import video
+from shared.bus import requests
+from shared.bus.log import Log
+from shared.contract import names
+from shared.contract.missing import Unread
+from shared.recordings import asked
+from shared.recordings.asked import Found, Hours, Listed, Range, Total, Totals, Wanted
+from shared.recordings.files import Made, files
+from shared.recordings.ledger import running
+from shared.recordings.library import Library
+from shared.recordings.playing import plays
+from shared.recordings.policy import Kept, Mask
+from shared.recordings.records import HOUR, Hole, Recorded, Sum, Unreadable
+from shared.recordings.retention import Aged, goes
+from shared.recordings.store import Missing, Unkept
+from shared.recordings.windows import Head, window
+from shared.runtime.errors import BadSegment, BusError, Refusal
+from shared.video import fmp4
+
+# Of files out of MEDIA so many are in memory, a minute each at most.
+KEPT = 4
+# The key of such a file begins with this: no camera's id has a dot.
+LIVE = "live."
+PARALLEL = 4
+# Of an answer's payload for what is beside the bytes.
+ROOM = 4096
+# A group of pictures has no more: a file has none that is larger.
+MOST_BYTES = 256 * 2**20
+_LIVE_KEY = re.compile(rf"{re.escape(LIVE)}([A-Za-z0-9_-]{{1,64}})/([0-9]{{1,18}})-([0-9]{{1,18}})")
+_FILE = re.compile(r"[A-Za-z0-9_-]{1,64}/[0-9]{4}-[0-9]{2}-[0-9]{2}/[0-9]{2}/[0-9]{4}-[0-9a-f]+-[0-9]+\.mp4")
+
+
+class Answers:
+    """See the module. masks: of a camera, what is black; it raises Unread where that is not known."""
+
+    def __init__(
+        self,
+        client: Client,
+        library: Library,
+        ledgers: Ledgers,
+        tails: Tails,
+        kept: Callable[[str], Kept],
+        masks: Callable[[str], Sequence[Mask]],
+    ) -> None:
+        self._client = client
+        self._library = library
+        self._ledgers = ledgers
+        self._tails = tails
+        self._kept = kept
+        self._masks = masks
+        self._live = OrderedDict[str, Made]()
+        self._reading = asyncio.Lock()
+
+    async def start(self) -> Service:
+        """Answer from now on, until the service that is returned is stopped."""
+        endpoints = {
+            "range": (names.RECORDING, self._answer_range),
+            "video": (names.RECORDING_VIDEO, self._answer_video),
+            "hours": (names.RECORDING_HOURS, self._answer_hours),
+        }
+        purpose = "gives what was recorded of a camera"
+        return await requests.serve(self._client, names.micro("recorder"), purpose, endpoints, parallel=PARALLEL)
+
+    # ---- a time
+
+    async def _answer_range(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
+        query = _read(payload, Range)
+        if not query.since < query.until <= query.since + asked.LONGEST:
+            raise Refusal(400, f"until is to be after since, and no more than {asked.LONGEST} later")
+        rows, holes = await self._between(query.camera, query.since, query.until)
+        row = plays(rows, query.since, query.until)
+        part = row[query.skip : query.skip + asked.MOST]
+        found = Found(camera=query.camera, plays=part, holes=holes, more=query.skip + len(part) < len(row))
+        return msgspec.json.encode(found), {}
+
+    async def _between(self, camera: str, since: dt.datetime, until: dt.datetime) -> tuple[list[Recorded], list[Hole]]:
+        try:
+            ledger = await self._ledgers.fresh(camera)
+            rows, holes = await self._library.between(camera, since, until, running(camera, ledger))
+            if (ledger.last is None or until > ledger.last.end) and not self._masks(camera):
+                rows += await self._unrecorded(camera, ledger.position, since, until)
+        except (Unkept, Unreadable, Unread, BusError) as e:
+            raise Refusal(503, str(e)) from e
+        return rows, holes
+
+    # ---- what is not recorded yet
+
+    async def _unrecorded(self, camera: str, position: int, since: dt.datetime, until: dt.datetime) -> list[Recorded]:
+        """What would be its files now. Raises nats.errors.Error or TimeoutError."""
+        found: list[Recorded] = []
+        async with Log(self._client, names.MEDIA) as log:
+            heads = self._tails.since(camera, position)
+            if heads is None:
+                heads = await self._tails.learn(log, camera, position)
+            while part := window(heads, ended=True):
+                row, heads = heads[part.passed : part.passed + part.taken], heads[part.passed + part.taken :]
+                if row and row[0].segment.start < until and row[-1].end > since:
+                    found += [made.record for made in await self._made(log, camera, row)]
+        return found
+
+    async def _made(self, log: Log, camera: str, row: Sequence[Head]) -> list[Made]:
+        read = await video(log, row)
+        made, _ = await asyncio.to_thread(files, read, secrets.token_hex(4))
+        found = []
+        for one in made:
+            key = f"{LIVE}{camera}/{one.record.first_seq}-{one.record.last_seq}"
+            found.append(one._replace(record=msgspec.structs.replace(one.record, key=key)))
+            self._live[key] = found[-1]
+            self._live.move_to_end(key)
+        while len(self._live) > KEPT:
+            self._live.popitem(last=False)
+        return found
+
+    async def _live_bytes(self, key: str, begin: int, end: int) -> bytes:
+        """Raises Missing; nats.errors.Error or TimeoutError."""
+        made = self._live.get(key) or await self._made_again(key)
+        return b"".join(made.buffers)[begin:end]
+
+    async def _made_again(self, key: str) -> Made:
+        """A file out of MEDIA by its key, which another replica may have told."""
+        match = _LIVE_KEY.fullmatch(key)
+        if match is None:
+            raise Missing(f"{key} is no recording")
+        camera, first, last = match[1], int(match[2]), int(match[3])
+        async with Log(self._client, names.MEDIA) as log:
+            heads: list[Head] = []
+            seq = first
+            while seq <= last and (part := await log.read(names.media(camera), seq)):
+                heads += [head for stored in part if stored.seq <= last and (head := head_of(stored))]
+                seq = part[-1].seq + 1
+            made = await self._made(log, camera, heads) if heads else []
+        found = [one for one in made if one.record.key == key]
+        if not found:
+            raise Missing(f"{key} is recorded by now, or no longer kept: ask for the range again")
+        return found[0]
+
+    # ---- bytes
+
+    async def _answer_video(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
+        query = _read(payload, Wanted)
+        if not query.begin < query.end <= query.begin + MOST_BYTES:
+            raise Refusal(400, f"end is to be after begin, and no more than {MOST_BYTES} bytes later")
+        try:
+            async with self._reading:
+                data = await self._bytes(query)
+                if query.ticks is not None:
+                    data = fmp4.later(data, query.ticks, query.sequence)
+        except Missing as e:
+            raise Refusal(404, str(e)) from e
+        except (Unkept, Unread, BusError) as e:
+            raise Refusal(503, str(e)) from e
+        except Unreadable as e:
+            raise Refusal(400, str(e)) from e
+        except BadSegment as e:
+            raise Refusal(400, f"{query.file} has no such group: {e}") from e
+        most = self._client.max_payload - ROOM
+        return data[query.offset : query.offset + most], {asked.SIZE: str(len(data))}
+
+    async def _bytes(self, query: Wanted) -> bytes:
+        if query.file.startswith(f"{LIVE}{query.camera}/"):
+            if self._masks(query.camera):
+                raise Missing(f"{query.camera} has masks, which what is not recorded yet is without")
+            return await self._live_bytes(query.file, query.begin, query.end)
+        # Who asks may see this camera: nothing but its files is read.
+        if not _FILE.fullmatch(query.file) or not query.file.startswith(f"{query.camera}/"):
+            raise Missing(f"{query.file} is no recording of {query.camera}")
+        return await self._library.store.read(query.file, query.begin, query.end)
+
+    # ---- hours
+
+    async def _answer_hours(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
+        query = _read(payload, Hours)
+        try:
+            cameras = [query.camera] if query.camera else await self._ledgers.cameras()
+            totals = [
+                await self._total(camera, hours=query.camera is not None and query.day is None) for camera in cameras
+            ]
+            if query.camera and query.day:
+                totals = [await self._listed(totals[0], query.since)]
+        except (Unkept, Unreadable, BusError) as e:
+            raise Refusal(503, str(e)) from e
+        return msgspec.json.encode(Totals(cameras=totals)), {}
+
+    async def _total(self, camera: str, *, hours: bool) -> Total:
+        ledger = await self._ledgers.fresh(camera)
+        catalogue = await self._library.catalogue(camera)
+        if now := running(camera, ledger):
+            # What was closed before its hour was over is in both.
+            catalogue = catalogue.adding(Sum.of(now))
+        lost: dict[str, float] = {}
+        for one in catalogue.hours:
+            for cause, seconds in one.lost.items():
+                lost[cause] = round(lost.get(cause, 0.0) + seconds, 3)
+        first = next((one for one in catalogue.hours if one.files), None)
+        kept = self._kept(camera)
+        return Total(
+            camera=camera,
+            seconds=round(sum(one.seconds for one in catalogue.hours), 3),
+            size=sum(one.size for one in catalogue.hours),
+            lost=lost,
+            first=first.hour if first else None,
+            last=ledger.last.end if ledger.last else None,
+            kept=kept,
+            goes=goes(Aged("", first.hour + HOUR, 0, first.incident), kept) if first else None,
+            hours=list(catalogue.hours) if hours else [],
+        )
+
+    async def _listed(self, total: Total, since: dt.datetime) -> Total:
+        """With the files and holes of a day."""
+        until = since + dt.timedelta(days=1)
+        ledger = await self._ledgers.fresh(total.camera)
+        rows, holes = await self._library.between(total.camera, since, until, running(total.camera, ledger))
+        files = [
+            Listed(
+                key=row.key,
+                start=row.start,
+                end=row.end,
+                size=row.size,
+                incident=row.incident,
+                goes=goes(Aged(row.key, row.end, row.size, row.incident), total.kept),
+                keyframes=row.keyframes,
+            )
+            for row in rows
+            if row.start >= since
+        ]
+        return msgspec.structs.replace(total, files=files, holes=holes)
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def _read(payload: bytes, kind: type[T]) -> T:
+    """Raises Refusal."""
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise Refusal(400, f"not a question about recordings: {e}") from e

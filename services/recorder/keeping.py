@@ -1,0 +1,240 @@
+"""What becomes of a camera's closed hours: what stays of each, what goes when, and what nobody knows is swept away.
+
+An hour that is over is closed, whether or not another has begun. Half an hour later everybody has said what was in it,
+and it is settled: incidents are marked, what nobody wants goes. After that files go by age and size. An index is
+written without a file before the file is removed, and the catalogue last: whoever dies in between, another goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+
+from services.recorder import metrics
+from services.recorder.ledgers import Ledgers, Taken
+from services.recorder.rest import rest_of
+from services.recorder.sharing import Sharing
+from shared.bus.log import Log
+from shared.contract import events, names
+from shared.contract.events import Detections, DetectionsRevision, Event, Incident, Tracks
+from shared.recordings import ledger as ledgers
+from shared.recordings import marks
+from shared.recordings.library import DAMAGED, Library
+from shared.recordings.marks import Span
+from shared.recordings.policy import Kept
+from shared.recordings.records import HOUR, Catalogue, Hole, Hour, Recorded, Sum, folder_of, hour_key
+from shared.recordings.retention import GB, Aged, due
+from shared.recordings.store import Unkept
+from shared.recordings.windows import LONGEST
+from shared.runtime.errors import BadMessage, BusError
+from shared.runtime.telemetry import logger
+
+EVERY_S = 60.0
+# cv may be that late, and looks later at what it had left out.
+SETTLE = dt.timedelta(minutes=35)
+# What is in no index and is younger may be on its way into one.
+UNKNOWN_S = 3600.0
+# An incident that began so long ago may last.
+INCIDENT = dt.timedelta(hours=6)
+
+E = TypeVar("E", bound=Event)
+
+
+class Keeper:
+    """See the module."""
+
+    def __init__(
+        self, client: Client, library: Library, ledgers: Ledgers, sharing: Sharing, kept: Callable[[str], Kept]
+    ) -> None:
+        self._client = client
+        self._library = library
+        self._ledgers = ledgers
+        self._sharing = sharing
+        self._kept = kept
+        self._log = logger("recorder")
+
+    async def run(self) -> None:
+        """Keep all cameras of this process, also those that send nothing any more, until cancelled."""
+        while True:
+            try:
+                cameras = [camera for camera in await self._ledgers.cameras() if self._sharing.has(camera)]
+                for camera in cameras:
+                    await self._one(camera)
+                await self.make_room(cameras)
+            except (BusError, TimeoutError, nats.errors.Error) as e:
+                self._log.debug("recordings not kept", error=repr(e))
+            await asyncio.sleep(EVERY_S)
+
+    async def _one(self, camera: str) -> None:
+        try:
+            async with self._ledgers.only(camera):
+                await self.keep(camera, self._kept(camera), dt.datetime.now(dt.UTC))
+        except Taken:
+            self._ledgers.forget(camera)
+        except Unkept as e:
+            metrics.FAILED.inc()
+            self._log.warning("old recordings can't be removed now", camera=camera, error=str(e))
+
+    async def keep(self, camera: str, kept: Kept, now: dt.datetime) -> None:
+        """Do all that is due of a camera. Raises Unkept, Unanswered, Taken, nats.errors.Error or TimeoutError."""
+        await self._close(camera, now)
+        catalogue = await self._library.catalogue(camera)
+        for one in catalogue.hours:
+            if not one.settled and now >= one.hour + HOUR + SETTLE:
+                catalogue = await self._settle(catalogue, one.hour, kept, now)
+        await self._age(catalogue, kept, now)
+
+    async def _close(self, camera: str, now: dt.datetime) -> None:
+        ledger = await self._ledgers.of(camera)
+        if ledger.hour is not None and now >= ledger.hour + HOUR + LONGEST:
+            step = ledgers.left(camera, ledger)
+            if step.closed:
+                await self._library.close(step.closed)
+            await self._ledgers.store(camera, step.ledger)
+
+    # ---- settling
+
+    async def _settle(self, catalogue: Catalogue, at: dt.datetime, kept: Kept, now: dt.datetime) -> Catalogue:
+        hour = await self._library.mended(catalogue.camera, at) or Hour(camera=catalogue.camera, hour=at)
+        async with Log(self._client, names.EVENTS) as log:
+            incidents = await self._incidents(log, hour)
+            looked, active = await self._activity(log, hour, kept) if kept.record == "activity" else ([], [])
+        files = [
+            msgspec.structs.replace(file, incident=any(span.widened(kept).is_in(file) for span in incidents))
+            for file in hour.files
+        ]
+        row: list[Recorded] = []
+        gone: list[Recorded] = []
+        holes: list[Hole] = []
+        for file in files:
+            seen = active if any(span.is_in(file) for span in looked) else None
+            if marks.stays(file, seen, incidents, kept):
+                row.append(file)
+                continue
+            rest = await rest_of(self._library.store, catalogue.camera, file, kept)
+            row += rest
+            if file not in rest:
+                gone.append(file)
+            if not rest:
+                holes.append(Hole(since=file.start, until=file.end, cause="policy", segments=file.segments))
+        hour = msgspec.structs.replace(hour, files=tuple(row), holes=(*hour.holes, *holes))
+        catalogue = await self._drop(catalogue, hour, gone, "policy")
+        await self._sweep(hour, now)
+        return catalogue
+
+    async def _incidents(self, log: Log, hour: Hour) -> list[Span]:
+        found = await self._events(log, Incident, hour, hour.hour - INCIDENT)
+        return marks.of_incidents(found, hour.hour + HOUR)
+
+    async def _activity(self, log: Log, hour: Hour, kept: Kept) -> tuple[list[Span], list[Span]]:
+        """(the times that were looked at, those in which something was that counts)."""
+        detections = [
+            *await self._events(log, Detections, hour, hour.hour),
+            *await self._events(log, DetectionsRevision, hour, hour.hour),
+        ]
+        looked = [Span(one.start, one.start + dt.timedelta(seconds=one.duration)) for one in detections]
+        if kept.zones:
+            tracks = await self._events(log, Tracks, hour, hour.hour)
+            return looked, [span for one in tracks for span in marks.followed_in(one, kept)]
+        return looked, [span for one in detections for span in marks.seen_in(one, kept)]
+
+    async def _events(self, log: Log, kind: type[E], hour: Hour, since: dt.datetime) -> list[E]:
+        """All that was stored of one kind since then."""
+        subject = names.event(kind.kind, hour.camera)
+        found: list[E] = []
+        read = await log.since(subject, since)
+        while read:
+            for stored in read:
+                with contextlib.suppress(BadMessage):
+                    found.append(events.decode(stored.data, kind, stored.subject))
+            read = await log.read(subject, read[-1].seq + 1)
+        return found
+
+    async def _sweep(self, hour: Hour, now: dt.datetime) -> None:
+        """Remove what is below an hour's folder and in no index: what was written by whoever died, or was too late."""
+        known = {hour_key(hour.camera, hour.hour), *(file.key for file in hour.files)}
+        held = await self._library.store.held(folder_of(hour.camera, hour.hour))
+        if any(one.key.endswith(DAMAGED) for one in held):
+            # An index was lost that may have named them.
+            return
+        unknown = [one.key for one in held if one.key not in known and now.timestamp() - one.changed > UNKNOWN_S]
+        await self._remove(hour, unknown, "unknown")
+
+    # ---- removing
+
+    async def _age(self, catalogue: Catalogue, kept: Kept, now: dt.datetime) -> None:
+        """Remove what is old enough, and the oldest of what is too much."""
+        if kept.hold:
+            return
+        over = kept.most_gb > 0 and sum(one.size for one in catalogue.hours) > kept.most_gb * GB
+        shortest = dt.timedelta(days=min(kept.keep_days, kept.incidents_days))
+        wanted = [one for one in catalogue.hours if one.settled and (over or now - one.hour > shortest)]
+        hours = [hour for one in wanted if (hour := await self._library.mended(catalogue.camera, one.hour))]
+        row = [Aged(file.key, file.end, file.size, file.incident) for hour in hours for file in hour.files]
+        going = {file.key for file in due(row, kept, now)}
+        for hour in hours:
+            gone = [file for file in hour.files if file.key in going]
+            if len(gone) == len(hour.files) and now - hour.hour > shortest:
+                catalogue = await self._forget(catalogue, hour)
+            elif gone:
+                catalogue = await self._drop(catalogue, hour, gone, "size" if over else "age")
+
+    async def make_room(self, cameras: Sequence[str]) -> None:
+        """Where others need the disk, the oldest hours of all cameras go; those with incidents last."""
+        try:
+            lacks = await self._library.store.lacks()
+            if lacks:
+                catalogues = [await self._library.catalogue(c) for c in cameras if not self._kept(c).hold]
+                rows = [
+                    (one.incident, one.hour, c.camera, one.size) for c in catalogues for one in c.hours if one.files
+                ]
+                self._log.warning("the disk of recordings is full: the oldest go", megabytes=lacks // 10**6)
+                for _, hour, camera, size in sorted(rows):
+                    if lacks <= 0:
+                        break
+                    await self._empty(camera, hour)
+                    lacks -= size
+        except Unkept as e:
+            metrics.FAILED.inc()
+            self._log.warning("no room can be made for recordings", error=str(e))
+
+    async def _empty(self, camera: str, at: dt.datetime) -> None:
+        async with self._ledgers.only(camera):
+            catalogue, hour = await self._library.catalogue(camera), await self._library.mended(camera, at)
+            if hour:
+                await self._drop(catalogue, hour, hour.files, "room")
+
+    async def _drop(self, catalogue: Catalogue, hour: Hour, gone: Sequence[Recorded], cause: str) -> Catalogue:
+        """Have a settled hour without some of its files."""
+        hour = msgspec.structs.replace(hour, files=tuple(file for file in hour.files if file not in gone))
+        await self._library.keep(hour)
+        await self._remove(hour, [file.key for file in gone], cause)
+        catalogue = catalogue.having(Sum.of(hour, settled=True))
+        await self._library.keep_catalogue(catalogue)
+        return catalogue
+
+    async def _forget(self, catalogue: Catalogue, hour: Hour) -> Catalogue:
+        """Remove all of an hour, also what no index names."""
+        held = await self._library.store.held(folder_of(hour.camera, hour.hour))
+        # The index goes last: whoever dies before finds the hour again.
+        await self._remove(hour, [one.key for one in held if one.key != hour_key(hour.camera, hour.hour)], "age")
+        await self._library.store.remove([hour_key(hour.camera, hour.hour)])
+        catalogue = catalogue.without(hour.hour)
+        await self._library.keep_catalogue(catalogue)
+        return catalogue
+
+    async def _remove(self, hour: Hour, keys: Sequence[str], cause: str) -> None:
+        if not keys:
+            return
+        await self._library.store.remove(keys)
+        metrics.REMOVED.labels(cause).inc(len(keys))
+        self._log.info(
+            "recordings removed", camera=hour.camera, hour=f"{hour.hour:%Y-%m-%dT%H}", files=len(keys), cause=cause
+        )

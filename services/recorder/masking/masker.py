@@ -1,0 +1,137 @@
+"""Segments masked by a process for each window of a camera, so that none outlives what it was given.
+
+found = await masked(read, masks)       # what may be stored: segments, and the holes of those that can't be masked
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from services.recorder.masking import work
+from services.recorder.masking.work import Masked, Part, Wanted
+from shared.contract import catalog
+from shared.contract.geometry import Point
+from shared.contract.missing import Unread
+from shared.recordings.files import Read, holes
+from shared.recordings.records import Hole
+from shared.runtime.child import bound, plain_environment, python
+from shared.runtime.tasks import together
+from shared.runtime.telemetry import logger
+
+# A child that is silent for so long hangs: its own limit is of its processor's time.
+PATIENCE_S = 600.0
+# A minute of 4K takes less, however restless; what answers more was told to by a camera.
+MOST_BYTES = 2**30
+_PART = 2**20
+_SECOND = dt.timedelta(seconds=1)
+
+
+class Stored(NamedTuple):
+    """read: segments with masked video. holes: of those of which there is none."""
+
+    read: list[Read]
+    holes: list[Hole]
+
+
+async def masked(read: Sequence[Read], masks: Sequence[Sequence[Point]]) -> Stored:
+    """read: one window of a camera. masks: polygons, of which there is one at least.
+
+    Raises Unread where nothing can be masked here now, whatever the video is: MEDIA keeps it meanwhile.
+    """
+    begin = read[0].head.segment.start
+    parts = [
+        Part(
+            payload=one.payload,
+            begins=one.head.segment.starts_gop,
+            start=(one.head.segment.start - begin) / _SECOND,
+            seconds=one.head.segment.duration,
+        )
+        for one in read
+    ]
+    found = await _asked(Wanted(parts=parts, masks=[list(mask) for mask in masks]))
+    if errors := sorted({one.error for one in found if one.error}):
+        camera = read[0].head.segment.camera
+        logger("recorder").warning("segments can't be masked, and are not recorded", camera=camera, errors=errors[:3])
+    return Stored(
+        [_dated(one, new) for one, new in zip(read, found, strict=True) if not new.error],
+        holes([one.head for one, new in zip(read, found, strict=True) if new.error], "unmasked"),
+    )
+
+
+def _dated(one: Read, new: Masked) -> Read:
+    """With its video masked, from its first picture on."""
+    head, segment = one.head, one.head.segment
+    if new.late >= 0.001:
+        start = segment.start + dt.timedelta(seconds=new.late)
+        segment = msgspec.structs.replace(segment, start=start, duration=max(0.0, segment.duration - new.late))
+    return Read(head._replace(segment=segment, size=len(new.payload)), new.payload)
+
+
+async def _asked(wanted: Wanted) -> list[Masked]:
+    """What the child answers; that none of it can be masked, where it dies or hangs. Raises Unread."""
+    if not catalog.is_importable("numpy"):
+        raise Unread("masking needs numpy: pip install 'tidegate[recorder]'")
+    try:
+        process = await _start()
+    except OSError as e:
+        raise Unread(f"the process that masks video can't be started: {e.strerror}") from e
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            found = work.masked(await _answer(process, work.encode(wanted)))
+        if len(found) == len(wanted.parts):
+            return found
+        reason = "it answers what it was not asked"
+    except TimeoutError:
+        reason = f"masking it took more than {PATIENCE_S:.0f} s"
+    except OverflowError as e:
+        reason = str(e)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        reason = f"masking it takes more memory or time than it may: its process ended with {process.returncode}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        # Before what it has written is read, asyncio does not tell its end.
+        while process.stdout and await process.stdout.read(_PART):
+            pass
+        await process.wait()
+    return [Masked(error=reason)] * len(wanted.parts)
+
+
+async def _answer(process: asyncio.subprocess.Process, question: bytes) -> bytes:
+    """Raises OverflowError for more than any window's video, and OSError where it does not listen."""
+    assert process.stdin and process.stdout
+
+    async def tell(into: asyncio.StreamWriter) -> bytes:
+        into.write(question)
+        await into.drain()
+        into.close()
+        return b""
+
+    async def hear(out: asyncio.StreamReader) -> bytes:
+        found = bytearray()
+        while part := await out.read(_PART):
+            found += part
+            if len(found) > MOST_BYTES:
+                raise OverflowError(f"masked it has more than {MOST_BYTES / 1e9:.0f} GB")
+        return bytes(found)
+
+    _, answer = await together([tell(process.stdin), hear(process.stdout)])
+    return answer
+
+
+async def _start() -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *bound(python("services.recorder.masking.child")),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        env=plain_environment() | {"OPENBLAS_NUM_THREADS": "1"},
+        start_new_session=True,
+    )

@@ -1,0 +1,36 @@
+"""What the process that masks is asked and answers. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.contract.geometry import Point
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment. begins: whether decoding may begin with it. start, seconds: after the first one's, and its length."""
+
+    payload: bytes
+    begins: bool
+    start: float
+    seconds: float
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Segments that follow each other, and what of their pictures is to be black: polygons of the upright picture."""
+
+    parts: list[Part]
+    masks: list[list[Point]]
+
+
+class Masked(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment without what is masked, or why there is none. late: seconds from its start to its first picture."""
+
+    payload: bytes = b""
+    late: float = 0.0
+    error: str = ""
+
+
+encode = msgspec.msgpack.Encoder().encode
+wanted = msgspec.msgpack.Decoder(Wanted).decode
+masked = msgspec.msgpack.Decoder(list[Masked]).decode

@@ -1,0 +1,48 @@
+"""What is kept of each camera, as the bucket `recordings` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from shared.contract.missing import Unread
+from shared.recordings.policy import Kept, Mask, Policy, camera_key, nearest
+from shared.runtime.telemetry import logger
+
+
+class Policies:
+    """values: of the bucket, which may change at any time."""
+
+    def __init__(self, values: Mapping[str, bytes]) -> None:
+        self._values = values
+        self._read: dict[str, tuple[bytes, Policy | None]] = {}
+        self._log = logger("recorder")
+
+    def of(self, camera: str) -> Kept:
+        """What holds of a camera. An entry that can't be read says nothing."""
+        return nearest(camera, {key: policy for key in self._values if (policy := self._policy(key))})
+
+    def masks(self, camera: str) -> tuple[Mask, ...]:
+        """What of a camera's picture is to be black. Raises Unread where what is said of it can't be read."""
+        key = camera_key(camera)
+        if key in self._values and self._policy(key) is None:
+            raise Unread(
+                f"what is said of recordings of {camera} can't be read, and may have masks: say it anew by 'tidegate "
+                f"recordings unset {camera}' and 'set'"
+            )
+        return self.of(camera).masks
+
+    def _policy(self, key: str) -> Policy | None:
+        value = self._values[key]
+        known = self._read.get(key)
+        if known is None or known[0] != value:
+            known = self._read[key] = value, self._decoded(key, value)
+        return known[1]
+
+    def _decoded(self, key: str, value: bytes) -> Policy | None:
+        try:
+            return msgspec.json.decode(value, type=Policy)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+            self._log.error("a policy of recordings can't be read", key=key, error=str(e))
+            return None

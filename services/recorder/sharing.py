@@ -1,0 +1,30 @@
+"""Which cameras this process records: those of the partitions that it has leased."""
+
+from __future__ import annotations
+
+import asyncio
+
+from shared.bus import partitions
+from shared.bus.leases import Leases
+
+# For replicas to share; a thing of this version, as a ledger belongs to a camera alone.
+PARTITIONS = 64
+
+
+class Sharing:
+    """`await share()` about twice a second; `has("lobby")` at any time."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+
+    def has(self, camera: str) -> bool:
+        """Whether the lease of its partition holds now."""
+        return self._leases.holds(str(partitions.partition_of(camera, PARTITIONS)))
+
+    async def share(self) -> None:
+        """Release what is over this process's share, and claim what is free up to it."""
+        leases = self._leases
+        leases.lost.clear()
+        surplus = sorted(leases.owned, key=int)[partitions.share(leases, PARTITIONS) :]
+        await asyncio.gather(*(leases.release(n) for n in surplus))
+        await partitions.claim_free(leases, PARTITIONS)
