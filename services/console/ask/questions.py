@@ -1,0 +1,115 @@
+"""What is asked and what is answered, as the API has them. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlencode
+
+import msgspec
+from msgspec import Meta
+
+from services.console.web.refused import Refused
+from shared.contract.bounds import Instant, in_time
+from shared.contract.events import Answer, Part, Summary
+from shared.contract.names import Token
+from shared.contract.segment import rfc3339
+
+MOST_CAMERAS = 16
+MOST_FRAMES = 100
+MOST_PARTS = 500
+
+
+class _Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """cameras: each is asked about by itself. since, until: times with a zone; by default the last minute. wait_s: how
+    long an answer is waited for; after that nobody begins with it.
+    """
+
+    cameras: Annotated[list[Token], Meta(min_length=1, max_length=MOST_CAMERAS)]
+    since: Instant | None = None
+    until: Instant | None = None
+    wait_s: Annotated[float, Meta(ge=1, le=600)] = 120.0
+
+    def check(self) -> None:
+        """Raises Refused."""
+        if len(set(self.cameras)) < len(self.cameras):
+            raise Refused(400, "a camera is named twice: name each once")
+        for time in filter(None, (self.since, self.until)):
+            if not in_time(time):
+                raise Refused(400, f"{time.isoformat()} is no time of video")
+        if self.since and self.since >= (self.until or dt.datetime.now(dt.UTC)):
+            raise Refused(400, "since is not before until: give an earlier since")
+
+    def of(self, camera: str) -> dict[str, Any]:
+        """What `svc.ask` is asked about one camera."""
+        times = {name: rfc3339(at) for name in ("since", "until") if (at := getattr(self, name))}
+        return {"camera": camera, "wait_s": self.wait_s, **times}
+
+
+class Question(_Asked, frozen=True, kw_only=True):
+    """A question about what cameras see."""
+
+    question: Annotated[str, Meta(min_length=1, max_length=4000)]
+
+    def of(self, camera: str) -> dict[str, Any]:
+        return {"kind": "ask", "question": self.question, **super().of(camera)}
+
+
+class SummaryWanted(_Asked, frozen=True, kw_only=True):
+    """A summary of what cameras saw. prompt: what it shall be about; empty: all that matters."""
+
+    prompt: Annotated[str, Meta(max_length=4000)] = ""
+
+    def of(self, camera: str) -> dict[str, Any]:
+        return {"kind": "summarize", "prompt": self.prompt, **super().of(camera)}
+
+
+class ShownFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """A frame that the model was shown. picture: its path below the API. used: whether the answer rests on it."""
+
+    time: dt.datetime
+    picture: str
+    used: bool
+
+
+class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer or a summary of one camera.
+
+    start, end: of the stretch that it is about. reason: why there is no text, where there is none. used: times of the
+    frames that it rests on, by the model's own account. frames: what the model was shown. captions, parts: of how many
+    captions a summary was made, and what happened in its parts.
+    """
+
+    kind: Literal["answer", "summary"]
+    job: str
+    camera: Token
+    question: str = ""
+    text: str
+    reason: str = ""
+    model: str
+    start: dt.datetime
+    end: dt.datetime
+    used: list[dt.datetime] = []
+    frames: list[ShownFrame] = []
+    captions: int | None = None
+    parts: list[Part] = []
+
+
+def told(event: Answer | Summary) -> ModelAnswer:
+    """Of an event."""
+    used = event.used if isinstance(event, Answer) else []
+    common: dict[str, Any] = {
+        name: getattr(event, name) for name in ("job", "camera", "text", "model", "start", "end")
+    } | {"reason": event.reason if event.cause else ""}
+    frames = [
+        ShownFrame(time=frame.time, picture=_picture(event.camera, frame.time), used=frame.time in used)
+        for frame in event.frames[:MOST_FRAMES]
+    ]
+    if isinstance(event, Answer):
+        return ModelAnswer(kind="answer", **common, question=event.question, used=list(used), frames=frames)
+    parts = event.parts[:MOST_PARTS]
+    return ModelAnswer(kind="summary", **common, frames=frames, captions=event.captions, parts=parts)
+
+
+def _picture(camera: str, time: dt.datetime) -> str:
+    return f"cameras/{quote(camera, safe='')}/picture?{urlencode({'at': rfc3339(time)})}"

@@ -1,0 +1,85 @@
+"""`POST /ask`, `POST /summarize`, and what was answered lately."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, QueryParameter
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+
+from services.console.ask.asking import Failed, Line
+from services.console.ask.questions import ModelAnswer, Question, SummaryWanted
+from services.console.ask.waiting import Waiting
+from services.console.people import door
+from services.console.people.asker import Asker
+from services.console.web.console import Console
+from services.console.web.needs import needs
+
+_Limit = Annotated[int, QueryParameter(ge=1, le=500)]
+
+
+class Answers(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest first."""
+
+    answers: list[ModelAnswer]
+
+
+@post("/ask", opt=needs("operator"), status_code=200, media_type="text/event-stream")
+async def ask(
+    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[Question]
+) -> ServerSentEvent:
+    """Ask a question about each of these cameras. Each second an event `waiting` says what for; then there is an
+    `answer` or an `error` for each camera, and `done`.
+    """
+    return await _answered(asker, console, data)
+
+
+@post("/summarize", opt=needs("operator"), status_code=200, media_type="text/event-stream")
+async def summarize(
+    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[SummaryWanted]
+) -> ServerSentEvent:
+    """Have summed up what each of these cameras saw, by its captions. It is answered as a question is."""
+    return await _answered(asker, console, data)
+
+
+@get("/ask/recent", opt=needs("viewer"))
+async def list_answers(
+    asker: NamedDependency[Asker], console: NamedDependency[Console], limit: _Limit = 100
+) -> Answers:
+    """Answers and summaries of the last day, whoever has asked for them."""
+    return Answers(answers=await console.ask.recent.all(asker, limit))
+
+
+async def _answered(asker: Asker, console: Console, data: Question | SummaryWanted) -> ServerSentEvent:
+    cameras = door.wanted(asker, data.cameras, console.cameras.values)
+    data.check()
+    console.ask.asking.turns.check(asker.name)
+    asked = [data.of(camera) for camera in cameras]
+    times = {name: asked[0][name] for name in ("since", "until") if name in asked[0]}
+    await console.audit(asker, "ask", kind=asked[0]["kind"], cameras=cameras, **times)
+    return ServerSentEvent(_messages(console.ask.asking.lines(asker, asked)))
+
+
+async def _messages(lines: AsyncIterator[Line]) -> AsyncIterator[ServerSentEventMessage]:
+    async with contextlib.aclosing(lines):  # type: ignore[type-var]
+        async for line in lines:
+            yield ServerSentEventMessage(event=_name(line), data=msgspec.json.encode(line).decode())
+    yield ServerSentEventMessage(event="done", data="{}")
+
+
+def _name(line: Line) -> str:
+    match line:
+        case ModelAnswer():
+            return "answer"
+        case Waiting():
+            return "waiting"
+        case Failed():
+            return "error"
+
+
+ROUTES = [ask, summarize, list_answers]

@@ -1,0 +1,140 @@
+"""A camera's rules as they are stored, written and drawn: the value, its YAML, and the mistakes with their lines. Pure.
+
+drawn = of_text("zones: {door: {polygon: [[0, 0], [1, 0], [1, 1]]}}")
+drawn.rules, drawn.text, drawn.mistakes
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import yaml
+
+from shared.contract import rules as book
+from shared.contract.handwritten import LOADER
+from shared.contract.mistakes import Mistake
+from shared.contract.rules import Mistakes, Rules
+
+_SCALARS = (str, int, float, bool, type(None))
+
+
+class WrongPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A mistake. path: `rules[2].zone`; empty for the whole. line: of the text, from 1; None where it has none."""
+
+    path: str
+    text: str
+    line: int | None = None
+
+
+class DrawnRules(msgspec.Struct, frozen=True, kw_only=True):
+    """rules: as their schema says; None where there are none, or mistakes. text: the same as YAML.
+
+    revision: of what is stored; 0 where nothing is. error: a sentence, where there are mistakes.
+    """
+
+    rules: Rules | None = None
+    text: str = ""
+    mistakes: list[WrongPart] = []
+    revision: int = 0
+    error: str = ""
+
+
+def of_rules(found: Rules, text: str | None = None) -> DrawnRules:
+    """text: that somebody has written; else it is written here."""
+    return DrawnRules(rules=found, text=written(msgspec.to_builtins(found)) if text is None else text)
+
+
+def of_text(text: str) -> DrawnRules:
+    """YAML or JSON, which may be wrong."""
+    try:
+        return of_rules(book.read(text.encode(), "this"), text)
+    except Mistakes as e:
+        return _wrong(e, text)
+
+
+def of_value(value: dict[str, Any]) -> DrawnRules:
+    """What somebody has drawn, which may be wrong."""
+    try:
+        return of_rules(book.read(msgspec.json.encode(value), "this"))
+    except Mistakes as e:
+        try:
+            return _wrong(e, written(value))
+        except (RecursionError, yaml.YAMLError, ValueError):
+            return _wrong(e, "")
+
+
+def of_stored(data: bytes) -> DrawnRules:
+    """An entry of the bucket, which somebody else may have written."""
+    try:
+        return of_rules(book.decode(data))
+    except Mistakes as e:
+        return _wrong(e, data.decode(errors="replace"))
+
+
+def written(value: Any) -> str:
+    """As YAML: points on one line, all else as people write it."""
+    return "" if not value else yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _wrong(mistakes: Mistakes, text: str) -> DrawnRules:
+    root = _composed(text)
+    wrong = [WrongPart(path=m.path, text=m.text, line=_line(root, m)) for m in mistakes.all]
+    return DrawnRules(text=text, mistakes=wrong, error=str(mistakes))
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        items = list(sequence)
+        flat = all(_is_flat(item) for item in items)
+        node: yaml.SequenceNode = super().represent_sequence(tag, items, flow_style=flat)
+        return node
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _is_flat(item: Any) -> bool:
+    return isinstance(item, _SCALARS) or (
+        isinstance(item, list | tuple) and all(isinstance(part, _SCALARS) for part in item)
+    )
+
+
+def _composed(text: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=LOADER)
+    except Exception:  # What is no YAML has no lines to point at.
+        return None
+
+
+def _line(root: yaml.Node | None, mistake: Mistake) -> int | None:
+    """Where the part stands, or the nearest part around it that is there."""
+    node, path = root, mistake.path
+    line = root.start_mark.line + 1 if root else None
+    while node is not None and path:
+        step = _step(node, path)
+        if step is None:
+            break
+        line, node, path = step
+    return line
+
+
+def _step(node: yaml.Node, path: str) -> tuple[int, yaml.Node, str] | None:
+    """(the line, the part, the rest of the path) of the first part of a path; None where it is not there."""
+    if isinstance(node, yaml.SequenceNode) and path.startswith("["):
+        number, _, rest = path[1:].partition("]")
+        if number.isdecimal() and int(number) < len(node.value):
+            part = node.value[int(number)]
+            return part.start_mark.line + 1, part, rest.removeprefix(".")
+    if isinstance(node, yaml.MappingNode):
+        # A label may have dots.
+        keys = [(key, part) for key, part in node.value if _begins(path, str(key.value))]
+        if keys:
+            key, part = max(keys, key=lambda pair: len(pair[0].value))
+            rest = path[len(key.value) :]
+            return key.start_mark.line + 1, part, rest.removeprefix(".")
+    return None
+
+
+def _begins(path: str, key: str) -> bool:
+    return path.startswith(key) and path[len(key) :][:1] in ("", ".", "[")

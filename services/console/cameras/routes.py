@@ -1,0 +1,111 @@
+"""Cameras: how they do, and what may be changed of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Request, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from services.console.cameras import answers, changing
+from services.console.cameras.answers import CameraList, OneCamera, OpenedCamera
+from services.console.cameras.fields import ChangedCamera, NewCamera, TriedCamera
+from services.console.people import door
+from services.console.people.asker import Asker
+from services.console.web.console import Console
+from services.console.web.leaving import while_there
+from services.console.web.needs import needs
+from shared.client import registry
+from shared.contract.cameras import Camera
+
+MOST = 500
+Text = Annotated[str, QueryParameter(max_length=200, description="a part of the id, or of a label that is seen now")]
+After = Annotated[str, QueryParameter(max_length=64, description="the id after which to go on")]
+Limit = Annotated[int, QueryParameter(ge=1, le=MOST)]
+States = Annotated[str, QueryParameter(max_length=200, description="states with commas; empty: all")]
+
+
+@get("/cameras", opt=needs("viewer"))
+async def list_cameras(
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    text: Text = "",
+    states: States = "",
+    after: After = "",
+    limit: Limit = MOST,
+) -> CameraList:
+    """The cameras that you may see, in the order of their ids, and how each does."""
+    wanted = frozenset(filter(None, states.split(",")))
+    all = [console.watch.now(id) for id in door.seen(asker, console.watch.ids)]
+    found = [
+        c
+        for c in all
+        if (not wanted or c.state in wanted)
+        and (not text or text.lower() in c.id.lower() or any(text.lower() in label.lower() for label in c.seen))
+    ]
+    part = [c for c in found if c.id > after][: limit + 1]
+    return CameraList(cameras=part[:limit], total=len(found), next=part[limit - 1].id if len(part) > limit else None)
+
+
+@get("/cameras/{camera:str}", opt=needs("viewer"))
+async def get_camera(
+    camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
+) -> OneCamera:
+    """A camera's settings, and how it does. Its credentials are never told of; operators hear whether it has any."""
+    return await _one(console, asker, camera)
+
+
+@post("/cameras", opt=needs("operator"))
+async def add_camera(
+    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[NewCamera]
+) -> OneCamera:
+    """Add a camera. Its credentials are kept apart, for ingest alone, and are sent to no other address."""
+    return await _one(console, asker, await changing.add(console, asker, data))
+
+
+@patch("/cameras/{camera:str}", opt=needs("operator"))
+async def change_camera(
+    camera: FromPath[str],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    data: JSONBody[ChangedCamera],
+) -> OneCamera:
+    """Change what is named, and nothing else. null: the service's own setting counts again."""
+    return await _one(console, asker, camera, await changing.change(console, asker, camera, data))
+
+
+@delete("/cameras/{camera:str}", opt=needs("operator"))
+async def remove_camera(
+    camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
+) -> None:
+    """Forget a camera and its credentials. Its events stay."""
+    await changing.remove(console, asker, camera)
+
+
+# No path below /cameras: a camera may be called so.
+@post("/camera-tests", opt=needs("operator"), status_code=200)
+async def try_camera(
+    request: Request[Any, Any, Any],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    data: JSONBody[TriedCamera],
+) -> OpenedCamera:
+    """Open a camera once, from where the console runs, and answer with its first picture or why there is none."""
+    return await while_there(request, changing.open_once(console, asker, data))
+
+
+async def _one(console: Console, asker: Asker, id: str, notices: list[str] | None = None) -> OneCamera:
+    door.camera(asker, id, console.cameras.values)
+    entry = console.watch.settings(id)
+    js = console.links.operator.jetstream()
+    return OneCamera(
+        now=console.watch.now(id),
+        settings=answers.settings(entry) if isinstance(entry, Camera) else None,
+        has_credentials=await registry.credentials(js, id) is not None if asker.may("operator") else None,
+        has_rules=id in console.rules.values,
+        notices=notices or [],
+    )
+
+
+ROUTES = [list_cameras, get_camera, add_camera, change_camera, remove_camera, try_camera]

@@ -1,0 +1,138 @@
+"""A camera's rules: read, checked, tried, stored and removed, as YAML and as what a page draws."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, JSONBody
+from msgspec import Meta
+
+from services.console.cameras import drawn
+from services.console.cameras.drawn import DrawnRules
+from services.console.cameras.previewing import Previewed
+from services.console.people import door
+from services.console.people.asker import Asker
+from services.console.web.console import Console
+from services.console.web.leaving import while_there
+from services.console.web.needs import needs
+from services.console.web.refused import Refused
+from shared.contract import rules as book
+
+_Text = Annotated[str, Meta(max_length=book.MOST_BYTES, description="YAML or JSON")]
+# Any value is read: what is wrong with it is the answer.
+_Value = Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/components/schemas/Rules"})]
+_MOST_SAID = 100
+
+
+class WrittenRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rules, by their text or by their value: one of the two. revision: of those whose place they take, if it matters.
+
+    With a revision they are refused where somebody else has changed them meanwhile.
+    """
+
+    text: _Text | None = None
+    rules: _Value | None = None
+    revision: int | None = None
+
+
+class TriedRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same, and the past in which they are tried."""
+
+    text: _Text | None = None
+    rules: _Value | None = None
+    minutes: Annotated[int, Meta(ge=1, le=240)] = 60
+
+
+@get("/rules/schema", opt=needs("viewer"))
+async def get_rules_schema() -> dict[str, Any]:
+    """JSON Schema of the rules of a camera."""
+    return book.json_schema()
+
+
+@post("/rules/check", opt=needs("viewer"), status_code=200)
+async def check_rules(data: JSONBody[WrittenRules]) -> DrawnRules:
+    """Every mistake in rules, with its path and its line, and the same rules as text and as value."""
+    return await _drawn(data)
+
+
+@get("/cameras/{camera:str}/rules", opt=needs("viewer"))
+async def get_rules(
+    camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
+) -> DrawnRules:
+    """A camera's rules; of one that has none, no rules and an empty text."""
+    return _stored(console, door.camera(asker, camera, console.cameras.values))
+
+
+@put(
+    "/cameras/{camera:str}/rules",
+    opt=needs("operator"),
+    responses={422: ResponseSpec(DrawnRules, description="There are mistakes: nothing was changed.")},
+)
+async def set_rules(
+    camera: FromPath[str],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    data: JSONBody[WrittenRules],
+) -> Response[DrawnRules]:
+    """Take these rules in place of those before, from the camera's next segment on. With mistakes: 422, and which."""
+    door.camera(asker, camera, console.cameras.values)
+    new = await _drawn(data)
+    if new.mistakes:
+        return Response(new, status_code=422)
+    found = new.rules or book.Rules()
+    said = {"rules": [r.id for r in found.rules][:_MOST_SAID], "zones": len(found.zones), "lines": len(found.lines)}
+    await console.audit(asker, "rules.put", camera=camera, **said)
+    await console.rules_kept.write(camera, book.encode(found), revision=data.revision)
+    return Response(_stored(console, camera), status_code=200)
+
+
+@delete("/cameras/{camera:str}/rules", opt=needs("operator"))
+async def remove_rules(camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+    """Forget a camera's rules. Incidents that last end; its objects are still followed."""
+    door.camera(asker, camera, console.cameras.values)
+    if camera not in console.rules.values:
+        raise Refused(404, f"camera {camera!r} has no rules")
+    await console.audit(asker, "rules.remove", camera=camera)
+    await console.rules_kept.remove(camera)
+
+
+@post("/cameras/{camera:str}/rules/preview", opt=needs("operator"), status_code=200)
+async def preview_rules(
+    request: Request[Any, Any, Any],
+    camera: FromPath[str],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    data: JSONBody[TriedRules],
+) -> Previewed:
+    """What these rules would have told of the camera's last hour. No model is asked to verify anything."""
+    door.camera(asker, camera, console.cameras.values)
+    new = await _drawn(data)
+    if new.mistakes:
+        now = dt.datetime.now(dt.UTC)
+        return Previewed(since=now, until=now, mistakes=new.mistakes)
+    past = dt.timedelta(minutes=data.minutes)
+    return await while_there(request, console.previewing.preview(camera, new.rules or book.Rules(), past))
+
+
+async def _drawn(data: WrittenRules | TriedRules) -> DrawnRules:
+    """Raises Refused. What is long is read in a thread: all others would wait for it."""
+    if (data.text is None) == (data.rules is None):
+        raise Refused(400, "give one of text and rules")
+    if data.text is not None:
+        return await asyncio.to_thread(drawn.of_text, data.text)
+    return await asyncio.to_thread(drawn.of_value, data.rules or {})
+
+
+def _stored(console: Console, camera: str) -> DrawnRules:
+    value = console.rules.values.get(camera)
+    found = drawn.of_stored(value) if value else DrawnRules()
+    return msgspec.structs.replace(found, revision=console.rules.revision(camera) or 0)
+
+
+ROUTES = [get_rules_schema, check_rules, get_rules, set_rules, remove_rules, preview_rules]

@@ -1,0 +1,131 @@
+"""What is known of one camera, by what was heard of it. Pure: times come from outside."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from typing import Literal
+
+import msgspec
+
+from shared.client.rates import Latencies, Latest, Rate
+from shared.contract.bounds import Instant, Label, Seconds
+from shared.contract.events import VIDEO_ARRIVES, CameraStatus, VideoStatus
+from shared.contract.segment import Segment
+
+# unusable: its entry in the bucket is none.
+State = Literal["connecting", "online", "unreadable", "offline", "disabled", "unusable"]
+_LATENCY_S = 60.0
+# Segments come about once a second, and some cameras' every four seconds.
+_FPS_S = 12.0
+
+
+class _Object(msgspec.Struct, frozen=True):
+    label: Label
+
+
+class _Frame(msgspec.Struct, frozen=True):
+    time: Instant
+    objects: list[_Object]
+
+
+class Detected(msgspec.Struct, frozen=True):
+    """Of detections, what is shown here: the boxes are not read."""
+
+    start: Instant
+    duration: Seconds
+    frames: list[_Frame]
+
+
+class CameraState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a camera does.
+
+    state: as `tidegate camera list` says. reason: why, where it is not well; or what should be known of it. since: when
+    that was said. codec, width, height: of its video. fps: that arrive. seen: objects by label, now. latency_ms: from a
+    frame to what was detected in it, the median of the last minute. last: the end of its newest video.
+    """
+
+    id: str
+    state: State
+    reason: str = ""
+    since: dt.datetime | None = None
+    codec: str = ""
+    width: int | None = None
+    height: int | None = None
+    fps: float = 0.0
+    seen: dict[str, int] = {}
+    latency_ms: int | None = None
+    last: dt.datetime | None = None
+
+
+class Sight:
+    """What is known of one camera. `at`: seconds of a clock that does not step back; `wall`: the time of day."""
+
+    def __init__(self) -> None:
+        self._status: CameraStatus | None = None
+        self._video: VideoStatus | None = None
+        self._head: Segment | None = None
+        self._last: dt.datetime | None = None
+        self._frames = Rate(_FPS_S)
+        self._latencies = Latencies(_LATENCY_S)
+        self._seen = Latest()
+
+    def stored(self, head: Segment, at: float) -> None:
+        """A segment is stored."""
+        self._frames.add(at, head.frames)
+        self._head = head
+        self._reached(head.start, head.duration)
+
+    def said(self, status: CameraStatus | VideoStatus) -> None:
+        """What is older than what is known changes nothing."""
+        if isinstance(status, CameraStatus):
+            if self._status is None or status.time >= self._status.time:
+                self._status = status
+        elif self._video is None or status.time >= self._video.time:
+            self._video = status
+
+    def detected(self, event: Detected, at: float, wall: dt.datetime) -> None:
+        """Something was looked at, and has come just now."""
+        for frame in event.frames:
+            self._latencies.add(at, (wall - frame.time).total_seconds())
+        if event.frames:
+            labels = dict(Counter(o.label for o in event.frames[-1].objects).most_common())
+            self._seen.add(at, labels, start=event.start.timestamp(), duration=event.duration)
+        self._reached(event.start, event.duration)
+
+    def recalled(self, event: Detected) -> None:
+        """What was looked at last, before anybody listened: it says how far the video goes."""
+        self._reached(event.start, event.duration)
+
+    def now(self, id: str, enabled: bool, at: float, wall: dt.datetime) -> CameraState:
+        state, reason, since = self._state(enabled, wall)
+        status, head = self._status, self._head
+        latency_s = self._latencies.quantile(0.50, at)
+        return CameraState(
+            id=id,
+            state=state,
+            reason=reason,
+            since=since,
+            codec=(head.codec if head else status.codec if status else "") or "",
+            width=head.width if head else status.width if status else None,
+            height=head.height if head else status.height if status else None,
+            fps=round(self._frames.per_second(at), 1),
+            seen=self._seen.now(at) if state in ("online", "unreadable") else {},
+            latency_ms=None if latency_s is None else round(latency_s * 1000),
+            last=self._last,
+        )
+
+    def _state(self, enabled: bool, wall: dt.datetime) -> tuple[State, str, dt.datetime | None]:
+        if not enabled:
+            return "disabled", "", None
+        if self._status is None:
+            return "connecting", "nothing has been said of it yet: is ingest running?", None
+        state, reason, since = self._status.state, self._status.reason, self._status.time
+        if state == "online" and self._video and self._video.lasts(wall):
+            return "unreadable", self._video.reason, self._video.since
+        return state, "" if reason == VIDEO_ARRIVES else reason, since
+
+    def _reached(self, start: dt.datetime, duration: float) -> None:
+        end = start + dt.timedelta(seconds=duration)
+        if self._last is None or end > self._last:
+            self._last = end

@@ -1,0 +1,79 @@
+"""`GET /events`: events as they come, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+
+from services.console.feed.hub import RUNS, Heard, Missed
+from services.console.people import door
+from services.console.people.asker import Asker
+from services.console.web.console import Console
+from services.console.web.needs import needs
+from services.console.web.refused import Refused
+from shared.contract import names
+from shared.contract.events import KINDS
+
+# A line so often that proxies see life, and that who has gone is found out.
+BEAT_S = 15.0
+# Of the past nobody hears.
+_KINDS = frozenset(kind.kind for kind in KINDS if not kind.kind.startswith(names.past("")))
+
+Names = Annotated[str, QueryParameter(max_length=20_000, description="names with commas; empty: all")]
+Kinds = Annotated[str, QueryParameter(max_length=20_000, description=f"names with commas; empty: all, but for {RUNS}")]
+
+
+@get("/events", opt=needs("viewer"), media_type="text/event-stream")
+async def stream_events(
+    asker: NamedDependency[Asker], console: NamedDependency[Console], kinds: Kinds = "", cameras: Names = ""
+) -> ServerSentEvent:
+    """Events as they come, of cameras that you may see. A line `missed` says how many a slow reader did not get.
+
+    The kind `runs` is how far a run over recordings is, `of` in `GET /runs`.
+    """
+    wanted = frozenset(filter(None, kinds.split(","))) or _KINDS
+    known = _KINDS | {RUNS}
+    if strange := sorted(wanted - known):
+        raise Refused(400, f"there is no kind of event {strange[0][:64]!r}: there are {', '.join(sorted(known))}")
+    only = frozenset(filter(None, cameras.split(",")))
+    for camera in only:
+        door.camera(asker, camera, console.cameras.values)
+    return ServerSentEvent(_said(console, asker, wanted, only))
+
+
+async def _said(
+    console: Console, asker: Asker, kinds: frozenset[str], only: frozenset[str]
+) -> AsyncIterator[ServerSentEventMessage]:
+    def wants(event: Heard) -> bool:
+        if event.kind not in kinds or (only and only.isdisjoint(event.cameras)):
+            return False
+        current = console.current(asker)
+        return current is not None and all(map(current.sees, event.cameras))
+
+    with console.hub.listening(wants) as heard:
+        yield ServerSentEventMessage(event="ready", data="{}")
+        while console.current(asker) is not None:
+            item: Heard | Missed | None = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    item = await anext(heard)
+            match item:
+                case None:
+                    yield ServerSentEventMessage(comment="still here")
+                case Missed():
+                    yield ServerSentEventMessage(event="missed", data=msgspec.json.encode(item).decode())
+                case Heard():
+                    yield ServerSentEventMessage(
+                        event=item.kind, id=item.id, data=bytes(item.data).decode("utf-8", "replace")
+                    )
+
+
+ROUTES = [stream_events]

@@ -1,0 +1,29 @@
+"""What the console keeps for the page Find."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Collection
+
+from services.console.find.finding import Finding
+from services.console.find.saved import Searches
+from services.console.links.links import Links
+from services.console.people.asker import Asker
+from services.console.people.kept import Kept
+
+
+class Find:
+    """keys: of the bucket `cameras`. kept: the bucket `console`. current: who asked, as they are now. recorded: whether
+    there may be a recording of a camera's time.
+    """
+
+    def __init__(
+        self,
+        links: Links,
+        keys: Collection[str],
+        kept: Kept,
+        current: Callable[[Asker], Asker | None],
+        recorded: Callable[[str, dt.datetime], bool],
+    ) -> None:
+        self.finding = Finding(links.viewer, keys, current, recorded)
+        self.searches = Searches(kept)

@@ -1,0 +1,96 @@
+"""`POST /find`, the labels to filter by, what was found as CSV, and searches that people keep."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from services.console.find.export import as_csv
+from services.console.find.saved import SavedSearch, SearchEntry, may_change
+from services.console.find.searches import Moments, MomentsWanted
+from services.console.people.asker import Asker
+from services.console.web.console import Console
+from services.console.web.leaving import while_there
+from services.console.web.needs import needs
+
+AnyRequest = Request[Any, Any, Any]
+_Cameras = Annotated[str, QueryParameter(max_length=70_000, description="names with commas; empty: all you may see")]
+
+
+class Labels(msgspec.Struct, frozen=True, kw_only=True):
+    """Sorted."""
+
+    labels: list[str]
+
+
+class SavedSearches(msgspec.Struct, frozen=True, kw_only=True):
+    """Yours, by name."""
+
+    saved: list[SavedSearch]
+
+
+@post("/find", opt=needs("viewer"), status_code=200)
+async def find_moments(
+    request: AnyRequest, asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[MomentsWanted]
+) -> Moments:
+    """Moments of cameras that you may see, with pictures."""
+    return await while_there(request, console.find.finding.find(asker, data))
+
+
+@post("/find/export", opt=needs("viewer"), status_code=200, media_type="text/csv")
+async def export_moments(
+    request: AnyRequest, asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[MomentsWanted]
+) -> Response[str]:
+    """The moments that `find` gives, as CSV."""
+    found = await while_there(request, console.find.finding.find(asker, data, pictures=False))
+    headers = {"Content-Disposition": 'attachment; filename="found.csv"'}
+    return Response(as_csv(found.moments), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@get("/find/labels", opt=needs("viewer"))
+async def list_labels(
+    asker: NamedDependency[Asker], console: NamedDependency[Console], cameras: _Cameras = ""
+) -> Labels:
+    """The labels that were seen at cameras that you may see."""
+    return Labels(labels=await console.find.finding.labels(asker, [c for c in cameras.split(",") if c]))
+
+
+@get("/find/saved", opt=needs("viewer"))
+async def list_searches(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> SavedSearches:
+    """Searches that you keep."""
+    return SavedSearches(saved=console.find.searches.all(asker))
+
+
+@get("/find/saved/{name:str}", opt=needs("viewer"))
+async def get_search(
+    name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
+) -> SavedSearch:
+    """A search that you keep."""
+    return console.find.searches.get(asker, name)
+
+
+@put("/find/saved/{name:str}", opt=needs("viewer"), status_code=204)
+async def save_search(
+    name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[SearchEntry]
+) -> None:
+    """Keep a search, in place of the one of this name if there is one. You keep 50 at most."""
+    may_change(asker)
+    console.find.searches.check(asker, name, data)
+    await console.audit(asker, "search.save", name=name)
+    await console.find.searches.put(asker, name, data)
+
+
+@delete("/find/saved/{name:str}", opt=needs("viewer"), status_code=204)
+async def remove_search(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+    """Keep a search no more."""
+    may_change(asker)
+    console.find.searches.get(asker, name)
+    await console.audit(asker, "search.forget", name=name)
+    await console.find.searches.remove(asker, name)
+
+
+ROUTES = [find_moments, export_moments, list_labels, list_searches, get_search, save_search, remove_search]

@@ -1,0 +1,131 @@
+"""What somebody asks for and what they get, as the API has them. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.contract.bounds import Instant, in_time
+from shared.contract.events import Box
+from shared.contract.names import Token
+from shared.contract.search import MAX_K, BadQuery, Moment, Query
+
+MOST_IMAGE_BYTES = 8 * 2**20
+_YEAR_S = 366 * 86_400.0
+LONGEST_LABEL = 100
+# Those of a query that are the same.
+FIELDS = ("text", "like", "labels", "run", "k", "min_score")
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One of `text` and `like`, or `labels` alone; all else narrows it down.
+
+    like: `id` of a moment that was found before. cameras: none: all that you may see. labels: of objects in the same
+    segment. since, until: times with a zone. last_s: the last so many seconds, in place of since. run: of `tidegate
+    reanalyze`, that found it. k: how many moments. min_score: the least similarity, or the least score of a label.
+    """
+
+    text: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
+    like: Annotated[str, Meta(min_length=1, max_length=300)] | None = None
+    cameras: Annotated[list[Token], Meta(max_length=1000)] = []
+    labels: Annotated[list[Annotated[str, Meta(min_length=1, max_length=LONGEST_LABEL)]], Meta(max_length=100)] = []
+    since: Instant | None = None
+    until: Instant | None = None
+    last_s: Annotated[float, Meta(gt=0, le=_YEAR_S)] | None = None
+    run: Token | None = None
+    k: Annotated[int, Meta(ge=1, le=MAX_K)] = 24
+    min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+    def query(self, now: dt.datetime) -> Query:
+        """What the search service is asked, of whatever camera. Raises BadQuery."""
+        if self.last_s is not None and self.since is not None:
+            raise BadQuery("gives since and last_s: give one of them")
+        for time in filter(None, (self.since, self.until)):
+            if not in_time(time):
+                raise BadQuery(f"{time.isoformat()} is no time of video")
+        since = self.since if self.last_s is None else now - dt.timedelta(seconds=self.last_s)
+        fields: dict[str, Any] = {name: getattr(self, name) for name in FIELDS}
+        return Query(**fields, image=self.picture, since=since, until=self.until, picture=True).check()
+
+    @property
+    def picture(self) -> bytes | None:
+        return None
+
+
+class MomentsWanted(Search, frozen=True, kw_only=True, omit_defaults=True):
+    """A search by words, by a picture, by what is like a moment, or by labels.
+
+    image: a JPEG, PNG, WebP or BMP in base64, of 8 MB at most, in place of text and like.
+    """
+
+    image: Annotated[bytes, Meta(max_length=MOST_IMAGE_BYTES)] | None = None
+
+    @property
+    def picture(self) -> bytes | None:
+        return self.image
+
+
+class FoundMoment(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of one camera's time in which something like what was asked for was seen.
+
+    id: for `like`; null where labels alone found it. start, end: its video. time: of its best frame. similarity: cosine
+    with what was asked, which compares within one answer. score: of the best label that was asked for. by: which
+    rankings found it. labels: seen in the best segment. box: of the object, as shares of the frame. hits: how many were
+    merged. kept: whether there still is video. picture: JPEG in base64. run: of `tidegate reanalyze`, where that found
+    it in a recording.
+    """
+
+    camera: Token
+    start: dt.datetime
+    end: dt.datetime
+    time: dt.datetime
+    id: str | None = None
+    similarity: float | None = None
+    score: float | None = None
+    by: list[Literal["vectors", "labels"]]
+    labels: list[str] = []
+    box: Box | None = None
+    hits: int = 1
+    kept: bool = False
+    picture: bytes | None = None
+    run: str | None = None
+
+
+class Moments(msgspec.Struct, frozen=True, kw_only=True):
+    """The best first. model: whose vectors were compared, if any. pending: events that the index has not seen yet; null
+    for whoever may not see all cameras. note: what you should know, such as that text was matched with labels alone.
+    """
+
+    moments: list[FoundMoment]
+    model: str | None = None
+    pending: int | None = None
+    note: str | None = None
+
+
+def seen(moment: Moment, *, kept: bool) -> FoundMoment:
+    """kept: whether there still is video."""
+    return FoundMoment(**{name: getattr(moment, name) for name in FoundMoment.__struct_fields__} | {"kept": kept})
+
+
+def joined(answers: Sequence[Sequence[Moment]], k: int) -> list[Moment]:
+    """The `k` best of the answers to one query, each asked of other cameras.
+
+    Similarities compare with each other, and so do scores. Between the two kinds ranks do, as in the search service.
+    """
+    moments = [moment for answer in answers for moment in answer]
+    if len(answers) < 2:
+        return moments[:k]
+    worth: dict[int, float] = dict.fromkeys(range(len(moments)), 0.0)
+    for field in ("similarity", "score"):
+        found = [n for n, moment in enumerate(moments) if getattr(moment, field) is not None]
+        for rank, n in enumerate(sorted(found, key=lambda n: -getattr(moments[n], field)), 1):
+            worth[n] += 1 / (_RANK_OFFSET + rank)
+    return [moments[n] for n in sorted(worth, key=lambda n: (-worth[n], n))[:k]]
+
+
+# Of reciprocal rank fusion: services/search/moments.py says whose it is.
+_RANK_OFFSET = 60

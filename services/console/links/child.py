@@ -1,0 +1,121 @@
+"""A question to a process of another service's module, which reads it from standard input, answers, and ends.
+
+    answer = await asked("services.ingest.look", once(question), within_s=10, most_bytes=1_000_000)
+
+It never outlives us, has none of our passwords, and is gone once whoever asked no longer waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncGenerator
+
+from shared.runtime.child import bound, python
+from shared.runtime.errors import TidegateError
+from shared.runtime.tasks import end
+
+# Its environment has no more of ours than this.
+_PASSED = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ")
+_PASSED_TOO = ("COVERAGE_",)
+_POLL_S = 0.02
+
+Question = AsyncGenerator[bytes, None]
+
+
+class ChildFailed(TidegateError):
+    """It ended without an answer, took too long, or said too much. code: that it ended with, if it did by itself."""
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+async def once(question: bytes) -> Question:
+    """A question that is there as a whole."""
+    yield question
+
+
+async def asked(
+    module: str,
+    question: Question,
+    *,
+    within_s: float,
+    most_bytes: int,
+    environment: tuple[str, ...] = (),
+    codes: tuple[int, ...] = (0,),
+) -> bytes:
+    """What it writes to standard output until it ends.
+
+    environment: how names of more variables begin that it gets. codes: that it may end with. Raises ChildFailed, and
+    what `question` raises.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *bound(python(module)),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        env=_environment(environment),
+        start_new_session=True,
+    )
+    feeding = asyncio.create_task(_feed(process, question))
+    try:
+        async with asyncio.timeout(within_s):
+            answer = await _read(process, most_bytes)
+            while process.returncode is None:
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        raise ChildFailed(f"it took more than {within_s:.0f} s") from None
+    finally:
+        _kill(process)
+        if not feeding.done():
+            await end(feeding)
+    if not feeding.cancelled() and (error := feeding.exception()):
+        raise error
+    if process.returncode not in codes or not answer:
+        code = process.returncode
+        raise ChildFailed(f"a process for it ended with code {code}: see whether there is memory left", code)
+    return answer
+
+
+async def _feed(process: Process, question: Question) -> None:
+    assert process.stdin
+    try:
+        async with contextlib.aclosing(question) as parts:
+            async for part in parts:
+                process.stdin.write(part)
+                await process.stdin.drain()
+        process.stdin.close()
+    except ConnectionError:
+        pass  # One that ends early reads no further.
+    except BaseException:
+        # Without the rest it would answer what has come so far.
+        _kill(process)
+        raise
+
+
+async def _read(process: Process, most_bytes: int) -> bytes:
+    assert process.stdout
+    parts: list[bytes] = []
+    size = 0
+    while part := await process.stdout.read(65_536):
+        parts.append(part)
+        size += len(part)
+        if size > most_bytes:
+            raise ChildFailed("it says more than is taken")
+    return b"".join(parts)
+
+
+def _kill(process: Process) -> None:
+    # Once it has ended its number may be another's.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _environment(more: tuple[str, ...]) -> dict[str, str]:
+    begins = (*_PASSED_TOO, *more)
+    return {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(begins)}

@@ -1,0 +1,120 @@
+"""Series of a service over time: out of the ring where that reaches, out of Prometheus where it does not.
+
+history = History(watch.ring, Prometheus(url), cost_per_hour=1.2)
+await history.answer("cv", since="2026-11-29T12:00:00Z", until="", step="")
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import time
+from typing import Literal
+
+import msgspec
+
+from services.console.now.instants import MOST_POINTS, Span, span
+from services.console.now.prometheus import Prometheus, Unavailable
+from services.console.now.ring import Ring
+from services.console.web.refused import Refused
+from shared.runtime.settings import shown
+
+# A page asks for several services at once: of a Prometheus that does not answer each would wait.
+AGAIN_S = 15.0
+
+
+class HistorySeries(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer. since: of the first point; until: the end of the last one. step_s: seconds of each.
+
+    source: ring: what the console has seen itself, since `known_since`; prometheus: what that has scraped. series: by
+    name, a value for each point, and null where nothing is known; see `ring.Sample` for what they are. problem: why
+    Prometheus was not asked with success, where it should have been.
+    """
+
+    service: str
+    since: dt.datetime
+    until: dt.datetime
+    step_s: float
+    source: Literal["ring", "prometheus"]
+    known_since: dt.datetime | None
+    series: dict[str, list[float | None]]
+    problem: str = ""
+
+
+class History:
+    """See the module. prometheus: None where none is known."""
+
+    def __init__(self, ring: Ring, prometheus: Prometheus | None, *, cost_per_hour: float = 0.0) -> None:
+        self._ring = ring
+        self._prometheus = prometheus
+        self._cost_per_hour = cost_per_hour
+        self._not_before, self._problem = -math.inf, ""
+
+    async def answer(
+        self, service: str, since: str, until: str, step: str, now: dt.datetime | None = None
+    ) -> HistorySeries:
+        """since, until, step: as `instants.span` reads them. Raises Refused."""
+        now = now or dt.datetime.now(dt.UTC)
+        if service not in self._ring.services:
+            there = ", ".join(self._ring.services)
+            raise Refused(404, f"there is no service {shown(service)}: there are {there}")
+        asked = span(since, until, step, now)
+        if not self._prometheus or not self._is_older(asked, now):
+            return self._of_ring(service, asked, now, "")
+        if time.monotonic() >= self._not_before:
+            try:
+                return await self._of_prometheus(self._prometheus, service, asked)
+            except Unavailable as e:
+                self._not_before, self._problem = time.monotonic() + AGAIN_S, str(e)
+        return self._of_ring(service, asked, now, self._problem)
+
+    def _is_older(self, asked: Span, now: dt.datetime) -> bool:
+        """Whether it begins before the ring does, by more than a step."""
+        began = self._ring.reaches(now.timestamp())
+        return began is None or asked.since.timestamp() < began - asked.step_s
+
+    async def _of_prometheus(self, prometheus: Prometheus, service: str, asked: Span) -> HistorySeries:
+        first, last = _aligned(asked.since, asked.until, asked.step_s)
+        series = await prometheus.read(service, first, last, asked.step_s, cost_per_hour=self._cost_per_hour)
+        return _series(service, first, last, asked.step_s, "prometheus", None, series)
+
+    def _of_ring(self, service: str, asked: Span, now: dt.datetime, problem: str) -> HistorySeries:
+        at = now.timestamp()
+        tier = self._ring.tier(asked.since.timestamp(), asked.step_s, at)
+        step_s = max(asked.step_s, tier.step_s)
+        first, last = _aligned(asked.since, asked.until, step_s)
+        series = self._ring.read(service, first, last, step_s, tier)
+        return _series(service, first, last, step_s, "ring", self._ring.began, series, problem)
+
+
+def _aligned(since: dt.datetime, until: dt.datetime, step_s: float) -> tuple[float, float]:
+    """To whole steps, so that what is asked for again a moment later has the same points."""
+    first = math.floor(since.timestamp() / step_s) * step_s
+    points = min(MOST_POINTS + 1, math.ceil((until.timestamp() - first) / step_s))
+    return first, first + points * step_s
+
+
+def _series(
+    service: str,
+    first: float,
+    last: float,
+    step_s: float,
+    source: Literal["ring", "prometheus"],
+    known_since: float | None,
+    series: dict[str, list[float | None]],
+    problem: str = "",
+) -> HistorySeries:
+    return HistorySeries(
+        service=service,
+        since=_time(first),
+        until=_time(last),
+        step_s=step_s,
+        source=source,
+        known_since=None if known_since is None else _time(known_since),
+        series={name: [v if v is None else round(v, 4) for v in values] for name, values in series.items()},
+        problem=problem,
+    )
+
+
+def _time(unix_s: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(unix_s, dt.UTC)

@@ -1,0 +1,98 @@
+"""Times as they stand in a request, and the steps between them. Pure.
+
+span(since="2026-11-29T12:00:00Z", until="", step="", now=now)      # Refused(400) in a sentence for what can't be
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import NamedTuple
+
+from services.console.web.refused import Refused
+from shared.contract.bounds import EARLIEST, LATEST, in_time
+from shared.runtime.settings import shown
+
+# What is asked for where nothing else is said.
+USUAL = dt.timedelta(hours=1)
+USUAL_POINTS = 300
+MOST_POINTS = 2000
+LEAST_STEP_S = 5.0
+# A year has to be enough.
+LONGEST = dt.timedelta(days=366)
+
+
+class Span(NamedTuple):
+    """step_s: seconds of a point."""
+
+    since: dt.datetime
+    until: dt.datetime
+    step_s: float
+
+
+def instant(name: str, text: str) -> dt.datetime:
+    """A time with its zone. Raises Refused."""
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        time = None
+    if time is None or time.tzinfo is None:
+        raise Refused(
+            400, f"{name}={shown(text)} is no time: give one with its zone, as 2026-11-29T12:00:00Z; a + is written %2B"
+        )
+    try:
+        time = time.astimezone(dt.UTC)
+    except (OverflowError, ValueError):
+        time = dt.datetime.min.replace(tzinfo=dt.UTC)
+    if not in_time(time):
+        raise Refused(400, f"{name}={shown(text)} is not between {EARLIEST:%Y} and {LATEST:%Y}: give a time of now")
+    return time
+
+
+def bounds(
+    since: str, until: str, now: dt.datetime, longest: dt.timedelta = LONGEST
+) -> tuple[dt.datetime, dt.datetime]:
+    """From when to when; of the last hour where nothing is said. Raises Refused."""
+    end = instant("until", until) if until else now
+    begin = instant("since", since) if since else end - USUAL
+    if not EARLIEST <= begin < LATEST:
+        raise Refused(400, f"until={shown(until)} is too early: give a time of now")
+    if begin >= end:
+        raise Refused(400, f"since={shown(since)} is not before {_until(until)}: give an earlier one")
+    if end - begin > longest:
+        raise Refused(400, f"since and until are more than {longest.days} days apart: ask for less")
+    return begin, end
+
+
+def span(since: str, until: str, step: str, now: dt.datetime) -> Span:
+    """The same with its steps. Raises Refused."""
+    begin, end = bounds(since, until, now)
+    seconds = (end - begin).total_seconds()
+    if not step:
+        return Span(begin, end, max(LEAST_STEP_S, _round(seconds / USUAL_POINTS)))
+    try:
+        step_s = float(step)
+    except ValueError:
+        step_s = math.nan
+    if not math.isfinite(step_s) or step_s <= 0:
+        raise Refused(400, f"step={shown(step)} is no length of time: give seconds, such as 60")
+    if step_s < LEAST_STEP_S:
+        raise Refused(400, f"step={shown(step)} is too short: nothing is kept by less than {LEAST_STEP_S:g} seconds")
+    if seconds / step_s > MOST_POINTS:
+        least = math.ceil(seconds / MOST_POINTS)
+        raise Refused(
+            400, f"that is more than {MOST_POINTS} points: give a step of {least} seconds or more, or ask for less"
+        )
+    return Span(begin, end, step_s)
+
+
+def _until(until: str) -> str:
+    return f"until={shown(until)}" if until else "now, which until is where it is not given"
+
+
+def _round(step_s: float) -> float:
+    """Up to a step that people know."""
+    for nice in (5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 43_200, 86_400):
+        if step_s <= nice:
+            return float(nice)
+    return step_s

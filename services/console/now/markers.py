@@ -1,0 +1,153 @@
+"""What happened when, to stand beside the series: incidents, cameras that went and came, outages, deployments.
+
+markers = Markers(client, watch)
+await markers.answer("2026-11-29T12:00:00Z", "", asker.cameras)
+
+Incidents and cameras are read from EVENTS, as it has them. Of outages and deployments the console tells those that it
+saw itself.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import heapq
+from collections.abc import AsyncIterator, Iterator
+from typing import Literal
+
+import msgspec
+from nats.aio.client import Client
+
+from services.console.now.instants import bounds
+from services.console.now.watch import Watch
+from shared.bus.direct import Stored
+from shared.bus.log import Log
+from shared.contract import names
+from shared.contract.events import CameraStatus, Incident, decode
+from shared.runtime.errors import BadMessage
+
+MOST = 500
+# So many events are looked at for them: an incident has several, of which the first alone counts.
+MOST_READ = 5000
+# As long as events are kept.
+LONGEST = dt.timedelta(days=8)
+# Whoever may see more cameras than this is served by reading those of all.
+FEW = 24
+
+Kind = Literal["incident", "camera", "server", "deployment"]
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """time: when it was said. kind: incident: a rule came true. camera: one went offline or came online. server: the
+    console did not reach the server, until `until`, where that is over. deployment: something else runs than before.
+
+    state: of a camera. rule, severity, incident: of an incident. what: in the words of who says it.
+    """
+
+    time: dt.datetime
+    kind: Kind
+    camera: str = ""
+    service: str = ""
+    state: str = ""
+    rule: str = ""
+    severity: str = ""
+    incident: str = ""
+    until: dt.datetime | None = None
+    what: str = ""
+
+
+class FoundMarkers(msgspec.Struct, frozen=True, kw_only=True):
+    """In order of time. next: where there are more, what `since` is to ask for them by."""
+
+    since: dt.datetime
+    until: dt.datetime
+    markers: list[Marker]
+    next: dt.datetime | None = None
+
+
+class Markers:
+    """See the module. client: one that may read EVENTS."""
+
+    def __init__(self, client: Client, watch: Watch) -> None:
+        self._client = client
+        self._watch = watch
+
+    async def answer(
+        self, since: str, until: str, cameras: frozenset[str] | None, now: dt.datetime | None = None
+    ) -> FoundMarkers:
+        """cameras: those that the asker may see; None: all. Raises Refused, and what `Log` does."""
+        begin, end = bounds(since, until, now or dt.datetime.now(dt.UTC), LONGEST)
+        found = list(self._seen(begin, end))
+        # Where reading stopped before its end, nothing is told of what comes after that.
+        read_to = end
+        async with Log(self._client, names.EVENTS) as log:
+            for subject in _subjects(cameras):
+                read = _Reading(log, subject, begin, end)
+                found += [m async for m in read.markers() if cameras is None or m.camera in cameras]
+                read_to = min(read_to, read.read_to)
+        kept = heapq.nsmallest(MOST + 1, (m for m in found if m.time < read_to), key=lambda m: m.time)
+        if len(kept) > MOST:
+            read_to = kept[MOST].time
+            kept = [m for m in kept if m.time < read_to] or kept[:MOST]
+        return FoundMarkers(since=begin, until=end, markers=kept, next=read_to if read_to < end else None)
+
+    def _seen(self, begin: dt.datetime, end: dt.datetime) -> Iterator[Marker]:
+        for outage in self._watch.outages:
+            if begin <= outage.since < end:
+                yield Marker(time=outage.since, kind="server", until=outage.until)
+        for change in self._watch.hearing.changes:
+            if begin <= change.time < end:
+                yield Marker(time=change.time, kind="deployment", service=change.service, what=change.what)
+
+
+class _Reading:
+    """The markers of one subject. read_to: up to when it was read."""
+
+    def __init__(self, log: Log, subject: str, begin: dt.datetime, end: dt.datetime) -> None:
+        self._log, self._subject, self._begin, self._end = log, subject, begin, end
+        self.read_to = end
+
+    async def markers(self) -> AsyncIterator[Marker]:
+        left = MOST_READ
+        batch = await self._log.since(self._subject, self._begin)
+        while batch:
+            for stored in batch:
+                if stored.time >= self._end:
+                    return
+                # The server is asked for whole milliseconds.
+                if stored.time >= self._begin and (marker := _marker(stored)):
+                    yield marker
+            left -= len(batch)
+            if left <= 0:
+                self.read_to = max(batch[-1].time, self._begin + dt.timedelta(milliseconds=1))
+                return
+            batch = await self._log.read(self._subject, batch[-1].seq + 1)
+
+
+def _subjects(cameras: frozenset[str] | None) -> list[str]:
+    """Where their events are. Of few cameras each is read by itself: then nothing depends on those of others."""
+    kinds = (Incident.kind, CameraStatus.kind)
+    if cameras is None or len(cameras) > FEW:
+        return [names.event(kind, "*") for kind in kinds]
+    return [names.event(kind, camera) for kind in kinds for camera in sorted(cameras)]
+
+
+def _marker(stored: Stored) -> Marker | None:
+    """None of what is no news, or no event."""
+    try:
+        if names.kind_of(stored.subject) == Incident.kind:
+            incident = decode(stored.data, Incident, stored.subject)
+            if incident.state != "start":
+                return None
+            return Marker(
+                time=stored.time,
+                kind="incident",
+                camera=incident.camera,
+                rule=incident.rule,
+                severity=incident.severity,
+                incident=incident.incident,
+                what=incident.condition,
+            )
+        status = decode(stored.data, CameraStatus, stored.subject)
+    except BadMessage:
+        return None
+    return Marker(time=stored.time, kind="camera", camera=status.camera, state=status.state, what=status.reason)

@@ -1,0 +1,68 @@
+"""Fetches what was last said of each camera before anybody listened, and after each loss of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import APIError, NotFoundError
+
+from services.console.now.sightings import Sightings
+from shared.bus import direct
+from shared.contract import events, names
+from shared.contract.events import CameraStatus, VideoStatus
+from shared.runtime.errors import BadMessage, BusError
+
+EVERY_S = 1.0
+# So many questions at once.
+AT_ONCE = 16
+
+
+class _Cameras(Protocol):
+    values: dict[str, bytes]
+
+
+class Recalling:
+    """See the module."""
+
+    def __init__(self, client: Client, cameras: _Cameras, sightings: Sightings) -> None:
+        self._client = client
+        self._cameras = cameras
+        self._sightings = sightings
+        self._known: set[str] = set()
+        self._connection = -1
+
+    async def run(self) -> None:
+        while True:
+            if self._client.is_connected:
+                await self._recall()
+            await asyncio.sleep(EVERY_S)
+
+    async def _recall(self) -> None:
+        if (connection := self._client.stats["reconnects"]) != self._connection:
+            self._connection, self._known = connection, set()
+        there = {id for id in self._cameras.values if not names.is_removed(id)}
+        if self._known - there:
+            self._sightings.forget(there)
+            self._known &= there
+        new = sorted(there - self._known)
+        for begin in range(0, len(new), AT_ONCE):
+            part = new[begin : begin + AT_ONCE]
+            found = await asyncio.gather(*map(self._camera, part))
+            self._known.update(id for id, is_known in zip(part, found, strict=True) if is_known)
+
+    async def _camera(self, id: str) -> bool:
+        """Whether the server has answered."""
+        kinds: tuple[type[CameraStatus] | type[VideoStatus], ...] = (CameraStatus, VideoStatus)
+        for kind in kinds:
+            subject = names.event(kind.kind, id)
+            try:
+                last = await direct.get(self._client, names.EVENTS, subject=subject)
+                self._sightings.said(events.decode(last.data, kind, subject))
+            except (NotFoundError, BadMessage):
+                continue
+            except (BusError, APIError, TimeoutError, nats.errors.Error):
+                return False
+        return True

@@ -1,0 +1,192 @@
+"""The heartbeats of one service's workers, and what they add up to. Pure.
+
+fleet = Fleet(now)
+fleet.beat("cv-0", stats, now)          # a sentence where that is a deployment or a restart
+fleet.tick(now)                         # now and then: the peak is of what is alive then
+fleet.spent.busy_s, fleet.spent.saved_s
+
+A replica is busy while it has a message in hand, warming until it says that it is ready, and idle otherwise. What it
+did before it was first heard, and while it was silent, is not counted.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from services.console.now.rates import Flow
+from shared.contract.stats import WorkerStats
+
+# A replica is gone once it has missed five beats.
+SILENCE_S = 5.0
+# A replica that comes back within this time is known again; one with another process then was started anew.
+MEMORY_S = 600.0
+AGAIN_S = 30.0
+# So many replicas of a service are known at once: those that were heard last.
+MOST = 1000
+# Of what runs, so many kinds are remembered.
+MOST_KINDS = 32
+# A pod of a Deployment: its name, its template's hash, its own.
+_POD = re.compile(r"^.{1,200}-([0-9a-z]{6,10})-[0-9a-z]{5}$")
+
+
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """Replica-seconds since the console began to look, `seconds` ago: `used_s` is busy, idle and warming together.
+
+    computing_s: seconds in which the devices computed. peak: most replicas at once. saved_s: what a fleet of that size
+    would have used beyond that.
+    """
+
+    seconds: float = 0.0
+    used_s: float = 0.0
+    busy_s: float = 0.0
+    idle_s: float = 0.0
+    warming_s: float = 0.0
+    computing_s: float = 0.0
+    peak: int = 0
+
+    @property
+    def saved_s(self) -> float:
+        return max(0.0, self.peak * self.seconds - self.used_s)
+
+
+class ReplicaNow(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica as it was last heard, `age_s` seconds ago. busy: share of the last seconds with a message in hand."""
+
+    replica: str
+    state: str
+    model: str
+    held: int
+    busy: float
+    uptime_s: float
+    age_s: float
+
+
+class _Replica:
+    def __init__(self, stats: WorkerStats, now: float) -> None:
+        self.last, self.at = stats, now
+        self.working = Flow(now)
+        # Work that was told of, in time that is not yet: heartbeats come a little early or late.
+        self.owed_s = 0.0
+
+
+class Fleet:
+    """See the module. `now`: seconds of a clock that does not step back.
+
+    frames_wanted, frames_looked, backfilled: sums of what all replicas said. wanted, looked: frames a second.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.frames_wanted = self.frames_looked = self.backfilled = 0
+        self.wanted, self.looked = Flow(now), Flow(now)
+        self._began = now
+        self._replicas: dict[str, _Replica] = {}
+        self._spent = Spent()
+        self._kinds: dict[tuple[str, str], None] = {}
+
+    def beat(self, replica: str, stats: WorkerStats, now: float) -> str:
+        """Take a heartbeat. A sentence where it shows that something else runs than before; else nothing."""
+        known = self._replicas.pop(replica, None)
+        said = self._news(replica, stats, known, now)
+        if known is None:
+            known = _Replica(stats, now)
+        else:
+            self._add(known, stats, now)
+            known.last, known.at = stats, now
+        # They are in the order in which they were heard.
+        while self._replicas and (len(self._replicas) >= MOST or now - self._eldest().at > MEMORY_S):
+            del self._replicas[next(iter(self._replicas))]
+        self._replicas[replica] = known
+        return said
+
+    def tick(self, now: float) -> None:
+        living = [r for r in self._replicas.values() if now - r.at <= SILENCE_S]
+        peak = sum(r.last.state != "draining" for r in living)
+        spent = self._spent
+        self._spent = msgspec.structs.replace(spent, peak=max(spent.peak, peak), seconds=now - self._began)
+
+    @property
+    def spent(self) -> Spent:
+        return self._spent
+
+    def count(self, now: float, *states: str) -> int:
+        """How many replicas are in one of these states."""
+        return sum(r.last.state in states and now - r.at <= SILENCE_S for r in self._replicas.values())
+
+    def left_out(self, now: float) -> float:
+        """The share of the frames of the last seconds that were left out at first."""
+        wanted = self.wanted.per_second(now)
+        return max(0.0, 1 - self.looked.per_second(now) / wanted) if wanted > 1e-6 else 0.0
+
+    def replicas(self, now: float) -> list[ReplicaNow]:
+        """Those that are there, in the order of their names."""
+        return [
+            ReplicaNow(
+                replica=name,
+                state=r.last.state,
+                model=r.last.model,
+                held=r.last.held,
+                busy=min(1.0, r.working.per_second(now)),
+                uptime_s=r.last.uptime_s,
+                age_s=round(max(0.0, now - r.at), 3),
+            )
+            for name, r in sorted(self._replicas.items())
+            if now - r.at <= SILENCE_S
+        ]
+
+    def _eldest(self) -> _Replica:
+        return next(iter(self._replicas.values()))
+
+    def _add(self, known: _Replica, stats: WorkerStats, now: float) -> None:
+        """What a replica did between two heartbeats. One that counts from less again was started anew."""
+        before = known.last
+        if stats.pid != before.pid or stats.processed < before.processed or stats.working_s < before.working_s:
+            return
+        lived_s, working_s = now - known.at, stats.working_s - before.working_s
+        self.frames_wanted += max(0, stats.frames_wanted - before.frames_wanted)
+        self.frames_looked += max(0, stats.frames_looked - before.frames_looked)
+        self.backfilled += max(0, stats.backfilled - before.backfilled)
+        self.wanted.add(now, max(0, stats.frames_wanted - before.frames_wanted))
+        self.looked.add(now, max(0, stats.frames_looked - before.frames_looked))
+        known.working.add(now, working_s)
+        if lived_s > SILENCE_S:
+            known.owed_s = 0.0
+            return
+        busy_s = min(lived_s, known.owed_s + working_s)
+        known.owed_s += working_s - busy_s
+        self._spend(before.state, lived_s, busy_s, stats.busy_s - before.busy_s)
+
+    def _spend(self, state: str, lived_s: float, busy_s: float, computing_s: float) -> None:
+        idle_s = lived_s - busy_s
+        spent = self._spent
+        self._spent = msgspec.structs.replace(
+            spent,
+            used_s=spent.used_s + lived_s,
+            busy_s=spent.busy_s + busy_s,
+            idle_s=spent.idle_s + (0.0 if state == "loading" else idle_s),
+            warming_s=spent.warming_s + (idle_s if state == "loading" else 0.0),
+            computing_s=spent.computing_s + min(lived_s, max(0.0, computing_s)),
+        )
+
+    def _news(self, replica: str, stats: WorkerStats, known: _Replica | None, now: float) -> str:
+        # While it loads, a worker does not know its model.
+        if stats.model:
+            pod = _POD.match(replica)
+            kind = (stats.model, pod.group(1) if pod else "")
+            is_new = kind not in self._kinds
+            self._kinds.pop(kind, None)
+            self._kinds[kind] = None
+            if len(self._kinds) > MOST_KINDS:
+                del self._kinds[next(iter(self._kinds))]
+            # What ran when the console began to look is no news.
+            if is_new and len(self._kinds) > 1 and now - self._began > SILENCE_S:
+                return f"{replica} runs {stats.model}, in a deployment that is new"
+        if known and known.last.state != "draining" and now - known.at <= AGAIN_S and _is_another(known.last, stats):
+            return f"{replica} was started anew"
+        return ""
+
+
+def _is_another(before: WorkerStats, after: WorkerStats) -> bool:
+    """Whether it is another process. In containers all have one number; after loading time is counted anew."""
+    return before.pid != after.pid or (before.state == "ready" and after.uptime_s < before.uptime_s)

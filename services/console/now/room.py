@@ -1,0 +1,31 @@
+"""All that runs for the page Now, and what answers its requests.
+
+room = Room(links.viewer, cameras, hub.taps, settings)
+running = asyncio.create_task(room.run())
+room.watch.now(asker.sees)
+"""
+
+from __future__ import annotations
+
+from nats.aio.client import Client
+
+from services.console.now.history import History
+from services.console.now.markers import Markers
+from services.console.now.prometheus import Prometheus
+from services.console.now.watch import Cameras, Taps, Watch
+from services.console.settings import ConsoleSettings
+
+
+class Room:
+    """See the module. client: the viewers' connection. cameras: their bucket. taps: who gets every event."""
+
+    def __init__(self, client: Client, cameras: Cameras, taps: Taps, settings: ConsoleSettings) -> None:
+        cost = settings.cost_per_hour
+        self.watch = Watch(client, cameras, taps, cost_per_hour=cost)
+        prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
+        self.history = History(self.watch.ring, prometheus, cost_per_hour=cost)
+        self.markers = Markers(client, self.watch)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self.watch.run()

@@ -1,0 +1,58 @@
+"""`GET /now`, `GET /history` and `GET /markers`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+
+from services.console.now.history import HistorySeries
+from services.console.now.markers import FoundMarkers
+from services.console.now.model import Now
+from services.console.people import door
+from services.console.people.asker import Asker
+from services.console.web.console import Console
+from services.console.web.needs import needs
+
+Since = Annotated[str, QueryParameter(max_length=64, description="RFC 3339 with a zone; an hour ago where it is empty")]
+Until = Annotated[str, QueryParameter(max_length=64, description="RFC 3339 with a zone; now where it is empty")]
+Step = Annotated[
+    str, QueryParameter(max_length=32, description="seconds of a point, 5 at least; empty: some 300 points")
+]
+Service = Annotated[str, QueryParameter(max_length=64, description="a service's name, such as cv")]
+
+
+@get("/now", opt=needs("viewer"))
+async def get_now(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Now:
+    """What arrives, what waits, how many replicas there are and why, what they cost, and what needs a look.
+
+    Whoever sees some cameras alone is told of these, and of no service: what services do is of all cameras together.
+    """
+    return console.now.watch.now(asker.cameras)
+
+
+@get("/history", opt=needs("viewer"))
+async def get_history(
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    service: Service,
+    since: Since = "",
+    until: Until = "",
+    step: Step = "",
+) -> HistorySeries:
+    """How a service was: what the console saw itself, or what Prometheus has where that does not reach back so far."""
+    door.everything(asker, "how a service was")
+    return await console.now.history.answer(service, since, until, step)
+
+
+@get("/markers", opt=needs("viewer"))
+async def list_markers(
+    asker: NamedDependency[Asker], console: NamedDependency[Console], since: Since = "", until: Until = ""
+) -> FoundMarkers:
+    """Incidents, cameras that went and came, outages and deployments, of cameras that you may see."""
+    return await console.now.markers.answer(since, until, asker.cameras)
+
+
+ROUTES = [get_now, get_history, list_markers]

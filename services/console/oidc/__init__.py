@@ -1,0 +1,1 @@
+"""Signing in by an organisation's own accounts: OpenID Connect, with the authorization code and PKCE."""

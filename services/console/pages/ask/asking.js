@@ -1,0 +1,77 @@
+/** One request under way: what it waits for, and each camera's answer as it comes. */
+
+import { ask, sentence } from "../api.js";
+import { h } from "../parts/dom.js";
+import { duration } from "../parts/format.js";
+import { strings } from "./strings.js";
+import { events } from "./stream.js";
+import { card } from "./told.js";
+
+/** @typedef {import("./form.js").Asked} Asked */
+
+const WAIT_S = 300;
+
+export class Asking {
+  #ended = new AbortController();
+
+  /** @param {Asked} asked @param {(job: string) => void} told is called with each job that has been answered */
+  constructor(asked, told) {
+    this.asked = asked;
+    this.#told = told;
+    this.state = h("p", { class: "small muted", role: "status" });
+    this.answers = h("div", { class: "stack" });
+    this.stop = h("button", { type: "button", onclick: () => this.#cancel() }, strings.cancel);
+    this.element = h("section", { class: "card stack", "aria-label": asked.text || strings.summaryOf },
+      h("div", { class: "head" }, h("h3", {}, asked.text || strings.summaryOf), this.stop),
+      h("p", { class: "small muted" }, asked.cameras.join(", ")), this.answers, this.state);
+  }
+
+  #told;
+
+  async run() {
+    const { kind, text, cameras, since, until } = this.asked;
+    const own = kind === "ask" ? { question: text } : { prompt: text };
+    /** @type {Record<string, any>} */
+    const body = { cameras, wait_s: WAIT_S, ...own };
+    if (since) body["since"] = since;
+    if (until) body["until"] = until;
+    let complete = false;
+    try {
+      for await (const { name, data } of events(await ask("POST", kind, { body, signal: this.#ended.signal }))) {
+        if (name === "waiting") this.state.textContent = strings.waiting(duration(Math.round(data.waited_s)), data.jobs, data.ready, data.loading);
+        else if (name === "answer") this.#answer(data);
+        else if (name === "error") this.#failed(data.camera, data.error);
+        else if (name === "done") complete = true;
+      }
+      this.state.textContent = complete ? "" : strings.lost;
+    } catch (error) {
+      this.state.textContent = "";
+      if (this.#ended.signal.aborted) this.state.textContent = strings.cancelled;
+      else this.#failed("", sentence(error));
+    } finally {
+      this.stop.remove();
+    }
+  }
+
+  end() {
+    this.#ended.abort();
+  }
+
+  /** @param {import("./told.js").Told} told */
+  #answer(told) {
+    this.answers.append(card(told));
+    this.#told(told.job);
+  }
+
+  /** @param {string} camera @param {string} error */
+  #failed(camera, error) {
+    this.answers.append(h("p", { class: "bad", role: "alert" }, camera ? h("strong", {}, camera, ": ") : null, error));
+  }
+
+  #cancel() {
+    this.end();
+    // The button goes: whoever came to it by the keyboard stays here.
+    this.element.tabIndex = -1;
+    this.element.focus();
+  }
+}

@@ -1,0 +1,48 @@
+/** Rules as text, with every mistake at its line. */
+
+import { fill, h } from "../parts/dom.js";
+import { rules as said } from "./rule-strings.js";
+
+/** @typedef {{path: string, text: string, line: number | null}} Mistake */
+
+export class RuleText {
+  /** @param {(text: string) => void} changed @param {boolean} readOnly */
+  constructor(changed, readOnly) {
+    this.area = h("textarea", { rows: 18, spellcheck: false, readOnly, class: "mono", "aria-describedby": "rule-text-hint", oninput: () => changed(this.area.value) });
+    this.list = h("ul", { class: "stack small" });
+    this.count = h("p", { class: "mistake", role: "status" });
+    this.element = h("section", { class: "stack" },
+      h("h2", {}, h("label", { htmlFor: "rule-text" }, said.text)), this.area,
+      h("p", { class: "small muted", id: "rule-text-hint" }, said.textHint), this.count, this.list);
+    this.area.id = "rule-text";
+  }
+
+  /** What somebody types is theirs: it is not written over. @param {string} text */
+  show(text) {
+    if (document.activeElement !== this.area && this.area.value !== text) this.area.value = text;
+  }
+
+  /** @param {Mistake[]} mistakes */
+  mistakes(mistakes) {
+    const count = mistakes.length ? said.mistakes(mistakes.length) : "";
+    if (this.count.textContent !== count) this.count.textContent = count;
+    if (mistakes.length) this.area.setAttribute("aria-invalid", "true");
+    else this.area.removeAttribute("aria-invalid");
+    fill(this.list, ...mistakes.map((mistake) => h("li", {}, this.#place(mistake), h("span", {}, [mistake.path, mistake.text].filter(Boolean).join(": ")))));
+  }
+
+  /** @param {Mistake} mistake */
+  #place({ line }) {
+    if (!line) return null;
+    return h("button", { type: "button", class: "plain", onclick: () => this.#go(line) }, said.line(line), " ");
+  }
+
+  /** @param {number} line */
+  #go(line) {
+    const lines = this.area.value.split("\n");
+    const begin = lines.slice(0, line - 1).reduce((sum, text) => sum + text.length + 1, 0);
+    this.area.focus();
+    this.area.setSelectionRange(begin, begin + (lines[line - 1]?.length ?? 0));
+    this.area.scrollTop = this.area.scrollHeight * Math.max(0, (line - 3) / lines.length);
+  }
+}

@@ -1,0 +1,124 @@
+/** Zones, masks and lines in the value of rules: read, changed, named. Nothing is changed in place. Pure. */
+
+/** @typedef {[number, number]} Point */
+/** @typedef {"zones" | "masks" | "lines"} Kind */
+/** @typedef {{kind: Kind, name: string | number}} Shape */
+/** @typedef {Record<string, any>} Rules */
+
+/** All shapes in the order of the file. @param {Rules} rules @returns {Shape[]} */
+export function shapes(rules) {
+  return [
+    ...Object.keys(rules.zones ?? {}).map((name) => ({ kind: /** @type {Kind} */ ("zones"), name })),
+    ...(rules.masks ?? []).map((/** @type {any} */ _, /** @type {number} */ n) => ({ kind: "masks", name: n })),
+    ...Object.keys(rules.lines ?? {}).map((name) => ({ kind: /** @type {Kind} */ ("lines"), name })),
+  ];
+}
+
+/** @param {Shape | null} a @param {Shape | null} b */
+export function same(a, b) {
+  return Boolean(a && b && a.kind === b.kind && a.name === b.name);
+}
+
+/** What rules have of a shape. @param {Rules} rules @param {Shape} shape @returns {any} */
+export function part(rules, shape) {
+  return rules[shape.kind]?.[shape.name];
+}
+
+/** @param {Rules} rules @param {Shape} shape @returns {Point[]} */
+export function points(rules, shape) {
+  const found = part(rules, shape);
+  if (!found) return [];
+  return shape.kind === "lines" ? [found.from, found.to] : found.polygon;
+}
+
+/** @param {Rules} rules @param {Shape} shape @param {Point[]} corners @returns {Rules} */
+export function withPoints(rules, shape, corners) {
+  const found = structuredClone(rules);
+  const kept = part(found, shape);
+  const round = corners.map(([x, y]) => /** @type {Point} */ ([rounded(x), rounded(y)]));
+  if (shape.kind === "lines") [kept.from, kept.to] = round;
+  else kept.polygon = round;
+  return found;
+}
+
+/** A share of the frame, to a ten-thousandth. @param {number} share */
+export function rounded(share) {
+  return Math.round(Math.min(1, Math.max(0, share)) * 10_000) / 10_000;
+}
+
+/** A new shape, with a name that none has. @param {Rules} rules @param {Kind} kind @param {Point[]} corners @returns {[Rules, Shape]} */
+export function added(rules, kind, corners) {
+  const found = structuredClone(rules);
+  if (kind === "masks") {
+    found.masks = [...(found.masks ?? []), { polygon: [] }];
+    const shape = { kind, name: found.masks.length - 1 };
+    return [withPoints(found, shape, corners), shape];
+  }
+  const name = free(kind === "zones" ? "zone" : "line", Object.keys(found[kind] ?? {}));
+  found[kind] = { ...found[kind], [name]: {} };
+  const shape = { kind, name };
+  return [withPoints(found, shape, corners), shape];
+}
+
+/** `zone-1`, or the first number that is free. @param {string} word @param {string[]} taken */
+export function free(word, taken) {
+  let n = 1;
+  while (taken.includes(`${word}-${n}`)) n += 1;
+  return `${word}-${n}`;
+}
+
+/** @param {Rules} rules @param {Shape} shape @returns {Rules} */
+export function without(rules, shape) {
+  const found = structuredClone(rules);
+  if (shape.kind === "masks") found.masks.splice(shape.name, 1);
+  else delete found[shape.kind][shape.name];
+  return found;
+}
+
+/** Another name for a zone or line, in the rules that name it too. @param {Rules} rules @param {Shape} shape @param {string} name @returns {Rules} */
+export function renamed(rules, shape, name) {
+  const found = structuredClone(rules);
+  const parts = Object.entries(found[shape.kind]);
+  found[shape.kind] = Object.fromEntries(parts.map(([old, value]) => [old === shape.name ? name : old, value]));
+  const field = shape.kind === "zones" ? "zone" : "line";
+  for (const rule of found.rules ?? []) if (rule[field] === shape.name) rule[field] = name;
+  return found;
+}
+
+/** What a shape is before anybody has moved its corners. @param {Kind} kind @returns {Point[]} */
+export function usual(kind) {
+  return kind === "lines" ? [[0.5, 0.75], [0.5, 0.25]] : [[0.35, 0.35], [0.65, 0.35], [0.65, 0.7], [0.35, 0.7]];
+}
+
+/** The middle of some points. @param {Point[]} corners @returns {Point} */
+export function middle(corners) {
+  const sum = corners.reduce(([x, y], [px, py]) => [x + px, y + py], [0, 0]);
+  return [sum[0] / corners.length, sum[1] / corners.length];
+}
+
+/** All corners, moved by as much as the frame lets them. @param {Point[]} corners @param {Point} by @returns {Point[]} */
+export function moved(corners, [dx, dy]) {
+  const xs = corners.map(([x]) => x);
+  const ys = corners.map(([, y]) => y);
+  const x = Math.min(1 - Math.max(...xs), Math.max(-Math.min(...xs), dx));
+  const y = Math.min(1 - Math.max(...ys), Math.max(-Math.min(...ys), dy));
+  return corners.map(([px, py]) => [px + x, py + y]);
+}
+
+/** Put a value at a path of keys; undefined takes it away, and what is empty then. @param {any} root @param {(string | number)[]} path @param {any} value */
+export function withValue(root, path, value) {
+  const found = structuredClone(root);
+  const [last, ...before] = [...path].reverse();
+  let at = found;
+  for (const key of before.reverse()) at = at[key] ??= {};
+  if (last === undefined) return value;
+  if (value === undefined && Array.isArray(at)) at.splice(Number(last), 1);
+  else if (value === undefined) delete at[last];
+  else at[last] = value;
+  return found;
+}
+
+/** `rules[2].zone` of its keys. @param {(string | number)[]} path */
+export function written(path) {
+  return path.map((key, n) => (typeof key === "number" ? `[${key}]` : n ? `.${key}` : key)).join("");
+}

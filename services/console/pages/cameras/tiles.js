@@ -1,0 +1,159 @@
+/** A tile for each camera. Tiles stay as they are while their cameras do, and load pictures only while they are seen. */
+
+import { h } from "../parts/dom.js";
+import { duration, number } from "../parts/format.js";
+import { to } from "../router.js";
+import { Pictures } from "./pictures.js";
+import { states, strings } from "./strings.js";
+
+// A picture is asked for again after this long where something is seen, and where nothing is.
+const BUSY_MS = 2000;
+const QUIET_MS = 10_000;
+// Many that are seen at once share the console's decoders.
+const EACH_MS = 60;
+// Where there was none it is asked for less and less often.
+const MOST_MS = 60_000;
+
+export const DOTS = /** @type {Record<string, string>} */ ({
+  online: "good", connecting: "warn", unreadable: "bad", offline: "bad", unusable: "bad", disabled: "",
+});
+
+export class Tiles {
+  /** @type {Map<string, Tile>} */
+  #tiles = new Map();
+  #pictures = new Pictures();
+  #seen = new Set();
+
+  constructor() {
+    this.element = h("ul", { class: "wall" });
+    this.observer = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) this.#see(/** @type {HTMLElement} */ (target).dataset.id ?? "", isIntersecting);
+    }, { rootMargin: "200px" });
+  }
+
+  /** @param {any[]} cameras in their order */
+  show(cameras) {
+    const there = new Set(cameras.map((c) => c.id));
+    for (const [id, tile] of this.#tiles) if (!there.has(id)) this.#remove(id, tile);
+    let before = null;
+    for (const camera of cameras) {
+      const tile = this.#tiles.get(camera.id) ?? this.#add(camera.id);
+      tile.show(camera);
+      // Nothing is moved that is where it belongs.
+      const next = /** @type {Element | null} */ (before ? before.nextElementSibling : this.element.firstElementChild);
+      if (next !== tile.element) this.element.insertBefore(tile.element, next);
+      before = tile.element;
+    }
+    this.#refresh();
+  }
+
+  end() {
+    this.observer.disconnect();
+    this.#pictures.end();
+  }
+
+  /** @param {string} id */
+  #add(id) {
+    const tile = new Tile(id);
+    this.#tiles.set(id, tile);
+    this.observer.observe(tile.element);
+    return tile;
+  }
+
+  /** @param {string} id @param {Tile} tile */
+  #remove(id, tile) {
+    this.observer.unobserve(tile.element);
+    this.#pictures.drop(id);
+    this.#pictures.forget(tile.image);
+    this.#seen.delete(id);
+    this.#tiles.delete(id);
+    tile.element.remove();
+  }
+
+  /** @param {string} id @param {boolean} isSeen */
+  #see(id, isSeen) {
+    if (isSeen) this.#seen.add(id);
+    else {
+      this.#seen.delete(id);
+      this.#pictures.drop(id);
+    }
+    this.#refresh();
+  }
+
+  #refresh() {
+    const share = this.#seen.size * EACH_MS;
+    for (const id of this.#seen) {
+      const tile = this.#tiles.get(id);
+      if (!tile?.isDue(share)) continue;
+      tile.asks();
+      const width = Math.round(tile.image.clientWidth * Math.min(2, devicePixelRatio)) || 320;
+      this.#pictures.want(id, tile.image, Math.min(1280, Math.ceil(width / 160) * 160), (shown) => tile.got(shown));
+    }
+  }
+}
+
+class Tile {
+  #asked = 0;
+  #failed = 0;
+  #waits = false;
+  // The end of the video that its picture is of, and of the one that is asked for.
+  #of = "";
+  #wanted = "";
+  /** @type {any} */
+  #camera = {};
+
+  /** @param {string} id */
+  constructor(id) {
+    this.image = h("img", { alt: strings.pictureOf(id), hidden: true });
+    this.dot = h("span", { class: "dot" });
+    this.state = h("span", { class: "small" });
+    this.seen = h("span", { class: "small seen" });
+    this.rates = h("span", { class: "small muted" });
+    this.none = h("span", { class: "none small muted" }, strings.noPicture);
+    this.element = h("li", { dataset: { id } },
+      h("a", { class: "tile", href: to("cameras", [id]) },
+        h("span", { class: "frame16" }, this.image, this.none),
+        h("span", { class: "line" }, this.dot, h("strong", {}, id), this.state),
+        h("span", { class: "line" }, this.seen, this.rates)));
+  }
+
+  /** @param {any} camera */
+  show(camera) {
+    this.#camera = camera;
+    const seen = Object.entries(camera.seen).slice(0, 3).map(([label, n]) => `${n} ${label}`).join(", ");
+    const rates = [camera.fps ? strings.fps(number(camera.fps, 0)) : "", camera.latency_ms === null ? "" : strings.later(duration(camera.latency_ms / 1000))];
+    put(this.state, states[camera.state] ?? camera.state);
+    put(this.seen, seen || (camera.state === "online" ? strings.nothingSeen : camera.reason));
+    put(this.rates, rates.filter(Boolean).join(" · "));
+    const dot = `dot ${DOTS[camera.state] ?? ""}`;
+    if (this.dot.className !== dot) this.dot.className = dot;
+  }
+
+  /** Whether there is newer video than its picture shows, and it is its turn. @param {number} share of all, ms */
+  isDue(share) {
+    if (this.#waits || !this.#camera.last || this.#camera.last === this.#of) return false;
+    const pause = Object.keys(this.#camera.seen ?? {}).length || !this.#of ? BUSY_MS : QUIET_MS;
+    return Date.now() - this.#asked > Math.max(share, Math.min(MOST_MS, pause * 2 ** this.#failed));
+  }
+
+  asks() {
+    this.#waits = true;
+    this.#asked = Date.now();
+    this.#wanted = this.#camera.last;
+  }
+
+  /** @param {boolean} shown */
+  got(shown) {
+    this.#waits = false;
+    this.#failed = shown ? 0 : this.#failed + 1;
+    if (!shown) return;
+    this.#of = this.#wanted;
+    this.image.hidden = false;
+    this.none.hidden = true;
+  }
+}
+
+/** @param {HTMLElement} element @param {string} text */
+function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

@@ -1,0 +1,111 @@
+/** All cameras at a glance: the newest picture of each, how it does, and what is seen. */
+
+import { get, sentence } from "../api.js";
+import { fill, h } from "../parts/dom.js";
+import { replaceQuery, to } from "../router.js";
+import { Grid } from "./grid.js";
+import { states, strings } from "./strings.js";
+import { Tiles } from "./tiles.js";
+
+const LOOK_MS = 2000;
+const PART = 500;
+
+/** @type {import("../shell.js").Show} */
+export async function showWall(main, route, shell) {
+  const wall = new Wall(main, route, shell);
+  await wall.look();
+  wall.begin();
+  return () => wall.end();
+}
+
+class Wall {
+  /** @type {any[]} */
+  #cameras = [];
+  /** @type {Tiles | Grid | null} */
+  #shown = null;
+  #ended = false;
+
+  /**
+   * @param {HTMLElement} main
+   * @param {import("../router.js").Route} route
+   * @param {import("../shell.js").Shell} shell
+   */
+  constructor(main, route, shell) {
+    this.text = h("input", { type: "search", value: route.query.get("text") ?? "", placeholder: strings.findHint, oninput: () => this.#filter() });
+    this.state = h("select", { onchange: () => this.#filter() },
+      h("option", { value: "" }, strings.anyState),
+      Object.entries(states).map(([value, name]) => h("option", { value, selected: value === route.query.get("state") }, name)));
+    this.live = h("input", { type: "checkbox", checked: route.query.has("live"), onchange: () => this.#filter() });
+    this.counted = h("p", { class: "muted", role: "status" });
+    this.place = h("div", { class: "stack" });
+    fill(main,
+      h("div", { class: "head" }, h("h1", {}, strings.title), this.counted,
+        shell.may("operator") && shell.me.cameras === null ? h("a", { class: "button primary", href: to("cameras", [], { add: 1 }) }, strings.add) : null),
+      h("div", { class: "row filters" },
+        h("label", { class: "field" }, strings.find, this.text),
+        h("label", { class: "field" }, strings.state, this.state),
+        h("label", { class: "row" }, this.live, strings.live)),
+      this.place);
+  }
+
+  begin() {
+    void this.#keepLooking();
+  }
+
+  end() {
+    this.#ended = true;
+    this.#shown?.end();
+  }
+
+  /** Ask how all cameras do, and show it. */
+  async look() {
+    const all = [];
+    let after = "";
+    do {
+      const part = await get("cameras", { after, limit: PART });
+      all.push(...part.cameras);
+      after = part.next;
+    } while (after);
+    this.#cameras = all;
+    if (!this.#ended) this.#render();
+  }
+
+  async #keepLooking() {
+    while (!this.#ended) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      // What is not seen needs no news; when it is seen again the next look is soon.
+      if (!this.#ended && !document.hidden) await this.look().catch((error) => void sentence(error));
+    }
+  }
+
+  #filter() {
+    replaceQuery({ text: this.text.value, state: this.state.value, live: this.live.checked ? 1 : "" });
+    this.#render();
+  }
+
+  #matching() {
+    const text = this.text.value.trim().toLowerCase();
+    const state = this.state.value;
+    const has = (/** @type {string} */ part) => part.toLowerCase().includes(text);
+    return this.#cameras.filter((c) => (!state || c.state === state) && (!text || has(c.id) || Object.keys(c.seen).some(has)));
+  }
+
+  #render() {
+    const found = this.#matching();
+    const online = found.filter((c) => c.state === "online").length;
+    const said = strings.counted(found.length, online);
+    if (this.counted.textContent !== said) this.counted.textContent = said;
+    const kind = this.live.checked ? Grid : Tiles;
+    if (!found.length) {
+      this.#shown?.end();
+      this.#shown = null;
+      return fill(this.place, h("p", { class: "empty" }, this.#cameras.length ? strings.noMatch : strings.none));
+    }
+    if (!(this.#shown instanceof kind)) {
+      this.#shown?.end();
+      this.#shown = new kind();
+      fill(this.place, this.#shown.element);
+    }
+    this.#shown.show(found);
+  }
+}

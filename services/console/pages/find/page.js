@@ -1,0 +1,199 @@
+/** Find: moments by words, by a picture, by what is like one found before, or by labels. */
+
+import { ask, ApiError, get, post, sentence } from "../api.js";
+import { fill, h } from "../parts/dom.js";
+import { number } from "../parts/format.js";
+import { saveFile } from "../parts/saving.js";
+import { toast } from "../parts/toast.js";
+import { replaceQuery } from "../router.js";
+import { card, clipName, clipUrl, dataUrl } from "./cards.js";
+import { Form } from "./form.js";
+import { base64, pictureOf, readPicture } from "./picture.js";
+import { asked, asks, read, written } from "./query.js";
+import { Saved } from "./saved.js";
+import { strings } from "./strings.js";
+
+/** @typedef {import("./cards.js").Moment} Moment */
+
+const NOBODY = 503;
+
+class Find {
+  #ended = new AbortController();
+  #asking = new AbortController();
+  /** @type {Moment[]} */
+  #moments = [];
+  /** Labels that were seen; none before that is known. @type {string[] | null} */
+  #labels = null;
+
+  constructor() {
+    this.form = new Form({ find: () => void this.find(), file: (file) => void this.#file(file) });
+    this.saved = new Saved((search) => this.#show(search, ""));
+    this.tally = h("p", { class: "muted", role: "status" });
+    this.note = h("p", { class: "small muted", hidden: true });
+    this.state = h("p", { class: "empty" }, strings.start);
+    this.grid = h("ul", { class: "grid moments", "aria-label": strings.results });
+    this.save = h("button", { type: "button", onclick: () => this.#save() }, strings.save);
+    this.csv = h("button", { type: "button", onclick: () => void this.#csv() }, strings.exportCsv);
+    this.clips = h("button", { type: "button", onclick: () => void this.#clips() });
+    this.does = h("div", { class: "row", hidden: true }, this.save, this.csv, this.clips);
+  }
+
+  /** @param {HTMLElement} main @param {URLSearchParams} query */
+  begin(main, query) {
+    fill(main, h("div", { class: "head" }, h("h1", {}, strings.title), this.saved.element), this.form.element,
+      h("div", { class: "head" }, this.tally, this.does), this.note, this.state, this.grid);
+    const paste = (/** @type {ClipboardEvent} */ event) => {
+      const file = pictureOf(event.clipboardData);
+      if (!file) return;
+      event.preventDefault();
+      void this.#file(file);
+    };
+    document.addEventListener("paste", paste);
+    this.form.show(read(query));
+    void this.#know();
+    void this.find();
+    return () => {
+      this.#ended.abort();
+      this.#asking.abort();
+      document.removeEventListener("paste", paste);
+    };
+  }
+
+  async find() {
+    this.#asking.abort();
+    const { search } = this.form;
+    const image = this.form.byPicture ? base64(this.form.picture) : "";
+    replaceQuery(written(search));
+    if (!asks(search, image)) return this.#nothing(strings.start);
+    const asking = (this.#asking = new AbortController());
+    this.grid.setAttribute("aria-busy", "true");
+    this.tally.textContent = strings.searching;
+    try {
+      const found = await post("find", asked(search, image), asking.signal);
+      if (!asking.signal.aborted) this.#found(found);
+    } catch (error) {
+      if (!asking.signal.aborted) this.#failed(error);
+    } finally {
+      if (!asking.signal.aborted) this.grid.removeAttribute("aria-busy");
+    }
+  }
+
+  /** What there is to filter by. */
+  async #know() {
+    const { signal } = this.#ended;
+    this.saved.refresh().catch((error) => this.#say(error));
+    get("cameras", {}, signal).then(({ cameras }) => this.form.cameras.know(cameras.map((/** @type {any} */ c) => c.id)), () => {});
+    try {
+      const { labels } = await get("find/labels", {}, signal);
+      this.#labels = labels;
+      this.form.labels.know(labels);
+      if (!labels.length && this.state.textContent === strings.start) this.state.textContent = strings.indexEmpty;
+    } catch (error) {
+      if (!signal.aborted && !asks(this.form.search)) this.#failed(error);
+    }
+  }
+
+  /** @param {import("./query.js").Search} search @param {string} picture */
+  #show(search, picture) {
+    this.form.show(search, picture);
+    void this.find();
+    window.scrollTo({ top: 0 });
+  }
+
+  /** @param {{moments: Moment[], model: string | null, pending: number | null, note: string | null}} found */
+  #found({ moments, pending, note }) {
+    if (!moments.length) this.#nothing(this.#labels?.length === 0 && !this.form.search.cameras.length ? strings.indexEmpty : strings.none);
+    else {
+      this.#moments = moments;
+      this.state.hidden = true;
+      this.tally.textContent = strings.count(moments.length);
+      fill(this.grid, moments.map((moment) => card(moment, (one) => this.#like(one))));
+    }
+    const kept = this.#moments.filter((moment) => moment.kept).length;
+    this.does.hidden = false;
+    this.csv.hidden = !moments.length;
+    this.clips.hidden = !kept;
+    this.clips.textContent = strings.clips(kept);
+    this.#note([note, pending ? strings.pending(number(pending)) : ""].filter(Boolean).join(" "));
+  }
+
+  /** @param {string} why there is nothing to show */
+  #nothing(why) {
+    this.#moments = [];
+    fill(this.grid);
+    this.tally.textContent = "";
+    this.#note("");
+    this.does.hidden = true;
+    this.state.hidden = false;
+    this.state.textContent = why;
+  }
+
+  /** @param {string} text */
+  #note(text) {
+    this.note.textContent = text;
+    this.note.hidden = !text;
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    const nobody = error instanceof ApiError && error.status === NOBODY;
+    this.#nothing(nobody ? `${strings.nobody} ${sentence(error)}` : sentence(error));
+  }
+
+  /** @param {unknown} error */
+  #say(error) {
+    const text = sentence(error);
+    if (text && !this.#ended.signal.aborted) toast(text, "bad");
+  }
+
+  /** @param {Moment} moment */
+  #like(moment) {
+    this.#show({ ...this.form.search, text: "", like: moment.id ?? "" }, dataUrl(moment.picture));
+  }
+
+  /** @param {Blob} file */
+  async #file(file) {
+    try {
+      const picture = await readPicture(file);
+      if (!this.#ended.signal.aborted) this.#show({ ...this.form.search, text: "", like: "" }, picture);
+    } catch {
+      toast(strings.noPicture, "bad");
+    }
+  }
+
+  #save() {
+    if (this.form.byPicture) toast(strings.noPictureSaved, "bad");
+    else this.saved.save(this.form.search);
+  }
+
+  async #csv() {
+    try {
+      const body = asked(this.form.search, this.form.byPicture ? base64(this.form.picture) : "");
+      saveFile(await (await ask("POST", "find/export", { body })).blob(), "found.csv");
+    } catch (error) {
+      this.#say(error);
+    }
+  }
+
+  /** One after the other: each is put together while it is asked for. */
+  async #clips() {
+    const kept = this.#moments.filter((moment) => moment.kept);
+    const { signal } = this.#ended;
+    this.clips.disabled = true;
+    let saved = 0;
+    for (const moment of kept) {
+      const answer = await fetch(clipUrl(moment), { credentials: "same-origin", signal }).catch(() => null);
+      if (signal.aborted) return;
+      if (!answer?.ok) continue;
+      saveFile(await answer.blob(), clipName(moment));
+      saved += 1;
+    }
+    this.clips.disabled = false;
+    toast(strings.clipsDone(saved, kept.length - saved), saved < kept.length ? "bad" : "");
+  }
+}
+
+/** @type {import("../shell.js").Show} */
+export async function show(main, route) {
+  return new Find().begin(main, route.query);
+}

@@ -1,0 +1,57 @@
+/** Searches that somebody keeps. */
+
+import { get, put, remove, sentence } from "../api.js";
+import { confirm, formDialog } from "../parts/dialog.js";
+import { fill, h } from "../parts/dom.js";
+import { toast } from "../parts/toast.js";
+import { asked, named, opened } from "./query.js";
+import { strings } from "./strings.js";
+
+/** @typedef {import("./query.js").Search} Search */
+
+export class Saved {
+  /** @param {(search: Search) => void} open */
+  constructor(open) {
+    this.#open = open;
+    this.summary = h("summary", {}, strings.saved(0));
+    this.list = h("ul", { class: "stack" });
+    this.element = h("details", { class: "saved", hidden: true }, this.summary, this.list);
+  }
+
+  #open;
+
+  async refresh() {
+    const { saved } = await get("find/saved");
+    this.element.hidden = saved.length === 0;
+    this.summary.textContent = strings.saved(saved.length);
+    fill(this.list, saved.map((/** @type {any} */ entry) => {
+      const title = entry.title || entry.name;
+      return h("li", { class: "row" },
+        h("button", { type: "button", onclick: () => this.#open(opened(entry.search)) }, title),
+        h("button", { type: "button", class: "plain", "aria-label": strings.forget(title), onclick: () => void this.#forget(entry.name, title) }, "×"));
+    }));
+  }
+
+  /** @param {Search} search */
+  save(search) {
+    const title = h("input", { name: "title", required: true, maxLength: 100, value: search.text.slice(0, 100) });
+    formDialog(strings.save, h("label", { class: "field" }, strings.saveTitle, title), strings.saveDo, async () => {
+      const text = title.value.trim() || search.text.trim().slice(0, 100);
+      await put(`find/saved/${named(text, Date.now())}`, { title: text, search: asked(search) });
+      toast(strings.savedIt(text));
+      await this.refresh();
+    });
+    title.focus();
+  }
+
+  /** @param {string} name @param {string} title */
+  async #forget(name, title) {
+    if (!(await confirm(strings.forgetAsk(title), strings.forgetDo))) return;
+    try {
+      await remove(`find/saved/${name}`);
+      await this.refresh();
+    } catch (error) {
+      toast(sentence(error), "bad");
+    }
+  }
+}

@@ -1,0 +1,152 @@
+/** How a service was: six charts on one time axis, with what happened beside them, and a range that one can look into. */
+
+import { get, sentence } from "../api.js";
+import { Chart } from "../parts/chart.js";
+import { fill, h } from "../parts/dom.js";
+import { clock } from "../parts/format.js";
+import { replaceQuery } from "../router.js";
+import { Happened, iso } from "./happened.js";
+import { strings } from "./strings.js";
+
+const say = strings.charts;
+const EVERY_MS = 10_000;
+// The API has no points closer than this.
+const LEAST_MS = 60_000;
+
+/** @typedef {{title: string, unit: string, series: {name: string, color: number, steps?: boolean, fill?: boolean, dashed?: boolean}[]}} Plan */
+/** @type {Plan[]} */
+const PLANS = [
+  { title: say.flow, unit: say.units.perSecond, series: [{ name: "arriving", color: 1, fill: true }, { name: "clearing", color: 3 }] },
+  { title: say.replicas, unit: say.units.replicas, series: [
+    { name: "busy", color: 1, fill: true }, { name: "ready", color: 6, steps: true }, { name: "warming", color: 2, steps: true },
+    { name: "wanted", color: 5, steps: true, dashed: true }] },
+  { title: say.waiting, unit: say.units.messages, series: [{ name: "pending", color: 4, fill: true }, { name: "in_flight", color: 3 }] },
+  { title: say.age, unit: say.units.seconds, series: [{ name: "age_s", color: 4, fill: true }] },
+  { title: say.less, unit: say.units.perSecond, series: [{ name: "deferred", color: 2, fill: true }, { name: "made_good", color: 6 }] },
+  { title: say.cost, unit: say.units.perHour, series: [{ name: "cost", color: 5, fill: true }] },
+];
+
+export class Charts {
+  /** @param {URLSearchParams} asked what the address says @param {AbortSignal} end ends it */
+  constructor(asked, end) {
+    this.end = end;
+    this.service = asked.get("service") ?? "cv";
+    this.range = asked.get("range") ?? "3600";
+    /** @type {{since: number, until: number} | null} */
+    this.part = part(asked);
+    this.charts = PLANS.map((plan) => this.#chart(plan));
+    this.services = h("select", { "aria-label": say.service, onchange: () => this.choose(this.services.value) });
+    this.ranges = h("select", { "aria-label": say.range, onchange: () => this.#whole(this.ranges.value) });
+    this.follow = h("button", { type: "button", onclick: () => this.#whole(this.range) }, say.live);
+    this.source = h("p", { class: "muted small" });
+    this.mistake = h("p", { class: "mistake", role: "alert" });
+    this.happened = new Happened();
+    this.element = h("section", { class: "stack", "aria-labelledby": "history" },
+      h("div", { class: "head" }, h("h2", { id: "history" }, say.title), h("div", { class: "row controls" }, this.services, this.ranges, this.follow)),
+      this.mistake, h("div", { class: "charts" }, this.charts.map((chart) => h("div", { class: "card" }, chart))), this.source,
+      this.happened.element);
+    this.#options();
+    void this.#run();
+  }
+
+  /** Whose history is shown. @param {string} service */
+  choose(service) {
+    this.service = service;
+    this.#options();
+    this.#changed();
+  }
+
+  /** Which services there are to choose from. @param {any} now */
+  show(now) {
+    const names = now.services.map((/** @type {any} */ service) => service.name);
+    const known = [...this.services.options].map((option) => option.value);
+    if (!names.includes(this.service)) names.push(this.service);
+    if (names.join() !== known.join()) fill(this.services, names.map((/** @type {string} */ name) => h("option", { value: name }, name)));
+    this.services.value = this.service;
+  }
+
+  /** @param {Plan} plan */
+  #chart(plan) {
+    const chart = new Chart();
+    chart.title = plan.title;
+    chart.addEventListener("cursor", (event) => this.charts.forEach((one) => one !== chart && one.point(/** @type {CustomEvent} */ (event).detail.at)));
+    chart.addEventListener("zoom", (event) => this.#look(/** @type {CustomEvent} */ (event).detail));
+    chart.addEventListener("reset", () => this.#whole(this.range));
+    return chart;
+  }
+
+  #options() {
+    const all = Object.entries(say.ranges).map(([seconds, text]) => h("option", { value: seconds }, text));
+    fill(this.ranges, all, this.part ? h("option", { value: "part" }, say.closer) : null);
+    this.ranges.value = this.part ? "part" : this.range;
+    this.follow.disabled = !this.part;
+  }
+
+  /** @param {{since: number, until: number}} range */
+  #look({ since, until }) {
+    const middle = (since + until) / 2;
+    const half = Math.max(LEAST_MS, until - since) / 2;
+    const end = Math.min(Date.now(), middle + half);
+    this.part = { since: Math.max(0, Math.min(middle - half, end - LEAST_MS)), until: end };
+    this.#changed();
+  }
+
+  /** @param {string} range */
+  #whole(range) {
+    if (range === "part") return;
+    this.range = range;
+    this.part = null;
+    this.#changed();
+  }
+
+  #changed() {
+    this.#options();
+    const { service, range } = this;
+    replaceQuery({ service, range, ...(this.part ? { since: iso(this.part.since), until: iso(this.part.until) } : {}) });
+    void this.#load();
+  }
+
+  async #run() {
+    while (!this.end.aborted) {
+      // What lies in the past does not change, and nobody looks at a hidden page.
+      if (!document.hidden) await this.#load();
+      do await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+      while (this.part && !this.end.aborted);
+    }
+  }
+
+  async #load() {
+    this.loading?.abort();
+    const loading = (this.loading = new AbortController());
+    const signal = AbortSignal.any([loading.signal, this.end]);
+    const until = this.part?.until ?? Date.now();
+    const range = { since: iso(this.part?.since ?? until - Number(this.range) * 1000), until: iso(until) };
+    try {
+      const [history, found] = await Promise.all([get("history", { service: this.service, ...range }, signal), get("markers", range, signal)]);
+      this.#draw(history, found);
+      this.mistake.textContent = history.problem;
+    } catch (error) {
+      if (!signal.aborted) this.mistake.textContent = sentence(error);
+    }
+  }
+
+  /** @param {any} history @param {any} found */
+  #draw(history, found) {
+    const markers = this.happened.draw(found);
+    const grid = { since: Date.parse(history.since), step: history.step_s * 1000, points: history.series.arriving.length };
+    this.charts.forEach((chart, i) => {
+      const plan = /** @type {Plan} */ (PLANS[i]);
+      const known = plan.series.some(({ name }) => history.series[name].some((/** @type {number | null} */ value) => value !== null));
+      /** @type {HTMLElement} */ (chart.parentElement).hidden = !known && i > 0;
+      chart.show({ ...grid, unit: plan.unit, markers, series: plan.series.map((series) => ({ ...series, label: say.series[series.name] ?? series.name, values: history.series[series.name] })) });
+    });
+    const began = history.known_since ? say.ring(clock(history.known_since)) : say.ringNothing;
+    this.source.textContent = history.source === "ring" ? began : say.prometheus;
+  }
+}
+
+/** What the address says of a part. @param {URLSearchParams} asked */
+function part(asked) {
+  const [since, until] = [Date.parse(asked.get("since") ?? ""), Date.parse(asked.get("until") ?? "")];
+  return since < until ? { since, until } : null;
+}

@@ -1,0 +1,74 @@
+/** What happened in a range: incidents, cameras that went and came, outages and deployments, the latest first. */
+
+import { get, sentence } from "../api.js";
+import { fill, h } from "../parts/dom.js";
+import { clock } from "../parts/format.js";
+import { to } from "../router.js";
+import { strings } from "./strings.js";
+
+const say = strings.charts;
+const LATEST = 20;
+const EVERY_MS = 10_000;
+const HOUR_MS = 3_600_000;
+
+/** @typedef {import("../parts/chart_draw.js").Marker & {said: string}} Said */
+
+export class Happened {
+  constructor() {
+    this.list = h("ul", { class: "happened" });
+    this.more = h("p", { class: "muted small", hidden: true }, say.moreMarkers);
+    this.mistake = h("p", { class: "mistake", role: "alert" });
+    this.element = h("section", { class: "stack", "aria-labelledby": "happened" }, h("h2", { id: "happened" }, say.markers), this.mistake, this.list, this.more);
+  }
+
+  /** @param {any} found what the API says of a range @returns {Said[]} the same, for charts */
+  draw(found) {
+    const markers = found.markers.map(marker);
+    fill(this.list, markers.length ? markers.slice(-LATEST).reverse().map(line) : h("li", { class: "muted" }, say.noMarkers));
+    this.more.hidden = !found.next;
+    return markers;
+  }
+
+  /** Follow the last hour. @param {AbortSignal} signal */
+  async follow(signal) {
+    while (!signal.aborted) {
+      if (!document.hidden) await this.#load(signal);
+      await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+    }
+  }
+
+  /** @param {AbortSignal} signal */
+  async #load(signal) {
+    try {
+      this.draw(await get("markers", { since: iso(Date.now() - HOUR_MS) }, signal));
+      this.mistake.textContent = "";
+    } catch (error) {
+      if (!signal.aborted) this.mistake.textContent = sentence(error);
+    }
+  }
+}
+
+/** @param {any} m @returns {Said} */
+function marker(m) {
+  const texts = {
+    incident: () => say.marker.incident(m.camera, m.rule, m.what),
+    camera: () => say.marker.camera(m.camera, m.state, m.what),
+    server: () => say.marker.server,
+    deployment: () => say.marker.deployment(m.service, m.what),
+  };
+  const href = m.kind === "incident" ? to("review", [m.incident]) : m.kind === "camera" ? to("cameras", [m.camera]) : undefined;
+  const until = m.kind === "server" ? Date.parse(m.until ?? new Date().toISOString()) : undefined;
+  const kind = m.severity === "critical" ? "critical" : m.kind;
+  return { time: Date.parse(m.time), until, kind, said: m.kind, text: /** @type {any} */ (texts)[m.kind](), href };
+}
+
+/** @param {Said} m */
+function line(m) {
+  return h("li", {}, h("time", { dateTime: iso(m.time), class: "muted" }, clock(m.time)), " ",
+    h("span", { class: "tag" }, say.kinds[m.said] ?? m.said), " ", m.href ? h("a", { href: m.href }, m.text) : m.text);
+}
+
+/** @param {number} at */
+export function iso(at) {
+  return new Date(at).toISOString();
+}

@@ -1,0 +1,82 @@
+/** Now: is anything late, why are there so many GPUs, what needs me. */
+
+import { get, sentence } from "../api.js";
+import { fill, h } from "../parts/dom.js";
+import { clock } from "../parts/format.js";
+import { to } from "../router.js";
+import { Cameras } from "./cameras.js";
+import { Charts } from "./charts.js";
+import { Happened } from "./happened.js";
+import { Services } from "./services.js";
+import { strings } from "./strings.js";
+import { phrase, Verdicts } from "./verdict.js";
+
+const EVERY_MS = 2000;
+
+/** @type {import("../shell.js").Show} */
+export async function show(main, route, shell) {
+  const end = new AbortController();
+  const first = await get("now", {}, end.signal);
+  const parts = shell.me.cameras === null ? whole(route.query, end.signal) : some(end.signal);
+  const time = h("span", { class: "muted small" });
+  const mistake = h("p", { class: "mistake", role: "alert" });
+  main.classList.add("now");
+  fill(main, h("div", { class: "head" }, h("h1", {}, strings.title), time), mistake, parts.map((part) => part.element));
+  const take = (/** @type {any} */ now) => {
+    time.textContent = strings.asOf(clock(now.time));
+    mistake.textContent = "";
+    for (const part of parts) part.show?.(now);
+    shell.count("now", now.attention.length);
+  };
+  take(first);
+  void keep(end.signal, take, (error) => (mistake.textContent = `${strings.stale} ${sentence(error)}`));
+  return () => end.abort();
+}
+
+/** @typedef {{element: HTMLElement, show?: (now: any) => void}} Part */
+
+/** @param {URLSearchParams} asked @param {AbortSignal} signal @returns {Part[]} */
+function whole(asked, signal) {
+  const charts = new Charts(asked, signal);
+  return [new Verdicts(), new Needs(), new Services((service) => charts.choose(service)), charts, new Cameras()];
+}
+
+/** What services do is of all cameras together: who sees some alone is shown these. @param {AbortSignal} signal @returns {Part[]} */
+function some(signal) {
+  const happened = new Happened();
+  void happened.follow(signal);
+  return [new Needs(), new Cameras(), happened];
+}
+
+/** @param {AbortSignal} signal @param {(now: any) => void} take @param {(error: unknown) => void} fail */
+async function keep(signal, take, fail) {
+  while (!signal.aborted) {
+    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+    if (signal.aborted || document.hidden) continue;
+    await get("now", {}, signal).then(take, (error) => signal.aborted || fail(error));
+  }
+}
+
+/** What needs somebody, with the page where something can be done about it. */
+class Needs {
+  constructor() {
+    this.list = h("ul", { class: "needs" });
+    this.element = h("section", { "aria-label": strings.attention.title, hidden: true }, this.list);
+    this.shown = "";
+  }
+
+  /** @param {any} now */
+  show(now) {
+    const lines = now.attention.map((/** @type {any} */ a) => [a, phrase(a)]);
+    const shown = JSON.stringify(lines.map((/** @type {[any, string]} */ [a, text]) => [a.severity, text]));
+    // What has not changed stays as it is, whoever reads it or has the focus there.
+    if (shown === this.shown) return;
+    this.shown = shown;
+    this.element.hidden = !lines.length;
+    fill(this.list, lines.map((/** @type {[any, string]} */ [a, text]) => {
+      const tone = a.severity === "critical" ? "bad" : "warn";
+      const severity = strings.attention.severity[/** @type {"critical" | "warning"} */ (a.severity)];
+      return h("li", {}, h("span", { class: `tag ${tone}` }, severity), " ", a.camera ? h("a", { href: to("cameras", [a.camera]) }, text) : text);
+    }));
+  }
+}

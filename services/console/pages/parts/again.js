@@ -1,0 +1,36 @@
+/** What is asked again and again for as long as somebody looks, and never twice at once. */
+
+import { sentence } from "../api.js";
+import { toast } from "./toast.js";
+
+/**
+ * Call `ask` now, and again so many milliseconds after each answer. Where the first one fails, so does this.
+ * @param {(signal: AbortSignal) => Promise<void>} ask
+ * @param {number} ms
+ * @returns {Promise<() => void>} what ends it
+ */
+export async function again(ask, ms) {
+  const ended = new AbortController();
+  let said = "";
+  await ask(ended.signal);
+  const next = async () => {
+    if (ended.signal.aborted) return;
+    if (!document.hidden) {
+      try {
+        await ask(ended.signal);
+        said = "";
+      } catch (error) {
+        // What fails each time is said once.
+        const text = ended.signal.aborted ? "" : sentence(error);
+        if (text && text !== said) toast(text, "bad");
+        said = text || said;
+      }
+    }
+    timer = setTimeout(next, ms);
+  };
+  let timer = setTimeout(next, ms);
+  return () => {
+    ended.abort();
+    clearTimeout(timer);
+  };
+}

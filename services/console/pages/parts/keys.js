@@ -1,0 +1,39 @@
+/** What the keyboard does on a page, and the list of it. */
+
+import { h } from "./dom.js";
+
+/**
+ * Call what a key stands for, until the function that this returns is called. Whoever writes somewhere, or is asked
+ * something in a dialog, writes.
+ * @param {Record<string, () => void>} actions by key, such as `j`, `space` and `esc`
+ * @returns {() => void}
+ */
+export function listen(actions) {
+  const take = (/** @type {KeyboardEvent} */ event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    const at = /** @type {Element} */ (event.target);
+    if (at.closest?.("input, select, textarea, dialog")) return;
+    const key = event.key === " " ? "space" : event.key === "Escape" ? "esc" : event.key;
+    // These have the key themselves.
+    if (key === "space" && at.closest?.("button, summary")) return;
+    const action = actions[key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  };
+  // Before the video's own controls, which know some of these keys too.
+  document.addEventListener("keydown", take, true);
+  return () => document.removeEventListener("keydown", take, true);
+}
+
+/** Show which keys there are. @param {{title: string, close: string, keys: Record<string, string>}} said what each does */
+export function help(said) {
+  const close = h("button", { type: "button", onclick: () => dialog.close() }, said.close);
+  const dialog = h("dialog", { "aria-label": said.title }, h("div", { class: "stack" },
+    h("h2", {}, said.title),
+    h("dl", { class: "keys" }, Object.entries(said.keys).map(([key, does]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, does)))),
+    h("div", { class: "row" }, close)));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}

@@ -1,0 +1,111 @@
+/** Live video as it comes: one connection for all players of a page, made again where it breaks. */
+
+import { socketUrl } from "../api.js";
+
+/**
+ * What stands before an MP4: see docs/console.md.
+ * @typedef {{camera: string, kind: "init" | "media", codec: string, seq: number, start: string, duration: number, time: number, dropped: number}} Head
+ */
+/**
+ * Who watches a camera. take: an MP4. said: that it can't be watched, or not as video. lost: what follows is not
+ * continued.
+ * @typedef {{take: (head: Head, data: Uint8Array) => void, said: (what: {pictures?: string, error?: string}) => void, lost: () => void}} Watcher
+ */
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 3_000;
+
+/** @type {Map<string, Set<Watcher>>} */
+const watchers = new Map();
+/** What must be known before a camera's video: the console says it once. @type {Map<string, [Head, Uint8Array]>} */
+const inits = new Map();
+/** @type {WebSocket | null} */
+let socket = null;
+let wait = FIRST_WAIT_MS;
+let timer = 0;
+let isTelling = false;
+
+/**
+ * Watch a camera, until the function that this returns is called.
+ * @param {string} camera
+ * @param {Watcher} watcher
+ * @returns {() => void}
+ */
+export function watch(camera, watcher) {
+  const all = watchers.get(camera) ?? new Set();
+  all.add(watcher);
+  watchers.set(camera, all);
+  const init = inits.get(camera);
+  if (init) watcher.take(...init);
+  tell();
+  return () => {
+    all.delete(watcher);
+    if (!all.size && watchers.get(camera) === all) {
+      watchers.delete(camera);
+      inits.delete(camera);
+    }
+    tell();
+  };
+}
+
+/** Once all players of a page have come or gone, say what is watched. */
+function tell() {
+  if (isTelling) return;
+  isTelling = true;
+  queueMicrotask(() => {
+    isTelling = false;
+    if (!watchers.size) close();
+    else if (!socket && !timer) open();
+    else if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ watch: [...watchers.keys()] }));
+  });
+}
+
+function open() {
+  const opened = new WebSocket(socketUrl("live"));
+  socket = opened;
+  opened.binaryType = "arraybuffer";
+  opened.addEventListener("open", () => {
+    wait = FIRST_WAIT_MS;
+    tell();
+  });
+  opened.addEventListener("message", ({ data }) => (typeof data === "string" ? said(data) : take(data)));
+  opened.addEventListener("close", () => {
+    if (socket === opened) again();
+  });
+}
+
+/** Connect anew: all players begin anew. */
+function again() {
+  close();
+  for (const all of watchers.values()) for (const watcher of all) watcher.lost();
+  timer = window.setTimeout(() => {
+    timer = 0;
+    if (watchers.size) open();
+  }, wait);
+  wait = Math.min(2 * wait, LONGEST_WAIT_MS);
+}
+
+function close() {
+  window.clearTimeout(timer);
+  timer = 0;
+  inits.clear();
+  const closed = socket;
+  socket = null;
+  closed?.close();
+}
+
+/** @param {string} text */
+function said(text) {
+  const { camera, ...what } = JSON.parse(text);
+  for (const watcher of watchers.get(camera) ?? []) watcher.said(what);
+}
+
+/** @param {ArrayBuffer} message */
+function take(message) {
+  const size = new DataView(message).getUint32(0);
+  /** @type {Head} */
+  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(message, 4, size)));
+  const data = new Uint8Array(message, 4 + size);
+  if (head.kind === "init") inits.set(head.camera, [head, data]);
+  for (const watcher of watchers.get(head.camera) ?? []) watcher.take(head, data);
+}

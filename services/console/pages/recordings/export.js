@@ -1,0 +1,138 @@
+/** A time to be saved as a file: chosen here, by keys or on the timeline. */
+
+import { ask, sentence, url } from "../api.js";
+import { fill, h } from "../parts/dom.js";
+import { clock, duration, size } from "../parts/format.js";
+import { instant, local } from "../parts/timespan.js";
+import { covered, HOUR, SECOND } from "./days.js";
+import { strings } from "./strings.js";
+
+/** @typedef {import("./types.js").Span} Span */
+
+const said = strings.export;
+const LONGEST = 24 * HOUR;
+
+export class Export {
+  /** Of which there is video, of the day that is shown. @type {Span[]} */
+  #stretches = [];
+  /** @type {Span} */
+  #day = { since: 0, until: 0 };
+  /** Bytes a second. */
+  #rate = 0;
+
+  /** @param {string} camera @param {() => number} now the moment that is shown @param {(span: Span | null) => void} changed */
+  constructor(camera, now, changed) {
+    this.#path = `clips/${encodeURIComponent(camera)}`;
+    this.#now = now;
+    this.#changed = changed;
+    const field = () => h("input", { type: "datetime-local", step: 1, onchange: () => this.#show() });
+    this.begin = field();
+    this.end = field();
+    this.about = h("p", { class: "small", role: "status" }, said.none);
+    this.note = h("p", { class: "small muted", role: "status" });
+    this.button = h("button", { class: "primary", disabled: true }, said.download);
+    this.element = h("form", { class: "recordings-export card", "aria-label": said.title, noValidate: true, onsubmit: (/** @type {Event} */ event) => {
+      event.preventDefault();
+      void this.#save();
+    } },
+      h("h2", {}, said.title),
+      h("div", { class: "fields" },
+        h("label", { class: "field" }, said.begin, this.begin), h("button", { type: "button", onclick: () => this.from() }, said.beginHere),
+        h("label", { class: "field" }, said.end, this.end), h("button", { type: "button", onclick: () => this.until() }, said.endHere)),
+      this.about, h("div", { class: "row" }, this.button), this.note);
+  }
+
+  #path;
+  #now;
+  #changed;
+
+  /** What is chosen; null: nothing that can be. @returns {Span | null} */
+  get span() {
+    const [since, until] = [this.begin, this.end].map((field) => Date.parse(instant(field.value)));
+    return since !== undefined && until !== undefined && since < until ? { since, until } : null;
+  }
+
+  /** @param {Span} day @param {Span[]} stretches @param {number} rate bytes a second */
+  know(day, stretches, rate) {
+    this.#day = day;
+    this.#stretches = stretches;
+    this.#rate = rate;
+    this.#show();
+  }
+
+  /** Begin with the moment that is shown. */
+  from() {
+    this.#put(this.begin, this.#now());
+  }
+
+  until() {
+    this.#put(this.end, this.#now());
+  }
+
+  /** @param {Span} span */
+  choose(span) {
+    this.begin.value = local(new Date(span.since).toISOString());
+    this.end.value = local(new Date(Math.max(span.until, span.since + SECOND)).toISOString());
+    this.#show();
+  }
+
+  /** @param {HTMLInputElement} field @param {number} time */
+  #put(field, time) {
+    if (Number.isNaN(time)) return;
+    field.value = local(new Date(time).toISOString());
+    this.#show();
+  }
+
+  #show() {
+    const { span } = this;
+    const [text, may] = this.#judged(span);
+    if (this.about.textContent !== text) this.about.textContent = text;
+    this.button.disabled = !may;
+    this.#changed(span);
+  }
+
+  /** What is said of it, and whether it may be saved. @param {Span | null} span @returns {[string, boolean]} */
+  #judged(span) {
+    if (!span) return [this.begin.value && this.end.value ? said.order : said.none, false];
+    const long = span.until - span.since;
+    if (long > LONGEST) return [said.long, false];
+    const length = said.length(duration(long / SECOND));
+    // Of another day it is not known here what there is.
+    if (span.since < this.#day.since || span.until > this.#day.until) return [length, true];
+    const seconds = covered(this.#stretches, span) / SECOND;
+    if (!seconds) return [said.nothing, false];
+    const less = long / SECOND - seconds >= 1 ? [said.less(duration(Math.round(seconds)))] : [];
+    return [[length, ...less, ...(this.#rate ? [said.size(size(seconds * this.#rate))] : [])].join(", "), true];
+  }
+
+  /** Ask what there is before the browser saves it: a file has a limit. */
+  async #save() {
+    const { span } = this;
+    if (!span) return;
+    const query = { from: new Date(span.since).toISOString(), to: new Date(span.until).toISOString() };
+    this.button.disabled = true;
+    fill(this.note, said.asking);
+    try {
+      const { headers } = await ask("GET", this.#path, { query, range: "bytes=0-0" });
+      const [since, until] = ["X-From", "X-To"].map((name) => headers.get(name) ?? "");
+      const bytes = Number(headers.get("Content-Range")?.split("/")[1]);
+      download(url(this.#path, { ...query, download: true }));
+      const text = said.saved(clock(since ?? ""), clock(until ?? ""), size(bytes));
+      const isWhole = headers.get("X-Whole") !== "false";
+      fill(this.note, isWhole ? text : `${text} ${said.rest(clock(until ?? ""))}`);
+      if (!isWhole && until) this.choose({ since: Date.parse(until), until: span.until });
+    } catch (error) {
+      fill(this.note, sentence(error));
+    } finally {
+      this.button.disabled = this.span === null;
+    }
+  }
+}
+
+/** @param {string} href */
+function download(href) {
+  const link = h("a", { href, download: "", hidden: true });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}

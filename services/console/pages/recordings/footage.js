@@ -1,0 +1,99 @@
+/** Which groups of pictures show a time, and their bytes, as the console's API has them: a few minutes at a time. */
+
+import { ApiError, ask } from "../api.js";
+import { MINUTE, SECOND, showing } from "./days.js";
+import { groups } from "./playlist.js";
+
+/** @typedef {import("./playlist.js").Group} Group */
+/** @typedef {import("./types.js").Span} Span */
+
+const WINDOW = 5 * MINUTE;
+/** What is so new may still grow, or be written elsewhere, and is asked for again. */
+const NEW = 5 * MINUTE;
+const AGAIN = 5 * SECOND;
+const MOST_WINDOWS = 24;
+const MOST_HEADS = 4;
+
+export class Footage {
+  /** @type {Map<number, {until: number, groups: Promise<Group[]>}>} */
+  #windows = new Map();
+  /** @type {Map<string, Promise<{codec: string, data: ArrayBuffer}>>} */
+  #heads = new Map();
+  /** Of which there is video. @type {Span[]} */
+  stretches = [];
+
+  /** @param {string} camera @param {AbortSignal} signal */
+  constructor(camera, signal) {
+    this.#path = `recordings/${encodeURIComponent(camera)}/`;
+    this.#signal = signal;
+  }
+
+  #path;
+  #signal;
+
+  /** The group that shows a time, or else the first after it; null where none follows. @param {number} time */
+  async after(time) {
+    for (let at = time; ; ) {
+      const stretch = showing(this.stretches, at + 1);
+      if (!stretch) return null;
+      const window = Math.floor(Math.max(at, stretch.since) / WINDOW) * WINDOW;
+      const found = (await this.#window(window)).find((group) => group.until > at + 1);
+      if (found) return found;
+      at = window + WINDOW;
+    }
+  }
+
+  /** Forget what was told of the time, as it is no longer so. @param {number} time */
+  forget(time) {
+    this.#windows.delete(Math.floor(time / WINDOW) * WINDOW);
+  }
+
+  /** @param {Group} group @returns {Promise<ArrayBuffer>} */
+  async bytes(group) {
+    return (await this.#ask(group.src)).arrayBuffer();
+  }
+
+  /** What a group is played below. @param {Group} group */
+  head({ head }) {
+    const found = this.#heads.get(head) ?? this.#ask(head).then(async (answer) => ({ codec: answer.headers.get("X-Codec") ?? "", data: await answer.arrayBuffer() }));
+    found.catch(() => this.#heads.delete(head));
+    remember(this.#heads, head, found, MOST_HEADS);
+    return found;
+  }
+
+  /** @param {number} since */
+  #window(since) {
+    const kept = this.#windows.get(since);
+    const isGood = kept && kept.until > Date.now();
+    const found = isGood ? kept : { until: since + WINDOW + NEW < Date.now() ? Infinity : Date.now() + AGAIN, groups: this.#groups(since) };
+    found.groups.catch(() => this.#windows.delete(since));
+    remember(this.#windows, since, found, MOST_WINDOWS);
+    return found.groups;
+  }
+
+  /** @param {number} since */
+  async #groups(since) {
+    try {
+      const answer = await this.#ask(`${this.#path}playlist.m3u8`, { from: new Date(since).toISOString(), to: new Date(since + WINDOW).toISOString() });
+      return groups(await answer.text(), answer.url);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return [];
+      throw error;
+    }
+  }
+
+  /** @param {string} path @param {Record<string, string>} [query] */
+  #ask(path, query) {
+    return ask("GET", path, { query, signal: this.#signal });
+  }
+}
+
+/** Of so many at most, those that were used last. @template K, V @param {Map<K, V>} map @param {K} key @param {V} value @param {number} most */
+function remember(map, key, value, most) {
+  map.delete(key);
+  map.set(key, value);
+  for (const oldest of map.keys()) {
+    if (map.size <= most) break;
+    map.delete(oldest);
+  }
+}

@@ -1,0 +1,38 @@
+/** What looks at the time that is shown, or chosen, once more: a command to copy. */
+
+import { copy } from "../parts/copy.js";
+import { h } from "../parts/dom.js";
+import { strings } from "./strings.js";
+
+/** @typedef {import("./types.js").Span} Span */
+
+const said = strings.look;
+
+export class LookAgain {
+  /** @param {string} camera */
+  constructor(camera) {
+    this.#camera = camera;
+    this.command = h("pre", { class: "command" });
+    this.element = h("section", { class: "recordings-look card", "aria-label": said.title }, h("h2", {}, said.title), h("p", { class: "small" }, said.help),
+      this.command, h("div", { class: "row" }, h("button", { type: "button", onclick: () => void copy(this.command, said) }, said.copy)));
+  }
+
+  #camera;
+
+  /** @param {Span | null} span */
+  show(span) {
+    const text = span ? commandFor(this.#camera, span) : "";
+    // Somebody may have selected it.
+    if (this.command.textContent !== text) this.command.textContent = text;
+  }
+}
+
+/** @param {string} camera @param {Span} span */
+export function commandFor(camera, { since, until }) {
+  return `tidegate reanalyze --camera ${camera} --since ${instant(since)} --until ${instant(until)}`;
+}
+
+/** To the second, of no zone of this browser's. @param {number} time */
+function instant(time) {
+  return new Date(time).toISOString().replace(/\.\d+Z$/, "Z");
+}

@@ -1,0 +1,49 @@
+/** Recordings: what is kept of each camera, played from any moment on, and saved. */
+
+import { ApiError, sentence } from "../api.js";
+import { fill, h } from "../parts/dom.js";
+import { showList } from "./list.js";
+import { showOne } from "./one.js";
+import { SecondLooks } from "./second.js";
+import { strings } from "./strings.js";
+import { empty } from "./told.js";
+
+const AGAIN_MS = 5000;
+
+/** @type {import("../shell.js").Show} */
+export async function show(main, route) {
+  const camera = route.parts[0];
+  /** @type {void | (() => void)} */
+  let leave;
+  let hasEnded = false;
+  let timer = 0;
+  // They go on also where no recorder does.
+  const second = new SecondLooks();
+  const open = async () => {
+    try {
+      leave = await (camera ? showOne(main, camera, route.query) : showList(main, second.element));
+      if (hasEnded) leave();
+    } catch (error) {
+      if (hasEnded) return;
+      if (!(error instanceof ApiError && error.status === 503)) throw error;
+      const said = strings.none;
+      fill(main, h("h1", {}, strings.title), empty(said.recorder, said.start, said.command, `${said.running} ${sentence(error)}`),
+        camera ? null : second.element);
+      timer = window.setTimeout(() => void open().catch((later) => fill(main, h("p", { class: "empty", role: "alert" }, sentence(later)))), AGAIN_MS);
+    }
+  };
+  const end = () => {
+    hasEnded = true;
+    second.end();
+    clearTimeout(timer);
+    leave?.();
+  };
+  try {
+    await open();
+    if (!camera) await second.follow();
+  } catch (error) {
+    end();
+    throw error;
+  }
+  return end;
+}

@@ -1,0 +1,84 @@
+/** What there is of a day: asked of the API only where its hours do not say it all. */
+
+import { get } from "../api.js";
+import { HOUR, known, merged, MINUTE } from "./days.js";
+
+/** @typedef {import("./types.js").Hour} Hour */
+/** @typedef {import("./types.js").Span} Span */
+/** @typedef {import("./types.js").Gap} Gap */
+/** @typedef {import("./painting.js").Data} Data */
+/** @typedef {{stretches: Span[], gaps: Gap[]}} Part */
+
+const MOST_MARKS = 500;
+const MOST_PARTS = 64;
+/** What is not recorded yet is known, too. */
+const NEW = 15 * MINUTE;
+
+export class Reading {
+  /** By the time, and what is said of its hours. @type {Map<string, Part>} */
+  #parts = new Map();
+
+  /** @param {string} camera @param {AbortSignal} signal */
+  constructor(camera, signal) {
+    this.#camera = camera;
+    this.#signal = signal;
+  }
+
+  #camera;
+  #signal;
+
+  /** @param {Hour[]} hours @param {Span} day @param {(data: Data) => void} first is given hours that are whole, at once @returns {Promise<Data>} */
+  async read(hours, day, first) {
+    const { whole, asked } = known(hours, day);
+    first({ stretches: whole, gaps: [], marks: [] });
+    const now = Date.now();
+    const recent = now > day.since && now < day.until ? [{ since: Math.max(day.since, now - NEW), until: now }] : [];
+    const [marks, ...parts] = await Promise.all([this.#marks(day), ...asked.map((span) => this.#part(span, hours)), ...recent.map((span) => this.#ask(span))]);
+    const within = (/** @type {any} */ span) => inside(span, day);
+    return {
+      stretches: merged([...whole, ...parts.flatMap((part) => part.stretches)].flatMap(within)),
+      gaps: joined(parts.flatMap((part) => part.gaps).flatMap(within)),
+      marks,
+    };
+  }
+
+  /** @param {Span} span @param {Hour[]} hours */
+  async #part(span, hours) {
+    const said = hours.filter(({ hour }) => Date.parse(hour) < span.until && Date.parse(hour) + HOUR > span.since);
+    const key = JSON.stringify([span, said]);
+    const part = this.#parts.get(key) ?? (await this.#ask(span));
+    this.#parts.set(key, part);
+    for (const oldest of this.#parts.keys()) {
+      if (this.#parts.size <= MOST_PARTS) break;
+      this.#parts.delete(oldest);
+    }
+    return part;
+  }
+
+  /** @param {Span} span @returns {Promise<Part>} */
+  async #ask(span) {
+    const query = { from: new Date(span.since).toISOString(), to: new Date(span.until).toISOString() };
+    const found = await get(`recordings/${encodeURIComponent(this.#camera)}/time`, query, this.#signal);
+    const spans = (/** @type {any[]} */ row) => row.map((one) => ({ ...one, since: Date.parse(one.since), until: Date.parse(one.until) }));
+    return { stretches: spans(found.stretches), gaps: spans(found.gaps) };
+  }
+
+  /** @param {Span} day */
+  async #marks(day) {
+    const query = { camera: this.#camera, since: new Date(day.since).toISOString(), until: new Date(day.until).toISOString(), limit: MOST_MARKS };
+    const found = await get("incidents", query, this.#signal).catch(() => ({ incidents: [] }));
+    return found.incidents.map((/** @type {any} */ { start, rule, severity }) => ({ start: Date.parse(start), rule, severity }));
+  }
+}
+
+/** What of it is in a day. @template {Span} T @param {T} span @param {Span} day @returns {T[]} */
+function inside(span, day) {
+  const [since, until] = [Math.max(span.since, day.since), Math.min(span.until, day.until)];
+  return since < until ? [{ ...span, since, until }] : [];
+}
+
+/** Gaps of one cause that follow each other as one, also those that were told of twice. @param {Gap[]} gaps */
+function joined(gaps) {
+  const causes = new Set(gaps.map(({ cause }) => cause));
+  return [...causes].flatMap((cause) => merged(gaps.filter((gap) => gap.cause === cause)).map((span) => ({ ...span, cause }))).sort((a, b) => a.since - b.since);
+}

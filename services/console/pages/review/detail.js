@@ -1,0 +1,125 @@
+/** One incident: its clip, what a model said of it, what was looked at less, and its evidence. */
+
+import { fill, h } from "../parts/dom.js";
+import { clock, number, percent } from "../parts/format.js";
+import { lasted, tags, what } from "./cards.js";
+import { Player } from "./player.js";
+import { to } from "../router.js";
+import { strings } from "./strings.js";
+
+/** @typedef {import("./types.js").Details} Details */
+/** @typedef {import("./types.js").Card} Card */
+/** @typedef {{close: () => void, review: () => void, clip: () => void, picture: () => void, share: () => void}} Actions */
+
+const said = strings.detail;
+
+export class Detail {
+  /** @type {Player | null} */
+  player = null;
+  /** @type {Details | null} */
+  details = null;
+
+  /** @param {Actions} actions */
+  constructor(actions) {
+    this.#actions = actions;
+    this.element = h("section", { class: "review-detail stack", "aria-live": "off" }, nothing());
+  }
+
+  #actions;
+
+  /** @param {Details} details @param {number} at the moment that the video begins with; NaN: where the incident does */
+  show(details, at) {
+    this.player?.end();
+    this.details = details;
+    this.player = new Player(details, at);
+    this.#facts = h("div", { class: "stack" });
+    this.#mark = h("button", { type: "button", onclick: this.#actions.review });
+    const { card } = details;
+    fill(this.element,
+      h("div", { class: "head" }, h("h2", {}, `${card.camera} · ${card.rule}`),
+        h("button", { type: "button", onclick: this.#actions.close }, said.close)),
+      this.player.element,
+      h("div", { class: "row" }, this.#mark,
+        h("button", { type: "button", disabled: !card.video, onclick: this.#actions.clip }, said.clip),
+        h("button", { type: "button", disabled: !card.video, onclick: this.#actions.picture }, said.picture),
+        h("button", { type: "button", onclick: this.#actions.share }, said.share),
+        h("button", { type: "button", onclick: () => this.player?.boxes() }, said.boxes),
+        h("a", { class: "button", href: to("recordings", [card.camera], { at: card.start }) }, said.recordings)),
+      this.#facts);
+    this.say(details);
+  }
+
+  #facts = h("div");
+  #mark = h("button");
+
+  /** Say what is known now, and leave the video as it is. @param {Details} details */
+  say(details) {
+    this.details = details;
+    const { card } = details;
+    fill(this.#mark, card.reviewed ? said.unmark : said.mark);
+    fill(this.#facts,
+      h("div", { class: "row" }, tags(card)),
+      h("dl", { class: "review-facts" },
+        fact(said.what, what(card)),
+        fact(said.when, `${clock(card.start)} · ${lasted(card)}`),
+        card.value === null ? null : fact(said.value, number(card.value)),
+        fact(said.verdict, verdict(details)),
+        fact(said.deferred, deferred(details)),
+        fact(said.objects, objects(details)),
+        fact(said.evidence, evidence(details))));
+  }
+
+  /** @param {string} [why] */
+  clear(why) {
+    this.player?.end();
+    this.player = null;
+    this.details = null;
+    fill(this.element, nothing(why));
+  }
+}
+
+/** @param {string} [why] */
+function nothing(why) {
+  return h("p", { class: "empty", role: why ? "alert" : null }, why ?? strings.choose);
+}
+
+/** @param {string} name @param {string | HTMLElement} value */
+function fact(name, value) {
+  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
+}
+
+/** @param {Details} details @returns {string | HTMLElement} */
+function verdict({ card, verdict: by }) {
+  if (card.not_found) return strings.notFoundHelp;
+  if (card.verification === "none") return said.notAsked;
+  if (card.verification === "pending") return said.asked;
+  const sure = card.confidence === null ? "" : by ? said.sure(percent(card.confidence), by.model) : said.sureOnly(percent(card.confidence));
+  return h("span", {}, h("strong", {}, /** @type {any} */ (strings.verdicts)[card.verification]), card.reason ? `: ${card.reason}` : "", sure ? ` (${sure})` : "");
+}
+
+/** @param {Details} details @returns {string | HTMLElement} */
+function deferred(details) {
+  if (!details.deferred.length) return said.nothingDeferred;
+  return h("ul", {}, details.deferred.map((part) => {
+    const why = part.lost ? `: ${/** @type {any} */ (said.lost)[part.lost] ?? part.lost}` : "";
+    return h("li", {}, `${clock(part.since)}–${clock(part.until)}: ${said.looked(number(part.fps), number(part.wanted))}, ${said.outcomes[part.outcome]}${why}`);
+  }));
+}
+
+/** @param {Details} details */
+function objects(details) {
+  const paths = new Map(details.paths.map((path) => [path.id, path]));
+  return h("ul", {}, details.objects.slice(0, 20).map((o) => {
+    const points = paths.get(o.id)?.points ?? [];
+    const [first, last] = [points[0], points.at(-1)];
+    const seen = first && last ? `${clock(first.time)}–${clock(last.time)}` : said.noPaths;
+    return h("li", {}, `${o.label} ${percent(o.score)} · ${seen}`);
+  }));
+}
+
+/** @param {Details} details */
+function evidence(details) {
+  const seqs = details.segments.map((segment) => segment.seq);
+  const named = seqs.length > 6 ? [...seqs.slice(0, 3), "…", ...seqs.slice(-2)] : seqs;
+  return said.segments(seqs.length, named.join(", "));
+}

@@ -1,0 +1,262 @@
+/** Review: incidents as cards over a timeline, each with its clip and what was said of it. */
+
+import { get, hear, put, remove, sentence, url } from "../api.js";
+import { fill, h } from "../parts/dom.js";
+import { help, listen } from "../parts/keys.js";
+import { toast } from "../parts/toast.js";
+import { to } from "../router.js";
+import { CardList } from "./cards.js";
+import { Detail } from "./detail.js";
+import { Filters } from "./filters.js";
+import { offer } from "./offer.js";
+import { asked, read, spanOf } from "./query.js";
+import { strings } from "./strings.js";
+import { Timeline } from "./timeline.js";
+import { countUnreviewed } from "./unreviewed.js";
+
+/** @typedef {import("./query.js").Query} Query */
+/** @typedef {import("./types.js").Card} Card */
+
+const PAGE = 50;
+const MOST = 500;
+// Events come in bursts, and a system at work has some each second.
+const SOON_MS = 300;
+const REFRESH_MS = 1500;
+const PARTS = 240;
+// Pictures are never made larger than they are.
+const LARGEST = 3840;
+
+class Review {
+  #ended = new AbortController();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #limit = PAGE;
+  #opening = 0;
+  #asked = 0;
+  /** @type {string | null} */
+  #next = null;
+
+  /** @param {Query} query @param {import("../shell.js").Shell} shell */
+  constructor(query, shell) {
+    this.query = query;
+    this.shell = shell;
+    this.tally = h("p", { class: "muted", role: "status" });
+    this.filters = new Filters((changed) => this.#change(changed));
+    this.timeline = new Timeline((span) => this.#span(span), (camera, since, until) => void this.#pick(camera, since, until));
+    this.list = new CardList((id) => void this.open(id), () => this.query);
+    this.empty = h("p", { class: "empty", hidden: true }, strings.none);
+    this.more = h("button", { type: "button", hidden: true, onclick: () => void this.#more() }, strings.more);
+    this.detail = new Detail({
+      close: () => this.close(), review: () => void this.review(), clip: () => this.clip(), picture: () => this.picture(), share: () => void this.share(),
+    });
+  }
+
+  /** @param {HTMLElement} main */
+  fill(main) {
+    fill(main,
+      h("div", { class: "head" }, h("div", { class: "row" }, h("h1", {}, strings.title), this.tally),
+        h("button", { type: "button", onclick: () => help(strings.help) }, strings.keys)),
+      this.filters.element, this.timeline.element,
+      h("div", { class: "review" }, h("div", { class: "stack" }, this.list.element, this.empty, this.more), this.detail.element));
+  }
+
+  /** @returns {() => void} what ends it */
+  begin() {
+    const deaf = hear({ kinds: ["incidents", "alerts", "verdicts", "cameras"] }, () => this.#soon(REFRESH_MS));
+    const keyless = listen({
+      j: () => this.step(1), k: () => this.step(-1), r: () => void this.review(), space: () => this.detail.player?.toggle(),
+      b: () => this.detail.player?.boxes(), d: () => this.clip(), p: () => this.picture(), l: () => void this.share(),
+      esc: () => this.close(), "?": () => help(strings.help),
+    });
+    return () => {
+      this.#ended.abort();
+      clearTimeout(this.#timer);
+      deaf();
+      keyless();
+      this.timeline.end();
+      this.detail.clear();
+    };
+  }
+
+  async refresh() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const mine = ++this.#asked;
+    const query = asked(this.query, Date.now());
+    const span = spanOf(this.query, Date.now());
+    const signal = this.#ended.signal;
+    const when = { since: new Date(span.since).toISOString(), until: new Date(span.until).toISOString() };
+    const [cards, tally, timeline] = await Promise.all([
+      get("incidents", { ...query, limit: this.#limit }, signal), get("incidents/count", query, signal),
+      get("timeline", { ...query, ...when, parts: PARTS, limit: 100 }, signal), countUnreviewed(this.shell)]);
+    // Another was asked for meanwhile: what is shown is the newest question's.
+    if (mine !== this.#asked) return;
+    this.#next = cards.next;
+    this.list.show(cards.incidents);
+    this.list.select(this.query["open"] ?? "");
+    this.empty.hidden = cards.incidents.length > 0;
+    this.more.hidden = !cards.next;
+    this.timeline.show(timeline);
+    fill(this.tally, strings.tally(tally.count, tally.unreviewed), tally.complete ? "" : ` · ${strings.reading}`);
+    if (!tally.complete) this.#soon(REFRESH_MS);
+    this.filters.show(this.query);
+    this.filters.know("camera", timeline.rows.map((/** @type {any} */ row) => row.camera));
+    this.filters.know("rule", cards.incidents.map((/** @type {Card} */ card) => card.rule));
+    const changed = cards.incidents.find((/** @type {Card} */ card) => card.id === this.detail.details?.card.id);
+    if (changed && JSON.stringify(changed) !== JSON.stringify(this.detail.details?.card)) await this.#again(changed.id);
+  }
+
+  /** Have the address say what is shown. */
+  #say() {
+    history.replaceState(null, "", to("review", [], this.query));
+  }
+
+  /** @param {number} ms */
+  #soon(ms) {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      void this.refresh().catch((error) => this.#failed(error));
+    }, ms);
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    const text = sentence(error);
+    if (text && !this.#ended.signal.aborted) toast(text, "bad");
+  }
+
+  /** @param {Query} changed */
+  #change(changed) {
+    this.query = Object.fromEntries(Object.entries({ ...this.query, ...changed }).filter(([, value]) => value));
+    this.#limit = PAGE;
+    this.#say();
+    this.filters.show(this.query);
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#soon(SOON_MS);
+  }
+
+  /** @param {import("./types.js").Span | null} span */
+  #span(span) {
+    if (!span) return this.#change({ range: "", since: "", until: "" });
+    this.#change({ range: "", since: new Date(span.since).toISOString(), until: new Date(span.until).toISOString() });
+  }
+
+  async #more() {
+    this.#limit = Math.min(MOST, this.#limit + PAGE);
+    if (this.list.cards.length < MOST) return this.refresh().catch((error) => this.#failed(error));
+    // What is older than so many is a page of its own: its end becomes the time's.
+    const last = this.list.cards.at(-1);
+    if (last && this.#next) this.#span({ since: spanOf(this.query, Date.now()).since, until: Date.parse(last.start) + 1 });
+  }
+
+  /** Open an incident. @param {string} id @param {{at?: number, move?: boolean}} [how] */
+  async open(id, { at = NaN, move = false } = {}) {
+    const mine = ++this.#opening;
+    this.query = { ...this.query, open: id };
+    delete this.query["at"];
+    this.#say();
+    this.list.select(id, move);
+    try {
+      const details = await get(`incidents/${id}`, {}, this.#ended.signal);
+      if (mine !== this.#opening) return;
+      this.detail.show(details, at);
+      this.timeline.mark(details.card);
+      // There it is above the list, and else beside it.
+      if (matchMedia("(max-width: 1099px)").matches) this.detail.element.scrollIntoView();
+    } catch (error) {
+      if (mine === this.#opening && !this.#ended.signal.aborted) this.detail.clear(sentence(error));
+    }
+  }
+
+  /** Something was said of the one that is open. @param {string} id */
+  async #again(id) {
+    const details = await get(`incidents/${id}`, {}, this.#ended.signal);
+    if (this.detail.details?.card.id === id) this.detail.say(details);
+  }
+
+  close() {
+    this.#opening += 1;
+    this.detail.clear();
+    this.timeline.mark(null);
+    this.list.select("");
+    delete this.query["open"];
+    this.#say();
+  }
+
+  /** @param {number} by */
+  step(by) {
+    const next = this.list.beside(this.query["open"] ?? "", by);
+    if (next) void this.open(next.id, { move: true });
+    else if (by > 0 && this.#next) void this.#more();
+  }
+
+  async review() {
+    const card = this.detail.details?.card;
+    if (!card) return;
+    try {
+      if (card.reviewed) await remove(`incidents/${card.id}/reviewed`);
+      else await put(`incidents/${card.id}/reviewed`);
+      // The next one is that after this one as the list is now: where only those not reviewed are shown, this one goes.
+      if (!card.reviewed) this.step(1);
+      await this.refresh();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  clip() {
+    const card = this.detail.details?.card;
+    if (card?.video) download(url(`incidents/${card.id}/clip`, { download: true }));
+  }
+
+  picture() {
+    const card = this.detail.details?.card;
+    if (card?.video) download(url(`incidents/${card.id}/picture`, { download: true, width: LARGEST }));
+  }
+
+  /** A link to this incident, at the moment that is shown. */
+  async share() {
+    const card = this.detail.details?.card;
+    if (!card) return;
+    const at = new Date(this.detail.player?.time ?? Date.parse(card.start)).toISOString();
+    const link = new URL(to("review", [], { camera: card.camera, incident: card.incident, open: card.id, at }), document.baseURI).href;
+    try {
+      await navigator.clipboard.writeText(link);
+      toast(strings.detail.shared);
+    } catch {
+      offer(link);
+    }
+  }
+
+  /** @param {string} camera @param {number} since @param {number} until */
+  async #pick(camera, since, until) {
+    const there = { camera, since: new Date(since).toISOString(), until: new Date(until).toISOString(), limit: MOST };
+    const { incidents } = await get("incidents", { ...asked(this.query, Date.now()), ...there }, this.#ended.signal);
+    const begun = incidents.findLast((/** @type {Card} */ card) => Date.parse(card.start) >= since);
+    if (begun) await this.open(begun.id, { move: true });
+  }
+}
+
+/** @param {string} address which says its name by itself */
+function download(address) {
+  const link = h("a", { href: address, download: "" });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}
+
+/** @type {import("../shell.js").Show} */
+export async function show(main, route, shell) {
+  const query = read(route.query);
+  // As other pages link to one.
+  if (route.parts[0]) query["incident"] = route.parts[0];
+  const page = new Review(query, shell);
+  await page.refresh();
+  page.fill(main);
+  const end = page.begin();
+  const { open, at, incident } = page.query;
+  const first = open ?? (incident ? page.list.cards[0]?.id : undefined);
+  if (first) void page.open(first, { at: Date.parse(at ?? "") });
+  return end;
+}

@@ -1,0 +1,31 @@
+/** The address: `#/cameras/lobby?live=1` is the page `cameras`, with `lobby` and what is asked of it. */
+
+/** @typedef {{page: string, parts: string[], query: URLSearchParams}} Route */
+
+/** @param {string} [hash] @returns {Route} */
+export function route(hash = location.hash) {
+  const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
+  const [page = "", ...parts] = path.split("/").map(decodeURIComponent);
+  return { page: page || "now", parts: parts.filter(Boolean), query: new URLSearchParams(query) };
+}
+
+/**
+ * The address of a page.
+ * @param {string} page
+ * @param {string[]} [parts]
+ * @param {Record<string, any>} [query]
+ */
+export function to(page, parts = [], query = {}) {
+  const found = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined && value !== null && value !== "") found.set(name, String(value));
+  }
+  const asked = found.toString();
+  return `#/${[page, ...parts].map(encodeURIComponent).join("/")}${asked ? `?${asked}` : ""}`;
+}
+
+/** Change what is asked of this page, without a new entry in the history. @param {Record<string, any>} query */
+export function replaceQuery(query) {
+  const { page, parts } = route();
+  history.replaceState(null, "", to(page, parts, query));
+}

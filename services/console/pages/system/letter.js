@@ -1,0 +1,56 @@
+/** One dead letter, in a dialog: its headers, and what it holds, as text or as a picture. */
+
+import { get, url } from "../api.js";
+import { h } from "../parts/dom.js";
+import { strings as shared } from "../strings.js";
+import { strings } from "./strings.js";
+
+/** @param {number} seq */
+export async function look(seq) {
+  const found = await get(`letters/${seq}`);
+  const { letter } = found;
+  const close = h("button", { type: "button", onclick: () => dialog.close() }, shared.close);
+  const dialog = h("dialog", { class: "wide", "aria-label": strings.letter(seq) },
+    h("div", { class: "stack" },
+      h("h2", {}, strings.letter(seq)),
+      h("p", {}, letter.reason),
+      h("dl", { class: "figures" },
+        fact(strings.of, `${letter.stream}/${letter.stream_seq}`), fact(strings.subject, letter.subject || "–"),
+        fact(strings.service, letter.service), fact(strings.tries, String(letter.deliveries))),
+      found.is_video ? picture(seq) : null,
+      Object.keys(found.headers).length ? headers(found.headers) : null,
+      found.text === null ? null : h("section", { class: "stack" }, h("h3", {}, strings.payload),
+        h("pre", { tabIndex: 0 }, readable(found.text)), found.is_cut ? h("p", { class: "small muted" }, strings.cut) : null),
+      close));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  close.focus();
+}
+
+/** @param {number} seq */
+function picture(seq) {
+  const image = h("img", { class: "letter", alt: strings.picture(seq), src: url(`letters/${seq}/picture`) });
+  image.addEventListener("error", () => image.replaceWith(h("p", { class: "muted" }, strings.noPicture)));
+  return image;
+}
+
+/** @param {Record<string, string>} said */
+function headers(said) {
+  return h("section", { class: "stack" }, h("h3", {}, strings.headers),
+    h("pre", { tabIndex: 0 }, Object.entries(said).map(([name, value]) => `${name}: ${value}`).join("\n")));
+}
+
+/** @param {string} name @param {string} value */
+function fact(name, value) {
+  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
+}
+
+/** JSON with its lines; anything else as it is. @param {string} text */
+function readable(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}

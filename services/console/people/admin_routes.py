@@ -1,0 +1,138 @@
+"""People, as an admin who sees all cameras lets them in, changes them, and signs them out."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import msgspec
+from litestar import delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from services.console.people import door, shown
+from services.console.people.asker import Asker
+from services.console.people.records import Person, Session, decode, group_key, person_key
+from services.console.people.shown import PersonChange, PersonShown
+from services.console.web.console import Console
+from services.console.web.needs import needs
+from services.console.web.refused import Refused
+from shared.contract import names
+
+MOST = 500
+
+
+class PeopleShown(msgspec.Struct, frozen=True, kw_only=True):
+    """next: `cursor` of the page after this one; None: this is the last."""
+
+    people: list[PersonShown]
+    next: str | None
+
+
+class NewLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A link that signs somebody in once, and is shown once. address: None where CONSOLE_URL is not set: then it is the
+    address of these pages and `#/link/` with the token behind it.
+    """
+
+    token: str
+    address: str | None
+    expires: str
+
+
+def managing(asker: Asker) -> None:
+    """Raises Refused for an admin who sees some cameras alone: they would give themselves the others."""
+    if asker.cameras is not None:
+        raise Refused(403, "people are changed by an admin who sees all cameras: ask one")
+
+
+@get("/people", opt=needs("admin"))
+async def list_people(
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
+    cursor: Annotated[str, QueryParameter(max_length=64, description="`next` of the page before")] = "",
+) -> PeopleShown:
+    """Who may use the console, by name."""
+    managing(asker)
+    left = [name for name in console.people.names() if name > cursor]
+    found = [_shown(console, name) for name in left[:limit]]
+    return PeopleShown(people=found, next=left[limit - 1] if len(left) > limit else None)
+
+
+@put("/people/{name:str}", opt=needs("admin"))
+async def put_person(
+    name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[PersonChange]
+) -> PersonShown:
+    """Let somebody in, or change what they may."""
+    managing(asker)
+    names.check_token(name, "name")
+    before = console.people.person(name)
+    revision = console.people.kept.revision(person_key(name))
+    _check(console, asker, data, before)
+    await console.audit(asker, "person.put", person=name, is_new=before is None, **shown.told(data))
+    await console.people.put(name, shown.changed(before, data, time.time()), revision)
+    return _shown(console, name)
+
+
+@delete("/people/{name:str}", opt=needs("admin"), status_code=204)
+async def remove_person(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+    """Let somebody in no more: their sessions, tokens and links end."""
+    managing(asker)
+    _there(console, name)
+    await console.audit(asker, "person.remove", person=name)
+    await console.people.remove(name)
+
+
+@post("/people/{name:str}/link", opt=needs("admin"))
+async def link_person(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> NewLink:
+    """A link that signs somebody in once, within a day. A program can't make one: it would outlive its token."""
+    managing(asker)
+    if asker.via == "token":
+        raise Refused(403, "a link is made by whoever is signed in on a page")
+    person = _there(console, name)
+    if person.disabled:
+        raise Refused(409, f"{name} may not sign in: allow that first")
+    await console.audit(asker, "person.link", person=name)
+    secret, expires = await console.people.new_link(name, person.role)
+    url = console.settings.console_url.rstrip("/")
+    return NewLink(token=secret, address=f"{url}/#/link/{secret}" if url else None, expires=shown.time_of(expires))
+
+
+@post("/people/{name:str}/signout", opt=needs("admin"), status_code=204)
+async def sign_person_out(
+    name: FromPath[str],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    tokens: Annotated[bool, QueryParameter(description="end their programs' tokens, too")] = False,
+) -> None:
+    """End all of somebody's sessions, and links that they have not used."""
+    managing(asker)
+    _there(console, name)
+    await console.audit(asker, "person.signout", person=name, tokens=tokens)
+    await console.people.sign_out(name, tokens=tokens)
+
+
+def _there(console: Console, name: str) -> Person:
+    """Raises Refused where there is nobody of that name."""
+    person = console.people.person(name)
+    if person is None:
+        raise Refused(404, f"there is nobody called {name[:64]!r}")
+    return person
+
+
+def _check(console: Console, asker: Asker, change: PersonChange, before: Person | None) -> None:
+    """Raises Refused for a camera or a group that is not there; one that has gone meanwhile may stay as it is."""
+    for camera in set(change.cameras) - set(before.cameras if before else ()):
+        door.camera(asker, camera, console.cameras.values)
+    for group in set(change.groups) - set(before.groups if before else ()):
+        if console.people.kept.get(group_key(group)) is None:
+            raise Refused(404, f"there is no group {group!r}")
+
+
+def _shown(console: Console, name: str) -> PersonShown:
+    people = console.people
+    sessions = (decode(people.kept.get(key), Session) for key in people.sessions(name))
+    return shown.person(name, people.person(name) or Person(role="viewer"), sessions, len(people.tokens(name)))
+
+
+ROUTES = [list_people, put_person, remove_person, link_person, sign_person_out]

@@ -1,0 +1,203 @@
+"""Signing in and out, and who one is."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.datastructures import Cookie
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from msgspec import Meta
+
+from services.console.metrics import SIGN_INS
+from services.console.people.asker import Asker, Role
+from services.console.people.records import Session, hashed
+from services.console.web.console import Console
+from services.console.web.gate import ASKER, COOKIE, session_cookie
+from services.console.web.needs import PUBLIC, needs
+from services.console.web.refused import Refused
+from shared.runtime.telemetry import logger
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of somebody who signs in."""
+
+    name: Annotated[str, Meta(max_length=64)]
+    password: Annotated[str, Meta(max_length=256)]
+
+
+class OneTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a one-time link ends with."""
+
+    token: Annotated[str, Meta(max_length=256)]
+
+
+class Me(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks. cameras: those that they may see; None: all. csrf: what changes from a page have as `X-CSRF-Token`."""
+
+    name: str
+    role: Role
+    cameras: list[str] | None
+    via: str
+    csrf: str
+    expires: float
+    has_password: bool
+    version: str
+
+
+class Visit(msgspec.Struct, frozen=True, kw_only=True):
+    """me: who this browser is signed in as; None: nobody. openid: whether one may sign in by an organisation."""
+
+    me: Me | None
+    openid: bool
+
+
+@get("/session", opt=PUBLIC)
+async def get_session(request: AnyRequest, console: NamedDependency[Console]) -> Visit:
+    """Whether somebody is signed in."""
+    asker: Asker | None = request.scope["state"][ASKER]
+    return Visit(me=_me(console, asker) if asker else None, openid=console.provider is not None)
+
+
+@post("/session", opt=PUBLIC, status_code=200)
+async def sign_in(request: AnyRequest, console: NamedDependency[Console], data: JSONBody[Credentials]) -> Response[Me]:
+    """Sign in by name and password. The answer sets a cookie."""
+    address = (request.scope.get("client") or ("",))[0]
+    try:
+        console.limits.check(data.name, address)
+    except Refused:
+        SIGN_INS.labels("limited").inc()
+        raise
+    person = console.people.person(data.name)
+    known = await console.people.passwords.fits(person.password if person else "", data.password)
+    if not known or person is None or person.disabled:
+        SIGN_INS.labels("refused").inc()
+        logger("console").warning("somebody could not sign in", address=address)
+        raise Refused(401, "this name and this password do not go together")
+    console.limits.succeeded(data.name, address)
+    return await signed_in(request, console, data.name)
+
+
+@post("/session/link", opt=PUBLIC, status_code=200)
+async def follow_link(request: AnyRequest, console: NamedDependency[Console], data: JSONBody[OneTime]) -> Response[Me]:
+    """Sign in by a one-time link."""
+    address = (request.scope.get("client") or ("",))[0]
+    name = hashed("link", data.token)
+    console.limits.check(name, address)
+    person = await console.people.follow_link(data.token)
+    console.limits.succeeded(name, address)
+    return await signed_in(request, console, person)
+
+
+async def signed_in(request: AnyRequest, console: Console, name: str) -> Response[Me]:
+    """A new session for somebody who has shown who they are."""
+    asker, cookie = await begun(request, console, name)
+    return Response(_me(console, asker), cookies=[cookie])
+
+
+async def begun(request: AnyRequest, console: Console, name: str) -> tuple[Asker, Cookie]:
+    """A new session, whatever cookie came: one that was there before is ended. Raises Refused."""
+    if before := session_cookie(request):
+        key = hashed("session", before)
+        if console.people.kept.get(key):
+            await console.people.end_session(key)
+    secret, session = await console.people.begin_session(name)
+    asker = console.people.of_session(secret)
+    if asker is None:
+        raise Refused(403, f"{name} may not sign in: ask an admin")
+    SIGN_INS.labels("signed in").inc()
+    await console.audit(asker, "session.begin")
+    return asker, _cookie(console, secret, session)
+
+
+@get("/me", opt=needs("viewer"))
+async def get_me(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Me:
+    """Who you are, and what you may see."""
+    return _me(console, asker)
+
+
+@delete("/session", opt=needs("viewer"), status_code=204)
+async def sign_out(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Response[None]:
+    """Sign out of this browser."""
+    if asker.via == "session":
+        await console.audit(asker, "session.end")
+        await console.people.end_session(asker.key)
+    return Response(None, status_code=204, cookies=[_cookie(console, "", None)])
+
+
+@delete("/me/sessions", opt=needs("viewer"), status_code=204)
+async def sign_out_everywhere(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Response[None]:
+    """End all of your sessions, this one too, and links to you that nobody has used. Tokens stay."""
+    if asker.via == "token":
+        raise Refused(403, "sessions are ended by whoever is signed in on a page")
+    await console.audit(asker, "person.signout", person=asker.name, tokens=False)
+    await console.people.sign_out(asker.name)
+    return Response(None, status_code=204, cookies=[_cookie(console, "", None)])
+
+
+class NewPassword(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """old: empty where there was none."""
+
+    old: Annotated[str, Meta(max_length=256)] = ""
+    new: Annotated[str, Meta(max_length=256)]
+
+
+@post("/me/password", opt=needs("viewer"), status_code=204)
+async def set_password(
+    request: AnyRequest, asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[NewPassword]
+) -> None:
+    """Choose a password. A program can't: tokens sign nobody in."""
+    if asker.via != "session":
+        raise Refused(403, "a password is chosen by whoever is signed in on a page")
+    address = (request.scope.get("client") or ("",))[0]
+    console.limits.check(asker.name, address)
+    person = console.people.person(asker.name)
+    if person is None:
+        raise Refused(401, "sign in first")
+    if person.password and not await console.people.passwords.fits(person.password, data.old):
+        raise Refused(403, "the old password is another one")
+    revision = console.people.kept.revision(f"person.{asker.name}")
+    hash = await console.people.passwords.hash(data.new)
+    await console.audit(asker, "person.password", person=asker.name)
+    await console.people.put(asker.name, msgspec.structs.replace(person, password=hash), revision)
+    await asyncio.gather(*(console.people.end_session(key) for key in _other_sessions(console, asker)))
+
+
+def _other_sessions(console: Console, asker: Asker) -> list[str]:
+    """Whoever knew the old password is signed out."""
+    return [key for key in console.people.sessions(asker.name) if key != asker.key]
+
+
+def _me(console: Console, asker: Asker) -> Me:
+    person = console.people.person(asker.name)
+    return Me(
+        name=asker.name,
+        role=asker.role,
+        cameras=None if asker.cameras is None else sorted(asker.cameras),
+        via=asker.via,
+        csrf=asker.csrf,
+        expires=asker.expires,
+        has_password=bool(person and person.password),
+        version=version("tidegate"),
+    )
+
+
+def _cookie(console: Console, secret: str, session: Session | None) -> Cookie:
+    return Cookie(
+        COOKIE,
+        value=secret,
+        path=console.settings.sub_path or "/",
+        max_age=int(console.settings.console_session_h * 3600) if session else 0,
+        httponly=True,
+        samesite="strict",
+        secure=console.settings.is_https,
+    )
+
+
+ROUTES = [get_session, sign_in, follow_link, get_me, sign_out, set_password, sign_out_everywhere]

@@ -1,0 +1,136 @@
+"""Tokens of one's own, for programs: each may what its person may, or less."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import msgspec
+from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import Meta
+
+from services.console.people import door, shown
+from services.console.people.asker import Asker, Role
+from services.console.people.records import ApiToken, Cameras
+from services.console.web.console import Console
+from services.console.web.needs import needs
+from services.console.web.refused import Refused
+
+MOST = 50
+DAY_S = 24 * 3600.0
+LONGEST_DAYS = 366
+# So much of a key names a token: its hash, which signs nobody in.
+_ID_LENGTH = 16
+
+
+class TokenShown(msgspec.Struct, frozen=True, kw_only=True):
+    """id: by which it is known here. cameras: None: all that its person may see."""
+
+    id: str
+    label: str
+    role: Role
+    cameras: list[str] | None
+    began: str
+    expires: str
+
+
+class TokensShown(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest first."""
+
+    tokens: list[TokenShown]
+
+
+class TokenAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """label: what it is for. role: None: one's own. cameras: None: all that one may see. days: until it ends."""
+
+    label: Annotated[str, Meta(min_length=1, max_length=100)]
+    role: Role | None = None
+    cameras: Cameras | None = None
+    days: Annotated[float, Meta(gt=0, le=LONGEST_DAYS)] = 90
+
+
+class NewToken(msgspec.Struct, frozen=True, kw_only=True):
+    """secret: what the program sends; it is shown this once."""
+
+    secret: str
+    token: TokenShown
+
+
+@get("/me/tokens", opt=needs("viewer"))
+async def list_tokens(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> TokensShown:
+    """Your tokens."""
+    _by_hand(asker)
+    found = sorted(console.people.tokens(asker.name).items(), key=lambda item: -item[1].began)
+    return TokensShown(tokens=[_shown(key, token) for key, token in found])
+
+
+@post("/me/tokens", opt=needs("viewer"))
+async def add_token(
+    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[TokenAsked]
+) -> NewToken:
+    """A token for a program. It may never do more than you."""
+    _by_hand(asker)
+    role = data.role or asker.role
+    if not asker.may(role):
+        raise Refused(403, f"a token of yours can't have the role {role}: you are {asker.role}")
+    for camera in data.cameras or ():
+        door.camera(asker, camera, console.cameras.values)
+    if len(console.people.tokens(asker.name)) >= MOST:
+        raise Refused(409, f"you have {MOST} tokens already: remove one that is not used")
+    now = time.time()
+    token = ApiToken(
+        person=asker.name,
+        label=data.label,
+        role=role,
+        cameras=data.cameras,
+        began=now,
+        expires=now + data.days * DAY_S,
+    )
+    await console.audit(
+        asker,
+        "token.add",
+        label=data.label,
+        role=role,
+        expires=shown.time_of(token.expires),
+        **({} if data.cameras is None else shown.told_cameras(data.cameras)),
+    )
+    secret, key = await console.people.new_token(token)
+    return NewToken(secret=secret, token=_shown(key, token))
+
+
+@delete("/me/tokens/{id:str}", opt=needs("viewer"), status_code=204)
+async def remove_token(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+    """End a token at once."""
+    _by_hand(asker)
+    found = [(key, token) for key, token in console.people.tokens(asker.name).items() if _id(key) == id]
+    if not found:
+        raise Refused(404, f"you have no token {id[:64]!r}")
+    key, token = found[0]
+    await console.audit(asker, "token.remove", label=token.label)
+    await console.people.kept.remove(key)
+
+
+def _by_hand(asker: Asker) -> None:
+    """Raises Refused for a program: whoever has its token would have one for ever."""
+    if asker.via == "token":
+        raise Refused(403, "tokens are made by whoever is signed in on a page")
+
+
+def _id(key: str) -> str:
+    return key.partition(".")[2][:_ID_LENGTH]
+
+
+def _shown(key: str, token: ApiToken) -> TokenShown:
+    return TokenShown(
+        id=_id(key),
+        label=token.label,
+        role=token.role,
+        cameras=None if token.cameras is None else list(token.cameras),
+        began=shown.time_of(token.began),
+        expires=shown.time_of(token.expires),
+    )
+
+
+ROUTES = [list_tokens, add_token, remove_token]

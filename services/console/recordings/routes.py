@@ -1,0 +1,137 @@
+"""`/recordings`: what is recorded of cameras that somebody may see, and its video, group by group."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from services.console.people import door
+from services.console.people.asker import Asker
+from services.console.recordings import shown
+from services.console.recordings.second import SecondLooks
+from services.console.recordings.shown import RecordedCameras, RecordedHours, RecordedTime
+from services.console.web.console import Console
+from services.console.web.needs import needs
+from services.console.web.refused import Refused
+from services.console.web.times import instant
+from shared.client import recordings
+from shared.recordings.asked import LONGEST, Found, Wanted
+from shared.recordings.playing import Play, playlist
+from shared.runtime.errors import BadSegment
+from shared.video import fmp4
+
+# What shows a time stays what it is, but for a time that is not over.
+_FOR_EVER, _NEWEST = "private, max-age=86400", "private, max-age=2"
+_MOST = 2**48
+
+From = Annotated[str, QueryParameter(name="from", max_length=64, description="such as 2026-11-29T13:05:00Z")]
+To = Annotated[str, QueryParameter(name="to", max_length=64, description="a day later at most")]
+Place = Annotated[int, QueryParameter(ge=0, le=_MOST, description="as the playlist says")]
+
+
+@get("/recordings", opt=needs("viewer"))
+async def list_recordings(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> RecordedCameras:
+    """How much there is of each camera that you may see, what is missing, and when the oldest goes."""
+    found = await recordings.totals(console.links.viewer)
+    return RecordedCameras(cameras=[shown.camera(total) for total in found if asker.sees(total.camera)])
+
+
+@get("/recordings/{camera:str}", opt=needs("viewer"))
+async def get_recordings(
+    camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
+) -> RecordedHours:
+    """What there is of a camera, hour by hour."""
+    door.camera(asker, camera, console.known)
+    (total,) = await recordings.totals(console.links.viewer, camera)
+    return shown.hours(total)
+
+
+@get("/recordings/{camera:str}/time", opt=needs("viewer"))
+async def get_recorded_time(
+    camera: FromPath[str],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    since: From,
+    until: To,
+) -> RecordedTime:
+    """Which parts of a time there is video of, and why the others are missing."""
+    return shown.time(await _found(console, asker, camera, since, until))
+
+
+@get("/recordings/{camera:str}/playlist.m3u8", opt=needs("viewer"), media_type="application/vnd.apple.mpegurl")
+async def get_playlist(
+    camera: FromPath[str],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    since: From,
+    until: To,
+) -> Response[str]:
+    """A time's video as HTTP Live Streaming (RFC 8216): what is recorded, and what is not yet."""
+    found = await _found(console, asker, camera, since, until)
+    if not found.plays:
+        raise Refused(404, f"there is no video of camera {camera} in that time")
+    text = playlist(found.plays, head=_head, group=_group)
+    return Response(text, media_type="application/vnd.apple.mpegurl", headers={"Cache-Control": _NEWEST})
+
+
+@get("/recordings/{camera:str}/video.mp4", opt=needs("viewer"), media_type="video/mp4")
+async def get_recorded_video(
+    camera: FromPath[str],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    file: Annotated[str, QueryParameter(min_length=1, max_length=300, description="as the playlist says")],
+    begin: Place,
+    end: Place,
+    ticks: Annotated[
+        str, QueryParameter(pattern="^-?[0-9]{1,18}$|^$", description="as the playlist says; empty: as it is stored")
+    ] = "",
+    n: Annotated[int, QueryParameter(ge=1, le=2**32 - 1, description="as the playlist says")] = 1,
+) -> Response[bytes]:
+    """The bytes that a playlist names. `X-Codec` says of a head what browsers must know before they take it."""
+    door.camera(asker, camera, console.known)
+    wanted = Wanted(camera=camera, file=file, begin=begin, end=end, ticks=int(ticks) if ticks else None, sequence=n)
+    data = await recordings.video(console.links.viewer, wanted)
+    return Response(data, media_type="video/mp4", headers={"Cache-Control": _FOR_EVER, **_coded(data, wanted)})
+
+
+@get("/runs", opt=needs("viewer"))
+async def list_runs(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> SecondLooks:
+    """Runs of `tidegate reanalyze` over recordings, the latest first: those of which you may see every camera."""
+    return console.second.of(asker)
+
+
+def _coded(data: bytes, wanted: Wanted) -> dict[str, str]:
+    if wanted.begin or wanted.ticks is not None:
+        return {}
+    try:
+        return {"X-Codec": fmp4.codec(data)}
+    except BadSegment:
+        return {}
+
+
+async def _found(console: Console, asker: Asker, camera: str, since: str, until: str) -> Found:
+    door.camera(asker, camera, console.known)
+    begin, end = instant(since, "from"), instant(until, "to")
+    if not begin < end <= begin + LONGEST:
+        raise Refused(400, "to is to be after from, and a day later at most")
+    return await recordings.between(console.links.viewer, camera, begin, end)
+
+
+def _head(play: Play) -> str:
+    return _address(file=play.headed, begin=0, end=play.init)
+
+
+def _group(play: Play) -> str:
+    return _address(file=play.file, begin=play.begin, end=play.end, ticks=play.ticks, n=play.n)
+
+
+def _address(**query: Any) -> str:
+    """Beside the playlist. Players look at what a path ends with."""
+    return f"video.mp4?{urlencode(query)}"
+
+
+ROUTES = [list_recordings, get_recordings, get_recorded_time, get_playlist, get_recorded_video, list_runs]

@@ -1,0 +1,123 @@
+"""The time around an incident: where its objects were, and what was looked at less than is wanted."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import Literal, TypeVar
+
+import msgspec
+
+from shared.bus.client import Connection
+from shared.bus.direct import Stored
+from shared.bus.log import Log
+from shared.client import tracks
+from shared.client.tracks import Followed, Stretch
+from shared.contract import names
+from shared.contract.events import Detections, DetectionsRevision, Incident, Lost, OfSegment, decode
+from shared.runtime.errors import BadMessage
+
+# Seconds that are shown before an incident and after it, and of a long one in all.
+AROUND_S = 5.0
+LONGEST_S = 180.0
+# Events of detections that are read for it at most, and second looks at them: these come whenever there is time.
+_MOST_READ = 1000
+_MOST_REVISIONS = 2000
+
+E = TypeVar("E", bound=OfSegment)
+
+
+class Deferred(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the time in which less was looked at. fps, wanted: frames a second that were, and that are wanted.
+
+    outcome: whether the rest was looked at since. lost: why it never will be.
+    """
+
+    since: dt.datetime
+    until: dt.datetime
+    fps: float
+    wanted: float
+    cause: str
+    outcome: Literal["waiting", "done", "lost"]
+    lost: Lost | None = None
+
+
+def stretch(incident: Incident) -> Stretch:
+    """The time that shows it."""
+    around = dt.timedelta(seconds=AROUND_S)
+    since = min(incident.start, incident.snapshot.time) - around
+    end = max(incident.end or incident.time, incident.snapshot.time) + around
+    return Stretch(incident.camera, since, max(since + around, min(end, since + dt.timedelta(seconds=LONGEST_S))))
+
+
+async def paths(client: Connection, incident: Incident) -> list[Followed]:
+    """Where its objects were in that time. Raises nats.errors.Error or TimeoutError."""
+    ids = {o.id for o in incident.objects}
+    return [f for f in await tracks.read(client, stretch(incident)) if f.last.id in ids] if ids else []
+
+
+async def deferred(client: Connection, when: Stretch) -> list[Deferred]:
+    """What was put off in that time, oldest first. Raises nats.errors.Error or TimeoutError."""
+    found: dict[str, Detections] = {}
+    first = 0
+    async with Log(client, names.EVENTS) as log:
+        async for stored, event in _read(log, Detections, when.camera, since=when.since, most=_MOST_READ):
+            if event.start > when.until:
+                break
+            if event.quality and event.start + dt.timedelta(seconds=event.duration) > when.since:
+                found[stored.headers.get("ce-id", "")] = event
+                first = first or stored.seq
+        revised: dict[str, Lost | None] = {}
+        if found:
+            async for _, revision in _read(log, DetectionsRevision, when.camera, seq=first, most=_MOST_REVISIONS):
+                if revision.revises in found:
+                    revised[revision.revises] = revision.lost
+                    if len(revised) == len(found):
+                        break
+    return _merged([_one(event, id in revised, revised.get(id)) for id, event in found.items()])
+
+
+async def _read(
+    log: Log, kind: type[E], camera: str, *, most: int, since: dt.datetime | None = None, seq: int = 1
+) -> AsyncIterator[tuple[Stored, E]]:
+    """Events of a camera in the order in which they were stored, from a time or a sequence on."""
+    subject = names.event(kind.kind, camera)
+    found = await (log.since(subject, since) if since else log.read(subject, seq))
+    read = 0
+    while found and read < most:
+        for stored in found:
+            read += 1
+            try:
+                yield stored, decode(stored.data, kind, subject)
+            except BadMessage:  # nothing that a service says
+                continue
+        found = await log.read(subject, found[-1].seq + 1)
+
+
+def _one(event: Detections, revised: bool, lost: Lost | None) -> Deferred:
+    assert event.quality
+    return Deferred(
+        since=event.start,
+        until=event.start + dt.timedelta(seconds=event.duration),
+        fps=event.quality.fps,
+        wanted=event.quality.wanted,
+        cause=event.quality.cause,
+        outcome="lost" if lost else "done" if revised else "waiting",
+        lost=lost,
+    )
+
+
+def _merged(parts: list[Deferred]) -> list[Deferred]:
+    """Neighbours of which the same is to be said, as one."""
+    out: list[Deferred] = []
+    for part in sorted(parts, key=lambda p: p.since):
+        last = out[-1] if out else None
+        if last and part.since - last.until < dt.timedelta(seconds=1) and _same(last, part):
+            out[-1] = msgspec.structs.replace(last, until=part.until)
+        else:
+            out.append(part)
+    return out
+
+
+def _same(a: Deferred, b: Deferred) -> bool:
+    return (a.fps, a.wanted, a.cause, a.outcome, a.lost) == (b.fps, b.wanted, b.cause, b.outcome, b.lost)

@@ -1,0 +1,117 @@
+"""EVENTS read backwards at the start, the newest first, and followed from then on: by what is heard, and by the log.
+
+What is heard at once may be heard twice, or not at all while the server is away: the log has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from typing import Any
+
+import nats.errors
+
+from services.console.feed.hub import Heard
+from services.console.review.gaps import Statuses
+from services.console.review.index import Index
+from shared.bus.client import Connection
+from shared.bus.direct import Stored
+from shared.bus.log import Log
+from shared.contract import names
+from shared.contract.events import Alert, CameraStatus, Event, Incident, Verdict, decode
+from shared.contract.topology import EVENTS_KEPT_S
+from shared.runtime.errors import BadMessage, BusError
+from shared.runtime.telemetry import logger
+
+KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in (Incident, Alert, Verdict, CameraStatus)}
+# What happened within the last hour is there first, and then what was before it.
+_BACK_S = (3600.0, 6 * 3600.0, 24 * 3600.0, 3 * 24 * 3600.0, EVENTS_KEPT_S)
+_EVERY_S = 10.0
+_RETRY_S = 1.0
+
+
+class Reading:
+    """Fills an index and what is known of cameras. client: the viewer's connection."""
+
+    def __init__(self, client: Connection, index: Index, statuses: Statuses) -> None:
+        self._client = client
+        self._index = index
+        self._statuses = statuses
+        # By subject: what was read of the log up to here; and what of it is read already, from here on.
+        self._next: dict[str, int] = {}
+        self._read_from: dict[str, int] = {}
+        self._back = 0
+        # The first sequence of MEDIA that is kept.
+        self.video_from = 0
+        self._log = logger("review")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that EVENTS keeps was read, or as much of it as there is room for."""
+        return self._back >= len(_BACK_S)
+
+    def hear(self, event: Heard) -> None:
+        """Whatever is said on the bus."""
+        if kind := KINDS.get(event.kind):
+            self._take(bytes(event.data), kind, names.event(event.kind, event.camera))
+
+    async def run(self) -> None:
+        """Until cancelled. Raises BusError once the connection is closed."""
+        while not self._client.is_closed:
+            try:
+                await self._read()
+                await asyncio.sleep(_EVERY_S)
+            except (TimeoutError, nats.errors.Error) as e:
+                self._log.debug("events not read", error=repr(e))
+                await asyncio.sleep(_RETRY_S)
+        raise BusError("the server has closed the connection for good: see the log for its reason")
+
+    async def _read(self) -> None:
+        if not self._next:
+            last = (await self._client.jetstream().stream_info(names.EVENTS)).state.last_seq
+            self._next = {names.event(kind, "*"): last + 1 for kind in KINDS}
+            self._read_from = dict(self._next)
+        async with Log(self._client, names.EVENTS) as log:
+            while not self.is_complete:
+                await self._follow(log)
+                await self._read_back(log, _BACK_S[self._back])
+                self._back = len(_BACK_S) if self._index.is_full else self._back + 1
+            await self._follow(log)
+        video = (await self._client.jetstream().stream_info(names.MEDIA)).state
+        self.video_from = video.first_seq if video.messages else video.last_seq + 1
+        oldest = time.time() - EVENTS_KEPT_S
+        self._index.forget(oldest)
+        self._statuses.forget(oldest)
+
+    async def _read_back(self, log: Log, back_s: float) -> None:
+        """What was stored since so long, but for what is read already."""
+        since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=back_s)
+        for subject, end in self._read_from.items():
+            found = first = await log.since(subject, since)
+            while found and found[-1].seq < end - 1:
+                self._take_all(found, end)
+                found = await log.read(subject, found[-1].seq + 1)
+            self._take_all(found, end)
+            self._read_from[subject] = min(end, first[0].seq if first else end)
+
+    async def _follow(self, log: Log) -> None:
+        for subject, seq in self._next.items():
+            while found := await log.read(subject, seq):
+                self._take_all(found, found[-1].seq + 1)
+                self._next[subject] = seq = found[-1].seq + 1
+
+    def _take_all(self, found: list[Stored], end: int) -> None:
+        for stored in found:
+            if stored.seq < end:
+                self._take(stored.data, KINDS[names.kind_of(stored.subject)], stored.subject)
+
+    def _take(self, data: bytes, kind: type[Any], subject: str) -> None:
+        try:
+            event = decode(data, kind, subject)
+        except BadMessage:  # nothing that a service says
+            return
+        if isinstance(event, CameraStatus):
+            self._statuses.tell(event)
+        else:
+            self._index.tell(event)

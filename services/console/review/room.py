@@ -1,0 +1,21 @@
+"""What the console keeps for its room Review: the incidents, and when cameras were offline."""
+
+from __future__ import annotations
+
+from services.console.people.kept import Kept
+from services.console.review.gaps import Statuses
+from services.console.review.index import Index
+from services.console.review.reading import Reading
+from services.console.review.reviews import Reviews
+from shared.bus.client import Connection
+
+
+class Review:
+    """client: the viewer's connection."""
+
+    def __init__(self, client: Connection, kept: Kept) -> None:
+        self.client = client
+        self.index = Index()
+        self.statuses = Statuses()
+        self.reading = Reading(client, self.index, self.statuses)
+        self.reviews = Reviews(kept)

@@ -1,0 +1,298 @@
+"""`/incidents` and `/timeline`: what happened, for those who may see the camera."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+from litestar import Request, Response, delete, get, put
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from services.console.people import door
+from services.console.people.asker import Asker
+from services.console.review import evidence, filters, shown
+from services.console.review.filters import Filters
+from services.console.review.index import Entry, Wanted
+from services.console.review.shown import (
+    CameraGap,
+    IncidentCard,
+    IncidentCards,
+    IncidentDetails,
+    IncidentTally,
+    Timeline,
+    TimelineRow,
+)
+from services.console.review.timeline import counted
+from services.console.review.together import newest
+from services.console.video import sending
+from services.console.video.work import LARGEST, SMALLEST
+from services.console.web.console import Console
+from services.console.web.needs import needs
+from services.console.web.refused import Refused
+from services.console.web.times import instant
+from shared.contract import names
+from shared.contract.events import Incident
+
+MOST = 500
+MOST_PARTS = 1000
+_DAY_S = 24 * 3600.0
+_LONGEST_S = 31 * _DAY_S
+
+
+def _text(description: str, max_length: int = 200) -> Any:
+    return QueryParameter(max_length=max_length, description=description)
+
+
+Names = Annotated[str, _text("names with commas; empty: all", 20_000)]
+Severities = Annotated[str, _text(f"of {', '.join(filters.SEVERITIES)}, with commas; empty: all")]
+Verdicts = Annotated[str, _text(f"of {', '.join(filters.VERDICTS)}, with commas; empty: all")]
+State = Annotated[
+    str, QueryParameter(name="state", max_length=20, description=f"one of {', '.join(filters.STATES)}; empty: all")
+]
+Time = Annotated[str, _text("with its zone, such as 2026-11-25T12:00:00Z; empty: no bound", 64)]
+Called = Annotated[str, _text("its id in events, which cameras may share; empty: all", 256)]
+Limit = Annotated[int, QueryParameter(ge=1, le=MOST, description="how many at most")]
+Width = Annotated[int, QueryParameter(ge=SMALLEST, le=LARGEST, description="most pixels across")]
+Download = Annotated[bool, QueryParameter(description="as a file to be saved")]
+Parts = Annotated[int, QueryParameter(ge=1, le=MOST_PARTS, description="into how many the time is cut")]
+
+
+def asked(
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    camera: Names = "",
+    rule: Names = "",
+    severity: Severities = "",
+    verdict: Verdicts = "",
+    lasts: State = "",
+    incident: Called = "",
+    alert: FromQuery[bool | None] = None,
+    reviewed: FromQuery[bool | None] = None,
+    since: Time = "",
+    until: Time = "",
+) -> Filters:
+    """Which incidents somebody asks for. Raises Refused."""
+    cameras = filters.names(camera)
+    if cameras:
+        known = {*console.camera_ids, *console.review.index.cameras}
+        for id in sorted(cameras):
+            door.camera(asker, id, known)
+    if lasts not in ("", *filters.STATES):
+        raise Refused(400, f"there is no state {lasts!r}: take one of {', '.join(filters.STATES)}")
+    return Filters(
+        cameras=cameras,
+        rules=filters.names(rule),
+        severities=filters.among(severity, filters.SEVERITIES, "severity"),
+        verdicts=filters.among(verdict, filters.VERDICTS, "verdict"),
+        state=lasts,
+        incident=incident,
+        alert=alert,
+        reviewed=reviewed,
+        since=instant(since, "since").timestamp() if since else filters.EVER.since,
+        until=instant(until, "until").timestamp() if until else filters.EVER.until,
+    )
+
+
+_ASKED = {"asked": Provide(asked, sync_to_thread=False)}
+
+
+@get("/incidents", opt=needs("viewer"), dependencies=_ASKED)
+async def list_incidents(
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    asked: NamedDependency[Filters],
+    limit: Limit = 50,
+    cursor: Annotated[str, _text("`next` of the page before; empty: the first")] = "",
+) -> IncidentCards:
+    """Incidents of cameras that you may see, the newest first."""
+    found, more = console.review.index.page(_wanted(console, asker, asked), after=filters.place(cursor), limit=limit)
+    return IncidentCards(
+        incidents=[_card(console, asker, entry) for entry in found],
+        next=filters.cursor(more),
+        complete=console.review.reading.is_complete,
+    )
+
+
+@get("/incidents/count", opt=needs("viewer"), dependencies=_ASKED)
+async def count_incidents(
+    asker: NamedDependency[Asker], console: NamedDependency[Console], asked: NamedDependency[Filters]
+) -> IncidentTally:
+    """How many incidents there are, and how many of them you have not reviewed."""
+    found = list(console.review.index.all(_wanted(console, asker, asked)))
+    reviews = console.review.reviews
+    unreviewed = sum(not reviews.has(asker.name, entry.id) for entry in found)
+    return IncidentTally(count=len(found), unreviewed=unreviewed, complete=console.review.reading.is_complete)
+
+
+@get("/incidents/{id:str}", opt=needs("viewer"))
+async def get_incident(
+    id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
+) -> IncidentDetails:
+    """All of one incident, with where its objects were and what was looked at less.
+
+    id: as a list has it, not as events do.
+    """
+    entry = _entry(console, asker, id)
+    about = _about(entry)
+    client = console.review.client
+    followed, deferred = await asyncio.gather(
+        evidence.paths(client, about), evidence.deferred(client, evidence.stretch(about))
+    )
+    return shown.details(entry, _card(console, asker, entry), followed, deferred)
+
+
+@get("/incidents/{id:str}/picture", opt=needs("viewer"), media_type="image/jpeg")
+async def get_incident_picture(
+    id: FromPath[str],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    width: Width = 640,
+    download: Download = False,
+) -> Response[bytes]:
+    """The frame that shows an incident, as JPEG."""
+    about = _about(_entry(console, asker, id))
+    found = await console.pictures.picture(about.camera, about.snapshot.time, width)
+    return sending.picture(found, cache=sending.FOR_EVER, filename=_filename(about, "jpg") if download else "")
+
+
+@get("/incidents/{id:str}/clip", opt=needs("viewer"), media_type="video/mp4", responses=sending.PARTS)
+async def get_incident_clip(
+    request: Request[Any, Any, Any],
+    id: FromPath[str],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    download: Download = False,
+) -> Response[Any]:
+    """An incident's video as MP4, from some seconds before it until some seconds after.
+
+    Of a long one these are the first three minutes. `X-From` and `X-To` say what it shows. `Range` asks for a part.
+    """
+    about = _about(_entry(console, asker, id))
+    found = await console.clips.clip(*evidence.stretch(about))
+    return sending.clip(request, found, filename=_filename(about, "mp4") if download else "")
+
+
+@put("/incidents/{id:str}/reviewed", opt=needs("viewer"), status_code=204)
+async def mark_reviewed(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+    """You have reviewed an incident. Others have not: each has their own marks."""
+    entry = _looked_at(console, asker, id)
+    if not console.review.reviews.has(asker.name, id):
+        await console.audit(asker, "incident.review", camera=entry.camera, incident=entry.incident)
+        await console.review.reviews.mark(asker.name, id)
+
+
+@delete("/incidents/{id:str}/reviewed", opt=needs("viewer"), status_code=204)
+async def unmark_reviewed(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+    """You want to review an incident again."""
+    entry = _looked_at(console, asker, id)
+    if console.review.reviews.has(asker.name, id):
+        await console.audit(asker, "incident.review-again", camera=entry.camera, incident=entry.incident)
+        await console.review.reviews.clear(asker.name, id)
+
+
+@get("/timeline", opt=needs("viewer"), dependencies=_ASKED)
+async def get_timeline(
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    asked: NamedDependency[Filters],
+    parts: Parts = 200,
+    limit: Limit = MOST,
+    cursor: Annotated[str, _text("`next` of the page before; empty: the first")] = "",
+) -> Timeline:
+    """How many incidents began when, by camera, and when cameras were offline; of the last day where no time is given.
+
+    Cameras without either are left out, but for those that are asked for.
+    """
+    until = min(asked.until, time.time() + _LONGEST_S) if asked.until < filters.EVER.until else time.time()
+    since = max(asked.since, until - (_LONGEST_S if asked.since > filters.EVER.since else _DAY_S))
+    if since >= until:
+        raise Refused(400, "until must be after since")
+    reviews, statuses = console.review.reviews, console.review.statuses
+    found = counted(
+        console.review.index.all(_wanted(console, asker, asked)),
+        since,
+        until,
+        parts,
+        lambda entry: reviews.has(asker.name, entry.id),
+    )
+    known = asked.cameras or {*found, *console.camera_ids}
+    rows = []
+    for camera in sorted(id for id in known if asker.sees(id) and id > cursor):
+        gaps = [_gap(gap) for gap in statuses.gaps(camera, since, until)]
+        if gaps or camera in found or camera in asked.cameras:
+            rows.append(TimelineRow(camera=camera, buckets=found.get(camera, []), gaps=gaps))
+        if len(rows) > limit:
+            break
+    return Timeline(
+        since=shown.utc(since),
+        until=shown.utc(until),
+        parts=parts,
+        rows=rows[:limit],
+        next=rows[limit - 1].camera if len(rows) > limit else None,
+        complete=console.review.reading.is_complete,
+    )
+
+
+def _wanted(console: Console, asker: Asker, asked: Filters) -> Wanted:
+    """Whether somebody may see an incident, and asks for it."""
+    reviews = console.review.reviews
+
+    def wanted(entry: Entry) -> bool:
+        return (
+            asker.sees(entry.camera)
+            and asked.fits(entry)
+            and (asked.reviewed is None or reviews.has(asker.name, entry.id) == asked.reviewed)
+        )
+
+    return wanted
+
+
+def _entry(console: Console, asker: Asker, id: str) -> Entry:
+    """Raises Refused, with the same words where there is none and where they may not see it."""
+    entry = console.review.index.get(id)
+    if entry is None or not asker.sees(entry.camera):
+        raise Refused(404, f"there is no incident {id[:64]!r}: it may be older than what is kept")
+    return entry
+
+
+def _about(entry: Entry) -> Incident:
+    about = newest(entry.told)
+    assert about, "the index has those alone of which an event was heard"
+    return about
+
+
+def _filename(about: Incident, ending: str) -> str:
+    return f"{about.camera}-{names.safe_name(about.rule)[:64]}-{about.start:%Y%m%dT%H%M%SZ}.{ending}"
+
+
+def _looked_at(console: Console, asker: Asker, id: str) -> Entry:
+    """The same for whoever has looked at it. Raises Refused: a program has no eyes."""
+    if asker.via == "token":
+        raise Refused(403, "a program reviews nothing: whoever is signed in on a page does")
+    return _entry(console, asker, id)
+
+
+def _card(console: Console, asker: Asker, entry: Entry) -> IncidentCard:
+    review = console.review
+    reviewed = review.reviews.when(asker.name, entry.id)
+    return shown.card(entry, reviewed, review.reading.video_from, console.recorded.has)
+
+
+def _gap(gap: Any) -> CameraGap:
+    return CameraGap(
+        since=shown.utc(gap.since), until=None if gap.until is None else shown.utc(gap.until), reason=gap.reason
+    )
+
+
+ROUTES = [
+    list_incidents,
+    count_incidents,
+    get_incident,
+    get_incident_picture,
+    get_incident_clip,
+    mark_reviewed,
+    unmark_reviewed,
+    get_timeline,
+]

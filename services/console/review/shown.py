@@ -1,0 +1,186 @@
+"""Incidents as the API answers with them. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from services.console.review.evidence import Deferred, stretch
+from services.console.review.index import Entry
+from services.console.review.timeline import TimelineBucket
+from services.console.review.together import newest, verdict
+from shared.client.tracks import Followed
+from shared.contract import names
+from shared.contract.events import IncidentObject, PathPoint, SegmentRef, Severity, Snapshot, Verdict, Verification
+
+
+class IncidentCard(msgspec.Struct, frozen=True, kw_only=True):
+    """An incident in a list. id: in addresses; incident: in events, where cameras may share one.
+
+    last: when it was last told of. end: absent while it lasts. labels: how many objects of each. verification,
+    confidence, reason: as far as a model was asked. alert: whether it became one. late: found by a second look alone.
+    not_found: a false alarm, by a second look. picture: the moment that shows it. video: whether the video of that
+    moment is kept still, as far as known. reviewed: when you have, if you have.
+    """
+
+    id: str
+    incident: str
+    camera: str
+    rule: str
+    condition: str
+    severity: Severity
+    start: dt.datetime
+    end: dt.datetime | None
+    last: dt.datetime
+    zone: str | None
+    line: str | None
+    direction: str | None
+    value: float | None
+    labels: dict[str, int]
+    verification: Verification
+    confidence: float | None
+    reason: str
+    alert: bool
+    late: bool
+    not_found: bool
+    picture: dt.datetime
+    video: bool
+    reviewed: dt.datetime | None
+
+
+class IncidentCards(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of them, newest first. next: cursor of the page after it; null: there is none. complete: whether all that
+    is kept was read since the console started.
+    """
+
+    incidents: list[IncidentCard]
+    next: str | None
+    complete: bool
+
+
+class IncidentTally(msgspec.Struct, frozen=True, kw_only=True):
+    """How many there are, and how many of them you have not reviewed."""
+
+    count: int
+    unreviewed: int
+    complete: bool
+
+
+class ObjectPath(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an object was, at each frame that was looked at."""
+
+    id: str
+    label: str
+    points: list[PathPoint]
+
+
+class IncidentDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """All of one incident. objects: as they were last seen in it. segments, snapshot: the evidence, in MEDIA. verdict:
+    what a model said, whole. since, until: the time that shows it. paths: of its objects in that time, of a picture of
+    `width` by `height`. deferred: parts of it in which less was looked at.
+    """
+
+    card: IncidentCard
+    objects: list[IncidentObject]
+    segments: list[SegmentRef]
+    snapshot: Snapshot
+    verdict: Verdict | None
+    since: dt.datetime
+    until: dt.datetime
+    width: int | None
+    height: int | None
+    paths: list[ObjectPath]
+    deferred: list[Deferred]
+
+
+class CameraGap(msgspec.Struct, frozen=True, kw_only=True):
+    """A camera was offline. until: null while it is."""
+
+    since: dt.datetime
+    until: dt.datetime | None
+    reason: str
+
+
+class TimelineRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A camera's part of the timeline."""
+
+    camera: str
+    buckets: list[TimelineBucket]
+    gaps: list[CameraGap]
+
+
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
+    """parts: into so many the time from `since` to `until` is cut. next: the camera to go on after; null: there are no
+    more."""
+
+    since: dt.datetime
+    until: dt.datetime
+    parts: int
+    rows: list[TimelineRow]
+    next: str | None
+    complete: bool
+
+
+def utc(time: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(time, dt.UTC)
+
+
+def card(
+    entry: Entry,
+    reviewed: dt.datetime | None,
+    video_from: int,
+    recorded: Callable[[str, dt.datetime], bool],
+) -> IncidentCard:
+    """video_from: the first sequence of MEDIA that is kept. recorded: whether there may be a recording of a time."""
+    about = newest(entry.told)
+    assert about and entry.told.verified
+    _, _, verification, confidence, reason = entry.told.verified
+    return IncidentCard(
+        id=entry.id,
+        incident=entry.incident,
+        camera=entry.camera,
+        rule=about.rule,
+        condition=about.condition,
+        severity=about.severity,
+        start=about.start,
+        end=about.end,
+        last=about.time,
+        zone=about.zone,
+        line=about.line,
+        direction=about.direction,
+        value=about.value,
+        labels=dict(Counter(o.label for o in about.objects)),
+        verification=verification,
+        confidence=confidence if confidence >= 0 else None,
+        reason=reason,
+        alert=entry.told.alert,
+        late=entry.told.late,
+        not_found=entry.told.not_found,
+        picture=about.snapshot.time,
+        video=(about.snapshot.stream == names.MEDIA and about.snapshot.seq >= video_from)
+        or recorded(entry.camera, about.snapshot.time),
+        reviewed=reviewed,
+    )
+
+
+def details(entry: Entry, of: IncidentCard, followed: list[Followed], deferred: list[Deferred]) -> IncidentDetails:
+    about = newest(entry.told)
+    assert about
+    when = stretch(about)
+    size = next((f.size for f in followed if f.size), None)
+    return IncidentDetails(
+        card=of,
+        objects=about.objects,
+        segments=about.segments,
+        snapshot=about.snapshot,
+        verdict=verdict(entry.told),
+        since=when.since,
+        until=when.until,
+        width=size[0] if size else None,
+        height=size[1] if size else None,
+        paths=[ObjectPath(id=f.last.id, label=f.last.label, points=f.path) for f in followed],
+        deferred=deferred,
+    )

@@ -1,0 +1,150 @@
+"""What each service is scaled by now, as the scalers that run say."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Literal
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+
+from shared.client.explain import ask
+from shared.contract import catalog
+from shared.contract.explain import Explanation, Explanations
+from shared.contract.whatif import InForce
+from shared.runtime.errors import BusError, TidegateError
+
+# KEDA asks at each poll, by default every 30 s. What was asked for longer ago is a query of before a change.
+CURRENT_S = 60.0
+# However many look at the page, the scalers are asked so often.
+EVERY_S = 1.0
+
+INGEST = "ingest"
+# What a scaler can't know.
+BOUNDS = (
+    "minReplicaCount, maxReplicaCount and how fast replicas come and go are in the ScaledObject, which KEDA reads and "
+    "the scaler does not: kubectl get scaledobject"
+)
+Policy = Literal["demand", "lag rule", "cameras", "pending count", "unknown"]
+
+
+class ScalingQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What one trigger asks a scaler. by: which kind of scaler answers. trigger: its metadata, as the scaler has it."""
+
+    by: str
+    is_current: bool
+    trigger: dict[str, str]
+    explanation: Explanation
+
+
+class ScaledService(msgspec.Struct, frozen=True, kw_only=True):
+    """policy: what decides how many replicas run; sentence: the same in words. queries: the current one first.
+
+    in_force: its settings, for a what-if; None where it is not scaled by demand.
+    """
+
+    service: str
+    policy: Policy
+    sentence: str
+    queries: list[ScalingQuery] = []
+    in_force: InForce | None = None
+
+
+class Now:
+    """client: the viewer's connection."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._asking = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._found: list[ScaledService] = []
+
+    async def services(self) -> list[ScaledService]:
+        """Of every service that can be scaled."""
+        async with self._asking:
+            if time.monotonic() - self._asked_at > EVERY_S:
+                wanted = [s.name for s in catalog.services() if s.scaled_object]
+                found = await asyncio.gather(*(self._service(name) for name in (*wanted, INGEST)))
+                # Of ingest the scaler is asked in a cluster alone.
+                self._found = [each for each in found if each.service != INGEST or each.queries]
+                self._asked_at = time.monotonic()
+            return self._found
+
+    async def in_force(self, service: str) -> InForce | None:
+        """The settings by which a service is scaled by demand; None where it is not, or nobody says so."""
+        return next((each.in_force for each in await self.services() if each.service == service), None)
+
+    async def _service(self, service: str) -> ScaledService:
+        try:
+            answers = await ask(self._client, service)
+        except (TidegateError, TimeoutError, nats.errors.Error) as e:
+            why = str(e) if isinstance(e, BusError) else "the server does not answer"
+            return ScaledService(service=service, policy="unknown", sentence=why)
+        return of(service, answers)
+
+
+def of(service: str, answers: list[Explanations]) -> ScaledService:
+    """What they come to."""
+    found = sorted(((e.asked_s, a.by, e) for a in answers for e in a.found), key=lambda each: each[0])
+    queries = [
+        ScalingQuery(
+            by=by,
+            is_current=asked_s < CURRENT_S,
+            trigger={_key(name): _text(value) for name, value in e.settings.items()},
+            explanation=e,
+        )
+        for asked_s, by, e in found
+    ]
+    current = next((query.explanation for query in queries if query.is_current), None)
+    policy = _policy(current)
+    return ScaledService(
+        service=service,
+        policy=policy,
+        sentence=_sentence(service, policy, current),
+        queries=queries,
+        in_force=_in_force(current) if current else None,
+    )
+
+
+def _policy(current: Explanation | None) -> Policy:
+    if current is None:
+        return "pending count"
+    if "cameras_per_replica" in current.settings:
+        return "cameras"
+    return "lag rule" if current.terms.get("basis") == "lag" else "demand"
+
+
+def _sentence(service: str, policy: Policy, current: Explanation | None) -> str:
+    if current is None:
+        return (
+            f"no ScaledObject asks a scaler for {service}: a trigger that counts pending messages scales it, or nothing"
+        )
+    if current.error:
+        return f"how many replicas {service} needs is not known: {current.error}"
+    wanted = current.terms.get("replicas")
+    count = f"{wanted:.4g}" if isinstance(wanted, float | int) else "?"
+    active = "work to do" if current.terms.get("active") else "nothing to do"
+    return f"{service} needs {count} {'replica' if count == '1' else 'replicas'} for {current.of}: {active}"
+
+
+def _in_force(current: Explanation) -> InForce | None:
+    known = {field.name for field in msgspec.structs.fields(InForce)}
+    settings = {name: value for name, value in current.settings.items() if name in known}
+    # The scaler says no budget of workers that do not bend, whatever it is set to.
+    bends = any(current.terms.get(term) for term in ("defer_budget", "left_out"))
+    try:
+        return msgspec.convert({**settings, "bends": bends}, InForce)
+    except msgspec.ValidationError:
+        return None
+
+
+def _key(name: str) -> str:
+    """`latency_target_s` is `latencyTarget`."""
+    return re.sub(r"_(\w)", lambda found: found[1].upper(), name.removesuffix("_s"))
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float | int) else str(value)

@@ -1,0 +1,127 @@
+"""What runs and why, and what-ifs.
+
+Arrivals are of all cameras together, and so is what follows from them: whoever may see some cameras alone gets none of
+it, but may simulate a CSV of theirs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from services.console.people import door
+from services.console.people.asker import Asker
+from services.console.scaling.now import BOUNDS, ScaledService
+from services.console.scaling.usage import read_usage
+from services.console.scaling.whatif import Job
+from services.console.web.console import Console
+from services.console.web.needs import needs
+from services.console.web.refused import Refused
+from shared.contract import catalog
+from shared.contract.segment import rfc3339
+from shared.contract.whatif import Failed, WhatIfAnswer, WhatIfRequest
+
+
+class ScalingNow(msgspec.Struct, frozen=True, kw_only=True):
+    """bounds: where these are to be found. price: of a replica's hour, by COST_PER_HOUR; None where nobody said."""
+
+    services: list[ScaledService]
+    bounds: str
+    price: float | None
+    time: str
+
+
+class WhatIfView(msgspec.Struct, frozen=True, kw_only=True):
+    """progress: from 0 to 1. error, field: of one that failed, and which of the request's fields it is about."""
+
+    id: str
+    service: str
+    state: str
+    began: str
+    progress: float
+    doing: str
+    error: str = ""
+    field: str = ""
+    answer: WhatIfAnswer | None = None
+
+
+@get("/scaling", opt=needs("viewer"))
+async def get_scaling(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> ScalingNow:
+    """What each service is scaled by now, and every term of it."""
+    door.everything(asker, "what is scaled, and by what,")
+    return ScalingNow(
+        services=await console.scaling.now.services(),
+        bounds=BOUNDS,
+        price=console.settings.cost_per_hour or None,
+        time=rfc3339(dt.datetime.now(dt.UTC)),
+    )
+
+
+@post("/whatif", opt=needs("operator"), status_code=202)
+async def begin_whatif(
+    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[WhatIfRequest]
+) -> WhatIfView:
+    """Simulate other ways to scale: one at once for each person. Without `in_force`, what the scaler says now is."""
+    if data.service not in {s.name for s in catalog.services() if s.scaled_object}:
+        raise Refused(400, f"service: {data.service[:64]!r} is none that can be simulated")
+    usage = None
+    if data.arrivals == "usage":
+        door.everything(asker, "what arrives")
+        usage = read_usage(console.links.viewer, dt.datetime.now(dt.UTC) - dt.timedelta(days=data.days))
+    if data.in_force is None and asker.cameras is None:
+        data = msgspec.structs.replace(data, in_force=await console.scaling.now.in_force(data.service))
+    return _view(console.scaling.whatif.start(asker.name, data, usage))
+
+
+@get("/whatif", opt=needs("operator"))
+async def list_whatifs(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> list[WhatIfView]:
+    """What-ifs of yours that run, or have ended in the last minutes; the newest first, without their answers."""
+    jobs = [job for job in console.scaling.whatif.of(asker.name) if _may_see(asker, job)]
+    return [msgspec.structs.replace(_view(job), answer=None) for job in jobs]
+
+
+@get("/whatif/{id:str}", opt=needs("operator"))
+async def get_whatif(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> WhatIfView:
+    """How far a what-if is, and what came of it."""
+    job = console.scaling.whatif.find(asker.name, id)
+    if job is None or not _may_see(asker, job):
+        raise _none()
+    return _view(job)
+
+
+@delete("/whatif/{id:str}", opt=needs("operator"), status_code=204)
+async def end_whatif(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+    """End a what-if, or forget what came of it."""
+    if not await console.scaling.whatif.cancel(asker.name, id):
+        raise _none()
+
+
+def _view(job: Job) -> WhatIfView:
+    said = job.said
+    failed = said if isinstance(said, Failed) else None
+    return WhatIfView(
+        id=job.id,
+        service=job.service,
+        state="runs" if said is None else "failed" if failed else "done",
+        began=rfc3339(job.began),
+        progress=1.0 if said else job.progress.progress,
+        doing=job.progress.doing,
+        error=failed.error if failed else "",
+        field=failed.field if failed else "",
+        answer=said if isinstance(said, WhatIfAnswer) else None,
+    )
+
+
+def _none() -> Refused:
+    return Refused(404, "there is no such what-if of yours: they are kept for a quarter of an hour")
+
+
+def _may_see(asker: Asker, job: Job) -> bool:
+    return asker.cameras is None or not job.of_cameras
+
+
+ROUTES = [get_scaling, begin_whatif, list_whatifs, get_whatif, end_whatif]

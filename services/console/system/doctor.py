@@ -1,0 +1,165 @@
+"""Whether all is well, as far as the console can see: a line for each thing that it looked at.
+
+doctor = Doctor(links, settings, cameras, people, streams)
+await doctor.look(asker)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import nats.errors
+from nats.aio.client import Client
+
+from services.console.links.links import Links
+from services.console.people.asker import ROLES, Asker
+from services.console.people.store import People
+from services.console.settings import ConsoleSettings
+from services.console.system import judged
+from services.console.system.finding import Finding, bad, ok, warn
+from services.console.system.fresh import Fresh
+from services.console.system.states import StreamState, of_stream
+from shared.bus import infos
+from shared.bus.log import BATCH, Log
+from shared.bus.mirror import Mirror
+from shared.contract import cameras as contract
+from shared.contract import events, names, topology
+from shared.contract.events import CameraStatus, VideoStatus
+from shared.runtime.errors import BadMessage, BusError, SettingError
+from shared.runtime.plain import plain
+
+AGE_S = 5.0
+_RANKS = ("bad", "warn", "ok")
+_LOOPBACK = ("127.", "::1", "localhost")
+
+E = TypeVar("E", CameraStatus, VideoStatus)
+
+
+class Doctor:
+    """streams: what each stream holds."""
+
+    def __init__(
+        self,
+        links: Links,
+        settings: ConsoleSettings,
+        cameras: Mirror,
+        people: People,
+        streams: Fresh[list[StreamState]],
+    ) -> None:
+        self._links = links
+        self._settings = settings
+        self._cameras = cameras
+        self._people = people
+        self._streams = streams
+        self._found = Fresh(self._look, AGE_S)
+
+    async def look(self, asker: Asker) -> list[Finding]:
+        """What was found of what they may see, the worst first. What is of all cameras is for who sees all."""
+        together, others = await self._found.get()
+        found = [f for f in others if f.camera is None or asker.sees(f.camera)]
+        found += together if asker.cameras is None else []
+        if all(f.camera is None for f in found):
+            found.append(ok("cameras", "Each of those that you may see delivers video, or is switched off."))
+        return sorted(found, key=lambda f: (_RANKS.index(f.level), f.camera is not None))
+
+    async def _look(self) -> tuple[list[Finding], list[Finding]]:
+        """What is of all cameras together, and all else."""
+        now = dt.datetime.now(dt.UTC)
+        states, buckets, cameras = await asyncio.gather(self._streams.get(), self._buckets(), self._of_cameras(now))
+        return of_streams(states, now), [*self._connections(), *self._reached(), *buckets, *cameras]
+
+    def _connections(self) -> list[Finding]:
+        """Of each role."""
+        clients = {"itself": self._links.own, **{f"{role}s": getattr(self._links, role) for role in ROLES}}
+        return [_connection(whom, client) for whom, client in clients.items()]
+
+    def _reached(self) -> list[Finding]:
+        """How people reach the console, and whether somebody could let others in."""
+        host, found = self._settings.console_host, []
+        if not host.startswith(_LOOPBACK) and not self._settings.is_https:
+            remedy = "set CONSOLE_CERT and CONSOLE_KEY, or CONSOLE_URL to the https address of a proxy"
+            found.append(bad("the console", f"It listens on {host} without TLS: passwords can be read.", remedy))
+        if not self._people.admins():
+            found.append(warn("people", "There is no admin who sees all cameras.", "tidegate console link"))
+        return found
+
+    async def _buckets(self) -> list[Finding]:
+        links = self._links
+        asked: Sequence[tuple[str, Client]] = (
+            (names.CAMERAS, links.viewer),
+            (names.RULES, links.viewer),
+            (names.RUNS, links.viewer),
+            (names.CREDENTIALS, links.operator),
+            (names.CONSOLE, links.own),
+            (names.REVIEWS, links.own),
+        )
+        return list(await asyncio.gather(*(_bucket(client, name) for name, client in asked)))
+
+    async def _of_cameras(self, now: dt.datetime) -> list[Finding]:
+        enabled = sorted(filter(self._is_enabled, self._cameras.values))
+        statuses: dict[str, CameraStatus] = {}
+        videos: dict[str, VideoStatus] = {}
+        try:
+            async with Log(self._links.viewer, names.EVENTS) as log:
+                for begin in range(0, len(enabled), BATCH):
+                    part = enabled[begin : begin + BATCH]
+                    await _last(log, part, CameraStatus, statuses.__setitem__)
+                    await _last(log, part, VideoStatus, videos.__setitem__)
+        except (TimeoutError, nats.errors.Error, BusError):
+            return [bad("cameras", "Nothing is known of them: EVENTS can't be read.", "see the log of nats-server")]
+        return judged.cameras(enabled, statuses, videos, now)
+
+    def _is_enabled(self, id: str) -> bool:
+        try:
+            return not names.is_removed(id) and contract.decode(self._cameras.values[id]).enabled
+        except SettingError:
+            return False
+
+
+def of_streams(states: Sequence[StreamState], now: dt.datetime) -> list[Finding]:
+    """Of all that is asked of JetStream. Pure."""
+    wanted = {str(s.name): s.subjects or [] for s in topology.streams(topology.TopologySettings())}
+    found: list[Finding] = []
+    for state in states:
+        found += judged.stream(state, wanted[state.name])
+        found += [
+            f for consumer in state.consumers if not _is_spare(consumer.name) for f in judged.consumer(consumer, now)
+        ]
+        if state.name == names.DLQ and not state.error:
+            found += judged.dead_letters(state)
+    return found
+
+
+def _is_spare(consumer: str) -> bool:
+    """What is put off waits for hours on purpose."""
+    return any(c.spare for c in of_stream(names.BACKFILL) if c.name == consumer)
+
+
+def _connection(whom: str, client: Client) -> Finding:
+    what = f"NATS, for {whom}"
+    if not client.is_connected:
+        remedy = "see whether nats-server runs: the console connects again by itself"
+        return bad(what, "It is not connected.", remedy)
+    where = plain(client.connected_url.netloc.rpartition("@")[2] if client.connected_url else "")
+    return ok(what, f"It is connected to {where}.")
+
+
+async def _bucket(client: Client, name: str) -> Finding:
+    try:
+        await infos.stream(client, f"KV_{name}")
+    except infos.Missing:
+        return judged.bucket(name, False)
+    except BusError:
+        return judged.bucket(name, None)
+    return judged.bucket(name, True)
+
+
+async def _last(log: Log, ids: Sequence[str], kind: type[E], take: Callable[[str, E], None]) -> None:
+    for stored in await log.last_of_each([names.event(kind.kind, id) for id in ids]):
+        try:
+            take(stored.subject.rpartition(".")[2], events.decode(stored.data, kind, stored.subject))
+        except BadMessage:
+            continue

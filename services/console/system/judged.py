@@ -1,0 +1,119 @@
+"""What the state of streams, consumers and cameras means. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Mapping
+
+from services.console.system.finding import Finding, bad, ok, warn
+from services.console.system.states import ConsumerState, StreamState, of_stream
+from shared.contract.events import CameraStatus, VideoStatus
+
+_SETUP = "tidegate setup"
+# A stream that forgets the oldest is full for most of its life where its size is what limits it.
+_NEARLY_FULL, _FULL = 0.8, 0.95
+_GB = 1e9
+# Work that nobody has taken for so long waits in vain.
+SILENT_S = 60.0
+
+
+def stream(state: StreamState, subjects: Collection[str]) -> list[Finding]:
+    """Whether a stream is there, as it is wanted, with room. subjects: those that it is to store."""
+    what = f"stream {state.name}"
+    if state.is_missing:
+        return [bad(what, "It is missing.", _SETUP)]
+    if state.error:
+        return [bad(what, f"{state.error}.", "see the log of nats-server, and of the console")]
+    if lacks := sorted(set(subjects) - set(state.subjects)):
+        return [bad(what, f"It does not store {', '.join(lacks)}.", _SETUP)]
+    return [*_room(what, state), *_missing_consumers(state)]
+
+
+def _room(what: str, state: StreamState) -> list[Finding]:
+    share = state.share_full
+    if share is None or share < _NEARLY_FULL:
+        return [ok(what, f"It holds {state.messages} messages.")]
+    found = f"It is {share:.0%} full."
+    if state.refuses:
+        remedy = "look at what does not take its work: once it is full, it takes no more"
+        return [(bad if share >= _FULL else warn)(what, found, remedy)]
+    if share < _FULL:
+        return [ok(what, found)]
+    kept = _kept_s(state)
+    if kept is None or state.max_age_s is None or kept > 0.9 * state.max_age_s:
+        return [ok(what, found)]
+    hours = f"{kept / 3600:.1f} of {state.max_age_s / 3600:.1f} hours"
+    remedy = f"give the server more disk, and raise {state.name}_MAX_BYTES for 'tidegate setup'"
+    return [warn(what, f"It is full, and so keeps {hours}.", remedy)]
+
+
+def _kept_s(state: StreamState) -> float | None:
+    if not state.oldest or not state.newest:
+        return None
+    return (dt.datetime.fromisoformat(state.newest) - dt.datetime.fromisoformat(state.oldest)).total_seconds()
+
+
+def _missing_consumers(state: StreamState) -> list[Finding]:
+    there = {c.name for c in state.consumers}
+    lacks = [c.name for c in of_stream(state.name) if not c.when and c.name not in there]
+    return [bad(f"consumer {name}", "It is missing: nobody is given its work.", _SETUP) for name in lacks]
+
+
+def consumer(state: ConsumerState, now: dt.datetime) -> list[Finding]:
+    """Whether somebody takes what waits for a consumer."""
+    what = f"consumer {state.name}"
+    if not state.pending:
+        return [ok(what, "Nothing waits.")]
+    if state.max_in_flight and state.in_flight >= state.max_in_flight:
+        remedy = "raise MAX_ACK_PENDING for 'tidegate setup': over the replicas times what each holds"
+        return [warn(what, f"{state.in_flight} messages are in workers' hands: no more are handed out.", remedy)]
+    if state.in_flight or state.waiting_pulls:
+        return [ok(what, f"{state.pending} messages wait, and are being taken.")]
+    waiting = f"{state.pending} messages wait, and nobody takes them"
+    if not state.delivered:
+        return [ok(what, f"{waiting}: {state.service} has never run here.")]
+    last = dt.datetime.fromisoformat(state.last_delivery) if state.last_delivery else None
+    # The server forgets when it was, once it is restarted.
+    silent_s = (now - last).total_seconds() if last else 0.0
+    remedy = f"look at {state.service}: its log, and whether a scaler runs that starts it"
+    if silent_s < SILENT_S:
+        return [warn(what, f"{waiting} at the moment.", remedy)]
+    return [bad(what, f"{waiting}: {state.service} has taken nothing for {silent_s / 60:.0f} min.", remedy)]
+
+
+def dead_letters(state: StreamState) -> list[Finding]:
+    if not state.messages:
+        return [ok("dead letters", "There are none.")]
+    remedy = "look at why they died; then replay them, or delete them"
+    return [warn("dead letters", f"{state.messages} messages could not be processed.", remedy)]
+
+
+def cameras(
+    enabled: Iterable[str],
+    statuses: Mapping[str, CameraStatus],
+    videos: Mapping[str, VideoStatus],
+    now: dt.datetime,
+) -> list[Finding]:
+    """A line for each camera without video that can be read. statuses, videos: what was last said of each."""
+    return [found for id in enabled for found in _camera(id, statuses.get(id), videos.get(id), now)]
+
+
+def _camera(id: str, status: CameraStatus | None, video: VideoStatus | None, now: dt.datetime) -> list[Finding]:
+    what = f"camera {id}"
+    if status is None:
+        remedy = "see whether ingest runs, and its log"
+        return [warn(what, "Nothing was ever heard of it.", remedy, id)]
+    if status.state == "offline":
+        remedy = "see whether its address and password are right, and the camera is up"
+        return [bad(what, f"It delivers no video: {status.reason}.", remedy, id)]
+    if video and video.lasts(now):
+        return [bad(what, f"Its video can't be read: {video.reason}.", "see what its dead letters say", id)]
+    return []
+
+
+def bucket(name: str, is_there: bool | None) -> Finding:
+    """is_there: None: it could not be asked."""
+    what = f"bucket {name}"
+    if is_there is None:
+        return bad(what, "Nothing is known of it: JetStream does not answer.", "see the log of nats-server")
+    return ok(what, "It is there.") if is_there else bad(what, "It is missing.", _SETUP)

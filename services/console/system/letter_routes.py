@@ -1,0 +1,108 @@
+"""Dead letters: which there are, what died, and back to work with them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from litestar import Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
+from nats.js.errors import APIError
+
+from services.console.people.asker import Asker
+from services.console.system import letters as system
+from services.console.system.letters import Letter, WholeLetter
+from services.console.video.work import LARGEST
+from services.console.web.console import Console
+from services.console.web.needs import needs
+from services.console.web.refused import Refused
+from shared.client import dlq
+from shared.contract import names
+from shared.contract.deadletters import MOST_SEQ
+
+MOST = 200
+Seq = Annotated[int, PathParameter(ge=1, le=MOST_SEQ, description="the letter's number")]
+
+
+class Letters(msgspec.Struct, frozen=True, kw_only=True):
+    """next: `cursor` of the page after this one; None: this is the last. A page may have fewer than were asked for."""
+
+    letters: list[Letter]
+    next: str | None
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the message is now."""
+
+    stream: str
+    stream_seq: int
+
+
+@get("/letters", opt=needs("admin"))
+async def list_letters(
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    service: Annotated[str, QueryParameter(max_length=64, description="that gave them up; empty: any")] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 50,
+    cursor: Annotated[int, QueryParameter(ge=0, le=MOST_SEQ, description="`next` of the page before")] = 0,
+) -> Letters:
+    """Dead letters, newest first."""
+    page = await system.listed(console.links.admin, asker, service, limit, cursor)
+    return Letters(letters=page.found, next=str(page.next) if page.next else None)
+
+
+@get("/letters/{seq:int}", opt=needs("admin"))
+async def get_letter(seq: Seq, asker: NamedDependency[Asker], console: NamedDependency[Console]) -> WholeLetter:
+    """One dead letter, with its headers and what it holds."""
+    return system.whole(await system.found(console.links.admin, asker, seq))
+
+
+@get("/letters/{seq:int}/picture", opt=needs("admin"), media_type="image/jpeg")
+async def get_letter_picture(
+    seq: Seq,
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    width: Annotated[int, QueryParameter(ge=32, le=LARGEST, description="most pixels across")] = 640,
+) -> Response[bytes]:
+    """The first frame of a dead letter that is video, as JPEG, where it can be decoded by itself."""
+    found = await system.found(console.links.admin, asker, seq)
+    if found.payload is None or not system.is_video(found):
+        raise Refused(404, f"letter {seq} has no video")
+    made = await console.decoders.picture(found.payload, width=width, frames=system.frames_of(found))
+    return Response(made.jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+
+@post("/letters/{seq:int}/replay", opt=needs("admin"), status_code=200)
+async def replay_letter(seq: Seq, asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Replayed:
+    """Put a dead letter back to work, for the service that gave it up alone."""
+    found = await system.found(console.links.admin, asker, seq)
+    await console.audit(
+        asker, "letter.replay", camera=system.camera_of(found), letter=seq, service=found.service, of=found.of
+    )
+    try:
+        return Replayed(stream=found.stream, stream_seq=await dlq.replay(console.links.admin, found))
+    except dlq.Unreplayable as e:
+        raise Refused(409, str(e)) from e
+    except APIError as e:
+        raise _changed(seq) from e
+
+
+@delete("/letters/{seq:int}", opt=needs("admin"), status_code=204)
+async def remove_letter(seq: Seq, asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+    """Delete a dead letter: what died is not processed any more."""
+    found = await system.found(console.links.admin, asker, seq)
+    await console.audit(
+        asker, "letter.delete", camera=system.camera_of(found), letter=seq, service=found.service, of=found.of
+    )
+    try:
+        await console.links.admin.jetstream().delete_msg(names.DLQ, seq)
+    except APIError as e:
+        raise _changed(seq) from e
+
+
+def _changed(seq: int) -> Refused:
+    return Refused(409, f"somebody else has replayed or deleted letter {seq} at the same time: look again")
+
+
+ROUTES = [list_letters, get_letter, get_letter_picture, replay_letter, remove_letter]

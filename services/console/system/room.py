@@ -1,0 +1,36 @@
+"""What the page System shows, kept for a moment for all who look."""
+
+from __future__ import annotations
+
+from services.console.links.links import Links
+from services.console.people.store import People
+from services.console.settings import ConsoleSettings
+from services.console.system.doctor import Doctor
+from services.console.system.fresh import Fresh
+from services.console.system.states import StreamState, states
+from services.console.system.versions import Replicas, Versions, versions
+from shared.bus.mirror import Mirror
+
+_STATES_S = 1.0
+_VERSIONS_S = 2.0
+
+
+class System:
+    """See the module."""
+
+    def __init__(self, links: Links, settings: ConsoleSettings, cameras: Mirror, people: People) -> None:
+        self._links = links
+        self._replicas = Replicas(links.viewer)
+        self.streams: Fresh[list[StreamState]] = Fresh(self._states, _STATES_S)
+        self.versions: Fresh[Versions] = Fresh(self._versions, _VERSIONS_S)
+        self.doctor = Doctor(links, settings, cameras, people, self.streams)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._replicas.run()
+
+    async def _states(self) -> list[StreamState]:
+        return await states(self._links.viewer, self._links.admin)
+
+    async def _versions(self) -> Versions:
+        return await versions(self._links.viewer, self._replicas.now())

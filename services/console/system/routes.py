@@ -1,0 +1,96 @@
+"""How the system does: streams, checks, versions, dead letters, and what people changed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+
+from services.console.people import door
+from services.console.people.asker import Asker
+from services.console.system import changes, letter_routes
+from services.console.system.finding import Finding, Level
+from services.console.system.states import OF_ADMIN, StreamState
+from services.console.system.versions import Versions
+from services.console.web.console import Change, Console
+from services.console.web.needs import needs
+from services.console.web.times import instant
+from shared.contract.deadletters import MOST_SEQ
+
+MOST = 500
+Text = Annotated[str, QueryParameter(max_length=200, description="empty: any")]
+
+
+class Streams(msgspec.Struct, frozen=True, kw_only=True):
+    """bytes, max_bytes: of all of these streams together, and what they may take at most."""
+
+    streams: list[StreamState]
+    bytes: int
+    max_bytes: int
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """level: the worst of all. findings: the worst first."""
+
+    level: Level
+    findings: list[Finding]
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """next: `cursor` of the page after this one; None: this is the last. A page may have fewer than were asked for."""
+
+    changes: list[Change]
+    next: str | None
+
+
+@get("/streams", opt=needs("viewer"))
+async def list_streams(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Streams:
+    """What each stream holds, and how far each consumer is: of all cameras together. AUDIT is for admins."""
+    door.everything(asker, "what streams hold")
+    found = [s for s in await console.system.streams.get() if asker.may("admin") or s.name not in OF_ADMIN]
+    return Streams(streams=found, bytes=sum(s.bytes for s in found), max_bytes=sum(s.max_bytes or 0 for s in found))
+
+
+@get("/doctor", opt=needs("operator"))
+async def get_diagnosis(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Diagnosis:
+    """Whether all is well, as far as the console can see, and what to do where it is not.
+
+    What is of all cameras together is for those who see them all.
+    """
+    findings = await console.system.doctor.look(asker)
+    return Diagnosis(level=findings[0].level, findings=findings)
+
+
+@get("/versions", opt=needs("viewer"))
+async def get_versions(console: NamedDependency[Console]) -> Versions:
+    """Which versions run, of the console, of its server and of services that say so."""
+    return await console.system.versions.get()
+
+
+@get("/audit", opt=needs("admin"))
+async def list_changes(
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    since: Annotated[str, QueryParameter(max_length=64, description="RFC 3339; empty: from the beginning")] = "",
+    person: Text = "",
+    action: Text = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
+    cursor: Annotated[int, QueryParameter(ge=0, le=MOST_SEQ, description="`next` of the page before")] = 0,
+) -> Changes:
+    """What people changed, newest first. `action` is one, such as `camera.add`, or all that begin so: `camera.*`."""
+    page = await changes.listed(
+        console.links.admin,
+        asker,
+        person=person,
+        action=action,
+        since=instant(since, "since") if since else None,
+        limit=limit,
+        before=cursor,
+    )
+    return Changes(changes=page.found, next=str(page.next) if page.next else None)
+
+
+ROUTES = [list_streams, get_diagnosis, get_versions, list_changes, *letter_routes.ROUTES]

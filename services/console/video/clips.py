@@ -1,0 +1,172 @@
+"""A stretch of a camera's video as one MP4, sent without being held in memory.
+
+    clip = await clips.clip("lobby", since, until)
+    clip.size, clip.since, clip.until, clip.holes
+    async for buffer in clip.read(first, last): ...       # also a part of it, as browsers ask when they seek
+
+Its segments are read once for the times and sizes of their frames, and again as they are sent. What was found at first
+is kept for a while, as a player asks for parts of the same clip again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import NamedTuple
+
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from services.console.video import recorded
+from services.console.video.reading import SLACK, Hole, NoVideo, StoredSegment, holes, none_between, walk
+from shared.bus import direct
+from shared.client import recordings
+from shared.contract import names
+from shared.runtime.errors import BadSegment, Refusal
+from shared.video import fmp4
+from shared.video.fmp4 import Joined, Part, Span
+
+MB = 2**20
+LONGEST = dt.timedelta(hours=24)
+# So many clips are looked through at a time, and remembered, for so long after they were last asked for.
+_AT_A_TIME, _KEPT, _KEPT_S = 2, 16, 60.0
+
+
+class Clip(NamedTuple):
+    """pieces: its bytes, and spans of what `payload` gives of a part's number. size: of all of them.
+
+    since, until: what it shows, which begins with a keyframe. holes: of what it has no video in between. is_whole:
+    whether it goes on until the time that was asked for, and was not cut. tag: names what it shows, for
+    `ETag`.
+    """
+
+    pieces: Sequence[bytes | Span]
+    size: int
+    payload: Callable[[int], Awaitable[bytes]]
+    since: dt.datetime
+    until: dt.datetime
+    holes: list[Hole]
+    is_whole: bool
+    tag: str
+
+    async def read(self, first: int = 0, last: int | None = None) -> AsyncIterator[bytes | memoryview]:
+        """Its bytes from `first` to `last`, which is one of them; all that follow where None.
+
+        Raises NoVideo where a segment has expired meanwhile; nats.errors.Error or TimeoutError if the server does not
+        answer.
+        """
+        end = self.size if last is None else min(last + 1, self.size)
+        at, part, payload = 0, -1, memoryview(b"")
+        for piece in self.pieces:
+            size = piece.end - piece.begin if isinstance(piece, Span) else len(piece)
+            begin, until = max(0, first - at), min(size, end - at)
+            at += size
+            if begin >= until:
+                continue
+            if isinstance(piece, Span):
+                if piece.part != part:
+                    part, payload = piece.part, memoryview(await self.payload(piece.part))
+                yield payload[piece.begin + begin : piece.begin + until]
+            else:
+                yield piece[begin:until]
+
+
+class Clips:
+    """See the module. client: with the right of direct get on MEDIA. most_mb: MB of video in a clip."""
+
+    def __init__(self, client: Client, most_mb: int) -> None:
+        self._client = client
+        self._most = most_mb * MB
+        self._kept: dict[tuple[str, dt.datetime, dt.datetime], tuple[float, Clip]] = {}
+        self._turns = asyncio.Semaphore(_AT_A_TIME)
+
+    async def clip(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip:
+        """The video of [since, until), from the keyframe before on.
+
+        It ends before where it would be over the limit, or where the camera's codec or size changes: `until` says
+        where. Raises NoVideo where there is none, Refusal for times that can't be, and nats.errors.Error or
+        TimeoutError if the server does not answer.
+        """
+        if not dt.timedelta() < until - since <= LONGEST:
+            raise Refusal(400, f"a clip lasts up to {LONGEST // dt.timedelta(hours=1)} hours, and ends after it begins")
+        key = (camera, since, until)
+        async with self._turns:
+            if key not in self._kept or time.monotonic() > self._kept[key][0]:
+                self._kept[key] = 0.0, await self._found(camera, since, until)
+        clip = self._kept.pop(key)[1]
+        self._kept[key] = time.monotonic() + _KEPT_S, clip
+        while len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
+        return clip
+
+    async def _found(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip:
+        stored: list[StoredSegment] = []
+        parts: list[Part] = []
+        size, is_whole, broken = 0, True, False
+        async with aclosing(walk(self._client, camera, since, until)) as walking:
+            async for one in walking:
+                if (
+                    not parts
+                    and one.segment.start > since + SLACK
+                    and (clip := await self._recorded(camera, since, until))
+                ):
+                    return clip
+                broken = broken and not one.segment.starts_gop
+                try:
+                    video = None if broken else fmp4.read(one.payload)
+                except BadSegment:
+                    video, broken = None, True
+                if video is None:
+                    continue
+                size += len(one.payload)
+                if size > self._most or (parts and not fmp4.same_track(parts[0].video, video)):
+                    is_whole = False
+                    break
+                parts.append(Part(video, one.segment.start, one.segment.duration))
+                stored.append(one._replace(payload=b""))
+        if not parts:
+            if size > self._most:
+                raise Refusal(413, f"one segment is over {self._most // MB} MB, the limit of CONSOLE_CLIP_MAX_MB")
+            if clip := await self._recorded(camera, since, until):
+                return clip
+            raise none_between(camera, since, until)
+        joined = await asyncio.to_thread(fmp4.join, parts)
+        return self._clip(camera, stored, joined, is_whole)
+
+    def _clip(self, camera: str, stored: list[StoredSegment], joined: Joined, is_whole: bool) -> Clip:
+        seqs = tuple(one.seq for one in stored)
+
+        async def payload(part: int) -> bytes:
+            try:
+                return (await direct.get(self._client, names.MEDIA, seq=seqs[part])).data
+            except NotFoundError as e:
+                raise NoVideo(f"the video of camera {camera} has expired while it was sent") from e
+
+        since, until = stored[0].segment.start, stored[-1].end
+        tag = _tag(camera, seqs, since, joined.size)
+        return Clip(joined.pieces, joined.size, payload, since, until, holes(stored), is_whole, tag)
+
+    async def _recorded(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip | None:
+        """The same out of recordings; None where there are none."""
+        found = await recorded.between(self._client, camera, since, until, self._most)
+        if found is None:
+            return None
+        plays = found.plays
+        opening = await recordings.opening(self._client, camera, plays)
+        spans = [Span(n, 0, play.end - play.begin) for n, play in enumerate(plays)]
+
+        async def payload(part: int) -> bytes:
+            return await recordings.group(self._client, camera, plays[part])
+
+        size = len(opening) + sum(span.end for span in spans)
+        tag = _tag(camera, [(play.file, play.begin) for play in plays], plays[0].start, size)
+        gaps = [Hole(hole.since, hole.until) for hole in found.holes]
+        return Clip([opening, *spans], size, payload, plays[0].start, plays[-1].until, gaps, found.is_whole, tag)
+
+
+def _tag(*shown: object) -> str:
+    return hashlib.sha256(repr(shown).encode()).hexdigest()[:32]

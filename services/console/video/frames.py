@@ -1,0 +1,73 @@
+"""What a browser is sent of live video: binary messages, each a small JSON head and an MP4. Pure.
+
+4 bytes   length of the head
+head      {"camera": "lobby", "kind": "media", "codec": "avc1.64001f", "seq": 7, "start": "…Z", "time": 61.0, …}
+the rest  kind init: the MP4's head, once for each codec; kind media: a segment's fragments
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from shared.contract.segment import rfc3339
+
+
+class Chunk(NamedTuple):
+    """A segment as all who watch its camera get it.
+
+    begins: whether decoding may begin with it. init, codec: what must be known before. start, duration: wall clock, and
+    seconds. time: when its first picture is shown, in seconds of MSE's clock, which runs as the wall clock does.
+    """
+
+    camera: str
+    seq: int
+    begins: bool
+    init: bytes
+    codec: str
+    start: dt.datetime
+    duration: float
+    time: float
+    data: bytes
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands before an MP4. dropped: segments that this browser
+    did not get, as it was slow, and of which no message before has told."""
+
+    camera: str
+    kind: Literal["init", "media"]
+    codec: str
+    seq: int
+    start: str
+    duration: float
+    time: float
+    dropped: int = 0
+
+
+def init(chunk: Chunk) -> bytes:
+    """The message with what must be known before a chunk."""
+    return _message(chunk, "init", 0, chunk.init)
+
+
+def media(chunk: Chunk, dropped: int) -> bytes:
+    """The message with a chunk."""
+    return _message(chunk, "media", dropped, chunk.data)
+
+
+def _message(chunk: Chunk, kind: Literal["init", "media"], dropped: int, data: bytes) -> bytes:
+    head = msgspec.json.encode(
+        Head(
+            camera=chunk.camera,
+            kind=kind,
+            codec=chunk.codec,
+            seq=chunk.seq,
+            start=rfc3339(chunk.start),
+            duration=chunk.duration,
+            time=chunk.time,
+            dropped=dropped,
+        )
+    )
+    return b"".join((len(head).to_bytes(4, "big"), head, data))

@@ -1,0 +1,245 @@
+"""Segments out of MEDIA, by direct get: a camera's newest, one of a time with what it is decoded from, a whole stretch.
+
+    shown = await newest(client, "lobby")            # raises NoVideo
+    async for one in walk(client, "lobby", since, until): ...
+
+No consumer is needed. Replays are passed over: they are out of their place.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from itertools import pairwise
+from typing import NamedTuple
+
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from shared.bus import direct
+from shared.bus.log import Log
+from shared.contract import names
+from shared.contract.deadletters import REPLAY_OF
+from shared.contract.segment import Segment, from_message, rfc3339
+from shared.runtime.errors import BadSegment, Refusal
+
+# Clocks of ingest and the server differ, and a segment is stored when it has ended.
+SLACK = dt.timedelta(seconds=2)
+# A picture may be so far from the time that is asked for, where there is none of it.
+NEAR_S = 2.0
+# So many messages are looked at for one segment, and so many bytes read of a GOP for one picture.
+_MOST_STEPS = 64
+_MOST_GOP = 48 * 2**20
+_FEW = 8
+
+
+class NoVideo(Refusal):
+    """MEDIA has none of what is asked for."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(404, reason)
+
+
+class StoredSegment(NamedTuple):
+    """A segment as MEDIA has it. seq: in the stream. payload: fragmented MP4."""
+
+    seq: int
+    segment: Segment
+    payload: bytes
+
+    @property
+    def end(self) -> dt.datetime:
+        return self.segment.start + dt.timedelta(seconds=self.segment.duration)
+
+
+class Shown(NamedTuple):
+    """A frame of a segment, `offset` seconds from its first, with the payloads that are decoded before it."""
+
+    stored: StoredSegment
+    offset: float
+    before: tuple[bytes, ...]
+
+
+class Hole(NamedTuple):
+    """A time of which there is no video."""
+
+    since: dt.datetime
+    until: dt.datetime
+
+
+class Stretch(NamedTuple):
+    """Segments in order, from a keyframe on. holes: between them. is_whole: whether nothing was left out at the end."""
+
+    segments: list[StoredSegment]
+    holes: list[Hole]
+    is_whole: bool
+
+
+async def newest(client: Client, camera: str) -> Shown:
+    """The newest keyframe: what is cheap to decode, and at most a GOP old.
+
+    Of a camera without keyframes it is the first frame of its newest segment. Raises NoVideo; nats.errors.Error or
+    TimeoutError if the server does not answer.
+    """
+    found = await last(client, camera)
+    if not found.segment.starts_gop and found.segment.key_seq is not None:
+        found = await _at(client, camera, found.segment.key_seq)
+    return Shown(found, 0.0, await _before(client, found))
+
+
+async def last(client: Client, camera: str) -> StoredSegment:
+    """A camera's newest segment. Raises as `newest` does."""
+    before = None
+    for _ in range(_MOST_STEPS):
+        try:
+            raw = await direct.get(client, names.MEDIA, subject=names.media(camera), before=before)
+        except NotFoundError:
+            break
+        if one := _read(raw):
+            return one
+        before = raw.seq
+    raise NoVideo(f"there is no video of camera {camera}")
+
+
+async def around(client: Client, camera: str, time: dt.datetime) -> Shown:
+    """The frame that was captured at `time`, or the nearest within NEAR_S. Raises as `newest` does."""
+    earlier: StoredSegment | None = None
+    later: StoredSegment | None = None
+    async with Log(client, names.MEDIA) as log:
+        batch = await log.since(names.media(camera), time - SLACK, most=_FEW)
+        steps = 0
+        while batch and later is None and steps < _MOST_STEPS:
+            found = [one for raw in batch if (one := _read(raw))]
+            earlier = next((one for one in reversed(found) if one.end <= time), earlier)
+            later = next((one for one in found if one.end > time), None)
+            steps += len(batch)
+            batch = await log.read(names.media(camera), batch[-1].seq + 1, most=_FEW) if later is None else []
+    near = [(_distance(one, time), one) for one in (later, earlier) if one is not None]
+    distance, stored = min(near, default=(NEAR_S, None), key=lambda pair: pair[0])
+    if stored is None or distance > NEAR_S:
+        raise NoVideo(f"there is no video of camera {camera} at {rfc3339(time)}: it has expired, or there was none")
+    offset = min(max(0.0, (time - stored.segment.start).total_seconds()), stored.segment.duration)
+    return Shown(stored, offset, await _before(client, stored))
+
+
+async def walk(
+    client: Client, camera: str, since: dt.datetime, until: dt.datetime
+) -> AsyncGenerator[StoredSegment, None]:
+    """The segments that cover [since, until), in their order, from a keyframe on.
+
+    What can't be decoded, as the segments before it are missing, is passed over. Raises nats.errors.Error or
+    TimeoutError if the server does not answer.
+    """
+    subject = names.media(camera)
+    last: StoredSegment | None = None
+    async with Log(client, names.MEDIA) as log:
+        batch = await log.since(subject, since - SLACK, most=_FEW)
+        while batch:
+            for one in filter(None, map(_read, batch)):
+                if last is None and one.end <= since:
+                    continue
+                if one.segment.start >= until:
+                    return
+                if last is None:
+                    for early in await _earlier(log, one):
+                        yield early
+                        last = early
+                if one.segment.starts_gop or _follows(last, one):
+                    yield one
+                    last = one
+            batch = await log.read(subject, batch[-1].seq + 1)
+
+
+async def between(client: Client, camera: str, since: dt.datetime, until: dt.datetime, max_bytes: int) -> Stretch:
+    """All of `walk`, up to `max_bytes` of video. Raises NoVideo where there is none, and what `walk` does."""
+    found: list[StoredSegment] = []
+    size, is_whole = 0, True
+    async with aclosing(walk(client, camera, since, until)) as walking:
+        async for one in walking:
+            size += len(one.payload)
+            if size > max_bytes:
+                is_whole = False
+                break
+            found.append(one)
+    if not found:
+        raise none_between(camera, since, until)
+    return Stretch(found, holes(found), is_whole)
+
+
+def holes(found: Sequence[StoredSegment], most_s: float = 0.1) -> list[Hole]:
+    """Where one ends and the next begins more than `most_s` later."""
+    return [
+        Hole(a.end, b.segment.start) for a, b in pairwise(found) if (b.segment.start - a.end).total_seconds() > most_s
+    ]
+
+
+def none_between(camera: str, since: dt.datetime, until: dt.datetime) -> NoVideo:
+    stretch = f"from {rfc3339(since)} to {rfc3339(until)}"
+    return NoVideo(f"there is no video of camera {camera} {stretch}: it has expired, or there was none")
+
+
+# ---- reading MEDIA
+
+
+def _read(raw: direct.Stored) -> StoredSegment | None:
+    """A stored message as a segment; None for a replay, and for what is none."""
+    try:
+        return (
+            None
+            if REPLAY_OF in raw.headers
+            else StoredSegment(raw.seq, from_message(raw.subject, raw.headers), raw.data)
+        )
+    except BadSegment:
+        return None
+
+
+async def _at(client: Client, camera: str, seq: int) -> StoredSegment:
+    """A segment that starts a GOP. Raises NoVideo."""
+    try:
+        one = _read(await direct.get(client, names.MEDIA, seq=seq))
+    except NotFoundError:
+        one = None
+    if one is None or one.segment.camera != camera or not one.segment.starts_gop:
+        raise NoVideo(f"the keyframe of camera {camera}'s newest video has expired")
+    return one
+
+
+async def _before(client: Client, stored: StoredSegment) -> tuple[bytes, ...]:
+    """The payloads that are decoded before a segment. Raises NoVideo where one is missing."""
+    if stored.segment.key_seq is None:
+        return ()
+    async with Log(client, names.MEDIA) as log:
+        found = await _earlier(log, stored)
+    if not found and not stored.segment.starts_gop:
+        raise NoVideo(
+            f"the keyframe before {rfc3339(stored.segment.start)} of camera {stored.segment.camera} has expired"
+        )
+    return tuple(one.payload for one in found)
+
+
+async def _earlier(log: Log, stored: StoredSegment) -> list[StoredSegment]:
+    """The segments before one that it is decoded from; none where one is missing, or where it needs none."""
+    if (seq := stored.segment.key_seq) is None:
+        return []
+    found: list[StoredSegment] = []
+    size = 0
+    while seq < stored.seq and (batch := await log.read(names.media(stored.segment.camera), seq)):
+        for one in filter(None, map(_read, batch)):
+            if one.seq >= stored.seq or one.segment.epoch != stored.segment.epoch:
+                continue
+            size += len(one.payload)
+            if size > _MOST_GOP or not (one.segment.starts_gop if not found else _follows(found[-1], one)):
+                return []
+            found.append(one)
+        seq = batch[-1].seq + 1
+    return found if found and found[0].seq == stored.segment.key_seq and _follows(found[-1], stored) else []
+
+
+def _follows(before: StoredSegment | None, one: StoredSegment) -> bool:
+    """Whether one is decoded after the other."""
+    return before is not None and (before.segment.epoch, before.segment.n + 1) == (one.segment.epoch, one.segment.n)
+
+
+def _distance(one: StoredSegment, time: dt.datetime) -> float:
+    return max((one.segment.start - time).total_seconds(), (time - one.end).total_seconds(), 0.0)

@@ -1,0 +1,90 @@
+"""Pictures, clips and live video."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from litestar import Request, Response, WebSocket, get, websocket
+from litestar.di import NamedDependency
+from litestar.exceptions import WebSocketDisconnect
+from litestar.params import FromPath, QueryParameter
+
+from services.console.metrics import VIEWERS
+from services.console.people import door
+from services.console.people.asker import Asker
+from services.console.video import sending
+from services.console.video.viewer import Viewer
+from services.console.video.work import LARGEST, SMALLEST
+from services.console.web.console import Console
+from services.console.web.needs import needs
+from services.console.web.times import instant
+from shared.runtime.tasks import supervise
+
+Time = Annotated[str, QueryParameter(max_length=64, description="such as 2026-11-24T13:05:00Z")]
+
+
+@get("/cameras/{camera:str}/picture", opt=needs("viewer"), media_type="image/jpeg")
+async def get_picture(
+    camera: FromPath[str],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    at: Time = "",
+    width: Annotated[int, QueryParameter(ge=SMALLEST, le=LARGEST, description="most pixels across")] = 640,
+) -> Response[bytes]:
+    """A camera's newest keyframe, or its frame at a time, as JPEG. `X-Time` says when it was captured."""
+    door.camera(asker, camera, console.known)
+    found = await console.pictures.picture(camera, instant(at, "at") if at else None, width)
+    return sending.picture(found, cache=sending.FOR_EVER if at else sending.NEWEST)
+
+
+@get("/clips/{camera:str}", opt=needs("viewer"), media_type="video/mp4", responses=sending.PARTS)
+async def get_clip(
+    request: Request[Any, Any, Any],
+    camera: FromPath[str],
+    asker: NamedDependency[Asker],
+    console: NamedDependency[Console],
+    since: Annotated[str, QueryParameter(name="from", max_length=64)],
+    until: Annotated[str, QueryParameter(name="to", max_length=64)],
+    download: Annotated[bool, QueryParameter(description="as a file to be saved")] = False,
+) -> Response[Any]:
+    """A camera's video of a stretch as MP4, also a part of it: `Range`. It begins with the keyframe before `from`.
+
+    `X-From` and `X-To` say what it shows, and `X-Whole` whether that is all of it.
+    """
+    door.camera(asker, camera, console.known)
+    found = await console.clips.clip(camera, instant(since, "from"), instant(until, "to"))
+    filename = f"{camera}-{found.since:%Y%m%dT%H%M%SZ}.mp4" if download else ""
+    return sending.clip(request, found, filename=filename)
+
+
+@websocket("/live", opt=needs("viewer"))
+async def watch_live(
+    socket: WebSocket[Any, Any, Any], asker: NamedDependency[Asker], console: NamedDependency[Console]
+) -> None:
+    """Video of cameras as it comes: say `{"watch": ["lobby"]}`. What comes is described in docs/console.md."""
+    await socket.accept()
+
+    async def send(message: bytes | str) -> None:
+        await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
+
+    def sees(camera: str) -> bool:
+        current = console.current(asker)
+        return current is not None and current.sees(camera) and camera in console.known
+
+    async def hear() -> None:
+        while True:
+            await viewer.hear(await socket.receive_text())
+
+    viewer = Viewer(send, console.live, sees)
+    VIEWERS.inc()
+    try:
+        await supervise(viewer.run(), hear())
+    except (WebSocketDisconnect, asyncio.CancelledError):
+        pass
+    finally:
+        VIEWERS.dec()
+        viewer.close()
+
+
+ROUTES = [get_picture, get_clip, watch_live]

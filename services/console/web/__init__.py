@@ -1,0 +1,1 @@
+"""The application: who may ask what, errors, headers and files."""

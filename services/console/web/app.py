@@ -1,0 +1,130 @@
+"""The application: all routes behind the gate, every error a sentence, and OpenAPI 3.1 at /api/openapi.json."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from litestar import Litestar, Router, get
+from litestar.connection import ASGIConnection
+from litestar.di import Provide
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+
+from services.console.ask import routes as ask
+from services.console.cameras import routes as cameras
+from services.console.cameras import rule_routes
+from services.console.feed import routes as feed
+from services.console.find import routes as find
+from services.console.now import routes as now
+from services.console.oidc import routes as oidc
+from services.console.people import routes as people
+from services.console.people.asker import Asker
+from services.console.recordings import routes as recordings
+from services.console.review import routes as review
+from services.console.scaling import routes as scaling
+from services.console.system import health
+from services.console.system import routes as system
+from services.console.video import routes as video
+from services.console.web import openapi
+from services.console.web.console import Console
+from services.console.web.errors import HANDLERS
+from services.console.web.files import index, page
+from services.console.web.gate import ASKER, Gate
+from services.console.web.headers import App, Headers
+from services.console.web.needs import PUBLIC, ROLE
+
+API = "/api/v1"
+# The rooms, in the order in which they are documented.
+ROOMS: tuple[Any, ...] = (
+    people,
+    oidc,
+    feed,
+    now,
+    cameras,
+    rule_routes,
+    video,
+    recordings,
+    review,
+    find,
+    ask,
+    scaling,
+    system,
+    health,
+)
+# A picture that is looked for, or a trace of arrivals, and a little more.
+MOST_BYTES = 12 * 1024 * 1024
+
+
+def build(console: Console) -> App:
+    """The ASGI application."""
+    app = Litestar(
+        [api(console, [_guarding(Gate(console.settings, console.people))]), _described(console), index, page],
+        openapi_config=None,
+        exception_handlers=HANDLERS,
+        request_max_body_size=MOST_BYTES,
+        signature_types=[Asker, Console],
+        logging_config=None,
+    )
+    _check_needs(app)
+    return Headers(app, sub_path=console.settings.sub_path, is_https=console.settings.is_https)
+
+
+@cache
+def document() -> dict[str, Any]:
+    """OpenAPI 3.1 of the API. It is the same for all consoles, and for whoever has none."""
+    return openapi.document(api(None, []))
+
+
+def api(console: Console | None, guards: list[Any]) -> Router:
+    """All routes that the rooms have. console: None for whoever asks nothing of them."""
+    return Router(
+        API,
+        route_handlers=[route for room in ROOMS for route in room.ROUTES],
+        guards=guards,
+        dependencies={
+            "console": Provide(_giving(console), sync_to_thread=False),
+            "asker": Provide(_asker, sync_to_thread=False),
+        },
+    )
+
+
+def _described(console: Console) -> HTTPRouteHandler:
+    """What programs read before they use the API. Whoever gets it by a proxy uses that."""
+    servers = [{"url": console.settings.console_url.rstrip("/") or "/"}]
+
+    @get("/api/openapi.json", opt=PUBLIC, include_in_schema=False)
+    async def describe() -> dict[str, Any]:
+        """The API as OpenAPI 3.1."""
+        return {**document(), "servers": servers}
+
+    return describe
+
+
+def _guarding(gate: Gate) -> Any:
+    """Litestar copies whatever a route has, but for functions."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        gate.check(connection, handler)
+
+    return guard
+
+
+def _giving(console: Console | None) -> Any:
+    def give() -> Any:
+        return console
+
+    return give
+
+
+def _asker(request: ASGIConnection[Any, Any, Any, Any]) -> Asker:
+    found: Asker = request.scope["state"][ASKER]
+    return found
+
+
+def _check_needs(app: Litestar) -> None:
+    """Raises AssertionError for a route that does not say whom it is for."""
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", [getattr(route, "route_handler", None)]):
+            asks = getattr(handler, "http_methods", None) != {"OPTIONS"}  # which Litestar answers by itself
+            if route.path.startswith(API) and handler is not None and asks:
+                assert ROLE in handler.opt, f"{route.path} says by no needs() whom it is for"

@@ -1,0 +1,120 @@
+"""Finds out who asks, and lets nobody further than their role. Every route passes here, those of WebSockets too.
+
+A browser has a cookie, which other sites' pages could have it send: so a change asks for the session's CSRF token in a
+header as well, and whatever a browser says of where it comes from must be this console. A program has a token.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from services.console.people.asker import Asker
+from services.console.people.store import People
+from services.console.settings import ConsoleSettings
+from services.console.web.needs import ROLE
+from services.console.web.refused import Refused
+from shared.contract.names import TOKEN
+
+COOKIE = "tidegate_session"
+CSRF = "x-csrf-token"
+ASKER = "asker"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+class Gate:
+    """One for the application."""
+
+    def __init__(self, settings: ConsoleSettings, people: People) -> None:
+        self._settings = settings
+        self._people = people
+
+    def check(self, connection: Connection, handler: BaseRouteHandler) -> None:
+        """Raises Refused. Who asks is then in the connection's state."""
+        if ROLE not in handler.opt:
+            raise Refused(405, "no other site's page may use this")
+        role = handler.opt[ROLE]
+        if role is None:
+            self._check_origin(connection)
+            connection.scope["state"][ASKER] = self._asker(connection)
+            return
+        asker = self._asker(connection)
+        if asker is None:
+            raise Refused(401, "sign in first, or send a token: Authorization: Bearer tgc_…", WWW_Authenticate="Bearer")
+        if asker.via != "token":
+            self._check_origin(connection)
+        if asker.via == "session" and _method(connection) not in (*_SAFE, ""):
+            _check_csrf(connection, asker)
+        if not asker.may(role):
+            raise Refused(403, f"this needs the role {role}, and {asker.name} is {_a(asker.role)}: ask an admin")
+        connection.scope["state"][ASKER] = asker
+
+    def _asker(self, connection: Connection) -> Asker | None:
+        """A token counts before a cookie, and a cookie before what a proxy says."""
+        scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self._people.of_token(secret.strip())
+        if cookie := session_cookie(connection):
+            return self._people.of_session(cookie)
+        return self._of_proxy(connection)
+
+    def _of_proxy(self, connection: Connection) -> Asker | None:
+        header = self._settings.console_proxy_header
+        if not header or not self._is_proxy(connection):
+            return None
+        # Two of one name: somebody else has added one.
+        values = connection.headers.getall(header.lower(), [])
+        return self._people.of_proxy(values[0]) if len(values) == 1 and _is_name(values[0]) else None
+
+    def _is_proxy(self, connection: Connection) -> bool:
+        try:
+            address = ipaddress.ip_address((connection.scope.get("client") or ("",))[0])
+        except ValueError:
+            return False
+        return any(address in network for network in self._settings.proxies)
+
+    def _check_origin(self, connection: Connection) -> None:
+        """Raises Refused where a browser says that another site's page asks."""
+        if _method(connection) in _SAFE:
+            return
+        origin = connection.headers.get("origin")
+        if origin is None:
+            return
+        ours = {connection.headers.get("host", ""), urlsplit(self._settings.console_url).netloc}
+        if urlsplit(origin).netloc not in ours - {""}:
+            raise Refused(403, "another site's page asks for this: open the console itself, or set CONSOLE_URL")
+
+
+def _method(connection: Connection) -> str:
+    """Of a WebSocket none."""
+    return str(connection.scope.get("method", ""))
+
+
+def session_cookie(connection: Connection) -> str:
+    """The session's secret; empty where there is none."""
+    try:
+        found = SimpleCookie(connection.headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _check_csrf(connection: Connection, asker: Asker) -> None:
+    if connection.headers.get(CSRF, "") != asker.csrf:
+        raise Refused(403, "the page is of an earlier sign-in: reload it")
+
+
+def _is_name(text: str) -> bool:
+    return bool(re.search(TOKEN, text))
+
+
+def _a(role: str) -> str:
+    return f"an {role}" if role[0] in "aeiou" else f"a {role}"

@@ -1,0 +1,33 @@
+"""Work for a browser that may leave before it is done: then it is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from litestar import Request
+
+from services.console.web.refused import Refused
+from shared.runtime.tasks import end
+
+T = TypeVar("T")
+
+
+async def while_there(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives. Raises Refused where whoever asked has gone: nobody reads that."""
+    # The body is read first: after it comes nothing but the end of the connection.
+    await request.body()
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise Refused(408, "whoever asked has gone")
+    finally:
+        await end(working, leaving)
+
+
+async def _left(request: Request[Any, Any, Any]) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
