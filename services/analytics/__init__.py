@@ -6,8 +6,6 @@
 
 | module | idea |
 |---|---|
-| `geometry` | points, polygons and lines |
-| `mistakes`, `rulefile`, `rules` | every mistake in a rule file; its text as a value; a camera's rules |
 | `objects`, `tracker` | an object that is followed; which objects of one frame are those of the frames before |
 | `places`, `conditions` | zones entered and lines crossed; where a rule is true |
 | `incidents`, `counts` | what is true into incidents; a minute's numbers |
@@ -22,6 +20,9 @@
 | `sharing` | which partitions this process has |
 | `saying` | events, questions and dead letters, published |
 | `service` | the loop |
+| `preview` | what rules would have told of the past: a process that reads and writes lines |
+
+A camera's rules are `shared/contract/rules.py`: others check and store them too.
 
 Each module imports only those above it in this table, or beside it. `camera` and all it uses are pure. See
 docs/how-to/rules.md.

@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from nats.aio.client import Client
-from nats.js.kv import KeyValue
-
 from shared import bus
+from shared.bus import leases as leasing
 from shared.bus.client import Connection
-from shared.bus.leases import TIMEOUT, Kind, Leases, process_id
+from shared.bus.leases import Kind, Leases
+from shared.bus.log import check_version
 from shared.bus.mirror import Mirror, all_read, bind, mirror
 from shared.contract import names
-from shared.runtime.errors import BusError
 from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health
 from shared.service import process
@@ -36,20 +34,13 @@ GRACE_S = 10.0
 
 async def run(settings: AnalyticsSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:
     """Until `stop` is set. Raises TidegateError."""
-    version = client.connected_server_version
-    if (version.major, version.minor) < (2, 11):
-        raise BusError(
-            f"nats-server is {version.major}.{version.minor}: 2.11 or later is needed to read EVENTS as a log"
-        )
+    check_version(client, names.EVENTS)
     changed = asyncio.Event()
     opening = partial(_buckets, client, changed, settings)
     buckets = await unless(stop, bus.answered(client, health, opening))
     if buckets is None:
         return
-    rules, leased, lease_kv, checkpoints = buckets
-    leases = Leases(
-        client, lease_kv, leased, process_id(), Kind("partition", "analytics", metrics.OWNED), settings.lease_s
-    )
+    rules, leased, leases, checkpoints = buckets
     rulebook = Rulebook(rules)
     partitions = OwnedPartitions(client, settings, rulebook, leases, checkpoints)
     analytics = Analytics(
@@ -77,14 +68,15 @@ async def run(settings: AnalyticsSettings, client: Connection, health: Health, s
 
 
 async def _buckets(
-    client: Client, changed: asyncio.Event, settings: AnalyticsSettings
-) -> tuple[Mirror, Mirror, KeyValue, Checkpoints]:
-    """Rules and leases: copies to be run, and of the leases the bucket itself; and the checkpoints, agreed on."""
-    rules, leased = [await mirror(client, bucket, changed) for bucket in (names.RULES, names.PARTITIONS)]
-    lease_kv = await bind(client.jetstream(timeout=TIMEOUT * settings.lease_s), names.PARTITIONS)
+    client: Connection, changed: asyncio.Event, settings: AnalyticsSettings
+) -> tuple[Mirror, Mirror, Leases, Checkpoints]:
+    """Copies of the rules and of what is leased, to be run; our leases, and the checkpoints, agreed on."""
+    kind = Kind("partition", "analytics", metrics.OWNED)
+    leased, leases = await leasing.opened(client, names.PARTITIONS, kind, settings.lease_s, changed)
+    rules = await mirror(client, names.RULES, changed)
     checkpoints = Checkpoints(client, await bind(client.jetstream(), names.ANALYTICS))
     await checkpoints.agree(settings.analytics_partitions)
-    return rules, leased, lease_kv, checkpoints
+    return rules, leased, leases, checkpoints
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ from services.analytics.conditions import ObservedScene
 from services.analytics.following import Ended, Following
 from services.analytics.incidents import Incidents, IncidentsState, Ref
 from services.analytics.order import Order
-from services.analytics.rules import Rules
 from services.analytics.state import TUNING, CameraState, Limits
 from services.analytics.statements import Out, Outs
 from shared.contract.events import Detections, Frame, SegmentRef, Verdict
+from shared.contract.rules import Rules
 
 # What no epoch of ingest has.
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_-]")

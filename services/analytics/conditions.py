@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import singledispatch
 from typing import Literal, NamedTuple
 
-from services.analytics import geometry, rules
 from services.analytics.objects import FollowedObject
 from services.analytics.places import Passage
+from shared.contract import geometry, rules
 
 
 class ObservedScene(NamedTuple):

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from services.analytics import geometry, places
+from services.analytics import places
 from services.analytics.objects import Box, FollowedObject, Spot, anchor
 from services.analytics.places import Before, Passage
-from services.analytics.rules import Rules
 from services.analytics.state import TUNING, CameraState
 from services.analytics.tracker import Sighting, Tracker
+from shared.contract import geometry
 from shared.contract.events import Frame
+from shared.contract.rules import Rules
 
 Ended: TypeAlias = list[FollowedObject]
 

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import msgspec
 
 from services.analytics.conditions import Case, Cases
-from services.analytics.rules import Rule
 from shared.contract import jobs
 from shared.contract.events import Alert, Incident, IncidentObject, SegmentRef, Snapshot, Verdict
+from shared.contract.rules import Rule
 
 
 class IncidentsTuning(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.analytics import geometry
-from services.analytics.geometry import Point
+from shared.contract import geometry
+from shared.contract.geometry import Point
 
 Box = tuple[float, float, float, float]
 

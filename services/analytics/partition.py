@@ -10,7 +10,6 @@ comes out is the same, whoever reads it and whenever.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import NamedTuple
@@ -18,7 +17,6 @@ from typing import NamedTuple
 from services.analytics import metrics
 from services.analytics.camera import CameraAnalytics, FailedSegment
 from services.analytics.reading import EVERYTHING
-from services.analytics.rules import Rules
 from services.analytics.said import NOTHING, Said
 from services.analytics.settled.passes import Passes
 from services.analytics.settled.state import SettledState, is_settled
@@ -28,16 +26,12 @@ from services.analytics.statements import Outs
 from shared.bus.direct import Stored
 from shared.contract import events
 from shared.contract.events import Detections, Verdict
+from shared.contract.rules import Rules
 from shared.runtime.errors import BadMessage
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 LONGEST_REASON = 500
-
-
-def partition_of(camera: str, count: int) -> int:
-    """Which of `count` partitions a camera belongs to."""
-    return zlib.crc32(camera.encode()) % count
 
 
 def camera_of(subject: str) -> str:

@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from services.analytics import geometry
-from services.analytics.geometry import Point
 from services.analytics.objects import Box, FollowedObject, Membership, Side, anchor
-from services.analytics.rules import Line, Rules, Zone
+from shared.contract import geometry
+from shared.contract.geometry import Point
+from shared.contract.rules import Line, Rules, Zone
 
 
 class PlacesTuning(msgspec.Struct, frozen=True, kw_only=True):

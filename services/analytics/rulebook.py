@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.analytics import metrics, rules
-from services.analytics.rules import Rules
+from msgspec.structs import replace
+
+from services.analytics import metrics
 from shared.bus.mirror import Mirror
+from shared.contract import rules
+from shared.contract.rules import Rules
 from shared.runtime.telemetry import logger
 
 NONE = Rules()
@@ -42,3 +45,8 @@ class Rulebook:
                 continue
             self._read[camera] = (data, found)
             yield camera, found
+
+
+def unasked(found: Rules) -> Rules:
+    """The same rules, by which nobody is asked to verify an incident, and nobody is alarmed."""
+    return replace(found, rules=[replace(rule, verify=None, alert=None) for rule in found.rules])

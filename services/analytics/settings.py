@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from msgspec import Meta
 
 from services.analytics.state import Limits
-from shared.runtime.settings import BusSettings
+from shared.runtime.settings import BusSettings, load
 
 
 class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
@@ -68,3 +69,8 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
             verify_s=self.analytics_verify_s,
             settle_s=self.analytics_settle_s,
         )
+
+
+def limits_here() -> Limits:
+    """As the service has them. Whose password the environment names is nothing to us. Raises SettingError."""
+    return load(AnalyticsSettings, {k: v for k, v in os.environ.items() if k.startswith("ANALYTICS_")}).limits()

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import math
-import random
 from collections.abc import Iterable, Iterator
 
 from nats.aio.client import Client
@@ -18,10 +16,10 @@ from nats.js.errors import NotFoundError
 
 from services.analytics import metrics
 from services.analytics.checkpoint import Checkpoints, Taken
-from services.analytics.partition import Partition, camera_of, partition_of
+from services.analytics.partition import Partition, camera_of
 from services.analytics.rulebook import Rulebook
 from services.analytics.settings import AnalyticsSettings
-from shared.bus import direct
+from shared.bus import direct, partitions
 from shared.bus.leases import Leases
 from shared.bus.log import Log
 from shared.contract import names
@@ -60,7 +58,7 @@ class OwnedPartitions:
 
     def number(self, camera: str) -> int:
         """The number of the partition that a camera belongs to, whoever has it."""
-        return partition_of(camera, self._settings.analytics_partitions)
+        return partitions.partition_of(camera, self._settings.analytics_partitions)
 
     def of(self, camera: str) -> Partition | None:
         """The partition of a camera; None where this process does not have it."""
@@ -78,13 +76,8 @@ class OwnedPartitions:
         leases, count = self._leases, self._settings.analytics_partitions
         self.drop([int(n) for n in leases.lost], "lost")
         leases.lost.clear()
-        share = math.ceil(count / leases.processes())
-        await self._release(sorted(self._owned)[share:])
-        free = [n for n in range(count) if leases.free(str(n))]
-        # Each process asks in an order of its own, so that two seldom ask for the same partition.
-        random.shuffle(free)
-        room = max(0, share - len(leases.owned))
-        await asyncio.gather(*(leases.claim(str(n)) for n in free[:room]))
+        await self._release(sorted(self._owned)[partitions.share(leases, count) :])
+        await partitions.claim_free(leases, count)
         taken = [await self._take(n) for n in sorted(map(int, leases.owned)) if n not in self._owned]
         await self._recall({p.number: p for p in taken if p.told >= 0})
         return taken

@@ -24,7 +24,7 @@ async def run(settings: CvSettings, client: Client, health: Health, stop: asynci
         return
     service = CvService(client, detector, settings)
     consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
-    worker = Worker(client, service, settings.worker(), health, consumers=consumers, backfill=backfill)
+    worker = Worker(client, service, settings.worker(), health, consumers=consumers, backfill=backfill, second=service)
     await worker.run(stop)
 
 

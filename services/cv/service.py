@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from nats.aio.client import Client
 
 from services.cv.detectors import Detector
+from services.cv.looking import Wants, frames_of, images_of, joined, objects_in, unknown
 from services.cv.quiet.scene import Match
 from services.cv.quiet.video import QuietVideo, Watched, made
 from services.cv.settings import CvSettings
 from services.cv.tiles import Grid
 from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
-from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef, Unchanged
+from shared.contract.events import DetectedObject, Detections, SegmentRef, Unchanged
+from shared.contract.second import Seen, Task
 from shared.elastic.costs import DecodeWork
+from shared.elastic.levels import LEVELS, Level
 from shared.elastic.look import Look
 from shared.runtime.telemetry import logger
 from shared.video.decode import Decoded, Image
@@ -35,17 +36,16 @@ class Pictures:
     """A segment's sampled frames, and what is wanted of them.
 
     size: (width, height) of the upright video. offsets: the frames' times, in seconds from the segment's first. images:
-    those that `grid` makes of each frame, one frame after the other. look: how much of the segment they are. decoded:
-    what that took. watched: what was seen on the way; where that equals an earlier look, there are no images.
+    those that the grid of `wants` makes of each frame, one frame after the other. look: how much of the segment they
+    are. decoded: what that took. watched: what was seen on the way; where that equals an earlier look, there are no
+    images.
     """
 
     segment: segment.Segment
     size: tuple[int, int]
     offsets: list[float]
     images: list[Image]
-    grid: Grid
-    min_score: float
-    classes: frozenset[str] | None
+    wants: Wants
     look: Look
     decoded: DecodeWork
     watched: Watched | None
@@ -73,13 +73,13 @@ class CvService:
         self._classes = settings.classes()
         self._cameras = CameraDirectory(js)
         self._segments = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv")
+        # Of video that is no longer live: what it costs is no matter of the live camera's.
+        self._recorded = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv-second")
         watch_s = settings.cv_watch_s
         self._quiet = QuietVideo(client, self._segments, model=self.model, watch_s=watch_s) if watch_s else None
         self._log = logger("cv")
-        for label in sorted((self._classes or frozenset()) - set(detector.labels)):
-            near = difflib.get_close_matches(label.lower(), detector.labels, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else "nothing will be reported of it"
-            self._log.warning("CV_CLASSES has a label that the model does not have", label=label, remedy=meant)
+        for label, remedy in unknown(self._classes or (), detector.labels):
+            self._log.warning("CV_CLASSES has a label that the model does not have", label=label, remedy=remedy)
 
     async def prepare(self, message: Message) -> Pictures:
         """Decode the frames to look at. Raises BadSegment for what is no segment, or can't be decoded."""
@@ -87,15 +87,8 @@ class CvService:
         camera = await self._cameras.get(head.camera) or _NO_WISHES
         grid = Grid.of(camera.tiles or self._settings.cv_tiles)
         size = self._detector.size
-        look = Look.of(
-            message.level(high=camera.priority == "high"),
-            wanted=camera.fps or self._settings.cv_fps,
-            floor=self._settings.cv_fps_floor,
-            duration=head.duration,
-            frames=head.frames,
-            megapixels=head.width * head.height / 1e6,
-            images=grid.views,
-        )
+        level, wanted = message.level(high=camera.priority == "high"), camera.fps or self._settings.cv_fps
+        look = _look(head, level, grid, wanted=wanted, floor=self._settings.cv_fps_floor)
         least = self._settings.cv_min_score if camera.min_score is None else camera.min_score
         classes = frozenset(camera.classes) if camera.classes else self._classes
         watched = None
@@ -104,7 +97,7 @@ class CvService:
             watched = await self._quiet.begin(message, head, made(self.model, grid, least, classes, head))
 
         def cut(decoded: Decoded) -> tuple[Decoded, list[Image]]:
-            return decoded, [image for picture in decoded.pictures for image in grid.images(picture.pixels, size)]
+            return decoded, images_of(decoded, grid, size)
 
         decoded, images = await self._segments.decode(
             head,
@@ -121,29 +114,46 @@ class CvService:
         if watched and watched.match:
             # Nothing is left out: the frames are those that it would have.
             offsets, images, look = spread(head.duration, look.wanted), [], look.unasked()
-        return Pictures(head, decoded.size, offsets, images, grid, least, classes, look, decoded.work, watched)
+        return Pictures(head, decoded.size, offsets, images, Wants(grid, least, classes), look, decoded.work, watched)
+
+    async def prepare_again(self, task: Task, segments: list[bytes]) -> Pictures:
+        """Decode the frames of recorded video, all that are wanted. Raises BadSegment for what can't be decoded."""
+        head, grid, size = task.segment, Grid.of(task.tiles), self._detector.size
+        decoded, images = await self._recorded.decode_alone(
+            head.camera,
+            segments[-1],
+            lambda decoded: (decoded, images_of(decoded, grid, size)),
+            before=segments[:-1],
+            fps=task.fps,
+            size=grid.canvas(size),
+            frames=head.frames,
+        )
+        wants = Wants(grid, task.min_score, frozenset(task.classes) or None)
+        offsets = [picture.offset for picture in decoded.pictures]
+        look = _look(head, LEVELS[0], grid, wanted=task.fps, floor=task.fps)
+        return Pictures(head, decoded.size, offsets, images, wants, look, decoded.work, None)
+
+    def seen(self, task: Task, prepared: Pictures, result: list[list[DetectedObject]]) -> Seen:
+        """What is answered of recorded video."""
+        width, height = prepared.size
+        objects = tuple(tuple(prepared.wants.of(found)) for found in result)
+        return Seen(id=task.id, width=width, height=height, offsets=tuple(prepared.offsets), objects=objects)
 
     def infer(self, batch: Sequence[Pictures]) -> list[list[list[DetectedObject]]]:
         """Objects by segment and frame. The detector's batches cross segments, and split large ones."""
         images = [image for item in batch for image in item.images]
-        size = self._settings.cv_batch_size
-        found: list[list[DetectedObject]] = []
-        for i in range(0, len(images), size):
-            found += self._detector.detect(images[i : i + size])
-        views = iter(found)
+        views = iter(objects_in(images, self._detector, self._settings.cv_batch_size))
         return [
-            item.match.said(len(item.offsets))
-            if item.match
-            else [item.grid.join(list(islice(views, item.grid.views))) for _ in item.offsets]
+            item.match.said(len(item.offsets)) if item.match else joined(views, item.wants.grid, len(item.offsets))
             for item in batch
         ]
 
     def event(self, message: Message, prepared: Pictures, result: list[list[DetectedObject]]) -> Detections:
         """The event; what there is to learn from it is learned."""
         head, match = prepared.segment, prepared.match
-        wanted = [_wanted(found, prepared) for found in result]
+        wanted = [prepared.wants.of(found) for found in result]
         if self._quiet and prepared.watched:
-            self._quiet.said(prepared.watched, wanted, images=len(result) * prepared.grid.views)
+            self._quiet.said(prepared.watched, wanted, images=len(result) * prepared.wants.grid.views)
         return Detections(
             camera=head.camera,
             segment=SegmentRef(stream=message.stream, seq=message.seq, epoch=head.epoch, n=head.n),
@@ -152,10 +162,7 @@ class CvService:
             width=prepared.size[0],
             height=prepared.size[1],
             model=self.model,
-            frames=[
-                Frame(time=head.start + dt.timedelta(seconds=offset), objects=objects)
-                for offset, objects in zip(prepared.offsets, wanted, strict=True)
-            ],
+            frames=frames_of(head, prepared.offsets, wanted),
             timing=message.timing,
             quality=prepared.look.quality,
             unchanged=Unchanged(since=dt.datetime.fromtimestamp(match.look.since, dt.UTC)) if match else None,
@@ -166,10 +173,18 @@ class CvService:
         return [start + offset for offset in prepared.offsets]
 
 
+def _look(head: segment.Segment, level: Level, grid: Grid, *, wanted: float, floor: float) -> Look:
+    return Look.of(
+        level,
+        wanted=wanted,
+        floor=floor,
+        duration=head.duration,
+        frames=head.frames,
+        megapixels=head.width * head.height / 1e6,
+        images=grid.views,
+    )
+
+
 def spread(duration: float, count: int) -> list[float]:
     """The offsets of so many frames of a segment, as `sample` chooses them, in seconds."""
     return [k * duration / count for k in range(count)]
-
-
-def _wanted(found: list[DetectedObject], wants: Pictures) -> list[DetectedObject]:
-    return [o for o in found if o.score >= wants.min_score and (wants.classes is None or o.label in wants.classes)]

@@ -20,9 +20,9 @@ from nats.aio.client import Client
 
 from services.embed.models import InTurns, NoTextSide
 from shared.bus import requests
-from shared.bus.requests import Refusal
 from shared.contract import names
 from shared.models.vectors import Encoded, TextQuery, Vectors, pack
+from shared.runtime.errors import Refusal
 from shared.video import pictures
 
 # A text may have this many characters: models read some 77 tokens, and cut off the rest.

@@ -25,6 +25,20 @@ def has_instant(start: dt.datetime, duration: float, fps: float) -> bool:
     return _instants(first, fps) < _instants(first + round(duration * 1000), fps)
 
 
+def shows(head: Segment, fps: float) -> bool | None:
+    """At one frame a second or less: whether a segment's own first frame is embedded on its behalf. None: the keyframe
+    that is before it in its GOP is, where `is_first_since` says so.
+
+    A keyframe is taken once, by the segment that has the first instant since. With long GOPs that is often a dependent
+    one: if those were passed over, instants could miss the keyframes of a camera for ever.
+    """
+    if fps == 1:
+        return head.starts_gop
+    if not has_instant(head.start, head.duration, fps):
+        return False
+    return True if head.starts_gop else None
+
+
 def is_first_since(key: Segment, segment: Segment, fps: float) -> bool:
     """Whether the first instant since the keyframe of `key` lies in `segment`, which is later in the same GOP."""
     no_earlier = _instants(_milliseconds(key.start), fps) == _instants(_milliseconds(segment.start), fps)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from nats.js import JetStreamContext
 
-from services.embed.sampling import has_instant, is_first_since
+from services.embed.looking import views_of
+from services.embed.sampling import is_first_since, shows
 from services.embed.settings import EmbedSettings
-from services.embed.views import View, Views
+from services.embed.views import Views
 from shared.contract import names, segment
 from shared.contract.cameras import CameraDirectory
 from shared.contract.events import SegmentRef
@@ -72,18 +72,11 @@ class Segments:
         return replace(await self._views(itself, fps=look.fps), look=look)
 
     async def _keyframe(self, itself: _Stored) -> _Stored | None:
-        """The segment whose first frame is embedded on behalf of this one, if any.
-
-        A keyframe is taken once, by the segment that has the first instant since. With long GOPs that is often a
-        dependent one: if those were passed over, instants could miss the keyframes of a camera for ever.
-        """
+        """The segment whose first frame is embedded on behalf of this one, if any."""
         head = itself.head
-        if self._fps == 1:
-            return itself if head.starts_gop else None
-        if not has_instant(head.start, head.duration, self._fps):
-            return None
-        if head.starts_gop:
-            return itself
+        its_own = shows(head, self._fps)
+        if its_own is not None:
+            return itself if its_own else None
         key, payload = await gop.start(self._js, head)
         if not is_first_since(key, head, self._fps):
             return None
@@ -103,7 +96,7 @@ class Segments:
         )
         if decoded.damaged:
             self._log.warning("segment is damaged", camera=head.camera, seq=shown.ref.seq, reason=decoded.damaged)
-        views = [View(p.pixels, head.start + dt.timedelta(seconds=p.offset)) for p in decoded.pictures]
+        views = views_of(head, decoded)
         return Views(head.camera, shown.ref, head.start, head.duration, views, decoded=decoded.work)
 
 

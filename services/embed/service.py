@@ -7,10 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
+from services.embed.looking import vectors_in, vectors_of
 from services.embed.models import Embedder
-from services.embed.views import View, Views
-from shared.contract.events import Embeddings, Vector
-from shared.models.vectors import Vectors, pack
+from services.embed.views import Views
+from shared.contract.events import Embeddings
+from shared.models.vectors import Vectors
 from shared.worker import Message
 
 
@@ -37,9 +38,7 @@ class EmbedService:
     def infer(self, batch: Sequence[Views]) -> list[Vectors]:
         """Vectors (n, dimension) of each item's n views. The model's batches cross items, and split large ones."""
         images = [view.image for item in batch for view in item.views]
-        size = self._batch_size
-        found = [self._embedder.embed(images[i : i + size]) for i in range(0, len(images), size)]
-        vectors = np.concatenate(found) if found else np.empty((0, self._embedder.dimension), np.float32)
+        vectors = vectors_in(images, self._embedder, self._batch_size)
         ends = np.cumsum([item.weight for item in batch])
         return np.split(vectors, ends[:-1])
 
@@ -51,17 +50,10 @@ class EmbedService:
             duration=prepared.duration,
             model=self.model,
             dimension=self._embedder.dimension,
-            vectors=[_vector(view, row) for view, row in zip(prepared.views, result, strict=True)],
+            vectors=vectors_of(prepared.views, result),
             timing=message.timing,
             quality=prepared.look.quality if prepared.look else None,
         )
 
     def frame_times(self, prepared: Views) -> list[float]:
         return [view.time.timestamp() for view in prepared.views if view.object is None]
-
-
-def _vector(view: View, row: Vectors) -> Vector:
-    found = view.object
-    if found is None:
-        return Vector(time=view.time, vector=pack(row))
-    return Vector(time=view.time, vector=pack(row), label=found.label, score=found.score, box=found.box)

@@ -13,5 +13,6 @@
 | `segmenter` | makes segments of packets, with `cutter`, `clock`, `parameters`, `waves` and `muxer` |
 | `delivery` | publishes one camera's segments: `outbox` keeps them, `publisher` sends them, `flight` bounds how many |
 | `announcer` | publishes events of cameras that go online and offline |
+| `look` | looks at a camera once, for who is about to add it |
 | `usage` | counts what each camera has sent, minute by minute |
 """

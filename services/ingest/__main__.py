@@ -12,7 +12,6 @@ import ssl
 from functools import partial
 
 from nats.aio.client import Client
-from nats.js.kv import KeyValue
 
 from services.ingest import memory, metrics, usage
 from services.ingest.announcer import Announcer
@@ -24,9 +23,10 @@ from services.ingest.runner import MB, Runner
 from services.ingest.segmenter import Piece
 from services.ingest.settings import IngestSettings
 from shared import bus
+from shared.bus import leases as leasing
 from shared.bus.client import Connection
-from shared.bus.leases import TIMEOUT, Kind, Leases, process_id
-from shared.bus.mirror import Mirror, all_read, bind, mirror
+from shared.bus.leases import Kind, Leases
+from shared.bus.mirror import Mirror, all_read, mirror
 from shared.contract import names
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
@@ -48,8 +48,7 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
     buckets = await unless(stopped, bus.answered(client, health, partial(_buckets, client, changed, settings.lease_s)))
     if buckets is None:
         return
-    wanted, credentials, leased, lease_kv = buckets
-    leases = Leases(client, lease_kv, leased, process_id(), Kind("camera", "process", metrics.OWNED), settings.lease_s)
+    wanted, credentials, leased, leases = buckets
     meter = usage.Meter()
     keeper = Keeper(client, "ingest", meter.take, every_s=usage.EVERY_S)
     publisher = Publisher(client, js, meter.stored)
@@ -88,12 +87,11 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
         await end(tasks[-1])
 
 
-async def _buckets(client: Client, changed: asyncio.Event, lease_s: float) -> tuple[Mirror, Mirror, Mirror, KeyValue]:
-    """Cameras, their credentials, and leases: copies to be run, and of the leases the bucket itself."""
-    wanted, credentials, leased = [
-        await mirror(client, bucket, changed) for bucket in (names.CAMERAS, names.CREDENTIALS, names.LEASES)
-    ]
-    return wanted, credentials, leased, await bind(client.jetstream(timeout=TIMEOUT * lease_s), names.LEASES)
+async def _buckets(client: Connection, changed: asyncio.Event, lease_s: float) -> tuple[Mirror, Mirror, Mirror, Leases]:
+    """Copies of the cameras, their credentials and what is leased, to be run; and our leases."""
+    wanted, credentials = [await mirror(client, bucket, changed) for bucket in (names.CAMERAS, names.CREDENTIALS)]
+    kind = Kind("camera", "process", metrics.OWNED)
+    return wanted, credentials, *await leasing.opened(client, names.LEASES, kind, lease_s, changed)
 
 
 def _check(settings: IngestSettings) -> None:

@@ -109,13 +109,17 @@ _EXPIRED, _OTHER_NAME, _OTHER_IP = 10, 62, 64
 
 NO_TLS = "the TLS connection failed: check the port (322 is usual), or give rtsp://"
 NOT_RTSP = "what answers at the camera's address sends no RTSP that can be read: check the port (554 is usual)"
+_REJECTED = "the camera refuses to play: check the URL's path, and whether too many watch it"
 _TIMEOUT = "the camera does not answer in time: check that it is on, its address, and the firewalls between"
 
 # A class stands after its subclasses: the first that fits is taken.
 _OF_CAMERAS: tuple[tuple[type[BaseException], str, str], ...] = (
     (av.HTTPForbiddenError, "forbidden", "the camera forbids this user to watch: give the user that right"),
     (av.HTTPNotFoundError, "not_found", "the camera has no such path: look the path up in its manual"),
-    (av.HTTPClientError, "rejected", "the camera refuses to play: check the URL's path, and whether too many watch it"),
+    (av.HTTPClientError, "rejected", _REJECTED),
+    # libav's error where PLAY is answered by what is neither yes nor an error of RTSP's, such as a redirection.
+    (av.PermissionError, "rejected", _REJECTED),
+    (PermissionError, "forbidden", "this machine forbids the connection to the camera: see its firewall's rules"),
     (av.HTTPServerError, "camera_error", "the camera reports an error of its own (RTSP 5xx): restart the camera"),
     (ConnectionRefusedError, "refused", "nothing listens at the camera's address: check the host and the port"),
     (

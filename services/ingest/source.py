@@ -153,8 +153,8 @@ def open_source(camera: Camera, userinfo: str | None, reaching: Reaching) -> Vid
     began = time.monotonic()
     try:
         container = av.open(url, options=options, timeout=(timeout_s, None))
-    except av.InvalidDataError as e:
-        # libav gives this error, too, where no answer came.
+    except (av.InvalidDataError, av.PermissionError) as e:
+        # libav gives these errors, too, where no answer came: the second where none came to PLAY.
         if time.monotonic() - began >= timeout_s * 0.9:
             raise TimeoutError from e
         raise

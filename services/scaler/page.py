@@ -22,9 +22,9 @@ from typing import Any
 import msgspec
 
 from services.scaler.live import metadata, metrics
-from services.scaler.live.consumers import Missing
 from services.scaler.live.estimator import Estimator
 from services.scaler.settings import ScalerSettings, certificates
+from shared.bus.infos import Missing
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.pages import KNOWN, PageServer
 from shared.runtime.redact import redact

@@ -30,9 +30,9 @@ from services.scaler.externalscaler_pb2 import (
 )
 from services.scaler.live import metadata, metrics
 from services.scaler.live.answers import Live
-from services.scaler.live.consumers import Missing
 from services.scaler.live.estimator import Estimator
 from services.scaler.settings import ScalerSettings, credentials
+from shared.bus.infos import Missing
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger

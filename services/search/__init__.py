@@ -3,8 +3,7 @@
 | module | idea |
 |---|---|
 | `settings`, `metrics` | what is read from the environment; what is exported |
-| `query` | what `svc.find` is asked and answers |
-| `rows` | what the index keeps of an event |
+| `rows` | what the index keeps of an event, and what it finds |
 | `chunk`, `index` | a stretch of time as one table; all of them, in a folder or an object store |
 | `indexer` | the loop: events into the index |
 | `words`, `moments` | the labels that a text names; hits into moments, two rankings into one |

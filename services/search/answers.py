@@ -23,15 +23,16 @@ from services.search import clip, metrics
 from services.search.chunk import Where
 from services.search.index import Index
 from services.search.moments import fuse, merge
-from services.search.query import BadQuery, ClipQuery, Found, Hit, Moment, Query, Unanswerable
+from services.search.rows import Hit
 from services.search.settings import SearchSettings
 from services.search.words import wanted
 from shared.bus import requests
-from shared.bus.requests import NobodyAnswers, Refusal
+from shared.bus.requests import NobodyAnswers
 from shared.contract import names, segment
+from shared.contract.search import MAX_VOCABULARY, BadQuery, ClipQuery, Found, Moment, Query, Unanswerable
 from shared.models import vectors
 from shared.models.vectors import Encoded, TextQuery, Vectors
-from shared.runtime.errors import BadSegment
+from shared.runtime.errors import BadSegment, Refusal
 from shared.runtime.telemetry import logger
 from shared.video.segments import SegmentDecoder
 
@@ -108,6 +109,12 @@ class Answers:
 
     async def find(self, query: Query) -> Found:
         """The moments that a query asks for. Raises Refusal."""
+        seen: list[str] | None = None
+        if query.vocabulary:
+            known = await self._in_thread(lambda: self._index.known_labels(query.cameras))
+            seen = sorted(known)[:MAX_VOCABULARY]
+        if not query.asks:
+            return Found(moments=[], pending=self._pending(), vocabulary=seen)
         by_vectors = await self._by_vectors(query)
         by_labels = await self._by_labels(query)
         moments = fuse(by_vectors.moments, by_labels.moments, query.k)
@@ -118,13 +125,14 @@ class Answers:
             model=by_vectors.model,
             pending=self._pending(),
             note=f"matched by labels alone: {by_vectors.note}" if by_vectors.note else None,
+            vocabulary=seen,
         )
 
     # ---- by vectors
 
     async def _by_vectors(self, query: Query) -> _Side:
         if query.like is not None:
-            known = await self._in_thread(lambda: self._index.vector(query.like or ""))
+            known = await self._in_thread(lambda: self._index.vector(query.like or "", query.like_cameras))
             if known is None:
                 raise BadQuery(f"nothing has the id {query.like!r}: give that of a moment found, while it is kept")
             model, vector = known
@@ -140,7 +148,8 @@ class Answers:
             return _Side()
         where = _where(query)
         if query.labels:
-            seen = msgspec.structs.replace(where, labels=query.labels, min_score=None)
+            # Whoever saw them.
+            seen = msgspec.structs.replace(where, labels=query.labels, runs=(), min_score=None)
             rare = await self._in_thread(lambda: self._index.segments_with(seen, TUNING.rare))
             if rare is not None and not rare:
                 return _Side(model=model)
@@ -170,7 +179,7 @@ class Answers:
     async def _by_labels(self, query: Query) -> _Side:
         if query.image is not None or query.like is not None:
             return _Side()
-        known = await self._in_thread(self._index.known_labels)
+        known = await self._in_thread(lambda: self._index.known_labels(query.cameras))
         labels = await self._in_thread(lambda: wanted(query.text or "", known)) if query.text else list(query.labels)
         if not labels:
             some = ", ".join(sorted(known)[:20])
@@ -193,14 +202,16 @@ class Answers:
 
     def _together(self, hits: Sequence[Hit], labels: Sequence[str]) -> list[Hit]:
         """One hit for each segment, with the mean of the labels' scores: a segment with all of them comes first."""
-        best: dict[tuple[int, str], Hit] = {}
+        segments = {(h.camera, h.seq) for h in hits}
+        best: dict[tuple[str, int, str], Hit] = {}
         for hit in self._index.labels_of((h.seq, h.time) for h in hits):
-            key = (hit.seq, hit.label or "")
-            if hit.label in labels and (key not in best or best[key].score < hit.score):
+            key = (hit.camera, hit.seq, hit.label or "")
+            asked = (hit.camera, hit.seq) in segments and hit.label in labels
+            if asked and (key not in best or best[key].score < hit.score):
                 best[key] = hit
-        of_segment: dict[int, list[Hit]] = {}
-        for (seq, _), hit in best.items():
-            of_segment.setdefault(seq, []).append(hit)
+        of_segment: dict[tuple[str, int], list[Hit]] = {}
+        for (camera, seq, _), hit in best.items():
+            of_segment.setdefault((camera, seq), []).append(hit)
         return [
             msgspec.structs.replace(max(of, key=lambda h: h.score), score=sum(h.score for h in of) / len(labels))
             for of in of_segment.values()
@@ -210,8 +221,8 @@ class Answers:
         """The hits in whose segment any of `labels` was seen; all hits where there are no labels."""
         if not labels:
             return hits
-        seen = {h.seq for h in self._index.labels_of((h.seq, h.time) for h in hits) if h.label in labels}
-        return [h for h in hits if h.seq in seen]
+        seen = {(h.camera, h.seq) for h in self._index.labels_of((h.seq, h.time) for h in hits) if h.label in labels}
+        return [h for h in hits if (h.camera, h.seq) in seen]
 
     # ---- both
 
@@ -227,9 +238,10 @@ class Answers:
 
     async def _complete(self, moments: Sequence[Moment], *, pictures: bool) -> list[Moment]:
         """The moments with their labels, whether their video is kept, and pictures as long as the answer has room."""
-        seen: dict[int, set[str]] = {}
+        # MEDIA that was made anew counts from the start: two cameras' segments may have one number.
+        seen: dict[tuple[str, int], set[str]] = {}
         for hit in await self._in_thread(lambda: self._index.labels_of((m.seq, m.time) for m in moments)):
-            seen.setdefault(hit.seq, set()).add(hit.label or "")
+            seen.setdefault((hit.camera, hit.seq), set()).add(hit.label or "")
         kept_seqs = await self._kept()
         room = (self._client.max_payload - _ROOM) * 3 // 4
         out = []
@@ -239,7 +251,7 @@ class Answers:
             if picture is not None and len(picture) > room:
                 picture = None
             room -= len(picture or b"")
-            labels = sorted(seen.get(moment.seq, ()))
+            labels = sorted(seen.get((moment.camera, moment.seq), ()))
             out.append(msgspec.structs.replace(moment, labels=labels, kept=kept, picture=picture))
         return out
 
@@ -292,4 +304,10 @@ def _where(query: Query) -> Where:
     def ms(time: object) -> int | None:
         return None if time is None else round(time.timestamp() * 1000)  # type: ignore[attr-defined]
 
-    return Where(cameras=query.cameras, since=ms(query.since), until=ms(query.until), min_score=query.min_score)
+    return Where(
+        cameras=query.cameras,
+        since=ms(query.since),
+        until=ms(query.until),
+        runs=[query.run] if query.run else (),
+        min_score=query.min_score,
+    )

@@ -9,6 +9,7 @@ seconds while it was put in order.)
 from __future__ import annotations
 
 import datetime as dt
+import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -50,6 +51,9 @@ class ChunkTuning(msgspec.Struct, frozen=True, kw_only=True):
     most_labels: int = 20_000
     """So many labels are known by the words of a text. The largest vocabulary of a detector has some thousands."""
 
+    most_pairs: int = 500_000
+    """Of so many pairs of a camera and a label it is known that the one saw the other."""
+
     kept_versions: dt.timedelta = dt.timedelta(seconds=30)
     """A version of the table is kept this long: a reader may have begun when it was current."""
 
@@ -73,20 +77,22 @@ class Gone(Exception):
 class Where(msgspec.Struct, frozen=True, kw_only=True):
     """What a row must be; a field that is empty excludes nothing. since, until: milliseconds since 1970.
 
-    seqs: sequences of segments in MEDIA.
+    seqs: sequences of segments in MEDIA. runs: of `tidegate reanalyze`.
     """
 
     cameras: Sequence[str] = ()
     since: int | None = None
     until: int | None = None
     labels: Sequence[str] = ()
+    runs: Sequence[str] = ()
     min_score: float | None = None
     seqs: Sequence[int] = ()
     ids: Sequence[str] = ()
 
 
 class Chunk:
-    """See the module. oldest, newest: times of its rows, milliseconds since 1970. labels: of its rows.
+    """See the module. oldest, newest: times of its rows, milliseconds since 1970. labels: of its rows. labels_of: the
+    same of each camera. columns: of the table.
 
     One thread writes, another may tidy meanwhile, and any may read.
     """
@@ -95,13 +101,16 @@ class Chunk:
         self.name = name
         self.oldest, self.newest = 2**63, -(2**63)
         self.labels: set[str] = set()
+        self.labels_of: dict[str, frozenset[str]] = {}
         self._table = table
         # Lance lets two writers of one table run side by side, but the second one leaves files behind.
         self._writing = threading.Lock()
         self._deleted = False
         self._cameras: Counter[str] = Counter()
         self._count = 0
+        self._pairs = 0
         self._gone = False
+        self.columns = frozenset(table.schema.names)
         self._indexed = "vector" in table.schema.names and _can_be_indexed(table.schema.field("vector").type.list_size)
         self._note(table.search().select(["time", "camera", "label"]).to_arrow())
 
@@ -119,6 +128,8 @@ class Chunk:
 
     def may_hold(self, where: Where) -> bool:
         """Whether any of its rows may be what is asked for."""
+        if where.runs and "run" not in self.columns:
+            return False
         return (where.until is None or self.oldest < where.until) and (
             where.since is None or self.newest >= where.since
         )
@@ -140,7 +151,7 @@ class Chunk:
     def nearest(self, vector: Vectors, where: Where, columns: Sequence[str], limit: int) -> Any:
         """Arrow table of the `limit` rows of the largest cosine, with their `_distance`, 1 - cosine; best first."""
         query = self._table.search(vector.astype(np.float16), vector_column_name="vector").distance_type("cosine")
-        query = query.select([*columns, "_distance"]).limit(limit)
+        query = query.select([*self._known(columns), "_distance"]).limit(limit)
         if condition := _sql(where):
             query = query.where(condition, prefilter=True)
         if self._expected(where) <= TUNING.exact:
@@ -207,14 +218,21 @@ class Chunk:
         self._deleted = False
 
     def _scan(self, where: Where, columns: Sequence[str]) -> Any:
-        query = self._table.search().select(list(columns))
+        query = self._table.search().select(self._known(columns))
         condition = _sql(where)
         return query.where(condition) if condition else query
+
+    def _known(self, columns: Sequence[str]) -> list[str]:
+        """Those that there are: a chunk of an older version lacks some."""
+        return [column for column in columns if column in self.columns]
 
     def _expected(self, where: Where) -> float:
         """About how many rows are what is asked for: by the cameras' counts, and as if rows came evenly in time."""
         if where.seqs or where.ids:
             return len(where.seqs) + len(where.ids)
+        if where.runs:
+            # Nobody has counted them: they are compared one by one, so that none is missed.
+            return 0.0
         count: float = sum(self._cameras[c] for c in where.cameras) if where.cameras else self._count
         span = max(1, self.newest - self.oldest)
         since = self.oldest if where.since is None else max(self.oldest, where.since)
@@ -230,9 +248,23 @@ class Chunk:
         for camera, count in zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True):
             self._cameras[camera] += count
         self._count += rows.num_rows
-        # A new set is made, as readers may be reading the old one.
+        # New sets are made, as readers may be reading the old ones.
         fresh = {label for label in pc.unique(rows["label"]).to_pylist() if label is not None} - self.labels
         self.labels = self.labels | set(sorted(fresh)[: max(0, TUNING.most_labels - len(self.labels))])
+        self._note_pairs(rows)
+
+    def _note_pairs(self, rows: Any) -> None:
+        """Which camera saw which of the labels that are known."""
+        found: dict[str, set[str]] = {}
+        for pair in rows.select(["camera", "label"]).group_by(["camera", "label"]).aggregate([]).to_pylist():
+            if pair["label"] in self.labels:
+                found.setdefault(pair["camera"], set()).add(sys.intern(pair["label"]))
+        for camera, labels in found.items():
+            known = self.labels_of.get(camera, frozenset())
+            new = sorted(labels - known)[: max(0, TUNING.most_pairs - self._pairs)]
+            if new:
+                self._pairs += len(new)
+                self.labels_of[camera] = known.union(new)
 
 
 def _can_be_indexed(dimension: int) -> bool:
@@ -244,6 +276,7 @@ def _sql(where: Where) -> str:
     parts = [
         _in("camera", where.cameras),
         _in("label", where.labels),
+        _in("run", where.runs),
         _in("seq", where.seqs),
         _in("id", where.ids),
         f"time >= {where.since}" if where.since is not None else "",

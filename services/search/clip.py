@@ -21,10 +21,10 @@ from av.video.stream import VideoStream
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from services.search.query import Unanswerable
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
 from shared.contract.events import Box
+from shared.contract.search import Unanswerable
 from shared.contract.segment import Segment, from_headers, rfc3339
 from shared.runtime.errors import BadSegment
 from shared.video import decode as media
@@ -44,7 +44,6 @@ _MILLISECOND = Fraction(1, 1000)
 _SECOND = dt.timedelta(seconds=1)
 # A picture is bounded by its width alone: no video is higher than 16 times its width.
 WITHIN = (640, 16 * 640)
-_BOX_COLOUR = (255, 200, 0)
 
 
 class StoredSegment(NamedTuple):
@@ -178,20 +177,7 @@ def _joined(stored: Sequence[StoredSegment]) -> Clip:
 def picture(decoded: media.Decoded, box: Box | None = None) -> bytes:
     """The first picture of a segment that was decoded WITHIN, as JPEG. box: drawn on it."""
     pixels = decoded.pictures[0].pixels
-    return pictures.jpeg(pixels if box is None else outlined(pixels, box))
-
-
-def outlined(pixels: media.Image, box: Box) -> media.Image:
-    """A copy of the picture with the outline of `box` on it, as thick as 1/200 of the height."""
-    height, width = pixels.shape[:2]
-    line = max(2, height // 200)
-    left, right = (round(x * (width - 1)) for x in (box[0], box[2]))
-    top, bottom = (round(y * (height - 1)) for y in (box[1], box[3]))
-    out = pixels.copy()
-    inside = out[top + line : max(top, bottom + 1 - line), left + line : max(left, right + 1 - line)].copy()
-    out[top : bottom + 1, left : right + 1] = _BOX_COLOUR
-    out[top + line : top + line + inside.shape[0], left + line : left + line + inside.shape[1]] = inside
-    return out
+    return pictures.jpeg(pixels if box is None else pictures.outlined(pixels, box))
 
 
 # ---- reading MEDIA

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import lancedb
+import msgspec
 import numpy as np
 import pyarrow as pa
 
 from services.search import lost
 from services.search.chunk import Chunk, Gone, Where
-from services.search.query import Hit
-from services.search.rows import LabelRow, Row, VectorRow
+from services.search.rows import Hit, LabelRow, Row, VectorRow
 from services.search.settings import CACHE_MB
 from shared.models.vectors import Vectors
 from shared.runtime import lock
@@ -47,6 +47,7 @@ _COLUMNS: list[Any] = [
     pa.field("label", pa.string()),
     pa.field("score", pa.float32()),
     pa.field("box", pa.list_(pa.float32(), 4)),
+    pa.field("run", pa.string()),
 ]
 _NAMES = [field.name for field in _COLUMNS]
 _LABELS = "labels"
@@ -185,12 +186,21 @@ class Index:
         self._add(_REVISED, marks, None)
 
     def _add(self, kind: str, rows: Sequence[Row], dimension: int | None) -> None:
-        fresh = {row.id: row for row in rows}
+        of: dict[str, str | None] = {}
+        if dimension is not None:
+            # Of one event that live and a run tell of, the vectors are those of whom comes first, here as below.
+            rows = [row for row in rows if of.setdefault(_event_of(row.id), row.run) == row.run]
+        fresh = {row.id: row for row in reversed(rows)}
+        there: set[str] = set()
         span = Where(since=min(r.time for r in rows), until=max(r.time for r in rows) + 1, ids=list(fresh))
         for chunk in self._chunks.get(kind, []):
             if chunk.may_hold(span):
-                for id in chunk.matching(span, ["id"])["id"].to_pylist():
-                    fresh.pop(id, None)
+                there |= set(chunk.matching(span, ["id"])["id"].to_pylist())
+        if dimension is not None:
+            # Vectors of an event are there all or none: a look at other frames has others under the same numbers.
+            events = {_event_of(id) for id in there}
+            there |= {id for id in fresh if _event_of(id) in events}
+        fresh = {id: row for id, row in fresh.items() if id not in there}
         if fresh:
             data = _table(list(fresh.values()), dimension)
             try:
@@ -199,10 +209,10 @@ class Index:
                 self._open(kind, data.schema, self._sizes[dimension is not None]).add(data)
 
     def _open(self, kind: str, schema: Any, size: int) -> Chunk:
-        """The chunk to add to, a new one where the last is full."""
+        """The chunk to add to, a new one where the last is full, or of a version that had fewer columns."""
         with self._listing:
             chunks = self._chunks.setdefault(kind, [])
-            if not chunks or chunks[-1].rows >= size:
+            if not chunks or chunks[-1].rows >= size or not chunks[-1].columns.issuperset(schema.names):
                 number = int(chunks[-1].name.rpartition(".")[2]) + 1 if chunks else 0
                 # Zeros in front let the names sort in the order of the chunks.
                 chunks.append(Chunk.create(self._db, f"{kind}.{number:08}", schema))
@@ -253,7 +263,7 @@ class Index:
         where.min_score: of the cosine.
         """
         kind = _kind(model, vector.size)
-        of = Where(cameras=where.cameras, since=where.since, until=where.until, labels=where.labels, seqs=where.seqs)
+        of = msgspec.structs.replace(where, min_score=None)
         found = self._each(kind, of, lambda chunk: chunk.nearest(vector, of, _NAMES, limit))
         best = sorted(found, key=lambda row: row["_distance"])[:limit]
         hits = [_hit(row, 1 - row["_distance"], vector=True) for row in best]
@@ -280,17 +290,20 @@ class Index:
         found = self._each(_LABELS, where, lambda chunk: chunk.matching(where, _NAMES))
         return [_hit(row, row["score"], vector=False) for row in found]
 
-    def vector(self, id: str) -> tuple[str, Vectors] | None:
-        """(model, vector) of the row with this id."""
-        where = Where(ids=[id])
+    def vector(self, id: str, cameras: Sequence[str] = ()) -> tuple[str, Vectors] | None:
+        """(model, vector) of the row with this id. cameras: it is of one of these; empty: of any."""
+        where = Where(ids=[id], cameras=cameras)
         for kind in [k for k in list(self._chunks) if k.startswith(_VECTORS)]:
             for row in self._each(kind, where, lambda chunk: chunk.matching(where, ["vector"])):
                 return kind.removeprefix(_VECTORS).rpartition(".")[0], np.asarray(row["vector"], np.float32)
         return None
 
-    def known_labels(self) -> frozenset[str]:
-        """Every label that was seen."""
-        return frozenset(label for chunk in self._chunks.get(_LABELS, []) for label in chunk.labels)
+    def known_labels(self, cameras: Sequence[str] = ()) -> frozenset[str]:
+        """Every label that was seen. cameras: at these; empty: at any."""
+        chunks = list(self._chunks.get(_LABELS, []))
+        if not cameras:
+            return frozenset().union(*(chunk.labels for chunk in chunks))
+        return frozenset().union(*(chunk.labels_of.get(camera, ()) for chunk in chunks for camera in cameras))
 
     def count(self) -> int:
         """The number of rows of every kind."""
@@ -341,6 +354,11 @@ class Index:
         return [row for of_chunk in found for row in of_chunk]
 
 
+def _event_of(id: str) -> str:
+    """The id of the event that a row is of."""
+    return id.rpartition("#")[0]
+
+
 def _kind(model: str, dimension: int) -> str:
     return f"{_VECTORS}{model}.{dimension}"
 
@@ -366,6 +384,7 @@ def _hit(row: dict[str, Any], score: float, *, vector: bool) -> Hit:
         id=row["id"] if vector else None,
         label=row["label"],
         box=None if row["box"] is None else tuple(round(v, 4) for v in row["box"]),
+        run=row.get("run"),
     )
 
 

@@ -16,7 +16,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from services.search.query import Hit, Moment
+from services.search.rows import Hit
+from shared.contract.search import Moment
 
 # Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods"
 # (SIGIR 2009): a rank r is worth 1 / (60 + r). Cosines and detectors' scores don't compare; ranks do.
@@ -101,4 +102,5 @@ def _moment(best: Hit, span: Sequence[Hit]) -> Moment:
         by=[by],
         box=best.box,
         hits=len(span),
+        run=best.run,
     )

@@ -21,6 +21,9 @@ from shared.contract.events import (
     DetectionsRevision,
     Embeddings,
     EmbeddingsRevision,
+    Past,
+    PastDetections,
+    PastEmbeddings,
     Vector,
     decode,
 )
@@ -28,7 +31,8 @@ from shared.models import vectors
 from shared.runtime.errors import BadMessage
 
 _REVISIONS = (EmbeddingsRevision, DetectionsRevision)
-_KINDS: dict[str, type[Embeddings | Detections]] = {t.kind: t for t in (Embeddings, Detections, *_REVISIONS)}
+_PAST = (PastEmbeddings, PastDetections)
+_KINDS: dict[str, type[Embeddings | Detections]] = {t.kind: t for t in (Embeddings, Detections, *_REVISIONS, *_PAST)}
 MOST_ID = 512
 # float16 moves the length of a vector less than this.
 MOST_OFF = 0.1
@@ -38,7 +42,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What every row holds. Times are milliseconds since 1970.
 
     id: made of the event's, so that an event that is indexed twice is there once. start, end: of the segment. time: of
-    the frame. seq: of the segment in MEDIA.
+    the frame. seq: of the segment in MEDIA. run: that found it in a recording; None of what was seen live.
     """
 
     id: str
@@ -50,6 +54,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None
     score: float | None
     box: Box | None
+    run: str | None = None
 
 
 class VectorRow(Row, frozen=True, kw_only=True):
@@ -62,6 +67,21 @@ class VectorRow(Row, frozen=True, kw_only=True):
 
 class LabelRow(Row, frozen=True, kw_only=True):
     """The best detection of one label in one segment."""
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """One row that the index found. score: a vector's cosine, or a detection's score. id: a vector's, else None."""
+
+    camera: str
+    start: dt.datetime
+    end: dt.datetime
+    time: dt.datetime
+    seq: int
+    score: float
+    id: str | None = None
+    label: str | None = None
+    box: Box | None = None
+    run: str | None = None
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +169,7 @@ def _of_segment(event: Embeddings | Detections, id: str) -> dict[str, Any]:
         "start": start,
         "end": start + round(event.duration * 1000),
         "seq": event.segment.seq,
+        "run": event.run if isinstance(event, Past) else None,
     }
 
 

@@ -142,7 +142,7 @@ def wanted(text: str, known: Collection[str]) -> list[str]:
     return list(found)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)
 def _names(known: frozenset[str]) -> Mapping[Phrase, tuple[str, ...]]:
     """The labels that each phrase stands for. A label's own name wins over a synonym, a synonym over a singular."""
     names: dict[Phrase, tuple[str, ...]] = {}

@@ -6,44 +6,31 @@ With VLM_MODE=front: answer svc.ask and plan captions instead, without a model.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-import os
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from nats.aio.client import Client
 
 from shared.contract import names
 from shared.contract.events import Said
-from shared.runtime.errors import Away
 from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health
 from shared.service import loading, process
 from shared.worker import Worker
 
 with process.needing("vlm"):
-    from services.vlm import address, front
-    from services.vlm.endpoint import ModelEndpoint
+    from services.vlm import front
     from services.vlm.model import Model, event_name
-    from services.vlm.sagemaker import SageMakerEndpoint
+    from services.vlm.reaching import keeping, reached
     from services.vlm.service import Task, VlmService
     from services.vlm.settings import VlmSettings
     from services.vlm.vllm_server import VllmServer
 
 
 async def run(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
-    async with contextlib.AsyncExitStack() as started:
-        server = None if settings.vlm_url else await started.enter_async_context(VllmServer(settings))
-        endpoint = await started.enter_async_context(_endpoint(settings, server))
-        model = Model(
-            endpoint, settings, starting="vLLM is loading" if server else f"{endpoint.where} was not asked yet"
-        )
+    async with reached(settings) as (model, server):
         model.on_change = partial(_changed, health, server)
-        beside = [asyncio.create_task(model.keep(), name="endpoint")]
-        if server:
-            beside.append(asyncio.create_task(server.failed(), name="vllm"))
+        beside = keeping(model, server)
         working = asyncio.create_task(_work(settings, client, health, stop, model), name="work")
         try:
             await supervise(working, *beside)
@@ -52,17 +39,6 @@ async def run(settings: VlmSettings, client: Client, health: Health, stop: async
             stop.set()
             await asyncio.wait({working})
             await end(*beside)
-
-
-def _endpoint(settings: VlmSettings, server: VllmServer | None) -> ModelEndpoint:
-    """Where the model is. Raises SettingError."""
-    timeout_s = settings.vlm_timeout_s
-    if server:
-        return ModelEndpoint(server.url, key=lambda: server.key, timeout_s=timeout_s)
-    if settings.vlm_url.startswith(f"{address.SCHEME}://"):
-        found = address.sagemaker(settings.vlm_url)
-        return SageMakerEndpoint(found, model=settings.vlm_model, timeout_s=timeout_s)
-    return ModelEndpoint(settings.vlm_url, key=_key(settings), timeout_s=timeout_s)
 
 
 def _changed(health: Health, server: VllmServer | None, reason: str | None) -> None:
@@ -96,21 +72,6 @@ async def _watch(stop: asyncio.Event, model: Model, over: asyncio.Event) -> None
     if stop.is_set():
         model.close()
     over.set()
-
-
-def _key(settings: VlmSettings) -> Callable[[], str]:
-    """How the endpoint's key is read. From a file it is read each time, as keys are renewed."""
-    path = os.environ.get("VLM_KEY_FILE", "")
-    if not path or os.environ.get("VLM_KEY"):
-        return lambda: settings.vlm_key
-
-    def read() -> str:
-        try:
-            return Path(path).read_text().strip()
-        except OSError as e:
-            raise Away(f"VLM_KEY_FILE={path} can't be read: {e.strerror}") from e
-
-    return read
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ from services.vlm.planner import Planner
 from services.vlm.settings import VlmSettings
 from shared import bus
 from shared.bus import requests
-from shared.bus.requests import Refusal
 from shared.contract import events, names
-from shared.runtime.errors import BusError, Full
+from shared.runtime.errors import BusError, Full, Refusal
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 

@@ -13,11 +13,11 @@ import msgspec
 from msgspec import Meta
 
 from services.vlm.kinds.caption import PROMPT
-from shared.bus.requests import Refusal
 from shared.contract import jobs
 from shared.contract.bounds import EARLIEST, LATEST, Instant, in_time
 from shared.contract.jobs import Job, Text
 from shared.contract.names import Token
+from shared.runtime.errors import Refusal
 
 LONGEST_WAIT_S = 600.0
 # A question without a time is about the last seconds, this many.

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+_SECOND = dt.timedelta(seconds=1)
+
+
+class Shot(Protocol):
+    """Video that can be decoded by itself."""
+
+    @property
+    def start(self) -> dt.datetime: ...
+    @property
+    def until(self) -> dt.datetime: ...
+
+
+S = TypeVar("S", bound=Shot)
 
 
 def instants(start: dt.datetime, end: dt.datetime, count: int) -> list[dt.datetime]:
@@ -32,4 +47,34 @@ def offsets(durations: Sequence[float], count: int) -> list[list[float]]:
         inside = [t - begin for t in share if begin <= t and (t < begin + duration or last)]
         found.append([0.0] if len(inside) == 1 else inside)
         begin += duration
+    return found
+
+
+def shown(
+    shots: Sequence[S], start: dt.datetime, end: dt.datetime, count: int, also: Sequence[dt.datetime] = ()
+) -> list[tuple[S, list[float]]]:
+    """Which shots show up to `count` instants of [start, end), with the seconds of each in its shot: those at `also`,
+    and the rest spread evenly over the time with video. shots: all that show any of it, in order.
+    """
+    if not shots:
+        return []
+    begin, end = max(start, shots[0].start), min(end, shots[-1].until)
+    return at(shots, sorted({*also[:count], *instants(begin, end, count - len(also[:count]))}))
+
+
+def at(shots: Sequence[S], wanted: Sequence[dt.datetime]) -> list[tuple[S, list[float]]]:
+    """Which shots show these times, or else come first after them, with the seconds of each in its shot.
+
+    shots, wanted: in order.
+    """
+    found: list[tuple[S, list[float]]] = []
+    n = 0
+    for instant in wanted:
+        while n < len(shots) and shots[n].until <= instant:
+            n += 1
+        if n == len(shots):
+            break
+        if not found or found[-1][0] is not shots[n]:
+            found.append((shots[n], []))
+        found[-1][1].append(max(0.0, (instant - shots[n].start) / _SECOND))
     return found

@@ -89,7 +89,7 @@ class VlmService:
             jobs.Verify.kind: Verdicts(footage, settings),
             jobs.Check.kind: Verdicts(footage, settings),
             jobs.Ask.kind: Questions(client, footage, settings),
-            jobs.Summarize.kind: Summaries(client, settings),
+            jobs.Summarize.kind: Summaries(client, footage, settings),
             jobs.Caption.kind: Captions(footage, settings),
         }
         self._verifying: dict[tuple[str, str], asyncio.Future[Said]] = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -51,17 +52,33 @@ class CaptionStretch(NamedTuple):
 
 def begun_by(segment: Segment, plan: CaptionPlan) -> list[CaptionStretch]:
     """The stretches that a segment begins, in order of time."""
-    every, length = round(plan.every_s * 1000), round(plan.length_s * 1000)
-    if every <= 0:
-        return []
-    start = (segment.start - _EPOCH) // _MS
+    start, length = _ms(segment.start), _length(plan)
     # Stretches that end in [first, past) are this segment's.
     first = start + 1 if segment.n == 0 else max(start + 1, start + length - SHORTLY_MS)
     past = start + min(max(1, round(segment.duration * 1000)), LONGEST_SEGMENT_MS) + length
-    phase = zlib.crc32(segment.camera.encode()) % every
+    return list(_ending(segment.camera, first, past, plan))
+
+
+def over(camera: str, since: dt.datetime, until: dt.datetime, plan: CaptionPlan) -> Iterator[CaptionStretch]:
+    """The stretches that cover some of [since, until), in order of time, whether or not there is video."""
+    return _ending(camera, _ms(since) + 1, _ms(until) + _length(plan), plan)
+
+
+def _ending(camera: str, first: int, past: int, plan: CaptionPlan) -> Iterator[CaptionStretch]:
+    """Those that end in [first, past), in milliseconds since 1970."""
+    every, length = round(plan.every_s * 1000), _length(plan)
+    if every <= 0:
+        return
+    phase = zlib.crc32(camera.encode()) % every
     k = -(-(first - phase) // every)
-    found = []
     while (end := k * every + phase) < past:
-        found.append(CaptionStretch(_EPOCH + (end - length) * _MS, _EPOCH + end * _MS))
+        yield CaptionStretch(_EPOCH + (end - length) * _MS, _EPOCH + end * _MS)
         k += 1
-    return found
+
+
+def _ms(time: dt.datetime) -> int:
+    return (time - _EPOCH) // _MS
+
+
+def _length(plan: CaptionPlan) -> int:
+    return round(plan.length_s * 1000)

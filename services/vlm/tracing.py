@@ -19,7 +19,7 @@ from openinference.semconv.trace import (
 )
 
 from services.vlm.endpoint import Completion
-from services.vlm.footage import JpegFrame
+from services.vlm.frames import JpegFrame
 from services.vlm.prompt import Prompt
 
 Attributes = dict[str, str | int | float]

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from services.analytics import rules
 from services.analytics.camera import CameraAnalytics
-from services.analytics.rules import Rules
 from services.analytics.settled.episode import Episode, begun
 from services.analytics.settled.late import LateIncidents
 from services.analytics.settled.state import TUNING, Book, EpisodeState, SettledState
 from services.analytics.settled.versions import First
 from services.analytics.state import Limits
 from services.analytics.statements import Outs
+from shared.contract import rules
 from shared.contract.events import Verdict
+from shared.contract.rules import Rules
 
 # It begins a pass, or belongs to the last one; it was read before, or too many passes wait.
 Deferred: TypeAlias = Literal["begun", "joined", "known", "refused"]

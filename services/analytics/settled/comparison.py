@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.analytics import rules
 from services.analytics.counts import MINUTE_S
 from services.analytics.settled.state import (
     TUNING,
@@ -29,6 +28,7 @@ from services.analytics.settled.state import (
 )
 from services.analytics.statements import Out, Outs
 from services.analytics.tracker import group_of
+from shared.contract import rules
 from shared.contract.events import Counts, Incident
 
 # What is true at a moment has happened once: it stands for one incident of the other side.

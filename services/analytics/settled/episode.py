@@ -14,10 +14,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from services.analytics import rules
 from services.analytics.camera import CameraAnalytics
 from services.analytics.incidents import Ref, replace
-from services.analytics.rules import Rule, Rules
 from services.analytics.settled.comparison import (
     Comparison,
     FalseAlarm,
@@ -32,7 +30,9 @@ from services.analytics.settled.versions import First
 from services.analytics.state import TUNING as CAMERA
 from services.analytics.state import CameraState, Limits
 from services.analytics.statements import Out, Outs
+from shared.contract import rules
 from shared.contract.events import Detections, Incident, Verdict
+from shared.contract.rules import Rule, Rules
 
 
 def begun(live: CameraState, book: Rules, first: First) -> EpisodeState:

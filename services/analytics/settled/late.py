@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from services.analytics import statements
 from services.analytics.incidents import Incidents, IncidentsState, Ref, replace
-from services.analytics.rules import Rule
 from services.analytics.settled.state import TUNING, LateState, settled_out
 from services.analytics.statements import Outs
 from shared.contract.events import Incident, Verdict
+from shared.contract.rules import Rule
 
 
 class LateIncidents:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from services.analytics import metrics
 from services.analytics.camera import CameraAnalytics
 from services.analytics.reading import Heard
-from services.analytics.rules import Rules
 from services.analytics.said import Said
 from services.analytics.settled.camera import SettledCamera
 from services.analytics.settled.state import SettledState
@@ -23,6 +22,7 @@ from services.analytics.settled.versions import First, Settled
 from services.analytics.state import Limits
 from services.analytics.statements import Outs
 from shared.contract.events import Verdict
+from shared.contract.rules import Rules
 from shared.runtime.telemetry import logger
 
 

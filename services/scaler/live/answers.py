@@ -14,13 +14,11 @@ from typing import Protocol
 import msgspec
 
 from services.scaler.demand.estimate import one_number
-from services.scaler.live.heartbeats import ReplicaSeen
 from services.scaler.live.metadata import Query
+from shared.contract.explain import Explanation
 
 # Whoever asks first waits this long for the first answer of JetStream, or for its failure.
 FIRST_S = 3.0
-
-Term = float | bool | str | None
 
 
 class LiveAnswer(msgspec.Struct, frozen=True):
@@ -33,34 +31,6 @@ class LiveAnswer(msgspec.Struct, frozen=True):
     def metric(self) -> float:
         """Both as one number: above 0 where there is work."""
         return one_number(self.value, self.active)
-
-
-class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why one query asks for so many replicas.
-
-    of: what is counted. terms: the terms of the sum, by name. lines: the same in words. replicas: workers as they were
-    last heard, from `replicas_from`. age_s: age of the reading. error: why there is none. asked_s: seconds since it was
-    last asked for, 0 while somebody listens: a query of before a change is kept for some minutes.
-    """
-
-    service: str
-    of: str
-    terms: dict[str, Term]
-    settings: dict[str, Term]
-    lines: list[str] = []
-    replicas: list[ReplicaSeen] = []
-    replicas_from: str = ""
-    age_s: float | None = None
-    error: str = ""
-    asked_s: float = 0.0
-
-
-class Explanations(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process answers to `svc.scaler.explain.<service>`. services: all that it knows."""
-
-    by: str
-    services: list[str]
-    found: list[Explanation]
 
 
 class Live(Protocol):

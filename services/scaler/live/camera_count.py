@@ -9,11 +9,12 @@ import msgspec
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from services.scaler.live.answers import FIRST_S, Changes, Explanation, LiveAnswer, Term
-from services.scaler.live.consumers import Missing, Unavailable
+from services.scaler.live.answers import FIRST_S, Changes, LiveAnswer
 from services.scaler.live.metadata import CamerasQuery
+from shared.bus.infos import Missing, Unavailable
 from shared.bus.mirror import Mirror, mirror
 from shared.contract import cameras
+from shared.contract.explain import Explanation, Term
 from shared.runtime.errors import BusError, SettingError, TidegateError
 from shared.runtime.tasks import end
 

@@ -17,16 +17,16 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
 
 import msgspec
-import nats.errors
 from nats.aio.client import Client
 
 from services.scaler.demand.observation import PutOff
 from services.scaler.live import metrics
 from services.scaler.live.expiry import ExpiryCounter, waiting
 from services.scaler.live.wakeups import Wakeups, told_on
+from shared.bus import infos
+from shared.bus.infos import ConsumerInfo, Missing, StreamInfo, Unavailable
 from shared.contract import names
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
@@ -34,23 +34,12 @@ from shared.runtime.telemetry import logger
 
 # A consumer is asked so often that redeliveries can't hide what expires between two answers.
 EVERY_S = 1.0
-TIMEOUT_S = 2.0
 # An older answer says nothing of now.
 STALE_S = 3.0
 # A stream that this user may not ask about is asked less often: each try writes a line to the server's log.
 REFUSED_S = 10.0
 
-T = TypeVar("T", bound="_Reply")
-
 log = logger("scaler")
-
-
-class Missing(TidegateError):
-    """The stream, consumer or bucket does not exist."""
-
-
-class Unavailable(TidegateError):
-    """NATS is away, or JetStream has not answered lately."""
 
 
 class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,82 +57,6 @@ class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def backlog(self) -> int:
         return self.pending + self.ack_pending
-
-
-class _ApiError(msgspec.Struct, frozen=True):
-    code: int = 500
-    description: str = ""
-
-
-class _Reply(msgspec.Struct, frozen=True, kw_only=True):
-    error: _ApiError | None = None
-
-
-class _Sequences(msgspec.Struct, frozen=True):
-    consumer_seq: int = 0
-    stream_seq: int = 0
-
-
-class _ConsumerConfig(msgspec.Struct, frozen=True):
-    filter_subject: str = ""
-    filter_subjects: tuple[str, ...] = ()
-
-
-class _ConsumerReply(_Reply, frozen=True, kw_only=True):
-    created: str = ""
-    config: _ConsumerConfig = _ConsumerConfig()
-    delivered: _Sequences = _Sequences()
-    num_pending: int = 0
-    num_ack_pending: int = 0
-
-    @property
-    def filters(self) -> tuple[str, ...]:
-        one = self.config.filter_subject
-        return (one,) if one else self.config.filter_subjects
-
-
-class _RePublish(msgspec.Struct, frozen=True):
-    src: str = ""
-    dest: str = ""
-    headers_only: bool = False
-
-
-class _StreamConfig(msgspec.Struct, frozen=True):
-    subjects: tuple[str, ...] = ()
-    max_age: int = 0
-    retention: str = ""
-    republish: _RePublish | None = None
-
-
-class _StreamState(msgspec.Struct, frozen=True):
-    messages: int = 0
-    first_seq: int = 0
-    last_seq: int = 0
-
-
-class _StreamReply(_Reply, frozen=True, kw_only=True):
-    config: _StreamConfig = _StreamConfig()
-    state: _StreamState = _StreamState()
-
-
-async def _ask(client: Client, subject: str, model: type[T], what: str) -> T:
-    """One question to JetStream's API. Raises Missing or Unavailable."""
-    if not client.is_connected:
-        # The question would wait in the client's buffer until its timeout.
-        raise Unavailable("NATS is not connected")
-    try:
-        reply = msgspec.json.decode((await client.request(subject, timeout=TIMEOUT_S)).data, type=model)
-    except nats.errors.NoRespondersError as e:
-        raise Unavailable(f"{what}: JetStream does not answer: is it enabled for this account?") from e
-    except (TimeoutError, nats.errors.Error, OSError, msgspec.DecodeError) as e:
-        raise Unavailable(
-            f"{what}: JetStream has not answered within {TIMEOUT_S:g} s: is it up, and may this user ask?"
-        ) from e
-    if reply.error and reply.error.code == 404:
-        raise Missing(f"{what}: {reply.error.description}: run 'tidegate setup', or correct the names")
-    if reply.error:
-        raise Unavailable(f"{what}: {reply.error.description}")
-    return reply
 
 
 class ArrivedCounter:
@@ -175,7 +88,7 @@ class _StreamReader:
         self._client = client
         self._stream = stream
         self._every_s = every_s
-        self.reply: _StreamReply | None = None
+        self.reply: StreamInfo | None = None
         self.asked = asyncio.Event()
         self.task = asyncio.create_task(self._run(), name=f"stream {stream}")
 
@@ -183,8 +96,7 @@ class _StreamReader:
         while not self._client.is_closed:
             pause = self._every_s
             try:
-                what = f"stream {self._stream}"
-                self.reply = await _ask(self._client, names.api("STREAM.INFO", self._stream), _StreamReply, what)
+                self.reply = await infos.stream(self._client, self._stream)
             except (Missing, Unavailable) as e:
                 if self._client.is_connected:
                     pause = REFUSED_S
@@ -269,8 +181,7 @@ class ConsumerReader:
         try:
             if self._client.is_connected:
                 self._requests.inc()
-            subject = names.api("CONSUMER.INFO", self.stream, self.consumer)
-            reply = await _ask(self._client, subject, _ConsumerReply, self._what)
+            reply = await infos.consumer(self._client, self.stream, self.consumer)
         except (Missing, Unavailable) as e:
             self._error = e
         else:
@@ -279,7 +190,7 @@ class ConsumerReader:
             await self._arm(reply, stream)
         self.asked.set()
 
-    def _state_of(self, reply: _ConsumerReply, stream: _StreamReply | None, now: float) -> ConsumerState:
+    def _state_of(self, reply: ConsumerInfo, stream: StreamInfo | None, now: float) -> ConsumerState:
         pending = reply.num_pending
         subjects = set(stream.config.subjects) if stream else set()
         if self._stream_reader is None or (stream and reply.filters and not subjects <= set(reply.filters)):
@@ -296,7 +207,7 @@ class ConsumerReader:
                     created=reply.created,
                 )
                 metrics.EXPIRED.labels(self.service, self.consumer).inc(expired)
-                if stream.config.retention == "workqueue":
+                if stream.is_work_queue:
                     held = stream.state
                     pending = max(
                         pending,
@@ -309,7 +220,7 @@ class ConsumerReader:
             arrived=self._arrived.reach(reply.created, reached, reply.num_pending),
         )
 
-    async def _arm(self, reply: _ConsumerReply, stream: _StreamReply | None) -> None:
+    async def _arm(self, reply: ConsumerInfo, stream: StreamInfo | None) -> None:
         republish = stream.config.republish if stream else None
         # Whole messages are nothing that is needed to count them, and the scaler may not hear them.
         if republish is None or not republish.headers_only:

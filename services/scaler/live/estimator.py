@@ -24,14 +24,16 @@ from services.scaler.demand.estimate import Estimate
 from services.scaler.demand.observation import faster
 from services.scaler.demand.policy import Demand
 from services.scaler.live import metrics
-from services.scaler.live.answers import FIRST_S, Changes, Explanation, Live, LiveAnswer
+from services.scaler.live.answers import FIRST_S, Changes, Live, LiveAnswer
 from services.scaler.live.camera_count import LiveCameras
-from services.scaler.live.consumers import EVERY_S, STALE_S, Consumers, Missing, Unavailable
+from services.scaler.live.consumers import EVERY_S, STALE_S, Consumers
 from services.scaler.live.heartbeats import Heartbeats, beat_of
 from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.live.metrics_page import MetricsPage
 from services.scaler.live.watch import LISTEN_S, Kept, Watch
+from shared.bus.infos import Missing, Unavailable
 from shared.contract import catalog, stats
+from shared.contract.explain import Explanation
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 

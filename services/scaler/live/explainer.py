@@ -10,9 +10,9 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.scaler.live.answers import Explanations
 from services.scaler.live.estimator import Estimator
 from shared.contract import names
+from shared.contract.explain import Explanations
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from services.scaler.demand.observation import Workers
+from shared.contract.explain import ReplicaSeen
 from shared.contract.stats import WorkerStats
 
 # A replica is gone once it has missed five beats.
@@ -40,16 +41,6 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     work_s: float = 0.0
     wanted: float = 0.0
     looked: float = 0.0
-
-
-class ReplicaSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """A replica as it was last heard, `age_s` seconds ago."""
-
-    replica: str
-    state: str
-    processed: float
-    working_s: float
-    age_s: float
 
 
 def beat_of(stats: WorkerStats) -> Beat:

@@ -24,9 +24,10 @@ from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from services.scaler.demand.observation import Observation
-from services.scaler.live.consumers import ConsumerState, Missing, PutOffReader, Reader, Unavailable
+from services.scaler.live.consumers import ConsumerState, PutOffReader, Reader
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.history import MOST, History, Unreadable, unpacked
+from shared.bus.infos import Missing, Unavailable
 from shared.bus.mirror import bind
 from shared.contract import names, stats
 from shared.runtime.errors import BusError

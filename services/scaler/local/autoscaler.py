@@ -36,12 +36,13 @@ from services.scaler.keda.scaledobject import (
 from services.scaler.keda.source import Metric, Reading
 from services.scaler.live import metadata
 from services.scaler.live.answers import FIRST_S, Live
-from services.scaler.live.consumers import ConsumerReader, ConsumerState, Missing, Reader, Unavailable
+from services.scaler.live.consumers import ConsumerReader, ConsumerState, Reader
 from services.scaler.live.estimator import Estimator
 from services.scaler.live.explainer import explaining
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.local.replicas import Replicas
+from shared.bus.infos import Missing, Unavailable
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from typing import Protocol
 
 import msgspec
@@ -28,6 +26,7 @@ from services.scaler.keda.scaledobject import (
     ScalingRules,
     Trigger,
 )
+from services.scaler.simulation import pools
 from services.scaler.simulation.bound import bound
 from services.scaler.simulation.engine import Policy, Result, Workload, run
 from services.scaler.simulation.policies import Fixed, KedaDemand, KedaLag, KedaUtilisation, Kpa, RayServe
@@ -315,7 +314,7 @@ def _tuned(trace: Trace, load: Workload, points: Sequence[Point], attainment: fl
     """The cheapest point that serves as many minutes as demand does; where none does, the one that serves most."""
     steps = math.ceil(min(TUNED_S, TUNED_ARRIVALS / trace.mean_rate) / trace.step_s)
     excerpt = trace if steps >= len(trace.counts) else Trace(trace.name, trace.step_s, trace.counts[: max(2, steps)])
-    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+    with pools.pool() as pool:
         results = list(pool.map(partial(_at, excerpt, load), points, chunksize=2))
         best = sorted(range(len(points)), key=lambda i: _worth(results[i], attainment))
         finalists = points

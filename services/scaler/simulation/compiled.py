@@ -9,10 +9,13 @@ Function = Callable[..., Any]
 
 
 def compiled(function: Function) -> Function:
-    """`function` as machine code, kept on disk for the next process."""
+    """`function` as machine code, kept on disk for the next process where there is a place for it."""
     try:
         from numba import njit
     except ImportError:
         return function
-    result: Function = njit(cache=True)(function)
+    try:
+        result: Function = njit(cache=True)(function)
+    except RuntimeError:  # neither beside the source nor at home: as in a container that is read-only
+        result = njit(function)
     return result

@@ -8,6 +8,7 @@ for chunk in trace.chunks(service_rate=12, service_cv=0.2, seed=1):
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,38 +102,50 @@ def _work(rng: np.random.Generator, n: int, rate: float, cv: float) -> Floats:
 def read(path: Path) -> Trace:
     """A CSV file of `t_s,arrivals`, evenly stepped. Raises SettingError naming file, line and what is wrong."""
     try:
-        with path.open(newline="") as f:
-            rows = list(csv.DictReader(f))
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise SettingError(f"{path} can't be read: {e}; give a CSV file with the columns t_s,arrivals") from e
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as e:
+        raise SettingError(_unreadable(path, e)) from e
+    return parse(text, path.stem, path)
+
+
+def parse(text: str, name: str, file: Path | str) -> Trace:
+    """What such a file holds. name: of the trace. file: what errors call it. Raises as `read` does."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as e:
+        raise SettingError(_unreadable(file, e)) from e
     if len(rows) < 2 or not {"t_s", "arrivals"} <= set(rows[0]):
-        raise SettingError(f"{path} needs a first line 't_s,arrivals' and at least two rows")
+        raise SettingError(f"{file} needs a first line 't_s,arrivals' and at least two rows")
     times, counts = np.empty(len(rows)), np.empty(len(rows))
     for i, row in enumerate(rows):
         try:
             times[i], counts[i] = float(row["t_s"]), float(row["arrivals"])
         except (TypeError, ValueError):
-            raise SettingError(f"{path}, line {i + 2}: {row!r} is not two numbers t_s,arrivals") from None
+            raise SettingError(f"{file}, line {i + 2}: {row!r} is not two numbers t_s,arrivals") from None
         if not (math.isfinite(times[i]) and 0 <= counts[i] < 1e12):
-            raise SettingError(f"{path}, line {i + 2}: arrivals must be finite and 0 or more, and times finite")
-    return Trace(path.stem, *_evenly(path, times, counts))
+            raise SettingError(f"{file}, line {i + 2}: arrivals must be finite and 0 or more, and times finite")
+    return Trace(name, *_evenly(file, times, counts))
 
 
-def _evenly(path: Path, times: Floats, counts: Floats) -> tuple[float, NDArray[np.int64]]:
+def _unreadable(file: Path | str, error: Exception) -> str:
+    return f"{file} can't be read: {error}; give a CSV file with the columns t_s,arrivals"
+
+
+def _evenly(file: Path | str, times: Floats, counts: Floats) -> tuple[float, NDArray[np.int64]]:
     """(step, counts). Steps that the file leaves out have no arrivals."""
     steps = np.diff(times)
     if (steps <= 0).any():
-        raise SettingError(f"{path}, line {int(np.argmax(steps <= 0)) + 3}: t_s must grow from row to row")
+        raise SettingError(f"{file}, line {int(np.argmax(steps <= 0)) + 3}: t_s must grow from row to row")
     step = float(steps.min())
     places = np.rint((times - times[0]) / step).astype(np.int64)
     if np.abs(times - times[0] - places * step).max() > step / 4:
         raise SettingError(
-            f"{path}: rows must lie on an even grid, such as one row a second; the least step is {step:g} s"
+            f"{file}: rows must lie on an even grid, such as one row a second; the least step is {step:g} s"
         )
     if places[-1] > 50_000_000:
-        raise SettingError(f"{path}: {places[-1]} steps of {step:g} s are too many: make the rows coarser")
+        raise SettingError(f"{file}: {places[-1]} steps of {step:g} s are too many: make the rows coarser")
     even = np.zeros(places[-1] + 1, dtype=np.int64)
     even[places] = np.rint(counts).astype(np.int64)
     if not even.any():
-        raise SettingError(f"{path} holds no arrivals")
+        raise SettingError(f"{file} holds no arrivals")
     return step, even

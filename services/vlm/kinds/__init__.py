@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from services.vlm.chat import Chat
-from services.vlm.footage import JpegFrame
+from services.vlm.frames import JpegFrame
 from shared.contract.events import Cause, Part, Said
 from shared.contract.jobs import Job
 

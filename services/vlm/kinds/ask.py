@@ -46,7 +46,6 @@ class _Moment(msgspec.Struct, frozen=True):
     """What is read of a moment that `svc.find` gives. time: of its best frame."""
 
     time: dt.datetime
-    kept: bool = False
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -97,4 +96,4 @@ class Questions:
         except TidegateError as e:
             self._log.debug("all frames are spread evenly: search gives none", reason=str(e))
             return []
-        return [m.time for m in moments if m.kept and job.start <= m.time < job.end]
+        return list({m.time: None for m in moments if job.start <= m.time < job.end})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from typing import Protocol
+
 from services.vlm.chat import Chat
-from services.vlm.footage import Footage
+from services.vlm.frames import JpegFrame
 from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
@@ -16,12 +19,18 @@ PROMPT = (
 )
 
 
+class Video(Protocol):
+    """Where frames come from: `footage.Footage`, or what was recorded."""
+
+    async def between(self, camera: str, start: dt.datetime, end: dt.datetime, count: int) -> list[JpegFrame]: ...
+
+
 class Captions:
     """Jobs of kind `caption`."""
 
     says: type[Said] = Caption
 
-    def __init__(self, footage: Footage, settings: VlmSettings) -> None:
+    def __init__(self, footage: Video, settings: VlmSettings) -> None:
         self._footage = footage
         self._settings = settings
 

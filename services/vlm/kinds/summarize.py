@@ -1,4 +1,5 @@
 """A summary of a longer time out of its captions: of groups that fit the model's context, then of these summaries.
+Where nobody has captioned it, out of frames of its video, of MEDIA or of recordings.
 
 A day of one caption a minute has 1440 captions, many times what a model reads at once. So they are grouped in order of
 time, each group is summarised into a part, and parts are grouped again until one prompt holds them all.
@@ -7,8 +8,10 @@ time, each group is summarised into a part, and parts are grouped again until on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Sequence, Sized
 
 import msgspec
 from nats.aio.client import Client
@@ -16,15 +19,18 @@ from nats.js.errors import NotFoundError
 
 from services.vlm.chat import Chat
 from services.vlm.failures import TooLong
-from services.vlm.footage import NoFootage
+from services.vlm.footage import Footage, NoFootage
 from services.vlm.kinds import Work, event
+from services.vlm.kinds.looking import Looking
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.bus import direct
+from shared.bus.log import Log
 from shared.contract import jobs, names
-from shared.contract.events import Caption, Part, Said, Summary, decode
+from shared.contract.events import Caption, Part, PastCaptions, Said, Summary, decode
+from shared.recordings import asked
 from shared.runtime.errors import BadMessage
-from shared.runtime.tasks import end
+from shared.runtime.tasks import together
 
 PROMPT = """These are descriptions of what a surveillance camera saw, in order of time (UTC):
 
@@ -65,21 +71,30 @@ class Summaries:
 
     says: type[Said] = Summary
 
-    def __init__(self, client: Client, settings: VlmSettings) -> None:
+    def __init__(self, client: Client, footage: Footage, settings: VlmSettings) -> None:
         self._client = client
+        self._looking = Looking(footage, settings)
         self._settings = settings
 
     async def look(self, job: jobs.Summarize, frames: int) -> Work[jobs.Summarize]:
-        captions = await self._captions(job)
-        if not captions:
+        if captions := await self._captions(job):
+            return Work(job=job, start=job.start, end=job.end, captions=captions)
+        try:
+            shown = await self._looking.look(job)
+            # Of recordings no more than this is looked at; MEDIA may have more.
+            start = min(shown[0].time, max(job.start, job.end - asked.LONGEST))
+            return Work(job=job, start=start, end=job.end, frames=shown)
+        except NoFootage as e:
             stretch = f"{job.start:%Y-%m-%d %H:%M:%S} to {job.end:%H:%M:%S} UTC"
             remedy = "set VLM_CAPTION_EVERY_S, or 'tidegate camera add … --caption-every'"
-            raise NoFootage("no_captions", f"camera {job.camera} has no captions from {stretch}: {remedy}")
-        return Work(job=job, start=job.start, end=job.end, captions=captions)
+            reason = f"camera {job.camera} has no captions from {stretch} ({remedy}), and no video: {e}"
+            raise NoFootage("no_captions", reason) from e
 
     async def answer(self, work: Work[jobs.Summarize], chat: Chat, base: Said) -> Summary:
-        found = work.captions
-        parts: list[Part] = []
+        parts = await self._looking.say(work, chat, TUNING.parallel)
+        if len(parts) == 1:
+            return event(Summary, base, text=parts[0].text, captions=0, parts=[])
+        found = parts or work.captions
         for _ in range(MOST_ROUNDS):
             found = await self._reduce(group(found, self._room(chat)), work.job.prompt, chat)
             if len(found) == 1:
@@ -91,7 +106,13 @@ class Summaries:
         return event(Summary, base, text="", captions=0, parts=[])
 
     async def _captions(self, job: jobs.Summarize) -> list[Part]:
-        """The captions of the stretch that EVENTS still keeps, in order of time."""
+        """The captions of the stretch that EVENTS still keeps, in order of time: live ones, and where there is none
+        those of a run over recordings.
+        """
+        live = await self._live(job)
+        return sorted([*live, *without(await self._past(job), live)], key=lambda part: part.start)
+
+    async def _live(self, job: jobs.Summarize) -> list[Part]:
         found: list[Part] = []
         seq = None
         while True:
@@ -113,11 +134,32 @@ class Summaries:
             # With a backlog, captions are stored late and not quite in order. After an hour VLM has dropped the job.
             if caption.start >= job.end and stored.time > job.end + dt.timedelta(hours=1):
                 break
-            if caption.text and caption.start < job.end and caption.end > job.start:
+            if _is_about(caption, job):
                 found.append(Part(start=caption.start, end=caption.end, text=caption.text))
-            if len(found) > TUNING.most_captions:
-                raise NoFootage("too_many_captions", f"over {TUNING.most_captions} captions: ask for a shorter time")
-        return sorted(found, key=lambda part: part.start)
+                _check_count(found)
+        return found
+
+    async def _past(self, job: jobs.Summarize) -> list[Part]:
+        """Of a time that several runs have captioned, what was told last. That is at any time after it."""
+        found: dict[str, dict[tuple[dt.datetime, dt.datetime], Part]] = {}
+        subject = names.event(PastCaptions.kind, job.camera)
+        async with Log(self._client, names.EVENTS) as log:
+            read = await log.since(subject, job.start)
+            while read:
+                for stored in read:
+                    with contextlib.suppress(BadMessage):
+                        caption = decode(stored.data, PastCaptions, stored.subject)
+                        if _is_about(caption, job):
+                            part = Part(start=caption.start, end=caption.end, text=caption.text)
+                            # The run that has told something last is the last.
+                            of_run = found[caption.run] = found.pop(caption.run, {})
+                            of_run[part.start, part.end] = part
+                            _check_count(of_run)
+                read = await log.read(subject, read[-1].seq + 1)
+        chosen: list[Part] = []
+        for of_run in reversed(found.values()):
+            chosen += without(list(of_run.values()), chosen)
+        return chosen
 
     def _room(self, chat: Chat) -> int:
         """Characters of descriptions that fit into a prompt."""
@@ -141,12 +183,8 @@ class Summaries:
                 half = len(parts) // 2
                 return [*await one(parts[:half]), *await one(parts[half:])]
 
-        tasks = [asyncio.create_task(one(parts)) for parts in groups]
-        try:
-            return [part for of_group in await asyncio.gather(*tasks) for part in of_group]
-        finally:
-            # Where one has failed, the others would be asked in vain: the job comes again.
-            await end(*tasks)
+        # Where one has failed, the others would be asked in vain: the job comes again.
+        return [part for of_group in await together(one(parts) for parts in groups) for part in of_group]
 
     async def _say(self, parts: Sequence[Part], wish: str, chat: Chat) -> Part:
         start, end = parts[0].start, max(part.end for part in parts)
@@ -154,6 +192,33 @@ class Summaries:
         text = PROMPT.format(lines="\n".join(map(line, parts)), wish=asked)
         said = await chat.say(Prompt(text=text, max_tokens=self._settings.vlm_max_tokens))
         return Part(start=start, end=end, text=said)
+
+
+def _is_about(caption: Caption, job: jobs.Summarize) -> bool:
+    return bool(caption.text) and caption.start < job.end and caption.end > job.start
+
+
+def _check_count(found: Sized) -> None:
+    """Raises NoFootage."""
+    if len(found) > TUNING.most_captions:
+        raise NoFootage("too_many_captions", f"over {TUNING.most_captions} captions: ask for a shorter time")
+
+
+def without(parts: Sequence[Part], others: Sequence[Part]) -> list[Part]:
+    """The parts that share no time with any of the others."""
+    spans: list[tuple[dt.datetime, dt.datetime]] = []
+    for one in sorted(others, key=lambda part: part.start):
+        if spans and one.start <= spans[-1][1]:
+            spans[-1] = spans[-1][0], max(spans[-1][1], one.end)
+        else:
+            spans.append((one.start, one.end))
+
+    def is_free(part: Part) -> bool:
+        # The last span that begins before the part ends.
+        n = bisect_left(spans, part.end, key=lambda span: span[0])
+        return not n or spans[n - 1][1] <= part.start
+
+    return [part for part in parts if is_free(part)]
 
 
 def line(part: Part) -> str:

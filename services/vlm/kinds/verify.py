@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from services.vlm.chat import Chat
-from services.vlm.footage import Footage
+from services.vlm.footage import Footage, NoFootage
 from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
@@ -43,7 +43,13 @@ class Verdicts:
         self._settings = settings
 
     async def look(self, job: jobs.Verify, frames: int) -> Work[jobs.Verify]:
-        shown = await self._footage.of(job.camera, job.segments, frames)
+        span = (job.start, job.end) if job.start and job.end else None
+        try:
+            shown = await self._footage.of(job.camera, job.segments, frames, span)
+        except NoFootage:
+            if span is None:
+                raise
+            shown = await self._footage.between(job.camera, *span, frames)
         return Work(job=job, start=job.start or shown[0].time, end=job.end or shown[-1].time, frames=shown)
 
     async def answer(self, work: Work[jobs.Verify], chat: Chat, base: Said) -> Verdict:

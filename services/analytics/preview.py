@@ -1,0 +1,239 @@
+"""`python -m services.analytics.preview`: what rules would have told of the past. It reads lines and writes lines.
+
+`shared.contract.preview` has both. A camera is followed here by what follows it live, so that the incidents are those
+that live analytics tells of the same detections by the same rules, but for their verification: no model is asked.
+How a camera is followed is set by the same variables: ANALYTICS_FPS and the others. There is no connection to anything,
+and the work is bounded.
+
+Exit codes: 0 answered, with mistakes or incidents; 1 nobody reads the answer; 2 what was asked can't be answered.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NoReturn, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from shared.bus.direct import Stored
+from shared.contract import names, preview, rules
+from shared.contract.bounds import in_time
+from shared.contract.events import Detections, Incident
+from shared.contract.preview import Answer, Line, Request, WrongRule
+from shared.contract.rules import Mistakes, Rules
+from shared.runtime import telemetry
+from shared.runtime.errors import BadMessage, TidegateError
+from shared.service import process
+
+with process.needing("analytics"):
+    from services.analytics.partition import Partition
+    from services.analytics.rulebook import unasked
+    from services.analytics.settings import limits_here
+    from services.analytics.state import Limits
+    from services.analytics.statements import Outs
+
+# Seconds of one core, and bytes beyond those of a process that has only begun.
+MOST_CPU_S = 60
+MOST_MEMORY = 2**30
+# What is done is told each time it is so much more.
+STEP = 0.01
+_SHORTER = "choose a shorter time"
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class _OutOfTime(BaseException):
+    """No error of one segment, which analytics would leave out."""
+
+
+class Preview:
+    """What rules would have told of one camera. segments, unreadable: lines of detections, and those that were none.
+
+    incidents: ids of those that were told.
+    """
+
+    def __init__(self, asked: Request, found: Rules, limits: Limits) -> None:
+        self.segments = self.unreadable = 0
+        self.incidents: set[str] = set()
+        self._asked = asked
+        self._subject = names.event(Detections.kind, asked.camera)
+        alone = unasked(found)
+        self._partition = Partition(0, replace(limits, settle_s=0.0), lambda _: alone)
+        self._seq = 0
+        self._before: dict[str, Incident] = {}
+
+    @property
+    def tracks(self) -> int:
+        camera = self._partition.cameras.get(self._asked.camera)
+        return camera.objects if camera else 0
+
+    def done(self, at: dt.datetime) -> float:
+        """The share of the time asked for that lies before `at`."""
+        since, until = self._asked.since, self._asked.until
+        return min(1.0, max(0.0, (at - since) / (until - since)))
+
+    def read(self, seq: int, line: Line) -> Iterator[Incident]:
+        """What follows from detections. Raises BadMessage."""
+        if seq <= self._seq:
+            raise BadMessage(f"detections {seq} come after {self._seq}: send them as EVENTS has them, oldest first")
+        if self.segments == preview.MOST_SEGMENTS:
+            raise BadMessage(f"there are more than {preview.MOST_SEGMENTS} segments: {_SHORTER}")
+        self._seq = seq
+        self.segments += 1
+        yield from self._told(self._partition.read(Stored(seq, self._subject, line.at, {}, bytes(line.event))))
+        self.unreadable += len(self._partition.bad)
+        self._partition.bad.clear()
+
+    def end(self, at: dt.datetime) -> Iterator[Incident]:
+        """What follows where nothing else was stored until `at`."""
+        for _, outs in self._partition.due(at.timestamp()):
+            yield from self._told(outs)
+        # Those that have lasted since, and of which nothing else was told.
+        for incident in list(self._before.values()):
+            yield self._one(incident)
+
+    def _told(self, outs: Outs) -> Iterator[Incident]:
+        for incident in (out.what for out in outs if isinstance(out.what, Incident)):
+            if incident.start > self._asked.until:
+                continue
+            if incident.time >= self._asked.since:
+                yield self._one(incident)
+            elif incident.state == "end":
+                self._before.pop(incident.incident, None)
+            else:
+                self._before[incident.incident] = incident
+
+    def _one(self, incident: Incident) -> Incident:
+        self._before.pop(incident.incident, None)
+        self.incidents.add(incident.incident)
+        if len(self.incidents) > preview.MOST_INCIDENTS:
+            raise BadMessage(
+                f"these rules tell of more than {preview.MOST_INCIDENTS} incidents: {_SHORTER}, or rules that are true "
+                "less often, by a 'hold_s' or a 'cooldown_s'"
+            )
+        return incident
+
+
+def answers(stream: BinaryIO, limits: Limits) -> Iterator[Answer]:
+    """All that is answered to what is asked. Raises BadMessage."""
+    began = time.monotonic()
+    lines = _lines(stream)
+    asked = _decoded(next(lines, b""), Request, "the first line")
+    if not (in_time(asked.since) and in_time(asked.until) and asked.since < asked.until):
+        raise BadMessage(f"since {asked.since.isoformat()} is not before until {asked.until.isoformat()}")
+    try:
+        found = rules.read(bytes(asked.rules), "the rules")
+    except Mistakes as e:
+        yield Answer(mistakes=[WrongRule(path=m.path, text=m.text) for m in e.all])
+        return
+    looking = Preview(asked, found, limits)
+    told = 0.0
+    for n, text in enumerate(lines, 2):
+        line = _decoded(text, Line, f"line {n}")
+        if not in_time(line.at):
+            raise BadMessage(f"line {n}: its time {line.at.isoformat()} is none that a clock shows")
+        new = looking.end(line.at) if line.seq is None else looking.read(line.seq, line)
+        yield from (Answer(incident=incident) for incident in new)
+        if line.seq is None:
+            yield _sums(looking, began)
+            return
+        if (done := looking.done(line.at)) >= told + STEP:
+            told = done
+            yield Answer(done=round(done, 3))
+    raise BadMessage("the input ended before its last line, which says until when all was sent")
+
+
+def _sums(looking: Preview, began: float) -> Answer:
+    return Answer(
+        incidents=len(looking.incidents),
+        tracks=looking.tracks,
+        segments=looking.segments,
+        unreadable=looking.unreadable,
+        seconds_taken=round(time.monotonic() - began, 3),
+    )
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    left = preview.MOST_BYTES
+    while line := stream.readline(preview.MOST_LINE + 1):
+        left -= len(line)
+        if len(line) > preview.MOST_LINE:
+            raise BadMessage(f"a line has more than {preview.MOST_LINE} bytes: no event is so large")
+        if left < 0:
+            raise BadMessage(f"there are more than {preview.MOST_BYTES} bytes of detections: {_SHORTER}")
+        yield line
+
+
+def _decoded(text: bytes, kind: type[T], where: str) -> T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise BadMessage(f"{where} can't be read: {e}") from e
+
+
+def _bound() -> None:
+    """Bound what this process may take from now on."""
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = int(spent.ru_utime + spent.ru_stime) + MOST_CPU_S
+    signal.signal(signal.SIGXCPU, _out_of_time)
+    # Where an answer can't even be begun any more, the kernel ends the process.
+    _limit(resource.RLIMIT_CPU, cpu_s, cpu_s + 5)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + MOST_MEMORY
+    _limit(resource.RLIMIT_AS, most, most)
+
+
+def _limit(what: int, soft: int, hard: int) -> None:
+    least = resource.getrlimit(what)[1]
+    hard = hard if least == resource.RLIM_INFINITY else min(hard, least)
+    resource.setrlimit(what, (min(soft, hard), hard))
+
+
+def _out_of_time(*_: object) -> NoReturn:
+    raise _OutOfTime
+
+
+def _answered(out: BinaryIO) -> int:
+    """Answer what standard input asks; return the exit code."""
+    try:
+        try:
+            _bound()
+            for one in answers(sys.stdin.buffer, limits_here()):
+                out.write(preview.line_of(one))
+                out.flush()
+            return 0
+        except TidegateError as e:
+            why = str(e)
+        except _OutOfTime:
+            why = f"it takes more than {MOST_CPU_S} s of a core: {_SHORTER}"
+        except MemoryError:
+            why = f"it takes more than {MOST_MEMORY >> 20} MB: {_SHORTER}"
+        out.write(preview.line_of(Answer(error=why)))
+        out.flush()
+        return 2
+    except BrokenPipeError:
+        return 1
+
+
+def main() -> NoReturn:
+    telemetry.log_aside()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb", closefd=False) as out:
+        # What anybody else prints is no answer.
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        code = _answered(out)
+        sys.stderr.flush()
+        # Nothing is left to be written, and what can't be must not be tried again.
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Parts of video, decoded: what a model is shown of them, as JPEG, in order of time.
+
+frames = await Frames(decoder, side=640).of(parts)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from services.vlm.part import Part
+from shared.runtime.errors import BadSegment
+from shared.runtime.telemetry import logger
+from shared.video import pictures
+from shared.video.decode import Decoded
+from shared.video.segments import SegmentDecoder
+
+
+class JpegFrame(NamedTuple):
+    """One frame. time: wall clock. seq: sequence in MEDIA of its segment; 0 where it is recorded. jpeg: the picture."""
+
+    time: dt.datetime
+    seq: int
+    jpeg: bytes
+
+
+class Frames:
+    """See the module. side: pixels of a frame's longer side, at most."""
+
+    def __init__(self, decoder: SegmentDecoder, *, side: int) -> None:
+        self._decoder = decoder
+        self._side = side
+        self._log = logger("vlm")
+
+    async def of(self, parts: Sequence[Part]) -> list[JpegFrame]:
+        """A part that can't be decoded is passed over, unless none can: raises BadSegment."""
+        done = await asyncio.gather(*(self._frames(part) for part in parts), return_exceptions=True)
+        frames: list[JpegFrame] = []
+        problems: list[BadSegment] = []
+        for result in done:
+            if isinstance(result, BadSegment):
+                problems.append(result)
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                frames += result
+        if not frames:
+            raise problems[0]
+        if problems:
+            self._log.warning("segments passed over", count=len(problems), reason=str(problems[0]))
+        return sorted(frames)
+
+    async def _frames(self, part: Part) -> list[JpegFrame]:
+        head, within = part.head, (self._side, self._side)
+        encoded = partial(self._encoded, part)
+        if head is None:
+            return await self._decoder.decode_alone(part.camera, part.data, encoded, at=part.offsets, within=within)
+        return await self._decoder.decode(head, part.data, encoded, at=part.offsets, within=within, frames=head.frames)
+
+    def _encoded(self, part: Part, decoded: Decoded) -> list[JpegFrame]:
+        return [
+            JpegFrame(
+                part.start + dt.timedelta(seconds=picture.offset),
+                part.seq,
+                pictures.jpeg(picture.pixels),
+            )
+            for picture in decoded.pictures
+        ]
