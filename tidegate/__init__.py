@@ -2,11 +2,13 @@
 
 | folder | idea |
 |---|---|
-| `client` | what people ask of a running system: cameras, events, moments, tracks, rules, dead letters, what was used |
+| `client` | what people ask of a running system in a terminal: events, what was used; files of what was found |
 | `local` | an embedded nats-server, and with it server, ingest and workers as one thing that starts and stops |
 | `audit` | what arrived, what each way to scale would have cost on it, and the ScaledObject for it |
 | `drawing` | frames with what was detected and followed in them; plots |
 | `view` | what happens now, gathered and shown in a terminal; `tidegate up` as the stack and its live view |
+| `whatif` | an audit that a program asks for, in a process of its own |
+| `archive` | what was recorded, looked at a second time: on this machine, or on a cluster of Ray |
 | `cluster` | what a Kubernetes cluster has, and what is needed of it |
 | `demo` | real cameras, a surge, and the report that a run leaves behind; chaos |
 | `chaos` | breaks a whole Tidegate on this machine, and counts what it cost |

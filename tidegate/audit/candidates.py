@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -26,11 +26,16 @@ from tidegate.local.configuration import shipped
 Document = dict[str, Any]
 
 STATIC, KEDA_DEFAULT, LAG, DEMAND = "static peak", "KEDA default", "lag", "demand"
+BENDS = f"{DEMAND}, bends"
+# What a fleet for the peak is compared with.
+KINDS = (KEDA_DEFAULT, LAG, DEMAND, BENDS)
 # What the rule by lag is tuned over: shares of what a replica clears in the latency target, and for how many seconds a
 # scale-down waits. The rest is as it is shipped.
 LAG_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 LAG_WINDOWS_S = (60, 300, 900)
 KEDA_DEFAULT_LAG = 10
+# What runs at present, where somebody says what that is.
+NOW = "now"
 
 
 class Bases(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +66,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     bends: bool = False
 
+    @property
+    def kind(self) -> str:
+        """One of KINDS, or its name."""
+        return BENDS if self.name.startswith(BENDS) else self.name
+
 
 def bases(service: str) -> Bases:
     """Raises SettingError for a service that has no such files of ours."""
@@ -90,9 +100,7 @@ def candidates(of: Bases, trace: Trace, load: Workload, budgets: Sequence[float]
     ]
     if of.put_off:
         found += [
-            _candidate(
-                f"{DEMAND}, bends {b:g}", f"deferBudget {b:g}", _demand(of, load, budget=b, bends=True), bends=True
-            )
+            _candidate(f"{BENDS} {b:g}", f"deferBudget {b:g}", _demand(of, load, budget=b, bends=True), bends=True)
             for b in budgets
         ]
     return found
@@ -110,6 +118,14 @@ def lags(of: Bases, load: Workload) -> list[Candidate]:
         )
         for threshold, window in itertools.product(thresholds, LAG_WINDOWS_S)
     ]
+
+
+def in_force(of: Bases, load: Workload, asked: Mapping[str, str], *, bends: bool) -> Candidate:
+    """What runs now by demand, within the bounds of `load`. asked: what its trigger asks for, as its URL has it."""
+    bends = bends and of.put_off is not None
+    document = _demand(of, load, budget=0.0, bends=bends)
+    _ask(document, asked)
+    return _candidate(NOW, ", ".join(f"{key} {value}" for key, value in asked.items()), document, bends=bends)
 
 
 def _candidate(name: str, settings: str, document: Document, *, bends: bool = False) -> Candidate:
@@ -155,15 +171,20 @@ def _demand(of: Bases, load: Workload, *, budget: float, bends: bool = False) ->
         "lagThreshold": str(threshold.value),
         "deferBudget": f"{budget:g}",
     }
-    parts = urlsplit(_url(document))
-    query = urlencode({**dict(parse_qsl(parts.query)), **asked})
-    document["spec"]["triggers"][0]["metadata"]["url"] = parts._replace(query=query).geturl()
+    _ask(document, asked)
     _set_lag(document["spec"], threshold.net)
     if bends and of.put_off:
         net = copy.deepcopy(of.put_off)
         net["metadata"]["lagThreshold"] = str(threshold.deferred)
         document["spec"]["triggers"].append(net)
     return document
+
+
+def _ask(document: Document, asked: Mapping[str, str]) -> None:
+    """Have its trigger ask for these settings too, or in place of those that it asks for."""
+    parts = urlsplit(_url(document))
+    query = urlencode({**dict(parse_qsl(parts.query)), **asked})
+    document["spec"]["triggers"][0]["metadata"]["url"] = parts._replace(query=query).geturl()
 
 
 def _bounded(base: Document, load: Workload, least: int, most: int) -> Document:

@@ -7,22 +7,22 @@ found.rows, found.chosen.candidate.text
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor, as_completed
+from contextlib import nullcontext
 
 import msgspec
 import numpy as np
 
 from services.scaler.keda.scaledobject import parse
+from services.scaler.simulation import pools
 from services.scaler.simulation.bound import bound
 from services.scaler.simulation.compare import initial
 from services.scaler.simulation.engine import Policy, Result, Workload, run
 from services.scaler.simulation.policies import KedaDemand, KedaLag
 from services.scaler.simulation.queue import Elastic
 from services.scaler.simulation.trace import Trace
-from tidegate.audit.candidates import KEDA_DEFAULT, Bases, Candidate, candidates, lags
+from tidegate.audit.candidates import KEDA_DEFAULT, KINDS, LAG, STATIC, Bases, Candidate, candidates, lags
 from tidegate.audit.pattern import DAY_S
 from tidegate.local import elastic
 
@@ -49,11 +49,13 @@ class Row(msgspec.Struct, frozen=True):
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """simulated: the part of the trace that the rows are of, and which of its days it begins with. chosen: the row that
     is recommended: the cheapest that serves the share `enough` of the minutes, or else the one that serves most.
+    others: what was simulated beside them.
     """
 
     simulated: Trace
     first_day: int
     rows: list[Row]
+    others: list[Row] = []
     chosen: Row
     enough: float
 
@@ -69,29 +71,64 @@ def audit(
     budgets: Sequence[float],
     *,
     enough: float = ENOUGH,
+    only: Collection[str] = KINDS,
+    also: Sequence[Candidate] = (),
+    pool: Executor | None = None,
     tell: Callable[[str], None] = lambda text: None,
+    done: Callable[[float], None] = lambda share: None,
 ) -> Costs:
-    """Simulate every candidate. enough: the share of minutes that has to be served. tell: is told what goes on."""
+    """Simulate every candidate. enough: the share of minutes that has to be served. only: kinds that are tried beside
+    the static fleet. also: what is simulated too, and never recommended. pool: processes that simulate; without one,
+    as many as there are cores. tell: is told what goes on, and done: what share of it is done.
+    """
     simulated, first_day = busiest(trace, MOST_DAYS)
-    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
-        points = lags(of, load)
-        tell(f"tuning the rule by lag, {len(points)} settings")
-        day, _ = busiest(simulated, TUNED_DAYS)
-        tuned = points[best(list(pool.map(partial(simulate, trace=day, load=load), points)), enough)]
-        tried = candidates(of, simulated, load, budgets)
-        tried.insert([c.name for c in tried].index(KEDA_DEFAULT) + 1, tuned)
-        # The longest first.
-        jobs = {pool.submit(simulate, c, simulated, load): i for i, c in reversed(list(enumerate(tried)))}
+    day, _ = busiest(simulated, TUNED_DAYS)
+    points = lags(of, load) if LAG in only else []
+    tried = [c for c in candidates(of, simulated, load, budgets) if c.kind in (STATIC, *only)]
+    with nullcontext(pool) if pool else pools.pool() as pool:
+        count = len(tried) + bool(points) + len(also)
+        left = _Left(day.duration_s * len(points) + simulated.duration_s * (count + 1), done)
+        if points:
+            tell(f"tuning the rule by lag, {len(points)} settings")
+            found = _results(pool, points, day, load, lambda _: left.less(day.duration_s))
+            tried.insert(1 + (tried[1:2] != [] and tried[1].kind == KEDA_DEFAULT), points[best(found, enough)])
         least = pool.submit(bound, simulated, load, initial=initial(simulated, load))
-        results: dict[int, Result] = {}
-        for done, job in enumerate(as_completed(jobs)):
-            results[jobs[job]] = job.result()
-            tell(f"simulated {done + 1} of {len(jobs)} ways to scale")
-        rows = [Row(c, results[i]) for i, c in enumerate(tried)]
-        chosen = rows[best([row.result for row in rows], enough)]
+
+        def told(n: int) -> None:
+            left.less(simulated.duration_s)
+            tell(f"simulated {n} of {count} ways to scale")
+
+        results = _results(pool, [*tried, *also], simulated, load, told)
         tell("computing the bound")
+        rows = [Row(c, result) for c, result in zip(tried, results, strict=False)]
+        others = [Row(c, result) for c, result in zip(also, results[len(tried) :], strict=True)]
+        chosen = rows[best([row.result for row in rows], enough)]
         rows.append(Row(None, least.result()))
-    return Costs(simulated=simulated, first_day=first_day, rows=rows, chosen=chosen, enough=enough)
+        done(1.0)
+    return Costs(simulated=simulated, first_day=first_day, rows=rows, others=others, chosen=chosen, enough=enough)
+
+
+class _Left:
+    """Tells what share of so many simulated seconds is done."""
+
+    def __init__(self, seconds: float, tell: Callable[[float], None]) -> None:
+        self._all, self._done, self._tell = seconds, 0.0, tell
+
+    def less(self, seconds: float) -> None:
+        self._done += seconds
+        self._tell(self._done / self._all)
+
+
+def _results(
+    pool: Executor, tried: Sequence[Candidate], trace: Trace, load: Workload, told: Callable[[int], None]
+) -> list[Result]:
+    """What each costs, in their order. told: of how many are done. The longest, which come last, begin first."""
+    jobs = {pool.submit(simulate, c, trace, load): i for i, c in reversed(list(enumerate(tried)))}
+    results: dict[int, Result] = {}
+    for n, job in enumerate(as_completed(jobs), 1):
+        results[jobs[job]] = job.result()
+        told(n)
+    return [results[i] for i in range(len(tried))]
 
 
 def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:

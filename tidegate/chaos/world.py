@@ -17,12 +17,13 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 
-from services.analytics.rules import Enter, Rules, Zone
 from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.bus.log import Log
+from shared.client import registry, rules
 from shared.contract import names
 from shared.contract.cameras import Camera
+from shared.contract.rules import Enter, Rules, Zone
 from shared.contract.segment import to_headers
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
@@ -34,7 +35,6 @@ from tidegate.chaos.follower import Follower
 from tidegate.chaos.intruder import Intruder
 from tidegate.chaos.ledger import Ledger
 from tidegate.chaos.way import Pace, Way
-from tidegate.client import registry, rules
 from tidegate.demo import clips, footage
 from tidegate.demo.bank import Bank
 from tidegate.local.cluster import NatsCluster

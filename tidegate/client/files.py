@@ -16,7 +16,7 @@ def written(path: Path, option: str = "--save") -> Iterator[Path]:
 
     It is in a folder of its own beside `path`, so that in one that others write in nobody has a link waiting there.
     What is there and no file, such as /dev/stdout, is written itself. Raises SettingError, which names the option,
-    where an OSError leaves the block.
+    where an OSError leaves the block; a TimeoutError, which is one, is of a server that does not answer, and stays.
     """
     try:
         if path.exists() and not path.is_file():
@@ -26,6 +26,8 @@ def written(path: Path, option: str = "--save") -> Iterator[Path]:
             part = Path(own) / path.name
             yield part
             part.replace(path)
+    except TimeoutError:
+        raise
     except OSError as e:
         raise SettingError(f"{option} {path} can't be written: {_why(e, path)}") from e
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.analytics.mistakes import nearest
 from shared.contract.events import KINDS
+from shared.contract.mistakes import nearest
 from shared.runtime.errors import SettingError, TidegateError
 
 _TYPES = {kind.kind: kind for kind in KINDS}

@@ -52,7 +52,8 @@ class Made(NamedTuple):
 
 def mounted() -> list[str]:
     """The identities that pods of the cluster connect as."""
-    return [identities.ADMIN, *dict.fromkeys(service.identity for service in catalog.services())]
+    records = [peer for service in catalog.services() for peer in (service, *service.roles)]
+    return [identities.ADMIN, *dict.fromkeys(peer.identity for peer in records)]
 
 
 def write(folder: Path, rotate: Iterable[str] = (), *, tls: bool = False) -> Made:

@@ -29,12 +29,16 @@ SECTIONS: dict[str, dict[str, Listed]] = {
     "Start": {
         "demo": Listed("See it work, in a minute and a half.", "demo"),
         "up": Listed("Run server, ingest and workers here.", "cv,server"),
+        "console": Listed("Let people in to the pages.", "console"),
         "camera": Listed("Add, list, change and remove cameras.", "server"),
         "doctor": Listed("Check what Tidegate needs here, and say the remedy.", "demo"),
     },
     "See": {
         "watch": Listed("Print events as they come.", "analytics"),
         "find": Listed("Find moments by words, by a picture or by labels.", "search"),
+        "clip": Listed("Save the video of a camera's time.", "server"),
+        "recordings": Listed("See what is recorded, and say what is to be.", "server"),
+        "reanalyze": Listed("Look at what was recorded once more.", "archive"),
         "segment": Listed("Save the video that an event was made from.", "cv"),
         "tracks": Listed("Show what analytics followed, or save it as a video.", "analytics,demo"),
         "reader": Listed("Let an app of yours read events at its own pace.", "server"),

@@ -14,12 +14,13 @@ from nats.aio.msg import Msg
 from rich.console import Console
 
 from shared.bus import requests
+from shared.client import ask as asking
+from shared.client import registry
 from shared.contract import names
 from shared.contract.events import Answer, Said, Summary
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import TidegateError
-from tidegate.client import ask as asking
-from tidegate.client import registry
+from tidegate.client import frames
 from tidegate.client.times import instant, now_here
 from tidegate.commands.options import FOLDER, screen, stretch_options, with_admin
 from tidegate.view.answers import show
@@ -41,7 +42,8 @@ def ask(data: Path | None, question: str, save: Path | None, as_json: bool, **gi
     What happened then:     tidegate ask "what did the van bring?" --camera yard --since 13:05 --until 13:10
     What it rests on:       tidegate ask "is the gate open?" --camera gate --save seen/
 
-    It needs 'tidegate up --vlm'. Video is there for as long as MEDIA keeps it, ten minutes by default.
+    It needs 'tidegate up --vlm'. Video is there for as long as MEDIA keeps it, ten minutes by default, and where
+    it is recorded.
     """
     asked = query("ask", given, question=question)
     with_admin(data, lambda client: run(client, asked, screen(), as_json=as_json, save=save))
@@ -71,7 +73,7 @@ async def run(client: Client, asked: Mapping[str, Any], out: Console, *, as_json
     else:
         show(event, out)
     if save is not None:
-        for path in await asking.save(client, event, save):
+        for path in await frames.save(client, event, save):
             if not as_json:
                 out.print(str(path), style="bold", markup=False, soft_wrap=True)
     if event.cause:

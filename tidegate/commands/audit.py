@@ -11,26 +11,22 @@ from typing import Any
 
 import click
 import msgspec
-import numpy as np
 from nats.aio.client import Client
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
 
-from services.scaler.simulation.compare import peak
 from services.scaler.simulation.engine import Workload
 from services.scaler.simulation.trace import Trace
-from shared.contract.usage import MINUTE_S
 from shared.runtime.errors import SettingError
+from tidegate.audit.arrived import BUDGETS, Arrived, Asked, NothingArrived, Unmeasured, of_usage, workload
 from tidegate.audit.candidates import Bases, bases
 from tidegate.audit.costs import ENOUGH, Costs
 from tidegate.audit.costs import audit as simulate
-from tidegate.audit.measured import Measured
 from tidegate.audit.pattern import DAY_S, Pattern, pattern, rises
 from tidegate.client import usage
 from tidegate.client.files import written
 from tidegate.client.times import instant, now_here
-from tidegate.client.used import Book, CameraTotal
+from tidegate.client.used import Book
 from tidegate.commands.options import (
     COUNT,
     COUNT_OR_NONE,
@@ -48,21 +44,6 @@ from tidegate.view import records
 from tidegate.view.inert import echo
 from tidegate.view.screen import Screen
 from tidegate.view.waiting import Tell, telling
-
-BUDGETS = (0.0, 0.02, 0.06)
-LEAST_S = 300
-
-
-class Arrived(msgspec.Struct, frozen=True, kw_only=True):
-    """begins: None of a trace, which knows no clock. bad: messages that could not be read."""
-
-    trace: Trace
-    known: NDArray[np.bool_] | None = None
-    begins: dt.datetime | None = None
-    measured: Measured = msgspec.field(default_factory=lambda: Measured.of(()))
-    cameras: dict[str, CameraTotal] = {}
-    from_cameras: int = 0
-    bad: int = 0
 
 
 @click.command()
@@ -127,6 +108,14 @@ def audit(data: Path | None, service: str, trace: str | None, since: str, **give
     run(options, of, found[0], out, status)
 
 
+def _arrived(book: Book, service: str, begin: dt.datetime) -> Arrived:
+    """Raises SettingError where there is nothing to go by yet."""
+    try:
+        return of_usage(book, service, begin)
+    except NothingArrived as e:
+        raise SettingError(f"{e}, or give --trace") from e
+
+
 class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
     """None: as measured, or as shipped. to: where the recommended file goes."""
 
@@ -172,49 +161,21 @@ def run(options: AuditOptions, of: Bases, arrived: Arrived, out: Console, status
         echo(f"\n{candidate.text}", nl=False)
 
 
-def _arrived(book: Book, service: str, begin: dt.datetime) -> Arrived:
-    """Raises SettingError where there is nothing to go by yet."""
-    used = book.of(service, since=int(begin.timestamp()) // MINUTE_S)
-    if used is None or not used.arrivals.any():
-        others = [s for s in book.services if s != service]
-        where = f"; there is something of {', '.join(others)}" if others else ""
-        raise SettingError(
-            f"nothing is known yet of what arrives at {service}{where}. Workers say it every ten minutes and as they "
-            "end, ingest every half hour: let them run, or give --trace"
-        )
-    if len(used.arrivals) * MINUTE_S < LEAST_S:
-        raise SettingError(
-            f"only {len(used.arrivals)} minutes are known so far of what arrives at {service}: ask again in an hour"
-        )
-    return Arrived(
-        trace=Trace(service, float(MINUTE_S), used.arrivals),
-        known=used.known,
-        begins=dt.datetime.fromtimestamp(used.first * MINUTE_S).astimezone(),
-        measured=Measured.of(used.workers),
-        cameras=book.cameras,
-        from_cameras=used.from_cameras,
-        bad=book.bad,
-    )
-
-
 def _load(options: AuditOptions, of: Bases, arrived: Arrived) -> Workload:
     """Raises SettingError where nobody has said or shown what a replica does."""
-    rate = options.service_rate or arrived.measured.rate
-    if rate is None:
-        raise SettingError(
-            f"what a busy replica of {of.name} does was not measured yet: give --service-rate, messages a second. "
-            "'tidegate explain' shows it, and 'make gpu' measures it"
-        )
-    cold = options.cold_start if options.cold_start is not None else arrived.measured.cold_start_s
-    load = Workload(
-        service_rate=rate,
-        cold_start_s=float(of.settings["coldStart"]) if cold is None else round(cold, 1),
-        latency_target_s=options.latency_target or float(of.settings["latencyTarget"]),
+    asked = Asked(
+        service_rate=options.service_rate,
+        cold_start_s=options.cold_start,
+        latency_target_s=options.latency_target,
         min_replicas=options.min_replicas,
-        max_replicas=1_000_000,
+        max_replicas=options.max_replicas,
     )
-    most = options.max_replicas or max(2, options.min_replicas, 2 * peak(arrived.trace, load))
-    return msgspec.structs.replace(load, max_replicas=most)
+    try:
+        return workload(of, arrived, asked)
+    except Unmeasured as e:
+        raise SettingError(
+            f"{e}: give --service-rate, messages a second. 'tidegate explain' shows it, and 'make gpu' measures it"
+        ) from e
 
 
 def _said(options: AuditOptions, arrived: Arrived, load: Workload, shape: Pattern, count: int) -> Iterator[str]:
@@ -231,10 +192,7 @@ def _said(options: AuditOptions, arrived: Arrived, load: Workload, shape: Patter
     given = (options.service_rate is not None, options.cold_start is not None)
     yield from view.sources(load, arrived.measured, rate_given=given[0], cold_given=given[1])
     yield from view.cameras(arrived.cameras, trace.duration_s)
-    if arrived.from_cameras:
-        yield f"in {arrived.from_cameras:,} minutes no worker said what it took: what cameras sent is counted there"
-    if arrived.bad:
-        yield f"{arrived.bad:,} messages on usage can't be read, and are left out"
+    yield from view.doubts(arrived)
 
 
 def _show(options: AuditOptions, trace: Trace, costs: Costs, out: Console) -> None:
@@ -243,7 +201,7 @@ def _show(options: AuditOptions, trace: Trace, costs: Costs, out: Console) -> No
         records.show(out, view.fields(options.price), view.rows(costs, options.price), "nothing")
     else:
         out.print(view.table(costs, options.price))
-    for line in view.simulated(trace, costs):
+    for line in (*(f"{row.name}: {view.settings(row)}" for row in costs.rows), *view.simulated(trace, costs)):
         out.print(Text(line, "dim"), soft_wrap=True)
     out.print()
     for line in view.chosen(costs, options.price):

@@ -10,13 +10,14 @@ import click
 import msgspec
 from nats.aio.client import Client
 
+from shared.client import registry
 from shared.contract import cameras, credentials, names
 from shared.contract.cameras import Camera
 from shared.contract.events import VIDEO_ARRIVES, CameraStatus, VideoStatus
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
-from tidegate.client import labels, registry
+from tidegate.client import labels
 from tidegate.commands import Group, passwords
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view import records

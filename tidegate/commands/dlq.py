@@ -9,9 +9,9 @@ import click
 import msgspec
 from nats.aio.client import Client
 
+from shared.client import dlq as stored
 from shared.contract.deadletters import DeadLetter
 from shared.runtime.errors import BusError, SettingError
-from tidegate.client import dlq as stored
 from tidegate.commands import Group
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view import records

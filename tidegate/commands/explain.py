@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.scaler.live.answers import Explanation, Term
+from shared.client.explain import ask
+from shared.contract.explain import Explanation, Term
 from shared.runtime.errors import SettingError
-from tidegate.client.explain import ask
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view.inert import echo_json, one_line
 

@@ -13,11 +13,12 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.text import Text
 
-from services.search.query import MAX_K, Moment, Query
+from shared.client import find as asking
+from shared.client import registry
 from shared.contract import names
+from shared.contract.search import MAX_K, Moment, Query
 from shared.runtime.errors import SettingError
-from tidegate.client import find as asking
-from tidegate.client import registry
+from tidegate.client import clips
 from tidegate.client.times import instant, now_here
 from tidegate.commands.options import FILE, FOLDER, TIME, Number, data_option, screen, with_admin
 from tidegate.view.inert import echo
@@ -38,6 +39,7 @@ _IMAGE_WIDTH = 1280
 @click.option("--since", metavar="TIME", help=f"Look from then on: {TIME}.")
 @click.option("--until", metavar="TIME", help="Look until then, given in the same ways.")
 @click.option("--label", "labels", multiple=True, help="Look where cv saw this, such as person; may be repeated.")
+@click.option("--run", "of_run", metavar="RUN", help="Find what this run of 'tidegate reanalyze' has told search.")
 @click.option("--min-score", type=Number(0, 1), help="Leave out what is less alike than this, or a label less sure.")
 @click.option("-k", type=click.IntRange(1, MAX_K), default=10, show_default=True, help="Find this many at most.")
 @click.option("--save", type=FOLDER, help="Put video and pictures in this folder.")
@@ -64,6 +66,7 @@ def find(data: Path | None, text: str | None, save: Path | None, as_json: bool, 
         since=instant("--since", given["since"], now) if given["since"] is not None else None,
         until=instant("--until", given["until"], now) if given["until"] is not None else None,
         labels=[label for label in given["labels"] if label.strip()],
+        run=names.check_token(given["of_run"], "run") if given["of_run"] else None,
         min_score=given["min_score"],
         k=given["k"],
         picture=save is not None,
@@ -88,7 +91,7 @@ async def run(client: Client, query: Query, out: Console, *, as_json: bool, save
         stem = save / f"{n:02}-{moment.camera}-{moment.start.astimezone():%Y%m%dT%H%M%S}" if save else None
         saved: list[Path] = []
         if stem:
-            saved = await waited_for(asking.keep(client, stem, moment, say), f"fetching {stem.name}.mp4")
+            saved = await waited_for(clips.keep(client, stem, moment, say), f"fetching {stem.name}.mp4")
         if as_json:
             echo(_row(moment, saved if save else None))
         else:

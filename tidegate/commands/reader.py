@@ -9,8 +9,8 @@ from typing import Any
 import click
 from nats.aio.client import Client
 
+from shared.client import registry
 from shared.contract import readers as contract
-from tidegate.client import registry
 from tidegate.commands import Group
 from tidegate.commands.options import FOLDER, data_option, screen, with_admin
 from tidegate.local import readers, tenants

@@ -10,12 +10,13 @@ import click
 import msgspec
 from nats.aio.client import Client
 
-from services.analytics import rules as book
-from services.analytics.rules import Mistakes, Rules
+from shared.client import registry
+from shared.client import rules as stored
 from shared.contract import names
+from shared.contract import rules as book
+from shared.contract.rules import Mistakes, Rules
 from shared.runtime.errors import SettingError
-from tidegate.client import labels, registry
-from tidegate.client import rules as stored
+from tidegate.client import labels
 from tidegate.client.files import written
 from tidegate.commands import Group
 from tidegate.commands.options import FILE, NEW_FILE, data_option, extra, screen, with_admin

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 from nats.aio.client import Client
 
+from shared.client import registry
 from shared.contract import topology
 from shared.runtime.settings import load
-from tidegate.client import registry
 from tidegate.commands.options import Number, data_option, with_admin
+from tidegate.local import disk
 from tidegate.view.inert import echo
 
 
@@ -30,7 +32,10 @@ def setup(data: Path | None, wait: float) -> None:
 
     async def work(client: Client) -> None:
         js = client.jetstream()
-        changed = await topology.apply(js, load(topology.TopologySettings))
+        limits = load(topology.TopologySettings)
+        if not os.environ.get("NATS_URL"):
+            limits = disk.as_fitted(limits, {str(s.config.name): s for s in await js.streams_info()})
+        changed = await topology.apply(js, limits)
         changed += await registry.bind_credentials(js)
         echo("\n".join(changed) or "nothing to change")
 

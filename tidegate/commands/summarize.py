@@ -15,13 +15,14 @@ from tidegate.commands.options import screen, stretch_options, with_admin
 @stretch_options
 @click.option("--prompt", default="", help="Ask for this, in place of the ordinary summary.")
 def summarize(data: Path | None, prompt: str, as_json: bool, **given: Any) -> None:
-    """Sum up what happened on a camera, out of its captions, with times.
+    """Sum up what happened on a camera, out of its captions or its video, with times.
 
     \b
     The last hour:          tidegate summarize --camera lobby --since 1h
     A day, with a focus:    tidegate summarize --camera dock --since 1d --prompt "List all deliveries, with times."
 
-    Captions are made with VLM_CAPTION_EVERY_S, or 'tidegate camera add … --caption-every', and kept for a week.
+    Captions are made with VLM_CAPTION_EVERY_S, or 'tidegate camera add … --caption-every', and kept for a week. Of a
+    time that has none the model is shown frames: of MEDIA, which keeps ten minutes by default, and of recordings.
     """
     asked = query("summarize", given, prompt=prompt)
     with_admin(data, lambda client: run(client, asked, screen(), as_json=as_json, save=None))

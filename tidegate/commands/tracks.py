@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +13,13 @@ import msgspec
 from nats.aio.client import Client
 from rich.console import Console
 
+from shared.client import registry
+from shared.client.tracks import Followed, Stretch, read
 from shared.contract import names
 from shared.runtime.errors import SettingError
-from tidegate.client import registry
 from tidegate.client.files import written
 from tidegate.client.times import instant, now_here
-from tidegate.client.tracks import Followed, Stretch, read
-from tidegate.commands.options import NEW_FILE, TIME, Number, data_option, extra, screen, with_admin
+from tidegate.commands.options import FOLDER, NEW_FILE, TIME, Number, data_option, extra, screen, with_admin
 from tidegate.view import records
 from tidegate.view.inert import echo, echo_json
 from tidegate.view.records import Right
@@ -31,21 +32,23 @@ from tidegate.view.waiting import telling, waited_for
 @click.option("--since", metavar="TIME", help=f"Begin there: {TIME}. Default: 30s.")
 @click.option("--until", metavar="TIME", help="End there, given in the same ways. Default: now.")
 @click.option("--save", type=NEW_FILE, help="Write the video with tracks, zones and lines to this file.")
+@click.option("--clips", type=FOLDER, help="Put the video and a picture of each track in this folder.")
 @click.option("--mot", type=NEW_FILE, help="Write the boxes to this file, as MOTChallenge has them.")
 @click.option(
     "--fps", type=Number(0, 120, min_open=True), default=10.0, show_default=True, help="Count frames of --mot so fast."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a track.")
 def tracks(data: Path | None, camera: str, as_json: bool, **given: Any) -> None:
-    """Show what analytics followed on CAMERA, or save it as a video.
+    """Show what analytics followed on CAMERA, or save it as video.
 
     \b
     The last half minute:   tidegate tracks lobby
     To look at:             tidegate tracks lobby --since 1m --save lobby.mp4
+    Each by itself:         tidegate tracks lobby --since 1h --clips seen/
     To be scored:           tidegate tracks lobby --since 13:05 --until 13:10 --mot lobby.txt --fps 5
 
-    It needs 'tidegate up --analytics'. Video is there for as long as MEDIA keeps it, ten minutes by default; tracks,
-    for a week.
+    It needs 'tidegate up --analytics'. Video is there for as long as MEDIA keeps it, ten minutes by default, and where
+    it is recorded; tracks, for a week.
     """
     now = now_here()
     stretch = Stretch(
@@ -53,14 +56,15 @@ def tracks(data: Path | None, camera: str, as_json: bool, **given: Any) -> None:
         since=instant("--since", "30s" if given["since"] is None else given["since"], now),
         until=instant("--until", given["until"], now) if given["until"] is not None else now,
     )
-    save = Save(video=given["save"], mot=given["mot"], fps=given["fps"])
+    save = Save(video=given["save"], clips=given["clips"], mot=given["mot"], fps=given["fps"])
     with_admin(data, lambda client: run(client, stretch, screen(), as_json=as_json, save=save))
 
 
 class Save(NamedTuple):
-    """video, mot: files to write, if any. fps: of the frames that `mot` counts."""
+    """video, mot: files to write, if any. clips: the folder for each track's. fps: of the frames that `mot` counts."""
 
     video: Path | None
+    clips: Path | None
     mot: Path | None
     fps: float
 
@@ -80,11 +84,7 @@ async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, 
         if not save.video:
             raise SettingError(sentence)
         echo(sentence, err=True)
-    if as_json:
-        for followed in found:
-            echo_json({**msgspec.to_builtins(followed.last), "path": followed.path})
-    else:
-        records.show(out, FIELDS, _rows(found), f"nothing was followed on {stretch.camera} in that time")
+    await _print(client, stretch.camera, found, out, as_json=as_json, clips=save.clips)
     if save.mot:
         lines = list(mot_lines(found, stretch.since, save.fps))
         with written(save.mot, "--mot") as part:
@@ -94,6 +94,40 @@ async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, 
         with telling() as tell:
             seconds = await film(client, stretch, found, save.video, tell)
         echo(f"{save.video}: {seconds:.1f} s", err=as_json)
+
+
+async def _print(
+    client: Client, camera: str, found: Sequence[Followed], out: Console, *, as_json: bool, clips: Path | None
+) -> None:
+    """Each track, and the files of each where `clips` is a folder for them."""
+    if not as_json:
+        records.show(out, FIELDS, _rows(found), f"nothing was followed on {camera} in that time")
+    # What decodes ends here, and not with the program, whatever leaves the loop.
+    async with aclosing(_saved(client, camera, found, clips, err=as_json)) as row:
+        async for followed, saved in row:
+            if as_json:
+                said = {"saved": [str(path) for path in saved]} if clips else {}
+                echo_json({**msgspec.to_builtins(followed.last), "path": followed.path, **said})
+            else:
+                for path in saved:
+                    out.print(str(path), style="bold", markup=False, soft_wrap=True)
+
+
+async def _saved(
+    client: Client, camera: str, found: Sequence[Followed], to: Path | None, *, err: bool
+) -> AsyncGenerator[tuple[Followed, list[Path]], None]:
+    """Each track, with the files that were written of it. err: whether what is missing is said on standard error."""
+    if to is None or not found:
+        for followed in found:
+            yield followed, []
+        return
+    with extra("demo", "a picture of each track"):
+        import numpy  # noqa: F401 - of the process that decodes
+
+        from tidegate.client.tracked import Saving
+    async with Saving(client, camera, to, lambda line: echo(line, err=err)) as saving:
+        for n, followed in enumerate(found, 1):
+            yield followed, await waited_for(saving.keep(n, followed), f"fetching {n} of {len(found)}")
 
 
 def mot_lines(found: Sequence[Followed], begin: dt.datetime, fps: float) -> Iterator[str]:

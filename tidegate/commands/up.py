@@ -25,6 +25,7 @@ PORT = 4222
 )
 @click.option("--search", is_flag=True, help="Embed too, and answer 'tidegate find'.")
 @click.option("--analytics", is_flag=True, help="Follow objects, and tell of zones and incidents: 'tidegate rules'.")
+@click.option("--record", is_flag=True, help="Record the cameras: 'tidegate clip', 'tidegate recordings'.")
 @click.option("--vlm", is_flag=True, help="Answer 'tidegate ask' by a vision language model: VLM_URL or VLM_MODEL.")
 @click.option(
     "--scaled-object", envvar="SCALED_OBJECT", help="Scale as this file says. Default: deploy/keda/demand/cv.yaml."
@@ -37,6 +38,7 @@ def up(data: Path | None, **options: Any) -> None:
     \b
     Detect:                 tidegate up
     And find, and follow:   tidegate up --search --analytics
+    And keep the video:     tidegate up --record
     And ask:                VLM_URL=http://10.0.0.9:8000/v1 tidegate up --vlm
 
     In another terminal: tidegate camera add lobby rtsp://user@10.0.0.7/stream1

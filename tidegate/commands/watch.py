@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rich.text import Text
 
-from tidegate.client import registry
+from shared.client import registry
 from tidegate.client.watch import follow, full
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view.events import readable

@@ -28,12 +28,12 @@ from rich.table import Table
 
 from services.scaler.local.replicas import Replicas
 from shared import bus
+from shared.client.dlq import letters
 from shared.contract import names, stats
 from shared.contract.events import SegmentRef
 from shared.contract.segment import to_headers
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
-from tidegate.client.dlq import letters
 from tidegate.demo import clips, footage, report
 from tidegate.local.server import NatsServer
 from tidegate.view.screen import Screen

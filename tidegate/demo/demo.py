@@ -27,7 +27,7 @@ from shared.contract.cameras import new_camera
 from shared.runtime import child
 from shared.runtime.errors import ModelError, SettingError, TidegateError
 from shared.runtime.tasks import unless
-from tidegate.demo import footage, guard, rediscovery, report, sizing
+from tidegate.demo import afterwards, footage, guard, rediscovery, report, sizing
 from tidegate.demo.bank import Bank
 from tidegate.demo.sizing import CALM_CAMERAS, Load
 from tidegate.demo.story import Story, as_id, places, speed
@@ -84,8 +84,7 @@ async def _until_interrupted(options: DemoOptions) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
-    code = await _demo(options, Screen(), stop)
-    return INTERRUPTED if stop.is_set() else code
+    return await _demo(options, Screen(), stop)
 
 
 async def _demo(options: DemoOptions, console: Console, stop: asyncio.Event) -> int:
@@ -97,13 +96,11 @@ async def _demo(options: DemoOptions, console: Console, stop: asyncio.Event) -> 
         clock = speed(options.seconds)
         scaled = {"cv": sizing.fitted(scaled_object("cv"), load, clock), "embed": sizing.alone(scaled_object("embed"))}
         told = {**guard.ENVIRONMENT, "cv": {elastic.setting("cv"): f"{sizing.LATENCY_TARGET_S:g}"}}
+        others = (*steady("up", "--search"), "analytics")
+        whole = partial(Stack, data, scaled, steady=others, env=told, speed=clock, grace_s=GRACE_S)
         async with AsyncExitStack() as opened:
-            urls: Sequence[str] = options.rtsp
-            if not urls:
-                urls = (await opened.enter_async_context(Bank(files, data / "bank"))).urls
-            others = (*steady("--search"), "analytics")
-            whole = Stack(data, scaled, steady=others, env=told, port=0, speed=clock, grace_s=GRACE_S)
-            stack = await opened.enter_async_context(whole)
+            urls = options.rtsp or (await opened.enter_async_context(Bank(files, data / "bank"))).urls
+            stack = await opened.enter_async_context(whole(port=0))
             monitor = await opened.enter_async_context(Monitor(stack.admin, lambda: stack.autoscalers["cv"].state))
             # Twice the surge's cameras: some in reserve.
             lineup = places(urls, 2 * load.cameras)
@@ -114,7 +111,21 @@ async def _demo(options: DemoOptions, console: Console, stop: asyncio.Event) -> 
             seen = report.Told(story.phases, list(monitor.samples), monitor.began, stack.autoscalers["cv"].state)
             await unless(stop, guard.show(stack.admin, guarded, options.output, console))
             await unless(stop, rediscovery.show(stack.admin, options.output, console))
-        return await _report(options, data, seen, console, interrupted=stop.is_set())
+        interrupted = stop.is_set()
+        code = await _report(options, data, seen, console, interrupted=interrupted)
+        if console.is_terminal and not stop.is_set():
+            await unless(stop, _stay(options, data, files, load, whole, console))
+        return INTERRUPTED if interrupted else code
+
+
+async def _stay(
+    options: DemoOptions, data: Path, files: list[Path], load: Load, whole: Callable[[], Stack], console: Console
+) -> None:
+    """What was recorded is looked at on pages, beside cameras that go on."""
+    async with AsyncExitStack() as opened:
+        urls = options.rtsp or (await opened.enter_async_context(Bank(files, data / "bank"))).urls
+        stack = await opened.enter_async_context(whole())
+        await afterwards.stay(stack, urls, load, console)
 
 
 async def _report(options: DemoOptions, data: Path, told: report.Told, console: Console, *, interrupted: bool) -> int:

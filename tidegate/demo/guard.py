@@ -13,12 +13,12 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.table import Table
 
-from services.analytics.rules import Crossing, Enter, Line, Rules, Stopped, Zone
 from shared.bus.log import Log
+from shared.client import rules, tracks
 from shared.contract import names
 from shared.contract.events import Incident
+from shared.contract.rules import Crossing, Enter, Line, Rules, Stopped, Zone
 from shared.runtime.errors import TidegateError
-from tidegate.client import rules, tracks
 from tidegate.drawing.film import film
 from tidegate.view.waiting import telling
 

@@ -11,10 +11,11 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.text import Text
 
-from services.search.query import Moment, Query
+from shared.client import find
 from shared.contract import names
+from shared.contract.search import Moment, Query
 from shared.runtime.errors import TidegateError
-from tidegate.client import find
+from tidegate.client import clips
 from tidegate.demo import report
 from tidegate.view import moments
 from tidegate.view.waiting import waited_for
@@ -35,7 +36,7 @@ async def show(client: Client, folder: Path, out: Console) -> None:
         best = await _found(client, Query(text=words, k=SHOWN, picture=True), out, f'find "{words}"')
         if best is None:
             return
-        for path in await find.keep(client, folder / CLIP, best, lambda line: out.print(Text(line, "dim"))):
+        for path in await clips.keep(client, folder / CLIP, best, lambda line: out.print(Text(line, "dim"))):
             out.print(f"its {'video' if path.suffix == '.mp4' else 'picture'}: {path}", soft_wrap=True, markup=False)
         if best.picture:
             picture = f"{CLIP}.jpg"

@@ -27,17 +27,17 @@ from rich.table import Table
 from rich.text import Text
 
 from services.scaler.local.autoscaler import ScalerState
+from shared.client.dlq import letters
+from shared.client.rates import quantile
 from shared.contract import names, segment
 from shared.contract.events import Detections, DetectionsRevision, Frame
 from shared.runtime.errors import BadSegment
 from shared.video import gop
 from shared.video.decode import MAX_PACKETS, decode
-from tidegate.client.dlq import letters
 from tidegate.demo import timeline
 from tidegate.demo.timeline import Phase
 from tidegate.drawing import detections as pictures
 from tidegate.view.monitor import Sample, frames_wanted
-from tidegate.view.rates import quantile
 from tidegate.view.screen import Screen
 
 READ_TIMEOUT_S = 5.0

@@ -13,9 +13,9 @@ import msgspec
 from nats.js import JetStreamContext
 
 from services.scaler.local.autoscaler import ScalerState
+from shared.client import registry
 from shared.contract import cameras
 from shared.runtime.redact import redact
-from tidegate.client import registry
 from tidegate.demo.sizing import CALM_CAMERAS, Load
 from tidegate.demo.timeline import Phase
 from tidegate.view.monitor import Monitor

@@ -6,28 +6,32 @@ import asyncio
 import contextlib
 import datetime as dt
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from services.analytics.rules import Rules
 from shared.bus import direct
+from shared.bus.requests import NobodyAnswers
+from shared.client import recordings, rules
+from shared.client.tracks import Followed, Stretch
 from shared.contract import names, segment
-from shared.runtime.errors import BadSegment, SettingError
+from shared.contract.rules import Rules
+from shared.runtime.errors import BadSegment, Refusal, SettingError
 from shared.video import decode as media
-from shared.video import gop
-from tidegate.client import rules
+from shared.video import fmp4, gop
 from tidegate.client.files import written
-from tidegate.client.tracks import Followed, Stretch
 from tidegate.drawing.painter import Painter
 
 # A clip is no longer than this.
 MOST_S = 600.0
+# A segment begins up to so much before what is asked for, and is stored when it has ended.
+SLACK = dt.timedelta(seconds=2)
 _H264 = {"preset": "veryfast", "crf": "23"}
 
 
@@ -62,15 +66,59 @@ async def film(
                 await asyncio.to_thread(draw, time, pixels)
             if not writer.frames:
                 raise SettingError(
-                    f"MEDIA has no video of {stretch.camera} of that time: it keeps the last ten minutes"
+                    f"there is no video of {stretch.camera} of that time: MEDIA keeps the last ten minutes, and "
+                    "'tidegate up --record' what is longer ago"
                 )
             return writer.finish()
         finally:
             writer.close()
 
 
+class _Coded(NamedTuple):
+    """Video of then. before: what is decoded before it. frames: how many it has."""
+
+    start: dt.datetime
+    seconds: float
+    payload: bytes
+    before: Sequence[bytes]
+    frames: int
+
+
 async def _frames(client: Client, stretch: Stretch) -> AsyncIterator[tuple[dt.datetime, Any]]:
-    """(time, RGB pixels) of every frame that MEDIA has of that time."""
+    """(time, RGB pixels) of every frame of that time that is kept."""
+    async with aclosing(_coded(client, stretch)) as row:
+        async for one in row:
+            at = [k * one.seconds / one.frames for k in range(one.frames)]
+            try:
+                decoded = await asyncio.to_thread(
+                    media.decode, one.payload, at=at, before=one.before, frames=one.frames
+                )
+            except BadSegment:
+                continue
+            for picture in decoded.pictures:
+                time = one.start + dt.timedelta(seconds=picture.offset)
+                if stretch.since <= time <= stretch.until:
+                    yield time, picture.pixels
+
+
+async def _coded(client: Client, stretch: Stretch) -> AsyncGenerator[_Coded, None]:
+    """All that MEDIA has of that time; where it has let the beginning go, all that is recorded, and what is not yet."""
+    async with aclosing(_media(client, stretch)) as row:
+        first = await anext(row, None)
+        if first is None or first.start > stretch.since + SLACK:
+            is_recorded = False
+            async for one in _recorded(client, stretch):
+                is_recorded = True
+                yield one
+            if is_recorded:
+                return
+        if first is not None:
+            yield first
+        async for one in row:
+            yield one
+
+
+async def _media(client: Client, stretch: Stretch) -> AsyncGenerator[_Coded, None]:
     subject = names.media(stretch.camera)
     js = client.jetstream()
     try:
@@ -81,25 +129,35 @@ async def _frames(client: Client, stretch: Stretch) -> AsyncIterator[tuple[dt.da
     while True:
         try:
             stored = await direct.get(client, names.MEDIA, subject=subject, seq=seq)
-            head = segment.from_headers(stored.headers)
         except NotFoundError:
             return
-        except BadSegment:
-            seq += 1
-            continue
         seq = stored.seq + 1
-        if head.start > stretch.until:
-            return
         try:
+            head = segment.from_headers(stored.headers)
+            if head.start > stretch.until:
+                return
             before = await gop.earlier(js, head)
-            at = [k * head.duration / head.frames for k in range(head.frames)]
-            decoded = await asyncio.to_thread(media.decode, stored.data, at=at, before=before, frames=head.frames)
         except BadSegment:
             continue
-        for picture in decoded.pictures:
-            time = head.start + dt.timedelta(seconds=picture.offset)
-            if stretch.since <= time <= stretch.until:
-                yield time, picture.pixels
+        yield _Coded(head.start, head.duration, stored.data, before, head.frames)
+
+
+async def _recorded(client: Client, stretch: Stretch) -> AsyncGenerator[_Coded, None]:
+    """Nothing where no recorder answers. Raises TidegateError where it goes away meanwhile."""
+    camera, head, headed = stretch.camera, b"", ""
+    try:
+        plays = (await recordings.between(client, camera, stretch.since, stretch.until)).plays
+    except (NobodyAnswers, Refusal):
+        return
+    for play in plays:
+        if play.headed != headed:
+            head, headed = await recordings.head(client, camera, play), play.headed
+        payload = head + await recordings.group(client, camera, play)
+        try:
+            frames = sum(len(fragment.samples) for fragment in fmp4.read(payload).fragments)
+        except BadSegment:
+            continue
+        yield _Coded(play.start, play.seconds, payload, (), frames)
 
 
 class _Writer:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ImageDraw
 
-from services.analytics.rules import Rules
-from tidegate.client.tracks import Followed
+from shared.client.tracks import Followed
+from shared.contract.rules import Rules
 from tidegate.drawing.followed import TRAIL_S, where
 from tidegate.drawing.scene import Pixels, box_over, rules_over
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from services.analytics.rules import Crossing, Rules
+from shared.contract.rules import Crossing, Rules
 
 COLOURS = ("#e6443c", "#1fa3c7", "#e8a13a", "#5b8def", "#7fbf4d", "#b07cd8", "#f0803c", "#2bb3a3", "#d65db1", "#8d99ae")
 ZONE, MASK, LINE, SHADOW = (255, 196, 0), (20, 20, 20), (0, 220, 255), (0, 0, 0)

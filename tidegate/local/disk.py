@@ -6,6 +6,7 @@ The limits are made for a server's disk: 22 GB in all.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,16 +45,26 @@ def room(store: Path) -> int:
 def held(store: Path) -> int:
     """Bytes of the files in this folder."""
     size = 0
-    for path in store.rglob("*"):
-        # JetStream may delete it in this moment.
-        with contextlib.suppress(OSError):
-            size += path.stat().st_size
+    # JetStream may delete them, and folders, in this moment: Path.rglob() raises for a folder before Python 3.13.
+    for folder, _, files in os.walk(store):
+        for file in files:
+            with contextlib.suppress(OSError):
+                size += Path(folder, file).stat().st_size
     return size
 
 
 def said(limits: TopologySettings) -> str:
     """What the streams may hold, for people."""
     return ", ".join(f"{stream} {getattr(limits, field) / GB:.1f} GB" for field, stream in STREAMS.items())
+
+
+def as_fitted(limits: TopologySettings, streams: Mapping[str, StreamInfo]) -> TopologySettings:
+    """The limits, where those that nobody chose stay as small as `tidegate up` made them on this disk."""
+    usual = TopologySettings()
+    have = {field: streams[stream].config.max_bytes for field, stream in STREAMS.items() if stream in streams}
+    unset = [field for field in have if getattr(limits, field) == getattr(usual, field)]
+    smaller = {field: size for field in unset if 0 < (size := have[field] or 0) < getattr(usual, field)}
+    return replace(limits, **smaller)
 
 
 def fitted(limits: TopologySettings, room: int, streams: Mapping[str, StreamInfo]) -> TopologySettings:

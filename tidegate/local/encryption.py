@@ -146,7 +146,7 @@ def _done(store: Path) -> Path:
 
 
 def _has(store: Path, name: str) -> bool:
-    return any(store.rglob(name))
+    return any(name in files for _, _, files in os.walk(store))
 
 
 def _checked(key: str, path: Path, store: Path) -> str:
@@ -188,10 +188,16 @@ def _read(path: Path) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can ever read: all of it or nothing, also where the power fails."""
+    """Write a file that only its owner can ever read: all of it or nothing, also where the power fails.
+
+    What root writes anew stays its owner's, whose services read it.
+    """
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        if os.geteuid() == 0 and path.exists():
+            before = path.lstat()
+            os.fchown(file.fileno(), before.st_uid, before.st_gid)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -38,10 +38,27 @@ def unusable(data: Path, error: OSError) -> SettingError:
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What a running stack leaves in its data directory for other commands to find it by."""
+    """What a running stack leaves in its data directory for other commands to find it by.
+
+    url: of its server. console: where its pages are; empty: nowhere.
+    """
 
     url: Annotated[str, Meta(min_length=1)]
     pid: int
+    console: str = ""
+
+
+def console_url(data: Path) -> str:
+    """Where people reach the console: CONSOLE_URL, else that of the stack on `data`. Raises SettingError."""
+    if found := os.environ.get("CONSOLE_URL"):
+        return found
+    try:
+        running = msgspec.json.decode((data / "run.json").read_bytes(), type=Running)
+    except (OSError, msgspec.DecodeError):
+        running = None
+    if os.environ.get("NATS_URL") or running is None or not running.console:
+        raise SettingError("where is the console? Set CONSOLE_URL to its address, such as https://tide.example.org")
+    return running.console
 
 
 async def connect(data: Path, identity: str = "admin", *, wait_s: float = 5.0) -> Client:

@@ -19,16 +19,21 @@ from pathlib import Path
 import msgspec
 from nats.aio.client import Client
 
+from services.console.settings import ConsoleSettings
 from services.scaler.keda.scaledobject import ScaledObject
 from services.scaler.local.autoscaler import Autoscaler, observing
 from services.scaler.local.replicas import Replicas
 from shared import bus
+from shared.client import registry
 from shared.contract import catalog
+from shared.recordings.opening import KEY_FILE
 from shared.runtime import child, lock
 from shared.runtime.errors import TidegateError
+from shared.runtime.ports import free_port
+from shared.runtime.settings import load
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
-from tidegate.client import registry
+from tidegate.local import recording_keys
 from tidegate.local.encryption import write_private
 from tidegate.local.healing import Healing
 from tidegate.local.reindexing import SEARCH, Reindexing
@@ -37,6 +42,7 @@ from tidegate.local.server import NatsServer
 
 DEFAULT_PORT = 4222
 WATCH_S = 0.5
+CONSOLE, RECORDER = "console", "recorder"
 
 
 def steady(*options: str) -> tuple[str, ...]:
@@ -75,6 +81,8 @@ class Stack:
         self._autoscaling: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
         self._reindexing: Reindexing | None = None
+        # Another port where that is taken: what people are told is the one that it has.
+        self._console_port = free_port(load(ConsoleSettings).console_port if port else 0)
         self.changed: list[str] = []
         self.health = Health()
         self._told = ""
@@ -122,7 +130,16 @@ class Stack:
         self.health.ready = None
         found_by = self.data / "run.json"
         opened.callback(found_by.unlink, missing_ok=True)
-        write_private(found_by, msgspec.json.encode(Running(self.server.url, os.getpid())).decode())
+        running = Running(self.server.url, os.getpid(), self.console_url)
+        write_private(found_by, msgspec.json.encode(running).decode())
+
+    @property
+    def console_url(self) -> str:
+        """Where its pages are, for who sits at this machine; empty where it has no console."""
+        if CONSOLE not in self._steady:
+            return ""
+        scheme = "https" if os.environ.get("CONSOLE_CERT") else "http"
+        return os.environ.get("CONSOLE_URL") or f"{scheme}://127.0.0.1:{self._console_port}"
 
     async def failed(self) -> None:
         """Waits for ever, unless a part of the stack fails that it can't start again: raises its error."""
@@ -163,6 +180,10 @@ class Stack:
         places = {"data": self.data, "drain_s": f"{self._grace_s / 3:g}"}
         defaults = {k: v.format(**places) for k, v in record.defaults.items() if not os.environ.get(k)}
         identity = self.server.environment(record.identity)
+        if name == CONSOLE:
+            identity["CONSOLE_PORT"] = str(self._console_port)
+        if name == RECORDER and (keys := recording_keys.used(self.data)):
+            identity[KEY_FILE] = keys
         return {**identity, **defaults, **record.environment, **self._env.get(name, {})}
 
     async def _close_pools(self) -> None:

@@ -18,7 +18,8 @@ def show(event: Said, out: Console) -> None:
             out.print(Text.assemble((span, "bold"), "  ", one_line(part.text)))
         out.print(Text(inert(event.text)))
         span = f"{clock(event.start, now)} to {clock(event.end, now)}"
-        out.print(Text(f"out of {event.captions} captions, {span}, by {one_line(event.model)}", "dim"))
+        what = f"{event.captions} captions" if event.captions or not event.frames else f"{len(event.frames)} frames"
+        out.print(Text(f"out of {what}, {span}, by {one_line(event.model)}", "dim"))
     elif isinstance(event, Answer):
         if event.text:
             out.print(Text(inert(event.text)))

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from services.scaler.simulation.engine import Workload
 from services.scaler.simulation.trace import Trace
-from tidegate.audit.costs import MOST_DAYS, TUNED_DAYS, Costs
+from tidegate.audit.arrived import Arrived
+from tidegate.audit.costs import MOST_DAYS, TUNED_DAYS, Costs, Row
 from tidegate.audit.measured import Measured
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
 from tidegate.client.used import CameraTotal
@@ -97,6 +98,14 @@ def cameras(found: Mapping[str, CameraTotal], duration_s: float) -> Iterator[str
         yield f"{len(found):,} {'camera' if len(found) == 1 else 'cameras'} sent video; most of it: {most}"
 
 
+def doubts(of: Arrived) -> Iterator[str]:
+    """What of the arrivals is not as workers said it."""
+    if of.from_cameras:
+        yield f"in {of.from_cameras:,} minutes no worker said what it took: what cameras sent is counted there"
+    if of.bad:
+        yield f"{of.bad:,} messages on usage can't be read, and are left out"
+
+
 def table(costs: Costs, price: float | None) -> Table:
     return records.table(fields(price), rows(costs, price))
 
@@ -125,11 +134,14 @@ def rows(costs: Costs, price: float | None) -> list[list[str | Text]]:
     return found
 
 
+def settings(row: Row) -> str:
+    """What was chosen for a row."""
+    says = "the least that can be spent by whoever knows the future, with 1 % of the work late"
+    return row.candidate.settings if row.candidate else says
+
+
 def simulated(trace: Trace, costs: Costs) -> Iterator[str]:
     """Of what the rows are."""
-    for row in costs.rows:
-        says = "the least that can be spent by whoever knows the future, with 1 % of the work late"
-        yield f"{row.name}: {row.candidate.settings if row.candidate else says}"
     days = costs.simulated.duration_s / DAY_S
     if costs.simulated is not trace:
         yield f"simulated: the {MOST_DAYS} days in which most arrived, from day {costs.first_day + 1} on"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from services.search.query import Found, Moment, Query
+from shared.contract.search import Found, Moment, Query
 from tidegate.client.times import clock, length, now_here
 from tidegate.view import records
 from tidegate.view.records import Right, Wrapped
@@ -23,12 +23,14 @@ def show(out: Console, moments: Sequence[Moment], now: dt.datetime | None = None
     """A record a moment, times in `now`'s zone. Bars compare within the answer: cosines have no scale."""
     now = now or now_here()
     best = max((m.similarity or 0 for m in moments), default=0), max((m.score or 0 for m in moments), default=0)
-    rows = []
+    # Only where something was found in recordings.
+    runs = ("run",) if any(m.run for m in moments) else ()
+    rows: list[list[str | Text]] = []
     for n, m in enumerate(moments, 1):
         share = m.similarity / best[0] if m.similarity and best[0] > 0 else (m.score or 0) / (best[1] or 1)
         bar = Text(f"{'▆' * round(_BAR * max(0.0, share)):<{_BAR}} ", "green") if out.is_terminal else Text()
         rows.append(
-            (
+            [
                 str(n),
                 clock(m.start, now),
                 length((m.end - m.start).total_seconds()),
@@ -37,9 +39,10 @@ def show(out: Console, moments: Sequence[Moment], now: dt.datetime | None = None
                 ", ".join(m.labels),
                 Text("kept") if m.kept else Text("expired", "dim"),
                 Text(m.id or "", "dim"),
-            )
+                *([Text(m.run or "", "dim")] if runs else []),
+            ]
         )
-    records.show(out, FIELDS, rows, "nothing found")
+    records.show(out, (*FIELDS, *runs), rows, "nothing found")
 
 
 def _numbers(moment: Moment) -> str:
@@ -62,7 +65,8 @@ def looked_for(query: Query) -> str:
     since = f", since {clock(query.since, now)}" if query.since else ""
     until = f", until {clock(query.until, now)}" if query.until else ""
     least = "" if query.min_score is None else f", with a score of {query.min_score:g} or more"
-    return f"looked for {what} {where}{since}{until}{least}"
+    run = f", in run {query.run}" if query.run else ""
+    return f"looked for {what} {where}{since}{until}{run}{least}"
 
 
 def remarks(found: Found, query: Query) -> list[str]:
@@ -76,6 +80,7 @@ def remarks(found: Found, query: Query) -> list[str]:
         "--since": query.since,
         "--until": query.until,
         "--label": query.labels and asked,
+        "--run": query.run,
         "--min-score": query.min_score is not None,
     }
     narrow = [option for option, value in given.items() if value]

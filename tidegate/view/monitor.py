@@ -26,13 +26,13 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from services.scaler.local.autoscaler import ScalerState
+from shared.client.rates import Latencies, Latest, Rate
 from shared.contract import cameras, events, names, segment, stats
 from shared.contract.events import CameraStatus, Detections, VideoStatus
 from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BadMessage, BusError, SettingError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
-from tidegate.view.rates import Latencies, Latest, Rate
 
 SAMPLE_S = 0.5
 # An hour and more of `tidegate up`; the demo's minutes and a half by far.

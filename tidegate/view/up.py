@@ -35,6 +35,7 @@ from tidegate.view.terminal import LiveView
 # What to type next, by the option that makes it work.
 NEXT = {
     "--analytics": "tidegate rules set lobby lobby.yaml",
+    "--record": "tidegate clip lobby lobby.mp4",
     "--search": 'tidegate find "a person"',
     "--vlm": 'tidegate ask "what happens?" --camera lobby',
 }
@@ -60,6 +61,7 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
         async with Stack(data, scaled, steady=steady, port=port, speed=speed, env=bends) as stack:
             _serve_metrics(stack)
             console.print(_greeting(stack, scaled["cv"], given))
+            await show_console(stack, console)
             for sentence in filter(None, (elastic.unused(name, one) for name, one in scaled.items())):
                 console.print(sentence, style="yellow", markup=False)
             # Beginning takes as long as the server does: Ctrl-C must not wait for it.
@@ -80,6 +82,20 @@ async def _show(stack: Stack, console: Console, live: bool) -> None:
         LiveView(monitor, title="up", story=lambda: stack.healing.trouble, console=console),
     ):
         await stack.failed()
+
+
+async def show_console(stack: Stack, console: Console) -> None:
+    """Where the pages are. A link that signs in is for a person at a terminal, and for no log."""
+    if not stack.console_url:
+        command = "pip install 'tidegate[console]'"
+        console.print(f"pages for people are not installed: {command}", style="dim", markup=False)
+    elif console.is_terminal:
+        from tidegate.client.console import address, link
+
+        once = address(stack.console_url, await link(stack.admin, "admin", "admin"))
+        console.print(f"pages (this link signs you in, once): {once}", markup=False, soft_wrap=True)
+    else:
+        console.print(f"pages at {stack.console_url}; a link that signs in: tidegate console link", markup=False)
 
 
 def _serve_metrics(stack: Stack) -> None:

@@ -1,0 +1,99 @@
+"""Vectors of one piece: the frames that embed takes of live video, under the ids of its events.
+
+shown, pictures = opened(wholes, n, job.embed)
+rows = Embedding(job, job.embed, threads=1).rows([shown], pictures)
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from services.embed import models
+from services.embed.looking import vectors_in, vectors_of, views_of
+from services.embed.models import Embedder
+from services.embed.sampling import is_first_since, shows
+from services.embed.service import EmbedService
+from services.embed.views import View
+from shared.contract import names
+from shared.contract.events import Embeddings, SegmentRef
+from shared.contract.segment import Segment
+from shared.recordings.cutting import Whole
+from shared.video.decode import Image, decode
+from shared.worker.service import id_of
+from tidegate.archive import rows
+from tidegate.archive.job import Embed, Job
+
+
+class Shown(NamedTuple):
+    """What is embedded on behalf of a segment. of: that segment's sequence. segment, seq: the one whose frames they
+    are, mostly the same. times: of the frames.
+    """
+
+    of: int
+    segment: Segment
+    seq: int
+    times: tuple[dt.datetime, ...]
+
+
+def opened(wholes: Sequence[Whole], n: int, embed: Embed) -> tuple[Shown | None, list[Image]]:
+    """What is embedded on behalf of the n-th segment of a file, and its pictures. None where nothing is.
+
+    Raises BadSegment where that can't be decoded.
+    """
+    assert embed.size
+    shown = wholes[n] if embed.fps > 1 else _keyframe(wholes, n, embed.fps)
+    if shown is None:
+        return None, []
+    wanted: dict[str, Any] = {"fps": embed.fps} if embed.fps > 1 else {"at": [0.0]}
+    head = shown.segment
+    found = decode(shown.payload, before=shown.before, size=embed.size, frames=head.frames, **wanted)
+    views = views_of(head, found)
+    return Shown(wholes[n].seq, head, shown.seq, tuple(v.time for v in views)), [v.image for v in views]
+
+
+def _keyframe(wholes: Sequence[Whole], n: int, fps: float) -> Whole | None:
+    """The segment whose first frame is embedded on behalf of the n-th, if any."""
+    whole = wholes[n]
+    its_own = shows(whole.segment, fps)
+    if its_own is not None:
+        return whole if its_own else None
+    key = wholes[n - len(whole.before)]
+    return key if is_first_since(key.segment, whole.segment, fps) else None
+
+
+class Embedding:
+    """A model that is ready, and what it makes. Raises ModelError with the remedy."""
+
+    def __init__(self, job: Job, embed: Embed, *, threads: int) -> None:
+        self._run, self._batch_size = job.run, embed.batch_size
+        self.embedder: Embedder = models.load(
+            embed.model,
+            pretrained=embed.pretrained,
+            device=embed.device,
+            threads=threads,
+            batch_size=embed.batch_size,
+        )
+
+    def rows(self, shown: Sequence[Shown], pictures: Sequence[Image]) -> Iterator[dict[str, Any]]:
+        """pictures: of all of `shown`, one after the other."""
+        found = vectors_in(pictures, self.embedder, self._batch_size)
+        at = 0
+        for one in shown:
+            end = at + len(one.times)
+            views = [View(image, time) for image, time in zip(pictures[at:end], one.times, strict=True)]
+            head = one.segment
+            event = Embeddings(
+                camera=head.camera,
+                segment=SegmentRef(stream=names.MEDIA, seq=one.seq, epoch=head.epoch, n=head.n),
+                start=head.start,
+                duration=head.duration,
+                model=self.embedder.name,
+                dimension=self.embedder.dimension,
+                vectors=vectors_of(views, found[at:end]),
+                timing=rows.NO_TIME,
+            )
+            id = id_of(EmbedService.name, event.model, f"{names.MEDIA}/{one.of}")
+            yield from rows.embeddings(self._run, id, event)
+            at = end

@@ -1,0 +1,56 @@
+"""What a run would take and cost, before it begins. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tidegate.archive.job import Job, Piece
+
+
+class Estimate(NamedTuple):
+    """hours: of video. size: bytes to read, a file for each piece of it. frames: in which objects are looked for.
+    embedded: frames to embed. captions: stretches to caption. worker_hours: of workers that are as fast as the one that
+    was measured. caption_hours: of the endpoint that was. hours_taken: one after the other, each by all that there
+    are. cost: in the price's currency.
+    """
+
+    cameras: int
+    pieces: int
+    hours: float
+    size: int
+    frames: int
+    embedded: int
+    captions: int
+    worker_hours: float
+    caption_hours: float
+    hours_taken: float
+    cost: float | None
+
+
+def estimated(
+    job: Job,
+    pieces: Sequence[Piece],
+    *,
+    frames_per_s: float,
+    workers: int,
+    captions: int = 0,
+    captions_per_s: float = 1.0,
+    cost_per_hour: float | None,
+) -> Estimate:
+    """frames_per_s: of one worker. captions_per_s: of the endpoint. cost_per_hour: of each."""
+    frames, embedded = sum(map(job.detects, pieces)), sum(map(job.embeds, pieces))
+    worker_hours, caption_hours = (frames + embedded) / frames_per_s / 3600, captions / captions_per_s / 3600
+    return Estimate(
+        cameras=len({piece.camera for piece in pieces}),
+        pieces=len(pieces),
+        hours=sum(piece.seconds for piece in pieces) / 3600,
+        size=sum(piece.file.size for piece in pieces),
+        frames=frames,
+        embedded=embedded,
+        captions=captions,
+        worker_hours=worker_hours,
+        caption_hours=caption_hours,
+        hours_taken=worker_hours / workers + caption_hours,
+        cost=None if cost_per_hour is None else (worker_hours + caption_hours) * cost_per_hour,
+    )

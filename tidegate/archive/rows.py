@@ -1,0 +1,334 @@
+"""What was found, as Parquet and back. `SEGMENTS` has what live events say, one a row; the others are flat, for SQL.
+
+| folder | a row is |
+|---|---|
+| `segments` | a segment that was looked at: its frames, and the objects in each; `id` is the live event's `ce-id` |
+| `detections` | an object in a frame |
+| `embeddings` | a frame as a vector; `id` is the live event's `ce-id` |
+| `captions` | what a vision language model says of a stretch, or why it says nothing |
+| `tracks` | an object that was followed, from when it was first seen until it was last |
+| `incidents` | a rule that came true |
+
+Times are UTC, boxes shares of width and height.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shared.contract.events import (
+    Caption,
+    DetectedObject,
+    Detections,
+    Embeddings,
+    Frame,
+    Incident,
+    Seen,
+    SegmentRef,
+    Timing,
+    Track,
+    Usage,
+    Vector,
+)
+from shared.models import vectors
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# Nobody waited for it.
+NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
+_ABOUT = b"tidegate"
+TIME = pa.timestamp("us", "UTC")
+_BOX = [(side, pa.float32()) for side in ("x1", "y1", "x2", "y2")]
+_REF = [("stream", pa.string()), ("seq", pa.int64()), ("epoch", pa.string()), ("n", pa.int64())]
+_OBJECT = pa.struct([("label", pa.string()), ("score", pa.float64()), ("box", pa.list_(pa.float64(), 4))])
+_FRAME = pa.struct([("time", TIME), ("objects", pa.list_(_OBJECT))])
+
+SEGMENTS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("id", pa.string()),
+        ("camera", pa.string()),
+        *_REF,
+        ("start", TIME),
+        ("duration", pa.float64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("model", pa.string()),
+        ("failed", pa.string()),
+        ("frames", pa.list_(_FRAME)),
+    ]
+)
+DETECTIONS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("camera", pa.string()),
+        ("time", TIME),
+        ("label", pa.string()),
+        ("score", pa.float32()),
+        *_BOX,
+        ("model", pa.string()),
+        ("segment", pa.string()),
+    ]
+)
+EMBEDDINGS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("id", pa.string()),
+        ("camera", pa.string()),
+        ("time", TIME),
+        ("model", pa.string()),
+        *_REF,
+        ("start", TIME),
+        ("duration", pa.float64()),
+        ("vector", pa.list_(pa.float32())),
+    ]
+)
+CAPTIONS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("id", pa.string()),
+        ("camera", pa.string()),
+        ("start", TIME),
+        ("end", TIME),
+        ("model", pa.string()),
+        ("text", pa.string()),
+        ("failed", pa.string()),
+        ("frames", pa.list_(TIME)),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+    ]
+)
+TRACKS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("camera", pa.string()),
+        ("id", pa.string()),
+        ("label", pa.string()),
+        ("score", pa.float32()),
+        ("first", TIME),
+        ("last", TIME),
+        ("path", pa.list_(pa.struct([("time", TIME), *_BOX]))),
+    ]
+)
+INCIDENTS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("camera", pa.string()),
+        ("id", pa.string()),
+        ("rule", pa.string()),
+        ("condition", pa.string()),
+        ("severity", pa.string()),
+        ("start", TIME),
+        ("end", TIME),
+        ("zone", pa.string()),
+        ("line", pa.string()),
+        ("direction", pa.string()),
+        ("value", pa.float64()),
+        ("objects", pa.list_(pa.string())),
+        ("snapshot", TIME),
+    ]
+)
+
+
+def parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, about: msgspec.Struct | None = None) -> bytes:
+    """One file. about: what there is to know of it, kept beside the rows."""
+    said = {_ABOUT: msgspec.json.encode(about)} if about else {}
+    table = pa.Table.from_pylist(list(rows), schema.with_metadata(said))
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd")
+    return out.getvalue()
+
+
+def read(data: bytes) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
+    return found
+
+
+def about(data: bytes, kind: type[T]) -> T:
+    """What a file says of itself."""
+    return msgspec.json.decode(pq.read_schema(io.BytesIO(data)).metadata[_ABOUT], type=kind)
+
+
+def segment(run: str, id: str, event: Detections, failed: str | None = None) -> dict[str, Any]:
+    """A row of `segments`. failed: why it was not looked at."""
+    ref = event.segment
+    frames = [
+        {"time": f.time, "objects": [{"label": o.label, "score": o.score, "box": list(o.box)} for o in f.objects]}
+        for f in event.frames
+    ]
+    return {
+        "run": run,
+        "id": id,
+        "camera": event.camera,
+        "stream": ref.stream,
+        "seq": ref.seq,
+        "epoch": ref.epoch,
+        "n": ref.n,
+        "start": event.start,
+        "duration": event.duration,
+        "width": event.width,
+        "height": event.height,
+        "model": event.model,
+        "failed": failed,
+        "frames": frames,
+    }
+
+
+def event(row: Mapping[str, Any]) -> Detections:
+    """What live cv would have said of it."""
+    return Detections(
+        camera=row["camera"],
+        segment=_ref(row),
+        start=row["start"],
+        duration=row["duration"],
+        width=row["width"],
+        height=row["height"],
+        model=row["model"],
+        frames=[
+            Frame(
+                time=f["time"],
+                objects=[DetectedObject(label=o["label"], score=o["score"], box=tuple(o["box"])) for o in f["objects"]],
+            )
+            for f in row["frames"]
+        ],
+        timing=NO_TIME,
+    )
+
+
+def detections(run: str, id: str, event: Detections) -> Iterable[dict[str, Any]]:
+    """Rows of `detections`."""
+    for frame in event.frames:
+        for o in frame.objects:
+            yield {
+                "run": run,
+                "camera": event.camera,
+                "time": frame.time,
+                "label": o.label,
+                "score": o.score,
+                **_sides(o.box),
+                "model": event.model,
+                "segment": id,
+            }
+
+
+def embeddings(run: str, id: str, event: Embeddings) -> Iterator[dict[str, Any]]:
+    """Rows of `embeddings`: numbers are those of float16, as events have them."""
+    ref = event.segment
+    for one in event.vectors:
+        yield {
+            "run": run,
+            "id": id,
+            "camera": event.camera,
+            "time": one.time,
+            "model": event.model,
+            "stream": ref.stream,
+            "seq": ref.seq,
+            "epoch": ref.epoch,
+            "n": ref.n,
+            "start": event.start,
+            "duration": event.duration,
+            "vector": vectors.unpack(one.vector, event.dimension),
+        }
+
+
+def embedded(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Embeddings]]:
+    """(id, what live embed would have said) of each segment, out of its rows, which follow each other."""
+    for id, group in groupby(found, lambda row: str(row["id"])):
+        of = list(group)
+        row = of[0]
+        yield (
+            id,
+            Embeddings(
+                camera=row["camera"],
+                segment=_ref(row),
+                start=row["start"],
+                duration=row["duration"],
+                model=row["model"],
+                dimension=len(row["vector"]),
+                vectors=[Vector(time=r["time"], vector=vectors.pack(np.asarray(r["vector"], np.float32))) for r in of],
+                timing=NO_TIME,
+            ),
+        )
+
+
+def caption(run: str, id: str, said: Caption) -> dict[str, Any]:
+    """A row of `captions`. said: what live vlm would say; its reason is why there is no text."""
+    return {
+        "run": run,
+        "id": id,
+        "camera": said.camera,
+        "start": said.start,
+        "end": said.end,
+        "model": said.model,
+        "text": said.text,
+        "failed": said.reason or None,
+        "frames": [frame.time for frame in said.frames],
+        "prompt_tokens": said.usage.prompt_tokens,
+        "completion_tokens": said.usage.completion_tokens,
+    }
+
+
+def captioned(row: Mapping[str, Any]) -> Caption:
+    """What live vlm would have said."""
+    return Caption(
+        camera=row["camera"],
+        job=row["id"],
+        start=row["start"],
+        end=row["end"],
+        model=row["model"],
+        frames=[Seen(time=time, seq=0) for time in row["frames"]],
+        text=row["text"],
+        timing=NO_TIME,
+        usage=Usage(prompt_tokens=row["prompt_tokens"], completion_tokens=row["completion_tokens"], first_token_ms=0.0),
+    )
+
+
+def _ref(row: Mapping[str, Any]) -> SegmentRef:
+    return SegmentRef(stream=row["stream"], seq=row["seq"], epoch=row["epoch"], n=row["n"])
+
+
+def track(run: str, camera: str, parts: Sequence[Track]) -> dict[str, Any]:
+    """A row of `tracks`. parts: all that was said of it, in order."""
+    last = parts[-1]
+    return {
+        "run": run,
+        "camera": camera,
+        "id": last.id,
+        "label": last.label,
+        "score": last.score,
+        "first": last.first,
+        "last": last.last,
+        "path": [{"time": point.time, **_sides(point.box)} for part in parts for point in part.path],
+    }
+
+
+def incident(run: str, told: Incident) -> dict[str, Any]:
+    """A row of `incidents`. told: what was said of it last."""
+    return {
+        "run": run,
+        "camera": told.camera,
+        "id": told.incident,
+        "rule": told.rule,
+        "condition": told.condition,
+        "severity": told.severity,
+        "start": told.start,
+        "end": told.end,
+        "zone": told.zone,
+        "line": told.line,
+        "direction": told.direction,
+        "value": told.value,
+        "objects": [o.id for o in told.objects],
+        "snapshot": told.snapshot.time if told.snapshot else None,
+    }
+
+
+def _sides(box: Sequence[float]) -> dict[str, float]:
+    return dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))

@@ -1,0 +1,64 @@
+"""What is recorded, as Parquet: a row for each file, and one for each gap.
+
+with catalogue(path) as add:
+    add("lobby", one)        # a file or a hole
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shared.recordings.asked import Listed
+from shared.recordings.records import Hole
+from tidegate.client.files import written
+
+_TIME = pa.timestamp("us", "UTC")
+_SCHEMA = pa.schema(
+    [
+        ("camera", pa.string()),
+        ("start", _TIME),
+        ("end", _TIME),
+        ("key", pa.string()),
+        ("size", pa.int64()),
+        ("incident", pa.bool_()),
+        ("keyframes", pa.bool_()),
+        ("goes", _TIME),
+        ("missing", pa.string()),
+        ("segments", pa.int64()),
+    ]
+)
+# Rows that are held at once.
+_AT_ONCE = 50_000
+
+
+@contextlib.contextmanager
+def catalogue(path: Path) -> Iterator[Callable[[str, Listed | Hole], None]]:
+    """What adds rows to a file, which is there once the block ends well. In the row of a gap `missing` says why it is
+    one, and all of a file is null. Raises SettingError where it can't be written.
+    """
+    with written(path, "--parquet") as part, pq.ParquetWriter(part, _SCHEMA, compression="zstd") as out:
+        rows: list[dict[str, Any]] = []
+
+        def write() -> None:
+            out.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+            rows.clear()
+
+        def add(camera: str, one: Listed | Hole) -> None:
+            rows.append({"camera": camera, **_row(one)})
+            if len(rows) == _AT_ONCE:
+                write()
+
+        yield add
+        write()
+
+
+def _row(one: Listed | Hole) -> dict[str, Any]:
+    if isinstance(one, Hole):
+        return {"start": one.since, "end": one.until, "missing": one.cause, "segments": one.segments or None}
+    return {name: getattr(one, name) for name in one.__struct_fields__}

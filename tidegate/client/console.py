@@ -1,0 +1,35 @@
+"""One-time links into the console."""
+
+from __future__ import annotations
+
+import time
+
+import nats.errors
+from nats.aio.client import Client
+
+from services.console.people.asker import Role
+from services.console.people.records import LINK_S, new_link
+from shared.bus.mirror import bind
+from shared.contract import names
+from shared.runtime.errors import BusError
+
+
+async def link(client: Client, person: str, role: Role) -> str:
+    """What a new link ends with. It signs `person` in once, within a day; who is not there yet is made, of that role.
+
+    Raises BusError.
+    """
+    names.check_token(person, "name")
+    secret, key, entry = new_link(person, role, time.time())
+    js = client.jetstream()
+    await bind(js, names.CONSOLE)
+    try:
+        await js.publish(f"$KV.{names.CONSOLE}.{key}", entry, msg_ttl=LINK_S)
+    except (TimeoutError, nats.errors.Error) as e:
+        raise BusError(f"the link can't be kept ({e!r}): see the log of the server") from e
+    return secret
+
+
+def address(url: str, secret: str) -> str:
+    """The whole link. url: of the console."""
+    return f"{url.rstrip('/')}/#/link/{secret}"

@@ -1,0 +1,27 @@
+"""The frames that a model was shown, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nats.aio.client import Client
+
+from shared.contract.events import Said
+from tidegate.client.files import folder, written
+
+# Pixels of a saved frame's longer side, at most.
+PICTURE = 1280
+
+
+async def save(client: Client, event: Said, to: Path) -> list[Path]:
+    """The frames that the model was shown, as far as they are kept, in the folder `to`. Raises SettingError."""
+    from services.vlm.footage import Footage
+
+    paths = []
+    folder(to)
+    for n, frame in enumerate(await Footage(client, side=PICTURE, threads=1).again(event.camera, event.frames), 1):
+        path = to / f"{n:02}-{event.camera}-{frame.time.astimezone():%Y%m%dT%H%M%S}.jpg"
+        with written(path) as part:
+            part.write_bytes(frame.jpeg)
+        paths.append(path)
+    return paths

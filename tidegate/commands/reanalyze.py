@@ -1,0 +1,413 @@
+"""`tidegate reanalyze`: what was recorded, looked at a second time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import importlib.util
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+import msgspec
+from click.core import ParameterSource
+
+from services.vlm.stretches import LONGEST_S
+from shared.contract.cameras import SHORTEST_CAPTION_S
+from shared.runtime.errors import SettingError, TidegateError
+from tidegate.client.times import clock, length, now_here
+from tidegate.commands.options import FILE, OVER_ZERO, TIME, Number, data_option, extra, screen
+from tidegate.local import running
+from tidegate.view import records
+from tidegate.view.inert import echo
+from tidegate.view.waiting import Tell, telling
+
+if TYPE_CHECKING:
+    from tidegate.archive.asking import Asked
+    from tidegate.archive.captioning import Captioner, Rate
+    from tidegate.archive.chapters import Chapter
+    from tidegate.archive.job import Job, Piece
+    from tidegate.archive.place import Place
+    from tidegate.archive.probe import Probed
+    from tidegate.archive.report import Summary
+    from tidegate.archive.runs import Captioning, Engine, Run
+    from tidegate.archive.shown import Shown
+
+COMMANDLINE = ParameterSource.COMMANDLINE
+NEEDED = ("pyarrow", "scipy", "openvino", "matplotlib", "PIL")
+FPS = Number(0, 120, min_open=True)
+EVERY = Number(SHORTEST_CAPTION_S, LONGEST_S)
+# Ray on this machine, and nothing to set up.
+HERE = "here"
+
+
+class Team(NamedTuple):
+    """Who does a run: who looks, and who captions, where anything is to be."""
+
+    engine: Engine
+    captioner: Captioner | None
+
+
+class Speed(NamedTuple):
+    """How fast they are; None where there is nothing to do."""
+
+    frames: Probed | None
+    captions: Rate | None
+
+
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run is done. ray: an address, HERE, or None for processes alone. price: of a worker, an hour. events:
+    whether search is told.
+    """
+
+    workers: int | None
+    threads: int
+    ray: str | None
+    price: float | None
+    events: bool
+    dry_run: bool
+    as_json: bool
+
+
+@click.command()
+@data_option
+@click.option("--camera", "cameras", multiple=True, help="Look at this camera. Again for others. Default: all.")
+@click.option("--since", metavar="TIME", default="1d", show_default=True, help=f"Begin there: {TIME}.")
+@click.option("--until", metavar="TIME", help="End there, given in the same ways. Default: now.")
+@click.option("--store", help="Where recordings are: a folder, s3://…, gs://…, az://…. Default: RECORDER_STORE.")
+@click.option("--output", help="Write results there: a folder, s3://…, gs://…, az://…. Default: in the data directory.")
+@click.option("--resume", metavar="OUTPUT", help="Go on with the run whose results are there.")
+@click.option("--model", help="Detect with this model: as CV_MODEL, the default. 'none' detects nothing.")
+@click.option("--embed", metavar="MODEL", help="Embed frames with this model: as EMBED_MODEL. Default: none are.")
+@click.option("--caption", is_flag=True, help="Have a vision language model say what happens: that of VLM_ settings.")
+@click.option("--caption-every", type=EVERY, help="Seconds between captions. Default: the camera's, or 60.")
+@click.option("--caption-prompt", help="What is asked of a caption. Default: the camera's.")
+@click.option("--device", help="Run them on cpu, cuda or cuda:<n>: as CV_DEVICE, which is the default.")
+@click.option("--fps", type=FPS, help="Look at so many frames a second. Default: the camera's.")
+@click.option("--min-score", type=Number(0, 1), help="Leave out what is less sure. Default: the camera's.")
+@click.option("--tiles", metavar="CxR", help="Look at so many columns and rows, too. Default: the camera's.")
+@click.option("--class", "classes", multiple=True, help="Report this label alone. Again for others.")
+@click.option("--rules", type=FILE, help="Tell incidents by these rules. Default: those of each camera.")
+@click.option("--workers", type=click.IntRange(1, 10_000), help="Look with so many. Default: one a core, or a GPU.")
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of each model.")
+@click.option("--ray", metavar="ADDRESS", help="Do it on this Ray: 'auto', 'head:6379', or 'here' to start one.")
+@click.option("--live", is_flag=True, help="Have cv's running replicas do it, whenever they have nothing else to do.")
+@click.option("--price", type=OVER_ZERO, help="What a worker costs an hour. What captions counts as one.")
+@click.option("--events", is_flag=True, help="Tell 'tidegate find' and 'tidegate summarize' what was found.")
+@click.option("--dry-run", is_flag=True, help="Say what it would take, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print sums as JSON.")
+def reanalyze(data: Path | None, resume: str | None, **options: Any) -> None:
+    """Look at what was recorded once more: with another model, at more frames, by other rules.
+
+    \b
+    What would it take?     tidegate reanalyze --since 7d --dry-run --price 1.2
+    A better model:         tidegate reanalyze --since 7d --model hf:PekingU/rtdetr_v2_r18vd --device cuda
+    Vectors for search:     tidegate reanalyze --since 7d --model none --embed openvino:efficientnet_lite3
+    What happened:          VLM_URL=http://127.0.0.1:8000/v1 tidegate reanalyze --since 1d --model none --caption
+    Other rules:            tidegate reanalyze --camera lobby --since 2d --rules new.yaml
+    It was stopped:         tidegate reanalyze --resume ~/.tidegate/reanalyzed/20261129-130500-3f9a
+    By replicas that idle:  tidegate reanalyze --since 2d --rules new.yaml --live
+    On a cluster:           tidegate reanalyze --ray auto --store s3://video --output s3://video-results
+
+    Detections, vectors, captions, tracks and incidents become Parquet, with a report beside them. What is written is
+    not done again, whatever dies. It needs recordings: 'tidegate up --record'.
+    """
+    with extra("archive", "reanalyze"):
+        # Before hours of work, and not after them.
+        for name in NEEDED:
+            if importlib.util.find_spec(name) is None:
+                raise ModuleNotFoundError(name=name)
+    from shared.runtime import telemetry
+
+    telemetry.log_aside()
+    how = Choices(**{name: options.pop(name) for name in Choices.__struct_fields__})
+    home = data or running.default_data()
+    if resume:
+        _check_alone()
+        _resumed(resume, home, how)
+        return
+    if options["caption"]:
+        _check_captions()
+    from tidegate.archive.options import asked
+
+    _begun(asked(home, _aside, **options), home, how)
+
+
+def _check_alone() -> None:
+    """Raises SettingError for options that say what a run is, beside --resume: that was said when it was planned."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        known = ("data", "resume", *Choices.__struct_fields__)
+        if option.name and option.name not in known and context.get_parameter_source(option.name) is COMMANDLINE:
+            raise SettingError(f"--resume goes on as it was planned: leave out {option.opts[0]}, or begin another run")
+
+
+def _check_captions() -> None:
+    """Raises SettingError."""
+    with extra("vlm", "--caption"):
+        import tidegate.archive.captioning  # noqa: F401
+
+
+def _aside(text: str) -> None:
+    echo(text, err=True)
+
+
+def _begun(asked: Asked, home: Path, how: Choices) -> None:
+    """Plan a run, say what it takes, and do it. Raises TidegateError."""
+    from tidegate.archive import asking
+    from tidegate.archive.chapters import chapters
+    from tidegate.archive.job import with_size
+    from tidegate.archive.place import Place
+    from tidegate.archive.runs import Run, check_free
+
+    job, pieces, known = asyncio.run(asking.planned(asked, home))
+    now = now_here()
+    if not pieces:
+        raise SettingError(
+            f"nothing is recorded from {clock(asked.since, now)} to {clock(asked.until, now)} in {asked.store}: see "
+            "'tidegate recordings list'"
+        )
+    if not known.reached:
+        echo("no system answers: what its running hour has is left out, and cameras' own settings and rules", err=True)
+    if how.events:
+        _check_events(home, job)
+    with Place(job.output, "--output") as results:
+        check_free(results)
+        with _engine(job, home, how) as engine, _captioner(job, pieces) as captioner:
+            team, todo = Team(engine, captioner), chapters(job, pieces)
+            speed = _measured(team, job, pieces, todo)
+            job = captioner.job if captioner else job
+            _tell(job, pieces, todo, team, speed, how)
+            if not how.dry_run:
+                view = speed.frames.view if speed.frames else None
+                _done(Run.begun(with_size(job, view), pieces, results), results, team, speed, home, how)
+
+
+def _resumed(output: str, home: Path, how: Choices) -> None:
+    """Raises TidegateError."""
+    from tidegate.archive.options import key_file, place
+    from tidegate.archive.place import Place
+    from tidegate.archive.runs import Run
+
+    with Place(place(output), "--resume") as results:
+        run = Run.found(results)
+        # The file may be elsewhere by now.
+        run.job = msgspec.structs.replace(run.job, key_file=key_file(None) or run.job.key_file)
+        if how.events:
+            _check_events(home, run.job)
+        if run.todo and not how.as_json:
+            echo(f"{len(run.pieces) - len(run.todo)} of {len(run.pieces)} pieces are done")
+        captioning = _captioner(run.job, run.pieces) if run.to_caption else contextlib.nullcontext()
+        with _engine(run.job, home, how) as engine, captioning as captioner:
+            team = Team(engine, captioner)
+            speed = _measured(team, run.job, run.todo, run.to_caption)
+            if run.todo or run.to_caption:
+                _tell(run.job, run.todo, run.to_caption, team, speed, how)
+            if not how.dry_run:
+                _done(run, results, team, speed, home, how)
+
+
+def _done(run: Run, results: Place, team: Team, speed: Speed, home: Path, how: Choices) -> None:
+    """Look, follow, caption, report, and have the console show it. Raises TidegateError."""
+    from tidegate.archive.shown import Shown
+
+    try:
+        with telling() as tell, Shown(home, run, _kind(run.job, how)) as shown:
+            _look(run, team.engine, speed.frames, tell, shown)
+            _follow(run, team.engine, tell, shown)
+            if team.captioner:
+                _caption(run, team.captioner, tell, shown)
+            summary = _reported(run, results, tell, shown)
+        if how.events:
+            _tell_events(home, run, results)
+    except (KeyboardInterrupt, TidegateError):
+        also = " --events" if how.events else ""
+        echo(f"stopped; go on with: tidegate reanalyze --resume {run.job.output}{also}", err=True)
+        raise
+    if shown.why:
+        echo(f"the console does not know how this run ended: {shown.why}", err=True)
+    _show(summary, run.job, how)
+
+
+def _kind(job: Job, how: Choices) -> str:
+    return "live" if job.is_live else "ray" if how.ray else "processes"
+
+
+def _look(run: Run, engine: Engine, probed: Probed | None, tell: Tell, shown: Shown) -> None:
+    """Raises TidegateError."""
+    now = now_here()
+    for state in run.work(engine, probed.size if probed else None):
+        ends = now_here() + dt.timedelta(seconds=state.left_s)
+        tell(f"{state.share:.0%}, {state.frames_per_s:,.0f} frames/s, ends at {clock(ends, now)}")
+        shown.looking(state.frames_per_s, ends)
+
+
+def _follow(run: Run, engine: Engine, tell: Tell, shown: Shown) -> None:
+    """Raises TidegateError."""
+    shown.say(state="following", frames_per_s=0.0, ends=None)
+    tracks = incidents = 0
+    for camera in run.follow(engine):
+        tell(f"followed what was seen on {camera.camera}")
+        tracks, incidents = tracks + camera.tracks, incidents + camera.incidents
+        shown.say(tracks=tracks, incidents=incidents)
+
+
+def _caption(run: Run, captioner: Captioner, tell: Tell, shown: Shown) -> None:
+    """Raises TidegateError."""
+    now = now_here()
+    shown.say(state="captioning")
+
+    def told(state: Captioning) -> None:
+        ends = now_here() + dt.timedelta(seconds=state.left_s)
+        tell(f"captioned {state.done:,} of {run.captions:,}, {state.per_s:,.2g} a second, ends at {clock(ends, now)}")
+        shown.say(captions_done=state.done, ends=ends)
+
+    run.caption(captioner, told)
+    shown.say(ends=None)
+
+
+def _reported(run: Run, results: Place, tell: Tell, shown: Shown) -> Summary:
+    """Raises TidegateError."""
+    from tidegate.archive import report
+    from tidegate.archive.place import recordings
+
+    tell("writing the report")
+    with recordings(run.job) as kept:
+        summary = report.written(run, kept, results)
+    sums = {name: sum(getattr(one, name) for one in summary.cameras) for name in ("tracks", "incidents")}
+    shown.say(state="done", **sums)
+    return summary
+
+
+def _check_events(home: Path, job: Job) -> None:
+    """Before hours of work, and not after them. Raises TidegateError."""
+    from tidegate.archive.telling import Teller
+
+    with Teller(home, job):
+        pass
+
+
+def _tell_events(home: Path, run: Run, results: Place) -> None:
+    """Raises TidegateError."""
+    from services.search.settings import SearchSettings
+    from tidegate.archive import telling as past
+
+    with telling() as tell, past.Teller(home, run.job) as teller:
+        for told in past.tell(run.job, run.pieces, run.chapters, results, teller):
+            tell(f"told {told.parts:,} of {told.of:,} parts, {told.events:,} events")
+    usual = SearchSettings().search_max_age_s
+    if run.job.looks_at_pictures and run.job.since < now_here() - dt.timedelta(seconds=usual):
+        echo(f"search forgets what is older than SEARCH_MAX_AGE_S: {length(usual)}, unless that was set", err=True)
+
+
+@contextlib.contextmanager
+def _engine(job: Job, home: Path, how: Choices) -> Iterator[Engine]:
+    """Raises TidegateError."""
+    from tidegate.archive.live import Live
+    from tidegate.archive.local import Local
+
+    if job.is_live:
+        if how.ray:
+            raise SettingError("this run is for cv's replicas: leave out --ray, or begin another run without --live")
+        with Live(home, how.workers or os.cpu_count() or 1, _aside) as live:
+            yield live
+        return
+    if not how.ray or not job.looks_at_pictures:
+        usual = 1 if job.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // how.threads)
+        yield Local(how.workers or usual, how.threads)
+        return
+    with extra("archive", "--ray"):
+        import ray  # noqa: F401
+    from tidegate.archive.on_ray import cluster
+
+    address = None if how.ray == HERE else how.ray
+    with cluster(address, device=job.device, threads=how.threads, most=how.workers) as engine:
+        yield engine
+
+
+@contextlib.contextmanager
+def _captioner(job: Job, pieces: Sequence[Piece]) -> Iterator[Captioner | None]:
+    """Raises TidegateError."""
+    if job.caption is None:
+        yield None
+        return
+    _check_captions()
+    from tidegate.archive.captioning import Captioner, settings_of
+
+    settings = settings_of(job.caption)
+    with contextlib.ExitStack() as opened:
+        with telling() as tell:
+            tell(f"waiting for {settings.vlm_model or 'the model that captions'}")
+            captioner = opened.enter_context(Captioner(job, pieces, settings))
+        yield captioner
+
+
+def _measured(team: Team, job: Job, pieces: Sequence[Piece], chapters: Sequence[Chapter]) -> Speed:
+    """Raises TidegateError."""
+    frames = _looked_at_some(team.engine, job, pieces) if pieces and job.looks_at_pictures else None
+    captions = _captioned_some(team.captioner, chapters) if team.captioner and chapters else None
+    return Speed(frames, captions)
+
+
+def _captioned_some(captioner: Captioner, chapters: Sequence[Chapter]) -> Rate:
+    """Raises TidegateError."""
+    with telling() as tell:
+        tell(f"captioning some, to measure {captioner.model}")
+        return captioner.probe(chapters)
+
+
+def _looked_at_some(engine: Engine, job: Job, pieces: Sequence[Piece]) -> Probed:
+    """Raises TidegateError."""
+    from services.cv.looking import unknown
+    from tidegate.archive.probe import some
+
+    with telling() as tell:
+        tell(f"loading {job.eyes}, and measuring")
+        found = engine.probe(job, some(pieces))
+    asked = (label for look in job.looks.values() for label in look.classes if found.labels)
+    for label, remedy in unknown(asked, found.labels):
+        echo(f"{job.model} has no label {label!r}: {remedy}", err=True)
+    return found
+
+
+def _tell(
+    job: Job, pieces: Sequence[Piece], chapters: Sequence[Chapter], team: Team, speed: Speed, how: Choices
+) -> None:
+    """What it will take."""
+    from tidegate.archive.estimate import estimated
+    from tidegate.archive.runs import stretches
+    from tidegate.archive.words import estimate
+
+    frames, captions = speed
+    found = estimated(
+        job,
+        pieces,
+        frames_per_s=frames.frames_per_s if frames else 1.0,
+        workers=team.engine.workers,
+        captions=stretches(chapters),
+        captions_per_s=captions.per_s if captions else 1.0,
+        cost_per_hour=how.price,
+    )
+    if how.as_json and how.dry_run:
+        rates: dict[str, Any] = {"frames_per_s": round(frames.frames_per_s, 2)} if frames else {}
+        rates |= {"captions_per_s": round(captions.per_s, 3), "captioner": captions.model} if captions else {}
+        echo(json.dumps(found._asdict() | {"model": job.model} | rates))
+    elif not how.as_json:
+        echo("\n".join(estimate(found, job, team.engine.workers, frames, captions)))
+
+
+def _show(summary: Summary, job: Job, how: Choices) -> None:
+    from tidegate.archive import words
+    from tidegate.archive.report import PAGE
+
+    if how.as_json:
+        echo(msgspec.json.encode(summary).decode())
+        return
+    records.show(screen(), words.FIELDS, words.table(summary), "nothing was looked at")
+    for line in words.told(summary):
+        echo(line)
+    echo(f"report: {job.output}/{PAGE}")

@@ -1,0 +1,36 @@
+"""The file of keys of recordings: where it is on this machine, and how it is made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from shared.recordings import keys
+from shared.recordings.keys import Keys, Secret
+from shared.recordings.opening import KEY_FILE
+from shared.runtime.errors import SettingError
+from tidegate.local.encryption import write_private
+
+FILE = "recordings.key"
+
+
+def usual(data: Path) -> Path:
+    """Where it is unless RECORDER_KEY_FILE says otherwise."""
+    return data / "secrets" / FILE
+
+
+def used(data: Path) -> str:
+    """The file that encrypts what is recorded here; empty where there is none."""
+    return os.environ.get(KEY_FILE) or (str(usual(data)) if usual(data).exists() else "")
+
+
+def make(path: Path, *, rotate: bool) -> Secret:
+    """Write a file with a new key; rotate: before those that are there. Raises SettingError and OSError."""
+    keys.check_installed(KEY_FILE)
+    if path.exists() and not rotate:
+        raise SettingError(f"{path} is there already: --rotate puts a new key before those in it, and keeps them")
+    fresh = Secret.new()
+    before = keys.read(path, KEY_FILE) if rotate else Keys(())
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(path, keys.text_of(Keys((fresh, *before.all), before.only)))
+    return fresh

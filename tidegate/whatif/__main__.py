@@ -1,0 +1,53 @@
+"""`python -m tidegate.whatif`: one request on standard input, lines of progress and an answer on standard output."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+import msgspec
+
+from shared.contract.whatif import Failed
+
+# Errors quote what can't be read, and that may be long.
+MOST_ERROR = 500
+NEEDED = ("numba", "numpy")
+
+
+def main() -> None:
+    # Several processes compute beside each other, with a core each.
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        said = Failed(
+            error=f"what would have been can't be simulated, as {missing[0]} is not installed: "
+            "pip install 'tidegate[simulate]'"
+        )
+        sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
+        sys.exit(2)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    from shared.runtime.errors import TidegateError
+    from tidegate.whatif import limits
+    from tidegate.whatif.asked import Refused
+    from tidegate.whatif.audited import audited
+    from tidegate.whatif.telling import Telling
+
+    limits.take()
+    with limits.pool() as pool, Telling(sys.stdout.buffer) as telling:
+        try:
+            telling.end(audited(sys.stdin.buffer, pool, telling))
+            return 0
+        except (TidegateError, MemoryError, limits.Exceeded) as e:
+            sentence = str(e) if isinstance(e, TidegateError) else limits.SENTENCE
+            field = e.field if isinstance(e, Refused) else ""
+            telling.end(Failed(error=sentence[:MOST_ERROR], field=field))
+        # What is still simulated is not waited for: it ends with this process.
+        os._exit(2)
+
+
+if __name__ == "__main__":
+    main()
