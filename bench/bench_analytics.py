@@ -23,9 +23,8 @@ from rich.table import Table
 
 from bench import footage_vtest as footage
 from bench import record, world
-from services.analytics import rules
 from services.scaler.local.replicas import Replicas
-from shared.contract import events, names
+from shared.contract import events, names, rules
 from shared.contract.events import DetectedObject, Detections
 
 FPS, LEAST = 5, 0.3

@@ -17,7 +17,6 @@ from rich.table import Table
 
 from bench import footage_vtest as footage
 from bench.bench_tracks import agreed, crossed, follow, of_tracks, scored, stayed
-from services.analytics import rules
 from services.analytics.camera import CameraAnalytics
 from services.analytics.checkpoint import packed
 from services.analytics.settled.episode import Episode, begun
@@ -26,6 +25,7 @@ from services.analytics.settled.state import LateState, SettledState
 from services.analytics.settled.versions import First
 from services.analytics.state import Limits
 from services.analytics.statements import Out
+from shared.contract import rules
 from shared.contract.events import Counts, DetectedObject, Detections, Incident, Quality, Tracks
 
 RATES = (5, 2, 1)

@@ -22,16 +22,17 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.table import Table
 
-from services.analytics import rules as book
 from shared import bus
+from shared.client import find, registry, rules
 from shared.contract import names
+from shared.contract import rules as book
 from shared.contract.cameras import new_camera
+from shared.contract.search import Query
 from shared.contract.topology import TopologySettings, apply
 from shared.runtime.errors import TidegateError
 from tests import images
 from tests.images import Container, Host
 from tests.test_webhook import Receiver
-from tidegate.client import find, registry, rules
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local.server import NatsServer
@@ -61,7 +62,7 @@ async def found(client: Client) -> None:
     """An answer of search that has a moment in it."""
     while True:
         try:
-            if (await find.ask(client, find.Query(text="person"))).moments:
+            if (await find.ask(client, Query(text="person"))).moments:
                 return
         except TidegateError:
             pass

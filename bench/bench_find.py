@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import record
-from services.search.query import Found, Query
 from shared.bus import requests
+from shared.client import registry
 from shared.contract import cameras, names
+from shared.contract.search import Found, Query
 from shared.video.pictures import jpeg
-from tidegate.client import registry
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local.configuration import scaled_object

@@ -28,9 +28,10 @@ from av.video.frame import VideoFrame
 
 from bench import record, world
 from bench.gpu.footage import encode
+from bench.processor import cpu_s
+from shared.client import registry
 from shared.contract.cameras import new_camera
 from tests.rtsp import serving
-from tidegate.client import registry
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tidegate-bench"
 WARM_UP_S = 6.0
@@ -55,17 +56,13 @@ def _frames() -> Iterator[VideoFrame]:
             yield from clip.decode(video=0)
 
 
-def cpu_s(processes: list[psutil.Process]) -> float:
-    return sum(t.user + t.system for t in (p.cpu_times() for p in processes))
-
-
 def measure(pids: list[int], seconds: float, seen: Callable[[], float] | None = None) -> tuple[float, float]:
     """(CPU seconds of the processes, seconds of video they handled per second) over the time."""
     processes = [psutil.Process(pid) for pid in pids]
     time.sleep(WARM_UP_S)
-    before, began, first = cpu_s(processes), time.monotonic(), seen() if seen else 0.0
+    before, began, first = cpu_s(*processes), time.monotonic(), seen() if seen else 0.0
     time.sleep(seconds)
-    cores = (cpu_s(processes) - before) / (time.monotonic() - began)
+    cores = (cpu_s(*processes) - before) / (time.monotonic() - began)
     return cores, ((seen() if seen else 0.0) - first) / seconds
 
 

@@ -49,6 +49,7 @@ from services.scaler.local.replicas import Replicas
 from services.scaler.simulation.engine import Policy, Result, Workload, run
 from services.scaler.simulation.policies import KedaDemand, KedaLag
 from services.scaler.simulation.trace import Trace
+from shared.client.rates import quantile
 from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
 from shared.runtime import telemetry
@@ -57,7 +58,6 @@ from shared.runtime.tasks import end
 from tidegate.demo.report import Tally, read_back, tally
 from tidegate.local.configuration import scaled_object, shipped
 from tidegate.local.stack import Stack
-from tidegate.view.rates import quantile
 
 LATENCY_TARGET_S = 5.0
 MOST_WORKERS = 2

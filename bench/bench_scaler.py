@@ -29,14 +29,15 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import record, world
+from bench.processor import cpu_s
 from services.scaler import externalscaler_pb2 as pb
 from services.scaler.service import NAME
 from shared import bus
+from shared.client.rates import quantile
 from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
 from shared.runtime.tasks import end
 from tidegate.local.server import NatsServer
-from tidegate.view.rates import quantile
 
 OBJECTS = 1000
 HPA_S = 15.0
@@ -133,11 +134,6 @@ async def asking(address: str, consumers: list[str], polled: bool = True) -> Asy
             yield objects
         finally:
             await end(*tasks)
-
-
-def cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 async def arrive(client: Client) -> None:

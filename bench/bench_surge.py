@@ -34,6 +34,7 @@ from services.scaler.keda.scaledobject import ScaledObject
 from services.scaler.simulation.engine import Result, Workload, run
 from services.scaler.simulation.queue import Elastic
 from shared.bus.log import Log
+from shared.client.rates import quantile
 from shared.contract import names
 from shared.contract.events import Detections, DetectionsRevision
 from shared.runtime import telemetry
@@ -43,7 +44,6 @@ from tidegate.demo.report import Tally, read_back, tally
 from tidegate.local.elastic import setting
 from tidegate.local.stack import Stack
 from tidegate.view.monitor import frames_wanted
-from tidegate.view.rates import quantile
 
 LATENCY_TARGET_S = 5.0
 FPS = 5

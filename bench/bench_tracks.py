@@ -24,11 +24,11 @@ from scipy.optimize import linear_sum_assignment
 from bench import footage_vtest as footage
 from bench import record
 from bench.footage_vtest import Crossing, Stay
-from services.analytics import rules
 from services.analytics.camera import CameraAnalytics
 from services.analytics.state import Limits
 from services.analytics.statements import Out
 from services.cv.tiles import Grid
+from shared.contract import rules
 from shared.contract.events import DetectedObject, Incident, Tracks
 
 RATES = (2, 5, 10)

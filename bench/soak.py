@@ -38,12 +38,12 @@ from rich.table import Table
 
 from bench import record
 from bench.slopes import Slope, slope
+from shared.client import registry
 from shared.contract import catalog, names
 from shared.contract.cameras import new_camera
 from shared.runtime import child
 from shared.runtime.errors import BusError
 from tests.openai_server import OpenAiServer, said
-from tidegate.client import registry
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local import running
@@ -55,7 +55,7 @@ READY_S = 120.0
 MB = 1024 * 1024
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "analytics.png"
 FOUND = record.FOLDER / "soak.jsonl"
-OPTIONS = ("--search", "--analytics", "--vlm")
+OPTIONS = ("--search", "--analytics", "--vlm", "--record")
 # What is kept, and so what a store comes to, is bounded by minutes. One picture a second leaves the cores some rest.
 SETTINGS = {
     "CV_FPS": "1",

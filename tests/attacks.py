@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import nats.js.errors
@@ -109,10 +110,15 @@ def example(pattern: str) -> str:
 
 def matches(pattern: str, subject: str) -> bool:
     """As the server has it: `*` is one token, `>` one or more."""
-    expression = re.escape(pattern).replace(r"\*", "[^.]+").replace(">", ".+")
-    return re.fullmatch(expression, subject) is not None
+    return _compiled(pattern).fullmatch(subject) is not None
 
 
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", "[^.]+").replace(">", ".+"))
+
+
+@cache
 def may_publish(identity: str, subject: str) -> bool:
     """Under its own name, or that of an account without JetStream."""
     if subject.startswith(f"{names.API}."):

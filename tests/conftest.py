@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,38 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test asserts on time, on busy machines least of all.
 settings.register_profile("patient", settings.default, deadline=None)
+settings.register_profile("brief", settings.get_profile("patient"), max_examples=15)
 settings.load_profile("patient")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--brief", action="store_true", help="every other test, with its first parameters, and few examples"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--brief"):
+        settings.load_profile("brief")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Slow tests begin first: one that begins last keeps a process at work while the others have no more to do."""
     items.sort(key=lambda item: not item.get_closest_marker("slow"))
+    if config.getoption("--brief"):
+        # What holds for a parameter on one Python holds on another, unless something is not there at all: then several
+        # tests of a file show it.
+        first = {item.nodeid.partition("[")[0]: item for item in reversed(items)}
+        files = groupby(sorted(first.values(), key=lambda item: item.nodeid), key=lambda item: item.path)
+        chosen = {item for _, of_file in files for item in list(of_file)[::2]}
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = [item for item in items if item in chosen]
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Short: pytest puts a test's name in the environment, and with 128 kB there no process can be started."""
+    return f"{val[:20]!r}..{len(val)}" if isinstance(val, str | bytes) and len(val) > 1000 else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -70,13 +98,26 @@ def either_precision(request: pytest.FixtureRequest, compute_in: Callable[[str],
     compute_in(request.param)
 
 
+@pytest.fixture(scope="session")
+def set_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of a nats-server that was set up. A copy of it costs half of what setting up another does."""
+    data = tmp_path_factory.mktemp("set-up") / "nats"
+
+    async def run() -> None:
+        async with NatsServer(data) as s:
+            client = await bus.connect(s.settings("admin"), "admin")
+            await topology.apply(client.jetstream(), topology.TopologySettings())
+            await client.close()
+
+    asyncio.run(run())
+    return data
+
+
 @pytest_asyncio.fixture
-async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+async def server(tmp_path: Path, set_up: Path) -> AsyncIterator[NatsServer]:
     """A nats-server of this test's own, set up: it starts in some 50 ms, and tests may break it."""
+    shutil.copytree(set_up, tmp_path / "nats")
     async with NatsServer(tmp_path / "nats") as s:
-        client = await bus.connect(s.settings("admin"), "admin")
-        await topology.apply(client.jetstream(), topology.TopologySettings())
-        await client.close()
         yield s
         left = [task for task in asyncio.all_tasks() if "nats/aio" in repr(task)]
         assert not left, "a connection is left open, and its server goes"

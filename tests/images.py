@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from shared.contract import catalog
 from shared.runtime.ports import free_port
 from tests.waiting import PATIENCE_S
 from tidegate.local.server import NatsServer
@@ -29,6 +30,8 @@ SERVICES = {
     "analytics": SMALL,
     "scaler": SMALL,
     "webhook": SMALL,
+    "console": SMALL,
+    "recorder": SMALL,
     "cv": CPU,
     "embed": CPU,
     "search": CPU,
@@ -36,6 +39,8 @@ SERVICES = {
 }
 MORE = {
     "webhook": {"WEBHOOK_URL": "http://127.0.0.1:9/alerts"},
+    "console": {"CONSOLE_PORT": "0"},
+    "recorder": {"RECORDER_STORE": "/var/cache/tidegate/recordings"},
     "search": {"SEARCH_INDEX": "/var/cache/tidegate/index"},
     "vlm-front": {"VLM_MODE": "front"},
 }
@@ -47,6 +52,8 @@ MARKS = [
     pytest.mark.long,
     # One store of images: two that build into it would take each other's away.
     pytest.mark.xdist_group("images"),
+    # The first of them waits for the images.
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(bool(MISSING), reason=f"no containers here: apt-get install {PACKAGES} mmdebstrap"),
     pytest.mark.skipif(os.geteuid() != 0, reason="containers are started as root"),
 ]
@@ -65,7 +72,7 @@ def engine() -> Engine:
 class Container:
     """A service in its image, as a Deployment runs it: host network, all else taken away."""
 
-    def __init__(self, engine: Engine, image: str, module: str, environment: dict[str, str], password: Path) -> None:
+    def __init__(self, engine: Engine, image: str, module: str, environment: dict[str, str], secrets: Path) -> None:
         self._engine = engine
         self.name = f"{module.rpartition('.')[2]}-{uuid4().hex[:6]}"
         self.port = free_port(0)
@@ -74,7 +81,7 @@ class Container:
         engine.run(
             "podman", "run", "--detach", f"--name={self.name}", "--network=host", "--read-only", "--cap-drop=all",
             "--security-opt=no-new-privileges", "--tmpfs=/tmp:rw,size=256m", "--tmpfs=/var/cache/tidegate:rw,mode=1777",
-            f"--volume={password}:/run/secrets/nats/password:ro", *variables, tag(image), "python", "-m", module,
+            f"--volume={secrets}:/run/secrets/nats:ro", *variables, tag(image), "python", "-m", module,
             quiet=True,
         )  # fmt: skip
 
@@ -127,13 +134,16 @@ class Host:
 
     def start(self, service: str, **more: str) -> Container:
         identity = service
-        password = self._folder / f"{service}-{len(self._started)}"
-        # A kubelet mounts it readable by the pod's group.
-        password.write_text(self.server.settings(identity).nats_password)
-        password.chmod(0o444)
+        secrets = self._folder / f"{service}-{len(self._started)}"
+        secrets.mkdir()
+        roles = {role.identity: role.identity for role in catalog.find(service).roles}
+        for name, whose in {"password": identity, **roles}.items():
+            # A kubelet mounts it readable by the pod's group.
+            (secrets / name).write_text(self.server.settings(whose).nats_password)
+            (secrets / name).chmod(0o444)
         environment = self.server.environment(identity) | MORE.get(service, {}) | more
         module = f"services.{service.partition('-')[0]}"
-        container = Container(self._engine, SERVICES[service], module, environment, password)
+        container = Container(self._engine, SERVICES[service], module, environment, secrets)
         self._started.append(container)
         return container
 

@@ -18,11 +18,11 @@ import av
 import pytest_asyncio
 from nats.aio.client import Client
 
+from shared.client import registry
 from shared.contract import segment as segments
 from shared.contract.cameras import new_camera
 from shared.contract.segment import Segment
 from tests.waiting import PATIENCE_S
-from tidegate.client import registry
 from tidegate.local.server import NatsServer
 
 

@@ -23,6 +23,7 @@ from shared.contract.events import Answer, Caption, Said, Summary, Verdict
 from shared.contract.segment import to_headers
 from shared.runtime.telemetry import Health
 from tests.service import serving
+from tests.waiting import PATIENCE_S
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
@@ -89,11 +90,16 @@ async def said(client: Client) -> list[tuple[str, Said]]:
     return found
 
 
-async def settled(client: Client, timeout_s: float = 60.0) -> None:
-    """Wait until no job is left: a work queue forgets each once it is acknowledged."""
-    async with asyncio.timeout(timeout_s):
-        while sum([await waiting(client, stream) for stream, _ in names.VLM_WORK]):
-            await asyncio.sleep(0.05)
+async def settled(client: Client) -> None:
+    """Wait until no job is left: a work queue forgets each once it is acknowledged. Raises TimeoutError where that
+    comes no nearer for long.
+    """
+    left = None
+    while left != 0:
+        async with asyncio.timeout(PATIENCE_S):
+            while (now := sum([await waiting(client, stream) for stream, _ in names.VLM_WORK])) == left:
+                await asyncio.sleep(0.05)
+        left = now
 
 
 async def waiting(client: Client, stream: str) -> int:

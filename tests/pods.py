@@ -38,12 +38,30 @@ USER = 10001
 def playable(docs: list[Document]) -> list[Document]:
     """What podman plays of them, in the images that were built here."""
     made = []
+    secrets = {doc["metadata"]["name"]: doc for doc in docs if doc["kind"] == "Secret"}
     for doc in copy.deepcopy(docs):
         for one in _replicas(doc) if doc["kind"] == "StatefulSet" else [doc]:
             if one["kind"] in ("Deployment", "Job"):
+                made += _projected(one, secrets)
                 _adapt(one["spec"]["template"]["spec"])
             if one["kind"] in PLAYED:
                 made.append(one)
+    return made
+
+
+def _projected(workload: Document, secrets: dict[str, Document]) -> list[Document]:
+    """Secrets in place of its volumes that several are projected into, which podman leaves out."""
+    made = []
+    for volume in workload["spec"]["template"]["spec"]["volumes"]:
+        if (projected := volume.pop("projected", None)) is None:
+            continue
+        name, data = f"{workload['metadata']['name']}-{volume['name']}", {}
+        for source in (source["secret"] for source in projected["sources"]):
+            of = secrets[source["name"]]["data"]
+            items = source.get("items") or [{"key": key, "path": key} for key in of]
+            data |= {item["path"]: of[item["key"]] for item in items}
+        volume["secret"] = {"secretName": name}
+        made.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data})
     return made
 
 
@@ -147,7 +165,7 @@ class Pods:
         """Run the command line in a container of its own, as the admin."""
         password = "/run/secrets/nats/password"
         admin = {"NATS_URL": f"nats://nats.{DOMAIN}:{PORT}", "NATS_USER": "admin", "NATS_PASSWORD_FILE": password}
-        admin["STREAM_REPLICAS"] = "3"
+        admin |= {"STREAM_REPLICAS": "3", "CONSOLE_URL": "http://127.0.0.1:8484"}
         return self._podman(
             "run", "--rm", f"--network={self._name}", "--read-only", "--tmpfs=/tmp",
             f"--volume={self._secrets / 'admin'}:{password}:ro", "--user=0",

@@ -12,11 +12,11 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.scaler.live.answers import Explanations
 from shared import bus
 from shared.bus import requests
 from shared.bus.publish import header_bytes
 from shared.contract import names
+from shared.contract.explain import Explanations
 from shared.runtime import child
 from shared.runtime.ports import free_port, takes_connections
 from tests.waiting import PATIENCE_S, until

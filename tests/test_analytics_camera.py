@@ -15,13 +15,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.analytics.partition import Partition
-from services.analytics.rules import Rules
 from services.analytics.state import CameraState, Limits
 from services.analytics.statements import Outs
 from services.analytics.tracker import Sighting, Tracker, TrackerState
 from shared.bus.direct import Stored
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, DetectedObject, Detections, Event, Incident, Track, Tracks
+from shared.contract.rules import Rules
 from tests.walks import START, Walk, detections
 
 LIMITS = Limits(reorder_s=3.0, lost_s=1.5, update_s=2.0, idle_s=10.0, verify_s=600.0)

@@ -20,7 +20,6 @@ from nats.js.errors import NoKeysError
 import services.cv.__main__ as cv
 from bench import footage_vtest as footage
 from bench.bench_tracks import agreed, crossed, stayed
-from services.analytics import rules
 from services.analytics.camera import CameraAnalytics
 from services.analytics.settled.versions import best
 from services.analytics.state import Limits
@@ -28,7 +27,8 @@ from services.analytics.statements import Out
 from services.cv.settings import CvSettings
 from services.ingest.segmenter import Piece
 from shared.bus.log import Log
-from shared.contract import events, names
+from shared.client import registry
+from shared.contract import events, names, rules
 from shared.contract.cameras import new_camera
 from shared.contract.events import Counts, DetectionsRevision, Incident
 from shared.contract.segment import to_headers
@@ -36,7 +36,6 @@ from shared.models.openvino import precision
 from tests.service import serving, settled
 from tests.test_analytics_service import running, said, until, use
 from tests.waiting import PATIENCE_S
-from tidegate.client import registry
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 

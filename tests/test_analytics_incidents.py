@@ -19,11 +19,11 @@ from services.analytics.conditions import Case, ObservedScene
 from services.analytics.incidents import Incidents, IncidentsState, Ref
 from services.analytics.objects import Box, FollowedObject
 from services.analytics.places import Passage
-from services.analytics.rules import AnyRule, Rules
 from services.analytics.state import Limits
 from services.analytics.statements import Outs
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, Detections, Incident, SegmentRef, Timing, Usage, Verdict
+from shared.contract.rules import AnyRule, Rules
 from tests.walks import START, Walk, detections
 
 ASPECT = 16 / 9

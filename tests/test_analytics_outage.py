@@ -12,10 +12,10 @@ from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError, NotFoundError
 
 from services.analytics.partition import Partition
-from services.analytics.rules import Rules
 from services.analytics.state import Limits
 from shared.contract import events, names
 from shared.contract.events import Alert
+from shared.contract.rules import Rules
 from tests.test_analytics_service import ACROSS, BACK, CAMERAS, RULES, alone, process, said, until, use
 from tests.waiting import PATIENCE_S
 from tests.walks import detections, publish

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from services.analytics import geometry, rules
-from services.analytics.mistakes import Mistake
-from services.analytics.rules import DAYS, Count, Mistakes, Rule, Rules, Schedule
+from shared.contract import geometry, rules
+from shared.contract.mistakes import Mistake
+from shared.contract.rules import DAYS, Count, Mistakes, Rule, Rules, Schedule
 
 VALID = """
 timezone: Europe/Berlin

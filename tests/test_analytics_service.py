@@ -25,15 +25,15 @@ from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError
 
 import services.analytics.__main__ as analytics
-from services.analytics import rules
 from services.analytics.camera import CameraAnalytics
-from services.analytics.partition import partition_of
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.state import Limits
 from services.analytics.statements import Outs
 from shared import bus
 from shared.bus.log import Log
-from shared.contract import events, jobs, names
+from shared.bus.partitions import partition_of
+from shared.client import dlq
+from shared.contract import events, jobs, names, rules
 from shared.contract.events import Alert, Counts, Detections, Event, Incident, Seen, Timing, Tracks, Usage, Verdict
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health
@@ -41,7 +41,6 @@ from tests import waiting
 from tests.service import serving
 from tests.waiting import PATIENCE_S
 from tests.walks import Walk, detections, publish
-from tidegate.client import dlq
 from tidegate.local.server import NatsServer
 
 KINDS: dict[str, type[Event]] = {k.kind: k for k in (Tracks, Incident, Alert, Counts)}

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from services.analytics import checkpoint
 from services.analytics.camera import CameraAnalytics
 from services.analytics.partition import Partition
-from services.analytics.rules import Rules
 from services.analytics.settled.episode import Episode
 from services.analytics.settled.reading import SettledReader
 from services.analytics.settled.state import TUNING, SettledState
@@ -26,6 +25,7 @@ from services.analytics.statements import Out, Outs
 from shared.bus.direct import Stored
 from shared.contract import backfill, events, jobs, names
 from shared.contract.events import Alert, Counts, Detections, DetectionsRevision, Event, Incident, Quality
+from shared.contract.rules import Rules
 from tests.test_analytics_camera import BEGIN, BUSY, LIMITS, RULES, scenes, tracks, two_connections
 from tests.test_analytics_camera import of as of_kind
 from tests.test_analytics_service import verdict

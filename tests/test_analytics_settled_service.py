@@ -12,12 +12,11 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError
 
-from services.analytics import rules
-from services.analytics.partition import partition_of
 from services.analytics.state import Limits
 from shared.bus.direct import Stored
 from shared.bus.log import Log
-from shared.contract import events, names
+from shared.bus.partitions import partition_of
+from shared.contract import events, names, rules
 from shared.contract.events import Alert, Counts, Detections, Incident
 from tests.test_analytics_outage import forget_soon
 from tests.test_analytics_service import RULES, process, running, said, until, use

@@ -25,11 +25,11 @@ from services.scaler.keda.scaledobject import (
 from services.scaler.live.estimator import Estimator
 from services.scaler.local.autoscaler import Autoscaler, observing
 from services.scaler.local.replicas import Replicas
+from shared.client import explain
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from tests.messages import consume
 from tests.waiting import until
-from tidegate.client import explain
 from tidegate.local.server import NatsServer
 
 SCALED = load(Path(__file__).parent.parent / "deploy/keda/cv.yaml")

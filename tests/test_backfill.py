@@ -18,6 +18,7 @@ from prometheus_client import REGISTRY
 from shared import bus
 from shared.bus.direct import Stored
 from shared.bus.log import Log
+from shared.client import dlq
 from shared.contract import backfill, events, names, stats
 from shared.contract.events import Detections, DetectionsRevision, Embeddings, Quality, Timing
 from shared.contract.segment import to_headers
@@ -31,7 +32,6 @@ from tests.detecting import detecting, until_drained
 from tests.footage import make
 from tests.test_worker import Echo, Job, head, letters, publish
 from tests.waiting import PATIENCE_S, until
-from tidegate.client import dlq
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 

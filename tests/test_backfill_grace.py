@@ -16,7 +16,6 @@ from services.scaler.demand.due import Due
 from services.scaler.demand.observation import Observation, PutOff, Workers, faster
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.keda import scaledobject
-from services.scaler.live.answers import Explanation
 from services.scaler.live.metadata import parse
 from services.scaler.simulation import compare
 from services.scaler.simulation.engine import Result, Workload
@@ -25,6 +24,7 @@ from services.scaler.simulation.queue import Elastic
 from services.scaler.simulation.trace import Trace
 from shared import bus
 from shared.contract import names
+from shared.contract.explain import Explanation
 from shared.runtime.errors import SettingError
 from tests.scalers import estimating
 from tests.waiting import until

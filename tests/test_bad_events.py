@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from services.search.index import Index
 from shared import bus
 from shared.bus.log import Log
+from shared.client import dlq
 from shared.contract import events, names, topology
 from shared.contract.events import Detections, Embeddings, Tracks, Vector
 from shared.models import vectors
@@ -28,8 +29,7 @@ from tests.test_analytics_service import ACROSS, RULES, alone, detections, runni
 from tests.test_analytics_service import publish as detect
 from tests.test_analytics_service import until as heard
 from tests.test_search import DIMENSION, TIMING, embedded, find, rows, scene, searching
-from tests.waiting import until
-from tidegate.client import dlq
+from tests.waiting import PATIENCE_S, until
 from tidegate.local.server import NatsServer
 
 REF = {"stream": "MEDIA", "seq": 7, "epoch": "e", "n": 3}
@@ -291,7 +291,7 @@ async def test_no_event_stops_analytics(server: NatsServer, admin: Client) -> No
 
 
 async def until_letters(admin: Client, count: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while len([x async for x in dlq.letters(admin, "analytics")]) < count:
             await asyncio.sleep(0.1)
 

@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from shared.bus import clock
+from shared.client import registry
 from shared.contract import names, stats
 from shared.contract.cameras import new_camera
 from shared.contract.events import Detections, Quality
@@ -31,7 +32,6 @@ from tests import footage
 from tests.detecting import detecting, segment_head
 from tests.service import settled
 from tests.waiting import PATIENCE_S
-from tidegate.client import registry
 from tidegate.local.server import NatsServer
 
 RATES = st.floats(0.1, 60)

@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from nats.aio.client import Client
 
+from shared.client import registry
 from shared.contract import names
 from tests.ingest_process import Bus, Ingest, add, bus, start
 from tests.waiting import until
-from tidegate.client import registry
 
 __all__ = ["bus", "start"]
 

@@ -13,11 +13,11 @@ from nats.js.errors import NoKeysError
 from nats.js.kv import KeyValue
 
 from shared import bus
+from shared.client import registry
 from shared.contract import names, topology
 from shared.contract.cameras import new_camera
 from tests.files import contents
 from tests.waiting import until
-from tidegate.client import registry
 from tidegate.local.server import NatsServer
 
 OLD = "S3cretPass"

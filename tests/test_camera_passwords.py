@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
+from shared.client import registry
 from shared.contract.credentials import Credentials
 from shared.runtime.redact import join_credentials
 from tests.up_process import COMMAND
 from tests.waiting import PATIENCE_S, until
-from tidegate.client import registry
 from tidegate.local.server import NatsServer
 
 # A URL would end at half of these, and one that is decoded twice becomes another.

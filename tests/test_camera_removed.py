@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from services.vlm.planner import Planner
 from services.vlm.settings import VlmSettings
 from shared import bus as buses
+from shared.client import registry
 from shared.contract import names
 from shared.contract.cameras import Camera, CameraDirectory, new_camera
 from shared.contract.segment import to_headers
@@ -22,7 +23,6 @@ from tests.service import settled
 from tests.test_camera_credentials import listening
 from tests.test_end_to_end import all_detections, running, videos
 from tests.waiting import until
-from tidegate.client import registry
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 

@@ -20,13 +20,13 @@ from nats.aio.client import Client
 
 from services.ingest.settings import Reaching
 from services.ingest.source import open_source
+from shared.client import registry
 from shared.contract import cameras, names
 from tests import footage
 from tests.ingest_process import Bus, Ingest, add, bus, start
 from tests.rtsp import secured, serving
 from tests.test_camera_credentials import BASIC, LOGIN, listening
 from tests.waiting import until
-from tidegate.client import registry
 
 __all__ = ["bus", "start"]
 

@@ -30,6 +30,7 @@ async def test_exactly_one_event_over_kills_and_a_restart(service: Literal["cv",
 
 @pytest.mark.slow
 @pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 async def test_who_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
     """Its server's disk stayed mounted, in a folder that could not be removed then."""
     command = [sys.executable, "-m", "tidegate", "chaos", "--each", "--only", "server is killed"]
@@ -52,6 +53,7 @@ async def test_who_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 @pytest.mark.parametrize(
     ("servers", "faults"),
     [

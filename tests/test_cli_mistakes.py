@@ -19,7 +19,7 @@ from tests.up_process import COMMAND
 from tidegate.commands import tidegate
 
 ROOT = Path(__file__).resolve().parents[1]
-SERVICES = ("analytics", "cv", "embed", "ingest", "scaler", "search", "vlm", "webhook")
+SERVICES = ("analytics", "cv", "embed", "ingest", "recorder", "scaler", "search", "vlm", "webhook")
 # What talks to a server, or starts one: each with as little as it needs.
 WITH_DATA: tuple[tuple[str, ...], ...] = (
     ("up", "--plain", "--port", "0"),
@@ -283,7 +283,7 @@ def test_a_command_s_output_may_be_cut_short(arguments: tuple[str, ...]) -> None
         ("tidegate.view.monitor", ("up",)),
         ("numba", ("simulate", "--trace", "ramp", "--service-rate", "2")),
         ("tidegate.demo.bank", ("demo",)),
-        ("tidegate.client.tracks", ("tracks", "lobby")),
+        ("shared.client.tracks", ("tracks", "lobby")),
     ],
 )
 def test_ctrl_c_while_it_loads_ends_it(module: str, arguments: tuple[str, ...], tmp_path: Path) -> None:

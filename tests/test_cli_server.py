@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from nats.aio.client import Client
 
+from shared.client import registry
 from shared.contract import deadletters
 from shared.contract.cameras import Camera
 from shared.runtime.errors import SettingError
 from tests.jobs_world import film
 from tests.up_process import COMMAND
-from tidegate.client import registry
+from tests.waiting import PATIENCE_S
 from tidegate.client.files import written
 from tidegate.drawing.film import _Writer as film_of
 from tidegate.local.server import NatsServer
@@ -87,7 +88,7 @@ async def test_watching_an_unknown_camera_says_so_and_waits(server: NatsServer, 
         )  # fmt: skip
     try:
         assert watching.stdout
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             reading = asyncio.create_task(watching.stdout.readline())
             while not reading.done():
                 await admin.publish("events.counts.loby", b"{}")
@@ -150,7 +151,7 @@ async def test_a_video_that_is_interrupted_leaves_nothing(server: NatsServer, ad
             env=os.environ | server.environment("admin"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=err,
         )  # fmt: skip
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE_S):
             while (
                 not any(tmp_path.glob(".lobby.*/lobby.mp4"))
                 or "drawing lobby.mp4: " not in (tmp_path / "err").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import shutil
@@ -14,8 +15,9 @@ import yaml
 from click.testing import CliRunner
 
 from shared.contract.identities import permissions
-from tests.nats_pods import NatsPods, are_one
-from tests.test_deploy import DEPLOY, SHIPPED, documents, of, pod_of, workloads
+from shared.contract.topology import TopologySettings, apply
+from tests.nats_pods import NatsPods, are_one, connected
+from tests.test_deploy import DEPLOY, SHIPPED, documents, of, pod_of, secret_names, workloads
 from tidegate.commands import tidegate
 
 pytestmark = [
@@ -43,14 +45,15 @@ def applied(folder: Path) -> dict[str, dict[str, Any]]:
 
 def test_all_that_pods_mount_is_made_and_kept(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
-    assert "14 passwords made" in init(folder)
+    assert "20 passwords made" in init(folder)
     made = applied(folder)
     others = of(SHIPPED, "Job", "StatefulSet")
     mounted = {
-        volume["secret"]["secretName"]
+        name
         for workload in (*workloads(SHIPPED).values(), *others.values())
         for volume in pod_of(workload).get("volumes", [])
-        if "secret" in volume and not volume["secret"].get("optional")
+        if not volume.get("secret", {}).get("optional")
+        for name in secret_names([volume])
     }
     # The rest is somebody's endpoint.
     assert mounted - {"tidegate-webhook"} == set(made)
@@ -91,6 +94,25 @@ async def test_three_servers_as_the_component_has_them(tmp_path: Path) -> None:
     servers = NatsPods(tmp_path, tmp_path / "secrets", {f"nats/{name}": text for name, text in config.items()})
     try:
         await are_one(servers)
+    finally:
+        servers.stop()
+
+
+@pytest.mark.slow
+async def test_setup_waits_for_servers_that_have_no_leader_yet(tmp_path: Path) -> None:
+    """What is asked of them is dropped."""
+    init(tmp_path / "secrets")
+    config = of(SHIPPED, "ConfigMap")["nats"]["data"]
+    servers = NatsPods(tmp_path, tmp_path / "secrets", {f"nats/{name}": text for name, text in config.items()})
+    try:
+        servers.start(0)
+        async with connected(servers.settings("admin", ""), "admin") as admin:
+            made = asyncio.create_task(apply(admin.jetstream(), TopologySettings(stream_replicas=3)))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(made), 6)
+            servers.start(1)
+            servers.start(2)
+            assert "stream MEDIA created" in await made
     finally:
         servers.stop()
 

@@ -55,8 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def docs(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
     """The demand form with all that has to do with TLS."""
-    components = ("kubernetes/nats", "kubernetes/webhook", "kubernetes/tls", "keda/demand/mtls")
-    return overlay(tmp_path_factory.mktemp("overlay"), "h100/demand", *components)
+    components = [f"kubernetes/{name}" for name in ("nats", "webhook", "console", "recorder", "tls")]
+    return overlay(tmp_path_factory.mktemp("overlay"), "h100/demand", *components, "keda/demand/mtls")
 
 
 def loaded(path: Path) -> x509.Certificate:
@@ -126,17 +126,17 @@ def test_only_their_owner_reads_them_and_no_key_is_printed(tmp_path: Path) -> No
     tls = tmp_path / "secrets/tls"
     assert {path.stat().st_mode & 0o777 for path in tls.rglob("*") if path.is_file()} == {0o600}
     assert {path.stat().st_mode & 0o777 for path in (tls, *tls.rglob("*")) if path.is_dir()} == {0o700}
-    assert "15 certificates made (nats-tls, " in said and "PRIVATE" not in said
+    assert "17 certificates made (nats-tls, " in said and "PRIVATE" not in said
     written = "".join((tmp_path / "secrets" / name).read_text() for name in ("kustomization.yaml", "namespace.yaml"))
     keys = [path.read_text().splitlines()[1] for path in tls.rglob("*.key")]
-    assert len(set(keys)) == 16 and not [key for key in keys if key in said + written]
+    assert len(set(keys)) == 18 and not [key for key in keys if key in said + written]
 
 
 def test_a_folder_without_certificates_goes_on_without_and_one_with_keeps_them(tmp_path: Path) -> None:
     secrets = tmp_path / "secrets"
     assert "certificate" not in init(secrets)
     assert "certificate" not in init(secrets) and not (secrets / "tls").exists()
-    assert "15 certificates made" in init(secrets, "--tls")
+    assert "17 certificates made" in init(secrets, "--tls")
     before = {path: path.read_bytes() for path in (secrets / "tls").rglob("*.*")}
     for again in (init(secrets), init(secrets, "--tls"), init(secrets, "--rotate", "cv")):
         assert "0 certificates made\n" in again and "valid until" in again
@@ -162,7 +162,7 @@ def write(folder: Path, days: float) -> issuing.Made:
 def test_they_are_renewed_in_the_last_third_of_their_life(tmp_path: Path) -> None:
     first = write(tmp_path, 0)
     ca = (tmp_path / "tls/ca.crt").read_bytes()
-    assert len(first.secrets) == 15 and first.until == NOW + dt.timedelta(days=365)
+    assert len(first.secrets) == 17 and first.until == NOW + dt.timedelta(days=365)
     kept = write(tmp_path, 240)
     assert kept.secrets == [] and kept.until == first.until
     renewed = write(tmp_path, 245)
@@ -254,6 +254,11 @@ async def who_does_not_get_in(servers: NatsPods, stranger: Pair) -> None:
         await bus.connect(servers.settings("cv", "tidegate-scaler-tls"), "cv", timeout_s=10)
 
 
+def joined(servers: NatsPods) -> set[str]:
+    """Which others the first server has a route to."""
+    return {route["remote_name"] for route in json.loads(servers.page("/routez"))["routes"]}
+
+
 @pytest.mark.slow
 async def test_a_server_with_the_password_and_a_stranger_s_certificate_does_not_join(
     servers: NatsPods, tmp_path: Path
@@ -266,7 +271,7 @@ async def test_a_server_with_the_password_and_a_stranger_s_certificate_does_not_
     # Each of the two calls the other.
     await until(lambda: "signed by unknown authority" in servers.log(0))
     await until(lambda: re.search("bad certificate|unknown certificate", servers.log(2)))
-    assert {route["remote_name"] for route in json.loads(servers.page("/routez"))["routes"]} == {"nats-1"}
+    await until(lambda: joined(servers) == {"nats-1"})
 
 
 @pytest.mark.slow

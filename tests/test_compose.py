@@ -20,9 +20,11 @@ import pytest
 import yaml
 
 from services.analytics.settings import AnalyticsSettings
+from services.console.settings import ConsoleSettings
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.settings import IngestSettings
+from services.recorder.settings import RecorderSettings
 from services.search.settings import SearchSettings
 from services.vlm.settings import VlmSettings
 from services.webhook.settings import WebhookSettings
@@ -51,6 +53,8 @@ MODELS: dict[str, type[Any]] = {
     "vlm": VlmSettings,
     "vlm-front": VlmSettings,
     "webhook": WebhookSettings,
+    "console": ConsoleSettings,
+    "recorder": RecorderSettings,
 }
 
 
@@ -106,7 +110,7 @@ def test_nothing_has_more_rights_than_it_needs() -> None:
         assert service.get("read_only") or name == "vllm"
         assert "user" not in service or name in ("accounts", "admin", "vllm")
         for port in service.get("ports", []):
-            assert name == "nats" and port.startswith("127.0.0.1:")
+            assert name in ("nats", "console") and port.startswith("127.0.0.1:")
         assert "privileged" not in service and service.get("network_mode", "none") == "none"
 
 

@@ -165,7 +165,7 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
             stderr=output,
         )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not (url := re.search(r"url=(\S+/metrics)", log.read_text())) or "ready" not in log.read_text():
                 assert process.poll() is None, log.read_text()
                 await asyncio.sleep(0.05)

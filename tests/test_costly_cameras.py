@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from services.cv.service import CvService, Pictures
+from shared.client import dlq
 from shared.contract import names
 from shared.contract.events import Detections
 from shared.contract.segment import Segment, to_headers
@@ -30,7 +31,6 @@ from shared.worker import Message
 from tests import hostile
 from tests.detecting import detecting, segment_head
 from tests.waiting import PATIENCE_S, until
-from tidegate.client import dlq
 from tidegate.local.server import NatsServer
 
 SMALL = (320, 240)

@@ -23,10 +23,12 @@ import pytest
 import yaml
 
 import services.analytics.__main__ as analytics
+import services.recorder.__main__ as recorder
 from services.analytics.settings import AnalyticsSettings
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.settings import IngestSettings
+from services.recorder.settings import RecorderSettings
 from services.scaler.keda.hpa import TOLERANCE
 from services.scaler.keda.scaledobject import PrometheusTrigger, ScaledObject, parse
 from services.scaler.keda.threshold import lag_threshold
@@ -100,11 +102,11 @@ def listed(*keys: str) -> set[Path]:
 
 
 PATCHES = listed("patches")
-# Values for somebody else's chart are none of it: test_nats_chart.
+# Values for somebody else's chart are none of it, nor is a kind of KubeRay's: test_nats_chart, test_archive_deploy.
 FILES = sorted(
     p
     for p in DEPLOY.rglob("*.yaml")
-    if p.name != "kustomization.yaml" and p not in PATCHES and p.parent.name != "nats-chart"
+    if p.name != "kustomization.yaml" and p not in PATCHES and p.parent.name not in ("nats-chart", "ray")
 )
 SHIPPED = [d for path in FILES for d in documents(path.read_text())]
 SCALED_FILES = [p for p in FILES if any(d["kind"] == "ScaledObject" for d in documents(p.read_text()))]
@@ -501,8 +503,9 @@ def test_a_service(name: str) -> None:
     # and again, and begin anew after minutes.
     for probe, path in (("startupProbe", "/healthz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
-    secrets = {v["secret"]["secretName"] for v in pod_of(deployment)["volumes"] if "secret" in v}
+    secrets = set(secret_names(pod_of(deployment)["volumes"]))
     own = {"tidegate-webhook": {"webhook"}, "tidegate-hub": {"vlm"}}
+    own |= {f"tidegate-nats-console-{role}": {"console"} for role in ("viewer", "operator", "admin")}
     own = {secret for secret, pods in own.items() if component_of(deployment) in pods}
     assert secrets == own | {f"tidegate-nats-{identity_of(deployment)}"}
     assert identity_of(deployment) in permissions() and is_written(service)
@@ -531,6 +534,7 @@ def test_a_service(name: str) -> None:
         ("embed", EmbedSettings),
         ("embed-queries", EmbedSettings),
         ("ingest", IngestSettings),
+        ("recorder", RecorderSettings),
         ("scaler", ScalerSettings),
         ("search", SearchSettings),
         ("vlm", VlmSettings),
@@ -556,13 +560,23 @@ def test_the_image_has_what_its_services_need() -> None:
     extras = PROJECT["optional-dependencies"]
     pods = [workloads(SHIPPED)[name] for name in SERVICES]
     small = {component_of(pod) for pod in pods if container_of(pod)["image"] == "tidegate-small"}
-    assert small == {"analytics", "ingest", "scaler", "vlm-front", "webhook"}
+    assert small == {"analytics", "console", "ingest", "recorder", "scaler", "vlm-front", "webhook"}
     # And vlm itself, where its model is elsewhere.
     extra = {name.partition("-")[0] for name in small} - {"ingest"} | {"sagemaker"}
     assert extra == set(KINDS["small"].extras.split(","))
     services = {service_of(pod) for pod in pods}
     needed = {f"{s}-torch" if f"{s}-torch" in extras else s for s in services if s in extras}
-    assert {"analytics", "cv-torch", "embed-torch", "search", "scaler", "vlm", "webhook"} == needed
+    assert {
+        "analytics",
+        "console",
+        "cv-torch",
+        "embed-torch",
+        "recorder",
+        "search",
+        "scaler",
+        "vlm",
+        "webhook",
+    } == needed
     (line,) = re.findall(r"^ARG EXTRAS=(.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     assert needed <= set(line.split(",")) <= set(extras)
 
@@ -648,6 +662,33 @@ def check_search(docs: list[Document], password: Path) -> None:
 def test_search_is_one_pod_with_room_for_its_index(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("p")
     check_search(SHIPPED, tmp_path / "password")
+
+
+def check_recorder(docs: list[Document], password: Path) -> None:
+    """One process writes to its volume, which outlives the pod; it has memory for that, and time to end it."""
+    workload = of(docs, "StatefulSet")["tidegate-recorder"]
+    given = settings.load(RecorderSettings, variables(workload, password))
+    assert workload["spec"]["replicas"] == 1
+    (claim,) = claims_of(workload)
+    (mount,) = (m for m in container_of(workload)["volumeMounts"] if m["name"] == claim["name"])
+    # A folder of its own: a file system's root has entries that are not ours.
+    assert Path(mount["mountPath"]) in Path(given.recorder_store).parents and not mount.get("readOnly")
+    pod = pod_of(workload)
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+    # Leases are given up, and threads of the store end, after what was being written.
+    assert pod["terminationGracePeriodSeconds"] >= recorder.GRACE_S + 15
+    resources = container_of(workload)["resources"]
+    # A minute of a camera of 16 Mbit/s, for each file that is written at once, twice while it is made; and Python.
+    assert mebibytes(resources["limits"]["memory"]) >= 100 + given.recorder_writers * 2 * 120
+    assert GPU not in resources["limits"]
+    service = of(docs, "Service")[workload["spec"]["serviceName"]]["spec"]
+    assert service["clusterIP"] == "None"
+    assert service["selector"].items() <= workload["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_the_recorder_is_one_pod_with_a_volume(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p")
+    check_recorder(SHIPPED, tmp_path / "password")
 
 
 def arguments(command: list[str]) -> dict[str, str]:
@@ -805,6 +846,9 @@ def secret_names(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         if "secretName" in value:
             yield value["secretName"]
+        for source in value.get("sources", []):
+            if "secret" in source:
+                yield source["secret"]["name"]
         if "secretKeyRef" in value:
             yield value["secretKeyRef"]["name"]
         for entry in value.get("secretTargetRef", []):
@@ -891,7 +935,9 @@ def test_the_readme_makes_a_secret_for_each_identity() -> None:
     """Of a tenant; those of the first come from `tidegate cluster init`."""
     (said,) = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
     pods = {identity_of(workloads(SHIPPED)[name]) for name in SERVICES}
-    assert set(said.split()) == pods - {"webhook"} | {"admin"} and set(said.split()) <= set(permissions())
+    assert set(said.split()) == pods - {"webhook", "console", "recorder"} | {"admin"} and set(said.split()) <= set(
+        permissions()
+    )
 
 
 def test_the_readme_says_how_large_they_are() -> None:
@@ -909,13 +955,20 @@ def test_the_readme_says_how_large_they_are() -> None:
 # ---- overlays, by the real kustomize
 
 
-@functools.cache
 def build(folder: Path) -> list[Document]:
+    """What kustomize makes of a folder: of ours once, as they stay as they are."""
+    return _built_once(folder) if folder.is_relative_to(DEPLOY) else _built(folder)
+
+
+def _built(folder: Path) -> list[Document]:
     if not shutil.which("kustomize"):
         pytest.skip("kustomize is not installed: apt-get install kustomize")
     done = subprocess.run(["kustomize", "build", folder], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return documents(done.stdout)
+
+
+_built_once = functools.cache(_built)
 
 
 def overlay(folder: Path, form: str, *components: str, **more: Any) -> list[Document]:
@@ -1159,9 +1212,9 @@ def test_mutual_tls_is_a_component_of_the_demand_form(tmp_path: Path, keda_schem
 
 
 def with_tls(folder: Path, form: str) -> list[Document]:
-    """An overlay with webhook and all that the README says for TLS."""
-    components = ["kubernetes/webhook", "kubernetes/tls"] + ["keda/demand/mtls"] * form.endswith("/demand")
-    return overlay(folder, form, *components)
+    """An overlay with every service and all that the README says for TLS."""
+    components = [f"kubernetes/{name}" for name in ("webhook", "console", "recorder", "tls")]
+    return overlay(folder, form, *components, *["keda/demand/mtls"] * form.endswith("/demand"))
 
 
 @pytest.mark.foreign
@@ -1342,6 +1395,54 @@ def test_an_overlay_itself_takes_webhook_where_the_readme_says(form: str, tmp_pa
     # The overlay's own `images` reach it.
     assert container_of(deployments["tidegate-webhook"])["image"] == f"tidegate-small:{VERSION}"
     assert deployments["tidegate-analytics"]["spec"]["replicas"] == 4
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", ["h100", "h100/demand"])
+def test_recorder_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
+    docs = overlay(tmp_path, form, "kubernetes/recorder", images=IMAGES)
+    check_builtin_kinds(docs)
+    (tmp_path / "password").write_text("p")
+    check_recorder(docs, tmp_path / "password")
+    workload = of(docs, "StatefulSet")["tidegate-recorder"]
+    check_pod(workload)
+    assert container_of(workload)["image"] == f"tidegate-small:{VERSION}"
+    before = {json.dumps(d, sort_keys=True) for d in build(OVERLAYS / form)}
+    added = [d for d in docs if json.dumps(d, sort_keys=True) not in before]
+    assert sorted(d["kind"] for d in added) == ["Service", "StatefulSet"] and len(docs) == len(before) + 2
+    assert {(d["metadata"]["name"], d["metadata"]["namespace"]) for d in added} == {("tidegate-recorder", "tidegate")}
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", ["h100", "h100/demand"])
+def test_the_key_of_recordings_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
+    docs = overlay(tmp_path, form, "kubernetes/recorder", "kubernetes/recorder-key", images=IMAGES)
+    check_builtin_kinds(docs)
+    workload = of(docs, "StatefulSet")["tidegate-recorder"]
+    check_pod(workload)
+    (volume,) = (v["secret"] for v in pod_of(workload)["volumes"] if v["name"] == "recordings-key")
+    (mount,) = (m for m in container_of(workload)["volumeMounts"] if m["name"] == "recordings-key")
+    given = {e["name"]: e.get("value") for e in container_of(workload)["env"]}
+    made = re.findall(r"secret generic (\S+) --from-file=(recordings.key)=", (DEPLOY / "README.md").read_text())
+    assert [(name, f"{mount['mountPath']}/{file}") for name, file in made] == [
+        (volume["secretName"], given["RECORDER_KEY_FILE"])
+    ]
+    # What others may read, the recorder refuses.
+    assert mount["readOnly"] and volume["defaultMode"] == 0o440
+
+
+@pytest.mark.foreign
+def test_the_patch_for_a_bucket_takes_the_volume_away_and_has_two_record(tmp_path: Path) -> None:
+    readme = (DEPLOY / "README.md").read_text().partition("\n## Recordings\n")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    docs = overlay(tmp_path, "h100", "kubernetes/recorder", images=IMAGES, **yaml.safe_load(block))
+    check_builtin_kinds(docs)
+    workload = of(docs, "StatefulSet")["tidegate-recorder"]
+    check_pod(workload)
+    assert workload["spec"]["replicas"] == 2 and claims_of(workload) == []
+    assert {m["name"] for m in container_of(workload)["volumeMounts"]} == {"nats", "tmp"}
+    given = {e["name"]: e.get("value") for e in container_of(workload)["env"]}
+    assert given["RECORDER_STORE"].startswith("s3://") and given["NATS_USER"] == "recorder"
 
 
 @pytest.mark.foreign

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import threading
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,9 @@ from nats.js.api import StreamConfig, StreamInfo, StreamState
 
 from shared import bus
 from shared.contract.topology import GB, MB, TopologySettings
+from shared.recordings.folder import Folder
 from shared.runtime.errors import SettingError
+from tests.up_process import tidegate
 from tidegate.commands import doctor
 from tidegate.local import disk
 from tidegate.local.running import Running
@@ -92,6 +96,23 @@ async def test_a_server_on_a_small_disk_starts_and_says_what_it_keeps(
         await admin.close()
 
 
+async def test_setup_leaves_the_limits_that_up_has_fitted(
+    tmp_path: Path, free: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It promised 22 GB of a disk that has eight, until the next `tidegate up`."""
+    free(8 * GB)
+    async with NatsServer(tmp_path) as server:
+        admin = await bus.connect(server.settings("admin"), "admin")
+        await server.set_up(admin)
+        (tmp_path / "run.json").write_bytes(msgspec.json.encode(Running(server.url, os.getpid())))
+        said = (await asyncio.to_thread(tidegate, tmp_path, "setup")).stdout
+        assert not [line for line in said.splitlines() if line.startswith("stream ")], said
+        monkeypatch.setenv("DLQ_MAX_BYTES", str(GB // 4))
+        chosen = (await asyncio.to_thread(tidegate, tmp_path, "setup")).stdout
+        assert chosen.splitlines() == ["stream DLQ updated"]
+        await admin.close()
+
+
 async def test_a_disk_that_others_fill_deletes_no_event(tmp_path: Path, free: Callable[[int], None]) -> None:
     free(100 * GB)
     async with NatsServer(tmp_path / "nats") as server:
@@ -133,7 +154,7 @@ async def test_doctor_says_that_streams_may_outgrow_a_disk_that_others_have_fill
         assert {f.level for f in await doctor.streams(tmp_path)} == {"ok"}
         free(3 * GB)
         (found,) = [f for f in await doctor.streams(tmp_path) if f.level != "ok"]
-    assert found.level == "note" and "may grow by 22.7 GB, and 3.0 GB are free" in found.found
+    assert found.level == "note" and "may grow by 22.9 GB, and 3.0 GB are free" in found.found
     assert "tidegate up" in found.remedy
 
 
@@ -144,3 +165,28 @@ def test_doctor_says_that_the_disk_is_small(tmp_path: Path, free: Callable[[int]
     free(80 * GB)
     (found,) = doctor._disk(tmp_path)
     assert found.level == "ok"
+
+
+async def test_folders_that_go_while_they_are_counted_are_no_error(tmp_path: Path) -> None:
+    """As JetStream's do, and a recorder's."""
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            for n in range(30):
+                (tmp_path / f"{n}/a/b").mkdir(parents=True)
+                (tmp_path / f"{n}/a/b/file").write_bytes(b"x" * 10)
+            for n in range(30):
+                shutil.rmtree(tmp_path / f"{n}")
+
+    coming = threading.Thread(target=come_and_go)
+    coming.start()
+    recordings = Folder(tmp_path)
+    try:
+        for _ in range(100):
+            assert 0 <= disk.held(tmp_path) <= 300
+            assert all(found.size in (0, 10) for found in await recordings.held(""))
+    finally:
+        over.set()
+        coming.join()
+        await recordings.close()

@@ -27,6 +27,7 @@ from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.segmenter import Piece
 from shared.bus.log import Log
+from shared.client import dlq
 from shared.contract import events, names, topology
 from shared.contract.events import (
     DetectedObject,
@@ -45,7 +46,6 @@ from shared.video.decode import decode
 from tests.footage import make
 from tests.service import serving, settled
 from tests.waiting import PATIENCE_S
-from tidegate.client import dlq
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
@@ -463,7 +463,7 @@ async def process(server: NatsServer, **env: str) -> AsyncIterator[asyncio.subpr
 
 async def answered(client: Client, subject: str, data: bytes) -> Msg:
     """The first answer, however long the process takes to come up."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(Exception):
                 return await client.request(subject, data, timeout=5)
@@ -480,7 +480,7 @@ async def test_a_process_for_queries_alone_takes_no_segments_and_is_no_replica(
         assert msgspec.json.decode(answer.data, type=Encoded).model == MODEL
         await asyncio.sleep(1.5)
         child.terminate()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             assert await child.wait() == 0
     info = await admin.jetstream().consumer_info("MEDIA", "embed")
     assert (info.num_pending, info.num_ack_pending) == (1, 0)

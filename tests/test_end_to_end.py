@@ -24,13 +24,13 @@ from nats.aio.client import Client
 
 from services.scaler.local.replicas import Replicas
 from shared import bus
+from shared.client import dlq, registry
 from shared.contract import events, names
 from shared.contract.cameras import new_camera
 from shared.contract.events import Detections
 from shared.contract.segment import Segment, to_headers
 from tests.service import settled
 from tests.waiting import PATIENCE_S
-from tidegate.client import dlq, registry
 from tidegate.demo import clips, footage
 from tidegate.demo.bank import Bank
 from tidegate.local.server import NatsServer

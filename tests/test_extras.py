@@ -35,6 +35,15 @@ def test_a_model_behind_sagemaker_without_its_extra_is_said_in_one_sentence(tmp_
     assert python(packages, "-m", "services.vlm", "--help", VLM_URL="sagemaker://e").returncode == 0
 
 
+def test_recordings_in_a_bucket_without_the_extra_are_said_in_one_sentence(tmp_path: Path) -> None:
+    packages = without(tmp_path / "packages", "obstore")
+    done = python(packages, "-m", "services.recorder", RECORDER_STORE="s3://bucket/below")
+    assert re.search(r"needs obstore: pip install 'tidegate\[recorder\]'\n$", done.stderr)
+    assert (done.returncode, done.stdout) == (2, "")
+    # A folder needs none of it.
+    assert python(packages, "-m", "services.recorder", "--help", RECORDER_STORE="recordings").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("options", "extras"),
     [

@@ -17,9 +17,10 @@ from services.ingest.settings import Cutting, Reaching
 from shared.contract.cameras import new_camera
 from shared.runtime.ports import free_port
 from tests import footage
+from tests.hostile_camera import HostileCamera, reply
 from tests.ingest_process import Bus, Ingest, add, bus, start
 from tests.rtsp import serving
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 __all__ = ["bus", "start"]
 
@@ -46,7 +47,7 @@ async def ending(url: str, *, timeout_s: float = 5.0, **fields: object) -> tuple
     owner = Ending()
     connection = Connection("door", camera, secret, Cutting(1.0, 1_000_000), Reaching(timeout_s), owner)
     connection.start()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         return await owner.heard
 
 
@@ -120,6 +121,20 @@ async def test_what_a_camera_answers_is_told_with_the_remedy(
     assert told[0] == cause
     assert all(word in told[1] for word in words), told[1]
     assert "wrong" not in told[1] and "right@" not in told[1], "no password"
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause", "words"), [("", "timeout", "in time"), ("302 Moved", "rejected", "refuses to play")]
+)
+async def test_a_camera_that_does_not_play_after_all_is_no_riddle(answer: str, cause: str, words: str) -> None:
+    """libav calls both 'Operation not permitted'."""
+
+    def play(number: int, request: str) -> str:
+        return reply(request, status=answer) if answer else ""
+
+    with HostileCamera(answers={"PLAY": play}) as camera:
+        told = await ending(camera.url, timeout_s=1.0)
+    assert told[0] == cause and words in told[1], told
 
 
 async def test_a_stream_without_video_is_said_to_be_one(toolkit: str) -> None:

@@ -22,13 +22,14 @@ from nats.aio.client import Client
 from PIL import Image
 from rich.console import Console
 
-from services.search.query import Found, Moment, Query, Unanswerable
 from shared.bus import requests
+from shared.client import find
 from shared.contract import names
+from shared.contract.search import Found, Moment, Query, Unanswerable
 from shared.runtime.errors import SettingError
 from shared.video.pictures import jpeg
 from tests.waiting import PATIENCE_S
-from tidegate.client import find, times
+from tidegate.client import times
 from tidegate.commands.find import MOST_IMAGE_BYTES, picture
 from tidegate.local.server import NatsServer
 from tidegate.view import moments
@@ -111,6 +112,11 @@ def test_a_row_a_moment() -> None:
     assert "expired" in second
     assert "0.4 s" in third and "label 0.46" in third and "0.000" not in third
     assert [line.count("▆") for line in (first, second, third)] == [8, 4, 4]
+
+
+def test_what_was_found_in_recordings_is_marked_with_its_run() -> None:
+    head, first, second = printed(moment(NOW, similarity=0.3, id="x#1", run="20261129-130500"), moment(NOW, score=0.4))
+    assert head.split()[-1] == "run" and first.split()[-1] == "20261129-130500" and "2026112" not in second
 
 
 def test_a_long_id_is_whole_on_a_narrow_screen() -> None:

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from services.search.query import ClipQuery, Query
 from shared.bus import requests
+from shared.client import find, registry
 from shared.contract import cameras, names
+from shared.contract.search import ClipQuery, Query
 from shared.video.pictures import jpeg
-from tidegate.client import find, registry
+from tests.waiting import PATIENCE_S
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local.configuration import scaled_object
@@ -47,7 +48,7 @@ async def seen(tmp_path: Path) -> AsyncIterator[tuple[Stack, list[Path]]]:
         await asyncio.sleep(RECORD_S)
         for path in videos:
             await registry.remove(js, path.stem)
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE_S):
             for stream, consumer in ((names.MEDIA, "cv"), (names.MEDIA, "embed"), (names.EVENTS, "search")):
                 while (i := await js.consumer_info(stream, consumer)).num_pending or i.num_ack_pending:
                     await asyncio.sleep(0.2)

@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY
 from services.ingest.__main__ import run
 from services.ingest.settings import IngestSettings
 from shared import bus
+from shared.client import registry
 from shared.contract.cameras import Camera
 from shared.contract.segment import Segment, from_headers
 from tests import footage
@@ -26,7 +27,6 @@ from tests.service import serving
 from tests.service_process import ServiceProcess
 from tests.waiting import PATIENCE_S, until
 from tidegate.chaos.disk import Disk, few_files, small_disk
-from tidegate.client import registry
 from tidegate.commands import doctor
 from tidegate.local import stopped
 from tidegate.local.healing import FULL_S, Healing

@@ -147,7 +147,7 @@ def test_numbers_go_together(
     )
     # As `tidegate threshold` has it, of the rate that the annotation says.
     assert n.threshold == lag_threshold(float(n.rate), latency_s, hold=hold)
-    assert n.threshold.value <= max(rate * latency_s * (1 - AIR), hold + 1)
+    assert n.threshold.value <= max(float(n.rate) * latency_s * (1 - AIR), hold + 1)
     assert n.cpu >= max(cores, threads)
     assert replicas * hold <= n.max_ack_pending >= TopologySettings().max_ack_pending
 

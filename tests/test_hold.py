@@ -11,13 +11,13 @@ from nats.js.api import ConsumerConfig
 
 from shared import bus
 from shared.bus.pull import Puller
+from shared.client import dlq
 from shared.contract import names
 from shared.worker.drain import drain
 from shared.worker.hold import Held, Hold, Source
 from shared.worker.tuning import Tuning
 from tests.test_worker import head
 from tests.waiting import until
-from tidegate.client import dlq
 from tidegate.local.server import NatsServer
 
 CONSUMER = "cv"

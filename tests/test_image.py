@@ -17,12 +17,14 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packaging.utils import canonicalize_name
 
 from shared import bus
+from shared.client import registry
 from shared.contract.cameras import new_camera
 from shared.contract.topology import TopologySettings, apply
+from shared.contract.whatif import WhatIfAnswer, decode
 from tests import images
 from tests.images import CPU, SERVICES, SMALL, Host
+from tests.test_whatif import CSV
 from tests.worked import counted, stored, worked_off
-from tidegate.client import registry
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local.server import NatsServer
@@ -87,6 +89,15 @@ def test_the_bill_of_materials_is_what_the_image_holds(engine: Engine, name: str
         (canonicalize_name(n), v) for n, v in listed
     }
     assert len(listed) == len(held) + 1
+
+
+def test_the_console_of_a_cluster_simulates(engine: Engine) -> None:
+    """Read-only, without a home: what it compiles is kept for as long as the process lives."""
+    run = ("podman", "run", "--rm", "--interactive", "--network=none", "--read-only", "--tmpfs=/tmp:rw", tag(SMALL))
+    asked = {"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5}
+    told = engine.run(*run, "python", "-m", "tidegate.whatif", said=json.dumps(asked) + "\n", quiet=True)
+    answer = decode(told.splitlines()[-1].encode())
+    assert isinstance(answer, WhatIfAnswer) and answer.table, answer
 
 
 @pytest.mark.parametrize("service", SERVICES)

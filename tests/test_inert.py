@@ -22,11 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.scaler.live.answers import Explanation, Explanations, ReplicaSeen
-from services.search.query import Found, Moment
 from shared import bus
 from shared.bus import requests
-from shared.bus.requests import Handler, Refusal
+from shared.bus.requests import Handler
+from shared.client import registry
 from shared.contract import cameras, events, names, topology
 from shared.contract.events import (
     Answer,
@@ -52,9 +51,12 @@ from shared.contract.events import (
     Usage,
     Verdict,
 )
+from shared.contract.explain import Explanation, Explanations, ReplicaSeen
+from shared.contract.search import Found, Moment
+from shared.runtime.errors import Refusal
 from tests import raw
 from tests.up_process import COMMAND
-from tidegate.client import registry
+from tests.waiting import PATIENCE_S
 from tidegate.local.server import NatsServer
 from tidegate.view import answers, terminal
 from tidegate.view.inert import inert, one_line
@@ -299,7 +301,7 @@ async def test_watching_shows_each_event_in_one_inert_line(
             *COMMAND, "watch", *options, env=environment, stdout=out, stderr=err
         )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while b"begun" not in (tmp_path / "out").read_bytes():
                 assert watching.returncode is None, (tmp_path / "err").read_text()
                 await admin.publish("events.captions.lobby", b"begun", headers={"ce-id": "begun"})

@@ -17,6 +17,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import NoKeysError
 
+from shared.client import registry
 from shared.contract import segment as segments
 from shared.contract.segment import Segment
 from shared.runtime.ports import free_port
@@ -24,7 +25,6 @@ from tests import footage
 from tests.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
 from tests.rtsp import serving
 from tests.waiting import PATIENCE_S, until
-from tidegate.client import registry
 from tidegate.local.server import NatsServer
 
 __all__ = ["bus", "start"]

@@ -19,6 +19,11 @@ from services.ingest.segmenter import Piece, Segmenter
 from services.ingest.settings import Cutting
 from services.ingest.waves import Waves
 from shared.contract.segment import from_headers, to_headers
+from shared.recordings import cutting
+from shared.recordings.files import Read, files
+from shared.recordings.records import Recorded
+from shared.recordings.thinning import thinned
+from shared.recordings.windows import Head
 from shared.runtime.errors import BadSegment
 from shared.video import gop
 from shared.video.decode import Image, decode
@@ -189,6 +194,27 @@ def test_a_first_segment_without_any_right_picture_says_why(joined: Path) -> Non
     (first, *_) = clips.pieces(joined, "lobby", segment_s=0.4)
     with pytest.raises(BadSegment, match="intra refresh"):
         decode(first.payload, fps=5)
+
+
+def recorded(video: Path) -> tuple[Recorded, bytes]:
+    pieces = clips.pieces(video, "lobby", segment_s=0.5)
+    (made,), _ = files([Read(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t")
+    return made.record, b"".join(made.buffers)
+
+
+def test_what_is_recorded_is_decoded_as_it_was_live(joined: Path, shown: list[Image]) -> None:
+    pieces = clips.pieces(joined, "lobby", segment_s=0.5)
+    for piece, one in zip(pieces, cutting.segments("lobby", *recorded(joined)), strict=True):
+        assert one.segment.recovery == piece.segment.recovery
+        decoded = decode(one.payload, fps=FPS, before=one.before, frames=one.segment.frames) if one.before else None
+        assert decoded is None or all(best(p.pixels, shown)[0] > 60 for p in decoded.pictures[-3:])
+    assert one.before, "pictures are right only some frames after one begins"
+
+
+def test_recovery_points_are_no_keyframes_to_be_kept_alone(joined: Path, whole: Path) -> None:
+    for video, keys in ((joined, 0), (whole, 1)):
+        thin = thinned("lobby", *recorded(video))
+        assert [one.head.segment.frames for one in thin] == [1] * keys
 
 
 # ---- where a segment is decoded from

@@ -15,12 +15,12 @@ from nats.js.errors import NotFoundError
 
 from shared import bus
 from shared.bus.log import Log
+from shared.client import dlq
 from shared.contract import catalog, deadletters, names
 from shared.contract.deadletters import DeadLetter, origin
 from shared.runtime.errors import BusError
 from tests import raw
 from tests.up_process import COMMAND
-from tidegate.client import dlq
 from tidegate.local.server import NatsServer
 
 SECRET = "operator:S3cretPass"

@@ -20,8 +20,21 @@ EXTRAS = {
     "server": ("server",),
     "demo": ("demo",),
     "test": ("test",),
-    "image": ("cv", "embed", "search", "vlm", "sagemaker", "analytics", "webhook", "scaler", "otel", "server"),
-    "image-small": ("analytics", "webhook", "scaler", "vlm", "sagemaker"),
+    "image": (
+        "cv",
+        "embed",
+        "search",
+        "vlm",
+        "sagemaker",
+        "analytics",
+        "webhook",
+        "scaler",
+        "console",
+        "otel",
+        "recorder",
+        "server",
+    ),
+    "image-small": ("analytics", "webhook", "scaler", "vlm", "sagemaker", "console", "recorder"),
 }
 REMEDY = "run make lock"
 

@@ -14,16 +14,16 @@ from nats.aio.client import Client
 from rich.console import Console
 
 from services.scaler.local.autoscaler import ScalerState
+from shared.client import registry
+from shared.client.rates import Latencies, Latest, Rate, quantile
 from shared.contract import events, names, stats
 from shared.contract.cameras import Camera
 from shared.contract.events import CameraStatus, DetectedObject, Detections, Frame, SegmentRef, Timing
 from shared.contract.segment import Segment, to_headers
 from shared.contract.stats import WorkerStats
 from tests.waiting import until
-from tidegate.client import registry
 from tidegate.local.server import NatsServer
 from tidegate.view.monitor import MOST_WORKERS, CameraNow, Monitor, Sample, SystemNow, WorkerNow
-from tidegate.view.rates import Latencies, Latest, Rate, quantile
 from tidegate.view.terminal import LiveView, curve, line
 
 IDLE = ScalerState(

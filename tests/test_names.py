@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
-from services.search import query as finding
 from services.vlm import query as asking
 from services.vlm.settings import VlmSettings
 from shared.contract import names, segment
+from shared.contract import search as finding
 from shared.contract.jobs import Ask
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import load

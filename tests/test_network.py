@@ -32,9 +32,18 @@ Document = dict[str, Any]
 pytestmark = pytest.mark.xdist_group("deploy")
 
 ALL = {
-    "": ["kubernetes/webhook", "kubernetes/model-cache", "keda/crops", "kubernetes/tls"],
+    "": [
+        "kubernetes/webhook",
+        "kubernetes/console",
+        "kubernetes/recorder",
+        "kubernetes/model-cache",
+        "keda/crops",
+        "kubernetes/tls",
+    ],
     "/demand": [
         "kubernetes/webhook",
+        "kubernetes/console",
+        "kubernetes/recorder",
         "kubernetes/model-cache",
         "keda/demand/crops",
         "keda/demand/mtls",
@@ -104,10 +113,14 @@ def peer(workload: Document) -> Peer:
     return Peer(labels=workload["spec"]["template"]["metadata"]["labels"], ports=ports, namespace=namespace)
 
 
-def check(docs: list[Document], *, webhook: bool, scaler: bool) -> None:
-    """Every pod is closed both ways but for what it needs; and every service of the catalog has one."""
+def check(docs: list[Document], *, added: bool, scaler: bool) -> None:
+    """Every pod is closed both ways but for what it needs; and every service of the catalog has one.
+
+    added: whether the components of webhook, console and recorder are.
+    """
     policies, pods = Policies(docs), workloads(docs)
-    without = {name for name, is_there in (("webhook", webhook), ("scaler", scaler)) if not is_there}
+    there = {"webhook": added, "console": added, "recorder": added, "scaler": scaler}
+    without = {name for name, is_there in there.items() if not is_there}
     services = {component_of(each) for each in pods.values()} - {"placeholder"}
     assert services == {service.name for service in catalog.services()} - without
     everybody = [peer(each) for each in pods.values()]
@@ -133,17 +146,17 @@ def check_doors(policies: Policies, name: str, pod: Peer, everybody: list[Peer])
 
 
 def test_pods_reach_what_they_need_and_nothing_else() -> None:
-    check(SHIPPED, webhook=True, scaler=True)
+    check(SHIPPED, added=True, scaler=True)
 
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", FORMS)
 def test_pods_of_an_overlay_reach_what_they_need_and_nothing_else(form: str, tmp_path: Path) -> None:
     demand = form.endswith("/demand")
-    check(build(OVERLAYS / form), webhook=False, scaler=demand)
+    check(build(OVERLAYS / form), added=False, scaler=demand)
     components = ALL["/demand" if demand else ""]
-    check(overlay(tmp_path, form, *components), webhook=True, scaler=demand)
-    check(overlay(tmp_path, form, *components, "kubernetes/vlm-endpoint"), webhook=True, scaler=demand)
+    check(overlay(tmp_path, form, *components), added=True, scaler=demand)
+    check(overlay(tmp_path, form, *components, "kubernetes/vlm-endpoint"), added=True, scaler=demand)
 
 
 def test_nats_is_open_to_its_clients_and_its_monitoring_port_to_keda_alone() -> None:
@@ -192,7 +205,7 @@ def test_a_policy_that_is_too_wide_or_missing_is_found() -> None:
         "tidegate-webhook",
     ):
         with pytest.raises(AssertionError):
-            check(without(name), webhook=True, scaler=True)
+            check(without(name), added=True, scaler=True)
     for change in (
         lambda spec: spec["egress"].append({"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 554}]}),
         lambda spec: spec["egress"].append({"ports": [{"port": 443}]}),
@@ -201,7 +214,7 @@ def test_a_policy_that_is_too_wide_or_missing_is_found() -> None:
         docs = copy.deepcopy(SHIPPED)
         change(of(docs, "NetworkPolicy")["tidegate"]["spec"])
         with pytest.raises(AssertionError):
-            check(docs, webhook=True, scaler=True)
+            check(docs, added=True, scaler=True)
 
 
 @functools.cache

@@ -53,14 +53,16 @@ async def stored(admin: Client) -> list[Segment]:
 
 
 async def shared_out(admin: Client, ingests: list[Ingest], url: str) -> dict[str, str]:
-    """Give each of them some of the cameras; the epoch of each camera, once all have stored video."""
+    """Give each of them some of the cameras; the epoch of each, once all have stored video that was filmed then."""
     for name in CAMERAS:
         await add(admin, name, url)
     share = len(CAMERAS) / len(ingests)
     await until(lambda: all(i.metric("tidegate_ingest_cameras_online") == share for i in ingests))
-    had = len(await stored(admin))
-    while len(found := await stored(admin)) < had + 3 * len(CAMERAS):
+    now = time.time()
+    found: list[Segment] = []
+    while len({s.camera for s in found}) < len(CAMERAS):
         await asyncio.sleep(0.2)
+        found = [s for s in await stored(admin) if s.start.timestamp() > now]
     return {s.camera: s.epoch for s in found}
 
 
@@ -126,6 +128,8 @@ async def test_nor_does_one_that_goes_away_while_cameras_move(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 @pytest.mark.parametrize("segment_s", [1, 5])
 async def test_a_camera_that_moves_is_filmed_until_its_new_ingest_has_video(
     admin: Client, start: Callable[..., Ingest], camera: str, segment_s: int
@@ -151,6 +155,8 @@ async def test_a_camera_that_moves_is_filmed_until_its_new_ingest_has_video(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 async def test_cameras_that_move_on_are_filmed_once(admin: Client, start: Callable[..., Ingest], camera: str) -> None:
     """The second of three ingests offered cameras that it had not begun with: it and the first stored them both."""
     async with slow_to_answer(camera, delay_s=1.5) as url:
@@ -170,6 +176,8 @@ async def test_cameras_that_move_on_are_filmed_once(admin: Client, start: Callab
 
 
 @pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 @pytest.mark.parametrize("away_s", [pytest.param(s, marks=pytest.mark.long) for s in (12, 45)])
 async def test_nor_does_one_that_goes_away_while_their_next_ingest_connects(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, away_s: float
@@ -194,6 +202,8 @@ async def test_nor_does_one_that_goes_away_while_their_next_ingest_connects(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 @pytest.mark.parametrize("frozen", [0, 1], ids=["who has them", "who takes them"])
 @pytest.mark.parametrize("frozen_s", [3, 12])
 async def test_who_is_frozen_while_cameras_move_stores_nothing_twice(
@@ -216,6 +226,8 @@ async def test_who_is_frozen_while_cameras_move_stores_nothing_twice(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 async def test_who_is_told_to_stop_before_it_has_begun_says_nothing_of_its_cameras(
     admin: Client, start: Callable[..., Ingest], bus: Bus, camera: str
 ) -> None:
@@ -234,6 +246,8 @@ async def test_who_is_told_to_stop_before_it_has_begun_says_nothing_of_its_camer
 
 
 @pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 async def test_who_is_told_to_stop_as_it_begins_hands_over_what_it_has(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
@@ -269,6 +283,8 @@ async def test_a_stop_ends_within_its_grace_though_the_server_is_away(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 @pytest.mark.long
 async def test_a_stop_hands_over_once_the_server_is_back(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
@@ -287,6 +303,8 @@ async def test_a_stop_hands_over_once_the_server_is_back(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 async def test_a_stop_waits_for_who_was_away_itself(admin: Client, start: Callable[..., Ingest], camera: str) -> None:
     """It was frozen just before, and takes nothing before it has heard the others for a lease."""
     async with slow_to_answer(camera) as url:
@@ -301,6 +319,8 @@ async def test_a_stop_waits_for_who_was_away_itself(admin: Client, start: Callab
 
 
 @pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 async def test_who_stops_keeps_what_nobody_took_until_it_is_stored(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
@@ -420,6 +440,9 @@ async def test_who_was_cut_off_stores_what_was_filmed_while_the_camera_was_its_o
         cut_at = time.time()
         way.cut()
         await until(lambda: other.metric("tidegate_ingest_cameras_online") == len(CAMERAS))
+        # Long enough that the one that is cut off films what is the other's.
+        taken_at = time.time()
+        await all_stored_after(admin, taken_at + 2)
         way.mend()
         dropped = "tidegate_ingest_dropped_segments_total"
         await until(

@@ -16,11 +16,11 @@ import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 
+from shared.client import dlq
 from shared.contract import events, names
 from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef, Timing
 from tests.up_process import COMMAND
 from tests.waiting import PATIENCE_S, until
-from tidegate.client import dlq
 from tidegate.local.running import connect
 
 PAGE = Path(__file__).parent.parent / "docs/how-to/extend.md"

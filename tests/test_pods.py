@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -21,8 +23,9 @@ from aiohttp import web
 from nats.aio.client import Client
 from PIL import Image
 
-from services.analytics import rules as book
 from shared import bus
+from shared.client import find, registry, rules
+from shared.contract import rules as book
 from shared.contract.cameras import new_camera
 from shared.runtime.settings import BusSettings
 from tests import images
@@ -30,7 +33,6 @@ from tests.pods import Pods, secret
 from tests.test_deploy import DEPLOY, Document, documents, of, overlay, workloads
 from tests.waiting import PATIENCE_S, until
 from tests.worked import counted, stored, worked_off
-from tidegate.client import find, registry, rules
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 
@@ -50,8 +52,9 @@ def pods(tmp_path: Path) -> Iterator[Pods]:
 
 
 def manifests(folder: Path) -> list[Document]:
-    """All services: those of the overlay without GPUs, vlm as the base has it, and the webhook."""
-    docs = overlay(folder, "cpu/demand", "kubernetes/nats", "kubernetes/webhook", images=[])
+    """All services: those of the overlay without GPUs, vlm as the base has it, and the optional ones."""
+    components = [f"kubernetes/{name}" for name in ("nats", "webhook", "console", "recorder")]
+    docs = overlay(folder, "cpu/demand", *components, images=[])
     base = DEPLOY / "kubernetes/base"
     return docs + [d for name in ("vlm", "vlm-front") for d in documents((base / f"{name}.yaml").read_text())]
 
@@ -59,7 +62,7 @@ def manifests(folder: Path) -> list[Document]:
 async def test_every_deployment_runs_as_a_pod_and_none_loses_anything(pods: Pods, tmp_path: Path) -> None:
     docs = manifests(tmp_path)
     everything = list(workloads(docs))
-    assert len(everything) == 10
+    assert len(everything) == 12
     async with receiver(pods.host) as (url, posted):
         endpoint = secret("tidegate-webhook", url=url, secret="whsec_" + "A" * 32)
         # All at once, in whatever order: each waits for what it needs.
@@ -88,6 +91,7 @@ async def video_is_worked_off(pods: Pods, everything: list[str], posted: list[by
             await moments_are_found(admin)
             assert json.loads(pods.tidegate("ask", "who is there?", "--camera", "cam-0", "--json"))["text"]
             await demand_is_answered(pods)
+            await somebody_looks(pods)
             assert await asyncio.to_thread(pods.drain, "tidegate-ingest") == 0
         await worked_off(admin)
         ended = {name: await asyncio.to_thread(pods.drain, name) for name in everything}
@@ -185,3 +189,33 @@ async def demand_is_answered(pods: Pods) -> None:
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         assert answer.status == 200
         assert (await answer.json())["demand"] > 0
+
+
+async def somebody_looks(pods: Pods) -> None:
+    """At the console's pages: what runs, a camera's picture, and what another setting would have cost."""
+    token = re.search(r"#/link/(\S+)", pods.tidegate("console", "link"))
+    assert token
+    base = f"http://{pods.address('tidegate-console')}:8484/api/v1/"
+    # Cookies of an address that has no name, too.
+    async with aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        async with session.post("session/link", json={"token": token[1]}) as answer:
+            assert answer.status == 200, await answer.text()
+            session.headers["X-CSRF-Token"] = (await answer.json())["csrf"]
+        async with session.get("now") as answer:
+            assert {"ingest", "cv"} <= {one["name"] for one in (await answer.json())["services"]}
+        async with session.get("cameras/cam-0/picture") as answer:
+            assert answer.status == 200 and (await answer.read())[:2] == b"\xff\xd8", await answer.read()
+        asked = {"service": "cv", "arrivals": "made_up", "trace": "days", "service_rate": 1.5}
+        async with session.post("whatif", json=asked) as answer:
+            assert answer.status == 202, await answer.text()
+            job = (await answer.json())["id"]
+        async with asyncio.timeout(2 * PATIENCE_S):
+            while (now := await whatif(session, job))["state"] == "runs":
+                await asyncio.sleep(0.5)
+        assert now["answer"] and now["answer"]["table"], now
+
+
+async def whatif(session: aiohttp.ClientSession, job: str) -> dict[str, Any]:
+    async with session.get(f"whatif/{job}") as answer:
+        found: dict[str, Any] = await answer.json()
+        return found

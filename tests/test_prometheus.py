@@ -31,7 +31,7 @@ from tests.waiting import PATIENCE_S, until
 from tidegate.local.server import NatsServer
 
 # All but embed, which is as cv, and vlm, which has no model here. The webhook serves its page by TLS.
-PLAIN = ("ingest", "cv", "analytics", "search", "vlm-front", "scaler")
+PLAIN = ("ingest", "cv", "analytics", "search", "vlm-front", "scaler", "recorder")
 
 
 class Prometheus:
@@ -107,9 +107,10 @@ async def prometheus(server: NatsServer, tmp_path: Path) -> AsyncIterator[Promet
         told = {"METRICS_TARGETS": str(targets), "REPLICA": service} | env
         running.append(ServiceProcess(service, server.environment(service), tmp_path, **told))
 
-    ports = {"SCALER_PORT": "0", "SCALER_HTTP_PORT": "0", "SEARCH_INDEX": str(tmp_path / "index")}
+    told = {"SCALER_PORT": "0", "SCALER_HTTP_PORT": "0"}
+    told |= {"SEARCH_INDEX": str(tmp_path / "index"), "RECORDER_STORE": str(tmp_path / "recordings")}
     for service in PLAIN:
-        start(service, plain, **ports)
+        start(service, plain, **told)
     shown = {"METRICS_CERT": page.cert, "METRICS_KEY": page.key, "METRICS_CLIENT_CA": ca.ca}
     # Nobody listens there.
     start("webhook", secured, WEBHOOK_URL="http://127.0.0.1:9/", **shown)

@@ -26,6 +26,7 @@ from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from services.ingest.segmenter import Piece
 from shared import bus
+from shared.client import registry
 from shared.contract import events, names
 from shared.contract.cameras import new_camera
 from shared.contract.events import DetectedObject, Detections, DetectionsRevision
@@ -37,7 +38,6 @@ from tests.detecting import until_drained
 from tests.quiet_scene import START, Squares, Walker, segments
 from tests.service import settled
 from tests.waiting import PATIENCE_S
-from tidegate.client import registry
 from tidegate.local.server import NatsServer
 
 LOBBY = Camera("lobby", "made")

@@ -15,7 +15,7 @@ import pytest
 from nats.aio.client import Client
 from PIL import Image
 
-from services.analytics import rules
+from shared.contract import rules
 from shared.contract.events import Tracks
 from tests.jobs_world import film
 from tests.test_analytics_service import running, until
@@ -168,7 +168,7 @@ async def test_tracks_say_what_is_not_there(server: NatsServer, admin: Client, t
     assert (nothing.returncode, nothing.stdout) == (0, "")
     assert nothing.stderr == "nothing was followed on lobby in that time\n"
     video = await tidegate(server, "tracks", "lobby", "--save", "t.mp4", cwd=tmp_path)
-    assert video.returncode == 1 and "MEDIA has no video of lobby" in video.stderr
+    assert video.returncode == 1 and "there is no video of lobby" in video.stderr
     assert not (tmp_path / "t.mp4").exists()
     wrong = await tidegate(server, "tracks", "lobby", "--since", "10s", "--until", "20s", cwd=tmp_path)
     assert wrong.returncode == 1 and "is not before --until" in wrong.stderr

@@ -20,6 +20,7 @@ from nats.js.api import ConsumerConfig
 from services.scaler.live.consumers import STALE_S
 from services.scaler.page import serving_page
 from services.scaler.settings import ScalerSettings, certificates
+from shared.client import registry
 from shared.contract.cameras import Camera
 from shared.runtime.errors import SettingError
 from tests.certificates import Authority
@@ -27,7 +28,6 @@ from tests.messages import consume
 from tests.scalers import estimating
 from tests.test_scaler_service import BAD, publish
 from tests.waiting import PATIENCE_S
-from tidegate.client import registry
 from tidegate.local.server import NatsServer
 
 CV = {"service": "cv", "lagThreshold": "20", "coldStart": "10"}

@@ -29,22 +29,23 @@ from services.search.__main__ import run
 from services.search.chunk import Where
 from services.search.index import Index
 from services.search.indexer import MOST_MODELS
-from services.search.query import Found, Hit
+from services.search.rows import Hit
 from services.search.settings import SearchSettings
 from shared import bus
 from shared.bus import requests
-from shared.bus.requests import NobodyAnswers, Refusal
+from shared.bus.requests import NobodyAnswers
+from shared.client import dlq
 from shared.contract import events, names, topology
 from shared.contract.events import DetectedObject, Detections, Embeddings, Frame, SegmentRef, Timing, Vector
+from shared.contract.search import Found
 from shared.models import vectors
 from shared.models.vectors import Encoded
-from shared.runtime.errors import SettingError
+from shared.runtime.errors import Refusal, SettingError
 from shared.runtime.ports import free_port
 from shared.runtime.telemetry import Health
 from tests import service
 from tests.service import serving
 from tests.waiting import PATIENCE_S
-from tidegate.client import dlq
 from tidegate.local.server import NatsServer
 
 BEGAN = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
@@ -290,7 +291,7 @@ async def test_it_goes_on_where_it_stopped_and_is_built_again_on_request(
         await settled(admin)
         assert (await find(admin, text="x")).moments[0].hits == 2, "what EVENTS has forgotten is still found"
         await topology.renew_consumer(admin.jetstream(), topology.TopologySettings(), "EVENTS", "search")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not (found := await find(admin, text="x")).moments or found.moments[0].hits != 1:
                 await asyncio.sleep(0.1)
     assert rows(tmp_path) == 1
@@ -437,7 +438,7 @@ async def test_retention_by_age(server: NatsServer, admin: Client, tmp_path: Pat
     age = (dt.datetime.now(dt.UTC) - at(150)).total_seconds()
     async with searching(server, tmp_path, search_tidy_s=0.2, search_max_age_s=age):
         await settled(admin)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while rows(tmp_path) > 50:
                 await asyncio.sleep(0.2)
 
@@ -462,7 +463,7 @@ async def test_retention_by_size_drops_the_oldest_and_no_more_than_it_must(
     folder, most = tmp_path / "index", 500_000
     async with searching(server, folder, search_tidy_s=0.2, search_max_bytes=most):
         await settled(admin)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while stored(folder) > most:
                 await asyncio.sleep(0.2)
     left = Index(str(folder))

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.ingest.segmenter import Piece
-from services.search.clip import WITHIN, StoredSegment, collect, join, nearest, outlined, picture
-from services.search.query import Unanswerable
+from services.search.clip import WITHIN, StoredSegment, collect, join, nearest, picture
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
+from shared.contract.search import Unanswerable
 from shared.contract.segment import Segment, to_headers
 from shared.runtime.errors import BadSegment
 from shared.video import pictures
@@ -351,7 +351,7 @@ def test_a_picture_is_the_frame_at_the_offset(tmp_path: Path) -> None:
 
 def test_a_box_is_outlined() -> None:
     grey = np.full((200, 300, 3), 90, np.uint8)
-    drawn = outlined(grey, (0.1, 0.25, 0.5, 0.75))
+    drawn = pictures.outlined(grey, (0.1, 0.25, 0.5, 0.75))
     changed = np.argwhere((drawn != grey).any(axis=2))
     assert (changed.min(axis=0).tolist(), changed.max(axis=0).tolist()) == ([50, 30], [149, 150])
     assert (drawn[60:140, 40:140] == 90).all()
@@ -365,5 +365,5 @@ def test_a_box_is_outlined() -> None:
 def test_any_box_can_be_drawn(box: tuple[float, float, float, float]) -> None:
     x1, x2 = sorted((box[0], box[2]))
     y1, y2 = sorted((box[1], box[3]))
-    drawn = outlined(np.zeros((36, 64, 3), np.uint8), (x1, y1, x2, y2))
+    drawn = pictures.outlined(np.zeros((36, 64, 3), np.uint8), (x1, y1, x2, y2))
     assert drawn.any()

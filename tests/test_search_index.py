@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.search import chunk
+from services.search import chunk, index
 from services.search.chunk import Where
 from services.search.index import Index
 from services.search.rows import LabelRow, VectorRow
@@ -267,3 +267,63 @@ def test_clear_forgets_everything(tmp_path: Path) -> None:
     index.add([vector_row(2)], [])
     index = again(index, tmp_path)
     assert (index.count(), index.origin) == (1, "two")
+
+
+def test_an_index_of_a_version_that_knew_no_runs_goes_on_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables lacked a column: what is added goes into new ones, and the version before takes those as they are."""
+
+    def old() -> None:
+        fewer = [field for field in index._COLUMNS if field.name != "run"]
+        monkeypatch.setattr(index, "_COLUMNS", fewer)
+        monkeypatch.setattr(index, "_NAMES", [field.name for field in fewer])
+
+    def with_index(*numbers: int, run: str | None = None) -> dict[int, str | None]:
+        opened = Index(str(tmp_path))
+        rows = [msgspec.structs.replace(vector_row(n), run=run) for n in numbers]
+        opened.add(rows, [msgspec.structs.replace(label_row(n), run=run) for n in numbers])
+        found = {hit.seq: hit.run for hit in opened.similar("m", unpack(rows[0].vector, DIMENSION), Where(), 100)}
+        labelled = opened.labelled(Where(labels=["person", "dog"]), 100)
+        assert {hit.seq: hit.run for hit in labelled} == found and len(labelled) == len(found)
+        if "run" in index._NAMES:
+            for one in {*found.values()} - {None}:
+                of = {seq for seq, run in found.items() if run == one}
+                where = Where(runs=[str(one)])
+                assert {h.seq for h in opened.similar("m", unpack(rows[0].vector, DIMENSION), where, 100)} == of
+                assert {h.seq for h in opened.labelled(where, 100)} == of
+        opened.close()
+        return found
+
+    with monkeypatch.context():
+        old()
+        assert with_index(1, 2) == {1: None, 2: None}
+        monkeypatch.undo()
+    assert with_index(2, 3, run="again") == {1: None, 2: None, 3: "again"}
+    old()
+    assert with_index(3, 4) == dict.fromkeys((1, 2, 3, 4))
+    monkeypatch.undo()
+    assert with_index(5, run="later") == {1: None, 2: None, 3: "again", 4: None, 5: "later"}
+
+
+def test_vectors_of_an_event_are_there_all_or_none(tmp_path: Path) -> None:
+    """A look at other frames of a segment has other vectors under the same numbers."""
+    held = Index(str(tmp_path))
+    live = vector_row(1)
+    held.add([live], [])
+    other = [msgspec.structs.replace(vector_row(2), id=f"embed/m/MEDIA/1#{n}", seq=1, time=1000 + n) for n in range(3)]
+    held.add(other, [])
+    assert held.count() == 1
+    held.add([msgspec.structs.replace(row, id=row.id.replace("/1#", "/11#")) for row in other], [])
+    assert held.count() == 4
+    # Also where both come at once; of labels each is there.
+    row = [msgspec.structs.replace(one, id=one.id.replace("/1#", "/12#")) for one in other]
+    past = [msgspec.structs.replace(one, run="again") for one in row]
+    label = label_row(50)
+    labels = [label, *(msgspec.structs.replace(label, id=id, run="again") for id in (label.id, f"{label.id}-other"))]
+    held.add([row[0], *past], labels)
+    assert held.count() == 4 + 1 + 2
+    found = held.similar("m", unpack(row[0].vector, DIMENSION), Where(), 100)
+    assert [hit.run for hit in found] == [None] * 5
+    assert sorted(str(hit.run) for hit in held.labelled(Where(labels=[str(label.label)]), 100)) == ["None", "again"]
+    held.close()

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.search.moments import fuse, merge
-from services.search.query import Hit, Moment
+from services.search.rows import Hit
+from shared.contract.search import Moment
 
 T0 = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 

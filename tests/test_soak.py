@@ -14,6 +14,7 @@ from tests.waiting import PATIENCE_S
 
 @pytest.mark.slow
 @pytest.mark.alone
+@pytest.mark.xdist_group("waiting")
 async def test_every_service_is_at_work_and_looked_at() -> None:
     async with soak.site() as (folder, admin, alerts, _), asyncio.timeout(PATIENCE_S):
         # Verified, and told to the endpoint: all that is between a camera and a person has had a part in it.

@@ -15,10 +15,11 @@ from nats.aio.client import Client
 from services.scaler.keda.scaledobject import load
 from shared import bus
 from shared.bus import requests
-from shared.bus.requests import NobodyAnswers, Refusal
+from shared.bus.requests import NobodyAnswers
+from shared.client import explain
 from shared.contract import names
-from tests.waiting import until
-from tidegate.client import explain
+from shared.runtime.errors import Refusal
+from tests.waiting import PATIENCE_S, until
 from tidegate.local.stack import Stack
 from tidegate.local.stack import steady as stack_of
 
@@ -68,11 +69,12 @@ async def test_a_question_breaks_no_permission(tmp_path: Path) -> None:
 
 
 async def until_answered(client: Client) -> None:
-    """Until a process of vlm's front is there."""
-    async with asyncio.timeout(60):
+    """Until vlm's front answers questions, if only that it can't read this one."""
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
-                await requests.ask(client, f"{names.DISCOVERY}.PING.tidegate-vlm", b"", timeout_s=1)
+                with pytest.raises(Refusal):
+                    await requests.ask(client, names.ASK, b"?", timeout_s=1)
                 return
             except NobodyAnswers:
                 await asyncio.sleep(0.1)

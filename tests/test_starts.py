@@ -17,7 +17,7 @@ from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer, find_executable
 
 # Those that need JetStream to start.
-SERVICES = ("ingest", "cv", "analytics", "search", "vlm-front", "webhook")
+SERVICES = ("ingest", "cv", "analytics", "search", "vlm-front", "webhook", "recorder")
 
 Start = Callable[..., ServiceProcess]
 
@@ -42,8 +42,8 @@ async def test_all_services_wait_for_a_leader(cluster: NatsCluster, start: Start
     await asyncio.gather(*(server.stop() for server in cluster.servers))
     # One of three has no majority: nothing has a leader.
     await cluster.servers[0].start()
-    index = str(tmp_path / "index")
-    services = [start(service, cluster.environment(service), SEARCH_INDEX=index) for service in SERVICES]
+    kept = {"SEARCH_INDEX": str(tmp_path / "index"), "RECORDER_STORE": str(tmp_path / "recordings")}
+    services = [start(service, cluster.environment(service), **kept) for service in SERVICES]
     scaler = start("scaler", cluster.environment("scaler"), SCALER_PORT="0", SCALER_HTTP_PORT="0")
     for service in services:
         await service.until_it_says("/readyz", "^waiting for JetStream: ")

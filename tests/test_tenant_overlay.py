@@ -54,7 +54,13 @@ pytestmark = [pytest.mark.foreign, pytest.mark.xdist_group("deploy")]
 README = (DEPLOY / "README.md").read_text()
 TENANT = OVERLAYS / "tenant"
 FORMS = ["", "/demand"]
-COMPONENTS = ["kubernetes/webhook", "kubernetes/camera-ca", "kubernetes/tls"]
+COMPONENTS = [
+    "kubernetes/webhook",
+    "kubernetes/console",
+    "kubernetes/recorder",
+    "kubernetes/camera-ca",
+    "kubernetes/tls",
+]
 
 
 def rendered(form: str) -> list[Document]:
@@ -134,7 +140,7 @@ def test_a_copy_for_another_tenant_takes_all_components(form: str, tmp_path: Pat
 @pytest.mark.parametrize("form", FORMS)
 def test_pods_of_a_tenant_reach_nats_and_nobody_else_s_pods(form: str, tmp_path: Path) -> None:
     docs, first = copied(tmp_path, form, *COMPONENTS), build(OVERLAYS / f"h100{form}")
-    check(docs, webhook=True, scaler=bool(form))
+    check(docs, added=True, scaler=bool(form))
     policies = Policies([*docs, *first])
     labels = of(docs, "Namespace")["globex"]["metadata"]["labels"]
     ours = [dataclasses.replace(peer(w), namespace_labels=labels) for w in workloads(docs).values()]

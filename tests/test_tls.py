@@ -9,6 +9,7 @@ import math
 import shutil
 import socket
 import ssl
+import struct
 import threading
 import urllib.request
 from collections.abc import AsyncIterator
@@ -108,6 +109,41 @@ async def test_a_server_may_ask_for_a_client_s_certificate(
             await bus.connect(server.settings(nats_ca=authority.ca), "cv")
         with pytest.raises(BusError, match=r"refuses the client certificate .* NATS_CERT and NATS_KEY"):
             await bus.connect(server.settings(nats_ca=authority.ca, nats_cert=other.cert, nats_key=other.key), "cv")
+
+
+async def test_a_refusal_of_which_only_the_end_is_heard_is_named_too(tmp_path: Path, authority: Authority) -> None:
+    """On a busy machine a server's word on a certificate may come after the end of its connection."""
+    pair, own = authority.issue(), authority.issue("cv")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        info = {"server_id": "x", "version": "2.11.0", "max_payload": 1 << 20, "headers": True, "proto": 1}
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError):
+                connection.sendall(
+                    b"INFO " + json.dumps(info | {"tls_required": True, "tls_verify": True}).encode() + b"\r\n"
+                )
+                secure = context.wrap_socket(connection, server_side=True)
+                # Gone at once, and with what the client sends meanwhile.
+                secure.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                secure.close()
+
+    answering = asyncio.create_task(asyncio.to_thread(serve))
+    settings = BusSettings(
+        nats_url=f"tls://localhost:{listening.getsockname()[1]}", nats_ca=authority.ca, nats_cert=own.cert,
+        nats_key=own.key,
+    )  # fmt: skip
+    with pytest.raises(BusError, match="as of a server that refuses the client certificate"):
+        await bus.connect(settings, "cv", timeout_s=3)
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    await answering
 
 
 async def test_a_websocket_speaks_tls_too(tmp_path: Path, authority: Authority, stranger: Authority) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
+from shared.client import dlq, registry
 from shared.contract import deadletters, events, names
 from shared.contract.events import CameraStatus, VideoStatus
 from shared.contract.segment import to_headers
@@ -21,7 +22,6 @@ from tests.detecting import detecting, segment_head
 from tests.test_monitor import IDLE
 from tests.test_rules_command import tidegate
 from tests.waiting import PATIENCE_S, until
-from tidegate.client import dlq, registry
 from tidegate.local.server import NatsServer
 from tidegate.view.monitor import Monitor
 

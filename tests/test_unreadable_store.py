@@ -14,19 +14,19 @@ from nats.aio.client import Client
 
 from services.analytics.checkpoint import Checkpoints
 from services.analytics.partition import Partition
-from services.analytics.rules import Rules
 from services.analytics.state import Limits
 from shared import bus
 from shared.bus import mirror as mirrors
 from shared.bus.mirror import Mirror, bind, mirror
+from shared.client import registry
 from shared.contract import names
 from shared.contract.cameras import Camera, CameraDirectory
+from shared.contract.rules import Rules
 from shared.contract.segment import Segment, to_headers
 from shared.runtime.tasks import end
 from shared.video import gop
 from tests.waiting import until
 from tidegate.chaos.disk import few_files
-from tidegate.client import registry
 from tidegate.local.server import NatsServer
 
 YARD, LOBBY = Camera(url="rtsp://10.0.0.1/", fps=5.0), Camera(url="rtsp://10.0.0.2/", fps=1.0)

@@ -26,6 +26,7 @@ from services.vlm.stretches import LONGEST_S, CaptionPlan
 from shared import bus
 from shared.bus.direct import Stored
 from shared.bus.log import Log
+from shared.client import dlq
 from shared.contract import jobs, names, stats
 from shared.contract.events import Answer, Caption, Quality, Verdict, decode
 from shared.contract.stats import WorkerStats
@@ -37,7 +38,6 @@ from tests.openai_server import OpenAiServer, text
 from tests.test_backfill_chaos import be_patient
 from tests.test_vlm_captions import looked_through, wanted
 from tests.waiting import PATIENCE_S, until
-from tidegate.client import dlq
 from tidegate.local.server import NatsServer
 from tidegate.view.events import describe
 
@@ -221,6 +221,9 @@ async def test_whatever_dies_all_time_has_one_caption(server: NatsServer, admin:
                     await film(admin, 20, camera=f"camera-{cameras}", start=start)
                     cameras += 1
                     await asyncio.sleep(0.5)
+                    # However slow the machine is: what waits at the end is little.
+                    while await waiting(admin, names.CAPTIONS) > 20:
+                        await asyncio.sleep(0.1)
                 await looked_through(admin)
                 await settled(admin)
         finally:

@@ -17,6 +17,7 @@ from services.vlm.settings import VlmSettings
 from services.vlm.stretches import CaptionPlan, begun_by
 from shared import bus
 from shared.bus.mirror import Mirror
+from shared.client import registry
 from shared.contract import cameras, events, jobs, names, topology
 from shared.contract.events import Caption, Summary
 from shared.contract.segment import from_headers
@@ -26,7 +27,6 @@ from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer
 from tests.openai_server import said as stream
 from tests.waiting import PATIENCE_S
-from tidegate.client import registry
 from tidegate.local.server import NatsServer
 
 MS = dt.timedelta(milliseconds=1)

@@ -16,12 +16,12 @@ from nats.aio.client import Client
 from services.vlm.endpoint import ModelEndpoint
 from services.vlm.failures import Busy, Cold, Refused, RequestFailed, TooLong, of, retry_after
 from shared import bus
+from shared.client import dlq
 from shared.contract import jobs
 from shared.runtime.errors import Away
 from tests.jobs_world import film, said, settled, worker
 from tests.openai_server import OpenAiServer, Reply, good, hang, refused
 from tests.waiting import until
-from tidegate.client import dlq
 from tidegate.local.server import NatsServer
 
 NOW = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)

@@ -17,11 +17,10 @@ from services.vlm import query
 from services.vlm.kinds import caption
 from services.vlm.kinds.summarize import FEWEST, MOST_ROUNDS, group, line
 from shared import bus
-from shared.bus.requests import Refusal
 from shared.contract import jobs
 from shared.contract.events import Part
 from shared.contract.jobs import Ask, Caption, Check, Job, Summarize, Verify
-from shared.runtime.errors import BadMessage
+from shared.runtime.errors import BadMessage, Refusal
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 MINUTE = dt.timedelta(minutes=1)

@@ -18,13 +18,15 @@ from hypothesis import strategies as st
 
 from services.vlm import prompt, sampling, tracing
 from services.vlm.endpoint import Completion
-from services.vlm.footage import JpegFrame
+from services.vlm.frames import JpegFrame
 from services.vlm.kinds.ask import QuestionAnswer
+from services.vlm.kinds.summarize import without
 from services.vlm.kinds.verify import VerdictAnswer
 from services.vlm.model import event_name
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from services.vlm.stretches import LONGEST_S, SHORTLY_MS, CaptionPlan, CaptionStretch, begun_by
+from shared.contract.events import Part
 from shared.contract.jobs import Caption
 from shared.contract.segment import Segment, from_headers, to_headers
 from shared.runtime.errors import SettingError
@@ -536,3 +538,20 @@ def test_a_model_is_called_by_its_name_on_the_hub_or_its_folder(tmp_path: Path) 
 def test_weights_that_nobody_trained_are_said_to_be_so(args: str) -> None:
     loaded = load(VlmSettings, {"VLM_MODEL": "a/b", "VLLM_ARGS": args})
     assert event_name(loaded, "a/b") == "a-b-untrained"
+
+
+# ---- captions of the past
+
+
+SPANS = st.lists(st.tuples(st.integers(0, 300), st.integers(1, 60)), max_size=20)
+
+
+@given(SPANS, SPANS)
+def test_what_was_said_live_counts_and_the_past_where_nobody_said_anything(
+    past: list[tuple[int, int]], live: list[tuple[int, int]]
+) -> None:
+    def parts(spans: list[tuple[int, int]]) -> list[Part]:
+        return [Part(start=at(n), end=at(n + length), text="x") for n, length in spans]
+
+    free = [one for one in parts(past) if all(one.end <= two.start or one.start >= two.end for two in parts(live))]
+    assert without(parts(past), parts(live)) == free

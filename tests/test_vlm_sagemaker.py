@@ -24,6 +24,7 @@ from services.vlm.failures import Busy, Cold, Refused, Rejected, RequestFailed, 
 from services.vlm.sagemaker import SageMakerEndpoint, of
 from services.vlm.settings import VlmSettings
 from shared import bus
+from shared.client import dlq
 from shared.contract import jobs
 from shared.contract.events import Verdict
 from shared.runtime.errors import SettingError, TidegateError
@@ -32,7 +33,6 @@ from tests import sagemaker_server
 from tests.jobs_world import film, said, settled, worker
 from tests.sagemaker_server import COLD, Key, SageMakerServer, cold, of_model, refused
 from tests.waiting import until
-from tidegate.client import dlq
 from tidegate.local.server import NatsServer
 
 pytest.importorskip("botocore", reason="botocore is not installed: pip install 'tidegate[sagemaker]'")

@@ -22,6 +22,7 @@ import services.vlm.__main__ as vlm
 from services.vlm.endpoint import Away, ModelEndpoint
 from services.vlm.settings import VlmSettings
 from shared import bus
+from shared.client import dlq
 from shared.contract import catalog, events, jobs, names
 from shared.contract.events import Answer, Caption, Summary, Verdict
 from shared.contract.segment import to_headers
@@ -33,7 +34,6 @@ from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, broken_off, hang, refused, text
 from tests.waiting import PATIENCE_S, until
 from tidegate.chaos.way import Way
-from tidegate.client import dlq
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
@@ -224,7 +224,9 @@ async def test_a_job_whose_video_has_expired_ends_with_that_reason(
         await bus.publish_job(
             admin, jobs.Ask(camera="nobody", id="q", question="Who?", start=NOW, end=NOW + dt.timedelta(hours=1))
         )
-        await bus.publish_job(admin, jobs.Summarize(camera="lobby", id="s", start=long_ago, end=NOW))
+        await bus.publish_job(
+            admin, jobs.Summarize(camera="lobby", id="s", start=long_ago, end=long_ago + dt.timedelta(seconds=9))
+        )
         await settled(admin)
     found = {type(e): e for _, e in await said(admin)}
     verdict = found[Verdict]

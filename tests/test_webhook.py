@@ -31,14 +31,14 @@ from services.webhook.outgoing import read
 from services.webhook.sender import DELAYS
 from services.webhook.settings import WebhookSettings
 from shared import bus
+from shared.client import dlq
 from shared.contract import deadletters, events, names
 from shared.contract.events import Alert, Incident, SegmentRef, Snapshot
 from shared.runtime.errors import BadMessage, SettingError
 from shared.runtime.settings import load
 from shared.runtime.telemetry import Health
 from tests.service import serving
-from tests.waiting import until
-from tidegate.client import dlq
+from tests.waiting import PATIENCE_S, until
 from tidegate.local.server import NatsServer
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
@@ -147,7 +147,7 @@ async def all_answered(client: Client) -> None:
     """Wait until the consumer is done with all of the stream. Just after a publish it may not know of it yet."""
     js = client.jetstream()
     last = (await js.stream_info(names.EVENTS)).state.last_seq
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while (await js.consumer_info(names.EVENTS, "webhook")).ack_floor.stream_seq < last:
             await asyncio.sleep(0.05)
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from services.scaler.live.answers import Explanation
-from services.search.query import Moment
+from shared.contract.explain import Explanation
+from shared.contract.search import Moment
 from tests.test_monitor import IDLE
 from tidegate.commands import camera, dlq, explain, rules, tracks
 from tidegate.view import moments, records, terminal

@@ -21,6 +21,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 
 from services.scaler.local.replicas import Replicas
 from shared import bus
+from shared.client import dlq
 from shared.contract import deadletters, names, stats
 from shared.contract.events import Detections, SegmentRef, Timing
 from shared.contract.segment import Segment, from_headers, to_headers
@@ -32,7 +33,6 @@ from shared.worker.tuning import Tuning
 from tests import service
 from tests.detecting import segment_head, until_drained
 from tests.waiting import PATIENCE_S, until
-from tidegate.client import dlq
 from tidegate.local.server import NatsServer
 
 
@@ -273,7 +273,7 @@ async def test_what_workers_died_on_is_in_the_dead_letters(server: NatsServer, a
     seqs = await publish(admin, ["deadly"])
     sub = await admin.jetstream().pull_subscribe_bind("cv", "MEDIA")
     await sub.fetch(1)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not (found := await letters(admin)):
             await asyncio.sleep(0.1)
     assert (found[0].stream_seq, found[0].payload) == (seqs[0], b"deadly")
@@ -320,7 +320,7 @@ async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
     )
     await pool.scale_to(1)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not (found := await letters(admin)):
                 await asyncio.sleep(0.2)
         await settled(admin)
@@ -374,7 +374,7 @@ async def test_a_broken_device_buries_nothing_and_ends_its_process(server: NatsS
     broken = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.crashing_worker", env=os.environ | server.environment("cv") | {"DEVICE": "broken"}
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         assert await broken.wait() == 70
     async with working(server, Echo()):
         await settled(admin)
@@ -519,7 +519,7 @@ async def test_a_server_that_is_away_costs_no_process(server: NatsServer, admin:
     for n in range(4):
         await publish_job(admin, "verify", "away", n)
     async with serving_jobs(server, service) as stop:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while (await admin.jetstream().consumer_info("VLM", "vlm-verify")).num_redelivered < 4:
                 await asyncio.sleep(0.05)
         assert not stop.is_set()

@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
 COMMAND = [sys.executable, "-m", "tidegate"]
 
 
-def tidegate(data: Path, *arguments: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def tidegate(
+    data: Path, *arguments: str, check: bool = True, timeout: float = PATIENCE_S
+) -> subprocess.CompletedProcess[str]:
     """check: that it succeeds. What the environment says of servers and models is not its."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("NATS_", "CV_", "VLM_"))}
     done = subprocess.run(

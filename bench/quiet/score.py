@@ -11,9 +11,9 @@ import msgspec
 from bench import footage_vtest as footage
 from bench.quiet.dealing import Frames, Said
 from bench.quiet.looking import FPS, Film, Look
-from services.analytics import rules
 from services.analytics.camera import CameraAnalytics
 from services.analytics.state import Limits
+from shared.contract import rules
 from shared.contract.events import DetectedObject, Detections, Frame, Incident, SegmentRef, Timing
 
 # Incidents of one rule are the same if they begin no further apart than this: what enters may be seen a segment late.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from shared.bus.requests import Refusal, _line
+from shared.bus.requests import _line
+from shared.runtime.errors import Refusal
 from shared.runtime.plain import plain
 
 

@@ -1,23 +1,29 @@
-"""The doors of analytics: detections, their revisions, verdicts, rules, and its checkpoints."""
+"""The doors of analytics: detections, their revisions, verdicts, rules, its checkpoints, and what previews rules."""
 
 from __future__ import annotations
 
+import datetime as dt
+import io
 import json
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from services.analytics import checkpoint, rules
-from services.analytics.mistakes import Mistake
+from services.analytics import checkpoint
 from services.analytics.partition import Partition
+from services.analytics.preview import answers
 from services.analytics.reading import VerdictLog
-from services.analytics.rules import Mistakes, Rules
 from services.analytics.settled.state import SettledState
 from services.analytics.settled.versions import First, Settled, best, head, revision_of
 from services.analytics.state import CameraState, Limits
 from shared.bus.direct import Stored
-from shared.contract import events
+from shared.contract import events, preview, rules
 from shared.contract.events import Detections, DetectionsRevision, Quality, Verdict
+from shared.contract.mistakes import Mistake
+from shared.contract.rules import Mistakes, Rules
+from shared.runtime.errors import BadMessage
 from tests.fuzz import good, spoil
 from tests.fuzz.delivery import NotDelivered, stored
 from tests.fuzz.door import Door, wait
@@ -168,6 +174,34 @@ def _position(data: bytes) -> None:
     checkpoint.position(data)
 
 
+def _previewed(data: bytes) -> None:
+    """What a preview answers, as whoever asked reads it."""
+    for one in answers(io.BytesIO(data), Limits(reorder_s=3.0, idle_s=10.0)):
+        preview.answer(preview.line_of(one))
+
+
+def _preview_of(*data: bytes) -> bytes:
+    """What a preview is asked about messages of EVENTS."""
+    hour = dt.timedelta(hours=1)
+    lines = [preview.detections(n, NOW, one) for n, one in enumerate(data, 1)]
+    return b"".join([preview.request("lobby", RULES, NOW - hour, NOW + hour), *lines, preview.end(NOW + hour)])
+
+
+def _preview_event(data: bytes) -> None:
+    """Whatever EVENTS holds is a line, and no reason to refuse the others."""
+    text = _preview_of(data, *map(events.encode, good.said()[:2]))
+    assert text.count(b"\n") == 5
+    _previewed(text)
+
+
+def _of_lines(dice: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
+    """One line is spoilt."""
+    lines = data.splitlines(keepends=True)
+    n = dice.randrange(len(lines)) if lines else 0
+    lines[n : n + 1] = [spoil.as_json(dice, b"".join(lines[n : n + 1]).strip(), others), b"\n"]
+    return b"".join(lines)[: spoil.MOST]
+
+
 def _states() -> list[bytes]:
     partition = Partition(0, Limits(), lambda camera: BOOK)
     found = [checkpoint.packed(CameraState())]
@@ -196,6 +230,22 @@ DOORS = (
     ),
     Door("analytics.rules", lambda: [TEXT], _rules, (Mistakes,), spoil.as_json, share=0.5),
     Door("analytics.rule-file", lambda: [TEXT, msgspec.yaml.encode(RULES)], _rule_file, (Mistakes,), share=0.3),
+    Door(
+        "analytics.preview",
+        lambda: [_preview_of(*map(events.encode, good.said()[:2]))],
+        _previewed,
+        (BadMessage,),
+        _of_lines,
+        share=0.3,
+    ),
+    Door(
+        "analytics.preview-event",
+        lambda: [events.encode(event) for event in good.said()[:2]],
+        _preview_event,
+        (),
+        spoil.as_json,
+        share=0.3,
+    ),
     Door("analytics.revision", _revisions, _revision, (NotDelivered,), spoil.message(spoil.as_json), share=0.3),
     Door("analytics.second-pass", _passes_states, _passes, (checkpoint.Unreadable,), share=0.3),
     Door("analytics.checkpoint", _states, _checkpoint, (checkpoint.Unreadable,), share=0.3),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.embed.queries import _text
-from shared.bus.requests import Refusal
+from shared.runtime.errors import Refusal
 from tests.fuzz import good, spoil
 from tests.fuzz.door import Door
 from tests.fuzz.refusal import refused

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from nats.aio.msg import Msg
 
-from services.scaler.live.answers import Explanations
 from services.scaler.live.heartbeats import Heartbeats, beat_of
 from shared.bus.requests import read
 from shared.contract import stats
+from shared.contract.explain import Explanations
 from shared.contract.stats import WorkerStats
 from shared.runtime.errors import TidegateError
 from tests.fuzz import good, spoil

@@ -7,12 +7,11 @@ from services.search import clip
 from services.search.answers import _read, _where
 from services.search.clip import StoredSegment
 from services.search.index import _table
-from services.search.query import ClipQuery, Query, Unanswerable
 from services.search.rows import VectorRow, said
 from services.search.words import wanted
-from shared.bus.requests import Refusal
 from shared.contract.events import Detections, DetectionsRevision, Embeddings, EmbeddingsRevision
-from shared.runtime.errors import BadMessage, BadSegment
+from shared.contract.search import ClipQuery, Query, Unanswerable
+from shared.runtime.errors import BadMessage, BadSegment, Refusal
 from tests.fuzz import good, spoil
 from tests.fuzz.delivery import NotDelivered, stored
 from tests.fuzz.door import MB, Door
@@ -56,7 +55,8 @@ def _finds() -> list[bytes]:
             "picture": True,
         },
         {"image": "/9j/", "min_score": 0.5, "merge_s": 1},
-        {"like": "embed/1#0", "labels": ["person"]},
+        {"like": "embed/1#0", "like_cameras": ["lobby"], "labels": ["person"]},
+        {"vocabulary": True, "cameras": ["lobby"]},
     )
 
 

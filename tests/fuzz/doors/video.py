@@ -5,8 +5,10 @@ from __future__ import annotations
 from services.ingest.parameters import sequence_parameters
 from shared.contract import segment
 from shared.runtime.errors import BadSegment
-from shared.video import pictures
+from shared.video import fmp4, pictures
 from shared.video.decode import decode
+from shared.video.fmp4 import Part
+from shared.video.timeline import Timeline
 from tests.fuzz import good, spoil
 from tests.fuzz.delivery import headers_of
 from tests.fuzz.door import MB, Door
@@ -34,6 +36,16 @@ def _parameters(data: bytes) -> None:
     sequence_parameters("hevc", data)
 
 
+def _joined(data: bytes) -> None:
+    """What the console does for a browser. What is written is as large as what was read, and a little more."""
+    first, video = fmp4.read(good.pieces()[0].payload), fmp4.read(data)
+    for row in ([data], [good.pieces()[0].payload, data], [data, data]):
+        parts = [Part(first if one is not data else video, good.START, 1.0) for one in row]
+        size = sum(map(len, fmp4.join(parts).buffers(row)))
+        assert size < 2 * sum(map(len, row)) + 200_000
+    fmp4.moved(data, video, Timeline(good.START - good.SECOND).place(video, good.START, 1.0))
+
+
 def _picture(data: bytes) -> None:
     pictures.resize(pictures.read(data), SIZE)
 
@@ -52,5 +64,6 @@ DOORS = (
         most_bytes=1024 * MB,
     ),
     Door("video.picture", good.pictures, _picture, (pictures.BadPicture,), share=0.3, most_bytes=512 * MB),
+    Door("video.joined", good.payloads, _joined, (BadSegment,), spoil.as_mp4),
     Door("video.parameters", good.payloads, _parameters, share=0.5),
 )

@@ -12,10 +12,9 @@ from services.vlm.address import SageMakerAddress
 from services.vlm.front import Asking
 from services.vlm.kinds.ask import QuestionAnswer
 from services.vlm.stretches import CaptionPlan, begun_by
-from shared.bus.requests import Refusal
 from shared.contract import jobs, segment
 from shared.contract.events import Answer, Verdict
-from shared.runtime.errors import BadMessage, BadSegment
+from shared.runtime.errors import BadMessage, BadSegment, Refusal
 from tests.fuzz import good, spoil
 from tests.fuzz.delivery import NotDelivered, headers_of, heard
 from tests.fuzz.door import Door, wait

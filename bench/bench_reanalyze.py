@@ -1,0 +1,114 @@
+"""`tidegate reanalyze` beside a bare loop of the same model over the same video.
+
+    python -m bench.bench_reanalyze                    # an hour of video, by two cores
+    python -m bench.bench_reanalyze --minutes 10 --fps 2
+
+A bare loop decodes and detects in one process, and keeps nothing. The others write Parquet, and their time is from
+their beginning to their end; each is compared with as many bare loops at once, since two cores that share a chip are
+slower than twice one. One machine of Ray is a node of one core, two are two nodes; one of two is killed half way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import record
+from tests.archive_world import planned, recorded, seen
+from tidegate.archive import on_ray
+from tidegate.archive.job import Job, Piece
+from tidegate.archive.local import Local
+from tidegate.archive.looking import Eyes
+from tidegate.archive.place import Place
+from tidegate.archive.reading import opened
+from tidegate.archive.runs import Engine, Run
+
+MACHINE = {"num_cpus": 1, "object_store_memory": 512 * 2**20}
+SIZE = (300, 300)
+
+
+def bare(job: Job, pieces: Sequence[Piece]) -> float:
+    """Frames a second of one core."""
+    eyes, frames = Eyes(job), 0
+    with Place(job.store, "--store") as recordings:
+        began = time.perf_counter()
+        for piece in pieces:
+            frames += eyes.see(opened(recordings, piece, job, SIZE)).looked.frames
+    return frames / (time.perf_counter() - began)
+
+
+def rate(engine: Engine, job: Job, pieces: Sequence[Piece], cluster: Any = None) -> float:
+    """Frames a second. cluster: loses a machine half way."""
+    frames = sum(piece.frames(job.looks[piece.camera]) for piece in pieces)
+    with Place(job.output, "--output") as results:
+        run = Run.begun(job, pieces, results)
+        began = time.perf_counter()
+        for state in run.work(engine, SIZE):
+            if cluster and state.share > 0.5:
+                cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+                cluster = None
+        return frames / (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60, help="of video, of two cameras together")
+    parser.add_argument("--fps", type=float, default=5)
+    options = parser.parse_args()
+    os.environ["RAY_DISABLE_IMPORT_WARNING"] = "1"
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "recordings"
+        recorded(store, ("alley", "crossing"), max(1, round(options.minutes)), seconds=30)
+        found: list[tuple[str, int, float]] = []
+
+        def measured(name: str, workers: int, engine: Engine, cluster: Any = None) -> None:
+            output = Path(folder) / name.replace(" ", "-")
+            job, pieces = planned(store, output, fps=options.fps)
+            found.append((name, workers, rate(engine, job, pieces, cluster)))
+            assert len(seen(output)) == sum(len(piece.cuts) for piece in pieces), "each segment once"
+
+        job, pieces = planned(store, Path(folder) / "bare", fps=options.fps)
+        some = pieces[: max(1, len(pieces) // 4)]
+        for name, count in (("bare loop", 1), ("two bare loops", 2)):
+            with get_context("spawn").Pool(count) as pool:
+                found.append((name, count, sum(pool.starmap(bare, [(job, some)] * count))))
+        measured("one process", 1, Local(1, 1))
+        measured("two processes", 2, Local(2, 1))
+        for name, count, dies in (
+            ("one machine of Ray", 1, False),
+            ("two of Ray", 2, False),
+            ("two, one dies", 2, True),
+        ):
+            cluster = Cluster(initialize_head=True, head_node_args=MACHINE)
+            for _ in range(count - 1):
+                cluster.add_node(**MACHINE)
+            with on_ray.cluster(cluster.address) as engine:
+                measured(name, count, engine, cluster if dies else None)
+            cluster.shutdown()
+        _show(found, sum(piece.seconds for piece in pieces) / 60)
+
+
+def _show(found: Sequence[tuple[str, int, float]], minutes: float) -> None:
+    table = Table("", "workers", "frames/s", "a worker", "of bare loops", box=None)
+    loops = {workers: frames for _, workers, frames in found[:2]}
+    for name, workers, frames in found:
+        table.add_row(name, str(workers), f"{frames:.1f}", f"{frames / workers:.1f}", f"{frames / loops[workers]:.2f}")
+    console = Console()
+    console.print(f"{minutes:.0f} minutes of video")
+    console.print(table)
+    record.write("reanalyze", higher={f"{name}, of bare loops": frames / loops[n] for name, n, frames in found[2:]})
+
+
+if __name__ == "__main__":
+    main()

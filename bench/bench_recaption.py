@@ -1,0 +1,110 @@
+"""Captions of recordings a second, beside the same requests sent bare to the same vLLM.
+
+    make vllm && python -m bench.bench_recaption [captions a turn] [turns]
+
+A run reads its frames out of the store, decodes them, asks and writes; the bare loop has all requests ready. They take
+turns, so that a noisy neighbour meets both alike; the median of the turns' ratios is the result.
+
+vLLM has the first core for itself, as in bench_vlm. Its model has two layers and no trained weight: a real one takes
+far longer for an answer, and the rest as long as here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import record
+from bench.bench_vlm import COLD, bare
+from services.vlm import prompt
+from services.vlm.kinds.caption import PROMPT
+from services.vlm.prompt import Prompt
+from services.vlm.settings import VlmSettings
+from services.vlm.stretches import CaptionPlan
+from shared.recordings import opening
+from tests.archive_world import planned, recorded
+from tests.vllm_process import SLOTS, VllmProcess, is_installed
+from tidegate.archive.asking import Describe
+from tidegate.archive.captioning import Captioner
+from tidegate.archive.chapters import Chapter, chapters, reels
+from tidegate.archive.footage import Footage
+from tidegate.archive.job import NONE, Job, Piece
+
+CAPTIONS = 64
+TURNS = 7
+STRETCH_S = 10
+FRAMES = 8
+TARGET = 0.9
+
+
+async def requests(job: Job, pieces: list[Piece], todo: list[Chapter], settings: VlmSettings) -> list[dict[str, Any]]:
+    """Those that a run makes."""
+    store = opening.recordings(job.store, "--store", "")
+    footage = Footage(store, reels(pieces), settings)
+    made = []
+    for chapter in todo:
+        for start, end in chapter.stretches:
+            shown = await footage.between(chapter.camera, start, end, FRAMES)
+            asked = Prompt(text=PROMPT, frames=shown, max_tokens=settings.vlm_max_tokens)
+            made.append(prompt.request(asked, media=settings.vlm_media, temperature=settings.vlm_temperature))
+    await store.close()
+    return made
+
+
+def run(job: Job, pieces: list[Piece], todo: list[Chapter], settings: VlmSettings) -> float:
+    """Captions a second of a run, from the first that is read to the last that is written."""
+    with Captioner(job, pieces, settings) as captioner:
+        started = time.perf_counter()
+        captioner.caption(todo, lambda: None)
+        return sum(len(chapter.stretches) for chapter in todo) / (time.perf_counter() - started)
+
+
+def main(out: Console, count: int = CAPTIONS, turns: int = TURNS) -> bool:
+    if not is_installed():
+        out.print("vLLM is not installed here: make vllm")
+        return False
+    first, *others = sorted(os.sched_getaffinity(0))
+    if others:
+        os.sched_setaffinity(0, others)
+    alone, ratios, rates = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "recordings"
+        recorded(store, ("alley", "crossing"), -(-count * STRETCH_S // 60), seconds=30)
+        describe = Describe(frames=FRAMES, size=640, usual=CaptionPlan(every_s=STRETCH_S))
+        job, pieces = planned(store, Path(folder) / "out", model=NONE, describe=describe)
+        todo = chapters(job, pieces)
+        vllm = VllmProcess(Path(folder) / "vllm.log", *COLD, cores=[first] if others else ())
+        vllm.start()
+        vllm.wait()
+        settings = VlmSettings(vlm_url=vllm.url, vlm_batch_size=SLOTS, vlm_max_tokens=80, vlm_frames=FRAMES)
+        try:
+            bodies = asyncio.run(requests(job, pieces, todo, settings))
+            asyncio.run(bare(settings, bodies[:SLOTS], vllm.model))
+            for _ in range(turns):
+                alone.append(asyncio.run(bare(settings, bodies, vllm.model)))
+                rates.append(run(job, pieces, todo, settings))
+                ratios.append(rates[-1] / alone[-1])
+        finally:
+            vllm.kill()
+    ratio = statistics.median(ratios)
+    table = Table("", "captions/s", "ratio", "target")
+    table.add_row("the same requests, sent bare", f"{statistics.median(alone):.2f}", "", "")
+    table.add_row("a run over recordings", f"{statistics.median(rates):.2f}", f"{ratio:.3f}", f">= {TARGET}")
+    out.print(f"{len(bodies)} captions a turn, {turns} turns, {FRAMES} frames each, {SLOTS} at once")
+    out.print(table)
+    out.print("ratios of the turns: " + ", ".join(f"{r:.3f}" for r in ratios))
+    record.write("recaption", higher={"run / bare": ratio}, figures={"run, captions/s": statistics.median(rates)})
+    return ratio >= TARGET
+
+
+if __name__ == "__main__":
+    sys.exit(0 if main(Console(width=110), *map(int, sys.argv[1:])) else 1)

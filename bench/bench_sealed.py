@@ -1,0 +1,86 @@
+"""What it costs to encrypt recordings: a minute of a camera of 4 Mbit/s, put and read, encrypted and plain.
+
+    python -m bench.bench_sealed [rounds]
+
+Both take turns in one folder. ms of CPU are the process's own, which a busy disk does not change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import record
+from shared.recordings.folder import Folder
+from shared.recordings.keys import Keys, Secret
+from shared.recordings.sealed import Sealed
+from shared.recordings.store import Store
+
+ROUNDS = 20
+SEGMENTS, SEGMENT = 60, 500_000
+# A group of pictures of a second, somewhere in the file.
+BEGIN, END = 14_010_000, 14_510_000
+KEY = "cam/2026-11-29/10/0000-a-0.mp4"
+MB = SEGMENTS * SEGMENT / 1e6
+
+
+async def one(store: Store, parts: list[bytes], times: dict[str, list[tuple[float, float]]], name: str) -> None:
+    async def timed(what: str, work: object) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        await work  # type: ignore[misc]
+        times[f"{name}, {what}"].append((time.perf_counter() - wall, time.process_time() - cpu))
+
+    await timed("put", store.put(KEY, parts))
+    await timed("read", store.read(KEY))
+    await timed("a group", store.read(KEY, BEGIN, END))
+
+
+async def run(folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    parts = [os.urandom(SEGMENT) for _ in range(SEGMENTS)]
+    stores = {
+        "plain": Sealed(Folder(folder / "plain"), None, ""),
+        "encrypted": Sealed(Folder(folder / "sealed"), Keys((Secret.new(),)), ""),
+    }
+    times: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for n in range(rounds + 1):
+        for name, store in stores.items():
+            # The first round has what happens once.
+            await one(store, parts, times if n else defaultdict(list), name)
+    for store in stores.values():
+        await store.close()
+    return times
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
+        times = asyncio.run(run(Path(name), rounds))
+    found = {key: [statistics.median(values) for values in zip(*row, strict=True)] for key, row in times.items()}
+    table = Table(title=f"{MB:.0f} MB in {SEGMENTS} parts", title_justify="left")
+    for column in ("", "ms", "ms of CPU", "MB/s"):
+        table.add_column(column, justify="right" if column else "left")
+    for key, (wall, cpu) in found.items():
+        size = (END - BEGIN) / 1e6 if key.endswith("group") else MB
+        table.add_row(key, f"{1000 * wall:.2f}", f"{1000 * cpu:.2f}", f"{size / wall:.0f}")
+    Console().print(table)
+    record.write(
+        "sealed",
+        lower={
+            f"{what}, encrypted / plain": found[f"encrypted, {what}"][0] / found[f"plain, {what}"][0]
+            for what in ("put", "read", "a group")
+        },
+        figures={f"{key}, ms of CPU": 1000 * cpu for key, (_, cpu) in found.items()},
+    )
+
+
+if __name__ == "__main__":
+    main()

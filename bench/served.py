@@ -1,0 +1,46 @@
+"""A console as a process, for the benchmarks that look at its pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+from nats.aio.client import Client
+
+from bench.processor import cpu_s, family
+from services.console.people.asker import Role
+from services.console.people.records import new_link
+from shared.contract import names
+from shared.runtime import child
+from shared.runtime.ports import free_port
+from tidegate.local.server import NatsServer
+
+
+class Served:
+    """url: of its pages, with a slash at its end."""
+
+    def __init__(self, server: NatsServer, admin: Client, folder: Path) -> None:
+        port = free_port(0)
+        env = {"PATH": "/usr/bin:/bin", **server.environment("console"), "CONSOLE_PORT": str(port)}
+        self.url = f"http://127.0.0.1:{port}/"
+        self.process = child.spawn(child.python("services.console"), log=folder / "console.log", env=env)
+        self._admin = admin
+
+    async def link(self, name: str, role: Role = "admin") -> str:
+        """What a one-time link ends with."""
+        secret, key, entry = new_link(name, role)
+        await (await self._admin.jetstream().key_value(names.CONSOLE)).put(key, entry)
+        return secret
+
+    def cpu_s(self) -> float:
+        """User and system, with the children that decode pictures for it, also those that have ended."""
+        ended = psutil.Process(self.process.pid).cpu_times()
+        return float(ended.children_user + ended.children_system) + cpu_s(*family(self.process.pid))
+
+    def resident_mb(self) -> float:
+        """Its own, without its children."""
+        return float(psutil.Process(self.process.pid).memory_info().rss) / 2**20
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()

@@ -1,0 +1,145 @@
+"""The doors of the console: rules that somebody writes, searches, questions, what a child says of a camera, video."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import TypeVar
+
+import msgspec
+
+from services.console.ask.questions import Question, SummaryWanted
+from services.console.cameras import drawn
+from services.console.cameras.drawn import DrawnRules
+from services.console.find import searches
+from services.console.video import child, work
+from services.console.video.viewer import MOST_CAMERAS, Viewer
+from services.console.video.work import Wanted
+from services.console.web.refused import Refused
+from shared.contract import look, names
+from shared.runtime.errors import TidegateError
+from tests.fuzz import good, spoil
+from tests.fuzz.door import MB, Door, wait
+from tests.test_analytics_camera import RULES
+
+T = TypeVar("T", bound=msgspec.Struct)
+_NOW = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
+_SEEN = look.Seen(codec="h264", width=640, height=360, fps=25, jpeg=b"\xff\xd8\xff")
+_UNSEEN = look.Unseen(cause="refused", reason="nothing listens")
+
+
+def _written(data: bytes) -> None:
+    _told(drawn.of_text(data.decode(errors="replace")))
+
+
+def _drawn(data: bytes) -> None:
+    try:
+        value = msgspec.json.decode(data, type=dict)
+    except (ValueError, RecursionError):
+        return  # It is refused before it gets there.
+    _told(drawn.of_value(value))
+
+
+def _stored(data: bytes) -> None:
+    _told(drawn.of_stored(data))
+
+
+def _told(found: DrawnRules) -> None:
+    """All of it goes to a browser. What is right is so again once it was written."""
+    msgspec.json.encode(found)
+    lines = found.text.count("\n") + 1
+    assert all(m.line is None or 1 <= m.line <= lines + 1 for m in found.mistakes)
+    if found.rules is not None:
+        text = drawn.written(msgspec.to_builtins(found.rules))
+        assert drawn.of_text(text).rules == found.rules
+
+
+class _Nothing:
+    """Has no cameras."""
+
+    def watch(self, camera: str, viewer: Viewer) -> None:
+        assert re.fullmatch(names.TOKEN, camera)
+
+    unwatch = watch
+
+
+async def _unsent(message: bytes | str) -> None:
+    raise AssertionError("nothing is sent before the viewer runs")
+
+
+def _watched(data: bytes) -> None:
+    """What a browser says. It is answered, whatever it is."""
+    viewer = Viewer(_unsent, _Nothing(), lambda camera: len(camera) % 2 == 0)
+    for message in (data, data.decode(errors="replace")):
+        wait(viewer.hear(message))
+    assert len(viewer._said) <= MOST_CAMERAS + 1 and len(viewer._cameras) <= MOST_CAMERAS
+
+
+def _pictured(data: bytes) -> None:
+    """What a child makes of a segment: a picture, or a sentence."""
+    made = child.answer(Wanted(tag=1, payload=data, offset=0.5, frames=10, width=64, boxes=((0.1, 0.1, 0.5, 0.5),)))
+    assert bool(made.jpeg) != bool(made.error)
+    assert work.made(work.framed(made)[work.LENGTH :]) == made
+
+
+def _searched(data: bytes) -> None:
+    msgspec.json.encode(_body(data, searches.MomentsWanted).query(_NOW))
+
+
+def _asked(data: bytes) -> None:
+    asked = _body(data, Question if b'"question"' in data else SummaryWanted)
+    asked.check()
+    msgspec.json.encode(asked.of("lobby"))
+
+
+def _body(data: bytes, kind: type[T]) -> T:
+    """As the framework reads it, which refuses what is none."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise Refused(400, str(e)) from e
+
+
+DOORS = (
+    Door(
+        "console.find",
+        lambda: good.as_json(
+            {"text": "a van", "cameras": ["lobby"], "labels": ["truck"], "last_s": 60, "k": 5, "min_score": 0.5},
+            {"image": "/9j/", "since": good.SINCE, "until": good.UNTIL},
+            {"like": "embed/1#0"},
+        ),
+        _searched,
+        (TidegateError,),
+        spoil.as_json,
+    ),
+    Door(
+        "console.ask",
+        lambda: good.as_json(
+            {"cameras": ["lobby"], "since": good.SINCE, "until": good.UNTIL, "question": "who?"},
+            {"cameras": ["lobby", "yard"], "prompt": "vans", "wait_s": 60},
+        ),
+        _asked,
+        (TidegateError,),
+        spoil.as_json,
+    ),
+    Door(
+        "console.watch", lambda: good.as_json({"watch": ["lobby", "yard"]}, {"watch": []}), _watched, (), spoil.as_json
+    ),
+    Door("console.picture", good.payloads, _pictured, (), spoil.as_mp4, share=0.1, most_bytes=1024 * MB),
+    Door(
+        "console.rules-written",
+        lambda: [drawn.written(RULES).encode(), msgspec.yaml.encode(RULES)],
+        _written,
+        share=0.3,
+    ),
+    Door("console.rules-drawn", lambda: [msgspec.json.encode(RULES)], _drawn, (), spoil.as_json, share=0.3),
+    Door("console.rules-stored", lambda: [msgspec.json.encode(RULES)], _stored, (), spoil.as_json, share=0.3),
+    Door(
+        "console.look",
+        lambda: [msgspec.json.encode(_SEEN), msgspec.json.encode(_UNSEEN)],
+        look.decode,
+        (TidegateError,),
+        spoil.as_json,
+        share=0.1,
+    ),
+)

@@ -1,0 +1,71 @@
+"""The doors of a what-if: what it is asked, what it is told of usage, and what it says."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+
+import msgspec
+
+from shared.contract.usage import WorkerUsage, encode
+from shared.contract.whatif import Failed, Progress, UsageLine, WhatIfRequest, decode
+from shared.runtime.errors import BadMessage
+from tests.fuzz import spoil
+from tests.fuzz.door import MB, Door
+from tidegate.audit.candidates import bases
+from tidegate.whatif import asked
+
+_BEGAN = 1_795_000_000
+
+
+def _rows(*rows: str) -> str:
+    return "\n".join(["t_s,arrivals", *rows]) + "\n"
+
+
+def _requests() -> list[bytes]:
+    of = {"service": "cv", "arrivals": "csv", "service_rate": 2.0}
+    files = (
+        _rows("0,1", "60,9"),
+        _rows("0,0", "10,3", "40,2.5", "50,1e3"),
+        _rows('"0",1', "1,2", "2,3").replace("\n", "\r\n"),
+    )
+    found = [WhatIfRequest(**of, csv=file, price=3, budgets=(0.1,), max_replicas=50) for file in files]
+    return [msgspec.json.encode(request) for request in found]
+
+
+def _usage() -> list[bytes]:
+    first = msgspec.json.encode(WhatIfRequest(service="cv", arrivals="usage"))
+    lines = [first]
+    for n in range(3):
+        since = _BEGAN + 600 * n
+        arrivals = {"cv": {since // 60 + m: 60 for m in range(10)}}
+        usage = WorkerUsage(
+            process="w", n=n, since=since, until=since + 600, arrivals=arrivals, processed=600, working_s=300.0
+        )
+        line = UsageLine(subject="usage.cv", stored_at=float(since + 600), data=encode(usage))
+        lines.append(msgspec.json.encode(line))
+    return [b"\n".join(lines) + b"\n"]
+
+
+def _asked(data: bytes) -> None:
+    """As far as what is simulated is known."""
+    file = io.BytesIO(data)
+    request = asked.request(file)
+    now = dt.datetime.fromtimestamp(_BEGAN + 3600, dt.UTC)
+    found = asked.arrived(request, file, now, lambda text: None)
+    asked.load(request, bases("cv"), found)
+
+
+def _said() -> list[bytes]:
+    return [
+        msgspec.json.encode(Progress(progress=0.5, doing="x")),
+        msgspec.json.encode(Failed(error="no", field="csv")),
+    ]
+
+
+DOORS = (
+    # A file of few rows may name steps for half a gigabyte: the process that reads it has four.
+    Door("whatif.asked", _requests, _asked, (asked.Refused,), spoil.as_json, share=0.2, most_bytes=2000 * MB),
+    Door("whatif.usage", _usage, _asked, (asked.Refused,), share=0.2),
+    Door("whatif.said", _said, decode, (BadMessage,), spoil.as_json),
+)

@@ -1,0 +1,533 @@
+"""The pure parts of the page Now: rates, ages, replica-seconds, reasons, memory of bounded size, times in requests."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.console.now import ring as rings
+from services.console.now.attention import attention
+from services.console.now.hearing import Hearing, unix
+from services.console.now.instants import LONGEST, MOST_POINTS, bounds, span
+from services.console.now.model import ServiceNow
+from services.console.now.progress import Progress, oldest
+from services.console.now.rates import Flow
+from services.console.now.reasons import reason
+from services.console.now.replicas import SILENCE_S, Fleet
+from services.console.now.ring import PILES, SERIES, TIERS, Ring, Sample, fold
+from services.console.now.sightings import CameraNow, Sightings
+from services.console.now.stamps import EVERY_S, Stamps
+from services.console.web.refused import Refused
+from services.scaler.demand.estimate import Estimate
+from shared.bus.infos import ConsumerConfig, ConsumerInfo, Place, StreamConfig, StreamHolds, StreamInfo
+from shared.contract import events, stats
+from shared.contract.events import CameraStatus, Quality, VideoStatus
+from shared.contract.explain import Explanation, Explanations
+from shared.contract.stats import WorkerStats
+from shared.runtime.errors import TidegateError
+
+NOW = dt.datetime(2026, 11, 29, 12, tzinfo=dt.UTC)
+
+
+# ---- times in requests
+
+
+BAD_TIMES = (
+    "yesterday",
+    "12:00",
+    "2026-11-29",
+    "2026-11-29T12:00:00",
+    "2026-11-29T12:00:00 01:00",
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59Z",
+    "9999-12-31T23:59:59-14:00",
+    "2026-13-01T00:00:00Z",
+    "1e400",
+    "\x00",
+    "٢٠٢٦-11-29T12:00:00Z",
+)
+
+
+@pytest.mark.parametrize("text", BAD_TIMES)
+@pytest.mark.parametrize("which", ["since", "until"])
+def test_a_time_that_is_none_is_refused_in_a_sentence(which: str, text: str) -> None:
+    with pytest.raises(Refused, match=which) as refused:
+        span(**{"since": "", "until": "", which: text}, step="", now=NOW)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("step", ["nan", "inf", "-inf", "-5", "0", "x", "5 s", "1e999", "4.9", "\u0665x"])
+def test_a_step_that_is_none_is_refused_in_a_sentence(step: str) -> None:
+    with pytest.raises(Refused, match="step") as refused:
+        span("", "", step, NOW)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "step"),
+    [
+        ("2026-11-29T12:00:00Z", "2026-11-29T11:00:00Z", ""),
+        ("2026-11-29T12:00:00Z", "2026-11-29T12:00:00Z", ""),
+        ("2026-11-29T13:00:00Z", "", ""),
+        ("1970-01-01T00:00:00Z", "", ""),
+        ("", "1970-01-01T00:00:00Z", ""),
+        ("2025-01-01T00:00:00Z", "2100-01-01T00:00:00Z", ""),
+        ("2026-11-28T12:00:00Z", "2026-11-29T12:00:00Z", "5"),
+    ],
+)
+def test_a_range_that_nothing_comes_of_is_refused(since: str, until: str, step: str) -> None:
+    with pytest.raises(Refused) as refused:
+        span(since, until, step, NOW)
+    assert refused.value.status == 400 and str(refused.value)[-1] not in ".:"
+
+
+def test_the_usual_is_the_last_hour() -> None:
+    assert span("", "", "", NOW) == (NOW - dt.timedelta(hours=1), NOW, 15.0)
+    assert bounds("2026-11-29T12:00:00+01:00", "", NOW) == (NOW - dt.timedelta(hours=1), NOW)
+
+
+_TEXTS = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from(BAD_TIMES),
+    st.datetimes(timezones=st.timezones()).map(dt.datetime.isoformat),
+    st.floats().map(str),
+)
+
+
+@given(_TEXTS, _TEXTS, _TEXTS)
+def test_whatever_is_asked_for_is_answered_or_refused(since: str, until: str, step: str) -> None:
+    try:
+        found = span(since, until, step, NOW)
+    except Refused as e:
+        assert e.status == 400
+        return
+    seconds = (found.until - found.since).total_seconds()
+    assert 0 < seconds <= LONGEST.total_seconds()
+    assert seconds / found.step_s <= MOST_POINTS and found.step_s >= 5
+
+
+# ---- rates and ages
+
+
+@given(st.floats(0.05, 2.0), st.floats(0.1, 1e6), st.integers(20, 200))
+def test_a_steady_flow_is_as_fast_as_it_is(every_s: float, amount: float, times: int) -> None:
+    flow = Flow(0.0)
+    for i in range(1, times + 1):
+        flow.add(i * every_s, amount)
+    # Looked at in the middle between two arrivals, from the first seconds on.
+    now = (times + 0.5) * every_s
+    if now > 3 * every_s + 2:
+        assert flow.per_second(now) == pytest.approx(amount / every_s, rel=0.35)
+
+
+def test_a_flow_that_ends_is_forgotten() -> None:
+    flow = Flow(0.0)
+    for i in range(100):
+        flow.add(i * 0.1)
+    assert flow.per_second(10.0) == pytest.approx(10, rel=0.1)
+    assert flow.per_second(100.0) < 1e-4
+    flow.add(50.0)  # which was before: nothing is decayed twice
+    assert 0 < flow.per_second(100.0) < 1
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.floats(0.001, 5.0)), min_size=1, max_size=400), st.data())
+def test_when_a_sequence_was_stored_is_known_to_a_quarter_of_a_second(
+    steps: list[tuple[int, float]], data: st.DataObject
+) -> None:
+    stamps, stored, seq, time = Stamps(), {}, 0, 1e9
+    for more, later in steps:
+        seq, time = seq + more, time + later
+        stored[seq] = time
+        stamps.heard(seq, time)
+    asked = data.draw(st.integers(min(stored), max(stored)))
+    exactly = stored[min(s for s in stored if s >= asked)]
+    found = stamps.time(asked)
+    assert found is not None and exactly <= found <= exactly + EVERY_S + 1e-6
+    assert stamps.time(max(stored) + 1) is None and stamps.time(min(stored) - 1) is None
+
+
+def test_stamps_take_no_more_memory_than_they_may_and_forget_a_stream_that_is_gone() -> None:
+    stamps = Stamps(every_s=0.0, most=100)
+    for i in range(1, 1000):
+        stamps.heard(i, 1e9 + i)
+    assert len(stamps._seqs) <= 125 and stamps.time(950) == 1e9 + 950 and stamps.time(1) is None
+    stamps.heard(5, 2e9)
+    assert stamps.time(950) is None and stamps.time(5) == 2e9
+
+
+def info(
+    delivered: int, seq: int, pending: int, held: int, created: str = "a", floor: int = 0, filters: tuple[str, ...] = ()
+) -> ConsumerInfo:
+    return ConsumerInfo(
+        created=created,
+        config=ConsumerConfig(filter_subjects=filters),
+        delivered=Place(consumer_seq=delivered, stream_seq=seq),
+        ack_floor=Place(consumer_seq=floor, stream_seq=floor),
+        num_pending=pending,
+        num_ack_pending=held,
+    )
+
+
+def stream(first: int = 1, retention: str = "limits") -> StreamInfo:
+    return StreamInfo(
+        config=StreamConfig(subjects=("media.>",), retention=retention),
+        state=StreamHolds(messages=1, first_seq=first, last_seq=1),
+    )
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["store", "take", "ack", "expire", "again"]), st.integers(1, 20)), max_size=60)
+)
+def test_what_arrived_and_what_is_done_are_counted_exactly(acts: list[tuple[str, int]]) -> None:
+    """A stream and its consumer, as JetStream counts. Only what was redelivered may hide what has expired."""
+    first, last, place, deliveries, held, done = 1, 0, 0, 0, 0, 0
+    expired, redelivered = 0, 0
+    progress = Progress()
+    progress.take(info(0, 0, 0, 0), stream())
+    for act, n in acts:
+        if act == "store":
+            last += n
+        elif act == "take":
+            n = min(n, last - max(place, first - 1))
+            if n > 0:
+                place = max(place, first - 1) + n
+                deliveries, held = deliveries + n, held + n
+        elif act == "ack":
+            n = min(n, held)
+            held, done = held - n, done + n
+        elif act == "expire":
+            n = min(n, last - first + 1)
+            gone = max(0, first + n - 1 - max(place, first - 1))
+            first, expired = first + n, expired + gone
+        elif held:
+            deliveries, redelivered = deliveries + 1, redelivered + 1
+        pending = last - max(place, first - 1)
+        before = (progress.arrived, progress.cleared, progress.expired)
+        progress.take(info(deliveries, place, pending, held), stream(first))
+        assert (progress.arrived, progress.cleared, progress.expired) >= before
+        assert progress.arrived == last
+        assert expired - redelivered <= progress.expired <= expired
+        assert done <= progress.cleared <= done + redelivered
+    if not redelivered:
+        assert (progress.arrived, progress.cleared, progress.expired) == (last, done, expired)
+
+
+def test_a_consumer_that_is_made_anew_and_one_of_some_subjects_go_on_counting() -> None:
+    progress = Progress()
+    progress.take(info(10, 10, 5, 2), stream())
+    assert (progress.arrived, progress.cleared) == (15, 8)
+    progress.take(info(0, 0, 15, 0, created="b"), stream())
+    assert progress.arrived == 30 and progress.expired == 0
+    some = Progress()
+    some.take(info(4, 900, 3, 1, filters=("media.lobby",)), stream(500))
+    assert (some.arrived, some.cleared, some.expired) == (7, 3, 0)
+
+
+def test_the_oldest_that_waits_is_the_first_that_nobody_was_given() -> None:
+    assert oldest(info(10, 10, 0, 0), stream(), nobody=True) is None
+    assert oldest(info(10, 10, 3, 2, floor=4), stream(), nobody=False) == 11
+    assert oldest(info(10, 10, 3, 2), stream(first=12), nobody=False) == 12
+    # What is in flight waits where nobody is there, and not where somebody has it in hand.
+    assert oldest(info(10, 10, 0, 2, floor=4), stream(), nobody=False) is None
+    assert oldest(info(10, 10, 0, 2, floor=4), stream(), nobody=True) == 5
+
+
+# ---- replicas
+
+
+def beat(
+    working_s: float = 0.0, *, pid: int = 1, state: str = "ready", model: str = "m", **more: object
+) -> WorkerStats:
+    fields = {"service": "cv", "replica": "cv-0", "uptime_s": 1.0, "held": 0, "processed": 0, "failed": 0, "items": 0}
+    return WorkerStats(**{**fields, **more}, pid=pid, state=state, model=model, busy_s=0.0, working_s=working_s)  # type: ignore[arg-type]
+
+
+# Seconds that add up to the bit: one beat that comes as late as it may is not too late for a rounding.
+SPANS = st.integers(0, round(128 * SILENCE_S)).map(lambda n: n / 64)
+
+
+@given(
+    st.lists(
+        st.tuples(SPANS, st.floats(0, 1.0), st.sampled_from(["loading", "ready", "draining"])),
+        max_size=60,
+    )
+)
+def test_every_second_of_a_replica_is_busy_idle_or_warming(beats: list[tuple[float, float, str]]) -> None:
+    fleet, now, working, lived = Fleet(0.0), 1.0, 0.0, 0.0
+    fleet.beat("cv-0", beat(), now)
+    for later, share, state in beats:
+        now, working = now + later, working + later * share
+        lived += later if later <= SILENCE_S else 0.0
+        fleet.beat("cv-0", beat(working, state=state), now)
+        fleet.tick(now)
+    s = fleet.spent
+    assert s.used_s == pytest.approx(lived, abs=1e-6)
+    assert s.busy_s + s.idle_s + s.warming_s == pytest.approx(s.used_s, abs=1e-6)
+    assert min(s.busy_s, s.idle_s, s.warming_s, s.saved_s) >= 0
+    if all(later <= SILENCE_S for later, _, _ in beats):
+        assert s.busy_s == pytest.approx(working, abs=1e-6)
+
+
+def test_a_heartbeat_that_comes_early_costs_no_work() -> None:
+    fleet = Fleet(0.0)
+    for n, at in enumerate((0.0, 0.9, 2.0, 2.9, 4.0)):
+        fleet.beat("cv-0", beat(float(n)), at)
+    assert fleet.spent.busy_s == pytest.approx(4.0) and fleet.spent.idle_s == pytest.approx(0.0)
+
+
+def test_what_is_saved_is_against_a_fleet_for_the_peak() -> None:
+    fleet = Fleet(0.0)
+    for at in range(11):
+        for replica in ("cv-0", "cv-1") if at <= 4 else ("cv-0",):
+            fleet.beat(replica, beat(float(at)), float(at))
+        fleet.tick(float(at))
+    assert fleet.spent.peak == 2 and fleet.spent.used_s == 14 and fleet.spent.saved_s == 6
+    assert fleet.count(10.0, "ready") == 1 and [r.replica for r in fleet.replicas(10.0)] == ["cv-0"]
+
+
+def test_frames_left_out_and_made_good_are_counted_over_restarts() -> None:
+    fleet = Fleet(0.0)
+    fleet.beat("cv-0", beat(frames_wanted=100, frames_looked=100), 0.0)
+    fleet.beat("cv-0", beat(frames_wanted=150, frames_looked=110, backfilled=2), 1.0)
+    fleet.beat("cv-0", beat(frames_wanted=0, frames_looked=0, pid=2), 2.0)
+    fleet.beat("cv-0", beat(frames_wanted=10, frames_looked=5, backfilled=1, pid=2), 3.0)
+    assert (fleet.frames_wanted, fleet.frames_looked, fleet.backfilled) == (60, 15, 3)
+    assert fleet.left_out(3.0) == pytest.approx(0.75, abs=0.05)
+
+
+def test_a_deployment_is_told_once_and_a_replica_that_comes_back_is_none() -> None:
+    fleet = Fleet(0.0)
+    assert not fleet.beat("tidegate-cv-6f5c9d8b7-x2x4q", beat(model="yolo"), 1.0)
+    assert not fleet.beat("tidegate-cv-6f5c9d8b7-aaaaa", beat(model="", state="loading", pid=2), 50.0)
+    assert not fleet.beat("tidegate-cv-6f5c9d8b7-aaaaa", beat(model="yolo", pid=2), 51.0)
+    assert "yolo" in fleet.beat("tidegate-cv-7777777777-bbbbb", beat(model="yolo"), 60.0)
+    assert not fleet.beat("tidegate-cv-7777777777-ccccc", beat(model="yolo"), 61.0)
+    assert "detr" in fleet.beat("tidegate-cv-7777777777-ddddd", beat(model="detr"), 62.0)
+    assert "started anew" in fleet.beat("tidegate-cv-7777777777-ddddd", beat(model="detr", pid=9), 63.0)
+    assert "started anew" in fleet.beat("tidegate-cv-7777777777-ddddd", beat(model="detr", pid=9, uptime_s=0.1), 63.5)
+    # One that drained was let go of on purpose.
+    fleet.beat("cv-0", beat(model="yolo", state="draining"), 70.0)
+    assert not fleet.beat("cv-0", beat(model="yolo", state="draining", pid=3), 200.0)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5), st.text(max_size=20))
+def test_no_heartbeat_segment_or_event_stops_the_console(datas: list[bytes], name: str) -> None:
+    hearing = Hearing(0.0)
+    good = stats.encode(beat())
+    for data in (*datas, good[:-1], good, b'{"frames": [1e999]}', b"[" * 2000):
+        hearing.beat(f"scale.cv.{name}", data, 1.0, NOW)
+        hearing.beat(f"scale.{name}.x", data, 1.0, NOW)
+        for kind in ("detections", "cameras", "video", "revisions.detections", "incidents", name):
+            hearing.event(kind, name, data, 1.0)
+    for size in ("", "x", "-1", "9" * 400, "1e9"):
+        headers = {"Nats-Msg-Size": size, "Nats-Sequence": size, "Nats-Time-Stamp": size}
+        hearing.segment(f"media.{name}", headers, 1.0)
+    hearing.segment("media.x", None, 1.0)
+    for service in hearing.services.values():
+        service.now(2.0, 1.0)
+
+
+def test_the_servers_nanoseconds_are_read() -> None:
+    assert unix("2026-11-29T12:00:00.123456789Z") == pytest.approx(NOW.timestamp() + 0.123456789, abs=1e-6)
+    assert unix("2026-11-29T12:00:00Z") == NOW.timestamp()
+
+
+# ---- why
+
+
+def explained(estimate: Estimate, **more: object) -> Explanations:
+    terms = msgspec.to_builtins(estimate)
+    e = Explanation(service="cv", of="consumer cv", terms=terms, settings={}, lines=estimate.explain(), **more)  # type: ignore[arg-type]
+    return Explanations(by="scaler", services=["cv"], found=[e])
+
+
+BASE = {"replicas": 3.0, "active": True, "basis": "demand", "service_rate": 5.0, "ready": 2, "warming": 1}
+
+
+@pytest.mark.parametrize(
+    ("terms", "decides", "says"),
+    [
+        ({"arrival_replicas": 2.0, "backlog_replicas": 1.0}, "arrivals", "arrivals call for 2.00"),
+        (
+            {"arrival_replicas": 1.0, "backlog_replicas": 2.0, "backlog": 40},
+            "backlog",
+            "40 messages wait or are in work",
+        ),
+        ({"arrival_replicas": 1.0, "due_replicas": 2.0, "due": 30}, "due", "30 segments of which frames were left out"),
+        ({"arrival_replicas": 1.0, "backlog_replicas": -0.9, "held_replicas": 3.0}, "held", "3.00 are held"),
+        ({"basis": "lag", "backlog_replicas": 2.0, "backlog": 12}, "backlog", "12 messages wait or are in work"),
+        ({"basis": "lag", "backlog_replicas": 0.5, "held_replicas": 2.0}, "held", "2.00 are held"),
+        ({"active": False, "replicas": 0.0}, "nothing", "0.00 replicas"),
+    ],
+)
+def test_the_term_that_decides_has_the_sentence_that_explain_says(
+    terms: dict[str, object], decides: str, says: str
+) -> None:
+    found = reason([explained(Estimate(**{**BASE, **terms}))])  # type: ignore[arg-type]
+    assert found and found.decides == decides and says in found.sentence
+    assert (found.ready, found.warming, found.by) == (2, 1, "scaler")
+
+
+def test_of_several_queries_the_one_that_asks_for_most_is_the_reason_and_what_was_asked_before_is_none() -> None:
+    few, many = Estimate(**{**BASE, "replicas": 1.0}), Estimate(**{**BASE, "replicas": 4.0})  # type: ignore[arg-type]
+    old = Estimate(**{**BASE, "replicas": 9.0})  # type: ignore[arg-type]
+    found = reason([explained(few), explained(many), explained(old, asked_s=100.0)])
+    assert found and found.wanted == 4.0
+    assert reason([]) is None
+
+
+def test_an_explanation_that_fails_or_is_nonsense_is_no_number() -> None:
+    found = reason([explained(Estimate(**BASE), error="the consumer is gone")])  # type: ignore[arg-type]
+    assert found and found.wanted is None and found.decides == "unknown" and found.sentence == "the consumer is gone"
+    odd = Explanation(
+        service="cv", of="x", terms={"replicas": "many", "ready": math.inf}, settings={"latency_target_s": True}
+    )
+    found = reason([Explanations(by="x", services=[], found=[odd])])
+    assert found and found.wanted is None and found.ready is None and found.target_s == 0
+    cameras = Explanation(service="ingest", of="enabled cameras", terms={"replicas": 0.1, "cameras": 3.0}, settings={})
+    found = reason([Explanations(by="x", services=[], found=[cameras])])
+    assert found and found.decides == "cameras" and found.sentence == "3 enabled cameras"
+
+
+# ---- cameras
+
+
+def status(state: str, at: dt.datetime = NOW, camera: str = "lobby") -> CameraStatus:
+    return CameraStatus(camera=camera, time=at, state=state, reason="it is off", url="rtsp://x/", ingest="i")  # type: ignore[arg-type]
+
+
+def unreadable(at: dt.datetime) -> VideoStatus:
+    return VideoStatus(
+        camera="lobby",
+        time=at,
+        state="unreadable",
+        cause="budget",
+        reason="too much",
+        since=at,
+        segments=3,
+        service="cv",
+        replica="r",
+    )
+
+
+def test_a_camera_is_told_of_only_to_who_sees_it_and_the_one_to_look_at_first() -> None:
+    seen = Sightings(0.0)
+    for n in range(1, 30):
+        seen.stored("lobby", 1000, float(n))
+        seen.looked("lobby", 5, Quality(fps=1, wanted=5, cause="backlog"), float(n))
+    seen.said(status("online"))
+    seen.said(status("offline", camera="yard"))
+    everything = {"lobby": True, "yard": True, "attic": False, "new": True}
+    found = seen.cameras(everything, 30.0, NOW, lambda camera: camera != "attic")
+    assert [(c.id, c.state) for c in found] == [("yard", "offline"), ("lobby", "online"), ("new", "connecting")]
+    lobby = found[1]
+    assert lobby.segments == pytest.approx(1, abs=0.1) and lobby.bytes == pytest.approx(1000, rel=0.1)
+    assert lobby.left_out == pytest.approx(0.8, abs=0.01)
+    seen.said(status("offline", NOW - dt.timedelta(hours=1)))
+    seen.said(unreadable(NOW))
+    (lobby,) = seen.cameras({"lobby": True}, 30.0, NOW, lambda camera: True)
+    assert (lobby.state, lobby.reason) == ("unreadable", "too much")
+    assert seen.cameras({"lobby": True}, 30.0, NOW + dt.timedelta(hours=1), lambda camera: True)[0].state == "online"
+    assert seen.cameras({"lobby": False}, 30.0, NOW, lambda camera: True)[0].state == "disabled"
+
+
+def test_what_can_not_be_made_good_is_told_of_for_an_hour() -> None:
+    seen = Sightings(0.0)
+    seen.lost("lobby", "expired", 10.0)
+    assert seen.cameras({"lobby": True}, 20.0, NOW, lambda camera: True)[0].lost == 1
+    assert seen.cameras({"lobby": True}, 3700.0, NOW, lambda camera: True)[0].lost == 0
+    seen.forget([])
+    assert seen.cameras({"lobby": True}, 20.0, NOW, lambda camera: True)[0].lost == 0
+
+
+# ---- what needs a look
+
+
+def service(**fields: object) -> ServiceNow:
+    return ServiceNow(**{"name": "cv", "state": "working", "late_s": 10.0, "age_s": 0.0, **fields})  # type: ignore[arg-type]
+
+
+def kinds(*services: ServiceNow, cameras: list[CameraNow] | None = None, **more: bool) -> list[str]:
+    found = attention(services, cameras or [], **{"connected": True, "scaler": True, **more})
+    return [a.kind for a in found]
+
+
+def test_only_what_does_not_heal_by_itself_needs_a_look() -> None:
+    assert kinds(service(), service(state="starting", pending=5, age_s=9.0)) == []
+    assert kinds(service(age_s=11.0)) == ["late"]
+    assert kinds(service(state="missing", pending=5, age_s=11.0)) == ["missing"]
+    assert kinds(service(expired=3), service(age_s=11.0), scaler=False) == ["expired", "late", "scaler"]
+    assert kinds(service(age_s=None, error="JetStream has not answered")) == ["unknown"]
+    assert kinds(service(expired=3), connected=False) == ["server"]
+    off = [CameraNow(id="yard", state="offline", reason="it is off"), CameraNow(id="lobby", state="online", lost=2)]
+    assert kinds(cameras=off) == ["camera", "lost"]
+
+
+# ---- the ring
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 400.0), st.none() | st.floats(0, 1e6)), min_size=1, max_size=150),
+    st.sampled_from(["arriving", "pending"]),
+    st.sampled_from([5.0, 60.0, 600.0]),
+)
+def test_what_is_read_is_what_was_added(adds: list[tuple[float, float | None]], series: str, step: float) -> None:
+    """Each step is the mean, or the most, of what was added in it. What piles up loses no peak in any tier."""
+    ring, at, added = Ring(["cv"]), 1_796_000_000.0, {}
+    start = at
+    for later, value in adds:
+        at += later
+        ring.add("cv", Sample(**{series: value}), at)
+        added.setdefault(int(at // step), []).append(math.nan if value is None else value)
+    since = max(start // step * step, at - TIERS[[t.step_s for t in TIERS].index(step)].span_s + step)
+    since = since // step * step
+    until = (at // step + 1) * step
+    found = ring.read("cv", since, until, step, ring.tier(since, step, at))[series]
+    assert len(found) == round((until - since) / step)
+    for i, value in enumerate(found):
+        wanted = fold(series, added.get(int((since + i * step) // step), []))
+        assert value == (None if wanted is None else pytest.approx(wanted, rel=1e-5, abs=1e-5))
+
+
+def test_a_long_look_back_is_coarser_and_loses_no_peak() -> None:
+    ring, start = Ring(["cv"]), 1_796_000_000.0 // 600 * 600
+    for i in range(0, 3 * 86_400, 5):
+        ring.add("cv", Sample(pending=1000.0 if i == 5000 else 1.0, arriving=2.0), start + i)
+    now = start + 3 * 86_400
+    assert [ring.tier(now - ago, 5.0, now).step_s for ago in (3600, 3700, 86_600, 10**7)] == [5, 60, 600, 600]
+    found = ring.read("cv", start, now, 600.0, TIERS[2])
+    assert len(found["pending"]) == 432 and max(v for v in found["pending"] if v is not None) == 1000
+    assert set(found["arriving"]) == {2.0} and set(found["wanted"]) == {None}
+    assert len([v for v in ring.read("cv", now - 3600, now, 5.0, TIERS[0])["arriving"] if v is not None]) == 720
+
+
+def test_the_ring_takes_no_more_memory_than_it_says_and_keeps_nothing_of_strangers() -> None:
+    ring = Ring(["cv"])
+    ring.add("nobody", Sample(arriving=1.0), 1e9)
+    assert ring.began is None
+    size = sum(
+        len(values) * values.itemsize for kept in ring._kept["cv"] for values in (*kept._values.values(), kept._steps)
+    )
+    assert size < 210_000 and sum(t.points for t in TIERS) == 3168 and len(SERIES) == 14 and set(SERIES) > PILES
+    # A clock that is set back for ever.
+    for i in range(3000):
+        ring.add("cv", Sample(arriving=1.0), 1e9 - i / 1e6)
+    assert all(len(parts) <= 1000 for kept in ring._kept["cv"] for parts in kept._parts.values())
+    assert TIERS[0].step_s == rings.STEP_S
+
+
+def test_a_clock_that_was_ahead_hides_nothing_that_comes_after() -> None:
+    ring = Ring(["cv"])
+    ring.add("cv", Sample(arriving=9.0), 2e9)
+    ring.add("cv", Sample(arriving=1.0), 1.8e9)
+    assert ring.read("cv", 1.8e9, 1.8e9 + 5, 5.0, TIERS[0])["arriving"] == [1.0]
+
+
+def test_refusals_are_sentences_of_ours() -> None:
+    assert issubclass(Refused, TidegateError) and events.KINDS

@@ -1,0 +1,91 @@
+"""What is kept of a camera, and what goes: the nearest policy, age and size."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.recordings.policy import Kept, Policy, nearest
+from shared.recordings.retention import GB, Aged, due, goes
+
+NOW = dt.datetime(2026, 11, 29, 12, tzinfo=dt.UTC)
+
+
+def test_the_nearest_says_each_field() -> None:
+    policies = {
+        "default": Policy(record="activity", keep_days=3, labels=("person",)),
+        "group.doors": Policy(cameras=("lobby", "gate"), keep_days=14, before_s=5),
+        "group.halls": Policy(cameras=("lobby",), keep_days=21, after_s=20),
+        "camera.lobby": Policy(labels=()),
+    }
+    assert nearest("lobby", policies) == Kept(record="activity", keep_days=14, labels=(), before_s=5, after_s=20)
+    assert nearest("yard", policies) == Kept(record="activity", keep_days=3, labels=("person",))
+    assert nearest("gate", policies).keep_days == 14
+    assert nearest("yard", {}) == Kept()
+
+
+@pytest.mark.parametrize("key", ["default", "group.doors", "camera.lobby"])
+def test_a_hold_counts_wherever_it_is(key: str) -> None:
+    policies = dict.fromkeys(("default", "group.doors", "camera.lobby"), Policy(cameras=("lobby",), hold=False))
+    assert not nearest("lobby", policies).hold
+    assert nearest("lobby", policies | {key: Policy(cameras=("lobby",), hold=True)}).hold
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ('{"record": "sometimes"}', "Invalid enum value 'sometimes'"),
+        ('{"keep_days": 0}', "keep_days"),
+        ('{"keep": 3}', "unknown field `keep`"),
+        ('{"before_s": 601}', "before_s"),
+    ],
+)
+def test_what_is_no_policy_is_refused_in_words(said: str, words: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=re.escape(words)):
+        msgspec.json.decode(said, type=Policy)
+
+
+FILES = st.lists(
+    st.builds(
+        Aged,
+        key=st.text("ab", max_size=6),
+        end=st.integers(0, 60 * 24 * 40).map(lambda minutes: NOW - dt.timedelta(minutes=minutes)),
+        size=st.integers(0, 3 * GB),
+        incident=st.booleans(),
+    ),
+    max_size=30,
+    unique_by=lambda file: file.key,
+)
+KEPT = st.builds(
+    Kept,
+    keep_days=st.sampled_from([0.01, 1.0, 7.0]),
+    incidents_days=st.sampled_from([0.5, 7.0, 30.0]),
+    most_gb=st.sampled_from([0.0, 0.5, 4.0]),
+)
+
+
+@given(FILES, KEPT)
+def test_what_is_old_or_too_much_goes_and_nothing_else(files: list[Aged], kept: Kept) -> None:
+    gone = due(files, kept, NOW)
+    left = [file for file in files if file not in gone]
+    assert due(left, kept, NOW) == [] and due(files, msgspec.structs.replace(kept, hold=True), NOW) == []
+    assert [file.end for file in gone] == sorted(file.end for file in gone)
+    old = [file for file in files if (at := goes(file, kept)) and at < NOW]
+    assert set(old) <= set(gone)
+    too_much = [file for file in gone if file not in old]
+    size = sum(file.size for file in left)
+    if kept.most_gb:
+        assert size <= kept.most_gb * GB
+        # No more of them than needed: the last to go would have been too much.
+        if too_much:
+            last = max(too_much, key=lambda file: (file.incident, file.end, file.key))
+            assert size + last.size > kept.most_gb * GB
+            assert all(file.incident or not last.incident for file in left)
+    else:
+        assert not too_much
+    assert goes(Aged("k", NOW, 1, incident=True), kept) >= goes(Aged("k", NOW, 1, incident=False), kept)  # type: ignore[operator]
