@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock vllm phoenix test test-all coverage lint check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-quiet image image-test sbom chaos clean reference docs
+.PHONY: demo setup lock vllm phoenix test test-all coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-quiet image image-test sbom chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -46,9 +46,9 @@ SPREAD := -n 4 --dist loadgroup
 test: $(TEST)
 	@$(PYTEST) $(SPREAD) -m "not slow and not alone"
 
-# The slow ones too; those that would not bear neighbours come last.
+# The slow ones too; those that bear one neighbour at most come last.
 test-all: $(TEST)
-	@$(PYTEST) $(SPREAD) -m "not alone" && failed=0 || failed=1; $(PYTEST) -m alone && exit $$failed
+	@$(PYTEST) $(SPREAD) -m "not alone" && failed=0 || failed=1; $(PYTEST) -n 2 --dist loadgroup -m alone && exit $$failed
 
 # All tests, and which lines they ran, in other processes too: before Python 3.12 that doubles the work. The floor is in
 # pyproject.toml.
@@ -72,6 +72,22 @@ lint: $(TEST)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+
+# The console's pages: their types, and what else is looked at. Needs Node.js and npm.
+WEB := .web
+lint-web: $(WEB)/.ready
+	$(WEB)/node_modules/.bin/tsc -p services/console/pages/jsconfig.json
+	$(WEB)/node_modules/.bin/eslint --config $(WEB)/eslint.config.js services/console/pages
+
+$(WEB)/.ready: $(wildcard tools/web/*)
+	@echo "installing what checks the pages into $(WEB)"
+	@mkdir -p $(WEB) && cp tools/web/* $(WEB)
+	@npm install --prefix $(WEB) --no-audit --no-fund --no-package-lock --silent
+	@touch $@
+
+# The console's pages as pictures, of the real stack at work: two minutes. Needs Debian's chromium.
+screenshots: $(TEST)
+	@$(BIN)/python -m tests.screenshots docs/images
 
 # Ten minutes; .ci/run has what takes long, or the whole machine.
 check: lint
@@ -207,8 +223,8 @@ lock: $(BIN)/uv
 	@$(call lock,demo,--extra demo -c requirements/test.txt)
 	@$(call lock,server,--extra server -c requirements/test.txt)
 	@$(call lock,base,-c requirements/test.txt)
-	@$(call lock,image,$(addprefix --extra ,cv embed search vlm sagemaker analytics webhook scaler otel server) -c requirements/test.txt)
-	@$(call lock,image-small,$(addprefix --extra ,analytics webhook scaler vlm sagemaker) -c requirements/test.txt)
+	@$(call lock,image,$(addprefix --extra ,cv embed search vlm sagemaker analytics webhook scaler console otel recorder server) -c requirements/test.txt)
+	@$(call lock,image-small,$(addprefix --extra ,analytics webhook scaler vlm sagemaker console recorder) -c requirements/test.txt)
 
 clean:
-	rm -rf $(VENV) .venv-debian .site .images dist/sbom dist/gpu $(VLLM) $(PHOENIX) findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(WEB) $(VENV) .venv-debian .site .images dist/sbom dist/gpu $(VLLM) $(PHOENIX) findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache

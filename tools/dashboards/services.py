@@ -124,6 +124,11 @@ def _quality(service: str) -> Row:
         (rate("tidegate_quiet_refused_total"), "scenes that can't be used"),
         says="Of these no detector was asked: their events say the boxes of the look that they equal.",
     )
+    second = graph(
+        "Recordings, segments a second",
+        (rate("tidegate_second_looks_total", "result", of), "{{result}}"),
+        says="Looked at for 'tidegate reanalyze --live', while there was nothing else to do.",
+    )
     return Row(
         "Quality",
         (
@@ -133,7 +138,7 @@ def _quality(service: str) -> Row:
                 (rate("tidegate_backfill_jobs_total", "result", of), "{{result}}"),
                 says="Less of them was looked at first. expired: replicas had no time while the video was kept.",
             ),
-            *([quiet] if service == "cv" else []),
+            *([quiet, second] if service == "cv" else []),
         ),
     )
 
@@ -414,6 +419,84 @@ WEBHOOK = Page(
     ),
 )
 
+RECORDER = Page(
+    name="recorder",
+    title="Tidegate: recorder",
+    rows=(
+        Row(
+            "Recording",
+            (
+                graph(
+                    "Segments a second",
+                    (rate("tidegate_recorder_segments_total", "outcome"), "{{outcome}}"),
+                    says="expired: MEDIA let them go first. dropped: they never came. damaged: they make no file.",
+                ),
+                graph(
+                    "Age of the oldest segment that is not recorded",
+                    (gauge("tidegate_recorder_behind_seconds", by="pod"), "{{pod}}"),
+                    unit="s",
+                    says="A minute or two, as a file has a minute. MEDIA keeps ten by default.",
+                ),
+                graph(
+                    "Files a second",
+                    (rate("tidegate_recorder_files_total"), "written"),
+                    (rate("tidegate_recorder_removed_files_total", "cause"), "removed, {{cause}}"),
+                ),
+                graph(
+                    "Bytes",
+                    (rate("tidegate_recorder_bytes_total"), "written"),
+                    (rate("tidegate_recorder_thinned_bytes_total"), "less, as keyframes alone stay"),
+                    unit="Bps",
+                ),
+            ),
+        ),
+        Row(
+            "Store and replicas",
+            (
+                _quantiles("A file's way to the store", "tidegate_recorder_write_seconds"),
+                graph(
+                    "Failures of the store, a second",
+                    (rate("tidegate_recorder_store_failures_total", "pod"), "{{pod}}"),
+                ),
+                graph(
+                    "Room on the disk",
+                    (
+                        f"min by (persistentvolumeclaim) ({_ROOM}{{{_OURS}, "
+                        f'persistentvolumeclaim=~"recordings-tidegate-recorder-.+"}})',
+                        "{{persistentvolumeclaim}}",
+                    ),
+                    unit="bytes",
+                    says="A tenth of it stays free, by RECORDER_FREE. A bucket has none.",
+                ),
+                graph("Cameras", (gauge("tidegate_recorder_cameras", by="pod"), "{{pod}}")),
+                graph("Partitions", (gauge("tidegate_recorder_partitions", by="pod"), "{{pod}}")),
+            ),
+        ),
+        _pods("recorder"),
+    ),
+)
+
+CONSOLE = Page(
+    name="console",
+    title="Tidegate: console",
+    rows=(
+        Row(
+            "Browsers",
+            (
+                graph("Requests a second", (rate("tidegate_console_requests_total", "status"), "{{status}}")),
+                graph("Sign-ins tried, a second", (rate("tidegate_console_sign_ins_total", "result"), "{{result}}")),
+                graph("Listening", (gauge("tidegate_console_viewers", "sum"), "browsers")),
+                graph(
+                    "Dropped, a second",
+                    (rate("tidegate_console_dropped_total", "what"), "{{what}}"),
+                    says="A slow browser loses older pictures and events, and is told how many.",
+                ),
+            ),
+        ),
+        _pods("console"),
+    ),
+)
+
 SCALER = Page(
     name="scaler",
     title="Tidegate: scaler",
@@ -563,4 +646,4 @@ CV, EMBED = (
     for name in ("cv", "embed")
 )
 
-PAGES = (INGEST, CV, EMBED, VLM, SEARCH, ANALYTICS, WEBHOOK, SCALER, NATS)
+PAGES = (INGEST, CV, EMBED, VLM, SEARCH, ANALYTICS, WEBHOOK, RECORDER, CONSOLE, SCALER, NATS)

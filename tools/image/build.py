@@ -34,10 +34,12 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 KINDS = {
-    "small": Kind("image-small", "analytics,webhook,scaler,vlm,sagemaker", 250),
+    "small": Kind("image-small", "analytics,webhook,scaler,vlm,sagemaker,console,recorder", 280),
     # Every service, its models on a CPU.
-    "cpu": Kind("image", "cv,embed,search,vlm,sagemaker,analytics,webhook,scaler,otel,server", 600),
-    "gpu": Kind("image", "cv-torch,embed-torch,search,vlm,sagemaker,analytics,webhook,scaler,otel,server", 9000),
+    "cpu": Kind("image", "cv,embed,search,vlm,sagemaker,analytics,webhook,scaler,console,otel,recorder,server", 600),
+    "gpu": Kind(
+        "image", "cv-torch,embed-torch,search,vlm,sagemaker,analytics,webhook,scaler,console,otel,recorder,server", 9000
+    ),
 }
 
 

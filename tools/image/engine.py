@@ -30,12 +30,12 @@ class Engine:
         self.folder.mkdir(exist_ok=True)
         self.environment = os.environ | self._configured()
 
-    def run(self, *command: str, quiet: bool = False, timeout_s: float = 3600.0) -> str:
-        """The standard output of a command. Raises SystemExit with its last lines where it fails."""
+    def run(self, *command: str, said: str | None = None, quiet: bool = False, timeout_s: float = 3600.0) -> str:
+        """The output of a command that is told `said`. Raises SystemExit with its last lines where it fails."""
         if not quiet:
             print("+", " ".join(command), flush=True)
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
+            command, input=said, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
         if done.returncode:
             sys.exit(f"{' '.join(command)}\nfailed:\n{(done.stdout + done.stderr)[-3000:]}")

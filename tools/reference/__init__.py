@@ -4,6 +4,6 @@
 |---|---|
 | `markdown` | tables and paragraphs; pure |
 | `structs` | a msgspec struct as a table of its fields; pure |
-| `settings`, `events`, `rules`, `streams`, `scaledobject`, `cli`, `metrics` | one page each |
+| `settings`, `events`, `rules`, `streams`, `scaledobject`, `cli`, `metrics`, `http` | one page each |
 | `pages` | all pages, by file name |
 """

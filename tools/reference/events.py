@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 import msgspec
 
-from shared.contract import events, jobs
+from shared.contract import events, jobs, names
 from tools.reference import structs
 from tools.reference.markdown import page
 
-EVENTS = """Events are JSON on `events.<kind>.<camera>`, kept in the stream EVENTS. A field that has no value is left
-out. Times are UTC with milliseconds. The same as documents for programs: [events.schema.json](events.schema.json)
-(`tidegate schema`) and [asyncapi.json](asyncapi.json) (`tidegate schema --asyncapi`)."""
+EVENTS = """Events are JSON on `events.<kind>.<camera>`, kept in the stream EVENTS. Those of the past are on
+`past.<kind>.<camera>`, where no app hears them. A field that has no value is left out. Times are UTC with milliseconds.
+The same as documents for programs: [events.schema.json](events.schema.json) (`tidegate schema`) and
+[asyncapi.json](asyncapi.json) (`tidegate schema --asyncapi`)."""
 
 HEADERS = """Headers are those of [CloudEvents](https://cloudevents.io) 1.0 in binary mode:
 
@@ -45,7 +46,7 @@ def events_page() -> str:
     shown = "\n".join(f"{name}: {value}" for name, value in headers.items() if name != "ce-time")
     blocks = [EVENTS, "## Headers", HEADERS.format(shown)]
     for kind in events.KINDS:
-        where = f"`events.{kind.kind}.<camera>`, `ce-type: {events.type_of(kind)}`"
+        where = f"`{names.event(kind.kind, '<camera>')}`, `ce-type: {events.type_of(kind)}`"
         blocks += [f"## {kind.kind}", where, structs.summary(kind), structs.fields_table(kind, link)]
     return page("Events", *blocks, *_parts(events.KINDS))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.contract import asyncapi, events
-from tools.reference import cli, metrics, rules, scaledobject, settings, streams
+from tools.reference import cli, http, metrics, rules, scaledobject, settings, streams
 from tools.reference import events as event_pages
 
 FOLDER = Path(__file__).parent.parent.parent / "docs/reference"
@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent.parent.parent / "docs/reference"
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli.text,
     "events.md": event_pages.events_page,
+    "http.md": http.text,
     "jobs.md": event_pages.jobs_page,
     "metrics.md": metrics.text,
     "rules.md": rules.text,

@@ -6,7 +6,7 @@ from typing import get_args
 
 import msgspec
 
-from services.analytics import rules
+from shared.contract import rules
 from tools.reference import structs
 from tools.reference.events import link
 from tools.reference.markdown import page

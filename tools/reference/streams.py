@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nats.js.api import ConsumerConfig, StreamConfig
 
-from shared.contract import backfill, identities, names, segment, stats, topology
+from shared.contract import backfill, identities, names, runs, segment, stats, topology
 from shared.contract.topology import TopologySettings
 from tools.reference import structs
 from tools.reference.markdown import code, page, table
@@ -28,8 +28,11 @@ PUT_OFF = """Of a segment of which less was looked at than is wanted, a job on `
 so. The service that has put it off alone takes it,
 [when it has nothing else to do](../how-to/extend.md#what-is-put-off)."""
 
-REQUESTS = """Any NATS client with the right identity may ask these. [Search](../how-to/search.md#svcfind) and
-[asking](../how-to/ask.md#svcask) describe the fields."""
+RUNS = """`tidegate reanalyze` writes [how far it is](../how-to/reanalyze.md#while-it-goes-on) into the bucket `runs`,
+as JSON, under its own id."""
+
+REQUESTS = """Any NATS client with the right identity may ask these. [Search](../how-to/search.md#svcfind),
+[recording](../how-to/record.md) and [asking](../how-to/ask.md#svcask) describe the fields."""
 
 BEATS = """Workers say how they do on `scale.<service>.<replica>`, once a second, over core NATS. It is not stored."""
 
@@ -54,7 +57,7 @@ def text() -> str:
             map(_stream, topology.streams(defaults)),
         ),
         "MEDIA and the streams of jobs republish headers of what they store, without payloads, on `stored.<subject>`. "
-        "EVENTS republishes whole messages, which apps hear as `events.>`. Buckets say what changes on "
+        "EVENTS republishes whole messages of `events.>`, as which apps hear them. Buckets say what changes on "
         "`changes.<bucket>.<key>`.",
         "## Consumers",
         table(
@@ -67,6 +70,9 @@ def text() -> str:
             ("bucket", "holds", "kept", "at most"),
             ((code(b), BUCKETS[b], _duration(c.max_age or 0), _most(c)) for b, c in topology.buckets(defaults).items()),
         ),
+        "## A run over recordings",
+        RUNS,
+        structs.fields_table(runs.Reanalysis),
         "## A segment",
         SEGMENTS,
         structs.fields_table(segment.Segment),
@@ -94,11 +100,20 @@ BUCKETS = {
     names.ANALYTICS: "checkpoints of analytics",
     names.SCENES: "what a camera's scene looks like while nothing happens, for cv",
     names.SCALER: "what the scaler has seen of the last hour",
+    names.CONSOLE: "who may use the console, and hashes of sessions, tokens and links",
+    names.REVIEWS: "which incidents each of them has reviewed",
+    names.RECORDER: "how far each camera is recorded, and what of its last hour is where",
+    names.RECORDERS: "which recorder has which partition",
+    names.RECORDINGS: "what is to be recorded of each camera, and for how long it is kept",
+    names.RUNS: "how far each run of `tidegate reanalyze` is",
 }
 
 ASKED = {
     names.FIND: "moments that match words, a picture, another moment or labels",
     names.FIND_CLIP: "the video of a moment",
+    names.RECORDING: "what was recorded of a camera in a time, by groups of pictures, and what is missing",
+    names.RECORDING_VIDEO: "the video of such groups",
+    names.RECORDING_HOURS: "how much is recorded of each camera, and by the hour",
     names.ASK: "an answer, a caption, a summary or a verdict of a vision language model",
     names.EMBED_TEXT: "the vector of a text",
     names.EMBED_IMAGE: "the vector of a picture",
