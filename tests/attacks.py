@@ -191,21 +191,32 @@ def by_header(identity: str) -> Iterator[Try]:
 
 
 async def state(js: JetStreamContext) -> dict[str, Any]:
-    """What is stored, and how it is set up."""
+    """What is stored, and how it is set up. Of each stream at one moment, as the server may be writing to it."""
     found: dict[str, Any] = {}
     for info in await js.streams_info():
         stream = str(info.config.name)
-        messages = []
-        for seq in range(1, info.state.last_seq + 1):
-            try:
-                m = await js.get_msg(stream, seq)
-            except nats.js.errors.NotFoundError:
-                continue
-            messages.append((m.seq, m.subject, m.data))
+        messages = await _messages(js, stream, info.state.last_seq)
+        while (now := (await js.stream_info(stream)).state.last_seq) != info.state.last_seq:
+            info.state.last_seq = now
+            messages = await _messages(js, stream, now)
         found[stream] = (info.config.as_dict(), messages)
         for c in await js.consumers_info(stream):
             found[f"{stream} {c.name}"] = (c.config.as_dict(), c.num_ack_pending, c.ack_floor, c.delivered)
     return found
+
+
+async def _messages(
+    js: JetStreamContext, stream: str, last_seq: int
+) -> list[tuple[int | None, str | None, bytes | None]]:
+    """Return sequence, subject and data of every stored message up to `last_seq`."""
+    messages = []
+    for seq in range(1, last_seq + 1):
+        try:
+            m = await js.get_msg(stream, seq)
+        except nats.js.errors.NotFoundError:
+            continue
+        messages.append((m.seq, m.subject, m.data))
+    return messages
 
 
 async def send(client: Client, tries: Iterable[Try]) -> int:
