@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock vllm phoenix test test-all coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-quiet image image-test sbom chaos clean reference docs
+.PHONY: demo setup lock torch vllm phoenix test test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-quiet image image-test sbom chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -42,13 +42,18 @@ setup: $(DEMO)
 # Most tests wait most of the time, so four run at once; those of one xdist_group share what took long to make.
 SPREAD := -n 4 --dist loadgroup
 
-# All but those that take more than about ten seconds each.
+# The quick ones: under 3 s of CPU each, and none of the packages that `foreign` ones need.
+QUICK := not slow and not alone and not foreign
 test: $(TEST)
-	@$(PYTEST) $(SPREAD) -m "not slow and not alone"
+	@$(PYTEST) $(SPREAD) -m "$(QUICK)"
 
 # The slow ones too; those that bear one neighbour at most come last.
 test-all: $(TEST)
-	@$(PYTEST) $(SPREAD) -m "not alone" && failed=0 || failed=1; $(PYTEST) -n 2 --dist loadgroup -m alone && exit $$failed
+	@$(PYTEST) $(SPREAD) --examples 0 -m "not alone" && failed=0 || failed=1; $(PYTEST) -n 2 --dist loadgroup --examples 0 -m alone && exit $$failed
+
+# Everything that the gate, .ci/run, leaves out: hours, and 10 GB of packages.
+nightly:
+	@.ci/nightly
 
 # All tests, and which lines they ran, in other processes too: before Python 3.12 that doubles the work. The floor is in
 # pyproject.toml.
@@ -89,7 +94,7 @@ $(WEB)/.ready: $(wildcard tools/web/*)
 screenshots: $(TEST)
 	@$(BIN)/python -m tests.screenshots docs/images
 
-# Ten minutes; .ci/run has what takes long, or the whole machine.
+# What takes longer than that, or the whole machine, is for `make nightly`.
 check: lint
 	@$(PYTEST) $(SPREAD) -m "not alone and not long"
 
@@ -156,6 +161,10 @@ image-test: $(TEST)
 # HOURS=2 breaks servers, ingests and workers for so long, by SEED, with SERVERS=1 or 3.
 chaos: $(DEMO)
 	$(BIN)/tidegate chaos $(if $(HOURS),--hours $(HOURS) --seed $(or $(SEED),1) --servers $(or $(SERVERS),1))
+
+# What the tests of torch need in addition: `make nightly` has them.
+torch: $(TEST)
+	@$(BIN)/python $(PIP) -q -e '.[test,cv-torch,embed-torch]' $(LARGE)
 
 # vLLM on a CPU, in an environment of its own: beside a torch for the CPU two of its packages do not load, and break
 # the import of transformers. With it a model of two layers and no trained weight, which the tests ask.

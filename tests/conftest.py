@@ -7,7 +7,6 @@ import datetime as dt
 import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from bench.gpu import machine
 from services.analytics.tracker import Tracker
 from shared import bus
 from shared.contract import topology
+from tests import examples
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer
 
@@ -29,33 +29,29 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test asserts on time, on busy machines least of all.
 settings.register_profile("patient", settings.default, deadline=None)
-settings.register_profile("brief", settings.get_profile("patient"), max_examples=15)
-settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--brief", action="store_true", help="every other test, with its first parameters, and few examples"
+        "--examples",
+        type=int,
+        default=examples.GATE,
+        metavar="N",
+        help="try at most N examples of each property; 0 tries as many as its test says (default: %(default)s)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--brief"):
-        settings.load_profile("brief")
+    examples.most = config.getoption("--examples")
+    most = examples.examples(settings.get_profile("patient").max_examples)
+    settings.register_profile("capped", settings.get_profile("patient"), max_examples=most)
+    settings.load_profile("capped")
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests begin first: one that begins last keeps a process at work while the others have no more to do."""
     items.sort(key=lambda item: not item.get_closest_marker("slow"))
-    if config.getoption("--brief"):
-        # What holds for a parameter on one Python holds on another, unless something is not there at all: then several
-        # tests of a file show it.
-        first = {item.nodeid.partition("[")[0]: item for item in reversed(items)}
-        files = groupby(sorted(first.values(), key=lambda item: item.nodeid), key=lambda item: item.path)
-        chosen = {item for _, of_file in files for item in list(of_file)[::2]}
-        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = [item for item in items if item in chosen]
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

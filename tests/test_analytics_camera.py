@@ -22,6 +22,7 @@ from shared.bus.direct import Stored
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, DetectedObject, Detections, Event, Incident, Track, Tracks
 from shared.contract.rules import Rules
+from tests.examples import examples
 from tests.walks import START, Walk, detections
 
 LIMITS = Limits(reorder_s=3.0, lost_s=1.5, update_s=2.0, idle_s=10.0, verify_s=600.0)
@@ -183,7 +184,7 @@ def test_the_scene_has_all_that_there_is_to_say() -> None:
 
 
 @given(scenes, delays, st.lists(st.tuples(st.integers(0, 23), st.integers(0, 200)), max_size=6))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_the_same_is_said_whatever_comes_first_and_however_often(
     found: list[Detections], tenths: list[int], again: list[tuple[int, int]]
 ) -> None:
@@ -193,7 +194,7 @@ def test_the_same_is_said_whatever_comes_first_and_however_often(
 
 
 @given(scenes, delays, st.sets(st.integers(0, 22), max_size=6))
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_what_comes_too_late_changes_nothing(found: list[Detections], tenths: list[int], late: set[int]) -> None:
     late -= {n + 1 for n in late}
     arrivals = delayed(found, tenths)
@@ -204,7 +205,7 @@ def test_what_comes_too_late_changes_nothing(found: list[Detections], tenths: li
 
 
 @given(scenes, delays, st.data())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_restart_goes_on_exactly(found: list[Detections], tenths: list[int], data: st.DataObject) -> None:
     stored = log(delayed(found, tenths))
     expected = once(play(delayed(found, tenths)))
@@ -218,8 +219,9 @@ def test_a_restart_goes_on_exactly(found: list[Detections], tenths: list[int], d
     assert once(before + read(other, stored[stop:]) + wait(other)) == expected
 
 
+@pytest.mark.slow
 @given(delays, st.integers(0, 23), st.integers(0, 23))
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_what_is_said_again_after_a_crash_has_the_same_ids(tenths: list[int], stop: int, more: int) -> None:
     arrivals = delayed(two_connections(BUSY), tenths)
     stored = log(arrivals)
@@ -408,7 +410,7 @@ def test_a_segment_that_we_stumble_over_takes_no_other_along(
 @example(
     [Walk(0, 11, (0.5, 0.5), (0.5, 0.5), size=(0.12, 0.12)), Walk(14, 26, (0.5, 0.5), (0.5, 0.5), size=(0.12, 0.12))]
 )
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_every_track_is_new_once_ends_once_and_tells_all_its_frames(found: list[Walk]) -> None:
     scene = two_connections(found)
     frames = [f.time for e in scene for f in e.frames]
@@ -818,7 +820,7 @@ def test_what_the_detector_is_unsure_of_keeps_an_object_and_begins_none() -> Non
 
 
 @given(st.lists(walks(until=8), min_size=1, max_size=4), st.integers(0, 40), st.integers(0, 10))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_tracker_goes_on_exactly_from_its_state(found: list[Walk], stop: int, hidden: int) -> None:
     times = every(5, 8, hidden=(4, 4 + hidden / 5))
     whole = Tracker(lost_s=1.0)
@@ -831,7 +833,7 @@ def test_a_tracker_goes_on_exactly_from_its_state(found: list[Walk], stop: int, 
 
 
 @given(st.lists(walks(until=8), min_size=1, max_size=5))
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_in_a_frame_no_number_is_given_twice(found: list[Walk]) -> None:
     for row in follow(Tracker(lost_s=1.0), found, every(5, 8)):
         given_out = [n for n in row if n is not None]

@@ -24,6 +24,7 @@ from services.analytics.statements import Outs
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, Detections, Incident, SegmentRef, Timing, Usage, Verdict
 from shared.contract.rules import AnyRule, Rules
+from tests.examples import examples
 from tests.walks import START, Walk, detections
 
 ASPECT = 16 / 9
@@ -583,7 +584,7 @@ ASKED = rule("enter", zone="door", verify="Is somebody there?")
 
 
 @given(st.integers(0, 200), st.integers(0, 200))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_question_is_about_the_evidence(before: int, held: int) -> None:
     asked = rule("enter", zone="door", verify="Is somebody there?", hold_s=held / 4)
     watch = Watch(asked).for_s(before / 4).for_s((held + 1) / 4, "a")
@@ -768,7 +769,7 @@ def seen(truth: Sequence[set[str]]) -> list[dict[str, Case]]:
 
 
 @given(ruled, truths)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_an_incident_begins_once_and_ends_once(of: AnyRule, truth: list[set[str]]) -> None:
     watch = Watch(of).see(seen(truth))
     watch.incidents.end_all()
@@ -792,7 +793,7 @@ def test_an_incident_begins_once_and_ends_once(of: AnyRule, truth: list[set[str]
 
 
 @given(ruled, truths, st.integers(0, 60))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_incidents_go_on_exactly_from_their_state(of: AnyRule, truth: list[set[str]], stop: int) -> None:
     one = Watch(of).see(seen(truth[:stop]))
     state = msgspec.msgpack.decode(msgspec.msgpack.encode(one.incidents.state), type=IncidentsState)
@@ -900,7 +901,7 @@ def test_time_without_video_is_not_counted() -> None:
     ),
     st.integers(0, 59),
 )
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 def test_sums_agree(found: list[Walk], begin: int) -> None:
     minutes = counted(found, 70, begin, fps=3)
     assert sum(m.seconds for m in minutes) == pytest.approx(70 - 1 / 3, abs=0.01)

@@ -32,6 +32,7 @@ from shared.contract.preview import Answer
 from shared.contract.rules import Rules
 from shared.runtime.child import bound, python
 from shared.runtime.errors import BadMessage
+from tests.examples import examples
 from tests.test_analytics_camera import AFTER, BEGIN, BOOK, BUSY, LIMITS, RULES, delayed, in_time, log, of, play, scenes
 from tests.test_analytics_camera import delays as lateness
 from tests.test_analytics_service import running, until, use
@@ -135,7 +136,7 @@ async def test_it_tells_the_incidents_that_the_service_told(server: NatsServer, 
 
 @given(scenes, lateness)
 @example(detections(BUSY, 26, fps=4, start=BEGIN), [0] * 24)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_it_tells_what_follows_live_whatever_the_order(found: list[Detections], tenths: list[int]) -> None:
     arrivals = delayed(found, tenths)
     outs = play(arrivals, msgspec.convert(ALONE, Rules))
@@ -150,7 +151,7 @@ def last_of(found: Iterable[Incident]) -> dict[str, Incident]:
 
 @given(scenes, st.integers(0, 26), st.integers(1, 26))
 @example(detections(BUSY, 26, fps=4, start=BEGIN), 13, 2)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_what_was_over_before_or_begins_after_is_not_told(found: list[Detections], first: int, seconds: int) -> None:
     since = BEGIN + dt.timedelta(seconds=first)
     until = since + dt.timedelta(seconds=seconds)

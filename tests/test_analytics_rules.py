@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from shared.contract import geometry, rules
 from shared.contract.mistakes import Mistake
 from shared.contract.rules import DAYS, Count, Mistakes, Rule, Rules, Schedule
+from tests.examples import examples
 
 VALID = """
 timezone: Europe/Berlin
@@ -405,8 +406,9 @@ def _refers(rule: Rule, found: Rules) -> bool:
     )
 
 
+@pytest.mark.slow
 @given(spoiled() | values)
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 def test_whatever_a_file_says_it_is_right_or_its_mistakes_are_named(value: Any) -> None:
     found = rules.check(value)
     try:
@@ -418,7 +420,7 @@ def test_whatever_a_file_says_it_is_right_or_its_mistakes_are_named(value: Any) 
 
 
 @given(spoiled())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_a_file_is_refused_for_what_is_wrong_with_its_value(value: Any) -> None:
     try:
         text = msgspec.yaml.encode(value)

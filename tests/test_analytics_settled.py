@@ -26,6 +26,7 @@ from shared.bus.direct import Stored
 from shared.contract import backfill, events, jobs, names
 from shared.contract.events import Alert, Counts, Detections, DetectionsRevision, Event, Incident, Quality
 from shared.contract.rules import Rules
+from tests.examples import examples
 from tests.test_analytics_camera import BEGIN, BUSY, LIMITS, RULES, scenes, tracks, two_connections
 from tests.test_analytics_camera import of as of_kind
 from tests.test_analytics_service import verdict
@@ -300,8 +301,9 @@ def renamed(data: bytes, names: dict[str, str]) -> bytes:
     return re.sub(rb"settled-[ef]\d+-\d+", lambda m: names[m[0].decode()].encode(), data)
 
 
+@pytest.mark.slow
 @given(scenes, deferrals)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_minutes_become_those_of_a_run_in_which_nothing_was_left_out(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
@@ -312,8 +314,9 @@ def test_minutes_become_those_of_a_run_in_which_nothing_was_left_out(
     assert revised <= expected.live.keys()
 
 
+@pytest.mark.slow
 @given(scenes, deferrals)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_every_late_incident_is_one_of_a_run_in_which_nothing_was_left_out(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
@@ -330,8 +333,9 @@ def test_every_late_incident_is_one_of_a_run_in_which_nothing_was_left_out(
             assert renamed(events.encode(plain), names) == encoded(expected.live[same])
 
 
+@pytest.mark.slow
 @given(scenes, deferrals)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_with_what_is_late_nothing_is_missing_and_what_was_not_there_is_marked(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
@@ -351,7 +355,7 @@ def near(a: Incident, b: Incident) -> bool:
 
 
 @given(scenes, delays, deferrals, st.lists(st.tuples(st.integers(0, 23), st.floats(0, 90)), max_size=6), st.data())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @pytest.mark.slow
 def test_the_same_is_said_whatever_the_order_the_repeats_and_the_restarts(
     found: list[Detections],
@@ -530,6 +534,7 @@ def test_changed_rules_hold_from_the_segment_on_from_which_they_held_live() -> N
     assert [i.start.second for i in late(said)] == [(BEGIN + dt.timedelta(seconds=4)).second]
 
 
+@pytest.mark.slow
 def test_a_pass_that_fails_is_given_up_and_live_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: Any) -> Outs:
         raise ZeroDivisionError

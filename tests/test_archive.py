@@ -44,6 +44,7 @@ RULES = b"rules: [{id: somebody, kind: count, over: 0, alert: start, verify: Who
 # ---- what is done
 
 
+@pytest.mark.slow
 def test_every_segment_is_looked_at_once_under_the_id_of_its_live_event(whole: Path) -> None:
     found = table(whole, "segments")
     assert len(found) == 2 * 4 * 10 and not any(row["failed"] for row in found)
@@ -55,6 +56,7 @@ def test_every_segment_is_looked_at_once_under_the_id_of_its_live_event(whole: P
     assert all(0 <= row["x1"] < row["x2"] <= 1 and row["time"].tzinfo for row in objects)
 
 
+@pytest.mark.slow
 def test_a_frame_a_second_is_embedded_under_the_id_of_its_live_event(whole: Path) -> None:
     found = table(whole, "embeddings")
     assert len(found) == 2 * 4 * 10 and all(row["time"] == row["start"] for row in found)
@@ -62,6 +64,7 @@ def test_a_frame_a_second_is_embedded_under_the_id_of_its_live_event(whole: Path
     assert all(len(row["vector"]) == 1280 and row["model"] == "efficientnet_lite3" for row in found)
 
 
+@pytest.mark.slow
 def test_who_wants_vectors_alone_has_nothing_detected(store: Path, whole: Path, tmp_path: Path) -> None:
     options = ("--output", str(tmp_path / "out"), "--camera", "alley", "--model", "none", "--embed", EMBED.model)
     said = json.loads(tidegate(tmp_path, *command(store, *options, "--dry-run", "--json")).stdout)
@@ -75,6 +78,7 @@ def test_who_wants_vectors_alone_has_nothing_detected(store: Path, whole: Path, 
     assert "40 embedded by" in page and "none" not in page
 
 
+@pytest.mark.slow
 def test_tracks_and_incidents_follow_from_it(store: Path, whole: Path, tmp_path: Path) -> None:
     tracks = table(whole, "tracks")
     assert {row["camera"] for row in tracks} == {"alley", "crossing"} and not table(whole, "incidents")
@@ -87,6 +91,7 @@ def test_tracks_and_incidents_follow_from_it(store: Path, whole: Path, tmp_path:
     assert run.job.looks.keys() == {"alley"}
 
 
+@pytest.mark.slow
 def test_a_report_has_sums_and_pictures(whole: Path) -> None:
     summary = json.loads((whole / "summary.json").read_text())
     assert [one["camera"] for one in summary["cameras"]] == ["alley", "crossing"]
@@ -127,6 +132,7 @@ def file(n: int) -> Recorded:
 # ---- before it begins
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_it_would_take_and_writes_nothing(store: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     options = ("--output", str(output), "--dry-run", "--price", "2", "--json", "--workers", "4")
@@ -216,6 +222,7 @@ def test_a_second_run_in_the_same_place_is_refused(store: Path, whole: Path) -> 
 # ---- whatever dies
 
 
+@pytest.mark.slow
 def test_who_goes_on_does_only_what_is_left(whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     shutil.copytree(whole, output)
@@ -286,6 +293,7 @@ def test_ctrl_c_says_how_to_go_on(store: Path, whole: Path, tmp_path: Path) -> N
     assert seen(output) == seen(whole)
 
 
+@pytest.mark.slow
 def test_what_can_t_be_read_is_told_and_harms_nothing_else(store: Path, whole: Path, tmp_path: Path) -> None:
     """A file that has gone since, one that is cut short, and one with a damaged segment."""
     copied = tmp_path / "recordings"
@@ -307,6 +315,7 @@ def test_what_can_t_be_read_is_told_and_harms_nothing_else(store: Path, whole: P
     assert summary["cameras"][0]["missing"] > 0 and summary["cameras"][1]["missing"] == 0
 
 
+@pytest.mark.slow
 def test_a_store_that_is_full_or_away_ends_it_with_the_reason(store: Path, tmp_path: Path) -> None:
     job, pieces = planned(store, tmp_path / "out")
     with Place(str(tmp_path / "out"), "--output") as results:

@@ -147,6 +147,7 @@ def test_stretches_of_a_time_are_those_that_are_planned_live(
     assert set(found) == {stretch for segment in segments for stretch in begun_by(segment, plan)}
 
 
+@pytest.mark.slow
 async def test_every_stretch_with_video_is_captioned_once_of_the_frames_it_has(world: World) -> None:
     said, _ = await world.done(*world.run())
     found = world.captions()
@@ -170,6 +171,7 @@ async def test_every_stretch_with_video_is_captioned_once_of_the_frames_it_has(w
     assert not (world.output / "segments").exists() and not (world.output / "tracks").exists()
 
 
+@pytest.mark.slow
 async def test_it_is_shown_what_was_filmed_then(world: World) -> None:
     await world.done(*world.run("--camera", "alley", "--until", str(BEGIN + 4 * SECOND), "--caption-every", "60"))
     (row,) = world.captions()
@@ -217,6 +219,7 @@ async def test_cameras_keep_their_own_settings_unless_options_say_otherwise(
 # ---- beside what else a run does
 
 
+@pytest.mark.slow
 async def test_captions_are_made_beside_detections(world: World) -> None:
     world.model.words = "<script>alert(1)</script> & so on"
     options = [option for option in world.run("--camera", "alley") if option not in ("--model", "none")]
@@ -229,6 +232,7 @@ async def test_captions_are_made_beside_detections(world: World) -> None:
     assert "person" in said and "captions by fake" in said
 
 
+@pytest.mark.slow
 async def test_the_console_hears_how_far_captions_are(world: World, server: NatsServer, admin: Client) -> None:
     heard: list[Reanalysis] = []
 
@@ -271,6 +275,7 @@ async def test_mistakes_are_said_before_anything_is_done(world: World, options: 
     assert not (world.output / "plan.json").exists()
 
 
+@pytest.mark.slow
 async def test_without_a_model_nothing_is_begun(world: World) -> None:
     del world.environment["VLM_URL"]
     _, told = await world.done(*world.run(), code=1)
@@ -342,6 +347,7 @@ async def test_ctrl_c_and_a_model_that_goes_end_it_with_how_to_go_on(world: Worl
     assert each_once(world)
 
 
+@pytest.mark.slow
 async def test_one_that_is_refused_is_told_and_all_refused_end_it(world: World) -> None:
     seen = 0
 
@@ -381,6 +387,7 @@ async def test_another_model_does_not_go_on_with_it(world: World) -> None:
     assert "captioned by fake" in told and "better" in told and "begin another run" in told
 
 
+@pytest.mark.slow
 async def test_video_that_has_gone_or_is_damaged_is_told(world: World, store: Path, tmp_path: Path) -> None:
     copied = tmp_path / "recordings"
     shutil.copytree(store, copied)
@@ -396,6 +403,7 @@ async def test_video_that_has_gone_or_is_damaged_is_told(world: World, store: Pa
     assert len([row for row in world.captions() if row["camera"] == "crossing" and row["text"]]) >= 8
 
 
+@pytest.mark.slow
 async def test_the_key_of_the_model_is_nowhere(world: World) -> None:
     world.environment["VLM_KEY"] = "s3cr3t-of-the-model"
     out, err = await world.done(*world.run("--camera", "alley"))

@@ -334,6 +334,7 @@ async def asking(admin: Client, subject: str, data: bytes) -> bytes:
 # ---- before it begins
 
 
+@pytest.mark.slow
 async def test_what_is_wrong_is_said_before_anything_is_done(
     world: World, admin: Client, store: Path, tmp_path: Path
 ) -> None:

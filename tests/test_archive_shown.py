@@ -162,6 +162,7 @@ async def test_a_server_that_is_lost_harms_no_run(world: World, store: Path, who
     assert seen(world.output) == seen(whole) and table(world.output, "tracks") == table(whole, "tracks")
 
 
+@pytest.mark.slow
 async def test_an_older_system_without_the_bucket_is_no_matter(world: World, whole: Path) -> None:
     shutil.copytree(whole, world.output)
     await world.admin.jetstream().delete_stream(f"KV_{names.RUNS}")

@@ -202,6 +202,7 @@ async def test_what_can_not_be_told_is_said_before_hours_of_work(
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
 async def test_the_command_tells_what_an_earlier_run_has_found(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None
 ) -> None:

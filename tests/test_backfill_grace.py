@@ -121,6 +121,7 @@ def test_metadata_that_can_t_be_meant_are_refused() -> None:
 # ---- in the simulator
 
 
+@pytest.mark.slow
 def test_what_would_expire_on_a_load_without_lulls_is_made_good() -> None:
     whole = next(t for t in generated() if t.name == "ramp")
     ramp = Trace(whole.name, whole.step_s, whole.counts[: 4 * 3600])
@@ -139,6 +140,7 @@ def test_what_would_expire_on_a_load_without_lulls_is_made_good() -> None:
     assert with_.replica_hours < 1.2 * without.replica_hours
 
 
+@pytest.mark.slow
 def test_simulate_takes_a_grace_where_work_bends() -> None:
     asked = ("--trace", "ramp", "--hours", "0.5", "--service-rate", "2", "--policy", "demand", "--json")
     done = CliRunner().invoke(simulate, [*asked, "--defer-budget", "0.06", "--backfill-grace", "200"])

@@ -25,6 +25,7 @@ from shared.contract.events import Detections, Embeddings, Tracks, Vector
 from shared.models import vectors
 from shared.runtime.errors import BadMessage
 from tests import raw, service
+from tests.examples import examples
 from tests.test_analytics_service import ACROSS, RULES, alone, detections, running, use
 from tests.test_analytics_service import publish as detect
 from tests.test_analytics_service import until as heard
@@ -346,7 +347,8 @@ def mutated(draw: st.DrawFn, whole: Callable[..., dict[str, Any]]) -> bytes:
     return bytes(data[: draw(st.integers(0, len(data)))]) if draw(st.booleans()) else bytes(data)
 
 
-@settings(max_examples=2000)
+@pytest.mark.slow
+@settings(max_examples=examples(2000))
 @given(mutated(detection), mutated(embedding))
 def test_whatever_is_read_of_an_event_is_an_event_or_a_bad_message(one: bytes, other: bytes) -> None:
     for body, kind in ((one, Detections), (other, Embeddings), (one, events.Verdict), (other, events.CameraStatus)):
@@ -357,7 +359,8 @@ def test_whatever_is_read_of_an_event_is_an_event_or_a_bad_message(one: bytes, o
         assert events.decode(events.encode(found), kind).camera == "lobby"
 
 
-@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@pytest.mark.slow
+@settings(max_examples=examples(5), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(mutated(detection), min_size=60, max_size=60), st.lists(mutated(embedding), min_size=60, max_size=60))
 def test_any_events_leave_search_and_analytics_at_work(tmp_path: Path, ones: list[bytes], others: list[bytes]) -> None:
     async def go() -> None:

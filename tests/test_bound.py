@@ -18,6 +18,7 @@ from services.scaler.simulation.bound import CELLS, bound
 from services.scaler.simulation.engine import Result, Workload, run
 from services.scaler.simulation.policies import Fixed, KedaDemand, Kpa
 from services.scaler.simulation.trace import Trace
+from tests.examples import examples
 
 DEMAND = Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml"
 
@@ -39,6 +40,7 @@ traces = st.lists(st.tuples(st.integers(0, 8), st.integers(1, 25)), min_size=2, 
 )
 
 
+@pytest.mark.slow
 @given(
     traces,
     st.sampled_from([8.0, 20.0, 60.0]),
@@ -47,7 +49,7 @@ traces = st.lists(st.tuples(st.integers(0, 8), st.integers(1, 25)), min_size=2, 
     st.integers(0, 5),
     st.integers(0, 2),
 )
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 def test_no_schedule_spends_less(
     trace: Trace, cold: float, target: float, changes: list[tuple[float, int]], first: int, least: int
 ) -> None:
@@ -64,6 +66,7 @@ def test_no_schedule_spends_less(
     assert seconds(bound(trace, load, initial=first, late=missed + 1e-9)) <= seconds(result) + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cold", [6.0, 60.0])
 @pytest.mark.parametrize("kind", ["steady", "burst", "slope"])
 def test_no_policy_spends_less(cold: float, kind: str) -> None:
@@ -118,6 +121,7 @@ def search(
     return best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cold", [3.0, 10.0, 40.0])
 @pytest.mark.parametrize("seed", range(4))
 def test_it_is_the_optimum_of_a_tiny_instance_within_what_was_loosened(cold: float, seed: int) -> None:
@@ -133,6 +137,7 @@ def test_it_is_the_optimum_of_a_tiny_instance_within_what_was_loosened(cold: flo
     assert loose - 1e-6 <= found <= strict + 1e-6
 
 
+@pytest.mark.slow
 def test_where_nothing_changes_it_is_the_work_to_a_percent_or_two() -> None:
     # Two replicas' work exactly, in every second: whoever is there at first stays.
     trace = counts(*[8] * 600)
@@ -158,7 +163,7 @@ def test_the_least_replicas_run_through_the_trace_and_no_longer() -> None:
 
 
 @given(st.integers(0, 5))
-@settings(max_examples=6)
+@settings(max_examples=examples(6))
 def test_a_longer_cold_start_is_not_cheaper_and_a_later_deadline_not_dearer(seed: int) -> None:
     rate = np.concatenate([np.full(150, 2.0), np.full(100, 12.0), np.full(150, 5.0)])
     trace = Trace("steps", 1.0, np.random.default_rng(seed).poisson(rate).astype(np.int64))
@@ -177,6 +182,7 @@ def test_a_longer_cold_start_is_not_cheaper_and_a_later_deadline_not_dearer(seed
     assert by_late[2] < by_late[0]
 
 
+@pytest.mark.slow
 def test_a_long_deadline_lets_all_wait_for_one_replica() -> None:
     # 200 s of work come at once, and may wait for ten minutes: one replica does it, with one cold start.
     trace = counts(400, *[0] * 599)
@@ -184,6 +190,7 @@ def test_a_long_deadline_lets_all_wait_for_one_replica() -> None:
     assert 200 + 60 - 2 * 15 - 15 <= seconds(bound(trace, load, late=0.0)) <= 200 + 60
 
 
+@pytest.mark.slow
 def test_what_it_says_of_its_schedule_holds() -> None:
     trace = poisson(6, 1200)
     load = Workload(service_rate=4, cold_start_s=30)

@@ -49,6 +49,7 @@ def test_real_cameras_are_within_the_budget(width: int, height: int, frames: int
     load(DecodeSettings, {}).budget().check(width * height * frames, "it takes")
 
 
+@pytest.mark.slow
 def test_a_minute_of_8k_that_repeats_one_picture_is_refused_for_a_frame() -> None:
     eight_k = hostile.still(hostile.EIGHT_K)
     payload = hostile.repeated(eight_k, 1500)

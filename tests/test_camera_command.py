@@ -58,6 +58,7 @@ def people(server: NatsServer, admin: Client, tmp_path: Path) -> People:
     return People(server, admin, tmp_path)
 
 
+@pytest.mark.slow
 async def test_set_changes_what_is_named_and_keeps_all_else(people: People) -> None:
     await people.works("add", "lobby", URL, "--fps", "5", "--classes", "person,car", "--udp", "--caption-every", "30")
     before = await people.camera()
@@ -76,6 +77,7 @@ async def test_set_changes_what_is_named_and_keeps_all_else(people: People) -> N
     assert "nothing to change" in await people.works("set", "lobby", "--fps", "2")
 
 
+@pytest.mark.slow
 async def test_a_password_stays_with_its_address(people: People) -> None:
     await people.works("add", "lobby", URL)
     for same in ("rtsp://10.0.0.7/other", "RTSP://10.0.0.7:554/stream1"):
@@ -100,6 +102,7 @@ async def test_a_password_stays_with_its_address(people: People) -> None:
     assert await people.password() == "rtsp://10.0.0.8/live?user=me&password=hunter2"
 
 
+@pytest.mark.slow
 async def test_set_refuses_what_is_no_change_and_what_no_camera_can_have(people: People) -> None:
     assert "camera list" in await people.refused("set", "lobby", "--fps", "5")
     await people.works("add", "lobby", URL)
@@ -143,6 +146,7 @@ async def test_an_empty_address_is_said_to_be_empty(people: People) -> None:
     assert await people.camera() == Camera(url=BARE) and await people.password() == "me:hunter2"
 
 
+@pytest.mark.slow
 async def test_a_setting_that_no_camera_can_have_is_answered_with_what_to_give(people: People) -> None:
     await people.works("add", "lobby", URL)
     long = "x" * 4001
@@ -163,6 +167,7 @@ async def test_a_setting_that_no_camera_can_have_is_answered_with_what_to_give(p
     assert await people.camera() == Camera(url=BARE)
 
 
+@pytest.mark.slow
 async def test_add_does_not_write_over_a_camera(people: People) -> None:
     await people.works("add", "lobby", URL, "--fps", "5")
     for again in (URL, BARE, "rtsp://10.0.0.9/x"):
@@ -203,6 +208,7 @@ async def test_cameras_are_listed_while_others_remove_some(admin: Client) -> Non
     assert all("cam-0" in cameras for cameras in seen) and set(await registry.all(js)) == {"cam-0"}
 
 
+@pytest.mark.slow
 async def test_an_entry_that_is_no_camera_does_not_hide_the_others(people: People, admin: Client) -> None:
     await people.works("add", "lobby", URL)
     bucket = await admin.jetstream().key_value(names.CAMERAS)
@@ -251,6 +257,7 @@ async def test_show_tells_everything_but_the_password(people: People) -> None:
     assert "camera list" in await people.refused("show", "nobody")
 
 
+@pytest.mark.slow
 async def test_a_path_that_is_no_file_is_refused_as_one(people: People, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"video")
     assert "clip.mp4" in await people.works("add", "clip", "clip.mp4")

@@ -130,6 +130,7 @@ async def test_a_password_in_the_command_line_works_and_is_warned_of(shell: Shel
     assert await shell.works("add", "hall", "rtsp://me@10.0.0.7/x") == "", "no terminal, nobody is asked"
 
 
+@pytest.mark.slow
 async def test_what_can_be_no_password_is_refused_with_the_remedy(shell: Shell) -> None:
     add = ("add", "lobby", "rtsp://me@10.0.0.7/x")
     (shell.folder / "password").write_text("one\ntwo\n")

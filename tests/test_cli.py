@@ -55,6 +55,7 @@ def up(data: Path) -> Iterator[subprocess.Popen[str]]:
     assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.slow
 def test_nobody_else_writes_in_a_data_directory_that_was_open_before(tmp_path: Path) -> None:
     """As a service manager or a volume has it, whatever the umask; logs, the index and secrets are not even read."""
     data = tmp_path / "data"

@@ -246,6 +246,7 @@ def heard_by_nobody(command: Sequence[str]) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_s_help_may_be_cut_short(service: str) -> None:
     code, error = heard_by_nobody([sys.executable, "-m", f"services.{service}", "--help"])

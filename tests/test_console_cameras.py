@@ -277,6 +277,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 async def test_a_camera_shows_its_picture_before_it_is_saved(
     server: NatsServer, admin: Client, video: Path, tmp_path: Path
 ) -> None:

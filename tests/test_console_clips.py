@@ -121,6 +121,7 @@ async def test_parts_of_a_clip_are_its_bytes(admin: Client, pieces: list[Piece])
         await Clips(admin, 256).clip("cam", *span)
 
 
+@pytest.mark.slow
 async def test_a_clip_ends_at_its_limits(admin: Client, seconds: Callable[[], list[Piece]], tmp_path: Path) -> None:
     first = seconds()
     large = dated(footage.make(tmp_path / "large.mp4", size=(640, 480)))

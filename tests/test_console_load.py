@@ -7,6 +7,7 @@ import json
 from collections import Counter
 
 import httpx
+import pytest
 from nats.aio.client import Client
 
 from services.console.feed.hub import MOST_WAITING
@@ -51,6 +52,7 @@ class Heard:
         return len(self.alerts) + self.missed
 
 
+@pytest.mark.slow
 async def test_fifty_browsers_hear_everything(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
@@ -67,6 +69,7 @@ async def test_fifty_browsers_hear_everything(server: NatsServer, admin: Client)
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_who_stops_reading_is_told_what_it_missed_and_takes_no_memory(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:

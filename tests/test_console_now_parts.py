@@ -507,6 +507,7 @@ def test_a_long_look_back_is_coarser_and_loses_no_peak() -> None:
     assert len([v for v in ring.read("cv", now - 3600, now, 5.0, TIERS[0])["arriving"] if v is not None]) == 720
 
 
+@pytest.mark.slow
 def test_the_ring_takes_no_more_memory_than_it_says_and_keeps_nothing_of_strangers() -> None:
     ring = Ring(["cv"])
     ring.add("nobody", Sample(arriving=1.0), 1e9)

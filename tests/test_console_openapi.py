@@ -50,6 +50,7 @@ async def served(console: Running) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 async def test_a_running_console_serves_valid_openapi(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         document = await served(console)
@@ -135,6 +136,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
         del sys.modules[name]
 
 
+@pytest.mark.slow
 async def test_a_client_that_is_made_of_it_works(
     server: NatsServer, admin: Client, made: Callable[[dict[str, Any]], Callable[[str], Any]]
 ) -> None:

@@ -27,6 +27,7 @@ async def parts(asker: httpx.AsyncClient, playlist: httpx.Response) -> list[http
     return [await asker.get(f"recordings/cam/{address}") for address in found]
 
 
+@pytest.mark.slow
 async def test_what_is_recorded_is_shown_and_played(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder(RECORDER_IDLE_S="300")
     for camera in ("cam", "vault"):

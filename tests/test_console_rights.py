@@ -24,6 +24,7 @@ from services.console.web.gate import COOKIE
 from tests.console import console_on
 from tests.console_everybody import HIDDEN, NONE, World, world_on
 from tests.console_rights import ROWS, Row
+from tests.examples import examples
 from tidegate.local.server import NatsServer
 
 
@@ -188,7 +189,7 @@ async def test_no_input_makes_it_fail(server: NatsServer, admin: Client) -> None
                 assert answer.status_code < 400 or answer.json()["error"], answer.text
             await answer.aclose()
 
-        @settings(max_examples=8, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=examples(8), suppress_health_check=list(HealthCheck), database=None)
         @given(st.data())
         def fuzz(method: str, path: str, data: st.DataObject) -> None:
             asked = paths.get(f"/api/v1{path}", {}).get(method.lower(), {}).get("parameters", [])

@@ -195,6 +195,7 @@ async def test_a_field_that_can_t_be_used_is_named(
         assert ours() == []
 
 
+@pytest.mark.slow
 async def test_one_a_person_runs_and_two_at_once(server: NatsServer, admin: Client) -> None:
     """Whoever ends theirs makes room; the console's end is the end of all."""
     async with console_on(server, admin) as console:

@@ -96,6 +96,7 @@ async def test_a_letter_is_replayed_and_said_in_the_audit_before(server: NatsSer
         assert [(s["action"], s["camera"], s["details"]["letter"]) for s in said] == [("letter.replay", "lobby", seq)]
 
 
+@pytest.mark.slow
 async def test_a_segment_that_died_is_shown(server: NatsServer, admin: Client, pieces: list[Piece]) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import websockets
 from nats.aio.client import Client
 
@@ -22,6 +23,7 @@ from tidegate.local.server import NatsServer
 __all__ = ["path", "pieces", "source"]
 
 
+@pytest.mark.slow
 async def test_pictures_and_clips(
     server: NatsServer, admin: Client, pieces: list[Piece], source: list[np.ndarray], tmp_path: Path
 ) -> None:

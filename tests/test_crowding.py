@@ -62,6 +62,7 @@ class Crowd:
         return said, (reader, writer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("user", ["reader-desk", "viewer", "cv"])
 async def test_one_identity_does_not_take_all_connections(tmp_path: Path, user: str) -> None:
     desk = Reader(name="desk")
@@ -72,6 +73,7 @@ async def test_one_identity_does_not_take_all_connections(tmp_path: Path, user: 
         await (await bus.connect(server.settings("search"), "search")).close()
 
 
+@pytest.mark.slow
 async def test_nor_does_the_admin_of_a_tenant(tmp_path: Path) -> None:
     accounts(tmp_path, "--tenant", "ACME")
     accounts(tmp_path, "--tenant", "GLOBEX")

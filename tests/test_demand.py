@@ -23,6 +23,7 @@ from services.scaler.simulation.engine import Workload, run
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.policies import KedaDemand
 from services.scaler.simulation.trace import Trace
+from tests.examples import examples
 
 SCALED = scaledobject.load(Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml")
 SYNC_S = 15
@@ -159,7 +160,7 @@ any_settings = st.builds(
 
 
 @given(any_settings, histories())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_an_estimate_is_finite_and_not_below_zero(s: DemandSettings, history: list[Observation]) -> None:
     demand = Demand(s)
     for o in history:
@@ -173,7 +174,7 @@ def test_an_estimate_is_finite_and_not_below_zero(s: DemandSettings, history: li
 
 
 @given(any_settings, histories(), st.integers(1, 10_000))
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_a_larger_backlog_never_asks_for_less(s: DemandSettings, history: list[Observation], more: int) -> None:
     # Where messages wait either way: that some do is itself a measurement. And of a fleet that is heard: without one, a
     # backlog that shrank is a sign of workers that are unheard, and the lag rule holds.
@@ -248,6 +249,7 @@ def test_replicas_are_ready_before_a_ramp_needs_them(slope: float) -> None:
     assert world.left < world.arrivals(world.now) * 5
 
 
+@pytest.mark.slow
 def test_a_day_is_followed_for_much_less_than_its_peak() -> None:
     days = generated()[0]
     day = Trace("day", days.step_s, days.counts[: len(days.counts) // 4])
@@ -276,6 +278,7 @@ def test_the_last_replica_is_held_for_about_a_cold_start() -> None:
 # ---- what workers do
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cold", [4, 60, 180])
 @pytest.mark.parametrize("questions", [1, 2])
 def test_one_question_costs_one_start(cold: int, questions: int) -> None:

@@ -121,6 +121,7 @@ def test_it_finds_what_the_whole_tensorflow_graph_finds(
 BF16_ERROR = 76**0.5 * 2**-8
 
 
+@pytest.mark.slow
 def test_the_precision_of_this_cpu_moves_the_network_by_no_more_than_it_rounds(pictures: list[Image]) -> None:
     core = ov.Core()
     network = core.read_model(openvino_ssd.prepare())
@@ -141,6 +142,7 @@ def logits(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.log(inside / (1 - inside))
 
 
+@pytest.mark.slow
 def test_the_precision_of_this_cpu_finds_the_same_objects(
     pictures: list[Image], compute_in: Callable[[str], None]
 ) -> None:
@@ -172,6 +174,7 @@ print(found)
 """
 
 
+@pytest.mark.slow
 def test_processes_that_prepare_at_once_leave_one_whole_model(tmp_path: Path) -> None:
     env = {**os.environ, "TIDEGATE_CACHE": str(tmp_path)}
     with ThreadPoolExecutor(4) as pool:

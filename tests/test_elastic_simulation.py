@@ -27,6 +27,7 @@ from services.scaler.simulation.queue import Elastic
 from services.scaler.simulation.trace import Trace
 from shared.contract import names
 from shared.elastic.brownout import BrownoutTuning
+from tests.examples import examples
 from tests.test_simulation import World, counts, static, worlds
 from tidegate.commands.simulate import simulate
 
@@ -57,6 +58,7 @@ def test_an_idle_replica_looks_again_at_what_was_deferred_and_it_costs_all_of_th
     assert (whole.backfilled, whole.expired, cut.backfilled, cut.expired) == (16, 0, 14, 0)
 
 
+@pytest.mark.slow
 def test_what_is_too_old_is_expired_and_what_is_left_at_the_end_is_neither() -> None:
     aged = twenty(60, msgspec.structs.replace(ONE, max_age_s=12))
     assert (aged.deferred, aged.backfilled, aged.expired) == (16, 6, 10)
@@ -75,7 +77,7 @@ def test_a_replica_that_is_let_go_finishes_what_it_looks_at_again() -> None:
 
 
 @given(worlds())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_what_is_wanted_is_looked_at_or_left_out_and_what_is_deferred_is_somewhere(world: World) -> None:
     arrivals, load, schedule, first = world
     load = msgspec.structs.replace(load, elastic=Elastic())
@@ -86,7 +88,7 @@ def test_what_is_wanted_is_looked_at_or_left_out_and_what_is_deferred_is_somewhe
 
 
 @given(worlds())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_bending_loses_no_more_and_serves_no_fewer(world: World) -> None:
     """Where nothing is looked at again: a job for later may be in work as a segment comes."""
     arrivals, load, schedule, first = world

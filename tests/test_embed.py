@@ -44,6 +44,7 @@ def frames(scene: Scene) -> list[Image]:
     return [f.reformat(280, 280, "rgb24").to_ndarray() for f in shown[::9]]  # type: ignore[misc]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("either_precision")
 def test_a_picture_is_nearest_to_those_of_its_own_scene() -> None:
     model = load(EMBEDDED, threads=2)
@@ -71,6 +72,7 @@ def test_a_batch_gives_what_its_images_give_alone() -> None:
     assert model.embed([]).shape == (0, model.dimension)
 
 
+@pytest.mark.slow
 def test_machines_of_either_precision_fill_one_index(compute_in: Callable[[str], None]) -> None:
     """A picture that one of them embedded finds its scene among those of the other."""
     scenes = [frames(scene) for scene in SCENES]

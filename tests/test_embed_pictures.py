@@ -16,6 +16,7 @@ from PIL import ImageOps
 
 from shared.video import pictures
 from shared.video.pictures import BadPicture, read, resize
+from tests.examples import examples
 
 
 def picture() -> Pillow.Image:
@@ -78,7 +79,7 @@ def test_a_picture_of_too_many_pixels_is_refused() -> None:
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=20),
     kept=st.floats(0, 1),
 )
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_any_damage_is_a_bad_picture_or_a_picture(kind: str, changes: list[tuple[float, int]], kept: float) -> None:
     data = bytearray(encoded(picture(), kind))
     for place, value in changes:

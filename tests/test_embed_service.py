@@ -98,6 +98,7 @@ def jpeg(pixels: Any) -> bytes:
 # ---- from segments
 
 
+@pytest.mark.slow
 async def test_every_segment_has_one_event_with_a_vector(server: NatsServer, admin: Client, videos: list[Path]) -> None:
     """And a picture from outside is nearest to the scene that it is of."""
     scenes = videos[:5]
@@ -140,6 +141,7 @@ async def publish_long_gops(client: Client, folder: Path) -> list[int]:
     return seqs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fps", "counts"),
     [
@@ -169,6 +171,7 @@ async def test_a_long_gop_is_looked_at_by_its_keyframes(
     assert await letters(admin) == []
 
 
+@pytest.mark.slow
 async def test_a_keyframe_that_is_gone_is_said_so(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     seqs = await publish_long_gops(admin, tmp_path)
     await admin.jetstream().delete_msg("MEDIA", seqs[4])
@@ -182,6 +185,7 @@ async def test_a_keyframe_that_is_gone_is_said_so(server: NatsServer, admin: Cli
     assert len(await embeddings(admin)) == 10
 
 
+@pytest.mark.slow
 async def test_faster_than_that_dependent_segments_are_decoded_too(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
@@ -209,6 +213,7 @@ async def test_what_has_waited_is_embedded_in_part_and_a_single_keyframe_whole(
     assert {event.quality for event in found} == {Quality(fps=1.0, wanted=5.0, cause="backlog")}
 
 
+@pytest.mark.slow
 async def test_what_was_left_out_is_embedded_later(server: NatsServer, admin: Client, videos: list[Path]) -> None:
     piece = clips.pieces(videos[0], "lobby")[0]
     seqs = [await publish(admin, piece, n) for n in range(3)]
@@ -433,6 +438,7 @@ async def test_queries_are_discovered_answered_and_counted(server: NatsServer, a
         assert len({e["queue_group"] for e in stats["endpoints"]}) == 1
 
 
+@pytest.mark.slow
 async def test_many_queries_beside_the_work_are_all_answered(
     server: NatsServer, admin: Client, videos: list[Path]
 ) -> None:
@@ -487,6 +493,7 @@ async def test_a_process_for_queries_alone_takes_no_segments_and_is_no_replica(
     assert beats.pending_msgs == 0
 
 
+@pytest.mark.slow
 async def test_a_worker_is_a_process_that_drains(server: NatsServer, admin: Client, videos: list[Path]) -> None:
     for n, piece in enumerate(clips.pieces(videos[0], "lobby")):
         await publish(admin, piece, n)

@@ -213,6 +213,7 @@ def test_a_hole_of_a_day_is_written() -> None:
     assert b"tfdt\1\0\0\0" + struct.pack(">Q", 172800 * 90_000) in data
 
 
+@pytest.mark.slow
 def test_another_track_ends_it(tmp_path: Path) -> None:
     small = clips.pieces(footage.make(tmp_path / "a.mp4"), "cam")
     large = clips.pieces(footage.make(tmp_path / "b.mp4", size=(640, 480)), "cam")

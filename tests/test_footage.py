@@ -41,6 +41,7 @@ def encode(
     return path
 
 
+@pytest.mark.slow
 def test_every_scene_is_as_a_camera_sends_it(made: list[Path]) -> None:
     assert [p.stem for p in made[:5]] == [s.name for s in footage.SCENES]
     for path in made:
@@ -53,6 +54,7 @@ def test_every_scene_is_as_a_camera_sends_it(made: list[Path]) -> None:
         assert path.stat().st_size < 4_000_000
 
 
+@pytest.mark.slow
 def test_scenes_and_their_mirrors_show_what_they_should(made: list[Path]) -> None:
     with av.open(str(made[0])) as a, av.open(str(made[5])) as b:
         plain = next(a.decode(video=0)).to_ndarray(format="rgb24").astype(int)

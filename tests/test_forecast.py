@@ -15,6 +15,7 @@ from services.scaler.demand.arrivals import TUNING, Arrivals
 from services.scaler.demand.forecast import Forecast
 from services.scaler.demand.observation import Workers
 from services.scaler.demand.service_rate import ServiceRate
+from tests.examples import examples
 
 
 def cumulated(rate: Callable[[float], float], seconds: int, seed: int | None = None) -> list[int]:
@@ -72,7 +73,7 @@ def test_bursts_are_told_from_chance_by_the_dispersion() -> None:
 
 
 @given(st.integers(1, 29), st.integers(0, 5))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_any_interval_gives_about_the_same(every: int, seed: int) -> None:
     counts = cumulated(lambda t: 20, 900, seed)
     seldom = fed(Arrivals(150), counts, every)
@@ -92,7 +93,7 @@ def test_a_gap_between_two_looks_is_no_burst() -> None:
     st.lists(st.tuples(st.floats(0.01, 400) | st.just(0.0), st.integers(0, 10_000)), min_size=1, max_size=120),
     st.floats(120, 900),
 )
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_rates_are_never_below_zero_nor_above_what_came(steps: list[tuple[float, int]], window: float) -> None:
     a = Arrivals(window)
     now, arrived = 0.0, 0
@@ -166,7 +167,7 @@ def test_the_name_says_which_candidate_is_used() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 500), st.integers(0, 1000), st.floats(0, 100)), max_size=150))
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_a_forecast_is_finite_and_not_below_zero(steps: list[tuple[float, int, float]]) -> None:
     f = Forecast(67.5, 0.9, 30)
     now, arrived = 0.0, 0

@@ -9,6 +9,7 @@ import asyncio
 from pathlib import Path
 
 import msgspec
+import pytest
 import yaml
 from nats.aio.client import Client
 
@@ -82,6 +83,7 @@ async def answers(url: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_the_scaler_may_come_last_go_and_come_back(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     port = free_port(0)
     scaler = ScalerProcess(server, tmp_path / "log", http_port=port)

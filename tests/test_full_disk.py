@@ -211,6 +211,7 @@ async def test_doctor_names_the_streams_that_have_stopped(disk: Disk) -> None:
         assert "bad" not in {f.level for f in await doctor.streams(disk.path)}
 
 
+@pytest.mark.slow
 async def test_a_replica_that_starts_on_a_full_disk_works_once_there_is_room(
     server: NatsServer, admin: Client, disk: Disk, tmp_path: Path
 ) -> None:

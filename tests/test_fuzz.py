@@ -44,6 +44,7 @@ def test_an_input_is_the_same_in_every_process() -> None:
 # ---- the tool, at doors that are broken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "faults"),
     [

@@ -145,6 +145,7 @@ async def test_what_a_camera_sends_does_not_fill_memory(
         assert bus.states("good") == ["online"]
 
 
+@pytest.mark.slow
 async def test_a_long_description_does_not_fill_memory(admin: Client, bus: Bus, start: Callable[..., Ingest]) -> None:
     """Of the connection that libav makes, whatever an earlier one was told."""
     body = description(more=f"a=x:{'y' * 1000}\r\n" * 300_000)

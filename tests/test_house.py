@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+# In one process, each file is parsed once.
+pytestmark = pytest.mark.xdist_group("house")
 ROOT = Path(__file__).parent.parent
 PRODUCT = ("shared", "services", "tidegate")
 OURS = (*PRODUCT, "tools", "bench", "tests")
@@ -49,6 +51,7 @@ def tree(file: str) -> ast.Module:
     return ast.parse((ROOT / file).read_text())
 
 
+@cache
 def file_of(name: str) -> str | None:
     """The file of a module of ours, by its dotted name."""
     path = name.replace(".", "/")

@@ -43,6 +43,7 @@ async def test_its_clients_go_to_another(tmp_path: Path, unsent: int) -> None:
                 await client.close()
 
 
+@pytest.mark.slow
 async def test_the_one_that_hangs_is_asked_last(server: NatsServer) -> None:
     """It takes connections, and each try costs half a lease, of which two fifths are left."""
     async with Way(server.url) as one, Way(server.url) as other:

@@ -55,6 +55,7 @@ from shared.contract.explain import Explanation, Explanations, ReplicaSeen
 from shared.contract.search import Found, Moment
 from shared.runtime.errors import Refusal
 from tests import raw
+from tests.examples import examples
 from tests.up_process import COMMAND
 from tests.waiting import PATIENCE_S
 from tidegate.local.server import NatsServer
@@ -202,7 +203,8 @@ letters = st.tuples(
 )
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@pytest.mark.slow
+@settings(max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(letters, min_size=60, max_size=120))
 def test_any_letters_are_listed(tmp_path: Path, given: list[tuple[bytes, bytes, bytes]]) -> None:
     async def go() -> None:
@@ -223,6 +225,7 @@ def test_any_letters_are_listed(tmp_path: Path, given: list[tuple[bytes, bytes, 
     asyncio.run(go())
 
 
+@pytest.mark.slow
 async def test_ten_thousand_letters_are_listed_and_not_held(server: NatsServer, admin: Client) -> None:
     """300 MB of letters, and 65 MB that the process took at most where this was measured."""
     payload = b"x" * 1_000_000
@@ -353,6 +356,7 @@ async def test_tracks_are_shown_and_do_nothing(server: NatsServer, admin: Client
     assert_inert((await tidegate(server, "tracks", "lobby", "--since", "24h", coloured=True)).stdout)
 
 
+@pytest.mark.slow
 async def test_what_is_found_is_shown_and_does_nothing(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     moment = Moment(
         camera="lobby", start=NOW, end=NOW, time=NOW, seq=1, id=EVIL, by=["vectors"], similarity=0.5, labels=[EVIL]
@@ -371,6 +375,7 @@ async def test_what_is_found_is_shown_and_does_nothing(server: NatsServer, admin
     assert [path.name for path in tmp_path.iterdir()] == ["nats"] and "$.moments[0].camera" in refused.stderr
 
 
+@pytest.mark.slow
 async def test_an_answer_is_shown_and_does_nothing(server: NatsServer, admin: Client) -> None:
     (answer,) = [e for e in every_event() if isinstance(e, Answer)]
     async with answering(server, names.ASK, events.encode(answer)):
@@ -392,6 +397,7 @@ def test_a_summary_is_shown_and_does_nothing() -> None:
     assert_inert(out.file.getvalue())
 
 
+@pytest.mark.slow
 async def test_an_explanation_is_shown_and_does_nothing(server: NatsServer, admin: Client) -> None:
     told = Explanation(
         service=EVIL, of=EVIL, terms={EVIL: EVIL}, settings={EVIL: EVIL}, lines=[EVIL], replicas_from=EVIL,

@@ -62,6 +62,7 @@ async def leases(admin: Client) -> dict[str, str]:
     return {k: ((await kv.get(k)).value or b"").decode() for k in keys}
 
 
+@pytest.mark.slow
 async def test_cameras_come_change_and_go(admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str) -> None:
     ingest = start()
     for name in ("short", "long", "hevc", "sound"):

@@ -144,6 +144,7 @@ def camera(joined: Path) -> Iterator[str]:
         yield f"{url}/{joined.name}"
 
 
+@pytest.mark.slow
 async def test_a_camera_without_keyframes_is_decoded_as_it_is(
     admin: Client, bus: Bus, start: Callable[..., Ingest], camera: str, shown: list[Image]
 ) -> None:
@@ -166,6 +167,7 @@ async def test_a_camera_without_keyframes_is_decoded_as_it_is(
     assert len(numbers) >= FRAMES - 2 * ROUND - 2 * FPS
 
 
+@pytest.mark.slow
 def test_no_segment_is_decoded_from_further_back_than_it_must(joined: Path, shown: list[Image]) -> None:
     pieces = clips.pieces(joined, "lobby", segment_s=0.5)
     index = {piece.segment.message_id: n for n, piece in enumerate(pieces)}

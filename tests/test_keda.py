@@ -18,6 +18,7 @@ from services.scaler.keda.hpa import SYNC_S
 from services.scaler.keda.scaledobject import Modifiers, ScaledObject, parse
 from services.scaler.keda.source import Metric, NoSeries, Reading
 from tests.effort import assert_cheap
+from tests.examples import examples
 from tests.scaledobjects import document, lag_trigger, prometheus_trigger
 
 AWAY = RuntimeError("nats is away")
@@ -772,7 +773,7 @@ def test_all_that_waits_is_provided_for_in_the_end(so: ScaledObject, values: lis
     assert cluster.run(cluster.now + HOUR / 6, 200.0).replicas == cluster.replicas
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.integers(1, 5), st.sampled_from([15, 30, 60]), metrics)
 def test_no_faster_up_than_the_policy_in_any_period(pods: int, period: int, values: list[Metric]) -> None:
     rules = {"policies": [{"type": "Pods", "value": pods, "periodSeconds": period}]}
@@ -782,7 +783,7 @@ def test_no_faster_up_than_the_policy_in_any_period(pods: int, period: int, valu
         assert sum(after - before for t, before, after, _ in history if start <= t < start + period) <= pods
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.sampled_from([60, 300]), metrics)
 def test_never_under_what_was_wanted_inside_the_window(window: int, values: list[Metric]) -> None:
     behavior = {"scaleUp": {}, "scaleDown": {"stabilizationWindowSeconds": window}}

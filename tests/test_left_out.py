@@ -22,6 +22,7 @@ def test_git_leaves_passwords_out_whatever_their_folder_is_called(tmp_path: Path
     assert run(["git", "-C", str(tmp_path), "ls-files"]).split() == ["nats.conf"]
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("wheel")
 def test_a_package_has_no_more_of_a_checkout_than_what_is_named(tmp_path: Path) -> None:
     copy = tmp_path / "checkout"

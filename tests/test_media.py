@@ -19,6 +19,7 @@ from shared.video import announced
 from shared.video import decode as media
 from shared.video.container import opened
 from shared.video.decode import decode, fitted, sample
+from tests.examples import examples
 from tests.fuzz import good
 
 FPS = 25
@@ -252,7 +253,7 @@ _PAYLOADS = {codec: clip(codec=codec, b=2) for codec in ("libx264", "libx265")}
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=30),
     head=st.booleans(),
 )
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_any_damage_is_a_bad_segment_or_pictures(codec: str, changes: list[tuple[float, int]], head: bool) -> None:
     damaged = bytearray(_PAYLOADS[codec])
     for place, value in changes:

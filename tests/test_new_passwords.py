@@ -86,6 +86,7 @@ async def embedded(server: OwnServer, count: int) -> None:
     await client.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["server", "pod"])
 async def test_a_service_goes_on_with_a_new_password(own: OwnServer, tmp_path: Path, first: str) -> None:
     pod = Pod(own, tmp_path, IDENTITY)

@@ -145,6 +145,7 @@ def test_an_old_look_says_nothing(seed: int) -> None:
     assert scene.known(known, picture, 12 + TUNING.most_age_s) is None
 
 
+@pytest.mark.slow
 @given(seeds)
 def test_leaves_are_learned_and_a_block_beside_them_stays_as_keen_as_it_was(seed: int) -> None:
     rng, known = np.random.default_rng(seed), scene.new()
@@ -158,6 +159,7 @@ def test_leaves_are_learned_and_a_block_beside_them_stays_as_keen_as_it_was(seed
     assert np.median(deviation) < 2
 
 
+@pytest.mark.slow
 @given(seeds)
 def test_somebody_whom_the_detector_sees_makes_no_block_blind(seed: int) -> None:
     known = after(12, seed)

@@ -42,6 +42,7 @@ except ModuleNotFoundError as e:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
 def test_loading_it_tells_nobody(module: str, tmp_path: Path) -> None:
     # Some packages hold their tongue where a build is run.

@@ -119,6 +119,7 @@ async def pulled(settings: BusSettings, reader: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 async def test_a_reader_comes_to_a_server_that_runs_and_goes(tmp_path: Path) -> None:
     others = Others()
     async with Stack(tmp_path, {}, port=0) as stack:
@@ -242,6 +243,7 @@ async def test_a_reader_hears_only_what_it_may(tmp_path: Path) -> None:
         await admin.close()
 
 
+@pytest.mark.slow
 async def test_a_reader_of_a_server_of_ones_own(tmp_path: Path) -> None:
     accounts(tmp_path)
     async with OwnServer(tmp_path) as server:

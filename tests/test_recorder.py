@@ -36,6 +36,7 @@ def shown(world: World, file: Recorded) -> int:
         return sum(1 for _ in video.decode(video=0))
 
 
+@pytest.mark.slow
 async def test_a_minute_is_a_file_that_plays(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(130)))
@@ -48,6 +49,7 @@ async def test_a_minute_is_a_file_that_plays(world: World, second: Sequence[Piec
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_it_goes_on_where_the_one_before_was_killed(world: World, second: Sequence[Piece]) -> None:
     """Twenty times, at any moment, over the end of an hour, with three cameras."""
     cameras = ("a", "b", "c")
@@ -73,6 +75,7 @@ async def test_it_goes_on_where_the_one_before_was_killed(world: World, second: 
     assert await last.end() == 0
 
 
+@pytest.mark.slow
 async def test_what_is_missing_is_said_with_its_cause(world: World, second: Sequence[Piece]) -> None:
     js = world.admin.jetstream()
     recorder = world.recorder()
@@ -103,6 +106,7 @@ async def test_what_is_missing_is_said_with_its_cause(world: World, second: Sequ
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_a_store_that_is_away_or_full_loses_nothing(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(70)))
@@ -121,6 +125,7 @@ async def test_a_store_that_is_away_or_full_loses_nothing(world: World, second: 
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_two_share_the_cameras_and_one_goes_on_alone(world: World, second: Sequence[Piece]) -> None:
     cameras = [f"cam-{n}" for n in range(6)]
     one, other = world.recorder(), world.recorder()
@@ -139,6 +144,7 @@ async def test_two_share_the_cameras_and_one_goes_on_alone(world: World, second:
     assert await other.end() == 0
 
 
+@pytest.mark.slow
 async def test_a_clock_that_steps_back_records_all_the_same(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     row = filmed(second, range(70))
@@ -151,6 +157,7 @@ async def test_a_clock_that_steps_back_records_all_the_same(world: World, second
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_damaged_video_harms_no_other(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     row = filmed(second, range(70))
@@ -166,6 +173,7 @@ async def test_damaged_video_harms_no_other(world: World, second: Sequence[Piece
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_never_records_nothing_until_it_is_wanted(world: World, second: Sequence[Piece]) -> None:
     policies = await world.admin.jetstream().key_value(names.RECORDINGS)
     await policies.put("camera.cam", b'{"record": "never"}')
@@ -180,6 +188,7 @@ async def test_never_records_nothing_until_it_is_wanted(world: World, second: Se
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_what_was_not_wanted_is_no_loss(world: World, second: Sequence[Piece]) -> None:
     policies = await world.admin.jetstream().key_value(names.RECORDINGS)
     recorder = world.recorder()
@@ -198,6 +207,7 @@ async def test_what_was_not_wanted_is_no_loss(world: World, second: Sequence[Pie
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_a_server_that_goes_and_comes_back_costs_nothing(world: World, second: Sequence[Piece]) -> None:
     """What was stored while the recorder did not hear of it is learned."""
     recorder = world.recorder()
@@ -219,6 +229,7 @@ async def test_a_server_that_goes_and_comes_back_costs_nothing(world: World, sec
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_what_is_published_twice_is_recorded_once(world: World, second: Sequence[Piece]) -> None:
     """By an ingest that MEDIA had forgotten, and as a dead letter that was put back."""
     recorder = world.recorder()
@@ -233,6 +244,7 @@ async def test_what_is_published_twice_is_recorded_once(world: World, second: Se
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_a_full_disk_loses_nothing(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", mb=64) as disk:
         if disk is None:
@@ -276,6 +288,7 @@ async def test_who_has_not_heard_of_all_records_nothing_again(world: World, seco
         assert await world.kept() == recorded
 
 
+@pytest.mark.slow
 async def test_media_that_was_made_anew_is_recorded_from_its_start(world: World, second: Sequence[Piece]) -> None:
     js = world.admin.jetstream()
     await publish(world.admin, filmed(second, range(70)))

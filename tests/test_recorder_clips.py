@@ -45,6 +45,7 @@ def times(video: Path) -> list[float]:
     return [time for time, _ in frames(video.read_bytes())]
 
 
+@pytest.mark.slow
 async def test_a_clip_of_three_sources_plays_without_a_jump(
     world: World, second: Sequence[Piece], tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ async def test_a_clip_of_three_sources_plays_without_a_jump(
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_the_same_time_is_hls(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     if not shutil.which("ffprobe"):
         pytest.skip("ffmpeg is not installed: apt-get install ffmpeg")
@@ -92,6 +94,7 @@ async def test_the_same_time_is_hls(world: World, second: Sequence[Piece], tmp_p
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_what_is_there_is_listed_with_its_gaps(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     recorder = world.recorder()
     await publish(
@@ -158,6 +161,7 @@ async def test_what_is_there_is_listed_with_its_gaps(world: World, second: Seque
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_a_gap_over_midnight_is_listed_once(world: World, second: Sequence[Piece]) -> None:
     """It is in the index of the hour that ends it."""
     recorder = world.recorder()
@@ -222,6 +226,7 @@ async def test_what_can_not_be_answered_is_said(world: World, subject: str, quer
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_a_moment_that_media_has_let_go_is_saved_out_of_recordings(
     world: World, second: Sequence[Piece], tmp_path: Path
 ) -> None:
@@ -241,6 +246,7 @@ async def test_a_moment_that_media_has_let_go_is_saved_out_of_recordings(
     assert await clips.keep(world.admin, tmp_path / "away", moment, print) == []
 
 
+@pytest.mark.slow
 async def test_a_camera_that_sends_another_size_gives_another_file(
     world: World, second: Sequence[Piece], small: Sequence[Piece], tmp_path: Path
 ) -> None:
@@ -258,6 +264,7 @@ async def test_a_camera_that_sends_another_size_gives_another_file(
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_a_clip_can_be_sought_in(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(130)))

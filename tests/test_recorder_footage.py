@@ -42,6 +42,7 @@ def asked(found: Sequence[dt.datetime]) -> list[float]:
     return [round((time - BEGIN).total_seconds(), 2) for time in found]
 
 
+@pytest.mark.slow
 async def test_frames_of_a_time_that_is_recorded(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(100)))
@@ -72,6 +73,7 @@ async def test_without_a_recorder_it_is_said_that_the_video_is_gone(world: World
     await client.close()
 
 
+@pytest.mark.slow
 async def test_the_console_plays_and_shows_what_media_has_let_go(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(100)))

@@ -199,6 +199,7 @@ async def test_nothing_of_a_camera_with_masks_is_stored_or_given_without_them(
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_a_policy_that_can_not_be_read_may_have_masks(world: World, second: Sequence[Piece]) -> None:
     policies = await world.admin.jetstream().key_value(names.RECORDINGS)
     await policies.put("camera.cam", b'{"masks": "all"}')

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from nats.aio.client import Client
 
 from services.ingest.segmenter import Piece
@@ -41,6 +42,7 @@ async def follow(client: Client, first: float, last: float) -> None:
     await client.jetstream().publish(names.event("tracks", "cam"), events.encode(event))
 
 
+@pytest.mark.slow
 async def test_tracks_are_saved_wherever_their_video_is(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     recorder = world.recorder(RECORDER_IDLE_S="300")
     await publish(world.admin, filmed(second, range(100)))

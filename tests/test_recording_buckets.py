@@ -26,6 +26,7 @@ from shared.recordings.sealed import Sealed
 from shared.recordings.sealing import CHUNK, HEAD, TAG
 from shared.recordings.store import Missing, Store, Unkept
 from shared.runtime.errors import SettingError
+from tests.examples import examples
 from tests.recorder_world import BEGIN, World, filmed, publish, s, second, seconds_of, world
 from tests.s3_server import CREDENTIALS, Fault, S3Page, cut, done_unsaid, hanging, moto, of, passed, refused, said
 from tests.waiting import until
@@ -133,7 +134,7 @@ async def test_many_are_removed_and_those_that_are_gone_are_no_harm(store: Store
 TOKENS = st.text("01-_a", min_size=1, max_size=3)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(st.tuples(TOKENS, TOKENS, TOKENS), min_size=1, max_size=6, unique=True), st.data())
 def test_a_bucket_holds_what_a_folder_holds(
     moto: str, tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], data: st.DataObject

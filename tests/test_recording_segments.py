@@ -34,6 +34,7 @@ def live(pieces: list[Piece], n: int) -> Decoded:
     return decode(pieces[n].payload, before=before, fps=FPS, frames=pieces[n].segment.frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "gop", "b_frames"),
     [("libx264", 25, 0), ("libx264", 100, 0), ("libx264", 50, 2), ("libx264", 13, 0), ("libx265", 75, 0)],

@@ -30,6 +30,7 @@ from shared.recordings.store import Unkept
 from shared.runtime.errors import SettingError
 from tests.archive_world import planned
 from tests.archive_world import store as archive
+from tests.examples import examples
 from tests.recorder_world import BEGIN, World, filmed, publish, s, second, seconds_of, world
 from tidegate.archive import reading
 from tidegate.archive.place import recordings
@@ -66,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(size=SIZES, cuts=st.lists(st.integers(0, 4 * CHUNK), max_size=5), data=st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_any_bytes_of_what_was_put_are_read(folder: Path, size: int, cuts: list[int], data: st.DataObject) -> None:
     plain = bytes_of(size)
     row = sorted({0, size, *(cut for cut in cuts if cut < size)})
@@ -86,7 +87,7 @@ def test_any_bytes_of_what_was_put_are_read(folder: Path, size: int, cuts: list[
 
 
 @given(size=SIZES, data=st.data())
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=examples(75), deadline=None)
 def test_a_bit_that_is_wrong_anywhere_is_an_error(folder: Path, size: int, data: st.DataObject) -> None:
     plain = bytes_of(size)
     store = sealed(folder, FIRST)
@@ -279,6 +280,7 @@ def plain_in(folder: Path, pieces: Sequence[Piece]) -> list[str]:
     return [str(path) for path in files if any(word in path.read_bytes() for word in words)]
 
 
+@pytest.mark.slow
 async def test_a_recorder_with_a_key_leaves_nothing_to_read(
     world: World, second: Sequence[Piece], tmp_path: Path
 ) -> None:
@@ -335,6 +337,7 @@ async def test_a_recorder_without_the_key_waits_and_writes_nothing_plain(
     assert await recorder.end() == 0
 
 
+@pytest.mark.slow
 async def test_a_damaged_file_harms_nothing_else(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     recorder = world.recorder(**{SETTING: key_file(tmp_path / "keys", FIRST)})
     await publish(world.admin, filmed(second, range(130)))

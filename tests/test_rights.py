@@ -170,6 +170,7 @@ def reached(identity: str, heard: Iterable[tuple[str, Msg]]) -> Iterator[str]:
             yield f"{who} heard {subject} {message.data[:60]!r} {message.reply}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("identity", IDENTITIES)
 async def test_nothing_is_reached_but_by_right(world: World, identity: str) -> None:
     for kind, tries in (

@@ -94,6 +94,7 @@ masks:
     assert checked.stderr in (await tidegate(server, "rules", "set", "lobby", file, cwd=tmp_path)).stderr
 
 
+@pytest.mark.slow
 async def test_rules_are_set_shown_listed_and_removed(server: NatsServer, tmp_path: Path) -> None:
     file = written(tmp_path, "lobby.yaml", GOOD)
     done = await tidegate(server, "rules", "set", "lobby", file, cwd=tmp_path)
@@ -110,6 +111,7 @@ async def test_rules_are_set_shown_listed_and_removed(server: NatsServer, tmp_pa
     assert (await tidegate(server, "rules", "list", cwd=tmp_path)).stderr.startswith("no camera has rules")
 
 
+@pytest.mark.slow
 async def test_draw_shows_zones_and_lines_on_the_last_keyframe(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
@@ -133,6 +135,7 @@ async def test_draw_shows_zones_and_lines_on_the_last_keyframe(
     assert where.returncode == 1 and "can't be written" in where.stderr
 
 
+@pytest.mark.slow
 async def test_tracks_are_shown_saved_as_a_video_and_written_to_be_scored(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
@@ -162,6 +165,7 @@ async def test_tracks_are_shown_saved_as_a_video_and_written_to_be_scored(
     assert track["path"][0]["time"].startswith(f"{start + dt.timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}")
 
 
+@pytest.mark.slow
 async def test_tracks_say_what_is_not_there(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     await tidegate(server, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x", cwd=tmp_path)
     nothing = await tidegate(server, "tracks", "lobby", cwd=tmp_path)

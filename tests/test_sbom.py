@@ -17,6 +17,7 @@ REQUIREMENTS = Path(__file__).parent.parent / "requirements"
 CREATED = "2026-11-24T13:00:00.123456789Z"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lock", sorted({kind.lock for kind in KINDS.values()}))
 def test_a_lock_file_is_listed_with_every_hash(lock: str) -> None:
     text = (REQUIREMENTS / f"{lock}.txt").read_text()

@@ -472,6 +472,7 @@ async def test_retention_by_size_drops_the_oldest_and_no_more_than_it_must(
     assert span is not None and span[1] == at(199).timestamp() * 1000, "the newest stays"
 
 
+@pytest.mark.slow
 async def test_its_memory_does_not_grow_with_what_it_has_written(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
@@ -521,6 +522,7 @@ class Process:
         return self._popen.wait(PATIENCE_S)
 
 
+@pytest.mark.slow
 async def test_killed_at_any_moment_it_has_every_event_once(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     index, log = tmp_path / "index", tmp_path / "log"
     chance = random.Random(1)

@@ -142,6 +142,7 @@ def test_what_is_no_video_is_a_bad_segment(tmp_path: Path, payload: bytes) -> No
         join([pieces[0], pieces[1]._replace(payload=payload)])
 
 
+@pytest.mark.slow
 def test_a_segment_that_breaks_off_gives_what_it_has(tmp_path: Path) -> None:
     pieces = stored(clips.pieces(footage.make(tmp_path / "v.mp4"), "cam"))
     counts = []

@@ -18,6 +18,7 @@ from services.search.chunk import Where
 from services.search.index import Index
 from services.search.rows import LabelRow, VectorRow
 from shared.models.vectors import normalise, pack, unpack
+from tests.examples import examples
 
 pytestmark = pytest.mark.xdist_group("index")
 
@@ -104,7 +105,8 @@ wheres = st.builds(
 )
 
 
-@settings(max_examples=60)
+@pytest.mark.slow
+@settings(max_examples=examples(60))
 @given(wheres, st.integers(0, 1000), st.integers(1, 30))
 def test_what_is_found_is_what_a_list_would_answer(filled: Index, where: Where, seed: int, limit: int) -> None:
     query = normalise(np.random.default_rng(seed).normal(size=DIMENSION).astype(np.float32))
@@ -134,7 +136,7 @@ def test_a_row_is_found_by_its_id_in_any_chunk(filled: Index) -> None:
     assert filled.span() == (0, 299_200)
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(batches=st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=25), min_size=1, max_size=8))
 def test_whatever_comes_again_is_there_once(tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]) -> None:
     folder = str(tmp_path_factory.mktemp("index"))
@@ -168,6 +170,7 @@ def test_old_rows_go_and_their_bytes_with_them(tmp_path: Path, monkeypatch: pyte
     assert index.count() == 1
 
 
+@pytest.mark.slow
 def test_an_index_of_codes_finds_what_exact_search_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With limits so low that chunks are indexed, in parts, and rebuilt when they are full; read meanwhile."""
     low = msgspec.structs.replace(chunk.TUNING, exact=5, fresh=400, most_files=4, most_parts=3)

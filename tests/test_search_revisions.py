@@ -82,6 +82,7 @@ def indexed(folder: Path, kind: str) -> list[tuple[int, str]]:
     return sorted((row["seq"], row["id"]) for table in tables for row in table.to_arrow().to_pylist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 async def test_in_whatever_order_they_come_and_however_often(
     server: NatsServer, admin: Client, tmp_path: Path, batch: int

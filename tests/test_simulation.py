@@ -29,6 +29,7 @@ from services.scaler.simulation.queue import GOLDEN, Elastic
 from services.scaler.simulation.trace import Trace, read
 from shared.elastic.brownout import choose
 from shared.runtime.errors import SettingError
+from tests.examples import examples
 from tests.scaledobjects import document, lag_trigger, prometheus_trigger
 
 ROOT = Path(__file__).parent.parent
@@ -169,7 +170,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 @given(worlds())
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 def test_the_kernel_does_what_a_naive_simulation_does(world: World) -> None:
     arrivals, load, schedule, first = world
     naive = Naive(arrivals, load, schedule, first)
@@ -190,7 +191,7 @@ def test_the_kernel_does_what_a_naive_simulation_does(world: World) -> None:
 
 
 @given(worlds())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_every_segment_is_counted_once_and_in_its_minute(world: World) -> None:
     arrivals, load, schedule, first = world
     policy = Fixed("schedule", [(0.0, first), *schedule])
@@ -254,6 +255,7 @@ def test_nobody_serves_before_the_cold_start_is_over() -> None:
     assert result.cold_starts == 1
 
 
+@pytest.mark.slow
 def test_a_replica_told_to_go_finishes_its_batch_and_is_paid_for_it() -> None:
     arrivals = counts(2, *[0] * 99, step_s=1.0)
     load = Workload(service_rate=0.1, service_cv=0, batch=1, max_age_s=1000)
@@ -270,6 +272,7 @@ def test_a_replica_let_go_while_it_warms_up_costs_what_it_lived() -> None:
     assert result.lost == 1 and result.attainment == 0
 
 
+@pytest.mark.slow
 def test_what_waits_past_max_age_is_lost_and_counts_as_missed() -> None:
     arrivals = counts(*[1] * 10, *[0] * 110)
     load = Workload(service_rate=10, service_cv=0, cold_start_s=0, max_age_s=20, latency_target_s=50, batch=1)
@@ -307,6 +310,7 @@ def test_several_replicas_wait_as_erlang_says() -> None:
 # ---- the same whatever the plumbing
 
 
+@pytest.mark.slow
 def test_the_borders_of_chunks_are_invisible(monkeypatch: pytest.MonkeyPatch) -> None:
     # The generator draws chunk by chunk, so only work that is no draw, at times that are none, can be compared.
     arrivals = Trace("even", 1.0, np.ones(400, dtype=np.int64))
@@ -455,7 +459,7 @@ def test_rows_left_out_are_steps_without_arrivals(tmp_path: Path) -> None:
 @given(
     st.lists(st.integers(0, 60), min_size=3, max_size=40), st.sampled_from([0.5, 1.0, 60.0, 1800.0]), st.integers(0, 9)
 )
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_counts_of_steps_are_kept_exactly_and_slopes_stay_inside_them(n: list[int], step: float, seed: int) -> None:
     t = Trace("t", step, np.array([*n, 1], dtype=np.int64))
     arrived, work = instants(t, Workload(service_rate=2, seed=seed))

@@ -57,6 +57,7 @@ def everything(identity: str) -> list[Try]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_nothing_of_one_is_reached_from_the_other(tmp_path: Path) -> None:
     accounts(tmp_path, "--tenant", "ACME", "--max-store", "100GB")
     accounts(tmp_path, "--tenant", "GLOBEX")

@@ -144,6 +144,7 @@ def _limits(config: StreamConfig) -> tuple[object, ...]:
     return config.subjects, config.max_age or 0, bool(config.allow_rollup_hdrs), republish
 
 
+@pytest.mark.slow
 async def test_analytics_goes_on_from_an_older_version_s_checkpoint(older: Older, data: Path) -> None:
     """What was followed then ends under its own id, once, and what comes now has an id that was never given."""
     async with left_by(older, data) as (server, admin):
@@ -160,6 +161,7 @@ async def test_analytics_goes_on_from_an_older_version_s_checkpoint(older: Older
         assert _ended([event for _, event in found]) == [*followed, f"{was.born}-{was.count + 1}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [f"camera.0.{CAMERA}", "position.0"])
 async def test_a_checkpoint_that_can_t_be_read_is_told_of(
     older: Older, data: Path, key: str, capfd: pytest.CaptureFixture[str]

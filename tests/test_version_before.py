@@ -172,6 +172,7 @@ async def _events(admin: Client, kind: str) -> int:
     return sum((state.subjects or {}).values())
 
 
+@pytest.mark.slow
 @pytest.mark.long
 async def test_pods_of_both_versions_hand_over(before: Path, tmp_path: Path) -> None:
     """In the order of docs/how-to/upgrade.md, each service by the other while all the others go on."""
@@ -205,6 +206,7 @@ async def test_pods_of_both_versions_hand_over(before: Path, tmp_path: Path) -> 
             await world.end(service, old=False)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 async def test_pods_go_back_with_the_accounts_of_before(before: Path, tmp_path: Path) -> None:
     """After the Job: 0.2.0 films, detects, embeds, follows and indexes on the streams of this version."""

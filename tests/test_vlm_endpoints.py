@@ -84,6 +84,7 @@ async def test_one_that_scales_from_zero_is_waited_for_with_the_job_in_hand(
     assert len(await said(admin)) == 1 and await letters(admin) == []
 
 
+@pytest.mark.slow
 async def test_one_that_holds_requests_while_it_starts_costs_no_job(server: NatsServer, admin: Client) -> None:
     """For longer than VLM_TIMEOUT_S: it looks no different from one that hangs, and jobs are kept all the same."""
     seqs = await film(admin, 2)
@@ -117,6 +118,7 @@ async def test_a_nim_that_loads_its_model_is_not_asked(server: NatsServer, admin
     assert len(endpoint.requests) == 1 and len(await said(admin)) == 1
 
 
+@pytest.mark.slow
 async def test_a_key_that_lists_models_and_may_ask_none_costs_no_job(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

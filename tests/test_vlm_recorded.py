@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from aiohttp import web
 from rich.console import Console
 
@@ -75,6 +76,7 @@ def shows(second: Sequence[Piece], jpeg: bytes, at: float) -> bool:
     return abs(nearest(jpeg, sent) - at % 1 * 25) <= 1
 
 
+@pytest.mark.slow
 async def test_a_summary_without_captions_is_of_what_is_recorded(world: World, second: Sequence[Piece]) -> None:
     async with asked(world, second) as model:
         whole = msgspec.convert(

@@ -252,6 +252,7 @@ async def test_a_worker_takes_nothing_before_its_endpoint_is_there(
     assert len(await said(admin)) == 1
 
 
+@pytest.mark.slow
 async def test_one_that_stays_cold_for_too_long_gets_no_jobs_and_costs_none(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:
@@ -271,6 +272,7 @@ async def test_one_that_stays_cold_for_too_long_gets_no_jobs_and_costs_none(
     assert await letters(admin) == []
 
 
+@pytest.mark.slow
 async def test_a_right_that_is_taken_away_is_said_by_readiness_and_costs_no_job(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:
