@@ -163,7 +163,7 @@ def _joined(stored: Sequence[StoredSegment]) -> Clip:
         template: VideoStream = source.streams.video[0]
         stream = target.add_stream_from_template(template, opaque=True)
         assert template.time_base
-        tick = stream.time_base = Fraction(template.time_base)
+        tick = stream.time_base = Fraction(template.time_base.numerator, template.time_base.denominator)
         if template.codec_context.name == "hevc":
             # Apple's players want the parameter sets where they are: in front, once.
             stream.codec_context.codec_tag = "hvc1"

@@ -209,7 +209,8 @@ def _transcoded(part: Path, source: Path, progress: Progress) -> None:
     with av.open(str(source)) as container:
         video = container.streams.video[0]
         video.thread_type = "AUTO"
-        rate = min(Fraction(video.average_rate or 25), Fraction(30)).limit_denominator(1001)
+        average = video.average_rate or Fraction(25)
+        rate = min(Fraction(average.numerator, average.denominator), Fraction(30)).limit_denominator(1001)
         _encoded(part, _paced(container.decode(video), rate, progress), rate, MOST_WIDTH)
 
 

@@ -93,7 +93,7 @@ def _result(fluid: _Fluid, load: Workload, plan: NDArray[np.int64], seconds: flo
         name="clairvoyant",
         replica_hours=seconds / 3600,
         busy_hours=float(fluid.work.sum()) * fluid.cell / 3600,
-        attainment=1 - float(given_up.sum()) / max(1, fluid.work.sum()),
+        attainment=1 - float(given_up.sum()) / max(1.0, float(fluid.work.sum())),
         window_attainment=float((late[came > 0] <= (1 - SERVED) * came[came > 0]).mean()) if came.any() else 1.0,
         p50_s=_weighted(latency[order], weight, 0.5),
         p95_s=_weighted(latency[order], weight, 0.95),
@@ -138,7 +138,7 @@ def _on_grid(trace: Trace, load: Workload, step: float) -> _Fluid:
     least = np.where(edges[1:] <= trace.duration_s, min(load.min_replicas, rows - 1), 0)
     # All replicas together could not serve more than this in time.
     most = rows * CELLS * (math.ceil(load.latency_target_s / step) + 1)
-    return _Fluid(step, cell, work, deadline, least, rows, int(min(deadline.max(), most)) + 1)
+    return _Fluid(step, cell, work, deadline, least, rows, min(int(deadline.max()), most) + 1)
 
 
 def _solve(fluid: _Fluid, load: Workload, initial: int, price: float) -> tuple[NDArray[np.int64], float]:
