@@ -13,8 +13,11 @@ import msgspec
 import numpy as np
 import pytest
 import pytest_asyncio
+from nats.aio.client import Client
+from nats.js import JetStreamContext
 
 from shared.bus import requests
+from shared.bus.requests import NobodyAnswers
 from shared.client import find, registry
 from shared.contract import cameras, names
 from shared.contract.search import ClipQuery, Query
@@ -28,6 +31,7 @@ from tidegate.local.stack import Stack, steady
 pytestmark = pytest.mark.slow
 
 RECORD_S = 8.0
+LEAST_SEGMENTS = 3
 SCENES = ("stop", "crossing", "cab", "alley")
 
 
@@ -46,13 +50,33 @@ async def seen(tmp_path: Path) -> AsyncIterator[tuple[Stack, list[Path]]]:
             entry, secret = cameras.new_camera(url, fps=2)
             await registry.put(js, path.stem, entry, secret)
         await asyncio.sleep(RECORD_S)
+        async with asyncio.timeout(PATIENCE_S):
+            while not await recorded(js, len(videos)):
+                await asyncio.sleep(0.2)
         for path in videos:
             await registry.remove(js, path.stem)
         async with asyncio.timeout(PATIENCE_S):
+            # Until search has started, its consumer may have nothing pending.
+            while not await answers(stack.admin):
+                await asyncio.sleep(0.2)
             for stream, consumer in ((names.MEDIA, "cv"), (names.MEDIA, "embed"), (names.EVENTS, "search")):
                 while (i := await js.consumer_info(stream, consumer)).num_pending or i.num_ack_pending:
                     await asyncio.sleep(0.2)
         yield stack, videos
+
+
+async def recorded(js: JetStreamContext, cameras: int) -> bool:
+    """Whether each camera has some segments, however late it came."""
+    counts = (await js.stream_info(names.MEDIA, subjects_filter=names.media(">"))).state.subjects or {}
+    return len(counts) == cameras and min(counts.values()) >= LEAST_SEGMENTS
+
+
+async def answers(client: Client) -> bool:
+    try:
+        await find.ask(client, Query(labels=["person"], k=1))
+    except NobodyAnswers:
+        return False
+    return True
 
 
 def picture(path: Path, chance: random.Random) -> bytes:
