@@ -94,7 +94,7 @@ $(WEB)/.ready: $(wildcard tools/web/*)
 screenshots: $(TEST)
 	@$(BIN)/python -m tests.screenshots docs/images
 
-# What takes longer than that, or the whole machine, is for `make nightly`.
+# Lint, and all tests but those that take long or the whole machine: `make nightly` has these.
 check: lint
 	@$(PYTEST) $(SPREAD) -m "not alone and not long"
 
