@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock torch vllm phoenix test test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-quiet image image-test sbom chaos clean reference docs
+.PHONY: demo setup lock torch vllm phoenix test core versions shard costs test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-quiet image image-test sbom chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -42,10 +42,30 @@ setup: $(DEMO)
 # Most tests wait most of the time, so four run at once; those of one xdist_group share what took long to make.
 SPREAD := -n 4 --dist loadgroup
 
-# The quick ones: under 3 s of CPU each, and none of the packages that `foreign` ones need.
+# The quick ones: under 3 s of CPU each, and none of the packages that `foreign` ones need. ARGS has more for pytest.
 QUICK := not slow and not alone and not foreign
+ARGS ?=
 test: $(TEST)
-	@$(PYTEST) $(SPREAD) -m "$(QUICK)"
+	@$(PYTEST) $(SPREAD) -m "$(QUICK)" $(ARGS)
+
+# One slow test for each risk: CONTRIBUTING.md has the table.
+core: $(TEST)
+	@tests=$$($(BIN)/python -m tools.gate.core) && $(PYTEST) $(SPREAD) $(ARGS) $$tests
+
+# What depends most on the version of Python: tasks and cancellation, typing, each service's start.
+VERSIONS := backoff brownout bus cli_server console_stop extras failures flight gulp hold lazy leases log outbox own_service \
+  readers shared stack starts tasks tls wire worker
+versions: $(TEST)
+	@$(PYTEST) $(SPREAD) -m "not alone and not foreign and not long" $(ARGS) $(VERSIONS:%=tests/test_%.py)
+
+# A part of all tests that ends within nine minutes: S=3/10, or alone-1/2, image-1/3, vllm-1/1, which need more room.
+S ?= 1/10
+shard: $(TEST)
+	@$(PYTEST) $(if $(findstring -,$(S)),-n 2 --dist loadgroup,$(SPREAD)) --examples 0 --shard "$(S)" $(ARGS)
+
+# Balance the shards anew, by what the tests took in the last `make nightly`.
+costs: $(TEST)
+	$(BIN)/python -m tests.shards dist/costs.jsonl
 
 # The slow ones too; those that bear one neighbour at most come last.
 test-all: $(TEST)
@@ -236,4 +256,4 @@ lock: $(BIN)/uv
 	@$(call lock,image-small,$(addprefix --extra ,analytics webhook scaler vlm sagemaker console recorder) -c requirements/test.txt)
 
 clean:
-	rm -rf $(WEB) $(VENV) .venv-debian .site .images dist/sbom dist/gpu $(VLLM) $(PHOENIX) findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(WEB) $(VENV) .venv-debian .venv-oldest .site .images dist/sbom dist/gpu $(VLLM) $(PHOENIX) findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache

@@ -37,7 +37,6 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
 
 @pytest.mark.slow
-@pytest.mark.long
 async def test_all_services_wait_for_a_leader(cluster: NatsCluster, start: Start, tmp_path: Path) -> None:
     await asyncio.gather(*(server.stop() for server in cluster.servers))
     # One of three has no majority: nothing has a leader.

@@ -1,0 +1,26 @@
+"""Print the slow tests that the gate runs, one for each risk: those in the table of CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+PAGE = Path("CONTRIBUTING.md")
+HEADING = "## A test for each risk"
+
+
+def tests(page: str) -> list[str]:
+    """Return the names for pytest of the tests in the page's table. Raises ValueError where it has none."""
+    _, found, section = page.partition(f"\n{HEADING}\n")
+    rows = re.findall(r"^\|[^|`]+\| `(test_\w+\.py::[^`]+)` \|$", section.partition("\n## ")[0], re.MULTILINE)
+    if not found or not rows:
+        raise ValueError(f"{PAGE} has no table of tests under {HEADING!r}")
+    return [f"tests/{name}" for name in rows]
+
+
+if __name__ == "__main__":
+    try:
+        print(*tests(PAGE.read_text()), sep="\n")
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
