@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -16,8 +14,6 @@ from hypothesis import settings
 from nats.aio.client import Client
 
 import shared.models  # noqa: F401 - it keeps OpenVINO, which tests import themselves, from telling anybody
-from bench.gpu import machine
-from services.analytics.tracker import Tracker
 from shared import bus
 from shared.contract import topology
 from tests import examples
@@ -59,41 +55,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Short: pytest puts a test's name in the environment, and with 128 kB there no process can be started."""
     return f"{val[:20]!r}..{len(val)}" if isinstance(val, str | bytes) and len(val) > 1000 else None
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests marked `gpu` say what of one is missing."""
-    if item.get_closest_marker("gpu") and (reason := machine.missing()):
-        pytest.skip(reason)
-
-
-@pytest.fixture
-def stumble(monkeypatch: pytest.MonkeyPatch) -> Callable[[dt.datetime], None]:
-    """Has analytics fail at the frame of a time. What no test has thought of: an error put in by hand stands for it."""
-
-    def at(frame: dt.datetime) -> None:
-        whole = Tracker.match
-
-        def match(self: Tracker, time: float, *rest: Any) -> Any:
-            if time == frame.timestamp():
-                raise ZeroDivisionError
-            return whole(self, time, *rest)
-
-        monkeypatch.setattr(Tracker, "match", match)
-
-    return at
-
-
-@pytest.fixture
-def compute_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Has models that are loaded from then on compute in a precision, whatever this CPU would choose."""
-    return lambda hint: monkeypatch.setattr("shared.models.openvino.precision", lambda core: hint)
-
-
-@pytest.fixture(params=["f32", "bf16"])
-def either_precision(request: pytest.FixtureRequest, compute_in: Callable[[str], None]) -> None:
-    """Each in turn. A CPU without bfloat16 computes in float32 where it is told to take that."""
-    compute_in(request.param)
 
 
 @pytest.fixture(scope="session")

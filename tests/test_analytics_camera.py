@@ -22,8 +22,11 @@ from shared.bus.direct import Stored
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, DetectedObject, Detections, Event, Incident, Track, Tracks
 from shared.contract.rules import Rules
+from tests.analytics_world import stumble
 from tests.examples import examples
 from tests.walks import START, Walk, detections
+
+__all__ = ["stumble"]
 
 LIMITS = Limits(reorder_s=3.0, lost_s=1.5, update_s=2.0, idle_s=10.0, verify_s=600.0)
 # Ten seconds before a minute is over.

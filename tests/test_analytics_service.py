@@ -38,10 +38,13 @@ from shared.contract.events import Alert, Counts, Detections, Event, Incident, S
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health
 from tests import waiting
+from tests.analytics_world import stumble
 from tests.service import serving
 from tests.waiting import PATIENCE_S
 from tests.walks import Walk, detections, publish
 from tidegate.local.server import NatsServer
+
+__all__ = ["stumble"]
 
 KINDS: dict[str, type[Event]] = {k.kind: k for k in (Tracks, Incident, Alert, Counts)}
 SCHEMA = jsonschema.Draft202012Validator(events.json_schema())

@@ -26,6 +26,9 @@ from services.cv.settings import CvSettings
 from shared.models.openvino import precision
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
+from tests.precision import compute_in, either_precision
+
+__all__ = ["compute_in", "either_precision"]
 
 EMBEDDED = "openvino:ssd_mobilenet_v2_coco"
 

@@ -25,7 +25,10 @@ from shared.contract.segment import Segment
 from shared.models.openvino import precision
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
+from tests.precision import compute_in, either_precision
 from tidegate.demo.footage import SCENES, Scene
+
+__all__ = ["compute_in", "either_precision"]
 
 EMBEDDED = "openvino:efficientnet_lite3"
 DAY = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)

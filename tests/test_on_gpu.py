@@ -18,7 +18,7 @@ for package in ("torchvision", "transformers", "open_clip"):
     pytest.importorskip(package, reason=WHY)
 
 from bench import world  # noqa: E402
-from bench.gpu import stages, untrained  # noqa: E402
+from bench.gpu import machine, stages, untrained  # noqa: E402
 from services.cv.detectors import Detection, load  # noqa: E402
 from services.embed.models import load as load_embedder  # noqa: E402
 from shared.contract import names  # noqa: E402
@@ -48,6 +48,13 @@ SMALL: dict[str, Any] = {
     "num_queries": 300,
     "num_denoising": 0,
 }
+
+
+@pytest.fixture(autouse=True)
+def gpu(request: pytest.FixtureRequest) -> None:
+    """Tests marked `gpu` name what is missing of a GPU."""
+    if request.node.get_closest_marker("gpu") and (reason := machine.missing()):
+        pytest.skip(reason)
 
 
 def backbone() -> Any:
