@@ -31,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock torch vllm phoenix test core versions shard costs test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-quiet image image-test sbom chaos clean reference docs
+.PHONY: demo setup lock torch vllm phoenix test affected core versions shard costs test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-quiet image image-test sbom chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -66,6 +66,11 @@ shard: $(TEST)
 # Balance the shards anew, by what the tests took in the last `make nightly`.
 costs: $(TEST)
 	$(BIN)/python -m tests.shards dist/costs.jsonl
+
+# The tests, quick or slow, that the changes since BASE can reach. Pytest ends with 5 if no test of these files is chosen.
+affected: $(TEST)
+	@files=$$($(BIN)/python -m tools.affected $(BASE)) && { [ -z "$$files" ] || \
+	  $(PYTEST) $(SPREAD) -m "not alone and not image" $$files || [ $$? = 5 ]; }
 
 # The slow ones too; those that bear one neighbour at most come last.
 test-all: $(TEST)
