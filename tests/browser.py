@@ -21,7 +21,7 @@ from playwright.async_api import Page, async_playwright
 
 from services.console.people.asker import Role
 from tests.npm import installed
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 
 AXE = "4.14.1"
 CHROMIUM = Path(__file__).with_name("unwatched.py")
@@ -64,7 +64,7 @@ async def browsing(
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
         try:
             page = await browser.new_page(viewport={"width": width, "height": height})
-            page.set_default_timeout(PATIENCE_S * 1000)
+            page.set_default_timeout(patience_s() * 1000)
             page.on("console", lambda m: wrong.append(m.text) if m.type == "error" and not allowed(m.text) else None)
             page.on("pageerror", lambda e: wrong.append(str(e)))
             page.on("request", lambda r: None if _is_ours(r.url, console.url) else wrong.append(f"asks {r.url}"))
@@ -82,7 +82,7 @@ async def browsing(
 
 async def becomes(page: Page, expression: str, arg: object = None) -> None:
     """Wait until JavaScript says so. Playwright's own way, a text that the page runs, is against the pages' policy."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not await page.evaluate(expression, arg):
             await asyncio.sleep(0.05)
 

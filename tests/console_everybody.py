@@ -19,7 +19,7 @@ from tests.console import Running, add_camera, console_on
 from tests.console_rights import Row
 from tests.incidents import incident, say
 from tests.runs import put, put_raw, reanalysis
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 # Of names of one length an answer differs by the name alone.
@@ -55,7 +55,7 @@ class World:
         # From here on, and for long, numbers of letters have as many digits as that of one that is not there.
         for _ in range(100):
             await self._letter(HIDDEN)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while len(self._incidents) < 2:
                 found = (await self.all["admin"].get("incidents")).json()["incidents"]
                 self._incidents = {card["camera"]: card["id"] for card in found}
@@ -99,7 +99,7 @@ class World:
         """Also where a row before has removed it."""
         if (await self.all["admin"].get(f"cameras/{camera}")).status_code != 200:
             await add_camera(self._admin, camera)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (await self.all["admin"].get(f"cameras/{camera}")).status_code != 200:
                 await asyncio.sleep(0.01)
 

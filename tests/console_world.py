@@ -18,7 +18,7 @@ from services.console.people.asker import Role
 from shared.bus.log import Log
 from shared.client import registry, rules
 from shared.contract import cameras, names
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.client.console import link
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
@@ -77,6 +77,6 @@ async def world(folder: Path) -> AsyncIterator[Site]:
 
 async def _incidents(client: Client, count: int) -> None:
     """Wait until so many have been told of."""
-    async with asyncio.timeout(2 * PATIENCE_S), Log(client, names.EVENTS) as log:
+    async with asyncio.timeout(2 * patience_s()), Log(client, names.EVENTS) as log:
         while len(await log.read(names.event("incidents", ">"), 1)) < count:
             await asyncio.sleep(0.2)

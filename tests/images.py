@@ -16,7 +16,7 @@ import pytest
 
 from shared.contract import catalog
 from shared.runtime.ports import free_port
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 from tools.image import base
 from tools.image.build import build, tag
@@ -103,7 +103,7 @@ class Container:
         while not await asyncio.to_thread(self.healthy):
             state = self.inspect("State")
             assert state["Status"] == "running", (state, self.log)
-            assert time.monotonic() < began + PATIENCE_S, self.log
+            assert time.monotonic() < began + patience_s(), self.log
             await asyncio.sleep(0.2)
 
     def kill(self, signal: str, *, must: bool = True) -> None:

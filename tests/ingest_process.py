@@ -22,7 +22,7 @@ from shared.client import registry
 from shared.contract import segment as segments
 from shared.contract.cameras import new_camera
 from shared.contract.segment import Segment
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 
@@ -65,7 +65,7 @@ class Ingest:
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(PATIENCE_S)
+        return self.process.wait(patience_s())
 
 
 class Bus:
@@ -111,7 +111,7 @@ async def start(server: NatsServer, tmp_path: Path) -> AsyncIterator[Callable[..
     for ingest in started:
         if ingest.process.poll() is None:
             ingest.process.kill()
-        ingest.process.wait(PATIENCE_S)
+        ingest.process.wait(patience_s())
 
 
 async def add(admin: Client, name: str, url: str, **fields: object) -> None:

@@ -23,7 +23,7 @@ from shared.contract.events import Answer, Caption, Said, Summary, Verdict
 from shared.contract.segment import to_headers
 from shared.runtime.telemetry import Health
 from tests.service import serving
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
@@ -96,7 +96,7 @@ async def settled(client: Client) -> None:
     """
     left = None
     while left != 0:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (now := sum([await waiting(client, stream) for stream, _ in names.VLM_WORK])) == left:
                 await asyncio.sleep(0.05)
         left = now

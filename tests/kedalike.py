@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 
 # For a scaler's process.
 ANY_PORTS = {"SCALER_PORT": "0", "SCALER_HTTP_PORT": "0"}
@@ -79,7 +79,7 @@ class KedaClient:
         """The answer of a call, as JSON. Raises Refused."""
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._say(method, metadata, name, future.set_result, metric=metric)
-        said = await asyncio.wait_for(future, PATIENCE_S)
+        said = await asyncio.wait_for(future, patience_s())
         if "code" in said:
             raise Refused(said["code"], said["details"])
         return said["answer"]

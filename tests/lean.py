@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,6 +31,6 @@ def python(packages: Path, *arguments: str, **environment: str) -> subprocess.Co
         cwd=packages.parent,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=patience_s(),
         check=False,
     )

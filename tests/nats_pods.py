@@ -28,7 +28,7 @@ from shared.runtime import child
 from shared.runtime.ports import free_port
 from shared.runtime.settings import BusSettings
 from tests.certificates import Pair
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.cluster import SIZE
 from tidegate.local.server import find_executable
 
@@ -119,7 +119,7 @@ def mounted(at: Path, pair: Pair, ca: Path) -> None:
 
 @asynccontextmanager
 async def connected(settings: BusSettings, identity: str) -> AsyncIterator[Client]:
-    client = await bus.connect(settings, identity, timeout_s=PATIENCE_S)
+    client = await bus.connect(settings, identity, timeout_s=patience_s())
     try:
         yield client
     finally:

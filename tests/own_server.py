@@ -13,7 +13,7 @@ from shared.runtime import child
 from shared.runtime.ports import free_port, takes_connections
 from shared.runtime.settings import BusSettings
 from tests.up_process import COMMAND
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import MAX_PAYLOAD, find_executable
 
 
@@ -34,7 +34,7 @@ class OwnServer:
             f"jetstream {{ store_dir: '{self.folder}/js', max_file_store: {10**15} }}\ninclude secrets/accounts.conf\n"
         )
         self._process = child.spawn([find_executable(), "-c", str(config)], log=self.log)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not await takes_connections(self.port):
                 assert self._process.poll() is None, self.log.read_text()
                 await asyncio.sleep(0.02)

@@ -25,7 +25,7 @@ from shared.recordings.policy import camera_key
 from shared.recordings.records import Hole, Recorded
 from tests import footage
 from tests.service_process import ServiceProcess
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.demo import clips as cut
 from tidegate.local.server import NatsServer
 
@@ -100,7 +100,7 @@ class World:
 
     async def until_recorded(self, seq: int, camera: str = "cam") -> tuple[list[Recorded], list[Hole]]:
         """Until the segment with this sequence was dealt with."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (await self.ledger(camera)).position <= seq:
                 await asyncio.sleep(0.1)
         return await self.kept(camera)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from shared.runtime.ports import free_port
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.chaos.way import Way
 
 
@@ -33,7 +33,7 @@ def serving(folder: Path, log: Path) -> Iterator[str]:
         yield f"rtsp://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(PATIENCE_S)
+        process.wait(patience_s())
 
 
 @contextlib.asynccontextmanager

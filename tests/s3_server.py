@@ -22,7 +22,7 @@ from yarl import URL
 
 from shared.runtime import child
 from tests.aio_page import AioPage
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 
 # What answers in place of S3; None: S3 does.
 Fault = Callable[[web.Request, "S3Page"], Awaitable[web.StreamResponse | None]]
@@ -39,7 +39,7 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     process = child.spawn([sys.executable, str(Path(__file__))], log=log, env=env)
     try:
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + patience_s()
         while not (said := re.search(r"^at (http\S+)$", log.read_text(), re.MULTILINE)):
             assert process.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.05)

@@ -13,7 +13,7 @@ from nats.js.api import ConsumerInfo
 
 from shared import bus
 from shared.runtime.telemetry import Health
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 
@@ -25,7 +25,7 @@ async def serving(server: NatsServer, identity: str, run: Any, settings: Any, *,
     health, stop = Health(), asyncio.Event()
     task = asyncio.create_task(run(settings, client, health, stop))
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while health.ready and not task.done():
                 await asyncio.sleep(0.02)
         yield health
@@ -40,7 +40,7 @@ async def settled(client: Client, stream: str = "MEDIA", consumer: str = "embed"
     js, left, quiet = client.jetstream(), -1, 0
     # A consumer hears of a message after its publisher's PubAck: one look may come too early.
     while quiet < 2:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (now := _left(await js.consumer_info(stream, consumer))) == left != 0:
                 await asyncio.sleep(0.05)
         left, quiet = now, 0 if now else quiet + 1
@@ -49,7 +49,7 @@ async def settled(client: Client, stream: str = "MEDIA", consumer: str = "embed"
 
 async def counted(client: Client, messages: int, stream: str = "MEDIA", consumer: str = "cv") -> tuple[int, int]:
     """(in flight, pending) once the consumer counts so many: it hears of a message after its publisher's PubAck."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while True:
             info = await client.jetstream().consumer_info(stream, consumer)
             if _left(info) == messages:

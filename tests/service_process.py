@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shared.contract import catalog
 from shared.runtime import child
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 
 
 class ServiceProcess:
@@ -41,7 +41,7 @@ class ServiceProcess:
         if not (served := re.findall(r"(http://[^\"]+)/metrics", self.log)):
             return ""
         try:
-            with urllib.request.urlopen(f"{served[-1]}{probe}", timeout=PATIENCE_S) as answer:
+            with urllib.request.urlopen(f"{served[-1]}{probe}", timeout=patience_s()) as answer:
                 return str(answer.read().decode()).strip()
         except urllib.error.HTTPError as e:
             return e.read().decode().strip()
@@ -50,14 +50,14 @@ class ServiceProcess:
 
     async def until_it_says(self, probe: str, pattern: str) -> None:
         """Raises AssertionError where it ends before that, TimeoutError where it never says so."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not re.search(pattern, await self.says(probe)):
                 assert self.process.poll() is None, f"exit code {self.process.returncode}: {self.log[-600:]}"
                 await asyncio.sleep(0.1)
 
     async def ended(self) -> int:
         """Its exit code, once it has ended by itself."""
-        return await asyncio.to_thread(self.process.wait, PATIENCE_S)
+        return await asyncio.to_thread(self.process.wait, patience_s())
 
     async def end(self) -> int:
         """Its exit code after SIGTERM."""

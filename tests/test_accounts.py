@@ -19,7 +19,7 @@ from shared.contract import names
 from shared.contract.explain import Explanations
 from shared.runtime import child
 from shared.runtime.ports import free_port, takes_connections
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer, find_executable
 
 # Of an export, where it says nothing else, and of `allow_responses`.
@@ -39,7 +39,7 @@ async def test_an_answer_may_take_longer_than_the_server_usually_waits(server: N
     await front.subscribe(names.ASK, cb=answer)
     await front.flush()
     try:
-        assert (await asker.request(names.ASK, b"?", timeout=USUAL_S + PATIENCE_S)).data == b"late"
+        assert (await asker.request(names.ASK, b"?", timeout=USUAL_S + patience_s())).data == b"late"
     finally:
         await asker.close()
         await front.close()
@@ -117,13 +117,13 @@ async def test_keda_reads_the_pending_count_of_the_account(server: NatsServer, a
     monitored = child.spawn([find_executable(), "-c", str(config)], log=tmp_path / "log")
     url = f"http://127.0.0.1:{port}/jsz?acc=TIDEGATE&consumers=true&config=true"
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not await takes_connections(port):
                 await asyncio.sleep(0.02)
             # The page is there before the streams are, and a stream before its consumers.
             pending: dict[str, int] = {}
             while "cv" not in pending:
-                page = await asyncio.to_thread(lambda: json.load(urllib.request.urlopen(url, timeout=PATIENCE_S)))
+                page = await asyncio.to_thread(lambda: json.load(urllib.request.urlopen(url, timeout=patience_s())))
                 streams = [s for a in page.get("account_details", []) for s in a.get("stream_detail", [])]
                 consumers = [c for s in streams if s["name"] == names.MEDIA for c in s.get("consumer_detail", [])]
                 pending = {c["name"]: c["num_pending"] for c in consumers}
@@ -143,7 +143,7 @@ async def test_the_largest_message_crosses_accounts(server: NatsServer, admin: C
     try:
         await bus.publish(ingest, ingest.jetstream(), names.media("lobby"), payload, head)
         pulled = await cv.jetstream().pull_subscribe_bind("cv", names.MEDIA)
-        [message] = await pulled.fetch(1, timeout=PATIENCE_S)
+        [message] = await pulled.fetch(1, timeout=patience_s())
         assert message.data == payload
         await message.ack_sync()
     finally:

@@ -35,7 +35,7 @@ from shared.contract.segment import to_headers
 from shared.models.openvino import precision
 from tests.service import serving, settled
 from tests.test_analytics_service import running, said, until, use
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
@@ -103,7 +103,7 @@ async def all_read(admin: Client) -> None:
     js = admin.jetstream()
     last = (await js.get_msg(names.EVENTS, subject=names.event("detections", "campus"), direct=True)).seq
     bucket = await js.key_value(names.ANALYTICS)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while True:
             with suppress(NoKeysError):
                 keys = [key for key in await bucket.keys() if key.startswith("position.")]

@@ -17,7 +17,7 @@ from shared.contract import events, names
 from shared.contract.events import Alert
 from shared.contract.rules import Rules
 from tests.test_analytics_service import ACROSS, BACK, CAMERAS, RULES, alone, process, said, until, use
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tests.walks import detections, publish
 from tidegate.local.server import NatsServer
 
@@ -43,7 +43,7 @@ async def forget_soon(client: Client) -> None:
 async def checkpointed(client: Client) -> None:
     """Wait until each of the four partitions has a checkpoint."""
     bucket = await client.jetstream().key_value(names.ANALYTICS)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         for n in range(4):
             while True:
                 try:
@@ -78,7 +78,7 @@ async def test_what_was_said_after_the_last_checkpoint_is_not_said_again(server:
     for those in by_camera.values():
         await publish(admin, those[9:])
     with process(server):
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while dict(found := await said(admin)).keys() < expected.keys():
                 await asyncio.sleep(0.1)
     assert {id: events.encode(event) for id, event in found} == expected

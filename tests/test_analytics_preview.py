@@ -36,7 +36,7 @@ from tests.examples import examples
 from tests.test_analytics_camera import AFTER, BEGIN, BOOK, BUSY, LIMITS, RULES, delayed, in_time, log, of, play, scenes
 from tests.test_analytics_camera import delays as lateness
 from tests.test_analytics_service import running, until, use
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tests.walks import START, detections, publish
 from tidegate.local.server import NatsServer
 
@@ -86,7 +86,7 @@ def process(**environment: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def run(text: bytes, **environment: str) -> tuple[int, list[Answer]]:
     with process(**environment) as child:
-        out, error = child.communicate(text, timeout=PATIENCE_S)
+        out, error = child.communicate(text, timeout=patience_s())
     assert error == b""
     return child.returncode, [preview.answer(line) for line in out.splitlines()]
 
@@ -293,7 +293,7 @@ def test_it_takes_no_more_of_a_processor_than_it_may() -> None:
         assert 60 <= soft <= 65 and hard == soft + 5
         resource.prlimit(child.pid, resource.RLIMIT_CPU, (2, hard))
         found = feed(child, [crowd(n) for n in range(1, 600)])
-        assert child.wait(PATIENCE_S) == 2
+        assert child.wait(patience_s()) == 2
     assert "choose a shorter time" in (found[-1].error or "")
 
 
@@ -305,7 +305,7 @@ def test_it_takes_no_more_memory_than_it_may() -> None:
         size = int(Path(f"/proc/{child.pid}/statm").read_text().split()[0]) * resource.getpagesize()
         resource.prlimit(child.pid, resource.RLIMIT_AS, (size, hard))
         found = feed(child, [b" " * (preview.MOST_LINE - 1) + b"\n"])
-        assert child.wait(PATIENCE_S) == 2
+        assert child.wait(patience_s()) == 2
     assert "MB: choose a shorter time" in (found[-1].error or "")
 
 
@@ -314,7 +314,7 @@ def test_it_ends_once_nobody_asks() -> None:
         begin(child)
         assert child.stdin and child.stdout
         child.stdin.close()
-        assert child.wait(PATIENCE_S) == 2
+        assert child.wait(patience_s()) == 2
 
 
 def test_it_ends_quietly_once_nobody_reads() -> None:
@@ -325,7 +325,7 @@ def test_it_ends_quietly_once_nobody_reads() -> None:
         with contextlib.suppress(BrokenPipeError):
             child.stdin.write(preview.end(UNTIL))
             child.stdin.flush()
-        assert child.wait(PATIENCE_S) == 1
+        assert child.wait(patience_s()) == 1
         assert child.stderr.read() == b""
 
 

@@ -40,7 +40,7 @@ from shared.runtime.telemetry import Health
 from tests import waiting
 from tests.analytics_world import stumble
 from tests.service import serving
-from tests.waiting import PATIENCE_S
+from tests.waiting import LONGEST_S, patience_s
 from tests.walks import Walk, detections, publish
 from tidegate.local.server import NatsServer
 
@@ -112,7 +112,7 @@ async def said(client: Client) -> list[tuple[str, Event]]:
 
 async def until(client: Client, true: Any) -> list[tuple[str, Event]]:
     """What was said, once `true` of the events."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not true([event for _, event in found]) if (found := await said(client)) else True:
             await asyncio.sleep(0.1)
     return found
@@ -180,7 +180,7 @@ async def test_it_says_the_same_whatever_the_order_and_however_many_replicas(ser
         waiting += [(0.0, given[0]), *((n + random.Random(n).uniform(0, 8), e) for n, e in enumerate(given[1:], 1))]
     shuffled = [event for _, event in sorted(waiting, key=lambda w: w[0])]
     # What comes late is late in their order alone, however long a busy machine takes to publish it.
-    patient = {"analytics_reorder_s": PATIENCE_S}
+    patient = {"analytics_reorder_s": LONGEST_S}
     async with running(server, **patient), running(server, **patient), running(server, **patient):
         for n, event in enumerate(shuffled):
             await publish(admin, [event])
@@ -214,7 +214,7 @@ async def test_replicas_share_the_partitions_and_one_that_leaves_hands_over(serv
 async def _shared_out(client: Client, shares: list[int]) -> None:
     """Wait until processes hold so many of the four partitions each."""
     bucket = await client.jetstream().key_value(names.PARTITIONS)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while True:
             owners = Counter[bytes]()
             for n in range(4):
@@ -491,7 +491,7 @@ async def test_leases_are_renewed_while_a_segment_is_worked_on(
 
     def read(self: CameraAnalytics, seq: int, event: Detections, at: float) -> Outs:
         begun.set()
-        assert go_on.wait(PATIENCE_S)
+        assert go_on.wait(patience_s())
         return whole(self, seq, event, at)
 
     await use(admin, "lobby", RULES)
@@ -504,7 +504,7 @@ async def test_leases_are_renewed_while_a_segment_is_worked_on(
         await publish(admin, given)
         await waiting.until(begun.is_set)
         before = (await bucket.get(partition)).revision or 0
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (await bucket.get(partition)).revision == before:
                 await asyncio.sleep(0.1)
         go_on.set()

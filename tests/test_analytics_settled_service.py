@@ -21,7 +21,7 @@ from shared.contract.events import Alert, Counts, Detections, Incident
 from tests.test_analytics_outage import forget_soon
 from tests.test_analytics_service import RULES, process, running, said, until, use
 from tests.test_analytics_settled import Memory, Replica, Said, first_id, less, revision, settled_bytes
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tests.walks import Walk, detections
 from tidegate.local.server import NatsServer
 
@@ -89,7 +89,7 @@ async def settled(client: Client) -> dict[str, bytes]:
 
 async def until_settled(client: Client, book: dict[str, Any]) -> dict[str, bytes]:
     expected = await worked_out(client, book)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while (found := await settled(client)).keys() < expected.keys():
             await asyncio.sleep(0.2)
     await asyncio.sleep(1)
@@ -126,7 +126,7 @@ async def test_killed_and_started_again_it_says_the_same_once(server: NatsServer
         await until(admin, lambda f: {e.camera for e in f if isinstance(e, Counts)} == set(CAMERAS))
         for camera in CAMERAS[:-1]:
             await revise(admin, by_camera[camera][:25])
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not await settled(admin):
                 await asyncio.sleep(0.05)
         first.send_signal(signal.SIGKILL)
@@ -164,7 +164,7 @@ async def test_a_pass_that_is_over_leaves_nothing_behind(
             await say_first(admin, event)
         await revise(admin, found)
         both = await until(admin, lambda f: [e for e in f if isinstance(e, Incident) and e.late])
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not await in_bucket(admin, "lobby"):
                 await asyncio.sleep(0.1)
             while await in_bucket(admin, "lobby"):

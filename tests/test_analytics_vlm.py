@@ -15,7 +15,7 @@ from tests.jobs_world import film, fronting, said, waiting, worker
 from tests.openai_server import OpenAiServer, text
 from tests.test_analytics_service import ASKING, incidents, running, until, use
 from tests.test_asker import flood
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tests.walks import Walk, detections, publish
 from tidegate.local.server import NatsServer
 
@@ -61,7 +61,7 @@ async def test_an_asker_who_floods_silences_no_alert(server: NatsServer, admin: 
     found = await filmed(admin)
     async with fronting(server), running(server, analytics_verify_s=3.0):
         flooding = asyncio.create_task(flood(server, 2 * most, wait_s=60))
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while await waiting(admin, names.ASKS) < most:
                 await asyncio.sleep(0.05)
         await publish(admin, found[:12])

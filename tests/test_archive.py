@@ -27,7 +27,7 @@ from shared.recordings.records import Cut, Recorded
 from shared.runtime.errors import SettingError, TidegateError
 from tests.archive_world import BEGIN, EMBED, command, done, finish, planned, same_vectors, seen, store, table, whole
 from tests.up_process import COMMAND, tidegate
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.archive import job as jobs
 from tidegate.archive.estimate import estimated
 from tidegate.archive.job import Job, Look
@@ -268,8 +268,8 @@ def test_whatever_is_killed_nothing_is_missing_or_twice(store: Path, whole: Path
     assert process.poll() is None, "it was to be killed, too"
     orphans = leader.children(recursive=True)
     process.kill()
-    process.wait(PATIENCE_S)
-    _, alive = psutil.wait_procs(orphans, timeout=PATIENCE_S)
+    process.wait(patience_s())
+    _, alive = psutil.wait_procs(orphans, timeout=patience_s())
     assert not alive, "workers end with who leads them"
     tidegate(tmp_path, "reanalyze", "--resume", str(output))
     assert seen(output) == seen(whole) and same_vectors(output, whole)
@@ -287,7 +287,7 @@ def test_ctrl_c_says_how_to_go_on(store: Path, whole: Path, tmp_path: Path) -> N
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=PATIENCE_S)
+    _, said = process.communicate(timeout=patience_s())
     assert process.returncode == 130 and f"tidegate reanalyze --resume {output}" in said and "Traceback" not in said
     tidegate(tmp_path, "reanalyze", "--resume", str(output))
     assert seen(output) == seen(whole)

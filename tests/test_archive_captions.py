@@ -44,7 +44,7 @@ from tests.openai_server import said as stream
 from tests.runs import stored
 from tests.up_process import COMMAND
 from tests.video_world import pixels
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.archive import rows
 from tidegate.archive.reading import GONE
 from tidegate.demo import clips, footage
@@ -105,7 +105,7 @@ class World:
     async def done(self, *arguments: str, code: int = 0) -> tuple[str, str]:
         """What a command says."""
         process = self.begin(*arguments)
-        out, err = await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
+        out, err = await asyncio.to_thread(process.communicate, timeout=patience_s())
         assert process.returncode == code and "Traceback" not in err, err
         return out, err
 
@@ -270,7 +270,7 @@ async def test_a_dry_run_says_what_captions_would_take(world: World) -> None:
 )
 async def test_mistakes_are_said_before_anything_is_done(world: World, options: tuple[str, ...], words: str) -> None:
     process = world.begin(*command(world._store, "--output", str(world.output), *options))
-    _, told = await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
+    _, told = await asyncio.to_thread(process.communicate, timeout=patience_s())
     assert process.returncode in (1, 2) and words in told and "Traceback" not in told
     assert not (world.output / "plan.json").exists()
 
@@ -312,7 +312,7 @@ async def test_who_is_killed_is_gone_on_with_and_each_stretch_is_captioned_once(
     await until(lambda: bool(list((world.output / "captions").rglob("*.parquet"))) or process.poll() is not None)
     assert process.poll() is None
     process.kill()
-    await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
+    await asyncio.to_thread(process.communicate, timeout=patience_s())
     whole = {path: path.stat().st_mtime_ns for path in (world.output / "captions").rglob("*.parquet")}
     world.model.delay_s = 0.0
     before = len(world.model.asked)
@@ -333,14 +333,14 @@ async def test_ctrl_c_and_a_model_that_goes_end_it_with_how_to_go_on(world: Worl
     process = world.begin(*world.run("--caption-every", "1"))
     await until_captioned(world, process, 30)
     process.send_signal(signal.SIGINT)
-    _, told = await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
+    _, told = await asyncio.to_thread(process.communicate, timeout=patience_s())
     assert process.returncode == 130 and f"--resume {world.output}" in told and "Traceback" not in told
     before = len(world.model.asked)
     world.environment["VLM_PATIENCE_S"] = "3"
     process = world.begin(*world.resume())
     await until_captioned(world, process, before + 20)
     await world.model.__aexit__()
-    _, told = await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
+    _, told = await asyncio.to_thread(process.communicate, timeout=patience_s())
     assert process.returncode == 1 and "can't be reached" in told and f"--resume {world.output}" in told
     await world.model.__aenter__()
     await world.done(*world.resume())
@@ -381,7 +381,7 @@ async def test_another_model_does_not_go_on_with_it(world: World) -> None:
     process = world.begin(*world.run("--caption-every", "1"))
     await until_captioned(world, process, 20)
     process.kill()
-    await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
+    await asyncio.to_thread(process.communicate, timeout=patience_s())
     world.model.models = ["better"]
     _, told = await world.done(*world.resume(), code=1)
     assert "captioned by fake" in told and "better" in told and "begin another run" in told
@@ -479,7 +479,7 @@ async def test_a_vllm_that_is_started_for_it_may_die_and_ends_with_it(world: Wor
     await until(lambda: (world.output / "plan.json").exists() or process.poll() is not None)
     (server,) = await asyncio.to_thread(_pids, seed)
     os.kill(server, signal.SIGKILL)
-    out, err = await asyncio.to_thread(process.communicate, timeout=3 * PATIENCE_S)
+    out, err = await asyncio.to_thread(process.communicate, timeout=3 * patience_s())
     assert process.returncode == 0 and "captions by tiny-random-untrained" in out, err
     assert err.count(" starting ") == 2 and each_once(world)
     assert not await asyncio.to_thread(_pids, seed)

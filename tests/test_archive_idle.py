@@ -27,7 +27,7 @@ from tests.archive_world import BEGIN, planned, seen, store, table, whole
 from tests.recorder_world import publish
 from tests.service_process import ServiceProcess
 from tests.up_process import COMMAND, tidegate
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.archive import giving
 from tidegate.archive.job import Job
 from tidegate.archive.job import Piece as Part
@@ -100,7 +100,7 @@ class World:
             env=os.environ | {"TIDEGATE_DATA": str(self._folder / "data")},
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=patience_s(),
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -144,10 +144,10 @@ async def test_live_video_comes_first(world: World, whole: Path, admin: Client, 
     await until(lambda: (world.output / "segments").exists())
     await admin.subscribe(names.look("cv"), cb=hear)
     await publish(admin, media)
-    await events.next_msg(timeout=PATIENCE_S)
+    await events.next_msg(timeout=patience_s())
     asked.clear()
     for _ in media[1:]:
-        await events.next_msg(timeout=PATIENCE_S)
+        await events.next_msg(timeout=patience_s())
     assert events._received == len(media)
     assert not [n for n in asked if n < len(media)], "it asked while live video waited"
     await run
@@ -266,7 +266,7 @@ async def test_whatever_it_is_given_a_replica_goes_on(world: World, admin: Clien
     events = await admin.subscribe(names.event("detections", "cam"))
     await publish(admin, media[:3])
     for _ in range(3):
-        await events.next_msg(timeout=PATIENCE_S)
+        await events.next_msg(timeout=patience_s())
     assert await cv.end() == 0
 
 
@@ -348,7 +348,7 @@ async def test_what_is_wrong_is_said_before_anything_is_done(
             env=os.environ,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=patience_s(),
             check=False,
         )
         assert done.returncode and "Traceback" not in done.stderr and not world.output.exists()

@@ -26,7 +26,7 @@ from tests.archive_world import EMBED, asked, done, table
 from tests.footage import make
 from tests.recorder_world import World, publish, world
 from tests.service_process import ServiceProcess
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.archive import asking, rows
 from tidegate.archive.job import NONE, Job, Look
 from tidegate.archive.job import Piece as Part
@@ -137,7 +137,7 @@ async def publish_groups(client: Client, pieces: list[Piece]) -> None:
 async def said(world: World, kind: type[E]) -> dict[str, E]:
     """The events of all segments, by id."""
     found: dict[str, E] = {}
-    async with asyncio.timeout(PATIENCE_S), Log(world.admin, names.EVENTS) as log:
+    async with asyncio.timeout(patience_s()), Log(world.admin, names.EVENTS) as log:
         seq = 1
         while len(found) < SEGMENTS:
             for one in await log.read(names.event(kind.kind, "cam"), seq):

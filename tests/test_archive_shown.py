@@ -25,7 +25,7 @@ from tests.archive_world import command, seen, store, table, whole
 from tests.console import console_on
 from tests.runs import stored
 from tests.up_process import COMMAND
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.archive.place import Place
 from tidegate.archive.runs import Run
 from tidegate.archive.shown import Shown
@@ -53,7 +53,7 @@ class World:
         assert self.process
         if sig:
             self.process.send_signal(sig)
-        out, err = await asyncio.to_thread(self.process.communicate, timeout=PATIENCE_S)
+        out, err = await asyncio.to_thread(self.process.communicate, timeout=patience_s())
         return self.process.returncode, out, err
 
     async def run(self, *arguments: str) -> tuple[int, str, str]:

@@ -27,7 +27,7 @@ from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, hang, text
 from tests.service import counted
 from tests.test_vlm_service import count
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 QUESTIONS: list[dict[str, Any]] = [
@@ -72,7 +72,7 @@ async def test_an_asker_takes_neither_room_nor_turn_of_verdicts_and_captions(ser
     front = await bus.connect(server.settings("vlm-front"), "vlm-front")
     async with fronting(server):
         flooding = asyncio.create_task(flood(server, 100, wait_s=30))
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while await waiting(admin, names.ASKS) < 40:
                 await asyncio.sleep(0.02)
         refused = await ask(admin, kind="ask", camera="lobby", question="Who?")
@@ -131,7 +131,7 @@ async def test_what_nobody_waits_for_is_gone_without_a_worker(server: NatsServer
         assert await flood(server, 40, wait_s=0.5) == {"504": 40}
         waits = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?", wait_s=60))
         # By the stream: a consumer that is asked while messages expire counts too few from then on.
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while await waiting(admin, names.ASKS) != 1:
                 assert not waits.done(), waits.result()
                 await asyncio.sleep(0.05)
@@ -201,7 +201,7 @@ async def test_a_front_holds_a_bounded_number_of_questions(server: NatsServer, a
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_asks=10 * MOST_WAITING))
     async with fronting(server):
         flooding = asyncio.create_task(flood(server, MOST_WAITING + 50, wait_s=20))
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while await waiting(admin, names.ASKS) < MOST_WAITING:
                 await asyncio.sleep(0.05)
         refused = await ask(admin, kind="ask", camera="lobby", question="Who?")
@@ -232,7 +232,7 @@ async def test_large_questions_take_no_more_of_a_front_s_memory(server: NatsServ
             refused = [task.result().headers or {} for task in asking if task.done()]
             assert {headers["Nats-Service-Error-Code"] for headers in refused} == {"503"}
             assert "ask again later" in refused[0]["Nats-Service-Error"]
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s()):
                 while await waiting(admin, names.ASKS) < most:
                     await asyncio.sleep(0.05)
         finally:

@@ -31,7 +31,7 @@ from tests import service
 from tests.detecting import detecting, until_drained
 from tests.footage import make
 from tests.test_worker import Echo, Job, head, letters, publish
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import LONGEST_S, patience_s, until
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
@@ -129,7 +129,7 @@ async def test_the_service_sees_the_segment_as_it_was_delivered_at_first(server:
     (again,) = service.again
     assert (again.data, again.subject, again.stream, again.seq) == (b"low", "media.lobby", "MEDIA", seq)
     assert again.headers["Camera"] == "lobby" and again.revises == f"cv/echo/MEDIA/{seq}"
-    assert again.origin == f"MEDIA/{seq}" and 0 <= again.queued_s < PATIENCE_S
+    assert again.origin == f"MEDIA/{seq}" and 0 <= again.queued_s < LONGEST_S
 
 
 async def test_the_job_is_stored_before_the_event_and_both_before_the_acknowledgement(
@@ -214,7 +214,7 @@ async def test_it_counts_in_no_rate_by_which_replicas_are_counted(server: NatsSe
     async def last_beat() -> WorkerStats:
         while beats.pending_msgs:
             await beats.next_msg()
-        return stats.decode((await beats.next_msg(timeout=PATIENCE_S)).data)
+        return stats.decode((await beats.next_msg(timeout=patience_s())).data)
 
     async with bending(server, service):
         await publish(admin, ["low a", "low b", "low c"])
@@ -329,7 +329,7 @@ async def test_a_drain_hands_its_jobs_back_at_once(server: NatsServer, admin: Cl
 
     slow.prepare = prepare  # type: ignore[method-assign]
     async with bending(server, slow) as stop:
-        await asyncio.wait_for(begun.wait(), PATIENCE_S)
+        await asyncio.wait_for(begun.wait(), patience_s())
         stop.set()
     async with bending(server, Bending()):
         await settled(admin)

@@ -19,7 +19,7 @@ from tests import service
 from tests.crashing_backfill import POINTS
 from tests.test_backfill import firsts, revisions
 from tests.test_worker import letters, publish
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 KILLS_A_POINT = 4
@@ -54,7 +54,7 @@ async def test_whatever_dies_between_its_pubacks_each_segment_has_one_event_and_
     await pool.scale_to(2)
     seqs: list[int] = []
     try:
-        async with asyncio.timeout(3 * PATIENCE_S):
+        async with asyncio.timeout(3 * patience_s()):
             while pool.restarts < len(POINTS) * KILLS_A_POINT:
                 # With pauses, in which there is time for what was put off.
                 seqs += await publish(admin, ["x"] * 4, first=len(seqs))

@@ -30,7 +30,7 @@ from tests.test_analytics_service import ACROSS, RULES, alone, detections, runni
 from tests.test_analytics_service import publish as detect
 from tests.test_analytics_service import until as heard
 from tests.test_search import DIMENSION, TIMING, embedded, find, rows, scene, searching
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 REF = {"stream": "MEDIA", "seq": 7, "epoch": "e", "n": 3}
@@ -292,7 +292,7 @@ async def test_no_event_stops_analytics(server: NatsServer, admin: Client) -> No
 
 
 async def until_letters(admin: Client, count: int) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while len([x async for x in dlq.letters(admin, "analytics")]) < count:
             await asyncio.sleep(0.1)
 

@@ -31,7 +31,7 @@ from shared.worker.service import Message
 from tests import footage
 from tests.detecting import detecting, segment_head
 from tests.service import settled
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 RATES = st.floats(0.1, 60)
@@ -309,7 +309,7 @@ async def hearing(admin: Client) -> list[WorkerStats]:
 
 
 async def until_heard(heard: list[WorkerStats], right: Callable[[WorkerStats], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not (heard and right(heard[-1])):
             await asyncio.sleep(0.05)
 

@@ -15,7 +15,7 @@ from shared.client import registry
 from shared.contract.credentials import Credentials
 from shared.runtime.redact import join_credentials
 from tests.up_process import COMMAND
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 # A URL would end at half of these, and one that is decoded twice becomes another.
@@ -40,7 +40,7 @@ class Shell:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=patience_s(),
             cwd=self.folder,
         )
 
@@ -80,7 +80,7 @@ class Shell:
         reading = asyncio.create_task(asyncio.to_thread(read))
         await until(lambda: b"Password of" in shown or process.poll() is not None)
         os.write(ours, f"{answer}\n".encode())
-        assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0, shown
+        assert await asyncio.to_thread(process.wait, patience_s()) == 0, shown
         await reading
         os.close(ours)
         return shown.decode()

@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 from rich.console import Console
 
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.chaos import trial
 from tidegate.chaos.world import Size
 from tidegate.demo.chaos import Plan, unleash
@@ -38,7 +38,7 @@ async def test_who_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
         *command, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while b"killed" not in await process.stdout.readline():
             pass
         process.terminate()
@@ -65,7 +65,7 @@ async def test_who_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
 )
 async def test_a_fault_costs_no_segment(servers: Literal[1, 3], faults: tuple[str, ...], tmp_path: Path) -> None:
     size = Size(servers=servers, ingests=2, cameras=2)
-    outcome = await trial.trial(trial.Plan(size=size, only=faults, well_s=PATIENCE_S), tmp_path, Console())
+    outcome = await trial.trial(trial.Plan(size=size, only=faults, well_s=patience_s()), tmp_path, Console())
     if outcome.left_out:
         pytest.skip("; ".join(outcome.left_out.values()))
     assert len(outcome.costs) == len(faults)

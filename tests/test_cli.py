@@ -17,7 +17,7 @@ import pytest
 
 from tests.files import modes
 from tests.up_process import COMMAND, tidegate
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.demo import footage
 
 
@@ -39,7 +39,7 @@ def server_of(process: subprocess.Popen[str]) -> psutil.Process | None:
 def up(data: Path) -> Iterator[subprocess.Popen[str]]:
     process = start(data)
     try:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s()
         while not (data / "run.json").exists():
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < deadline
@@ -49,7 +49,7 @@ def up(data: Path) -> Iterator[subprocess.Popen[str]]:
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(PATIENCE_S)
+            process.wait(patience_s())
         finally:
             process.kill()
     assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
@@ -91,7 +91,7 @@ def test_ctrl_c_does_not_wait_for_a_server_that_hangs_as_it_begins(tmp_path: Pat
         nats.suspend()
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=PATIENCE_S)
+        output, _ = process.communicate(timeout=patience_s())
     finally:
         process.kill()
         if nats and nats.is_running():
@@ -135,7 +135,7 @@ def test_cameras_come_and_go_and_stay_over_restarts(tmp_path: Path) -> None:
         nats = server_of(process)
         assert nats
         nats.kill()
-        nats.wait(PATIENCE_S)
+        nats.wait(patience_s())
         time.sleep(1.5)
         (entry,) = [json.loads(x) for x in tidegate(data, "camera", "list", "--json").stdout.splitlines()]
         assert (entry["camera"], entry["url"], entry["fps"]) == ("lobby", "rtsp://127.0.0.1:9/x", 5.0)
@@ -159,7 +159,7 @@ def test_a_file_is_watched_and_the_workers_come_for_it(tmp_path: Path) -> None:
             line = watching.stdout.readline() if watching.stdout else ""
         finally:
             watching.send_signal(signal.SIGINT)
-            watching.wait(PATIENCE_S)
+            watching.wait(patience_s())
         event = json.loads(line)
         assert event["camera"] == "clip"
         assert event["model"] == "ssd_mobilenet_v2_coco"

@@ -21,7 +21,7 @@ from shared.contract.cameras import Camera
 from shared.runtime.errors import SettingError
 from tests.jobs_world import film
 from tests.up_process import COMMAND
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.client.files import written
 from tidegate.drawing.film import _Writer as film_of
 from tidegate.local.server import NatsServer
@@ -88,7 +88,7 @@ async def test_watching_an_unknown_camera_says_so_and_waits(server: NatsServer, 
         )  # fmt: skip
     try:
         assert watching.stdout
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             reading = asyncio.create_task(watching.stdout.readline())
             while not reading.done():
                 await admin.publish("events.counts.loby", b"{}")
@@ -151,7 +151,7 @@ async def test_a_video_that_is_interrupted_leaves_nothing(server: NatsServer, ad
             env=os.environ | server.environment("admin"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=err,
         )  # fmt: skip
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (
                 not any(tmp_path.glob(".lobby.*/lobby.mp4"))
                 or "drawing lobby.mp4: " not in (tmp_path / "err").read_text()

@@ -15,7 +15,7 @@ from nats.js.api import StreamInfo
 from shared import bus
 from shared.contract import identities, names
 from shared.contract.topology import TopologySettings, apply
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer
 
@@ -68,7 +68,7 @@ async def test_nothing_acknowledged_is_lost_with_the_leader(cluster: NatsCluster
     admin = await bus.connect(cluster.settings("admin"), "admin")
     leader = named(cluster, (await stored(admin)).cluster.leader)
     publishing = asyncio.create_task(publish(admin, range(200)))
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not (await stored(admin)).state.messages:
             await asyncio.sleep(0.01)
     await leader.stop(signal.SIGKILL)
@@ -104,7 +104,7 @@ async def test_a_server_that_stands_still_is_none_of_those_that_are_needed(clust
     assert await publish(admin, range(20)) == set(range(1, 21))
     still.resume()
     # Not once for all: a leader takes a peer for behind whenever it has just stored something.
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while {peer.current for peer in (await stored(admin)).cluster.replicas} != {True}:
             await asyncio.sleep(0.1)
     await admin.close()

@@ -34,7 +34,7 @@ from tests import test_analytics_service as analytics
 from tests.own_server import OwnServer
 from tests.service_process import ServiceProcess
 from tests.test_upgrade import ACROSS, CAMERA, Older, create
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tests.walks import START, detections, publish
 from tidegate.commands import tidegate
 from tidegate.demo import footage
@@ -196,7 +196,7 @@ async def test_nothing_is_lost_in_any_order(cluster: Cluster, tmp_path: Path, or
 
 
 async def _until_started(running: dict[str, ServiceProcess]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while len(running) < len(SERVICES) or not all("metrics served" in pod.log for pod in running.values()):
             await asyncio.sleep(0.2)
 
@@ -217,7 +217,7 @@ async def _nothing_is_lost(admin: Client, cluster: Cluster) -> None:
     assert _ended(found) == expected
     assert len(analytics.incidents(found, "start", "in")) == 1
     # The camera is filmed, the other's password is there, and the dead letter.
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while (await js.stream_info(names.MEDIA)).state.last_seq < SEGMENTS + 2:
             await asyncio.sleep(0.1)
     assert b"viewer:secret" in ((await (await js.key_value(names.CREDENTIALS)).get("gate")).value or b"")
@@ -231,7 +231,7 @@ async def _jobs(admin: Client) -> dict[str, int]:
 
 async def _segments(admin: Client, enough: Any) -> Counter[int]:
     """How many events of embeddings each segment has."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while True:
             found: Counter[int] = Counter()
             async with Log(admin, names.EVENTS) as log:

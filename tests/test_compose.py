@@ -35,7 +35,7 @@ from shared.runtime.ports import free_port
 from shared.runtime.settings import BusSettings
 from tests import images
 from tests.test_deploy import SHIPPED, VERSION, container_of, documents, workloads
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tools.image.engine import Engine
@@ -227,7 +227,7 @@ async def first_detections(project: Project, password: str) -> dict[str, Any]:
     client = await bus.connect(found, "viewer")
     try:
         subscription = await client.subscribe("events.detections.>")
-        message = await subscription.next_msg(timeout=PATIENCE_S)
+        message = await subscription.next_msg(timeout=patience_s())
         event: dict[str, Any] = json.loads(message.data)
         return event
     finally:

@@ -9,7 +9,7 @@ import pytest
 from nats.aio.client import Client
 
 from tests.console import add_camera, console_on
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 LONG = "correct horse battery"
@@ -117,7 +117,7 @@ async def test_two_admins_can_not_remove_each_other_at_once(server: NatsServer, 
         for n in range(5):
             anna = await one.person("anna", "admin", sees_all=True)
             ben = await two.person("ben", "admin", sees_all=True)
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s()):
                 while len((await anna.get("people")).json()["people"]) < 2:
                     await asyncio.sleep(0.02)
             answers = await asyncio.gather(

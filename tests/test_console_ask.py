@@ -22,7 +22,7 @@ from shared.contract.segment import rfc3339
 from tests.console import Running, add_camera, console_on
 from tests.jobs_world import film, fronting, waiting, worker
 from tests.openai_server import OpenAiServer, text
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 MAN = text('{"answer":"A man with a bag.","frames":[1]}')
@@ -175,7 +175,7 @@ async def test_each_person_has_so_many_questions_under_way(server: NatsServer, a
 
 async def jobs(admin: Client, count: int) -> None:
     """Wait until so many questions wait for a model."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while await waiting(admin, names.ASKS) < count:
             await asyncio.sleep(0.05)
     assert await waiting(admin, names.ASKS) == count
@@ -249,13 +249,13 @@ async def test_recent_answers_are_those_of_the_last_day_that_one_may_see(server:
         async def seen(client: httpx.AsyncClient, **query: Any) -> list[str]:
             return [item["job"] for item in (await client.get("ask/recent", params=query)).json()["answers"]]
 
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while await seen(anna) != ["s-1", "a-2", "a-1", "a-0"]:
                 await asyncio.sleep(0.1)
         assert await seen(eve) == ["a-2", "a-0"] and await seen(eve, limit=1) == ["a-2"]
         assert (await eve.get("ask/recent", params={"limit": 501})).status_code == 400
         await say(admin, said("lobby", job="a-9"))
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while await seen(eve) != ["a-9", "a-2", "a-0"]:
                 await asyncio.sleep(0.1)
 

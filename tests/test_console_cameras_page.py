@@ -21,7 +21,7 @@ from tests.browser import becomes, browsing, overflows, violations
 from tests.console import Running, add_camera, console_on
 from tests.test_console_cameras import RULES, film, now, say, status
 from tests.test_console_player import filming
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tests.walks import Walk, detections, publish
 from tidegate.local.server import NatsServer
 
@@ -366,7 +366,7 @@ async def test_a_camera_is_seen_live_with_what_is_detected_over_its_frames(
         try:
             await page.goto(f"{console.url}#/cameras/cam")
             await page.wait_for_selector(".delay:not([hidden])")
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s()):
                 while await page.evaluate(LIT, 25) < 25:
                     pass
             assert " behind" in await page.inner_text(".delay")

@@ -28,7 +28,7 @@ from shared.contract.search import MAX_CAMERAS, Found, Moment, Query
 from shared.runtime.tasks import end
 from tests.console import add_camera, console_on
 from tests.test_search import at, detected, embedded, encoder, scene, searching, settled
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 TEXTS = {"a red door": scene(1), "a door": scene(1, 3)}
@@ -185,7 +185,7 @@ async def test_a_search_ends_with_the_browser_that_waits_for_it(server: NatsServ
 
 async def until_free(client: httpx.AsyncClient) -> None:
     """Wait until they may search again: a search that is none is refused for what it is."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while (await client.post("find", json={"like": "x", "cameras": ["nowhere"]})).status_code == 429:
             await asyncio.sleep(0.02)
 

@@ -35,7 +35,7 @@ from tests.scalers import estimating
 from tests.test_prometheus import Prometheus
 from tests.test_webhook import incident
 from tests.test_worker import Echo, publish, settled, working
-from tests.waiting import PATIENCE_S
+from tests.waiting import LONGEST_S, patience_s
 from tidegate.local.server import NatsServer
 
 Answer = dict[str, Any]
@@ -45,7 +45,7 @@ async def asked_until(client: httpx.AsyncClient, path: str, right: Callable[[Ans
     """The first answer that is right. Raises TimeoutError."""
     found: Answer = {}
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while True:
                 answer = await client.get(path)
                 assert answer.status_code == 200, answer.text
@@ -84,7 +84,7 @@ async def test_a_backlog_is_told_with_its_age_and_the_scaler_says_why(server: Na
         before = await asked_until(anna, "now", lambda n: of(n, "cv").get("wanted") and of(n, "cv").get("age_s", 0) > 1)
         cv = of(before, "cv")
         assert (cv["pending"], cv["in_flight"], cv["state"], cv["ready"]) == (20, 0, "missing", 0)
-        assert cv["age_s"] < PATIENCE_S
+        assert cv["age_s"] < LONGEST_S
         assert cv["decides"] == "backlog" and "20 messages wait" in cv["sentence"] and cv["by"] == "scaler"
         async with working(server, Echo(infer_s=0.01)):
             await publish(admin, [f"t{n}" for n in range(60)], first=100)

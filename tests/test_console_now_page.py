@@ -21,7 +21,7 @@ from tests.console import Running, add_camera, console_on
 from tests.scalers import estimating
 from tests.test_console_now import _send_for_ever, begun, say, status
 from tests.test_worker import Echo, publish, working
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 pytestmark = pytest.mark.slow
@@ -178,7 +178,7 @@ async def test_a_chart_has_the_colours_of_the_theme(server: NatsServer, admin: C
         for theme, colour in (("dark", "62,198,198"), ("light", "10,114,114")):
             await page.select_option("select[aria-label=Theme]", theme)
             await page.wait_for_timeout(0)
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s()):
                 while colour not in await pixels(page):
                     await asyncio.sleep(0.05)
 

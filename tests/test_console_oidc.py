@@ -25,7 +25,7 @@ from shared.runtime.errors import SettingError
 from shared.runtime.ports import free_port
 from tests.console import Running, console_on
 from tests.oidc_provider import OidcProvider
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 ANNA = {"sub": "id-1", "preferred_username": "anna", "groups": ["staff"]}
@@ -217,7 +217,7 @@ async def test_a_provider_that_is_another_is_not_asked(server: NatsServer, admin
             answer = await console.nobody().get("session/oidc")
             assert answer.status_code == 502 and "console's log" in answer.json()["error"]
         provider.says = {}
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (await console.nobody().get("session/oidc")).status_code != 302:
                 await asyncio.sleep(0.2)
 

@@ -37,7 +37,7 @@ from shared.contract.events import (
 from tests.console import Running, add_camera, console_on
 from tests.incidents import ago, incident, now, say, verdict
 from tests.video_world import frames, number, path, pieces, pixels, publish, source
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 __all__ = ["path", "pieces", "source"]
@@ -45,7 +45,7 @@ __all__ = ["path", "pieces", "source"]
 
 async def until_so(ask: Callable[[], Awaitable[Any]]) -> Any:
     """What is answered, once it is anything."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not (found := await ask()):
             await asyncio.sleep(0.02)
     return found

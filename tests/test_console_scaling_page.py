@@ -19,7 +19,7 @@ from tests.console import Running, console_on
 from tests.scalers import estimating
 from tests.test_console_scaling import ours
 from tests.test_whatif import CSV
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ async def simulates(page: Page) -> None:
 async def mistake(page: Page, name: str) -> str:
     """What is said beside a field, once something is."""
     place = page.locator(f"#whatif-{name}-mistake")
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not (said := await place.inner_text()):
             await asyncio.sleep(0.05)
     assert await page.get_attribute(f"[name={name}]", "aria-invalid") == "true"

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from nats.aio.client import Client
 
 from tests.console import console_on
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 BODY = b'{"token": "guessed"}'
@@ -25,7 +25,7 @@ async def test_what_it_has_begun_to_answer_is_answered(server: NatsServer, admin
         # The handler waits for the body.
         assert b"100" in await reader.readuntil(b"\r\n\r\n")
         console.stop.set()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while await _is_open(parts.hostname or "", parts.port or 0):
                 await asyncio.sleep(0.01)
         assert not console.serving.done(), "it waits for the answer"

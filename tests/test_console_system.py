@@ -25,7 +25,7 @@ from shared.contract.segment import to_headers
 from shared.contract.stats import WorkerStats
 from tests.console import add_camera, console_on
 from tests.video_world import path, pieces, pixels
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 __all__ = ["path", "pieces"]
@@ -244,7 +244,7 @@ async def test_versions_are_of_console_server_and_services(server: NatsServer, a
                 return payload, {}
 
             answering = await requests.serve(search, names.micro("search"), "finds", {"find": (names.FIND, nothing)})
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s()):
                 while len((found := (await anna.get("versions")).json())["services"]) < 2:
                     await asyncio.sleep(0.1)
             await answering.stop()

@@ -28,7 +28,7 @@ from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
 from shared.runtime.tasks import end
 from tests.kedalike import ANY_PORTS
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 SCALED = load(Path(__file__).parent.parent / "deploy/keda/cv.yaml")
@@ -126,7 +126,7 @@ async def test_the_local_autoscaler_tells_work_from_waiting(admin: Client, tmp_p
         task = asyncio.create_task(autoscaler.run())
         try:
             await admin.jetstream().publish(names.media("lobby"), b"video")
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s()):
                 while not pool.ready_count:
                     await asyncio.sleep(0.02)
                 await asyncio.sleep(0.5)
@@ -165,7 +165,7 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
             stderr=output,
         )
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not (url := re.search(r"url=(\S+/metrics)", log.read_text())) or "ready" not in log.read_text():
                 assert process.poll() is None, log.read_text()
                 await asyncio.sleep(0.05)
@@ -178,7 +178,7 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
             await asyncio.sleep(0.25)
         await cv.close()
         await asyncio.sleep(1.1)  # so often it adds up
-        page = await asyncio.to_thread(lambda: urllib.request.urlopen(url[1], timeout=PATIENCE_S).read().decode())
+        page = await asyncio.to_thread(lambda: urllib.request.urlopen(url[1], timeout=patience_s()).read().decode())
         passed = time.monotonic() - began
     finally:
         process.terminate()

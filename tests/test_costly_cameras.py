@@ -30,7 +30,7 @@ from shared.video.segments import SegmentDecoder
 from shared.worker import Message
 from tests import hostile
 from tests.detecting import detecting, segment_head
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 SMALL = (320, 240)
@@ -190,7 +190,7 @@ async def test_a_costly_camera_holds_no_other_up(server: NatsServer, admin: Clie
         await publish(admin, head(n), costly())
         await publish(admin, head(n, camera="door"), cheap())
     async with detecting(server, gigapixels=SOME.gigapixels):
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while len(await detections(admin)) < 10:
                 await asyncio.sleep(0.05)
     assert {event.camera for event in await detections(admin)} == {"door"}

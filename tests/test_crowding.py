@@ -18,7 +18,7 @@ from shared import bus
 from shared.contract.readers import Reader
 from shared.runtime.settings import BusSettings
 from tests.own_server import OwnServer, accounts
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local import tenants
 from tidegate.local.server import NatsServer
 
@@ -56,7 +56,7 @@ class Crowd:
         self._writers.append(writer)
         login = {"verbose": False, "user": self._settings.nats_user, "pass": self._settings.nats_password}
         writer.write(b"CONNECT " + json.dumps(login).encode() + b"\r\nPING\r\n")
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (said := await reader.readline()).startswith((b"INFO", b"PING")):
                 pass
         return said, (reader, writer)
@@ -87,7 +87,7 @@ async def test_a_connection_does_not_subscribe_for_ever(server: NatsServer) -> N
     async with Crowd(server.settings("viewer")) as crowd:
         _, (reader, writer) = await crowd.join()
         writer.write(b"".join(b"SUB _INBOX_viewer.%d %d\r\n" % (n, n) for n in range(20_000)) + b"PING\r\n")
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (said := await reader.readline()).startswith((b"INFO", b"PING")):
                 pass
         assert b"maximum subscriptions exceeded" in said, said
@@ -115,7 +115,7 @@ async def test_an_app_has_an_event_sent_to_it_a_thousand_times_at_most(tmp_path:
 
 async def heard(reader: asyncio.StreamReader) -> bytes:
     """All that the server says until the answer to a ping."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         return await reader.readuntil(b"PONG\r\n")
 
 
@@ -156,7 +156,7 @@ async def stored(admin: Client) -> int:
     """How many large messages are stored of 40: their stream needs new files for them."""
     found = 0
     for _ in range(40):
-        await admin.jetstream().publish("media.lobby", bytes(2**20), timeout=PATIENCE_S)
+        await admin.jetstream().publish("media.lobby", bytes(2**20), timeout=patience_s())
         found += 1
     return found
 
@@ -192,9 +192,9 @@ async def test_who_writes_a_bucket_does_not_fill_the_disk(
     try:
         with pytest.raises(nats.js.errors.APIError, match="maximum"):
             for n in range(200):
-                await js.publish(key.format(n=n), bytes(size), timeout=PATIENCE_S)
+                await js.publish(key.format(n=n), bytes(size), timeout=patience_s())
         # What its service writes has room.
-        await js.publish(key.format(n=0), b"its-host-7-ab12", timeout=PATIENCE_S)
+        await js.publish(key.format(n=0), b"its-host-7-ab12", timeout=patience_s())
     finally:
         await client.close()
     assert (await admin.jetstream().stream_info(f"KV_{bucket}")).state.bytes <= 2**28

@@ -25,7 +25,7 @@ from services.scaler.keda import hpa
 from shared.contract.cameras import new_camera
 from shared.contract.names import check_camera
 from shared.runtime.errors import SettingError
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.demo import demo, footage, sizing, story
 from tidegate.local import elastic
 from tidegate.local.configuration import scaled_object
@@ -114,7 +114,7 @@ def nothing_left() -> Iterator[None]:
     # Those of Python's own that another test has started, for whoever needs more.
     before = set(me.children(recursive=True))
     yield
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s()
     while left := [p for p in me.children(recursive=True) if p not in before and p.status() != psutil.STATUS_ZOMBIE]:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
@@ -140,7 +140,7 @@ def tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
     process = start(tmp_path, "--seconds", "40")
     # All of it is worked off, however slow the machine is.
-    said, _ = process.communicate(timeout=4 * PATIENCE_S)
+    said, _ = process.communicate(timeout=4 * patience_s())
     assert process.returncode == 0, said
     out = tmp_path / "out"
     summary = json.loads((out / "summary.json").read_text())
@@ -174,7 +174,7 @@ def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
 def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) -> None:
     # Of itself it would take longer than anybody here waits.
     process = start(tmp_path, "--seconds", "500")
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s()
     while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(after_s)
@@ -182,7 +182,7 @@ def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) 
         time.sleep(0.1)
     children = tree(process)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=PATIENCE_S)
+    said, _ = process.communicate(timeout=patience_s())
     # Before anything of ours runs, Ctrl-C is the command line's.
     assert process.returncode in ((1, 130) if after_s < 10 else (130,)), said
     assert "Traceback" not in said
@@ -198,12 +198,12 @@ def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) 
 @pytest.mark.usefixtures("prepared", "nothing_left")
 def test_kill_9_leaves_no_process(tmp_path: Path) -> None:
     process = start(tmp_path)
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s()
     while len(children := tree(process)) < 4 and time.monotonic() < deadline:
         time.sleep(0.2)
     process.kill()
     process.communicate()
-    gone, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
+    gone, alive = psutil.wait_procs(children, timeout=patience_s())
     assert not alive, f"{[p.name() for p in alive]} outlive {len(gone)} others"
 
 
@@ -211,7 +211,7 @@ def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
     bad = tmp_path / "notes.mp4"
     bad.write_text("no video")
     process = start(tmp_path, "--video", str(bad))
-    said, _ = process.communicate(timeout=PATIENCE_S)
+    said, _ = process.communicate(timeout=patience_s())
     assert process.returncode == 1
     assert "notes.mp4 can't be used as a camera" in said
     assert "Traceback" not in said

@@ -45,7 +45,7 @@ from shared.runtime.telemetry import Health
 from shared.video.decode import decode
 from tests.footage import make
 from tests.service import serving, settled
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
@@ -122,7 +122,7 @@ async def test_every_segment_has_one_event_with_a_vector(server: NatsServer, adm
         for n, video in enumerate(scenes):
             late = clips.pieces(video, "x")[1].payload
             picture = decode(late, fps=25).pictures[-1].pixels
-            answer = await admin.request(names.EMBED_IMAGE, jpeg(picture), timeout=PATIENCE_S)
+            answer = await admin.request(names.EMBED_IMAGE, jpeg(picture), timeout=patience_s())
             asked = unpack(msgspec.json.decode(answer.data, type=Encoded).vector, DIMENSION)
             assert int(np.argmax(np.stack(vectors) @ asked)) // 3 == n, video.name
 
@@ -334,7 +334,7 @@ async def test_a_crop_is_of_what_is_in_its_box(server: NatsServer, admin: Client
             side = round(0.9 * height)
             x = max(0, round(0.125 * width - side / 2))
             answer = await admin.request(
-                names.EMBED_IMAGE, png(picture.pixels[:side, x : x + side]), timeout=PATIENCE_S
+                names.EMBED_IMAGE, png(picture.pixels[:side, x : x + side]), timeout=patience_s()
             )
             by_hand = unpack(msgspec.json.decode(answer.data, type=Encoded).vector, DIMENSION)
             whole, crop = (unpack(v.vector, DIMENSION) for v in event.vectors[2 * n : 2 * n + 2])
@@ -410,11 +410,11 @@ def png(pixels: Any) -> bytes:
 async def test_queries_are_discovered_answered_and_counted(server: NatsServer, admin: Client) -> None:
     grey = png(np.full((90, 160, 3), 120, np.uint8))
     async with running(server):
-        ping = json.loads((await admin.request("$SRV.PING.tidegate-embed", b"", timeout=PATIENCE_S)).data)
+        ping = json.loads((await admin.request("$SRV.PING.tidegate-embed", b"", timeout=patience_s())).data)
         assert ping["metadata"] == {"model": MODEL, "dimension": str(DIMENSION)}
-        info = json.loads((await admin.request("$SRV.INFO.tidegate-embed", b"", timeout=PATIENCE_S)).data)
+        info = json.loads((await admin.request("$SRV.INFO.tidegate-embed", b"", timeout=patience_s())).data)
         assert {e["subject"] for e in info["endpoints"]} == {names.EMBED_TEXT, names.EMBED_IMAGE}
-        answer = await admin.request(names.EMBED_IMAGE, grey, timeout=PATIENCE_S)
+        answer = await admin.request(names.EMBED_IMAGE, grey, timeout=patience_s())
         encoded = msgspec.json.decode(answer.data, type=Encoded)
         assert (encoded.model, encoded.dimension) == (MODEL, DIMENSION)
         assert np.linalg.norm(unpack(encoded.vector, DIMENSION)) == pytest.approx(1, abs=2e-3)
@@ -430,9 +430,9 @@ async def test_queries_are_discovered_answered_and_counted(server: NatsServer, a
             (names.EMBED_TEXT, msgspec.json.encode(TextQuery(text="a" * 2001)), "400", "2000 are the most"),
             (names.EMBED_TEXT, b'{"text": "a tram"}', "422", "set EMBED_MODEL to a CLIP model such as ViT-B-32"),
         ):
-            found = problem(await admin.request(subject, data, timeout=PATIENCE_S))
+            found = problem(await admin.request(subject, data, timeout=patience_s()))
             assert found[0] == code and sentence in found[1], (subject, data[:30], found)
-        stats = json.loads((await admin.request("$SRV.STATS.tidegate-embed", b"", timeout=PATIENCE_S)).data)
+        stats = json.loads((await admin.request("$SRV.STATS.tidegate-embed", b"", timeout=patience_s())).data)
         counted = {e["subject"]: (e["num_requests"], e["num_errors"]) for e in stats["endpoints"]}
         assert counted == {names.EMBED_IMAGE: (5, 4), names.EMBED_TEXT: (6, 6)}
         assert len({e["queue_group"] for e in stats["endpoints"]}) == 1
@@ -445,10 +445,10 @@ async def test_many_queries_beside_the_work_are_all_answered(
     pieces = clips.pieces(videos[0], "lobby")
     pictures = [png(np.full((64, 64, 3), n * 12, np.uint8)) for n in range(20)]
     async with running(server):
-        alone = [(await admin.request(names.EMBED_IMAGE, p, timeout=PATIENCE_S)).data for p in pictures]
+        alone = [(await admin.request(names.EMBED_IMAGE, p, timeout=patience_s())).data for p in pictures]
         for n, piece in enumerate(pieces):
             await publish(admin, piece, n)
-        answers = await asyncio.gather(*(admin.request(names.EMBED_IMAGE, p, timeout=PATIENCE_S) for p in pictures))
+        answers = await asyncio.gather(*(admin.request(names.EMBED_IMAGE, p, timeout=patience_s()) for p in pictures))
         await settled(admin)
         assert [a.data for a in answers] == alone
         assert len(await embeddings(admin)) == len(pieces)
@@ -469,7 +469,7 @@ async def process(server: NatsServer, **env: str) -> AsyncIterator[asyncio.subpr
 
 async def answered(client: Client, subject: str, data: bytes) -> Msg:
     """The first answer, however long the process takes to come up."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while True:
             with contextlib.suppress(Exception):
                 return await client.request(subject, data, timeout=5)
@@ -486,7 +486,7 @@ async def test_a_process_for_queries_alone_takes_no_segments_and_is_no_replica(
         assert msgspec.json.decode(answer.data, type=Encoded).model == MODEL
         await asyncio.sleep(1.5)
         child.terminate()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             assert await child.wait() == 0
     info = await admin.jetstream().consumer_info("MEDIA", "embed")
     assert (info.num_pending, info.num_ack_pending) == (1, 0)
@@ -500,7 +500,7 @@ async def test_a_worker_is_a_process_that_drains(server: NatsServer, admin: Clie
     async with process(server) as child:
         await settled(admin)
         child.terminate()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             assert await child.wait() == 0
     assert len(await embeddings(admin)) == len(clips.pieces(videos[0], "lobby"))
 
@@ -519,5 +519,5 @@ async def test_what_cant_be_started_exits_with_a_sentence(
         env=os.environ | server.environment("embed") | env,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, said = await asyncio.wait_for(child.communicate(), PATIENCE_S)
+    _, said = await asyncio.wait_for(child.communicate(), patience_s())
     assert child.returncode == 2 and sentence in said.decode()

@@ -23,7 +23,7 @@ from shared.runtime.errors import ModelError  # noqa: E402
 from shared.video.decode import Image, decode  # noqa: E402
 from tests.footage import make  # noqa: E402
 from tests.test_embed_service import embeddings, png, publish, running, settled  # noqa: E402
-from tests.waiting import PATIENCE_S  # noqa: E402
+from tests.waiting import patience_s  # noqa: E402
 from tidegate.demo import clips  # noqa: E402
 from tidegate.local.server import NatsServer  # noqa: E402
 
@@ -153,8 +153,8 @@ async def test_texts_pictures_and_segments_meet_in_one_space(
     picture = png(noise(1)[0])
     async with running(server, embed_model=tiny, embed_pretrained="random", embed_batch_size=3):
         await settled(admin)
-        text = await admin.request(names.EMBED_TEXT, b'{"text": "a man on a bicycle"}', timeout=PATIENCE_S)
-        image = await admin.request(names.EMBED_IMAGE, picture, timeout=PATIENCE_S)
+        text = await admin.request(names.EMBED_TEXT, b'{"text": "a man on a bicycle"}', timeout=patience_s())
+        image = await admin.request(names.EMBED_IMAGE, picture, timeout=patience_s())
     for answer, expected in ((text, model.text(["a man on a bicycle"])), (image, model.embed(noise(1)))):
         encoded = msgspec.json.decode(answer.data, type=Encoded)
         assert (encoded.model, encoded.dimension) == ("tiny-clip-untrained", 32)

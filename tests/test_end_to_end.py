@@ -30,7 +30,7 @@ from shared.contract.cameras import new_camera
 from shared.contract.events import Detections
 from shared.contract.segment import Segment, to_headers
 from tests.service import settled
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.demo import clips, footage
 from tidegate.demo.bank import Bank
 from tidegate.local.server import NatsServer
@@ -95,7 +95,7 @@ async def test_a_camera_becomes_events(broker: NatsServer, videos: list[Path], t
         running(broker, "cv", tmp_path, CV_FPS="2"),
     ):
         await registry.put(js, "lobby", *new_camera(bank.urls[0]))
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s()
         while (await js.stream_info("MEDIA")).state.last_seq < 6:
             assert time.monotonic() < deadline, "no segments came"
             await asyncio.sleep(0.2)

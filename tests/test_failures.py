@@ -20,7 +20,7 @@ from tests import footage
 from tests.hostile_camera import HostileCamera, reply
 from tests.ingest_process import Bus, Ingest, add, bus, start
 from tests.rtsp import serving
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 
 __all__ = ["bus", "start"]
 
@@ -47,7 +47,7 @@ async def ending(url: str, *, timeout_s: float = 5.0, **fields: object) -> tuple
     owner = Ending()
     connection = Connection("door", camera, secret, Cutting(1.0, 1_000_000), Reaching(timeout_s), owner)
     connection.start()
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         return await owner.heard
 
 

@@ -28,7 +28,7 @@ from shared.contract import names
 from shared.contract.search import Found, Moment, Query, Unanswerable
 from shared.runtime.errors import SettingError
 from shared.video.pictures import jpeg
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.client import times
 from tidegate.commands.find import MOST_IMAGE_BYTES, picture
 from tidegate.local.server import NatsServer
@@ -199,7 +199,7 @@ async def tidegate(server: NatsServer, *arguments: str) -> Done:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    out, err = await asyncio.wait_for(process.communicate(), patience_s())
     return Done(process.returncode, out.decode(), err.decode())
 
 

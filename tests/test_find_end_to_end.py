@@ -22,7 +22,7 @@ from shared.client import find, registry
 from shared.contract import cameras, names
 from shared.contract.search import ClipQuery, Query
 from shared.video.pictures import jpeg
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local.configuration import scaled_object
@@ -50,12 +50,12 @@ async def seen(tmp_path: Path) -> AsyncIterator[tuple[Stack, list[Path]]]:
             entry, secret = cameras.new_camera(url, fps=2)
             await registry.put(js, path.stem, entry, secret)
         await asyncio.sleep(RECORD_S)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not await recorded(js, len(videos)):
                 await asyncio.sleep(0.2)
         for path in videos:
             await registry.remove(js, path.stem)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             # Until search has started, its consumer may have nothing pending.
             while not await answers(stack.admin):
                 await asyncio.sleep(0.2)

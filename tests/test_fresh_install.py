@@ -21,7 +21,7 @@ from tests.messages import consume
 from tests.test_scaler_end_to_end import ScalerProcess
 from tests.test_scaler_page import get
 from tests.test_scaler_service import publish
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 SHIPPED = Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml"
@@ -73,7 +73,7 @@ class Cluster:
 
 
 async def answers(url: str) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while True:
             try:
                 if (await asyncio.to_thread(get, url))[0] == 200:

@@ -25,7 +25,7 @@ from shared.contract.segment import Segment, from_headers
 from tests import footage
 from tests.service import serving
 from tests.service_process import ServiceProcess
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.chaos.disk import Disk, few_files, small_disk
 from tidegate.commands import doctor
 from tidegate.local import stopped
@@ -58,7 +58,7 @@ async def stored(client: Client, subject: str, payload: bytes) -> int | None:
 
 
 async def until_stored(client: Client, subject: str) -> int:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while (seq := await stored(client, subject, b"after")) is None:
             await asyncio.sleep(0.1)
     return seq
@@ -66,7 +66,7 @@ async def until_stored(client: Client, subject: str) -> int:
 
 async def until_silent(client: Client, subject: str) -> None:
     """Until JetStream acknowledges nothing more. Whatever else it answers is raised."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         with contextlib.suppress(nats.errors.TimeoutError):
             while True:
                 await client.jetstream().publish(subject, os.urandom(50_000), timeout=1)
@@ -109,7 +109,7 @@ async def test_what_a_camera_sends_meanwhile_is_stored(disk: Disk, tmp_path: Pat
             return [from_headers((await js.get_msg("MEDIA", n)).headers) for n in range(1, state.last_seq + 1)]
 
         async def until_more(than: int) -> None:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s()):
                 while len(await stored()) <= than:
                     await asyncio.sleep(0.1)
 
@@ -151,7 +151,7 @@ async def test_a_disk_that_streams_have_filled_empties_as_they_expire(
         for clock.now in (1.0, 2.0, 60.0, FULL_S):
             await healing.look(admin)
             assert "free 16 MB" in healing.trouble and server.pid == first
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while await stored(admin, "media.lobby", b"after") is None:
                 clock.now += FULL_S
                 await healing.look(admin)

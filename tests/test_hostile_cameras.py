@@ -28,7 +28,7 @@ from shared.video.decode import decode
 from tests import footage
 from tests.hostile_camera import HostileCamera, Rtp, description, pictures, reply
 from tests.ingest_process import Bus, Ingest, add, bus, start
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 
 __all__ = ["bus", "start"]
 
@@ -293,6 +293,6 @@ async def _read(url: str, max_bytes: int) -> tuple[list[Piece], Failure]:
             ended.set_result(failure)
 
     Connection("lobby", Camera(url=url), None, Cutting(1.0, max_bytes), Reaching(10.0), Hears()).start()
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         failure = await ended
     return pieces, failure

@@ -57,7 +57,7 @@ from shared.runtime.errors import Refusal
 from tests import raw
 from tests.examples import examples
 from tests.up_process import COMMAND
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 from tidegate.view import answers, terminal
 from tidegate.view.inert import inert, one_line
@@ -304,7 +304,7 @@ async def test_watching_shows_each_event_in_one_inert_line(
             *COMMAND, "watch", *options, env=environment, stdout=out, stderr=err
         )
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while b"begun" not in (tmp_path / "out").read_bytes():
                 assert watching.returncode is None, (tmp_path / "err").read_text()
                 await admin.publish("events.captions.lobby", b"begun", headers={"ce-id": "begun"})

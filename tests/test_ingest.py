@@ -24,7 +24,7 @@ from shared.runtime.ports import free_port
 from tests import footage
 from tests.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
 from tests.rtsp import serving
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 __all__ = ["bus", "start"]
@@ -401,7 +401,7 @@ async def test_a_stop_stores_what_was_buffered_once_the_server_is_back(
     await until(lambda: "filming until the server is back" in ingest.log)
     await asyncio.sleep(4)
     await server.start()
-    assert await asyncio.to_thread(ingest.process.wait, PATIENCE_S) == 0
+    assert await asyncio.to_thread(ingest.process.wait, patience_s()) == 0
     await until(lambda: admin.is_connected)
     stored = await _stored(admin.jetstream())
     assert_gapless(stored)
@@ -429,7 +429,7 @@ async def test_second_signal_ends_at_once(
     await asyncio.sleep(0.5)
     assert ingest.process.poll() is None, "still trying to flush"
     ingest.process.terminate()
-    assert await asyncio.to_thread(ingest.process.wait, PATIENCE_S) == 1
+    assert await asyncio.to_thread(ingest.process.wait, patience_s()) == 1
 
 
 async def test_missing_buckets_are_an_error_with_a_remedy(
@@ -437,5 +437,5 @@ async def test_missing_buckets_are_an_error_with_a_remedy(
 ) -> None:
     await admin.jetstream().delete_key_value("leases")
     ingest = start()
-    assert await asyncio.to_thread(ingest.process.wait, PATIENCE_S) == 1
+    assert await asyncio.to_thread(ingest.process.wait, patience_s()) == 1
     assert "bucket leases is missing: run 'tidegate setup'" in ingest.log

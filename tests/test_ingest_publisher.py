@@ -20,7 +20,7 @@ from shared.contract import names
 from shared.contract.segment import Segment, to_headers
 from shared.runtime.errors import Unstorable
 from shared.runtime.tasks import end
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.chaos.way import Way, late
 from tidegate.local.server import NatsServer
 
@@ -53,7 +53,7 @@ async def test_a_segment_that_can_never_be_stored_is_given_up_and_the_next_one_g
 ) -> None:
     await limit_size(admin, 100_000 if refused.size < 10_000 else 10_000)
     publisher = Publisher(admin, admin.jetstream())
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         assert await publisher.send(refused, None, lambda: True) is None
         assert await publisher.send(piece(), None, lambda: True) == 1
 
@@ -62,7 +62,7 @@ async def test_a_segment_that_can_never_be_stored_is_given_up_and_the_next_one_g
 async def test_and_so_is_any_other_message(server: NatsServer, admin: Client, refused: Piece) -> None:
     await limit_size(admin, 100_000 if refused.size < 10_000 else 10_000)
     headers = to_headers(refused.segment)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         with pytest.raises(Unstorable):
             await bus.publish(admin, admin.jetstream(), names.media("lobby"), refused.payload, headers)
 

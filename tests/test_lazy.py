@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 
 BEGIN = "import sys; sys.path.insert(0, sys.argv[1]); import shared; from shared.runtime import lazy; "
 PACKAGE = "import os\nfrom shelf import books\nTITLE = 'shelf'\n"
@@ -16,7 +16,7 @@ PACKAGE = "import os\nfrom shelf import books\nTITLE = 'shelf'\n"
 
 def run(program: str, folder: Path) -> str:
     command = [sys.executable, "-c", BEGIN + program, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patience_s())
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -23,7 +23,7 @@ from tests import jobs_world
 from tests.own_server import OwnServer
 from tests.service import settled
 from tests.service_process import ServiceProcess
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.commands import tidegate
 from tidegate.local.cluster import ROUTES
 
@@ -129,7 +129,7 @@ async def test_what_a_pod_stored_before_is_the_same_after(own: OwnServer, tmp_pa
         finally:
             await after.close()
         # The one of before has come back, by the file.
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not before.is_connected:
                 await asyncio.sleep(0.05)
         assert (await before.jetstream().publish(subject, b"{}", headers={"Nats-Msg-Id": "one"})).duplicate
@@ -149,7 +149,7 @@ async def test_servers_that_change_one_after_the_other(own: OwnServer, tmp_path:
             pod.update()
             await own.reload()
             for wanted in (own, other, own, other):
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(patience_s()):
                     while not client.is_connected or client.connected_url.port != wanted.port:
                         await client.force_reconnect()
                         await asyncio.sleep(0.02)

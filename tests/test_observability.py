@@ -28,7 +28,7 @@ from tests.test_deploy import (
     problems,
     workloads,
 )
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.cluster.policies import Peer, Policies
 
 Document = dict[str, Any]
@@ -121,7 +121,7 @@ async def test_nats_tells_what_its_exporter_passes_on(tmp_path: Path) -> None:
 
 
 def _page(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+    with urllib.request.urlopen(url, timeout=patience_s()) as answer:
         return bytes(answer.read())
 
 

@@ -20,7 +20,7 @@ from shared.contract.segment import Segment
 from tests import footage
 from tests.ingest_process import Bus, Ingest, add, bus, start
 from tests.rtsp import serving
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.chaos.ledger import Piece, of_camera
 from tidegate.chaos.way import Way, late
 from tidegate.local.server import NatsServer
@@ -297,7 +297,7 @@ async def test_a_stop_hands_over_once_the_server_is_back(
     stopping.process.terminate()
     await asyncio.sleep(4)
     await server.start()
-    assert await asyncio.to_thread(stopping.process.wait, PATIENCE_S) == 0
+    assert await asyncio.to_thread(stopping.process.wait, patience_s()) == 0
     await until(lambda: admin.is_connected)
     await assert_handed_over(admin, other)
 
@@ -345,7 +345,7 @@ async def test_who_stops_keeps_what_nobody_took_until_it_is_stored(
         assert ingest.process.poll() is None
         await asyncio.sleep(0.1)
     await js.update_stream(config)
-    assert await asyncio.to_thread(ingest.process.wait, PATIENCE_S) == 0
+    assert await asyncio.to_thread(ingest.process.wait, patience_s()) == 0
     found = await stored(admin)
     assert_whole(found)
     assert "dropped what could not be stored" not in ingest.log

@@ -20,7 +20,7 @@ from shared.client import dlq
 from shared.contract import events, names
 from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef, Timing
 from tests.up_process import COMMAND
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.running import connect
 
 PAGE = Path(__file__).parent.parent / "docs/how-to/extend.md"
@@ -76,7 +76,7 @@ async def up(tmp_path: Path, environment: dict[str, str]) -> AsyncIterator[Path]
         assert process.poll() is None, log.read_text()
         yield data
         process.send_signal(2)
-        process.wait(PATIENCE_S)
+        process.wait(patience_s())
         assert process.returncode == 0, log.read_text()
     finally:
         process.kill()
@@ -123,7 +123,7 @@ async def test_the_service_of_the_page_runs_and_is_heard(up: Path) -> None:
     await viewer.flush()
     try:
         await publish(admin, detections(1, 1, 3, 2))
-        first = await heard.next_msg(timeout=PATIENCE_S)
+        first = await heard.next_msg(timeout=patience_s())
         assert first.subject == "events.people.lobby"
         assert msgspec.json.decode(first.data) == {"camera": "lobby", "start": "2026-11-24T13:00:00.000Z", "most": 3}
         head = first.headers or {}
@@ -131,7 +131,7 @@ async def test_the_service_of_the_page_runs_and_is_heard(up: Path) -> None:
         assert head["ce-id"].startswith("people/v1/EVENTS/")
 
         await publish(admin, detections(2))
-        assert msgspec.json.decode((await heard.next_msg(timeout=PATIENCE_S)).data)["most"] == 0
+        assert msgspec.json.decode((await heard.next_msg(timeout=patience_s())).data)["most"] == 0
 
         # What it can't read is buried under its own right.
         await admin.jetstream().publish("events.detections.lobby", b"?", headers={"Nats-Msg-Id": "x"})

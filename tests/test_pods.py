@@ -31,7 +31,7 @@ from shared.runtime.settings import BusSettings
 from tests import images
 from tests.pods import Pods, secret
 from tests.test_deploy import DEPLOY, Document, documents, of, overlay, workloads
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tests.worked import counted, stored, worked_off
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
@@ -152,7 +152,7 @@ async def all_ready(pods: Pods, workloads: list[str]) -> None:
     """As their readiness probes ask."""
     left = set(workloads)
     try:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(2 * PATIENCE_S):
+        async with aiohttp.ClientSession() as session, asyncio.timeout(2 * patience_s()):
             while left:
                 for name in sorted(left):
                     if await answers(session, f"http://{pods.address(name)}:{METRICS}/readyz"):
@@ -176,7 +176,7 @@ async def moments_are_found(admin: Client) -> None:
     picture = io.BytesIO()
     frame.save(picture, "JPEG")
     for query in (find.Query(text="person"), find.Query(image=picture.getvalue())):
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not (await find.ask(admin, query)).moments:
                 await asyncio.sleep(0.5)
 
@@ -209,7 +209,7 @@ async def somebody_looks(pods: Pods) -> None:
         async with session.post("whatif", json=asked) as answer:
             assert answer.status == 202, await answer.text()
             job = (await answer.json())["id"]
-        async with asyncio.timeout(2 * PATIENCE_S):
+        async with asyncio.timeout(2 * patience_s()):
             while (now := await whatif(session, job))["state"] == "runs":
                 await asyncio.sleep(0.5)
         assert now["answer"] and now["answer"]["table"], now

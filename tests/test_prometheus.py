@@ -27,7 +27,7 @@ from tests.service_process import ServiceProcess
 from tests.test_alerts import ALERTS, RULES
 from tests.test_dashboards import NAMES, queries
 from tests.test_webhook import say
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 # All but embed, which is as cv, and vlm, which has no model here. The webhook serves its page by TLS.
@@ -56,7 +56,7 @@ class Prometheus:
 
     async def __aexit__(self, kind: type[BaseException] | None, e: object, trace: TracebackType | None) -> None:
         self._process.terminate()
-        await asyncio.to_thread(self._process.wait, PATIENCE_S)
+        await asyncio.to_thread(self._process.wait, patience_s())
 
     def asked(self, path: str, **arguments: str) -> Any:
         """What its API answers; nothing while it starts."""
@@ -121,7 +121,7 @@ async def prometheus(server: NatsServer, tmp_path: Path) -> AsyncIterator[Promet
     finally:
         for one in running:
             one.process.kill()
-            await asyncio.to_thread(one.process.wait, PATIENCE_S)
+            await asyncio.to_thread(one.process.wait, patience_s())
 
 
 @pytest.mark.foreign

@@ -37,7 +37,7 @@ from shared.worker import Worker
 from tests.detecting import until_drained
 from tests.quiet_scene import START, Squares, Walker, segments
 from tests.service import settled
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 LOBBY = Camera("lobby", "made")
@@ -311,7 +311,7 @@ async def cv(server: NatsServer, finder: Squares, **settings: float) -> AsyncIte
 async def revised(admin: Client, n: int) -> DetectionsRevision:
     """The one revision that there is: of the segment `n`, in which something was that is seen in the next one."""
     js, subject = admin.jetstream(), names.event(DetectionsRevision.kind, "lobby")
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not (counts := (await js.stream_info(names.EVENTS, subjects_filter=subject)).state.subjects):
             await asyncio.sleep(0.05)
     assert list(counts.values()) == [1]

@@ -15,7 +15,7 @@ import pytest
 import services.cv.detectors
 import services.embed.models
 from shared.contract import catalog
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 
 MODULES = [f"{s.module}.__main__" for s in catalog.SERVICES] + [
     f"{package.__name__}.{module.name}"
@@ -52,7 +52,7 @@ def test_loading_it_tells_nobody(module: str, tmp_path: Path) -> None:
         env=env | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=patience_s(),
     )
     assert done.returncode == 0, done.stderr
     assert "told:" not in done.stderr, done.stderr

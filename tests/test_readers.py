@@ -24,7 +24,7 @@ from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end
 from tests.own_server import OwnServer, accounts
 from tests.up_process import tidegate
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local import readers as manage
 from tidegate.local import tenants
 from tidegate.local.readers import Place
@@ -111,7 +111,7 @@ async def pulled(settings: BusSettings, reader: str) -> list[str]:
     try:
         pull = await client.jetstream().pull_subscribe_bind(reader, names.EVENTS)
         while (await pull.consumer_info()).num_pending:
-            for message in await pull.fetch(10, timeout=PATIENCE_S):
+            for message in await pull.fetch(10, timeout=patience_s()):
                 found.append(message.subject)
                 await message.ack_sync()
     finally:
@@ -196,7 +196,7 @@ async def test_readers_go_while_the_server_reads_its_accounts(server: NatsServer
             await manage.remove(admin, here(), f"desk-{n}")
     finally:
         await end(reading)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while (left := await desks(admin)) is None:
             await asyncio.sleep(0.05)
     assert not left

@@ -12,7 +12,7 @@ import pytest
 
 from bench import bench_reality
 from bench.bench_reality import Pace, Rate
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 
 RATE = Rate(segments=32.0, seconds=10.0)
 SCRIPT = ((2.0, 0.0), (12.0, 1.8))
@@ -25,7 +25,7 @@ SCRIPT = ((2.0, 0.0), (12.0, 1.8))
 async def test_the_simulator_runs_as_many_workers_as_really_ran(form: str) -> None:
     scaled = bench_reality.fitted(form, RATE.per_s, cold_start_s=2.0)
     scaled = msgspec.structs.replace(scaled, spec=msgspec.structs.replace(scaled.spec, cooldown_period=5))
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         real = await bench_reality.measure(scaled, RATE, Pace(bench_reality.PACE_S), SCRIPT)
     simulated = bench_reality.simulate(form, scaled, real, seed=0)
     count = len(real.arrivals)

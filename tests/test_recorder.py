@@ -24,7 +24,7 @@ from shared.contract.deadletters import REPLAY_OF
 from shared.contract.segment import to_headers
 from shared.recordings.records import Hole, Recorded
 from tests.recorder_world import BEGIN, World, filmed, publish, s, second, seconds_of, world
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.chaos.disk import small_disk
 
 __all__ = ["second", "world"]
@@ -195,7 +195,7 @@ async def test_what_was_not_wanted_is_no_loss(world: World, second: Sequence[Pie
     await publish(world.admin, filmed(second, range(60)))
     await world.until_recorded(60)
     await policies.put("default", b'{"record": "never"}')
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not (await world.ledger()).off:
             await asyncio.sleep(0.1)
     await publish(world.admin, filmed(second, range(60, 120)))
@@ -217,7 +217,7 @@ async def test_a_server_that_goes_and_comes_back_costs_nothing(world: World, sec
     for n in range(3):
         await world.server.stop(signal.SIGKILL)
         await world.server.start()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while True:
                 try:
                     await publish(world.admin, row[65 * (n + 1) : 65 * (n + 2)])
@@ -298,7 +298,7 @@ async def test_media_that_was_made_anew_is_recorded_from_its_start(world: World,
     await js.delete_stream(names.MEDIA)
     await js.add_stream(config)
     await publish(world.admin, filmed(second, range(40), epoch="e2", begin=BEGIN + s(100)))
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while (last := (await world.ledger()).last) is None or last.epoch != "e2" or last.n < 39:
             await asyncio.sleep(0.1)
     files, _ = await world.kept()

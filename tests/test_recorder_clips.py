@@ -27,7 +27,7 @@ from shared.recordings.playing import playlist
 from shared.runtime.errors import Refusal
 from tests.recorder_world import BEGIN, World, filmed, publish, s, second, small, world
 from tests.video_world import frames
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.client import clips
 
 __all__ = ["second", "small", "world"]
@@ -214,7 +214,7 @@ async def test_a_gap_over_midnight_is_listed_once(world: World, second: Sequence
 async def test_what_can_not_be_answered_is_said(world: World, subject: str, query: bytes, code: int) -> None:
     recorder = world.recorder()
     await recorder.until_it_says("/readyz", "^ok")
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while True:
             try:
                 await requests.ask(world.admin, subject, query, timeout_s=10)

@@ -30,7 +30,7 @@ from shared.runtime.child import plain_environment
 from shared.runtime.errors import Refusal
 from tests.recorder_world import BEGIN, World, filmed, publish, s, second, seconds_of, world
 from tests.video_world import frames, path, pieces
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 
 __all__ = ["path", "pieces", "second", "world"]
 # The left upper quarter of 320x240, and a triangle at the right.
@@ -213,7 +213,7 @@ async def test_a_policy_that_can_not_be_read_may_have_masks(world: World, second
     with pytest.raises(Refusal, match="may have masks"):
         await client_of.video(world.admin, Wanted(camera="cam", file="live.cam/1-10", begin=0, end=100))
     await policies.delete("camera.cam")
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         files, _ = await world.until_recorded(60)
     assert files
     assert await recorder.end() == 0

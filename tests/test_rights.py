@@ -26,7 +26,7 @@ from shared.contract import accounts, catalog, names, topology
 from shared.contract.identities import Rights
 from tests import attacks, raw
 from tests.attacks import Try, example, matches, may_publish
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local import tenants
 from tidegate.local.server import NatsServer
 
@@ -44,7 +44,7 @@ class World:
 
     async def begin(self) -> None:
         self.admin = await self._connect("admin")
-        self.js = self.admin.jetstream(timeout=PATIENCE_S)
+        self.js = self.admin.jetstream(timeout=patience_s())
         taken = [f for _, c in topology.consumers(attacks.LIMITS) for f in c.filter_subjects or [c.filter_subject]]
         taken += [subject for r in attacks.READERS for subject in r.subjects]
         keys = ["$KV.leases.camera.lobby", "$KV.partitions.partition.1"]
@@ -238,7 +238,7 @@ async def test_what_is_a_right_works(world: World, identity: str) -> None:
         inbox = client.new_inbox()
         answers = await client.subscribe(inbox)
         await client.publish(subject, body, inbox)
-        answer = await answers.next_msg(timeout=PATIENCE_S)
+        answer = await answers.next_msg(timeout=patience_s())
         await answers.unsubscribe()
         status = (answer.headers or {}).get("Status", "")
         assert status in ("", "404", "408"), (subject, answer.headers)

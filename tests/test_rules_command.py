@@ -20,7 +20,7 @@ from shared.contract.events import Tracks
 from tests.jobs_world import film
 from tests.test_analytics_service import running, until
 from tests.up_process import COMMAND
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tests.walks import Walk, detections, publish
 from tidegate.drawing.scene import rules_over
 from tidegate.local.server import NatsServer
@@ -50,7 +50,7 @@ async def tidegate(server: NatsServer, *arguments: str, cwd: Path) -> subprocess
         env=environment,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=patience_s(),
         cwd=cwd,
     )
 

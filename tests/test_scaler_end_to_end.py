@@ -28,7 +28,7 @@ from shared.contract.events import Detections
 from shared.contract.segment import to_headers
 from shared.runtime.tasks import end
 from tests.kedalike import KedaClient, Refused, Stream, generate
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
@@ -76,7 +76,7 @@ class ScalerProcess:
                 env=self._env | {"SCALER_PORT": str(self.port)},
                 stderr=log,
             )
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not (ready := re.search(r"address=127.0.0.1:(\d+)", self._log.read_text())):
                 assert self._process.poll() is None, self._log.read_text()
                 await asyncio.sleep(0.05)

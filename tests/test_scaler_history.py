@@ -32,7 +32,7 @@ from tests.messages import consume
 from tests.scalers import estimating
 from tests.test_demand import World
 from tests.test_scaler_service import publish
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 WALL = 1.7e9
@@ -187,7 +187,7 @@ def live(estimator: Estimator, **more: str) -> LiveDemand:
 
 async def measured(demand: LiveDemand) -> float:
     """The measured rate of a replica, once there is one."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not (demand.estimate and demand.estimate.measured):
             await asyncio.sleep(0.05)
     return demand.estimate.service_rate
@@ -244,7 +244,7 @@ async def test_without_the_bucket_it_works_and_says_what_to_do(
     await admin.jetstream().delete_stream(f"KV_{names.SCALER}")
     async with scaler(server) as one:
         await publish(admin, 40)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while True:
                 with contextlib.suppress(TidegateError):
                     if (await live(one).answer()).value > 0:
@@ -271,7 +271,7 @@ async def test_an_outage_at_the_first_question_costs_nothing_that_was_kept(
             await live(second).answer()
         await asyncio.sleep(5)
         await server.start()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not live(second).watch.observations:
                 await asyncio.sleep(0.1)
         assert live(second).watch.observations[0].time == pytest.approx(oldest, abs=0.1)
@@ -279,6 +279,6 @@ async def test_an_outage_at_the_first_question_costs_nothing_that_was_kept(
 
 async def stored(admin: Client) -> None:
     """Until something is kept."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not (await admin.jetstream().stream_info(f"KV_{names.SCALER}")).state.messages:
             await asyncio.sleep(0.05)

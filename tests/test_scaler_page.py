@@ -27,7 +27,7 @@ from tests.certificates import Authority
 from tests.messages import consume
 from tests.scalers import estimating
 from tests.test_scaler_service import BAD, publish
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 CV = {"service": "cv", "lagThreshold": "20", "coldStart": "10"}
@@ -208,7 +208,7 @@ async def test_a_port_that_is_taken_is_named(server: NatsServer) -> None:
 
 async def until_async(ask: Any, holds: Any) -> Answer:
     """The first answer that holds."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not holds(answer := await ask()):
             await asyncio.sleep(0.05)
     return answer  # type: ignore[no-any-return]

@@ -30,7 +30,7 @@ from services.scaler.live.metrics_page import MetricsPage, beats
 from services.scaler.live.wakeups import Wakeups, told_on
 from shared.contract import names
 from shared.runtime.errors import SettingError
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -278,7 +278,7 @@ async def test_a_question_that_waits_is_counted_though_others_expired_as_it_was_
         for n in range(300):
             await admin.publish(names.job("ask", f"c-{n}"), b"{}", headers={"Nats-TTL": "1"})
         await js.publish(names.job("ask", "lobby"), b"{}", headers={"Nats-TTL": "600"})
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (await js.stream_info(names.ASKS)).state.messages > 1:
                 for _ in range(100):
                     await admin.publish(names.api("CONSUMER.INFO", names.ASKS, "vlm-ask"), reply="nobody")

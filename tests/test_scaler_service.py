@@ -38,7 +38,7 @@ from tests.certificates import Authority
 from tests.kedalike import ANY_PORTS, PROTO, KedaClient, Refused, generate
 from tests.messages import consume
 from tests.scalers import estimating
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.commands.explain import run as print_explained
 from tidegate.local.server import NatsServer
 
@@ -86,7 +86,7 @@ async def test_every_method_answers_as_keda_asks(admin: Client, keda: KedaClient
         assert active.results == [False]
         await publish(admin, 30)
         await until(lambda: active.results == [False, True])
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (metric := await keda.metric(CV))[0] == 0.0:
                 await asyncio.sleep(0.1)
         assert metric[1]
@@ -144,7 +144,7 @@ async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: 
         for kind in ("verify", "ask", "summarize", "caption", "verify"):
             await publish(admin, 1, f"jobs.vlm.{kind}.lobby")
         # Without a worker that was heard, the lag rule: 6 messages at 2 a replica. Each is asked about once a second.
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while await keda.metric(asked) != (pytest.approx(3), True):
                 await asyncio.sleep(0.1)
 
@@ -249,7 +249,7 @@ async def test_without_jetstream_it_says_so_and_streams_outlive_it(
         assert refused.value.code == "UNAVAILABLE"
         assert await keda.call("GetMetricSpec", CV)
         await server.start()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while True:
                 try:
                     assert await keda.metric(CV) == (0.0, False)
@@ -273,7 +273,7 @@ async def test_heartbeats_reach_the_estimate_and_explain_shows_them(
             failed=0, items=0, busy_s=1.0, working_s=2.0,
         )  # fmt: skip
         await worker.publish(names.stats("cv", replica), stats.encode(beat))
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while (answer := (await explain.ask(admin, "cv"))[0]).found[0].terms.get("ready") != 1:
             await asyncio.sleep(0.1)
     await worker.close()
@@ -331,7 +331,7 @@ async def test_ingest_is_scaled_by_its_enabled_cameras(server: NatsServer, admin
             await registry.put(js, f"camera-{n}", Camera(url="rtsp://x"), "user:password")
         await registry.put(js, "off", Camera(url="rtsp://x", enabled=False), None)
         await until(lambda: active.results == [False, True])
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while await value() != 1.5:
                 await asyncio.sleep(0.05)
     with pytest.raises(Refused, match="none") as refused:
@@ -444,7 +444,7 @@ async def test_the_process_serves_reports_and_drains(server: NatsServer, generat
             process.send_signal(signal.SIGTERM)
             await until(lambda: active.ended)
             assert active.ended == ("OK", "")
-        assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
+        assert await asyncio.to_thread(process.wait, patience_s()) == 0
     finally:
         process.kill()
         process.wait()

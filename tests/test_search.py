@@ -45,7 +45,7 @@ from shared.runtime.ports import free_port
 from shared.runtime.telemetry import Health
 from tests import service
 from tests.service import serving
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 BEGAN = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
@@ -291,7 +291,7 @@ async def test_it_goes_on_where_it_stopped_and_is_built_again_on_request(
         await settled(admin)
         assert (await find(admin, text="x")).moments[0].hits == 2, "what EVENTS has forgotten is still found"
         await topology.renew_consumer(admin.jetstream(), topology.TopologySettings(), "EVENTS", "search")
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not (found := await find(admin, text="x")).moments or found.moments[0].hits != 1:
                 await asyncio.sleep(0.1)
     assert rows(tmp_path) == 1
@@ -419,12 +419,12 @@ async def test_it_is_discovered_and_counts_its_requests(server: NatsServer, admi
     async with searching(server, tmp_path):
         with pytest.raises(Refusal):
             await requests.ask(admin, names.FIND, b"{", timeout_s=5)
-        answer = await admin.request("$SRV.STATS.tidegate-search", b"", timeout=PATIENCE_S)
+        answer = await admin.request("$SRV.STATS.tidegate-search", b"", timeout=patience_s())
         stats = msgspec.json.decode(answer.data)
         assert {e["subject"] for e in stats["endpoints"]} == {"svc.find", "svc.find.clip"}
         assert sum(e["num_errors"] for e in stats["endpoints"]) == 1
         finder = await bus.connect(server.settings("finder"), "finder")
-        assert (await finder.request("$SRV.PING", b"", timeout=PATIENCE_S)).data
+        assert (await finder.request("$SRV.PING", b"", timeout=patience_s())).data
         with pytest.raises(Refusal, match="asks for nothing"):
             await requests.ask(finder, names.FIND, b"{}", timeout_s=5)
         await finder.close()
@@ -438,7 +438,7 @@ async def test_retention_by_age(server: NatsServer, admin: Client, tmp_path: Pat
     age = (dt.datetime.now(dt.UTC) - at(150)).total_seconds()
     async with searching(server, tmp_path, search_tidy_s=0.2, search_max_age_s=age):
         await settled(admin)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while rows(tmp_path) > 50:
                 await asyncio.sleep(0.2)
 
@@ -463,7 +463,7 @@ async def test_retention_by_size_drops_the_oldest_and_no_more_than_it_must(
     folder, most = tmp_path / "index", 500_000
     async with searching(server, folder, search_tidy_s=0.2, search_max_bytes=most):
         await settled(admin)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while stored(folder) > most:
                 await asyncio.sleep(0.2)
     left = Index(str(folder))
@@ -497,7 +497,7 @@ async def test_a_second_process_on_one_index_is_refused(server: NatsServer, admi
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not await asyncio.to_thread(true):
             await asyncio.sleep(0.05)
 
@@ -519,7 +519,7 @@ class Process:
 
     def end(self, how: signal.Signals) -> int:
         self._popen.send_signal(how)
-        return self._popen.wait(PATIENCE_S)
+        return self._popen.wait(patience_s())
 
 
 @pytest.mark.slow
@@ -574,7 +574,7 @@ async def test_a_disk_that_is_full_is_said_and_loses_nothing(server: NatsServer,
     for second in range(1, 20):
         await embedded(admin, "lobby", second, scene(0, second))
     await until(lambda: "can't be written" in ready())
-    waiting = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S).read().decode()
+    waiting = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=patience_s()).read().decode()
     assert "tidegate_search_pending 0.0" not in waiting
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     await settled(admin)

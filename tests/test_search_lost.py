@@ -18,7 +18,7 @@ from shared.bus.requests import NobodyAnswers
 from shared.contract import names, topology
 from tests.files import contents
 from tests.test_search import detected, embedded, find, rows, scene, searching, settled
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.reindexing import Reindexing
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack
@@ -26,7 +26,7 @@ from tidegate.local.stack import Stack
 
 async def until_found(client: Client, hits: int) -> None:
     """Until the label was found so often."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while await _hits(client) != hits:
             await asyncio.sleep(0.1)
 

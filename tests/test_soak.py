@@ -9,14 +9,14 @@ from nats.aio.client import Client
 
 from bench import soak
 from shared.contract import catalog, names
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 
 
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
 async def test_every_service_is_at_work_and_looked_at() -> None:
-    async with soak.site() as (folder, admin, alerts, _), asyncio.timeout(PATIENCE_S):
+    async with soak.site() as (folder, admin, alerts, _), asyncio.timeout(patience_s()):
         # Verified, and told to the endpoint: all that is between a camera and a person has had a part in it.
         while not (alerts and await _told(admin, "verdicts") and await _told(admin, "captions")):
             await asyncio.sleep(0.5)

@@ -19,7 +19,7 @@ from shared.bus.requests import NobodyAnswers
 from shared.client import explain
 from shared.contract import names
 from shared.runtime.errors import Refusal
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.stack import Stack
 from tidegate.local.stack import steady as stack_of
 
@@ -70,7 +70,7 @@ async def test_a_question_breaks_no_permission(tmp_path: Path) -> None:
 
 async def until_answered(client: Client) -> None:
     """Until vlm's front answers questions, if only that it can't read this one."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while True:
             try:
                 with pytest.raises(Refusal):

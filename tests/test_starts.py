@@ -12,7 +12,7 @@ import pytest_asyncio
 from shared.runtime import child
 from shared.runtime.ports import free_port
 from tests.service_process import ServiceProcess
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer, find_executable
 
@@ -33,7 +33,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     yield go
     for one in started:
         one.process.kill()
-        await asyncio.to_thread(one.process.wait, PATIENCE_S)
+        await asyncio.to_thread(one.process.wait, patience_s())
 
 
 @pytest.mark.slow
@@ -89,4 +89,4 @@ async def test_a_server_without_jetstream_is_not_waited_for(start: Start, tmp_pa
     assert await webhook.ended() == 1
     assert "is it enabled" in webhook.log
     plain.terminate()
-    await asyncio.to_thread(plain.wait, PATIENCE_S)
+    await asyncio.to_thread(plain.wait, patience_s())

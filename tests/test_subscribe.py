@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from shared import bus
 from shared.contract import names, readers
 from tests import npm
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local import tenants
 from tidegate.local.server import NatsServer
 
@@ -109,7 +109,7 @@ async def test_the_apps_miss_nothing_and_do_nothing_twice(app: list[str], served
         await until(lambda: len(desk.said) == 4)
         assert desk.said[2].startswith("broken can never be used: ")
         assert desk.said[3] == "events.incidents.lobby lobby"
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while await pending(admin):
                 await asyncio.sleep(0.05)
     await publish(admin, "events.alerts.lobby", event, "away")
@@ -140,5 +140,5 @@ async def test_the_apps_end_where_they_are_removed(
         folder = tmp_path / "nats/secrets"
         tenants.put(folder, tenants.without_reader(tenants.read(folder)[0], "desk"))
         await server.reload()
-        assert await asyncio.wait_for(desk.process.wait(), PATIENCE_S) == 1
+        assert await asyncio.wait_for(desk.process.wait(), patience_s()) == 1
         assert any("uthoriz" in line for line in desk.said), desk.said

@@ -44,7 +44,7 @@ from tests.test_deploy import (
 )
 from tests.test_deploy import keda_schema as keda_schema
 from tests.test_network import NATS, check, peer
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.cluster.policies import Peer, Policies
 
 Document = dict[str, Any]
@@ -203,7 +203,7 @@ async def asked_by_keda(server: OwnServer, docs: list[Document]) -> dict[tuple[s
     given = of(docs, "TriggerAuthentication")["tidegate-nats"]["spec"]["configMapTargetRef"]
     account = {e["parameter"]: config[e["key"]] for e in given}["account"]
     url = f"http://127.0.0.1:{server.monitoring}/jsz?acc={account}&consumers=true&config=true"
-    page = json.loads(await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=PATIENCE_S).read()))
+    page = json.loads(await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=patience_s()).read()))
     (details,) = page["account_details"]
     assert details["name"] == account
     pending = {

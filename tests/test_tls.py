@@ -29,7 +29,7 @@ from shared.runtime.ports import free_port, takes_connections
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.telemetry import Health
 from tests.certificates import Authority, Pair
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import find_executable
 
 
@@ -390,7 +390,7 @@ async def test_a_client_is_let_go_however_often_it_sends_a_byte(
 ) -> None:
     monkeypatch.setattr(serving, "REQUEST_S", 1.0)
     url, context = pages(secured, authority)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         with contextlib.suppress(OSError), slow_client(url, context, b"GET /") as client:
             while True:
                 client.sendall(b"x")

@@ -21,7 +21,7 @@ from tests import hostile
 from tests.detecting import detecting, segment_head
 from tests.test_monitor import IDLE
 from tests.test_rules_command import tidegate
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 from tidegate.view.monitor import Monitor
 
@@ -145,7 +145,7 @@ async def online(client: Client, camera: str) -> None:
 
 
 async def until_unreadable(client: Client, camera: str, wanted: bool = True) -> VideoStatus | None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while (found := await registry.unreadable(client.jetstream(), camera)) is None or not wanted:
             if found is None and not wanted:
                 return None
@@ -198,7 +198,7 @@ async def test_a_replay_that_fails_again_is_buried_again(server: NatsServer, adm
     """Somebody has asked for it, and shall see what comes of it."""
     seq = await publish(admin, "lobby", 0, bad())
     async with detecting(server):
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not (letters := [letter async for letter in dlq.letters(admin)]):
                 await asyncio.sleep(0.05)
             await publish(admin, "lobby", 1, bad())

@@ -27,7 +27,7 @@ from tests import footage
 from tests.ingest_process import Bus, Ingest, add, start
 from tests.ingest_process import bus as heard
 from tests.test_worker import Echo, publish, results, settled, working
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.client import usage, used
 from tidegate.client.used import Book, ServiceUsage
 from tidegate.local.server import NatsServer
@@ -299,7 +299,7 @@ async def test_ends_at_once_where_the_server_is_gone(server: NatsServer, admin: 
     keeper = Keeper(client, "cv", lambda: WorkerUsage(process="p", n=0, since=T * 60, until=T * 60), every_s=600)
     await admin.close()
     await server.stop()
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         await keeper.close()
     assert dropped() == before + 1
     await client.close()

@@ -27,7 +27,7 @@ from shared.runtime import child
 from tests.own_server import OwnServer
 from tests.service import settled
 from tests.test_search import rows
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.commands import tidegate
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
@@ -82,7 +82,7 @@ class World:
         """A command of one of the versions, as somebody runs it."""
         done = subprocess.run(
             [sys.executable, "-P", *command], cwd=self.folder, env=self._environment(user, old), capture_output=True,
-            text=True, timeout=PATIENCE_S, check=False,
+            text=True, timeout=patience_s(), check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -105,7 +105,7 @@ class World:
         """As a kubelet ends a pod: SIGTERM, and its exit code is 0, unless it has only begun to be loaded."""
         process = self._running.pop((service, old))
         process.terminate()
-        code = await asyncio.to_thread(process.wait, PATIENCE_S)
+        code = await asyncio.to_thread(process.wait, patience_s())
         assert code == 0 or (code == -signal.SIGTERM and not self._log(service, old).stat().st_size), service
 
     def kill(self) -> None:
@@ -162,7 +162,7 @@ async def twice_read(world: World) -> None:
 async def more(admin: Client, kind: str, count: int) -> None:
     """Until EVENTS has so many more of a kind."""
     wanted = await _events(admin, kind) + count
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while await _events(admin, kind) < wanted:
             await asyncio.sleep(0.2)
 

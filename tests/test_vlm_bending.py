@@ -37,7 +37,7 @@ from tests.jobs_world import film, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, text
 from tests.test_backfill_chaos import be_patient
 from tests.test_vlm_captions import looked_through, wanted
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 from tidegate.view.events import describe
 
@@ -214,7 +214,7 @@ async def test_whatever_dies_all_time_has_one_caption(server: NatsServer, admin:
         await fronts.scale_to(2)
         cameras = 0
         try:
-            async with asyncio.timeout(3 * PATIENCE_S):
+            async with asyncio.timeout(3 * patience_s()):
                 while workers.restarts < len(WORKER) * KILLS_A_POINT or fronts.restarts < len(FRONT) * KILLS_A_POINT:
                     # All of its stretches are over at once.
                     start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=40)

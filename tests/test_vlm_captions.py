@@ -26,7 +26,7 @@ from tests import service
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer
 from tests.openai_server import said as stream
-from tests.waiting import PATIENCE_S
+from tests.waiting import LONGEST_S, patience_s
 from tidegate.local.server import NatsServer
 
 MS = dt.timedelta(milliseconds=1)
@@ -113,7 +113,7 @@ async def test_a_front_that_ends_hands_back_what_it_has_not_looked_at(
 ) -> None:
     js = admin.jetstream()
     consumer = (await js.consumer_info("MEDIA", names.VLM_PLAN)).config
-    consumer.ack_wait = 2 * PATIENCE_S  # what is not handed back comes too late for us
+    consumer.ack_wait = 2 * LONGEST_S  # what is not handed back comes too late for us
     await js.add_consumer("MEDIA", consumer)
     await add_camera(admin, "lobby", caption_every_s=10.0)
     asked = asyncio.Event()
@@ -127,7 +127,7 @@ async def test_a_front_that_ends_hands_back_what_it_has_not_looked_at(
         async with fronting(server):
             await film(admin, 40, start=dt.datetime.now(dt.UTC) - dt.timedelta(seconds=120))
             await asked.wait()
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s()):
                 while (info := await js.consumer_info("MEDIA", names.VLM_PLAN)).num_pending:
                     await asyncio.sleep(0.01)
             assert (info.num_ack_pending or 0) > 20, "the others wait behind the first"
@@ -145,7 +145,7 @@ async def test_a_front_that_can_not_follow_the_cameras_ends(
 
     monkeypatch.setattr(Mirror, "_follow", broken)
     client = await bus.connect(server.settings("vlm-front"), "vlm-front")
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         with pytest.raises(RuntimeError, match="broken"):
             await front.run(VlmSettings(vlm_mode="front"), client, Health(), asyncio.Event())
     await client.close()

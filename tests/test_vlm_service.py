@@ -32,7 +32,7 @@ from tests.effort import assert_cheap
 from tests.footage import make
 from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, broken_off, hang, refused, text
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import LONGEST_S, patience_s, until
 from tidegate.chaos.way import Way
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
@@ -198,7 +198,7 @@ async def test_a_job_whose_acknowledgement_was_lost_is_answered_once(
     async with losing_acknowledgements(server) as way, worker(server, openai.url, at=way.url):
         for job in questions:
             await bus.publish_job(admin, job)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while len(await said(admin)) < len(questions):
                 await asyncio.sleep(0.1)
     before = await said(admin)
@@ -544,7 +544,7 @@ async def test_an_answer_that_comes_while_the_endpoint_is_left_alone_brings_it_b
 
 async def test_what_a_drain_has_no_time_for_is_handed_back_and_forgotten(server: NatsServer, admin: Client) -> None:
     consumer = (await admin.jetstream().consumer_info(names.VLM, "vlm-verify")).config
-    consumer.ack_wait = 2 * PATIENCE_S  # what is not handed back comes too late for us
+    consumer.ack_wait = 2 * LONGEST_S  # what is not handed back comes too late for us
     await admin.jetstream().add_consumer(names.VLM, consumer)
     seqs = await film(admin, 2)
     async with OpenAiServer(then=hang) as endpoint:

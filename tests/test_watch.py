@@ -14,7 +14,7 @@ from nats.aio.client import Client
 
 from shared.runtime.errors import SettingError
 from tests.up_process import COMMAND
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.client.watch import full
 from tidegate.local.server import NatsServer
 
@@ -59,7 +59,7 @@ async def test_an_event_is_printed_once_and_a_server_that_dies_is_no_event(
             *COMMAND, "watch", "counts", "--json", stdout=file, stderr=err, env=os.environ | server.environment("admin")
         )
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s()):
                 n = 0
                 while not out.stat().st_size:
                     await say(admin, n := n + 1)
@@ -88,7 +88,7 @@ async def test_it_ends_with_its_reader(
     os.close(theirs)
     n = 0
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not select.select([ours], [], [], 0)[0]:
                 await say(admin, n := n + 1)
             os.close(ours)

@@ -38,7 +38,7 @@ from shared.runtime.errors import BadMessage, SettingError
 from shared.runtime.settings import load
 from shared.runtime.telemetry import Health
 from tests.service import serving
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
@@ -147,7 +147,7 @@ async def all_answered(client: Client) -> None:
     """Wait until the consumer is done with all of the stream. Just after a publish it may not know of it yet."""
     js = client.jetstream()
     last = (await js.stream_info(names.EVENTS)).state.last_seq
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while (await js.consumer_info(names.EVENTS, "webhook")).ack_floor.stream_seq < last:
             await asyncio.sleep(0.05)
 

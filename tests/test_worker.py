@@ -32,7 +32,7 @@ from shared.worker import Message, Worker, WorkerSettings
 from shared.worker.tuning import Tuning
 from tests import service
 from tests.detecting import segment_head, until_drained
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 
@@ -212,7 +212,7 @@ async def test_heartbeats_count_the_time_with_work_in_hand(server: NatsServer, a
     async def last_beat() -> stats.WorkerStats:
         while beats.pending_msgs:
             await beats.next_msg()
-        return stats.decode((await beats.next_msg(timeout=PATIENCE_S)).data)
+        return stats.decode((await beats.next_msg(timeout=patience_s())).data)
 
     async with working(server, service, batch_size=1, hold=1):
         assert (await last_beat()).working_s == 0.0
@@ -273,7 +273,7 @@ async def test_what_workers_died_on_is_in_the_dead_letters(server: NatsServer, a
     seqs = await publish(admin, ["deadly"])
     sub = await admin.jetstream().pull_subscribe_bind("cv", "MEDIA")
     await sub.fetch(1)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         while not (found := await letters(admin)):
             await asyncio.sleep(0.1)
     assert (found[0].stream_seq, found[0].payload) == (seqs[0], b"deadly")
@@ -320,7 +320,7 @@ async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
     )
     await pool.scale_to(1)
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while not (found := await letters(admin)):
                 await asyncio.sleep(0.2)
         await settled(admin)
@@ -361,7 +361,7 @@ async def test_nothing_is_delivered_to_a_worker_that_works_on_a_suspect(server: 
             return await super().prepare(message)
 
     async with working(server, Slow(), threads=2):
-        await asyncio.wait_for(begun.wait(), PATIENCE_S)
+        await asyncio.wait_for(begun.wait(), patience_s())
         await publish(admin, ["a", "b", "c"], first=1)
         assert await service.counted(admin, 4) == (1, 3)
         go_on.set()
@@ -374,7 +374,7 @@ async def test_a_broken_device_buries_nothing_and_ends_its_process(server: NatsS
     broken = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.crashing_worker", env=os.environ | server.environment("cv") | {"DEVICE": "broken"}
     )
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s()):
         assert await broken.wait() == 70
     async with working(server, Echo()):
         await settled(admin)
@@ -519,7 +519,7 @@ async def test_a_server_that_is_away_costs_no_process(server: NatsServer, admin:
     for n in range(4):
         await publish_job(admin, "verify", "away", n)
     async with serving_jobs(server, service) as stop:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while (await admin.jetstream().consumer_info("VLM", "vlm-verify")).num_redelivered < 4:
                 await asyncio.sleep(0.05)
         assert not stop.is_set()

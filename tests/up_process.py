@@ -7,14 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 
 COMMAND = [sys.executable, "-m", "tidegate"]
 
 
-def tidegate(
-    data: Path, *arguments: str, check: bool = True, timeout: float = PATIENCE_S
-) -> subprocess.CompletedProcess[str]:
+def tidegate(data: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """check: that it succeeds. What the environment says of servers and models is not its."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("NATS_", "CV_", "VLM_"))}
     done = subprocess.run(
@@ -22,7 +20,7 @@ def tidegate(
         env=environment | {"TIDEGATE_DATA": str(data), "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=patience_s(),
         check=False,
     )
     if check:

@@ -1,25 +1,34 @@
-"""To wait until something is so."""
+"""Wait until a condition holds."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
 
-# Most seconds that a test waits for anything: enough beside a dozen busy programs, and what hangs is still named.
-PATIENCE_S = 300.0
+# The wait on an idle machine.
+BASE_S = 120.0
+# Load beyond this earns no more patience: a longer wait would hide a hang.
+MOST_LOAD = 6.0
+LONGEST_S = BASE_S * MOST_LOAD
 
 
-async def until(true: Callable[[], object], within_s: float = PATIENCE_S) -> None:
-    """Raises TimeoutError where it never becomes so. How long it takes is no matter of tests: machines are shared."""
-    try:
-        async with asyncio.timeout(within_s) as waited:
-            while not true():
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        if not waited.expired():
-            raise
-        code = true.__code__ if isinstance(true, FunctionType) else None
-        where = f" ({Path(code.co_filename).name}:{code.co_firstlineno})" if code else ""
-        raise TimeoutError(f"not so after {within_s:.0f} s{where}") from None
+def patience_s() -> float:
+    """Maximum seconds of one wait: the base, times the load of each core."""
+    per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return BASE_S * min(max(per_core, 1.0), MOST_LOAD)
+
+
+async def until(true: Callable[[], object], within_s: float | None = None) -> None:
+    """Raise TimeoutError if the condition never holds. The default limit follows the load during the wait."""
+    began = time.monotonic()
+    while not true():
+        limit_s = patience_s() if within_s is None else within_s
+        if time.monotonic() - began > limit_s:
+            code = true.__code__ if isinstance(true, FunctionType) else None
+            where = f" ({Path(code.co_filename).name}:{code.co_firstlineno})" if code else ""
+            raise TimeoutError(f"not so after {limit_s:.0f} s{where}")
+        await asyncio.sleep(0.02)

@@ -9,7 +9,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
-from tests.waiting import PATIENCE_S
+from tests.waiting import patience_s
 from tidegate.demo.report import Tally, read_back, tally
 
 
@@ -40,7 +40,7 @@ async def counted(admin: Client) -> Tally:
 
 async def _until(true: Callable[[], Awaitable[bool]]) -> None:
     """Where a server was killed nobody answers until another leads: it is asked again."""
-    async with asyncio.timeout(3 * PATIENCE_S):
+    async with asyncio.timeout(3 * patience_s()):
         while True:
             try:
                 if await true():
