@@ -20,7 +20,7 @@ from tests import examples
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer
 
-pytest_plugins = ["tests.shards"]
+pytest_plugins = ["tests.limits", "tests.shards"]
 
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that: those we start must hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
