@@ -120,7 +120,7 @@ async def console_on(server: NatsServer, admin: Client, **settings: Any) -> Asyn
 
 
 def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
         return True
     return False
 

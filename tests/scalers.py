@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from services.scaler.live.consumers import EVERY_S
 from services.scaler.live.estimator import Estimator
 from services.scaler.live.explainer import explaining
 from shared import bus
@@ -12,11 +13,11 @@ from tidegate.local.server import NatsServer
 
 
 @asynccontextmanager
-async def estimating(server: NatsServer, *, keeps: bool = False) -> AsyncIterator[Estimator]:
-    """An estimator that connects as the identity `scaler`, and explains."""
+async def estimating(server: NatsServer, every_s: float = EVERY_S, *, keeps: bool = False) -> AsyncIterator[Estimator]:
+    """An estimator that connects as the identity `scaler`, and explains. every_s: seconds between two polls."""
     client = await bus.connect(server.settings("scaler"), "scaler")
     try:
-        async with Estimator(client, keeps=keeps) as estimator, explaining(client, estimator, "scaler"):
+        async with Estimator(client, every_s, keeps=keeps) as estimator, explaining(client, estimator, "scaler"):
             yield estimator
     finally:
         await client.close()

@@ -92,7 +92,7 @@ async def until_settled(client: Client, book: dict[str, Any]) -> dict[str, bytes
     async with asyncio.timeout(patience_s()):
         while (found := await settled(client)).keys() < expected.keys():
             await asyncio.sleep(0.2)
-    await asyncio.sleep(1)
+    await asyncio.sleep(1)  # clock: a surplus event has no later marker
     assert await settled(client) == expected == found
     return expected
 

@@ -285,7 +285,7 @@ async def test_whatever_is_said_a_run_goes_on(world: World, admin: Client, monke
         await admin.publish(subject, garbage)
     for unknown in (Fetch(id="999999", begin=0), Fetch(id="none", begin=0), Seen(id="999999", failed="no")):
         with pytest.raises((Refusal, TimeoutError, TidegateError)):
-            await ask(admin, subject, second.encode(unknown), timeout_s=1)
+            await ask(admin, subject, second.encode(unknown), timeout_s=5)
             raise TidegateError("taken")
     video = bytearray()
     while part := await asking(admin, subject, second.encode(Fetch(id=given.id, begin=len(video)))):
@@ -325,7 +325,7 @@ async def beat_as(admin: Client, model: str) -> asyncio.Task[None]:
 async def asking(admin: Client, subject: str, data: bytes) -> bytes:
     """What is answered; nothing while nobody is there."""
     try:
-        return (await ask(admin, subject, data, timeout_s=1)).data
+        return (await ask(admin, subject, data, timeout_s=5)).data
     except TidegateError:
         await asyncio.sleep(0.05)
         return b""

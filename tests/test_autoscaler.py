@@ -97,7 +97,7 @@ async def test_a_server_that_is_away_holds_the_replicas(server: NatsServer, admi
         await until(lambda: autoscaler.state.desired == 3)
         await server.stop()
         await until(lambda: autoscaler.state.pending is None)
-        await asyncio.sleep(2.0)  # longer than cooldown and stabilisation together
+        await asyncio.sleep(2.0)  # clock: the outage outlasts cooldown and stabilisation
         assert "NATS is not connected" in autoscaler.state.reason
         assert autoscaler.state.desired == 3
         await server.start()
@@ -141,7 +141,10 @@ async def test_a_trigger_of_our_scaler_is_answered_here(
         scaled = msgspec.structs.replace(scaled, spec=spec, triggers=(trigger,))
     async with running(admin, tmp_path, scaled, speed=1.0) as autoscaler:
         await until(lambda: autoscaler.state.pending == 0)
-        await asyncio.sleep(1.5)  # the poll that a new object begins with is over
+        # The poll that a new object begins with is over.
+        for _ in range(2):
+            step = autoscaler.state
+            await until(lambda step=step: autoscaler.state is not step)
         assert autoscaler.state.desired == 0
         await publish(admin, 1)
         await until(lambda: autoscaler.state.desired == 1)

@@ -179,6 +179,14 @@ async def busy(server: NatsServer, admin: Client, tuning: Tuning = TUNING) -> As
             service.gate.set()
 
 
+async def two_beats(admin: Client) -> None:
+    """Wait until the worker has beaten twice: meanwhile it could have done what it must not."""
+    beats = await admin.subscribe("scale.cv.>")
+    for _ in range(2):
+        await beats.next_msg(timeout=patience_s())
+    await beats.unsubscribe()
+
+
 async def put_off(admin: Client, seq: int) -> None:
     job = backfill.put_off(first_of(seq), f"cv/echo/MEDIA/{seq}", stream="MEDIA", seq=seq)
     await admin.jetstream().publish("jobs.cv.backfill.lobby", backfill.encode(job))
@@ -186,7 +194,7 @@ async def put_off(admin: Client, seq: int) -> None:
 
 async def test_nothing_is_made_good_while_anything_urgent_is_in_hand(server: NatsServer, admin: Client) -> None:
     async with busy(server, admin) as (service, _):
-        await asyncio.sleep(0.5)
+        await two_beats(admin)
         assert service.again == []
         service.gate.set()
         await settled(admin)
@@ -371,7 +379,7 @@ async def test_a_store_that_can_t_be_read_makes_nothing_lost(server: NatsServer,
     """nats-server answers 404 for all that it can't open, as of an empty stream: one answer of it is not believed."""
     async with busy(server, admin, replace(TUNING, blind_s=1e9)):
         await admin.jetstream().purge_stream("MEDIA")
-        await asyncio.sleep(0.5)
+        await two_beats(admin)
         assert await revisions(admin) == []
         await publish(admin, ["what can be read again"], first=1)
         while not (found := await revisions(admin)):

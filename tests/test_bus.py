@@ -33,8 +33,7 @@ async def test_what_is_closed_while_it_reconnects_is_at_an_end(server: NatsServe
         for _ in range(turns):
             await asyncio.sleep(0)
         await client.close()
-        await asyncio.sleep(0.02)
-        assert asyncio.all_tasks() == before, turns
+        await until(lambda: asyncio.all_tasks() == before)
 
 
 async def test_what_waits_for_a_server_that_is_away_does_not_keep_it_from_closing(

@@ -132,7 +132,9 @@ async def test_what_nobody_waits_for_any_more_is_not_decoded(admin: Client, piec
     await until(lambda: decoders.asked)
     await end(asked)
     running = asyncio.create_task(decoders.run())
-    await asyncio.sleep(0.1)
+    # More turns of the loop than a decoder takes to start its process.
+    for _ in range(50):
+        await asyncio.sleep(0)
     assert not children()
     await end(running)
 

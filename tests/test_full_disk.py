@@ -53,7 +53,7 @@ async def connected(server: NatsServer) -> AsyncIterator[Client]:
 async def stored(client: Client, subject: str, payload: bytes) -> int | None:
     """Its sequence, None where JetStream does not acknowledge it."""
     with contextlib.suppress(TimeoutError, nats.errors.Error):
-        return (await client.jetstream().publish(subject, payload, timeout=1)).seq
+        return (await client.jetstream().publish(subject, payload, timeout=5)).seq
     return None
 
 
@@ -69,7 +69,7 @@ async def until_silent(client: Client, subject: str) -> None:
     async with asyncio.timeout(patience_s()):
         with contextlib.suppress(nats.errors.TimeoutError):
             while True:
-                await client.jetstream().publish(subject, os.urandom(50_000), timeout=1)
+                await client.jetstream().publish(subject, os.urandom(50_000), timeout=1)  # clock: silence is the event
 
 
 async def test_streams_store_again_once_a_full_disk_has_room(disk: Disk) -> None:
@@ -118,7 +118,7 @@ async def test_what_a_camera_sends_meanwhile_is_stored(disk: Disk, tmp_path: Pat
         disk.fill()
         await until(lambda: "MEDIA" in stack.healing.trouble)
         before = len(await stored())
-        await asyncio.sleep(6)  # longer than a lease: nobody's lease is renewed
+        await asyncio.sleep(6)  # clock: the outage outlasts a lease, and none is renewed
         assert len(await stored()) == before
         disk.free()
         await until(lambda: not stack.healing.trouble)

@@ -247,7 +247,7 @@ async def test_nobody_gives_up_while_the_server_is_away(server: NatsServer, proc
     assert await heard(holder) == begun
 
 
-async def test_what_is_not_begun_is_not_offered(process: Start) -> None:
+async def test_what_is_not_begun_is_not_offered(admin: Client, process: Start) -> None:
     """Three processes that start one after the other: two filmed a camera until the third had it, and stored it."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
@@ -255,7 +255,9 @@ async def test_what_is_not_begun_is_not_offered(process: Start) -> None:
     await has_taken(other)
     await other.leases.offer(["lobby"])
     await until(lambda: third.mirror.values["camera.lobby"].startswith(b"other"))
-    await asyncio.sleep(0.5)
+    # Once it has a later entry, it has heard of an offer too.
+    await (await bind(admin.jetstream(), names.LEASES)).put("camera.marker", b"")
+    await until(lambda: "camera.marker" in third.mirror.values)
     assert not third.leases.free("lobby")
     begin(other)
     while not await other.leases.offer(["lobby"]):
@@ -396,7 +398,7 @@ async def test_an_offer_is_taken_back(process: Start) -> None:
     await until(lambda: other.leases.free("lobby"))
     await holder.leases.offer([])
     await until(lambda: not other.leases.free("lobby"))
-    await asyncio.sleep(2 * LEASE_S)
+    await asyncio.sleep(2 * LEASE_S)  # clock: two leases run out
     assert not other.leases.free("lobby") and holder.leases.holds("lobby")
 
 
@@ -435,8 +437,7 @@ async def test_after_an_outage_each_keeps_what_it_has(server: NatsServer, proces
     holder, other = await two(process, lease_s=LONG_S)
     await holder.freeze()
     await server.stop()
-    # Longer than the server kept leases.
-    await asyncio.sleep(6)
+    await asyncio.sleep(6)  # clock: the outage outlasts the server's leases
     assert not other.leases.free("lobby"), "nobody can tell while the server is away"
     before = other.mirror.revision("process.other")
     trying = asyncio.create_task(has_taken(other))

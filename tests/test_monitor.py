@@ -295,7 +295,7 @@ async def test_monitor_begins_while_the_server_is_away(server: NatsServer, admin
     await server.stop(signal.SIGKILL)
     monitor = Monitor(admin, lambda: IDLE)
     beginning = asyncio.create_task(monitor.__aenter__())
-    await asyncio.sleep(6.0)
+    await asyncio.sleep(6.0)  # clock: the outage outlasts one request
     assert not beginning.done(), "longer than one request is waited for"
     await server.start()
     await beginning

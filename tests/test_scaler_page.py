@@ -111,7 +111,7 @@ async def test_numbers_beyond_all_bounds_harm_nobody_else(server: NatsServer) ->
             for number in ("9" * 400, "0." + "0" * 330 + "1"):
                 code, _ = await ask(url, CV | {key: number})
                 assert code in (200, 400)
-        await asyncio.sleep(STALE_S)
+        await asyncio.sleep(STALE_S)  # clock: every answer until now is too old
         assert (await ask(url, CV))[0] == 200
 
 

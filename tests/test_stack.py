@@ -74,7 +74,7 @@ async def until_answered(client: Client) -> None:
         while True:
             try:
                 with pytest.raises(Refusal):
-                    await requests.ask(client, names.ASK, b"?", timeout_s=1)
+                    await requests.ask(client, names.ASK, b"?", timeout_s=5)
                 return
             except NobodyAnswers:
                 await asyncio.sleep(0.1)

@@ -140,7 +140,7 @@ async def test_a_refusal_of_which_only_the_end_is_heard_is_named_too(tmp_path: P
         nats_key=own.key,
     )  # fmt: skip
     with pytest.raises(BusError, match="as of a server that refuses the client certificate"):
-        await bus.connect(settings, "cv", timeout_s=3)
+        await bus.connect(settings, "cv", timeout_s=5)
     listening.shutdown(socket.SHUT_RDWR)
     listening.close()
     await answering
@@ -257,14 +257,14 @@ async def test_a_certificate_that_can_t_be_used_is_said_with_its_setting(
 ) -> None:
     cert, key = broken(case, authority, tmp_path)
     with pytest.raises(SettingError, match=said.format("NATS")):
-        await bus.connect(load(BusSettings, {"NATS_CERT": cert, "NATS_KEY": key}), "cv", timeout_s=1)
+        await bus.connect(load(BusSettings, {"NATS_CERT": cert, "NATS_KEY": key}), "cv", timeout_s=patience_s())
     with pytest.raises(SettingError, match=said.format("METRICS")):
         monitoring.serve(load(BusSettings, {"METRICS_CERT": cert, "METRICS_KEY": key}), Health())
 
 
 async def test_a_websocket_without_tls_is_refused_where_tls_is_asked_for(authority: Authority) -> None:
     with pytest.raises(SettingError, match=r"NATS_URL=ws://localhost:1 is without TLS, .*: give wss://"):
-        await bus.connect(BusSettings(nats_url="ws://localhost:1", nats_ca=authority.ca), "cv", timeout_s=1)
+        await bus.connect(BusSettings(nats_url="ws://localhost:1", nats_ca=authority.ca), "cv", timeout_s=patience_s())
 
 
 # ---- /healthz, /readyz, /metrics

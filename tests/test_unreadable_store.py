@@ -73,7 +73,7 @@ async def test_cameras_stay_as_they_were_known(server: NatsServer, monkeypatch: 
         await cameras.ready.wait()
         with few_files(server):
             for _ in range(int(2 * FORGOTTEN_S / 0.1)):
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # clock: a resync may drop them at any time
                 assert set(cameras.values) == {"yard", "lobby"}
             assert await directory.get("yard") == YARD
 
@@ -82,7 +82,7 @@ async def test_nobody_begins_with_cameras_that_seem_to_be_gone(server: NatsServe
     async with on_disk_alone(server, "ingest") as client:
         with few_files(server):
             async with copied(client, names.CAMERAS) as cameras:
-                await asyncio.sleep(2.0)
+                await asyncio.sleep(2.0)  # clock: cameras that can't be read leave no marker
                 # Now and then a server that has just started has them in memory.
                 assert not cameras.ready.is_set() or set(cameras.values) == {"yard", "lobby"}
         async with copied(client, names.CAMERAS) as cameras:

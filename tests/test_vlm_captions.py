@@ -96,7 +96,7 @@ async def test_a_stretch_is_planned_once_its_video_is_there_also_over_a_restart(
     start = dt.datetime.now(dt.UTC)
     async with fronting(server):
         await film(admin, 5, start=start)
-        await asyncio.sleep(1.0)
+        await looked_through(admin)
         assert await planned(admin) == [], "its video is not over"
     # The front is gone, and the server with it: what it put back comes again.
     await server.restart()
@@ -157,8 +157,9 @@ async def test_captions_wait_while_their_stream_is_full(server: NatsServer, admi
     start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=120)
     async with fronting(server):
         await film(admin, 40, start=start)
-        await asyncio.sleep(1)
-        assert len(await planned(admin)) == 2
+        async with asyncio.timeout(patience_s()):
+            while len(await planned(admin)) < 2:
+                await asyncio.sleep(0.05)
         mine = await wanted(admin, CaptionPlan(every_s=10))
         await topology.apply(admin.jetstream(), topology.TopologySettings())
         await looked_through(admin)

@@ -205,7 +205,7 @@ async def test_no_credentials_and_no_region_are_said(aws: SageMakerServer, monke
             await found.look("")
     monkeypatch.delenv("AWS_REGION")
     with pytest.raises(SettingError, match="AWS_REGION=eu-west-1"):
-        SageMakerEndpoint(ADDRESS, model="", timeout_s=1)
+        SageMakerEndpoint(ADDRESS, model="", timeout_s=10)
 
 
 # ---- what errors cost

@@ -37,7 +37,16 @@ from tidegate.chaos.way import Way
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
-NOW = dt.datetime.now(dt.UTC)
+
+def now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+async def until_asked(admin: Client) -> None:
+    """Wait until a question waits for a worker."""
+    async with asyncio.timeout(patience_s()):
+        while not await waiting(admin, names.ASKS):
+            await asyncio.sleep(0.05)
 
 
 @pytest_asyncio.fixture
@@ -72,7 +81,7 @@ def count(name: str, **labels: str) -> float:
 
 async def test_every_kind_of_job_ends_in_its_event(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
     seqs = await film(admin, 8)
-    start, end = NOW - dt.timedelta(seconds=30), dt.datetime.now(dt.UTC)
+    start, end = now() - dt.timedelta(seconds=30), now()
     openai.then = text("A man\x1b[31m walks   by.")
     async with worker(server, openai.url):
         await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=end))
@@ -183,7 +192,7 @@ async def test_a_job_whose_acknowledgement_was_lost_is_answered_once(
 ) -> None:
     """EVENTS has forgotten its id: after a second here, and 15 minutes in the contract."""
     js, seqs = admin.jetstream(), await film(admin, 3)
-    start, end = NOW - dt.timedelta(seconds=30), dt.datetime.now(dt.UTC)
+    start, end = now() - dt.timedelta(seconds=30), now()
     config = (await js.stream_info(names.EVENTS)).config
     config.duplicate_window = 1.0
     await js.update_stream(config)
@@ -216,13 +225,13 @@ async def test_a_job_whose_video_has_expired_ends_with_that_reason(
 ) -> None:
     seqs = await film(admin, 6)
     await admin.jetstream().purge_stream("MEDIA", seq=seqs[-1])
-    long_ago = NOW - dt.timedelta(hours=1)
+    long_ago = now() - dt.timedelta(hours=1)
     async with worker(server, openai.url):
         await bus.publish_job(admin, verify(1, seqs[:3]))
         caption = jobs.Caption(camera="lobby", start=long_ago, end=long_ago + dt.timedelta(seconds=9))
         await bus.publish_job(admin, caption)
         await bus.publish_job(
-            admin, jobs.Ask(camera="nobody", id="q", question="Who?", start=NOW, end=NOW + dt.timedelta(hours=1))
+            admin, jobs.Ask(camera="nobody", id="q", question="Who?", start=now(), end=now() + dt.timedelta(hours=1))
         )
         await bus.publish_job(
             admin, jobs.Summarize(camera="lobby", id="s", start=long_ago, end=long_ago + dt.timedelta(seconds=9))
@@ -364,7 +373,7 @@ async def test_an_endpoint_that_is_not_there_yet_is_waited_for(server: NatsServe
     settings = VlmSettings(vlm_url=endpoint.url, vlm_patience_s=1)
     running = asyncio.create_task(vlm.run(settings, client, health, stop))
     await until(lambda: health.ready and "can't be reached" in health.ready)
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.5)  # clock: the outage outlasts the patience
     assert (await admin.jetstream().consumer_info("VLM", "vlm-verify")).num_pending == 1, "nothing is taken"
     async with endpoint:
         await until(lambda: health.ready is None)
@@ -511,7 +520,7 @@ async def test_a_server_that_looks_well_and_refuses_all_work_is_not_hammered(ser
         async with worker(server, lost.url) as health:
             await bus.publish_job(admin, verify(1, seqs))
             await until(lambda: lost.requests)
-            await asyncio.sleep(6)
+            await asyncio.sleep(6)  # clock: requests without a pause would be hundreds
             assert len(lost.requests) < 12
             assert health.ready is None or "VLM_URL" in health.ready or "draining" in health.ready
         async with worker(server, well.url):
@@ -601,7 +610,7 @@ async def test_questions_are_answered_by_request(server: NatsServer, admin: Clie
         )
         assert [a["text"] for a in answers] == ["A man."] * 13
         assert [a["question"] for a in answers[:12]] == [f"Who {n}?" for n in range(12)]
-        info = json.loads((await asker.request("$SRV.INFO.tidegate-vlm", timeout=2)).data)
+        info = json.loads((await asker.request("$SRV.INFO.tidegate-vlm", timeout=patience_s())).data)
         assert [e["subject"] for e in info["endpoints"]] == ["svc.ask"]
     await asker.close()
     assert await letters(admin) == []
@@ -614,7 +623,7 @@ async def test_a_question_waits_for_a_worker_that_is_yet_to_come(
     openai.then = text('{"answer":"Nobody.","frames":[]}')
     async with fronting(server):
         asking = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?"))
-        await asyncio.sleep(1)
+        await until_asked(admin)
         assert not asking.done()
         async with worker(server, openai.url):
             assert (await asking)["text"] == "Nobody."
@@ -629,7 +638,7 @@ async def test_a_question_waits_for_a_worker_that_is_yet_to_come(
 async def test_a_front_that_goes_says_so_to_whoever_waits(server: NatsServer, admin: Client) -> None:
     async with fronting(server):
         asking = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?"))
-        await asyncio.sleep(0.5)
+        await until_asked(admin)
     refusal = await asking
     assert refusal["Nats-Service-Error-Code"] == "503" and "ask again" in refusal["Nats-Service-Error"]
 
@@ -641,9 +650,8 @@ async def test_an_asker_may_ask_and_nothing_else(server: NatsServer, admin: Clie
     for subject in ("jobs.vlm.ask.lobby", "media.lobby", "$JS.API.STREAM.INFO.MEDIA", "events.answers.lobby"):
         await asker.publish(subject, b"x")
     await asker.flush()
-    await asyncio.sleep(0.2)
+    await until(lambda: len(problems) == 4)
     assert await waiting(admin, names.ASKS) == 0
-    assert len(problems) == 4
     await asker.close()
 
 
@@ -725,10 +733,10 @@ async def test_whatever_the_endpoint_says_of_tokens_its_answer_is_told(
 async def test_a_caption_without_an_end_is_one_that_can_be_read(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
-    await film(admin, 3)
+    start, _ = now(), await film(admin, 3)
     openai.then = text("A man walks by. " * 20_000)
     async with worker(server, openai.url):
-        await bus.publish_job(admin, jobs.Caption(camera="lobby", start=NOW, end=dt.datetime.now(dt.UTC)))
+        await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=now()))
         await settled(admin)
     ((_, caption),) = await said(admin)
     assert events.decode(events.encode(caption), Caption).text.startswith("A man walks by. A man")

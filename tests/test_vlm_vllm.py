@@ -368,7 +368,7 @@ def phoenix(tmp_path: Path) -> Iterator[str]:
         deadline = time.monotonic() + patience_s()
         while True:
             with contextlib.suppress(OSError):
-                if urllib.request.urlopen(f"{url}/healthz", timeout=2).status == 200:
+                if urllib.request.urlopen(f"{url}/healthz", timeout=5).status == 200:
                     break
             assert process.poll() is None and time.monotonic() < deadline, child.last_lines(log, 20)
             time.sleep(0.2)

@@ -506,7 +506,7 @@ async def test_a_drain_hands_back_what_does_not_end_and_begins_nothing(
     pulling = await admin.jetstream().pull_subscribe_bind("webhook", names.EVENTS)
     taken: list[str] = []
     while len(taken) < 5:  # without an answer they would come after the ack wait, and this would end before
-        taken += [(m.headers or {})["ce-id"] for m in await pulling.fetch(5, timeout=2)]
+        taken += [(m.headers or {})["ce-id"] for m in await pulling.fetch(5, timeout=5)]
     assert sorted(taken) == sorted(said)
 
 

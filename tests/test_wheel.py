@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import patience_s
 from tidegate.demo import footage
 
 # One environment, which takes long to install.
@@ -24,7 +25,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900), pyte
 ROOT = Path(__file__).parent.parent
 # Whose import would leave a file behind, and end the process.
 HOSTILE = "import os, pathlib; pathlib.Path(os.environ['HOSTILE_RAN']).touch(); os._exit(66)\n"
-STARTED_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +111,13 @@ def up(bin_: Path, folder: Path) -> Iterator[None]:
             command, cwd=folder, env=environment(folder), stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + STARTED_S
+        deadline = time.monotonic() + patience_s()
         while not (folder / "data" / "run.json").exists():
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
         yield
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(patience_s()) == 0, log.read_text()
     finally:
         process.kill()
 

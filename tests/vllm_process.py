@@ -77,7 +77,7 @@ class VllmProcess:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, urllib.error.URLError):
-                if urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2).status == 200:
+                if urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5).status == 200:
                     return
             assert self._process and self._process.poll() is None, child.last_lines(self.log, 20)
             time.sleep(0.2)
