@@ -136,7 +136,8 @@ def test_cameras_come_and_go_and_stay_over_restarts(tmp_path: Path) -> None:
         assert nats
         nats.kill()
         nats.wait(patience_s())
-        time.sleep(1.5)
+        while (again := server_of(process)) is None or again.pid == nats.pid:
+            time.sleep(0.05)
         (entry,) = [json.loads(x) for x in tidegate(data, "camera", "list", "--json").stdout.splitlines()]
         assert (entry["camera"], entry["url"], entry["fps"]) == ("lobby", "rtsp://127.0.0.1:9/x", 5.0)
         tidegate(data, "camera", "remove", "lobby")
@@ -154,8 +155,7 @@ def test_a_file_is_watched_and_the_workers_come_for_it(tmp_path: Path) -> None:
             [*COMMAND, "watch", "detections", "--json", "--data", str(data)], stdout=subprocess.PIPE, text=True
         )
         try:
-            time.sleep(1)
-            tidegate(data, "camera", "add", "clip", str(video), "--fast")
+            tidegate(data, "camera", "add", "clip", str(video), "--fast", "--loop")
             line = watching.stdout.readline() if watching.stdout else ""
         finally:
             watching.send_signal(signal.SIGINT)

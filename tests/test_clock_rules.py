@@ -6,7 +6,6 @@ A line that must depend on it gives the reason in a comment: `# clock: <reason>`
 from __future__ import annotations
 
 import ast
-import itertools
 import re
 from pathlib import Path
 
@@ -80,11 +79,18 @@ class Rules(ast.NodeVisitor):
         super().generic_visit(node)
 
     def _visit_block(self, block: list[ast.stmt]) -> None:
-        for before, after in itertools.pairwise(block):
-            call = before.value if isinstance(before, ast.Expr) else None
+        """Only assignments, which read what is asserted, may stand between a sleep and its assertion."""
+        slept: ast.stmt | None = None
+        for statement in block:
+            call = statement.value if isinstance(statement, ast.Expr) else None
             call = call.value if isinstance(call, ast.Await) else call
-            if isinstance(after, ast.Assert) and call and is_call(call, SLEEP) and number(call.args[0]) != 0:
-                self._find(before, SLEPT)
+            if call and is_call(call, SLEEP) and number(call.args[0]) != 0:
+                slept = statement
+            elif slept and isinstance(statement, ast.Assert):
+                self._find(slept, SLEPT)
+                slept = None
+            elif not isinstance(statement, ast.Assign | ast.AnnAssign):
+                slept = None
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         outer = self._readings, self._spans, self._patient
@@ -154,7 +160,7 @@ BAD = {
     ],
     SLEPT: [
         "async def test():\n    await asyncio.sleep(0.1)\n    assert done",
-        "time.sleep(LEASE_S)\nassert done",
+        "time.sleep(LEASE_S)\nfound = read()\nassert found",
     ],
     SHORT: [
         "asyncio.timeout(1)",

@@ -29,7 +29,7 @@ from tests.console import Running, console_on
 from tests.scalers import estimating
 from tests.test_audit import keep
 from tests.test_whatif import CSV, lives
-from tests.waiting import until
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 BY_CSV = {"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5, "latency_target_s": 5, "price": 3}
@@ -80,8 +80,9 @@ async def test_what_the_scaler_says_is_shown(server: NatsServer, admin: Client) 
         async with estimating(server) as estimator:
             metadata = {"service": "cv", "latencyTarget": "3", "coldStart": "45", "lagThreshold": "9"}
             await estimator.get(query_of(metadata)).answer()
-            await asyncio.sleep(1.1)  # for so long one answer is good enough for all who look
-            found = (await anna.get("scaling")).json()
+            async with asyncio.timeout(patience_s()):
+                while (found := (await anna.get("scaling")).json())["services"][0]["policy"] == "unknown":
+                    await asyncio.sleep(0.1)
             cv, embed, _ = found["services"]
             assert (embed["policy"], embed["queries"]) == ("pending count", [])
             assert cv["policy"] == "lag rule" and "cv needs 0 replicas" in cv["sentence"]

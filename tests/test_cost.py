@@ -152,7 +152,12 @@ async def test_the_local_autoscaler_tells_work_from_waiting(admin: Client, tmp_p
 async def test_the_external_scaler_tells_it_from_heartbeats_alone(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    log = tmp_path / "scaler.log"
+    log, page = tmp_path / "scaler.log", ""
+
+    def value(name: str) -> float:
+        found = re.search(rf'^tidegate_replica_{name}{{service="cv"}} (\S+)$', page, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "services.scaler"],
@@ -172,21 +177,18 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
             await cv.publish(names.stats("cv", "cv-1"), worker("cv-1", 0.0, "loading"))
             await asyncio.sleep(0.25)
         await cv.close()
-        await asyncio.sleep(1.1)  # so often it adds up
-        page = await asyncio.to_thread(lambda: urllib.request.urlopen(url[1], timeout=patience_s()).read().decode())
+        async with asyncio.timeout(patience_s()):
+            while value("seconds_total") <= 2.0 or not value("busy_seconds_total"):  # it adds up once a second
+                await asyncio.sleep(0.1)
+                page = await asyncio.to_thread(lambda: urllib.request.urlopen(url[1], timeout=5).read().decode())
         passed = time.monotonic() - began
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait, patience_s())
 
-    def value(name: str) -> float:
-        found = re.search(rf'^tidegate_replica_{name}{{service="cv"}} (\S+)$', page, re.MULTILINE)
-        assert found, page
-        return float(found[1])
-
     used, busy, idle, warming = (value(f"{part}seconds_total") for part in ("", "busy_", "idle_", "warming_"))
     assert used == pytest.approx(busy + idle + warming)
-    assert 2.0 < used <= 2 * passed
+    assert used <= 2 * passed
     assert warming == pytest.approx(used / 2, rel=0.1)
     assert 0 < busy <= 0.125 * 11
     assert 0 <= value("saving_ratio") < 1

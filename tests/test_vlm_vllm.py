@@ -317,7 +317,7 @@ def test_a_question_about_a_camera_from_the_command_line(vllm: VllmProcess, tmp_
             assert up.poll() is None and time.monotonic() < deadline, (tmp_path / "up.log").read_text()
             time.sleep(0.1)
         tidegate(data, "camera", "add", "lobby", str(video), "--loop", "--caption-every", "5")
-        time.sleep(6)
+        time.sleep(6)  # clock: the camera films more than one stretch
         question = ("ask", "Who is there?", "--camera", "lobby", "--save", str(tmp_path / "seen"))
         answered = tidegate(data, *question, check=False)
         assert answered.returncode == 0 or "broke the schema" in answered.stderr, answered.stderr
