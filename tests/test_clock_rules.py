@@ -27,8 +27,17 @@ LIMIT_AT = {"timeout": 0, "settimeout": 0, "wait": 0, "join": 0, "wait_for": 1, 
 LIMIT = re.compile(r"timeout(_s)?|within_s")
 
 
+def dotted(node: ast.expr) -> str:
+    """The name that a call has in the source: `time.time`, `get_running_loop().time`."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    if isinstance(node, ast.Call):
+        return f"{dotted(node.func)}()"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 def is_call(node: ast.AST, name: re.Pattern[str]) -> bool:
-    return isinstance(node, ast.Call) and name.fullmatch(ast.unparse(node.func)) is not None
+    return isinstance(node, ast.Call) and name.fullmatch(dotted(node.func)) is not None
 
 
 def number(node: ast.AST | None) -> float | None:
@@ -73,9 +82,9 @@ class Rules(ast.NodeVisitor):
         )
 
     def generic_visit(self, node: ast.AST) -> None:
-        for _, block in ast.iter_fields(node):
-            if isinstance(block, list):
-                self._visit_block([statement for statement in block if isinstance(statement, ast.stmt)])
+        for field in ("body", "orelse", "finalbody"):
+            if isinstance(block := getattr(node, field, None), list):
+                self._visit_block(block)
         super().generic_visit(node)
 
     def _visit_block(self, block: list[ast.stmt]) -> None:
@@ -132,7 +141,7 @@ class Rules(ast.NodeVisitor):
         self._asserts = False
 
     def visit_Call(self, node: ast.Call) -> None:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        name = dotted(node.func).rpartition(".")[2]
         limits = [keyword.value for keyword in node.keywords if LIMIT.fullmatch(keyword.arg or "")]
         if (at := LIMIT_AT.get(name)) is not None:
             limits += node.args[at : at + 1]
