@@ -15,10 +15,12 @@ import psutil
 import pytest
 import pytest_timeout
 
-from tests.waiting import patience_s
+from tests.waiting import load, patience_s
 
 # A tree waits if it uses less of one core.
 IDLE_SHARE = 0.01
+# A tree that polls for ever ends after this many timeouts of an idle machine; its CPU would last for hours.
+POLLING = 5
 
 
 def cpu_s() -> float:
@@ -73,19 +75,25 @@ class Watchdog(threading.Thread):
 
     def _excess(self) -> str:
         """Block until the test ends or exceeds a limit; return that limit."""
-        most_s, idle_s = self._settings.timeout, self._idle_s()
+        most_s, started = self._settings.timeout, time.monotonic()
+        pause_s = min(most_s, self._idle_s()) / 20
+        # Most tests end before the first sample, which takes milliseconds.
+        if self._done.wait(pause_s):
+            return ""
         began = highest = mark = cpu_s()
         since = time.monotonic()
-        while not self._done.wait(min(most_s, idle_s) / 20):
-            now, idle_s = cpu_s(), self._idle_s()
+        while not self._done.wait(pause_s):
+            now, at, idle_s = cpu_s(), time.monotonic(), self._idle_s()
             highest = max(highest, now)
-            if highest - began > most_s:
-                return f"the test used more than {most_s:.0f} s of CPU"
             # The sum falls if a process ends and its parent never collects it.
             if abs(now - mark) > IDLE_SHARE * idle_s:
-                mark, since = now, time.monotonic()
-            elif time.monotonic() - since > idle_s:
+                mark, since = now, at
+            if highest - began > most_s:
+                return f"the test used more than {most_s:.0f} s of CPU"
+            if at - since > idle_s:
                 return f"the test used next to no CPU for {idle_s:.0f} s"
+            if at - started > POLLING * most_s * load():
+                return f"the test took {at - started:.0f} s and used {highest - began:.0f} s of CPU"
         return ""
 
     def _fail(self, signum: int, frame: FrameType | None) -> None:

@@ -1,6 +1,7 @@
 """The limits of a test: they find a hang, and no load of the machine reaches them."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,12 @@ async def test_awaits():
 def test_spins():
     while True:
         pass
+
+@pytest.mark.timeout(0.8)
+def test_polls():
+    while True:
+        work(0.003)
+        time.sleep(0.1)
 
 def test_spins_in_a_child():
     subprocess.run([sys.executable, "-c", "while True: pass"])
@@ -69,9 +76,9 @@ def busy() -> Iterator[None]:
 
 
 def outcome(folder: Path, *options: str) -> str:
-    """Run the tests under limits of 2 s of CPU and 5 s without work, and return what pytest prints."""
+    """Run the tests under limits of 3 s of CPU and 5 s without work, and return what pytest prints."""
     (folder / "test_these.py").write_text(TESTS)
-    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\ntimeout = 2\nidle_timeout = 5\n")
+    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\ntimeout = 3\nidle_timeout = 5\n")
     command = [sys.executable, "-m", "pytest", "-rA", "-p", "tests.limits", "-p", "no:cacheprovider", *options]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
@@ -85,7 +92,8 @@ def test_a_hang_fails_by_name_and_slow_work_on_a_busy_machine_passes(tmp_path: P
     for name in ("sleeps", "awaits"):
         assert f"FAILED test_these.py::test_{name} - Failed: the test used next to no CPU for 5 s" in found
     for name in ("spins", "spins_in_a_child", "spins_in_short_children"):
-        assert f"FAILED test_these.py::test_{name} - Failed: the test used more than 2 s of CPU" in found
+        assert f"FAILED test_these.py::test_{name} - Failed: the test used more than 3 s of CPU" in found
+    assert re.search(r"FAILED test_these.py::test_polls - Failed: the test took \d+ s and used 0 s of CPU", found)
     assert "PASSED test_these.py::test_is_slow" in found
     assert "FAILED test_these.py::test_fails_and_then_hangs - AssertionError: on purpose" in found
     assert "ERROR test_these.py::test_fails_and_then_hangs - Failed: the test used next to no CPU" in found

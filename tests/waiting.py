@@ -16,10 +16,14 @@ MOST_LOAD = 6.0
 LONGEST_S = BASE_S * MOST_LOAD
 
 
+def load() -> float:
+    """Processes that want each core: at least 1, and at most what earns patience."""
+    return min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), MOST_LOAD)
+
+
 def patience_s() -> float:
-    """Maximum seconds of one wait: the base, times the load of each core."""
-    per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return BASE_S * min(max(per_core, 1.0), MOST_LOAD)
+    """Maximum seconds of one wait."""
+    return BASE_S * load()
 
 
 async def until(true: Callable[[], object], within_s: float | None = None) -> None:
