@@ -504,7 +504,7 @@ async def test_a_stream_of_somebody_elses_is_read_too(server: NatsServer, admin:
         told: list[tuple[bool, float]] = []
         reader.listeners.add(lambda: told.append((reader.woken, requests("press", "PLANT"))))
         await reader.asked.wait()
-        marker = await admin.subscribe("told.plant.other.1")
+        marker = await admin.subscribe("told.other.1")
         await js.publish("plant.other.1", b"")
         await marker.next_msg(timeout=patience_s())
         assert not reader.woken
