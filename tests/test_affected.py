@@ -27,6 +27,7 @@ SAMPLE = {
     "deploy/keda/cv.yaml": "",
     "deploy/keda/demand/vlm.yaml": "",
     "deploy/alerts.yaml": "",
+    "deploy/job.yaml": "command: [tidegate, rules, list]",
     "docs/page.md": "",
     "tests/__init__.py": "",
     "tests/rights.json": "",
@@ -60,7 +61,7 @@ SAMPLE = {
 def sample(**tests: str) -> Graph:
     """The tree above with these tests, `test_` before their names."""
     files = SAMPLE | {f"tests/test_{name}.py": source for name, source in tests.items()}
-    return Graph(files, {file: read(file, source) for file, source in files.items() if file.endswith(".py")})
+    return Graph(files, {file: read(file, source) for file, source in files.items() if file.endswith((".py", ".yaml"))})
 
 
 def reach(source: str) -> set[str]:
@@ -107,6 +108,8 @@ RUNS = {"tests/runs.py", "tidegate/__main__.py"}
         ("from tests.runs import COMMAND\nrun(*COMMAND, 'rules', 'set')", RUNS | RULES),
         ("from tests.runs import COMMAND\nrun('tidegate watch --json')", RUNS | WATCH),
         ("import tests.runs", RUNS | RULES | WATCH),
+        ("from tests.runs import COMMAND\nJOB = open('deploy/job.yaml')", RUNS | RULES | {"deploy/job.yaml"}),
+        ("from tests.runs import COMMAND\nJOBS = ROOT / 'deploy'", RUNS | RULES | {"deploy/"}),
         ("open('deploy/keda/cv.yaml')", {"deploy/keda/cv.yaml"}),
         ("open(f'deploy/keda/{name}.yaml')", {"deploy/keda/"}),
         ("text = 'kubectl apply -k deploy/keda'", {"deploy/keda/"}),

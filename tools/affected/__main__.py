@@ -25,6 +25,7 @@ from tools.affected.graph import Affected, Graph
 from tools.affected.uses import Uses
 
 CACHE = ".pytest_cache/affected"
+TEXTS = (".py", ".yaml", ".md")
 # An entry of the cache holds for this reader alone.
 READER = Path(uses.__file__).read_bytes()
 NO_CHECKOUT = "this is no git checkout: run it in a clone of the repository, or run `make test`"
@@ -78,7 +79,7 @@ def why(graph: Graph, found: Affected, test: str) -> list[str]:
 
 def load(root: Path, files: Iterable[str]) -> Graph:
     """The graph of a checkout. The cache keeps what was read of each file, by its content."""
-    sources = {file: (root / file).read_bytes() for file in files if file.endswith(".py") and (root / file).is_file()}
+    sources = {file: (root / file).read_bytes() for file in files if file.endswith(TEXTS) and (root / file).is_file()}
     keys = {file: hashlib.sha256(READER + file.encode() + source).hexdigest() for file, source in sources.items()}
     try:
         cached = msgspec.msgpack.decode((root / CACHE).read_bytes(), type=dict[str, Uses])
@@ -89,7 +90,7 @@ def load(root: Path, files: Iterable[str]) -> Graph:
         (root / CACHE).parent.mkdir(exist_ok=True)
         (root / CACHE).write_bytes(msgspec.msgpack.encode(found))
     # A deleted file is still named.
-    return Graph(files, {file: found[keys[file]] if file in keys else Uses() for file in files if file.endswith(".py")})
+    return Graph(files, {file: found[keys[file]] if file in keys else Uses() for file in files if file.endswith(TEXTS)})
 
 
 def since(base: str) -> str:

@@ -31,13 +31,13 @@ class Affected(NamedTuple):
 
 
 class Graph:
-    """files: all of the tree. uses: what each Python file among them names."""
+    """files: all of the tree. uses: what each Python file among them names, and each text that may name commands."""
 
     def __init__(self, files: Iterable[str], uses: Mapping[str, Uses]) -> None:
         self._files, self._uses = set(files), uses
         self._folders = {folder for file in self._files for folder in folders(file)}
-        self._modules = {module_of(file): file for file in uses}
-        self._tops = {file.partition("/")[0] for file in uses if "/" in file}
+        self._modules = {module_of(file): file for file in uses if file.endswith(".py")}
+        self._tops = {file.partition("/")[0] for file in self._modules.values() if "/" in file}
         self._groups = {file for file, used in uses.items() if GROUP in used.imports}
         self._edges: dict[str, set[str]] = {}
         self.tests = sorted(file for file in self._files if re.fullmatch(r"tests/(.*/)?test_\w+\.py", file))
@@ -48,9 +48,9 @@ class Graph:
         tests: dict[str, tuple[str, str]] = {}
         doubts = []
         for file in changed:
-            nodes = [file, *(f"{folder}/" for folder in folders(file))]
+            nodes = _nodes(file)
             # A module is no data: if nothing imports it, only what reads the whole tree notices.
-            is_named = file in self._uses and "/" in file
+            is_named = file.endswith(".py") and "/" in file
             for test, dependencies in self.dependencies.items():
                 if node := next((node for node in nodes if node in dependencies), None):
                     tests.setdefault(test, (file, node))
@@ -82,10 +82,12 @@ class Graph:
                 found |= dict.fromkeys(left, min(running))
         return found
 
-    def _commands(self, found: Iterable[str]) -> list[str]:
-        """The commands that the test or its helpers name."""
+    def _commands(self, found: Mapping[str, str]) -> list[str]:
+        """The commands that the test, its helpers or the texts that it reads name."""
         commands = {module_of(file).rpartition(".")[2]: file for file in self._within(COMMANDS)}
-        words = {word for file in found if file.startswith(CALLERS) for word in self._uses.get(file, Uses()).words}
+        texts = [f for f in self._uses if not f.endswith(".py") and not found.keys().isdisjoint(_nodes(f))]
+        callers = [file for file in found if file in self._uses and file.startswith(CALLERS)]
+        words = {word for file in (*callers, *texts) for word in self._uses[file].words}
         return [file for name, file in commands.items() if name in words or not words & commands.keys()]
 
     def _edges_of(self, node: str) -> set[str]:
@@ -146,6 +148,11 @@ class Graph:
                 yield place
             elif may_be_folder and place in self._folders and (place == ".") == (literal[1] == "."):
                 yield f"{place}/"
+
+
+def _nodes(file: str) -> list[str]:
+    """What stands for a file: itself, and the folders that it is in."""
+    return [file, *(f"{folder}/" for folder in folders(file))]
 
 
 def folders(file: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What one Python file names: imports, and strings that may name a module, a file or a folder. Pure."""
+"""What one file names: imports, and strings that may name a module, a file or a folder. Pure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ CALLERS = ("tests/", "bench/", "tools/")
 PATHS = ("Path", "joinpath", "with_name", "open")
 _ROOT = re.compile(r"Path\(__file__\)(?:\.resolve\(\))?(?P<up>(?:\.parent)+|\.parents\[(?P<index>\d+)\])")
 _IMPORT = re.compile(r"\b(?:from|import) +([\w.]+)(?: +import +([\w, ]+|\([\w,\s]+\)))?")
+# In a manifest or on a page: the command after the program's name.
+_COMMAND = re.compile(r"\btidegate[\"',\s\[\]-]+(\w+)")
 _WORD = re.compile(r"[\w.*/-]+")
 
 
@@ -37,7 +39,9 @@ class Uses(msgspec.Struct):
 
 
 def read(file: str, source: str) -> Uses:
-    """file: its path from the root. Raises SyntaxError."""
+    """file: its path from the root. Of what is not Python, only the commands count. Raises SyntaxError."""
+    if not file.endswith(".py"):
+        return Uses(words={*_COMMAND.findall(source)})
     return _Reader(file, ast.parse(source, file)).uses
 
 
