@@ -733,7 +733,8 @@ async def test_whatever_the_endpoint_says_of_tokens_its_answer_is_told(
 async def test_a_caption_without_an_end_is_one_that_can_be_read(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
-    start, _ = now(), await film(admin, 3)
+    await film(admin, 3)
+    start = now() - dt.timedelta(seconds=30)
     openai.then = text("A man walks by. " * 20_000)
     async with worker(server, openai.url):
         await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=now()))
