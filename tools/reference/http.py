@@ -55,7 +55,7 @@ def _operations(document: dict[str, Any], room: str) -> Iterator[tuple[str, str,
 
 def _sockets(room: str) -> Iterator[tuple[str, str, str, str]]:
     """WebSockets, which OpenAPI knows nothing of."""
-    for route in Litestar([app.api(None, [])], openapi_config=None).routes:
+    for route in Litestar([app.api()], openapi_config=None).routes:
         if isinstance(route, WebSocketRoute) and room_of(route.route_handler) == room:
             handler = route.route_handler
             said = _line(inspect.getdoc(handler.fn))

@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Litestar, Router, get
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
-from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.handlers import BaseRouteHandler
 
 from services.console.ask import routes as ask
 from services.console.cameras import routes as cameras
@@ -34,6 +34,8 @@ from services.console.web.headers import App, Headers
 from services.console.web.needs import PUBLIC, ROLE
 
 API = "/api/v1"
+# What of a request's state is the console's.
+CONSOLE, GATE = "console", "gate"
 # The rooms, in the order in which they are documented.
 ROOMS: tuple[Any, ...] = (
     people,
@@ -56,9 +58,20 @@ MOST_BYTES = 12 * 1024 * 1024
 
 
 def build(console: Console) -> App:
-    """The ASGI application."""
+    """The ASGI application: the routes of the process, with this console."""
+    given = {CONSOLE: console, GATE: Gate(console.settings, console.people)}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _routes()({**scope, "state": {**scope.get("state", {}), **given}}, receive, send)
+
+    return Headers(app, sub_path=console.settings.sub_path, is_https=console.settings.is_https)
+
+
+@cache
+def _routes() -> Litestar:
+    """All routes. They are the same for all consoles: each request brings its own."""
     app = Litestar(
-        [api(console, [_guarding(Gate(console.settings, console.people))]), _described(console), index, page],
+        [api(), _describe, index, page],
         openapi_config=None,
         exception_handlers=HANDLERS,
         request_max_body_size=MOST_BYTES,
@@ -66,59 +79,40 @@ def build(console: Console) -> App:
         logging_config=None,
     )
     _check_needs(app)
-    return Headers(app, sub_path=console.settings.sub_path, is_https=console.settings.is_https)
+    return app
 
 
 @cache
 def document() -> dict[str, Any]:
     """OpenAPI 3.1 of the API. It is the same for all consoles, and for whoever has none."""
-    return openapi.document(api(None, []))
+    return openapi.document(api())
 
 
-def api(console: Console | None, guards: list[Any]) -> Router:
-    """All routes that the rooms have. console: None for whoever asks nothing of them."""
+def api() -> Router:
+    """All routes that the rooms have."""
     return Router(
         API,
         route_handlers=[route for room in ROOMS for route in room.ROUTES],
-        guards=guards,
-        dependencies={
-            "console": Provide(_giving(console), sync_to_thread=False),
-            "asker": Provide(_asker, sync_to_thread=False),
-        },
+        guards=[_guard],
+        dependencies={"console": _of_state(CONSOLE), "asker": _of_state(ASKER)},
     )
 
 
-def _described(console: Console) -> HTTPRouteHandler:
-    """What programs read before they use the API. Whoever gets it by a proxy uses that."""
-    servers = [{"url": console.settings.console_url.rstrip("/") or "/"}]
+def _of_state(key: str) -> Provide:
+    def give(request: ASGIConnection[Any, Any, Any, Any]) -> Any:
+        return request.scope["state"][key]
 
-    @get("/api/openapi.json", opt=PUBLIC, include_in_schema=False)
-    async def describe() -> dict[str, Any]:
-        """The API as OpenAPI 3.1."""
-        return {**document(), "servers": servers}
-
-    return describe
+    return Provide(give, sync_to_thread=False)
 
 
-def _guarding(gate: Gate) -> Any:
-    """Litestar copies whatever a route has, but for functions."""
-
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        gate.check(connection, handler)
-
-    return guard
+def _guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    connection.scope["state"][GATE].check(connection, handler)
 
 
-def _giving(console: Console | None) -> Any:
-    def give() -> Any:
-        return console
-
-    return give
-
-
-def _asker(request: ASGIConnection[Any, Any, Any, Any]) -> Asker:
-    found: Asker = request.scope["state"][ASKER]
-    return found
+@get("/api/openapi.json", opt=PUBLIC, include_in_schema=False, dependencies={"console": _of_state(CONSOLE)})
+async def _describe(console: Console) -> dict[str, Any]:
+    """The API as OpenAPI 3.1. Programs read it before they use the API; a proxy's clients use the proxy."""
+    return {**document(), "servers": [{"url": console.settings.console_url.rstrip("/") or "/"}]}
 
 
 def _check_needs(app: Litestar) -> None:
