@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,17 @@ def make(
     audio: bool = False,
 ) -> Path:
     """A moving gradient; `gop` frames between keyframes, exactly."""
-    with av.open(str(path), "w") as out:
+    path.write_bytes(_encoded(path.suffix, codec, size, frames, fps, gop, b_frames, audio))
+    return path
+
+
+@cache
+def _encoded(
+    suffix: str, codec: str, size: tuple[int, int], frames: int, fps: int, gop: int, b_frames: int, audio: bool
+) -> bytes:
+    """The bytes of a video. Tests of one process share them: encoding costs up to a second of CPU."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=suffix.removeprefix(".")) as out:
         stream = out.add_stream(codec, rate=fps)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
@@ -38,16 +50,15 @@ def make(
             }
         )
         sound = out.add_stream("aac", rate=8000) if audio else None
-        ramp = np.add.outer(np.arange(size[1]), np.arange(size[0]))
+        ramp = (np.add.outer(np.arange(size[1]), np.arange(size[0]))[..., None] * [1, 2, 3]).astype(np.uint8)
         for n in range(frames):
-            picture = ((ramp[..., None] * [1, 2, 3]) + n * 5) % 256
-            frame = av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(ramp + np.uint8(n * 5 % 256), format="rgb24")
             frame.pts, frame.time_base = n, Fraction(1, fps)
             out.mux(stream.encode(frame))
         if sound:
             _silence(out, sound, frames / fps)
         out.mux(stream.encode(None))
-    return path
+    return file.getvalue()
 
 
 def make_sound(path: Path) -> Path:
