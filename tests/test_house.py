@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -46,9 +47,34 @@ def files(*folders: str) -> list[str]:
     return sorted(set(found) - set(GENERATED))
 
 
+class Facts(NamedTuple):
+    """What the rules ask of a file. functions: line, name and number of lines of each."""
+
+    is_empty: bool
+    docstring: str | None
+    imports: list[ast.Import | ast.ImportFrom]
+    functions: list[tuple[int, str, int]]
+
+
 @cache
-def tree(file: str) -> ast.Module:
-    return ast.parse((ROOT / file).read_text())
+def facts(file: str) -> Facts:
+    """No tree is kept: a million nodes would slow every later garbage collection."""
+    tree = ast.parse((ROOT / file).read_text())
+    found = Facts(not tree.body, ast.get_docstring(tree), [], [])
+    for node in statements(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.imports.append(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.functions.append((node.lineno, node.name, (node.end_lineno or 0) - node.lineno + 1))
+    return found
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Every statement below a node. Expressions hold none, and are most of a tree."""
+    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for inner in getattr(node, field, ()):
+            yield inner
+            yield from statements(inner)
 
 
 @cache
@@ -62,10 +88,10 @@ def file_of(name: str) -> str | None:
 def imported(file: str) -> frozenset[str]:
     """The files of ours that a file names in its imports, wherever in it they stand."""
     found: set[str | None] = set()
-    for node in ast.walk(tree(file)):
+    for node in facts(file).imports:
         if isinstance(node, ast.Import):
             found |= {file_of(alias.name) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             assert not node.level, f"{file}:{node.lineno} imports relative to itself"
             modules = {file_of(f"{node.module}.{alias.name}") for alias in node.names}
             # A name that is no module comes from the package's own file.
@@ -76,7 +102,7 @@ def imported(file: str) -> frozenset[str]:
 
 def order(package: str) -> dict[str, int]:
     """The row of every name in the table of a package's docstring, counted from the top."""
-    rows = re.findall(r"^\| (`.+?) \|", ast.get_docstring(tree(f"{package}/__init__.py")) or "", re.MULTILINE)
+    rows = re.findall(r"^\| (`.+?) \|", facts(f"{package}/__init__.py").docstring or "", re.MULTILINE)
     return {name: n for n, row in enumerate(rows) for name in re.findall(r"`(\w+)`", row)}
 
 
@@ -123,20 +149,17 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
         pytest.fail("a circle of imports: " + " -> ".join(e.args[1]))
 
 
-def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    for file in files(*PRODUCT, "tools"):
-        for node in ast.walk(tree(file)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield file, node
-
-
 def test_every_function_fits_a_screen() -> None:
-    spans = {f"{file}:{f.lineno} {f.name}": (f.end_lineno or 0) - f.lineno + 1 for file, f in functions()}
+    spans = {
+        f"{file}:{line} {name}": lines
+        for file in files(*PRODUCT, "tools")
+        for line, name, lines in facts(file).functions
+    }
     assert {name: lines for name, lines in spans.items() if lines > LINES} == {}
 
 
 def test_every_file_says_in_its_first_line_what_it_is_for() -> None:
-    silent = [file for file in files(*OURS) if tree(file).body and not ast.get_docstring(tree(file))]
+    silent = [file for file in files(*OURS) if not facts(file).is_empty and not facts(file).docstring]
     assert not silent
 
 
