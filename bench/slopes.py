@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 import msgspec
-from scipy import stats  # type: ignore[import-untyped]
+from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 # Samples that follow each other resemble each other: a queue that is long stays long for a while. As the mean of so
 # many they count as one, else the error would come out too small.
@@ -44,7 +44,7 @@ def slope(at_s: Sequence[float], values: Sequence[float], confidence: float = 0.
     middle = statistics.fmean(times)
     spread = sum((t - middle) ** 2 for t in times)
     rest = sum((v - line.slope * t - line.intercept) ** 2 for t, v in zip(times, means, strict=True))
-    error = float(stats.t.ppf((1 + confidence) / 2, n - 2)) * (rest / (n - 2) / spread) ** 0.5
+    error = float(stdtrit(n - 2, (1 + confidence) / 2)) * (rest / (n - 2) / spread) ** 0.5
     return Slope(line.slope * HOUR_S, error * HOUR_S)
 
 

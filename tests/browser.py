@@ -14,14 +14,16 @@ import contextlib
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from playwright.async_api import Page, async_playwright
 
 from services.console.people.asker import Role
 from tests.npm import installed
 from tests.waiting import patience_s
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 AXE = "4.14.1"
 CHROMIUM = Path(__file__).with_name("unwatched.py")
@@ -59,6 +61,8 @@ async def browsing(
     """A page of somebody who has just followed a one-time link. allowed: errors of the page that are none."""
     if not shutil.which("chromium"):
         pytest.skip("Chromium is not installed: apt-get install chromium")
+    from playwright.async_api import async_playwright
+
     wrong: list[str] = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any
 
-import jsonschema
 import msgspec
 from nats.aio.client import Client
 
@@ -18,10 +17,11 @@ import services.vlm.__main__ as vlm
 from services.ingest.segmenter import Piece
 from services.vlm import front
 from services.vlm.settings import VlmSettings
-from shared.contract import events, names
+from shared.contract import names
 from shared.contract.events import Answer, Caption, Said, Summary, Verdict
 from shared.contract.segment import to_headers
 from shared.runtime.telemetry import Health
+from tests import schemas
 from tests.service import serving
 from tests.waiting import patience_s
 from tidegate.demo import clips, footage
@@ -85,7 +85,7 @@ async def said(client: Client) -> list[tuple[str, Said]]:
         raw = await js.get_msg("EVENTS", seq, direct=True)
         kind = KINDS.get((raw.subject or "").split(".")[1])
         if kind:
-            jsonschema.validate(json.loads(raw.data or b""), events.json_schema())
+            schemas.of_events().validate(json.loads(raw.data or b""))
             found.append(((raw.headers or {})["ce-id"], msgspec.json.decode(raw.data or b"", type=kind)))
     return found
 

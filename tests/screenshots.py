@@ -9,11 +9,13 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
-
-from playwright.async_api import Page
+from typing import TYPE_CHECKING
 
 from tests.browser import browsing
 from tests.console_world import Site, world
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 # What each picture shows: a page, and what has to be there before it is taken.
 PICTURES = {

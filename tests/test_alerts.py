@@ -15,9 +15,9 @@ from tests import promql
 from tidegate.chaos.faults import FAULTS
 
 ROOT = Path(__file__).parent.parent
-RULES = yaml.safe_load((ROOT / "deploy/observability/rules.yaml").read_text())["spec"]
+RULES = yaml.load((ROOT / "deploy/observability/rules.yaml").read_text(), yaml.CSafeLoader)["spec"]
 ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
-CASES = yaml.safe_load((ROOT / "tests/alerts.yaml").read_text())
+CASES = yaml.load((ROOT / "tests/alerts.yaml").read_text(), yaml.CSafeLoader)
 RUNBOOK = (ROOT / "docs/how-to/runbook.md").read_text()
 
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import jsonschema
 import msgspec
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from shared.bus.direct import Stored
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, DetectedObject, Detections, Event, Incident, Track, Tracks
 from shared.contract.rules import Rules
+from tests import schemas
 from tests.analytics_world import stumble
 from tests.examples import examples
 from tests.walks import START, Walk, detections
@@ -58,7 +58,6 @@ RULES: dict[str, Any] = {
 BOOK = msgspec.convert(RULES, Rules)
 NONE = Rules()
 KINDS = {k.kind: k for k in (Tracks, Incident, Alert, Counts)}
-SCHEMA = jsonschema.Draft202012Validator(events.json_schema())
 
 
 def partition(book: Rules = BOOK, limits: Limits = LIMITS) -> Partition:
@@ -430,7 +429,7 @@ def test_every_track_is_new_once_ends_once_and_tells_all_its_frames(found: list[
         assert path[0].score is not None and path[-1].score is not None
     for out in outs:
         if isinstance(out.what, Event):
-            SCHEMA.validate(json.loads(events.encode(out.what)))
+            schemas.of_events().validate(json.loads(events.encode(out.what)))
             assert msgspec.json.decode(events.encode(out.what), type=KINDS[out.what.kind]) == out.what
 
 

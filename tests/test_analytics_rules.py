@@ -11,7 +11,6 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any
 
-import jsonschema
 import msgspec
 import pytest
 from hypothesis import assume, given, settings
@@ -21,6 +20,7 @@ from shared.contract import geometry, rules
 from shared.contract.mistakes import Mistake
 from shared.contract.rules import DAYS, Count, Mistakes, Rule, Rules, Schedule
 from tests.examples import examples
+from tests.schemas import ValidationError, Validator
 
 VALID = """
 timezone: Europe/Berlin
@@ -471,10 +471,11 @@ def test_what_is_stored_is_read_again(book: Rules) -> None:
 
 
 def test_the_schema_takes_what_is_right() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    jsonschema.validate(valid(), SCHEMA)
-    jsonschema.validate({}, SCHEMA)
-    jsonschema.validate(json.loads(rules.encode(rules.read(VALID.encode(), "a file"))), SCHEMA)
+    Validator.check_schema(SCHEMA)
+    validator = Validator(SCHEMA)
+    validator.validate(valid())
+    validator.validate({})
+    validator.validate(json.loads(rules.encode(rules.read(VALID.encode(), "a file"))))
 
 
 def _refused_by_form() -> list[str]:
@@ -493,8 +494,8 @@ def _refused_by_form() -> list[str]:
 
 @pytest.mark.parametrize("text", _refused_by_form())
 def test_the_schema_refuses_what_is_ill_formed(text: str) -> None:
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(msgspec.yaml.decode(text), SCHEMA)
+    with pytest.raises(ValidationError):
+        Validator(SCHEMA).validate(msgspec.yaml.decode(text))
 
 
 # ---- schedules

@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
-import jsonschema
 import msgspec
 import pytest
 from nats.aio.client import Client
@@ -37,7 +36,7 @@ from shared.contract import events, jobs, names, rules
 from shared.contract.events import Alert, Counts, Detections, Event, Incident, Seen, Timing, Tracks, Usage, Verdict
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health
-from tests import waiting
+from tests import schemas, waiting
 from tests.analytics_world import stumble
 from tests.service import serving
 from tests.waiting import LONGEST_S, patience_s
@@ -47,7 +46,6 @@ from tidegate.local.server import NatsServer
 __all__ = ["stumble"]
 
 KINDS: dict[str, type[Event]] = {k.kind: k for k in (Tracks, Incident, Alert, Counts)}
-SCHEMA = jsonschema.Draft202012Validator(events.json_schema())
 REORDER_S = 2.0
 RULES: dict[str, Any] = {
     "zones": {"door": {"polygon": [[0.4, 0.3], [0.6, 0.3], [0.6, 0.95], [0.4, 0.95]]}},
@@ -105,7 +103,7 @@ async def said(client: Client) -> list[tuple[str, Event]]:
             seq = part[-1].seq + 1
             for stored in part:
                 if kind := KINDS.get(stored.subject.split(".")[1]):
-                    SCHEMA.validate(json.loads(stored.data))
+                    schemas.of_events().validate(json.loads(stored.data))
                     found.append((stored.headers["ce-id"], msgspec.json.decode(stored.data, type=kind)))
     return found
 

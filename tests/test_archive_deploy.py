@@ -7,13 +7,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import yaml
 from click.testing import CliRunner
 
-from tests.test_deploy import DEPLOY, VERSION
+from tests.test_deploy import DEPLOY, VERSION, documents
 from tidegate.commands.reanalyze import reanalyze
 
-DOCUMENTS: list[dict[str, Any]] = list(yaml.safe_load_all((DEPLOY / "ray/rayjob.yaml").read_text()))
+DOCUMENTS: list[dict[str, Any]] = documents((DEPLOY / "ray/rayjob.yaml").read_text())
 JOB, POLICY = DOCUMENTS
 SPEC = JOB["spec"]
 CLUSTER = SPEC["rayClusterSpec"]

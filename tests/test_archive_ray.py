@@ -13,7 +13,7 @@ import pytest
 from shared.runtime.errors import TidegateError
 from tests.archive_world import EMBED, command, planned, same_vectors, seen, store, table, whole
 from tests.up_process import tidegate
-from tidegate.archive import on_ray, ray_driver, reading
+from tidegate.archive import reading
 from tidegate.archive.job import with_size
 from tidegate.archive.place import Place
 from tidegate.archive.report import written
@@ -21,6 +21,7 @@ from tidegate.archive.runs import Run
 
 __all__ = ["store", "whole"]
 
+# Tests import Ray themselves: it takes a second of CPU, and the quick tests need none.
 # Ray's own servers take a machine that is busy for one that is gone.
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.xdist_group("computing")]
 
@@ -44,6 +45,8 @@ def cluster() -> Iterator[Any]:
 
 def test_a_machine_that_dies_loses_nothing(store: Path, whole: Path, tmp_path: Path, cluster: Any) -> None:
     """Its workers had no room elsewhere, and were waited for."""
+    from tidegate.archive import on_ray
+
     job, pieces = planned(store, tmp_path / "out", embed=EMBED)
     with Place(job.output, "--output") as results, on_ray.cluster(cluster.address) as engine:
         assert (*engine.room, engine.workers) == (2, 0, 2)
@@ -63,6 +66,8 @@ def test_a_machine_that_dies_loses_nothing(store: Path, whole: Path, tmp_path: P
 
 
 def test_what_is_wrong_on_another_machine_is_said_here(store: Path, tmp_path: Path, cluster: Any) -> None:
+    from tidegate.archive import on_ray
+
     job, pieces = planned(store, tmp_path / "out", model="openvino:none")
     with on_ray.cluster(cluster.address) as engine, pytest.raises(TidegateError, match="openvino:none") as raised:
         engine.probe(job, pieces)
@@ -73,6 +78,8 @@ def test_pictures_of_any_size_go_from_one_process_to_the_next(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A detector that takes any is given tiles that are smaller than the whole; an embedder has a size of its own."""
+    from tidegate.archive import ray_driver
+
     job, pieces = planned(store, tmp_path / "out", tiles="2x1", cameras=("alley",), embed=EMBED)
     job = with_size(job, (224, 224))
     orders = msgspec.json.encode(ray_driver._Orders(job=job, size=None, threads=1))

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import jsonschema
 import pytest
 from nats.aio.client import Client
 
@@ -18,6 +17,7 @@ from shared.contract import asyncapi, catalog, events, names
 from shared.contract.events import KINDS, CameraStatus
 from shared.runtime.tasks import end
 from tests import npm
+from tests.schemas import OlderValidator, Validator
 from tidegate.local.server import NatsServer
 
 DOCUMENT = asyncapi.document()
@@ -43,10 +43,10 @@ def references(node: Any) -> Iterator[str]:
         yield from references(part)
 
 
-def headers_schema(kind: str) -> jsonschema.Draft202012Validator:
+def headers_schema(kind: str) -> Validator:
     """Of a kind's headers, with what they refer to."""
     [message] = DOCUMENT["channels"][kind]["messages"].values()
-    return jsonschema.Draft202012Validator({**at(message["$ref"])["headers"], "components": DOCUMENT["components"]})
+    return Validator({**at(message["$ref"])["headers"], "components": DOCUMENT["components"]})
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -93,7 +93,7 @@ def test_the_document_is_what_asyncapi_asks(pytestconfig: pytest.Config) -> None
     """By the schema that AsyncAPI publishes."""
     package = npm.installed(pytestconfig, "@asyncapi/specs", SPECS)
     schema = package / "schemas/3.0.0-without-$id.json"
-    validator = jsonschema.Draft7Validator(json.loads(schema.read_text()))
+    validator = OlderValidator(json.loads(schema.read_text()))
     assert [f"{e.json_path}: {e.message}" for e in validator.iter_errors(DOCUMENT)] == []
     broken = DOCUMENT | {"servers": {"nats": {"protocol": "nats"}}}
     assert not validator.is_valid(broken), "a server needs a host"

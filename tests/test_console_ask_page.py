@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from nats.aio.client import Client
-from playwright.async_api import Page
 
 from services.console.people.asker import Role
 from tests.browser import becomes, browsing, overflows, violations
@@ -12,6 +13,9 @@ from tests.console import add_camera
 from tests.openai_server import hang
 from tests.test_console_ask import MAN, world
 from tidegate.local.server import NatsServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 pytestmark = pytest.mark.slow
 

@@ -6,11 +6,10 @@ import asyncio
 import datetime as dt
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from nats.aio.client import Client
-from playwright.async_api import Page, Route
 
 from shared.client import registry
 from shared.contract import names
@@ -24,6 +23,9 @@ from tests.test_console_player import filming
 from tests.waiting import patience_s, until
 from tests.walks import Walk, detections, publish
 from tidegate.local.server import NatsServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page, Route
 
 pytestmark = pytest.mark.slow
 WIDTHS = [360, 1280, 3840]

@@ -9,12 +9,12 @@ import datetime as dt
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import pytest
 from nats.aio.client import Client
-from playwright.async_api import Page
 
 from shared import bus
 from shared.bus import requests
@@ -28,6 +28,9 @@ from tests.console import Running, add_camera, console_on
 from tests.jobs_world import film
 from tests.test_search import DIMENSION, TIMING, detected, say, scene, searching, settled
 from tidegate.local.server import NatsServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 pytestmark = pytest.mark.slow
 

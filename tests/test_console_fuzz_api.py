@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-import jsonschema
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -19,6 +18,7 @@ from services.console.web import app
 from tests.console import Running, add_camera, console_on
 from tests.incidents import incident, say
 from tests.openapi_values import ANY, Values
+from tests.schemas import Validator
 from tests.test_console_openapi import operations
 from tests.waiting import until
 from tidegate.local.server import NatsServer
@@ -114,7 +114,7 @@ def check(document: dict[str, Any], asked: Asked, answer: httpx.Response) -> Non
     assert media in content if content else answer.content == b"", f"{asked}: {status} is {media}"
     if media == "application/json":
         schema = {**content[media]["schema"], "components": document["components"]}
-        jsonschema.Draft202012Validator(schema).validate(answer.json())
+        Validator(schema).validate(answer.json())
 
 
 async def world(console: Running, admin: Client) -> dict[str, httpx.AsyncClient]:

@@ -8,10 +8,10 @@ import math
 import re
 import time
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
 from nats.aio.client import Client
-from playwright.async_api import Page
 
 from services.console.now.ring import Sample
 from services.scaler.live.metadata import DemandQuery
@@ -23,6 +23,9 @@ from tests.test_console_now import _send_for_ever, begun, say, status
 from tests.test_worker import Echo, publish, working
 from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 pytestmark = pytest.mark.slow
 

@@ -8,12 +8,11 @@ import datetime as dt
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from nats.aio.client import Client
-from playwright.async_api import Page, WebSocketRoute
 
 from services.ingest.segmenter import Piece
 from shared.contract import names
@@ -26,6 +25,9 @@ from tests.video_world import dated, publish, s
 from tests.waiting import until
 from tidegate.demo import clips as cut
 from tidegate.local.server import NatsServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page, WebSocketRoute
 
 pytestmark = pytest.mark.slow
 

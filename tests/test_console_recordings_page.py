@@ -6,12 +6,12 @@ import datetime as dt
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import msgspec
 import pytest
 from nats.aio.client import Client
-from playwright.async_api import Page
 
 from services.ingest.segmenter import Piece
 from services.recorder.keeping import Keeper
@@ -26,6 +26,9 @@ from tests.runs import put, put_raw, reanalysis
 from tests.service_process import ServiceProcess
 from tidegate.client.times import instant
 from tidegate.local.server import NatsServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 
 class All:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import msgspec
 import pytest
 from nats.aio.client import Client
-from playwright.async_api import Page, Route
 
 from services.ingest.segmenter import Piece
 from shared.contract.events import CameraStatus, Incident, Snapshot
@@ -19,6 +18,9 @@ from tests.incidents import ago, incident, say, verdict
 from tests.test_console_review import followed, until_so
 from tests.video_world import path, pieces, publish
 from tidegate.local.server import NatsServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page, Route
 
 __all__ = ["path", "pieces"]
 pytestmark = pytest.mark.slow

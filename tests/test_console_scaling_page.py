@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from nats.aio.client import Client
-from playwright.async_api import Page
 
 from services.console.people.asker import Role
 from services.scaler.keda.scaledobject import parse
@@ -21,6 +21,9 @@ from tests.test_console_scaling import ours
 from tests.test_whatif import CSV
 from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 pytestmark = pytest.mark.slow
 GO = "form button.primary"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from nats.aio.client import Client
-from playwright.async_api import Route
 
 from tests.browser import browsing, overflows, violations
 from tests.console import console_on
 from tidegate.local.server import NatsServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Route
 
 pytestmark = pytest.mark.slow
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from nats.aio.client import Client
-from playwright.async_api import Page
 
 from shared.contract import deadletters
 from tests.browser import browsing, overflows, violations
 from tests.console import Running, add_camera, console_on
 from tests.test_console_oidc import both
 from tidegate.local.server import NatsServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 pytestmark = pytest.mark.slow
 

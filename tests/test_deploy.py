@@ -81,7 +81,7 @@ COLD_START = "tidegate.dev/cold-start-seconds"
 
 
 def documents(text: str) -> list[Document]:
-    return [d for d in yaml.safe_load_all(text) if d]
+    return [d for d in yaml.load_all(text, yaml.CSafeLoader) if d]
 
 
 def kustomizations() -> Iterator[tuple[Path, Document]]:

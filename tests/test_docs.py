@@ -11,11 +11,11 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import click
-import msgspec
 import pytest
 
 from services.scaler.live import metadata
@@ -39,13 +39,20 @@ def _tracked(*patterns: str) -> list[str]:
     return subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
 
 
-MARKDOWN = [name for name in _tracked("*.md") if (ROOT / name).exists()]
-# What is long over is told of with the names of its time.
-CURRENT = [name for name in MARKDOWN if name != "CHANGELOG.md"]
-WRITTEN = [name for name in CURRENT if not name.startswith("docs/reference/")]
+@cache
+def _pages() -> dict[str, str]:
+    """The text of every page, by its path."""
+    return {name: (ROOT / name).read_text() for name in _tracked("*.md") if (ROOT / name).exists()}
 
 
-METRICS = set(re.findall(r"`(tidegate_\w+)`", metrics_page()))
+def _current() -> dict[str, str]:
+    """Without what is long over, which is told of with the names of its time."""
+    return {name: text for name, text in _pages().items() if name != "CHANGELOG.md"}
+
+
+def _failing(wrong: Mapping[str, Collection[object]]) -> dict[str, Collection[object]]:
+    """The pages of which something is wrong, with what is."""
+    return {name: found for name, found in wrong.items() if found}
 
 
 def _without_blocks(text: str) -> str:
@@ -56,6 +63,7 @@ def _in_backticks(text: str) -> list[str]:
     return [" ".join(token.split()) for token in re.findall(r"(?<!`)`([^`]+)`(?!`)", _without_blocks(text))]
 
 
+@cache
 def _anchors(name: str) -> set[str]:
     """As GitHub and the site make them of headings."""
     headings = re.findall(r"^#+ (.*)$", _without_blocks((ROOT / name).read_text()), re.MULTILINE)
@@ -63,10 +71,13 @@ def _anchors(name: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in plain}
 
 
-@pytest.mark.parametrize("name", MARKDOWN)
-def test_links_lead_somewhere(name: str) -> None:
+def test_links_lead_somewhere() -> None:
+    assert _failing({name: _broken_links(name, text) for name, text in _pages().items()}) == {}
+
+
+def _broken_links(name: str, text: str) -> list[str]:
     broken = []
-    for _, _, target in site.LINK.findall(_without_blocks((ROOT / name).read_text())):
+    for _, _, target in site.LINK.findall(_without_blocks(text)):
         path, _, anchor = target.partition("#")
         if "://" in target:
             continue
@@ -75,31 +86,37 @@ def test_links_lead_somewhere(name: str) -> None:
             broken.append(f"{target}: no such file")
         elif anchor and anchor not in _anchors(meant):
             broken.append(f"{target}: no such heading")
-    assert broken == []
+    return broken
 
 
-@pytest.mark.parametrize("name", CURRENT)
-def test_files_that_are_named_exist(name: str) -> None:
+def test_files_that_are_named_exist() -> None:
     start = re.compile(rf"^(?:{'|'.join(FOLDERS)})/[\w./-]*$")
-    named = {token for token in _in_backticks((ROOT / name).read_text()) if start.match(token)}
-    assert {token for token in named if not (ROOT / token).exists()} == set()
+    named = {name: set(filter(start.match, _in_backticks(text))) for name, text in _current().items()}
+    there = {each for found in named.values() for each in found if (ROOT / each).exists()}
+    assert _failing({name: found - there for name, found in named.items()}) == {}
 
 
-@pytest.mark.parametrize("name", CURRENT)
-def test_python_names_that_are_named_exist(name: str) -> None:
+def test_python_names_that_are_named_exist() -> None:
     dotted = re.compile(r"^(?:python -m )?((?:shared|services|tools|bench|tests)(?:\.\w+)+)(?:\(.*\))?$")
-    named = {m[1] for token in _in_backticks((ROOT / name).read_text()) if (m := dotted.match(token))}
-    assert {each for each in named if not _importable(each)} == set()
+    named = {
+        name: {m[1] for token in _in_backticks(text) if (m := dotted.match(token))} for name, text in _current().items()
+    }
+    assert _failing({name: {each for each in found if not _importable(each)} for name, found in named.items()}) == {}
 
 
-@pytest.mark.parametrize("name", CURRENT)
-def test_python_that_is_shown_imports_what_there_is(name: str) -> None:
-    text = textwrap.dedent((ROOT / name).read_text())
-    imports = re.findall(r"^ *from ((?:shared|services|tidegate)[\w.]*) import ([\w, ]+)$", text, re.MULTILINE)
-    named = {f"{module}.{each.strip()}" for module, names in imports for each in names.split(",")}
-    assert {each for each in named if not _importable(each)} == set()
-    for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-        compile(block, name, "exec", ast.PyCF_ONLY_AST)
+def test_python_that_is_shown_imports_what_there_is() -> None:
+    wrong: dict[str, set[str]] = {}
+    for name, indented in _current().items():
+        text = textwrap.dedent(indented)
+        imports = re.findall(r"^ *from ((?:shared|services|tidegate)[\w.]*) import ([\w, ]+)$", text, re.MULTILINE)
+        named = {f"{module}.{each.strip()}" for module, names in imports for each in names.split(",")}
+        wrong[name] = {each for each in named if not _importable(each)}
+        for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+            try:
+                compile(block, name, "exec", ast.PyCF_ONLY_AST)
+            except SyntaxError as e:
+                wrong[name].add(str(e))
+    assert _failing(wrong) == {}
 
 
 def test_the_passwords_of_a_cluster_are_made_as_shown(tmp_path: Path) -> None:
@@ -156,16 +173,23 @@ def test_every_page_of_the_reference_is_made_or_made_for_programs() -> None:
     assert {p.name for p in FOLDER.iterdir()} == set(PAGES)
 
 
-@pytest.mark.parametrize(("name", "part"), structs.reachable(*KINDS).items())
-def test_every_field_of_an_event_is_explained(name: str, part: type[msgspec.Struct]) -> None:
-    assert set(part.__struct_fields__) - set(structs.meanings(part)) == set()
+def test_every_field_of_an_event_is_explained() -> None:
+    parts = structs.reachable(*KINDS)
+    assert parts
+    silent = {name: set(part.__struct_fields__) - set(structs.meanings(part)) for name, part in parts.items()}
+    assert _failing(silent) == {}
 
 
-@pytest.mark.parametrize("key", scaledobject.metadata_keys())
-def test_the_scaler_takes_every_key_of_the_reference(key: str) -> None:
+def test_the_scaler_takes_every_key_of_the_reference() -> None:
     values = {"service": "cv", "stream": "MEDIA", "consumer": "cv", "metricsUrl": "http://127.0.0.1:9090/metrics"}
     values["backfillGrace"] = "90"  # more than a cold start
-    metadata.parse({"service": "cv", key: values.get(key, "1")})
+    refused = {}
+    for key in scaledobject.metadata_keys():
+        try:
+            metadata.parse({"service": "cv", key: values.get(key, "1")})
+        except Exception as e:
+            refused[key] = e
+    assert refused == {}
 
 
 def _settings() -> set[str]:
@@ -175,19 +199,22 @@ def _settings() -> set[str]:
     return {name.upper() for struct in structs for name in struct.__struct_fields__} | set(composed)
 
 
-@pytest.mark.parametrize("name", CURRENT)
-def test_settings_that_are_named_exist(name: str) -> None:
+def test_settings_that_are_named_exist() -> None:
     known = _settings()
     prefixes = {each.partition("_")[0] for each in known} - {"NUM", "REPLICA", "LOG", "MAX", "STREAM", "VLLM"}
-    text = (ROOT / name).read_text()
-    named = set(re.findall(rf"\b(?:{'|'.join(sorted(prefixes))})_[A-Z][A-Z_]*\b", text))
-    assert {each for each in named if not {each, each.removesuffix("_FILE")} & known} == set()
+    setting = re.compile(rf"\b(?:{'|'.join(sorted(prefixes))})_[A-Z][A-Z_]*\b")
+    named = {name: set(setting.findall(text)) for name, text in _current().items()}
+    wrong = {
+        name: {each for each in found if not {each, each.removesuffix("_FILE")} & known}
+        for name, found in named.items()
+    }
+    assert _failing(wrong) == {}
 
 
-@pytest.mark.parametrize("name", WRITTEN)
-def test_metrics_that_are_named_exist(name: str) -> None:
-    named = set(re.findall(r"\btidegate_\w+", (ROOT / name).read_text()))
-    assert named - METRICS == set()
+def test_metrics_that_are_named_exist() -> None:
+    known = set(re.findall(r"`(tidegate_\w+)`", metrics_page()))
+    written = {name: text for name, text in _current().items() if not name.startswith("docs/reference/")}
+    assert _failing({name: set(re.findall(r"\btidegate_\w+", text)) - known for name, text in written.items()}) == {}
 
 
 def _lines(text: str) -> list[str]:
@@ -204,10 +231,9 @@ def _commands(text: str) -> Iterator[list[str]]:
             yield shlex.split(line, comments=True)[1:]
 
 
-@pytest.mark.parametrize("name", CURRENT)
-def test_commands_that_are_shown_exist(name: str) -> None:
-    wrong = [f"tidegate {' '.join(words)}" for words in _commands((ROOT / name).read_text()) if not _exists(words)]
-    assert wrong == []
+def test_commands_that_are_shown_exist() -> None:
+    shown = {name: list(_commands(text)) for name, text in _current().items()}
+    assert _failing({name: [words for words in lines if not _exists(words)] for name, lines in shown.items()}) == {}
 
 
 def _exists(words: list[str]) -> bool:
@@ -222,18 +248,16 @@ def _exists(words: list[str]) -> bool:
     return all(word.partition("=")[0] in options for word in rest if re.match(r"--?[a-z]", word))
 
 
-@pytest.mark.parametrize("name", CURRENT)
-def test_versions_that_are_shown_are_the_present_one(name: str) -> None:
+def test_versions_that_are_shown_are_the_present_one() -> None:
     present = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert set(re.findall(r"\btidegate[-:/](\d+\.\d+\.\d+)", (ROOT / name).read_text())) <= {present}
+    shown = {name: set(re.findall(r"\btidegate[-:/](\d+\.\d+\.\d+)", text)) for name, text in _current().items()}
+    assert _failing({name: found - {present} for name, found in shown.items()}) == {}
 
 
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for name in CURRENT:
-        lines = [
-            shlex.split(line, comments=True) for line in _lines((ROOT / name).read_text()) if line.startswith("make ")
-        ]
+    for name, text in _current().items():
+        lines = [shlex.split(line, comments=True) for line in _lines(text) if line.startswith("make ")]
         assert {word for line in lines for word in line[1:] if re.fullmatch("[a-z-]+", word)} <= targets, name
 
 

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import msgspec
 import numpy as np
 import pytest
@@ -43,6 +42,7 @@ from shared.contract.segment import Segment, to_headers
 from shared.models.vectors import Encoded, TextQuery, unpack
 from shared.runtime.telemetry import Health
 from shared.video.decode import decode
+from tests import schemas
 from tests.footage import make
 from tests.service import serving, settled
 from tests.waiting import patience_s
@@ -79,7 +79,7 @@ async def embeddings(client: Client) -> list[tuple[str, Embeddings]]:
     for seq in range(1, (await js.stream_info("EVENTS")).state.last_seq + 1):
         raw = await js.get_msg("EVENTS", seq, direct=True)
         if (raw.subject or "").startswith("events.embeddings."):
-            jsonschema.validate(json.loads(raw.data or b""), events.json_schema())
+            schemas.of_events().validate(json.loads(raw.data or b""))
             event = msgspec.json.decode(raw.data or b"", type=Embeddings)
             found.append(((raw.headers or {})["ce-id"], event))
     return found

@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import jsonschema
 import msgspec
 import pytest
 import pytest_asyncio
@@ -29,6 +28,7 @@ from shared.contract import events, names
 from shared.contract.cameras import new_camera
 from shared.contract.events import Detections
 from shared.contract.segment import Segment, to_headers
+from tests import schemas
 from tests.service import settled
 from tests.waiting import patience_s
 from tidegate.demo import clips, footage
@@ -109,9 +109,8 @@ async def test_a_camera_becomes_events(broker: NatsServer, videos: list[Path], t
     assert any(o.label == "person" for d in found for f in d.frames for o in f.objects)
     assert all(abs((d.start - dt.datetime.now(dt.UTC)).total_seconds()) < 120 for d in found)
     assert (raw.headers or {})["traceparent"].startswith("00-")
-    schema = events.json_schema()
     for detection in found:
-        jsonschema.validate(json.loads(events.encode(detection)), schema)
+        schemas.of_events().validate(json.loads(events.encode(detection)))
     status = await registry.last_status(js, "lobby")
     assert status is not None and status.state == "offline"
     await client.close()

@@ -6,16 +6,15 @@ import datetime as dt
 import json
 from pathlib import Path
 
-import jsonschema
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.contract import asyncapi, events
 from shared.contract.events import CameraStatus, DetectedObject, Detections, Frame, SegmentRef, Timing
+from tests import schemas
 
 REFERENCE = Path(__file__).parent.parent / "docs/reference"
-SCHEMA = jsonschema.Draft202012Validator(events.json_schema())
 
 times = st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.UTC)).map(
     lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000)
@@ -44,7 +43,7 @@ detections = st.builds(
 @given(detections)
 def test_detections_round_trip_and_keep_to_their_schema(event: Detections) -> None:
     text = events.encode(event)
-    SCHEMA.validate(json.loads(text))
+    schemas.of_events().validate(json.loads(text))
     assert msgspec.json.decode(text, type=Detections) == event
 
 

@@ -8,7 +8,6 @@ import json
 import math
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from shared.contract import jobs
 from shared.contract.events import Part
 from shared.contract.jobs import Ask, Caption, Check, Job, Summarize, Verify
 from shared.runtime.errors import BadMessage, Refusal
+from tests.schemas import Validator
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 MINUTE = dt.timedelta(minutes=1)
@@ -29,10 +29,7 @@ STRETCH = {"start": "2026-11-24T13:00:00Z", "end": "2026-11-24T13:01:00Z"}
 
 
 SCHEMA = jobs.json_schema()
-OF_KIND = {
-    kind: jsonschema.Draft202012Validator({"$ref": f"#/$defs/{kind.__name__}", "$defs": SCHEMA["$defs"]})
-    for kind in jobs.KINDS
-}
+OF_KIND = {kind: Validator({"$ref": f"#/$defs/{kind.__name__}", "$defs": SCHEMA["$defs"]}) for kind in jobs.KINDS}
 
 # ---- jobs as text
 
@@ -74,7 +71,7 @@ def test_a_job_is_read_as_it_was_written_and_keeps_to_its_schema(job: Job) -> No
 
 @given(any_job())
 def test_a_job_keeps_to_the_schema_of_all_jobs(job: Job) -> None:
-    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(jobs.encode(job)))
+    Validator(SCHEMA).validate(json.loads(jobs.encode(job)))
 
 
 @given(any_job())
@@ -82,11 +79,11 @@ def test_the_schema_refuses_what_is_no_job(job: Job) -> None:
     text = json.loads(jobs.encode(job))
     for wrong in (text | {"camera": "a b"}, {k: v for k, v in text.items() if k != "camera"}):
         assert not OF_KIND[type(job)].is_valid(wrong)
-        assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(wrong)
+        assert not Validator(SCHEMA).is_valid(wrong)
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    Validator.check_schema(SCHEMA)
     assert set(SCHEMA["$defs"]) == {"Verify", "Check", "Ask", "Summarize", "Caption"}
 
 

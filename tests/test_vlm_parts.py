@@ -10,7 +10,6 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jsonschema
 import msgspec
 import pytest
 from hypothesis import assume, example, given
@@ -31,6 +30,7 @@ from shared.contract.jobs import Caption
 from shared.contract.segment import Segment, from_headers, to_headers
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import load
+from tests.schemas import Validator
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 T0 = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
@@ -297,7 +297,7 @@ def test_an_answer_of_a_struct_is_asked_for_by_its_schema(
     format = prompt.request(asked, media=media, temperature=0)["response_format"]
     assert format["type"] == "json_schema" and format["json_schema"]["name"] == answer.__name__
     schema = format["json_schema"]["schema"]
-    jsonschema.Draft202012Validator.check_schema(schema)
+    Validator.check_schema(schema)
     assert schema["additionalProperties"] is False and set(schema["required"]) == set(answer.__struct_fields__)
     assert "$ref" not in json.dumps(schema)
 
@@ -329,7 +329,7 @@ def test_an_answer_of_a_struct_is_asked_for_by_its_schema(
 def test_the_schema_takes_what_the_struct_takes(
     answer: type[msgspec.Struct], good: dict[str, Any], bad: list[dict[str, Any]]
 ) -> None:
-    schema = jsonschema.Draft202012Validator(prompt.schema(answer))
+    schema = Validator(prompt.schema(answer))
     schema.validate(good)
     assert msgspec.to_builtins(msgspec.json.decode(json.dumps(good), type=answer)) == good
     for wrong in bad:

@@ -6,14 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import msgspec
 
 from tidegate.view.monitor import Sample
-
-# The backend comes first, where there is no display.
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 IN, QUEUE, WORKERS, INK = "#30638e", "#d1795b", "#2f7d5b", "#1f2933"
 LOOKED, LATER = "#30638e", "#d9a441"
@@ -31,6 +26,12 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 
 def plot(samples: Sequence[Sample], phases: Sequence[Phase], path: Path, title: str) -> None:
     """Write a PNG of 1200x640 pixels."""
+    import matplotlib
+
+    # The backend comes first, where there is no display.
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
     with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": "#9aa5b1"}):
         figure, axes = plt.subplots(4, 1, sharex=True, figsize=SIZE_INCHES, height_ratios=(2, 3, 2, 2))
         try:

@@ -14,9 +14,7 @@ SHORTEST, LONGEST = 10, 256
 _MOST = 2
 _HASHER = PasswordHasher(time_cost=2, memory_cost=64 * 1024, parallelism=1)
 # A hash of these costs that no password has: zeros for salt and digest.
-_NOBODY = (
-    f"$argon2id$v=19$m={_HASHER.memory_cost},t={_HASHER.time_cost},p={_HASHER.parallelism}${'A' * 22}${'A' * 43}"
-)
+_NOBODY = f"$argon2id$v=19$m={_HASHER.memory_cost},t={_HASHER.time_cost},p={_HASHER.parallelism}${'A' * 22}${'A' * 43}"
 
 
 class Passwords:
