@@ -12,6 +12,7 @@ import hashlib
 import json
 import secrets
 import time
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
@@ -22,6 +23,12 @@ from joserfc.jwk import OctKey, RSAKey
 from shared.runtime.ports import free_port
 
 
+@cache
+def _key() -> RSAKey:
+    """One for all providers of a process: a key costs 0.1 s of CPU, and no test asks for two that differ."""
+    return RSAKey.generate_key(2048, {"kid": "first", "use": "sig"})
+
+
 class OidcProvider:
     """See the module. client, secret: of the one client that it knows. twist: claims in place of right ones; `alg` is
     the signature's. codes: those that it has given and nobody has redeemed.
@@ -30,7 +37,7 @@ class OidcProvider:
     def __init__(self, client: str, secret: str) -> None:
         self.client, self.secret = client, secret
         self.issuer = f"http://127.0.0.1:{free_port(0)}"
-        self.key = RSAKey.generate_key(2048, {"kid": "first", "use": "sig"})
+        self.key = _key()
         self.signs_with = self.key
         self.claims: dict[str, Any] = {}
         self.twist: dict[str, Any] = {}

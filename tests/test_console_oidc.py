@@ -23,7 +23,7 @@ from services.console.people.records import EXPECTED
 from services.console.settings import ConsoleSettings
 from shared.runtime.errors import SettingError
 from shared.runtime.ports import free_port
-from tests.console import Running, console_on
+from tests.console import TRUSTED, Running, console_on
 from tests.oidc_provider import OidcProvider
 from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
@@ -56,7 +56,7 @@ async def begin(browser: httpx.AsyncClient) -> str:
     """The address by which the provider sends the browser back."""
     there = await browser.get("session/oidc")
     assert there.status_code == 302, there.text
-    async with httpx.AsyncClient() as outside:
+    async with httpx.AsyncClient(verify=TRUSTED) as outside:
         back = await outside.get(there.headers["location"])
     assert back.status_code == 302, back.text
     return str(back.headers["location"])
