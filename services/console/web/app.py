@@ -62,7 +62,8 @@ def build(console: Console) -> App:
     given = {CONSOLE: console, GATE: Gate(console.settings, console.people)}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _routes()({**scope, "state": {**scope.get("state", {}), **given}}, receive, send)
+        known: Any = {**scope, "state": {**scope.get("state", {}), **given}}
+        await _routes()(known, receive, send)
 
     return Headers(app, sub_path=console.settings.sub_path, is_https=console.settings.is_https)
 
