@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,15 @@ START = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
 @pytest.fixture(scope="session")
 def videos() -> list[Path]:
     return footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+
+
+_load = cache(embed.load)
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of one process share the model: no test changes it, and compiling it costs a second of CPU."""
+    monkeypatch.setattr(embed, "load", _load)
 
 
 @contextlib.asynccontextmanager

@@ -135,7 +135,11 @@ def psnr(one: Image, other: Image) -> float:
 
 def best(found: Image, shown: list[Image]) -> tuple[float, int]:
     """How near the nearest of the frames is, and which it is."""
-    return max((psnr(found, frame), n) for n, frame in enumerate(shown))
+    # One pixel in 64 tells which frames are near; these alone are compared whole.
+    few = (slice(None, None, 8), slice(None, None, 8))
+    rough = [float(((found[few].astype(float) - frame[few]) ** 2).mean()) for frame in shown]
+    nearest = sorted(range(len(shown)), key=rough.__getitem__)[:3]
+    return max((psnr(found, shown[n]), n) for n in nearest)
 
 
 @pytest.fixture(scope="module")
