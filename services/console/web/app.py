@@ -7,7 +7,7 @@ from typing import Any
 
 from litestar import Litestar, Router, get
 from litestar.connection import ASGIConnection
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.handlers import BaseRouteHandler
 
 from services.console.ask import routes as ask
@@ -111,7 +111,7 @@ def _guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHan
 
 
 @get("/api/openapi.json", opt=PUBLIC, include_in_schema=False, dependencies={"console": _of_state(CONSOLE)})
-async def _describe(console: Console) -> dict[str, Any]:
+async def _describe(console: NamedDependency[Console]) -> dict[str, Any]:
     """The API as OpenAPI 3.1. Programs read it before they use the API; a proxy's clients use the proxy."""
     return {**document(), "servers": [{"url": console.settings.console_url.rstrip("/") or "/"}]}
 
