@@ -25,6 +25,8 @@ MARKS = {"vllm": {"vllm", "phoenix"}, "image": {"image"}, "alone": {"alone"}}
 TABLE = Path(__file__).with_name("costs.json")
 UNKNOWN = (5.0, 10.0)
 CORES, PROCESSES = 2, 4
+# What a test without the mark `slow` may take.
+QUICK_S, WAIT_S = 3.0, 10.0
 
 
 def names() -> list[str]:
@@ -73,6 +75,18 @@ def renew(lines: Iterable[str]) -> dict[str, tuple[float, float]]:
         table[test["key"]][0] += test["cpu_s"]
         table[test["key"]][1] += test["wall_s"]
     return {key: (round(cpu_s, 1), round(wall_s, 1)) for key, (cpu_s, wall_s) in sorted(table.items())}
+
+
+def unmarked(lines: Iterable[str]) -> list[str]:
+    """Return the tests that must be marked slow, the costliest first, from the lines that `--costs` wrote."""
+    tests = {line["test"]: line for line in map(json.loads, lines)}
+    costly = [
+        test for test in tests.values() if not test["slow"] and (test["cpu_s"] > QUICK_S or test["wall_s"] > WAIT_S)
+    ]
+    return [
+        f"{t['test']}: {t['cpu_s']:.1f} s of CPU, {t['wall_s']:.0f} s"
+        for t in sorted(costly, key=lambda t: -t["cpu_s"])
+    ]
 
 
 def _kind(item: pytest.Item) -> str:
@@ -128,7 +142,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         if file := item.config.getoption("--costs"):
             costs = {"cpu_s": round(_cpu_s() - cpu_s, 2), "wall_s": round(time.monotonic() - began, 2)}
-            line = json.dumps({"test": item.nodeid, "key": key_of(item), **costs}) + "\n"
+            slow = item.get_closest_marker("slow") is not None
+            line = json.dumps({"test": item.nodeid, "key": key_of(item), "slow": slow, **costs}) + "\n"
             # One write to a file opened for appending is never mixed with those of other processes.
             fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             os.write(fd, line.encode())
@@ -137,9 +152,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        table = renew(line for file in sys.argv[1:] for line in Path(file).read_text().splitlines())
+        lines = [line for file in sys.argv[1:] for line in Path(file).read_text().splitlines()]
+        table = renew(lines)
         TABLE.write_text(
             "{\n" + ",\n".join(f"  {json.dumps(key)}: {json.dumps(cost)}" for key, cost in table.items()) + "\n}\n"
         )
+        if found := unmarked(lines):
+            print("if these take as long without load, mark them slow:", *found, sep="\n  ")
     else:
         print(*names(), sep="\n")

@@ -183,6 +183,7 @@ def test_mistakes_are_said_before_anything_is_done(
     assert not (tmp_path / "out" / "plan.json").exists()
 
 
+@pytest.mark.slow  # it may be the first to need `whole`
 def test_resuming_takes_no_other_wishes(whole: Path, tmp_path: Path) -> None:
     for options, words in (
         (("--resume", str(whole), "--fps", "10"), "leave out --fps"),
@@ -213,6 +214,7 @@ def test_an_index_that_names_files_elsewhere_is_refused(store: Path, tmp_path: P
         planned(copied, tmp_path / "out")
 
 
+@pytest.mark.slow  # it may be the first to need `whole`
 def test_a_second_run_in_the_same_place_is_refused(store: Path, whole: Path) -> None:
     job, pieces = planned(store, whole)
     with Place(str(whole), "--output") as results, pytest.raises(SettingError, match="--resume"):

@@ -65,6 +65,12 @@ def test_the_costs_of_a_key_are_those_of_its_tests_each_counted_once() -> None:
     assert shards.renew(written) == {"a.py": (4.5, 6.5), "alone a.py": (9.0, 9.0)}
 
 
+def test_a_quick_test_that_took_long_is_named() -> None:
+    lines = [("a", False, 3.5, 4.0), ("b", True, 9.0, 9.0), ("c", False, 1.0, 11.0), ("d", False, 2.9, 9.9)]
+    written = (json.dumps({"test": t, "slow": slow, "cpu_s": cpu, "wall_s": wall}) for t, slow, cpu, wall in lines)
+    assert [named.partition(":")[0] for named in shards.unmarked(written)] == ["a", "c"]
+
+
 # A plugin for pytest which prints how often each test is in a shard that the nightly run has.
 COUNT = """
 from collections import Counter
