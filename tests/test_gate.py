@@ -181,3 +181,17 @@ def test_a_stage_that_fails_hangs_or_does_not_run_is_red_by_name(tmp_path: Path)
         assert re.search(rf"^{name} +\d+ s  {result}$", table, re.M), table
     assert "FAILED tests/test_x.py::test_y - broken" in table
     assert "5 passed, 1 failed, 1 skipped" in table
+
+
+def test_a_gate_that_is_interrupted_is_red_by_the_stage_at_work(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    stages = 'TOTAL_S=60\n. "$(dirname "$0")"/stages\nstage "works" 60 sh -c "echo at work; sleep 60"\n'
+    (tmp_path / ".ci/one").write_text(stages)
+    with subprocess.Popen(["bash", tmp_path / ".ci/one"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        while process.stdout.readline() != "at work\n":
+            pass
+        process.terminate()
+        printed = process.stdout.read()
+    assert process.returncode == 1
+    assert re.search(r"^works +\d+ s  FAILED: interrupted$", printed, re.M), printed
