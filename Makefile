@@ -64,7 +64,7 @@ S ?= 1/10
 shard: $(TEST)
 	@$(PYTEST) $(if $(findstring -,$(S)),-n 2 --dist loadgroup,$(SPREAD)) --examples 0 --shard "$(S)" $(ARGS)
 
-# Balance the shards anew, by what the tests took in the last `make nightly`.
+# Rebalance the shards by what the tests took in the last `make nightly`.
 costs: $(TEST)
 	$(BIN)/python -m tests.shards dist/costs.jsonl
 

@@ -35,7 +35,7 @@ def names() -> list[str]:
 
 
 def parse(name: str) -> tuple[str, int, int]:
-    """Return kind, number and count of a shard. Raises ValueError for what is no name of one."""
+    """Return kind, number and count of a shard. Raises ValueError for any other name."""
     match = re.fullmatch(r"(?:([a-z]+)-)?(\d+)/(\d+)", name)
     if match is None:
         raise ValueError(f"{name!r} is no shard: give K/N or KIND-K/N, such as 3/8 or alone-1/2")
@@ -94,7 +94,7 @@ def _kind(item: pytest.Item) -> str:
 
 
 def key_of(item: pytest.Item) -> str:
-    """What is never divided: a file's tests of one kind, and so the groups of xdist in them."""
+    """Return the unit that no split divides: the tests of one kind in one file."""
     return f"{_kind(item)} {item.nodeid.partition('::')[0].rpartition('/')[2]}".lstrip()
 
 
@@ -108,7 +108,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def select(items: Iterable[pytest.Item], name: str) -> list[pytest.Item]:
-    """Return those of all tests that are in a shard. Raises ValueError for what is no name of one."""
+    """Return those of all tests that are in a shard. Raises ValueError for any other name."""
     kind, k, n = parse(name)
     costs = {key: tuple(cost) for key, cost in json.loads(TABLE.read_text()).items()}
     of_kind = [item for item in items if _kind(item) == kind]

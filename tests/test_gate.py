@@ -1,4 +1,4 @@
-"""How the gate decides: what is a flake, what stays red, and what it says of a stage that hangs or did not run."""
+"""How the gate decides: what is a flake, what stays red, and how it names a stage that hangs or did not run."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ TOTAL_S=4
 stage 'passes' 5 sh -c 'echo "3 passed, 1 skipped in 0.10s"'
 stage 'fails' 5 sh -c 'echo "FAILED tests/test_x.py::test_y - broken"; echo "1 failed, 2 passed in 1.00s"; exit 1'
 stage 'hangs' 1 sleep 60
-stage 'takes what is left' 60 sleep 60
+stage 'gets the rest' 60 sleep 60
 stage 'comes too late' 60 true
 """
 
@@ -175,7 +175,7 @@ def test_a_stage_that_fails_hangs_or_does_not_run_is_red_by_name(tmp_path: Path)
         "passes": "ok",
         "fails": "FAILED",
         "hangs": "FAILED: stopped after 1 s",
-        "takes what is left": r"FAILED: stopped after \d s",
+        "gets the rest": r"FAILED: stopped after \d s",
         "comes too late": "FAILED: did not run, no time was left",
     }.items():
         assert re.search(rf"^{name} +\d+ s  {result}$", table, re.M), table

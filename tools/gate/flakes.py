@@ -103,7 +103,7 @@ def red(failed: Sequence[Failure], strict: bool, files: Callable[[], Collection[
 
 
 def unmended(known: Sequence[Flaky], today: dt.date) -> list[str]:
-    """Return what is wrong with the flakes that are known, a sentence each."""
+    """Return a sentence for each rule that the known flakes break."""
     old = [flaky for flaky in known if (today - flaky.since).days > MOST_DAYS]
     wrong = [f"{flaky.test} is flaky since {flaky.since}, more than {MOST_DAYS} days: mend it" for flaky in old]
     if len(known) > MOST_KNOWN:
@@ -176,9 +176,9 @@ def main() -> int:
         "--strict", action="store_true", help="in any test a failed assertion stays red, and a skip is red"
     )
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="without one, judge tests/flaky.toml")
-    asked = parser.parse_args()
-    if asked.command:
-        return run(asked.command, asked.strict)
+    options = parser.parse_args()
+    if options.command:
+        return run(options.command, options.strict)
     wrong = unmended(known(), dt.datetime.now(dt.UTC).date())
     print(*wrong or [f"{len(known())} tests are known to be flaky"], sep="\n")
     return bool(wrong)
