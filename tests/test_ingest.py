@@ -190,7 +190,7 @@ async def _stored(js: Any) -> list[Segment]:
 
 
 async def until_live(admin: Client, cameras: set[str]) -> None:
-    """Wait until video filmed from now on is stored: what was buffered before it is stored or dropped."""
+    """Wait until video filmed from now on is stored. Older buffered segments are then stored or dropped."""
     now, live = time.time(), set[str]()
     async with asyncio.timeout(patience_s()):
         while live != cameras:

@@ -52,7 +52,7 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def gpu(request: pytest.FixtureRequest) -> None:
-    """Tests marked `gpu` name what is missing of a GPU."""
+    """Skip tests marked `gpu` and name the missing part."""
     if request.node.get_closest_marker("gpu") and (reason := machine.missing()):
         pytest.skip(reason)
 

@@ -116,7 +116,7 @@ async def test_a_front_that_ends_hands_back_what_it_has_not_looked_at(
 ) -> None:
     js = admin.jetstream()
     consumer = (await js.consumer_info("MEDIA", names.VLM_PLAN)).config
-    consumer.ack_wait = 2 * LONGEST_S  # what is not handed back comes too late for us
+    consumer.ack_wait = 2 * LONGEST_S  # redelivery without a hand-back comes after this test
     await js.add_consumer("MEDIA", consumer)
     await add_camera(admin, "lobby", caption_every_s=10.0)
     asked = asyncio.Event()

@@ -553,7 +553,7 @@ async def test_an_answer_that_comes_while_the_endpoint_is_left_alone_brings_it_b
 
 async def test_what_a_drain_has_no_time_for_is_handed_back_and_forgotten(server: NatsServer, admin: Client) -> None:
     consumer = (await admin.jetstream().consumer_info(names.VLM, "vlm-verify")).config
-    consumer.ack_wait = 2 * LONGEST_S  # what is not handed back comes too late for us
+    consumer.ack_wait = 2 * LONGEST_S  # redelivery without a hand-back comes after this test
     await admin.jetstream().add_consumer(names.VLM, consumer)
     seqs = await film(admin, 2)
     async with OpenAiServer(then=hang) as endpoint:

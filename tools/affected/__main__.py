@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def why(graph: Graph, found: Affected, test: str) -> list[str]:
-    """The changed file, what points to it, and so on up to the test. Raises SystemExit for what is no test."""
+    """The changed file, what points to it, and so on up to the test. Raises SystemExit if `test` is not a test file."""
     if test not in graph.dependencies:
         raise SystemExit(f"{test} is no test file: name one that `git ls-files 'tests/test_*.py'` lists")
     if test not in found.tests:
@@ -78,7 +78,7 @@ def why(graph: Graph, found: Affected, test: str) -> list[str]:
 
 
 def load(root: Path, files: Iterable[str]) -> Graph:
-    """The graph of a checkout. The cache keeps what was read of each file, by its content."""
+    """The graph of a checkout. The cache maps the content of each file to its uses."""
     sources = {file: (root / file).read_bytes() for file in files if file.endswith(TEXTS) and (root / file).is_file()}
     keys = {file: hashlib.sha256(READER + file.encode() + source).hexdigest() for file, source in sources.items()}
     try:

@@ -39,7 +39,7 @@ class Uses(msgspec.Struct):
 
 
 def read(file: str, source: str) -> Uses:
-    """file: its path from the root. Of what is not Python, only the commands count. Raises SyntaxError."""
+    """file: its path from the root. Of other languages, only the commands count. Raises SyntaxError."""
     if not file.endswith(".py"):
         return Uses(words={*_COMMAND.findall(source)})
     return _Reader(file, ast.parse(source, file)).uses
