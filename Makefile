@@ -216,6 +216,8 @@ phoenix: $(PHOENIX)/.ready
 
 # Debian's Python comes without ensurepip: python3-venv has it.
 $(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH. Install it (uv python install 3.11 and pyenv bring any version), \
+	or say another: make PYTHON=/usr/bin/python3 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) -V). Say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
