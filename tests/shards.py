@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 # How many shards each kind of test has. A test is of the first kind whose marks it has, and of "" without any.
-COUNTS = {"vllm": 1, "image": 3, "alone": 2, "": 10}
+COUNTS = {"": 10, "alone": 2, "image": 3, "vllm": 1}
 MARKS = {"vllm": {"vllm", "phoenix"}, "image": {"image"}, "alone": {"alone"}}
 # CPU seconds and wall seconds of each file's tests.
 TABLE = Path(__file__).with_name("costs.json")
