@@ -104,6 +104,23 @@ def test_pictures_of_any_size_go_from_one_process_to_the_next(
     assert (seen[0].parts, seen[0].shown, seen[0].piece) == (expected.parts, expected.shown, pieces[0])
 
 
+def test_the_stages_of_a_gpu_write_the_same_rows(store: Path, whole: Path, tmp_path: Path) -> None:
+    """Without a GPU one process does what are three stages with it."""
+    from tidegate.archive import ray_driver
+
+    job, pieces = planned(store, tmp_path / "out", cameras=("alley",))
+    orders = msgspec.json.encode(ray_driver._Orders(job=job, size=(300, 300), threads=1))
+    with Place(job.output, "--output") as results:
+        Run.begun(job, pieces, results)
+    for piece in pieces:
+        row = {"orders": [orders], "piece": [msgspec.json.encode(piece)]}
+        for stage in (ray_driver._Opener(), ray_driver._Seer(), ray_driver._Writer()):
+            row = stage(row)
+        assert list(row) == ["looked"]
+    expected = {id: frames for id, frames in seen(whole).items() if id.startswith("alley/")}
+    assert seen(tmp_path / "out") == expected
+
+
 def test_a_cluster_without_gpus_is_said_to_have_none(store: Path, tmp_path: Path) -> None:
     options = ("--output", str(tmp_path / "out"), "--ray", "here", "--device", "cuda")
     refused = tidegate(tmp_path, *command(store, *options), check=False)

@@ -1,6 +1,7 @@
 """The process that is connected to Ray: it is asked for work over a pipe, and answers with each part that is done.
 
-Read and decoded by CPUs, looked at by GPUs or CPUs, and written, all of it as one stream.
+For a GPU, CPUs decode and write: three stages of one stream. Where CPUs detect, one process does all of a piece, so that
+no picture leaves it.
 """
 
 from __future__ import annotations
@@ -36,10 +37,8 @@ with contextlib.suppress(ModuleNotFoundError):
     import ray.data
     import ray.exceptions
 
-# Of a CPU, where the same CPUs look: decoding is about a fifth of the work.
-_DECODING, _LOOKING, _WRITING = 0.2, 0.75, 0.05
-# Processes that decode for a GPU, at most.
-_DECODERS = 8
+# Processes that decode for a GPU, at most; and of a CPU, what writing takes.
+_DECODERS, _WRITING = 8, 0.05
 # Seconds between questions for machines, and without a result after which a stream that lost one is given up.
 _ASK_S, _STALLED_S = 2.0, 30.0
 _Batch = dict[str, Any]
@@ -115,7 +114,7 @@ def _machines() -> int:
 
 def _needs(job: Job, threads: int) -> dict[str, float]:
     """What a process that looks has of a machine."""
-    return {"num_gpus": 1} if job.device.startswith("cuda") else {"num_cpus": _LOOKING * threads}
+    return {"num_gpus": 1} if job.device.startswith("cuda") else {"num_cpus": threads}
 
 
 def _there(job: Job) -> Job:
@@ -137,16 +136,19 @@ def _probe(job: Job, pieces: Sequence[Piece], threads: int) -> Iterator[Probed]:
 
 def _look(job: Job, todo: Sequence[Piece], size: Size, room: Room, workers: int, threads: int) -> Iterator[Looked]:
     """Each piece, as it is done. This process ends where a machine has gone and nothing has come since."""
-    on_gpu = "num_gpus" in _needs(job, threads)
-    decoders = max(int(room.cpus), _DECODERS * workers) if on_gpu else workers
     orders = msgspec.json.encode(_Orders(job=_there(job), size=size, threads=threads))
     items = [{"orders": orders, "piece": msgspec.json.encode(piece)} for piece in todo]
-    stream = (
-        ray.data.from_items(items, override_num_blocks=len(items))
-        .map_batches(_Opener, batch_size=1, num_cpus=1 if on_gpu else _DECODING, concurrency=(1, decoders))
-        .map_batches(_Seer, batch_size=1, concurrency=(1, workers), **_needs(job, threads))
-        .map_batches(_Writer, batch_size=1, num_cpus=_WRITING, concurrency=(1, 2))
-    )
+    stream = ray.data.from_items(items, override_num_blocks=len(items))
+    needs = _needs(job, threads)
+    if "num_gpus" in needs:
+        decoders = max(int(room.cpus), _DECODERS * workers)
+        stream = (
+            stream.map_batches(_Opener, batch_size=1, num_cpus=1, concurrency=(1, decoders))
+            .map_batches(_Seer, batch_size=1, concurrency=(1, workers), **needs)
+            .map_batches(_Writer, batch_size=1, num_cpus=_WRITING, concurrency=(1, 2))
+        )
+    else:
+        stream = stream.map_batches(_Whole, batch_size=1, concurrency=(1, workers), **needs)
     found: queue.SimpleQueue[Looked | Exception | None] = queue.SimpleQueue()
     threading.Thread(target=_consume, args=(stream, found), daemon=True).start()
     most, at = _machines(), time.monotonic()
@@ -218,6 +220,17 @@ def _recordings(orders: bytes) -> Place:
 @lru_cache(1)
 def _results(where: str) -> Place:
     return reached(Place(where, "--output"))
+
+
+class _Whole:
+    """Reads, decodes, detects and writes."""
+
+    def __call__(self, batch: _Batch) -> _Batch:
+        orders, piece = batch["orders"][0], msgspec.json.decode(batch["piece"][0], type=Piece)
+        said = _said(orders)
+        seen = _eyes(orders).see(opened(_recordings(orders), piece, said.job, said.size))
+        keep(_results(said.job.output), seen)
+        return {"looked": [msgspec.json.encode(seen.looked)]}
 
 
 class _Opener:
