@@ -131,6 +131,24 @@ async def test_a_neighbour_of_a_similar_id_is_left_alone(server: NatsServer, adm
     assert [id for _, id in indexed(tmp_path, "labels")] == ["detections/1000/full#bus", "detections/10001#car"]
 
 
+@pytest.mark.parametrize("order", [("victim", "forged"), ("forged", "victim")])
+async def test_a_revision_replaces_rows_of_its_own_kind_alone(
+    server: NatsServer, admin: Client, tmp_path: Path, order: tuple[str, str]
+) -> None:
+    """Each kind has a service of its own, and none may erase another's."""
+    for n, event, other in ((0, embedded(0, scene(0, 0)), labelled(0)), (1, labelled(1, "car"), embedded(1))):
+        id = f"victim/{n}"
+        for step in order:
+            if step == "victim":
+                await say(admin, event, id, 0)
+            else:
+                await say(admin, backfill.revision(replace(other, quality=None), id), f"forged/{n}", 0)
+    async with searching(server, tmp_path):
+        await settled(admin)
+    assert [id for _, id in indexed(tmp_path, "vectors")] == ["victim/0#0"]
+    assert [id for _, id in indexed(tmp_path, "labels")] == ["victim/1#car"]
+
+
 async def test_setup_gives_the_consumer_of_before_the_revisions_too_and_the_index_stays(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:

@@ -163,23 +163,29 @@ class Index:
             self._add(_LABELS, labels, None)
 
     def revised(self, firsts: Sequence[str]) -> set[str]:
-        """Those of these ids of first events whose rows were replaced."""
+        """Those of these keys of first events whose rows were replaced."""
         where = Where(ids=firsts)
         return {row["id"] for row in self._each(_REVISED, where, lambda chunk: chunk.matching(where, ["id"]))}
 
     def replace(self, marks: Sequence[Row]) -> None:
-        """Forget the rows of the first events that these marks are called as, and remember that. Call it after `add`:
-        who is killed in between begins again."""
+        """Forget the rows of the events whose keys these marks have, and store the marks.
+
+        Call it after `add`: a process that is killed in between begins again.
+        """
         if not marks:
             return
-        prefixes = tuple(f"{mark.id}#" for mark in marks)
+        tables: dict[str, list[str]] = {}
+        for mark in marks:
+            table, _, event_id = mark.id.partition("/")
+            tables.setdefault(table, []).append(f"{event_id}#")
         where = Where(
             seqs=sorted({mark.seq for mark in marks}),
             since=min(mark.start for mark in marks) - _NEAR,
             until=max(mark.end for mark in marks) + _NEAR,
         )
-        for kind in [kind for kind in self._chunks if kind != _REVISED]:
-            for chunk in [c for c in list(self._chunks[kind]) if c.may_hold(where)]:
+        for kind in list(self._chunks):
+            prefixes = tuple(tables.get(kind.partition(".")[0], ()))
+            for chunk in [c for c in list(self._chunks[kind]) if prefixes and c.may_hold(where)]:
                 found = chunk.matching(where, ["id"])["id"].to_pylist()
                 if ids := [id for id in found if id.startswith(prefixes)]:
                     chunk.forget(ids)

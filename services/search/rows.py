@@ -85,12 +85,18 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event says of a segment. first: id of the event that said it first. mark: the row, called as that event,
-    which says that these rows have taken the place of its own; None of that event itself."""
+    """What an event says of a segment. first: `key_of` the event that said it first. mark: the row of that key, which
+    says that these rows have taken the place of that event's; None of that event itself."""
 
     rows: Sequence[Row] = ()
     first: str = ""
     mark: Row | None = None
+
+
+def key_of(kind: type[Embeddings | Detections], event_id: str) -> str:
+    """The name of an event's rows: their table, and its id. Each kind of event has a service of its own, and a revision
+    replaces rows of its own kind alone, whatever id it names."""
+    return f"{'vectors' if issubclass(kind, Embeddings) else 'labels'}/{event_id}"
 
 
 def said(event_id: str, subject: str, payload: bytes) -> Said:
@@ -107,13 +113,13 @@ def said(event_id: str, subject: str, payload: bytes) -> Said:
         raise BadMessage("an event without its id, ce-id, can't be told from its repetition")
     if len(event_id) > MOST_ID:
         raise BadMessage(f"its ce-id has {len(event_id)} characters, where {MOST_ID} are the most")
-    first, mark = event_id, None
+    first, mark = key_of(type(event), event_id), None
     if isinstance(event, _REVISIONS):
         if event.lost:
             return Said()
         if len(event.revises) > MOST_ID:
             raise BadMessage(f"what it revises has an id of {len(event.revises)} characters: {MOST_ID} are the most")
-        first = event.revises
+        first = key_of(type(event), event.revises)
         mark = Row(**_of_segment(event, first), time=_ms(event.start), label=None, score=None, box=None)
     rows = _vectors(event_id, event) if isinstance(event, Embeddings) else _labels(event_id, event)
     return Said(rows=rows, first=first, mark=mark)
