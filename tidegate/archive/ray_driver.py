@@ -1,7 +1,7 @@
 """The process that is connected to Ray: it is asked for work over a pipe, and answers with each part that is done.
 
-For a GPU, CPUs decode and write: three stages of one stream. Where CPUs detect, one process does all of a piece, so that
-no picture leaves it.
+For a GPU, CPUs decode and write: three stages of one stream. Where CPUs detect, one process does all of a piece, and no
+picture leaves it.
 """
 
 from __future__ import annotations
