@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from services.scaler.live.consumers import EVERY_S
@@ -13,11 +13,16 @@ from tidegate.local.server import NatsServer
 
 
 @asynccontextmanager
-async def estimating(server: NatsServer, every_s: float = EVERY_S, *, keeps: bool = False) -> AsyncIterator[Estimator]:
+async def estimating(
+    server: NatsServer, every_s: float = EVERY_S, *, keeps: bool = False, pages: Sequence[str] = ()
+) -> AsyncIterator[Estimator]:
     """An estimator that connects as the identity `scaler`, and explains. every_s: seconds between two polls."""
     client = await bus.connect(server.settings("scaler"), "scaler")
     try:
-        async with Estimator(client, every_s, keeps=keeps) as estimator, explaining(client, estimator, "scaler"):
+        async with (
+            Estimator(client, every_s, keeps=keeps, pages=pages) as estimator,
+            explaining(client, estimator, "scaler"),
+        ):
             yield estimator
     finally:
         await client.close()

@@ -17,6 +17,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
+from services.scaler.live import estimator
 from services.scaler.live.consumers import STALE_S
 from services.scaler.page import serving_page
 from services.scaler.settings import ScalerSettings, certificates
@@ -26,8 +27,9 @@ from shared.runtime.errors import SettingError
 from tests.certificates import Authority
 from tests.messages import consume
 from tests.scalers import estimating
+from tests.test_scaler_parts import PAGE, serving
 from tests.test_scaler_service import BAD, publish
-from tests.waiting import patience_s
+from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 CV = {"service": "cv", "lagThreshold": "20", "coldStart": "10"}
@@ -54,10 +56,8 @@ async def ask(url: str, metadata: dict[str, str]) -> Answer:
 @asynccontextmanager
 async def running(server: NatsServer, **settings: Any) -> AsyncIterator[str]:
     """The page as the identity `scaler`, with its few rights; yields its URL."""
-    async with (
-        estimating(server) as estimator,
-        serving_page(estimator, ScalerSettings(scaler_http_port=0, **settings)) as url,
-    ):
+    given = ScalerSettings(scaler_http_port=0, **settings)
+    async with estimating(server, pages=given.pages) as one, serving_page(one, given) as url:
         yield url
 
 
@@ -101,6 +101,44 @@ async def test_no_credentials_are_logged(server: NatsServer, capfd: pytest.Captu
             await asyncio.to_thread(get, f"{url}?{query}")
     logged = "".join(capfd.readouterr())
     assert "demand can't be answered" in logged and "s3cret" not in logged
+
+
+async def test_only_pages_that_the_settings_name_are_read(server: NatsServer) -> None:
+    """A question must not make the scaler fetch any URL: it reaches addresses that its asker does not."""
+    asked = list[None]()
+    with serving([PAGE.encode()], asked) as page:
+        async with running(server) as url:
+            for metrics_url in (page, f"{page}?match[]=x"):
+                code, said = await ask(url, CV | {"metricsUrl": metrics_url})
+                assert code == 400 and "SCALER_METRICS_PAGES" in said["error"]
+        allowed = page.rpartition("/")[0] + "/other"
+        async with running(server, scaler_metrics_pages=f"http://prometheus:9090/federate,{allowed}") as url:
+            code, _ = await ask(url, CV | {"metricsUrl": page})
+            assert code == 400 and not asked
+            assert (await ask(url, CV | {"metricsUrl": f"{allowed}?match[]=x"}))[0] == 200
+            await until(lambda: asked)
+
+
+async def test_strangers_questions_have_a_limit(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes memory, and a place for ten minutes. What is asked for already is answered all the same."""
+    monkeypatch.setattr(estimator, "MOST_QUERIES", 5)
+    async with running(server) as url:
+        assert (await ask(url, CV))[0] == 200
+        answers = await asyncio.gather(*(ask(url, CV | {"latencyTarget": str(3 + n)}) for n in range(8)))
+        codes = [code for code, _ in answers]
+        assert sorted(codes) == [200] * 4 + [503] * 4
+        assert all("5 questions" in said["error"] for code, said in answers if code == 503)
+        assert (await ask(url, CV))[0] == 200
+
+
+async def test_a_consumer_that_is_not_there_keeps_no_place(server: NatsServer) -> None:
+    async with estimating(server) as one, serving_page(one, ScalerSettings(scaler_http_port=0)) as url:
+        assert (await ask(url, CV))[0] == 200
+        for n in range(3):
+            assert (await ask(url, {"service": "cv", "stream": "MEDIA", "consumer": f"invented-{n}"}))[0] == 404
+        assert len(one.lives()) == 4
+        await one.sweep(missing_s=-1.0)
+        assert [live.query.service for live in one.lives()] == ["cv"]
 
 
 async def test_numbers_beyond_all_bounds_harm_nobody_else(server: NatsServer) -> None:

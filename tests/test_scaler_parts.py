@@ -222,7 +222,7 @@ async def test_pages_stand_in_for_heartbeats(admin: Client, monkeypatch: pytest.
         return [line["event"] for line in logs if "metrics" in line["event"]]
 
     with serving(pages, asked) as url, structlog.testing.capture_logs() as logs:
-        async with Estimator(admin) as estimator:
+        async with Estimator(admin, pages=[url]) as estimator:
             live = estimator.get(parse({"service": "cv", "metricsUrl": url}))
             assert isinstance(live, LiveDemand)
             await live.answer()

@@ -27,6 +27,13 @@ class ScalerSettings(BusSettings, frozen=True, kw_only=True):
     scaler_client_ca: Annotated[
         str, Meta(description="path of the CA that KEDA's certificate must be signed by, for mutual TLS")
     ] = ""
+    scaler_metrics_pages: Annotated[
+        str, Meta(description="URLs, with commas and without queries, that a trigger's metricsUrl may name")
+    ] = ""
+
+    @property
+    def pages(self) -> list[str]:
+        return [page for part in self.scaler_metrics_pages.split(",") if (page := part.strip())]
 
 
 def certificates(s: ScalerSettings) -> tls.Renewing | None:

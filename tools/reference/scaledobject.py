@@ -39,7 +39,8 @@ METRICS_URL = (
     "metricsUrl",
     "URL",
     "",
-    "a page of Prometheus text with the workers' counters, where their heartbeats can't reach the scaler",
+    "a page of Prometheus text with the workers' counters, where their heartbeats can't reach the scaler; "
+    "`SCALER_METRICS_PAGES` of the scaler names it too",
 )
 BUCKET = ("bucket", "text", "`cameras`", "the bucket whose enabled cameras are counted")
 

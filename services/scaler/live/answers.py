@@ -52,6 +52,10 @@ class Live(Protocol):
     def active(self) -> bool | None:
         """Whether there is work; None while that can't be known."""
 
+    @property
+    def missing(self) -> bool:
+        """Whether what it is about does not exist."""
+
     def explanation(self) -> Explanation: ...
 
     async def close(self) -> None: ...

@@ -52,6 +52,10 @@ class LiveCameras(Changes):
         except (Missing, Unavailable):
             return None
 
+    @property
+    def missing(self) -> bool:
+        return self._mirror is None and isinstance(self._error, Missing)
+
     def explanation(self) -> Explanation:
         terms: dict[str, Term] = {}
         error = ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
@@ -34,12 +35,17 @@ from services.scaler.live.watch import LISTEN_S, Kept, Watch
 from shared.bus.infos import Missing, Unavailable
 from shared.contract import catalog, stats
 from shared.contract.explain import Explanation
+from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 
 # A metric is forgotten after this long without a question: KEDA may poll every few minutes only.
 FORGET_S = 600.0
 SWEEP_S = 30.0
+# A question about a consumer that does not exist is forgotten sooner.
+MISSING_S = 60.0
+# Each question takes some 30 kB, and whoever reaches the scaler may ask any.
+MOST_QUERIES = 200
 # What was observed is kept of so many consumers: each takes a megabyte.
 MOST_KEPT = 50
 # Heartbeats of so many services are kept. A server without logins lets anybody say any name.
@@ -94,6 +100,16 @@ class LiveDemand(Changes):
         except (Missing, Unavailable):
             return None
 
+    @property
+    def missing(self) -> bool:
+        try:
+            self.watch.reader.state()
+        except Missing:
+            return True
+        except Unavailable:
+            return False
+        return False
+
     def explanation(self) -> Explanation:
         now = time.monotonic()
         error = ""
@@ -144,14 +160,24 @@ class LiveDemand(Changes):
 
 class Estimator:
     """See the module. every_s: seconds between two questions about one consumer. keeps: whether another that takes over
-    goes on from what this one was told. speed: the policies' seconds in one real second.
+    goes on from what this one was told. speed: the policies' seconds in one real second. pages: URLs without queries
+    that a question may have read.
     """
 
-    def __init__(self, client: Client, every_s: float = EVERY_S, *, keeps: bool = False, speed: float = 1.0) -> None:
+    def __init__(
+        self,
+        client: Client,
+        every_s: float = EVERY_S,
+        *,
+        keeps: bool = False,
+        speed: float = 1.0,
+        pages: Sequence[str] = (),
+    ) -> None:
         self.consumers = Consumers(client, every_s)
         self._client = client
         self._keeps = keeps
         self._speed = speed
+        self._allowed = frozenset(pages)
         self._lives: dict[Query, Live] = {}
         self._watches: dict[tuple[str, str, str, str], Watch] = {}
         self._heartbeats: dict[str, Heartbeats] = {}
@@ -177,8 +203,16 @@ class Estimator:
                 await self._subscription.unsubscribe()
 
     def get(self, query: Query) -> Live:
-        """The live metric of a query. It is begun where there is none, and kept for minutes after each question."""
+        """The live metric of a query. It is begun where there is none, and kept for minutes after each question.
+
+        Raises SettingError for a page that may not be read, and Unavailable where there is no room for another.
+        """
         if query not in self._lives:
+            if len(self._lives) >= MOST_QUERIES:
+                raise Unavailable(
+                    f"the scaler answers {MOST_QUERIES} questions, and takes another once one was not asked for "
+                    f"{FORGET_S / 60:.0f} minutes: find out who asks so many"
+                )
             if isinstance(query, DemandQuery):
                 self._lives[query] = self._demand(query)
             else:
@@ -202,11 +236,14 @@ class Estimator:
             self._heartbeats[service] = Heartbeats()
         return self._heartbeats[service]
 
-    async def sweep(self, forget_s: float = FORGET_S) -> None:
-        """Forget what nobody has asked for in `forget_s` seconds, and what only that needed."""
+    async def sweep(self, forget_s: float = FORGET_S, missing_s: float = MISSING_S) -> None:
+        """Forget what nobody has asked for in `forget_s` seconds, and what only that needed.
+
+        missing_s: the same of what does not exist.
+        """
         now = time.monotonic()
         for query, live in list(self._lives.items()):
-            if not live.listeners and now - live.asked_at > forget_s:
+            if not live.listeners and now - live.asked_at > (min(forget_s, missing_s) if live.missing else forget_s):
                 del self._lives[query]
                 await live.close()
         ended = [key for key, watch in self._watches.items() if not watch.listeners]
@@ -232,6 +269,12 @@ class Estimator:
         return LiveDemand(query, watch, page, self._speed)
 
     def _page(self, url: str) -> MetricsPage:
+        page = url.partition("?")[0]
+        if page not in self._allowed:
+            raise SettingError(
+                f"metadata key metricsUrl names a page that the scaler may not read: add {redact(page)} to its "
+                "SCALER_METRICS_PAGES"
+            )
         if url not in self._pages:
             self._pages[url] = MetricsPage(url)
         return self._pages[url]
