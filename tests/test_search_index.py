@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -133,7 +134,6 @@ def test_a_row_is_found_by_its_id_in_any_chunk(filled: Index) -> None:
         assert np.allclose(found[1], unpack(vector_row(n).vector, DIMENSION))
     assert filled.vector("embed/m/MEDIA/300#0") is None
     assert filled.known_labels() == {"person", "dog"}
-    assert filled.span() == (0, 299_200)
 
 
 @settings(max_examples=examples(15))
@@ -165,8 +165,28 @@ def test_old_rows_go_and_their_bytes_with_them(tmp_path: Path, monkeypatch: pyte
         assert min(h.seq for h in index.similar("m", unpack(vector_row(0).vector, DIMENSION), Where(), 1000)) == 120
         index = again(index, tmp_path)
     assert index.drop_before(10**9) == 360
-    assert index.count() == 0 and index.span() is None
+    assert index.count() == 0
     index.add([vector_row(1000)], [])
+    assert index.count() == 1
+
+
+def test_what_was_added_first_goes_first_though_the_clock_steps_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index(str(tmp_path), vectors=4, labels=1000)
+    index.add([vector_row(n) for n in (90, 50)], [label_row(90)])
+    index.add([vector_row(n) for n in (70, 60)], [label_row(70)])
+    monkeypatch.setattr(time, "time", lambda: 1.0)
+    index = again(index, tmp_path)
+    index.add([vector_row(n) for n in (10, 40)], [label_row(10)])
+    for share, left in ((0.3, [10, 40, 60, 70]), (0.5, [10, 40])):
+        assert index.drop_first(share) == 3
+        index = again(index, tmp_path)
+        found = index.similar("m", unpack(vector_row(0).vector, DIMENSION), Where(), 1000)
+        assert sorted(h.seq for h in found) == left
+    assert index.drop_first(1.0) == 3 and index.count() == 0
+    assert index.drop_first(1.0) == 0
+    index.add([vector_row(1)], [])
     assert index.count() == 1
 
 

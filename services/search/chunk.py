@@ -111,6 +111,8 @@ class Chunk:
         self._pairs = 0
         self._gone = False
         self.columns = frozenset(table.schema.names)
+        # Rows of an older version do not tell when they came: about then, if their camera's clock was right.
+        self._came = "added" if "added" in self.columns else "time"
         self._indexed = "vector" in table.schema.names and _can_be_indexed(table.schema.field("vector").type.list_size)
         self._note(table.search().select(["time", "camera", "label"]).to_arrow())
 
@@ -148,6 +150,12 @@ class Chunk:
             self._gone = self._gone or self.newest < time
             return self._gone
 
+    def give_up_empty(self) -> bool:
+        """Take no more rows, if there are none; whether that is so."""
+        with self._writing:
+            self._gone = self._gone or not self.rows
+            return self._gone
+
     def nearest(self, vector: Vectors, where: Where, columns: Sequence[str], limit: int) -> Any:
         """Arrow table of the `limit` rows of the largest cosine, with their `_distance`, 1 - cosine; best first."""
         query = self._table.search(vector.astype(np.float16), vector_column_name="vector").distance_type("cosine")
@@ -172,12 +180,24 @@ class Chunk:
 
     def drop_before(self, time: int) -> int:
         """Forget the rows before `time`, milliseconds since 1970; how many they were."""
+        dropped = self._drop(f"time < {time}")
+        self.oldest = max(self.oldest, time)
+        return dropped
+
+    def came(self) -> np.ndarray[Any, Any]:
+        """When each row was added, milliseconds since 1970."""
+        return np.asarray(self._table.search().select([self._came]).to_arrow()[self._came], np.int64)
+
+    def drop_that_came(self, until: int) -> int:
+        """Forget the rows that were added until then; how many they were."""
+        return self._drop(f"{self._came} <= {until}")
+
+    def _drop(self, condition: str) -> int:
         with self._writing:
             before = self.rows
-            self._table.delete(f"time < {time}")
+            self._table.delete(condition)
             self._deleted = True
-        self.oldest = max(self.oldest, time)
-        return before - self.rows
+            return before - self.rows
 
     def forget(self, ids: Sequence[str]) -> None:
         """Forget the rows with these ids."""

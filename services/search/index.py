@@ -12,8 +12,10 @@ has the index, and holds a lock on its folder. One thread of it writes, another 
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,6 +52,8 @@ _COLUMNS: list[Any] = [
     pa.field("run", pa.string()),
 ]
 _NAMES = [field.name for field in _COLUMNS]
+# When a row was added by our clock, which never goes back here: what came first goes first, whatever date it has.
+_ADDED = pa.field("added", pa.int64())
 _LABELS = "labels"
 # The version before takes what follows the last dot for a dimension: it goes on with such an index.
 _REVISED = "revised.0"
@@ -89,6 +93,7 @@ class Index:
         self._chunks: dict[str, list[Chunk]] = {}
         self._listing = threading.Lock()  # held while a chunk is put into a list of them, or taken out
         self._open_all()
+        self._added = max((int(came.max()) for c in self._all() if (came := c.came()).size), default=0)
 
     def _open_all(self) -> None:
         """Every table that can be read. Where one can't, the index has no beginning afterwards."""
@@ -208,7 +213,8 @@ class Index:
             there |= {id for id in fresh if _event_of(id) in events}
         fresh = {id: row for id, row in fresh.items() if id not in there}
         if fresh:
-            data = _table(list(fresh.values()), dimension)
+            self._added = max(self._added + 1, round(time.time() * 1000))
+            data = _table(list(fresh.values()), dimension, self._added)
             try:
                 self._open(kind, data.schema, self._sizes[dimension is not None]).add(data)
             except Gone:  # its rows grew too old in this moment
@@ -238,12 +244,31 @@ class Index:
                 for chunk in list(chunks):
                     if chunk.give_up(time):
                         dropped += chunk.rows
-                        with self._listing:
-                            chunks.remove(chunk)
-                            self._db.drop_table(chunk.name)
+                        self._remove(chunks, chunk)
                     elif chunk.oldest < time:
                         dropped += chunk.drop_before(time)
         return dropped
+
+    def drop_first(self, share: float) -> int:
+        """Forget at least this share of the rows, above 0, those that were added first; how many they were."""
+        with self._tidying:
+            came = np.concatenate([np.empty(0, np.int64), *(chunk.came() for chunk in self._all())])
+            if not came.size:
+                return 0
+            last = math.ceil(min(1.0, share) * came.size) - 1
+            until = int(np.partition(came, last)[last])
+            dropped = 0
+            for chunks in list(self._chunks.values()):
+                for chunk in list(chunks):
+                    dropped += chunk.drop_that_came(until)
+                    if chunk.give_up_empty():
+                        self._remove(chunks, chunk)
+            return dropped
+
+    def _remove(self, chunks: list[Chunk], chunk: Chunk) -> None:
+        with self._listing:
+            chunks.remove(chunk)
+            self._db.drop_table(chunk.name)
 
     def tidy(self, *, force: bool = False) -> None:
         """Keep queries fast, and free the bytes of what was deleted. force: do so even where it is not worth it yet.
@@ -315,11 +340,6 @@ class Index:
         """The number of rows of every kind."""
         return sum(chunk.rows for chunk in self._all())
 
-    def span(self) -> tuple[int, int] | None:
-        """Times of the oldest and the newest row, milliseconds since 1970."""
-        chunks = [c for c in self._all() if c.oldest <= c.newest]
-        return (min(c.oldest for c in chunks), max(c.newest for c in chunks)) if chunks else None
-
     def size(self) -> int:
         """Bytes of the folder; 0 where the index is in an object store, which has metrics of its own."""
         if "://" in self._where:
@@ -369,9 +389,10 @@ def _kind(model: str, dimension: int) -> str:
     return f"{_VECTORS}{model}.{dimension}"
 
 
-def _table(rows: Sequence[Row], dimension: int | None) -> Any:
+def _table(rows: Sequence[Row], dimension: int | None, added: int) -> Any:
     columns = [pa.array([getattr(r, f.name) for r in rows], f.type) for f in _COLUMNS]
-    fields = list(_COLUMNS)
+    columns.append(pa.array([added] * len(rows), _ADDED.type))
+    fields = [*_COLUMNS, _ADDED]
     if dimension is not None:
         data = np.frombuffer(b"".join(r.vector for r in rows if isinstance(r, VectorRow)), "<f2")
         columns.append(pa.FixedSizeListArray.from_arrays(pa.array(data), dimension))

@@ -48,7 +48,7 @@ LONGEST_REASON = 500
 MOST_MODELS = 32
 # What is further ahead of our clock was never seen. It would be there when all that was seen is forgotten.
 MOST_AHEAD_S = 24 * 3600.0
-# An index over its size drops at least this share of the time that it spans, at once.
+# An index over its size drops at least this share of its rows at a time.
 LEAST_SHARE = 0.05
 LOST = (
     "the index, or a table of it, is gone: what was seen before may not be found. 'tidegate up' builds it again from "
@@ -312,17 +312,11 @@ class Indexer:
             index.tidy(force=True)
             self._over_since = time.monotonic()
         elif time.monotonic() - self._over_since > 2 * chunk.TUNING.kept_versions.total_seconds():
-            self._drop_oldest(1 - self._settings.search_max_bytes / size)
+            dropped = index.drop_first(max(LEAST_SHARE, 1 - self._settings.search_max_bytes / size))
+            metrics.DROPPED.labels("size").inc(dropped)
+            self._log.info("over SEARCH_MAX_BYTES: the rows that came first are dropped", rows=dropped)
             index.tidy(force=True)
             self._over_since = time.monotonic()
-
-    def _drop_oldest(self, share: float) -> None:
-        """Of the time that the index spans, as if rows came evenly."""
-        if span := self._index.span():
-            oldest, newest = span[0], min(span[1], round(time.time() * 1000))
-            dropped = self._index.drop_before(oldest + round(max(LEAST_SHARE, share) * (newest - oldest)) + 1)
-            metrics.DROPPED.labels("size").inc(dropped)
-            self._log.info("over SEARCH_MAX_BYTES: the oldest rows are dropped", rows=dropped)
 
 
 def _admit(rows: Sequence[Row], models: set[tuple[str, int]]) -> None:

@@ -24,7 +24,7 @@ class SearchSettings(DecodeSettings, frozen=True, kw_only=True):
         7 * DAY_S
     )
     search_max_bytes: Annotated[
-        int, Meta(gt=0, description="most bytes of the index; the oldest rows are dropped first")
+        int, Meta(gt=0, description="most bytes of the index; rows that were added first are dropped first")
     ] = 20 * 1024**3
     search_cache_mb: Annotated[
         int, Meta(ge=1, description="most megabytes of the index that are kept in memory; what queries need should fit")
