@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import lancedb
 import msgspec
 import numpy as np
 import pytest
@@ -188,6 +189,21 @@ def test_what_was_added_first_goes_first_though_the_clock_steps_back(
     assert index.drop_first(1.0) == 0
     index.add([vector_row(1)], [])
     assert index.count() == 1
+
+
+def test_an_index_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    """Its rows do not tell when they were added: their times stand for that."""
+    before = Index(str(tmp_path))
+    before.add([vector_row(n) for n in range(4)], [label_row(0)])
+    before.close()
+    db = lancedb.connect(tmp_path)
+    for name in db.list_tables(limit=100).tables:
+        db.open_table(name).drop_columns(["added"])
+    index = Index(str(tmp_path))
+    index.add([vector_row(n) for n in (2, 9)], [])
+    assert index.count() == 6, "a row that is there is not added again"
+    assert index.drop_first(0.5) == 3 and index.drop_first(0.6) == 2
+    assert [h.seq for h in index.similar("m", unpack(vector_row(0).vector, DIMENSION), Where(), 10)] == [9]
 
 
 @pytest.mark.slow
