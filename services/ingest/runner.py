@@ -18,6 +18,7 @@ from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, IngestSettings, Reaching
+from shared.contract import credentials
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
 from shared.contract.events import VIDEO_ARRIVES, CameraStatus
@@ -278,7 +279,12 @@ class Runner:
             time=dt.datetime.now(dt.UTC),
             state=state,  # type: ignore[arg-type]
             reason=reason,
-            url=redact(self.camera.url),
+            url=_public(self.camera),
             ingest=self._announcer.process,
             **more,  # type: ignore[arg-type]
         )
+
+
+def _public(camera: Camera) -> str:
+    """Where a camera is, for everybody: its path and query may hold a secret, under any name."""
+    return redact(camera.url) if camera.is_file else credentials.origin(camera.url) or "rtsp://"

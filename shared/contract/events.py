@@ -240,9 +240,9 @@ VIDEO_ARRIVES = "video arrives"
 class CameraStatus(Event, frozen=True, kw_only=True):
     """A camera went online or offline, or is offline for another reason than before.
 
-    time: when. state, reason: whether it delivers video, and in words why it does not. url: without credentials. epoch:
-    this connection to it. codec: h264 or hevc. width, height: pixels of the frames as coded, before any rotation.
-    ingest: the process that reads it.
+    time: when. state, reason: whether it delivers video, and in words why it does not. url: its scheme, host and port,
+    or of a file the whole. epoch: this connection to it. codec: h264 or hevc. width, height: pixels of the frames as
+    coded, before any rotation. ingest: the process that reads it.
     """
 
     kind: ClassVar[str] = "cameras"
