@@ -54,13 +54,14 @@ from shared.contract.events import (
 from shared.contract.explain import Explanation, Explanations, ReplicaSeen
 from shared.contract.search import Found, Moment
 from shared.runtime.errors import Refusal
+from shared.runtime.inert import inert
 from tests import raw
 from tests.examples import examples
 from tests.up_process import COMMAND
 from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 from tidegate.view import answers, terminal
-from tidegate.view.inert import inert, one_line
+from tidegate.view.inert import one_line
 from tidegate.view.monitor import CameraNow
 from tidegate.view.screen import Screen
 

@@ -356,6 +356,13 @@ asyncio.run(main())
 gc.collect()
 logging.getLogger("library").warning("retrying %s", "http://me:S3CRET@10.0.0.8/")
 logging.getLogger("library").info("not told")
+evil = "\\x1b]0;owned\\x07\\x9b31m\\u202e"
+telemetry.logger("cameras").warning(f"{evil}event", camera=evil, nested=[evil])
+logging.getLogger("library").error(f"{evil}library")
+try:
+    raise ValueError(f"{evil}raised")
+except ValueError:
+    telemetry.logger("cameras").exception("failed")
 """
 
 
@@ -365,8 +372,10 @@ def test_what_libraries_and_threads_say_is_logged_as_all_else_is(format: str) ->
     done = subprocess.run([sys.executable, "-c", UNHEARD, format], capture_output=True, text=True, check=True)
     said = done.stdout + done.stderr
     assert "S3CRET" not in said and "not told" not in said
+    assert not set(said) & set("\x1b\x07\x9b\u202e"), "a terminal obeys what a camera wrote"
+    assert said.count("owned") == 5
     assert said.count("://***@10.0.0.7/live did not answer") >= 3 and "://***@10.0.0.8/" in said
     if format == "json":
         lines = [json.loads(line) for line in said.splitlines()]
-        assert {line["part"] for line in lines} == {"asyncio", "library", "threads"}
+        assert {line["part"] for line in lines} == {"asyncio", "cameras", "library", "threads"}
         assert {line["level"] for line in lines} == {"warning", "error"}

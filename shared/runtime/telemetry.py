@@ -28,6 +28,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.runtime.errors import SettingError
+from shared.runtime.inert import inert
 from shared.runtime.redact import redact
 from shared.runtime.settings import BusSettings
 
@@ -100,9 +101,12 @@ def _log(level: int, *, as_json: bool, cache: bool) -> None:
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
             _redact_values,
-            structlog.processors.JSONRenderer()
-            if as_json
-            else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28),
+            *(
+                [structlog.processors.JSONRenderer()]
+                if as_json
+                # JSON escapes what a terminal would obey.
+                else [_inert_values, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)]
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
@@ -158,6 +162,10 @@ def flush(timeout_s: float = 2.0) -> None:
 
 def _redact_values(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {k: redact(v) if isinstance(v, str) else v for k, v in event.items()}
+
+
+def _inert_values(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {k: inert(v) if isinstance(v, str) else v for k, v in event.items()}
 
 
 def tracer() -> trace.Tracer:

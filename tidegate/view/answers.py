@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.text import Text
 
 from shared.contract.events import Answer, Said, Summary
+from shared.runtime.inert import inert
 from tidegate.client.times import clock, now_here
-from tidegate.view.inert import inert, one_line
+from tidegate.view.inert import one_line
 
 
 def show(event: Said, out: Console) -> None:
