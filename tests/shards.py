@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import examples
+
 # How many shards each kind of test has. A test is of the first kind whose marks it has, and of "" without any.
 COUNTS = {"": 10, "alone": 2, "image": 3, "vllm": 1}
 MARKS = {"vllm": {"vllm", "phoenix"}, "image": {"image"}, "alone": {"alone"}}
@@ -25,8 +27,9 @@ MARKS = {"vllm": {"vllm", "phoenix"}, "image": {"image"}, "alone": {"alone"}}
 TABLE = Path(__file__).with_name("costs.json")
 UNKNOWN = (5.0, 10.0)
 CORES, PROCESSES = 2, 4
-# What a test without the mark `slow` may take.
+# What a quick test may take, and by which marks a test is none: `make test` leaves these out.
 QUICK_S, WAIT_S = 3.0, 10.0
+NOT_QUICK = {"slow", "alone", "foreign"}
 
 
 def names() -> list[str]:
@@ -68,8 +71,11 @@ def split(keys: Iterable[str], costs: Mapping[str, tuple[float, float]], n: int)
 
 
 def renew(lines: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """Return the table of costs from the lines that `--costs` wrote: of a test's several lines the last counts."""
-    tests = {line["test"]: line for line in map(json.loads, lines)}
+    """Return the table of costs from the lines that `--costs` wrote. Of a test's several lines the last counts.
+
+    Lines of `make test` do not count: properties try fewer examples there.
+    """
+    tests = {line["test"]: line for line in map(json.loads, lines) if not line["quick"]}
     table: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for test in tests.values():
         table[test["key"]][0] += test["cpu_s"]
@@ -78,11 +84,9 @@ def renew(lines: Iterable[str]) -> dict[str, tuple[float, float]]:
 
 
 def unmarked(lines: Iterable[str]) -> list[str]:
-    """Return the tests that must be marked slow, the costliest first, from the lines that `--costs` wrote."""
-    tests = {line["test"]: line for line in map(json.loads, lines)}
-    costly = [
-        test for test in tests.values() if not test["slow"] and (test["cpu_s"] > QUICK_S or test["wall_s"] > WAIT_S)
-    ]
+    """Return the tests that must be marked slow, the costliest first, from the lines of `make test`."""
+    tests = {line["test"]: line for line in map(json.loads, lines) if line["quick"]}
+    costly = [test for test in tests.values() if test["cpu_s"] > QUICK_S or test["wall_s"] > WAIT_S]
     return [
         f"{t['test']}: {t['cpu_s']:.1f} s of CPU, {t['wall_s']:.0f} s"
         for t in sorted(costly, key=lambda t: -t["cpu_s"])
@@ -142,8 +146,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         if file := item.config.getoption("--costs"):
             costs = {"cpu_s": round(_cpu_s() - cpu_s, 2), "wall_s": round(time.monotonic() - began, 2)}
-            slow = item.get_closest_marker("slow") is not None
-            line = json.dumps({"test": item.nodeid, "key": key_of(item), "slow": slow, **costs}) + "\n"
+            marks = {mark.name for mark in item.iter_markers()}
+            quick = examples.most == examples.GATE and not marks & NOT_QUICK
+            line = json.dumps({"test": item.nodeid, "key": key_of(item), "quick": quick, **costs}) + "\n"
             # One write to a file opened for appending is never mixed with those of other processes.
             fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             os.write(fd, line.encode())

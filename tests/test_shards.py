@@ -56,18 +56,20 @@ def test_what_is_no_name_is_refused_with_what_to_give(name: str, says: str) -> N
 
 def test_the_costs_of_a_key_are_those_of_its_tests_each_counted_once() -> None:
     lines = [
-        ("t1", "a.py", 1.0, 2.0),
-        ("t2", "a.py", 3.0, 4.0),
-        ("t3", "alone a.py", 9.0, 9.0),
-        ("t1", "a.py", 1.5, 2.5),
+        ("t1", "a.py", False, 1.0, 2.0),
+        ("t2", "a.py", False, 3.0, 4.0),
+        ("t3", "alone a.py", False, 9.0, 9.0),
+        ("t1", "a.py", False, 1.5, 2.5),
+        ("t1", "a.py", True, 0.1, 0.1),
     ]
-    written = (json.dumps({"test": t, "key": key, "cpu_s": cpu, "wall_s": wall}) for t, key, cpu, wall in lines)
+    fields = ("test", "key", "quick", "cpu_s", "wall_s")
+    written = [json.dumps(dict(zip(fields, line, strict=True))) for line in lines]
     assert shards.renew(written) == {"a.py": (4.5, 6.5), "alone a.py": (9.0, 9.0)}
 
 
 def test_a_quick_test_that_took_long_is_named() -> None:
-    lines = [("a", False, 3.5, 4.0), ("b", True, 9.0, 9.0), ("c", False, 1.0, 11.0), ("d", False, 2.9, 9.9)]
-    written = (json.dumps({"test": t, "slow": slow, "cpu_s": cpu, "wall_s": wall}) for t, slow, cpu, wall in lines)
+    lines = [("a", True, 3.5, 4.0), ("b", False, 9.0, 9.0), ("c", True, 1.0, 11.0), ("d", True, 2.9, 9.9)]
+    written = (json.dumps({"test": t, "quick": quick, "cpu_s": cpu, "wall_s": wall}) for t, quick, cpu, wall in lines)
     assert [named.partition(":")[0] for named in shards.unmarked(written)] == ["a", "c"]
 
 
