@@ -120,8 +120,8 @@ async def heard(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def with_few_files(data: Path) -> AsyncIterator[tuple[BusSettings, BusSettings]]:
-    """How `admin` and `cv` connect to a server that may have few files open."""
+async def with_few_files(data: Path) -> AsyncIterator[dict[str, BusSettings]]:
+    """How some identities connect to a server that may have few files open."""
     command = f"import tests.test_crowding as t, sys; t.serve({str(data)!r})"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -129,9 +129,8 @@ async def with_few_files(data: Path) -> AsyncIterator[tuple[BusSettings, BusSett
     assert process.stdin and process.stdout
     try:
         url = (await process.stdout.readline()).decode().strip()
-        passwords = {user: (data / "secrets" / user).read_text() for user in ("admin", "cv")}
-        admin, cv = (BusSettings(nats_url=url, nats_user=user, nats_password=p) for user, p in passwords.items())
-        yield admin, cv
+        passwords = {user: (data / "secrets" / user).read_text() for user in ("admin", "cv", "ingest")}
+        yield {user: BusSettings(nats_url=url, nats_user=user, nats_password=p) for user, p in passwords.items()}
     finally:
         process.stdin.close()
         await process.wait()
@@ -161,17 +160,19 @@ async def stored(admin: Client) -> int:
     return found
 
 
-async def test_connections_leave_the_store_its_files(tmp_path: Path) -> None:
+async def test_connections_leave_the_store_its_files_and_others_their_connections(tmp_path: Path) -> None:
     """A stream that found none stored nothing more, not even once the connections were gone (nats-server 2.15.1)."""
     async with AsyncExitStack() as stack:
-        settings, cv = await stack.enter_async_context(with_few_files(tmp_path))
-        admin = await bus.connect(settings, "admin")
+        settings = await stack.enter_async_context(with_few_files(tmp_path))
+        admin = await bus.connect(settings["admin"], "admin")
         stack.push_async_callback(admin.close)
-        crowd = await stack.enter_async_context(Crowd(cv))
+        crowd = await stack.enter_async_context(Crowd(settings["cv"]))
         # Those that it does not take it lets go at once.
         for _ in range(4):
             taken, said = await crowd.grow(FEW)
         assert (taken, await stored(admin)) == (0, 40), said
+        assert b"maximum account active connections exceeded" in said, said
+        await (await bus.connect(settings["ingest"], "ingest")).close()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ LIMITS = {"max_connections": 1000, "max_subscriptions": 1000}
 # EVENTS took 27 events a second in place of 4800. The people of one app may be many, the processes of a reader few.
 APP_LIMITS = {"max_connections": 100, "max_subscriptions": 10}
 READER_LIMITS = {"max_connections": 20, "max_subscriptions": 10}
+# Of a server's connections, one identity has at most this share.
+SHARE = 10
 
 
 class _Wiring:
@@ -99,14 +101,25 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return {**QUOTA, **found} if found else "enabled"
 
 
-def block(passwords: Mapping[str, str], tenants: Iterable[Tenant] = (Tenant(),), *, tells_health: bool = False) -> str:
+def block(
+    passwords: Mapping[str, str],
+    tenants: Iterable[Tenant] = (Tenant(),),
+    *,
+    tells_health: bool = False,
+    connections: int | None = None,
+) -> str:
     """The `accounts` block of the configuration. passwords: of each user, plain or by bcrypt.
 
-    tells_health: `admin` may ask the server whether its streams store, those of all tenants.
+    tells_health: `admin` may ask the server whether its streams store, those of all tenants. connections: that the
+    server takes of all together, if that is known.
     """
     found: dict[str, Any] = {}
     for tenant in tenants:
         found |= _accounts(tenant, passwords)
+    if connections:
+        for account in found.values():
+            most = min(account["limits"]["max_connections"], max(1, connections // SHARE))
+            account["limits"] = {**account["limits"], "max_connections": most}
     if tells_health:
         health = _Wiring()
         health.service(names.SYSTEM, names.ACCOUNT, names.HEALTH, many=True)

@@ -273,10 +273,11 @@ class NatsServer:
         await self.start()
 
     def _config(self) -> str:
+        connections, hashed = most_connections(), passwords.hashed(self._passwords)
         return (
             f"server_name: {self.name}\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
-            f"max_pending: {8 * MAX_PAYLOAD}\nmax_connections: {most_connections()}\n"
+            f"max_pending: {8 * MAX_PAYLOAD}\nmax_connections: {connections}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self.store))}, max_file_store: {PROMISES}{self._cipher},"
             f' sync_interval: "{self._sync}" }}\n'
-            f"{self._more}{accounts.block(passwords.hashed(self._passwords), self._tenants, tells_health=True)}"
+            f"{self._more}{accounts.block(hashed, self._tenants, tells_health=True, connections=connections)}"
         )
