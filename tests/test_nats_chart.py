@@ -64,7 +64,7 @@ def setting(name: str) -> str:
 def test_the_values_are_those_of_the_component() -> None:
     given = values("plain")
     config, store = given["config"], given["config"]["jetstream"]["fileStore"]
-    for name in ("max_payload", "max_pending", "max_connections"):
+    for name in ("max_payload", "max_pending", "max_control_line", "max_connections"):
         assert str(config["merge"][name]).strip("<> ") == setting(name)
     assert (store["maxSize"], config["jetstream"]["merge"]["sync_interval"]) == (
         setting("max_file_store"),

@@ -64,7 +64,7 @@ def _channel(kind: type[Event]) -> dict[str, Any]:
 
 def _message(kind: type[Event]) -> dict[str, Any]:
     """Its headers are those of all events, with the type and the services that say it."""
-    said_by = [names.source(s.name) for s in catalog.SERVICES if names.event(kind.kind, ">") in s.publishes]
+    said_by = [names.source(s.name) for s in catalog.SERVICES if names.event(kind.kind, "*") in s.publishes]
     # What was found in recordings no service says.
     said_by = said_by or [names.source("reanalyze")]
     own = {"ce-type": {"const": events.type_of(kind)}, "ce-source": {"enum": said_by}}

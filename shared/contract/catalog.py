@@ -158,8 +158,12 @@ def _leases(bucket: str, *keys: str) -> Bucket:
     return Bucket(name=bucket, watched=True, writes=tuple(f"{key}.>" for key in keys))
 
 
-def _jobs(*kinds: str) -> tuple[str, ...]:
-    return tuple(names.job(kind, ">") for kind in kinds)
+# What is published ends with a camera's id, one token: names of many tokens would fill the server's memory.
+_CAMERA = "*"
+
+
+def _jobs(*kinds: str, camera: str = ">") -> tuple[str, ...]:
+    return tuple(names.job(kind, camera) for kind in kinds)
 
 
 _RECORDING = (names.RECORDING, names.RECORDING_VIDEO, names.RECORDING_HOURS)
@@ -173,8 +177,8 @@ def _found(service: str) -> tuple[str, ...]:
     return (*names.DISCOVER_ALL, *names.discovery(service))
 
 
-def _events(*kinds: str) -> tuple[str, ...]:
-    return tuple(names.event(kind, ">") for kind in kinds)
+def _events(*kinds: str, camera: str = ">") -> tuple[str, ...]:
+    return tuple(names.event(kind, camera) for kind in kinds)
 
 
 def _console() -> tuple[Peer, ...]:
@@ -212,11 +216,13 @@ def _console() -> tuple[Peer, ...]:
         Peer(
             identity="console-admin",
             publishes=(
-                names.media(">"),
-                *_events("detections", names.revised("detections"), "embeddings", names.revised("embeddings")),
-                *_events(names.past("detections"), names.past("embeddings"), "alerts", "incidents"),
-                *_jobs("verify", *_ASKED, "caption"),
-                *(names.backfill(service, ">") for service in ("cv", "embed")),
+                names.media(_CAMERA),
+                *_events(
+                    "detections", names.revised("detections"), "embeddings", names.revised("embeddings"), camera=_CAMERA
+                ),
+                *_events(names.past("detections"), names.past("embeddings"), "alerts", "incidents", camera=_CAMERA),
+                *_jobs("verify", *_ASKED, "caption", camera=_CAMERA),
+                *(names.backfill(service, _CAMERA) for service in ("cv", "embed")),
             ),
             reads=(
                 Read(stream=names.DLQ, by_subject=True),
@@ -247,7 +253,7 @@ SERVICES: tuple[Service, ...] = (
         module="services.ingest",
         purpose="Cuts the cameras' video at keyframes and publishes it to MEDIA, compressed as it is, until SIGTERM.",
         page="docs/how-to/operate.md",
-        publishes=(names.media(">"), *_events("cameras"), names.usage("ingest")),
+        publishes=(names.media(_CAMERA), *_events("cameras", camera=_CAMERA), names.usage("ingest")),
         buckets=(_CAMERAS, Bucket(name=names.CREDENTIALS, watched=True), _leases(names.LEASES, "camera", "process")),
         # The leases, and what is to be said, come after it.
         defaults={"INGEST_GRACE_S": "{drain_s}"},
@@ -260,10 +266,13 @@ SERVICES: tuple[Service, ...] = (
         purpose="Detects objects in the segments of MEDIA, until SIGTERM.",
         page="docs/how-to/operate.md",
         consumers=(Consumer(stream=names.MEDIA, name="cv", filters=(names.media(">"),)), _put_off("cv")),
-        publishes=(*_events("detections", names.revised("detections"), "video"), names.backfill("cv", ">")),
+        publishes=(
+            *_events("detections", names.revised("detections"), "video", camera=_CAMERA),
+            names.backfill("cv", _CAMERA),
+        ),
         asks=(names.look("cv"), names.look("cv", "*")),
         reads=(_VIDEO,),
-        buckets=(_SETTINGS_OF_CAMERAS, Bucket(name=names.SCENES, writes=(">",))),
+        buckets=(_SETTINGS_OF_CAMERAS, Bucket(name=names.SCENES, writes=(_CAMERA,))),
         heartbeat=True,
         dead_letters=True,
         extras=("cv",),
@@ -285,7 +294,10 @@ SERVICES: tuple[Service, ...] = (
             ),
             _put_off("embed"),
         ),
-        publishes=(*_events("embeddings", names.revised("embeddings")), names.backfill("embed", ">")),
+        publishes=(
+            *_events("embeddings", names.revised("embeddings"), camera=_CAMERA),
+            names.backfill("embed", _CAMERA),
+        ),
         answers=(names.EMBED_TEXT, names.EMBED_IMAGE),
         discovered_as=names.micro("embed"),
         reads=(_VIDEO,),
@@ -320,7 +332,7 @@ SERVICES: tuple[Service, ...] = (
             Consumer(stream=stream, name=name, filters=_jobs(*kinds), max_deliver=JOB_MAX_DELIVER)
             for (stream, name), kinds in zip(names.VLM_WORK, (("verify",), _ASKED, ("caption",)), strict=True)
         ),
-        publishes=_events("captions", "verdicts", "answers", "summaries"),
+        publishes=_events("captions", "verdicts", "answers", "summaries", camera=_CAMERA),
         asks=(names.FIND, names.RECORDING, names.RECORDING_VIDEO),
         # Of a job in its hands it looks whether it is still waited for.
         reads=(_VIDEO, Read(stream=names.EVENTS), *(Read(stream=stream) for stream, _ in names.VLM_WORK)),
@@ -351,7 +363,7 @@ SERVICES: tuple[Service, ...] = (
             ),
         ),
         # Of verifications it can't take the room or the turn: those are analytics' alone.
-        publishes=_jobs(*_ASKED, "caption"),
+        publishes=_jobs(*_ASKED, "caption", camera=_CAMERA),
         answers=(names.ASK,),
         discovered_as=names.micro("vlm"),
         # A question waits for a replica to start, and may wait for ten minutes.
@@ -370,7 +382,10 @@ SERVICES: tuple[Service, ...] = (
         purpose="Follows objects from detection to detection and says tracks, incidents, alerts and counts by each "
         "camera's rules, until SIGTERM.",
         page="docs/how-to/rules.md",
-        publishes=(*_events("tracks", "incidents", "alerts", "counts"), *_jobs("verify")),
+        publishes=(
+            *_events("tracks", "incidents", "alerts", "counts", camera=_CAMERA),
+            *_jobs("verify", camera=_CAMERA),
+        ),
         reads=(Read(stream=names.EVENTS), Read(stream=f"KV_{names.ANALYTICS}")),
         buckets=(
             Bucket(name=names.RULES, watched=True),
@@ -607,7 +622,7 @@ def _check(records: Sequence[Service]) -> None:
             consumers.add(key)
         taken = [subject for consumer in record.consumers if not consumer.spare for subject in consumer.filters]
         later = [subject for consumer in record.consumers if consumer.spare for subject in consumer.filters]
-        if strange := [p for p in later if p not in record.publishes]:
+        if strange := [p for p in later if not any(names.overlap(p, own) for own in record.publishes)]:
             raise SettingError(f"service {record.name} takes {strange[0]} as put off, and does not publish it")
         others = [p for other in records if other.identity != record.identity for p in other.publishes]
         if both := [p for p in later if any(names.overlap(p, subject) for subject in others)]:

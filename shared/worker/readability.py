@@ -98,6 +98,6 @@ def _camera(message: Message) -> str:
 
 def _may_say(service: str) -> bool:
     try:
-        return names.event(VideoStatus.kind, ">") in catalog.find(service).publishes
+        return any(names.overlap(names.event(VideoStatus.kind, "*"), p) for p in catalog.find(service).publishes)
     except SettingError:
         return False

@@ -38,6 +38,8 @@ MAX_PAYLOAD = 8 * 1024 * 1024
 # Bytes that the server lets its streams be promised. By itself it counts what is free as it starts, and where that has
 # become less than was promised before, it refuses even to lower a limit: `disk` fits them instead.
 PROMISES = 10**15
+# Of a line of the protocol: it bounds subjects, of which the server keeps each in memory, and logins.
+MAX_CONTROL_LINE = 512
 # The server's own limit of connections, where the system has none.
 MOST_CONNECTIONS = 64 * 1024
 # A start reads all that is stored. 1 GB/s was seen, and 0.3 GB/s where the start encrypts it.
@@ -276,7 +278,7 @@ class NatsServer:
         connections, hashed = most_connections(), passwords.hashed(self._passwords)
         return (
             f"server_name: {self.name}\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
-            f"max_pending: {8 * MAX_PAYLOAD}\nmax_connections: {connections}\n"
+            f"max_pending: {8 * MAX_PAYLOAD}\nmax_control_line: {MAX_CONTROL_LINE}\nmax_connections: {connections}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self.store))}, max_file_store: {PROMISES}{self._cipher},"
             f' sync_interval: "{self._sync}" }}\n'
             f"{self._more}{accounts.block(hashed, self._tenants, tells_health=True, connections=connections)}"
