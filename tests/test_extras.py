@@ -69,7 +69,9 @@ def test_doctor_says_what_to_install_and_that_up_needs_it(base: Path, tmp_path: 
     assert {level for what, (level, _) in found.items() if what != "extra cv"} <= {"note", "ok"}
     assert found["extra cv"] == ("bad", "pip install 'tidegate[cv]' for detection on a CPU")
     assert {f"extra {extra}" for extra in catalog.EXTRAS} <= set(found)
-    assert (done.returncode, done.stderr) == (1, "")
+    # A busy machine lets it tell what it waits for.
+    progress = [line for line in done.stderr.splitlines() if not line.startswith("looking at ")]
+    assert (done.returncode, progress) == (1, [])
 
 
 def test_an_extra_is_missing_where_one_of_its_packages_is(tmp_path: Path) -> None:
