@@ -104,30 +104,30 @@ async def test_no_credentials_are_logged(server: NatsServer, capfd: pytest.Captu
 
 
 async def test_only_pages_that_the_settings_name_are_read(server: NatsServer) -> None:
-    """A question must not make the scaler fetch any URL: it reaches addresses that its asker does not."""
-    asked = list[None]()
-    with serving([PAGE.encode()], asked) as page:
+    """A query must not make the scaler fetch any URL: it reaches addresses that the client does not."""
+    reads = list[None]()
+    with serving([PAGE.encode()], reads) as page:
         async with running(server) as url:
             for metrics_url in (page, f"{page}?match[]=x"):
-                code, said = await ask(url, CV | {"metricsUrl": metrics_url})
-                assert code == 400 and "SCALER_METRICS_PAGES" in said["error"]
+                code, answer = await ask(url, CV | {"metricsUrl": metrics_url})
+                assert code == 400 and "SCALER_METRICS_PAGES" in answer["error"]
         allowed = page.rpartition("/")[0] + "/other"
         async with running(server, scaler_metrics_pages=f"http://prometheus:9090/federate,{allowed}") as url:
             code, _ = await ask(url, CV | {"metricsUrl": page})
-            assert code == 400 and not asked
+            assert code == 400 and not reads
             assert (await ask(url, CV | {"metricsUrl": f"{allowed}?match[]=x"}))[0] == 200
-            await until(lambda: asked)
+            await until(lambda: reads)
 
 
-async def test_strangers_questions_have_a_limit(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes memory, and a place for ten minutes. What is asked for already is answered all the same."""
+async def test_different_queries_have_a_limit(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes memory for ten minutes. Queries that came before are still answered."""
     monkeypatch.setattr(estimator, "MOST_QUERIES", 5)
     async with running(server) as url:
         assert (await ask(url, CV))[0] == 200
         answers = await asyncio.gather(*(ask(url, CV | {"latencyTarget": str(3 + n)}) for n in range(8)))
         codes = [code for code, _ in answers]
         assert sorted(codes) == [200] * 4 + [503] * 4
-        assert all("5 questions" in said["error"] for code, said in answers if code == 503)
+        assert all("5 queries" in answer["error"] for code, answer in answers if code == 503)
         assert (await ask(url, CV))[0] == 200
 
 

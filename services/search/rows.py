@@ -85,8 +85,9 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event says of a segment. first: `key_of` the event that said it first. mark: the row of that key, which
-    says that these rows have taken the place of that event's; None of that event itself."""
+    """What an event says of a segment. first: `key_of` the segment's first event. mark: a row with that key, which
+    states that these rows replace that event's; None for the first event itself.
+    """
 
     rows: Sequence[Row] = ()
     first: str = ""

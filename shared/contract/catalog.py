@@ -158,7 +158,7 @@ def _leases(bucket: str, *keys: str) -> Bucket:
     return Bucket(name=bucket, watched=True, writes=tuple(f"{key}.>" for key in keys))
 
 
-# What is published ends with a camera's id, one token: names of many tokens would fill the server's memory.
+# Published subjects end with a camera's id, one token: subjects of many tokens would fill the server's memory.
 _CAMERA = "*"
 
 
@@ -175,6 +175,10 @@ _ASKED = ("ask", "summarize", "check")
 def _found(service: str) -> tuple[str, ...]:
     """Of a client that asks one service, and so finds that one, by its name or without."""
     return (*names.DISCOVER_ALL, *names.discovery(service))
+
+
+# The kinds of event that search indexes: each has revisions, and the same of recordings.
+_INDEXED = ("embeddings", "detections")
 
 
 def _events(*kinds: str, camera: str = ">") -> tuple[str, ...]:
@@ -217,10 +221,8 @@ def _console() -> tuple[Peer, ...]:
             identity="console-admin",
             publishes=(
                 names.media(_CAMERA),
-                *_events(
-                    "detections", names.revised("detections"), "embeddings", names.revised("embeddings"), camera=_CAMERA
-                ),
-                *_events(names.past("detections"), names.past("embeddings"), "alerts", "incidents", camera=_CAMERA),
+                *_events(*map(names.revised, _INDEXED), *map(names.past, _INDEXED), camera=_CAMERA),
+                *_events(*_INDEXED, "alerts", "incidents", camera=_CAMERA),
                 *_jobs("verify", *_ASKED, "caption", camera=_CAMERA),
                 *(names.backfill(service, _CAMERA) for service in ("cv", "embed")),
             ),
@@ -428,10 +430,7 @@ SERVICES: tuple[Service, ...] = (
             Consumer(
                 stream=names.EVENTS,
                 name="search",
-                filters=_events(
-                    *("embeddings", names.revised("embeddings"), names.past("embeddings")),
-                    *("detections", names.revised("detections"), names.past("detections")),
-                ),
+                filters=_events(*(kind for of in _INDEXED for kind in (of, names.revised(of), names.past(of)))),
                 max_deliver=WITHOUT_LIMIT,
             ),
         ),

@@ -226,10 +226,10 @@ class _Whole:
     """Reads, decodes, detects and writes."""
 
     def __call__(self, batch: _Batch) -> _Batch:
-        orders, piece = batch["orders"][0], msgspec.json.decode(batch["piece"][0], type=Piece)
-        said = _said(orders)
-        seen = _eyes(orders).see(opened(_recordings(orders), piece, said.job, said.size))
-        keep(_results(said.job.output), seen)
+        data, piece = batch["orders"][0], msgspec.json.decode(batch["piece"][0], type=Piece)
+        orders = _said(data)
+        seen = _eyes(data).see(opened(_recordings(data), piece, orders.job, orders.size))
+        keep(_results(orders.job.output), seen)
         return {"looked": [msgspec.json.encode(seen.looked)]}
 
 

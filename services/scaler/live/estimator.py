@@ -42,9 +42,9 @@ from shared.runtime.tasks import end
 # A metric is forgotten after this long without a question: KEDA may poll every few minutes only.
 FORGET_S = 600.0
 SWEEP_S = 30.0
-# A question about a consumer that does not exist is forgotten sooner.
+# A query for a consumer that does not exist is forgotten sooner.
 MISSING_S = 60.0
-# Each question takes some 30 kB, and whoever reaches the scaler may ask any.
+# Each query takes some 30 kB, and any client may send any.
 MOST_QUERIES = 200
 # What was observed is kept of so many consumers: each takes a megabyte.
 MOST_KEPT = 50
@@ -161,7 +161,7 @@ class LiveDemand(Changes):
 class Estimator:
     """See the module. every_s: seconds between two questions about one consumer. keeps: whether another that takes over
     goes on from what this one was told. speed: the policies' seconds in one real second. pages: URLs without queries
-    that a question may have read.
+    that a query may name.
     """
 
     def __init__(
@@ -203,15 +203,15 @@ class Estimator:
                 await self._subscription.unsubscribe()
 
     def get(self, query: Query) -> Live:
-        """The live metric of a query. It is begun where there is none, and kept for minutes after each question.
+        """The live metric of a query. A new one begins where there is none, and ends minutes after the last query.
 
         Raises SettingError for a page that may not be read, and Unavailable where there is no room for another.
         """
         if query not in self._lives:
             if len(self._lives) >= MOST_QUERIES:
                 raise Unavailable(
-                    f"the scaler answers {MOST_QUERIES} questions, and takes another once one was not asked for "
-                    f"{FORGET_S / 60:.0f} minutes: find out who asks so many"
+                    f"the scaler answers {MOST_QUERIES} queries, and takes another once one has not come for "
+                    f"{FORGET_S / 60:.0f} minutes: find the client that sends them"
                 )
             if isinstance(query, DemandQuery):
                 self._lives[query] = self._demand(query)

@@ -23,9 +23,9 @@ def _indexed(data: bytes) -> None:
     one = stored(data, "events.revisions.*.*" if b"events.revisions." in data[:30] else "events.*.*")
     found = said(one.headers.get("ce-id", ""), one.subject, one.data)
     if found.rows:
-        _table(found.rows, found.rows[0].dimension if isinstance(found.rows[0], VectorRow) else None)
+        _table(found.rows, found.rows[0].dimension if isinstance(found.rows[0], VectorRow) else None, 0)
     if found.mark:
-        _table([found.mark], None)
+        _table([found.mark], None, 0)
 
 
 def _find(data: bytes) -> None:
