@@ -27,7 +27,7 @@ MARKS = {"vllm": {"vllm", "phoenix"}, "image": {"image"}, "alone": {"alone"}}
 TABLE = Path(__file__).with_name("costs.json")
 UNKNOWN = (5.0, 10.0)
 CORES, PROCESSES = 2, 4
-# What a quick test may take, and by which marks a test is none: `make test` leaves these out.
+# A quick test's limits, and the marks of tests that are not quick: `make test` leaves these out.
 QUICK_S, WAIT_S = 3.0, 10.0
 NOT_QUICK = {"slow", "alone", "foreign"}
 

@@ -105,7 +105,7 @@ def test_pictures_of_any_size_go_from_one_process_to_the_next(
 
 
 def test_the_stages_of_a_gpu_write_the_same_rows(store: Path, whole: Path, tmp_path: Path) -> None:
-    """Without a GPU one process does what are three stages with it."""
+    """Without a GPU one process does the work of the three stages."""
     from tidegate.archive import ray_driver
 
     job, pieces = planned(store, tmp_path / "out", cameras=("alley",))

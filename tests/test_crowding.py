@@ -94,8 +94,8 @@ async def test_what_is_published_has_a_short_subject_of_one_camera(server: NatsS
         _, (reader, writer) = await crowd.join()
         writer.write(b"PUB %s 2\r\n{}\r\nPING\r\n" % subject.encode())
         async with asyncio.timeout(patience_s()):
-            said = await reader.read(1000)
-        assert b"maximum control line exceeded" in said or b"permissions violation" in said.lower(), said
+            reply = await reader.read(1000)
+        assert b"maximum control line exceeded" in reply or b"permissions violation" in reply.lower(), reply
     admin = await bus.connect(server.settings("admin"), "admin")
     assert not (await admin.jetstream().stream_info("EVENTS")).state.messages
     await admin.close()

@@ -1,5 +1,5 @@
-"""Printing what others wrote. All that Tidegate prints goes through `inert`: by `echo`, and by the `Screen` that rich's
-tables and colours go to. What is laid out there is better made inert before, as it is longer then.
+"""Print text of cameras and models. All output of Tidegate goes through `inert`: by `echo`, and by the `Screen` of
+rich's tables and colours. Make text inert before a table lays it out, as escapes make it longer.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Live(Protocol):
 
     @property
     def missing(self) -> bool:
-        """Whether what it is about does not exist."""
+        """Whether its stream, consumer or bucket does not exist."""
 
     def explanation(self) -> Explanation: ...
 

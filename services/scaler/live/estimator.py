@@ -107,7 +107,7 @@ class LiveDemand(Changes):
         except Missing:
             return True
         except Unavailable:
-            return False
+            pass
         return False
 
     def explanation(self) -> Explanation:
@@ -237,9 +237,9 @@ class Estimator:
         return self._heartbeats[service]
 
     async def sweep(self, forget_s: float = FORGET_S, missing_s: float = MISSING_S) -> None:
-        """Forget what nobody has asked for in `forget_s` seconds, and what only that needed.
+        """Forget queries that did not come for `forget_s` seconds, and the readers that only these needed.
 
-        missing_s: the same of what does not exist.
+        missing_s: the same for queries whose stream, consumer or bucket does not exist.
         """
         now = time.monotonic()
         for query, live in list(self._lives.items()):
