@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from services.analytics import conditions, counts, statements
 from services.analytics.conditions import ObservedScene
@@ -23,18 +26,36 @@ from services.analytics.incidents import Incidents, IncidentsState, Ref
 from services.analytics.order import Order
 from services.analytics.state import TUNING, CameraState, Limits
 from services.analytics.statements import Out, Outs
-from shared.contract.events import Detections, Frame, SegmentRef, Verdict
+from shared.contract.events import Detections, Frame, SegmentRef, Verdict, encode
 from shared.contract.rules import Rules
 
 # What no epoch of ingest has.
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_-]")
 
 
-class Arrival(NamedTuple):
-    """Detections as they came. seq: in EVENTS."""
+class Arrival:
+    """Detections as they came, compressed while they wait. seq: in EVENTS. size: bytes, compressed."""
 
-    seq: int
-    event: Detections
+    __slots__ = ("_event", "_packed", "seq")
+
+    def __init__(self, seq: int, event: Detections) -> None:
+        self.seq = seq
+        self._event: Detections | None = event
+        self._packed = b""
+
+    @property
+    def size(self) -> int:
+        return len(self._packed)
+
+    @property
+    def event(self) -> Detections:
+        return self._event or msgspec.json.decode(zlib.decompress(self._packed), type=Detections)
+
+    def pack(self) -> None:
+        """Hold the event compressed: decoded, it takes ten times its bytes."""
+        if self._event:
+            self._packed = zlib.compress(encode(self._event), 1)
+            self._event = None
 
 
 class FailedSegment(NamedTuple):
@@ -47,12 +68,12 @@ class FailedSegment(NamedTuple):
 class CameraAnalytics:
     """See the module. taken, objects: how many segments were worked on, and how many tracks have begun.
 
-    failed: what could not be worked on.
+    failed: what could not be worked on. waiting_bytes: of segments that wait for a missing one, compressed.
     """
 
     def __init__(self, name: str, limits: Limits, rules: Rules, state: CameraState | None = None) -> None:
         self.name = name
-        self.taken = self.objects = 0
+        self.taken = self.objects = self.waiting_bytes = 0
         self.failed: list[FailedSegment] = []
         self._limits = limits
         self._s = state or CameraState()
@@ -125,7 +146,24 @@ class CameraAnalytics:
         start = event.start.timestamp()
         arrival = Arrival(seq, event)
         ready = self.order.push(ref.epoch, ref.n, seq=ref.seq, start=start, at=at, item=arrival, again=again)
-        return [*outs, *(out for arrival in ready for out in self._work(arrival, at))]
+        if arrival not in ready:
+            arrival.pack()
+        outs += [out for arrival in ready for out in self._work(arrival, at)]
+        self._weigh()
+        return outs
+
+    def hurry(self, at: float) -> Outs:
+        """Wait for no missing segment any longer."""
+        outs = [out for arrival in self.order.give_up_all() for out in self._work(arrival, at)]
+        self._weigh()
+        return outs
+
+    def is_idle(self) -> bool:
+        """Whether there is nothing left that a later event could continue."""
+        return not (self._s.heard or self._held or self.order.held() or self.incidents.state.asked)
+
+    def _weigh(self) -> None:
+        self.waiting_bytes = sum(arrival.size for arrival in self.order.held())
 
     def deadline(self) -> float | None:
         """When `due` has something to do."""
@@ -146,6 +184,7 @@ class CameraAnalytics:
             if self._idle_at() == deadline:
                 self._s.heard = 0.0
                 outs += self._idle(deadline)
+            self._weigh()
         return outs
 
     def passed(self, seq: int) -> None:

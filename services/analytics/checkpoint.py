@@ -3,6 +3,9 @@
 Keys: `camera.<partition>.<camera>`, zlib of msgpack; `settled.<partition>.<camera>`, the same of its second passes, or
 empty; `position.<partition>`, JSON; `partitions`, how many there are. Each value is written over the revision that was
 read. So where two processes think that they have a partition, one of them learns that it has not.
+
+States have a budget in bytes: the largest ones are dropped first. So the bucket never fills, and where it is full all
+the same, analytics goes on without checkpoints. The key of a camera that was forgotten expires.
 """
 
 from __future__ import annotations
@@ -18,17 +21,19 @@ import msgspec
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.js.api import Header
 from nats.js.kv import KeyValue
 
 from services.analytics import metrics
 from services.analytics.partition import Partition
 from services.analytics.settled.state import SettledState
 from services.analytics.state import CameraState
+from shared import bus
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.missing import check_read, kept
-from shared.runtime.errors import BusError, SettingError, TidegateError, Unanswered
+from shared.runtime.errors import BusError, Full, SettingError, TidegateError, Unanswered
 from shared.runtime.telemetry import logger
 
 # This many writes are on their way at once.
@@ -39,8 +44,13 @@ OLDEST_S = 7 * 86_400.0
 
 # A state has at most so many bytes once it is unpacked: a few kilobytes could stand for gigabytes.
 MOST_STATE = 64 * 2**20
+# The entry of a camera that was forgotten expires after this.
+EXPIRES_S = 60
 
 _LAYOUT = "partitions"
+_WRONG_SEQUENCE = (10071, 10164)
+# The code for an entry that is to expire in a bucket that an earlier version set up.
+_NO_TTL = 10166
 
 
 S = TypeVar("S", CameraState, SettledState)
@@ -70,15 +80,27 @@ def packed(state: CameraState | SettledState) -> bytes:
     return zlib.compress(msgspec.msgpack.encode(state), 1)
 
 
-def unpacked(data: bytes, kind: type[S] = CameraState) -> S:  # type: ignore[assignment]
-    """The inverse of `packed`. Raises Unreadable."""
+def inflated(data: bytes) -> bytes:
+    """Return the msgpack of a `packed` state. Raises Unreadable."""
     try:
         reader = zlib.decompressobj()
         found = reader.decompress(data, MOST_STATE)
-        if not reader.eof:
-            raise Unreadable(f"it is cut off, or has more than {MOST_STATE} bytes")
-        return msgspec.msgpack.decode(found, type=kind)
-    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+    except zlib.error as e:
+        raise Unreadable(str(e)) from e
+    if not reader.eof:
+        raise Unreadable(f"it is cut off, or has more than {MOST_STATE} bytes")
+    return found
+
+
+def unpacked(data: bytes, kind: type[S] = CameraState) -> S:  # type: ignore[assignment]
+    """The inverse of `packed`. Raises Unreadable."""
+    return _decoded(inflated(data), kind)
+
+
+def _decoded(data: bytes, kind: type[S]) -> S:
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise Unreadable(str(e)) from e
 
 
@@ -97,6 +119,9 @@ class Checkpoints:
         self._client = client
         self._kv = kv
         self._revisions: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}  # bytes of each state, as msgpack
+        self._expiring: dict[str, float] = {}  # monotonic seconds until which the server may hold an empty entry
+        self._stored: dict[int, int] = {}  # the position of each partition's checkpoint
         self._log = logger("checkpoint")
 
     async def agree(self, partitions: int) -> None:
@@ -132,9 +157,13 @@ class Checkpoints:
         entries = [*([place] if place else ()), *cameras, *settled]
         for subject in (f"{prefix}position.{number}", f"{prefix}camera.{number}.*", f"{prefix}settled.{number}.*"):
             check_read(stream, await kept(js, stream, subject), [entry.subject for entry in entries])
-        self._revisions = {k: r for k, r in self._revisions.items() if not self._is_of(k, number)}
+        for known in (self._revisions, self._sizes, self._expiring):
+            for key in [k for k in known if self._is_of(k, number)]:
+                del known[key]
         for entry in entries:
-            self._revisions[entry.subject.removeprefix(prefix)] = entry.seq
+            self._revisions[key := entry.subject.removeprefix(prefix)] = entry.seq
+            if "Nats-TTL" in entry.headers:
+                self._expire(key)
         if place is None or not place.data:
             return False
         try:
@@ -143,6 +172,7 @@ class Checkpoints:
             self._log.error("where a partition was can't be read: it begins anew", partition=number, error=str(e))
             return False
         partition.position, partition.verdicts = where.seq, where.verdicts
+        self._stored[number] = where.seq
         partition.told = (where.said or where.seq) - 1
         for entry in cameras:
             if (state := await self._restored(entry, CameraState)) is not None:
@@ -156,41 +186,48 @@ class Checkpoints:
         """The state in an entry; None where it is empty, can't be read or is too old."""
         if not entry.data:
             return None
+        key = entry.subject.removeprefix(f"$KV.{names.ANALYTICS}.")
         try:
-            state = unpacked(entry.data, kind)
+            data = inflated(entry.data)
+            state = _decoded(data, kind)
         except Unreadable as e:
             self._log.error(
                 "a camera's checkpoint can't be read: it begins anew", camera=_camera_of(entry), error=str(e)
             )
             return None
         if time.time() - entry.time.timestamp() > OLDEST_S:
-            await self._forget(entry.subject.removeprefix(f"$KV.{names.ANALYTICS}."))
+            await self._forget(key)
             return None
+        self._sizes[key] = len(data)
         return state
 
     async def save(self, partition: Partition) -> None:
         """Store what has changed, and then from where to read on.
 
-        Raises Taken if another has done so, BusError if it can't be stored now.
+        Raises Taken if another has done so, Full if the bucket has no room, BusError if it can't be stored now.
         """
         number = partition.number
-        changed, partition.changed = sorted(partition.changed), set()
-        second, partition.passes.changed = sorted(partition.passes.changed), set()
+        changed, partition.changed = partition.changed, set()
+        second, partition.passes.changed = partition.passes.changed, set()
         seq = partition.first_needed()
-        passes = {f"settled.{number}.{c}": self._packed_passes(partition, c) for c in second}
-        entries = {f"camera.{number}.{c}": self._packed(partition, c) for c in changed}
+        passes = {f"settled.{number}.{c}": self._packed_passes(partition, c) for c in sorted(second)}
+        states = {f"camera.{number}.{c}": self._packed(partition, c) for c in sorted(changed)}
+        self._fit(partition, passes, states)
         try:
             # A second pass is never behind the state that it was copied from.
             await self._put_all((k, data) for k, data in passes.items() if data or self._revisions.get(k))
-            await self._put_all(entries.items())
+            await self._put_all(states.items())
             place = Position(seq=seq, verdicts=partition.verdicts, said=partition.first_untold())
             await self._put(f"position.{number}", msgspec.json.encode(place))
+            await self._forget_unused(partition, self._stored.get(number, 0))
         except nats.js.errors.KeyWrongLastSequenceError as e:
             raise Taken(f"partition {number}") from e
         except (TimeoutError, nats.errors.Error) as e:
-            partition.changed.update(changed)
-            partition.passes.changed.update(second)
-            raise BusError(f"the checkpoint of partition {number} can't be stored: {e!r}") from e
+            partition.changed.update(key.rpartition(".")[2] for key in states)
+            partition.passes.changed.update(key.rpartition(".")[2] for key in passes)
+            kind = Full if isinstance(e, nats.js.errors.APIError) and bus.is_full(e) else BusError
+            raise kind(f"the checkpoint of partition {number} can't be stored: {e!r}") from e
+        self._stored[number] = seq
 
     def _packed(self, partition: Partition, camera: str) -> bytes:
         """A camera's state, packed.
@@ -198,33 +235,71 @@ class Checkpoints:
         One that can't be written, or is too large, would keep all others from being stored: that camera is followed
         anew.
         """
+        key = f"camera.{partition.number}.{camera}"
         try:
-            data = packed(partition.cameras[camera].state())
-            if len(data) < self._client.max_payload - 1024:
-                return data
-            problem = f"{len(data)} bytes"
+            return self._weighed(key, partition.cameras[camera].state())
         except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as e:
-            problem = repr(e)
-        self._log.error("a camera's checkpoint can't be written: it is followed anew", camera=camera, problem=problem)
+            self._log.error(
+                "a camera's checkpoint can't be written: it is followed anew", camera=camera, problem=repr(e)
+            )
+        return self._anew(partition, camera)
+
+    def _anew(self, partition: Partition, camera: str) -> bytes:
+        metrics.DROPPED.labels("state").inc()
         partition.cameras[camera].anew(unasked=True)
-        return packed(partition.cameras[camera].state())
+        return self._weighed(f"camera.{partition.number}.{camera}", partition.cameras[camera].state())
 
     def _packed_passes(self, partition: Partition, camera: str) -> bytes:
         """A camera's second passes, packed; empty where there is none. Those that can't be written are given up."""
         settled = partition.passes.of(camera)
+        key = f"settled.{partition.number}.{camera}"
         if settled is None:
+            self._sizes.pop(key, None)
             return b""
         try:
-            data = packed(settled.state())
-            if len(data) < self._client.max_payload - 1024:
-                return data
-            problem = f"{len(data)} bytes"
+            return self._weighed(key, settled.state())
         except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as e:
-            problem = repr(e)
-        self._log.error("a second pass can't be written: it is given up", camera=camera, problem=problem)
+            self._log.error("a second pass can't be written: it is given up", camera=camera, problem=repr(e))
         metrics.PASSES.labels("failed").inc()
+        return self._give_up(partition, camera)
+
+    def _give_up(self, partition: Partition, camera: str) -> bytes:
+        metrics.DROPPED.labels("passes").inc()
+        self._sizes.pop(f"settled.{partition.number}.{camera}", None)
         partition.passes.forget(camera)
         return b""
+
+    def _weighed(self, key: str, state: CameraState | SettledState) -> bytes:
+        """The state as the bucket holds it. Raises ValueError where the server takes no message of that size."""
+        data = msgspec.msgpack.encode(state)
+        entry = zlib.compress(data, 1)
+        if len(entry) >= self._client.max_payload - 1024:
+            raise ValueError(f"{len(entry)} bytes")
+        self._sizes[key] = len(data)
+        return entry
+
+    def _fit(self, partition: Partition, passes: dict[str, bytes], states: dict[str, bytes]) -> None:
+        """Drop the largest of a partition's states until the others are within its budget; change the entries so."""
+        number, budget = partition.number, partition.budget.state_bytes
+        sizes = {key: size for key, size in self._sizes.items() if self._is_of(key, number)}
+        for key in sorted(sizes, key=lambda key: (-sizes[key], key)):
+            if (total := sum(sizes.values())) <= budget:
+                break
+            kind, _, camera = key.split(".")
+            self._log.error(
+                "a camera's state is dropped: those of its partition are over their share of ANALYTICS_STATE_BYTES",
+                camera=camera,
+                kind=kind,
+                bytes=sizes[key],
+                total=total,
+                share=budget,
+            )
+            if kind == "settled":
+                passes[key] = self._give_up(partition, camera)
+            else:
+                states[key] = self._anew(partition, camera)
+            sizes[key] = self._sizes.get(key, 0)
+        metrics.STATE_BYTES.set(sum(self._sizes.values()))
 
     async def _put_all(self, entries: Iterable[tuple[str, bytes]]) -> None:
         todo = list(entries)
@@ -232,12 +307,49 @@ class Checkpoints:
             await asyncio.gather(*(self._put(key, value) for key, value in todo[i : i + PARALLEL]))
 
     async def _put(self, key: str, value: bytes) -> None:
-        self._revisions[key] = await self._kv.update(key, value, last=self._revisions.get(key, 0))
+        last = self._revisions.get(key, 0)
+        try:
+            revision = await self._kv.update(key, value, last=last)
+        except nats.js.errors.KeyWrongLastSequenceError:
+            if not (last and key in self._expiring):
+                raise
+            revision = await self._kv.update(key, value, last=0)
+        self._expiring.pop(key, None)
+        self._revisions[key] = revision
         metrics.CHECKPOINT_BYTES.inc(len(value))
 
+    async def _forget_unused(self, partition: Partition, before: int) -> None:
+        """Forget cameras of which no checkpoint needs anything: `before` is the position of the last one."""
+        for camera in partition.unused(before):
+            for key in (f"camera.{partition.number}.{camera}", f"settled.{partition.number}.{camera}"):
+                if key in self._revisions and key not in self._expiring:
+                    await self._forget(key)
+            partition.forget(camera)
+        now = time.monotonic()
+        for key in [k for k, until in self._expiring.items() if until < now]:
+            del self._expiring[key]
+            del self._revisions[key]
+
     async def _forget(self, key: str) -> None:
-        """Empty a key rather than delete it: the next state is written over a revision that is known."""
-        self._revisions[key] = await self._kv.update(key, b"", last=self._revisions[key])
+        """Empty a key, over a revision that is known, by an entry that expires."""
+        headers = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(self._revisions[key])}
+        subject = f"$KV.{names.ANALYTICS}.{key}"
+        self._sizes.pop(key, None)
+        try:
+            ack = await self._client.jetstream().publish(subject, b"", headers=headers, msg_ttl=EXPIRES_S)
+        except nats.js.errors.APIError as e:
+            if e.err_code in _WRONG_SEQUENCE:
+                raise nats.js.errors.KeyWrongLastSequenceError(description=e.description) from e
+            if e.err_code != _NO_TTL:
+                raise
+            await self._put(key, b"")
+            return
+        self._revisions[key] = ack.seq
+        self._expire(key)
+
+    def _expire(self, key: str) -> None:
+        # The server may take a while to remove what has expired.
+        self._expiring[key] = time.monotonic() + 2 * EXPIRES_S
 
     def _is_of(self, key: str, number: int) -> bool:
         return key == f"position.{number}" or key.startswith((f"camera.{number}.", f"settled.{number}."))

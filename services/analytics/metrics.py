@@ -23,6 +23,13 @@ LATENCY = Histogram(
     buckets=LATENCY_BUCKETS,
 )
 MOVES = Counter("tidegate_analytics_moves_total", "Partitions taken, released and lost", ["what"])
+STATE_BYTES = Gauge("tidegate_analytics_state_bytes", "Bytes of cameras' states, as of the last checkpoints")
+DROPPED = Counter(
+    "tidegate_analytics_dropped_total",
+    "Cameras whose state, second passes or waiting segments were dropped, as they had no room",
+    ["what"],
+)
+UNSTORED = Counter("tidegate_analytics_unstored_checkpoints_total", "Checkpoints for which the bucket had no room")
 CHECKPOINT_BYTES = Counter("tidegate_analytics_checkpoint_bytes_total", "Bytes of checkpoints written")
 ASKED = Counter(
     "tidegate_analytics_verifications_total", "Incidents that vlm was asked to verify, by outcome", ["outcome"]
@@ -46,7 +53,8 @@ AMENDED = Counter(
 
 # A series is there from the start, at 0, rather than from its first event.
 for counter, values in (
-    (READ, ("taken", "late", "repeated", "unreadable", "failed")),
+    (READ, ("taken", "late", "repeated", "unreadable", "failed", "unlisted")),
+    (DROPPED, ("state", "passes", "waiting")),
     (ASKED, ("asked", "refused")),
     (MOVES, ("taken", "released", "lost")),
     (DEFERRED, ("revised", "lost", "overdue")),

@@ -115,6 +115,13 @@ class Order(Generic[T]):
             ready += self._give_up()
         return ready
 
+    def give_up_all(self) -> list[T]:
+        """Wait for nothing that is missing; return all that waits, in order."""
+        ready: list[T] = []
+        while self._held:
+            ready += self._give_up()
+        return ready
+
     def _is_older(self, seq: int, start: float, than: int) -> bool:
         """Whether a segment of another epoch was stored before one of the current epoch.
 

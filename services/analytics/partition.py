@@ -1,11 +1,14 @@
 """A fixed share of all cameras, by their ids, which one process has at a time. No I/O.
 
-    partition = Partition(7, limits, rules_of)
+    partition = Partition(7, limits, rulebook.of, rulebook.has, budget)
     outs = partition.read(stored)
     for camera, outs in partition.due(at): ...
 
 Time is the log's: when a message was stored. A camera's deadlines before that come first, each at its own time. So what
 comes out is the same, whoever reads it and whenever.
+
+Memory has a budget, as anybody who may publish detections can invent cameras. A camera with rules always has a place;
+the others take what places there are in the order in which they come, and leave theirs once they are idle.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from services.analytics import metrics
+from services.analytics.budget import WHOLE, Budget
 from services.analytics.camera import CameraAnalytics, FailedSegment
 from services.analytics.reading import EVERYTHING
 from services.analytics.said import NOTHING, Said
@@ -53,10 +57,17 @@ class Partition:
 
     position, verdicts: the sequences in EVENTS from which it reads detections and verdicts on. told: that of what was
     said last, or -1. said: by camera, what was said after the checkpoint, and follows once more.
-    passes: the second ones, of cameras of which frames were left out.
+    passes: the second ones, of cameras of which frames were left out. budget: what it may hold.
     """
 
-    def __init__(self, number: int, limits: Limits, rules_of: Callable[[str], Rules]) -> None:
+    def __init__(
+        self,
+        number: int,
+        limits: Limits,
+        rules_of: Callable[[str], Rules],
+        is_listed: Callable[[str], bool] = lambda camera: False,
+        budget: Budget = WHOLE,
+    ) -> None:
         self.number = number
         self.position = self.verdicts = 0
         self.told = -1
@@ -65,13 +76,16 @@ class Partition:
         self.changed: set[str] = set()
         self.bad: list[BadDetections] = []
         self.passes = Passes(limits)
+        self.budget = budget
+        self._is_listed = is_listed
+        self._unlisted: set[str] = set()
         self._limits = limits
         self._rules_of = rules_of
         self._log = logger("analytics")
 
     def restore(self, camera: str, state: CameraState) -> None:
         """Go on with a camera where its checkpoint is."""
-        self.cameras[camera] = CameraAnalytics(camera, self._limits, self._rules_of(camera), state)
+        self._add(camera, state)
 
     def restore_passes(self, camera: str, state: SettledState) -> None:
         """Go on with a camera's second passes where their checkpoint is, once the camera is there."""
@@ -81,12 +95,16 @@ class Partition:
         """A camera's rules have changed: what follows from that."""
         if camera not in self.cameras:
             return []
+        self._list(camera)
         self.passes.use(self.cameras[camera], rules)
         return self._work(camera, lambda c: c.use(rules))
 
     def read(self, stored: Stored) -> Outs:
         """What follows from a message of `events.detections.*`."""
         name = camera_of(stored.subject)
+        if not self._has_place(name):
+            metrics.READ.labels("unlisted").inc()
+            return []
         try:
             event = events.decode(stored.data, Detections, stored.subject)
         except BadMessage as e:
@@ -94,7 +112,7 @@ class Partition:
             self.bad.append(BadDetections(name, stored.seq, redact(str(e), LONGEST_REASON), stored))
             return []
         if name not in self.cameras:
-            self.cameras[name] = CameraAnalytics(name, self._limits, self._rules_of(name))
+            self._add(name)
         at = stored.time.timestamp()
         if event.quality:
             first = First(stored.seq, stored.headers.get("ce-id", ""), at, event)
@@ -124,7 +142,50 @@ class Partition:
             camera.passed(seq)
             if (deadline := camera.deadline()) is not None and deadline <= at:
                 yield name, self._work(name, lambda c: c.due(at))
+        yield from self._relieve(at)
         yield from self.passes.due(at)
+
+    def unused(self, before: int) -> list[str]:
+        """Return cameras without rules that are idle since a sequence in EVENTS: nothing of them is read again."""
+        return [
+            name
+            for name in sorted(self._unlisted)
+            if (camera := self.cameras[name]).reached < before
+            and camera.is_idle()
+            and not (name in self.said or name in self.passes.said or self.passes.of(name))
+        ]
+
+    def forget(self, camera: str) -> None:
+        """Drop the state of a camera."""
+        del self.cameras[camera]
+        self._unlisted.discard(camera)
+        self.changed.discard(camera)
+        self.passes.changed.discard(camera)
+
+    def _add(self, name: str, state: CameraState | None = None) -> None:
+        self.cameras[name] = CameraAnalytics(name, self._limits, self._rules_of(name), state)
+        self._list(name)
+
+    def _list(self, name: str) -> None:
+        if self._is_listed(name):
+            self._unlisted.discard(name)
+        else:
+            self._unlisted.add(name)
+
+    def _has_place(self, name: str) -> bool:
+        return name in self.cameras or len(self._unlisted) < self.budget.unlisted or self._is_listed(name)
+
+    def _relieve(self, at: float) -> Iterator[tuple[str, Outs]]:
+        """(camera, what follows), where cameras wait no longer as too much waits; the one with most goes first."""
+        waiting = {name: camera.waiting_bytes for name, camera in self.cameras.items() if camera.waiting_bytes}
+        total = sum(waiting.values())
+        for name in sorted(waiting, key=lambda name: (-waiting[name], name)):
+            if total <= self.budget.waiting_bytes:
+                return
+            total -= waiting[name]
+            metrics.DROPPED.labels("waiting").inc()
+            self._log.warning("a camera waits for no missing segment: too much waits", camera=name, bytes=waiting[name])
+            yield name, self._work(name, lambda c: c.hurry(at))
 
     def first_needed(self) -> int:
         """The sequence from which a successor must read, once all states are stored."""

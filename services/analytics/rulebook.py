@@ -27,6 +27,10 @@ class Rulebook:
         """A camera's rules; empty ones where it has none that can be used."""
         return self._read[camera][1] if camera in self._read else NONE
 
+    def has(self, camera: str) -> bool:
+        """Whether the bucket has an entry for a camera."""
+        return camera in self._read
+
     def changed(self) -> Iterator[tuple[str, Rules]]:
         """(camera, its rules), for each whose rules have changed since this was last asked."""
         entries = self._mirror.values

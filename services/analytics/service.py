@@ -116,6 +116,7 @@ class Analytics:
         metrics.CAMERAS.set(sum(len(p.cameras) for p in self._partitions))
         if time.monotonic() >= self._next_checkpoint:
             await self._partitions.checkpoint()
+            self._health.ready = self._partitions.trouble()
             self._next_checkpoint = time.monotonic() + self._checkpoint_s
         return not found and not settling
 

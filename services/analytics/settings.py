@@ -7,7 +7,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from services.analytics.budget import WHOLE, Budget
 from services.analytics.state import Limits
+from shared.contract.topology import CHECKPOINTS_BYTES
 from shared.runtime.settings import BusSettings, load
 
 
@@ -47,6 +49,23 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
             description="parts of the cameras, for replicas to share; each replica needs the same number",
         ),
     ] = 32
+    analytics_unlisted_cameras: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="maximum cameras without rules that are followed, over all partitions; each takes its share",
+        ),
+    ] = WHOLE.unlisted
+    analytics_state_bytes: Annotated[
+        int,
+        Meta(
+            ge=2**20,
+            le=CHECKPOINTS_BYTES // 2,
+            description="maximum bytes of cameras' states, and as many of segments that wait for a missing one, over "
+            "all partitions; in memory a state takes five times its bytes; the largest ones are dropped first",
+        ),
+    ] = WHOLE.state_bytes
     analytics_checkpoint_s: Annotated[
         float,
         Meta(
@@ -69,6 +88,14 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
             verify_s=self.analytics_verify_s,
             settle_s=self.analytics_settle_s,
         )
+
+    def budget(self) -> Budget:
+        """What each partition may hold."""
+        return Budget(
+            unlisted=self.analytics_unlisted_cameras,
+            state_bytes=self.analytics_state_bytes,
+            waiting_bytes=self.analytics_state_bytes,
+        ).share(self.analytics_partitions)
 
 
 def limits_here() -> Limits:

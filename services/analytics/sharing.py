@@ -24,7 +24,7 @@ from shared.bus.leases import Leases
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.events import Alert, Counts, Incident, Tracks
-from shared.runtime.errors import BusError
+from shared.runtime.errors import BusError, Full
 from shared.runtime.telemetry import logger
 
 DETECTIONS = names.event("detections", "*")
@@ -48,6 +48,7 @@ class OwnedPartitions:
         self._leases = leases
         self._checkpoints = checkpoints
         self._owned: dict[int, Partition] = {}
+        self._unstored: dict[int, str] = {}
         self._log = logger("analytics")
 
     def __iter__(self) -> Iterator[Partition]:
@@ -91,24 +92,43 @@ class OwnedPartitions:
         for n in numbers:
             if self._owned.pop(n, None):
                 metrics.MOVES.labels(how).inc()
+            self._unstored.pop(n, None)
 
     def drop_all(self) -> None:
         """Go on without any partition: what is still leased is read again from its checkpoint."""
         self.drop(list(self._owned), "lost")
 
     async def checkpoint(self, numbers: Iterable[int] | None = None) -> None:
-        """Store the state of these partitions, or of all. Raises BusError if one can't be stored."""
+        """Store the state of these partitions, or of all; go on without those for which there is no room.
+
+        Raises BusError where the server does not answer.
+        """
         for n in list(self._owned if numbers is None else numbers):
             if not self._leases.holds(str(n)):
                 continue
             try:
                 await self._checkpoints.save(self._owned[n])
+                self._unstored.pop(n, None)
             except Taken:
                 self._log.warning("another process has the partition", partition=n)
                 self.drop([n], "lost")
+            except Full as e:
+                self._log.error("goes on without a checkpoint", partition=n, error=str(e))
+                metrics.UNSTORED.inc()
+                self._unstored[n] = str(e)
+
+    def trouble(self) -> str | None:
+        """Return what keeps checkpoints from being stored, or None."""
+        if not self._unstored:
+            return None
+        return (
+            f"{len(self._unstored)} of {len(self)} partitions have no room for a checkpoint in bucket "
+            f"{names.ANALYTICS}: a restart begins at the last one; {next(iter(self._unstored.values()))}"
+        )
 
     async def _take(self, number: int) -> Partition:
-        partition = Partition(number, self._settings.limits(), self._rulebook.of)
+        rules, settings = self._rulebook, self._settings
+        partition = Partition(number, settings.limits(), rules.of, rules.has, settings.budget())
         if not await self._checkpoints.load(partition):
             partition.position = partition.verdicts = await self._beginning()
         self._owned[number] = partition

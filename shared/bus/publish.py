@@ -68,9 +68,9 @@ async def publish(
         except APIError as e:
             if can_never_be_stored(e):
                 raise Unstorable(f"JetStream refuses a message for {subject}: {e.description}") from e
-            is_full = e.err_code == _FULL
-            if loop.time() >= deadline or (is_full and not waits_for_room):
-                kind = Full if is_full else BusError
+            full = is_full(e)
+            if loop.time() >= deadline or (full and not waits_for_room):
+                kind = Full if full else BusError
                 raise kind(f"{subject} was not stored for {patience_s:.0f} s: {e.description}") from e
         except (TimeoutError, OSError, nats.errors.Error) as e:
             if loop.time() >= deadline:
@@ -86,6 +86,11 @@ def _reason(error: Exception) -> str:
 def can_never_be_stored(error: APIError) -> bool:
     """Whether JetStream refuses a message however often it is published: it is larger than JetStream takes."""
     return error.err_code in _TOO_LARGE
+
+
+def is_full(error: APIError) -> bool:
+    """Whether JetStream refuses a message as its stream, or the disk, has no room for it now."""
+    return error.err_code == _FULL
 
 
 async def publish_job(

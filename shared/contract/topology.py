@@ -325,8 +325,8 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int
         duplicate_window=2 * MINUTE,
         # A password is overwritten on disk by deleting its message.
         deny_delete=name != names.CREDENTIALS,
-        # The settings of a camera that was removed end by themselves, and so do sessions and links.
-        allow_msg_ttl=True if name in (names.CAMERAS, names.CONSOLE) else None,
+        # The settings of a camera that was removed expire, and so do sessions, links and states that were forgotten.
+        allow_msg_ttl=True if name in (names.CAMERAS, names.CONSOLE, names.ANALYTICS) else None,
         allow_rollup_hdrs=False,
         republish=RePublish(src=f"$KV.{name}.>", dest=names.change(name, ">")),
         **limits,

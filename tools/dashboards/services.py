@@ -389,6 +389,7 @@ ANALYTICS = Page(
                     (rate("tidegate_analytics_bad_rules_total"), "rules that can't be used"),
                 ),
                 graph("Checkpoints", (rate("tidegate_analytics_checkpoint_bytes_total"), "written"), unit="Bps"),
+                graph("Cameras' states", (gauge("tidegate_analytics_state_bytes", by="pod"), "{{pod}}"), unit="bytes"),
             ),
         ),
         _pods("analytics"),

@@ -1,0 +1,194 @@
+"""analytics under attack: one process publishes whatever detections it likes; honest cameras' alerts still come."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from nats.aio.client import Client
+from prometheus_client import REGISTRY
+
+from services.analytics import checkpoint
+from services.analytics.budget import Budget
+from services.analytics.camera import CameraAnalytics
+from services.analytics.partition import Partition
+from services.analytics.state import Limits
+from shared.bus.direct import Stored
+from shared.bus.log import Log
+from shared.contract import events, names
+from shared.contract.events import DetectedObject, Detections, Incident
+from shared.contract.rules import Rules
+from tests.test_analytics_service import RULES, incidents, running, use
+from tests.test_analytics_service import until as until_said
+from tests.waiting import patience_s
+from tests.walks import START, Walk, detections, publish
+from tidegate.local.server import NatsServer
+
+BOOK = msgspec.convert(RULES, Rules)
+ACROSS = Walk(1, 9, (0.1, 0.7), (0.9, 0.7))
+LIMITS = Limits(reorder_s=3.0, idle_s=10.0)
+
+
+def stored(event: Detections, seq: int, at: float = 0.0) -> Stored:
+    time = START + dt.timedelta(seconds=at)
+    return Stored(seq, events.subject(event), time, {}, events.encode(event))
+
+
+def crowd(camera: str, n: int, objects: int = 300, frames: int = 10) -> Detections:
+    """A segment with as many objects as are looked at, each at another place."""
+    (event,) = detections([], 1, camera=camera, fps=frames, first=n, seq=1 + n, start=START + dt.timedelta(seconds=n))
+    boxes = ((k % 20 * 0.05, k // 20 * 0.03) for k in range(objects))
+    found = [DetectedObject(label="person", score=0.9, box=(x, y, x + 0.01, y + 0.01)) for x, y in boxes]
+    return replace(event, frames=[replace(frame, objects=found) for frame in event.frames])
+
+
+def states(partition: Partition) -> int:
+    """Bytes of its cameras' states, as checkpoints count them."""
+    return sum(len(msgspec.msgpack.encode(c.state())) for c in partition.cameras.values())
+
+
+@given(st.lists(st.integers(0, 40), max_size=60), st.integers(0, 5))
+def test_invented_cameras_take_no_more_than_their_places(cameras: list[int], places: int) -> None:
+    partition = Partition(0, LIMITS, lambda _: BOOK, lambda camera: camera == "yard", Budget(unlisted=places))
+    for seq, n in enumerate(cameras, 1):
+        (event,) = detections([], 1, camera=f"fake-{n}")
+        partition.read(stored(event, seq))
+    (event,) = detections([], 1, camera="yard")
+    partition.read(stored(event, len(cameras) + 1))
+    first = list(dict.fromkeys(f"fake-{n}" for n in cameras))[:places]
+    assert list(partition.cameras) == [*first, "yard"]
+
+
+def test_a_place_is_free_again_once_its_camera_is_idle_and_that_is_stored() -> None:
+    partition = Partition(0, LIMITS, lambda _: BOOK, budget=Budget(unlisted=1))
+    (event,) = detections([], 1, camera="first")
+    partition.read(stored(event, 7))
+    assert partition.unused(100) == []
+    list(partition.due(START.timestamp() + 60))
+    assert partition.unused(7) == [] and partition.unused(8) == ["first"]
+    partition.forget("first")
+    (event,) = detections([], 1, camera="second")
+    partition.read(stored(event, 8, 61.0))
+    assert list(partition.cameras) == ["second"]
+
+
+def test_a_camera_whose_rules_were_taken_away_gives_its_place_back() -> None:
+    listed = {"yard"}
+    partition = Partition(0, LIMITS, lambda _: BOOK, lambda camera: camera in listed, Budget(unlisted=0))
+    (event,) = detections([], 1, camera="yard")
+    partition.read(stored(event, 1))
+    list(partition.due(START.timestamp() + 60))
+    assert partition.unused(8) == []
+    listed.clear()
+    partition.use("yard", Rules())
+    assert partition.unused(8) == ["yard"]
+
+
+def test_the_camera_of_which_most_waits_waits_no_longer() -> None:
+    """Segments behind a gap are held, for as long as the missing one may still come."""
+    partition = Partition(0, LIMITS, lambda _: BOOK, budget=Budget(waiting_bytes=200_000))
+    honest = detections([ACROSS], 3, camera="yard")
+    for seq, event in enumerate((honest[0], honest[2]), 1):
+        partition.read(stored(event, seq))
+    for n in range(2, 200, 2):
+        partition.read(stored(crowd("fake", n, frames=1), 2 + n))
+        assert partition.cameras["fake"].waiting_bytes <= 220_000
+        list(partition.due(START.timestamp() + 1))
+    assert partition.cameras["yard"].waiting_bytes > 0
+    partition.read(stored(honest[1], 300))
+    assert (partition.cameras["yard"].order.gaps, partition.cameras["yard"].taken) == (0, 3)
+
+
+def test_what_waits_comes_out_as_it_came() -> None:
+    camera, reference = (CameraAnalytics("yard", LIMITS, BOOK) for _ in range(2))
+    found = detections([ACROSS], 14)
+    late = [*found[:3], *found[5:9], found[4], found[3], *found[9:]]
+    outs = [o for seq, event in enumerate(late, 1) for o in camera.read(seq, event, 0.0)]
+    expected = [o for seq, event in enumerate(found, 1) for o in reference.read(seq, event, 0.0)]
+    assert [o.what for o in outs] == [o.what for o in expected] and camera.waiting_bytes == 0
+
+
+async def keys(client: Client, kind: str) -> list[str]:
+    """Names of the cameras whose entries in the checkpoints' bucket are not empty."""
+    async with Log(client, f"KV_{names.ANALYTICS}") as log:
+        return [one.subject.rpartition(".")[2] for one in await log.all(f"$KV.*.{kind}.>") if one.data]
+
+
+def dropped_states() -> float:
+    return REGISTRY.get_sample_value("tidegate_analytics_dropped_total", {"what": "state"}) or 0.0
+
+
+def numbered(camera: str, count: int) -> Iterator[Detections]:
+    for n in range(count):
+        (event,) = detections([], 1, camera=f"{camera}-{n}")
+        yield event
+
+
+async def test_a_flood_of_invented_cameras_is_bounded_and_is_forgotten(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its keys expire, an honest camera's incident comes, and one without rules has a place again afterwards."""
+    monkeypatch.setattr(checkpoint, "EXPIRES_S", 1)
+    await use(admin, "lobby", RULES)
+    given = {"analytics_reorder_s": 0.5, "analytics_idle_s": 1.0, "analytics_unlisted_cameras": 8}
+    async with running(server, **given):
+        await publish(admin, list(numbered("fake", 300)))
+        await publish(admin, detections([ACROSS], 14))
+        found = [e for _, e in await until_said(admin, lambda f: incidents(f, "start", "cross"))]
+        assert {e.camera for e in found if isinstance(e, Incident)} == {"lobby"}
+        async with asyncio.timeout(patience_s()):
+            while len(held := await keys(admin, "camera")) < 2:
+                await asyncio.sleep(0.05)
+        assert len(held) <= 8 + 1
+        async with asyncio.timeout(patience_s()):
+            while [key for key in await keys(admin, "camera") if key != "lobby"]:
+                await asyncio.sleep(0.2)
+        await publish(admin, detections([ACROSS], 14, camera="late", start=START + dt.timedelta(hours=1)))
+        await until_said(admin, lambda f: any(e.camera == "late" for e in f))
+        async with asyncio.timeout(patience_s()):
+            while "fake" in str((await admin.jetstream().stream_info("KV_analytics", ">")).state.subjects):
+                await asyncio.sleep(0.2)
+
+
+async def test_states_stay_within_their_bytes_and_the_largest_goes_first(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    dropped = dropped_states()
+    async with running(server, analytics_partitions=1, analytics_state_bytes=2**20):
+        honest = detections([ACROSS], 14)
+        await publish(admin, honest[:5])
+        await publish(admin, [crowd(f"crowd-{k}", n) for n in range(2) for k in range(8)])
+        async with asyncio.timeout(patience_s()):
+            while dropped_states() == dropped:
+                await asyncio.sleep(0.05)
+        await publish(admin, honest[5:])
+        found = [e for _, e in await until_said(admin, lambda f: incidents(f, "start", "cross"))]
+        # Its track is one, from before the crowds until after them: its state was not what was dropped.
+        assert len({t.id for e in found if e.camera == "lobby" for t in getattr(e, "tracks", [])}) == 1
+    bucket = await admin.jetstream().key_value(names.ANALYTICS)
+    entries = [(await bucket.get(f"camera.0.{c}")).value or b"" for c in await keys(admin, "camera")]
+    assert sum(len(checkpoint.inflated(entry)) for entry in entries) <= 2**20
+
+
+async def test_a_full_bucket_of_checkpoints_stops_no_alert_and_is_reported(server: NatsServer, admin: Client) -> None:
+    js = admin.jetstream()
+    config = (await js.stream_info("KV_analytics")).config
+    await use(admin, "lobby", RULES)
+    async with running(server) as health:
+        held = (await js.stream_info("KV_analytics")).state.bytes
+        await js.update_stream(config.evolve(max_bytes=held + 1))
+        await publish(admin, detections([ACROSS], 14))
+        await until_said(admin, lambda f: incidents(f, "end", "cross") or incidents(f, "start", "cross"))
+        async with asyncio.timeout(patience_s()):
+            while "no room for a checkpoint" not in (health.ready or ""):
+                await asyncio.sleep(0.05)
+        await js.update_stream(config.evolve(max_bytes=config.max_bytes))
+        async with asyncio.timeout(patience_s()):
+            while health.ready:
+                await asyncio.sleep(0.05)
+    assert "lobby" in await keys(admin, "camera")
