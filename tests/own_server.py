@@ -9,12 +9,13 @@ import subprocess
 from pathlib import Path
 from types import TracebackType
 
+from shared.contract.memory import MAX_PAYLOAD
 from shared.runtime import child
 from shared.runtime.ports import free_port, takes_connections
 from shared.runtime.settings import BusSettings
 from tests.up_process import COMMAND
 from tests.waiting import patience_s, until
-from tidegate.local.server import MAX_PAYLOAD, find_executable
+from tidegate.local.server import find_executable
 
 
 class OwnServer:

@@ -105,6 +105,8 @@ def three_commands(api: KubeApi, folder: Path, jsz: Document, *components: str, 
     for number in range(3):
         pod = f"{'https:' * tls}nats-{number}:8222"
         api.pages[f"/api/v1/namespaces/{NS}/pods/{pod}/proxy/jsz"] = json.loads(json.dumps(jsz))
+        varz = {"server_name": f"nats-{number}", "max_pending": 16 * 2**20, "gomemlimit": 1840 * 2**20}
+        api.pages[f"/api/v1/namespaces/{NS}/pods/{pod}/proxy/varz"] = varz
     return Cluster(api, overlay, folder)
 
 
@@ -224,8 +226,18 @@ def alone(found: list[Document]) -> None:
     found[0]["config"]["num_replicas"] = 1
 
 
+def servers(**settings: int | None) -> Callable[[KubeApi], None]:
+    """What every server of NATS says of itself, otherwise."""
+
+    def everywhere(api: KubeApi) -> None:
+        for page in (page for path, page in api.pages.items() if path.endswith("/varz")):
+            page.update(settings)
+
+    return everywhere
+
+
 def no_nats(api: KubeApi) -> None:
-    for path in [p for p in api.pages if p.endswith("/jsz")]:
+    for path in [p for p in api.pages if p.endswith(("/jsz", "/varz"))]:
         api.pages[path] = "error trying to reach service: dial tcp 10.0.0.7:8222: i/o timeout"
 
 
@@ -386,6 +398,8 @@ FAULTS = (
         "tidegate cluster init",
     ),
     Fault("ConfigMap nats", "bad", drop("ConfigMap", "nats"), "nats waits for it", "apply the overlay"),
+    Fault("NATS memory", "bad", servers(max_pending=64 * 2**20), "nats-0 has 1.8 GB", "max_pending to 16MB"),
+    Fault("NATS memory", "note", servers(gomemlimit=None), "nats-1 has no GOMEMLIMIT", "nine tenths"),
     Fault("volume index-tidegate-search-0", "bad", pending_claim, "Pending", "StorageClass"),
     Fault(
         "setup",

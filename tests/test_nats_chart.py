@@ -16,6 +16,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from shared.contract import memory
+from shared.contract.memory import MB
 from tests.nats_pods import NatsPods, are_one
 from tests.test_deploy import (
     DEPLOY,
@@ -59,6 +61,16 @@ def setting(name: str) -> str:
     found = re.findall(rf"^ *{name}: (\S+)$", of(SHIPPED, "ConfigMap")["nats"]["data"]["nats.conf"], re.MULTILINE)
     (value,) = found
     return str(value)
+
+
+def test_its_memory_holds_what_clients_that_do_not_read_leave() -> None:
+    (environment,) = (c["env"] for c in pod_of(ours())["containers"] if c["name"] == "nats")
+    (limit,) = (int(e["value"].removesuffix("MiB")) * MB for e in environment if e["name"] == "GOMEMLIMIT")
+    pending, payload = (int(setting(name).removesuffix("MB")) * MB for name in ("max_pending", "max_payload"))
+    assert (pending, payload) == (memory.MAX_PENDING, memory.MAX_PAYLOAD)
+    assert memory.needed() <= limit
+    compose = (DEPLOY / "compose/nats.conf").read_text()
+    assert f"max_pending: {pending // MB}MB\n" in compose and f"max_payload: {payload // MB}MB\n" in compose
 
 
 def test_the_values_are_those_of_the_component() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 
 import pytest
 from msgspec.structs import replace
@@ -57,4 +58,22 @@ async def test_a_server_that_hangs_gives_no_more_than_there_is_room_for(server: 
             assert (message.data, message.metadata.num_delivered) == (b"%d" % n, 1)
             await message.ack_sync()
             puller.release(message)
+    await client.close()
+
+
+async def test_a_replica_that_stalls_keeps_its_connection_however_much_it_may_hold(
+    server: NatsServer, admin: Client
+) -> None:
+    """The server closes a connection for which more than its `max_pending` waits."""
+    for n in range(24):
+        await admin.jetstream().publish(names.media("lobby"), bytes([n]) * (2 << 20))
+    client = await bus.connect(server.settings("cv"), "cv")
+    cid = client.client_id
+    async with Puller(client, names.MEDIA, "cv", messages=24, max_bytes=1 << 26) as puller:
+        for n in range(24):
+            await until(lambda n=n: len(puller.waiting) > n)
+            time.sleep(0.2)  # the whole process reads nothing meanwhile
+        assert [message.data[0] for message in puller.waiting] == list(range(24))
+        assert {message.metadata.num_delivered for message in puller.waiting} == {1}
+    assert client.client_id == cid and "Slow Consumer" not in server.log.read_text()
     await client.close()

@@ -5,9 +5,9 @@
         puller.release(message)             # its credit goes back, and more is asked for
 
 At most `messages` and about `max_bytes` are asked for, buffered or held at once, so a replica never hoards what
-another could do. One request is open at a time. Once half of the credit is free, the next request asks for all of it:
-messages are on their way while the other half is still worked on. `pause` withdraws the request, for work during which
-nothing may be delivered.
+another could do. One request is open at a time, of `ASK_BYTES` at most. Once half of the credit is free, the next
+request asks for more: messages are on their way while the other half is still worked on. `pause` withdraws the
+request, for work during which nothing may be delivered.
 
 A server that restarts has forgotten its requests: its heartbeats stop, and we ask again. A server that only hangs has
 not, and serves whatever it was asked once it goes on. So we ask again once it answers, and on another inbox.
@@ -26,10 +26,14 @@ from nats.aio.subscription import Subscription
 from nats.js.api import Header
 
 from shared.contract import names
+from shared.contract.memory import MAX_PAYLOAD
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
 EXPIRES_S = 5.0
+# One request asks for this much, or for one largest message: the server closes a connection for which more than its
+# `max_pending` waits, twice this.
+ASK_BYTES = MAX_PAYLOAD
 # The server sends a heartbeat this often while a request is open and idle. Two missed ones are a silence.
 IDLE_HEARTBEAT_S = 1.0
 SILENCE_S = 2.5 * IDLE_HEARTBEAT_S
@@ -54,6 +58,7 @@ class Puller:
         self._used = 0  # messages buffered or held, and their bytes
         self._used_bytes = 0
         self._asked = 0  # messages that the open request may still bring; 0: no request is open
+        self._cut = False  # the last request ended by its bytes: there is more
         self._reply = ""
         self._requests = 0
         self._heard = 0.0
@@ -203,6 +208,7 @@ class Puller:
         if problem and problem != self._problem:
             self._log.warning("pull refused", reason=problem)
         self._problem = problem
+        self._cut = "maxbytes" in text
         self._asked = 0
         self._wake.set()
 
@@ -212,12 +218,13 @@ class Puller:
             if self._is_silent() and self._client.is_connected:
                 await self._begin_anew()
             room = self._messages - self._used
-            enough = room >= max(1, self._messages // 2) or (room > 0 and not self._buffer)
+            enough = room >= max(1, self._messages // 2) or (room > 0 and (self._cut or not self._buffer))
             room_bytes = self._bytes - self._used_bytes
             fits = room_bytes >= self._client.max_payload or self._used == 0
             ready = self._client.is_connected and not self._paused
             if ready and self._asked == 0 and enough and fits:
-                await self._ask(room, max(room_bytes, self._client.max_payload + 512))
+                size = max(min(room_bytes, ASK_BYTES), self._client.max_payload + 512)
+                await self._ask(room, size)
                 self._heard = loop.time()
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
@@ -229,7 +236,7 @@ class Puller:
     async def _ask(self, messages: int, size: int) -> None:
         self._requests += 1
         self._reply = f"{self._inbox}.{self._requests}"
-        self._asked = messages
+        self._asked, self._cut = messages, False
         request = {
             "batch": messages,
             "max_bytes": size,

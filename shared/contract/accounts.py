@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from shared.contract import catalog, identities, names
+from shared.contract import catalog, identities, memory, names
 from shared.contract.identities import ADMIN, Permissions, Rights
 from shared.contract.names import END
 from shared.contract.readers import Reader
@@ -26,10 +26,10 @@ from shared.contract.readers import Reader
 _MANY = (names.api("CONSUMER.MSG.NEXT"), names.api("DIRECT.GET"))
 # Of one account: whoever holds one password shall not take all connections of the server, each of which is an open
 # file, nor fill its memory. The server counts subscriptions by connection.
-LIMITS = {"max_connections": 1000, "max_subscriptions": 1000}
+LIMITS = {"max_connections": memory.CONNECTIONS, "max_subscriptions": 1000}
 # What an app hears is sent once for each of its subscriptions, before the next event is stored: with 20,000 of them
 # EVENTS took 27 events a second in place of 4800. The people of one app may be many, the processes of a reader few.
-APP_LIMITS = {"max_connections": 100, "max_subscriptions": 10}
+APP_LIMITS = {"max_connections": memory.CONNECTIONS, "max_subscriptions": 10}
 READER_LIMITS = {"max_connections": 20, "max_subscriptions": 10}
 # Of a server's connections, one identity has at most this share.
 SHARE = 10
@@ -73,13 +73,15 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     name: of the account; one of another name than TIDEGATE has users of its own, called `<name>-<identity>`.
     max_store: bytes that its streams may take, and be promised. max_streams, max_consumers: how many it may have, the
-    latter of each stream. None: no limit, or with another limit that of QUOTA.
+    latter of each stream. None: no limit, or with another limit that of QUOTA. max_connections: of each service and
+    app; None: those of LIMITS.
     """
 
     name: Annotated[str, Meta(pattern=rf"^[A-Z][A-Z0-9_]{{0,31}}{END}")] = names.ACCOUNT
     max_store: Annotated[int, Meta(gt=0, le=10**18)] | None = None
     max_streams: Annotated[int, Meta(gt=0, le=10**9)] | None = None
     max_consumers: Annotated[int, Meta(gt=0, le=10**9)] | None = None
+    max_connections: Annotated[int, Meta(gt=0, le=10**6)] | None = None
     readers: tuple[Reader, ...] = ()
 
     @property
@@ -130,21 +132,29 @@ def block(
 
 def _accounts(tenant: Tenant, passwords: Mapping[str, str]) -> dict[str, Any]:
     every, users, name = tenant.rights, tenant.users, tenant.name
-    limits = {c.identity: APP_LIMITS for c in catalog.CLIENTS} | {r.identity: READER_LIMITS for r in tenant.readers}
+    limits = _limits(tenant)
     wiring = _Wiring()
     for identity, r in every.items():
         _import(wiring, name, identity, r, every)
     admin = _user(users[ADMIN], passwords, identities.permissions()[ADMIN])
-    found = {name: {"jetstream": tenant.jetstream, "limits": LIMITS, "users": [admin], **wiring.of(name)}}
+    found = {name: {"jetstream": tenant.jetstream, "limits": limits[ADMIN], "users": [admin], **wiring.of(name)}}
     for identity, r in every.items():
         account = account_of(name, identity)
         found[account] = {
-            "limits": limits.get(identity, LIMITS),
+            "limits": limits[identity],
             "mappings": {f"{names.API}.>": f"{names.IMPORTED_API}.>"},
             "users": [_user(users[identity], passwords, identities.permitted(identity, r))],
             **wiring.of(account),
         }
     return found
+
+
+def _limits(tenant: Tenant) -> dict[str, dict[str, int]]:
+    """Of each identity's account, and of admin's."""
+    limits = dict.fromkeys((ADMIN, *tenant.rights), LIMITS) | {c.identity: APP_LIMITS for c in catalog.CLIENTS}
+    if most := tenant.max_connections:
+        limits = {identity: {**limit, "max_connections": most} for identity, limit in limits.items()}
+    return limits | {reader.identity: READER_LIMITS for reader in tenant.readers}
 
 
 def account_of(tenant: str, identity: str) -> str:

@@ -15,7 +15,7 @@ CONFIG = "tidegate-nats"
 _MOST_BYTES = 64 * 1024 * 1024
 
 
-def pages(
+def streams(
     kubectl: Kubectl, namespace: str, objects: Mapping[str, Mapping[str, Document]], urls: Sequence[str] = ()
 ) -> list[Document]:
     """What each server of NATS says of its streams: /jsz, as one server knows those that it holds alone.
@@ -24,6 +24,20 @@ def pages(
     """
     config = objects.get("ConfigMap", {}).get(CONFIG, {}).get("data") or {}
     query = "/jsz?" + urlencode({"acc": config.get("account", ""), "consumers": "true", "config": "true"})
+    return _pages(kubectl, namespace, objects, urls, query)
+
+
+def settings(
+    kubectl: Kubectl, namespace: str, objects: Mapping[str, Mapping[str, Document]], urls: Sequence[str] = ()
+) -> list[Document]:
+    """What each server of NATS says of itself: /varz. As `streams`."""
+    return _pages(kubectl, namespace, objects, urls, "/varz")
+
+
+def _pages(
+    kubectl: Kubectl, namespace: str, objects: Mapping[str, Mapping[str, Document]], urls: Sequence[str], query: str
+) -> list[Document]:
+    config = objects.get("ConfigMap", {}).get(CONFIG, {}).get("data") or {}
     if urls:
         return [_fetched(url.rstrip("/") + query) for url in urls]
     address = str(config.get("monitoring", ""))

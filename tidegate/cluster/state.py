@@ -39,8 +39,8 @@ class Value(NamedTuple):
 class Cluster(msgspec.Struct, frozen=True):
     """What was answered. unknown: what was not, by the question's name, and why.
 
-    objects: by kind, then name. secrets: names alone. jsz: a page of each NATS server. wanted: what an overlay would
-    apply.
+    objects: by kind, then name. secrets: names alone. jsz, varz: a page of each NATS server. wanted: what an overlay
+    would apply.
     """
 
     namespace: str
@@ -49,6 +49,7 @@ class Cluster(msgspec.Struct, frozen=True):
     keda: Sequence[Document] = ()
     secrets: frozenset[str] = frozenset()
     jsz: Sequence[Document] = ()
+    varz: Sequence[Document] = ()
     values: Sequence[Value] = ()
     wanted: Sequence[Document] = ()
     unknown: Mapping[str, str] = {}
@@ -99,8 +100,8 @@ def gather(kubectl: Kubectl, namespace: str, urls: Sequence[str] = ()) -> Cluste
         found = {name: _answer(name, future, unknown) for name, future in asked.items()}
         objects = by_kind([*found["objects"], *found["cluster"], *found["ScaledObjects"], *found["definition"]])
         values = pool.submit(_values, kubectl, pool, namespace, objects)
-        pages = pool.submit(monitor.pages, kubectl, namespace, objects, urls)
-        jsz = _answer("NATS", pages, unknown)
+        jsz = _answer("NATS", pool.submit(monitor.streams, kubectl, namespace, objects, urls), unknown)
+        varz = _answer("NATS memory", pool.submit(monitor.settings, kubectl, namespace, objects, urls), unknown)
         return Cluster(
             namespace=namespace,
             version=version,
@@ -108,6 +109,7 @@ def gather(kubectl: Kubectl, namespace: str, urls: Sequence[str] = ()) -> Cluste
             keda=found["KEDA"],
             secrets=frozenset(found["secrets"]),
             jsz=jsz,
+            varz=varz,
             values=values.result(),
             unknown=unknown,
         )

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from shared.contract import names
+from shared.contract import memory, names
 from shared.contract.accounts import QUOTA, Tenant
 from shared.contract.topology import GB, MB
 from shared.runtime.errors import SettingError
@@ -54,6 +54,11 @@ class Bytes(click.ParamType[int]):
     help="Let each stream have so many consumers. "
     f"Default: {QUOTA['max_consumers']} with another limit, else no limit.",
 )
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1, 10**6),
+    help=f"Maximum connections of each service and app. Each takes the server memory. Default: {memory.CONNECTIONS}.",
+)
 def accounts(folder: Path, tenant: str, **quota: int | None) -> None:
     """Make passwords, and the accounts of nats-server's configuration, in DIR.
 
@@ -75,6 +80,8 @@ def accounts(folder: Path, tenant: str, **quota: int | None) -> None:
     users = tenants.users(tenants.read(folder))
     made = [user for user in users if user not in before]
     echo(f"{folder}: {len(made)} passwords made{_listed(made)}, {len(users) - len(made)} kept")
+    if most := wanted.max_connections:
+        echo(f"{most} connections of one password: each server needs {memory.needed(most) / GB:.1f} GB of memory")
     admin = wanted.users["admin"]
     echo(
         f"next: have the server's configuration 'include {block}', and start it. Where it runs, {tenants.RELOAD}. "

@@ -11,7 +11,7 @@ from services.ingest.segmenter import Piece, Segmenter
 from services.ingest.settings import Cutting, Reaching
 from services.ingest.source import open_source
 from shared.contract.cameras import Camera
-from tidegate.local.server import MAX_PAYLOAD
+from shared.contract.memory import MAX_PAYLOAD
 
 
 def pieces(path: Path, camera: str, *, segment_s: float = 1.0) -> list[Piece]:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 
 from nats.aio.client import Client
 
+from shared.contract.memory import MAX_PAYLOAD
 from shared.contract.topology import MB
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
-from tidegate.local.server import MAX_PAYLOAD, NatsServer
+from tidegate.local.server import NatsServer
 from tidegate.local.stopped import streams
 
 # With room for less than the two largest messages a stream would stop again at once.

@@ -26,6 +26,7 @@ from nats.aio.client import Client
 
 from shared import bus
 from shared.contract import accounts, names, topology
+from shared.contract.memory import MAX_PAYLOAD, MAX_PENDING
 from shared.runtime import child
 from shared.runtime.errors import BusError
 from shared.runtime.ports import free_port
@@ -33,8 +34,6 @@ from shared.runtime.settings import BusSettings, load
 from tidegate.local import disk, encryption, layout, passwords, tenants
 from tidegate.local.encryption import StoreSettings, write_private
 
-# A segment may be a whole GOP: the default of 1 MB would refuse 2 s of 4 Mbit/s.
-MAX_PAYLOAD = 8 * 1024 * 1024
 # Bytes that the server lets its streams be promised. By itself it counts what is free as it starts, and where that has
 # become less than was promised before, it refuses even to lower a limit: `disk` fits them instead.
 PROMISES = 10**15
@@ -278,7 +277,7 @@ class NatsServer:
         connections, hashed = most_connections(), passwords.hashed(self._passwords)
         return (
             f"server_name: {self.name}\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
-            f"max_pending: {8 * MAX_PAYLOAD}\nmax_control_line: {MAX_CONTROL_LINE}\nmax_connections: {connections}\n"
+            f"max_pending: {MAX_PENDING}\nmax_control_line: {MAX_CONTROL_LINE}\nmax_connections: {connections}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self.store))}, max_file_store: {PROMISES}{self._cipher},"
             f' sync_interval: "{self._sync}" }}\n'
             f"{self._more}{accounts.block(hashed, self._tenants, tells_health=True, connections=connections)}"

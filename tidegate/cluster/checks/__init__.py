@@ -25,6 +25,7 @@ def all_of(cluster: Cluster) -> list[Finding]:
         given.claims,
         streams.setup,
         streams.servers,
+        streams.memory,
         streams.there,
         scaling.scaled,
         scaling.hpas,

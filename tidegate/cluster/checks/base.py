@@ -27,7 +27,9 @@ def remedy_of(why: str, otherwise: str) -> str:
 def unanswered(cluster: Cluster) -> list[Finding]:
     """What could not be looked at: a line each, as its silence must not pass for health."""
     # Those have lines of their own below.
-    asked = {n: why for n, why in cluster.unknown.items() if n not in ("NATS", "definition", "ScaledObjects")}
+    asked = {
+        n: why for n, why in cluster.unknown.items() if n not in ("NATS", "NATS memory", "definition", "ScaledObjects")
+    }
     return [Finding(name, "bad" if name == "objects" else "note", why, MAY) for name, why in asked.items()]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from shared.contract import memory as server_memory
 from shared.contract import topology
+from shared.contract.topology import GB, MB
 from tidegate.cluster.kubectl import Document
 from tidegate.cluster.monitor import CONFIG, namespace_of
 from tidegate.cluster.state import Cluster, condition, labels
@@ -56,6 +58,26 @@ def servers(cluster: Cluster) -> list[Finding]:
     level = "ok" if ready == len(pods) else "note"
     remedy = "" if level == "ok" else f"kubectl -n {cluster.namespace} get pods -l app.kubernetes.io/name=nats -o wide"
     return [Finding("NATS", level, f"{ready} of {len(pods)} servers ready", remedy)]
+
+
+def memory(cluster: Cluster) -> list[Finding]:
+    """Whether each server has memory for as many clients that do not read as one password may connect."""
+    found = []
+    for page in cluster.varz:
+        name, pending, limit = str(page.get("server_name")), int(page.get("max_pending") or 0), page.get("gomemlimit")
+        wanted = server_memory.needed(max_pending=pending)
+        if not limit:
+            remedy = (
+                "set GOMEMLIMIT to nine tenths of its memory limit: Go frees memory before the kernel ends the server"
+            )
+            found.append(Finding("NATS memory", "note", f"{name} has no GOMEMLIMIT", remedy))
+        elif wanted > limit:
+            most = f"{server_memory.CONNECTIONS} connections of one password can take {wanted / GB:.1f} GB"
+            remedy = (
+                f"set max_pending to {server_memory.MAX_PENDING // MB}MB in its configuration, or give it more memory"
+            )
+            found.append(Finding("NATS memory", "bad", f"{name} has {limit / GB:.1f} GB, and {most}", remedy))
+    return found or [Finding("NATS memory", "ok", f"{len(cluster.varz)} servers")] * bool(cluster.varz)
 
 
 def there(cluster: Cluster) -> list[Finding]:
