@@ -40,21 +40,25 @@ async def run(settings: AnalyticsSettings, client: Connection, health: Health, s
     buckets = await unless(stop, bus.answered(client, health, opening))
     if buckets is None:
         return
-    rules, leased, leases, checkpoints = buckets
+    rules, cameras, leased, leases, checkpoints = buckets
     rulebook = Rulebook(rules)
-    partitions = OwnedPartitions(client, settings, rulebook, leases, checkpoints)
+
+    def is_listed(camera: str) -> bool:
+        return camera in cameras.values or rulebook.has(camera)
+
+    partitions = OwnedPartitions(client, settings, rulebook, is_listed, leases, checkpoints)
     analytics = Analytics(
         client, rulebook, partitions, health, settings.analytics_checkpoint_s, settings.analytics_settle_s
     )
 
     async def work() -> None:
-        health.ready = "reading the buckets of rules and leases"
-        await supervise(all_read(rules, leased), process.beat(client, health))
+        health.ready = "reading the buckets of rules, cameras and leases"
+        await supervise(all_read(rules, cameras, leased), process.beat(client, health))
         for _ in rulebook.changed():
             pass
         await analytics.run(stop)
 
-    following = [asyncio.create_task(part) for part in (rules.run(), leased.run(), leases.run())]
+    following = [asyncio.create_task(part) for part in (rules.run(), cameras.run(), leased.run(), leases.run())]
     working = asyncio.create_task(work())
     try:
         await supervise(working, *following, stop=stop)
@@ -69,14 +73,15 @@ async def run(settings: AnalyticsSettings, client: Connection, health: Health, s
 
 async def _buckets(
     client: Connection, changed: asyncio.Event, settings: AnalyticsSettings
-) -> tuple[Mirror, Mirror, Leases, Checkpoints]:
-    """Copies of the rules and of what is leased, to be run; our leases, and the checkpoints, agreed on."""
+) -> tuple[Mirror, Mirror, Mirror, Leases, Checkpoints]:
+    """Copies of the rules, the cameras and what is leased, to be run; our leases, and the checkpoints, agreed on."""
     kind = Kind("partition", "analytics", metrics.OWNED)
     leased, leases = await leasing.opened(client, names.PARTITIONS, kind, settings.lease_s, changed)
     rules = await mirror(client, names.RULES, changed)
+    cameras = await mirror(client, names.CAMERAS, changed)
     checkpoints = Checkpoints(client, await bind(client.jetstream(), names.ANALYTICS))
     await checkpoints.agree(settings.analytics_partitions)
-    return rules, leased, leases, checkpoints
+    return rules, cameras, leased, leases, checkpoints
 
 
 if __name__ == "__main__":

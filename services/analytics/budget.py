@@ -8,7 +8,7 @@ import msgspec
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """unlisted: maximum cameras without rules. state_bytes: maximum of all cameras' states, as msgpack.
+    """unlisted: maximum cameras without an entry or rules. state_bytes: maximum of all cameras' states, as msgpack.
 
     waiting_bytes: maximum of all segments that wait for a missing one, compressed.
     """

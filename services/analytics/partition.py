@@ -1,14 +1,14 @@
 """A fixed share of all cameras, by their ids, which one process has at a time. No I/O.
 
-    partition = Partition(7, limits, rulebook.of, rulebook.has, budget)
+    partition = Partition(7, limits, rules_of, is_listed, budget)
     outs = partition.read(stored)
     for camera, outs in partition.due(at): ...
 
 Time is the log's: when a message was stored. A camera's deadlines before that come first, each at its own time. So what
 comes out is the same, whoever reads it and whenever.
 
-Memory has a budget, as anybody who may publish detections can invent cameras. A camera with rules always has a place;
-the others take what places there are in the order in which they come, and leave theirs once they are idle.
+Memory has a budget, as anybody who may publish detections can invent cameras. A listed camera, which has an entry or
+rules, always has a place; others take what places there are as they come, and leave theirs once they are idle.
 """
 
 from __future__ import annotations
@@ -95,7 +95,6 @@ class Partition:
         """A camera's rules have changed: what follows from that."""
         if camera not in self.cameras:
             return []
-        self._list(camera)
         self.passes.use(self.cameras[camera], rules)
         return self._work(camera, lambda c: c.use(rules))
 
@@ -146,7 +145,8 @@ class Partition:
         yield from self.passes.due(at)
 
     def unused(self, before: int) -> list[str]:
-        """Return cameras without rules that are idle since a sequence in EVENTS: nothing of them is read again."""
+        """Return unlisted cameras that are idle since a sequence in EVENTS: nothing of them is read again."""
+        self._unlisted = {name for name in self.cameras if not self._is_listed(name)}
         return [
             name
             for name in sorted(self._unlisted)
@@ -164,12 +164,7 @@ class Partition:
 
     def _add(self, name: str, state: CameraState | None = None) -> None:
         self.cameras[name] = CameraAnalytics(name, self._limits, self._rules_of(name), state)
-        self._list(name)
-
-    def _list(self, name: str) -> None:
-        if self._is_listed(name):
-            self._unlisted.discard(name)
-        else:
+        if not self._is_listed(name):
             self._unlisted.add(name)
 
     def _has_place(self, name: str) -> bool:

@@ -54,7 +54,7 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="maximum cameras without rules that are followed, over all partitions; each takes its share",
+            description="maximum cameras with neither an entry nor rules that are followed, over all partitions",
         ),
     ] = WHOLE.unlisted
     analytics_state_bytes: Annotated[

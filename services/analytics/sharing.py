@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
@@ -32,19 +32,21 @@ SAID = tuple(names.event(kind.kind, "*") for kind in (Tracks, Incident, Alert, C
 
 
 class OwnedPartitions:
-    """See the module. Iterating gives the partitions."""
+    """See the module. is_listed: whether there is a camera of an id. Iterating gives the partitions."""
 
     def __init__(
         self,
         client: Client,
         settings: AnalyticsSettings,
         rulebook: Rulebook,
+        is_listed: Callable[[str], bool],
         leases: Leases,
         checkpoints: Checkpoints,
     ) -> None:
         self._client = client
         self._settings = settings
         self._rulebook = rulebook
+        self._is_listed = is_listed
         self._leases = leases
         self._checkpoints = checkpoints
         self._owned: dict[int, Partition] = {}
@@ -127,8 +129,8 @@ class OwnedPartitions:
         )
 
     async def _take(self, number: int) -> Partition:
-        rules, settings = self._rulebook, self._settings
-        partition = Partition(number, settings.limits(), rules.of, rules.has, settings.budget())
+        settings = self._settings
+        partition = Partition(number, settings.limits(), self._rulebook.of, self._is_listed, settings.budget())
         if not await self._checkpoints.load(partition):
             partition.position = partition.verdicts = await self._beginning()
         self._owned[number] = partition

@@ -17,7 +17,7 @@ from shared.bus.leases import Leases
 from shared.bus.mirror import Mirror
 from shared.contract import cameras, credentials, names
 from shared.contract.cameras import Camera
-from shared.contract.credentials import Login
+from shared.contract.credentials import Credentials, Login
 from shared.contract.names import check_camera
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health, logger
@@ -178,7 +178,7 @@ class Fleet:
             if names.is_removed(name):
                 continue
             try:
-                camera = cameras.decode(value)
+                camera = cameras.joined(cameras.decode(value), self._held(name))
                 check_camera(name)
             except SettingError as e:
                 if self._complained.get(name) != value:
@@ -194,6 +194,10 @@ class Fleet:
             return c.url, c.transport, c.verify_tls, c.realtime, c.loop
 
         return connection(runner.camera) != connection(camera) or runner.login != self._login(runner.name, camera)
+
+    def _held(self, name: str) -> Credentials | None:
+        held = self._credentials.values.get(name)
+        return credentials.decode(held) if held else None
 
     def _login(self, name: str, camera: Camera) -> Login:
         return credentials.login(name, camera.url, camera.verify_tls, self._credentials.values.get(name, b""))

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from nats.js import JetStreamContext
 from nats.js.errors import (
     APIError,
@@ -21,7 +22,7 @@ from nats.js.kv import KeyValue
 
 from shared.contract import credentials as secrets
 from shared.contract import events, names
-from shared.contract.cameras import Camera, changed, decode, encode, encode_removed
+from shared.contract.cameras import Camera, apart, changed, decode, encode, encode_removed, joined
 from shared.contract.credentials import Credentials
 from shared.contract.entries import entries
 from shared.contract.events import CameraStatus, VideoStatus
@@ -38,12 +39,13 @@ class CameraThere(SettingError):
 
 
 class Change(NamedTuple):
-    """What a camera was and is, and its credentials."""
+    """What a camera was and is, and its credentials. stored: as the bucket `cameras` has it now."""
 
     before: Camera
     after: Camera
     had: Credentials | None
     has: Credentials | None
+    stored: Camera
 
 
 # Somebody else who changes a camera at the same time is done within one or two tries.
@@ -57,7 +59,7 @@ async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
 
     Raises CameraThere if there is one of that id, which stays as it is.
     """
-    credentials = _given(camera, secret)
+    stored, credentials = apart(camera, _given(camera, secret))
     bucket = await _bucket(js, names.CAMERAS)
     taken = CameraThere(
         f"camera {id!r} is there already: 'tidegate camera set {id} …' changes it, 'camera add … --replace' forgets "
@@ -70,7 +72,7 @@ async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
         await check_no_key(js, names.CAMERAS, id, e)
     await _write_credentials(js, id, credentials)
     try:
-        await bucket.create(id, encode(camera))
+        await bucket.create(id, encode(stored))
     except KeyWrongLastSequenceError as e:
         raise taken from e
 
@@ -78,12 +80,15 @@ async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
 async def put(js: JetStreamContext, id: str, camera: Camera, secret: str | None) -> None:
     """Write a camera, in place of what was there. Credentials first, so that ingest never finds it without them."""
     names.check_camera(id)
-    await _write_credentials(js, id, _given(camera, secret))
-    await (await _bucket(js, names.CAMERAS)).put(id, encode(camera))
+    stored, credentials = apart(camera, _given(camera, secret))
+    await _write_credentials(js, id, credentials)
+    await (await _bucket(js, names.CAMERAS)).put(id, encode(stored))
 
 
-async def change(js: JetStreamContext, id: str, fields: Mapping[str, object]) -> Change:
+async def change(js: JetStreamContext, id: str, fields: Mapping[str, object], *, hide_path: bool = False) -> Change:
     """Change `fields` of a camera as `cameras.changed` does, and nothing else, whoever changes it at the same time.
+
+    hide_path: also move its URL's path to its credentials, where an earlier version has left it in its entry.
 
     Raises NoCamera if there is no such camera, SettingError if it can't be changed so.
     """
@@ -91,15 +96,21 @@ async def change(js: JetStreamContext, id: str, fields: Mapping[str, object]) ->
     had = await credentials(js, id)
     for _ in range(_TRIES):
         entry = await _entry(js, bucket, id)
-        before, kept = decode(entry.value or b""), await credentials(js, id)
-        after, has = changed(before, kept, fields)
-        if has != kept:
-            await _write_credentials(js, id, has)
+        kept = await _held(js, id)
+        was_stored = decode(entry.value or b"")
+        before = joined(was_stored, kept)
+        after, has = changed(before, _password(kept), fields)
+        if "url" in fields or hide_path:
+            stored, holds = apart(after, has)
+        else:
+            stored, holds = replace(after, url=was_stored.url), _with_path(has, kept, after, fields)
+        if holds != kept:
+            await _write_credentials(js, id, holds)
         try:
-            await bucket.update(id, encode(after), last=entry.revision)
+            await bucket.update(id, encode(stored), last=entry.revision)
         except KeyWrongLastSequenceError:
             continue
-        return Change(before, after, had, has)
+        return Change(before, after, had, has, stored)
     raise BusError(f"camera {id!r} is being changed by others all the time: try again")
 
 
@@ -126,17 +137,39 @@ async def _keep_settings(js: JetStreamContext, id: str, camera: Camera) -> None:
 
 
 async def read(js: JetStreamContext, id: str) -> Camera:
-    """Raises NoCamera if there is no such camera."""
-    return decode((await _entry(js, await _bucket(js, names.CAMERAS), id)).value or b"")
+    """A camera with its whole URL, for who may read credentials. Raises NoCamera if there is no such camera."""
+    camera = decode((await _entry(js, await _bucket(js, names.CAMERAS), id)).value or b"")
+    return joined(camera, await _held(js, id))
 
 
 async def credentials(js: JetStreamContext, id: str) -> Credentials | None:
-    """A camera's credentials: only admin and ingest may read them."""
+    """A camera's password: only admin, the console's operator and ingest may read it."""
+    return _password(await _held(js, id))
+
+
+async def _held(js: JetStreamContext, id: str) -> Credentials | None:
+    """What the bucket `credentials` has of a camera: its password, its URL's path, or both."""
     try:
         entry = await (await _bucket(js, names.CREDENTIALS)).get(id)
     except KeyNotFoundError:
         return None
     return secrets.decode(entry.value) if entry.value else None
+
+
+def _password(held: Credentials | None) -> Credentials | None:
+    return replace(held, path="") if held and held.secret else None
+
+
+def _with_path(
+    has: Credentials | None, held: Credentials | None, after: Camera, fields: Mapping[str, object]
+) -> Credentials | None:
+    """Credentials of a camera whose URL stays: its path does, too. held: those before."""
+    if held is None or not held.path:
+        return has
+    if has is None:
+        unverified = not after.verify_tls if "verify_tls" in fields else held.unverified
+        return replace(held, secret="", unverified=unverified)
+    return replace(has, path=held.path)
 
 
 async def bind_credentials(js: JetStreamContext) -> list[str]:
@@ -167,14 +200,32 @@ async def _bind(js: JetStreamContext, id: str, kept: Credentials) -> str:
     return f"password of camera {id} bound to {new.origin}"
 
 
-async def all(js: JetStreamContext) -> dict[str, Camera | SettingError]:
-    """Every camera by id, in the order of their ids; of an entry that is no camera, why it is none."""
+async def hide_paths(js: JetStreamContext) -> list[str]:
+    """Move paths of URLs from `cameras` to `credentials`, once each ingest reads them there; a line for each.
+
+    Raises BusError.
+    """
+    done = []
+    for id, camera in (await all(js)).items():
+        if isinstance(camera, SettingError) or apart(camera, None)[0] == camera:
+            continue
+        await change(js, id, {"enabled": camera.enabled}, hide_path=True)
+        done.append(f"path of camera {id} is among its credentials")
+    return done
+
+
+async def all(js: JetStreamContext, *, whole: bool = False) -> dict[str, Camera | SettingError]:
+    """Every camera by id, in the order of their ids; of an entry that is no camera, why it is none.
+
+    whole: with the paths of their URLs, for who may read credentials.
+    """
     found: dict[str, Camera | SettingError] = {}
+    held = await entries(js, names.CREDENTIALS) if whole else {}
     for id, value in sorted((await entries(js, names.CAMERAS)).items()):
         if names.is_removed(id):
             continue
         try:
-            found[id] = decode(value)
+            found[id] = joined(decode(value), secrets.decode(held[id]) if held.get(id) else None)
         except SettingError as e:
             found[id] = e
     return found

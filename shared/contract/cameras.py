@@ -1,7 +1,7 @@
 """A camera's settings, which the bucket `cameras` holds, and its credentials, which the bucket `credentials` holds.
 
 Workers may read `cameras`, for a camera's own fps, classes and score. Of the services, ingest alone may read
-`credentials`.
+`credentials`, which has the path of the camera's URL too: `apart` writes a camera so, `joined` reads it.
 """
 
 from __future__ import annotations
@@ -141,6 +141,39 @@ def _check_inseparable(kept: Credentials | None, new: str | None, fields: Mappin
         raise SettingError("the camera's password is a part of its URL: give --url with it, or --unset password too")
     if "url" not in fields and "password" in fields:
         raise SettingError("the camera's password is a part of its URL: give --url without it too")
+
+
+def apart(camera: Camera, has: Credentials | None) -> tuple[Camera, Credentials | None]:
+    """Return a camera and its credentials as the buckets hold them: the URL's path is with the credentials.
+
+    A file keeps its path, and so does a camera whose credentials are for another address, or can be bound to none.
+    """
+    bare, path = _parted(camera.url)
+    origin = credentials.origin(camera.url)
+    if camera.is_file or not path or not origin or (has and has.origin != origin):
+        return camera, has
+    kept = has or Credentials(secret="", origin=origin, unverified=not camera.verify_tls)
+    # A whole URL has its path in it.
+    path = "" if "://" in kept.secret else path
+    return msgspec.structs.replace(camera, url=bare), msgspec.structs.replace(kept, path=path)
+
+
+def joined(camera: Camera, kept: Credentials | None) -> Camera:
+    """Return a camera with its URL's path, where that may go to its address: the inverse of `apart`."""
+    if kept is None or camera.is_file or kept.origin != credentials.origin(camera.url) or _parted(camera.url)[1]:
+        return camera
+    if not credentials.may_be_unverified(kept, camera.verify_tls):
+        return camera
+    path = _parted(split_credentials(kept.secret)[0])[1] if "://" in kept.secret else kept.path
+    return msgspec.structs.replace(camera, url=camera.url.rstrip("/") + path) if path else camera
+
+
+def _parted(url: str) -> tuple[str, str]:
+    """(scheme and host, what follows: empty for a mere `/`) of a URL."""
+    scheme, _, rest = url.partition("://")
+    host = urlsplit(url).netloc
+    path = rest[len(host) :]
+    return f"{scheme}://{host}", "" if path == "/" else path
 
 
 def _converted(fields: dict[str, object]) -> Camera:

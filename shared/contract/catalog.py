@@ -391,6 +391,8 @@ SERVICES: tuple[Service, ...] = (
         reads=(Read(stream=names.EVENTS), Read(stream=f"KV_{names.ANALYTICS}")),
         buckets=(
             Bucket(name=names.RULES, watched=True),
+            # Which cameras there are: it keeps no state for others without limit.
+            _CAMERAS,
             _leases(names.PARTITIONS, "partition", "analytics"),
             Bucket(name=names.ANALYTICS, writes=(">",)),
         ),

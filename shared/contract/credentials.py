@@ -1,5 +1,7 @@
 """A camera's credentials, as the bucket `credentials` holds them: each for one address, and no other. Pure.
 
+The path and query of its URL are among them, as many cameras take a secret there, under any name.
+
 Ingest sends credentials to no address but the one they were given for. Whoever writes another address into a camera's
 entry gets a connection without them.
 """
@@ -25,14 +27,16 @@ _LONGEST = 127
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """secret: `user:password`, percent-encoded, or a whole URL that holds a password elsewhere.
+    """secret: `user:password`, percent-encoded, or a whole URL that holds a password elsewhere; empty: none.
 
-    origin: the scheme, host and port it is for; empty where an earlier version wrote it for no address. unverified:
-    whether it may go to a camera whose certificate is not checked.
+    origin: the scheme, host and port it is for; empty where an earlier version wrote it for no address. path: what
+    follows these in the camera's URL, its query too; empty in entries of earlier versions. unverified: whether both may
+    go to a camera whose certificate is not checked.
     """
 
     secret: str
     origin: str = ""
+    path: str = ""
     unverified: bool = False
 
 
@@ -93,6 +97,7 @@ def login(id: str, url: str, verify_tls: bool, held: bytes) -> Login:
     if not held or url.lower().startswith("file:"):
         return Login()
     kept, set_ = decode(held), f"'tidegate camera set {id}"
+    what = "password" if kept.secret else "path"
     if not kept.origin:
         return Login(
             withheld="its password is not sent, as an earlier version kept it for no address: 'tidegate setup' binds "
@@ -101,15 +106,20 @@ def login(id: str, url: str, verify_tls: bool, held: bytes) -> Login:
     whole = origin(kept.secret) if "://" in kept.secret else kept.origin
     if not kept.origin == whole == origin(url):
         return Login(
-            withheld=f"its password is not sent, as it is for {kept.origin}: if the camera is here now, give both with "
+            withheld=f"its {what} is not sent, as it is for {kept.origin}: if the camera is here now, give both with "
             f"{set_} --url … --password-stdin'"
         )
-    if kept.origin.startswith("rtsps:") and not verify_tls and not kept.unverified:
+    if not may_be_unverified(kept, verify_tls):
         return Login(
-            withheld="its password is not sent, as it was given for a camera whose certificate is checked: "
-            f"{set_} --verify-tls' checks it, --no-verify-tls sends the password all the same"
+            withheld=f"its {what} is not sent, as it was given for a camera whose certificate is checked: "
+            f"{set_} --verify-tls' checks it, --no-verify-tls sends the {what} all the same"
         )
-    return Login(kept.secret)
+    return Login(kept.secret or None)
+
+
+def may_be_unverified(kept: Credentials, verify_tls: bool) -> bool:
+    """Whether credentials may go to a camera whose certificate is checked, or is not."""
+    return verify_tls or kept.unverified or not kept.origin.startswith("rtsps:")
 
 
 def with_password(secret: str | None, user: str | None, password: str) -> str:

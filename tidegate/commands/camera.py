@@ -328,7 +328,7 @@ def camera_list(data: Path | None, as_json: bool) -> None:
     async def work(client: Client) -> None:
         js = client.jetstream()
         rows = []
-        for id, entry in (await registry.all(js)).items():
+        for id, entry in (await registry.all(js, whole=True)).items():
             if isinstance(entry, SettingError):
                 reason = f"{entry}: 'tidegate camera remove {id}', then add it anew"
                 rows.append((id, UNUSABLE, "", "", "", reason))

@@ -115,6 +115,7 @@ class Stack:
         self.admin = await self._connect("admin", opened)
         self.changed = await self.server.set_up(self.admin)
         self.changed += await registry.bind_credentials(self.admin.jetstream())
+        self.changed += await registry.hide_paths(self.admin.jetstream())
         estimator = await opened.enter_async_context(observing(await self._connect("scaler", opened), self._speed))
         self.pools = {name: self._pool(name) for name in (*self._steady, *self._scaled)}
         opened.push_async_callback(self._close_pools)

@@ -92,7 +92,7 @@ def text() -> str:
 
 
 BUCKETS = {
-    names.CAMERAS: "one entry a camera, without its password",
+    names.CAMERAS: "one entry a camera, without its password and the path of its URL",
     names.CREDENTIALS: "a camera's user and password and the address they are for, which ingest alone may read",
     names.LEASES: "which ingest has which camera",
     names.PARTITIONS: "which analytics has which partition",

@@ -62,7 +62,7 @@ async def change(console: Console, asker: Asker, id: str, wanted: ChangedCamera)
         changed = await registry.change(js, id, fields)
     except NoCamera as e:
         raise _none(id) from e
-    await _until(lambda: console.cameras.values.get(id) == cameras.encode(changed.after))
+    await _until(lambda: console.cameras.values.get(id) == cameras.encode(changed.stored))
     return _notices(changed, fields)
 
 

@@ -97,12 +97,14 @@ async def try_camera(
 
 async def _one(console: Console, asker: Asker, id: str, notices: list[str] | None = None) -> OneCamera:
     door.camera(asker, id, console.cameras.values)
+    js, is_operator = console.links.operator.jetstream(), asker.may("operator")
     entry = console.watch.settings(id)
-    js = console.links.operator.jetstream()
+    if is_operator and isinstance(entry, Camera):
+        entry = await registry.read(js, id)
     return OneCamera(
         now=console.watch.now(id),
         settings=answers.settings(entry) if isinstance(entry, Camera) else None,
-        has_credentials=await registry.credentials(js, id) is not None if asker.may("operator") else None,
+        has_credentials=await registry.credentials(js, id) is not None if is_operator else None,
         has_rules=id in console.rules.values,
         notices=notices or [],
     )
