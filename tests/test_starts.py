@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -64,6 +65,9 @@ async def test_a_service_told_to_stop_waits_no_longer(server: NatsServer, start:
     await server.stop()
     webhook = start("webhook", server.environment("webhook"))
     await webhook.until_it_says("/readyz", "^waiting for NATS at ")
+    # Nor does it leave a core file, which would have its password in it.
+    limits = Path(f"/proc/{webhook.process.pid}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
     assert await webhook.end() == 0
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -69,6 +70,8 @@ def main(service: str, settings: S, run: Run[S], *, per_gpu: int = 1) -> None:
     service: its name in the catalog, which says as which identity it connects. per_gpu: worker processes, each seeing
     one GPU; this one watches them.
     """
+    # A core file would hold passwords, keys and video.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if per_gpu > 1:
         raise SystemExit(_watch(service, per_gpu))
     telemetry.configure(settings, service)
