@@ -228,3 +228,11 @@ def test_each_incident_is_in_one_part_of_the_time(began: list[tuple[int, Any]]) 
     for bucket in found.get("lobby", []):
         order = ["info", "warning", "critical"]
         assert bucket.severity == max((s for part, s in inside if part == bucket.n), key=order.index)
+
+
+def test_cameras_that_come_and_go_take_no_more_than_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.console.review.gaps.MOST", 10)
+    told = Statuses()
+    for n in range(50):
+        told.tell(msgspec.structs.replace(status(90, "offline"), camera=f"fake-{n}"))
+    assert len(told.cameras()) == 10

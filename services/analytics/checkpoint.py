@@ -157,9 +157,7 @@ class Checkpoints:
         entries = [*([place] if place else ()), *cameras, *settled]
         for subject in (f"{prefix}position.{number}", f"{prefix}camera.{number}.*", f"{prefix}settled.{number}.*"):
             check_read(stream, await kept(js, stream, subject), [entry.subject for entry in entries])
-        for known in (self._revisions, self._sizes, self._expiring):
-            for key in [k for k in known if self._is_of(k, number)]:
-                del known[key]
+        self.drop(number)
         for entry in entries:
             self._revisions[key := entry.subject.removeprefix(prefix)] = entry.seq
             if "Nats-TTL" in entry.headers:
@@ -181,6 +179,13 @@ class Checkpoints:
             if (state_settled := await self._restored(entry, SettledState)) is not None:
                 partition.restore_passes(_camera_of(entry), state_settled)
         return True
+
+    def drop(self, number: int) -> None:
+        """Forget what is known of a partition's entries: another process may write them."""
+        self._stored.pop(number, None)
+        for known in (self._revisions, self._sizes, self._expiring):
+            for key in [k for k in known if self._is_of(k, number)]:
+                del known[key]
 
     async def _restored(self, entry: Stored, kind: type[S]) -> S | None:
         """The state in an entry; None where it is empty, can't be read or is too old."""

@@ -95,6 +95,7 @@ class OwnedPartitions:
             if self._owned.pop(n, None):
                 metrics.MOVES.labels(how).inc()
             self._unstored.pop(n, None)
+            self._checkpoints.drop(n)
 
     def drop_all(self) -> None:
         """Go on without any partition: what is still leased is read again from its checkpoint."""

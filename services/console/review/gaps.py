@@ -66,8 +66,11 @@ class Statuses:
 
     def _forget_oldest(self) -> None:
         """Of whoever has the most to tell: nobody else's are forgotten for it."""
-        del max(self._of.values(), key=len)[0]
+        camera = max(self._of, key=lambda camera: len(self._of[camera]))
+        del self._of[camera][0]
         self._count -= 1
+        if not self._of[camera]:
+            del self._of[camera]
 
 
 def _gaps(statuses: list[Status]) -> Iterator[Gap]:
