@@ -52,8 +52,7 @@ async def invented(server: NatsServer, template: Detections) -> None:
 
 async def gaps(server: NatsServer, template: Detections) -> None:
     """Segments of 100 cameras, each behind a gap, with as many objects as are looked at."""
-    crowd = [f for f in template.frames for _ in range(1)]
-    crowd = [msgspec.structs.replace(f, objects=(f.objects * 300)[:300]) for f in crowd]
+    crowd = [msgspec.structs.replace(f, objects=(f.objects * 300)[:300]) for f in template.frames]
 
     def made(n: int) -> Detections:
         ref = msgspec.structs.replace(template.segment, n=1 + 2 * n)
@@ -119,7 +118,7 @@ async def measured(found: list[list[DetectedObject]], attack: Attack) -> tuple[f
         bucket = await admin.jetstream().key_value(names.RULES)
         for n in range(CAMERAS):
             await bucket.put(f"cam-{n}", rules.encode(msgspec.convert(footage.RULES, rules.Rules)))
-        environment = server.environment("analytics") | {"METRICS_PORT": "0", "LOG_LEVEL": "critical"}
+        environment = server.environment("analytics") | {"METRICS_PORT": "0", "LOG_LEVEL": "error"}
         pool = Replicas("analytics", [sys.executable, "-m", "services.analytics"], environment, folder)
         await pool.scale_to(1)
         await asyncio.sleep(WARM_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 from collections.abc import Iterator
 
 import msgspec
@@ -12,29 +13,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from nats.aio.client import Client
+from nats.js.errors import APIError
 from prometheus_client import REGISTRY
 
 from services.analytics import checkpoint
 from services.analytics.budget import Budget
 from services.analytics.camera import CameraAnalytics
+from services.analytics.checkpoint import Checkpoints
 from services.analytics.partition import Partition
 from services.analytics.state import Limits
 from shared.bus.direct import Stored
 from shared.bus.log import Log
+from shared.bus.mirror import bind
 from shared.client import registry
 from shared.contract import events, names
 from shared.contract.cameras import new_camera
 from shared.contract.events import DetectedObject, Detections, Incident
 from shared.contract.rules import Rules
+from shared.runtime.errors import Full
 from tests.test_analytics_service import RULES, incidents, running, use
 from tests.test_analytics_service import until as until_said
+from tests.test_unreadable_store import connected
 from tests.waiting import patience_s
 from tests.walks import START, Walk, detections, publish
 from tidegate.local.server import NatsServer
 
+FAR = dt.datetime(2099, 1, 1, tzinfo=dt.UTC)
 BOOK = msgspec.convert(RULES, Rules)
 ACROSS = Walk(1, 9, (0.1, 0.7), (0.9, 0.7))
 LIMITS = Limits(reorder_s=3.0, idle_s=10.0)
+
+
+def nobody(camera: str) -> bool:
+    """No camera is listed."""
+    return False
 
 
 def stored(event: Detections, seq: int, at: float = 0.0) -> Stored:
@@ -68,7 +80,7 @@ def test_invented_cameras_take_no_more_than_their_places(cameras: list[int], pla
 
 
 def test_a_place_is_free_again_once_its_camera_is_idle_and_that_is_stored() -> None:
-    partition = Partition(0, LIMITS, lambda _: BOOK, budget=Budget(unlisted=1))
+    partition = Partition(0, LIMITS, lambda _: BOOK, nobody, Budget(unlisted=1))
     (event,) = detections([], 1, camera="first")
     partition.read(stored(event, 7))
     assert partition.unused(100) == []
@@ -113,6 +125,46 @@ def test_what_waits_comes_out_as_it_came() -> None:
     outs = [o for seq, event in enumerate(late, 1) for o in camera.read(seq, event, 0.0)]
     expected = [o for seq, event in enumerate(found, 1) for o in reference.read(seq, event, 0.0)]
     assert [o.what for o in outs] == [o.what for o in expected] and camera.waiting_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "epoch, n, seq, start",
+    [
+        ("e", 2**52, 15, START + dt.timedelta(seconds=14)),
+        ("e", 2**52, 2**52, FAR),
+        ("x", 0, 2**52, FAR),
+        ("x", 2**52, 2**52, FAR),
+    ],
+)
+def test_a_forged_segment_blinds_a_camera_for_no_longer_than_it_takes(
+    epoch: str, n: int, seq: int, start: dt.datetime
+) -> None:
+    """What it says comes after it was taken for older, for good: also after restarts, and new connections."""
+    camera = CameraAnalytics("yard", LIMITS, BOOK)
+
+    def incidents_of(found: list[Detections]) -> int:
+        outs = [out for k, e in enumerate(found) for out in camera.read(next(read), e, e.start.timestamp() + 1)]
+        return sum(isinstance(out.what, Incident) for out in outs)
+
+    read = itertools.count(1)
+    assert (wanted := incidents_of(detections([ACROSS], 14)))
+    (event,) = detections([], 1, epoch=epoch, first=n, seq=seq, start=start)
+    camera.read(next(read), replace(event, frames=[]), START.timestamp() + 14)
+    incidents_of(detections([], 100, first=14, seq=15, start=START + dt.timedelta(seconds=14)))
+    camera = CameraAnalytics("yard", LIMITS, BOOK, checkpoint.unpacked(checkpoint.packed(camera.state())))
+    walk = detections([ACROSS], 14, first=114, seq=115, start=START + dt.timedelta(seconds=114))
+    assert incidents_of(walk) == wanted
+
+
+def test_a_connection_that_lost_many_segments_goes_on() -> None:
+    camera = CameraAnalytics("yard", LIMITS, BOOK)
+    hours = dt.timedelta(hours=10)
+    for k, event in enumerate(detections([], 3)):
+        camera.read(k + 1, event, event.start.timestamp() + 1)
+    late = detections([ACROSS], 14, first=36_000, seq=36_000, start=START + hours)
+    for k, event in enumerate(late):
+        camera.read(k + 4, event, event.start.timestamp() + 1)
+    assert camera.taken == 17
 
 
 async def keys(client: Client, kind: str) -> list[str]:
@@ -178,6 +230,49 @@ async def test_states_stay_within_their_bytes_and_the_largest_goes_first(server:
     bucket = await admin.jetstream().key_value(names.ANALYTICS)
     entries = [(await bucket.get(f"camera.0.{c}")).value or b"" for c in await keys(admin, "camera")]
     assert sum(len(checkpoint.inflated(entry)) for entry in entries) <= 2**20
+
+
+async def test_a_bucket_that_is_full_while_a_camera_is_forgotten_ends_nothing(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(server, "analytics") as client:
+        checkpoints = Checkpoints(client, await bind(client.jetstream(), names.ANALYTICS))
+        partition = Partition(0, LIMITS, lambda _: BOOK, nobody)
+        for n, name in enumerate(("one", "two")):
+            (event,) = detections([], 1, camera=name)
+            partition.read(stored(event, 7 + n))
+        await checkpoints.save(partition)
+        list(partition.due(START.timestamp() + 60))
+        partition.position = 100
+        await checkpoints.save(partition)
+        whole, asked = checkpoints._forget, itertools.count()
+
+        async def forget(key: str) -> None:
+            if next(asked) == 1:
+                raise APIError(code=503, err_code=10077, description="maximum bytes exceeded")
+            await whole(key)
+
+        monkeypatch.setattr(checkpoints, "_forget", forget)
+        with pytest.raises(Full):
+            await checkpoints.save(partition)
+        await checkpoints.save(partition)
+        assert not partition.cameras
+
+
+async def test_a_listed_camera_keeps_its_state_whatever_is_invented(server: NatsServer, admin: Client) -> None:
+    async with connected(server, "analytics") as client:
+        checkpoints = Checkpoints(client, await bind(client.jetstream(), names.ANALYTICS))
+        partition = Partition(
+            0, LIMITS, lambda _: BOOK, lambda camera: camera == "yard", Budget(unlisted=50, state_bytes=400_000)
+        )
+        for n in range(2):
+            partition.read(stored(crowd("yard", n), 1 + n))
+        for n in range(50):
+            partition.read(stored(crowd(f"fake-{n}", 0), 10 + n))
+        held = len(msgspec.msgpack.encode(partition.cameras["yard"].state()))
+        await checkpoints.save(partition)
+        assert len(msgspec.msgpack.encode(partition.cameras["yard"].state())) == held > 60_000
+        assert states(partition) < 400_000
 
 
 async def test_a_full_bucket_of_checkpoints_stops_no_alert_and_is_reported(server: NatsServer, admin: Client) -> None:

@@ -416,17 +416,17 @@ def test_a_straggler_of_a_connection_never_seen_ends_none_although_the_clock_was
     """The one before had one segment, whose worker died; then the camera's clock was set back by two seconds."""
     order = Watched(REORDER_S)
     for n in range(3):
-        order.push("c", n, seq=20 + n, at=n, item=f"c{n}", start=98 + n)
-    assert order.push("b", 0, seq=10, at=3, item="b0", start=100) == [] and order.late == 1
-    assert order.push("c", 3, seq=23, at=4, item="c3", start=101) == ["c3"]
+        order.push("c", n, seq=20 + n, at=100 + n, item=f"c{n}", start=98 + n)
+    assert order.push("b", 0, seq=10, at=103, item="b0", start=100) == [] and order.late == 1
+    assert order.push("c", 3, seq=23, at=104, item="c3", start=101) == ["c3"]
     assert order.deadline() is None
 
 
 def test_a_stream_that_was_made_anew_is_no_straggler() -> None:
     order = Watched(REORDER_S)
-    order.push("a", 0, seq=5000, at=0, item="a0", start=100)
-    assert order.push("b", 0, seq=1, at=60, item="b0", start=160) == []
-    assert due(order, 100) == ["b0"]
+    order.push("a", 0, seq=5000, at=100, item="a0", start=100)
+    assert order.push("b", 0, seq=1, at=160, item="b0", start=160) == []
+    assert due(order, 200) == ["b0"]
 
 
 @pytest.mark.parametrize("gap", [1, 2])

@@ -257,6 +257,7 @@ async def test_a_camera_is_added_changed_and_removed_and_its_password_never_told
             "camera.remove",
         ]
         assert all(a["person"] == "olga" and a["camera"] == "lobby" for a in actions[1:])
+        assert "stream1" not in json.dumps(actions), "the path of a URL may be a secret"
         for text in (*said, json.dumps(actions)):
             assert SECRET not in text and QUOTED not in text and "another" not in text.replace("take another id", "")
 

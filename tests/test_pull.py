@@ -16,7 +16,7 @@ from shared import bus
 from shared.bus.pull import SILENCE_S, Puller
 from shared.contract import names
 from tests.waiting import until
-from tidegate.local.server import NatsServer
+from tidegate.local.server import MAX_CONTROL_LINE, NatsServer
 
 HELD = 8
 # Long enough for several requests, if each silence were followed by one.
@@ -76,4 +76,21 @@ async def test_a_replica_that_stalls_keeps_its_connection_however_much_it_may_ho
         assert [message.data[0] for message in puller.waiting] == list(range(24))
         assert {message.metadata.num_delivered for message in puller.waiting} == {1}
     assert client.client_id == cid and "Slow Consumer" not in server.log.read_text()
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    "stream, subject, consumer", [("MEDIA", "media.", "cv"), ("EVENTS", "events.detections.", "search")]
+)
+async def test_the_largest_message_on_the_longest_subject_is_delivered(
+    server: NatsServer, admin: Client, stream: str, subject: str, consumer: str
+) -> None:
+    """Else it would stay the first for as long as it is kept, and whoever may publish could stop a service so."""
+    longest = subject + "x" * (MAX_CONTROL_LINE - 32 - len(subject))
+    await admin.publish(longest, bytes(admin.max_payload))
+    await admin.flush()
+    await admin.jetstream().publish(f"{subject}lobby", b"next")
+    client = await bus.connect(server.settings(consumer), consumer)
+    async with Puller(client, stream, consumer, messages=HELD, max_bytes=1 << 26) as puller:
+        await until(lambda: len(puller.waiting) == 2)
     await client.close()

@@ -13,8 +13,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     waiting_bytes: maximum of all segments that wait for a missing one, compressed.
     """
 
-    unlisted: int = 1024
-    state_bytes: int = 48 * 2**20
+    unlisted: int = 256
+    state_bytes: int = 128 * 2**20
     waiting_bytes: int = 48 * 2**20
 
     def share(self, partitions: int) -> Budget:

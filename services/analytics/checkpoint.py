@@ -44,6 +44,8 @@ OLDEST_S = 7 * 86_400.0
 
 # A state has at most so many bytes once it is unpacked: a few kilobytes could stand for gigabytes.
 MOST_STATE = 64 * 2**20
+# Of a partition's budget, unlisted cameras have one part in this many.
+UNLISTED_PART = 4
 # The entry of a camera that was forgotten expires after this.
 EXPIRES_S = 60
 
@@ -201,7 +203,8 @@ class Checkpoints:
             )
             return None
         if time.time() - entry.time.timestamp() > OLDEST_S:
-            await self._forget(key)
+            with contextlib.suppress(nats.js.errors.APIError):  # a full bucket keeps it for now
+                await self._forget(key)
             return None
         self._sizes[key] = len(data)
         return state
@@ -228,8 +231,9 @@ class Checkpoints:
         except nats.js.errors.KeyWrongLastSequenceError as e:
             raise Taken(f"partition {number}") from e
         except (TimeoutError, nats.errors.Error) as e:
-            partition.changed.update(key.rpartition(".")[2] for key in states)
-            partition.passes.changed.update(key.rpartition(".")[2] for key in passes)
+            # Those that were forgotten just now have no state to store.
+            partition.changed.update(c for key in states if (c := key.rpartition(".")[2]) in partition.cameras)
+            partition.passes.changed.update(c for key in passes if (c := key.rpartition(".")[2]) in partition.cameras)
             kind = Full if isinstance(e, nats.js.errors.APIError) and bus.is_full(e) else BusError
             raise kind(f"the checkpoint of partition {number} can't be stored: {e!r}") from e
         self._stored[number] = seq
@@ -284,26 +288,33 @@ class Checkpoints:
         return entry
 
     def _fit(self, partition: Partition, passes: dict[str, bytes], states: dict[str, bytes]) -> None:
-        """Drop the largest of a partition's states until the others are within its budget; change the entries so."""
-        number, budget = partition.number, partition.budget.state_bytes
-        sizes = {key: size for key, size in self._sizes.items() if self._is_of(key, number)}
-        for key in sorted(sizes, key=lambda key: (-sizes[key], key)):
-            if (total := sum(sizes.values())) <= budget:
-                break
-            kind, _, camera = key.split(".")
-            self._log.error(
-                "a camera's state is dropped: those of its partition are over their share of ANALYTICS_STATE_BYTES",
-                camera=camera,
-                kind=kind,
-                bytes=sizes[key],
-                total=total,
-                share=budget,
-            )
-            if kind == "settled":
-                passes[key] = self._give_up(partition, camera)
-            else:
-                states[key] = self._anew(partition, camera)
-            sizes[key] = self._sizes.get(key, 0)
+        """Drop the largest of a partition's states until the others are within its budget; change the entries so.
+
+        Those of unlisted cameras go first, and have a part of the budget alone.
+        """
+        budget = partition.budget.state_bytes
+        every = [key for key in self._sizes if self._is_of(key, partition.number)]
+        unlisted = {key for key in every if partition.is_unlisted(key.rpartition(".")[2])}
+        for keys, most in ((unlisted, budget // UNLISTED_PART), (every, budget)):
+            total = sum(self._sizes[key] for key in keys)
+            for key in sorted(keys, key=lambda key: (key not in unlisted, -self._sizes[key], key)):
+                if total <= most:
+                    break
+                total -= self._sizes[key]
+                kind, _, camera = key.split(".")
+                self._log.error(
+                    "a camera's state is dropped: those of its partition are over their share of ANALYTICS_STATE_BYTES",
+                    camera=camera,
+                    kind=kind,
+                    bytes=self._sizes[key],
+                    share=most,
+                )
+                if kind == "settled":
+                    passes[key] = self._give_up(partition, camera)
+                    self._sizes[key] = 0
+                else:
+                    states[key] = self._anew(partition, camera)
+                total += self._sizes[key]
         metrics.STATE_BYTES.set(sum(self._sizes.values()))
 
     async def _put_all(self, entries: Iterable[tuple[str, bytes]]) -> None:

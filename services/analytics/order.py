@@ -25,6 +25,11 @@ REMEMBERED = 8
 # At most this many segments of a camera wait: a minute of the shortest ones. Who says more of a camera at once than
 # that makes up what is to come, and each of them would be looked at with each that comes.
 MOST_HELD, MOST_EPOCHS = 600, 32
+# Video is filmed before it comes. Where it says otherwise by more than this, in seconds, its clock is not gone by: what
+# begins a century ahead would have all that follows taken for older.
+AHEAD_S = 60.0
+# No segment is shorter, in seconds: a frame of 60 a second.
+SHORTEST_S = 1 / 60
 
 
 class OrderProgress(msgspec.Struct):
@@ -78,6 +83,10 @@ class Order(Generic[T]):
         than = place.newest if epoch in place.past else place.begun
         older = not again and epoch != place.epoch and self._is_older(seq, start, than)
         over = older or n < place.left.get(epoch, n)
+        start = min(start, at + AHEAD_S)
+        if epoch == place.epoch and not again and self._is_too_far(n, start):
+            self.late += 1
+            return []
         if over or (epoch == place.epoch and n < place.next):
             if over or any(first <= n < after for first, after in place.skipped):
                 self.late += 1
@@ -121,6 +130,12 @@ class Order(Generic[T]):
         while self._held:
             ready += self._give_up()
         return ready
+
+    def _is_too_far(self, n: int, start: float) -> bool:
+        """Whether there was no time for all the segments before one: whoever says so would have all of these late."""
+        if not self.place.reached:
+            return False
+        return n - self.place.next > MOST_HELD + max(0.0, start - self.place.reached) / SHORTEST_S
 
     def _is_older(self, seq: int, start: float, than: int) -> bool:
         """Whether a segment of another epoch was stored before one of the current epoch.

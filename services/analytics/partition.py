@@ -14,8 +14,10 @@ rules, always has a place; others take what places there are as they come, and l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import accumulate, chain
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from services.analytics import metrics
 from services.analytics.budget import WHOLE, Budget
@@ -36,6 +38,8 @@ from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 LONGEST_REASON = 500
+# Of a segment of an unlisted camera, frames are looked at until this many objects were.
+UNLISTED_OBJECTS = 200
 
 
 def camera_of(subject: str) -> str:
@@ -65,7 +69,7 @@ class Partition:
         number: int,
         limits: Limits,
         rules_of: Callable[[str], Rules],
-        is_listed: Callable[[str], bool] = lambda camera: False,
+        is_listed: Callable[[str], bool] = lambda camera: True,
         budget: Budget = WHOLE,
     ) -> None:
         self.number = number
@@ -113,6 +117,8 @@ class Partition:
         if name not in self.cameras:
             self._add(name)
         at = stored.time.timestamp()
+        if name in self._unlisted:
+            event = _cut(event, UNLISTED_OBJECTS)
         if event.quality:
             first = First(stored.seq, stored.headers.get("ce-id", ""), at, event)
             self.passes.defer(self.cameras[name], self._rules_of(name), first)
@@ -154,6 +160,10 @@ class Partition:
             and camera.is_idle()
             and not (name in self.said or name in self.passes.said or self.passes.of(name))
         ]
+
+    def is_unlisted(self, camera: str) -> bool:
+        """Whether it has a place that is not its own."""
+        return camera in self._unlisted
 
     def forget(self, camera: str) -> None:
         """Drop the state of a camera."""
@@ -237,6 +247,13 @@ class Partition:
         for counter, more in zip(_COUNTERS, (b - a for a, b in zip(before, _counts(camera), strict=True)), strict=True):
             counter.inc(more)
         return outs
+
+
+def _cut(event: Detections, objects: int) -> Detections:
+    """The event without the frames after so many objects."""
+    counts = accumulate((len(frame.objects) for frame in event.frames), initial=0)
+    frames = [frame for frame, before in zip(event.frames, counts, strict=False) if before < objects]
+    return event if len(frames) == len(event.frames) else replace(event, frames=frames)
 
 
 _COUNTERS = (

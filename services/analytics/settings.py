@@ -62,8 +62,8 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
         Meta(
             ge=2**20,
             le=CHECKPOINTS_BYTES // 2,
-            description="maximum bytes of cameras' states, and as many of segments that wait for a missing one, over "
-            "all partitions; in memory a state takes five times its bytes; the largest ones are dropped first",
+            description="maximum bytes of cameras' states, over all partitions; in memory a state takes five times its "
+            "bytes; those of unlisted cameras have a quarter, and are dropped first",
         ),
     ] = WHOLE.state_bytes
     analytics_checkpoint_s: Annotated[
@@ -91,11 +91,9 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
 
     def budget(self) -> Budget:
         """What each partition may hold."""
-        return Budget(
-            unlisted=self.analytics_unlisted_cameras,
-            state_bytes=self.analytics_state_bytes,
-            waiting_bytes=self.analytics_state_bytes,
-        ).share(self.analytics_partitions)
+        return Budget(unlisted=self.analytics_unlisted_cameras, state_bytes=self.analytics_state_bytes).share(
+            self.analytics_partitions
+        )
 
 
 def limits_here() -> Limits:

@@ -41,6 +41,9 @@ TICK_S = 0.25
 # How long a server may take to answer, or to send what it had begun to send: until a pause, and at the end.
 PAUSE_S = 5.0
 STOP_S = 1.0
+# The server counts the subject, the reply and its own words too: what it takes has to fit into a request, or is never
+# delivered and keeps all behind it.
+_AROUND = 16 * 1024
 # The status of a heartbeat; every other status (404, 408, 409) says that the request is over.
 _HEARTBEAT = "100"
 
@@ -58,6 +61,7 @@ class Puller:
         self._used = 0  # messages buffered or held, and their bytes
         self._used_bytes = 0
         self._asked = 0  # messages that the open request may still bring; 0: no request is open
+        self._wanted = 0  # messages that it was to bring
         self._cut = False  # the last request ended by its bytes: there is more
         self._reply = ""
         self._requests = 0
@@ -203,12 +207,13 @@ class Puller:
     def _on_end(self, status: str, description: str) -> None:
         """The open request is over: it expired, it is filled, or the server refused it."""
         text = description.lower()
-        usual = status in ("404", "408") or (status == "409" and ("completed" in text or "maxbytes" in text))
+        is_cut = "maxbytes" in text and self._asked < self._wanted
+        usual = status in ("404", "408") or (status == "409" and ("completed" in text or is_cut))
         problem = "" if usual else f"{status} {description}".strip()
         if problem and problem != self._problem:
             self._log.warning("pull refused", reason=problem)
         self._problem = problem
-        self._cut = "maxbytes" in text
+        self._cut = is_cut
         self._asked = 0
         self._wake.set()
 
@@ -223,7 +228,7 @@ class Puller:
             fits = room_bytes >= self._client.max_payload or self._used == 0
             ready = self._client.is_connected and not self._paused
             if ready and self._asked == 0 and enough and fits:
-                size = max(min(room_bytes, ASK_BYTES), self._client.max_payload + 512)
+                size = max(min(room_bytes, ASK_BYTES), self._client.max_payload + _AROUND)
                 await self._ask(room, size)
                 self._heard = loop.time()
             self._wake.clear()
@@ -236,7 +241,8 @@ class Puller:
     async def _ask(self, messages: int, size: int) -> None:
         self._requests += 1
         self._reply = f"{self._inbox}.{self._requests}"
-        self._asked, self._cut = messages, False
+        self._asked = self._wanted = messages
+        self._cut = False
         request = {
             "batch": messages,
             "max_bytes": size,

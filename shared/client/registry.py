@@ -209,8 +209,13 @@ async def hide_paths(js: JetStreamContext) -> list[str]:
     for id, camera in (await all(js)).items():
         if isinstance(camera, SettingError) or apart(camera, None)[0] == camera:
             continue
-        await change(js, id, {"enabled": camera.enabled}, hide_path=True)
-        done.append(f"path of camera {id} is among its credentials")
+        stored = (await change(js, id, {"enabled": camera.enabled}, hide_path=True)).stored
+        if stored.url != camera.url:
+            done.append(f"path of camera {id} is among its credentials")
+        else:
+            done.append(
+                f"path of camera {id} stays: its credentials are for another address, 'tidegate camera set --url'"
+            )
     return done
 
 

@@ -61,9 +61,11 @@ async def follow(client: Client, subject: str, show: Callable[[Msg], None]) -> N
 def _is_new(message: Msg, seen: dict[str, None]) -> bool:
     """Whether its id is not among those seen lately, which it then is."""
     if id := (message.headers or {}).get("ce-id"):
-        if id in seen:
+        # Of another kind the same id is another's: whoever says that first hides nothing.
+        said = f"{message.subject} {id}"
+        if said in seen:
             return False
-        seen[id] = None
+        seen[said] = None
         if len(seen) > REMEMBERED:
             del seen[next(iter(seen))]
     return True

@@ -120,9 +120,11 @@ class Hub:
 
     async def _on(self, message: Msg) -> None:
         id = (message.headers or {}).get("ce-id", "")
-        if not id or id in self._seen:
+        # Of another kind the same id is another's: whoever says that first hides nothing.
+        said = f"{message.subject} {id}"
+        if not id or said in self._seen:
             return
-        self._seen[id] = None
+        self._seen[said] = None
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
         kind, _, camera = message.subject.removeprefix(f"{names.EVENT}.").rpartition(".")
