@@ -71,6 +71,8 @@ class Ledgers:
     def forget(self, camera: str) -> None:
         """It is read anew, as another process may have changed it."""
         self._known.pop(camera, None)
+        if (lock := self._locks.get(camera)) and not lock.locked():
+            del self._locks[camera]
 
     async def _read(self, camera: str) -> tuple[Ledger, int]:
         key = camera_key(camera)

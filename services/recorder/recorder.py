@@ -133,14 +133,16 @@ class Recorder:
                     self._busy.discard(camera)
 
     def _next(self, masked: bool) -> str | None:
-        """The camera that is due for longest, of those with masks or without."""
+        """The camera that is due for longest, of those with masks or without.
+
+        Those of which something is to be recorded come first: of others there is nothing but a name.
+        """
         now = time.monotonic()
         if now < self._not_before or not self._client.is_connected:
             return None
         those = self._masked if masked else self._wanted - self._masked
-        due = [(self._due.get(camera, 0.0), camera) for camera in those - self._busy]
-        at, camera = min(due, default=(now, None))
-        return camera if at < now else None
+        due = [camera for camera in those - self._busy if self._due.get(camera, 0.0) < now]
+        return min(due, key=lambda c: (not self._tails.has_heads(c), self._due.get(c, 0.0), c), default=None)
 
     async def _look(self, log: Log, camera: str) -> None:
         try:

@@ -78,6 +78,11 @@ class Tails:
         tail = self._tails.get(camera)
         return tail.last if tail and tail.after != _UNKNOWN else 0
 
+    def has_heads(self, camera: str) -> bool:
+        """Whether a segment of it is known that is not recorded yet."""
+        tail = self._tails.get(camera)
+        return tail is not None and bool(tail.heads)
+
     def silent_s(self, camera: str) -> float:
         """For how long nothing of it was stored, as far as known."""
         tail = self._tails.get(camera)
@@ -140,9 +145,11 @@ class Tails:
     def _prune(self) -> None:
         now = time.monotonic()
         for camera, tail in list(self._tails.items()):
-            if camera in self.owned:
+            if camera not in self.owned:
+                _prune(tail)
+            # An owned one of which nothing is known is yet to be looked at.
+            elif tail.after == _UNKNOWN:
                 continue
-            _prune(tail)
             if not tail.heads and now - tail.heard > KEPT_S:
                 del self._tails[camera]
 

@@ -28,6 +28,8 @@ from shared.runtime.settings import shown, wanted
 from shared.runtime.telemetry import logger
 
 SCHEMES = ("rtsp", "rtsps", "file")
+# Settings of this many cameras are remembered.
+_MOST_KNOWN = 10_000
 # Captions are made no more often than this.
 SHORTEST_CAPTION_S = 1.0
 # Tiles are written as columns by rows.
@@ -285,7 +287,11 @@ class CameraDirectory:
             known = await self._read(self._bucket, camera, was_there=known is not None)
         except (TimeoutError, nats.errors.Error, SettingError) as e:
             logger("cameras").warning("a camera's settings can't be read", camera=camera, error=repr(e))
+        self._known.pop(camera, None)
         self._known[camera] = (self._clock(), known)
+        # Names are of whoever publishes segments.
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
         return known
 
     async def _read(self, bucket: KeyValue, camera: str, *, was_there: bool) -> Camera | None:
