@@ -16,7 +16,7 @@ ID = "analytics/alerts/yard/door.k3f917-1.0"
 
 
 async def test_an_event_with_a_borrowed_id_hides_no_alert(server: NatsServer, admin: Client) -> None:
-    client = await bus.connect(server.settings("viewer"), "viewer")
+    client = await bus.connect(server.settings("console-viewer"), "console-viewer")
     hub = Hub(client)
     heard: list[str] = []
     hub.taps.append(lambda event: heard.append(event.kind))
