@@ -1,4 +1,4 @@
-"""How late events are while whoever has one service's password attacks, and what memory the attack takes.
+"""How late events are while the holder of one password attacks, and what memory the attack takes.
 
 Twenty cameras with rules deliver detections as they film. Meanwhile `cv`'s password publishes detections of cameras
 that do not exist, or segments behind gaps, or `viewer`'s opens connections that do not read.
@@ -125,13 +125,13 @@ async def measured(found: list[list[DetectedObject]], attack: Attack) -> tuple[f
         (process,) = [p for p in psutil.Process().children() if "services.analytics" in p.cmdline()]
         assert server.pid
         start = dt.datetime.now(dt.UTC)
-        said = [of_camera(found, n, SECONDS, start) for n in range(CAMERAS)]
+        segments = [of_camera(found, n, SECONDS, start) for n in range(CAMERAS)]
         async with _watched(process, psutil.Process(server.pid)) as most:
-            attacking = asyncio.create_task(attack(server, said[0][0]))
+            attacking = asyncio.create_task(attack(server, segments[0][0]))
             began = time.monotonic()
             for k in range(SECONDS):
                 await asyncio.sleep(max(0.0, began + k - time.monotonic()))
-                await publish(admin, [camera[k] for camera in said])
+                await publish(admin, [camera[k] for camera in segments])
             attacking.cancel()
             await asyncio.wait({attacking})
             await asyncio.sleep(WARM_S)

@@ -225,7 +225,7 @@ async def test_states_stay_within_their_bytes_and_the_largest_goes_first(server:
                 await asyncio.sleep(0.05)
         await publish(admin, honest[5:])
         found = [e for _, e in await until_said(admin, lambda f: incidents(f, "start", "cross"))]
-        # Its track is one, from before the crowds until after them: its state was not what was dropped.
+        # Its track is one, from before the crowds until after them: another state was dropped.
         assert len({t.id for e in found if e.camera == "lobby" for t in getattr(e, "tracks", [])}) == 1
     bucket = await admin.jetstream().key_value(names.ANALYTICS)
     entries = [(await bucket.get(f"camera.0.{c}")).value or b"" for c in await keys(admin, "camera")]
@@ -245,10 +245,10 @@ async def test_a_bucket_that_is_full_while_a_camera_is_forgotten_ends_nothing(
         list(partition.due(START.timestamp() + 60))
         partition.position = 100
         await checkpoints.save(partition)
-        whole, asked = checkpoints._forget, itertools.count()
+        whole, requests = checkpoints._forget, itertools.count()
 
         async def forget(key: str) -> None:
-            if next(asked) == 1:
+            if next(requests) == 1:
                 raise APIError(code=503, err_code=10077, description="maximum bytes exceeded")
             await whole(key)
 

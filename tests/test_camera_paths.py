@@ -60,8 +60,8 @@ async def test_a_change_keeps_the_path_unless_it_gives_another(
     js = admin.jetstream()
     await registry.add(js, "lobby", *new_camera("rtsp://me:pw@10.0.0.7/a?b=c"))
     assert (await registry.change(js, "lobby", change)).after.url == url
-    kept = await registry.credentials(js, "lobby")
-    assert ((await registry.read(js, "lobby")).url, kept and kept.secret) == (url, secret)
+    login = await registry.credentials(js, "lobby")
+    assert ((await registry.read(js, "lobby")).url, login and login.secret) == (url, secret)
     assert {"/a", "/d"} & {path for path in ("/a", "/d") if path in await raw(admin)} == set()
 
 
@@ -85,7 +85,7 @@ async def test_a_changed_entry_gets_no_path(admin: Client, bus: Bus, start: Call
         await forge(admin, url=f"rtsp://{thief.address}")
         await until(lambda: thief.heard)
         assert not any(SECRET in request for request in thief.heard)
-        # Whoever changes another setting of it moves nothing.
+        # A change of another setting moves nothing.
         await registry.change(admin.jetstream(), "lobby", {"fps": 2.0})
         assert SECRET in await raw(admin, names.CREDENTIALS) and camera.address in await raw(admin, names.CREDENTIALS)
 

@@ -232,7 +232,7 @@ def test_each_incident_is_in_one_part_of_the_time(began: list[tuple[int, Any]]) 
 
 def test_cameras_that_come_and_go_take_no_more_than_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.console.review.gaps.MOST", 10)
-    told = Statuses()
+    statuses = Statuses()
     for n in range(50):
-        told.tell(msgspec.structs.replace(status(90, "offline"), camera=f"fake-{n}"))
-    assert len(told.cameras()) == 10
+        statuses.tell(msgspec.structs.replace(status(90, "offline"), camera=f"fake-{n}"))
+    assert len(statuses.cameras()) == 10

@@ -85,7 +85,7 @@ async def test_a_replica_that_stalls_keeps_its_connection_however_much_it_may_ho
 async def test_the_largest_message_on_the_longest_subject_is_delivered(
     server: NatsServer, admin: Client, stream: str, subject: str, consumer: str
 ) -> None:
-    """Else it would stay the first for as long as it is kept, and whoever may publish could stop a service so."""
+    """Else it would stay the first until it expires, and any publisher could stop a service so."""
     longest = subject + "x" * (MAX_CONTROL_LINE - 32 - len(subject))
     await admin.publish(longest, bytes(admin.max_payload))
     await admin.flush()

@@ -87,7 +87,7 @@ async def test_one_password_opens_no_more_connections_than_the_memory_is_for(ser
             open_.enter_context(silent(login))
         with pytest.raises((AssertionError, ConnectionError)), silent(login):
             pass
-        # Nobody else is kept out.
+        # Others still connect.
         await (await bus.connect(server.settings("embed"), "embed")).close()
 
 

@@ -248,9 +248,7 @@ class Checkpoints:
         try:
             return self._weighed(key, partition.cameras[camera].state())
         except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as e:
-            self._log.error(
-                "a camera's checkpoint can't be written: it is followed anew", camera=camera, problem=repr(e)
-            )
+            self._log.error("a camera's checkpoint can't be written: it begins again", camera=camera, problem=repr(e))
         return self._anew(partition, camera)
 
     def _anew(self, partition: Partition, camera: str) -> bytes:

@@ -132,7 +132,7 @@ class Order(Generic[T]):
         return ready
 
     def _is_too_far(self, n: int, start: float) -> bool:
-        """Whether there was no time for all the segments before one: whoever says so would have all of these late."""
+        """Whether there was no time for all the segments before one: if it were taken, all of these would be late."""
         if not self.place.reached:
             return False
         return n - self.place.next > MOST_HELD + max(0.0, start - self.place.reached) / SHORTEST_S

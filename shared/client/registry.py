@@ -96,15 +96,15 @@ async def change(js: JetStreamContext, id: str, fields: Mapping[str, object], *,
     had = await credentials(js, id)
     for _ in range(_TRIES):
         entry = await _entry(js, bucket, id)
-        kept = await _held(js, id)
+        held = await _held(js, id)
         was_stored = decode(entry.value or b"")
-        before = joined(was_stored, kept)
-        after, has = changed(before, _password(kept), fields)
+        before = joined(was_stored, held)
+        after, has = changed(before, _password(held), fields)
         if "url" in fields or hide_path:
             stored, holds = apart(after, has)
         else:
-            stored, holds = replace(after, url=was_stored.url), _with_path(has, kept, after, fields)
-        if holds != kept:
+            stored, holds = replace(after, url=was_stored.url), _with_path(has, held, after, fields)
+        if holds != held:
             await _write_credentials(js, id, holds)
         try:
             await bucket.update(id, encode(stored), last=entry.revision)

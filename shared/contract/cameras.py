@@ -154,19 +154,19 @@ def apart(camera: Camera, has: Credentials | None) -> tuple[Camera, Credentials 
     origin = credentials.origin(camera.url)
     if camera.is_file or not path or not origin or (has and has.origin != origin):
         return camera, has
-    kept = has or Credentials(secret="", origin=origin, unverified=not camera.verify_tls)
+    held = has or Credentials(secret="", origin=origin, unverified=not camera.verify_tls)
     # A whole URL has its path in it.
-    path = "" if "://" in kept.secret else path
-    return msgspec.structs.replace(camera, url=bare), msgspec.structs.replace(kept, path=path)
+    path = "" if "://" in held.secret else path
+    return msgspec.structs.replace(camera, url=bare), msgspec.structs.replace(held, path=path)
 
 
-def joined(camera: Camera, kept: Credentials | None) -> Camera:
+def joined(camera: Camera, held: Credentials | None) -> Camera:
     """Return a camera with its URL's path, where that may go to its address: the inverse of `apart`."""
-    if kept is None or camera.is_file or kept.origin != credentials.origin(camera.url) or _parted(camera.url)[1]:
+    if held is None or camera.is_file or held.origin != credentials.origin(camera.url) or _parted(camera.url)[1]:
         return camera
-    if not credentials.may_be_unverified(kept, camera.verify_tls):
+    if not credentials.may_be_unverified(held, camera.verify_tls):
         return camera
-    path = _parted(split_credentials(kept.secret)[0])[1] if "://" in kept.secret else kept.path
+    path = _parted(split_credentials(held.secret)[0])[1] if "://" in held.secret else held.path
     return msgspec.structs.replace(camera, url=camera.url.rstrip("/") + path) if path else camera
 
 
@@ -289,7 +289,7 @@ class CameraDirectory:
             logger("cameras").warning("a camera's settings can't be read", camera=camera, error=repr(e))
         self._known.pop(camera, None)
         self._known[camera] = (self._clock(), known)
-        # Names are of whoever publishes segments.
+        # Any publisher of segments can make up names.
         if len(self._known) > _MOST_KNOWN:
             del self._known[next(iter(self._known))]
         return known

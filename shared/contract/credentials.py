@@ -96,30 +96,30 @@ def login(id: str, url: str, verify_tls: bool, held: bytes) -> Login:
     """What ingest may bring to camera `id` at `url`, of what the bucket holds for it."""
     if not held or url.lower().startswith("file:"):
         return Login()
-    kept, set_ = decode(held), f"'tidegate camera set {id}"
-    what = "password" if kept.secret else "path"
-    if not kept.origin:
+    stored, set_ = decode(held), f"'tidegate camera set {id}"
+    what = "password" if stored.secret else "path"
+    if not stored.origin:
         return Login(
             withheld="its password is not sent, as an earlier version kept it for no address: 'tidegate setup' binds "
             f"it to the address that the camera has now, {set_} --password-stdin' takes another"
         )
-    whole = origin(kept.secret) if "://" in kept.secret else kept.origin
-    if not kept.origin == whole == origin(url):
+    whole = origin(stored.secret) if "://" in stored.secret else stored.origin
+    if not stored.origin == whole == origin(url):
         return Login(
-            withheld=f"its {what} is not sent, as it is for {kept.origin}: if the camera is here now, give both with "
+            withheld=f"its {what} is not sent, as it is for {stored.origin}: if the camera is here now, give both with "
             f"{set_} --url … --password-stdin'"
         )
-    if not may_be_unverified(kept, verify_tls):
+    if not may_be_unverified(stored, verify_tls):
         return Login(
             withheld=f"its {what} is not sent, as it was given for a camera whose certificate is checked: "
             f"{set_} --verify-tls' checks it, --no-verify-tls sends the {what} all the same"
         )
-    return Login(kept.secret or None)
+    return Login(stored.secret or None)
 
 
-def may_be_unverified(kept: Credentials, verify_tls: bool) -> bool:
+def may_be_unverified(stored: Credentials, verify_tls: bool) -> bool:
     """Whether credentials may go to a camera whose certificate is checked, or is not."""
-    return verify_tls or kept.unverified or not kept.origin.startswith("rtsps:")
+    return verify_tls or stored.unverified or not stored.origin.startswith("rtsps:")
 
 
 def with_password(secret: str | None, user: str | None, password: str) -> str:

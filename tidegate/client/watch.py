@@ -61,11 +61,11 @@ async def follow(client: Client, subject: str, show: Callable[[Msg], None]) -> N
 def _is_new(message: Msg, seen: dict[str, None]) -> bool:
     """Whether its id is not among those seen lately, which it then is."""
     if id := (message.headers or {}).get("ce-id"):
-        # Of another kind the same id is another's: whoever says that first hides nothing.
-        said = f"{message.subject} {id}"
-        if said in seen:
+        # The same id of another kind is another event: it hides nothing.
+        key = f"{message.subject} {id}"
+        if key in seen:
             return False
-        seen[said] = None
+        seen[key] = None
         if len(seen) > REMEMBERED:
             del seen[next(iter(seen))]
     return True

@@ -91,7 +91,7 @@ async def open_once(console: Console, asker: Asker, wanted: TriedCamera) -> Open
         camera = await _read(console, asker, wanted.camera)
         camera, has = cameras.changed(camera, await registry.credentials(js, wanted.camera), fields)
     login = credentials.login(wanted.camera or "…", camera.url, camera.verify_tls, _held(has))
-    await console.audit(asker, "camera.test", camera=wanted.camera, url=_told(camera))
+    await console.audit(asker, "camera.test", camera=wanted.camera, url=_public_url(camera))
     tried = await console.trying.open(camera, login.secret)
     if tried.error and login.withheld:
         return msgspec.structs.replace(tried, error=f"{tried.error}; {login.withheld}")
@@ -174,15 +174,15 @@ def _held(has: Credentials | None) -> bytes:
 
 def _said(fields: Mapping[str, Any], camera: Camera, has_credentials: bool) -> dict[str, Any]:
     """What is kept of a change: no secret."""
-    said = {name: value for name, value in fields.items() if name not in ("id", "url", "user", "password")}
+    entry = {name: value for name, value in fields.items() if name not in ("id", "url", "user", "password")}
     if "url" in fields:
-        said["url"] = _told(camera)
+        entry["url"] = _public_url(camera)
     if {"url", "user", "password"} & fields.keys():
-        said["has_credentials"] = has_credentials
-    return said
+        entry["has_credentials"] = has_credentials
+    return entry
 
 
-def _told(camera: Camera) -> str:
+def _public_url(camera: Camera) -> str:
     """Its address for who may not read its credentials, among which is the path of its URL."""
     return redact(camera.url) if camera.is_file else credentials.origin(camera.url)
 

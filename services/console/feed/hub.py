@@ -120,11 +120,11 @@ class Hub:
 
     async def _on(self, message: Msg) -> None:
         id = (message.headers or {}).get("ce-id", "")
-        # Of another kind the same id is another's: whoever says that first hides nothing.
-        said = f"{message.subject} {id}"
-        if not id or said in self._seen:
+        # The same id of another kind is another event: it hides nothing.
+        key = f"{message.subject} {id}"
+        if not id or key in self._seen:
             return
-        self._seen[said] = None
+        self._seen[key] = None
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
         kind, _, camera = message.subject.removeprefix(f"{names.EVENT}.").rpartition(".")
