@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from nats.js.api import StreamConfig
 
 from shared.contract import catalog, identities, names, topology
 from shared.contract.accounts import Tenant
@@ -18,6 +20,7 @@ from shared.contract.events import KINDS
 from shared.contract.identities import Permissions, Rights
 from shared.contract.jobs import KINDS as JOBS
 from shared.contract.readers import Reader
+from tests.waiting import patience_s
 
 LIMITS = topology.TopologySettings()
 # Readers are no part of the catalog: these are on every server that is attacked.
@@ -92,9 +95,13 @@ class Try(NamedTuple):
 
 
 def streams() -> dict[str, str]:
-    """Every stream, and a subject that it takes."""
+    """Every stream, and a subject that it takes, or copies."""
     every = [*topology.streams(LIMITS), *topology.buckets(LIMITS).values()]
-    return {str(s.name): example((s.subjects or [""])[0]) for s in every}
+    return {str(s.name): example((s.subjects or _copied(s))[0]) for s in every}
+
+
+def _copied(stream: StreamConfig) -> list[str]:
+    return [x.src for source in stream.sources or [] for x in source.subject_transforms or []]
 
 
 def consumers() -> list[tuple[str, str]]:
@@ -193,6 +200,7 @@ def by_header(identity: str) -> Iterator[Try]:
 async def state(js: JetStreamContext) -> dict[str, Any]:
     """What is stored, and how it is set up. Of each stream at one moment, as the server may be writing to it."""
     found: dict[str, Any] = {}
+    await _all_copied(js)
     for info in await js.streams_info():
         stream = str(info.config.name)
         messages = await _messages(js, stream, info.state.last_seq)
@@ -203,6 +211,16 @@ async def state(js: JetStreamContext) -> dict[str, Any]:
         for c in await js.consumers_info(stream):
             found[f"{stream} {c.name}"] = (c.config.as_dict(), c.num_ack_pending, c.ack_floor, c.delivered)
     return found
+
+
+async def _all_copied(js: JetStreamContext) -> None:
+    async with asyncio.timeout(4 * patience_s()):
+        while True:
+            of = (await js.stream_info(names.EVENTS, subjects_filter="events.>")).state.subjects or {}
+            count = sum(n for subject, n in of.items() if names.kind_of(subject) in names.COPIED)
+            if (await js.stream_info(names.ALERTS)).state.messages >= count:
+                return
+            await asyncio.sleep(0.02)
 
 
 async def _messages(

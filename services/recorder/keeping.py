@@ -103,8 +103,8 @@ class Keeper:
 
     async def _settle(self, catalogue: Catalogue, at: dt.datetime, kept: Kept, now: dt.datetime) -> Catalogue:
         hour = await self._library.mended(catalogue.camera, at) or Hour(camera=catalogue.camera, hour=at)
-        async with Log(self._client, names.EVENTS) as log:
-            incidents = await self._incidents(log, hour)
+        async with Log(self._client, names.EVENTS) as log, Log(self._client, names.ALERTS) as alerts:
+            incidents = await self._incidents((log, alerts), hour)
             looked, active = await self._activity(log, hour, kept) if kept.record == "activity" else ([], [])
         files = [
             msgspec.structs.replace(file, incident=any(span.widened(kept).is_in(file) for span in incidents))
@@ -129,8 +129,9 @@ class Keeper:
         await self._sweep(hour, now)
         return catalogue
 
-    async def _incidents(self, log: Log, hour: Hour) -> list[Span]:
-        found = await self._events(log, Incident, hour, hour.hour - INCIDENT)
+    async def _incidents(self, logs: Sequence[Log], hour: Hour) -> list[Span]:
+        """Of both streams: a flood may have pushed them out of EVENTS, and the copy may be late."""
+        found = [one for log in logs for one in await self._events(log, Incident, hour, hour.hour - INCIDENT)]
         return marks.of_incidents(found, hour.hour + HOUR)
 
     async def _activity(self, log: Log, hour: Hour, kept: Kept) -> tuple[list[Span], list[Span]]:

@@ -64,8 +64,8 @@ class _Wiring:
 
 
 # What the server does not count as stored: a stream's or a consumer's own description takes up to 128 kB of disk, and
-# of memory more. Tidegate has 19 streams; EVENTS has a consumer for each reader.
-QUOTA = {"max_mem": 0, "max_streams": 25, "max_consumers": 100}
+# of memory more. Tidegate has 24 streams, those of buckets among them; EVENTS has a consumer for each reader.
+QUOTA = {"max_mem": 0, "max_streams": 30, "max_consumers": 100}
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

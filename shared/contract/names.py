@@ -22,6 +22,8 @@ IMPORTED_API = "JS"
 
 MEDIA = "MEDIA"
 EVENTS = "EVENTS"
+# A copy of the alerts and incidents in EVENTS, which other kinds of event can't push out.
+ALERTS = "ALERTS"
 # Jobs for a vision language model. What is verified for alerts has a stream of its own: nothing else takes its room.
 VLM = "VLM"
 ASKS = "ASKS"
@@ -61,6 +63,8 @@ VLM_PLAN = "vlm-plan"
 
 # What subjects of events begin with, and of those that were found in recordings: who hears the first hears no other.
 EVENT = "events"
+# The kinds of event that ALERTS copies.
+COPIED = ("alerts", "incidents")
 PAST = "past"
 
 MAX_DELIVERIES = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"

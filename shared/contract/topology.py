@@ -25,6 +25,8 @@ from nats.js.api import (
     StorageType,
     StoreCompression,
     StreamConfig,
+    StreamSource,
+    SubjectTransform,
 )
 from nats.js.errors import APIError, NotFoundError
 
@@ -51,6 +53,8 @@ LONGEST_KNOWN_S = 60 * MINUTE
 JOB_BYTES = 64 * 1024
 # For so long events are kept.
 EVENTS_KEPT_S = 7 * 24 * 60 * MINUTE
+# An incident takes some 6 kB, its alert and updates included: this holds as many as the console shows.
+ALERTS_BYTES = 128 * MB
 # What is put off takes this on disk at most: 400 bytes for each segment, ten minutes of 500 cameras.
 BACKFILL_BYTES = 128 * MB
 BACKFILL_JOB_BYTES = 4096
@@ -87,7 +91,7 @@ LEASE_BYTES = 1024
 LEASES_MOST = 50_000
 # Streams whose sequences are in ids and checkpoints. One that was lost, while what names them was kept, begins where it
 # has not been: by 1 again, a new segment's event would be known by its id, and dropped.
-_NAMED = (names.MEDIA, names.EVENTS)
+_NAMED = (names.MEDIA, names.EVENTS, names.ALERTS)
 _NAMING = (*_NAMED, f"KV_{names.ANALYTICS}")
 
 # The server's whole numbers end at 2**63, which for ages are nanoseconds: nobody wants more than these.
@@ -129,7 +133,7 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def streams(s: TopologySettings) -> list[StreamConfig]:
     """Every stream, as the contract has it."""
-    return [_media(s), _events(s), *_vlm(s), _backfill(s), _dead_letters(s), _usage(s), _audit(s)]
+    return [_media(s), _events(s), _alerts(s), *_vlm(s), _backfill(s), _dead_letters(s), _usage(s), _audit(s)]
 
 
 def _media(s: TopologySettings) -> StreamConfig:
@@ -156,6 +160,25 @@ def _events(s: TopologySettings) -> StreamConfig:
         duplicate_window=_known_s(s),
         # Apps hear what is stored, and each event once; and nothing of the past.
         republish=RePublish(src="events.>", dest=names.stored("events.>")),
+    )
+
+
+def _alerts(s: TopologySettings) -> StreamConfig:
+    """Return the stream that copies what somebody should act on, so that no other kind takes its room.
+
+    The server copies it from EVENTS within milliseconds, and up to two minutes later after it has lost a peer. So it is
+    for those who look back; the webhook takes alerts from EVENTS. Nobody can publish to it.
+    """
+    subjects = [names.event(kind, ">") for kind in names.COPIED]
+    return _stream(
+        names.ALERTS,
+        None,
+        s,
+        sources=[StreamSource(name=names.EVENTS, subject_transforms=[SubjectTransform(x, x) for x in subjects])],
+        compression=StoreCompression.S2,
+        max_age=EVENTS_KEPT_S,
+        max_bytes=ALERTS_BYTES,
+        duplicate_window=_known_s(s),
     )
 
 
@@ -253,7 +276,7 @@ def _audit(s: TopologySettings) -> StreamConfig:
     )
 
 
-def _stream(name: str, subjects: list[str], s: TopologySettings, **more: Any) -> StreamConfig:
+def _stream(name: str, subjects: list[str] | None, s: TopologySettings, **more: Any) -> StreamConfig:
     """On disk and readable by direct get; the oldest message goes first, unless `more` says otherwise."""
     common: dict[str, Any] = {
         "retention": RetentionPolicy.LIMITS,

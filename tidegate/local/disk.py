@@ -16,6 +16,7 @@ from nats.js.api import StreamInfo
 
 from shared.contract import names
 from shared.contract.topology import (
+    ALERTS_BYTES,
     BACKFILL_BYTES,
     CHECKPOINTS_BYTES,
     GB,
@@ -38,7 +39,8 @@ STREAMS = {"media_max_bytes": names.MEDIA, "events_max_bytes": names.EVENTS, "dl
 def room(store: Path) -> int:
     """Bytes that STREAMS may be promised in this folder beside the others, where what it holds counts as free."""
     folder = next(path for path in (store, *store.parents) if path.exists())
-    others = len(names.VLM_WORK) * JOBS_BYTES + BACKFILL_BYTES + CHECKPOINTS_BYTES + SCENES_BYTES + USAGE_BYTES
+    others = ALERTS_BYTES + BACKFILL_BYTES + CHECKPOINTS_BYTES + SCENES_BYTES + USAGE_BYTES
+    others += len(names.VLM_WORK) * JOBS_BYTES
     return max(0, int(SHARE * (shutil.disk_usage(folder).free + held(store))) - others)
 
 

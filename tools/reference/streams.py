@@ -130,10 +130,11 @@ def _most(stream: StreamConfig) -> str:
 
 def _stream(stream: StreamConfig) -> tuple[str, ...]:
     full = "the oldest goes" if str(stream.discard.value if stream.discard else "") == "old" else "new ones are refused"
-    subjects = ", ".join(map(code, stream.subjects or []))
+    copied = [(s.name, x.src) for s in stream.sources or [] for x in s.subject_transforms or []]
+    of = "".join(f"a copy of {code(name)}: " for name in dict.fromkeys(name for name, _ in copied))
     return (
         code(str(stream.name)),
-        subjects,
+        of + ", ".join(map(code, [*(stream.subjects or []), *(subject for _, subject in copied)])),
         _duration(stream.max_age or 0),
         _most(stream),
         full,

@@ -1,5 +1,7 @@
 """EVENTS read backwards at the start, the newest first, and followed from then on: by what is heard, and by the log.
 
+ALERTS is read in the same way, for what a flood of another kind has pushed out of EVENTS.
+
 What is heard at once may be heard twice, or not at all while the server is away: the log has it.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import nats.errors
@@ -25,6 +28,11 @@ from shared.runtime.errors import BadMessage, BusError
 from shared.runtime.telemetry import logger
 
 KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in (Incident, Alert, Verdict, CameraStatus)}
+# What is read of each stream, one subject after the other.
+_READ = [
+    *((names.ALERTS, names.event(kind, "*")) for kind in names.COPIED),
+    *((names.EVENTS, names.event(kind, "*")) for kind in KINDS),
+]
 # What happened within the last hour is there first, and then what was before it.
 _BACK_S = (3600.0, 6 * 3600.0, 24 * 3600.0, 3 * 24 * 3600.0, EVENTS_KEPT_S)
 _EVERY_S = 10.0
@@ -38,9 +46,9 @@ class Reading:
         self._client = client
         self._index = index
         self._statuses = statuses
-        # By subject: what was read of the log up to here; and what of it is read already, from here on.
-        self._next: dict[str, int] = {}
-        self._read_from: dict[str, int] = {}
+        # By stream and subject: what was read of the log up to here; and what of it is read already, from here on.
+        self._next: dict[tuple[str, str], int] = {}
+        self._read_from: dict[tuple[str, str], int] = {}
         self._back = 0
         # The first sequence of MEDIA that is kept.
         self.video_from = 0
@@ -48,7 +56,7 @@ class Reading:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that EVENTS keeps was read, or as much of it as there is room for."""
+        """Whether all that the streams keep was read, or as much of it as there is room for."""
         return self._back >= len(_BACK_S)
 
     def hear(self, event: Heard) -> None:
@@ -69,37 +77,40 @@ class Reading:
 
     async def _read(self) -> None:
         if not self._next:
-            last = (await self._client.jetstream().stream_info(names.EVENTS)).state.last_seq
-            self._next = {names.event(kind, "*"): last + 1 for kind in KINDS}
+            js = self._client.jetstream()
+            ends = {s: (await js.stream_info(s)).state.last_seq + 1 for s in (names.ALERTS, names.EVENTS)}
+            self._next = {(stream, subject): ends[stream] for stream, subject in _READ}
             self._read_from = dict(self._next)
-        async with Log(self._client, names.EVENTS) as log:
+        async with Log(self._client, names.ALERTS) as alerts, Log(self._client, names.EVENTS) as log:
+            logs = {names.ALERTS: alerts, names.EVENTS: log}
             while not self.is_complete:
-                await self._follow(log)
-                await self._read_back(log, _BACK_S[self._back])
+                await self._follow(logs)
+                await self._read_back(logs, _BACK_S[self._back])
                 self._back = len(_BACK_S) if self._index.is_full else self._back + 1
-            await self._follow(log)
+            await self._follow(logs)
         video = (await self._client.jetstream().stream_info(names.MEDIA)).state
         self.video_from = video.first_seq if video.messages else video.last_seq + 1
         oldest = time.time() - EVENTS_KEPT_S
         self._index.forget(oldest)
         self._statuses.forget(oldest)
 
-    async def _read_back(self, log: Log, back_s: float) -> None:
+    async def _read_back(self, logs: Mapping[str, Log], back_s: float) -> None:
         """What was stored since so long, but for what is read already."""
         since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=back_s)
-        for subject, end in self._read_from.items():
+        for (stream, subject), end in self._read_from.items():
+            log = logs[stream]
             found = first = await log.since(subject, since)
             while found and found[-1].seq < end - 1:
                 self._take_all(found, end)
                 found = await log.read(subject, found[-1].seq + 1)
             self._take_all(found, end)
-            self._read_from[subject] = min(end, first[0].seq if first else end)
+            self._read_from[stream, subject] = min(end, first[0].seq if first else end)
 
-    async def _follow(self, log: Log) -> None:
-        for subject, seq in self._next.items():
-            while found := await log.read(subject, seq):
+    async def _follow(self, logs: Mapping[str, Log]) -> None:
+        for (stream, subject), seq in self._next.items():
+            while found := await logs[stream].read(subject, seq):
                 self._take_all(found, found[-1].seq + 1)
-                self._next[subject] = seq = found[-1].seq + 1
+                self._next[stream, subject] = seq = found[-1].seq + 1
 
     def _take_all(self, found: list[Stored], end: int) -> None:
         for stored in found:

@@ -17,7 +17,15 @@ from shared.runtime.errors import BusError
 _NANO = 1e9
 # Who may ask for the state of what; a viewer for all others that are shown.
 OF_ADMIN = (names.AUDIT,)
-STREAMS = (names.MEDIA, names.EVENTS, *(stream for stream, _ in names.VLM_WORK), names.BACKFILL, names.DLQ, names.USAGE)
+STREAMS = (
+    names.MEDIA,
+    names.EVENTS,
+    names.ALERTS,
+    *(stream for stream, _ in names.VLM_WORK),
+    names.BACKFILL,
+    names.DLQ,
+    names.USAGE,
+)
 
 
 class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
