@@ -16,7 +16,7 @@ from shared.contract import deadletters, events, names
 from shared.contract.events import CameraStatus, VideoStatus
 from shared.contract.segment import to_headers
 from shared.runtime.errors import BadSegment, OverBudget
-from shared.worker.unreadable import UnreadableCameras
+from shared.worker.unreadable import UnreadableCameras, UnreadableTuning
 from tests import hostile
 from tests.detecting import detecting, segment_head
 from tests.test_monitor import IDLE
@@ -92,6 +92,21 @@ def test_a_camera_in_trouble_is_said_again_and_again_and_when_it_is_over() -> No
     cameras.worked("lobby")
     assert [t.state for t in cameras.due()] == ["readable"]
     assert cameras.due() == []
+
+
+def test_invented_names_take_neither_memory_nor_letters() -> None:
+    clock = Clock()
+    cameras = UnreadableCameras(clock, UnreadableTuning(cameras=100))
+    letters = 0
+    for n in range(5000):
+        for _ in range(3):
+            letters += cameras.failed(f"invented-{n}", BadSegment("holds no video"))
+    assert letters == 100
+    assert len(cameras._rows) == len(cameras._letters) == 100
+    clock.now += 301
+    cameras.due()
+    assert [cameras.failed("lobby", BadSegment("holds no video")) for _ in range(3)] == [True, False, False]
+    assert [trouble.camera for trouble in cameras.due()] == ["lobby"]
 
 
 @given(st.lists(st.sampled_from(["works", "fails", "asks"]), max_size=60))

@@ -3,7 +3,8 @@
 One such segment is an accident, and its dead letter is the evidence. A camera with a setting that nobody can decode
 would fill DLQ with one a second. So of segments in a row, the first of each cause is buried, and the others are
 counted; after some the camera is said to be unreadable, again and again while that lasts, and once it is over. A camera
-that sends good and bad segments by turns begins a row with each bad one: there is a bound on its letters, too.
+that sends good and bad segments by turns begins a row with each bad one: there is a bound on its letters, too. The
+number of cameras is bounded, since who may publish segments may invent names.
 
     cameras = UnreadableCameras(clock)
     cameras.failed("lobby", error)         # whether to bury the segment
@@ -35,12 +36,15 @@ Cause = Literal["budget", "undecodable"]
 
 class UnreadableTuning(msgspec.Struct, frozen=True, kw_only=True):
     """in_a_row: so many segments in a row are no accident. again_s: how often it is said again, in seconds. letters: of
-    one camera, in `letters_s` seconds."""
+    one camera, in `letters_s` seconds. cameras: maximum number that is followed; more push out those that failed longest
+    ago, and get no letter while so many have had one.
+    """
 
     in_a_row: int = 3
     again_s: float = 30.0
     letters: int = 8
     letters_s: float = 300.0
+    cameras: int = 2000
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -78,7 +82,9 @@ class UnreadableCameras:
 
     def failed(self, camera: str, error: BadSegment) -> bool:
         """A segment can't be read. Returns whether it is evidence, to be buried whole: others are like it otherwise."""
-        row = self._rows.setdefault(camera, _Row(self._clock(), set()))
+        row = self._rows[camera] = self._rows.pop(camera, None) or _Row(self._clock(), set())
+        if len(self._rows) > self._tuning.cameras:
+            del self._rows[next(iter(self._rows))]
         # Reasons of one kind differ by their numbers; all that is refused for its cost is of one.
         cause = "" if isinstance(error, OverBudget) else _NUMBER.sub("#", str(error))
         is_new = cause not in row.causes and len(row.causes) < _MOST_CAUSES
@@ -96,13 +102,15 @@ class UnreadableCameras:
         """Whether the camera has had few letters of late; this one counts then."""
         now = self._clock()
         past = now - self._tuning.letters_s
-        # Cameras without a recent letter are forgotten: their names are whoever's publishes segments.
-        letters = {of: kept for of, at in self._letters.items() if (kept := [t for t in at if past < t <= now])}
-        recent = letters.setdefault(camera, [])
-        self._letters = letters
-        if len(recent) >= self._tuning.letters:
+        # In the order of each camera's last letter.
+        while self._letters and not past < self._letters[first := next(iter(self._letters))][-1] <= now:
+            del self._letters[first]
+        recent = [t for t in self._letters.get(camera, ()) if past < t <= now]
+        is_over = camera not in self._letters and len(self._letters) >= self._tuning.cameras
+        if is_over or len(recent) >= self._tuning.letters:
             return False
-        recent.append(now)
+        self._letters.pop(camera, None)
+        self._letters[camera] = [*recent, now]
         return True
 
     def worked(self, camera: str) -> None:
