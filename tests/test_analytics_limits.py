@@ -22,13 +22,14 @@ from services.analytics.camera import CameraAnalytics
 from services.analytics.checkpoint import Checkpoints
 from services.analytics.partition import Partition
 from services.analytics.state import Limits
+from services.analytics.statements import Outs
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.bus.mirror import bind
 from shared.client import registry
 from shared.contract import events, names
 from shared.contract.cameras import new_camera
-from shared.contract.events import DetectedObject, Detections, Incident
+from shared.contract.events import DetectedObject, Detections, Incident, Tracks
 from shared.contract.rules import Rules
 from shared.runtime.errors import Full
 from tests.test_analytics_service import RULES, incidents, running, use
@@ -60,6 +61,13 @@ def crowd(camera: str, n: int, objects: int = 300, frames: int = 10) -> Detectio
     boxes = ((k % 20 * 0.05, k // 20 * 0.03) for k in range(objects))
     found = [DetectedObject(label="person", score=0.9, box=(x, y, x + 0.01, y + 0.01)) for x, y in boxes]
     return replace(event, frames=[replace(frame, objects=found) for frame in event.frames])
+
+
+def tracks(said: Outs, state: str) -> set[str]:
+    """Ids of the tracks that are in a state."""
+    return {
+        track.id for out in said if isinstance(out.what, Tracks) for track in out.what.tracks if track.state == state
+    }
 
 
 def states(partition: Partition) -> int:
@@ -230,6 +238,19 @@ async def test_states_stay_within_their_bytes_and_the_largest_goes_first(server:
     bucket = await admin.jetstream().key_value(names.ANALYTICS)
     entries = [(await bucket.get(f"camera.0.{c}")).value or b"" for c in await keys(admin, "camera")]
     assert sum(len(checkpoint.inflated(entry)) for entry in entries) <= 2**20
+
+
+async def test_what_was_followed_ends_where_its_state_is_dropped(server: NatsServer, admin: Client) -> None:
+    async with connected(server, "analytics") as client:
+        checkpoints = Checkpoints(client, await bind(client.jetstream(), names.ANALYTICS))
+        partition = Partition(0, LIMITS, lambda _: BOOK, budget=Budget(state_bytes=1))
+        walk = detections([ACROSS], 6, camera="yard")
+        said = [out for seq, event in enumerate(walk, 1) for out in partition.read(stored(event, seq, seq))]
+        followed = tracks(said, "new")
+        assert followed
+        await checkpoints.save(partition)
+        assert tracks([out for _, outs in partition.due(START.timestamp()) for out in outs], "end") == followed
+        assert not list(partition.due(START.timestamp())), "it is said once"
 
 
 async def test_a_bucket_that_is_full_while_a_camera_is_forgotten_ends_nothing(

@@ -52,7 +52,7 @@ class Arrival:
         return self._event or msgspec.json.decode(zlib.decompress(self._packed), type=Detections)
 
     def pack(self) -> None:
-        """Hold the event compressed: decoded, it takes ten times its bytes."""
+        """Hold the event compressed: decoded, it takes 4 to 11 times as much."""
         if self._event:
             self._packed = zlib.compress(encode(self._event), 1)
             self._event = None

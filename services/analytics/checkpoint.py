@@ -253,7 +253,7 @@ class Checkpoints:
 
     def _anew(self, partition: Partition, camera: str) -> bytes:
         metrics.DROPPED.labels("state").inc()
-        partition.cameras[camera].anew(unasked=True)
+        partition.ended.append((camera, partition.cameras[camera].anew(unasked=True)))
         return self._weighed(f"camera.{partition.number}.{camera}", partition.cameras[camera].state())
 
     def _packed_passes(self, partition: Partition, camera: str) -> bytes:

@@ -61,6 +61,7 @@ class Partition:
 
     position, verdicts: the sequences in EVENTS from which it reads detections and verdicts on. told: that of what was
     said last, or -1. said: by camera, what was said after the checkpoint, and follows once more.
+    ended: what follows from states that a checkpoint has dropped, by camera, until `due` gives it.
     passes: the second ones, of cameras of which frames were left out. budget: what it may hold.
     """
 
@@ -79,6 +80,7 @@ class Partition:
         self.cameras: dict[str, CameraAnalytics] = {}
         self.changed: set[str] = set()
         self.bad: list[BadDetections] = []
+        self.ended: list[tuple[str, Outs]] = []
         self.passes = Passes(limits)
         self.budget = budget
         self._is_listed = is_listed
@@ -143,6 +145,8 @@ class Partition:
 
     def due(self, at: float, seq: int = EVERYTHING) -> Iterator[tuple[str, Outs]]:
         """(camera, what follows from deadlines), once all that was stored until `at`, up to `seq`, has been read."""
+        yield from self.ended
+        self.ended = []
         for name, camera in list(self.cameras.items()):
             camera.passed(seq)
             if (deadline := camera.deadline()) is not None and deadline <= at:

@@ -36,8 +36,8 @@ Cause = Literal["budget", "undecodable"]
 
 class UnreadableTuning(msgspec.Struct, frozen=True, kw_only=True):
     """in_a_row: so many segments in a row are no accident. again_s: how often it is said again, in seconds. letters: of
-    one camera, in `letters_s` seconds. cameras: maximum number that is followed; more push out those that failed longest
-    ago, and get no letter while so many have had one.
+    one camera, in `letters_s` seconds. cameras: maximum number that is followed. More push out those that failed
+    longest ago, and get no letter while so many have had one.
     """
 
     in_a_row: int = 3
