@@ -32,7 +32,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock torch vllm phoenix test affected core versions shard costs test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-quiet image image-test sbom chaos clean reference docs
+.PHONY: demo setup lock torch vllm phoenix test affected core versions shard costs test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-static-scene image image-test sbom chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -163,9 +163,9 @@ bench-surge: $(TEST)
 	$(BIN)/python -m bench.bench_surge
 
 # Quiet scenes with and without the gate of cv, at 1, 4 and 16 replicas: an hour for the first time, for two hours of
-# video, and then some minutes. QUIET_ARGS has what `python -m bench.quiet --help` lists.
-bench-quiet: $(TEST)
-	$(BIN)/python -m bench.quiet $(QUIET_ARGS)
+# video, and then some minutes. STATIC_SCENE_ARGS has what `python -m bench.static_scene --help` lists.
+bench-static-scene: $(TEST)
+	$(BIN)/python -m bench.static_scene $(STATIC_SCENE_ARGS)
 
 # A million vectors: five minutes and 3 GB of disk.
 bench-search: $(TEST)

@@ -19,10 +19,10 @@ from bench import footage_vtest as footage
 from bench.bench_tracks import agreed, crossed, follow, of_tracks, scored, stayed
 from services.analytics.camera import CameraAnalytics
 from services.analytics.checkpoint import packed
-from services.analytics.settled.episode import Episode, begun
-from services.analytics.settled.late import LateIncidents
-from services.analytics.settled.state import LateState, SettledState
-from services.analytics.settled.versions import First
+from services.analytics.second_pass.episode import Episode, begun
+from services.analytics.second_pass.late import LateIncidents
+from services.analytics.second_pass.state import LateState, SecondPassState
+from services.analytics.second_pass.versions import First
 from services.analytics.state import Limits
 from services.analytics.statements import Out
 from shared.contract import rules
@@ -112,7 +112,7 @@ def _second_pass(first: Sequence[Detections], better: Sequence[Detections]) -> t
     for n in range(SURGE.start, len(first)):
         outs += episode.read(_first(n + 1, first[n]), better[n], 0.0)
         if n % 10 == 0:
-            largest = max(largest, len(packed(SettledState(episodes=[episode.state()]))))
+            largest = max(largest, len(packed(SecondPassState(episodes=[episode.state()]))))
     return outs + episode.end(0.0), largest
 
 

@@ -110,7 +110,7 @@ class World:
             return (await js.stream_info(names.DLQ)).state.last_seq + 10
         subject, payload = names.media(camera), f"video {next(self._numbers)}".encode()
         seq = (await js.publish(subject, payload)).seq
-        headers = deadletters.bury_headers(
+        headers = deadletters.dead_letter_headers(
             "cv", "no keyframe", stream="MEDIA", seq=seq, subject=subject, deliveries=5, headers={}
         )
         return int((await js.publish("dlq.cv", payload, headers=headers)).seq)

@@ -22,7 +22,7 @@ from shared.contract.events import Detections
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
-from shared.worker.hold import Held, Hold
+from shared.worker.in_flight import Delivery, InFlight
 from tests.test_backfill import LOW
 from tests.test_worker import Echo, Job
 
@@ -85,14 +85,14 @@ async def main() -> None:
     bus.publish = plan.after(bus.publish, _published)  # type: ignore[assignment]
     bus.put_off = plan.after(bus.put_off, lambda *_: "job")  # type: ignore[assignment]
     direct.get = plan.after(direct.get, lambda *_: "get")  # type: ignore[assignment]
-    acknowledge = Hold.acknowledge
+    acknowledge = InFlight.acknowledge
 
-    async def acknowledged(self: Hold[Held], held: Held, **more: Any) -> None:
-        if held.stream == "MEDIA":
+    async def acknowledged(self: InFlight[Delivery], delivery: Delivery, **more: Any) -> None:
+        if delivery.stream == "MEDIA":
             plan.reached("ack")
-        await acknowledge(self, held, **more)
+        await acknowledge(self, delivery, **more)
 
-    Hold.acknowledge = acknowledged  # type: ignore[method-assign, assignment]
+    InFlight.acknowledge = acknowledged  # type: ignore[method-assign, assignment]
     client = await bus.connect(load(BusSettings), "cv")
     settings = WorkerSettings(batch_size=2, hold=4)
     worker = Worker(client, Bending(plan), settings, Health(), consumers=[("MEDIA", "cv")], backfill="cv-backfill")

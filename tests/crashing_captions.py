@@ -23,7 +23,7 @@ from shared.runtime.settings import BusSettings, load
 from shared.runtime.telemetry import Health
 from shared.worker import Message
 from shared.worker.effort import Effort
-from shared.worker.hold import Held, Hold
+from shared.worker.in_flight import Delivery, InFlight
 from tests.crashing_backfill import Plan
 
 WORKER = ("taken", "shown", "answered", "event", "ack")
@@ -37,7 +37,7 @@ def by_chance(self: Effort, message: Message, high: bool) -> Level:
 async def main() -> None:
     plan, settings = Plan(Path(os.environ["PLAN"])), load(VlmSettings)
     is_front = settings.vlm_mode == "front"
-    prepare, acknowledge = VlmService.prepare, Hold.acknowledge
+    prepare, acknowledge = VlmService.prepare, InFlight.acknowledge
 
     async def prepared(self: VlmService, message: Message) -> Task:
         plan.reached("taken")
@@ -45,13 +45,13 @@ async def main() -> None:
         plan.reached("shown")
         return task
 
-    async def acknowledged(self: Hold[Held], held: Held, **more: Any) -> None:
+    async def acknowledged(self: InFlight[Delivery], delivery: Delivery, **more: Any) -> None:
         plan.reached("ack")
-        await acknowledge(self, held, **more)
+        await acknowledge(self, delivery, **more)
 
     Effort.bend = by_chance  # type: ignore[method-assign]
     VlmService.prepare = prepared  # type: ignore[method-assign]
-    Hold.acknowledge = acknowledged  # type: ignore[method-assign, assignment]
+    InFlight.acknowledge = acknowledged  # type: ignore[method-assign, assignment]
     ModelEndpoint.complete = plan.after(ModelEndpoint.complete, lambda *_: "answered")  # type: ignore[method-assign]
     bus.publish = plan.after(bus.publish, lambda *_: "event")  # type: ignore[assignment]
     bus.publish_job = plan.after(bus.publish_job, lambda *_: "job")  # type: ignore[assignment]

@@ -18,7 +18,7 @@ from services.ingest.segmenter import Piece
 from services.vlm import front
 from services.vlm.settings import VlmSettings
 from shared.contract import names
-from shared.contract.events import Answer, Caption, Said, Summary, Verdict
+from shared.contract.events import Answer, Caption, Summary, Verdict, VlmResult
 from shared.contract.segment import to_headers
 from shared.runtime.telemetry import Health
 from tests import schemas
@@ -27,7 +27,7 @@ from tests.waiting import patience_s
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
-KINDS: dict[str, type[Said]] = {k.kind: k for k in (Answer, Caption, Summary, Verdict)}
+KINDS: dict[str, type[VlmResult]] = {k.kind: k for k in (Answer, Caption, Summary, Verdict)}
 
 
 @cache
@@ -77,7 +77,7 @@ async def fronting(server: NatsServer, **settings: Any) -> AsyncIterator[Health]
         yield health
 
 
-async def said(client: Client) -> list[tuple[str, Said]]:
+async def said(client: Client) -> list[tuple[str, VlmResult]]:
     """(ce-id, event) of all that vlm said, in the order of EVENTS; each keeps to its schema."""
     js = client.jetstream()
     found = []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shared.runtime.ports import free_port
 from tests.waiting import patience_s
-from tidegate.chaos.way import Way
+from tidegate.chaos.network_proxy import NetworkProxy
 
 
 @contextlib.contextmanager
@@ -41,5 +41,5 @@ async def secured(url: str, certify: Callable[[ssl.SSLContext], None]) -> AsyncI
     """Port at which TLS ends before the camera server at `url`. certify: gives it its certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certify(context)
-    async with Way(url, secured=context) as way:
+    async with NetworkProxy(url, secured=context) as way:
         yield way.port

@@ -21,7 +21,7 @@ import services.cv.__main__ as cv
 from bench import footage_vtest as footage
 from bench.bench_tracks import agreed, crossed, stayed
 from services.analytics.camera import CameraAnalytics
-from services.analytics.settled.versions import best
+from services.analytics.second_pass.versions import best
 from services.analytics.state import Limits
 from services.analytics.statements import Out
 from services.cv.settings import CvSettings

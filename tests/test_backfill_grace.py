@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.scaler.demand.due import Due
+from services.scaler.demand.expiry import ExpiryForecast
 from services.scaler.demand.observation import Observation, PutOff, Workers, faster
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.keda import scaledobject
@@ -46,7 +46,7 @@ def test_what_is_due_is_what_waits_and_has_no_more_time_than_the_grace(
     seconds: list[tuple[int, int]], grace: int, kept: int
 ) -> None:
     """Against a queue that knows when each was put off. The oldest are made good first, or have expired."""
-    due, waiting, ever = Due(grace), [], 0
+    due, waiting, ever = ExpiryForecast(grace), [], 0
     for now, (more, done) in enumerate(seconds):
         waiting += [now] * more
         ever += more
@@ -58,12 +58,12 @@ def test_what_is_due_is_what_waits_and_has_no_more_time_than_the_grace(
 
 
 def test_without_a_grace_or_an_answer_nothing_is_due() -> None:
-    assert Due(0).measure(1e6, PutOff(ever=50, waiting=50, kept_s=60)) == 0
-    assert Due(60).measure(1e6, None) == 0
+    assert ExpiryForecast(0).measure(1e6, PutOff(ever=50, waiting=50, kept_s=60)) == 0
+    assert ExpiryForecast(60).measure(1e6, None) == 0
 
 
 def test_a_count_that_begins_anew_is_tolerated() -> None:
-    due = Due(50)
+    due = ExpiryForecast(50)
     due.measure(0, PutOff(ever=90, waiting=20, kept_s=60))
     assert due.measure(20, PutOff(ever=90, waiting=20, kept_s=60)) == 20
     assert due.measure(30, PutOff(ever=5, waiting=5, kept_s=60)) == 0

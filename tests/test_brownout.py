@@ -25,7 +25,7 @@ from shared.contract.stats import WorkerStats
 from shared.elastic.brownout import TUNING, TURN_S, Brownout, place
 from shared.elastic.costs import CostMeter, DecodeWork
 from shared.elastic.levels import LEVELS, Level
-from shared.elastic.look import Look
+from shared.elastic.sampling_plan import SamplingPlan
 from shared.worker.effort import Effort
 from shared.worker.service import Message
 from tests import footage
@@ -102,7 +102,9 @@ def test_frames_are_between_the_floor_and_what_is_wanted(level: Level, wanted: f
 def test_a_look_says_its_quality_only_where_frames_are_left_out(
     level: Level, wanted: float, floor: float, duration: float, frames: int
 ) -> None:
-    look = Look.of(level, wanted=wanted, floor=floor, duration=duration, frames=frames, megapixels=2.0, images=3)
+    look = SamplingPlan.of(
+        level, wanted=wanted, floor=floor, duration=duration, frames=frames, megapixels=2.0, images=3
+    )
     assert 1 <= look.frames <= look.wanted <= frames
     assert look.rest <= look.wanted_rest < frames * 2.0
     assert (look.quality is None) == (look.frames == look.wanted)
@@ -129,7 +131,7 @@ def test_fewer_frames_never_cost_more(works: list[tuple[float, float, float, flo
         costs.decoded(DecodeWork(*work))
         costs.computed(images=5, seconds=work[2])
     full, floor = (
-        Look.of(level, wanted=5, floor=1, duration=1, frames=FRAMES, megapixels=2.0, images=1)
+        SamplingPlan.of(level, wanted=5, floor=1, duration=1, frames=FRAMES, megapixels=2.0, images=1)
         for level in (LEVELS[0], LEVELS[-1])
     )
     assert costs.replica_s(floor.key, floor.rest, floor.frames) <= costs.replica_s(full.key, full.rest, full.wanted)

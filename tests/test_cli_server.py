@@ -42,8 +42,8 @@ async def have(client: Client, *ids: str) -> None:
 # ---- dead letters
 
 
-async def bury(client: Client, seq: int, payload: bytes = b"x") -> int:
-    headers = deadletters.bury_headers(
+async def dead_letter(client: Client, seq: int, payload: bytes = b"x") -> int:
+    headers = deadletters.dead_letter_headers(
         "cv", "no such model", stream="MEDIA", seq=seq, subject="media.lobby", deliveries=5, headers={}
     )
     return (await client.jetstream().publish("dlq.cv", payload, headers=headers)).seq
@@ -55,7 +55,7 @@ async def test_a_letter_that_is_not_there_is_an_error_and_the_others_are_replaye
     missing = await tidegate(server, "dlq", "replay", "17", cwd=tmp_path)
     assert (missing.returncode, missing.stdout) == (1, "")
     assert missing.stderr == "tidegate: there is no letter 17: 'tidegate dlq list' shows what is there\n"
-    letter = await bury(admin, 3)
+    letter = await dead_letter(admin, 3)
     listed = await tidegate(server, "dlq", "list", cwd=tmp_path)
     assert listed.stdout.split("\t") == [str(letter), "cv", "MEDIA/3", "media.lobby", "1", "5", "no such model\n"]
     some = await tidegate(server, "dlq", "replay", str(letter), "17", cwd=tmp_path)

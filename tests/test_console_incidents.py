@@ -17,7 +17,7 @@ from services.console.review.gaps import MOST_OF_A_CAMERA, Gap, Statuses
 from services.console.review.index import Index, Place
 from services.console.review.shown import card
 from services.console.review.timeline import counted
-from services.console.review.together import Told, id_of, joined, told_by
+from services.console.review.together import IncidentReport, id_of, joined, told_by
 from services.console.web.refused import Refused
 from shared.contract.events import Alert, CameraStatus, Incident, Verdict
 from tests.incidents import ago, incident, verdict
@@ -61,8 +61,8 @@ def said(draw: st.DrawFn) -> Incident | Verdict:
 
 @given(st.lists(said(), min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_the_order_of_what_is_said_does_not_matter(events: list[Incident | Verdict], chance: random.Random) -> None:
-    def all_of(order: list[Incident | Verdict]) -> Told:
-        found = Told()
+    def all_of(order: list[Incident | Verdict]) -> IncidentReport:
+        found = IncidentReport()
         for event in order:
             found = joined(found, told_by(event))
         return found

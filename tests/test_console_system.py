@@ -31,11 +31,13 @@ from tidegate.local.server import NatsServer
 __all__ = ["path", "pieces"]
 
 
-async def bury(admin: Client, subject: str, payload: bytes, *, service: str = "cv", stream: str = "MEDIA") -> int:
+async def dead_letter(
+    admin: Client, subject: str, payload: bytes, *, service: str = "cv", stream: str = "MEDIA"
+) -> int:
     """A dead letter of a message that was in a stream."""
     js = admin.jetstream()
     seq = (await js.publish(subject, payload)).seq
-    headers = deadletters.bury_headers(
+    headers = deadletters.dead_letter_headers(
         service, "no keyframe", stream=stream, seq=seq, subject=subject, deliveries=5, headers={}
     )
     return (await js.publish(f"dlq.{service}", payload, headers=headers)).seq
@@ -64,8 +66,8 @@ async def test_streams_say_what_they_hold_and_who_takes_it(server: NatsServer, a
 async def test_letters_are_read_newest_first_a_page_at_a_time(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
-        seqs = [await bury(admin, "media.lobby", b"x%d" % n) for n in range(7)]
-        await bury(admin, "events.alerts.lobby", b"{}", service="webhook", stream="EVENTS")
+        seqs = [await dead_letter(admin, "media.lobby", b"x%d" % n) for n in range(7)]
+        await dead_letter(admin, "events.alerts.lobby", b"{}", service="webhook", stream="EVENTS")
         query: dict[str, Any] = {"limit": 3, "service": "cv"}
         found: list[int] = []
         while True:
@@ -84,7 +86,7 @@ async def test_letters_are_read_newest_first_a_page_at_a_time(server: NatsServer
 async def test_a_letter_is_replayed_and_said_in_the_audit_before(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
-        seq = await bury(admin, "media.lobby", b"video")
+        seq = await dead_letter(admin, "media.lobby", b"video")
         whole = (await root.get(f"letters/{seq}")).json()
         assert whole["is_video"] and whole["text"] is None
         answer = await root.post(f"letters/{seq}/replay")
@@ -103,15 +105,15 @@ async def test_a_segment_that_died_is_shown(server: NatsServer, admin: Client, p
         js = admin.jetstream()
         headers = to_headers(pieces[0].segment)
         seq = (await js.publish("media.cam", pieces[0].payload, headers=headers)).seq
-        dead = deadletters.bury_headers(
+        dead = deadletters.dead_letter_headers(
             "cv", "its model is gone", stream="MEDIA", seq=seq, subject="media.cam", deliveries=5, headers=headers
         )
         letter = (await js.publish("dlq.cv", pieces[0].payload, headers=dead)).seq
         shown = await root.get(f"letters/{letter}/picture", params={"width": 160})
         assert shown.headers["content-type"] == "image/jpeg" and pixels(shown.content).shape[1] == 160
-        other = await bury(admin, "events.alerts.lobby", b"{}", service="webhook", stream="EVENTS")
+        other = await dead_letter(admin, "events.alerts.lobby", b"{}", service="webhook", stream="EVENTS")
         assert (await root.get(f"letters/{other}/picture")).status_code == 404
-        damaged = await bury(admin, "media.lobby", b"no video at all")
+        damaged = await dead_letter(admin, "media.lobby", b"no video at all")
         refused = await root.get(f"letters/{damaged}/picture")
         assert refused.status_code == 502 and "there is no picture" in refused.json()["error"]
 
@@ -119,7 +121,9 @@ async def test_a_segment_that_died_is_shown(server: NatsServer, admin: Client, p
 async def test_a_letter_is_deleted_once(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
-        seq = await bury(admin, "events.alerts.lobby", b'{"camera": "lobby"}', service="webhook", stream="EVENTS")
+        seq = await dead_letter(
+            admin, "events.alerts.lobby", b'{"camera": "lobby"}', service="webhook", stream="EVENTS"
+        )
         assert (await root.get(f"letters/{seq}")).json()["text"] == '{"camera": "lobby"}'
         assert (await root.delete(f"letters/{seq}")).status_code == 204
         assert (await root.delete(f"letters/{seq}")).status_code == 404
@@ -139,7 +143,7 @@ async def test_a_forged_letter_is_not_replayed(server: NatsServer, admin: Client
 async def test_letters_of_other_cameras_are_not_there(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         eve = await console.person("eve", "admin", cameras=["lobby"])
-        hidden, shown = await bury(admin, "media.vault", b"v"), await bury(admin, "media.lobby", b"l")
+        hidden, shown = await dead_letter(admin, "media.vault", b"v"), await dead_letter(admin, "media.lobby", b"l")
         advised = (
             await admin.jetstream().publish(
                 "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.MEDIA.cv", b'{"stream_seq": 999, "deliveries": 5}'
@@ -205,7 +209,7 @@ async def test_the_doctor_names_what_is_not_well(server: NatsServer, admin: Clie
         )
         await admin.jetstream().publish("events.cameras.vault", events.encode(status))
         await admin.jetstream().delete_consumer("MEDIA", "cv")
-        await bury(admin, "media.lobby", b"v")
+        await dead_letter(admin, "media.lobby", b"v")
         root = await console.person("root", "admin", sees_all=True)
         answer = (await root.get("doctor")).json()
         found = {f["what"]: f for f in answer["findings"]}

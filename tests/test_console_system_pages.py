@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-async def bury(admin: Client, payload: bytes) -> int:
+async def dead_letter(admin: Client, payload: bytes) -> int:
     js = admin.jetstream()
     seq = (await js.publish("media.lobby", payload)).seq
-    headers = deadletters.bury_headers(
+    headers = deadletters.dead_letter_headers(
         "cv", "no keyframe", stream="MEDIA", seq=seq, subject="media.lobby", deliveries=5, headers={}
     )
     return int((await js.publish("dlq.cv", payload, headers=headers)).seq)
@@ -40,7 +40,7 @@ async def test_every_part_suits_every_width_and_everybody(
     async with console_on(server, admin) as console, browsing(console, "root", "admin", width=width) as page:
         for n in range(10):
             await add_camera(admin, f"camera-with-a-long-name-{n}")
-        await bury(admin, b"video")
+        await dead_letter(admin, b"video")
         root = await console.signed_in("root")
         await root.put("people/somebody-with-a-long-name", json={"role": "viewer"})
         await root.put("groups/ways", json={"cameras": [f"camera-with-a-long-name-{n}" for n in range(10)]})
@@ -70,7 +70,7 @@ async def test_a_letter_is_looked_at_and_put_back_to_work(server: NatsServer, ad
         console_on(server, admin) as console,
         browsing(console, "root", "admin", allowed=lambda text: "502" in text) as page,
     ):
-        first, second = await bury(admin, b"one"), await bury(admin, b"two")
+        first, second = await dead_letter(admin, b"one"), await dead_letter(admin, b"two")
         await go(page, console, "system/letters", "text=no keyframe")
         await page.click(f"[aria-label='Look: Dead letter {first}']")
         await page.wait_for_selector("text=It has no picture")

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.scaler.demand.deferral import TUNING, DeferralController
 from services.scaler.demand.observation import Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.demand.service_rate import ServiceRate
-from services.scaler.demand.thrift import TUNING, Thrift
 from services.scaler.keda import scaledobject
 from services.scaler.keda.scaledobject import JetStreamTrigger
 from services.scaler.keda.threshold import lag_threshold
@@ -150,7 +150,9 @@ def test_the_words_tell_what_was_left_out_and_what_may_be() -> None:
 # ---- the budget
 
 
-def fed(thrift: Thrift, hours: float, short: float, start: tuple[float, float, float] = (0, 0, 0)) -> list[float]:
+def fed(
+    thrift: DeferralController, hours: float, short: float, start: tuple[float, float, float] = (0, 0, 0)
+) -> list[float]:
     """Some hours in which a share of frames is left out; ends as (time, wanted, looked)."""
     now, wanted, looked = start
     for _ in range(int(hours * 720)):
@@ -165,7 +167,7 @@ def fed(thrift: Thrift, hours: float, short: float, start: tuple[float, float, f
 def test_a_plan_is_leaner_by_no_more_than_is_said_and_never_while_more_was_left_out(
     budget: float, hours: list[tuple[float, float]]
 ) -> None:
-    thrift = Thrift(budget)
+    thrift = DeferralController(budget)
     at = [0.0, 0.0, 0.0]
     for length, short in hours:
         before = thrift.share
@@ -178,7 +180,7 @@ def test_a_plan_is_leaner_by_no_more_than_is_said_and_never_while_more_was_left_
 @pytest.mark.parametrize("margin", [0.0, 0.05, 0.1])
 def test_the_budget_is_kept_whatever_margin_the_forecast_has(budget: float, margin: float) -> None:
     """What is left out follows the plan by ten minutes, and is what the plan is leaner by than the margin."""
-    thrift, plans = Thrift(budget), [0.0] * 120
+    thrift, plans = DeferralController(budget), [0.0] * 120
     at, left = [0.0, 0.0, 0.0], []
     for _ in range(24 * 720):
         short = max(0.0, plans[-120] - margin)
@@ -190,7 +192,7 @@ def test_the_budget_is_kept_whatever_margin_the_forecast_has(budget: float, marg
 
 
 def test_a_surge_is_a_debt_that_is_paid_before_the_plan_is_lean_again() -> None:
-    thrift = Thrift(0.05)
+    thrift = DeferralController(0.05)
     at = fed(thrift, 0.1, 0.8)
     at = fed(thrift, 0.5, 0.0, tuple(at))  # type: ignore[arg-type]
     assert thrift.share == 0

@@ -144,15 +144,15 @@ async def test_bad_segments_harm_nobody(server: NatsServer, admin: Client, video
         await settled(admin, "MEDIA", "cv")
         assert pool.restarts == 0, "a bad segment ended the worker"
     answered = {d.segment.seq for d in await all_detections(admin)}
-    buried = {x.stream_seq: x.reason async for x in dlq.letters(admin)}
+    dead_lettered = {x.stream_seq: x.reason async for x in dlq.letters(admin)}
     assert last in answered
-    assert answered.isdisjoint(buried)
-    assert answered | set(buried) == {*seqs.values(), last}
-    assert all(len(reason) > 10 for reason in buried.values())
+    assert answered.isdisjoint(dead_lettered)
+    assert answered | set(dead_lettered) == {*seqs.values(), last}
+    assert all(len(reason) > 10 for reason in dead_lettered.values())
     for name in ("random bytes", "lying camera", "lying key", "no headers", "nonsense headers", "empty", "large"):
-        assert seqs[name] in buried, name
-    assert "Camera" in buried[seqs["lying camera"]]
-    assert "header Start" in buried[seqs["nonsense headers"]]
+        assert seqs[name] in dead_lettered, name
+    assert "Camera" in dead_lettered[seqs["lying camera"]]
+    assert "header Start" in dead_lettered[seqs["nonsense headers"]]
 
 
 @pytest.mark.slow

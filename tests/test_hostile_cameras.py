@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from services.ingest.connection import Connection
 from services.ingest.failures import Failure
 from services.ingest.muxer import Probe
-from services.ingest.pace import Pace
+from services.ingest.segment_rate import SegmentRateLimit
 from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, Reaching
 from services.ingest.source import open_source
@@ -249,7 +249,7 @@ def test_a_camera_does_not_flood_the_bus_with_segments(
 
 @given(st.lists(st.floats(0, 5), max_size=500))
 def test_no_more_segments_pass_than_time_allows(waits: list[float]) -> None:
-    pace = Pace(segment_s=1.0, max_bytes=MB)
+    pace = SegmentRateLimit(segment_s=1.0, max_bytes=MB)
     now, passed = 0.0, 0
     for wait in waits:
         now += wait
@@ -259,7 +259,7 @@ def test_no_more_segments_pass_than_time_allows(waits: list[float]) -> None:
 
 def test_what_a_steady_camera_sends_passes() -> None:
     """After a minute without network too, and where its bit rate alone makes many segments."""
-    pace = Pace(segment_s=1.0, max_bytes=MB)
+    pace = SegmentRateLimit(segment_s=1.0, max_bytes=MB)
     assert all(pace.keeps(1000, 0.0) for _ in range(60))
     assert all(pace.keeps(1000, float(n)) for n in range(1, 1000))
     assert all(pace.keeps(MB * 2 // 3, 1000.0) for _ in range(1000))

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from shared import bus
 from shared.contract import names
 from tests.waiting import until
-from tidegate.chaos.way import Way, slowly
+from tidegate.chaos.network_proxy import NetworkProxy, slowly
 from tidegate.local.server import NatsServer
 
 LEASE_S = 2.0
@@ -46,7 +46,7 @@ async def test_its_clients_go_to_another(tmp_path: Path, unsent: int) -> None:
 @pytest.mark.slow
 async def test_the_one_that_hangs_is_asked_last(server: NatsServer) -> None:
     """It takes connections, and each try costs half a lease, of which two fifths are left."""
-    async with Way(server.url) as one, Way(server.url) as other:
+    async with NetworkProxy(server.url) as one, NetworkProxy(server.url) as other:
         settings = replace(server.settings("admin"), nats_url=f"{one.url},{other.url}", lease_s=2 * LEASE_S)
         client = await bus.connect(settings, "admin")
         for _ in range(6):
@@ -61,7 +61,7 @@ async def test_the_one_that_hangs_is_asked_last(server: NatsServer) -> None:
 
 async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsServer, admin: Client) -> None:
     """The answers to pings wait behind it: the client left in its middle, again and again."""
-    async with Way(server.url, back=slowly(MB // 2)) as way:
+    async with NetworkProxy(server.url, back=slowly(MB // 2)) as way:
         client = await bus.connect(replace(server.settings("admin"), nats_url=way.url, lease_s=LEASE_S), "admin")
         heard: list[int] = []
 
@@ -78,7 +78,7 @@ async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsS
 
 async def test_a_connection_that_only_the_client_still_has_is_left(server: NatsServer) -> None:
     """As where a router between them was restarted: what is sent goes nowhere, and nobody says so."""
-    async with Way(server.url) as way:
+    async with NetworkProxy(server.url) as way:
         client = await bus.connect(replace(server.settings("admin"), nats_url=way.url, lease_s=LEASE_S), "admin")
         way.forget()
         await until(lambda: client.stats["reconnects"] and client.is_connected)

@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 
 from services.ingest import metrics
 from services.ingest.announcer import Announcer
-from services.ingest.attempts import Attempts
+from services.ingest.connect_queue import ConnectQueue
 from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
 from services.ingest.runner import Runner
@@ -33,7 +33,7 @@ def series(camera: str) -> dict[str, float]:
 def runner(admin: Client, announcer: Announcer, name: str, url: str) -> Runner:
     camera, _ = new_camera(url, loop=True, realtime=True)
     js = admin.jetstream()
-    parts = (Publisher(admin, js), Outboxes[Piece](1 << 30), Attempts(), announcer)
+    parts = (Publisher(admin, js), Outboxes[Piece](1 << 30), ConnectQueue(), announcer)
     return Runner(name, camera, Login(), IngestSettings(), admin.max_payload, *parts, lambda: True, lambda _: False)
 
 

@@ -19,7 +19,7 @@ from shared.contract.segment import Segment, to_headers
 from shared.runtime.errors import Unstorable
 from shared.runtime.tasks import end
 from tests.waiting import patience_s, until
-from tidegate.chaos.way import Carry, Reader, Way
+from tidegate.chaos.network_proxy import Carry, NetworkProxy, Reader
 from tidegate.local.server import NatsServer
 
 
@@ -87,7 +87,7 @@ async def test_no_camera_waits_for_the_acknowledgement_of_another(server: NatsSe
     left: list[int] = []
     answers = asyncio.Event()
     answers.set()
-    async with Way(server.url, back=gated(answers)) as way:
+    async with NetworkProxy(server.url, back=gated(answers)) as way:
         client = await bus.connect(msgspec.structs.replace(server.settings("admin"), nats_url=way.url), "admin")
         publisher = Publisher(client, client.jetstream())
         outboxes: Outboxes[Piece] = Outboxes(1 << 30)

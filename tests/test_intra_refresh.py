@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.ingest.failures import SourceError
+from services.ingest.recovery_points import RecoveryPoints
 from services.ingest.segmenter import Piece, Segmenter
 from services.ingest.settings import Cutting
-from services.ingest.waves import Waves
 from shared.contract.segment import from_headers, to_headers
 from shared.recordings import cutting
 from shared.recordings.files import Read, files
@@ -229,7 +229,7 @@ def test_recovery_points_are_no_keyframes_to_be_kept_alone(joined: Path, whole: 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 120)), min_size=1, max_size=30))
 def test_a_base_is_the_nearest_that_is_right_in_time(steps: list[tuple[int, int]]) -> None:
     """steps: frames that have passed, and after how many the pictures are right; 0 is a keyframe."""
-    waves = Waves()
+    waves = RecoveryPoints()
     at, points = 0, []
     for n, (frames, recovery) in enumerate(steps):
         base = waves.begin(str(n), recovery)

@@ -211,7 +211,7 @@ def test_a_message_that_says_it_repeats_another_takes_no_other_result_s_id(forge
 
 
 def test_a_replay_of_a_replay_is_of_the_first() -> None:
-    first = deadletters.bury_headers(
+    first = deadletters.dead_letter_headers(
         "cv", "x", stream="MEDIA", seq=50, subject="media.a", deliveries=1, headers={"Replay-Of": "MEDIA/7"}
     )
     letter = deadletters.read(1, "dlq.cv", first, b"")

@@ -22,7 +22,7 @@ from tests.ingest_process import Bus, Ingest, add, bus, start
 from tests.rtsp import serving
 from tests.waiting import patience_s, until
 from tidegate.chaos.ledger import Piece, of_camera
-from tidegate.chaos.way import Way, late
+from tidegate.chaos.network_proxy import NetworkProxy, late
 from tidegate.local.server import NatsServer
 
 __all__ = ["bus", "start"]
@@ -354,7 +354,7 @@ async def test_who_stops_keeps_what_nobody_took_until_it_is_stored(
 @contextlib.asynccontextmanager
 async def slow_to_answer(camera: str, delay_s: float = 0.5) -> AsyncIterator[str]:
     """URL of a camera that takes some seconds to connect to: four times the delay."""
-    async with Way(camera, there=late(delay_s)) as way:
+    async with NetworkProxy(camera, there=late(delay_s)) as way:
         yield f"{way.url}/{camera.rpartition('/')[2]}"
 
 
@@ -393,7 +393,7 @@ async def test_a_camera_that_takes_one_connection_at_a_time_moves_too(
     """Its new ingest is refused as long as the old one films."""
     async with contextlib.AsyncExitStack() as opened:
         for name in CAMERAS:
-            way = await opened.enter_async_context(Way(camera, most=1))
+            way = await opened.enter_async_context(NetworkProxy(camera, most=1))
             await add(admin, name, f"{way.url}/{camera.rpartition('/')[2]}")
         first = start(INGEST_TIMEOUT_S=PATIENT_S)
         await until(lambda: first.metric("tidegate_ingest_cameras_online") == len(CAMERAS))
@@ -433,7 +433,7 @@ async def test_who_was_cut_off_stores_what_was_filmed_while_the_camera_was_its_o
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
     """It threw all of it away, and the other one began only once the lease had run out."""
-    async with Way(server.url) as way:
+    async with NetworkProxy(server.url) as way:
         ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, NATS_URL=way.url), start(INGEST_TIMEOUT_S=PATIENT_S)]
         await shared_out(admin, ingests, camera)
         cut_off, other = ingests

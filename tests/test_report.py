@@ -239,7 +239,7 @@ async def test_a_run_is_read_back_and_written(admin: Client, tmp_path: Path) -> 
     puller = await js.pull_subscribe_bind(durable="cv", stream=names.MEDIA)
     for message in await puller.fetch(4):
         if message.metadata.sequence.stream == 3:
-            headers = deadletters.bury_headers(
+            headers = deadletters.dead_letter_headers(
                 "cv", "bad", stream="MEDIA", seq=3, subject="media.a", deliveries=1, headers=message.headers
             )
             await js.publish(names.dead_letters("cv"), b"", headers=headers)

@@ -108,8 +108,8 @@ class Driver:
     async def run(self) -> None:
         [spec] = (await self._client.call("GetMetricSpec", self._metadata))["metricSpecs"]
         target = float(spec["targetSizeFloat"])
-        held = asyncio.create_task(self._hold("StreamIsActive", self._push))
-        specs = asyncio.create_task(self._hold("StreamMetricSpec", lambda _: None))
+        held = asyncio.create_task(self._in_flight("StreamIsActive", self._push))
+        specs = asyncio.create_task(self._in_flight("StreamMetricSpec", lambda _: None))
         try:
             while True:
                 metric: Metric
@@ -125,7 +125,7 @@ class Driver:
         finally:
             await end(held, specs)
 
-    async def _hold(self, method: str, take: Callable[[Stream], None]) -> None:
+    async def _in_flight(self, method: str, take: Callable[[Stream], None]) -> None:
         """Open a stream, and again two seconds of KEDA's after it has ended."""
         while True:
             async with self._client.stream(method, self._metadata) as stream:

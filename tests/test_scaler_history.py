@@ -224,7 +224,7 @@ async def test_what_is_no_history_costs_a_fresh_start(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("services.scaler.live.watch.STORE_S", 0.2)
+    monkeypatch.setattr("services.scaler.live.monitor.STORE_S", 0.2)
     async with scaler(server) as one:
         await live(one).answer()
         await stored(admin)
@@ -240,7 +240,7 @@ async def test_without_the_bucket_it_works_and_says_what_to_do(
     server: NatsServer, admin: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster that was set up before there was one. Once it is there, what was seen is kept."""
-    monkeypatch.setattr("services.scaler.live.watch.STORE_S", 0.2)
+    monkeypatch.setattr("services.scaler.live.monitor.STORE_S", 0.2)
     await admin.jetstream().delete_stream(f"KV_{names.SCALER}")
     async with scaler(server) as one:
         await publish(admin, 40)
@@ -259,7 +259,7 @@ async def test_without_the_bucket_it_works_and_says_what_to_do(
 async def test_an_outage_at_the_first_question_costs_nothing_that_was_kept(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.scaler.live.watch.STORE_S", 0.2)
+    monkeypatch.setattr("services.scaler.live.monitor.STORE_S", 0.2)
     async with scaler(server) as first:
         await live(first).answer()
         await stored(admin)

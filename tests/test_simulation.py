@@ -348,7 +348,7 @@ print(json.dumps(both()))
 
 
 def both() -> list[object]:
-    from services.scaler.simulation.bound import bound
+    from services.scaler.simulation.oracle import bound
 
     arrivals = poisson(3, 120)
     load = Workload(service_rate=2, cold_start_s=8, latency_target_s=4, max_age_s=15)

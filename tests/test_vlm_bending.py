@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from services.scaler.local.replicas import Replicas
-from services.vlm.look import frames_of
+from services.vlm.frame_budget import frames_of
 from services.vlm.settings import VlmSettings
 from services.vlm.stretches import LONGEST_S, CaptionPlan
 from shared import bus

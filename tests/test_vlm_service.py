@@ -33,7 +33,7 @@ from tests.footage import make
 from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, broken_off, hang, refused, text
 from tests.waiting import LONGEST_S, patience_s, until
-from tidegate.chaos.way import Way
+from tidegate.chaos.network_proxy import NetworkProxy
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
@@ -174,7 +174,7 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
     assert (first.duplicate, second.duplicate) == (None, True)
 
 
-def losing_acknowledgements(server: NatsServer) -> Way:
+def losing_acknowledgements(server: NatsServer) -> NetworkProxy:
     """What is said on it as done gets to the server as still worked on."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -183,7 +183,7 @@ def losing_acknowledgements(server: NatsServer) -> Way:
             await writer.drain()
         writer.close()
 
-    return Way(server.url, there=carry)
+    return NetworkProxy(server.url, there=carry)
 
 
 @pytest.mark.slow

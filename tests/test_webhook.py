@@ -568,10 +568,10 @@ async def test_no_secret_is_logged_counted_told_or_buried(
     basic = base64.b64encode(b"me:p4ss@word").decode()
     assert {r.headers["authorization"] for r in receiver.requests} == {f"Basic {basic}"}
     assert {r.path for r in receiver.requests} == {"/hooks/T0KEN?sig=S1G"}
-    buried = await letters(admin)
-    assert len(buried) >= 5 and "check WEBHOOK_SECRET" in str(buried)
+    dead_lettered = await letters(admin)
+    assert len(dead_lettered) >= 5 and "check WEBHOOK_SECRET" in str(dead_lettered)
     assert any(line["event"] == "dead-lettered" for line in logs)
-    told = f"{logs} {tells} {buried} {generate_latest().decode()}"
+    told = f"{logs} {tells} {dead_lettered} {generate_latest().decode()}"
     for secret in ("p4ss", "T0KEN", "S1G", basic, SECRET, SECRET[6:], "/hooks"):
         assert secret not in told, secret
 

@@ -14,11 +14,11 @@
 | `camera` | all of one camera |
 | `metrics`, `settings` | what is exported; what is read from the environment |
 | `reading` | verdicts, and how far the log reaches |
-| `settled` | a camera's second pass, where frames were left out |
+| `second_pass` | a camera's second pass, where frames were left out |
 | `partition` | a fixed share of all cameras |
 | `rulebook`, `checkpoint` | every camera's rules as KV has them; what must not be forgotten, in KV |
 | `sharing` | which partitions this process has |
-| `saying` | events, questions and dead letters, published |
+| `publisher` | events, questions and dead letters, published |
 | `service` | the loop |
 | `preview` | what rules would have told of the past: a process that reads and writes lines |
 

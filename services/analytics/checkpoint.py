@@ -26,7 +26,7 @@ from nats.js.kv import KeyValue
 
 from services.analytics import metrics
 from services.analytics.partition import Partition
-from services.analytics.settled.state import SettledState
+from services.analytics.second_pass.state import SecondPassState
 from services.analytics.state import CameraState
 from shared import bus
 from shared.bus.direct import Stored
@@ -55,7 +55,7 @@ _WRONG_SEQUENCE = (10071, 10164)
 _NO_TTL = 10166
 
 
-S = TypeVar("S", CameraState, SettledState)
+S = TypeVar("S", CameraState, SecondPassState)
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class Taken(Exception):
     """Another process has written the partition's checkpoint."""
 
 
-def packed(state: CameraState | SettledState) -> bytes:
+def packed(state: CameraState | SecondPassState) -> bytes:
     """A camera's state as the bucket holds it."""
     return zlib.compress(msgspec.msgpack.encode(state), 1)
 
@@ -178,7 +178,7 @@ class Checkpoints:
             if (state := await self._restored(entry, CameraState)) is not None:
                 partition.restore(_camera_of(entry), state)
         for entry in settled:
-            if (state_settled := await self._restored(entry, SettledState)) is not None:
+            if (state_settled := await self._restored(entry, SecondPassState)) is not None:
                 partition.restore_passes(_camera_of(entry), state_settled)
         return True
 
@@ -276,7 +276,7 @@ class Checkpoints:
         partition.passes.forget(camera)
         return b""
 
-    def _weighed(self, key: str, state: CameraState | SettledState) -> bytes:
+    def _weighed(self, key: str, state: CameraState | SecondPassState) -> bytes:
         """The state as the bucket holds it. Raises ValueError where the server takes no message of that size."""
         data = msgspec.msgpack.encode(state)
         entry = zlib.compress(data, 1)

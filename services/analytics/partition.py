@@ -22,11 +22,11 @@ from msgspec.structs import replace
 from services.analytics import metrics
 from services.analytics.budget import WHOLE, Budget
 from services.analytics.camera import CameraAnalytics, FailedSegment
+from services.analytics.published_ids import NOTHING, PublishedIds
 from services.analytics.reading import EVERYTHING
-from services.analytics.said import NOTHING, Said
-from services.analytics.settled.passes import Passes
-from services.analytics.settled.state import SettledState, is_settled
-from services.analytics.settled.versions import First
+from services.analytics.second_pass.passes import Passes
+from services.analytics.second_pass.state import SecondPassState, is_second_pass
+from services.analytics.second_pass.versions import First
 from services.analytics.state import CameraState, Limits
 from services.analytics.statements import Outs
 from shared.bus.direct import Stored
@@ -76,7 +76,7 @@ class Partition:
         self.number = number
         self.position = self.verdicts = 0
         self.told = -1
-        self.said: dict[str, Said] = {}
+        self.said: dict[str, PublishedIds] = {}
         self.cameras: dict[str, CameraAnalytics] = {}
         self.changed: set[str] = set()
         self.bad: list[BadDetections] = []
@@ -93,7 +93,7 @@ class Partition:
         """Go on with a camera where its checkpoint is."""
         self._add(camera, state)
 
-    def restore_passes(self, camera: str, state: SettledState) -> None:
+    def restore_passes(self, camera: str, state: SecondPassState) -> None:
         """Go on with a camera's second passes where their checkpoint is, once the camera is there."""
         self.passes.restore(camera, state, self._rules_of(camera), self.cameras.get(camera))
 
@@ -201,14 +201,14 @@ class Partition:
         held = (min(state.held) for c in self.cameras.values() if (state := c.state()).held)
         return min([self.position, *held])
 
-    def said_of(self, camera: str, id: str = "") -> Said:
+    def said_of(self, camera: str, id: str = "") -> PublishedIds:
         """What was said of a camera after the checkpoint, and follows once more: of the pass that says `id`."""
-        return (self.passes.said if is_settled(id) else self.said).get(camera, NOTHING)
+        return (self.passes.said if is_second_pass(id) else self.said).get(camera, NOTHING)
 
     def recall(self, camera: str, id: str, seq: int) -> None:
         """EVENTS has something of a camera, at a sequence: if that came after the checkpoint, it follows once more."""
         if seq > self.told:
-            (self.passes.said if is_settled(id) else self.said).setdefault(camera, Said()).note(id, seq)
+            (self.passes.said if is_second_pass(id) else self.said).setdefault(camera, PublishedIds()).note(id, seq)
 
     def first_untold(self) -> int:
         """The sequence from which EVENTS has all that is said from now on, and what was said and follows once more."""

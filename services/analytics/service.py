@@ -17,10 +17,10 @@ from nats.aio.client import Client
 
 from services.analytics import metrics
 from services.analytics.partition import Partition, camera_of
+from services.analytics.publisher import CameraOuts, EventPublisher
 from services.analytics.reading import LogEnd, VerdictLog
 from services.analytics.rulebook import Rulebook
-from services.analytics.saying import CameraOuts, Outlet
-from services.analytics.settled.reading import SettledReader
+from services.analytics.second_pass.reading import SecondPassReader
 from services.analytics.sharing import DETECTIONS, OwnedPartitions
 from shared.bus.direct import Stored
 from shared.bus.log import Log
@@ -54,12 +54,12 @@ class Analytics:
         self._client = client
         self._rulebook = rulebook
         self._partitions = partitions
-        self._outlet = Outlet(client, partitions, health)
+        self._outlet = EventPublisher(client, partitions, health)
         self._health = health
         self._checkpoint_s = checkpoint_s
         self._verdicts = VerdictLog()
         self._end = LogEnd()
-        self._settled = SettledReader(settle_s)
+        self._settled = SecondPassReader(settle_s)
         self._known_until = 0.0  # Unix seconds: until then all detections are known to have been read
         self._whole = True  # nothing is half said
         self._next_share = self._next_checkpoint = 0.0

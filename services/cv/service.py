@@ -10,9 +10,9 @@ from nats.aio.client import Client
 
 from services.cv.detectors import Detector
 from services.cv.looking import Wants, frames_of, images_of, joined, objects_in, unknown
-from services.cv.quiet.scene import Match
-from services.cv.quiet.video import QuietVideo, Watched, made
 from services.cv.settings import CvSettings
+from services.cv.static_scene.scene import Match
+from services.cv.static_scene.video import StaticScenes, Watched, made
 from services.cv.tiles import Grid
 from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
@@ -20,7 +20,7 @@ from shared.contract.events import DetectedObject, Detections, SegmentRef, Uncha
 from shared.contract.second import Seen, Task
 from shared.elastic.costs import DecodeWork
 from shared.elastic.levels import LEVELS, Level
-from shared.elastic.look import Look
+from shared.elastic.sampling_plan import SamplingPlan
 from shared.runtime.telemetry import logger
 from shared.video.decode import Decoded, Image
 from shared.video.segments import SegmentDecoder
@@ -46,7 +46,7 @@ class Pictures:
     offsets: list[float]
     images: list[Image]
     wants: Wants
-    look: Look
+    look: SamplingPlan
     decoded: DecodeWork
     watched: Watched | None
 
@@ -76,7 +76,7 @@ class CvService:
         # Of video that is no longer live: what it costs is no matter of the live camera's.
         self._recorded = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv-second")
         watch_s = settings.cv_watch_s
-        self._quiet = QuietVideo(client, self._segments, model=self.model, watch_s=watch_s) if watch_s else None
+        self._quiet = StaticScenes(client, self._segments, model=self.model, watch_s=watch_s) if watch_s else None
         self._log = logger("cv")
         for label, remedy in unknown(self._classes or (), detector.labels):
             self._log.warning("CV_CLASSES has a label that the model does not have", label=label, remedy=remedy)
@@ -106,7 +106,7 @@ class CvService:
             fps=look.fps,
             size=grid.canvas(size),
             frames=head.frames,
-            glance=watched.glance if watched else None,
+            probe=watched.probe if watched else None,
         )
         if decoded.damaged:
             self._log.warning("segment is damaged", camera=head.camera, origin=message.origin, reason=decoded.damaged)
@@ -173,8 +173,8 @@ class CvService:
         return [start + offset for offset in prepared.offsets]
 
 
-def _look(head: segment.Segment, level: Level, grid: Grid, *, wanted: float, floor: float) -> Look:
-    return Look.of(
+def _look(head: segment.Segment, level: Level, grid: Grid, *, wanted: float, floor: float) -> SamplingPlan:
+    return SamplingPlan.of(
         level,
         wanted=wanted,
         floor=floor,

@@ -17,7 +17,7 @@ from shared.contract.cameras import CameraDirectory
 from shared.contract.events import SegmentRef
 from shared.contract.segment import Segment
 from shared.elastic.levels import Level
-from shared.elastic.look import Look
+from shared.elastic.sampling_plan import SamplingPlan
 from shared.runtime.telemetry import logger
 from shared.video import gop
 from shared.video.segments import SegmentDecoder
@@ -60,7 +60,7 @@ class Segments:
     async def _looked(self, itself: _Stored, level: Level) -> Views:
         """The pictures of a segment at a level."""
         head = itself.head
-        look = Look.of(
+        look = SamplingPlan.of(
             level,
             wanted=self._fps,
             floor=self._floor,

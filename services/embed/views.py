@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from shared.contract.events import DetectedObject, SegmentRef
 from shared.elastic.costs import DecodeWork
-from shared.elastic.look import Look
+from shared.elastic.sampling_plan import SamplingPlan
 from shared.video.decode import Image
 
 
@@ -29,7 +29,7 @@ class Views:
     start: dt.datetime
     duration: float
     views: list[View]
-    look: Look | None = None
+    look: SamplingPlan | None = None
     decoded: DecodeWork | None = None
 
     @property

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 
 from services.ingest import memory, metrics, usage
 from services.ingest.announcer import Announcer
-from services.ingest.attempts import Attempts
+from services.ingest.connect_queue import ConnectQueue
 from services.ingest.fleet import Fleet
 from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
@@ -53,7 +53,7 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
     keeper = Keeper(client, "ingest", meter.take, every_s=usage.EVERY_S)
     publisher = Publisher(client, js, meter.stored)
     outboxes: Outboxes[Piece] = Outboxes(int(settings.ingest_buffer_total_mb * MB))
-    attempts = Attempts()
+    attempts = ConnectQueue()
     announcer = Announcer(client, js, leases.process)
 
     def runner_for(name: str, camera: Camera, login: Login) -> Runner:

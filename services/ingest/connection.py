@@ -10,7 +10,7 @@ from typing import Protocol
 
 from services.ingest import metrics
 from services.ingest.failures import Failure, SourceError, failure_of
-from services.ingest.pace import Pace
+from services.ingest.segment_rate import SegmentRateLimit
 from services.ingest.segmenter import Clock, Piece, Segmenter
 from services.ingest.settings import Cutting, Reaching
 from services.ingest.source import meet, open_source
@@ -65,7 +65,7 @@ class Connection(threading.Thread):
         self._abandoned = False
         live = camera.realtime or not camera.is_file
         self._room = None if live else threading.Semaphore(_FILE_PIECES)
-        self._pace = Pace(cutting.segment_s, cutting.max_bytes)
+        self._rate_limit = SegmentRateLimit(cutting.segment_s, cutting.max_bytes)
         self._hasty = False
 
     def stop(self) -> None:
@@ -132,7 +132,7 @@ class Connection(threading.Thread):
             self.last_packet = time.monotonic()
             if self._stop_asked.is_set():
                 break
-        if not self._room and not self._pace.keeps(piece.size, time.monotonic()):
+        if not self._room and not self._rate_limit.keeps(piece.size, time.monotonic()):
             self._hasty = True
             metrics.DROPPED.labels(self._camera_id, "unsteady").inc()
             return

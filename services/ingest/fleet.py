@@ -10,9 +10,9 @@ from collections.abc import Callable
 from itertools import islice
 
 from services.ingest import metrics
+from services.ingest.rotation import TURN_S, CameraRotation
 from services.ingest.runner import Runner
 from services.ingest.settings import IngestSettings
-from services.ingest.turns import TURN_S, Turns
 from shared.bus.leases import Leases
 from shared.bus.mirror import Mirror
 from shared.contract import cameras, credentials, names
@@ -72,7 +72,7 @@ class Fleet:
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._complained: dict[str, bytes] = {}
         self._full = False
-        self._turns = Turns()
+        self._rotation = CameraRotation()
         self._giving_up: set[str] = set()
         self._all_read_at = 0.0
         self._log = logger("fleet")
@@ -150,9 +150,9 @@ class Fleet:
                 self._stop(name, "disabled" if name in self._wanted.values else "removed")
             elif self._differs(runner, wanted[name]):
                 self._stop(name, "changed")
-        self._turns.keep(wanted)
-        for name in filter(self._leases.is_anothers, self._turns.cameras):
-            self._turns.was_elsewhere(name)
+        self._rotation.keep(wanted)
+        for name in filter(self._leases.is_anothers, self._rotation.cameras):
+            self._rotation.was_elsewhere(name)
         share = min(self._most, math.ceil(len(wanted) / self._leases.processes()))
         await self._leases.offer([n for n in self._running if n in self._leases.owned][share:])
         await self._claim(wanted, share)
@@ -234,14 +234,14 @@ class Fleet:
         the newest, as who has just added a camera waits for it.
         """
         revision = self._revision(name)
-        return self._leases.is_offered(name), self._turns.of(name, revision).over_at, -revision
+        return self._leases.is_offered(name), self._rotation.of(name, revision).over_at, -revision
 
     def _give_up(self, waiting: int) -> None:
         """Let those that wait have the places of cameras that do not answer."""
         dead = (n for n, r in self._running.items() if r.unreached_s > TURN_S and not r.holds_video)
         for name in list(islice(dead, max(0, min(waiting - len(self._giving_up), _CLAIMS_AT_ONCE)))):
             runner = self._running[name]
-            self._turns.end(name, self._revision(name), runner.tries, runner.said)
+            self._rotation.end(name, self._revision(name), runner.tries, runner.said)
             self._giving_up.add(name)
             self._stop(name, None)
 
@@ -257,7 +257,7 @@ class Fleet:
 
     def _start(self, name: str, camera: Camera) -> None:
         runner = self._running[name] = self._runner_for(name, camera, self._login(name, camera))
-        turn = self._turns.of(name, self._revision(name))
+        turn = self._rotation.of(name, self._revision(name))
         runner.said, runner.tries = turn.said, turn.tries
         runner.start()
 
@@ -270,7 +270,7 @@ class Fleet:
         left_s = _CHANGED_S if reason == "changed" else max(_CHANGED_S, self._deadline - time.monotonic())
         grace_s = min(self._most_grace_s, left_s)
         if reason:
-            self._turns.forget(name)
+            self._rotation.forget(name)
 
         async def stop() -> None:
             try:

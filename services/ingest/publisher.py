@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.ingest import metrics
-from services.ingest.flight import Flight
+from services.ingest.in_flight_limit import InFlightLimit
 from services.ingest.segmenter import Piece
 from shared.bus import PUBLISH_TIMEOUT_S, UNACKNOWLEDGED, can_never_be_stored, header_bytes
 from shared.contract import names
@@ -46,7 +46,7 @@ class Publisher:
         self._client = client
         self._js = js
         self._stored = stored
-        self._flight = Flight(MAX_IN_FLIGHT, self._held_up)
+        self._in_flight = InFlightLimit(MAX_IN_FLIGHT, self._held_up)
         self._trouble: str | None = None
         self._reason = _AWAY
         self._since: dict[str, float] = {}
@@ -100,7 +100,7 @@ class Publisher:
             if size > self._client.max_payload:
                 return None
             try:
-                async with self._flight.room(size):
+                async with self._in_flight.room(size):
                     # Waiting for room may have taken long.
                     if not self._may_send(allowed):
                         continue

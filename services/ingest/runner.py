@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from services.ingest import metrics
 from services.ingest.announcer import Announcer
-from services.ingest.attempts import Attempts
+from services.ingest.connect_queue import ConnectQueue
 from services.ingest.connection import Connection
 from services.ingest.delivery import APART_S, HANDED_OVER, Delivery
 from services.ingest.failures import Failure
@@ -65,7 +65,7 @@ class Runner:
         max_payload: int,
         publisher: Publisher,
         outboxes: Outboxes[Piece],
-        attempts: Attempts,
+        attempts: ConnectQueue,
         announcer: Announcer,
         allowed: Callable[[], bool],
         begun: Callable[[float | None], bool],
@@ -76,7 +76,7 @@ class Runner:
         self._timeout_s = settings.ingest_timeout_s
         self._reaching = Reaching(settings.ingest_timeout_s, settings.ingest_ca)
         self._cutting = Cutting(settings.ingest_segment_s, max_payload - _HEADER_BYTES)
-        self._attempts = attempts
+        self._connect_queue = attempts
         self._announcer = announcer
         self._delivery = Delivery(
             name, publisher, outboxes, int(settings.ingest_buffer_mb * MB), allowed, self._piece_left
@@ -182,7 +182,7 @@ class Runner:
 
     async def _connect_for_ever(self) -> None:
         while True:
-            await self._attempts.begin(self.tries)
+            await self._connect_queue.begin(self.tries)
             self._opening = True
             try:
                 failure = await self._connect_once()
@@ -229,7 +229,7 @@ class Runner:
     def _end_attempt(self, *, failed: bool) -> None:
         if self._opening:
             self._opening = False
-            self._attempts.end(failed=failed)
+            self._connect_queue.end(failed=failed)
 
     def _plays_once(self) -> bool:
         return self.camera.is_file and not self.camera.loop

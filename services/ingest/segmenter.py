@@ -17,8 +17,8 @@ from services.ingest.cutter import TUNING, Cut, Cutter
 from services.ingest.failures import SourceError
 from services.ingest.muxer import BOX_BYTES, PACKET_BYTES, Probe, Timed, mux
 from services.ingest.parameters import sequence_parameters
+from services.ingest.recovery_points import RecoveryPoints
 from services.ingest.settings import Cutting
-from services.ingest.waves import Waves
 from shared.contract.segment import MOST_PIXELS, Segment
 from shared.video.recovery import length_size, recovery_frames
 
@@ -92,7 +92,7 @@ class Segmenter:
         self._settling: list[_Muxed] = []
         self._skip_cause = "no_keyframe"
         self._length_size = length_size(stream.codec_context)
-        self._waves = Waves()
+        self._recovery_points = RecoveryPoints()
         self._recovery: int | None = None
         self._base = ""
         self._skipped_since: float | None = None
@@ -171,7 +171,7 @@ class Segmenter:
         _check_size(self._template)
         self._gop = f"{self._camera}/{self._epoch}/{self._n}"
         self._recovery = self._recovery_of(packet)
-        self._base = self._waves.begin(self._gop, self._recovery or 0)
+        self._base = self._recovery_points.begin(self._gop, self._recovery or 0)
 
     def _recovery_of(self, packet: Packet[VideoStream]) -> int | None:
         return recovery_frames(self._codec, memoryview(packet), self._length_size)
@@ -180,7 +180,7 @@ class Segmenter:
         """The rest of the GOP is dropped: nothing is decoded with what came before."""
         self._skip_cause = cause
         self._skipped_since = None
-        self._waves = Waves()
+        self._recovery_points = RecoveryPoints()
 
     def _without_keyframe(self, time: float) -> None:
         """Raise SourceError where a camera sends none, so that its status says so."""
@@ -227,7 +227,7 @@ class Segmenter:
             payload = mux(self._template, packets)
         except (av.FFmpegError, ValueError):
             self.dropped["unmuxable"] += len(packets)
-            self._waves = Waves()
+            self._recovery_points = RecoveryPoints()
             return False
         first = min(t.pts for t in packets)
         segment = Segment(
@@ -244,7 +244,7 @@ class Segmenter:
         )
         self._n += 1
         self._recovery = None
-        self._waves.follow(len(packets))
+        self._recovery_points.follow(len(packets))
         self._settling.append(_Muxed(Piece(segment, payload, self._gop, arrival, self._base), first * self._tick))
         if self._clock.settled(arrival):
             self._release()

@@ -16,8 +16,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from services.ingest.clock import FixedClock, WallClock
+from services.ingest.coalesced_reads import coalesced_reads
 from services.ingest.failures import SourceError
-from services.ingest.gulp import gulps
 from services.ingest.handshake import greet
 from services.ingest.memory import allow_a_file
 from services.ingest.segmenter import CODECS
@@ -66,7 +66,7 @@ class VideoSource:
         if not self._camera.is_file:
             # Naps are for TCP alone, which waits for a reader: datagrams that nobody reads are lost.
             tcp = self._camera.transport == "tcp"
-            yield from gulps(self._demux(), lambda p: p.size, stop.wait) if tcp else self._demux()
+            yield from coalesced_reads(self._demux(), lambda p: p.size, stop.wait) if tcp else self._demux()
             return
         pace = _Pace(stop) if self._camera.realtime else None
         offset = 0

@@ -19,7 +19,7 @@ from nats.js.api import ConsumerInfo
 
 from services.search import chunk, metrics
 from services.search.index import Index
-from services.search.rows import LabelRow, Row, Said, VectorRow, said
+from services.search.rows import IndexedEvent, LabelRow, Row, VectorRow, said
 from services.search.settings import SearchSettings
 from shared import bus
 from shared.bus.pull import Puller
@@ -31,7 +31,7 @@ from shared.runtime.tasks import supervise, unless
 from shared.runtime.telemetry import Health, logger
 from shared.service.process import beat
 from shared.worker.drain import drain
-from shared.worker.hold import Held, Hold, Source
+from shared.worker.in_flight import Delivery, InFlight, Source
 
 CONSUMER = "search"
 # How soon a consumer that was made anew is noticed.
@@ -59,8 +59,8 @@ LOST = (
 class ToIndex(NamedTuple):
     """An event in hand, and what the index is to have of it."""
 
-    held: Held
-    said: Said
+    delivery: Delivery
+    said: IndexedEvent
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -81,7 +81,7 @@ class Indexer:
         self._index = index
         self._settings = settings
         self._health = health
-        self._hold: Hold[Held] = Hold(client, CONSUMER)
+        self._in_flight: InFlight[Delivery] = InFlight(client, CONSUMER)
         self._consumer = ""  # when it was made
         self._delivered = 0  # the consumer's own count of its deliveries, which never goes back
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
@@ -101,9 +101,9 @@ class Indexer:
         self._tidier.shutdown(wait=False)
 
     async def _open(self) -> tuple[ConsumerInfo, Source]:
-        self._hold.close()
+        self._in_flight.close()
         info = await bus.consumer_info(self._client.jetstream(), names.EVENTS, CONSUMER)
-        return info, await self._hold.open(names.EVENTS, CONSUMER)
+        return info, await self._in_flight.open(names.EVENTS, CONSUMER)
 
     async def _begin(self, info: ConsumerInfo) -> None:
         """An index is made from one consumer. A consumer made anew gives everything again: so is the index.
@@ -123,15 +123,15 @@ class Indexer:
 
     async def _follow(self, source: Source, stop: asyncio.Event) -> None:
         """Index until `stop`, or until the consumer is another."""
-        held = 2 * self._settings.search_batch_size
-        async with self._hold.pull(source, messages=held, max_bytes=MOST_BYTES) as puller:
+        messages = 2 * self._settings.search_batch_size
+        async with self._in_flight.pull(source, messages=messages, max_bytes=MOST_BYTES) as puller:
             self._health.ready = None
             self._log.info("ready", rows=self._index.count())
-            beating = beat(self._client, self._health, self._hold.beat, every_s=self._hold.beat_s)
+            beating = beat(self._client, self._health, self._in_flight.beat, every_s=self._in_flight.beat_s)
             try:
                 await supervise(self._work(source, puller), self._watch_consumer(), self._tidy(), beating, stop=stop)
             finally:
-                await drain(self._client, self._hold, until=0.0, working=lambda: ())
+                await drain(self._client, self._in_flight, until=0.0, working=lambda: ())
 
     # ---- events into rows
 
@@ -145,38 +145,40 @@ class Indexer:
 
         False if a message is of another consumer, which counts its deliveries from the start.
         """
-        self._hold.take(Held(await puller.next(), source))
+        self._in_flight.take(Delivery(await puller.next(), source))
         deadline = asyncio.get_running_loop().time() + self._settings.search_batch_wait_ms / 1000
         try:
             async with asyncio.timeout_at(deadline):
-                while len(self._hold) < self._settings.search_batch_size:
-                    self._hold.take(Held(await puller.next(), source))
+                while len(self._in_flight) < self._settings.search_batch_size:
+                    self._in_flight.take(Delivery(await puller.next(), source))
         except TimeoutError:
             pass
-        for held in self._hold:
-            held.return_credit()
-        counts = [self._delivered, *(held.raw.metadata.sequence.consumer for held in self._hold)]
+        for delivery in self._in_flight:
+            delivery.return_credit()
+        counts = [self._delivered, *(delivery.raw.metadata.sequence.consumer for delivery in self._in_flight)]
         self._delivered = counts[-1]
         return all(one < other for one, other in itertools.pairwise(counts))
 
     async def _index_held(self) -> None:
-        batch = list(self._hold)
+        batch = list(self._in_flight)
         after = batch[-1].raw.metadata.num_pending
         self._tell_pending(after + len(batch))
         found: list[ToIndex] = []
         models = self._index.models()
-        for held in batch:
+        for delivery in batch:
             try:
-                said = _said(held)
+                said = _said(delivery)
                 _admit(said.rows, models)
-                found.append(ToIndex(held, said))
+                found.append(ToIndex(delivery, said))
             except Exception as e:
-                await self._bury(held, str(e) if isinstance(e, BadMessage) else f"search failed on it: {e!r}")
+                await self._dead_letter(
+                    delivery, str(e) if isinstance(e, BadMessage) else f"search failed on it: {e!r}"
+                )
         await self._store(found)
         self._tell_pending(after)
         # Not confirmed: an acknowledgement that is lost brings back an event that the index knows.
-        for held in self._hold:
-            await self._hold.acknowledge(held, confirmed=False)
+        for delivery in self._in_flight:
+            await self._in_flight.acknowledge(delivery, confirmed=False)
         self._added += sum(len(event.rows) for event in found)
         if self._added >= chunk.TUNING.fresh:
             self._untidy.set()
@@ -206,7 +208,9 @@ class Indexer:
                 await self._store(events[:half])
                 return await self._store(events[half:])
             if failures >= BLAMED_AFTER:
-                return await self._bury(events[0].held, f"search can't index it: {redact(repr(error), LONGEST_REASON)}")
+                return await self._dead_letter(
+                    events[0].delivery, f"search can't index it: {redact(repr(error), LONGEST_REASON)}"
+                )
 
     async def _is_writable(self, size: int) -> bool:
         """Whether the index takes anything else of that size."""
@@ -217,8 +221,8 @@ class Indexer:
             return False
         return True
 
-    async def _bury(self, held: Held, reason: str) -> None:
-        if await self._hold.bury(held, reason):
+    async def _dead_letter(self, delivery: Delivery, reason: str) -> None:
+        if await self._in_flight.dead_letter(delivery, reason):
             metrics.REFUSED.inc()
 
     def _add(self, events: Sequence[ToIndex]) -> None:
@@ -333,8 +337,8 @@ def _admit(rows: Sequence[Row], models: set[tuple[str, int]]) -> None:
     models |= of
 
 
-def _said(held: Held) -> Said:
-    if not held.is_for(CONSUMER):
-        return Said()
+def _said(delivery: Delivery) -> IndexedEvent:
+    if not delivery.is_for(CONSUMER):
+        return IndexedEvent()
     # A replay has the ce-id of the event that it repeats; Nats-Msg-Id is for the stream alone.
-    return said(held.headers.get("ce-id", ""), held.subject, held.data)
+    return said(delivery.headers.get("ce-id", ""), delivery.subject, delivery.data)

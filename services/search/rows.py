@@ -84,7 +84,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     run: str | None = None
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class IndexedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What an event says of a segment. first: `key_of` the segment's first event. mark: a row with that key, which
     states that these rows replace that event's; None for the first event itself.
     """
@@ -100,7 +100,7 @@ def key_of(kind: type[Embeddings | Detections], event_id: str) -> str:
     return f"{'vectors' if issubclass(kind, Embeddings) else 'labels'}/{event_id}"
 
 
-def said(event_id: str, subject: str, payload: bytes) -> Said:
+def said(event_id: str, subject: str, payload: bytes) -> IndexedEvent:
     """Of an event of embeddings or detections, or of a revision of one. Raises BadMessage for any other message.
 
     event_id: its ce-id. Rows of the two kinds have tables of their own, so that an event has no other kind's rows taken
@@ -117,13 +117,13 @@ def said(event_id: str, subject: str, payload: bytes) -> Said:
     first, mark = key_of(type(event), event_id), None
     if isinstance(event, _REVISIONS):
         if event.lost:
-            return Said()
+            return IndexedEvent()
         if len(event.revises) > MOST_ID:
             raise BadMessage(f"what it revises has an id of {len(event.revises)} characters: {MOST_ID} are the most")
         first = key_of(type(event), event.revises)
         mark = Row(**_of_segment(event, first), time=_ms(event.start), label=None, score=None, box=None)
     rows = _vectors(event_id, event) if isinstance(event, Embeddings) else _labels(event_id, event)
-    return Said(rows=rows, first=first, mark=mark)
+    return IndexedEvent(rows=rows, first=first, mark=mark)
 
 
 def _vectors(event_id: str, event: Embeddings) -> list[VectorRow]:

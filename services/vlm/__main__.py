@@ -12,7 +12,7 @@ from functools import partial
 from nats.aio.client import Client
 
 from shared.contract import names
-from shared.contract.events import Said
+from shared.contract.events import VlmResult
 from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health
 from shared.service import loading, process
@@ -49,7 +49,7 @@ def _changed(health: Health, server: VllmServer | None, reason: str | None) -> N
 
 async def _work(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event, model: Model) -> None:
     """Take jobs while the model is well, and none while it is not: other replicas get what came."""
-    worker: Worker[Task, Said] | None = None
+    worker: Worker[Task, VlmResult] | None = None
     while not stop.is_set():
         async with loading.saying(client, "vlm", settings.replica), loading.beating(health, math.inf):
             await unless(stop, model.well.wait())

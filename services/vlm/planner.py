@@ -26,7 +26,7 @@ from shared.runtime.tasks import supervise, unless
 from shared.runtime.telemetry import Health, logger
 from shared.service.process import beat
 from shared.worker.drain import drain
-from shared.worker.hold import Held, Hold, Source
+from shared.worker.in_flight import Delivery, InFlight, Source
 
 # This many messages, and bytes, are pulled ahead.
 HOLD = 256
@@ -59,7 +59,7 @@ class Planner:
         self._client = client
         self._settings = settings
         self._health = health
-        self._hold: Hold[Held] = Hold(client, "vlm-front")
+        self._in_flight: InFlight[Delivery] = InFlight(client, "vlm-front")
         self._log = logger("planner")
         self._unreadable: set[str] = set()
         self._full_until = 0.0  # monotonic clock, seconds
@@ -72,40 +72,42 @@ class Planner:
         source = await unless(stop, bus.answered(self._client, self._health, self._open))
         if source is None:
             return
-        beating = beat(self._client, self._health, self._hold.beat, every_s=self._hold.beat_s)
-        async with self._hold.pull(source, messages=HOLD, max_bytes=HOLD_BYTES) as puller:
+        beating = beat(self._client, self._health, self._in_flight.beat, every_s=self._in_flight.beat_s)
+        async with self._in_flight.pull(source, messages=HOLD, max_bytes=HOLD_BYTES) as puller:
             try:
                 await supervise(self._work(source, puller), self._cameras.run(), beating, stop=stop)
             finally:
-                await drain(self._client, self._hold, until=0.0, working=lambda: ())
+                await drain(self._client, self._in_flight, until=0.0, working=lambda: ())
 
     async def _open(self) -> Source:
         self._cameras = await mirror(self._client, names.CAMERAS, asyncio.Event())
-        return await self._hold.open(names.MEDIA, names.VLM_PLAN)
+        return await self._in_flight.open(names.MEDIA, names.VLM_PLAN)
 
     async def _work(self, source: Source, puller: Puller) -> None:
         await self._cameras.ready.wait()
         while True:
-            await self._plan(self._hold.take(Held(await puller.next(), source)))
+            await self._plan(self._in_flight.take(Delivery(await puller.next(), source)))
 
-    async def _plan(self, held: Held) -> None:
+    async def _plan(self, delivery: Delivery) -> None:
         try:
-            head = segment.from_message(held.subject, held.headers)
+            head = segment.from_message(delivery.subject, delivery.headers)
             plan, prompt = self._plan_of(head.camera)
-            found = [] if REPLAY_OF in held.headers else begun_by(head, plan)
+            found = [] if REPLAY_OF in delivery.headers else begun_by(head, plan)
         except (BadSegment, OverflowError):  # the services that decode video say what is wrong with it
             found = []
         if not found:
-            return await self._hold.acknowledge(held, confirmed=False)
+            return await self._in_flight.acknowledge(delivery, confirmed=False)
         wait_s = found[-1].end.timestamp() + TUNING.slack_s - time.time()
         if wait_s > plan.length_s + TUNING.latest_s:
             # A clock is wrong: the end of this stretch may never come.
-            return await self._hold.acknowledge(held, confirmed=False)
+            return await self._in_flight.acknowledge(delivery, confirmed=False)
         if wait_s <= 0:
-            if time.monotonic() >= self._full_until and await self._ask_for(head.camera, found, prompt, held.headers):
-                return await self._hold.acknowledge(held, confirmed=False)
+            if time.monotonic() >= self._full_until and await self._ask_for(
+                head.camera, found, prompt, delivery.headers
+            ):
+                return await self._in_flight.acknowledge(delivery, confirmed=False)
             wait_s = TUNING.again_s
-        await self._hold.nak(held, wait_s)
+        await self._in_flight.nak(delivery, wait_s)
 
     async def _ask_for(
         self, camera: str, stretches: Sequence[CaptionStretch], prompt: str, headers: Mapping[str, str]

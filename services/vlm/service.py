@@ -20,20 +20,20 @@ from nats.js.errors import NotFoundError
 from services.vlm import metrics, tracing
 from services.vlm.chat import BrokenAnswer, Chat
 from services.vlm.footage import Footage, NoFootage
+from services.vlm.frame_budget import frames_of
 from services.vlm.kinds import JobKind, Work
 from services.vlm.kinds.ask import Questions
 from services.vlm.kinds.caption import Captions
 from services.vlm.kinds.summarize import Summaries
 from services.vlm.kinds.verify import Verdicts
-from services.vlm.look import frames_of
 from services.vlm.model import Model
 from services.vlm.settings import VlmSettings
 from shared.bus import direct
 from shared.bus.log import Log
 from shared.contract import jobs, names
-from shared.contract.events import Caption, Cause, Said, Seen, Timing, Usage, Verdict
+from shared.contract.events import Caption, Cause, Seen, Timing, Usage, Verdict, VlmResult
 from shared.contract.jobs import Job
-from shared.elastic.look import Look
+from shared.elastic.sampling_plan import SamplingPlan
 from shared.runtime.errors import BadSegment, TidegateError
 from shared.worker import AnsweredBefore, Message, result_id
 
@@ -56,7 +56,7 @@ class Task:
     work: Work[Job]
     id: str
     message: Message
-    look: Look | None
+    look: SamplingPlan | None
     decoded: None = None  # it is the model that takes time
 
     @property
@@ -92,7 +92,7 @@ class VlmService:
             jobs.Summarize.kind: Summaries(client, footage, settings),
             jobs.Caption.kind: Captions(footage, settings),
         }
-        self._verifying: dict[tuple[str, str], asyncio.Future[Said]] = {}
+        self._verifying: dict[tuple[str, str], asyncio.Future[VlmResult]] = {}
 
     async def prepare(self, message: Message) -> Task:
         """The job, and what it shows the model.
@@ -150,7 +150,7 @@ class VlmService:
         except (TimeoutError, nats.errors.Error):
             return
 
-    async def infer(self, batch: Sequence[Task]) -> list[Said]:
+    async def infer(self, batch: Sequence[Task]) -> list[VlmResult]:
         """The job's event, without its timing. Raises as `Model.complete` does."""
         (task,) = batch
         job = task.work.job
@@ -175,7 +175,7 @@ class VlmService:
             if self._verifying.get(key) is verdict:
                 del self._verifying[key]
 
-    async def _answer(self, task: Task) -> Said:
+    async def _answer(self, task: Task) -> VlmResult:
         work, kind = task.work, self._kinds[task.work.job.kind]
         if work.cause:
             return kind.unanswered(work, self._base(task, work.cause, work.reason))
@@ -189,9 +189,9 @@ class VlmService:
             event = kind.unanswered(work, self._base(task, "schema", str(e)))
         return msgspec.structs.replace(event, usage=chat.usage)
 
-    def _base(self, task: Task, cause: Cause | None = None, reason: str = "") -> Said:
+    def _base(self, task: Task, cause: Cause | None = None, reason: str = "") -> VlmResult:
         work = task.work
-        return Said(
+        return VlmResult(
             camera=work.job.camera,
             job=task.id,
             start=work.start,
@@ -205,7 +205,7 @@ class VlmService:
             usage=Usage(prompt_tokens=0, completion_tokens=0, first_token_ms=0.0),
         )
 
-    def event(self, message: Message, prepared: Task, result: Said) -> Said:
+    def event(self, message: Message, prepared: Task, result: VlmResult) -> VlmResult:
         kind = prepared.work.job.kind
         outcome: str = result.cause or (result.verdict if isinstance(result, Verdict) else "answered")
         metrics.JOBS.labels(kind, outcome).inc()

@@ -30,7 +30,7 @@ from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health, logger
 from shared.service.process import beat
 from shared.worker.drain import drain
-from shared.worker.hold import Held, Hold, Source
+from shared.worker.in_flight import Delivery, InFlight, Source
 
 CONSUMER = "webhook"
 # For the requests that run when we are told to go.
@@ -55,14 +55,14 @@ class Sender:
         self._breaker = Breaker(PROBES)
         self._opened = asyncio.Event()
         self._opened_at = 0.0  # wall clock, seconds
-        self._hold: Hold[Held] = Hold(client, CONSUMER)
+        self._in_flight: InFlight[Delivery] = InFlight(client, CONSUMER)
         self._running: set[asyncio.Task[Done]] = set()
         self._draining = False
         self._log = logger("webhook")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`, then drain. Raises BusError if the consumer is not there or the server closes for good."""
-        opening = partial(self._hold.open, names.EVENTS, CONSUMER)
+        opening = partial(self._in_flight.open, names.EVENTS, CONSUMER)
         source = await unless(stop, bus.answered(self._client, self._health, opening))
         if source is None:
             return
@@ -74,7 +74,9 @@ class Sender:
         self._health.ready = None
         ending = asyncio.Event()
         working = asyncio.create_task(self._work(source, ending), name="send")
-        beating = asyncio.create_task(beat(self._client, self._health, self._hold.beat, every_s=self._hold.beat_s))
+        beating = asyncio.create_task(
+            beat(self._client, self._health, self._in_flight.beat, every_s=self._in_flight.beat_s)
+        )
         try:
             await supervise(working, beating, stop=stop)
         finally:
@@ -82,9 +84,9 @@ class Sender:
             self._health.ready = "draining"
             ending.set()
             await asyncio.wait({working})
-            running = len(self._hold)
+            running = len(self._in_flight)
             late = await drain(
-                self._client, self._hold, until=time.monotonic() + GRACE_S, working=lambda: self._running
+                self._client, self._in_flight, until=time.monotonic() + GRACE_S, working=lambda: self._running
             )
             await end(beating)
             self._log.info("drained", finished=running - late, handed_back=late)
@@ -94,20 +96,20 @@ class Sender:
     async def _work(self, source: Source, stop: asyncio.Event) -> None:
         while not stop.is_set():
             if not self._breaker.is_open:
-                async with self._hold.pull(
+                async with self._in_flight.pull(
                     source, messages=self._settings.webhook_parallel, max_bytes=MOST_BYTES
                 ) as puller:
                     await unless(stop, unless(self._opened, self._take(source, puller)))
                 continue
             await unless(stop, asyncio.sleep(self._breaker.wait_s))
             if not stop.is_set():
-                async with self._hold.pull(source, messages=1, max_bytes=MOST_BYTES) as puller:
+                async with self._in_flight.pull(source, messages=1, max_bytes=MOST_BYTES) as puller:
                     await unless(stop, self._probe(source, puller))
 
     async def _take(self, source: Source, puller: Puller) -> None:
         """Begin whatever comes. How much runs at once is bounded by the puller's credit."""
         while True:
-            self._begin(Held(await puller.next(), source), ask=True)
+            self._begin(Delivery(await puller.next(), source), ask=True)
 
     async def _probe(self, source: Source, puller: Puller) -> None:
         """One request. If it fails and its event is too old, others are: until the next probe they are buried unasked.
@@ -124,71 +126,71 @@ class Sender:
                         pass
 
     async def _one(self, source: Source, puller: Puller, *, ask: bool) -> Done:
-        task = self._begin(Held(await puller.next(), source), ask=ask)
+        task = self._begin(Delivery(await puller.next(), source), ask=ask)
         await asyncio.wait({task})
         return task.result()
 
-    def _begin(self, held: Held, *, ask: bool) -> asyncio.Task[Done]:
-        task = asyncio.create_task(self._handle(self._hold.take(held), ask=ask))
+    def _begin(self, delivery: Delivery, *, ask: bool) -> asyncio.Task[Done]:
+        task = asyncio.create_task(self._handle(self._in_flight.take(delivery), ask=ask))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
     # ---- send
 
-    async def _handle(self, held: Held, *, ask: bool) -> Done:
+    async def _handle(self, delivery: Delivery, *, ask: bool) -> Done:
         """ask: with a request; without one only those that are too old are answered for."""
         try:
-            if not (held.is_for(CONSUMER) and kind_of(held.subject) in self._settings.kinds):
-                await self._hold.acknowledge(held, confirmed=False)
+            if not (delivery.is_for(CONSUMER) and kind_of(delivery.subject) in self._settings.kinds):
+                await self._in_flight.acknowledge(delivery, confirmed=False)
                 return "passed"
             try:
-                outgoing = read(held.subject, held.headers, held.data)
+                outgoing = read(delivery.subject, delivery.headers, delivery.data)
             except BadMessage as e:
-                return "passed" if await self._bury(held, str(e)) else "again"
+                return "passed" if await self._dead_letter(delivery, str(e)) else "again"
             if ask:
-                return await self._send(held, outgoing)
-            if self._is_old(held):
-                return await self._give_up(held, self._breaker.reason)
-            await self._hold.hand_back(held)
+                return await self._send(delivery, outgoing)
+            if self._is_old(delivery):
+                return await self._give_up(delivery, self._breaker.reason)
+            await self._in_flight.hand_back(delivery)
         except Exception:
-            self._log.exception("an event could not be worked on, it is delivered again", subject=held.subject)
-            self._hold.release(held)
+            self._log.exception("an event could not be worked on, it is delivered again", subject=delivery.subject)
+            self._in_flight.release(delivery)
         return "again"
 
-    async def _send(self, held: Held, outgoing: Outgoing) -> Done:
+    async def _send(self, delivery: Delivery, outgoing: Outgoing) -> Done:
         begun = time.monotonic()
         try:
             await self._endpoint.post(outgoing)
         except Failed as e:
             metrics.REQUESTS.labels(e.outcome).inc()
-            return await self._failed(held, outgoing, begun, e)
+            return await self._failed(delivery, outgoing, begun, e)
         metrics.REQUESTS.labels("delivered").inc()
         if outgoing.time is not None:
             metrics.LATENCY.observe(max(0.0, time.time() - outgoing.time))
         self._log.debug("delivered", id=outgoing.id)
         self._answered(begun)
         # Unconfirmed, the event comes again, and is sent again.
-        await self._hold.acknowledge(held)
+        await self._in_flight.acknowledge(delivery)
         return "answered"
 
-    async def _failed(self, held: Held, outgoing: Outgoing, begun: float, error: Failed) -> Done:
+    async def _failed(self, delivery: Delivery, outgoing: Outgoing, begun: float, error: Failed) -> Done:
         if error.outcome == "gone":
             self._answered(begun)
-            return "answered" if await self._bury(held, f"{self._endpoint.where} {error}") else "again"
+            return "answered" if await self._dead_letter(delivery, f"{self._endpoint.where} {error}") else "again"
         asked_s = error.asked_s if error.certain else None
-        if self._breaker.failed(str(error), of=held.seq, begun=begun, certain=error.certain, asked_s=asked_s):
+        if self._breaker.failed(str(error), of=delivery.seq, begun=begun, certain=error.certain, asked_s=asked_s):
             self._opened.set()
             self._opened_at = time.time()
             self._log.warning("the endpoint fails: it is left alone, but for one event at a time", reason=str(error))
         self._tell()
-        if self._is_old(held):
-            return await self._give_up(held, str(error))
-        wait_s = DELAYS.after(held.deliveries, error.asked_s)
+        if self._is_old(delivery):
+            return await self._give_up(delivery, str(error))
+        wait_s = DELAYS.after(delivery.deliveries, error.asked_s)
         self._log.warning(
             "not delivered, tried again later", id=outgoing.id, delay_s=round(wait_s, 1), reason=str(error)
         )
-        await self._hold.nak(held, wait_s)
+        await self._in_flight.nak(delivery, wait_s)
         return "again"
 
     def _answered(self, begun: float) -> None:
@@ -197,21 +199,21 @@ class Sender:
             self._log.info("the endpoint is back")
         self._tell()
 
-    async def _give_up(self, held: Held, reason: str) -> Done:
+    async def _give_up(self, delivery: Delivery, reason: str) -> Done:
         reason = (
             f"not delivered within WEBHOOK_GIVE_UP_S={self._settings.webhook_give_up_s:g} s: "
             f"{self._endpoint.where} {reason}"
         )
-        return "old" if await self._bury(held, reason) else "again"
+        return "old" if await self._dead_letter(delivery, reason) else "again"
 
-    async def _bury(self, held: Held, reason: str) -> bool:
-        if buried := await self._hold.bury(held, reason):
+    async def _dead_letter(self, delivery: Delivery, reason: str) -> bool:
+        if dead_lettered := await self._in_flight.dead_letter(delivery, reason):
             metrics.DEAD.inc()
-        return buried
+        return dead_lettered
 
-    def _is_old(self, held: Held) -> bool:
+    def _is_old(self, delivery: Delivery) -> bool:
         """By when it was stored: a dead letter that is replayed is young again."""
-        return time.time() - held.stored_at > self._settings.webhook_give_up_s
+        return time.time() - delivery.stored_at > self._settings.webhook_give_up_s
 
     def _tell(self) -> None:
         """/readyz: whether the endpoint is left alone, since when and why."""

@@ -144,10 +144,10 @@ async def put_off(client: Client, service: str, job: Backfill, headers: Mapping[
     return True
 
 
-async def bury(client: Client, service: str, message: Msg, reason: str, *, patience_s: float = 60.0) -> None:
+async def dead_letter(client: Client, service: str, message: Msg, reason: str, *, patience_s: float = 60.0) -> None:
     """Put a message that `service` gives up into the stream DLQ: whole if it fits, and why. Raises BusError."""
     meta = message.metadata
-    headers = deadletters.bury_headers(
+    headers = deadletters.dead_letter_headers(
         service,
         reason,
         stream=meta.stream,
@@ -156,14 +156,14 @@ async def bury(client: Client, service: str, message: Msg, reason: str, *, patie
         deliveries=meta.num_delivered,
         headers=message.headers,
     )
-    await _bury(client, service, headers, message.data, patience_s)
+    await _dead_letter(client, service, headers, message.data, patience_s)
 
 
-async def bury_stored(
+async def dead_letter_stored(
     client: Client, service: str, stream: str, stored: Stored, reason: str, *, patience_s: float = 60.0
 ) -> None:
     """The same for a message that was read without a consumer."""
-    headers = deadletters.bury_headers(
+    headers = deadletters.dead_letter_headers(
         service,
         reason,
         stream=stream,
@@ -172,10 +172,12 @@ async def bury_stored(
         deliveries=1,
         headers=stored.headers,
     )
-    await _bury(client, service, headers, stored.data, patience_s)
+    await _dead_letter(client, service, headers, stored.data, patience_s)
 
 
-async def _bury(client: Client, service: str, headers: dict[str, str], payload: bytes, patience_s: float) -> None:
+async def _dead_letter(
+    client: Client, service: str, headers: dict[str, str], payload: bytes, patience_s: float
+) -> None:
     to = names.dead_letters(service)
     if len(payload) + header_bytes(headers) <= client.max_payload:
         try:

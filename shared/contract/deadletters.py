@@ -67,7 +67,7 @@ class _Advisory(msgspec.Struct, frozen=True):
     timestamp: str = ""
 
 
-def bury_headers(
+def dead_letter_headers(
     service: str,
     reason: str,
     *,

@@ -308,7 +308,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 Cause = Literal["expired", "no_video", "unreadable", "no_captions", "too_many_captions", "late", "schema"]
 
 
-class Said(Event, frozen=True, kw_only=True):
+class VlmResult(Event, frozen=True, kw_only=True):
     """Base of what a vision language model says: one event for each job, also where it could not be answered.
 
     job: its id. start, end: the stretch it is about. model: the model's name. frames: what the model was shown. cause:
@@ -326,7 +326,7 @@ class Said(Event, frozen=True, kw_only=True):
     usage: Usage
 
 
-class Caption(Said, frozen=True, kw_only=True):
+class Caption(VlmResult, frozen=True, kw_only=True):
     """What happens in a stretch of video.
 
     text: what the model says of it. quality: only where the model was shown fewer frames than is wanted.
@@ -351,7 +351,7 @@ class PastCaptions(Caption, frozen=True, kw_only=True):
 Past = PastDetections | PastEmbeddings | PastCaptions
 
 
-class Verdict(Said, frozen=True, kw_only=True):
+class Verdict(VlmResult, frozen=True, kw_only=True):
     """Whether an incident is what its rule took it for.
 
     incident: its id. rule: the rule's id. verdict: what the model says. confidence: how sure it says it is. reason: its
@@ -365,7 +365,7 @@ class Verdict(Said, frozen=True, kw_only=True):
     confidence: Unit
 
 
-class Answer(Said, frozen=True, kw_only=True):
+class Answer(VlmResult, frozen=True, kw_only=True):
     """The answer to a question.
 
     question: as it was asked. text: the answer. used: times of the frames that it rests on, by the model's own account.
@@ -388,7 +388,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     text: Text
 
 
-class Summary(Said, frozen=True, kw_only=True):
+class Summary(VlmResult, frozen=True, kw_only=True):
     """What happened in a longer time.
 
     text: the summary. captions: how many it was made of; 0: of the frames. parts: of its stretches, in order of time.

@@ -91,10 +91,10 @@ def rights(peer: Peer) -> Rights:
 
 def _service(service: Service) -> Rights:
     """Bury what it can't process, and say how it does and what it has used."""
-    buried = (names.dead_letters(service.name),) if service.dead_letters else ()
+    dead_lettered = (names.dead_letters(service.name),) if service.dead_letters else ()
     used = (names.usage(service.name),) if service.heartbeat else ()
     return Rights(
-        stored=buried + used,
+        stored=dead_lettered + used,
         told=(names.stats(service.name, ">"),) if service.heartbeat else (),
     )
 

@@ -4,6 +4,6 @@
 |---|---|
 | `levels` | how many frames of a segment are looked at, in a few steps |
 | `brownout` | which of them, by how long a segment has waited |
-| `look` | how much of a segment is looked at, and how much is wanted |
+| `sampling_plan` | how much of a segment is looked at, and how much is wanted |
 | `costs` | what a segment takes of a replica, learned |
 """

@@ -61,7 +61,7 @@ class Picture(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """pictures: by offset, upright; at least one, unless a glance was enough.
+    """pictures: by offset, upright; at least one, unless the probe found the first frames enough.
 
     size: (width, height) of the upright video, before any scaling. damaged: what could not be read, although others
     could; None if nothing. work: what it took.
@@ -73,7 +73,7 @@ class Decoded(NamedTuple):
     work: DecodeWork
 
 
-class Glance(NamedTuple):
+class FrameProbe(NamedTuple):
     """size: (width, height) of what `enough` is given: a frame's offset in seconds, and its grey, uint8, upright."""
 
     size: tuple[int, int]
@@ -101,7 +101,7 @@ def decode(
     threads: int = 1,
     budget: Budget = _BUDGET,
     alive: Callable[[], None] = _unheard,
-    glance: Glance | None = None,
+    probe: FrameProbe | None = None,
 ) -> Decoded:
     """The pictures of a segment: `fps` per second of video, as `sample` chooses, or those nearest to the times `at`.
 
@@ -109,7 +109,7 @@ def decode(
     to. within: (width, height) to scale down into, as `fitted` does. before: the payloads of the GOP's earlier
     segments, for a dependent one. frames: how many the header announces: more than twice as many are refused, fewer
     are damage. threads: of the decoder; a pool of callers does more with less memory. budget: the most work that may be
-    done for it. alive: called after each packet, as a sign that the work goes on. glance: sees each wanted frame as it
+    done for it. alive: called after each packet, as a sign that the work goes on. probe: sees each wanted frame as it
     is decoded, and may find that it is enough: then nothing more is decoded, and there may be no pictures.
 
     Pictures stand upright, turned as the video itself says; `size` and `within` are of upright ones.
@@ -132,7 +132,7 @@ def decode(
     last = max(wanted)
     meter = Meter(budget, decoder, len(history) + last + 1)
     frames_found = _frames(decoder, history, track.packets[: last + 1], wanted, problems, meter, alive)
-    found = _convert(frames_found, wanted, lambda own: size or (fitted(own, within) if within else own), glance)
+    found = _convert(frames_found, wanted, lambda own: size or (fitted(own, within) if within else own), probe)
     pictures, upright, enough = found
     if not pictures and not enough:
         raise BadSegment(problems[0] if problems else "no frame decodes")
@@ -285,9 +285,9 @@ def _convert(
     frames: Iterator[VideoFrame],
     wanted: Mapping[int, float],
     target: Callable[[tuple[int, int]], tuple[int, int]],
-    glance: Glance | None,
+    probe: FrameProbe | None,
 ) -> tuple[list[Picture], tuple[int, int], bool]:
-    """(pictures by offset, (width, height) of the upright video, whether `glance` found them enough).
+    """(pictures by offset, (width, height) of the upright video, whether `probe` found them enough).
 
     target: what it is scaled to, of the upright size.
     """
@@ -303,9 +303,9 @@ def _convert(
         if frame.pts is None or frame.pts not in wanted:
             continue
         upright = turn.size(frame.width, frame.height)
-        if glance:
-            small = reformatter.reformat(frame, *turn.size(*glance.size), "gray", threads=1).to_ndarray()
-            if glance.enough(wanted[frame.pts], turn.upright(small)):
+        if probe:
+            small = reformatter.reformat(frame, *turn.size(*probe.size), "gray", threads=1).to_ndarray()
+            if probe.enough(wanted[frame.pts], turn.upright(small)):
                 return pictures, upright, True
         width, height = target(upright)
         if (len(pictures) + 1) * width * height * 3 > MAX_BYTES:

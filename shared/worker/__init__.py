@@ -3,9 +3,9 @@
 | module | idea |
 |---|---|
 | `tuning`, `settings` | the numbers that tune the loop; what bounds it, from a service's own settings |
-| `hold` | what is in hand: beats, acknowledgement, nak, burial; webhook and search use it too |
+| `in_flight` | messages in flight: beats, acknowledgement, nak, dead letters; webhook and search use it too |
 | `quarantine` | which message is next, and whether it is worked on alone; pure |
-| `unreadable`, `readability` | of which cameras segments can't be read, and what is said and buried of it |
+| `unreadable`, `stream_health` | the cameras whose segments can't be read, and their events and dead letters |
 | `drain` | the end of a process that has something in hand |
 | `service` | what a service gives the loop |
 | `backfill` | what is put off while capacity is short, and made good while there is nothing else to do |

@@ -27,7 +27,7 @@ from nats.js.errors import NotFoundError
 from shared import bus
 from shared.bus import direct
 from shared.bus.direct import Stored
-from shared.bus.single import Singles
+from shared.bus.no_wait import NoWaitFetcher
 from shared.contract import backfill, deadletters, events, names
 from shared.contract.backfill import Backfill
 from shared.contract.events import Detections, DetectionsRevision, Embeddings, EmbeddingsRevision, Event, Lost
@@ -37,7 +37,7 @@ from shared.runtime.errors import BadMessage, Expired
 from shared.runtime.tasks import end
 from shared.worker import metrics
 from shared.worker.device import Device, DeviceError, Item
-from shared.worker.hold import Held, Hold, Source
+from shared.worker.in_flight import Delivery, InFlight, Source
 from shared.worker.service import Message, P, R, Service
 from shared.worker.spare import Spare
 from shared.worker.stopwatch import Stopwatch
@@ -83,7 +83,7 @@ class Deferred(Message):
 class _Turn(NamedTuple):
     """A job in hand whose segment is kept, and for which there is time."""
 
-    held: Held
+    delivery: Delivery
     job: Backfill
     found: Stored
 
@@ -117,9 +117,9 @@ class Backfilling(Generic[P, R]):
         self._threads = threads
         self._tuning = tuning
         self._broken = broken
-        self._hold: Hold[Held] = Hold(client, service.name, tuning)
+        self._in_flight: InFlight[Delivery] = InFlight(client, service.name, tuning)
         self._source: Source | None = None
-        self._singles: Singles | None = None
+        self._singles: NoWaitFetcher | None = None
         self._running: list[asyncio.Task[None]] = []
         self._working = Stopwatch()
         self._messages: set[Deferred] = set()
@@ -135,7 +135,7 @@ class Backfilling(Generic[P, R]):
     @property
     def is_idle(self) -> bool:
         """Whether it has nothing in hand."""
-        return not self._hold
+        return not self._in_flight
 
     @property
     def begun(self) -> list[float | None]:
@@ -143,16 +143,16 @@ class Backfilling(Generic[P, R]):
         return [message.preparing_since for message in self._messages]
 
     async def open(self) -> None:
-        """Read how the consumer is set up. Raises as `Hold.open`."""
-        self._hold.close()
+        """Read how the consumer is set up. Raises as `InFlight.open`."""
+        self._in_flight.close()
         if self._consumer:
-            self._source = await self._hold.open(names.BACKFILL, self._consumer)
+            self._source = await self._in_flight.open(names.BACKFILL, self._consumer)
 
     async def begin(self) -> list[asyncio.Task[None]]:
         """Make good what was put off, whenever there is time; the tasks that do, which `stop` ends."""
         if self._source is None:
             return []
-        self._singles = Singles(self._client, names.BACKFILL, self._consumer)
+        self._singles = NoWaitFetcher(self._client, names.BACKFILL, self._consumer)
         await self._singles.open()
         lanes = self._threads + 1
         self._running = [asyncio.create_task(self._lane(self._singles, self._source)) for _ in range(lanes)]
@@ -163,15 +163,15 @@ class Backfilling(Generic[P, R]):
         await end(*self._running)
         if self._singles:
             await self._singles.close()
-        for held in self._hold:
-            if await self._hold.hand_back(held):
+        for delivery in self._in_flight:
+            if await self._in_flight.hand_back(delivery):
                 metrics.HANDED_BACK.labels(self._service.name).inc()
 
     async def beat(self) -> None:
-        await self._hold.beat()
+        await self._in_flight.beat()
 
     async def hand_back_at_once(self) -> None:
-        await self._hold.hand_back_at_once()
+        await self._in_flight.hand_back_at_once()
 
     # ---- put off
 
@@ -206,41 +206,41 @@ class Backfilling(Generic[P, R]):
 
     # ---- make good
 
-    async def _lane(self, singles: Singles, source: Source) -> None:
+    async def _lane(self, singles: NoWaitFetcher, source: Source) -> None:
         while True:
             async with self._turn:
                 turn = await self._next(singles, source)
-            await self._answered(turn.held, self._make_good(turn))
+            await self._answered(turn.delivery, self._make_good(turn))
 
-    async def _next(self, singles: Singles, source: Source) -> _Turn:
+    async def _next(self, singles: NoWaitFetcher, source: Source) -> _Turn:
         """The next that is still kept, once there is time for it. Those that are not are told of."""
         while True:
             raw = await singles.next()
             if raw is None:
                 await asyncio.sleep(self._tuning.quiet_s)
                 continue
-            held = self._hold.take(Held(raw, source))
+            delivery = self._in_flight.take(Delivery(raw, source))
             try:
-                job = backfill.decode(self._service.name, held.subject, held.data)
+                job = backfill.decode(self._service.name, delivery.subject, delivery.data)
             except BadMessage as e:
-                await self._hold.bury(held, str(e))
+                await self._in_flight.dead_letter(delivery, str(e))
                 continue
             found: list[Stored] = []
-            await self._answered(held, self._wait(held, job, found))
+            await self._answered(delivery, self._wait(delivery, job, found))
             if found:
-                return _Turn(held, job, found[0])
+                return _Turn(delivery, job, found[0])
 
-    async def _wait(self, held: Held, job: Backfill, found: list[Stored]) -> None:
+    async def _wait(self, delivery: Delivery, job: Backfill, found: list[Stored]) -> None:
         """Wait until there is time, and have its segment in `found`; or tell what there is to tell without it."""
-        if held.deliveries >= self._tuning.most_tries:
-            return await self._lose(held, job, "unreadable")
+        if delivery.deliveries >= self._tuning.most_tries:
+            return await self._lose(delivery, job, "unreadable")
         while (kept := await self._kept(job)) is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._tuning.look_s):
                     await self._spare.until(self._spare.has_time)
                 found.append(kept)
                 return
-        await self._lose(held, job, "expired")
+        await self._lose(delivery, job, "expired")
 
     async def _kept(self, job: Backfill) -> Stored | None:
         """The segment; None once it is gone. Raises nats.errors.Error or TimeoutError if the server does not answer."""
@@ -268,20 +268,20 @@ class Backfilling(Generic[P, R]):
 
     async def _make_good(self, turn: _Turn) -> None:
         """Look at all that is wanted, and say it. Raises whatever fails, but for what says that nothing ever will."""
-        held, job, found = turn
+        delivery, job, found = turn
         span = telemetry.tracer().start_span(
-            f"{self._service.name} backfill", context=telemetry.context_of(held.headers.get("traceparent"))
+            f"{self._service.name} backfill", context=telemetry.context_of(delivery.headers.get("traceparent"))
         )
         origin = deadletters.origin(job.stream, job.seq, found.headers)
-        message = Deferred(held.raw, held.source, origin=origin, span=span, job=job, found=found)
+        message = Deferred(delivery.raw, delivery.source, origin=origin, span=span, job=job, found=found)
         self._messages.add(message)
         try:
             event = await self._work(message)
         except Expired:
-            return await self._lose(held, job, "expired")
+            return await self._lose(delivery, job, "expired")
         except BadMessage as e:
             self._log.warning("what was put off can't be made good", camera=job.camera, origin=origin, error=str(e))
-            return await self._lose(held, job, "unreadable")
+            return await self._lose(delivery, job, "unreadable")
         finally:
             self._messages.discard(message)
             span.end()
@@ -290,7 +290,7 @@ class Backfilling(Generic[P, R]):
         is_new = await self._say(job, revision, telemetry.traceparent_of(span))
         self._count("done" if is_new else "duplicate")
         self.done += is_new
-        await self._hold.acknowledge(held)
+        await self._in_flight.acknowledge(delivery)
 
     async def _work(self, message: Deferred) -> Event:
         """What the service says of it. Raises what that raises."""
@@ -312,15 +312,17 @@ class Backfilling(Generic[P, R]):
             raise result
         return self._service.event(message, prepared, result)
 
-    async def _lose(self, held: Held, job: Backfill, why: Lost) -> None:
-        await self.say_lost(job, why, events.trace_of(held.headers))
-        await self._hold.acknowledge(held)
+    async def _lose(self, delivery: Delivery, job: Backfill, why: Lost) -> None:
+        await self.say_lost(job, why, events.trace_of(delivery.headers))
+        await self._in_flight.acknowledge(delivery)
 
-    async def _answered(self, held: Held, work: Awaitable[None]) -> None:
+    async def _answered(self, delivery: Delivery, work: Awaitable[None]) -> None:
         """`work`, which answers for the job unless it fails: then it comes again, with a growing delay."""
         try:
             await work
         except Exception as e:
-            delay_s = self._tuning.retry.after(held.deliveries)
-            self._log.warning("not made good, will be delivered again", seq=held.seq, delay_s=delay_s, error=repr(e))
-            await self._hold.nak(held, delay_s)
+            delay_s = self._tuning.retry.after(delivery.deliveries)
+            self._log.warning(
+                "not made good, will be delivered again", seq=delivery.seq, delay_s=delay_s, error=repr(e)
+            )
+            await self._in_flight.nak(delivery, delay_s)

@@ -11,12 +11,12 @@ from nats.aio.client import Client
 
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
-from shared.worker.hold import H, Hold
+from shared.worker.in_flight import H, InFlight
 
 
 async def drain(
     client: Client,
-    hold: Hold[H],
+    in_flight: InFlight[H],
     *,
     until: float,
     working: Callable[[], Iterable[asyncio.Task[Any]]],
@@ -29,13 +29,13 @@ async def drain(
     """
     try:
         async with asyncio.timeout(max(0.0, until - time.monotonic())):
-            await hold.until(lambda: not hold)
+            await in_flight.until(lambda: not in_flight)
     except TimeoutError:
         pass
     await end(*working())
-    left = list(hold)
-    for held in left:
-        await hold.hand_back(held)
+    left = list(in_flight)
+    for delivery in left:
+        await in_flight.hand_back(delivery)
     try:
         await client.flush(timeout=flush_s)
     except Exception as e:  # the server is gone: what we said may be lost, and comes again

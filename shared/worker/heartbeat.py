@@ -46,15 +46,15 @@ class Heartbeat:
         self._counts = counts
         self._occupied_s = 0.0
 
-    def measure(self, held: int, occupied_s: float) -> None:
+    def measure(self, in_flight: int, occupied_s: float) -> None:
         """The same for Prometheus. occupied_s: seconds with anything in hand, since the process began."""
-        metrics.HELD.labels(self._service).set(held)
+        metrics.HELD.labels(self._service).set(in_flight)
         metrics.WORKING.labels(self._service).inc(occupied_s - self._occupied_s)
         self._occupied_s = occupied_s
 
-    async def say(self, model: str, held: int, occupied_s: float, costs: Costs | None) -> None:
-        """held: messages in hand or arrived. costs: what a segment takes, where its work bends."""
-        self.measure(held, occupied_s)
+    async def say(self, model: str, in_flight: int, occupied_s: float, costs: Costs | None) -> None:
+        """in_flight: messages taken or arrived. costs: what a segment takes, where its work bends."""
+        self.measure(in_flight, occupied_s)
         if not self._client.is_connected:
             return
         beat = WorkerStats(
@@ -64,7 +64,7 @@ class Heartbeat:
             state=self.state,
             model=model,
             uptime_s=time.monotonic() - self._counts.started,
-            held=held,
+            held=in_flight,
             processed=self._counts.processed,
             failed=self._counts.failed,
             items=self._counts.items,

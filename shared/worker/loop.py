@@ -39,13 +39,13 @@ from shared.worker.device import Device, DeviceError, Item
 from shared.worker.drain import drain
 from shared.worker.effort import Effort
 from shared.worker.heartbeat import Heartbeat, WorkCounts
-from shared.worker.hold import Hold, Source
+from shared.worker.in_flight import InFlight, Source
 from shared.worker.quarantine import Arrived, Quarantine, suspect_from
-from shared.worker.readability import Readability
 from shared.worker.second import LooksAgain, SecondLooks
 from shared.worker.service import AnsweredBefore, Message, P, R, Service, result_id
 from shared.worker.settings import WorkerSettings
 from shared.worker.spare import Spare
+from shared.worker.stream_health import StreamHealthReporter
 from shared.worker.tuning import Tuning
 from shared.worker.usage import EVERY_S, Meter
 
@@ -82,18 +82,18 @@ class Worker(Generic[P, R]):
         self._log = telemetry.logger("worker")
         self._counts = WorkCounts()
         self._heartbeat = Heartbeat(client, service.name, settings.replica, self._counts)
-        self._hold: Hold[Message] = Hold(client, service.name, self._tuning)
+        self._in_flight: InFlight[Message] = InFlight(client, service.name, self._tuning)
         self._sources: list[Source] = []
         self._quarantine = Quarantine(())
         self._taking = asyncio.Lock()
         self._batcher: Batcher[Item[P]] = Batcher(settings.batch_size, settings.batch_wait_s, ranks=len(consumers))
-        self._readability = Readability(client, service.name, settings.replica)
+        self._readability = StreamHealthReporter(client, service.name, settings.replica)
         self._effort = Effort(settings, self._counts, service.name)
         self._device = Device(service, self._counts, slots=settings.slots, failures=self._tuning.device_failures)
-        self._meter = Meter(self._counts, lambda: self._hold.occupied_s, time.monotonic() - STARTED)
+        self._meter = Meter(self._counts, lambda: self._in_flight.occupied_s, time.monotonic() - STARTED)
         self._usage = Keeper(client, service.name, self._meter.take, every_s=EVERY_S)
         self._answering: set[asyncio.Task[None]] = set()
-        spare = Spare(self._hold, threads=settings.threads, poll_s=self._tuning.poll_s)
+        spare = Spare(self._in_flight, threads=settings.threads, poll_s=self._tuning.poll_s)
         self._backfilling = Backfilling(
             client,
             service,
@@ -147,8 +147,8 @@ class Worker(Generic[P, R]):
 
     async def _open(self) -> None:
         """Read how the consumers are set up."""
-        self._hold.close()
-        self._sources = [await self._hold.open(stream, consumer) for stream, consumer in self._consumers]
+        self._in_flight.close()
+        self._sources = [await self._in_flight.open(stream, consumer) for stream, consumer in self._consumers]
         # A replica that starts into a backlog sees old messages alone: by these it can't tell how old they are.
         await self._effort.look_at_clock(self._client, *self._consumers[0])
         await self._backfilling.open()
@@ -163,7 +163,7 @@ class Worker(Generic[P, R]):
         self._device.open()
 
     def _pull(self, source: Source) -> AbstractAsyncContextManager[Puller]:
-        return self._hold.pull(source, messages=self._settings.hold, max_bytes=self._settings.hold_bytes)
+        return self._in_flight.pull(source, messages=self._settings.hold, max_bytes=self._settings.hold_bytes)
 
     def _begin(self) -> tuple[list[asyncio.Task[None]], ...]:
         """The tasks that prepare, those that infer, and those that go on until all is drained."""
@@ -177,7 +177,7 @@ class Worker(Generic[P, R]):
             [asyncio.create_task(self._prepare_loop(source)) for source in self._sources for _ in threads],
             [asyncio.create_task(self._infer_loop(most)) for most in slots],
             [
-                asyncio.create_task(beat(self._client, self._health, self._beat, every_s=self._hold.beat_s)),
+                asyncio.create_task(beat(self._client, self._health, self._beat, every_s=self._in_flight.beat_s)),
                 asyncio.create_task(self._usage.run()),
                 *self._effort.watching(self._client, *self._consumers[0]),
             ],
@@ -217,9 +217,9 @@ class Worker(Generic[P, R]):
 
     async def _work_alone(self, message: Message) -> None:
         """Prepare it once nothing else is in hand, and return once it is answered."""
-        await self._hold.until(lambda: len(self._hold) == 1)
+        await self._in_flight.until(lambda: len(self._in_flight) == 1)
         await self._prepare(message)
-        await self._hold.until(lambda: not self._hold)
+        await self._in_flight.until(lambda: not self._in_flight)
 
     def _has_suspect(self) -> bool:
         is_suspect = self._quarantine.is_suspect
@@ -243,7 +243,7 @@ class Worker(Generic[P, R]):
             context=telemetry.context_of(headers.get("traceparent")),
             attributes={"messaging.system": "nats", "tidegate.stream": meta.stream, "tidegate.origin": origin},
         )
-        message = self._hold.take(Message(raw, source, origin=origin, span=span, bend=self._effort.bend))
+        message = self._in_flight.take(Message(raw, source, origin=origin, span=span, bend=self._effort.bend))
         name = self._service.name
         metrics.IN.labels(name).inc()
         metrics.BYTES_IN.labels(name).inc(len(raw.data))
@@ -253,7 +253,7 @@ class Worker(Generic[P, R]):
         if message.is_for(name):
             self._meter.taken(message)
             return message
-        self._answer(message, self._hold.acknowledge(message))
+        self._answer(message, self._in_flight.acknowledge(message))
         return None
 
     async def _prepare(self, message: Message) -> None:
@@ -263,7 +263,7 @@ class Worker(Generic[P, R]):
                 prepared = await self._service.prepare(message)
         except AnsweredBefore:
             metrics.DUPLICATES.labels(self._service.name).inc()
-            await self._hold.acknowledge(message)
+            await self._in_flight.acknowledge(message)
             return
         except Exception as e:
             await self._fail(message, e)
@@ -328,7 +328,7 @@ class Worker(Generic[P, R]):
         self._effort.delivered(item.prepared)
         self._meter.said(event)
         metrics.OUT.labels(name).inc()
-        await self._hold.acknowledge(message)
+        await self._in_flight.acknowledge(message)
 
     async def _fail(self, message: Message, error: Exception) -> None:
         """Bury what can't succeed or was tried often enough; nak the rest, with a growing delay."""
@@ -339,12 +339,12 @@ class Worker(Generic[P, R]):
         enough = message.last or (message.deliveries >= self._tuning.most_tries and not isinstance(error, Away))
         if isinstance(error, BadMessage) or enough:
             if not self._readability.failed(message, error):
-                await self._hold.acknowledge(message)
-            elif await self._hold.bury(message, str(error) or cause):
+                await self._in_flight.acknowledge(message)
+            elif await self._in_flight.dead_letter(message, str(error) or cause):
                 metrics.DEAD.labels(name, cause).inc()
             return
         delay_s = self._tuning.retry.after(message.deliveries)
-        if await self._hold.nak(message, delay_s):
+        if await self._in_flight.nak(message, delay_s):
             self._log.warning(
                 "failed, will be delivered again", origin=message.origin, delay_s=delay_s, error=repr(error)
             )
@@ -356,16 +356,16 @@ class Worker(Generic[P, R]):
 
     async def _beat(self) -> None:
         """Tell JetStream that what we hold is worked on, and the world how we do. A stuck device stops both."""
-        begun = [self._device.computing_since, *(message.preparing_since for message in self._hold)]
+        begun = [self._device.computing_since, *(message.preparing_since for message in self._in_flight)]
         begun += self._backfilling.begun
         begun += self._second.begun if self._second else []
         if time.monotonic() - min((b for b in begun if b), default=math.inf) > self._settings.stuck_s:
             await self._exit(f"the work in hand made no progress for {self._settings.stuck_s:.0f} s")
-        held = len(self._hold) + sum(len(source.arrived) for source in self._sources)
+        count = len(self._in_flight) + sum(len(source.arrived) for source in self._sources)
         self._counts.backfilled, self._counts.backfilling_s = self._backfilling.done, self._backfilling.seconds
-        await self._heartbeat.say(self._service.model, held, self._hold.occupied_s, self._effort.costs)
+        await self._heartbeat.say(self._service.model, count, self._in_flight.occupied_s, self._effort.costs)
         self._readability.say()
-        await self._hold.beat()
+        await self._in_flight.beat()
         await self._backfilling.beat()
         if self._second:
             await self._second.beat()
@@ -373,7 +373,7 @@ class Worker(Generic[P, R]):
     async def _exit(self, reason: str) -> None:
         """A thread that hangs can't be stopped and a broken device not mended, but their process can be restarted."""
         self._log.error("handing back and exiting", reason=reason)
-        await self._hold.hand_back_at_once()
+        await self._in_flight.hand_back_at_once()
         await self._backfilling.hand_back_at_once()
         os._exit(STUCK)
 
@@ -386,22 +386,22 @@ class Worker(Generic[P, R]):
         arrived = [(source, raw) for source in self._sources for raw in await source.puller.stop()]
         await end(*prepare)
         self._batcher.clear()
-        idle = [message for message in self._hold if not message.committed]
+        idle = [message for message in self._in_flight if not message.committed]
         idle += [message for source, raw in arrived if (message := self._receive(source, raw))]
         for message in idle:
             if message.last:  # handed back it would never be delivered again
                 self._answer(message, self._prepare(message))
-            elif await self._hold.hand_back(message):
+            elif await self._in_flight.hand_back(message):
                 metrics.HANDED_BACK.labels(self._service.name).inc()
         abandoned = await drain(
             self._client,
-            self._hold,
+            self._in_flight,
             until=started + self._settings.grace_s,
             working=lambda: [*infer, *self._answering],
             flush_s=self._tuning.flush_s,
         )
         metrics.HANDED_BACK.labels(self._service.name).inc(abandoned)
-        self._heartbeat.measure(0, self._hold.occupied_s)
+        self._heartbeat.measure(0, self._in_flight.occupied_s)
         self._log.info(
             "drained",
             handed_back=sum(not message.last for message in idle),

@@ -13,9 +13,9 @@ from shared.contract import events
 from shared.contract.events import Timing
 from shared.elastic.costs import DecodeWork
 from shared.elastic.levels import LEVELS, Level
-from shared.elastic.look import Look
+from shared.elastic.sampling_plan import SamplingPlan
 from shared.runtime.errors import TidegateError
-from shared.worker.hold import Held
+from shared.worker.in_flight import Delivery
 
 # The level at which a message is looked at now, and whether its camera has a high priority.
 Bend = Callable[["Message", bool], Level]
@@ -27,7 +27,7 @@ def all_of_it(message: Message, high: bool) -> Level:
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Message(Held):
+class Message(Delivery):
     """A message in the loop.
 
     origin: what the id of its result is made of. It is `<stream>/<seq>`, of the original where this is a replay; a
@@ -91,7 +91,7 @@ class Looked(Protocol):
     """What a service prepares whose work bends. look: how much. decoded: what that took. None where nothing bends."""
 
     @property
-    def look(self) -> Look | None: ...
+    def look(self) -> SamplingPlan | None: ...
 
     @property
     def decoded(self) -> DecodeWork | None: ...

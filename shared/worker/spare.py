@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
-from shared.worker.hold import Hold
+from shared.worker.in_flight import InFlight
 from shared.worker.service import Message
 from shared.worker.stopwatch import Stopwatch
 
@@ -22,7 +22,7 @@ class Spare:
     for no more than these.
     """
 
-    def __init__(self, urgent: Hold[Message], *, threads: int, poll_s: float) -> None:
+    def __init__(self, urgent: InFlight[Message], *, threads: int, poll_s: float) -> None:
         self._urgent = urgent
         self._poll_s = poll_s
         self._preparing = asyncio.Semaphore(threads)

@@ -82,7 +82,8 @@ class UnreadableCameras:
 
     def failed(self, camera: str, error: BadSegment) -> bool:
         """A segment can't be read. Returns whether it is evidence, to be buried whole: others are like it otherwise."""
-        row = self._rows[camera] = self._rows.pop(camera, None) or _Row(self._clock(), set())
+        row = self._rows.pop(camera) if camera in self._rows else _Row(self._clock(), set())
+        self._rows[camera] = row
         if len(self._rows) > self._tuning.cameras:
             del self._rows[next(iter(self._rows))]
         # Reasons of one kind differ by their numbers; all that is refused for its cost is of one.
@@ -90,7 +91,7 @@ class UnreadableCameras:
         is_new = cause not in row.causes and len(row.causes) < _MOST_CAUSES
         if is_new:
             row.causes.add(cause)
-            is_new = self._may_bury(camera)
+            is_new = self._may_dead_letter(camera)
         row.segments += 1
         row.fresh = True
         row.cause = "budget" if isinstance(error, OverBudget) else "undecodable"
@@ -98,7 +99,7 @@ class UnreadableCameras:
         row.reason = reason if isinstance(error, OverBudget) else f"{reason}: {_REMEDY}"
         return is_new
 
-    def _may_bury(self, camera: str) -> bool:
+    def _may_dead_letter(self, camera: str) -> bool:
         """Whether the camera has had few letters of late; this one counts then."""
         now = self._clock()
         past = now - self._tuning.letters_s

@@ -30,7 +30,7 @@ from services.vlm.settings import VlmSettings
 from services.vlm.stretches import CaptionStretch
 from shared.contract import jobs
 from shared.contract.events import Caption as Event
-from shared.contract.events import Said, Seen, Usage
+from shared.contract.events import Seen, Usage, VlmResult
 from shared.recordings import opening
 from shared.runtime.errors import Away, BadSegment, SettingError, TidegateError
 from shared.runtime.settings import load
@@ -231,8 +231,8 @@ class Captioner:
         work = Work(job=job, start=job.start, end=job.end)
         return self._captions.unanswered(work, replace(self._base(work), reason=reason))
 
-    def _base(self, work: Work[jobs.Caption]) -> Said:
-        return Said(
+    def _base(self, work: Work[jobs.Caption]) -> VlmResult:
+        return VlmResult(
             camera=work.job.camera,
             job=work.job.message_id or "",
             start=work.start,
@@ -243,7 +243,7 @@ class Captioner:
             usage=_NO_USAGE,
         )
 
-    def _id(self, said: Said) -> str:
+    def _id(self, said: VlmResult) -> str:
         return id_of("vlm", self.model, said.job)
 
     def _prompt(self, camera: str) -> str:

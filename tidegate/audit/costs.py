@@ -16,9 +16,9 @@ import numpy as np
 
 from services.scaler.keda.scaledobject import parse
 from services.scaler.simulation import pools
-from services.scaler.simulation.bound import bound
 from services.scaler.simulation.compare import initial
 from services.scaler.simulation.engine import Policy, Result, Workload, run
+from services.scaler.simulation.oracle import bound
 from services.scaler.simulation.policies import KedaDemand, KedaLag
 from services.scaler.simulation.queue import Elastic
 from services.scaler.simulation.trace import Trace

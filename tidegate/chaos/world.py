@@ -34,7 +34,7 @@ from tidegate.chaos.disk import Disk, small_disk
 from tidegate.chaos.follower import Follower
 from tidegate.chaos.intruder import Intruder
 from tidegate.chaos.ledger import Ledger
-from tidegate.chaos.way import Pace, Way
+from tidegate.chaos.network_proxy import NetworkProxy, Pace
 from tidegate.demo import clips, footage
 from tidegate.demo.bank import Bank
 from tidegate.local.cluster import NatsCluster
@@ -87,7 +87,7 @@ class World:
         self.servers = nats.servers if isinstance(nats, NatsCluster) else [nats]
         self.admin = admin
         self.pace = Pace()
-        self.ways = [Way(s.url, there=self.pace.carry, back=self.pace.carry) for s in self.servers]
+        self.ways = [NetworkProxy(s.url, there=self.pace.carry, back=self.pace.carry) for s in self.servers]
         self.clock = Clock(folder)
         faked = self.clock.environment if size.clock else {}
         self.disk: Disk | None = None

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
-from shared.contract.events import Said
+from shared.contract.events import VlmResult
 from tidegate.client.files import folder, written
 
 # Pixels of a saved frame's longer side, at most.
 PICTURE = 1280
 
 
-async def save(client: Client, event: Said, to: Path) -> list[Path]:
+async def save(client: Client, event: VlmResult, to: Path) -> list[Path]:
     """The frames that the model was shown, as far as they are kept, in the folder `to`. Raises SettingError."""
     from services.vlm.footage import Footage
 

@@ -17,7 +17,7 @@ from shared.bus import requests
 from shared.client import ask as asking
 from shared.client import registry
 from shared.contract import names
-from shared.contract.events import Answer, Said, Summary
+from shared.contract.events import Answer, Summary, VlmResult
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import TidegateError
 from tidegate.client import frames
@@ -66,7 +66,7 @@ def query(kind: str, given: Mapping[str, Any], **own: str) -> dict[str, Any]:
 async def run(client: Client, asked: Mapping[str, Any], out: Console, *, as_json: bool, save: Path | None) -> None:
     """Ask, wait, print the answer, and save the frames it was made from in `save`. Raises TidegateError."""
     answer = await _answer(client, asked)
-    kind: type[Said] = Summary if asked["kind"] == "summarize" else Answer
+    kind: type[VlmResult] = Summary if asked["kind"] == "summarize" else Answer
     event = requests.read(answer, kind)
     if as_json:
         echo(answer.data.decode())

@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from shared.contract.events import Answer, Said, Summary
+from shared.contract.events import Answer, Summary, VlmResult
 from shared.runtime.inert import inert
 from tidegate.client.times import clock, now_here
 from tidegate.view.inert import one_line
 
 
-def show(event: Said, out: Console) -> None:
+def show(event: VlmResult, out: Console) -> None:
     now = now_here()
     if isinstance(event, Summary):
         for part in event.parts:

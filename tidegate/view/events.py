@@ -19,12 +19,12 @@ from shared.contract.events import (
     EmbeddingsRevision,
     Event,
     Incident,
-    Said,
     Summary,
     Track,
     Tracks,
     Verdict,
     VideoStatus,
+    VlmResult,
     decode,
 )
 from shared.contract.segment import rfc3339
@@ -75,7 +75,7 @@ def describe(event: Event) -> str:
             return f"{rfc3339(event.start)}  {'; '.join(counted + lines) or 'nothing'}{again}"
         case CameraStatus() | VideoStatus():
             return f"{rfc3339(event.time)}  {event.state}: {event.reason}"
-        case Said() if event.cause:
+        case VlmResult() if event.cause:
             return f"{rfc3339(event.start)}  no answer, {event.cause}: {event.reason}"
         case Verdict():
             return f"{rfc3339(event.start)}  {event.verdict} {event.confidence:.0%}, {event.incident}: {event.reason}"

@@ -12,7 +12,7 @@ import msgspec
 from services.console.ask.questions import ModelAnswer, told
 from services.console.ask.waiting import Waiting, Workers
 from services.console.people.asker import Asker
-from services.console.people.turns import Turns
+from services.console.people.turns import ConcurrencyLimit
 from services.console.web.refused import Refused
 from shared.bus import requests
 from shared.bus.client import Connection
@@ -47,7 +47,7 @@ class Asking:
         self._client = client
         self._workers = workers
         self._current = current
-        self.turns = Turns(MOST_AT_ONCE, "questions")
+        self.turns = ConcurrencyLimit(MOST_AT_ONCE, "questions")
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._ending: set[asyncio.Task[None]] = set()
 

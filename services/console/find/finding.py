@@ -15,7 +15,7 @@ import msgspec
 from services.console.find.searches import Moments, Search, joined, seen
 from services.console.people import door
 from services.console.people.asker import Asker
-from services.console.people.turns import Turns
+from services.console.people.turns import ConcurrencyLimit
 from services.console.web.refused import Refused
 from shared.bus.client import Connection
 from shared.client import find
@@ -42,7 +42,7 @@ class Finding:
         self._keys = keys
         self._current = current
         self._recorded = recorded
-        self._turns = Turns(MOST_AT_ONCE, "searches")
+        self._turns = ConcurrencyLimit(MOST_AT_ONCE, "searches")
 
     async def find(self, asker: Asker, search: Search, *, pictures: bool = True) -> Moments:
         """Raises TidegateError."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from services.console.web.refused import Refused
 
 
-class Turns:
+class ConcurrencyLimit:
     """most: at once, of each person. what: what the refusal calls them, such as `questions`."""
 
     def __init__(self, most: int, what: str) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.console.review.together import Told, id_of, joined, newest, told_by
+from services.console.review.together import IncidentReport, id_of, joined, newest, told_by
 from shared.contract.events import Incident, Severity, Verdict, Verification
 
 MOST = 20_000
@@ -46,7 +46,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     start: float
     last: float
     lasts: bool
-    told: Told
+    told: IncidentReport
 
     @property
     def place(self) -> Place:
@@ -63,7 +63,7 @@ class Index:
         self._most, self._most_bytes = most, most_bytes
         self._entries: dict[str, Entry] = {}
         self._order: list[Place] = []
-        self._early: dict[str, Told] = {}
+        self._early: dict[str, IncidentReport] = {}
         self._bytes = 0
         self.cameras: Counter[str] = Counter()
         # Whether something had to go: what is older is not worth reading.
@@ -135,7 +135,7 @@ def _size(entry: Entry) -> int:
     return entry.told.size + _OVERHEAD
 
 
-def _entry(id: str, about: Incident, told: Told) -> Entry:
+def _entry(id: str, about: Incident, told: IncidentReport) -> Entry:
     assert told.verified
     return Entry(
         id=id,

@@ -28,7 +28,7 @@ MOST_OBJECTS, MOST_SEGMENTS = 50, 60
 _MOST_FRAMES = 100
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class IncidentReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All of it so far. Tuples are compared: of two the greater one says more.
 
     newest: (whether it has ended, time, how much it says of a verdict, the event). verified: (how much it says, time,
@@ -53,19 +53,19 @@ def id_of(camera: str, incident: str) -> str:
     return hashlib.sha256(f"{camera}/{incident}".encode()).hexdigest()[:32]
 
 
-def told_by(event: Incident | Verdict) -> Told:
+def told_by(event: Incident | Verdict) -> IncidentReport:
     """What one event says."""
     if isinstance(event, Verdict):
         time = event.end.timestamp()
         said: tuple[int, float, Verification, float, str]
         said = (_SAYS[event.verdict], time, event.verdict, event.confidence, event.reason)
         kept = msgspec.structs.replace(event, frames=event.frames[:_MOST_FRAMES])
-        return Told(verified=said, verdict=(time, msgspec.json.encode(kept)))
+        return IncidentReport(verified=said, verdict=(time, msgspec.json.encode(kept)))
     time, says = event.time.timestamp(), _SAYS[event.verification]
     kept_event = msgspec.structs.replace(
         event, objects=event.objects[:MOST_OBJECTS], segments=_ends(event.segments), late=None, not_found=None
     )
-    return Told(
+    return IncidentReport(
         newest=(event.end is not None, time, says, msgspec.json.encode(kept_event)),
         verified=(says, time, event.verification, -1.0 if event.confidence is None else event.confidence, event.reason),
         alert=isinstance(event, Alert),
@@ -74,9 +74,9 @@ def told_by(event: Incident | Verdict) -> Told:
     )
 
 
-def joined(a: Told, b: Told) -> Told:
+def joined(a: IncidentReport, b: IncidentReport) -> IncidentReport:
     """What both say. It does not matter which is first, nor whether one was heard before."""
-    return Told(
+    return IncidentReport(
         newest=max(a.newest, b.newest),
         verified=max(a.verified, b.verified),
         verdict=max(a.verdict, b.verdict),
@@ -86,12 +86,12 @@ def joined(a: Told, b: Told) -> Told:
     )
 
 
-def newest(told: Told) -> Incident | None:
+def newest(told: IncidentReport) -> Incident | None:
     """The event that says most of it; None where there is only a verdict."""
     return msgspec.json.decode(told.newest[3], type=Incident) if told.newest else None
 
 
-def verdict(told: Told) -> Verdict | None:
+def verdict(told: IncidentReport) -> Verdict | None:
     """What a model has said of it."""
     return msgspec.json.decode(told.verdict[1], type=Verdict) if told.verdict else None
 

@@ -35,14 +35,14 @@ from msgspec import Meta
 
 from services.scaler.demand import warming
 from services.scaler.demand.arrivals import Arrivals
-from services.scaler.demand.due import Due
+from services.scaler.demand.deferral import DeferralController
 from services.scaler.demand.estimate import Estimate
+from services.scaler.demand.expiry import ExpiryForecast
 from services.scaler.demand.forecast import Forecast
 from services.scaler.demand.observation import Observation
 from services.scaler.demand.peak import Peak
 from services.scaler.demand.service_rate import ServiceRate
 from services.scaler.demand.stuck import StuckBacklog
-from services.scaler.demand.thrift import Thrift
 from services.scaler.demand.warming import Warming, useful
 
 
@@ -156,8 +156,8 @@ class Demand:
         self._planned = Forecast(self._horizon_s, 1 - TUNING.share_exceeded, period)
         exceeded = min(0.5, TUNING.exceeded_a_budget * settings.defer_budget)
         self._planned_bent = Forecast(self._horizon_s, 1 - exceeded, period)
-        self._thrift = Thrift(settings.defer_budget)
-        self._due = Due(settings.backfill_grace_s)
+        self._thrift = DeferralController(settings.defer_budget)
+        self._due = ExpiryForecast(settings.backfill_grace_s)
         self._due_s = max(TUNING.least_due_s, settings.backfill_grace_s - self._horizon_s)
         self._service_rate = ServiceRate()
         self._stuck = StuckBacklog()

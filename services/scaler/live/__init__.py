@@ -10,7 +10,7 @@
 | `consumers` | what JetStream says of consumers |
 | `camera_count` | how many replicas the enabled cameras need |
 | `history` | what a policy was told in the last hour, as bytes |
-| `watch` | all that a policy is told of one consumer and its workers, kept for the scaler that takes over |
+| `monitor` | all that a policy is told of one consumer and its workers, kept for the scaler that takes over |
 | `estimator` | one live metric for each distinct query |
 | `explainer` | answers why a service gets so many replicas |
 

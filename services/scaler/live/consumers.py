@@ -244,7 +244,7 @@ class ConsumerReader:
         metrics.CONSUMER_REQUESTS.remove(self.stream, self.consumer)
 
 
-class Together:
+class MergedReader:
     """Several consumers as one, with their numbers added up. It reads like a `ConsumerReader`.
 
     parts: the reader of each consumer.
@@ -323,7 +323,7 @@ def _nothing() -> None:
     """A listener that keeps a reader going, whose state alone is read."""
 
 
-Reader = ConsumerReader | Together
+Reader = ConsumerReader | MergedReader
 
 
 class Consumers:
@@ -347,7 +347,7 @@ class Consumers:
             if len(several) > 1:
                 streams = stream.split(",") if "," in stream else [stream] * len(several)
                 parts = zip(streams, several, strict=True)
-                reader = Together([self._one(of, name, service) for of, name in parts])
+                reader = MergedReader([self._one(of, name, service) for of, name in parts])
                 self._readers[stream, consumer] = reader
             else:
                 reader = self._one(stream, consumer, service)
@@ -384,7 +384,7 @@ class Consumers:
 
     async def close(self) -> None:
         for reader in self._readers.values():
-            if isinstance(reader, Together):
+            if isinstance(reader, MergedReader):
                 await reader.close()
             reader.listeners.clear()
         await self.sweep()

@@ -31,7 +31,7 @@ from services.scaler.live.consumers import EVERY_S, STALE_S, Consumers
 from services.scaler.live.heartbeats import Heartbeats, beat_of
 from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.live.metrics_page import MetricsPage
-from services.scaler.live.watch import LISTEN_S, Kept, Watch
+from services.scaler.live.monitor import LISTEN_S, ConsumerMonitor, HistoryStore
 from shared.bus.infos import Missing, Unavailable
 from shared.contract import catalog, stats
 from shared.contract.explain import Explanation
@@ -60,7 +60,9 @@ class LiveDemand(Changes):
 
     metric = "demand"
 
-    def __init__(self, query: DemandQuery, watch: Watch, page: MetricsPage | None, speed: float = 1.0) -> None:
+    def __init__(
+        self, query: DemandQuery, watch: ConsumerMonitor, page: MetricsPage | None, speed: float = 1.0
+    ) -> None:
         super().__init__()
         self.query = query
         self.estimate: Estimate | None = None
@@ -179,7 +181,7 @@ class Estimator:
         self._speed = speed
         self._allowed = frozenset(pages)
         self._lives: dict[Query, Live] = {}
-        self._watches: dict[tuple[str, str, str, str], Watch] = {}
+        self._watches: dict[tuple[str, str, str, str], ConsumerMonitor] = {}
         self._heartbeats: dict[str, Heartbeats] = {}
         self._pages: dict[str, MetricsPage] = {}
         self._subscription: Subscription | None = None
@@ -262,8 +264,8 @@ class Estimator:
             heartbeats = page.heartbeats(query.service) if page else self.heartbeats_of(query.service)
             reader = self.consumers.get(query.stream, query.consumer, query.service)
             keeps = self._keeps and len(self._watches) < MOST_KEPT
-            kept = Kept(self._client, *key) if keeps else None
-            watch = self._watches[key] = Watch(reader, heartbeats, kept)
+            kept = HistoryStore(self._client, *key) if keeps else None
+            watch = self._watches[key] = ConsumerMonitor(reader, heartbeats, kept)
         if query.settings.backfill_grace_s:
             watch.follow(self.consumers.put_off(query.service, catalog.puts_off(query.service)))
         return LiveDemand(query, watch, page, self._speed)

@@ -8,6 +8,6 @@
 | `gpus` | what Prometheus says of GPUs, and how late |
 | `policies` | static, KEDA by lag or GPU utilisation, Knative, Ray Serve and demand, each as a clock and a rule |
 | `engine` | one policy over one trace, and what it cost |
-| `bound` | the least that any policy could have spent |
+| `oracle` | the least that any policy could have spent |
 | `compare` | all of them, with KEDA tuned to its best |
 """

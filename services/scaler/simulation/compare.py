@@ -27,8 +27,8 @@ from services.scaler.keda.scaledobject import (
     Trigger,
 )
 from services.scaler.simulation import pools
-from services.scaler.simulation.bound import bound
 from services.scaler.simulation.engine import Policy, Result, Workload, run
+from services.scaler.simulation.oracle import bound
 from services.scaler.simulation.policies import Fixed, KedaDemand, KedaLag, KedaUtilisation, Kpa, RayServe
 from services.scaler.simulation.queue import Elastic
 from services.scaler.simulation.trace import Trace

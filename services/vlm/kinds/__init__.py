@@ -14,11 +14,11 @@ import msgspec
 
 from services.vlm.chat import Chat
 from services.vlm.frames import JpegFrame
-from shared.contract.events import Cause, Part, Said
+from shared.contract.events import Cause, Part, VlmResult
 from shared.contract.jobs import Job
 
 J = TypeVar("J", bound=Job)
-E = TypeVar("E", bound=Said)
+E = TypeVar("E", bound=VlmResult)
 
 
 class Work(msgspec.Struct, Generic[J], frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class JobKind(Protocol[J]):
     says: the kind of its event.
     """
 
-    says: type[Said]
+    says: type[VlmResult]
 
     async def look(self, job: J, frames: int) -> Work[J]:
         """Find what the model is shown. frames: so many, at most.
@@ -50,14 +50,14 @@ class JobKind(Protocol[J]):
         Raises NoFootage, BadMessage, nats.errors.Error or TimeoutError.
         """
 
-    async def answer(self, work: Work[J], chat: Chat, base: Said) -> Said:
+    async def answer(self, work: Work[J], chat: Chat, base: VlmResult) -> VlmResult:
         """Ask the model. Raises BrokenAnswer, and as `Model.complete` does."""
 
-    def unanswered(self, work: Work[J], base: Said) -> Said:
+    def unanswered(self, work: Work[J], base: VlmResult) -> VlmResult:
         """The event of a job that has no answer; base.cause and base.reason say why."""
 
 
-def event(kind: type[E], base: Said, **own: object) -> E:
+def event(kind: type[E], base: VlmResult, **own: object) -> E:
     """An event of `kind`: the common fields as `base` has them, and its own fields."""
     fields: dict[str, Any] = {f: getattr(base, f) for f in base.__struct_fields__} | own
     return kind(**fields)

@@ -19,7 +19,7 @@ from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.bus import requests
 from shared.contract import jobs, names
-from shared.contract.events import Answer, Said
+from shared.contract.events import Answer, VlmResult
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import TidegateError
 from shared.runtime.plain import plain
@@ -55,7 +55,7 @@ class _Found(msgspec.Struct, frozen=True):
 class Questions:
     """Jobs of kind `ask`."""
 
-    says: type[Said] = Answer
+    says: type[VlmResult] = Answer
 
     def __init__(self, client: Client, footage: Footage, settings: VlmSettings) -> None:
         self._client = client
@@ -68,7 +68,7 @@ class Questions:
         shown = await self._footage.between(job.camera, job.start, job.end, frames, also=found)
         return Work(job=job, start=job.start, end=job.end, frames=shown)
 
-    async def answer(self, work: Work[jobs.Ask], chat: Chat, base: Said) -> Answer:
+    async def answer(self, work: Work[jobs.Ask], chat: Chat, base: VlmResult) -> Answer:
         job = work.job
         text = PROMPT.format(
             start=f"{job.start:%Y-%m-%d %H:%M:%S}", end=f"{job.end:%Y-%m-%d %H:%M:%S}", question=job.question
@@ -78,7 +78,7 @@ class Questions:
         used = sorted({work.frames[n - 1].time for n in found.frames if n <= len(work.frames)})
         return event(Answer, base, question=job.question, text=plain(found.answer), used=used)
 
-    def unanswered(self, work: Work[jobs.Ask], base: Said) -> Answer:
+    def unanswered(self, work: Work[jobs.Ask], base: VlmResult) -> Answer:
         return event(Answer, base, question=work.job.question, text="")
 
     async def _find(self, job: jobs.Ask, most: int) -> list[dt.datetime]:

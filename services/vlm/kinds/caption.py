@@ -11,7 +11,7 @@ from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.contract import jobs
-from shared.contract.events import Caption, Said
+from shared.contract.events import Caption, VlmResult
 
 PROMPT = (
     "These are frames of a surveillance camera, in order of time. Say what happens, in one to three plain sentences: "
@@ -28,7 +28,7 @@ class Video(Protocol):
 class Captions:
     """Jobs of kind `caption`."""
 
-    says: type[Said] = Caption
+    says: type[VlmResult] = Caption
 
     def __init__(self, footage: Video, settings: VlmSettings) -> None:
         self._footage = footage
@@ -38,10 +38,10 @@ class Captions:
         shown = await self._footage.between(job.camera, job.start, job.end, frames)
         return Work(job=job, start=job.start, end=job.end, frames=shown)
 
-    async def answer(self, work: Work[jobs.Caption], chat: Chat, base: Said) -> Caption:
+    async def answer(self, work: Work[jobs.Caption], chat: Chat, base: VlmResult) -> Caption:
         text = work.job.prompt or PROMPT
         said = await chat.say(Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens))
         return event(Caption, base, text=said)
 
-    def unanswered(self, work: Work[jobs.Caption], base: Said) -> Caption:
+    def unanswered(self, work: Work[jobs.Caption], base: VlmResult) -> Caption:
         return event(Caption, base, text="")

@@ -27,7 +27,7 @@ from services.vlm.settings import VlmSettings
 from shared.bus import direct
 from shared.bus.log import Log
 from shared.contract import jobs, names
-from shared.contract.events import Caption, Part, PastCaptions, Said, Summary, decode
+from shared.contract.events import Caption, Part, PastCaptions, Summary, VlmResult, decode
 from shared.recordings import asked
 from shared.runtime.errors import BadMessage
 from shared.runtime.tasks import together
@@ -69,7 +69,7 @@ TUNING = SummaryTuning()
 class Summaries:
     """Jobs of kind `summarize`."""
 
-    says: type[Said] = Summary
+    says: type[VlmResult] = Summary
 
     def __init__(self, client: Client, footage: Footage, settings: VlmSettings) -> None:
         self._client = client
@@ -90,7 +90,7 @@ class Summaries:
             reason = f"camera {job.camera} has no captions from {stretch} ({remedy}), and no video: {e}"
             raise NoFootage("no_captions", reason) from e
 
-    async def answer(self, work: Work[jobs.Summarize], chat: Chat, base: Said) -> Summary:
+    async def answer(self, work: Work[jobs.Summarize], chat: Chat, base: VlmResult) -> Summary:
         parts = await self._looking.say(work, chat, TUNING.parallel)
         if len(parts) == 1:
             return event(Summary, base, text=parts[0].text, captions=0, parts=[])
@@ -102,7 +102,7 @@ class Summaries:
             parts = parts or found
         raise TooLong(f"a context of {chat.model.context} tokens is too small for a summary: raise VLM_CONTEXT")
 
-    def unanswered(self, work: Work[jobs.Summarize], base: Said) -> Summary:
+    def unanswered(self, work: Work[jobs.Summarize], base: VlmResult) -> Summary:
         return event(Summary, base, text="", captions=0, parts=[])
 
     async def _captions(self, job: jobs.Summarize) -> list[Part]:

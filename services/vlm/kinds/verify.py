@@ -13,7 +13,7 @@ from services.vlm.kinds import Work, event
 from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.contract import jobs
-from shared.contract.events import Said, Verdict
+from shared.contract.events import Verdict, VlmResult
 from shared.runtime.plain import plain
 
 PROMPT = """These are frames of a surveillance camera, in order of time. A rule has raised an alarm on them. What has to
@@ -36,7 +36,7 @@ class VerdictAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class Verdicts:
     """Jobs of kind `verify`."""
 
-    says: type[Said] = Verdict
+    says: type[VlmResult] = Verdict
 
     def __init__(self, footage: Footage, settings: VlmSettings) -> None:
         self._footage = footage
@@ -52,16 +52,16 @@ class Verdicts:
             shown = await self._footage.between(job.camera, *span, frames)
         return Work(job=job, start=job.start or shown[0].time, end=job.end or shown[-1].time, frames=shown)
 
-    async def answer(self, work: Work[jobs.Verify], chat: Chat, base: Said) -> Verdict:
+    async def answer(self, work: Work[jobs.Verify], chat: Chat, base: VlmResult) -> Verdict:
         text = PROMPT.format(prompt=work.job.prompt)
         asked = Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens)
         found = await chat.fill(asked, VerdictAnswer)
         base = msgspec.structs.replace(base, reason=plain(found.reason))
         return _verdict(work.job, base, found.verdict, found.confidence / 100)
 
-    def unanswered(self, work: Work[jobs.Verify], base: Said) -> Verdict:
+    def unanswered(self, work: Work[jobs.Verify], base: VlmResult) -> Verdict:
         return _verdict(work.job, base, "uncertain", 0.0)
 
 
-def _verdict(job: jobs.Verify, base: Said, verdict: str, confidence: float) -> Verdict:
+def _verdict(job: jobs.Verify, base: VlmResult, verdict: str, confidence: float) -> Verdict:
     return event(Verdict, base, incident=job.incident, rule=job.rule, verdict=verdict, confidence=confidence)

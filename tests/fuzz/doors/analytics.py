@@ -15,8 +15,8 @@ from services.analytics import checkpoint
 from services.analytics.partition import Partition
 from services.analytics.preview import answers
 from services.analytics.reading import VerdictLog
-from services.analytics.settled.state import SettledState
-from services.analytics.settled.versions import First, Settled, best, head, revision_of
+from services.analytics.second_pass.state import SecondPassState
+from services.analytics.second_pass.versions import BestVersion, First, best, head, revision_of
 from services.analytics.state import CameraState, Limits
 from shared.bus.direct import Stored
 from shared.contract import events, preview, rules
@@ -120,11 +120,11 @@ def _deferred() -> Partition:
     return partition
 
 
-def _second_pass(partition: Partition, read: list[Settled]) -> None:
+def _second_pass(partition: Partition, read: list[BestVersion]) -> None:
     """To its end, the checkpoint and the events that follow."""
     outs = partition.passes.settle("lobby", read, 10, until=0.0, over=False, now=NOW.timestamp())
     if settled := partition.passes.of("lobby"):
-        checkpoint.unpacked(checkpoint.packed(settled.state()), SettledState)
+        checkpoint.unpacked(checkpoint.packed(settled.state()), SecondPassState)
         outs += partition.passes.settle("lobby", [], 10, until=0.0, over=True, now=NOW.timestamp() + 1e5)
     outs += [out for _, late in partition.due(NOW.timestamp() + 1e6) for out in late]
     for out in outs:
@@ -140,7 +140,7 @@ def _revision(data: bytes) -> None:
     read = []
     for first in _frames_left_out():
         revision = revision_of(found, first) if known and known.revises == first.id else None
-        read.append(Settled(first, best(first.event, revision), "revised" if revision else "overdue"))
+        read.append(BestVersion(first, best(first.event, revision), "revised" if revision else "overdue"))
     _second_pass(_deferred(), read)
 
 
@@ -156,10 +156,10 @@ def _revisions() -> list[bytes]:
 def _passes(data: bytes) -> None:
     partition = Partition(0, Limits(), lambda camera: BOOK)
     _read(partition)
-    partition.restore_passes("lobby", checkpoint.unpacked(data, SettledState))
+    partition.restore_passes("lobby", checkpoint.unpacked(data, SecondPassState))
     if settled := partition.passes.of("lobby"):
         assert settled.place is None or settled.ends_at() is not None
-        _second_pass(partition, [Settled(f, f.event, "overdue") for f in _frames_left_out()])
+        _second_pass(partition, [BestVersion(f, f.event, "overdue") for f in _frames_left_out()])
 
 
 def _passes_states() -> list[bytes]:

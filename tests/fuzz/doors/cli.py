@@ -24,13 +24,15 @@ def _letter(data: bytes) -> None:
     msgspec.json.encode(msgspec.structs.replace(letter, payload=None))
     headers = deadletters.replay_headers(letter)
     assert all(v.isprintable() or "\n" not in v for v in headers.values())
-    deadletters.bury_headers("cv", "x", stream="MEDIA", seq=1, subject=one.subject, deliveries=1, headers=one.headers)
+    deadletters.dead_letter_headers(
+        "cv", "x", stream="MEDIA", seq=1, subject=one.subject, deliveries=1, headers=one.headers
+    )
 
 
 def _letters() -> list[bytes]:
     segment = spoil.read_wire(good.segment_messages()[0])
     given = {line.partition(b": ")[0].decode(): line.partition(b": ")[2].decode() for line in segment[1]}
-    head = deadletters.bury_headers(
+    head = deadletters.dead_letter_headers(
         "cv", "not a segment", stream="MEDIA", seq=7, subject="media.lobby", deliveries=1, headers=given
     )
     advisory = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.cv.quiet import entry, scene
-from services.cv.quiet.picture import SHAPE
+from services.cv.static_scene import entry, scene
+from services.cv.static_scene.picture import SHAPE
 from shared.contract.events import DetectedObject
 from tests.fuzz.door import Door
 

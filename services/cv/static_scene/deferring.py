@@ -1,0 +1,36 @@
+"""Has a segment looked at after all that was said to be unchanged: as one of which frames were left out."""
+
+from __future__ import annotations
+
+from nats.aio.client import Client
+
+from services.cv.static_scene.earlier import Earlier
+from shared import bus
+from shared.contract import backfill, names
+from shared.contract.events import Detections, SegmentRef, Timing
+from shared.runtime.telemetry import logger
+
+_NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
+
+
+async def defer(client: Client, model: str, segment: Earlier) -> bool:
+    """Store the job, once however often this is called; whether there is room for it.
+
+    Raises BusError.
+    """
+    head = segment.head
+    first = Detections(
+        camera=head.camera,
+        segment=SegmentRef(stream=names.MEDIA, seq=segment.seq, epoch=head.epoch, n=head.n),
+        start=head.start,
+        duration=head.duration,
+        model=model,
+        frames=[],
+        timing=_NO_TIME,
+    )
+    id = f"cv/{model}/{segment.origin}"
+    job = backfill.put_off(first, id, stream=names.MEDIA, seq=segment.seq)
+    has_room = await bus.put_off(client, "cv", job)
+    if not has_room:
+        logger("quiet").warning("a quiet segment is not looked at again: BACKFILL has no room", camera=head.camera)
+    return has_room

@@ -1,0 +1,177 @@
+"""Quiet video, for the service: a check of each segment, and what follows from it.
+
+watched = await quiet.begin(message, head, made)
+decoded = await segments.decode(..., probe=watched.probe)
+quiet.said(watched, frames, images)                 # once it is known what is in its frames
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from typing import NamedTuple
+
+from nats.aio.client import Client
+from prometheus_client import Counter
+
+from services.cv.static_scene import deferring, earlier
+from services.cv.static_scene.earlier import Earlier
+from services.cv.static_scene.entry import BadScene
+from services.cv.static_scene.gate import Camera, Gate
+from services.cv.static_scene.picture import SIZE
+from services.cv.static_scene.scene import Match
+from services.cv.static_scene.scene_check import SceneCheck
+from services.cv.static_scene.shared_scenes import SharedScenes
+from shared.contract.events import DetectedObject
+from shared.contract.segment import Segment
+from shared.runtime.errors import BadSegment, OverBudget
+from shared.runtime.telemetry import logger
+from shared.video.decode import FrameProbe
+from shared.video.segments import SegmentDecoder
+from shared.worker import Message
+
+SEGMENTS = Counter("tidegate_quiet_segments_total", "segments in which nothing had changed: no detector saw them")
+IMAGES = Counter("tidegate_quiet_images_total", "images of such segments, which a detector would have been given")
+AGAIN = Counter("tidegate_quiet_again_total", "such segments that are looked at after all, as the next one has news")
+REFUSED = Counter("tidegate_quiet_refused_total", "entries of the bucket scenes that could not be used")
+
+# So many segments of a camera are remembered, to know whether the one before was looked at here.
+_REMEMBERED = 4
+_MOST_CAMERAS = 2000
+
+
+class Watched(NamedTuple):
+    """A segment and what is seen of it."""
+
+    camera: Camera
+    segment: Earlier
+    check: SceneCheck
+
+    @property
+    def probe(self) -> FrameProbe:
+        return self.check.probe
+
+    @property
+    def match(self) -> Match | None:
+        """The look that it equals, where there is no more to see."""
+        return self.check.match
+
+    @property
+    def start(self) -> float:
+        return self.segment.head.start.timestamp()
+
+
+class _Said(NamedTuple):
+    segment: Earlier
+    is_unchanged: bool
+
+
+class StaticScenes:
+    """One for the process, used in its event loop. watch_s: how often a camera is looked at in full, in seconds of its
+    time. model: of the detector.
+    """
+
+    def __init__(self, client: Client, decoder: SegmentDecoder, *, model: str, watch_s: float) -> None:
+        self._client = client
+        self._model = model
+        self._decoder = decoder
+        self._gate = Gate(watch_s)
+        self._shared = SharedScenes(client.jetstream())
+        self._said: dict[str, deque[_Said]] = {}
+        self._following: set[asyncio.Task[None]] = set()
+        self._log = logger("quiet")
+
+    async def begin(self, message: Message, head: Segment, made: str) -> Watched:
+        """Look at a segment as it is decoded. made: what its camera's looks depend on besides the picture."""
+        camera, start = Camera(head.camera, made), head.start.timestamp()
+        if self._gate.asks(camera, start):
+            entry = await self._shared.read(camera.id)
+            self._adopt(camera, entry.data if entry else None, start)
+        watch = self._gate.watches(camera, start, head.duration)
+        check = SceneCheck(self._gate.scene(camera), watch=watch, start=start, duration=head.duration)
+        return Watched(camera, Earlier(head, message.seq, message.origin, b""), check)
+
+    def said(self, watched: Watched, frames: list[list[DetectedObject]], images: int) -> None:
+        """What is in its frames is said now: learn from that. What others are told of it is told beside the loop.
+
+        frames: the objects in each of its frames. images: that the detector is given for them.
+        """
+        if watched.match:
+            self._gate.noted(watched.camera, watched.match)
+            self._remember(watched, is_unchanged=True)
+            SEGMENTS.inc()
+            IMAGES.inc(images)
+            return
+        self._remember(watched, is_unchanged=False)
+        task = asyncio.create_task(self._follow(watched, frames))
+        self._following.add(task)
+        task.add_done_callback(self._followed)
+
+    async def _follow(self, watched: Watched, frames: list[list[DetectedObject]]) -> None:
+        """Learn from it, have the segment before it looked at where that may hold what is new, share what is known."""
+        pictures = watched.check.pictures
+        if not pictures or not frames:
+            return
+        has_news = self._gate.learned(watched.camera, pictures, watched.start, frames)
+        may_be_late = has_news and watched.check.differs
+        if may_be_late and (before := await self._unchanged_before(watched)):
+            AGAIN.inc(await deferring.defer(self._client, self._model, before))
+        if self._gate.offers(watched.camera):
+            await self._share(watched.camera, watched.start)
+
+    def _followed(self, task: asyncio.Task[None]) -> None:
+        self._following.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._log.warning("what was seen of quiet video is not shared, or not put off", error=repr(error))
+
+    async def _unchanged_before(self, watched: Watched) -> Earlier | None:
+        """The segment before this one, if it was said to be unchanged."""
+        head = watched.segment.head
+        for said in self._said.get(head.camera, ()):
+            if (said.segment.head.epoch, said.segment.head.n) == (head.epoch, head.n - 1):
+                return said.segment if said.is_unchanged else None
+        found = await earlier.before(self._client, head, watched.segment.seq)
+        return found if found and await self._was_unchanged(watched, found) else None
+
+    async def _was_unchanged(self, watched: Watched, found: Earlier) -> bool:
+        """Whether another replica is likely to have said so, by what was known here until now."""
+        head, start = found.head, found.head.start.timestamp()
+        if self._gate.watches(watched.camera, start, head.duration):
+            return False
+        check = SceneCheck(watched.check.scene, watch=False, start=start, duration=head.duration)
+        try:
+            await self._decoder.decode(
+                head, found.payload, lambda _: None, fps=1.0, size=SIZE, frames=head.frames, probe=check.probe
+            )
+        except (BadSegment, OverBudget):
+            return False
+        return check.match is not None
+
+    async def _share(self, camera: Camera, start: float) -> None:
+        entry = await self._shared.read(camera.id)
+        if entry is None:
+            return
+        self._adopt(camera, entry.data, start)
+        if self._gate.offers(camera):
+            await self._shared.write(camera.id, self._gate.offer(camera), entry.revision)
+
+    def _adopt(self, camera: Camera, data: bytes | None, start: float) -> None:
+        try:
+            self._gate.adopt(camera, data, start)
+        except BadScene as e:
+            REFUSED.inc()
+            self._log.warning("a shared scene is not used, and learned anew", camera=camera.id, reason=str(e))
+
+    def _remember(self, watched: Watched, *, is_unchanged: bool) -> None:
+        said = self._said.pop(watched.camera.id, None) or deque(maxlen=_REMEMBERED)
+        said.append(_Said(watched.segment, is_unchanged))
+        self._said[watched.camera.id] = said
+        if len(self._said) > _MOST_CAMERAS:
+            del self._said[next(iter(self._said))]
+
+
+def made(model: str, grid: tuple[int, int], least: float, classes: frozenset[str] | None, head: Segment) -> str:
+    """What a camera's looks depend on besides the picture, in short: what was found otherwise is no look."""
+    text = repr((model, *grid, least, sorted(classes) if classes is not None else None, head.width, head.height))
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

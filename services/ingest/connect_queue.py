@@ -1,0 +1,59 @@
+"""Whose turn it is to be connected to: cameras that are unreachable take neither the processor nor all threads.
+
+An attempt takes a thread, for as long as INGEST_TIMEOUT_S where an address does not answer. So only so many are made at
+a time, and a camera that may well be there goes before one that has failed again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+
+# Attempts at a time: all cameras of a usual process together. Threads that wait take 20 MB and a tenth of a core then.
+MOST = 256
+# A failed attempt keeps its place for so many seconds: a refusal comes at once, and takes 3 ms of a core. So a process
+# makes 64 of them a second at most.
+_KEPT_S = 4.0
+# Cameras that have failed so often are alike: none waits for another to have failed as often.
+_ALIKE = 8
+
+
+class ConnectQueue:
+    """Places for attempts, `MOST` of them. One for the process, in the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._free = MOST
+        self._numbers = itertools.count(1)
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    async def begin(self, failures: int) -> None:
+        """Wait for a place. failures: in a row, of this camera. Whoever gets a place calls `end`."""
+        if self._free:
+            self._free -= 1
+            return
+        rank, number = min(failures, _ALIKE), next(self._numbers)
+        turn = asyncio.get_running_loop().create_future()
+        # Who has just added a camera waits for it: of those that were never tried, the newest goes first.
+        heapq.heappush(self._waiting, (rank, number if rank else -number, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self._pass_on()
+            raise
+
+    def end(self, *, failed: bool) -> None:
+        """Give the place back: the camera answers, or it does not."""
+        if failed:
+            asyncio.get_running_loop().call_later(_KEPT_S, self._pass_on)
+        else:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            turn = heapq.heappop(self._waiting)[-1]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1

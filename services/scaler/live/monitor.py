@@ -1,0 +1,221 @@
+"""All that a policy is told of one consumer and its workers, and what it was told before this scaler began.
+
+    monitor = ConsumerMonitor(reader, heartbeats, HistoryStore(client, key))
+    monitor.listeners.add(told)          # after every answer, error, or first message
+    monitor.latest                       # this scaler's newest observation; None before there is one
+    monitor.observations                 # those of the last hour, to tell a policy that begins
+
+It is kept in the bucket `scaler`. So when one of two scalers goes, the other knows what it knew, also where KEDA never
+asked it; and a setting that is changed begins with the hour before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import KeyNotFoundError
+from nats.js.kv import KeyValue
+
+from services.scaler.demand.observation import Observation
+from services.scaler.live.consumers import ConsumerState, PutOffReader, Reader
+from services.scaler.live.heartbeats import Heartbeats
+from services.scaler.live.history import MOST, History, Unreadable, unpacked
+from shared.bus.infos import Missing, Unavailable
+from shared.bus.mirror import bind
+from shared.contract import names, stats
+from shared.runtime.errors import BusError
+from shared.runtime.tasks import end
+from shared.runtime.telemetry import logger
+
+# What is lost at most where a scaler is killed.
+STORE_S = 10.0
+TIMEOUT_S = 2.0
+# By then, every worker has sent a heartbeat.
+LISTEN_S = 1.5 * stats.INTERVAL_S
+RETRY_S = 0.5
+# So often it is asked for what was kept, before it begins without.
+TRIES = 2
+
+# nats-py's errors of JetStream are errors of NATS too.
+_FAILURES = (BusError, TimeoutError, nats.errors.Error, OSError)
+
+log = logger("scaler")
+
+
+class HistoryStore:
+    """The history of one consumer's service in the bucket."""
+
+    def __init__(self, client: Client, service: str, *of: str) -> None:
+        """of: whatever else tells its history from others."""
+        digest = hashlib.sha256("/".join(of).encode()).hexdigest()[:16]
+        self._client = client
+        self._key = f"{service}.{digest}"
+        self._bound: KeyValue | None = None
+
+    async def load(self) -> list[Observation]:
+        """What was kept; nothing where nothing was.
+
+        Raises Unreadable, BusError where there is no such bucket, TimeoutError or nats.errors.Error.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                entry = await (await self._bucket()).get(self._key)
+        except KeyNotFoundError:
+            return []
+        return unpacked(entry.value or b"", time.monotonic(), time.time())
+
+    async def store(self, history: History) -> None:
+        """Raises as `load`."""
+        data = history.packed(time.monotonic(), time.time())
+        async with asyncio.timeout(TIMEOUT_S):
+            await (await self._bucket()).put(self._key, data)
+
+    async def _bucket(self) -> KeyValue:
+        if self._bound is None:
+            self._bound = await bind(self._client.jetstream(), names.SCALER)
+        return self._bound
+
+
+class ConsumerMonitor:
+    """See the module. kept: None where nothing is kept beyond this process."""
+
+    def __init__(self, reader: Reader, heartbeats: Heartbeats, kept: HistoryStore | None) -> None:
+        self.listeners: set[Callable[[], None]] = set()
+        self.reader = reader
+        self.heartbeats = heartbeats
+        self.latest: Observation | None = None
+        self._put_off: PutOffReader | None = None
+        # Set once it is known what was observed before.
+        self.ready = asyncio.Event()
+        self._listen_until = -math.inf
+        # None until what was kept is read.
+        self._kept: HistoryStore | None = None
+        self._failed = False
+        self._history = History(most=MOST if kept else 1)
+        self._task: asyncio.Task[None] | None = None
+        if kept:
+            self._task = asyncio.create_task(self._keep(kept), name=f"history of {reader.consumer}")
+        else:
+            self.ready.set()
+        reader.listeners.add(self._read)
+
+    @property
+    def observations(self) -> list[Observation]:
+        """Those of the last hour, the oldest first."""
+        return self._history.observations
+
+    @property
+    def problem(self) -> str:
+        """Why what was put off is not known, where it should be."""
+        return self._put_off.problem if self._put_off else ""
+
+    def follow(self, put_off: PutOffReader) -> None:
+        """Look at what was put off, too, from now on."""
+        if self._put_off is None:
+            self._put_off = put_off
+            put_off.open()
+
+    async def close(self) -> None:
+        self.reader.listeners.discard(self._read)
+        if self._put_off:
+            self._put_off.close()
+        await end(self._task)
+        if self._kept and self.latest:
+            await self._store(self._kept)
+
+    def _read(self) -> None:
+        if self.ready.is_set() and time.monotonic() >= self._listen_until:
+            with suppress(Missing, Unavailable):
+                self._observe(self.reader.state())
+        for listener in list(self.listeners):
+            try:
+                listener()
+            except Exception:
+                # A query that fails on an answer must not keep the answer from the others.
+                log.exception("an answer can't be used", consumer=self.reader.consumer, stream=self.reader.stream)
+
+    def _observe(self, state: ConsumerState) -> None:
+        latest = self.latest
+        if latest and state.at <= latest.time:
+            return
+        self.latest = Observation(
+            time=state.at,
+            arrived=state.arrived,
+            waiting=state.pending,
+            in_work=state.ack_pending,
+            fleet=self.heartbeats.fleet(time.monotonic()),
+            put_off=self._put_off.latest if self._put_off else None,
+            # The first is the first of this scaler's.
+            anew=latest is None,
+        )
+        self._history.add(self.latest)
+
+    async def _keep(self, kept: HistoryStore) -> None:
+        """Go on from what was kept, and keep what comes. What can't be read is not written over."""
+        tries = 0
+        while not await self._load(kept):
+            # While there is nothing to answer, nobody waits for it.
+            tries += self._is_readable()
+            if tries >= TRIES:
+                self.ready.set()
+            await asyncio.sleep(STORE_S if self.ready.is_set() else RETRY_S)
+        self._kept = kept
+        self.ready.set()
+        await asyncio.sleep(max(0.0, self._listen_until - time.monotonic()))
+        self._read()
+        while True:
+            await asyncio.sleep(STORE_S)
+            await self._store(kept)
+
+    async def _load(self, kept: HistoryStore) -> bool:
+        try:
+            before = await kept.load()
+        except Unreadable as e:
+            log.warning("what was learned before can't be read: this scaler begins anew", error=str(e))
+            before = []
+        except _FAILURES as e:
+            self._say(str(e) or repr(e))
+            return False
+        ours = self._history.observations
+        # Where it could not be read at first, what we have seen ourselves comes after it.
+        self._history = History([*(o for o in before if not ours or o.time < ours[0].time), *ours])
+        if not ours and any(o.fleet for o in before):
+            # Workers who have not been heard yet are not gone.
+            self._listen_until = time.monotonic() + LISTEN_S
+        self._say("")
+        return True
+
+    async def _store(self, kept: HistoryStore) -> None:
+        try:
+            await kept.store(self._history)
+            self._say("")
+        except _FAILURES as e:
+            self._say(str(e) or repr(e))
+
+    def _say(self, problem: str) -> None:
+        """Log when what is learned is no longer kept, and when it is again."""
+        if bool(problem) == self._failed:
+            return
+        self._failed = bool(problem)
+        if problem:
+            log.warning(
+                "what is learned is not kept, so a scaler that takes over now begins anew",
+                bucket=names.SCALER,
+                error=problem,
+            )
+        else:
+            log.info("what is learned is kept again", bucket=names.SCALER)
+
+    def _is_readable(self) -> bool:
+        try:
+            self.reader.state()
+        except (Missing, Unavailable):
+            return False
+        return True

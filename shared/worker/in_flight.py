@@ -1,0 +1,315 @@
+"""The messages in flight: taken from a consumer, and not acknowledged yet.
+
+    in_flight = InFlight(client, "webhook")
+    source = await in_flight.open("EVENTS", "webhook")     # BusError if the consumer is not there
+    async with in_flight.pull(source, messages=8, max_bytes=64 * MB) as puller:
+        delivery = in_flight.take(Delivery(await puller.next(), source))
+        ...                                                # meanwhile call `in_flight.beat()` every `in_flight.beat_s`
+        await in_flight.acknowledge(delivery)              # or nak, hand_back or dead_letter
+
+Each delivery is answered once, and then released: its credit goes back to the puller. An answer that can't be sent is
+no error: the server delivers the message again after its consumer's ack wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared import bus
+from shared.bus.pull import Puller
+from shared.contract import deadletters
+from shared.runtime.errors import BusError
+from shared.runtime.telemetry import logger
+from shared.worker.stopwatch import Stopwatch
+from shared.worker.tuning import Tuning
+
+
+@dataclass(slots=True, eq=False)
+class Source:
+    """A durable consumer that messages are taken from, and what it says of itself.
+
+    rank: its urgency, 0 the most urgent. ack_wait_s: seconds until a message that got no answer and no beat is
+    delivered again. max_deliver: how often a message is delivered at most; not positive: without limit. pending: how
+    many more there were when the last one was delivered that was taken, and taken: when, by the monotonic clock.
+    """
+
+    stream: str
+    consumer: str
+    rank: int
+    ack_wait_s: float
+    max_deliver: int
+    pending: int = 0
+    taken: float = field(default_factory=time.monotonic)
+    beaten: float = field(default_factory=time.monotonic)  # when its messages last got a beat, by the monotonic clock
+    _puller: Puller | None = None
+
+    @property
+    def puller(self) -> Puller:
+        """The puller of the `InFlight.pull` block that runs."""
+        assert self._puller is not None, f"{self.stream}/{self.consumer} is not pulled from"
+        return self._puller
+
+    @property
+    def arrived(self) -> list[Msg]:
+        """What has arrived and was not taken yet, the oldest first."""
+        return self._puller.waiting if self._puller else []
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """A message in flight: one delivery of it."""
+
+    raw: Msg
+    source: Source
+    _puller: Puller | None = field(init=False)
+    _has_credit: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        self._puller = self.source._puller
+
+    @property
+    def data(self) -> bytes:
+        return self.raw.data
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.raw.headers or {}
+
+    @property
+    def subject(self) -> str:
+        return self.raw.subject
+
+    @property
+    def stream(self) -> str:
+        return self.raw.metadata.stream
+
+    @property
+    def seq(self) -> int:
+        return self.raw.metadata.sequence.stream
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was delivered, this delivery included."""
+        return self.raw.metadata.num_delivered
+
+    @property
+    def stored_at(self) -> float:
+        """When JetStream stored it: wall clock, seconds."""
+        return self.raw.metadata.timestamp.timestamp()
+
+    @property
+    def last(self) -> bool:
+        """Whether it would not be delivered again, whatever we answer."""
+        return 0 < self.source.max_deliver <= self.deliveries
+
+    def is_for(self, service: str) -> bool:
+        """False for a replayed dead letter of another service, which reads the same stream."""
+        return self.headers.get(deadletters.REPLAY_FOR, service) == service
+
+    def return_credit(self) -> None:
+        """Let the puller ask for the next message while this one is still in flight."""
+        if self._has_credit:
+            self._has_credit = False
+            if self._puller:
+                self._puller.release(self.raw)
+
+    def on_release(self) -> None:
+        """Called once it is no longer in flight."""
+
+
+H = TypeVar("H", bound=Delivery)
+
+
+class InFlight(Generic[H]):
+    """See the module. service: whose dead letters it writes, and whose log."""
+
+    def __init__(self, client: Client, service: str, tuning: Tuning | None = None) -> None:
+        self._client = client
+        self._service = service
+        self._tuning = tuning or Tuning()
+        self._sources: list[Source] = []
+        self._deliveries: dict[str, H] = {}  # by reply subject, which is different for each delivery
+        self._released = asyncio.Event()
+        # Runs while anything is in flight. Suspend it while nothing can be worked on.
+        self.occupied = Stopwatch()
+        self._log = logger(service)
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def __iter__(self) -> Iterator[H]:
+        """The deliveries in flight, the oldest first. They may be answered meanwhile."""
+        return iter(list(self._deliveries.values()))
+
+    @property
+    def occupied_s(self) -> float:
+        """Seconds so far with at least one message in flight."""
+        return self.occupied.seconds
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in flight or has arrived, and nothing waits, by what the last message said."""
+        now = time.monotonic()
+        return not self._deliveries and not any(
+            s.arrived or (s.pending and now - s.taken < self._tuning.quiet_s) for s in self._sources
+        )
+
+    async def open(self, stream: str, consumer: str) -> Source:
+        """A source as its consumer is set up, less urgent than those opened before. Raises as `consumer_info`."""
+        config = (await bus.consumer_info(self._client.jetstream(), stream, consumer)).config
+        assert config.ack_wait and config.max_deliver is not None  # the server always says both
+        source = Source(stream, consumer, len(self._sources), float(config.ack_wait), config.max_deliver)
+        self._sources.append(source)
+        return source
+
+    def close(self) -> None:
+        """Forget all sources, so that they can be opened again."""
+        self._sources.clear()
+
+    @contextlib.asynccontextmanager
+    async def pull(self, source: Source, *, messages: int, max_bytes: int) -> AsyncIterator[Puller]:
+        """Pull from `source` in the block. What has arrived and was not taken by its end is handed back."""
+        async with Puller(
+            self._client, source.stream, source.consumer, messages=messages, max_bytes=max_bytes
+        ) as puller:
+            source._puller = puller
+            try:
+                yield puller
+            finally:
+                for raw in await puller.stop():
+                    await self._nak(raw)
+
+    # ---- one message
+
+    def take(self, delivery: H) -> H:
+        """Count `delivery` as in flight from now on."""
+        self.occupied.start()
+        self._deliveries[delivery.raw.reply] = delivery
+        delivery.source.pending = delivery.raw.metadata.num_pending
+        delivery.source.taken = time.monotonic()
+        return delivery
+
+    async def acknowledge(self, delivery: H, *, confirmed: bool = True) -> None:
+        """It is done. An acknowledgement that the server does not confirm may be lost, and the message comes again.
+
+        confirmed: ask for the server's confirmation, several times if need be.
+        """
+        for _ in range(self._tuning.ack_tries if confirmed else 1):
+            try:
+                if confirmed:
+                    await delivery.raw.ack_sync(timeout=self._tuning.ack_timeout_s)
+                else:
+                    await delivery.raw.ack()
+                break
+            except (TimeoutError, nats.errors.Error) as e:
+                self._log.debug(
+                    "acknowledgement not confirmed", stream=delivery.stream, seq=delivery.seq, error=repr(e)
+                )
+        self.release(delivery)
+
+    async def nak(self, delivery: H, delay_s: float) -> bool:
+        """Have it delivered again after `delay_s`; return whether that could be said."""
+        said = False
+        with self._answering(delivery):
+            await delivery.raw.nak(delay=delay_s)
+            said = True
+        return said
+
+    async def hand_back(self, delivery: H) -> bool:
+        """Let another process have it immediately; return whether that could be said."""
+        with self._answering(delivery):
+            return await self._nak(delivery.raw)
+
+    async def dead_letter(self, delivery: H, reason: str) -> bool:
+        """Move it into the stream DLQ and have it delivered no more; return whether it is there.
+
+        Beyond the ack wait it is better left to another delivery than waited for.
+        """
+        dead_lettered = False
+        with self._answering(delivery):
+            await bus.dead_letter(
+                self._client, self._service, delivery.raw, reason, patience_s=delivery.source.ack_wait_s
+            )
+            dead_lettered = True
+            self._log.warning(
+                "dead-lettered", subject=delivery.subject, stream=delivery.stream, seq=delivery.seq, reason=reason
+            )
+            await delivery.raw.term()
+        return dead_lettered
+
+    @contextlib.contextmanager
+    def _answering(self, delivery: H) -> Iterator[None]:
+        """Release it at the end of the block, whether the block could answer for it or not.
+
+        Only a cancellation leaves it in flight: the drain that cancels hands it back.
+        """
+        try:
+            yield
+        except (BusError, TimeoutError, nats.errors.Error) as e:
+            # It is delivered again after the ack wait, or JetStream's advisory of its last delivery is its dead letter.
+            self._log.warning("could not answer for a message", stream=delivery.stream, seq=delivery.seq, error=repr(e))
+        except Exception:
+            self.release(delivery)
+            raise
+        self.release(delivery)
+
+    def release(self, delivery: H) -> None:
+        """Remove it from those in flight, whether it was answered or not. Once is enough."""
+        if self._deliveries.pop(delivery.raw.reply, None) is None:
+            return
+        self.occupied.stop()
+        delivery.on_release()
+        delivery.return_credit()
+        self._released.set()
+
+    # ---- all of them
+
+    @property
+    def beat_s(self) -> float:
+        """How often `beat` wants to be called, in seconds."""
+        return min((source.ack_wait_s for source in self._sources), default=1.0) / 6
+
+    async def beat(self) -> None:
+        """Tell JetStream that work on these messages goes on, three times in their consumer's ack wait."""
+        now = time.monotonic()
+        for source in self._sources:
+            if now - source.beaten >= source.ack_wait_s / 3:
+                source.beaten = now
+                for reply in self._replies(source):
+                    await self._client.publish(reply, Msg.Ack.Progress)
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait until the predicate holds; re-check on every release."""
+        while not true():
+            self._released.clear()
+            await self._released.wait()
+
+    async def hand_back_at_once(self) -> None:
+        """Nak all that is in flight or has arrived, and flush: the process is about to exit."""
+        for source in self._sources:
+            for reply in self._replies(source):
+                await self._client.publish(reply, Msg.Ack.Nak)
+        await self._client.flush()
+
+    def _replies(self, source: Source) -> list[str]:
+        return [
+            *(r for r, delivery in self._deliveries.items() if delivery.source is source),
+            *(m.reply for m in source.arrived),
+        ]
+
+    async def _nak(self, raw: Msg) -> bool:
+        try:
+            await raw.nak()
+            return True
+        except nats.errors.Error as e:
+            self._log.debug("nak failed", error=repr(e))
+            return False

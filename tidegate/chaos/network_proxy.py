@@ -1,0 +1,202 @@
+"""Ways to a server on loopback, which are a network: one that is cut, silent, long, or slow.
+
+async with Way(server.url) as way:
+    client = await bus.connect(replace(settings, nats_url=way.url), "cv")
+    way.cut()                                   # connections end, and none is taken until `mend`
+    way.stall()                                 # nothing gets through, and nothing ends, until `mend`
+    way.forget()                                # the server's ends of all connections go, and no client is told
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+from urllib.parse import urlsplit
+
+_CHUNK = 1 << 20
+# At a pace that may change: what is read is passed on at the one that it was read at.
+_LITTLE = 1 << 16
+
+
+class Reader(Protocol):
+    async def read(self, n: int) -> bytes: ...
+
+
+# Passes on what is read until its end, or until an OSError.
+Carry = Callable[[Reader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Pace:
+    """bytes_s: so many a second at most, in each direction of each connection; may be changed at any time."""
+
+    def __init__(self, bytes_s: int | None = None) -> None:
+        self.bytes_s = bytes_s
+
+    async def carry(self, reader: Reader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(min(_LITTLE, self.bytes_s // 8) if self.bytes_s else _LITTLE):
+            writer.write(data)
+            await writer.drain()
+            if self.bytes_s:
+                await asyncio.sleep(len(data) / self.bytes_s)
+
+
+at_once = Pace().carry
+
+
+def slowly(bytes_s: int) -> Carry:
+    """So many bytes a second at most."""
+    return Pace(bytes_s).carry
+
+
+def late(delay_s: float) -> Carry:
+    """Each byte so much later. Nothing waits for what is before it, and no bandwidth is lost."""
+
+    async def carry(reader: Reader, writer: asyncio.StreamWriter) -> None:
+        clock = asyncio.get_running_loop().time
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def deliver() -> None:
+            while True:
+                due, chunk = await under_way.get()
+                await asyncio.sleep(max(0.0, due - clock()))
+                if not chunk:
+                    break
+                writer.write(chunk)
+                await writer.drain()
+
+        delivering = asyncio.create_task(deliver())
+        try:
+            while chunk := await reader.read(_CHUNK):
+                under_way.put_nowait((clock() + delay_s, chunk))
+            under_way.put_nowait((clock() + delay_s, b""))
+            await delivering
+        finally:
+            delivering.cancel()
+
+    return carry
+
+
+class NetworkProxy:
+    """See the module. to: URL of the server. there, back: how what is sent gets to it, and what it sends.
+
+    secured: TLS ends here, and the server has none. most: connections at a time, of which others end at once. `taken`
+    counts the connections.
+    """
+
+    def __init__(
+        self,
+        to: str,
+        *,
+        there: Carry = at_once,
+        back: Carry = at_once,
+        secured: ssl.SSLContext | None = None,
+        most: float = math.inf,
+    ) -> None:
+        self._to = urlsplit(to)
+        self._most = most
+        self._there, self._back, self._ssl = there, back, secured
+        self._is_cut = False
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._connections: dict[asyncio.Task[None], _Connection] = {}
+        self.taken = 0
+
+    async def __aenter__(self) -> NetworkProxy:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_CHUNK, ssl=self._ssl)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        self.url = f"{self._to.scheme}://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # Since Python 3.12 a wait for its end would last as long as a client stays connected.
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def cut(self) -> None:
+        self._is_cut = True
+        for task in self._connections:
+            task.cancel()
+
+    def stall(self) -> None:
+        self._flows.clear()
+
+    def mend(self) -> None:
+        self._is_cut = False
+        self._flows.set()
+
+    def forget(self) -> None:
+        """As a router that was restarted does. New connections are as good as any."""
+        for connection in self._connections.values():
+            connection.forget()
+
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.taken += 1
+        connection = _Connection(reader, writer)
+        task = asyncio.get_running_loop().create_task(self._connect(connection))
+        self._connections[task] = connection
+        task.add_done_callback(self._connections.pop)
+
+    async def _connect(self, connection: _Connection) -> None:
+        try:
+            if self._is_cut or len(self._connections) > self._most:
+                raise ConnectionAbortedError
+            await connection.open(self._to.hostname or "", self._to.port or 0)
+            await connection.carry(self._there, self._back, self._flows)
+        except (OSError, asyncio.CancelledError):
+            connection.abort()
+
+
+class _Gate:
+    """A reader of which nothing comes while it is shut."""
+
+    def __init__(self, reader: asyncio.StreamReader, flows: asyncio.Event) -> None:
+        self._reader, self._flows = reader, flows
+
+    async def read(self, n: int) -> bytes:
+        data = await self._reader.read(n)
+        await self._flows.wait()
+        return data
+
+
+class _Connection:
+    """A client's connection, and ours to the server for it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._client = (reader, writer)
+        self._server: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._forgotten = False
+
+    async def open(self, host: str, port: int) -> None:
+        self._server = await asyncio.open_connection(host, port, limit=_CHUNK)
+
+    async def carry(self, there: Carry, back: Carry, flows: asyncio.Event) -> None:
+        assert self._server
+        reader, writer = self._client
+        inner, outer = self._server
+        await asyncio.gather(
+            self._one(there, _Gate(reader, flows), outer), self._one(back, _Gate(inner, flows), writer)
+        )
+        # Where it is forgotten, what the client sends goes nowhere, until it hangs up.
+        while await reader.read(_CHUNK):
+            pass
+        writer.close()
+
+    async def _one(self, carry: Carry, reader: _Gate, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await carry(reader, writer)
+        if not self._forgotten:
+            writer.close()
+
+    def forget(self) -> None:
+        if self._server:
+            self._forgotten = True
+            self._server[1].transport.abort()
+
+    def abort(self) -> None:
+        for _, writer in filter(None, (self._client, self._server)):
+            writer.transport.abort()
