@@ -20,7 +20,7 @@ from rich.table import Table
 
 from bench.bench_scaling import COLD_STARTS_S, LATENCY_TARGET_S, load_of
 from services.scaler.keda.scaledobject import JetStreamTrigger, ScaledObject
-from services.scaler.keda.threshold import NET_DEFERRED, lag_threshold
+from services.scaler.keda.threshold import FALLBACK_DEFERRED, lag_threshold
 from services.scaler.simulation.compare import demand_settings, initial
 from services.scaler.simulation.engine import Result, Workload, run
 from services.scaler.simulation.generate import generated
@@ -30,7 +30,7 @@ from services.scaler.simulation.trace import Trace, read
 from shared.contract import names
 from tidegate.local.configuration import scaled_object, shipped
 
-SHARES = (0.0, 1.0, NET_DEFERRED, 0.25)
+SHARES = (0.0, 1.0, FALLBACK_DEFERRED, 0.25)
 BUDGETS = (0.02, 0.06)
 LOAD = Workload(service_rate=13.4, cold_start_s=60, latency_target_s=2, max_replicas=100, elastic=Elastic())
 out = Console(width=160, highlight=False)

@@ -203,7 +203,7 @@ def fitted(form: str, rate: float, cold_start_s: float) -> ScaledObject:
     """The repository's ScaledObject of a form, for this worker, with waits that a test can wait for."""
     path = shipped("cv.yaml" if form == "lag" else "demand/cv.yaml")
     scaled = scaled_object("cv", path)
-    threshold = lag_threshold(rate, LATENCY_TARGET_S, hold=4, cold_start_s=cold_start_s)
+    threshold = lag_threshold(rate, LATENCY_TARGET_S, max_in_flight=4, cold_start_s=cold_start_s)
     advanced = scaled.spec.advanced
     if form == "lag" and advanced and advanced.horizontal_pod_autoscaler_config:
         config = advanced.horizontal_pod_autoscaler_config

@@ -21,7 +21,7 @@ import msgspec
 from rich.console import Console
 
 from services.scaler.keda.scaledobject import ScaledObject
-from services.scaler.simulation.compare import BENDS, NAMES, compare, with_and_without
+from services.scaler.simulation.compare import ELASTIC_SUFFIX, NAMES, compare, with_and_without
 from services.scaler.simulation.engine import Result, Workload
 from services.scaler.simulation.generate import generated
 from services.scaler.simulation.queue import Elastic
@@ -102,7 +102,7 @@ def summary(runs: list[Run]) -> None:
     out.print(f"\nthe same with work that bends, and what was left out; demand at {BUDGETS[0]:.0%}", style="bold")
     _row("", 23, POLICIES)
     for name, group in groups:
-        bent = [p + BENDS for p in POLICIES]
+        bent = [p + ELASTIC_SUFFIX for p in POLICIES]
         _row(name, 23, [f"{_served(group, p)} at {_of_bound(group, p)}, {_left_out(group, p)}" for p in bent])
 
 
@@ -226,7 +226,7 @@ def main() -> None:
                 results = with_and_without(trace, first, scaled, ("demand", "clairvoyant"))
             else:
                 results = with_and_without(trace, first, scaled)
-            bent = {BUDGETS[0]: next(r for r in results if r.name == "demand" + BENDS)}
+            bent = {BUDGETS[0]: next(r for r in results if r.name == "demand" + ELASTIC_SUFFIX)}
             for budget in BUDGETS[1:]:
                 bends = msgspec.structs.replace(load, elastic=Elastic(), defer_budget=budget)
                 (bent[budget],) = compare(trace, bends, scaled, ("demand",))

@@ -20,7 +20,7 @@ async def estimating(
     client = await bus.connect(server.settings("scaler"), "scaler")
     try:
         async with (
-            Estimator(client, every_s, keeps=keeps, pages=pages) as estimator,
+            Estimator(client, every_s, has_history=keeps, pages=pages) as estimator,
             explaining(client, estimator, "scaler"),
         ):
             yield estimator

@@ -145,7 +145,7 @@ async def test_a_scaler_counts_what_nobody_waits_for_as_expired_and_as_no_demand
     consumers = Consumers(admin, every_s=0.1)
     reader = consumers.get(names.ASKS, "vlm-ask", service="vlm")
     try:
-        await until(reader.asked.is_set)
+        await until(reader.first_answer.is_set)
         start, end = jobs_stretch()
         for n in range(5):
             job = jobs.Ask(camera="lobby", id=f"q-{n}", question="Who?", start=start, end=end, wait_s=0.5)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.scaler.demand.expiry import ExpiryForecast
-from services.scaler.demand.observation import Observation, PutOff, Workers, faster
+from services.scaler.demand.observation import DeferredSegments, Observation, Workers, faster
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.keda import scaledobject
 from services.scaler.live.metadata import parse
@@ -52,22 +52,22 @@ def test_what_is_due_is_what_waits_and_has_no_more_time_than_the_grace(
         ever += more
         # What is put off at the first look may be older than that: it is taken to be new.
         del waiting[: done if now else 0]
-        put_off = PutOff(ever=ever, waiting=len(waiting), kept_s=kept)
+        put_off = DeferredSegments(ever=ever, waiting=len(waiting), kept_s=kept)
         expected = [at for at in waiting if max(0, kept - grace) <= now - at < kept]
         assert due.measure(now, put_off) == len(expected)
 
 
 def test_without_a_grace_or_an_answer_nothing_is_due() -> None:
-    assert ExpiryForecast(0).measure(1e6, PutOff(ever=50, waiting=50, kept_s=60)) == 0
+    assert ExpiryForecast(0).measure(1e6, DeferredSegments(ever=50, waiting=50, kept_s=60)) == 0
     assert ExpiryForecast(60).measure(1e6, None) == 0
 
 
 def test_a_count_that_begins_anew_is_tolerated() -> None:
     due = ExpiryForecast(50)
-    due.measure(0, PutOff(ever=90, waiting=20, kept_s=60))
-    assert due.measure(20, PutOff(ever=90, waiting=20, kept_s=60)) == 20
-    assert due.measure(30, PutOff(ever=5, waiting=5, kept_s=60)) == 0
-    assert due.measure(45, PutOff(ever=5, waiting=5, kept_s=60)) == 5
+    due.measure(0, DeferredSegments(ever=90, waiting=20, kept_s=60))
+    assert due.measure(20, DeferredSegments(ever=90, waiting=20, kept_s=60)) == 20
+    assert due.measure(30, DeferredSegments(ever=5, waiting=5, kept_s=60)) == 0
+    assert due.measure(45, DeferredSegments(ever=5, waiting=5, kept_s=60)) == 5
 
 
 def test_a_clock_that_runs_faster_keeps_video_for_as_many_more_of_its_seconds() -> None:
@@ -80,7 +80,7 @@ def test_a_clock_that_runs_faster_keeps_video_for_as_many_more_of_its_seconds() 
 
 def idle(now: float, fleet: Workers | None, waiting: int) -> Observation:
     """Nothing comes, and so much was put off at 0 s."""
-    put_off = PutOff(ever=waiting, waiting=waiting, kept_s=600)
+    put_off = DeferredSegments(ever=waiting, waiting=waiting, kept_s=600)
     return Observation(time=now, arrived=100, waiting=0, in_work=0, fleet=fleet, put_off=put_off)
 
 

@@ -115,8 +115,8 @@ def test_a_look_says_its_quality_only_where_frames_are_left_out(
 
 def test_the_slower_of_decoding_and_computing_is_what_a_segment_takes() -> None:
     costs = CostMeter(threads=2)
-    costs.decoded(DecodeWork(key=2.0, rest=48.0, key_s=0.02, rest_s=0.06))
-    costs.computed(images=10, seconds=0.3)
+    costs.record_decode(DecodeWork(key=2.0, rest=48.0, key_s=0.02, rest_s=0.06))
+    costs.record_batch(images=10, seconds=0.3)
     assert costs.replica_s(key=2.0, rest=48.0, images=1) == pytest.approx(0.04)
     assert costs.replica_s(key=2.0, rest=48.0, images=5) == pytest.approx(0.15)
 
@@ -128,8 +128,8 @@ RESTS = st.just(0.0) | st.floats(0.1, 200)
 def test_fewer_frames_never_cost_more(works: list[tuple[float, float, float, float]]) -> None:
     costs = CostMeter(threads=1)
     for work in works:
-        costs.decoded(DecodeWork(*work))
-        costs.computed(images=5, seconds=work[2])
+        costs.record_decode(DecodeWork(*work))
+        costs.record_batch(images=5, seconds=work[2])
     full, floor = (
         SamplingPlan.of(level, wanted=5, floor=1, duration=1, frames=FRAMES, megapixels=2.0, images=1)
         for level in (LEVELS[0], LEVELS[-1])
@@ -140,15 +140,15 @@ def test_fewer_frames_never_cost_more(works: list[tuple[float, float, float, flo
 def test_keyframes_alone_say_nothing_of_what_the_rest_costs() -> None:
     """However long the floor lasts, what all frames would take is known as well as before."""
     costs = CostMeter(threads=1)
-    costs.decoded(DecodeWork(key=2.0, rest=48.0, key_s=0.02, rest_s=0.06))
+    costs.record_decode(DecodeWork(key=2.0, rest=48.0, key_s=0.02, rest_s=0.06))
     for _ in range(1000):
-        costs.decoded(DecodeWork(key=2.0, rest=0.0, key_s=0.02, rest_s=0.001))
+        costs.record_decode(DecodeWork(key=2.0, rest=0.0, key_s=0.02, rest_s=0.001))
     assert costs.replica_s(key=2.0, rest=48.0, images=0) == pytest.approx(0.081, rel=0.02)
 
 
 def test_a_replica_that_begins_in_a_surge_knows_that_all_frames_cost_more() -> None:
     costs = CostMeter(threads=1)
-    costs.decoded(DecodeWork(key=2.0, rest=0.0, key_s=0.02, rest_s=0.001))
+    costs.record_decode(DecodeWork(key=2.0, rest=0.0, key_s=0.02, rest_s=0.001))
     assert costs.replica_s(key=2.0, rest=48.0, images=0) > 2 * costs.replica_s(key=2.0, rest=0.0, images=0)
 
 
@@ -227,10 +227,10 @@ async def test_a_camera_that_wants_no_more_than_the_floor_loses_nothing(
 async def test_cv_says_which_cameras_have_a_high_priority(
     server: NatsServer, admin: Client, second: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bend(self: Effort, message: Message, high: bool) -> Level:
+    def level(self: Effort, message: Message, high: bool) -> Level:
         return LEVELS[0] if high else LEVELS[-1]
 
-    monkeypatch.setattr(Effort, "bend", bend)
+    monkeypatch.setattr(Effort, "level", level)
     await registry.put(admin.jetstream(), "gate", *new_camera("rtsp://camera/2", priority="high"))
     await stored(admin, second, camera="gate")
     await stored(admin, second, camera="lobby")

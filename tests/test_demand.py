@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench import bench_phases as phases
 from services.scaler.demand.estimate import Estimate
-from services.scaler.demand.observation import Observation, PutOff, Workers
+from services.scaler.demand.observation import DeferredSegments, Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.keda import scaledobject
 from services.scaler.simulation import compare
@@ -143,7 +143,7 @@ def histories(draw: st.DrawFn) -> list[Observation]:
                 waiting=draw(st.sampled_from([0, 1, 17, 100_000])),
                 in_work=draw(st.integers(0, 60)),
                 fleet=draw(st.sampled_from([fleet, fleet, fleet, None])),
-                put_off=draw(st.sampled_from([None, PutOff(ever=arrived, waiting=arrived // 2, kept_s=600)])),
+                put_off=draw(st.sampled_from([None, DeferredSegments(ever=arrived, waiting=arrived // 2, kept_s=600)])),
             )
         )
     return history

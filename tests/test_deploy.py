@@ -380,7 +380,7 @@ def check_put_off(service: str, put_off: list[Document], docs: list[Document]) -
     deployment = of(docs, "Deployment").get(f"tidegate-{service}")
     given = [v["name"] for v in container_of(deployment).get("env", [])] if deployment else []
     bends = f"{service.upper()}_LATENCY_TARGET" in given
-    assert len(put_off) == (bends and bool(catalog.puts_off(service)))
+    assert len(put_off) == (bends and bool(catalog.backfill_consumer(service)))
     for metadata_ in put_off:
         assert metadata_["consumer"] == names.backfilling(service)
         # More than BACKFILL holds.
@@ -615,7 +615,7 @@ def check_embed(docs: list[Document], password: Path) -> EmbedSettings:
     assert scaled["spec"]["maxReplicaCount"] * embed.num_gpus * hold <= TopologySettings().max_ack_pending
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= embed.embed_grace_s + 10
     rate, latency = (float(scaled["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
-    assert not lag_threshold(rate, latency, hold=hold).bounded_by_hold
+    assert not lag_threshold(rate, latency, max_in_flight=hold).is_bounded_by_in_flight
     return embed
 
 
@@ -705,7 +705,7 @@ def check_vlm(docs: list[Document], password: Path) -> None:
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= vlm.vlm_grace_s + 10
     # What is in work must not decide; what is held beyond that waits.
     rate, latency = (float(scaled["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
-    assert not lag_threshold(rate, latency, hold=vlm.worker().slots).bounded_by_hold
+    assert not lag_threshold(rate, latency, max_in_flight=vlm.worker().slots).is_bounded_by_in_flight
     check_vllm(deployment, vlm)
 
 
@@ -1013,7 +1013,7 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
     worker = check_cv(deployments["tidegate-cv"], tmp_path / "password", cv["spec"]["maxReplicaCount"])
     # What is in hand must not decide: the stated rate alone gives the threshold.
     rate, latency = (float(cv["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
-    assert not lag_threshold(rate, latency, hold=worker.hold).bounded_by_hold
+    assert not lag_threshold(rate, latency, max_in_flight=worker.hold).is_bounded_by_in_flight
     # Decoding 1080p25 took 0.078 of a core a segment: the stated rate needs that many cores.
     assert worker.threads >= math.floor(rate * 0.078)
 

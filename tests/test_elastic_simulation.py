@@ -205,7 +205,9 @@ def test_a_surge_is_a_debt_that_is_paid_before_the_plan_is_lean_again() -> None:
 
 def with_net(load: Workload, *, deferred: bool) -> scaledobject.ScaledObject:
     """As shipped, with thresholds for the load. deferred: with the trigger that the component `elastic` adds."""
-    t = lag_threshold(load.service_rate, load.latency_target_s, cold_start_s=load.cold_start_s, kept_s=load.max_age_s)
+    t = lag_threshold(
+        load.service_rate, load.latency_target_s, cold_start_s=load.cold_start_s, retention_s=load.max_age_s
+    )
     demand, waiting = SCALED.triggers
     assert isinstance(waiting, JetStreamTrigger)
     put_off = msgspec.structs.replace(

@@ -78,7 +78,7 @@ def test_a_batch_lets_a_replica_answer_in_time_where_any_does(
     in_time = {size for size in rates if fits(size)}
     assert chosen in (in_time or {min(rates)})
     for size in in_time:
-        assert not lag_threshold(segments_s, latency_s, hold=hold(size)).bounded_by_hold
+        assert not lag_threshold(segments_s, latency_s, max_in_flight=hold(size)).is_bounded_by_in_flight
         assert rates[chosen] >= plan.NEAR * rates[size]
 
 
@@ -146,7 +146,7 @@ def test_numbers_go_together(
         replicas=replicas,
     )
     # As `tidegate threshold` has it, of the rate that the annotation says.
-    assert n.threshold == lag_threshold(float(n.rate), latency_s, hold=hold)
+    assert n.threshold == lag_threshold(float(n.rate), latency_s, max_in_flight=hold)
     assert n.threshold.value <= max(float(n.rate) * latency_s * (1 - AIR), hold + 1)
     assert n.cpu >= max(cores, threads)
     assert replicas * hold <= n.max_ack_pending >= TopologySettings().max_ack_pending

@@ -266,7 +266,9 @@ def test_the_guide_s_thresholds_for_a_seventh_are_those_of_its_rate(form: str, t
     (tmp_path / "password").write_text("p")
     cv = settings.load(CvSettings, variables(of(docs, "Deployment")["tidegate-cv"], tmp_path / "password"))
     assert float(given[RATE]) == 300 // 7
-    assert not lag_threshold(float(given[RATE]), float(given[LATENCY]), hold=cv.worker().hold).bounded_by_hold
+    assert not lag_threshold(
+        float(given[RATE]), float(given[LATENCY]), max_in_flight=cv.worker().hold
+    ).is_bounded_by_in_flight
     # Decoding 1080p25 took 0.078 of a core a segment.
     assert cv.cv_threads >= float(given[RATE]) * 0.078
 

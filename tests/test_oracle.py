@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from services.scaler.keda import scaledobject
 from services.scaler.simulation import compare
 from services.scaler.simulation.engine import Result, Workload, run
-from services.scaler.simulation.oracle import CELLS, bound
+from services.scaler.simulation.oracle import CELLS, run_oracle
 from services.scaler.simulation.policies import Fixed, KedaDemand, Kpa
 from services.scaler.simulation.trace import Trace
 from tests.examples import examples
@@ -63,7 +63,7 @@ def test_no_schedule_spends_less(
         schedule.append((at, n))
     result = run(Fixed("schedule", schedule), trace, load, initial=first)
     missed = 1 - result.attainment
-    assert seconds(bound(trace, load, initial=first, late=missed + 1e-9)) <= seconds(result) + 1e-6
+    assert seconds(run_oracle(trace, load, initial=first, late=missed + 1e-9)) <= seconds(result) + 1e-6
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_no_policy_spends_less(cold: float, kind: str) -> None:
     ):
         n = compare.peak(trace, load) if isinstance(policy, Fixed) else first
         result = run(policy, trace, load, initial=n)
-        least = bound(trace, load, initial=n, late=1 - result.attainment + 1e-9)
+        least = run_oracle(trace, load, initial=n, late=1 - result.attainment + 1e-9)
         assert result.attainment * result.busy_hours * 0.98 <= least.replica_hours <= result.replica_hours
 
 
@@ -129,7 +129,7 @@ def test_it_is_the_optimum_of_a_tiny_instance_within_what_was_loosened(cold: flo
     load = Workload(
         service_rate=2, service_cv=0, cold_start_s=cold, latency_target_s=2, batch=1, max_replicas=2, seed=seed
     )
-    found = seconds(bound(trace, load, initial=1, late=0.0))
+    found = seconds(run_oracle(trace, load, initial=1, late=0.0))
     strict = search(trace, load, 1, cold=cold, first=0.0, slack=0.0, price=math.inf)
     # Starts two steps cheaper, the first replica one; a cell of deadline and one of rounding; and what is late has a
     # price, whose highest is 2 (1 + cold / step).
@@ -142,13 +142,13 @@ def test_where_nothing_changes_it_is_the_work_to_a_percent_or_two() -> None:
     # Two replicas' work exactly, in every second: whoever is there at first stays.
     trace = counts(*[8] * 600)
     load = Workload(service_rate=4, service_cv=0, cold_start_s=60, batch=1)
-    assert seconds(bound(trace, load, initial=2, late=0.0)) == pytest.approx(1200, rel=0.015)
+    assert seconds(run_oracle(trace, load, initial=2, late=0.0)) == pytest.approx(1200, rel=0.015)
 
 
 def test_a_first_replica_costs_no_cold_start_and_others_do() -> None:
     trace = counts(*[8] * 600)
     load = Workload(service_rate=4, service_cv=0, cold_start_s=60, batch=1)
-    none, both = (seconds(bound(trace, load, initial=n, late=0.0)) for n in (0, 2))
+    none, both = (seconds(run_oracle(trace, load, initial=n, late=0.0)) for n in (0, 2))
     assert 2 * (60 - 2 * 2.5) <= none - both <= 2 * 60
 
 
@@ -156,7 +156,7 @@ def test_the_least_replicas_run_through_the_trace_and_no_longer() -> None:
     trace = counts(1, *[0] * 599)
     load = Workload(service_rate=4, service_cv=0, min_replicas=3, batch=1)
     result = run(Fixed("static", [(0.0, 3)]), trace, load, initial=3)
-    assert seconds(result) - 3 * 2.5 - 1 <= seconds(bound(trace, load, initial=3)) <= seconds(result) == 1800
+    assert seconds(result) - 3 * 2.5 - 1 <= seconds(run_oracle(trace, load, initial=3)) <= seconds(result) == 1800
 
 
 # ---- which way it goes
@@ -170,7 +170,7 @@ def test_a_longer_cold_start_is_not_cheaper_and_a_later_deadline_not_dearer(seed
 
     def cost(cold: float, target: float, late: float = 0.01) -> float:
         load = Workload(service_rate=4, service_cv=0, cold_start_s=cold, latency_target_s=target, batch=1)
-        return seconds(bound(trace, load, initial=1, late=late))
+        return seconds(run_oracle(trace, load, initial=1, late=late))
 
     # The price is searched in steps of a sixty-fourth, and a grid goes with each target: 2 % is theirs.
     by_cold = [cost(cold, 5.0) for cold in (10.0, 30.0, 60.0, 120.0)]
@@ -187,14 +187,14 @@ def test_a_long_deadline_lets_all_wait_for_one_replica() -> None:
     # 200 s of work come at once, and may wait for ten minutes: one replica does it, with one cold start.
     trace = counts(400, *[0] * 599)
     load = Workload(service_rate=2, service_cv=0, cold_start_s=60, latency_target_s=600, batch=1)
-    assert 200 + 60 - 2 * 15 - 15 <= seconds(bound(trace, load, late=0.0)) <= 200 + 60
+    assert 200 + 60 - 2 * 15 - 15 <= seconds(run_oracle(trace, load, late=0.0)) <= 200 + 60
 
 
 @pytest.mark.slow
 def test_what_it_says_of_its_schedule_holds() -> None:
     trace = poisson(6, 1200)
     load = Workload(service_rate=4, cold_start_s=30)
-    result = bound(trace, load, initial=2)
+    result = run_oracle(trace, load, initial=2)
     assert result.name == "clairvoyant" and result.lost == 0
     assert 0.98 <= result.attainment <= 1 and 0 <= result.window_attainment <= 1
     assert 0 <= result.p50_s <= result.p99_s <= result.worst_s == load.latency_target_s

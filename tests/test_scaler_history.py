@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.scaler.demand.observation import Observation, PutOff, Workers
+from services.scaler.demand.observation import DeferredSegments, Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.live.estimator import Estimator, LiveDemand
-from services.scaler.live.history import KEPT_S, MOST_BYTES, History, Unreadable, unpacked
+from services.scaler.live.history import HISTORY_S, MOST_BYTES, History, Unreadable, unpacked
 from services.scaler.live.metadata import parse
 from shared import bus
 from shared.contract import names, stats, topology
@@ -42,7 +42,7 @@ def observation(at: float, arrived: int = 0, *, anew: bool = False, heard: bool 
     fleet = Workers(ready=2, loading=1, processed=float(arrived), working_s=arrived / 4) if heard else None
     if fleet and arrived % 3:
         fleet = msgspec.structs.replace(fleet, work=arrived / 8, wanted=5.0 * arrived, looked=float(arrived))
-    put_off = PutOff(ever=arrived // 2, waiting=arrived % 7, kept_s=600.0) if arrived % 2 else None
+    put_off = DeferredSegments(ever=arrived // 2, waiting=arrived % 7, kept_s=600.0) if arrived % 2 else None
     return Observation(time=at, arrived=arrived, waiting=3, in_work=2, fleet=fleet, put_off=put_off, anew=anew)
 
 
@@ -63,7 +63,7 @@ def test_another_machine_is_told_the_same(
     expected = [
         msgspec.structs.replace(o, time=monotonic - later_s - (now - o.time))
         for o in history.observations
-        if now - o.time + later_s <= KEPT_S - 0.01
+        if now - o.time + later_s <= HISTORY_S - 0.01
     ]
     found = found[-len(expected) :] if expected else found[:0]
     assert [o.time for o in found] == pytest.approx([o.time for o in expected], abs=0.01)
@@ -205,7 +205,7 @@ async def test_the_other_scaler_knows_what_the_first_has_measured(server: NatsSe
         assert estimate and estimate.measured and estimate.basis == "demand"
         assert estimate.service_rate == pytest.approx(rate, rel=0.2)
         assert after.value == pytest.approx(before, rel=0.3)
-        assert live(standby).watch.observations[0].time < live(standby).asked_at - 1
+        assert live(standby).monitor.observations[0].time < live(standby).requested_at - 1
     await consume(admin, 200)
 
 
@@ -264,7 +264,7 @@ async def test_an_outage_at_the_first_question_costs_nothing_that_was_kept(
         await live(first).answer()
         await stored(admin)
         await asyncio.sleep(1.5)
-        oldest = live(first).watch.observations[0].time
+        oldest = live(first).monitor.observations[0].time
     async with scaler(server) as second:
         await server.stop()
         with pytest.raises(TidegateError):
@@ -272,10 +272,10 @@ async def test_an_outage_at_the_first_question_costs_nothing_that_was_kept(
         await asyncio.sleep(5)
         await server.start()
         async with asyncio.timeout(patience_s()):
-            while not live(second).watch.observations:
+            while not live(second).monitor.observations:
                 await asyncio.sleep(0.1)
         # Its own observations begin after the outage.
-        assert live(second).watch.observations[0].time == pytest.approx(oldest, abs=2.0)
+        assert live(second).monitor.observations[0].time == pytest.approx(oldest, abs=2.0)
 
 
 async def stored(admin: Client) -> None:

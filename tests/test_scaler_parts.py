@@ -27,7 +27,7 @@ from services.scaler.live.expiry import waiting
 from services.scaler.live.heartbeats import Beat, Heartbeats
 from services.scaler.live.metadata import CamerasQuery, DemandQuery, parse, parse_query, parse_url
 from services.scaler.live.metrics_page import MetricsPage, beats
-from services.scaler.live.wakeups import Wakeups, told_on
+from services.scaler.live.wakeups import Wakeups, republished_subjects
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from tests.waiting import patience_s, until
@@ -133,7 +133,7 @@ def test_a_consumer_made_anew_adds_to_what_came() -> None:
 def test_where_a_stream_tells_of_what_it_stores(
     source: str, destination: str, filters: list[str], expected: list[str]
 ) -> None:
-    assert told_on(source, destination, filters) == expected
+    assert republished_subjects(source, destination, filters) == expected
 
 
 async def test_a_wake_up_comes_once_and_costs_a_busy_stream_nothing(admin: Client) -> None:

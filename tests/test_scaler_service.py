@@ -305,7 +305,7 @@ async def test_explain_marks_what_is_asked_now(server: NatsServer, admin: Client
         former, current = (estimator.get(parse(CV | {"coldStart": cold})) for cold in ("10", "25"))
         await former.answer()
         await current.answer()
-        former.asked_at -= 2 * CURRENT_S
+        former.requested_at -= 2 * CURRENT_S
         console = Console(width=150, record=True)
         await print_explained(admin, "cv", console, as_json=False)
     text = console.export_text()
@@ -503,7 +503,7 @@ async def test_a_stream_of_somebody_elses_is_read_too(server: NatsServer, admin:
         reader = estimator.consumers.get("PLANT", "press", "press")
         told: list[tuple[bool, float]] = []
         reader.listeners.add(lambda: told.append((reader.woken, requests("press", "PLANT"))))
-        await reader.asked.wait()
+        await reader.first_answer.wait()
         marker = await admin.subscribe("told.other.1")
         await js.publish("plant.other.1", b"")
         await marker.next_msg(timeout=patience_s())

@@ -348,12 +348,12 @@ print(json.dumps(both()))
 
 
 def both() -> list[object]:
-    from services.scaler.simulation.oracle import bound
+    from services.scaler.simulation.oracle import run_oracle
 
     arrivals = poisson(3, 120)
     load = Workload(service_rate=2, cold_start_s=8, latency_target_s=4, max_age_s=15)
     result = run(Fixed("x", [(0.0, 0), (20.0, 3), (70.0, 1)]), arrivals, load, initial=0)
-    return [*_plain(result).values(), bound(counts(*[2] * 10), load).replica_hours]
+    return [*_plain(result).values(), run_oracle(counts(*[2] * 10), load).replica_hours]
 
 
 def test_without_numba_the_numbers_are_the_same() -> None:

@@ -34,8 +34,8 @@ def wanted(t: Threshold, replicas: int, metric: float) -> int:
 
 
 def test_the_shipped_detector() -> None:
-    t = lag_threshold(13.4, 2, hold=5)
-    assert (t.value, t.in_hand, t.bounded_by_hold) == (20, 5, False)
+    t = lag_threshold(13.4, 2, max_in_flight=5)
+    assert (t.value, t.in_hand, t.is_bounded_by_in_flight) == (20, 5, False)
     assert t.stays_s == pytest.approx(1.64, abs=0.01)
 
 
@@ -43,7 +43,7 @@ def test_the_shipped_detector() -> None:
 def test_full_hands_of_any_number_of_replicas_ask_for_no_more(
     rate: float, latency: float, hold: int, count: int, replicas: int
 ) -> None:
-    t = lag_threshold(rate, latency, hold=hold, gpus=count)
+    t = lag_threshold(rate, latency, max_in_flight=hold, gpus=count)
     assert wanted(t, replicas, replicas * hold * count) <= replicas
 
 
@@ -56,7 +56,7 @@ def test_a_backlog_of_the_target_s_size_asks_for_more(rate: float, latency: floa
 
 @given(rates, latencies, holds, gpus, st.floats(0, 600))
 def test_bounds(rate: float, latency: float, hold: int, count: int, cold_start: float) -> None:
-    t = lag_threshold(rate, latency, hold=hold, gpus=count, cold_start_s=cold_start)
+    t = lag_threshold(rate, latency, max_in_flight=hold, gpus=count, cold_start_s=cold_start)
     assert t.value >= 1 and t.value > t.in_hand
     assert t.value <= max(t.cleared, t.in_hand + 1)
     assert t.net >= t.value
@@ -65,18 +65,18 @@ def test_bounds(rate: float, latency: float, hold: int, count: int, cold_start: 
 
 
 def test_gpus_multiply_the_rate_and_the_hands() -> None:
-    one, four = lag_threshold(100, 2, hold=10), lag_threshold(100, 2, hold=10, gpus=4)
+    one, four = lag_threshold(100, 2, max_in_flight=10), lag_threshold(100, 2, max_in_flight=10, gpus=4)
     assert (one.value, four.value, four.in_hand) == (150, 600, 40)
 
 
 def test_says_where_the_hands_make_the_target_unreachable() -> None:
-    t = lag_threshold(2, 1, hold=8)
-    assert (t.value, t.bounded_by_hold) == (9, True)
+    t = lag_threshold(2, 1, max_in_flight=8)
+    assert (t.value, t.is_bounded_by_in_flight) == (9, True)
     assert "too late for the target" in explain(t) and "hold less" in explain(t)
 
 
 def test_explains_with_every_term() -> None:
-    text = explain(lag_threshold(12, 2, hold=6))
+    text = explain(lag_threshold(12, 2, max_in_flight=6))
     assert text.splitlines()[0] == 'lagThreshold: "18"'
     assert "clears 12 messages/s, so 24 in 2 s; 25% of it" in text
     assert "above the 6 that it may hold" in text
@@ -94,8 +94,8 @@ def test_explains_with_every_term() -> None:
         (float("nan"), 2.0, {}, "--rate nan "),
         (float("inf"), 2.0, {}, "--rate inf "),
         (1.0, 0.0, {}, "--latency 0 "),
-        (1.0, 2.0, {"hold": -1}, "--hold -1 "),
-        (1.0, 2.0, {"kept_s": 0.0}, "--kept 0 "),
+        (1.0, 2.0, {"max_in_flight": -1}, "--hold -1 "),
+        (1.0, 2.0, {"retention_s": 0.0}, "--kept 0 "),
         (1.0, 2.0, {"gpus": 0}, "--gpus 0 "),
         (1.0, 2.0, {"cold_start_s": -1.0}, "--cold-start -1 "),
     ],

@@ -186,7 +186,7 @@ def numbers(
     return Numbers(
         service=service,
         rate=text,
-        threshold=lag_threshold(float(text), latency_s, hold=hold, cold_start_s=cold_start_s),
+        threshold=lag_threshold(float(text), latency_s, max_in_flight=hold, cold_start_s=cold_start_s),
         batch=batch,
         threads=threads,
         hold=hold,

@@ -113,7 +113,7 @@ class CvService:
         offsets = [picture.offset for picture in decoded.pictures]
         if watched and watched.match:
             # Nothing is left out: the frames are those that it would have.
-            offsets, images, look = spread(head.duration, look.wanted), [], look.unasked()
+            offsets, images, look = spread(head.duration, look.wanted), [], look.first_frame_only()
         return Pictures(head, decoded.size, offsets, images, Wants(grid, least, classes), look, decoded.work, watched)
 
     async def prepare_again(self, task: Task, segments: list[bytes]) -> Pictures:

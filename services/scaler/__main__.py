@@ -24,7 +24,7 @@ BEAT_S = 1.0
 
 async def run(settings: ScalerSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     async with (
-        Estimator(client, keeps=True, pages=settings.pages) as estimator,
+        Estimator(client, has_history=True, pages=settings.pages) as estimator,
         explaining(client, estimator, "scaler"),
         serving(ScalerService(estimator), settings) as port,
         serving_page(estimator, settings) as url,

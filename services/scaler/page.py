@@ -42,9 +42,9 @@ log = logger("scaler")
 class _Page:
     """The WSGI application. Its threads ask the estimator in the event loop that it belongs to."""
 
-    def __init__(self, estimator: Estimator, *, asks: bool) -> None:
+    def __init__(self, estimator: Estimator, *, needs_certificate: bool) -> None:
         self._estimator = estimator
-        self._asks = asks
+        self._needs_certificate = needs_certificate
         self._loop = asyncio.get_running_loop()
         # The problem of each query that has one, the oldest first.
         self._failing: dict[str, str] = {}
@@ -57,31 +57,31 @@ class _Page:
         return [msgspec.json.encode(answer) + b"\n"]
 
     def _answer(self, environ: dict[str, Any]) -> tuple[HTTPStatus, dict[str, object]]:
-        if self._asks and not environ[KNOWN]:
+        if self._needs_certificate and not environ[KNOWN]:
             return HTTPStatus.FORBIDDEN, {"error": "show a certificate that SCALER_CLIENT_CA has signed"}
         if environ["PATH_INFO"] != metadata.PATH:
             return HTTPStatus.NOT_FOUND, {"error": f"here is {metadata.PATH}?service=cv"}
         if environ["REQUEST_METHOD"] != "GET":
             return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "ask by GET"}
-        asked = environ["QUERY_STRING"]
-        future = asyncio.run_coroutine_threadsafe(self._demand(asked), self._loop)
+        query_string = environ["QUERY_STRING"]
+        future = asyncio.run_coroutine_threadsafe(self._demand(query_string), self._loop)
         try:
             answer = future.result(ANSWER_S)
         except Exception as e:
             future.cancel()
             status, text = _refusal(e)
-            self._log(asked, text)
+            self._log(query_string, text)
             return status, {"error": text}
-        self._log(asked, "")
+        self._log(query_string, "")
         return HTTPStatus.OK, answer
 
-    async def _demand(self, asked: str) -> dict[str, object]:
-        answer = await self._estimator.get(metadata.parse_query(asked)).answer()
+    async def _demand(self, query_string: str) -> dict[str, object]:
+        answer = await self._estimator.get(metadata.parse_query(query_string)).answer()
         return {"demand": answer.metric, "active": answer.active}
 
-    def _log(self, asked: str, problem: str) -> None:
+    def _log(self, query_string: str, problem: str) -> None:
         """Log a problem when it begins, becomes another, or ends."""
-        query = metadata.shown(f"?{asked}", MOST_SHOWN)
+        query = metadata.shown(f"?{query_string}", MOST_SHOWN)
         with self._logging:
             if problem == self._failing.get(query, ""):
                 return
@@ -119,7 +119,7 @@ async def serving_page(estimator: Estimator, settings: ScalerSettings) -> AsyncI
         server = PageServer(host, port, secured)
     except OSError as e:
         raise SettingError(f"SCALER_HTTP_PORT={port} on {host} can't be used: {e.strerror}; 0 takes a free one") from e
-    server.start(_Page(estimator, asks=bool(settings.scaler_client_ca)))
+    server.start(_Page(estimator, needs_certificate=bool(settings.scaler_client_ca)))
     try:
         yield f"{'https' if secured else 'http'}://{host}:{server.server_port}{metadata.PATH}"
     finally:

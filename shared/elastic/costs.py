@@ -1,8 +1,8 @@
 """What a segment takes of a replica, learned from what segments took. Pure.
 
     costs = CostMeter(threads=2)
-    costs.decoded(DecodeWork(key=2.1, rest=49.8, key_s=0.021, rest_s=0.057))
-    costs.computed(images=8, seconds=0.05)
+    costs.record_decode(DecodeWork(key=2.1, rest=49.8, key_s=0.021, rest_s=0.057))
+    costs.record_batch(images=8, seconds=0.05)
     costs.replica_s(key=2.1, rest=49.8, images=5)        # seconds of a replica: 0.039
 
 Threads decode while the device computes, so that a segment takes as long as the slower of the two does. A keyframe
@@ -58,7 +58,7 @@ class CostMeter:
         self._rest = _Rate(_MEMORY)
         self._image = _Rate(_MEMORY_IMAGES)
 
-    def decoded(self, work: DecodeWork) -> None:
+    def record_decode(self, work: DecodeWork) -> None:
         """A segment was decoded."""
         if work.rest:
             self._key.add(work.key, work.key_s)
@@ -66,7 +66,7 @@ class CostMeter:
         else:  # what was made of the picture took time too
             self._key.add(work.key, work.key_s + work.rest_s)
 
-    def computed(self, images: float, seconds: float) -> None:
+    def record_batch(self, images: float, seconds: float) -> None:
         """A batch was computed."""
         self._image.add(images, seconds)
 

@@ -36,11 +36,21 @@ class SamplingPlan(NamedTuple):
     ) -> SamplingPlan:
         """At a level. duration, frames: of the segment. megapixels, images: that one of its frames has, and makes."""
         fps = level.fps(wanted, floor)
-        looked, all_ = (min(frames, sampled(duration, rate)) for rate in (fps, wanted))
-        rest, all_rest = (_before_last(n, frames) * megapixels for n in (looked, all_))
-        return cls(fps, wanted, looked, all_, looked * images, all_ * images, megapixels, rest, all_rest)
+        sampled_count, all_count = (min(frames, sampled(duration, rate)) for rate in (fps, wanted))
+        rest, all_rest = (_before_last(n, frames) * megapixels for n in (sampled_count, all_count))
+        return cls(
+            fps,
+            wanted,
+            sampled_count,
+            all_count,
+            sampled_count * images,
+            all_count * images,
+            megapixels,
+            rest,
+            all_rest,
+        )
 
-    def unasked(self) -> SamplingPlan:
+    def first_frame_only(self) -> SamplingPlan:
         """Of a segment whose first frame was all that was wanted of it."""
         return self._replace(frames=0, wanted=0, images=0, wanted_images=0, rest=0.0, wanted_rest=0.0)
 

@@ -18,7 +18,7 @@ from services.scaler.keda.scaledobject import parse
 from services.scaler.simulation import pools
 from services.scaler.simulation.compare import initial
 from services.scaler.simulation.engine import Policy, Result, Workload, run
-from services.scaler.simulation.oracle import bound
+from services.scaler.simulation.oracle import run_oracle
 from services.scaler.simulation.policies import KedaDemand, KedaLag
 from services.scaler.simulation.queue import Elastic
 from services.scaler.simulation.trace import Trace
@@ -92,7 +92,7 @@ def audit(
             tell(f"tuning the rule by lag, {len(points)} settings")
             found = _results(pool, points, day, load, lambda _: left.less(day.duration_s))
             tried.insert(1 + (tried[1:2] != [] and tried[1].kind == KEDA_DEFAULT), points[best(found, enough)])
-        least = pool.submit(bound, simulated, load, initial=initial(simulated, load))
+        least = pool.submit(run_oracle, simulated, load, initial=initial(simulated, load))
 
         def told(n: int) -> None:
             left.less(simulated.duration_s)
@@ -140,10 +140,10 @@ def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
         max_replicas=scaled.spec.max_replica_count,
         elastic=Elastic() if candidate.bends else None,
     )
-    asked = elastic.asked(scaled)
+    asked = elastic.demand_queries(scaled)
     policy: Policy = KedaLag(candidate.name, scaled)
     if asked:
-        policy = KedaDemand(candidate.name, scaled, asked[0].settings, kept_s=load.max_age_s)
+        policy = KedaDemand(candidate.name, scaled, asked[0].settings, retention_s=load.max_age_s)
     return run(policy, trace, load, initial=initial(trace, load))
 
 

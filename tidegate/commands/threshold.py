@@ -28,5 +28,5 @@ def threshold(rate: float, latency: float, hold: int, gpus: int, cold_start: flo
     A GPU that does 12 segments a second, answers wanted within 2 s:
         tidegate threshold --rate 12 --latency 2
     """
-    found = lag_threshold(rate, latency, hold=hold, gpus=gpus, cold_start_s=cold_start, kept_s=kept)
+    found = lag_threshold(rate, latency, max_in_flight=hold, gpus=gpus, cold_start_s=cold_start, retention_s=kept)
     echo(explain_threshold(found))

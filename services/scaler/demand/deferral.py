@@ -22,7 +22,7 @@ from services.scaler.demand.observation import Workers
 HOUR_S = 3600.0
 
 
-class ThriftTuning(msgspec.Struct, frozen=True, kw_only=True):
+class DeferralTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen on the traces of docs/explanation/scaling.md, where half or twice as much makes little difference."""
 
     gain: float = 3.0
@@ -36,7 +36,7 @@ class ThriftTuning(msgspec.Struct, frozen=True, kw_only=True):
     """How many frames come in an hour is the mean of so many hours."""
 
 
-TUNING = ThriftTuning()
+TUNING = DeferralTuning()
 
 
 class DeferralController:
@@ -45,9 +45,9 @@ class DeferralController:
     def __init__(self, budget: float) -> None:
         self._budget = budget
         self._account = 0.0
-        self._wanted = self._left = self._hours = 0.0
+        self._wanted = self._deferred = self._hours = 0.0
         self._last: tuple[float, float, float] | None = None
-        self.known = False
+        self.is_reported = False
 
     @property
     def share(self) -> float:
@@ -55,29 +55,29 @@ class DeferralController:
         return max(0.0, self._account)
 
     @property
-    def left_out(self) -> float:
+    def deferred_share(self) -> float:
         """Share of the frames wanted in the last hours that was left out at first."""
-        return self._left / self._wanted if self._wanted else 0.0
+        return self._deferred / self._wanted if self._wanted else 0.0
 
-    def observe(self, now: float, fleet: Workers | None, *, anew: bool = False) -> None:
+    def observe(self, now: float, fleet: Workers | None, *, is_restart: bool = False) -> None:
         """Take what workers say at `now`, in seconds. anew: as observed. known: whether any says what it looked at."""
         last, self._last = self._last, None
         if fleet is None:
             return
         if fleet.wanted is None or fleet.looked is None:
-            self.known = False
+            self.is_reported = False
             return
-        self.known = True
+        self.is_reported = True
         self._last = (now, fleet.wanted, fleet.looked)
-        if last is None or anew or now <= last[0]:
+        if last is None or is_restart or now <= last[0]:
             return
         hours = (now - last[0]) / HOUR_S
         wanted = max(0.0, fleet.wanted - last[1])
-        left = min(wanted, max(0.0, wanted - (fleet.looked - last[2])))
+        deferred = min(wanted, max(0.0, wanted - (fleet.looked - last[2])))
         fade = math.exp(-hours / TUNING.memory_h)
         self._wanted = self._wanted * fade + wanted
-        self._left = self._left * fade + left
+        self._deferred = self._deferred * fade + deferred
         self._hours = self._hours * fade + hours
         if wanted:
-            paid = TUNING.gain * (self._budget * wanted - left) * self._hours / self._wanted
+            paid = TUNING.gain * (self._budget * wanted - deferred) * self._hours / self._wanted
             self._account = min(TUNING.most, max(-TUNING.most, self._account + paid))

@@ -63,7 +63,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.backlog:.0f} messages wait or are in work: they call for {self.backlog_replicas:.2f} replicas",
             ]
             if self.due:
-                lines.append(self._due_line())
+                lines.append(self._expiry_line())
             if self.held_replicas > self.backlog_replicas + self.due_replicas:
                 lines.append(f"{self.held_replicas:.2f} are held: so many were called for a moment ago")
             return lines
@@ -89,7 +89,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.left_out:.1%} of the frames of the last hours were left out at first: none are planned for"
             )
         if self.due:
-            lines.append(self._due_line())
+            lines.append(self._expiry_line())
         if self.backlog_stuck:
             lines.append(f"{self.backlog_stuck:.0f} messages have not drained though there was room: not counted")
         if self.held_replicas > self.arrival_replicas + self.backlog_replicas + self.due_replicas:
@@ -100,7 +100,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         lines.append(f"{self.replicas:.2f} replicas; {self.ready} are ready and {self.warming} warm up")
         return lines
 
-    def _due_line(self) -> str:
+    def _expiry_line(self) -> str:
         return (
             f"{self.due:.0f} segments of which frames were left out will soon have no video: {self.due_replicas:+.2f} "
             "to look at these before"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from services.scaler.demand.observation import PutOff
+from services.scaler.demand.observation import DeferredSegments
 
 
 class ExpiryForecast:
@@ -24,21 +24,21 @@ class ExpiryForecast:
         self._times: list[float] = []
         self._counts: list[int] = []
 
-    def measure(self, now: float, put_off: PutOff | None) -> float:
+    def measure(self, now: float, deferred: DeferredSegments | None) -> float:
         """Segments that are due at `now`, in seconds. What was there at the first look is taken to be new then."""
-        if put_off is None or not self._grace_s:
+        if deferred is None or not self._grace_s:
             return 0.0
-        done = put_off.ever - put_off.waiting
-        if self._counts and put_off.ever < self._counts[-1]:  # counted anew
+        done = deferred.ever - deferred.waiting
+        if self._counts and deferred.ever < self._counts[-1]:  # counted anew
             self._times, self._counts = [], []
         if not self._counts:
             self._note(now, done)
-        if put_off.ever > self._counts[-1]:
-            self._note(now, put_off.ever)
-        gone = self._before(now - put_off.kept_s)
-        older = self._before(now - max(0.0, put_off.kept_s - self._grace_s))
-        self._forget(now - put_off.kept_s)
-        return float(max(0, older - max(done, gone)))
+        if deferred.ever > self._counts[-1]:
+            self._note(now, deferred.ever)
+        expired = self._before(now - deferred.kept_s)
+        older = self._before(now - max(0.0, deferred.kept_s - self._grace_s))
+        self._forget(now - deferred.kept_s)
+        return float(max(0, older - max(done, expired)))
 
     def _note(self, now: float, count: int) -> None:
         self._times.append(now)

@@ -60,7 +60,7 @@ class Forecast:
         self._fade = 0.5 ** (1 / TUNING.half_life)
         self._recent: deque[float] = deque()
         self._sorted: list[float] = []
-        self._due: deque[tuple[float, list[float]]] = deque()
+        self._pending: deque[tuple[float, list[float]]] = deque()
         self._losses = [0.0] * (len(MARGINS) + len(QUANTILES))
         self._judged = 0
         self._best = MARGINS.index(TUNING.first_margin)
@@ -76,9 +76,9 @@ class Forecast:
         rate = (arrived - self._count) / (now - self._period_ends + self._period_s)
         self._period_ends, self._count = now + self._period_s, arrived
         self._remember(rate)
-        while self._due and self._due[0][0] <= now:
-            self._judge(rate, self._due.popleft()[1])
-        self._due.append((now + self._horizon_s + self._period_s, self._candidates(level)))
+        while self._pending and self._pending[0][0] <= now:
+            self._judge(rate, self._pending.popleft()[1])
+        self._pending.append((now + self._horizon_s + self._period_s, self._candidates(level)))
 
     def value(self, level: float) -> float:
         """The forecast for the horizon, in messages a second."""

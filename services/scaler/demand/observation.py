@@ -24,7 +24,7 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     looked: float | None = None
 
 
-class PutOff(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class DeferredSegments(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Segments of which frames were left out. ever: so far, it only grows. waiting: those that nobody has looked at
     again, nor said to be lost. kept_s: seconds for which their video is kept.
     """
@@ -47,7 +47,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     waiting: int
     in_work: int
     fleet: Workers | None
-    put_off: PutOff | None = None
+    put_off: DeferredSegments | None = None
     anew: bool = False
 
     @property
@@ -61,5 +61,5 @@ def faster(o: Observation, speed: float) -> Observation:
     if speed == 1.0:
         return o
     fleet = o.fleet and msgspec.structs.replace(o.fleet, working_s=o.fleet.working_s * speed)
-    put_off = o.put_off and msgspec.structs.replace(o.put_off, kept_s=o.put_off.kept_s * speed)
-    return msgspec.structs.replace(o, time=o.time * speed, fleet=fleet, put_off=put_off)
+    deferred = o.put_off and msgspec.structs.replace(o.put_off, kept_s=o.put_off.kept_s * speed)
+    return msgspec.structs.replace(o, time=o.time * speed, fleet=fleet, put_off=deferred)

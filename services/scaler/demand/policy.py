@@ -147,25 +147,25 @@ class Demand:
         self._horizon_s = cold + warming.TUNING.sync_s / 2
         self._drain_s = max(TUNING.least_drain_s, TUNING.drain * cold)
         self._lag_s = max(self._drain_s, TUNING.lag * self._horizon_s)
-        self._hold_s = max(TUNING.least_hold_s, TUNING.hold * cold)
-        self._quiet_s = max(TUNING.least_quiet_s, TUNING.quiet * self._hold_s)
+        self._scale_in_delay_s = max(TUNING.least_hold_s, TUNING.hold * cold)
+        self._idle_s = max(TUNING.least_quiet_s, TUNING.quiet * self._scale_in_delay_s)
         self._assumed_rate = settings.lag_threshold / (TUNING.lag_share * target)
         self._arrivals = Arrivals(max(TUNING.least_window_s, TUNING.window * cold))
         period = min(TUNING.most_period_s, max(TUNING.least_period_s, 3 * target))
         self._expected = Forecast(self._horizon_s, 0.5, period)
         self._planned = Forecast(self._horizon_s, 1 - TUNING.share_exceeded, period)
         exceeded = min(0.5, TUNING.exceeded_a_budget * settings.defer_budget)
-        self._planned_bent = Forecast(self._horizon_s, 1 - exceeded, period)
-        self._thrift = DeferralController(settings.defer_budget)
-        self._due = ExpiryForecast(settings.backfill_grace_s)
-        self._due_s = max(TUNING.least_due_s, settings.backfill_grace_s - self._horizon_s)
+        self._planned_degraded = Forecast(self._horizon_s, 1 - exceeded, period)
+        self._deferral = DeferralController(settings.defer_budget)
+        self._expiry = ExpiryForecast(settings.backfill_grace_s)
+        self._expiry_s = max(TUNING.least_due_s, settings.backfill_grace_s - self._horizon_s)
         self._service_rate = ServiceRate()
         self._stuck = StuckBacklog()
         self._warming = Warming(cold)
         self._done = 0
         self._done_at = -math.inf
-        self._held: Peak[float] = Peak(self._hold_s, closed=True)
-        self._held_bent: Peak[float] = Peak(max(TUNING.least_hold_s, TUNING.hold_bent * cold), closed=True)
+        self._peak: Peak[float] = Peak(self._scale_in_delay_s, closed=True)
+        self._degraded_peak: Peak[float] = Peak(max(TUNING.least_hold_s, TUNING.hold_bent * cold), closed=True)
         self._began: float | None = None
         self._at = -math.inf
         self._arrived = 0
@@ -186,15 +186,15 @@ class Demand:
             self._arrived, self._arrived_at = o.arrived, o.time
         if o.arrived - o.backlog > self._done:
             self._done, self._done_at = o.arrived - o.backlog, o.time
-        self._service_rate.observe(o.time, o.waiting, o.fleet, anew=o.anew)
-        self._thrift.observe(o.time, o.fleet, anew=o.anew)
-        due = self._due.measure(o.time, o.put_off)
-        expected, planned = self._rates(o, lean=not due)
+        self._service_rate.observe(o.time, o.waiting, o.fleet, is_restart=o.anew)
+        self._deferral.observe(o.time, o.fleet, is_restart=o.anew)
+        expiring = self._expiry.measure(o.time, o.put_off)
+        expected, planned = self._rates(o, lean=not expiring)
         rate = self._service_rate.value
         if o.fleet is None and (rate is None or o.time - self._done_at < TUNING.unheard_s):
             # No worker was ever heard, or some work unheard: how many there are is not known.
-            return self._by_lag(o, rate, due)
-        return self._by_demand(o, rate or self._assumed_rate, expected, planned, due)
+            return self._by_lag(o, rate, expiring)
+        return self._by_demand(o, rate or self._assumed_rate, expected, planned, expiring)
 
     def _begin(self, o: Observation) -> None:
         """At first, and after a time without a look: what is not known is no reason to let go of anything."""
@@ -204,14 +204,14 @@ class Demand:
             self._arrived_at = o.time
 
     @property
-    def _bends(self) -> bool:
+    def _may_defer(self) -> bool:
         """Whether workers leave frames out while they are behind, and some may be left out. Then
 
         - the plan is for what arrivals exceed more often, and leaner as the budget is not used up;
         - what will wait is no more than what waits: the rest is left out, and is no backlog to drain;
         - what arrivals call for is held for the break-even alone.
         """
-        return self._thrift.known and self._settings.defer_budget > 0
+        return self._deferral.is_reported and self._settings.defer_budget > 0
 
     def _rates(self, o: Observation, *, lean: bool) -> tuple[float, float]:
         """(expected, planned) arrival rates at the horizon. lean: whether the plan may be."""
@@ -219,26 +219,26 @@ class Demand:
         a.observe(o.time, o.arrived)
         self._expected.observe(o.time, o.arrived, a.level)
         self._planned.observe(o.time, o.arrived, a.level)
-        self._planned_bent.observe(o.time, o.arrived, a.level)
-        if o.time - self._arrived_at > self._quiet_s:
+        self._planned_degraded.observe(o.time, o.arrived, a.level)
+        if o.time - self._arrived_at > self._idle_s:
             return 0.0, 0.0
-        if self._bends:
-            thrift = self._thrift.share if lean else 0.0
-            return self._expected.value(a.level), self._planned_bent.value(a.level) * (1 - thrift) * more
+        if self._may_defer:
+            leaner = self._deferral.share if lean else 0.0
+            return self._expected.value(a.level), self._planned_degraded.value(a.level) * (1 - leaner) * more
         return self._expected.value(a.level), self._planned.value(a.level) * more
 
-    def _by_lag(self, o: Observation, rate: float | None, due: float) -> Estimate:
+    def _by_lag(self, o: Observation, rate: float | None, expiring: float) -> Estimate:
         fleet = o.fleet
         each = self._settings.lag_threshold
         if rate is not None:
             each = max(1.0, TUNING.lag_share * rate * self._settings.latency_target_s)
         for_backlog = o.backlog / each
-        for_due = due / ((rate or self._assumed_rate) * self._due_s)
-        held = self._held.add(o.time, for_backlog)
+        for_expiring = expiring / ((rate or self._assumed_rate) * self._expiry_s)
+        floor = self._peak.add(o.time, for_backlog)
         # What is held may be what demand held for workers that are gone by now: it is no reason to start one.
-        active = max(o.backlog, due) > 0 or o.time - self._arrived_at < self._hold_s
+        active = max(o.backlog, expiring) > 0 or o.time - self._arrived_at < self._scale_in_delay_s
         return Estimate(
-            replicas=max(for_backlog + for_due, held) if active else 0.0,
+            replicas=max(for_backlog + for_expiring, floor) if active else 0.0,
             active=active,
             basis="lag",
             arrival_rate=self._arrivals.level,
@@ -246,9 +246,9 @@ class Demand:
             measured=rate is not None,
             backlog=o.backlog,
             backlog_replicas=for_backlog,
-            held_replicas=held,
-            due=due,
-            due_replicas=for_due,
+            held_replicas=floor,
+            due=expiring,
+            due_replicas=for_expiring,
             ready=fleet.ready if fleet else 0,
             warming=fleet.loading if fleet else 0,
         )
@@ -260,9 +260,9 @@ class Demand:
         horizon = self._horizon_s
         capacity = rate * (ready * horizon + sum(max(0.0, horizon - s) for s in starts))
         then = max(0.0, backlog + expected * horizon - capacity)
-        return min(then, max(backlog, allowed)) if self._bends else then
+        return min(then, max(backlog, allowed)) if self._may_defer else then
 
-    def _by_demand(self, o: Observation, rate: float, expected: float, planned: float, due: float) -> Estimate:
+    def _by_demand(self, o: Observation, rate: float, expected: float, planned: float, expiring: float) -> Estimate:
         ready, loading = (o.fleet.ready, o.fleet.loading) if o.fleet else (0, 0)
         starts = self._warming.until_ready(o.time, ready, loading)
         stuck = self._stuck.measure(o.time, max(0, o.backlog - TUNING.in_hand * ready), o.arrived, rate * ready)
@@ -274,16 +274,20 @@ class Demand:
         within = self._drain_s if then > allowed else self._lag_s
         for_backlog = min((then - allowed) / (within * rate), TUNING.most_for_backlog * max(1.0, for_arrivals))
 
-        holds = self._held_bent if self._bends else self._held
-        held = holds.add(o.time, max(0.0, for_arrivals + min(0.0, for_backlog)))
+        peak = self._degraded_peak if self._may_defer else self._peak
+        floor = peak.add(o.time, max(0.0, for_arrivals + min(0.0, for_backlog)))
         if backlog > max(allowed, TUNING.in_hand * ready):
-            held = max(held, float(ready + useful(starts, backlog, allowed, expected, rate, ready)))
-        if o.time - (self._began or 0.0) < self._hold_s:
-            held = max(held, float(ready + loading))
-        for_due = due / (rate * self._due_s)
-        replicas = max(0.0, for_arrivals + for_backlog + for_due, held)
+            floor = max(floor, float(ready + useful(starts, backlog, allowed, expected, rate, ready)))
+        if o.time - (self._began or 0.0) < self._scale_in_delay_s:
+            floor = max(floor, float(ready + loading))
+        for_expiring = expiring / (rate * self._expiry_s)
+        replicas = max(0.0, for_arrivals + for_backlog + for_expiring, floor)
         # What will come is a reason only where arrivals say so: where no replica is left, all of it is backlog.
-        active = max(backlog, due) > 0 or o.time - self._arrived_at < self._hold_s or max(for_arrivals, held) >= 1
+        active = (
+            max(backlog, expiring) > 0
+            or o.time - self._arrived_at < self._scale_in_delay_s
+            or max(for_arrivals, floor) >= 1
+        )
         self._warming.ask(o.time, math.ceil(replicas), ready)
         return Estimate(
             replicas=replicas if active else 0.0,
@@ -293,7 +297,7 @@ class Demand:
             dispersion=self._arrivals.dispersion,
             forecast_rate=expected,
             planned_rate=planned,
-            forecaster=(self._planned_bent if self._bends else self._planned).name,
+            forecaster=(self._planned_degraded if self._may_defer else self._planned).name,
             service_rate=rate,
             measured=self._service_rate.value is not None,
             backlog=o.backlog,
@@ -303,12 +307,12 @@ class Demand:
             drain_s=within,
             arrival_replicas=for_arrivals,
             backlog_replicas=for_backlog,
-            held_replicas=held,
-            due=due,
-            due_replicas=for_due,
+            held_replicas=floor,
+            due=expiring,
+            due_replicas=for_expiring,
             ready=ready,
             warming=len(starts),
-            left_out=self._thrift.left_out,
-            defer_budget=self._settings.defer_budget if self._bends else 0.0,
-            thrift=self._thrift.share if self._bends else 0.0,
+            left_out=self._deferral.deferred_share,
+            defer_budget=self._settings.defer_budget if self._may_defer else 0.0,
+            thrift=self._deferral.share if self._may_defer else 0.0,
         )

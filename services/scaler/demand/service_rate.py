@@ -72,10 +72,10 @@ class ServiceRate:
         self._working = _Mean()
         self._last: tuple[float, int, Workers] | None = None
 
-    def observe(self, now: float, waiting: int, fleet: Workers | None, *, anew: bool = False) -> None:
+    def observe(self, now: float, waiting: int, fleet: Workers | None, *, is_restart: bool = False) -> None:
         """Take what is known at `now`, in seconds. waiting: messages that no replica holds yet. anew: as observed."""
         last, self._last = self._last, None if fleet is None else (now, waiting, fleet)
-        if last is None or fleet is None or anew or now <= last[0]:
+        if last is None or fleet is None or is_restart or now <= last[0]:
             return
         before_at, before_waiting, before = last
         processed = _work(fleet) - _work(before)

@@ -40,34 +40,34 @@ class Warming:
     def __init__(self, cold_start_s: float) -> None:
         self._cold_start_s = cold_start_s
         # When each that is not ready was asked for, the earliest first.
-        self._asked: deque[float] = deque()
+        self._pending: deque[float] = deque()
         self._ready = self._loading = 0
 
     def until_ready(self, now: float, ready: int, loading: int) -> list[float]:
         """Seconds until each is ready, the soonest first. ready, loading: replicas as their heartbeats say now."""
-        asked = self._asked
+        pending = self._pending
         came = max(0, ready - self._ready)
-        for _ in range(min(len(asked), came)):
-            asked.popleft()
-        for _ in range(min(len(asked), max(0, self._loading - came - loading))):
-            asked.pop()
+        for _ in range(min(len(pending), came)):
+            pending.popleft()
+        for _ in range(min(len(pending), max(0, self._loading - came - loading))):
+            pending.pop()
         self._ready, self._loading = ready, loading
-        while len(asked) > loading and asked[0] < now - TUNING.late * self._cold_start_s - TUNING.sync_s:
-            asked.popleft()
-        while len(asked) < loading:
-            asked.append(now)
+        while len(pending) > loading and pending[0] < now - TUNING.late * self._cold_start_s - TUNING.sync_s:
+            pending.popleft()
+        while len(pending) < loading:
+            pending.append(now)
         return [
             max(0.0, at + self._cold_start_s - now)
-            for i, at in enumerate(asked)
+            for i, at in enumerate(pending)
             if i < loading or at <= now - TUNING.sync_s - TUNING.seen_s
         ]
 
     def ask(self, now: float, replicas: int, ready: int) -> None:
         """Remember how many are asked for now."""
-        while ready + len(self._asked) < min(replicas, TUNING.most_asked):
-            self._asked.append(now)
-        while len(self._asked) > self._loading and ready + len(self._asked) > replicas:
-            self._asked.pop()
+        while ready + len(self._pending) < min(replicas, TUNING.most_asked):
+            self._pending.append(now)
+        while len(self._pending) > self._loading and ready + len(self._pending) > replicas:
+            self._pending.pop()
 
 
 def useful(starts: list[float], backlog: float, allowed: float, arrival: float, rate: float, ready: int) -> int:

@@ -55,10 +55,10 @@ class Keda:
     @property
     def next_at(self) -> float:
         """When KEDA or the HPA is due next: `step` before it changes nothing."""
-        if not self._reconciler.made:
+        if not self._reconciler.has_hpa:
             return self._reconciler.next_at
-        due = self._next_poll if self._next_poll < self._next_sync else self._next_sync
-        return due if due < self._reconciler.next_at else self._reconciler.next_at
+        earliest = self._next_poll if self._next_poll < self._next_sync else self._next_sync
+        return earliest if earliest < self._reconciler.next_at else self._reconciler.next_at
 
     @property
     def ready(self) -> bool | None:
@@ -76,7 +76,7 @@ class Keda:
             ready = current
         if now >= self._reconciler.next_at:
             self._reconcile(now, metrics)
-        if not self._reconciler.made:
+        if not self._reconciler.has_hpa:
             return Decision(current, self._cause)
         if now >= self._next_poll:
             self._next_poll = now + self._polling_interval
@@ -94,25 +94,25 @@ class Keda:
         without that trigger's metric. It is the first trigger of the file that pushes.
         """
         desired = current
-        known = self._reconciler.made and self._reconciler.has[self._pushes]
-        if known and not self._paused:
-            self._reconciler.polled(now, True)
+        has_metric = self._reconciler.has_hpa and self._reconciler.has[self._pushes]
+        if has_metric and not self._paused:
+            self._reconciler.record_ready(now, True)
             desired = self._apply(self._executor.activate(now, current, "a trigger pushed its activity"), current)
         return Decision(desired, self._cause)
 
     def _reconcile(self, now: float, metrics: Sequence[Metric]) -> None:
-        had_none = not self._reconciler.made
+        had_none = not self._reconciler.has_hpa
         self._reconciler.reconcile(now, metrics)
         if had_none:  # what polls and syncs begins with the HPA
             self._next_poll, self._next_sync = now, now + self._sync_after_s
-        if not self._reconciler.made:
+        if not self._reconciler.has_hpa:
             self._cause = "no trigger has a metric: there is no HPA"
 
     def _poll(self, now: float, metrics: Sequence[Metric], current: int, ready: int) -> int:
         decision = self._executor.pause(current)
         if decision is None:
             decision = self._executor.request_scale(now, current, self._sources.poll(metrics, current, ready))
-            self._reconciler.polled(now, self._executor.ready)
+            self._reconciler.record_ready(now, self._executor.ready)
             if now >= self._reconciler.next_at:
                 self._reconcile(now, metrics)
         return self._apply(decision, current)

@@ -55,13 +55,13 @@ _UP_POLICIES = (
 _DOWN_POLICIES = (RatePolicy(type="Percent", value=100, period_seconds=15),)
 
 
-def _rules(given: ScalingRules | None, window: int, policies: tuple[RatePolicy, ...], *, paused: bool) -> _Rules:
-    given = given or ScalingRules()
+def _rules(configured: ScalingRules | None, window: int, policies: tuple[RatePolicy, ...], *, paused: bool) -> _Rules:
+    configured = configured or ScalingRules()
     return _Rules(
-        window=window if given.stabilization_window_seconds is None else given.stabilization_window_seconds,
-        select="Disabled" if paused else given.select_policy or "Max",
-        policies=given.policies or policies,
-        tolerance=TOLERANCE if given.tolerance is None else given.tolerance,
+        window=window if configured.stabilization_window_seconds is None else configured.stabilization_window_seconds,
+        select="Disabled" if paused else configured.select_policy or "Max",
+        policies=configured.policies or policies,
+        tolerance=TOLERANCE if configured.tolerance is None else configured.tolerance,
     )
 
 
@@ -84,7 +84,7 @@ class Hpa:
         # The lowest recommendation is the greatest of the negated ones; without a window it is the newest.
         self._lows: Peak[int] | None = Peak(self._up.window) if self._up.window else None
         self._highs: Peak[int] = Peak(self._down.window, closed=not self._has_behavior)
-        self._kept_events = max(p.period_seconds for r in (self._up, self._down) for p in r.policies)
+        self._longest_period_s = max(p.period_seconds for r in (self._up, self._down) for p in r.policies)
         self._events: deque[tuple[float, int]] = deque()
         self._is_new = True
 
@@ -185,7 +185,7 @@ class Hpa:
 
     def _record(self, now: float, change: int) -> None:
         if self._has_behavior:
-            while self._events and self._events[0][0] < now - self._kept_events:
+            while self._events and self._events[0][0] < now - self._longest_period_s:
                 self._events.popleft()
             self._events.append((now, change))
 

@@ -33,7 +33,7 @@ class Reconciler:
     def __init__(self, scaled: ScaledObject, now: float) -> None:
         self._external = [isinstance(trigger, ExternalTrigger) for trigger in scaled.triggers]
         self.has = [True] * len(self._external)
-        self.made = True
+        self.has_hpa = True
         self.ready: bool | None = True
         self.next_at = now if any(self._external) and not scaled.paused else math.inf
         self._is_new = True
@@ -47,16 +47,16 @@ class Reconciler:
         ]
         self.next_at = math.inf
         if any(answered):
-            self.has, self.made, self.ready = answered, True, True
+            self.has, self.has_hpa, self.ready = answered, True, True
             self._is_new, self._failures = False, 0
             return
         # One that is there already stays as it is.
-        self.made = not self._is_new
+        self.has_hpa = not self._is_new
         self.next_at = now + min(LAST_RETRY_S, FIRST_RETRY_S * 2**self._failures)
         self._failures += 1
         self.ready = False
 
-    def polled(self, now: float, ready: bool | None) -> None:
+    def record_ready(self, now: float, ready: bool | None) -> None:
         """Take what Ready is after a poll, or a push."""
         if ready and not self.ready:
             self.next_at = now

@@ -167,8 +167,8 @@ class Spec(_Model, frozen=True, kw_only=True):
 
     @property
     def modifiers(self) -> ScalingModifiers | None:
-        given = self.advanced.scaling_modifiers if self.advanced else ScalingModifiers()
-        return None if given == ScalingModifiers() else given
+        modifiers = self.advanced.scaling_modifiers if self.advanced else ScalingModifiers()
+        return None if modifiers == ScalingModifiers() else modifiers
 
 
 class _Trigger(_Model, frozen=True, kw_only=True):
@@ -302,7 +302,7 @@ def parse(text: str, source: str = "ScaledObject") -> ScaledObject:
     for problem in (*_problems(spec, triggers), *_annotation_problems(annotations)):
         raise SettingError(f"{source}: {problem}")
 
-    def said(annotation: str) -> bool:
+    def is_set(annotation: str) -> bool:
         """An annotation as KEDA reads it: a text that is no boolean counts as true."""
         return annotations.get(annotation, "false") not in ("0", "f", "F", "false", "FALSE", "False")
 
@@ -312,11 +312,11 @@ def parse(text: str, source: str = "ScaledObject") -> ScaledObject:
         spec=spec,
         triggers=triggers,
         modifiers=_modifiers(spec, triggers, source),
-        paused=said(PAUSED) or count is not None,
+        paused=is_set(PAUSED) or count is not None,
         paused_replicas=None if count is None else int(count),
-        paused_scale_in=said(PAUSED_SCALE_IN),
-        paused_scale_out=said(PAUSED_SCALE_OUT),
-        force_activation=said(FORCE_ACTIVATION),
+        paused_scale_in=is_set(PAUSED_SCALE_IN),
+        paused_scale_out=is_set(PAUSED_SCALE_OUT),
+        force_activation=is_set(FORCE_ACTIVATION),
     )
 
 
@@ -382,9 +382,9 @@ def _fallback_problems(spec: Spec, triggers: Sequence[Trigger]) -> Iterator[str]
 
 
 def _annotation_problems(annotations: dict[str, str]) -> Iterator[str]:
-    known = (PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT, FORCE_ACTIVATION)
+    supported = (PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT, FORCE_ACTIVATION)
     for name in annotations:
-        if name.startswith(ANNOTATIONS) and name not in known:
+        if name.startswith(ANNOTATIONS) and name not in supported:
             yield f"metadata.annotations.{name} is not one that this autoscaler honours: correct or remove it"
     count = annotations.get(PAUSED_REPLICAS, "0")
     if not count.isdecimal():
@@ -473,29 +473,29 @@ _READERS: dict[str, Callable[[TriggerSpec, str, str], Trigger]] = {
 
 
 def _modifiers(spec: Spec, triggers: Sequence[Trigger], source: str) -> Modifiers | None:
-    given = spec.modifiers
-    if given is None:
+    modifiers = spec.modifiers
+    if modifiers is None:
         return None
     where = f"{source}: spec.advanced.scalingModifiers"
-    for field, value in (("formula", given.formula), ("target", given.target)):
+    for field, value in (("formula", modifiers.formula), ("target", modifiers.target)):
         if not value:
             raise SettingError(f"{where}.{field} is missing: add it")
     for i, trigger in enumerate(spec.triggers):
         if not trigger.name and trigger.type not in IGNORED:
             raise SettingError(f"{source}: spec.triggers[{i}] has no name, by which a formula could use it: add one")
     try:
-        formula = compile_formula(given.formula, [t.name for t in triggers])
+        formula = compile_formula(modifiers.formula, [t.name for t in triggers])
     except FormulaError as e:
         raise SettingError(f"{where}.formula {e}") from e
-    target = _number(given.target, f"{where}.target")
+    target = _number(modifiers.target, f"{where}.target")
     # It is a quantity of whole thousandths, and must be above 0.
     if target < 0.001:
-        raise SettingError(f"{where}.target is {given.target!r}: give 0.001 or more")
+        raise SettingError(f"{where}.target is {modifiers.target!r}: give 0.001 or more")
     return Modifiers(
         formula=formula,
         target=target,
-        activation_target=_number(given.activation_target or "0", f"{where}.activationTarget"),
-        metric_type=given.metric_type,
+        activation_target=_number(modifiers.activation_target or "0", f"{where}.activationTarget"),
+        metric_type=modifiers.metric_type,
     )
 
 

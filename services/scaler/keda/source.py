@@ -72,9 +72,9 @@ class TriggerMetric:
         "_external",
         "_failures",
         "_fallback",
-        "_given_target",
         "_null_is_zero",
         "_record",
+        "_spec_target",
         "absent",
         "active",
         "cached",
@@ -107,7 +107,7 @@ class TriggerMetric:
         self._null_is_zero = trigger.ignore_null_values if isinstance(trigger, PrometheusTrigger) else None
         # With a formula, the HPA knows of no trigger's own target.
         self._asks_for_target = self._external and not modifiers
-        self._given_target = 1.0
+        self._spec_target = 1.0
         if modifiers:
             self.target = int(modifiers.target * 1000)
         self._fallback = fallback
@@ -130,13 +130,13 @@ class TriggerMetric:
             self._fail(metric, current, ready)
             return
         if isinstance(metric, Reading):
-            if metric.target != self._given_target and self._asks_for_target:
+            if metric.target != self._spec_target and self._asks_for_target:
                 target = _milli(metric.target)
                 if not target:
                     error = ValueError(f"the scaler's target is {metric.target:g}: it must be 0.001 or more")
                     self._fail(error, current, ready)
                     return
-                self._given_target, self.target = metric.target, target
+                self._spec_target, self.target = metric.target, target
             value = _milli(metric.value)
             active = metric.active
         else:

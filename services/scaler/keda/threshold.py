@@ -35,12 +35,12 @@ AIR = 0.25
 # Beside demand the rule is a safety net, which must not act while demand does its work. Replicas that demand has asked
 # for take a cold start to come, while arrivals pile up. A backlog that is still there after a second cold start is one
 # that demand has not seen.
-NET_COLD_STARTS = 2
+FALLBACK_COLD_STARTS = 2
 
 # Where work bends, what is left out is put off, and nothing else piles up. A replica for what one makes good in half of
 # the time for which the video is kept: a whole one asks for nothing at one and a half times the load, and at a quarter
 # a surge that demand has answered holds replicas after it (`python -m bench.bench_net`).
-NET_DEFERRED = 0.5
+FALLBACK_DEFERRED = 0.5
 
 
 class Threshold(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,43 +64,51 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     stays_s: float
 
     @property
-    def bounded_by_hold(self) -> bool:
+    def is_bounded_by_in_flight(self) -> bool:
         """Whether the messages in hand decided the value, rather than the latency."""
         return self.value > math.floor(self.cleared * (1 - AIR))
 
 
 def lag_threshold(
-    rate: float, latency_s: float, *, hold: int = 0, gpus: int = 1, cold_start_s: float = 60.0, kept_s: float = 600.0
+    rate: float,
+    latency_s: float,
+    *,
+    max_in_flight: int = 0,
+    gpus: int = 1,
+    cold_start_s: float = 60.0,
+    retention_s: float = 600.0,
 ) -> Threshold:
     """The threshold for replicas of `gpus` workers, each clearing `rate` messages a second and holding up to `hold`.
 
     latency_s: from a message's arrival to its result. cold_start_s: from asking for a replica to its first result.
     kept_s: seconds of video that MEDIA keeps. Raises SettingError naming the option that can't be used.
     """
-    for option, given in (("--rate", rate), ("--latency", latency_s), ("--kept", kept_s)):
-        if not 0 < given < math.inf:
-            raise SettingError(f"{option} {given:g} can't be used: give a number over 0")
+    for option, number in (("--rate", rate), ("--latency", latency_s), ("--kept", retention_s)):
+        if not 0 < number < math.inf:
+            raise SettingError(f"{option} {number:g} can't be used: give a number over 0")
     if not 0 <= cold_start_s < math.inf:
         raise SettingError(f"--cold-start {cold_start_s:g} can't be used: give seconds, 0 or more")
-    if hold < 0:
-        raise SettingError(f"--hold {hold} can't be used: give the most messages that a worker holds, 0 or more")
+    if max_in_flight < 0:
+        raise SettingError(
+            f"--hold {max_in_flight} can't be used: give the most messages that a worker holds, 0 or more"
+        )
     if gpus < 1:
         raise SettingError(f"--gpus {gpus} can't be used: give the workers of a replica, 1 or more")
     replica = rate * gpus
     cleared = replica * latency_s
-    in_hand = hold * gpus
+    in_flight = max_in_flight * gpus
     # With one more than is in hand, full hands alone never ask for another replica.
-    value = max(math.floor(cleared * (1 - AIR)), in_hand + 1)
+    value = max(math.floor(cleared * (1 - AIR)), in_flight + 1)
     return Threshold(
         value=value,
-        net=max(math.ceil(replica * (latency_s + NET_COLD_STARTS * cold_start_s)), value),
-        deferred=math.ceil(replica * NET_DEFERRED * kept_s),
+        net=max(math.ceil(replica * (latency_s + FALLBACK_COLD_STARTS * cold_start_s)), value),
+        deferred=math.ceil(replica * FALLBACK_DEFERRED * retention_s),
         rate=replica,
         latency_s=latency_s,
         cold_start_s=cold_start_s,
-        kept_s=kept_s,
+        kept_s=retention_s,
         cleared=cleared,
-        in_hand=in_hand,
+        in_hand=in_flight,
         stays_s=value * (1 + TOLERANCE) / replica,
     )
 
@@ -125,10 +133,10 @@ def explain(t: Threshold) -> str:
         lines.append(f"with its tolerance, the HPA lets a backlog of up to {t.stays_s:.2g} s be")
     lines.append(
         f'as the safety net beside demand, lagThreshold: "{t.net}", '
-        f"what it clears in {t.latency_s:g} s and {NET_COLD_STARTS} cold starts of {t.cold_start_s:g} s"
+        f"what it clears in {t.latency_s:g} s and {FALLBACK_COLD_STARTS} cold starts of {t.cold_start_s:g} s"
     )
     lines.append(
         f'where work bends, on what was put off, lagThreshold: "{t.deferred}", '
-        f"what it makes good in {NET_DEFERRED:g} of the {t.kept_s:g} s for which MEDIA keeps the video"
+        f"what it makes good in {FALLBACK_DEFERRED:g} of the {t.kept_s:g} s for which MEDIA keeps the video"
     )
     return "\n".join(lines)

@@ -36,7 +36,7 @@ class LiveAnswer(msgspec.Struct, frozen=True):
 class Live(Protocol):
     """One live metric. asked_at: monotonic seconds of the last question. metric: its name to KEDA."""
 
-    asked_at: float
+    requested_at: float
     listeners: set[Callable[[], None]]
 
     @property
@@ -66,15 +66,15 @@ class Changes:
 
     def __init__(self) -> None:
         self.listeners: set[Callable[[], None]] = set()
-        self.asked_at = time.monotonic()
+        self.requested_at = time.monotonic()
         self._last: bool | None = None
 
     @property
-    def asked_s(self) -> float:
+    def unused_s(self) -> float:
         """Seconds since it was last asked for; 0 while somebody listens."""
-        return 0.0 if self.listeners else round(time.monotonic() - self.asked_at, 3)
+        return 0.0 if self.listeners else round(time.monotonic() - self.requested_at, 3)
 
-    def tell(self, active: bool | None) -> None:
+    def notify(self, active: bool | None) -> None:
         if active != self._last:
             self._last = active
             for listener in list(self.listeners):

@@ -70,7 +70,7 @@ class LiveCameras(Changes):
             terms=terms,
             settings={"cameras_per_replica": self.query.cameras_per_replica},
             error=error,
-            asked_s=self.asked_s,
+            asked_s=self.unused_s,
         )
 
     async def close(self) -> None:
@@ -99,7 +99,7 @@ class LiveCameras(Changes):
         while True:
             await self._moved.wait()
             self._moved.clear()
-            self.tell(self.active)
+            self.notify(self.active)
 
 
 def _is_enabled(value: bytes) -> bool:

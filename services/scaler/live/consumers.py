@@ -21,10 +21,10 @@ from contextlib import suppress
 import msgspec
 from nats.aio.client import Client
 
-from services.scaler.demand.observation import PutOff
+from services.scaler.demand.observation import DeferredSegments
 from services.scaler.live import metrics
 from services.scaler.live.expiry import ExpiryCounter, waiting
-from services.scaler.live.wakeups import Wakeups, told_on
+from services.scaler.live.wakeups import Wakeups, republished_subjects
 from shared.bus import infos
 from shared.bus.infos import ConsumerInfo, Missing, StreamInfo, Unavailable
 from shared.contract import names
@@ -89,7 +89,7 @@ class _StreamReader:
         self._stream = stream
         self._every_s = every_s
         self.reply: StreamInfo | None = None
-        self.asked = asyncio.Event()
+        self.first_answer = asyncio.Event()
         self.task = asyncio.create_task(self._run(), name=f"stream {stream}")
 
     async def _run(self) -> None:
@@ -101,7 +101,7 @@ class _StreamReader:
                 if self._client.is_connected:
                     pause = REFUSED_S
                 log.debug("stream can't be read", error=str(e))
-            self.asked.set()
+            self.first_answer.set()
             await asyncio.sleep(pause)
 
 
@@ -118,7 +118,7 @@ class ConsumerReader:
     ) -> None:
         self.service, self.stream, self.consumer = names
         self.listeners: set[Callable[[], None]] = set()
-        self.asked = asyncio.Event()
+        self.first_answer = asyncio.Event()
         self.parts = [self]
         self._client = client
         self._stream_reader = stream
@@ -159,20 +159,20 @@ class ConsumerReader:
     def wake(self) -> None:
         """A first message was stored."""
         self._woken_at = time.monotonic()
-        self._tell()
+        self._notify()
 
     async def _run(self) -> None:
         # The stream says where it republishes, so it is read before its consumer.
         with suppress(TimeoutError):
             async with asyncio.timeout(self._every_s / 2):
                 if self._stream_reader:
-                    await self._stream_reader.asked.wait()
+                    await self._stream_reader.first_answer.wait()
         # Readers that began together are spread, so that they do not ask together for ever.
         pause = random.uniform(1.0, 2.0) * self._every_s  # noqa: S311
         while not self._client.is_closed:
             started = time.monotonic()
             await self._read(started)
-            self._tell()
+            self._notify()
             await asyncio.sleep(max(0.0, started + pause - time.monotonic()))
             pause = self._every_s
 
@@ -188,7 +188,7 @@ class ConsumerReader:
             self._error = None
             self._state = self._state_of(reply, stream, now)
             await self._arm(reply, stream)
-        self.asked.set()
+        self.first_answer.set()
 
     def _state_of(self, reply: ConsumerInfo, stream: StreamInfo | None, now: float) -> ConsumerState:
         pending = reply.num_pending
@@ -208,10 +208,10 @@ class ConsumerReader:
                 )
                 metrics.EXPIRED.labels(self.service, self.consumer).inc(expired)
                 if stream.is_work_queue:
-                    held = stream.state
+                    state = stream.state
                     pending = max(
                         pending,
-                        waiting(held.messages, held.last_seq, reply.delivered.stream_seq, reply.num_ack_pending),
+                        waiting(state.messages, state.last_seq, reply.delivered.stream_seq, reply.num_ack_pending),
                     )
         return ConsumerState(
             at=now,
@@ -228,9 +228,9 @@ class ConsumerReader:
         if reply.num_pending or reply.num_ack_pending:
             await self._wakeups.disarm(self.wake)
         else:
-            await self._wakeups.arm(told_on(republish.src, republish.dest, reply.filters), self.wake)
+            await self._wakeups.arm(republished_subjects(republish.src, republish.dest, reply.filters), self.wake)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for listener in list(self.listeners):
             try:
                 listener()
@@ -255,10 +255,10 @@ class MergedReader:
         self.stream = ",".join(dict.fromkeys(part.stream for part in parts))
         self.consumer = ",".join(part.consumer for part in parts)
         self.listeners: set[Callable[[], None]] = set()
-        self.asked = asyncio.Event()
+        self.first_answer = asyncio.Event()
         self.parts = list(parts)
         for part in parts:
-            part.listeners.add(self._tell)
+            part.listeners.add(self._notify)
 
     def state(self) -> ConsumerState:
         """The sum of all, as old as the oldest. Raises where any of them does."""
@@ -278,18 +278,18 @@ class MergedReader:
     def woken(self) -> bool:
         return any(part.woken for part in self.parts)
 
-    def _tell(self) -> None:
-        if all(part.asked.is_set() for part in self.parts):
-            self.asked.set()
+    def _notify(self) -> None:
+        if all(part.first_answer.is_set() for part in self.parts):
+            self.first_answer.set()
         for listener in list(self.listeners):
             listener()
 
     async def close(self) -> None:
         for part in self.parts:
-            part.listeners.discard(self._tell)
+            part.listeners.discard(self._notify)
 
 
-class PutOffReader:
+class DeferredReader:
     """What a service has put off. media: tells for how long its video is kept. problem: why that is not known."""
 
     def __init__(self, jobs: ConsumerReader, media: _StreamReader) -> None:
@@ -298,7 +298,7 @@ class PutOffReader:
         self._media = media
 
     @property
-    def latest(self) -> PutOff | None:
+    def latest(self) -> DeferredSegments | None:
         """None while either is not known, or MEDIA keeps all for ever."""
         media = self._media.reply
         try:
@@ -310,7 +310,7 @@ class PutOffReader:
             self.problem = f"stream {names.MEDIA} does not say for how long it keeps video"
             return None
         self.problem = ""
-        return PutOff(ever=state.arrived, waiting=state.backlog, kept_s=media.config.max_age / 1e9)
+        return DeferredSegments(ever=state.arrived, waiting=state.backlog, kept_s=media.config.max_age / 1e9)
 
     def open(self) -> None:
         self.jobs.listeners.add(_nothing)
@@ -368,9 +368,9 @@ class Consumers:
             self._streams[stream] = _StreamReader(self._client, stream, self._every_s)
         return self._streams[stream]
 
-    def put_off(self, service: str, consumer: str) -> PutOffReader:
+    def deferred(self, service: str, consumer: str) -> DeferredReader:
         """The reader of what a service has put off, by its consumer of BACKFILL."""
-        return PutOffReader(self._one(names.BACKFILL, consumer, service), self._stream(names.MEDIA))
+        return DeferredReader(self._one(names.BACKFILL, consumer, service), self._stream(names.MEDIA))
 
     async def sweep(self) -> None:
         """End the readers that nobody listens to. Those of several consumers go first, as they listen to others."""

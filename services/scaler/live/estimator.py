@@ -47,7 +47,7 @@ MISSING_S = 60.0
 # Each query takes some 30 kB, and any client may send any.
 MOST_QUERIES = 200
 # What was observed is kept of so many consumers: each takes a megabyte.
-MOST_KEPT = 50
+MOST_HISTORIES = 50
 # Heartbeats of so many services are kept. A server without logins lets anybody say any name.
 MOST_SERVICES = 100
 
@@ -61,12 +61,12 @@ class LiveDemand(Changes):
     metric = "demand"
 
     def __init__(
-        self, query: DemandQuery, watch: ConsumerMonitor, page: MetricsPage | None, speed: float = 1.0
+        self, query: DemandQuery, monitor: ConsumerMonitor, page: MetricsPage | None, speed: float = 1.0
     ) -> None:
         super().__init__()
         self.query = query
         self.estimate: Estimate | None = None
-        self.watch = watch
+        self.monitor = monitor
         self._page = page
         self._demand = Demand(query.settings)
         self._speed = speed
@@ -75,37 +75,37 @@ class LiveDemand(Changes):
         self._estimated = asyncio.Event()
         # What fails on what is known already is not begun.
         self._read()
-        watch.listeners.add(self._read)
+        monitor.listeners.add(self._read)
         if page:
             page.users += 1
 
     @property
     def heartbeats(self) -> Heartbeats:
-        return self.watch.heartbeats
+        return self.monitor.heartbeats
 
     async def answer(self) -> LiveAnswer:
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_S):
-                await self.watch.reader.asked.wait()
+                await self.monitor.reader.first_answer.wait()
                 with suppress(Missing, Unavailable):
-                    self.watch.reader.state()
+                    self.monitor.reader.state()
                     await self._estimated.wait()
                 # Before the workers have had time to send a heartbeat, none would be wanted.
                 await asyncio.sleep(self._began + LISTEN_S - time.monotonic())
         estimate = self._now()
-        return LiveAnswer(estimate.replicas, estimate.active or self.watch.reader.woken)
+        return LiveAnswer(estimate.replicas, estimate.active or self.monitor.reader.woken)
 
     @property
     def active(self) -> bool | None:
         try:
-            return self._now().active or self.watch.reader.woken
+            return self._now().active or self.monitor.reader.woken
         except (Missing, Unavailable):
             return None
 
     @property
     def missing(self) -> bool:
         try:
-            self.watch.reader.state()
+            self.monitor.reader.state()
         except Missing:
             return True
         except Unavailable:
@@ -120,8 +120,8 @@ class LiveDemand(Changes):
         except (Missing, Unavailable) as e:
             error = str(e)
         lines = self.estimate.explain() if self.estimate else []
-        if self.watch.problem and self.query.settings.backfill_grace_s:
-            lines.append(f"what was put off is not known and not counted: {self.watch.problem}")
+        if self.monitor.problem and self.query.settings.backfill_grace_s:
+            lines.append(f"what was put off is not known and not counted: {self.monitor.problem}")
         return Explanation(
             service=self.query.service,
             of=f"consumer {self.query.consumer} of stream {self.query.stream}",
@@ -132,17 +132,17 @@ class LiveDemand(Changes):
             replicas_from=redact(self.query.metrics_url) or "heartbeats",
             age_s=round(now - self._at, 3) if self.estimate else None,
             error=error,
-            asked_s=self.asked_s,
+            asked_s=self.unused_s,
         )
 
     async def close(self) -> None:
-        self.watch.listeners.discard(self._read)
+        self.monitor.listeners.discard(self._read)
         if self._page:
             self._page.users -= 1
 
     def _now(self) -> Estimate:
         """The estimate of what the reader has last read. Raises Missing or Unavailable."""
-        self.watch.reader.state()
+        self.monitor.reader.state()
         if self.estimate is None or time.monotonic() - self._at > STALE_S:
             raise Unavailable(
                 f"consumer {self.query.consumer} of stream {self.query.stream}: there is no recent estimate"
@@ -150,14 +150,14 @@ class LiveDemand(Changes):
         return self.estimate
 
     def _read(self) -> None:
-        latest = self.watch.latest
+        latest = self.monitor.latest
         if latest and latest.time > self._at:
             # One that begins is told what was observed before it.
-            for o in self.watch.observations if self.estimate is None else [latest]:
+            for o in self.monitor.observations if self.estimate is None else [latest]:
                 self.estimate = self._demand.observe(faster(o, self._speed))
             self._at = latest.time
             self._estimated.set()
-        self.tell(self.active)
+        self.notify(self.active)
 
 
 class Estimator:
@@ -171,17 +171,17 @@ class Estimator:
         client: Client,
         every_s: float = EVERY_S,
         *,
-        keeps: bool = False,
+        has_history: bool = False,
         speed: float = 1.0,
         pages: Sequence[str] = (),
     ) -> None:
         self.consumers = Consumers(client, every_s)
         self._client = client
-        self._keeps = keeps
+        self._has_history = has_history
         self._speed = speed
         self._allowed = frozenset(pages)
         self._lives: dict[Query, Live] = {}
-        self._watches: dict[tuple[str, str, str, str], ConsumerMonitor] = {}
+        self._monitors: dict[tuple[str, str, str, str], ConsumerMonitor] = {}
         self._heartbeats: dict[str, Heartbeats] = {}
         self._pages: dict[str, MetricsPage] = {}
         self._subscription: Subscription | None = None
@@ -220,7 +220,7 @@ class Estimator:
             else:
                 self._lives[query] = LiveCameras(self._client, query)
         live = self._lives[query]
-        live.asked_at = time.monotonic()
+        live.requested_at = time.monotonic()
         return live
 
     def lives(self) -> list[Live]:
@@ -245,11 +245,13 @@ class Estimator:
         """
         now = time.monotonic()
         for query, live in list(self._lives.items()):
-            if not live.listeners and now - live.asked_at > (min(forget_s, missing_s) if live.missing else forget_s):
+            if not live.listeners and now - live.requested_at > (
+                min(forget_s, missing_s) if live.missing else forget_s
+            ):
                 del self._lives[query]
                 await live.close()
-        ended = [key for key, watch in self._watches.items() if not watch.listeners]
-        await asyncio.gather(*(self._watches.pop(key).close() for key in ended))
+        ended = [key for key, monitor in self._monitors.items() if not monitor.listeners]
+        await asyncio.gather(*(self._monitors.pop(key).close() for key in ended))
         for url, page in list(self._pages.items()):
             if not page.users:
                 del self._pages[url]
@@ -259,16 +261,16 @@ class Estimator:
     def _demand(self, query: DemandQuery) -> LiveDemand:
         page = self._page(query.metrics_url) if query.metrics_url else None
         key = (query.service, query.stream, query.consumer, query.metrics_url)
-        watch = self._watches.get(key)
-        if watch is None:
+        monitor = self._monitors.get(key)
+        if monitor is None:
             heartbeats = page.heartbeats(query.service) if page else self.heartbeats_of(query.service)
             reader = self.consumers.get(query.stream, query.consumer, query.service)
-            keeps = self._keeps and len(self._watches) < MOST_KEPT
-            kept = HistoryStore(self._client, *key) if keeps else None
-            watch = self._watches[key] = ConsumerMonitor(reader, heartbeats, kept)
+            has_history = self._has_history and len(self._monitors) < MOST_HISTORIES
+            store = HistoryStore(self._client, *key) if has_history else None
+            monitor = self._monitors[key] = ConsumerMonitor(reader, heartbeats, store)
         if query.settings.backfill_grace_s:
-            watch.follow(self.consumers.put_off(query.service, catalog.puts_off(query.service)))
-        return LiveDemand(query, watch, page, self._speed)
+            monitor.follow(self.consumers.deferred(query.service, catalog.backfill_consumer(query.service)))
+        return LiveDemand(query, monitor, page, self._speed)
 
     def _page(self, url: str) -> MetricsPage:
         page = url.partition("?")[0]

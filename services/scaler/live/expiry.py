@@ -22,7 +22,7 @@ class ExpiryCounter:
         self._created = ""
         self._deliveries = 0
         # Every sequence number up to here was delivered or is counted.
-        self._settled = 0
+        self._counted_seq = 0
 
     def count(self, *, first_seq: int, stream_seq: int, consumer_seq: int, created: str = "") -> int:
         """Messages that have newly expired, given the stream's first sequence and the consumer's `delivered` pair.
@@ -32,14 +32,19 @@ class ExpiryCounter:
         The stream must be read before the consumer. The other way round, a message that was delivered and deleted
         between the two would read as expired. A stream or consumer that was made anew starts a new count.
         """
-        settled = max(stream_seq, first_seq - 1)
+        counted_seq = max(stream_seq, first_seq - 1)
         new = 0
-        known = self._first >= 0 and created == self._created
-        if known and first_seq >= self._first and consumer_seq >= self._deliveries and settled >= self._settled:
-            passed = max(0, stream_seq - self._settled - (consumer_seq - self._deliveries))
-            ahead = max(0, first_seq - 1 - max(stream_seq, self._settled))
+        is_same = self._first >= 0 and created == self._created
+        if (
+            is_same
+            and first_seq >= self._first
+            and consumer_seq >= self._deliveries
+            and counted_seq >= self._counted_seq
+        ):
+            passed = max(0, stream_seq - self._counted_seq - (consumer_seq - self._deliveries))
+            ahead = max(0, first_seq - 1 - max(stream_seq, self._counted_seq))
             new = passed + ahead
-        self._first, self._deliveries, self._settled = first_seq, consumer_seq, settled
+        self._first, self._deliveries, self._counted_seq = first_seq, consumer_seq, counted_seq
         self._created = created
         self.total += new
         return new

@@ -67,7 +67,7 @@ class Heartbeats:
         self._processed = 0.0
         self._working_s = 0.0
         self._lived_s = 0.0
-        self._work = self._wanted = self._looked = 0.0
+        self._work = self._wanted = self._sampled = 0.0
         self._says_work = False
 
     @property
@@ -82,8 +82,8 @@ class Heartbeats:
 
     def beat(self, beat: Beat, now: float) -> None:
         """Take a heartbeat. What a replica did before it was first heard is not counted: rates are made of changes."""
-        if known := self._last.pop(beat.replica, None):
-            at, before = known
+        if previous := self._last.pop(beat.replica, None):
+            at, before = previous
             if beat.pid == before.pid and now - at <= self._silence_s:
                 self._lived_s += now - at
             self._add(beat, before)
@@ -95,10 +95,10 @@ class Heartbeats:
 
     def _add(self, beat: Beat, before: Beat) -> None:
         """What a replica did between two heartbeats. One that counts from zero again was started anew."""
-        anew = beat.pid != before.pid or any(
+        is_restart = beat.pid != before.pid or any(
             getattr(beat, count) < getattr(before, count) for count in ("processed", "working_s", "wanted_s", "wanted")
         )
-        since = Beat(replica="", pid=0, state="ready", processed=0.0, working_s=0.0) if anew else before
+        since = Beat(replica="", pid=0, state="ready", processed=0.0, working_s=0.0) if is_restart else before
         processed, wanted_s = beat.processed - since.processed, beat.wanted_s - since.wanted_s
         # What was looked at in part is as much less of a message as it took less of a replica.
         share = min(1.0, max(0.0, beat.work_s - since.work_s) / wanted_s) if wanted_s > 0 else 1.0
@@ -106,7 +106,7 @@ class Heartbeats:
         self._working_s += beat.working_s - since.working_s
         self._work += processed * share
         self._wanted += beat.wanted - since.wanted
-        self._looked += max(0.0, beat.looked - since.looked)
+        self._sampled += max(0.0, beat.looked - since.looked)
 
     def fleet(self, now: float) -> Workers | None:
         """The replicas that are there now, and what all have done so far; None where no replica is heard."""
@@ -120,7 +120,7 @@ class Heartbeats:
             working_s=self._working_s,
             work=self._work if self._says_work else None,
             wanted=self._wanted if self._says_work else None,
-            looked=self._looked if self._says_work else None,
+            looked=self._sampled if self._says_work else None,
         )
 
     def replicas(self, now: float) -> list[ReplicaSeen]:

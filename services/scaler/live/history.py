@@ -20,11 +20,11 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from services.scaler.demand.observation import Observation, PutOff, Workers
+from services.scaler.demand.observation import DeferredSegments, Observation, Workers
 from shared.runtime.errors import TidegateError
 
 # The forecaster's memory, which is the longest.
-KEPT_S = 3600.0
+HISTORY_S = 3600.0
 # So many in an hour, at most: some more than one a second.
 MOST = 5000
 # No service has more: as many as are heard.
@@ -69,38 +69,38 @@ class History:
     """See the module."""
 
     def __init__(self, observations: Iterable[Observation] = (), most: int = MOST) -> None:
-        self._kept: deque[Observation] = deque(observations, most)
+        self._observations: deque[Observation] = deque(observations, most)
 
     @property
     def observations(self) -> list[Observation]:
         """All that are kept, the oldest first."""
-        return list(self._kept)
+        return list(self._observations)
 
     def add(self, o: Observation) -> None:
         """Keep an observation. Times must not step back."""
-        kept = self._kept
-        kept.append(o)
-        while kept[0].time < o.time - KEPT_S:
-            kept.popleft()
+        observations = self._observations
+        observations.append(o)
+        while observations[0].time < o.time - HISTORY_S:
+            observations.popleft()
 
     def packed(self, monotonic: float, wall: float) -> bytes:
         """The history as bytes. monotonic, wall: the time now, by the observations' clock and as Unix seconds."""
         rows: list[_Row] = []
         ms = arrived = working_ms = ever = 0
         processed = 0.0
-        known = _NOTHING
-        for o in self._kept:
-            now, fleet, work, put_off = round(o.time * 1000), None, None, None
+        previous = _NOTHING
+        for o in self._observations:
+            now, fleet, work, deferred = round(o.time * 1000), None, None, None
             if o.fleet:
                 working = round(o.fleet.working_s * 1000)
                 fleet = (o.fleet.ready, o.fleet.loading, o.fleet.processed - processed, working - working_ms)
                 processed, working_ms = o.fleet.processed, working
                 if (sums := _sums(o.fleet)) is not None:
-                    work, known = _apart(sums, known), sums
-            if p := o.put_off:
-                put_off, ever = (p.ever - ever, p.waiting, round(p.kept_s * 1000)), p.ever
+                    work, previous = _difference(sums, previous), sums
+            if d := o.put_off:
+                deferred, ever = (d.ever - ever, d.waiting, round(d.kept_s * 1000)), d.ever
             counts = o.arrived - arrived, o.waiting, o.in_work
-            rows.append(_Row(now - ms if rows else 0, *counts, o.anew, fleet, work, put_off))
+            rows.append(_Row(now - ms if rows else 0, *counts, o.anew, fleet, work, deferred))
             ms, arrived = now, o.arrived
         at = wall - (monotonic - ms / 1000) if rows else wall
         return zlib.compress(msgspec.msgpack.encode(_Packed(at, rows)))
@@ -117,28 +117,28 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
     found: list[Observation] = []
     arrived = working_ms = ever = 0
     processed = 0.0
-    known = _NOTHING
+    sums = _NOTHING
     for i, row in enumerate(packed.rows):
         time += row.ms / 1000 if i else 0.0
         arrived += row.more
         workers = None
         if row.fleet:
-            ready, loading, done, worked_ms = row.fleet
-            processed, working_ms = processed + done, working_ms + worked_ms
+            ready, loading, done, busy_ms = row.fleet
+            processed, working_ms = processed + done, working_ms + busy_ms
             if not (math.isfinite(processed) and processed >= 0 and working_ms >= 0):
                 raise Unreadable("no history: workers have done less than nothing")
             workers = Workers(ready=ready, loading=loading, processed=processed, working_s=working_ms / 1000)
             if row.work is not None:
-                known = _together(known, row.work)
-                work, wanted, looked = (float(each) for each in known)
-                workers = msgspec.structs.replace(workers, work=work / 1000, wanted=wanted, looked=looked)
-        put_off = None
+                sums = _sum(sums, row.work)
+                work, wanted, sampled = (float(each) for each in sums)
+                workers = msgspec.structs.replace(workers, work=work / 1000, wanted=wanted, looked=sampled)
+        deferred = None
         if row.put_off:
             ever += row.put_off[0]
-            put_off = PutOff(ever=ever, waiting=row.put_off[1], kept_s=row.put_off[2] / 1000)
+            deferred = DeferredSegments(ever=ever, waiting=row.put_off[1], kept_s=row.put_off[2] / 1000)
         if min(arrived, ever) < 0 or len(found) > MOST:
             raise Unreadable("no history: less than nothing has arrived, or more was seen than in an hour")
-        if time >= monotonic - KEPT_S:
+        if time >= monotonic - HISTORY_S:
             found.append(
                 Observation(
                     time=time,
@@ -146,7 +146,7 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
                     waiting=row.waiting,
                     in_work=row.in_work,
                     fleet=workers,
-                    put_off=put_off,
+                    put_off=deferred,
                     anew=row.anew,
                 )
             )
@@ -164,11 +164,11 @@ def _sums(fleet: Workers) -> _Sums | None:
     return round(fleet.work * 1000), round(fleet.wanted), round(fleet.looked)
 
 
-def _apart(sums: _Sums, before: _Sums) -> _Sums:
+def _difference(sums: _Sums, before: _Sums) -> _Sums:
     return sums[0] - before[0], sums[1] - before[1], sums[2] - before[2]
 
 
-def _together(before: _Sums, more: _Sums) -> _Sums:
+def _sum(before: _Sums, more: _Sums) -> _Sums:
     """Raises Unreadable for what no workers can have done."""
     sums = before[0] + more[0], before[1] + more[1], before[2] + more[2]
     if min(sums) < 0:

@@ -72,19 +72,19 @@ _SETTINGS = {_key(f.name): f.name for f in msgspec.structs.fields(DemandSettings
 
 def parse(metadata: Mapping[str, str]) -> Query:
     """What is asked. Raises SettingError that names the key, and what to do."""
-    given = {k: v for k, v in metadata.items() if k not in KEDAS}
-    service = given.pop("service", "")
+    entries = {k: v for k, v in metadata.items() if k not in KEDAS}
+    service = entries.pop("service", "")
     if not service:
         raise SettingError("metadata has no service: add one, such as service: cv")
     _check_name("service", service)
-    query = _cameras(given) if service == INGEST else _demand(service, given)
-    if given:
-        known = (
+    query = _cameras(entries) if service == INGEST else _demand(service, entries)
+    if entries:
+        supported = (
             ["bucket", "camerasPerReplica"] if service == INGEST else ["stream", "consumer", *_SETTINGS, "metricsUrl"]
         )
-        key = min(given)
+        key = min(entries)
         raise SettingError(
-            f"metadata has the key {key}, which is not known: take one of {', '.join(known)}, or remove it"
+            f"metadata has the key {key}, which is not known: take one of {', '.join(supported)}, or remove it"
         )
     return query
 
@@ -121,10 +121,10 @@ def parse_query(query: str) -> Query:
     return parse(metadata)
 
 
-def _demand(service: str, given: dict[str, str]) -> DemandQuery:
-    stream, consumer = _work(service, given.pop("stream", ""), given.pop("consumer", ""))
+def _demand(service: str, entries: dict[str, str]) -> DemandQuery:
+    stream, consumer = _work(service, entries.pop("stream", ""), entries.pop("consumer", ""))
     settings = DemandSettings(
-        **{f: _field(DemandSettings, f, k, given.pop(k)) for k, f in _SETTINGS.items() if k in given}
+        **{f: _field(DemandSettings, f, k, entries.pop(k)) for k, f in _SETTINGS.items() if k in entries}
     )
     _check_grace(service, settings)
     return DemandQuery(
@@ -132,14 +132,14 @@ def _demand(service: str, given: dict[str, str]) -> DemandQuery:
         stream=stream,
         consumer=consumer,
         settings=settings,
-        metrics_url=_url(given.pop("metricsUrl", "")),
+        metrics_url=_url(entries.pop("metricsUrl", "")),
     )
 
 
 def _check_grace(service: str, settings: DemandSettings) -> None:
     if not settings.backfill_grace_s:
         return
-    if not catalog.puts_off(service):
+    if not catalog.backfill_consumer(service):
         raise SettingError(f"metadata has the key backfillGrace, and service {service} puts nothing off: remove it")
     if settings.backfill_grace_s <= settings.cold_start_s:
         raise SettingError(
@@ -150,11 +150,13 @@ def _check_grace(service: str, settings: DemandSettings) -> None:
 
 def _work(service: str, stream: str, consumer: str) -> tuple[str, str]:
     """(stream, consumer) as a query has them: what is not given is as the catalog has it."""
-    known = {name: of for of, name in catalog.work_of(service)}
-    consumers = _check_names("consumer", consumer or ",".join(known) or service)
-    if not (stream or known):
+    catalog_streams = {name: of for of, name in catalog.work_of(service)}
+    consumers = _check_names("consumer", consumer or ",".join(catalog_streams) or service)
+    if not (stream or catalog_streams):
         raise SettingError(f"metadata has no stream: add the one that service {service} works on")
-    streams = _check_names("stream", stream or ",".join(known.get(name, min(known.values())) for name in consumers))
+    streams = _check_names(
+        "stream", stream or ",".join(catalog_streams.get(name, min(catalog_streams.values())) for name in consumers)
+    )
     if len(streams) not in (1, len(consumers)):
         raise SettingError(
             f"metadata key stream names {len(streams)} streams for {len(consumers)} consumers: give one, or one "
@@ -164,14 +166,14 @@ def _work(service: str, stream: str, consumer: str) -> tuple[str, str]:
     return ",".join(of), ",".join(consumers)
 
 
-def _cameras(given: dict[str, str]) -> CamerasQuery:
-    bucket = _check_name("bucket", given.pop("bucket", names.CAMERAS))
+def _cameras(entries: dict[str, str]) -> CamerasQuery:
+    bucket = _check_name("bucket", entries.pop("bucket", names.CAMERAS))
     if bucket == names.CREDENTIALS:
         raise SettingError(f"metadata key bucket is {bucket!r}, which the scaler may not read: take {names.CAMERAS}")
     key, field = "camerasPerReplica", "cameras_per_replica"
-    if key not in given:
+    if key not in entries:
         return CamerasQuery(bucket=bucket)
-    return CamerasQuery(bucket=bucket, cameras_per_replica=_field(CamerasQuery, field, key, given.pop(key)))
+    return CamerasQuery(bucket=bucket, cameras_per_replica=_field(CamerasQuery, field, key, entries.pop(key)))
 
 
 def _check_name(key: str, value: str) -> str:

@@ -55,7 +55,7 @@ class _Demand(Collector):
         # Where ScaledObjects ask about one consumer with different settings, the last that asked stands for all.
         latest: dict[tuple[str, str], Live] = {}
         for watched in list(self._watched):
-            for live in sorted(watched.lives(), key=lambda each: each.asked_at):
+            for live in sorted(watched.lives(), key=lambda each: each.requested_at):
                 query = live.query
                 latest[query.service, query.consumer if isinstance(query, DemandQuery) else query.bucket] = live
         for labels, live in latest.items():

@@ -32,7 +32,7 @@ MOST_LINE = 16 * 1024
 PROCESSED = "tidegate_segments_out_total"
 WORKING = "tidegate_working_seconds_total"
 # Of services whose work bends: without these, what was looked at in part counts as whole messages.
-BENT = {
+DEGRADABLE = {
     "tidegate_work_wanted_seconds_total": "wanted_s",
     "tidegate_work_seconds_total": "work_s",
     "tidegate_frames_wanted_total": "wanted",
@@ -46,7 +46,7 @@ def beats(text: str) -> dict[str, list[Beat]]:
     """Each service's replicas: one for each series of PROCESSED, named by its labels. Raises ValueError."""
     if max(map(len, text.split("\n"))) > MOST_LINE:
         raise ValueError(f"the page has a line of more than {MOST_LINE} characters: ask for the two metrics alone")
-    values: dict[str, dict[tuple[str, str], float]] = {name: {} for name in (PROCESSED, WORKING, *BENT)}
+    values: dict[str, dict[tuple[str, str], float]] = {name: {} for name in (PROCESSED, WORKING, *DEGRADABLE)}
     try:
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     except ArithmeticError as e:
@@ -60,9 +60,9 @@ def beats(text: str) -> dict[str, list[Beat]]:
         working_s = values[WORKING].get((service, others))
         if working_s is None:
             continue
-        bent = {field: values[name].get((service, others), 0.0) for name, field in BENT.items()}
+        counters = {field: values[name].get((service, others), 0.0) for name, field in DEGRADABLE.items()}
         found[service].append(
-            Beat(replica=others, pid=0, state="ready", processed=processed, working_s=working_s, **bent)
+            Beat(replica=others, pid=0, state="ready", processed=processed, working_s=working_s, **counters)
         )
     return found
 

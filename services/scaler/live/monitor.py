@@ -24,7 +24,7 @@ from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from services.scaler.demand.observation import Observation
-from services.scaler.live.consumers import ConsumerState, PutOffReader, Reader
+from services.scaler.live.consumers import ConsumerState, DeferredReader, Reader
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.history import MOST, History, Unreadable, unpacked
 from shared.bus.infos import Missing, Unavailable
@@ -86,22 +86,22 @@ class HistoryStore:
 class ConsumerMonitor:
     """See the module. kept: None where nothing is kept beyond this process."""
 
-    def __init__(self, reader: Reader, heartbeats: Heartbeats, kept: HistoryStore | None) -> None:
+    def __init__(self, reader: Reader, heartbeats: Heartbeats, store: HistoryStore | None) -> None:
         self.listeners: set[Callable[[], None]] = set()
         self.reader = reader
         self.heartbeats = heartbeats
         self.latest: Observation | None = None
-        self._put_off: PutOffReader | None = None
+        self._deferred: DeferredReader | None = None
         # Set once it is known what was observed before.
         self.ready = asyncio.Event()
         self._listen_until = -math.inf
         # None until what was kept is read.
-        self._kept: HistoryStore | None = None
+        self._history_store: HistoryStore | None = None
         self._failed = False
-        self._history = History(most=MOST if kept else 1)
+        self._history = History(most=MOST if store else 1)
         self._task: asyncio.Task[None] | None = None
-        if kept:
-            self._task = asyncio.create_task(self._keep(kept), name=f"history of {reader.consumer}")
+        if store:
+            self._task = asyncio.create_task(self._persist(store), name=f"history of {reader.consumer}")
         else:
             self.ready.set()
         reader.listeners.add(self._read)
@@ -114,21 +114,21 @@ class ConsumerMonitor:
     @property
     def problem(self) -> str:
         """Why what was put off is not known, where it should be."""
-        return self._put_off.problem if self._put_off else ""
+        return self._deferred.problem if self._deferred else ""
 
-    def follow(self, put_off: PutOffReader) -> None:
+    def follow(self, deferred: DeferredReader) -> None:
         """Look at what was put off, too, from now on."""
-        if self._put_off is None:
-            self._put_off = put_off
-            put_off.open()
+        if self._deferred is None:
+            self._deferred = deferred
+            deferred.open()
 
     async def close(self) -> None:
         self.reader.listeners.discard(self._read)
-        if self._put_off:
-            self._put_off.close()
+        if self._deferred:
+            self._deferred.close()
         await end(self._task)
-        if self._kept and self.latest:
-            await self._store(self._kept)
+        if self._history_store and self.latest:
+            await self._store(self._history_store)
 
     def _read(self) -> None:
         if self.ready.is_set() and time.monotonic() >= self._listen_until:
@@ -151,32 +151,32 @@ class ConsumerMonitor:
             waiting=state.pending,
             in_work=state.ack_pending,
             fleet=self.heartbeats.fleet(time.monotonic()),
-            put_off=self._put_off.latest if self._put_off else None,
+            put_off=self._deferred.latest if self._deferred else None,
             # The first is the first of this scaler's.
             anew=latest is None,
         )
         self._history.add(self.latest)
 
-    async def _keep(self, kept: HistoryStore) -> None:
+    async def _persist(self, store: HistoryStore) -> None:
         """Go on from what was kept, and keep what comes. What can't be read is not written over."""
         tries = 0
-        while not await self._load(kept):
+        while not await self._load(store):
             # While there is nothing to answer, nobody waits for it.
             tries += self._is_readable()
             if tries >= TRIES:
                 self.ready.set()
             await asyncio.sleep(STORE_S if self.ready.is_set() else RETRY_S)
-        self._kept = kept
+        self._history_store = store
         self.ready.set()
         await asyncio.sleep(max(0.0, self._listen_until - time.monotonic()))
         self._read()
         while True:
             await asyncio.sleep(STORE_S)
-            await self._store(kept)
+            await self._store(store)
 
-    async def _load(self, kept: HistoryStore) -> bool:
+    async def _load(self, store: HistoryStore) -> bool:
         try:
-            before = await kept.load()
+            before = await store.load()
         except Unreadable as e:
             log.warning("what was learned before can't be read: this scaler begins anew", error=str(e))
             before = []
@@ -192,9 +192,9 @@ class ConsumerMonitor:
         self._say("")
         return True
 
-    async def _store(self, kept: HistoryStore) -> None:
+    async def _store(self, store: HistoryStore) -> None:
         try:
-            await kept.store(self._history)
+            await store.store(self._history)
             self._say("")
         except _FAILURES as e:
             self._say(str(e) or repr(e))

@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 Wake = Callable[[], None]
 
 
-def told_on(source: str, destination: str, filters: Sequence[str]) -> list[str]:
+def republished_subjects(source: str, destination: str, filters: Sequence[str]) -> list[str]:
     """The subjects on which a stream that republishes `source` to `destination` publishes messages to `filters`.
 
     No filters mean every message. The list is empty where the subjects alone can't tell: then only polls do.

@@ -147,7 +147,7 @@ class Autoscaler:
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_S):
                 for reader in self._readers:
-                    await reader.asked.wait()
+                    await reader.first_answer.wait()
 
     async def _wait(self) -> None:
         """Until KEDA or the HPA is due, a second has passed, or a trigger wakes us."""

@@ -28,7 +28,7 @@ from services.scaler.keda.scaledobject import (
 )
 from services.scaler.simulation import pools
 from services.scaler.simulation.engine import Policy, Result, Workload, run
-from services.scaler.simulation.oracle import bound
+from services.scaler.simulation.oracle import run_oracle
 from services.scaler.simulation.policies import Fixed, KedaDemand, KedaLag, KedaUtilisation, Kpa, RayServe
 from services.scaler.simulation.queue import Elastic
 from services.scaler.simulation.trace import Trace
@@ -47,7 +47,7 @@ NAMES = (
 )
 
 # So the name of a policy ends where work bends.
-BENDS = ", elastic"
+ELASTIC_SUFFIX = ", elastic"
 
 # The tuned KEDA is chosen from these. Thresholds are shares of what one replica clears in the latency target.
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 1.5)
@@ -110,11 +110,11 @@ def with_and_without(
     is no backlog, and it is the backlog that starts replicas.
     """
     rigid = msgspec.structs.replace(load, elastic=None)
-    bends = msgspec.structs.replace(load, elastic=load.elastic or Elastic())
+    degradable = msgspec.structs.replace(load, elastic=load.elastic or Elastic())
     results = compare(trace, rigid, scaled, names, tell=tell)
     others = [name for name in names if name != "clairvoyant"]
-    bent = compare(trace, bends, scaled, others, tell=lambda name: tell(name + BENDS))
-    return results + [msgspec.structs.replace(result, name=result.name + BENDS) for result in bent]
+    degraded = compare(trace, degradable, scaled, others, tell=lambda name: tell(name + ELASTIC_SUFFIX))
+    return results + [msgspec.structs.replace(result, name=result.name + ELASTIC_SUFFIX) for result in degraded]
 
 
 def initial(trace: Trace, load: Workload) -> int:
@@ -168,13 +168,13 @@ def _demand(trace: Trace, load: Workload, scaled: ScaledObject) -> Result:
         "demand",
         scaled,
         demand_settings(load),
-        kept_s=load.max_age_s,
+        retention_s=load.max_age_s,
     )
     return run(policy, trace, load, initial=initial(trace, load))
 
 
 def _clairvoyant(trace: Trace, load: Workload) -> Result:
-    return bound(trace, load, initial=initial(trace, load))
+    return run_oracle(trace, load, initial=initial(trace, load))
 
 
 _BY_NAME: dict[str, Callable[[Trace, Workload], Result]] = {

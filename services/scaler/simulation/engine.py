@@ -158,24 +158,24 @@ def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = N
 
 
 def _unfinished(queue: SimulatedQueue) -> bool:
-    return queue.pending > 0 or queue.snapshot().held > 0
+    return queue.pending > 0 or queue.snapshot().segments > 0
 
 
 def _view(queue: SimulatedQueue, load: Workload) -> ScalerView:
     seen = queue.snapshot()
     totals = queue.totals
-    bends = load.elastic is not None
+    is_elastic = load.elastic is not None
     return ScalerView(
         arrived=queue.arrived,
         pending=queue.pending,
-        in_work=int(seen.held),
+        in_work=int(seen.segments),
         replicas=queue.replicas,
         ready=seen.ready,
-        processed=totals.started - seen.held,
+        processed=totals.started - seen.segments,
         working_s=totals.busy_s - seen.ahead_s,
-        work=totals.work - seen.work if bends else None,
-        wanted=totals.started if bends else None,
-        looked=totals.looked if bends else None,
+        work=totals.work - seen.work if is_elastic else None,
+        wanted=totals.started if is_elastic else None,
+        looked=totals.sampled if is_elastic else None,
         backfilling_s=totals.backfilling_s - seen.backfilling_s,
         put_off=queue.deferred_waiting,
         put_off_ever=totals.deferred,
@@ -191,17 +191,17 @@ def _result(
     end: float,
     expired: int,
 ) -> Result:
-    in_time, all_, put_off = queue.windows
+    in_time, all_, deferred = queue.windows
     totals = queue.totals
     shares = np.divide(in_time, all_, out=np.full(len(all_), np.nan), where=all_ > 0)
-    known = shares[~np.isnan(shares)]
+    valid = shares[~np.isnan(shares)]
     total = max(1, int(all_.sum()))
     return Result(
         name=name,
         replica_hours=spent / 3600,
         busy_hours=totals.busy_s / 3600,
         attainment=totals.on_time / total,
-        window_attainment=float((known >= SERVED).mean()) if len(known) else 1.0,
+        window_attainment=float((valid >= SERVED).mean()) if len(valid) else 1.0,
         p50_s=_quantile(queue, 0.5),
         p95_s=_quantile(queue, 0.95),
         p99_s=_quantile(queue, 0.99),
@@ -212,11 +212,11 @@ def _result(
         peak_replicas=max(n for _, n in timeline),
         timeline=timeline,
         windows=shares,
-        left_out=1 - totals.looked / totals.started if totals.started else 0.0,
+        left_out=1 - totals.sampled / totals.started if totals.started else 0.0,
         deferred=totals.deferred,
         backfilled=totals.backfilled,
         expired=expired,
-        put_off=np.divide(put_off, all_, out=np.full(len(all_), np.nan), where=all_ > 0),
+        put_off=np.divide(deferred, all_, out=np.full(len(all_), np.nan), where=all_ > 0),
     )
 
 

@@ -53,7 +53,7 @@ class _Fluid(msgspec.Struct, frozen=True):
     cells: int
 
 
-def bound(trace: Trace, load: Workload, *, initial: int = 0, late: float = 1 - SERVED) -> Result:
+def run_oracle(trace: Trace, load: Workload, *, initial: int = 0, late: float = 1 - SERVED) -> Result:
     """The bound for policies that start with `initial` replicas ready, and let at most the share `late` be late.
 
     The result's replica hours are the bound; the rest of it is the cheapest schedule found, as it serves the fluid.
@@ -75,25 +75,25 @@ def bound(trace: Trace, load: Workload, *, initial: int = 0, late: float = 1 - S
 
 
 def _result(fluid: _Fluid, load: Workload, plan: NDArray[np.int64], seconds: float) -> Result:
-    backlog, given_up = _replay(fluid, plan)
-    kept = np.cumsum(fluid.work - given_up)
+    backlog, dropped = _replay(fluid, plan)
+    served = np.cumsum(fluid.work - dropped)
     edges = (np.arange(len(plan)) + 1) * fluid.step
     # Work that came by an edge is done once as much has been served.
-    latency = np.interp(kept, kept - backlog, edges) - edges
+    latency = np.interp(served, served - backlog, edges) - edges
     # As the grid is loosened, some of it is a step past the target.
     latency = np.clip(latency, 0.0, load.latency_target_s)
     order = np.argsort(latency)
-    weight = np.cumsum((fluid.work - given_up)[order])
+    weight = np.cumsum((fluid.work - dropped)[order])
     changes = np.diff(plan)
     turns = np.sign(changes[changes != 0])
     minutes = np.floor(edges / WINDOW_S - 1e-9).astype(int)
-    came, late = np.bincount(minutes, fluid.work), np.bincount(minutes, given_up)
+    came, late = np.bincount(minutes, fluid.work), np.bincount(minutes, dropped)
     times = np.flatnonzero(np.diff(plan, prepend=-1))
     return Result(
         name="clairvoyant",
         replica_hours=seconds / 3600,
         busy_hours=float(fluid.work.sum()) * fluid.cell / 3600,
-        attainment=1 - float(given_up.sum()) / max(1.0, float(fluid.work.sum())),
+        attainment=1 - float(dropped.sum()) / max(1.0, float(fluid.work.sum())),
         window_attainment=float((late[came > 0] <= (1 - SERVED) * came[came > 0]).mean()) if came.any() else 1.0,
         p50_s=_weighted(latency[order], weight, 0.5),
         p95_s=_weighted(latency[order], weight, 0.95),
@@ -215,9 +215,9 @@ def _backward(history, work, deadline, cold, step, price, least):  # type: ignor
         q = min(q, deadline[k])
         best, best_n, best_q = np.inf, n, 0
         for before in range(cells):
-            given_up = max(0, before + shift - q)
+            dropped = max(0, before + shift - q)
             for i in range(rows):
-                value = history[k, i, before] + price * given_up + cold * max(0, n - i)
+                value = history[k, i, before] + price * dropped + cold * max(0, n - i)
                 if value < best:
                     best, best_n, best_q = value, i, before
         n, q = best_n, best_q
@@ -227,11 +227,11 @@ def _backward(history, work, deadline, cold, step, price, least):  # type: ignor
 def _replay(fluid: _Fluid, plan: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(backlog at the end of each step, work that is given up in it), in cells."""
     waiting = 0
-    backlog, given_up = np.zeros(len(plan), dtype=np.int64), np.zeros(len(plan), dtype=np.int64)
+    backlog, dropped = np.zeros(len(plan), dtype=np.int64), np.zeros(len(plan), dtype=np.int64)
     steps = zip(fluid.work.tolist(), plan.tolist(), fluid.deadline.tolist(), strict=True)
     for k, (work, n, deadline) in enumerate(steps):
         waiting = max(0, waiting + work - CELLS * n)
-        given_up[k] = max(0, waiting - deadline)
-        waiting -= int(given_up[k])
+        dropped[k] = max(0, waiting - deadline)
+        waiting -= int(dropped[k])
         backlog[k] = waiting
-    return backlog, given_up
+    return backlog, dropped

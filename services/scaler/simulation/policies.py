@@ -6,7 +6,7 @@ import math
 from collections import deque
 
 from services.scaler.demand.estimate import Estimate, one_number
-from services.scaler.demand.observation import Observation, PutOff, Workers
+from services.scaler.demand.observation import DeferredSegments, Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.keda.decision import Keda
 from services.scaler.keda.hpa import SYNC_S
@@ -125,7 +125,7 @@ class KedaDemand:
         scaled: ScaledObject,
         settings: DemandSettings,
         *,
-        kept_s: float = 0.0,
+        retention_s: float = 0.0,
         look_s: float = LOOK_S,
         first_look_s: float = 0.0,
         first_s: float = 0.0,
@@ -138,7 +138,7 @@ class KedaDemand:
         self._pushes = isinstance(trigger, ExternalTrigger) and trigger.push
         self._keda = Keda(scaled, 0.0, sync_after_s=sync_after_s)
         self._others = scaled.triggers[1:]
-        self._kept_s = kept_s
+        self._retention_s = retention_s
         self._look_s = look_s
         self._first_s = first_s
         self._next_look = first_look_s
@@ -151,10 +151,10 @@ class KedaDemand:
     def decide(self, now: float, view: ScalerView) -> int:
         estimate = self._estimate
         # It is told between KEDA's questions: one of these is no reason to look.
-        told = view.replicas == 0 and view.pending > 0 and now < self._keda.next_at
-        if estimate is None or now >= self._next_look or (told and not estimate.active):
+        is_woken = view.replicas == 0 and view.pending > 0 and now < self._keda.next_at
+        if estimate is None or now >= self._next_look or (is_woken and not estimate.active):
             self._next_look = now + self._look_s
-            estimate = self._estimate = self.demand.observe(_observation(now, view, self._kept_s))
+            estimate = self._estimate = self.demand.observe(_observation(now, view, self._retention_s))
         if self._pushes and view.replicas == 0 and estimate.active:
             return self._keda.push(now, 0).desired
         if now < max(self._first_s, self._keda.next_at):
@@ -165,7 +165,7 @@ class KedaDemand:
         return self._keda.step(now, metrics, view.replicas, view.ready).desired
 
 
-def _observation(now: float, view: ScalerView, kept_s: float) -> Observation:
+def _observation(now: float, view: ScalerView, retention_s: float) -> Observation:
     fleet = Workers(
         ready=view.ready,
         loading=view.replicas - view.ready,
@@ -181,7 +181,7 @@ def _observation(now: float, view: ScalerView, kept_s: float) -> Observation:
         waiting=view.pending,
         in_work=view.in_work,
         fleet=fleet if view.replicas else None,
-        put_off=PutOff(ever=view.put_off_ever, waiting=view.put_off, kept_s=kept_s),
+        put_off=DeferredSegments(ever=view.put_off_ever, waiting=view.put_off, kept_s=retention_s),
     )
 
 
@@ -266,11 +266,11 @@ class RayServe:
             return have
         if desired > have:
             self._in_a_row = max(0, self._in_a_row) + 1
-            due = self._in_a_row * self.TICK_S > self.UP_S
+            is_due = self._in_a_row * self.TICK_S > self.UP_S
         else:
             self._in_a_row = min(0, self._in_a_row) - 1
-            due = -self._in_a_row * self.TICK_S > self.DOWN_S
-        if not due:
+            is_due = -self._in_a_row * self.TICK_S > self.DOWN_S
+        if not is_due:
             return have
         self._in_a_row = 0
         return desired

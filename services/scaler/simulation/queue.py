@@ -34,7 +34,7 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 # These are rows of the replica table, places in the counters, and rows of the jobs for later.
 FREE, READY, SIZE, WORK = range(4)
-STARTED, BUSY, LOST, ON_TIME, WORST, DONE, LOOKED, DEFERRED, BACKFILLED, BACKFILLING, EXPIRED = range(11)
+STARTED, BUSY, LOST, ON_TIME, WORST, DONE, SAMPLED, DEFERRED, BACKFILLED, BACKFILLING, EXPIRED = range(11)
 CAME, FROM, NEEDS = range(3)
 
 
@@ -67,7 +67,7 @@ class Rules(NamedTuple):
     begins: Floats
     spread: float
     costs: Floats
-    looked: Floats
+    sampled: Floats
 
 
 class State(NamedTuple):
@@ -85,7 +85,7 @@ class State(NamedTuple):
 
 
 @compiled
-def _advance(until, arrived, work, head, gone, n, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _advance(until, arrived, work, head, offset, n, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Start every batch, and every job for later, that starts before `until`; returns the new head.
 
     gone: how many segments came before the first of `arrived`.
@@ -103,7 +103,7 @@ def _advance(until, arrived, work, head, gone, n, rules, state):  # type: ignore
         start = max(table[FREE, i], comes)
         if start >= until:
             break
-        head = _begin(i, start, arrived, work, head, gone, rules, state)
+        head = _begin(i, start, arrived, work, head, offset, rules, state)
     while head < total and arrived[head] < until - rules.max_age:
         head = _lose(arrived, head, state)
     while places[0] < places[1] and jobs[CAME, places[0]] < until - rules.max_age:
@@ -121,7 +121,7 @@ def _lose(arrived, head, state):  # type: ignore[no-untyped-def]  # pragma: no c
 
 
 @compiled
-def _begin(i, start, arrived, work, head, gone, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _begin(i, start, arrived, work, head, offset, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
     """A free replica takes a batch, if any of what waits is not lost; returns the new head."""
     table, jobs, places, counters = state.table, state.jobs, state.places, state.counters
     while head < len(arrived) and arrived[head] <= start and start - arrived[head] > rules.max_age:
@@ -129,7 +129,7 @@ def _begin(i, start, arrived, work, head, gone, rules, state):  # type: ignore[n
     end, behind, done = start, head, 0.0
     first = places[1]
     while behind < len(arrived) and behind - head < rules.batch and arrived[behind] <= start:
-        place = (gone + behind) * GOLDEN % 1.0
+        place = (offset + behind) * GOLDEN % 1.0
         level = _choose((end - arrived[behind]) / rules.target, place, rules.begins, rules.spread)
         if level > 0:
             jobs[CAME, places[1]] = arrived[behind]
@@ -138,7 +138,7 @@ def _begin(i, start, arrived, work, head, gone, rules, state):  # type: ignore[n
             places[1] += 1
         end += work[behind] * rules.costs[level]
         done += rules.costs[level]
-        counters[LOOKED] += rules.looked[level]
+        counters[SAMPLED] += rules.sampled[level]
         behind += 1
     if behind == head:
         return head
@@ -189,7 +189,7 @@ def _backfill(i, before, rules, state):  # type: ignore[no-untyped-def]  # pragm
 def _snapshot(now, table, n):  # type: ignore[no-untyped-def]  # pragma: no cover
     """See Snapshot."""
     ready = 0
-    held = 0.0
+    segments = 0.0
     done = 0.0
     ahead = 0.0
     later = 0.0
@@ -197,12 +197,12 @@ def _snapshot(now, table, n):  # type: ignore[no-untyped-def]  # pragma: no cove
         if table[READY, i] <= now:
             ready += 1
             if table[FREE, i] > now and table[SIZE, i] > 0:
-                held += table[SIZE, i]
+                segments += table[SIZE, i]
                 done += table[WORK, i]
                 ahead += table[FREE, i] - now
             elif table[FREE, i] > now:
                 later += table[FREE, i] - now
-    return ready, held, done, ahead, later
+    return ready, segments, done, ahead, later
 
 
 class Snapshot(NamedTuple):
@@ -211,7 +211,7 @@ class Snapshot(NamedTuple):
     """
 
     ready: int
-    held: float
+    segments: float
     work: float
     ahead_s: float
     backfilling_s: float
@@ -232,7 +232,7 @@ class Totals(NamedTuple):
     on_time: int
     worst_s: float
     work: float
-    looked: float
+    sampled: float
     deferred: int
     backfilled: int
     backfilling_s: float
@@ -266,7 +266,7 @@ class SimulatedQueue:
         self._work: Floats = np.empty(0)
         self._head = 0
         self._seen = 0  # how many of the loaded segments have arrived
-        self._gone = 0  # how many segments came before the loaded ones
+        self._offset = 0  # how many segments came before the loaded ones
         self._exhausted = False
         self._table = np.zeros((4, 64))
         self._n = 0
@@ -287,7 +287,7 @@ class SimulatedQueue:
         self._load(until)
         self._make_room(until)
         state = State(self._table, self._jobs, self._places, self.bins, self.windows, self._counters)
-        self._head = _advance(until, self._arrived, self._work, self._head, self._gone, self._n, self._rules, state)
+        self._head = _advance(until, self._arrived, self._work, self._head, self._offset, self._n, self._rules, state)
         self.now = until
         self._seen += int(np.searchsorted(self._arrived[self._seen :], until, side="left"))
         if self._draining:
@@ -312,7 +312,7 @@ class SimulatedQueue:
                 return
             self._arrived = np.concatenate((self._arrived[self._head :], chunk.arrived))
             self._work = np.concatenate((self._work[self._head :], chunk.work))
-            self._gone += self._head
+            self._offset += self._head
             self._seen -= self._head
             self._head = 0
 
@@ -325,7 +325,7 @@ class SimulatedQueue:
 
     @property
     def arrived(self) -> int:
-        return self._gone + self._seen
+        return self._offset + self._seen
 
     @property
     def pending(self) -> int:
@@ -338,7 +338,7 @@ class SimulatedQueue:
         for end, size, work in self._draining:
             later = seen.backfilling_s + (0.0 if size else end - self.now)
             ahead = seen.ahead_s + (end - self.now if size else 0.0)
-            seen = Snapshot(seen.ready, seen.held + size, seen.work + work, ahead, later)
+            seen = Snapshot(seen.ready, seen.segments + size, seen.work + work, ahead, later)
         return seen
 
     @property
@@ -357,7 +357,7 @@ class SimulatedQueue:
             on_time=int(c[ON_TIME]),
             worst_s=float(c[WORST]),
             work=float(c[DONE]),
-            looked=float(c[LOOKED]),
+            sampled=float(c[SAMPLED]),
             deferred=int(c[DEFERRED]),
             backfilled=int(c[BACKFILLED]),
             backfilling_s=float(c[BACKFILLING]),
