@@ -19,7 +19,7 @@ from bench import footage_vtest as footage
 from bench.bench_tracks import agreed, crossed, follow, of_tracks, scored, stayed
 from services.analytics.camera import CameraAnalytics
 from services.analytics.checkpoint import packed
-from services.analytics.second_pass.episode import Episode, begun
+from services.analytics.second_pass.episode import Episode, start_episode
 from services.analytics.second_pass.late import LateIncidents
 from services.analytics.second_pass.state import LateState, SecondPassState
 from services.analytics.second_pass.versions import First
@@ -58,7 +58,7 @@ class Surge:
         self.pass_ms = (time.process_time() - after) / seconds * 1e3
         before = CameraAnalytics("campus", Limits(), BOOK)
         copied = _read(before, first[: SURGE.start], 1)
-        state = begun(before.state(), BOOK, _first(SURGE.start + 1, first[SURGE.start])).settled
+        state = start_episode(before.state(), BOOK, _first(SURGE.start + 1, first[SURGE.start])).settled
         again = CameraAnalytics("campus", Limits(), BOOK, state)
         self.again = copied + _read(again, whole[SURGE.start :], SURGE.start + 1) + _rest(again)
 
@@ -104,7 +104,7 @@ def _second_pass(first: Sequence[Detections], better: Sequence[Detections]) -> t
     """What it says, and the most bytes of its checkpoint."""
     live = CameraAnalytics("campus", Limits(), BOOK)
     _read(live, first[: SURGE.start], 1)
-    state = begun(live.state(), BOOK, _first(SURGE.start + 1, first[SURGE.start]))
+    state = start_episode(live.state(), BOOK, _first(SURGE.start + 1, first[SURGE.start]))
     state.last = first[SURGE.stop - 1].start.timestamp()
     episode = Episode("campus", Limits(), state, LateIncidents("campus", 600.0, LateState()))
     outs: list[Out] = []

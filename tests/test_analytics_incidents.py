@@ -63,7 +63,7 @@ class Someone:
                 time = self._time
                 self.followed = FollowedObject(self._id, {}, 0.0, here, time, time, here, time)
             self.followed.see(self._time, here, self._label, 0.8)
-            self.passages += places.passed(self.followed, before, self._book, ASPECT)
+            self.passages += places.find_passages(self.followed, before, self._book, ASPECT)
             self._time += step
         return self
 
@@ -108,10 +108,10 @@ def test_it_has_left_when_a_second_frame_says_so() -> None:
 
 def test_one_that_disappears_has_left_when_it_was_last_seen() -> None:
     someone = Someone(DOOR).at(OUT, IN, IN, IN)
-    (passage,) = places.gone(someone.seen())
+    (passage,) = places.exits(someone.seen())
     assert (passage.what, passage.place, passage.time) == ("left", "door", someone.seen().last)
     assert passage.stayed_s == 0.583
-    assert places.gone(Someone(DOOR).at(OUT, OUT).seen()) == []
+    assert places.exits(Someone(DOOR).at(OUT, OUT).seen()) == []
 
 
 @given(st.lists(st.floats(-0.9, 0.9), max_size=20), st.sampled_from([OUT, IN]))
@@ -725,7 +725,7 @@ def test_without_verification_an_alert_is_at_the_start_or_not_at_all() -> None:
 
 def test_a_moment_that_comes_again_when_the_clock_is_set_back_is_another_incident() -> None:
     watch = Watch(rule("count", under=1)).for_s(0.5, "")
-    watch.incidents.begin_anew()
+    watch.incidents.reset()
     watch.tick = 0
     watch.for_s(0.5, "")
     begun = [i for i in watch.of(Incident) if i.state == "start"]

@@ -123,7 +123,7 @@ def test_the_camera_of_which_most_waits_waits_no_longer() -> None:
         list(partition.due(START.timestamp() + 1))
     assert partition.cameras["yard"].waiting_bytes > 0
     partition.read(stored(honest[1], 300))
-    assert (partition.cameras["yard"].order.gaps, partition.cameras["yard"].taken) == (0, 3)
+    assert (partition.cameras["yard"].order.gaps, partition.cameras["yard"].processed) == (0, 3)
 
 
 def test_what_waits_comes_out_as_it_came() -> None:
@@ -172,7 +172,7 @@ def test_a_connection_that_lost_many_segments_goes_on() -> None:
     late = detections([ACROSS], 14, first=36_000, seq=36_000, start=START + hours)
     for k, event in enumerate(late):
         camera.read(k + 4, event, event.start.timestamp() + 1)
-    assert camera.taken == 17
+    assert camera.processed == 17
 
 
 async def keys(client: Client, kind: str) -> list[str]:

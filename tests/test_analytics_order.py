@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.analytics.order import MOST_EPOCHS, MOST_HELD, Order, OrderProgress
+from services.analytics.order import MOST_EPOCHS, MOST_WAITING, Order, OrderProgress
 from tests.effort import assert_cheap
 
 REORDER_S = 3.0
@@ -44,7 +44,7 @@ class Watched(Order[str]):
 
 
 def push(order: Order[str], a: Arrival, *, again: bool = False) -> list[str]:
-    return order.push(a.epoch, a.n, seq=a.seq, at=a.at, start=a.start, item=a.name, again=again)
+    return order.push(a.epoch, a.n, seq=a.seq, at=a.at, start=a.start, item=a.name, is_reread=again)
 
 
 def play(order: Order[str], arrivals: Sequence[Arrival]) -> list[str]:
@@ -70,7 +70,7 @@ def due(order: Order[str], until: float) -> list[str]:
 def whole(arrivals: Sequence[Arrival]) -> tuple[list[str], Order[str]]:
     order = Watched(REORDER_S)
     out = play(order, arrivals) + due(order, float("inf"))
-    assert order.held() == [] and order.deadline() is None
+    assert order.waiting() == [] and order.deadline() is None
     return out, order
 
 
@@ -170,7 +170,7 @@ def test_a_restart_goes_on_exactly(arrivals: list[Arrival], data: st.DataObject)
     one = Watched(REORDER_S)
     before = play(one, arrivals[:stop])
     other = Watched(REORDER_S, msgspec.msgpack.decode(msgspec.msgpack.encode(one.place), type=OrderProgress))
-    held = set(one.held())
+    held = set(one.waiting())
     for a in arrivals[:stop]:
         if a.name in held:
             assert push(other, a, again=True) == []
@@ -185,7 +185,7 @@ def test_what_waits_waits_no_longer_than_it_may(arrivals: list[Arrival]) -> None
     for a in arrivals:
         play(order, [a])
         deadline = order.deadline()
-        assert (deadline is None) == (order.held() == [])
+        assert (deadline is None) == (order.waiting() == [])
         # Of one connection; another one's turn may come later.
         assert deadline is None or deadline <= a.at + REORDER_S
 
@@ -206,15 +206,15 @@ def test_what_is_in_order_passes_at_once() -> None:
     order = Watched(REORDER_S)
     for a in row("a", 0, 1, 2, 3):
         assert order.push(a.epoch, a.n, seq=a.seq, at=a.at, item=a.name) == [a.name]
-        assert order.deadline() is None and order.held() == []
+        assert order.deadline() is None and order.waiting() == []
 
 
 def test_what_is_behind_a_missing_one_comes_out_with_it() -> None:
     order = Watched(REORDER_S)
     assert play(order, row("a", 0, 3, 2)) == ["a0"]
-    assert sorted(order.held()) == ["a2", "a3"]
+    assert sorted(order.waiting()) == ["a2", "a3"]
     assert order.push("a", 1, seq=2, at=3.5, item="a1") == ["a1", "a2", "a3"]
-    assert (order.held(), order.deadline(), order.gaps) == ([], None, 0)
+    assert (order.waiting(), order.deadline(), order.gaps) == ([], None, 0)
 
 
 def test_a_gap_is_given_up_when_the_first_behind_it_has_waited_long_enough() -> None:
@@ -252,7 +252,7 @@ def test_what_came_before_is_counted_as_repeated() -> None:
     order = Watched(REORDER_S)
     assert play(order, row("a", 0, 1, 1, 3, 3, 0)) == ["a0", "a1"]
     assert (order.late, order.repeated, order.gaps) == (0, 3, 0)
-    assert order.held() == ["a3"]
+    assert order.waiting() == ["a3"]
 
 
 def test_without_a_wait_a_gap_is_given_up_at_once() -> None:
@@ -340,7 +340,7 @@ def test_a_connection_is_known_to_be_over_however_many_came_after_it() -> None:
     assert due(order, 1000)[-1:] == ["e29-0"]
     for i in range(29):
         assert order.push(f"e{i}-", 1, seq=2 + 10 * i, at=1000, item="late") == []
-    assert order.late == 29 and order.held() == []
+    assert order.late == 29 and order.waiting() == []
     assert len(msgspec.msgpack.encode(order.place)) < 200
 
 
@@ -390,9 +390,9 @@ def test_what_was_held_is_held_again_whatever_came_meanwhile() -> None:
     play(one, arrivals)
     other = Watched(REORDER_S, msgspec.msgpack.decode(msgspec.msgpack.encode(one.place), type=OrderProgress))
     for a in arrivals:
-        if a.name in one.held():
+        if a.name in one.waiting():
             push(other, a, again=True)
-    assert sorted(other.held()) == sorted(one.held())
+    assert sorted(other.waiting()) == sorted(one.waiting())
 
 
 def test_a_connection_that_seemed_over_goes_on() -> None:
@@ -433,18 +433,18 @@ def test_a_stream_that_was_made_anew_is_no_straggler() -> None:
 def test_so_many_wait_and_no_more(gap: int) -> None:
     """Whoever says more of a camera than there is makes nobody wait for it: what is missing first is given up."""
     order: Order[str] = Order(REORDER_S)
-    arrivals = [Arrival(0.0, "a", 0, 1)] + [Arrival(0.0, "a", 2 + gap * n, 2 + n) for n in range(2 * MOST_HELD)]
+    arrivals = [Arrival(0.0, "a", 0, 1)] + [Arrival(0.0, "a", 2 + gap * n, 2 + n) for n in range(2 * MOST_WAITING)]
     came = play(order, arrivals)
-    assert len(order.held()) <= MOST_HELD
+    assert len(order.waiting()) <= MOST_WAITING
     assert came == [a.name for a in arrivals[: len(came)]], "the oldest first, and none is left out"
-    assert len(came) + len(order.held()) == len(arrivals)
+    assert len(came) + len(order.waiting()) == len(arrivals)
 
 
 def test_made_up_connections_are_gone_through_in_their_order() -> None:
     order: Order[str] = Order(REORDER_S)
     came = play(order, [Arrival(0.0, f"e{n}.", 5, n) for n in range(4 * MOST_EPOCHS)])
     assert came == [f"e{n}.5" for n in range(len(came))]
-    assert len(order.held()) <= MOST_EPOCHS
+    assert len(order.waiting()) <= MOST_EPOCHS
 
 
 @pytest.mark.parametrize("made_up", ["'e', 5 + 2 * n", "f'e{n}', 5"])

@@ -171,7 +171,7 @@ class Replica:
             page = await self.reader.next(self.log, [(p.position, p.passes)], end)  # type: ignore[arg-type]
             if page is None:
                 break
-            outs += p.passes.settle(page.camera, page.read, page.next, until=page.until, over=page.over, now=end)
+            outs += p.passes.advance(page.camera, page.read, page.next, until=page.until, over=page.over, now=end)
         return outs
 
 

@@ -1,7 +1,7 @@
-"""`python -m services.analytics`: from detections to what operators act on.
+"""`python -m services.analytics`: turn detections into what operators act on.
 
-It reads events.detections.* in order, follows objects, and publishes tracks, incidents, alerts and counts by each
-camera's rules. It needs a CPU alone. Several processes share the cameras by leases.
+Read events.detections.* in order, follow objects, and publish tracks, incidents, alerts and counts by each camera's
+rules. The process needs only a CPU. Several processes share the cameras by leases.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ with process.needing("analytics"):
     from services.analytics.settings import AnalyticsSettings
     from services.analytics.sharing import OwnedPartitions
 
-# What is being published gets this long. What is not published by then, a successor publishes.
+# Grace period for publishing in progress. A successor publishes the rest.
 GRACE_S = 10.0
 
 
 async def run(settings: AnalyticsSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:
-    """Until `stop` is set. Raises TidegateError."""
+    """Run until `stop` is set. Raises TidegateError."""
     check_version(client, names.EVENTS)
     changed = asyncio.Event()
     opening = partial(_buckets, client, changed, settings)
@@ -74,9 +74,11 @@ async def run(settings: AnalyticsSettings, client: Connection, health: Health, s
 async def _buckets(
     client: Connection, changed: asyncio.Event, settings: AnalyticsSettings
 ) -> tuple[Mirror, Mirror, Mirror, Leases, Checkpoints]:
-    """Copies of the rules, the cameras and what is leased, to be run; our leases, and the checkpoints, agreed on."""
+    """Return mirrors of the rules, the cameras and the leases, to be run; our leases; and the checkpoints, once
+    agreed.
+    """
     kind = Kind("partition", "analytics", metrics.OWNED)
-    leased, leases = await leasing.opened(client, names.PARTITIONS, kind, settings.lease_s, changed)
+    leased, leases = await leasing.open_leases(client, names.PARTITIONS, kind, settings.lease_s, changed)
     rules = await mirror(client, names.RULES, changed)
     cameras = await mirror(client, names.CAMERAS, changed)
     checkpoints = Checkpoints(client, await bind(client.jetstream(), names.ANALYTICS))

@@ -1,4 +1,4 @@
-"""What a partition may hold in memory and in its checkpoints, whatever is published about its cameras. Pure."""
+"""Limits of a partition's memory and checkpoints, whatever is published about its cameras. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     waiting_bytes: int = 48 * 2**20
 
     def share(self, partitions: int) -> Budget:
-        """Return what one of this many partitions may hold."""
+        """Return the budget of one of `partitions` partitions."""
         return Budget(
             unlisted=math.ceil(self.unlisted / partitions),
             state_bytes=self.state_bytes // partitions,

@@ -1,11 +1,11 @@
-"""What a partition must not forget, in KV `analytics`: each camera's state, and from where to read on.
+"""Checkpoints in KV `analytics`: each camera's state, and the position of each partition.
 
 Keys: `camera.<partition>.<camera>`, zlib of msgpack; `settled.<partition>.<camera>`, the same of its second passes, or
-empty; `position.<partition>`, JSON; `partitions`, how many there are. Each value is written over the revision that was
-read. So where two processes think that they have a partition, one of them learns that it has not.
+empty; `position.<partition>`, JSON; `partitions`, their number. Each write expects the revision that was read. So when
+two processes believe that they own a partition, one of them finds out.
 
-States have a budget in bytes: the largest ones are dropped first. So the bucket never fills, and where it is full all
-the same, analytics goes on without checkpoints. The key of a camera that was forgotten expires.
+States have a budget in bytes: the largest ones are dropped first, so that the bucket never fills. If it is full anyway,
+analytics goes on without checkpoints. The key of a forgotten camera expires.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from shared import bus
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import names
-from shared.contract.missing import check_read, kept
+from shared.contract.missing import check_read, stored_subjects
 from shared.runtime.errors import BusError, Full, SettingError, TidegateError, Unanswered
 from shared.runtime.telemetry import logger
 
-# This many writes are on their way at once.
+# This many writes are in flight at a time.
 PARALLEL = 32
-# A state that is older is dropped: EVENTS keeps a week, and nothing can be said of what was before.
+# Older states are dropped: EVENTS keeps a week, and no event can be published about earlier times.
 OLDEST_S = 7 * 86_400.0
 
 
-# A state has at most so many bytes once it is unpacked: a few kilobytes could stand for gigabytes.
+# Maximum bytes of an unpacked state: a few compressed kilobytes could stand for gigabytes.
 MOST_STATE = 64 * 2**20
-# Of a partition's budget, unlisted cameras have one part in this many.
+# Unlisted cameras have one part in this many of a partition's budget.
 UNLISTED_PART = 4
-# The entry of a camera that was forgotten expires after this.
+# The entry of a forgotten camera expires after this.
 EXPIRES_S = 60
 
 _LAYOUT = "partitions"
 _WRONG_SEQUENCE = (10071, 10164)
-# The code for an entry that is to expire in a bucket that an earlier version set up.
+# Error code: a bucket set up by an earlier version takes no entry that expires.
 _NO_TTL = 10166
 
 
@@ -59,9 +59,9 @@ S = TypeVar("S", CameraState, SecondPassState)
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a partition reads on. seq, verdicts: sequences in EVENTS of the next detections and the next verdicts.
+    """Where a partition resumes. seq, verdicts: sequences in EVENTS of the next detections and the next verdicts.
 
-    said: the sequence in EVENTS from which all is that was said after the checkpoint; 0 in those of 0.2.0.
+    said: the sequence in EVENTS of the first event published after the checkpoint; 0 in those of 0.2.0.
     """
 
     seq: int
@@ -70,15 +70,15 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unreadable(TidegateError):
-    """An entry that is no checkpoint, or is damaged."""
+    """An entry is no checkpoint, or is damaged."""
 
 
-class Taken(Exception):
+class OwnershipLost(Exception):
     """Another process has written the partition's checkpoint."""
 
 
 def packed(state: CameraState | SecondPassState) -> bytes:
-    """A camera's state as the bucket holds it."""
+    """Return a camera's state as the bucket stores it."""
     return zlib.compress(msgspec.msgpack.encode(state), 1)
 
 
@@ -107,7 +107,7 @@ def _decoded(data: bytes, kind: type[S]) -> S:
 
 
 def position(data: bytes) -> Position:
-    """Where a partition reads on, of its entry. Raises Unreadable."""
+    """Return the position in a partition's entry. Raises Unreadable."""
     try:
         return msgspec.json.decode(data, type=Position)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
@@ -127,24 +127,24 @@ class Checkpoints:
         self._log = logger("checkpoint")
 
     async def agree(self, partitions: int) -> None:
-        """Make sure that all replicas have as many partitions as the first one.
+        """Make sure that all replicas have the same number of partitions as the first one.
 
         Raises SettingError, or Unanswered.
         """
         try:
             with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
                 await self._kv.create(_LAYOUT, str(partitions).encode())
-            agreed = (await self._kv.get(_LAYOUT)).value or b""
+            layout = (await self._kv.get(_LAYOUT)).value or b""
         except (TimeoutError, nats.errors.Error) as e:
             raise Unanswered(f"no answer for bucket {names.ANALYTICS} ({e!r})") from e
-        if agreed != str(partitions).encode():
+        if layout != str(partitions).encode():
             raise SettingError(
-                f"ANALYTICS_PARTITIONS is {partitions}, and the checkpoints are of {agreed.decode(errors='replace')}: "
+                f"ANALYTICS_PARTITIONS is {partitions}, and the checkpoints are of {layout.decode(errors='replace')}: "
                 f"give that to every replica, or stop all and purge bucket {names.ANALYTICS!r} to begin anew"
             )
 
     async def load(self, partition: Partition) -> bool:
-        """Bring a partition to where its checkpoint is; False if there is none.
+        """Restore a partition from its checkpoint; return False if there is none.
 
         Raises TimeoutError or nats.errors.Error.
         """
@@ -153,12 +153,12 @@ class Checkpoints:
         async with Log(self._client, f"KV_{names.ANALYTICS}") as log:
             place = await log.last(f"{prefix}position.{number}")
             cameras = await log.all(f"{prefix}camera.{number}.*")
-            settled = await log.all(f"{prefix}settled.{number}.*")
-        # Nobody else writes them while we have the lease.
+            second_passes = await log.all(f"{prefix}settled.{number}.*")
+        # No other process writes them while we have the lease.
         js, stream = self._client.jetstream(), f"KV_{names.ANALYTICS}"
-        entries = [*([place] if place else ()), *cameras, *settled]
+        entries = [*([place] if place else ()), *cameras, *second_passes]
         for subject in (f"{prefix}position.{number}", f"{prefix}camera.{number}.*", f"{prefix}settled.{number}.*"):
-            check_read(stream, await kept(js, stream, subject), [entry.subject for entry in entries])
+            check_read(stream, await stored_subjects(js, stream, subject), [entry.subject for entry in entries])
         self.drop(number)
         for entry in entries:
             self._revisions[key := entry.subject.removeprefix(prefix)] = entry.seq
@@ -173,24 +173,24 @@ class Checkpoints:
             return False
         partition.position, partition.verdicts = where.seq, where.verdicts
         self._stored[number] = where.seq
-        partition.told = (where.said or where.seq) - 1
+        partition.last_published = (where.said or where.seq) - 1
         for entry in cameras:
             if (state := await self._restored(entry, CameraState)) is not None:
                 partition.restore(_camera_of(entry), state)
-        for entry in settled:
-            if (state_settled := await self._restored(entry, SecondPassState)) is not None:
-                partition.restore_passes(_camera_of(entry), state_settled)
+        for entry in second_passes:
+            if (second_state := await self._restored(entry, SecondPassState)) is not None:
+                partition.restore_passes(_camera_of(entry), second_state)
         return True
 
     def drop(self, number: int) -> None:
-        """Forget what is known of a partition's entries: another process may write them."""
+        """Forget the cached revisions of a partition's entries: another process may write them."""
         self._stored.pop(number, None)
-        for known in (self._revisions, self._sizes, self._expiring):
-            for key in [k for k in known if self._is_of(k, number)]:
-                del known[key]
+        for cache in (self._revisions, self._sizes, self._expiring):
+            for key in [k for k in cache if self._is_of(k, number)]:
+                del cache[key]
 
     async def _restored(self, entry: Stored, kind: type[S]) -> S | None:
-        """The state in an entry; None where it is empty, can't be read or is too old."""
+        """Return the state in an entry; None if it is empty, can't be read or is too old."""
         if not entry.data:
             return None
         key = entry.subject.removeprefix(f"$KV.{names.ANALYTICS}.")
@@ -210,9 +210,10 @@ class Checkpoints:
         return state
 
     async def save(self, partition: Partition) -> None:
-        """Store what has changed, and then from where to read on.
+        """Store what has changed, and then the position.
 
-        Raises Taken if another has done so, Full if the bucket has no room, BusError if it can't be stored now.
+        Raises OwnershipLost if another process wrote it, Full if the bucket has no room, BusError if it can't be stored
+        now.
         """
         number = partition.number
         changed, partition.changed = partition.changed, set()
@@ -225,13 +226,13 @@ class Checkpoints:
             # A second pass is never behind the state that it was copied from.
             await self._put_all((k, data) for k, data in passes.items() if data or self._revisions.get(k))
             await self._put_all(states.items())
-            place = Position(seq=seq, verdicts=partition.verdicts, said=partition.first_untold())
+            place = Position(seq=seq, verdicts=partition.verdicts, said=partition.recall_start())
             await self._put(f"position.{number}", msgspec.json.encode(place))
             await self._forget_unused(partition, self._stored.get(number, 0))
         except nats.js.errors.KeyWrongLastSequenceError as e:
-            raise Taken(f"partition {number}") from e
+            raise OwnershipLost(f"partition {number}") from e
         except (TimeoutError, nats.errors.Error) as e:
-            # Those that were forgotten just now have no state to store.
+            # Cameras forgotten just now have no state to store.
             partition.changed.update(c for key in states if (c := key.rpartition(".")[2]) in partition.cameras)
             partition.passes.changed.update(c for key in passes if (c := key.rpartition(".")[2]) in partition.cameras)
             kind = Full if isinstance(e, nats.js.errors.APIError) and bus.is_full(e) else BusError
@@ -239,32 +240,31 @@ class Checkpoints:
         self._stored[number] = seq
 
     def _packed(self, partition: Partition, camera: str) -> bytes:
-        """A camera's state, packed.
+        """Return a camera's packed state.
 
-        One that can't be written, or is too large, would keep all others from being stored: that camera is followed
-        anew.
+        A camera whose state can't be written, or is too large, starts again: otherwise no other state could be stored.
         """
         key = f"camera.{partition.number}.{camera}"
         try:
             return self._weighed(key, partition.cameras[camera].state())
         except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as e:
             self._log.error("a camera's checkpoint can't be written: it begins again", camera=camera, problem=repr(e))
-        return self._anew(partition, camera)
+        return self._restart(partition, camera)
 
-    def _anew(self, partition: Partition, camera: str) -> bytes:
+    def _restart(self, partition: Partition, camera: str) -> bytes:
         metrics.DROPPED.labels("state").inc()
-        partition.ended.append((camera, partition.cameras[camera].anew(unasked=True)))
+        partition.ended.append((camera, partition.cameras[camera].restart(forget_verdicts=True)))
         return self._weighed(f"camera.{partition.number}.{camera}", partition.cameras[camera].state())
 
     def _packed_passes(self, partition: Partition, camera: str) -> bytes:
-        """A camera's second passes, packed; empty where there is none. Those that can't be written are given up."""
-        settled = partition.passes.of(camera)
+        """Return a camera's packed second passes; empty if there are none. Those that can't be written are given up."""
+        second_passes = partition.passes.of(camera)
         key = f"settled.{partition.number}.{camera}"
-        if settled is None:
+        if second_passes is None:
             self._sizes.pop(key, None)
             return b""
         try:
-            return self._weighed(key, settled.state())
+            return self._weighed(key, second_passes.state())
         except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as e:
             self._log.error("a second pass can't be written: it is given up", camera=camera, problem=repr(e))
         metrics.PASSES.labels("failed").inc()
@@ -277,7 +277,9 @@ class Checkpoints:
         return b""
 
     def _weighed(self, key: str, state: CameraState | SecondPassState) -> bytes:
-        """The state as the bucket holds it. Raises ValueError where the server takes no message of that size."""
+        """Return the packed state, and record its size. Raises ValueError if the server takes no message of
+        that size.
+        """
         data = msgspec.msgpack.encode(state)
         entry = zlib.compress(data, 1)
         if len(entry) >= self._client.max_payload - 1024:
@@ -286,9 +288,9 @@ class Checkpoints:
         return entry
 
     def _fit(self, partition: Partition, passes: dict[str, bytes], states: dict[str, bytes]) -> None:
-        """Drop the largest of a partition's states until the others are within its budget; change the entries so.
+        """Drop the largest of a partition's states until the others fit its budget; update the entries accordingly.
 
-        Those of unlisted cameras go first, and have a part of the budget alone.
+        States of unlisted cameras go first, and may use only a part of the budget.
         """
         budget = partition.budget.state_bytes
         every = [key for key in self._sizes if self._is_of(key, partition.number)]
@@ -311,7 +313,7 @@ class Checkpoints:
                     passes[key] = self._give_up(partition, camera)
                     self._sizes[key] = 0
                 else:
-                    states[key] = self._anew(partition, camera)
+                    states[key] = self._restart(partition, camera)
                 total += self._sizes[key]
         metrics.STATE_BYTES.set(sum(self._sizes.values()))
 
@@ -333,7 +335,7 @@ class Checkpoints:
         metrics.CHECKPOINT_BYTES.inc(len(value))
 
     async def _forget_unused(self, partition: Partition, before: int) -> None:
-        """Forget cameras of which no checkpoint needs anything: `before` is the position of the last one."""
+        """Forget cameras that no checkpoint needs: `before` is the position of the last one."""
         for camera in partition.unused(before):
             for key in (f"camera.{partition.number}.{camera}", f"settled.{partition.number}.{camera}"):
                 if key in self._revisions and key not in self._expiring:
@@ -345,7 +347,7 @@ class Checkpoints:
             del self._revisions[key]
 
     async def _forget(self, key: str) -> None:
-        """Empty a key, over a revision that is known, by an entry that expires."""
+        """Empty a key at its known revision, by an entry that expires."""
         headers = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(self._revisions[key])}
         subject = f"$KV.{names.ANALYTICS}.{key}"
         self._sizes.pop(key, None)

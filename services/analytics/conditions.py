@@ -1,8 +1,8 @@
-"""What each kind of rule means: for which objects it is true at this frame. Pure.
+"""The condition of each kind of rule: for which objects it is true at this frame. Pure.
 
     for key, case in cases(rule, scene).items(): ...
 
-A key names what an incident is about: an object, two of them, or nothing where it is about a number of objects.
+A key identifies the subject of an incident: an object, two of them, or nothing where it is about a number of objects.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class ObservedScene(NamedTuple):
     passages: Sequence[Passage]
 
     def of(self, rule: rules.Rule, zone: str | None = None) -> list[FollowedObject]:
-        """The objects that a rule is about; in `zone` alone, if one is given."""
+        """Return the objects that a rule is about; only those in `zone`, if one is given."""
         return [o for o in self.objects if _labelled(o, rule.labels) and (zone is None or is_in(o, zone))]
 
 
 class Case(NamedTuple):
-    """Where a rule is true. value: what was measured. since: when it came true, where that was before this frame."""
+    """A case in which a rule is true. value: the measurement. since: when it became true, if before this frame."""
 
     objects: Sequence[FollowedObject]
     value: float | None = None
@@ -44,20 +44,20 @@ class Case(NamedTuple):
 Cases = Mapping[str, Case]
 
 
-def is_in(found: FollowedObject, zone: str) -> bool:
-    known = found.zones.get(zone)
-    return known is not None and known.inside
+def is_in(obj: FollowedObject, zone: str) -> bool:
+    membership = obj.zones.get(zone)
+    return membership is not None and membership.inside
 
 
 @singledispatch
 def cases(rule: rules.Rule, scene: ObservedScene) -> Cases:
-    """Where `rule` is true now, by key."""
+    """Return where `rule` is true now, by key."""
     raise TypeError(f"no condition is written for {type(rule).__name__}")
 
 
 @cases.register
 def _(rule: rules.Enter, scene: ObservedScene) -> Cases:
-    # Where the rule begins to hold while an object is inside already, it comes true now.
+    # If the rule begins to hold while an object is inside already, it becomes true now.
     entered = {p.object.id: p.time for p in scene.passages if p.what == "entered" and p.place == rule.zone}
     return {o.id: Case([o], since=entered.get(o.id)) for o in scene.of(rule, rule.zone)}
 
@@ -147,18 +147,18 @@ def _(rule: rules.Crowding, scene: ObservedScene) -> Cases:
 
 @singledispatch
 def left(rule: rules.Rule, scene: ObservedScene) -> dict[str, float]:
-    """When objects have left the rule's zone, or their place, by id: what was true of them was true until then."""
-    return _gone(getattr(rule, "zone", None), scene)
+    """Return when objects left the rule's zone, or their place, by id: the rule was true of them until then."""
+    return _exit_times(getattr(rule, "zone", None), scene)
 
 
 @left.register
 def _(rule: rules.Stopped, scene: ObservedScene) -> dict[str, float]:
-    return {o.id: o.elsewhere.begun for o in scene.objects if o.elsewhere} | _gone(rule.zone, scene)
+    return {o.id: o.elsewhere.begun for o in scene.objects if o.elsewhere} | _exit_times(rule.zone, scene)
 
 
 @singledispatch
 def undone(rule: rules.Rule, scene: ObservedScene) -> Collection[str]:
-    """Keys of a momentary rule whose opposite has just come true."""
+    """Return the keys of a momentary rule whose opposite has just become true."""
     return ()
 
 
@@ -173,7 +173,7 @@ def _(rule: rules.Crossing, scene: ObservedScene) -> Collection[str]:
     return [f"{p.object.id}.{opposite[p.what]}" for p in scene.passages if p.what in opposite and p.place == rule.line]
 
 
-def _gone(zone: str | None, scene: ObservedScene) -> dict[str, float]:
+def _exit_times(zone: str | None, scene: ObservedScene) -> dict[str, float]:
     return {p.object.id: p.time for p in scene.passages if p.what == "left" and p.place == zone}
 
 
@@ -183,5 +183,5 @@ def _each(
     return {o.id: Case([o], round(value, 3)) for o in objects if true(value := measure(o))}
 
 
-def _labelled(found: FollowedObject, labels: Sequence[str] | None) -> bool:
-    return labels is None or found.label in labels
+def _labelled(obj: FollowedObject, labels: Sequence[str] | None) -> bool:
+    return labels is None or obj.label in labels

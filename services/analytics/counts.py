@@ -22,7 +22,7 @@ LONGEST_STEP_S = 1.0
 
 
 class _Stays(msgspec.Struct):
-    """How many were there at most, and for how many object-seconds."""
+    """The maximum number present at a time, and the total object-seconds."""
 
     most: int = 0
     seconds: float = 0.0
@@ -44,7 +44,7 @@ class _Crossings(msgspec.Struct):
 
 
 class Minute(msgspec.Struct):
-    """What has been counted of a minute so far. number: minutes since 1970. time: of the last frame, Unix seconds.
+    """The counts of a minute so far. number: minutes since 1970. time: of the last frame, Unix seconds.
 
     zones, lines: by name, then by label. heat: seconds by cell.
     """
@@ -59,22 +59,22 @@ class Minute(msgspec.Struct):
 
 
 def count(
-    known: Minute | None,
+    minute: Minute | None,
     time: float,
     objects: Sequence[FollowedObject],
     fresh: Sequence[FollowedObject],
     passages: Sequence[Passage],
     zones: Sequence[str],
 ) -> tuple[Minute, Minute | None]:
-    """Count a frame: (the minute that it belongs to, the minute before if that is over).
+    """Count a frame; return (its minute, the previous minute if that is over).
 
-    time: the frame's, Unix seconds. fresh: those of `objects` that have just been seen often enough to be some.
+    time: the frame's, Unix seconds. fresh: those of `objects` that have just been confirmed.
     """
     number = math.floor(time / MINUTE_S)
     over = None
-    if known is not None and known.number != number:
-        over, known = known, Minute(number, known.time)
-    now = known or Minute(number, time)
+    if minute is not None and minute.number != number:
+        over, minute = minute, Minute(number, minute.time)
+    now = minute or Minute(number, time)
     passed = time - now.time
     passed = passed if 0 < passed <= LONGEST_STEP_S else 0.0
     now.time = time

@@ -1,8 +1,8 @@
-"""A camera's objects told apart: what its rules let through, matched to tracks, filled in where it was missed. Pure.
+"""Follow a camera's objects: filter them by rules, match them to tracks, and fill in missed frames. Pure.
 
 following = Following(state, lost_s=2)
 passages, ended = following.see(time, frame, rules)
-following.confirmed()                   # objects that were seen often enough to be some
+following.confirmed()                   # objects that were seen often enough
 passages, ended = following.end_all()   # nothing more is seen
 """
 
@@ -32,37 +32,37 @@ class Following:
         self._tracker = Tracker(lost_s, state.tracker)
 
     def keep_places(self, rules: Rules) -> None:
-        """The rules have changed: forget where objects stand to zones and lines that are gone."""
+        """Forget where objects stand to zones and lines that the new rules lack."""
         for o in self._s.followed.values():
-            o.zones = {name: known for name, known in o.zones.items() if name in rules.zones}
-            o.lines = {name: known for name, known in o.lines.items() if name in rules.lines}
+            o.zones = {name: place for name, place in o.zones.items() if name in rules.zones}
+            o.lines = {name: place for name, place in o.lines.items() if name in rules.lines}
 
     def confirmed(self) -> list[FollowedObject]:
-        """Objects that have been seen often enough to be some, the oldest first."""
+        """Return objects that have been seen often enough to be real, the oldest first."""
         objects = (o for o in self._s.followed.values() if o.seen >= TUNING.least_seen)
         return sorted(objects, key=lambda o: (o.first, o.id))
 
     def see(self, time: float, frame: Frame, rules: Rules) -> tuple[list[Passage], Ended]:
-        """Match a frame's objects; (what they have passed, the objects that are given up)."""
+        """Match a frame's objects; return (their passages, the objects that are given up)."""
         s = self._s
-        found = wanted(frame, rules)
-        numbers, lost = self._tracker.match(time, found, s.aspect)
+        sightings = wanted(frame, rules)
+        numbers, lost = self._tracker.match(time, sightings, s.aspect)
         passages, ended = self._end(lost)
-        for number, sighting in zip(numbers, found, strict=True):
+        for number, sighting in zip(numbers, sightings, strict=True):
             if number is None:
                 continue
-            known = s.followed.get(number)
-            before = Before(known.last, known.box) if known else None
-            if known is None:
-                known = s.followed[number] = self._begin(time, sighting.box)
+            track = s.followed.get(number)
+            before = Before(track.last, track.box) if track else None
+            if track is None:
+                track = s.followed[number] = self._begin(time, sighting.box)
             else:
-                self._fill(known, time, sighting.box)
-            known.see(time, sighting.box, sighting.label, sighting.score)
-            passages += places.passed(known, before, rules, s.aspect)
+                self._fill(track, time, sighting.box)
+            track.see(time, sighting.box, sighting.label, sighting.score)
+            passages += places.find_passages(track, before, rules, s.aspect)
         return passages, ended
 
     def end_all(self) -> tuple[list[Passage], Ended]:
-        """Give up every object, and match those to come without a memory; (what that passes, the objects)."""
+        """Give up every object, and reset the tracker; return (their passages, the objects)."""
         passages, ended = self._end(list(self._s.followed))
         self._tracker = Tracker(self._lost_s)
         self._s.tracker = self._tracker.state
@@ -81,27 +81,27 @@ class Following:
             still_since=time,
         )
 
-    def _fill(self, known: FollowedObject, time: float, box: Box) -> None:
-        """Add the frames in which the detector missed it: it was on the straight way between."""
+    def _fill(self, track: FollowedObject, time: float, box: Box) -> None:
+        """Add the frames in which the detector missed it, on the straight line between."""
         for missed in self._s.frames:
-            if known.last < missed < time:
-                share = (missed - known.last) / (time - known.last)
-                between = tuple(a + share * (b - a) for a, b in zip(known.box, box, strict=True))
-                known.path.append(Spot(missed, between, None))  # type: ignore[arg-type]
+            if track.last < missed < time:
+                share = (missed - track.last) / (time - track.last)
+                between = tuple(a + share * (b - a) for a, b in zip(track.box, box, strict=True))
+                track.path.append(Spot(missed, between, None))  # type: ignore[arg-type]
 
     def _end(self, numbers: Iterable[int]) -> tuple[list[Passage], Ended]:
         passages: list[Passage] = []
         ended: Ended = []
         for number in numbers:
-            known = self._s.followed.pop(number, None)
-            if known and known.seen >= TUNING.least_seen:
-                passages += places.gone(known)
-                ended.append(known)
+            track = self._s.followed.pop(number, None)
+            if track and track.seen >= TUNING.least_seen:
+                passages += places.exits(track)
+                ended.append(track)
         return passages, ended
 
 
 def wanted(frame: Frame, rules: Rules) -> Sequence[Sighting]:
-    """The objects of a frame that the rules' labels, filters and masks let through."""
+    """Return the objects of a frame that pass the rules' labels, filters and masks."""
     found = []
     for o in frame.objects:
         width, height = o.box[2] - o.box[0], o.box[3] - o.box[1]

@@ -1,4 +1,4 @@
-"""What analytics counts."""
+"""Metrics of analytics."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ AMENDED = Counter(
     ["what"],
 )
 
-# A series is there from the start, at 0, rather than from its first event.
+# Each series exists from the start, at 0, rather than from its first event.
 for counter, values in (
     (READ, ("taken", "late", "repeated", "unreadable", "failed", "unlisted")),
     (DROPPED, ("state", "passes", "waiting")),

@@ -1,4 +1,4 @@
-"""An object that is followed: what is known of it, and where it stands. Plain data, so that it can be stored."""
+"""A followed object: its state, and where it stands. Plain data, so that it can be stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MovementTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen by hand; the crossings and stays of docs/explanation/tracking.md were measured with these values."""
 
     movement_s: float = 1.0
-    """Speed and direction are taken over the last seconds, this many."""
+    """Speed and direction cover the last seconds, this many."""
 
     least_speed: float = 0.01
     """An object slower than this, in heights of the frame a second, has no direction but that of its box's jitter."""
@@ -32,7 +32,9 @@ class MovementTuning(msgspec.Struct, frozen=True, kw_only=True):
     """An object has moved once it was elsewhere for this long: for less, it may only have been half hidden."""
 
     edge: float = 1e-6
-    """What the frame's edge cuts off stands this far inside it, and so inside a zone that reaches to the edge."""
+    """A point cut off by the frame's edge is moved this far inside it, and so inside a zone that reaches to the
+    edge.
+    """
 
     stationary_s: float = 5.0
     """An object is stationary once it has stayed in its place for this long."""
@@ -50,7 +52,7 @@ class Spot(msgspec.Struct, array_like=True):
 
 
 class Membership(msgspec.Struct, array_like=True):
-    """Where an object stands to a zone. inside: as settled at `since`. passed: when it has crossed the border since
+    """Where an object stands to a zone. inside: as confirmed at `since`. passed: when it has crossed the border since
     then. turning: whether one frame has seen it clearly on the other side.
     """
 
@@ -61,7 +63,7 @@ class Membership(msgspec.Struct, array_like=True):
 
 
 class Side(msgspec.Struct, array_like=True):
-    """Where an object stands to a line. side: where it last was for certain, -1 left, 1 right.
+    """Where an object stands to a line. side: the last certain side, -1 left, 1 right.
 
     met: when it has gone over the line since then.
     """
@@ -79,11 +81,12 @@ class Elsewhere(msgspec.Struct, array_like=True):
 
 
 class FollowedObject(msgspec.Struct):
-    """An object that is followed. Times are Unix seconds of video.
+    """A followed object. Times are Unix seconds of video.
 
-    votes: sum of scores by label. score: the best. path: what is not told yet. seen: number of frames that it was seen
-    in. told, zones_told: when its last event was, and which zones that named. steps: (time, x, y) of its middle in the
-    last second. still_box: where it has stayed since `still_since`. elsewhere: where it seems to be now, if not there.
+    votes: sum of scores by label. score: the best. path: the points not published yet. seen: number of frames that it
+    was seen in. told, zones_told: when its last event was, and which zones that named. steps: (time, x, y) of its
+    middle in the last second. still_box: where it has stayed since `still_since`. elsewhere: where it seems to be now,
+    if not there.
     """
 
     id: str
@@ -105,11 +108,11 @@ class FollowedObject(msgspec.Struct):
 
     @property
     def label(self) -> str:
-        """The most likely label; of equals the first in the alphabet."""
+        """The most likely label; the alphabetically first of equals."""
         return min(self.votes, key=lambda label: (-self.votes[label], label))
 
     def see(self, time: float, box: Box, label: str, score: float) -> None:
-        """A frame has seen it at `box`."""
+        """Record that a frame has seen it at `box`."""
         self.path.append(Spot(time, box, score))
         self.seen += 1
         self.votes[label] = self.votes.get(label, 0.0) + score
@@ -123,30 +126,30 @@ class FollowedObject(msgspec.Struct):
         if overlap(box, self.still_box) >= TUNING.same_place:
             self.elsewhere = None
             return
-        known = self.elsewhere or Elsewhere(time, box, time)
-        if overlap(box, known.box) < TUNING.same_place:
-            known = Elsewhere(known.begun, box, time)
-        self.elsewhere = known
-        if time - known.begun >= TUNING.moved_s:
-            self.still_box, self.still_since, self.elsewhere = known.box, known.since, None
+        elsewhere = self.elsewhere or Elsewhere(time, box, time)
+        if overlap(box, elsewhere.box) < TUNING.same_place:
+            elsewhere = Elsewhere(elsewhere.begun, box, time)
+        self.elsewhere = elsewhere
+        if time - elsewhere.begun >= TUNING.moved_s:
+            self.still_box, self.still_since, self.elsewhere = elsewhere.box, elsewhere.since, None
 
     @property
     def height(self) -> float:
         return self.box[3] - self.box[1]
 
     def zones_now(self) -> list[str]:
-        """Names of the zones that it is in."""
-        return [name for name, known in self.zones.items() if known.inside]
+        """Return names of the zones that it is in."""
+        return [name for name, membership in self.zones.items() if membership.inside]
 
     def is_stationary(self) -> bool:
         return self.still_s() >= TUNING.stationary_s
 
     def still_s(self) -> float:
-        """Seconds that it has stayed in its place, until it was seen elsewhere."""
+        """Return seconds that it has stayed in its place, until it was seen elsewhere."""
         return (self.elsewhere.begun if self.elsewhere else self.last) - self.still_since
 
     def velocity(self, aspect: float) -> tuple[float, float]:
-        """(to the right, down) in heights of the frame a second."""
+        """Return (to the right, down) in heights of the frame a second."""
         (t1, x1, y1), (t2, x2, y2) = self.steps[0], self.steps[-1]
         if t2 <= t1:
             return 0.0, 0.0
@@ -156,21 +159,21 @@ class FollowedObject(msgspec.Struct):
         return math.hypot(*self.velocity(aspect))
 
     def direction(self, aspect: float) -> float | None:
-        """Degrees clockwise from up; None while it moves too little to have a direction."""
+        """Return degrees clockwise from up; None while it moves too little to have a direction."""
         if self.speed(aspect) < max(TUNING.least_speed, TUNING.least_speed_of_own * self.height):
             return None
         return geometry.heading(*self.velocity(aspect))
 
 
 def anchor(box: Box, where: str) -> Point:
-    """The point where an object stands: the middle of its box's lower edge for `bottom`, of its box for `center`."""
+    """Return the point where an object stands: the middle of its lower edge for `bottom`, of its box for `center`."""
     x1, y1, x2, y2 = box
     x, y = (x1 + x2) / 2, y2 if where == "bottom" else (y1 + y2) / 2
     return min(max(x, TUNING.edge), 1 - TUNING.edge), min(max(y, TUNING.edge), 1 - TUNING.edge)
 
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes."""
+    """Return the intersection over union of two boxes."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:

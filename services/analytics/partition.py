@@ -1,14 +1,14 @@
-"""A fixed share of all cameras, by their ids, which one process has at a time. No I/O.
+"""A fixed share of all cameras, by their ids, owned by one process at a time. No I/O.
 
     partition = Partition(7, limits, rules_of, is_listed, budget)
     outs = partition.read(stored)
     for camera, outs in partition.due(at): ...
 
-Time is the log's: when a message was stored. A camera's deadlines before that come first, each at its own time. So what
-comes out is the same, whoever reads it and whenever.
+Time is the log's: when a message was stored. A camera's earlier deadlines are applied first, each at its own time. So
+the results are the same, whichever process reads it and whenever.
 
-Memory has a budget, as anybody who may publish detections can invent cameras. A listed camera, which has an entry or
-rules, always has a place; others take what places there are as they come, and leave theirs once they are idle.
+Memory has a budget, as any publisher of detections can invent cameras. A listed camera, which has an entry or rules,
+always has a place. Others take free places in the order they come, and leave theirs once they are idle.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from services.analytics import metrics
 from services.analytics.budget import WHOLE, Budget
 from services.analytics.camera import CameraAnalytics, FailedSegment
-from services.analytics.published_ids import NOTHING, PublishedIds
+from services.analytics.published_ids import NO_IDS, PublishedIds
 from services.analytics.reading import EVERYTHING
 from services.analytics.second_pass.passes import Passes
 from services.analytics.second_pass.state import SecondPassState, is_second_pass
@@ -38,17 +38,17 @@ from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 LONGEST_REASON = 500
-# Of a segment of an unlisted camera, frames are looked at until this many objects were.
+# Only the frames up to this many objects of an unlisted camera's segment are analysed.
 UNLISTED_OBJECTS = 200
 
 
 def camera_of(subject: str) -> str:
-    """The camera of an event's subject."""
+    """Return the camera of an event's subject."""
     return subject.rpartition(".")[2]
 
 
 class BadDetections(NamedTuple):
-    """Detections that can't be worked on, and why. seq: in EVENTS. stored: the message, where it is still at hand."""
+    """Detections that can't be processed, and why. seq: in EVENTS. stored: the message, if it is still available."""
 
     camera: str
     seq: int
@@ -59,10 +59,10 @@ class BadDetections(NamedTuple):
 class Partition:
     """See the module. changed: cameras that changed since the last checkpoint. bad: what is to be dead-lettered.
 
-    position, verdicts: the sequences in EVENTS from which it reads detections and verdicts on. told: that of what was
-    said last, or -1. said: by camera, what was said after the checkpoint, and follows once more.
-    ended: what follows from states that a checkpoint has dropped, by camera, until `due` gives it.
-    passes: the second ones, of cameras of which frames were left out. budget: what it may hold.
+    position, verdicts: the sequences in EVENTS of the next detections and verdicts to read. last_published: the
+    sequence of the last published event, or -1. published: by camera, ids published after the checkpoint, to be
+    computed again. ended: results of states that a checkpoint has dropped, by camera, until `due` returns them. passes:
+    the second passes, of cameras with deferred frames. budget: the partition's limits.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Partition:
     ) -> None:
         self.number = number
         self.position = self.verdicts = 0
-        self.told = -1
-        self.said: dict[str, PublishedIds] = {}
+        self.last_published = -1
+        self.published: dict[str, PublishedIds] = {}
         self.cameras: dict[str, CameraAnalytics] = {}
         self.changed: set[str] = set()
         self.bad: list[BadDetections] = []
@@ -90,22 +90,22 @@ class Partition:
         self._log = logger("analytics")
 
     def restore(self, camera: str, state: CameraState) -> None:
-        """Go on with a camera where its checkpoint is."""
+        """Restore a camera from its checkpoint."""
         self._add(camera, state)
 
     def restore_passes(self, camera: str, state: SecondPassState) -> None:
-        """Go on with a camera's second passes where their checkpoint is, once the camera is there."""
+        """Restore a camera's second passes from their checkpoint, after the camera itself."""
         self.passes.restore(camera, state, self._rules_of(camera), self.cameras.get(camera))
 
     def use(self, camera: str, rules: Rules) -> Outs:
-        """A camera's rules have changed: what follows from that."""
+        """Apply a camera's changed rules."""
         if camera not in self.cameras:
             return []
         self.passes.use(self.cameras[camera], rules)
         return self._work(camera, lambda c: c.use(rules))
 
     def read(self, stored: Stored) -> Outs:
-        """What follows from a message of `events.detections.*`."""
+        """Read a message of `events.detections.*`."""
         name = camera_of(stored.subject)
         if not self._has_place(name):
             metrics.READ.labels("unlisted").inc()
@@ -128,27 +128,27 @@ class Partition:
         self.passes.read_live(name, stored.seq, at)
         return outs
 
-    def verdict(self, said: Verdict, at: float) -> Outs:
-        """What follows from a vision language model's answer about one of its cameras. at: when that was stored."""
-        camera = self.cameras.get(said.camera)
+    def verdict(self, verdict: Verdict, at: float) -> Outs:
+        """Apply a vision language model's verdict about one of its cameras. at: when it was stored."""
+        camera = self.cameras.get(verdict.camera)
         if camera is None:
             return []
-        live = said.incident in camera.incidents.state.asked
-        outs = self._work(said.camera, lambda c: c.verdict(said, at))
-        return outs if live else outs + self.passes.verdict(said)
+        live = verdict.incident in camera.incidents.state.asked
+        outs = self._work(verdict.camera, lambda c: c.verdict(verdict, at))
+        return outs if live else outs + self.passes.verdict(verdict)
 
     def refused(self, camera: str, incident: str) -> Outs:
-        """What follows where VLM has not taken the question about an incident."""
+        """Mark an incident unverified: VLM has not taken its request."""
         if (outs := self.passes.refused(camera, incident)) is not None:
             return outs
         return self._work(camera, lambda c: c.refused(incident)) if camera in self.cameras else []
 
     def due(self, at: float, seq: int = EVERYTHING) -> Iterator[tuple[str, Outs]]:
-        """(camera, what follows from deadlines), once all that was stored until `at`, up to `seq`, has been read."""
+        """Yield (camera, results of deadlines), once all that was stored until `at`, up to `seq`, has been read."""
         yield from self.ended
         self.ended = []
         for name, camera in list(self.cameras.items()):
-            camera.passed(seq)
+            camera.mark_read(seq)
             if (deadline := camera.deadline()) is not None and deadline <= at:
                 yield name, self._work(name, lambda c: c.due(at))
         yield from self._relieve(at)
@@ -162,11 +162,11 @@ class Partition:
             for name in sorted(self._unlisted)
             if (camera := self.cameras[name]).reached < before
             and camera.is_idle()
-            and not (name in self.said or name in self.passes.said or self.passes.of(name))
+            and not (name in self.published or name in self.passes.published or self.passes.of(name))
         ]
 
     def is_unlisted(self, camera: str) -> bool:
-        """Whether it has a place that is not its own."""
+        """Whether the camera takes one of the places for unlisted cameras."""
         return camera in self._unlisted
 
     def forget(self, camera: str) -> None:
@@ -185,7 +185,9 @@ class Partition:
         return name in self.cameras or len(self._unlisted) < self.budget.unlisted or self._is_listed(name)
 
     def _relieve(self, at: float) -> Iterator[tuple[str, Outs]]:
-        """(camera, what follows), where cameras wait no longer as too much waits; the one with most goes first."""
+        """Yield (camera, results) of cameras that stop waiting as too much waits; the one with most bytes goes
+        first.
+        """
         waiting = {name: camera.waiting_bytes for name, camera in self.cameras.items() if camera.waiting_bytes}
         total = sum(waiting.values())
         for name in sorted(waiting, key=lambda name: (-waiting[name], name)):
@@ -194,40 +196,47 @@ class Partition:
             total -= waiting[name]
             metrics.DROPPED.labels("waiting").inc()
             self._log.warning("a camera waits for no missing segment: too much waits", camera=name, bytes=waiting[name])
-            yield name, self._work(name, lambda c: c.hurry(at))
+            yield name, self._work(name, lambda c: c.give_up_missing(at))
 
     def first_needed(self) -> int:
-        """The sequence from which a successor must read, once all states are stored."""
-        held = (min(state.held) for c in self.cameras.values() if (state := c.state()).held)
-        return min([self.position, *held])
+        """Return the sequence from which a successor must read, once all states are stored."""
+        rereads = (min(state.held) for c in self.cameras.values() if (state := c.state()).held)
+        return min([self.position, *rereads])
 
-    def said_of(self, camera: str, id: str = "") -> PublishedIds:
-        """What was said of a camera after the checkpoint, and follows once more: of the pass that says `id`."""
-        return (self.passes.said if is_second_pass(id) else self.said).get(camera, NOTHING)
+    def published_ids(self, camera: str, id: str = "") -> PublishedIds:
+        """Return ids published for a camera after the checkpoint and to be computed again, of the pass that publishes
+        `id`.
+        """
+        return (self.passes.published if is_second_pass(id) else self.published).get(camera, NO_IDS)
 
     def recall(self, camera: str, id: str, seq: int) -> None:
-        """EVENTS has something of a camera, at a sequence: if that came after the checkpoint, it follows once more."""
-        if seq > self.told:
-            (self.passes.said if is_second_pass(id) else self.said).setdefault(camera, PublishedIds()).note(id, seq)
+        """Note an id that EVENTS has at a sequence: if it came after the checkpoint, it is computed again."""
+        if seq > self.last_published:
+            (self.passes.published if is_second_pass(id) else self.published).setdefault(camera, PublishedIds()).note(
+                id, seq
+            )
 
-    def first_untold(self) -> int:
-        """The sequence from which EVENTS has all that is said from now on, and what was said and follows once more."""
-        now = max(self.position, self.told + 1)
-        follow = chain(self.said.values(), self.passes.said.values())
-        return min((said.first() for said in follow if said), default=now)
+    def recall_start(self) -> int:
+        """Return the sequence from which EVENTS has all later events, and those published but not computed
+        again yet.
+        """
+        now = max(self.position, self.last_published + 1)
+        published = chain(self.published.values(), self.passes.published.values())
+        return min((ids.first() for ids in published if ids), default=now)
 
     def advance(self, position: int) -> None:
-        """All that follows from EVENTS before `position` has been said."""
+        """Move on to `position`: all that follows from EVENTS before it has been published."""
         self.position = max(self.position, position)
-        for said in self.said.values():
-            said.forget(self.position)
-        self.said = {camera: said for camera, said in self.said.items() if said}
-        self.passes.forget_said(self.position)
+        for ids in self.published.values():
+            ids.forget(self.position)
+        self.published = {camera: ids for camera, ids in self.published.items() if ids}
+        self.passes.forget_published(self.position)
 
     def _work(self, name: str, work: Callable[[CameraAnalytics], Outs], stored: Stored | None = None) -> Outs:
-        """Work on a camera, and count it. A failure ends that camera's tracks and harms no other camera.
+        """Call `work` with a camera, and count the results. A failure ends that camera's tracks and harms no other
+        camera.
 
-        stored: the message that it is about.
+        stored: the message that it processes.
         """
         camera = self.cameras[name]
         self.changed.add(name)
@@ -239,13 +248,13 @@ class Partition:
                 camera.failed.append(FailedSegment(stored.seq, e))
             else:
                 self._log.error("a camera is followed anew", camera=name, exc_info=e)
-            outs = camera.anew()
+            outs = camera.restart()
         for seq, error in camera.failed:
             self._log.error("a segment could not be worked on", camera=name, seq=seq, exc_info=error)
             metrics.READ.labels("failed").inc()
-            at_hand = stored if stored and stored.seq == seq else None
+            message = stored if stored and stored.seq == seq else None
             self.bad.append(
-                BadDetections(name, seq, f"analytics failed on it: {redact(repr(error), LONGEST_REASON)}", at_hand)
+                BadDetections(name, seq, f"analytics failed on it: {redact(repr(error), LONGEST_REASON)}", message)
             )
         camera.failed.clear()
         for counter, more in zip(_COUNTERS, (b - a for a, b in zip(before, _counts(camera), strict=True)), strict=True):
@@ -254,7 +263,7 @@ class Partition:
 
 
 def _cut(event: Detections, objects: int) -> Detections:
-    """The event without the frames after so many objects."""
+    """Return the event without the frames after the first `objects` objects."""
     counts = accumulate((len(frame.objects) for frame in event.frames), initial=0)
     frames = [frame for frame, before in zip(event.frames, counts, strict=False) if before < objects]
     return event if len(frames) == len(event.frames) else replace(event, frames=frames)
@@ -272,4 +281,4 @@ _COUNTERS = (
 
 def _counts(camera: CameraAnalytics) -> tuple[int, ...]:
     order = camera.order
-    return camera.taken, order.late, order.repeated, order.gaps, camera.objects, camera.incidents.suppressed
+    return camera.processed, order.late, order.repeated, order.gaps, camera.objects, camera.incidents.suppressed

@@ -1,7 +1,7 @@
 """Which zones an object is in, and which lines it crosses. Pure.
 
-A box's edges tremble. So an object has entered or left only once a second frame says so too, and near a border it
-still counts as where it was. The time of the passage is when the straight way between two frames met the border.
+A box's edges jitter. So an object has entered or left only once a second frame confirms it; near a border it still
+counts as where it was. The time of the passage is when the straight line between two frames met the border.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TUNING = PlacesTuning()
 
 
 class Passage(NamedTuple):
-    """An object entered or left a zone, or crossed a line (in, out). stayed_s: how long one that left was in."""
+    """An object entered or left a zone, or crossed a line (in, out). stayed_s: time in the zone, for one that left."""
 
     what: Literal["entered", "left", "in", "out"]
     place: str
@@ -43,63 +43,61 @@ class Before(NamedTuple):
     box: Box
 
 
-def passed(found: FollowedObject, before: Before | None, rules: Rules, aspect: float) -> list[Passage]:
-    """The borders that an object has passed since it was last seen."""
+def find_passages(obj: FollowedObject, before: Before | None, rules: Rules, aspect: float) -> list[Passage]:
+    """Return the borders that an object has passed since it was last seen."""
     passages = []
     for name, zone in rules.zones.items():
-        passages += _zone(found, before, name, zone, aspect)
+        passages += _zone(obj, before, name, zone, aspect)
     for name, line in rules.lines.items():
-        passages += _line(found, before, name, line, aspect)
+        passages += _line(obj, before, name, line, aspect)
     return passages
 
 
-def gone(found: FollowedObject) -> list[Passage]:
-    """An object that is no longer seen has left all zones when it was last seen."""
+def exits(obj: FollowedObject) -> list[Passage]:
+    """Return the exits of an object that is no longer seen: it left all zones when it was last seen."""
     return [
-        Passage("left", name, found, found.last, round(found.last - m.since, 3))
-        for name, m in found.zones.items()
-        if m.inside
+        Passage("left", name, obj, obj.last, round(obj.last - m.since, 3)) for name, m in obj.zones.items() if m.inside
     ]
 
 
-def _zone(found: FollowedObject, before: Before | None, name: str, zone: Zone, aspect: float) -> list[Passage]:
-    point = anchor(found.box, zone.anchor)
-    known = found.zones.setdefault(name, Membership(False, found.first))
+def _zone(obj: FollowedObject, before: Before | None, name: str, zone: Zone, aspect: float) -> list[Passage]:
+    point = anchor(obj.box, zone.anchor)
+    membership = obj.zones.setdefault(name, Membership(False, obj.first))
     inside = geometry.inside(zone.polygon, point)
-    if inside == known.inside:
-        known.passed = None
-    elif known.passed is None:
-        known.passed = _when(found, before, zone.anchor, zone.polygon, closed=True)
-    if geometry.border(zone.polygon, point, aspect) < TUNING.margin * found.height:
+    if inside == membership.inside:
+        membership.passed = None
+    elif membership.passed is None:
+        membership.passed = _when(obj, before, zone.anchor, zone.polygon, closed=True)
+    if geometry.border(zone.polygon, point, aspect) < TUNING.margin * obj.height:
         return []
-    if inside == known.inside or not known.turning:
-        known.turning = inside != known.inside
+    if inside == membership.inside or not membership.turning:
+        membership.turning = inside != membership.inside
         return []
-    time = found.last if known.passed is None else known.passed
-    stayed_s = round(time - known.since, 3)
-    found.zones[name] = Membership(inside, time)
-    return [Passage("entered", name, found, time) if inside else Passage("left", name, found, time, stayed_s)]
+    time = obj.last if membership.passed is None else membership.passed
+    stayed_s = round(time - membership.since, 3)
+    obj.zones[name] = Membership(inside, time)
+    return [Passage("entered", name, obj, time) if inside else Passage("left", name, obj, time, stayed_s)]
 
 
-def _line(found: FollowedObject, before: Before | None, name: str, line: Line, aspect: float) -> list[Passage]:
-    point = anchor(found.box, line.anchor)
-    known = found.lines.setdefault(name, Side())
-    if before and known.met is None and geometry.meet(anchor(before.box, line.anchor), point, line.start, line.to):
-        known.met = _when(found, before, line.anchor, [line.start, line.to], closed=False)
+def _line(obj: FollowedObject, before: Before | None, name: str, line: Line, aspect: float) -> list[Passage]:
+    point = anchor(obj.box, line.anchor)
+    last = obj.lines.setdefault(name, Side())
+    if before and last.met is None and geometry.meet(anchor(before.box, line.anchor), point, line.start, line.to):
+        last.met = _when(obj, before, line.anchor, [line.start, line.to], closed=False)
     distance = geometry.right_of(line.start, line.to, point, aspect)
-    if abs(distance) < TUNING.margin * found.height:
+    if abs(distance) < TUNING.margin * obj.height:
         return []
     side = 1 if distance > 0 else -1
-    met, was = known.met, known.side
-    found.lines[name] = Side(side)
-    if met is None or was in (0, side):
+    met, previous_side = last.met, last.side
+    obj.lines[name] = Side(side)
+    if met is None or previous_side in (0, side):
         return []
-    return [Passage("in" if side > 0 else "out", name, found, met)]
+    return [Passage("in" if side > 0 else "out", name, obj, met)]
 
 
-def _when(found: FollowedObject, before: Before | None, where: str, corners: list[Point], *, closed: bool) -> float:
-    """When it passed the border, on the straight way from where it was before. Unix seconds, to the millisecond."""
+def _when(obj: FollowedObject, before: Before | None, where: str, corners: list[Point], *, closed: bool) -> float:
+    """Return when it passed the border, on the straight line from where it was. Unix seconds, to the millisecond."""
     if before is None:
-        return found.last
-    share = geometry.met_at(anchor(before.box, where), anchor(found.box, where), corners, closed=closed)
-    return round(before.time + share * (found.last - before.time), 3)
+        return obj.last
+    share = geometry.met_at(anchor(before.box, where), anchor(obj.box, where), corners, closed=closed)
+    return round(before.time + share * (obj.last - before.time), 3)

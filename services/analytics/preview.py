@@ -1,11 +1,10 @@
-"""`python -m services.analytics.preview`: what rules would have told of the past. It reads lines and writes lines.
+"""`python -m services.analytics.preview`: report what rules would have found in the past, as lines.
 
-`shared.contract.preview` has both. A camera is followed here by what follows it live, so that the incidents are those
-that live analytics tells of the same detections by the same rules, but for their verification: no model is asked.
-How a camera is followed is set by the same variables: ANALYTICS_FPS and the others. There is no connection to anything,
-and the work is bounded.
+`shared.contract.preview` defines the input and output lines. The code that follows a camera live follows it here. So
+the incidents are those that live analytics reports for the same detections and rules, without verification.
+ANALYTICS_FPS and the other variables apply here too. There is no network connection, and the work is bounded.
 
-Exit codes: 0 answered, with mistakes or incidents; 1 nobody reads the answer; 2 what was asked can't be answered.
+Exit codes: 0 answered, with mistakes or incidents; 1 nobody reads the answer; 2 the request can't be answered.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ from shared.service import process
 
 with process.needing("analytics"):
     from services.analytics.partition import Partition
-    from services.analytics.rulebook import unasked
+    from services.analytics.rulebook import without_actions
     from services.analytics.settings import limits_here
     from services.analytics.state import Limits
     from services.analytics.statements import Outs
 
-# Seconds of one core, and bytes beyond those of a process that has only begun.
+# Seconds of one core, and bytes beyond those of a process that has just started.
 MOST_CPU_S = 60
 MOST_MEMORY = 2**30
-# What is done is told each time it is so much more.
+# Progress is reported at each step of this share.
 STEP = 0.01
 _SHORTER = "choose a shorter time"
 
@@ -51,67 +50,68 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class _OutOfTime(BaseException):
-    """No error of one segment, which analytics would leave out."""
+    """The CPU limit, derived from BaseException so that analytics does not skip it as one segment's error."""
 
 
 class Preview:
-    """What rules would have told of one camera. segments, unreadable: lines of detections, and those that were none.
+    """What rules would have reported of one camera. segments, unreadable: lines of detections, and those that were
+    invalid.
 
-    incidents: ids of those that were told.
+    incidents: ids of those reported.
     """
 
-    def __init__(self, asked: Request, found: Rules, limits: Limits) -> None:
+    def __init__(self, request: Request, found: Rules, limits: Limits) -> None:
         self.segments = self.unreadable = 0
         self.incidents: set[str] = set()
-        self._asked = asked
-        self._subject = names.event(Detections.kind, asked.camera)
-        alone = unasked(found)
-        self._partition = Partition(0, replace(limits, settle_s=0.0), lambda _: alone)
+        self._request = request
+        self._subject = names.event(Detections.kind, request.camera)
+        own_rules = without_actions(found)
+        self._partition = Partition(0, replace(limits, settle_s=0.0), lambda _: own_rules)
         self._seq = 0
         self._before: dict[str, Incident] = {}
 
     @property
     def tracks(self) -> int:
-        camera = self._partition.cameras.get(self._asked.camera)
+        camera = self._partition.cameras.get(self._request.camera)
         return camera.objects if camera else 0
 
-    def done(self, at: dt.datetime) -> float:
-        """The share of the time asked for that lies before `at`."""
-        since, until = self._asked.since, self._asked.until
+    def progress(self, at: dt.datetime) -> float:
+        """Return the share of the requested time that lies before `at`."""
+        since, until = self._request.since, self._request.until
         return min(1.0, max(0.0, (at - since) / (until - since)))
 
     def read(self, seq: int, line: Line) -> Iterator[Incident]:
-        """What follows from detections. Raises BadMessage."""
+        """Yield the incidents that follow from detections. Raises BadMessage."""
         if seq <= self._seq:
             raise BadMessage(f"detections {seq} come after {self._seq}: send them as EVENTS has them, oldest first")
         if self.segments == preview.MOST_SEGMENTS:
             raise BadMessage(f"there are more than {preview.MOST_SEGMENTS} segments: {_SHORTER}")
         self._seq = seq
         self.segments += 1
-        yield from self._told(self._partition.read(Stored(seq, self._subject, line.at, {}, bytes(line.event))))
+        yield from self._select(self._partition.read(Stored(seq, self._subject, line.at, {}, bytes(line.event))))
         self.unreadable += len(self._partition.bad)
         self._partition.bad.clear()
 
     def end(self, at: dt.datetime) -> Iterator[Incident]:
-        """What follows where nothing else was stored until `at`."""
+        """Yield the incidents that follow if nothing else was stored until `at`."""
         for _, outs in self._partition.due(at.timestamp()):
-            yield from self._told(outs)
-        # Those that have lasted since, and of which nothing else was told.
+            yield from self._select(outs)
+        # Incidents that began earlier, still last, and had no other event.
         for incident in list(self._before.values()):
-            yield self._one(incident)
+            yield self._emit(incident)
 
-    def _told(self, outs: Outs) -> Iterator[Incident]:
+    def _select(self, outs: Outs) -> Iterator[Incident]:
         for incident in (out.what for out in outs if isinstance(out.what, Incident)):
-            if incident.start > self._asked.until:
+            if incident.start > self._request.until:
                 continue
-            if incident.time >= self._asked.since:
-                yield self._one(incident)
+            if incident.time >= self._request.since:
+                yield self._emit(incident)
             elif incident.state == "end":
                 self._before.pop(incident.incident, None)
             else:
                 self._before[incident.incident] = incident
 
-    def _one(self, incident: Incident) -> Incident:
+    def _emit(self, incident: Incident) -> Incident:
         self._before.pop(incident.incident, None)
         self.incidents.add(incident.incident)
         if len(self.incidents) > preview.MOST_INCIDENTS:
@@ -123,40 +123,40 @@ class Preview:
 
 
 def answers(stream: BinaryIO, limits: Limits) -> Iterator[Answer]:
-    """All that is answered to what is asked. Raises BadMessage."""
+    """Yield all answers to the request in `stream`. Raises BadMessage."""
     began = time.monotonic()
     lines = _lines(stream)
-    asked = _decoded(next(lines, b""), Request, "the first line")
-    if not (in_time(asked.since) and in_time(asked.until) and asked.since < asked.until):
-        raise BadMessage(f"since {asked.since.isoformat()} is not before until {asked.until.isoformat()}")
+    request = _decoded(next(lines, b""), Request, "the first line")
+    if not (in_time(request.since) and in_time(request.until) and request.since < request.until):
+        raise BadMessage(f"since {request.since.isoformat()} is not before until {request.until.isoformat()}")
     try:
-        found = rules.read(bytes(asked.rules), "the rules")
+        found = rules.read(bytes(request.rules), "the rules")
     except Mistakes as e:
         yield Answer(mistakes=[WrongRule(path=m.path, text=m.text) for m in e.all])
         return
-    looking = Preview(asked, found, limits)
-    told = 0.0
+    replay = Preview(request, found, limits)
+    reported = 0.0
     for n, text in enumerate(lines, 2):
         line = _decoded(text, Line, f"line {n}")
         if not in_time(line.at):
             raise BadMessage(f"line {n}: its time {line.at.isoformat()} is none that a clock shows")
-        new = looking.end(line.at) if line.seq is None else looking.read(line.seq, line)
+        new = replay.end(line.at) if line.seq is None else replay.read(line.seq, line)
         yield from (Answer(incident=incident) for incident in new)
         if line.seq is None:
-            yield _sums(looking, began)
+            yield _totals(replay, began)
             return
-        if (done := looking.done(line.at)) >= told + STEP:
-            told = done
-            yield Answer(done=round(done, 3))
+        if (progress := replay.progress(line.at)) >= reported + STEP:
+            reported = progress
+            yield Answer(done=round(progress, 3))
     raise BadMessage("the input ended before its last line, which says until when all was sent")
 
 
-def _sums(looking: Preview, began: float) -> Answer:
+def _totals(replay: Preview, began: float) -> Answer:
     return Answer(
-        incidents=len(looking.incidents),
-        tracks=looking.tracks,
-        segments=looking.segments,
-        unreadable=looking.unreadable,
+        incidents=len(replay.incidents),
+        tracks=replay.tracks,
+        segments=replay.segments,
+        unreadable=replay.unreadable,
         seconds_taken=round(time.monotonic() - began, 3),
     )
 
@@ -179,12 +179,12 @@ def _decoded(text: bytes, kind: type[T], where: str) -> T:
         raise BadMessage(f"{where} can't be read: {e}") from e
 
 
-def _bound() -> None:
-    """Bound what this process may take from now on."""
+def _limit_process() -> None:
+    """Limit the CPU time and memory of this process from now on."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
     cpu_s = int(spent.ru_utime + spent.ru_stime) + MOST_CPU_S
     signal.signal(signal.SIGXCPU, _out_of_time)
-    # Where an answer can't even be begun any more, the kernel ends the process.
+    # The kernel ends the process where it can't even begin an answer.
     _limit(resource.RLIMIT_CPU, cpu_s, cpu_s + 5)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MOST_MEMORY
@@ -201,11 +201,11 @@ def _out_of_time(*_: object) -> NoReturn:
     raise _OutOfTime
 
 
-def _answered(out: BinaryIO) -> int:
-    """Answer what standard input asks; return the exit code."""
+def _answer(out: BinaryIO) -> int:
+    """Answer the request on standard input; return the exit code."""
     try:
         try:
-            _bound()
+            _limit_process()
             for one in answers(sys.stdin.buffer, limits_here()):
                 out.write(preview.line_of(one))
                 out.flush()
@@ -227,11 +227,11 @@ def main() -> NoReturn:
     telemetry.log_aside()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb", closefd=False) as out:
-        # What anybody else prints is no answer.
+        # Other prints must not mix with the answer.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        code = _answered(out)
+        code = _answer(out)
         sys.stderr.flush()
-        # Nothing is left to be written, and what can't be must not be tried again.
+        # Nothing is left to write, and failed writes must not be retried.
         os._exit(code)
 
 

@@ -1,9 +1,9 @@
-"""What was said of a camera after its checkpoint: whoever goes on from there works it out once more. Pure.
+"""Ids published for a camera after its checkpoint: a successor computes the same events again. Pure.
 
-    said.note(id, seq)          # EVENTS has it
-    said.has(id)                # of whatever is to be said: whether it was said before
+    ids.note(id, seq)           # EVENTS has it
+    ids.has(id)                 # whether an event was published before
 
-EVENTS drops by its id what it has, but forgets ids after its duplicate window, and an outage may last longer.
+EVENTS drops duplicate ids, but forgets them after its duplicate window, and an outage may last longer.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ class PublishedIds:
         return len(self._seqs)
 
     def note(self, id: str, seq: int) -> None:
-        """It is in EVENTS, at a sequence."""
+        """Record that EVENTS has the id at a sequence."""
         self._seqs[id] = seq
 
     def has(self, id: str) -> bool:
-        """Whether it was said. It is asked about once, and then forgotten."""
+        """Return whether the id was published, and forget it: each id is checked once."""
         return self._seqs.pop(id, None) is not None
 
     def has_any(self, start: str) -> bool:
-        """Whether anything was said whose id begins so, and `has` was not asked about yet."""
+        """Return whether any unchecked id starts with `start`."""
         return any(id.startswith(start) for id in self._seqs)
 
     def forget(self, before: int) -> None:
-        """What was stored before a sequence is asked about no more."""
+        """Forget ids stored before a sequence: they are not checked any more."""
         self._seqs = {id: seq for id, seq in self._seqs.items() if seq >= before}
 
     def first(self) -> int:
-        """The lowest sequence of what was not asked about yet. Raises ValueError where there is nothing."""
+        """Return the lowest sequence of the unchecked ids. Raises ValueError if there is none."""
         return min(self._seqs.values())
 
 
-NOTHING = PublishedIds()
+NO_IDS = PublishedIds()

@@ -1,9 +1,9 @@
-"""What cameras say, published: events, questions to vlm, and dead letters for what could not be worked on.
+"""Publish cameras' results: events, verification requests to vlm, and dead letters for unprocessable detections.
 
-    await outlet.say([CameraOuts("lobby", outs, stored)])
+    await publisher.publish([CameraOuts("lobby", outs, stored)])
 
-Of one camera everything goes out in order, of all cameras at once. What was said before a crash is not said again: its
-partition knows it by its id. What is said twice even so, as its acknowledgement was lost, is dropped by EVENTS.
+One camera's results go out in order, those of different cameras concurrently. A partition knows by id what was
+published before a crash, and skips it. EVENTS drops what is published twice after a lost acknowledgement.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from shared.contract.events import Event
 from shared.runtime.errors import BusError, Unstorable
 from shared.runtime.telemetry import Health, logger
 
-# A question that VLM refuses as it is full leaves the incident unverified, and no other is asked for this long.
-ASK_AGAIN_S = 5.0
-# A server that does not answer gets this long before a question counts as refused.
-ASK_PATIENCE_S = 2.0
-# One event is tried for this long: less than the loop may take between two beats of its health.
+# When VLM refuses a request as it is full, the incident stays unverified, and no other is requested for this long.
+REQUEST_PAUSE_S = 5.0
+# Without an answer from the server, a request counts as refused after this long.
+REQUEST_PATIENCE_S = 2.0
+# Publishing one event is retried for this long: less than the loop may take between two heartbeats.
 PUBLISH_PATIENCE_S = 20.0
 
 
 class CameraOuts(NamedTuple):
-    """What is to be said of a camera. cause: the detections that it follows from, if any."""
+    """A camera's results to publish. cause: the detections that they follow from, if any."""
 
     camera: str
     outs: Outs
@@ -55,26 +55,26 @@ class EventPublisher:
         self._js = client.jetstream()
         self._partitions = partitions
         self._health = health
-        self._no_questions_until = 0.0  # monotonic seconds
+        self._no_requests_until = 0.0  # monotonic seconds
         self._log = logger("analytics")
 
-    async def say(self, said: Iterable[CameraOuts]) -> None:
-        """Publish all of it, and bury what partitions could not work on.
+    async def publish(self, camera_outs: Iterable[CameraOuts]) -> None:
+        """Publish all results, and dead-letter what partitions could not process.
 
-        A partition of which not all could be said is dropped, and read again from its checkpoint.
+        A partition whose results could not all be published is dropped, and read again from its checkpoint.
         """
         by_camera: dict[str, list[tuple[Stored | None, Out]]] = {}
-        for camera, outs, cause in said:
+        for camera, outs, cause in camera_outs:
             if outs:
                 by_camera.setdefault(camera, []).extend((cause, out) for out in outs)
         bad = [b for p in self._partitions for b in p.bad]
-        done = await asyncio.gather(
-            *(self._say_camera(camera, outs) for camera, outs in by_camera.items()),
+        results = await asyncio.gather(
+            *(self._publish_camera(camera, outs) for camera, outs in by_camera.items()),
             *(self._dead_letter(b) for b in bad),
             return_exceptions=True,
         )
         cameras = [*by_camera, *(b.camera for b in bad)]
-        failed = {self._partitions.number(c): e for c, e in zip(cameras, done, strict=True) if e is not None}
+        failed = {self._partitions.number(c): e for c, e in zip(cameras, results, strict=True) if e is not None}
         for number, e in failed.items():
             if not isinstance(e, BusError):
                 raise e
@@ -83,7 +83,7 @@ class EventPublisher:
         for partition in self._partitions:
             partition.bad.clear()
 
-    async def _say_camera(self, camera: str, outs: list[tuple[Stored | None, Out]]) -> None:
+    async def _publish_camera(self, camera: str, outs: list[tuple[Stored | None, Out]]) -> None:
         partition = self._partitions.of(camera)
         assert partition
         refused: list[tuple[str, str | None]] = []
@@ -93,58 +93,58 @@ class EventPublisher:
             trace = events.trace_of(cause.headers) if cause else None
             self._health.beat()
             if isinstance(out.what, jobs.Verify):
-                if not await self._ask(out, trace, partition.said_of(camera, out.id)):
+                if not await self._request_verification(out, trace, partition.published_ids(camera, out.id)):
                     refused.append((out.what.incident, trace))
             elif await self._publish(partition, out, trace) and cause:
                 metrics.LATENCY.observe(max(0.0, time.time() - cause.time.timestamp()))
-        # These come after all that was worked out before the refusal, so that what is said last of an incident is true.
+        # These follow all that was computed before the refusal, so that the last event of an incident is true.
         for incident, trace in refused:
             for out in partition.refused(camera, incident):
                 await self._publish(partition, out, trace)
 
     async def _publish(self, partition: Partition, out: Out, trace: str | None) -> bool:
-        """Whether it was said now: not before, and it can be stored."""
-        what, id = out
-        assert isinstance(what, Event)
-        if partition.said_of(what.camera, id).has(id):
+        """Publish an event. Return whether it was stored now: it is new, and the server takes it."""
+        event, id = out
+        assert isinstance(event, Event)
+        if partition.published_ids(event.camera, id).has(id):
             return False
-        headers = events.headers(what, id=id, source=names.source("analytics"), traceparent=trace)
-        payload = events.encode(what)
-        subject = events.subject(what)
+        headers = events.headers(event, id=id, source=names.source("analytics"), traceparent=trace)
+        payload = events.encode(event)
+        subject = events.subject(event)
         try:
             ack = await bus.publish(self._client, self._js, subject, payload, headers, patience_s=PUBLISH_PATIENCE_S)
-        except Unstorable as e:  # trying again would hold up all that comes after it
+        except Unstorable as e:  # retrying would block all later events
             self._log.error("an event can't be stored, and is left out", subject=subject, id=id[:200], error=str(e))
-            metrics.UNSTORABLE.labels(what.kind).inc()
+            metrics.UNSTORABLE.labels(event.kind).inc()
             return False
-        partition.told = max(partition.told, ack.seq)
-        metrics.EVENTS.labels(what.kind).inc()
+        partition.last_published = max(partition.last_published, ack.seq)
+        metrics.EVENTS.labels(event.kind).inc()
         return True
 
-    async def _ask(self, out: Out, trace: str | None, said: PublishedIds) -> bool:
-        """Whether VLM took the question. After a refusal none is asked for a while, so that no camera waits for it."""
+    async def _request_verification(self, out: Out, trace: str | None, published: PublishedIds) -> bool:
+        """Return whether VLM took the request. After a refusal, requests pause, so that no camera waits for VLM."""
         job = out.what
         assert isinstance(job, jobs.Verify)
-        about = f"analytics/incidents/{job.camera}/{job.incident}"
-        about = second_pass_id(about) if is_second_pass(out.id) else about
-        if said.has_any(f"{about}/start/"):  # it was asked before
-            return not said.has_any(f"{about}/unverified")
+        incident_id = f"analytics/incidents/{job.camera}/{job.incident}"
+        incident_id = second_pass_id(incident_id) if is_second_pass(out.id) else incident_id
+        if published.has_any(f"{incident_id}/start/"):  # requested before
+            return not published.has_any(f"{incident_id}/unverified")
         headers = {"traceparent": trace} if trace else {}
-        refused = time.monotonic() < self._no_questions_until
+        refused = time.monotonic() < self._no_requests_until
         try:
             if not refused:
-                await bus.publish_job_now(self._client, job, headers, patience_s=ASK_PATIENCE_S)
+                await bus.publish_job_now(self._client, job, headers, patience_s=REQUEST_PATIENCE_S)
         except BusError as e:
             refused = True
             if not isinstance(e, Unstorable):
-                self._no_questions_until = time.monotonic() + ASK_AGAIN_S
+                self._no_requests_until = time.monotonic() + REQUEST_PAUSE_S
             self._log.error("incidents can't be verified", camera=job.camera, incident=job.incident, error=str(e))
         metrics.ASKED.labels("refused" if refused else "asked").inc()
         return not refused
 
     async def _dead_letter(self, bad: BadDetections) -> None:
         subject = names.event("detections", bad.camera)
-        stored = bad.stored or await self._read_again(subject, bad.seq)
+        stored = bad.stored or await self._reread(subject, bad.seq)
         if stored is None:
             self._log.error("can't be dead-lettered: it is gone", subject=subject, seq=bad.seq, reason=bad.reason)
             return
@@ -153,8 +153,8 @@ class EventPublisher:
             self._client, "analytics", names.EVENTS, stored, bad.reason, patience_s=PUBLISH_PATIENCE_S
         )
 
-    async def _read_again(self, subject: str, seq: int) -> Stored | None:
-        """A message of EVENTS; None where it is gone. Raises BusError."""
+    async def _reread(self, subject: str, seq: int) -> Stored | None:
+        """Return a message of EVENTS; None if it is no longer stored. Raises BusError."""
         try:
             stored = await direct.get(self._client, names.EVENTS, subject=subject, seq=seq)
         except NotFoundError:

@@ -1,8 +1,8 @@
-"""What is read of EVENTS besides detections: verdicts in their place, and how far the log is known to reach.
+"""Read verdicts of EVENTS in their place, and learn how far the log is known to reach.
 
 verdicts = VerdictLog()
 await verdicts.read(log)
-for heard in verdicts.heard(before=stored.seq): ...     # those that were stored before these detections
+for verdict in verdicts.take(before=stored.seq): ...    # those that were stored before these detections
 end, last = log_end.reached(found, position, sent)      # all that was stored until `end`, up to `last`, was read
 """
 
@@ -25,13 +25,13 @@ from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 VERDICTS = names.event("verdicts", "*")
-# The server that answers may learn of a message a moment after it was stored.
+# The answering server may learn of a message a moment after it was stored.
 SLACK_S = 1.0
-# After this long without detections, what was held and has not come will not come any more.
-QUIET_S = 5.0
+# After this long without detections, restored segments that have not come again are lost.
+IDLE_S = 5.0
 # A verdict's reason is cut to this many characters.
 MOST_REASON = 4000
-# So many verdicts are read ahead of the detections before them.
+# This many verdicts are read ahead of the detections before them.
 MOST_WAITING = 10_000
 
 # A sequence after all others.
@@ -40,24 +40,24 @@ EVERYTHING = 2**63 - 1
 _LOG = logger("analytics")
 
 
-class Heard(NamedTuple):
-    """A verdict, as EVENTS has it. at: when it was stored, Unix seconds."""
+class StoredVerdict(NamedTuple):
+    """A verdict in EVENTS. at: when it was stored, Unix seconds."""
 
     seq: int
     at: float
     verdict: Verdict
 
 
-def verdict_of(stored: Stored) -> Heard | None:
-    """The verdict that a message holds; None, and a line in the log, where it holds none."""
+def verdict_of(stored: Stored) -> StoredVerdict | None:
+    """Return the verdict of a message; log a warning and return None if it holds none."""
     try:
         verdict = events.decode(stored.data, Verdict, stored.subject)
     except BadMessage as e:
         _LOG.warning("not a verdict", subject=stored.subject, seq=stored.seq, error=redact(str(e), 200))
         return None
-    # What the model was shown is not looked at here, and may be long.
+    # The frames that the model saw are not used here, and may be long.
     verdict = msgspec.structs.replace(verdict, reason=verdict.reason[:MOST_REASON], frames=[])
-    return Heard(stored.seq, stored.time.timestamp(), verdict)
+    return StoredVerdict(stored.seq, stored.time.timestamp(), verdict)
 
 
 class VerdictLog:
@@ -65,28 +65,28 @@ class VerdictLog:
 
     def __init__(self) -> None:
         self._next_read = 1
-        self._waiting: deque[Heard] = deque()
+        self._waiting: deque[StoredVerdict] = deque()
 
     @property
     def next(self) -> int:
-        """The sequence from which no verdict has been taken."""
+        """The sequence of the first verdict not taken yet."""
         return self._waiting[0].seq if self._waiting else self._next_read
 
     def rewind(self, seq: int) -> None:
-        """Read on from `seq`, and forget what waits: it is read again."""
+        """Read on from `seq`, and drop what waits: it is read again."""
         self._next_read = seq
         self._waiting.clear()
 
     async def read(self, log: Log) -> None:
-        """Read what has been stored since. Raises nats.errors.Error or TimeoutError if the server does not answer."""
+        """Read new verdicts. Raises nats.errors.Error or TimeoutError if the server does not answer."""
         if len(self._waiting) >= MOST_WAITING:
             return
         for stored in await log.read(VERDICTS, self._next_read):
             self._next_read = stored.seq + 1
-            if heard := verdict_of(stored):
-                self._waiting.append(heard)
+            if verdict := verdict_of(stored):
+                self._waiting.append(verdict)
 
-    def heard(self, before: int | None = None) -> Iterator[Heard]:
+    def take(self, before: int | None = None) -> Iterator[StoredVerdict]:
         """Take those that were stored before a sequence, or all of them, in their order."""
         while self._waiting and (before is None or self._waiting[0].seq < before):
             yield self._waiting.popleft()
@@ -97,21 +97,22 @@ class LogEnd:
 
     def __init__(self) -> None:
         self.clock = ServerClock()
-        self._quiet_since: float | None = None
+        self._idle_since: float | None = None
 
-    def begin_anew(self) -> None:
-        """Another partition is read, from further back perhaps: the log is not quiet for it."""
-        self._quiet_since = None
+    def reset(self) -> None:
+        """Forget the idle time: another partition may be read from further back."""
+        self._idle_since = None
 
     def reached(self, found: Sequence[Stored], position: int, sent: float) -> tuple[float, int]:
-        """(Unix seconds, sequence). found: what a question that was sent at `sent`, by `time.monotonic()`, gave from
-        `position` on.
+        """Return (Unix seconds, sequence) up to which the log was read.
+
+        found: the response to a request sent at `sent`, by `time.monotonic()`, from `position` on.
         """
         if found:
-            self._quiet_since = None
+            self._idle_since = None
             return found[-1].time.timestamp(), found[-1].seq
         now = time.monotonic()
-        self._quiet_since = self._quiet_since or now
-        # The server that answers may lag behind: what was held and does not come at once may come yet.
-        quiet = now - self._quiet_since >= QUIET_S
-        return self.clock.server(sent) - SLACK_S, EVERYTHING if quiet else position - 1
+        self._idle_since = self._idle_since or now
+        # The answering server may lag behind: restored segments may still come after a moment.
+        is_idle = now - self._idle_since >= IDLE_S
+        return self.clock.server(sent) - SLACK_S, EVERYTHING if is_idle else position - 1

@@ -16,7 +16,7 @@ NONE = Rules()
 
 
 class Rulebook:
-    """mirror: of the bucket. Rules that can't be used are logged once, and those before them stay in force."""
+    """mirror: of the bucket. Unusable rules are logged once, and the previous ones stay in force."""
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
@@ -24,7 +24,7 @@ class Rulebook:
         self._log = logger("rules")
 
     def of(self, camera: str) -> Rules:
-        """A camera's rules; empty ones where it has none that can be used."""
+        """Return a camera's rules; empty ones if it has no usable rules."""
         return self._read[camera][1] if camera in self._read else NONE
 
     def has(self, camera: str) -> bool:
@@ -32,7 +32,7 @@ class Rulebook:
         return camera in self._read
 
     def changed(self) -> Iterator[tuple[str, Rules]]:
-        """(camera, its rules), for each whose rules have changed since this was last asked."""
+        """Yield (camera, its rules), for each whose rules have changed since the last call."""
         entries = self._mirror.values
         for camera in [c for c in self._read if c not in entries]:
             del self._read[camera]
@@ -42,7 +42,7 @@ class Rulebook:
                 continue
             try:
                 found = rules.decode(data)
-            except Exception as e:  # whatever is wrong with these, other cameras keep theirs
+            except Exception as e:  # bad rules must not affect other cameras
                 metrics.RULES.inc()
                 self._log.error("a camera's rules can't be used", camera=camera, error=str(e))
                 self._read[camera] = (data, self.of(camera))
@@ -51,6 +51,6 @@ class Rulebook:
             yield camera, found
 
 
-def unasked(found: Rules) -> Rules:
-    """The same rules, by which nobody is asked to verify an incident, and nobody is alarmed."""
+def without_actions(found: Rules) -> Rules:
+    """Return the same rules without verification and alerts."""
     return replace(found, rules=[replace(rule, verify=None, alert=None) for rule in found.rules])

@@ -1,8 +1,8 @@
-"""The loop: read EVENTS as a log, say what follows from it, and remember how far that is.
+"""The loop: read EVENTS as a log, publish what follows, and checkpoint the position.
 
-All partitions of a process share one place in the log: one that is taken over from further back takes the reading back
-there, and the others skip what they know. A checkpoint is written only once everything that follows from what was read
-is stored in EVENTS. What is read again after a crash is worked out again, and said unless EVENTS has it by its id.
+All partitions of a process share one position in the log. A partition taken over from further back moves the reading
+back there, and the others skip what they have read. A checkpoint is written only once EVENTS stores everything that
+follows from what was read. After a crash, the loop reads and computes again, and publishes only ids that EVENTS lacks.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from shared.runtime.telemetry import Health, logger
 
 POLL_S = 0.1
 SHARE_S = 0.5
-AGAIN_S = 0.5
+RETRY_S = 0.5
 # Second passes wait while live analytics is further behind than this.
-BEHIND_S = 2.0
-# While detections are worked on, the loop says so this often.
+MAX_BEHIND_S = 2.0
+# Heartbeat interval while detections are processed.
 BEAT_S = 1.0
 
 
 class Analytics:
-    """See the module. `run` until it is cancelled, then `leave`. checkpoint_s: between two checkpoints. settle_s: how
-    long frames that were left out are waited for.
+    """See the module. `run` until it is cancelled, then `leave`.
+
+    checkpoint_s: interval between checkpoints. settle_s: how long to wait for revisions of deferred frames.
     """
 
     def __init__(
@@ -54,19 +55,19 @@ class Analytics:
         self._client = client
         self._rulebook = rulebook
         self._partitions = partitions
-        self._outlet = EventPublisher(client, partitions, health)
+        self._publisher = EventPublisher(client, partitions, health)
         self._health = health
         self._checkpoint_s = checkpoint_s
         self._verdicts = VerdictLog()
         self._end = LogEnd()
-        self._settled = SecondPassReader(settle_s)
-        self._known_until = 0.0  # Unix seconds: until then all detections are known to have been read
-        self._whole = True  # nothing is half said
+        self._second_passes = SecondPassReader(settle_s)
+        self._complete_until = 0.0  # Unix seconds: until all detections stored before are known to have been read
+        self._is_consistent = True  # nothing is partially published
         self._next_share = self._next_checkpoint = 0.0
         self._log = logger("analytics")
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set. Raises TidegateError."""
+        """Run until `stop` is set. Raises TidegateError."""
         self._health.ready = None
         async with Log(self._client, names.EVENTS) as log:
             while not stop.is_set():
@@ -74,81 +75,83 @@ class Analytics:
                     raise BusError("the connection to NATS was closed")
                 self._health.beat()
                 try:
-                    self._whole = False
-                    idle = await self._turn(log)
-                    self._whole = True
+                    self._is_consistent = False
+                    idle = await self._step(log)
+                    self._is_consistent = True
                 except (TimeoutError, nats.errors.Error, BusError) as e:
-                    # What is not known to be stored is read again, from the last checkpoint on.
+                    # Whatever may not be stored is read again, from the last checkpoint on.
                     self._log.warning("begins again from the last checkpoint", error=repr(e))
                     self._partitions.drop_all()
-                    await asyncio.sleep(AGAIN_S)
+                    await asyncio.sleep(RETRY_S)
                     continue
                 if idle:
                     await asyncio.sleep(POLL_S)
 
     async def leave(self) -> None:
-        """Store what is known, and let other processes have the partitions at once.
+        """Store the state, and release the partitions to other processes immediately.
 
-        Where `run` was cancelled in the middle of a turn, not all that is known was said: nothing is stored then.
+        Nothing is stored where `run` was cancelled in the middle of a step: some results may be unpublished.
         """
-        if self._whole:
+        if self._is_consistent:
             await self._partitions.release_all()
 
-    async def _turn(self, log: Log) -> bool:
-        """Read and say a little; whether there was nothing to read."""
+    async def _step(self, log: Log) -> bool:
+        """Read and publish a little. Return whether there was nothing to read."""
         now = time.monotonic()
         if now >= self._next_share:
             self._next_share = now + SHARE_S
             await self._share()
         if not self._partitions:
             return True
-        said = list(self._use_new_rules())
+        outs = list(self._use_new_rules())
         await self._verdicts.read(log)
         position = min(p.position for p in self._partitions)
         sent = time.monotonic()
-        found = await log.read(DETECTIONS, position)
-        said += await self._aside(lambda: self._follow(found, position, sent))
-        await self._outlet.say(said)
-        self._advance(found)
-        behind_s = max(0.0, time.time() - found[-1].time.timestamp()) if found else 0.0
-        settling = behind_s < BEHIND_S and await self._settle(log)
+        detections = await log.read(DETECTIONS, position)
+        outs += await self._in_thread(lambda: self._follow(detections, position, sent))
+        await self._publisher.publish(outs)
+        self._advance(detections)
+        behind_s = max(0.0, time.time() - detections[-1].time.timestamp()) if detections else 0.0
+        is_second_pass_busy = behind_s < MAX_BEHIND_S and await self._run_second_pass(log)
         metrics.BEHIND.set(behind_s)
         metrics.CAMERAS.set(sum(len(p.cameras) for p in self._partitions))
         if time.monotonic() >= self._next_checkpoint:
             await self._partitions.checkpoint()
             self._health.ready = self._partitions.trouble()
             self._next_checkpoint = time.monotonic() + self._checkpoint_s
-        return not found and not settling
+        return not detections and not is_second_pass_busy
 
-    async def _settle(self, log: Log) -> bool:
-        """Read and say a little of one camera's second pass; whether there was something to read."""
+    async def _run_second_pass(self, log: Log) -> bool:
+        """Read and publish a little of one camera's second pass. Return whether there was something to read."""
         metrics.WAITING.set(sum(p.passes.waiting() for p in self._partitions))
-        now = self._known_until
-        page = await self._settled.next(log, [(p.position, p.passes) for p in self._partitions], now)
+        now = self._complete_until
+        page = await self._second_passes.next(log, [(p.position, p.passes) for p in self._partitions], now)
         if page is None:
             return False
-        settle = partial(
-            page.passes.settle, page.camera, page.read, page.next, until=page.until, over=page.over, now=now
+        advance = partial(
+            page.passes.advance, page.camera, page.read, page.next, until=page.until, over=page.over, now=now
         )
-        await self._outlet.say(await self._aside(lambda: [CameraOuts(page.camera, settle())]))
+        await self._publisher.publish(await self._in_thread(lambda: [CameraOuts(page.camera, advance())]))
         return True
 
     async def _share(self) -> None:
-        """Give and take partitions. One that is new may need verdicts from further back."""
+        """Release and take partitions. A new one may need verdicts from further back."""
         taken = await self._partitions.share()
         if taken:
             others = len(self._partitions) > len(taken)
             self._verdicts.rewind(min([p.verdicts for p in taken] + [self._verdicts.next] * others))
-            self._end.begin_anew()
+            self._end.reset()
 
     def _use_new_rules(self) -> Iterator[CameraOuts]:
         for camera, rules in self._rulebook.changed():
             if partition := self._partitions.of(camera):
                 yield CameraOuts(camera, partition.use(camera, rules))
 
-    async def _aside(self, work: Callable[[], list[CameraOuts]]) -> list[CameraOuts]:
-        """`work()` in a thread. It is pure, and ends; but a crowd, or whoever forges one, may make it long, and leases
-        are to be renewed meanwhile: a partition that is lost over an event would be lost over it again and again.
+    async def _in_thread(self, work: Callable[[], list[CameraOuts]]) -> list[CameraOuts]:
+        """Run `work()` in a thread, with heartbeats.
+
+        It is pure and ends, but a crowd, real or forged, may make it long. Leases must be renewed meanwhile: a
+        partition lost over an event would be lost over it repeatedly.
         """
         working = asyncio.create_task(asyncio.to_thread(work))
         while not working.done():
@@ -156,42 +159,42 @@ class Analytics:
             await asyncio.wait({working}, timeout=BEAT_S)
         return working.result()
 
-    def _follow(self, found: list[Stored], position: int, sent: float) -> list[CameraOuts]:
-        """What follows from detections, from verdicts, and from the time that has passed."""
-        said = self._read_detections(found)
-        if not found:
-            said += self._hear_verdicts(None)
-        end, last = self._end.reached(found, position, sent)
-        self._known_until = end
+    def _follow(self, detections: list[Stored], position: int, sent: float) -> list[CameraOuts]:
+        """Return what follows from detections, from verdicts, and from the time that has passed."""
+        outs = self._read_detections(detections)
+        if not detections:
+            outs += self._apply_verdicts(None)
+        end, last = self._end.reached(detections, position, sent)
+        self._complete_until = end
         for partition in self._partitions:
-            said += [CameraOuts(camera, outs) for camera, outs in partition.due(end, last)]
-        return said
+            outs += [CameraOuts(camera, camera_outs) for camera, camera_outs in partition.due(end, last)]
+        return outs
 
-    def _read_detections(self, found: list[Stored]) -> list[CameraOuts]:
-        """What follows from detections, and from the verdicts between them."""
-        said: list[CameraOuts] = []
-        here = time.monotonic()
-        for stored in found:
-            self._end.clock.note(here, stored.time.timestamp())
-            said += self._hear_verdicts(stored.seq)
+    def _read_detections(self, detections: list[Stored]) -> list[CameraOuts]:
+        """Return what follows from detections, and from the verdicts between them."""
+        outs: list[CameraOuts] = []
+        received = time.monotonic()
+        for stored in detections:
+            self._end.clock.note(received, stored.time.timestamp())
+            outs += self._apply_verdicts(stored.seq)
             camera = camera_of(stored.subject)
             partition: Partition | None = self._partitions.of(camera)
-            # A dead letter that is replayed is for another service: here the camera has gone on from there.
+            # A replayed dead letter is for another service: here the camera has gone on from there.
             if partition is None or stored.seq < partition.position or deadletters.REPLAY_FOR in stored.headers:
                 continue
-            said.append(CameraOuts(camera, partition.read(stored), stored))
-        return said
+            outs.append(CameraOuts(camera, partition.read(stored), stored))
+        return outs
 
-    def _hear_verdicts(self, before: int | None) -> Iterator[CameraOuts]:
-        """Verdicts come after the detections that they are about. One that is heard twice changes nothing."""
-        for heard in self._verdicts.heard(before):
-            camera = heard.verdict.camera
+    def _apply_verdicts(self, before: int | None) -> Iterator[CameraOuts]:
+        """Apply verdicts after the detections that they are about. A repeated verdict changes nothing."""
+        for stored in self._verdicts.take(before):
+            camera = stored.verdict.camera
             if partition := self._partitions.of(camera):
-                yield CameraOuts(camera, partition.verdict(heard.verdict, heard.at))
+                yield CameraOuts(camera, partition.verdict(stored.verdict, stored.at))
 
-    def _advance(self, found: list[Stored]) -> None:
-        """What was read need not be read again once it is said."""
+    def _advance(self, detections: list[Stored]) -> None:
+        """Move the positions past what was read, now that its results are published."""
         for partition in self._partitions:
             partition.verdicts = max(partition.verdicts, self._verdicts.next)
-            if found:
-                partition.advance(found[-1].seq + 1)
+            if detections:
+                partition.advance(detections[-1].seq + 1)

@@ -1,4 +1,4 @@
-"""What `python -m services.analytics` reads from the environment."""
+"""Settings of `python -m services.analytics`, from the environment."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
         )
 
     def budget(self) -> Budget:
-        """What each partition may hold."""
+        """Return each partition's budget."""
         return Budget(unlisted=self.analytics_unlisted_cameras, state_bytes=self.analytics_state_bytes).share(
             self.analytics_partitions
         )
 
 
 def limits_here() -> Limits:
-    """As the service has them. Whose password the environment names is nothing to us. Raises SettingError."""
+    """Return the service's limits. Other variables, such as passwords, are ignored. Raises SettingError."""
     return load(AnalyticsSettings, {k: v for k, v in os.environ.items() if k.startswith("ANALYTICS_")}).limits()

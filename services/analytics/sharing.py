@@ -1,7 +1,7 @@
-"""Which partitions this process has: as many as its share, each under a lease and from its checkpoint on.
+"""The partitions of this process: its share of them, each under a lease and from its checkpoint on.
 
-partitions = OwnedPartitions(client, settings, rulebook, leases, checkpoints)
-taken = await partitions.share()        # release what is too much, claim what is free; about twice a second
+partitions = OwnedPartitions(client, settings, rulebook, is_listed, leases, checkpoints)
+taken = await partitions.share()        # release the excess, claim free ones; about twice a second
 partitions.of("lobby")                  # the partition of a camera, or None where another process has it
 """
 
@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.analytics import metrics
-from services.analytics.checkpoint import Checkpoints, Taken
+from services.analytics.checkpoint import Checkpoints, OwnershipLost
 from services.analytics.partition import Partition, camera_of
 from services.analytics.rulebook import Rulebook
 from services.analytics.settings import AnalyticsSettings
@@ -28,11 +28,11 @@ from shared.runtime.errors import BusError, Full
 from shared.runtime.telemetry import logger
 
 DETECTIONS = names.event("detections", "*")
-SAID = tuple(names.event(kind.kind, "*") for kind in (Tracks, Incident, Alert, Counts))
+PUBLISHED = tuple(names.event(kind.kind, "*") for kind in (Tracks, Incident, Alert, Counts))
 
 
 class OwnedPartitions:
-    """See the module. is_listed: whether there is a camera of an id. Iterating gives the partitions."""
+    """See the module. is_listed: whether a camera id exists. Iterating gives the partitions."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class OwnedPartitions:
         return len(self._owned)
 
     def number(self, camera: str) -> int:
-        """The number of the partition that a camera belongs to, whoever has it."""
+        """Return the number of the partition that a camera belongs to, whichever process has it."""
         return partitions.partition_of(camera, self._settings.analytics_partitions)
 
     def of(self, camera: str) -> Partition | None:
-        """The partition of a camera; None where this process does not have it."""
+        """Return the partition of a camera; None if this process does not have it."""
         return self._owned.get(self.number(camera))
 
     def may_publish(self, number: int) -> bool:
@@ -72,7 +72,7 @@ class OwnedPartitions:
         return self._leases.holds(str(number))
 
     async def share(self) -> list[Partition]:
-        """Release what is over this process's share and claim what is free up to it; those that were taken.
+        """Release partitions over this process's share and claim free ones up to it; return those that were taken.
 
         Raises BusError, nats.errors.Error or TimeoutError if the server does not answer.
         """
@@ -82,15 +82,15 @@ class OwnedPartitions:
         await self._release(sorted(self._owned)[partitions.share(leases, count) :])
         await partitions.claim_free(leases, count)
         taken = [await self._take(n) for n in sorted(map(int, leases.owned)) if n not in self._owned]
-        await self._recall({p.number: p for p in taken if p.told >= 0})
+        await self._recall({p.number: p for p in taken if p.last_published >= 0})
         return taken
 
     async def release_all(self) -> None:
-        """Store every checkpoint, and let other processes have the partitions at once."""
+        """Store every checkpoint, and release the partitions to other processes immediately."""
         await self._release(list(self._owned))
 
     def drop(self, numbers: Iterable[int], how: str) -> None:
-        """Go on without these partitions. how: `lost` or `released`."""
+        """Drop these partitions. how: `lost` or `released`."""
         for n in numbers:
             if self._owned.pop(n, None):
                 metrics.MOVES.labels(how).inc()
@@ -98,13 +98,13 @@ class OwnedPartitions:
             self._checkpoints.drop(n)
 
     def drop_all(self) -> None:
-        """Go on without any partition: what is still leased is read again from its checkpoint."""
+        """Drop all partitions: those still leased are read again from their checkpoints."""
         self.drop(list(self._owned), "lost")
 
     async def checkpoint(self, numbers: Iterable[int] | None = None) -> None:
-        """Store the state of these partitions, or of all; go on without those for which there is no room.
+        """Store the state of these partitions, or of all; go on without checkpoints where the bucket has no room.
 
-        Raises BusError where the server does not answer.
+        Raises BusError if the server does not answer.
         """
         for n in list(self._owned if numbers is None else numbers):
             if not self._leases.holds(str(n)):
@@ -112,7 +112,7 @@ class OwnedPartitions:
             try:
                 await self._checkpoints.save(self._owned[n])
                 self._unstored.pop(n, None)
-            except Taken:
+            except OwnershipLost:
                 self._log.warning("another process has the partition", partition=n)
                 self.drop([n], "lost")
             except Full as e:
@@ -139,12 +139,12 @@ class OwnedPartitions:
         return partition
 
     async def _recall(self, taken: dict[int, Partition]) -> None:
-        """Have partitions know what was said after their checkpoints, so that it is not said again."""
+        """Load the ids published after the partitions' checkpoints, so that they are not published again."""
         if not taken:
             return
         async with Log(self._client, names.EVENTS) as log:
-            for subject in SAID:
-                seq = min(p.told for p in taken.values()) + 1
+            for subject in PUBLISHED:
+                seq = min(p.last_published for p in taken.values()) + 1
                 while part := await log.read(subject, seq):
                     seq = part[-1].seq + 1
                     for stored in part:
@@ -153,7 +153,7 @@ class OwnedPartitions:
                             partition.recall(camera, stored.headers.get("ce-id", ""), stored.seq)
 
     async def _beginning(self) -> int:
-        """The sequence to read from where there is no checkpoint."""
+        """Return the sequence to read from if there is no checkpoint."""
         since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self._settings.analytics_since_s)
         try:
             return (await direct.get(self._client, names.EVENTS, subject=DETECTIONS, since=since)).seq
@@ -167,6 +167,6 @@ class OwnedPartitions:
             await self.checkpoint(numbers)
         except BusError as e:
             self._log.warning("released without a checkpoint", error=str(e))
-        gone = [n for n in numbers if n in self._owned]
-        self.drop(gone, "released")
-        await asyncio.gather(*(self._leases.release(str(n)) for n in gone))
+        released = [n for n in numbers if n in self._owned]
+        self.drop(released, "released")
+        await asyncio.gather(*(self._leases.release(str(n)) for n in released))

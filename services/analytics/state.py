@@ -1,4 +1,4 @@
-"""What a camera's analysis must find again after a restart, and how long it waits for what. Plain data."""
+"""A camera's state to restore after a restart, and the limits of its analysis. Plain data."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ class CameraTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen by hand; the figures of docs/explanation/tracking.md were measured with these values."""
 
     aspect: float = 16 / 9
-    """A frame whose size is not told is taken to be this wide for its height."""
+    """A frame of unknown size is assumed to be this wide for its height."""
 
     least_seen: int = 2
-    """Nothing is said of an object before this many frames have shown it: a weak detector sees many things once."""
+    """An object is reported only after this many frames have shown it: a weak detector sees many things once."""
 
     most_path: int = 200
-    """A path is told once it has this many points, so that it fits into a checkpoint and into an event."""
+    """A path is published once it has this many points, so that it fits into a checkpoint and into an event."""
 
     most_in_frame: int = 300
-    """Only a frame's likeliest objects, this many, are matched: more would hold up other cameras."""
+    """Only a frame's likeliest objects, this many, are matched: more would delay other cameras."""
 
     most_in_segment: int = 10_000
-    """No more frames of a segment are looked at once so many objects were: a hundred people for twenty seconds."""
+    """Analysis of a segment stops after this many objects: a hundred people for twenty seconds."""
 
     least_area: float = 1e-9
     """A box of a smaller area, as a share of the frame, is dropped: this is a thousandth of a pixel."""
 
     trail_s: float = 600.0
-    """Evidence of what is held or lasts reaches back this far."""
+    """Evidence of waiting or lasting incidents reaches back this far."""
 
     most_trail: int = 600
-    """Evidence of what is held or lasts reaches back over at most this many segments."""
+    """Evidence of waiting or lasting incidents covers at most this many segments."""
 
     back_s: float = 1.0
-    """A clock that is set back by more than this begins another time. Where it is set back by less, frames are left out
-    until it has caught up."""
+    """A clock that is set back by more than this begins a new timeline. If it is set back by less, frames are skipped
+    until it has caught up.
+    """
 
     early_enough: float = 0.9
-    """A frame is looked at from this share of its interval on: frames tremble in time, and may come a little early."""
+    """A frame is analysed from this share of its interval on: frames jitter in time, and may come a little early."""
 
     epoch: int = 12
     """The ids of tracks begin with this many characters of an epoch."""
@@ -53,12 +54,12 @@ TUNING = CameraTuning()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator sets, in seconds but for fps.
+    """An operator's settings, in seconds except for fps.
 
-    reorder_s: how long a missing segment is waited for. fps: the most frames a second that are looked at; tracks are
-    filled in between them. lost_s: how long an object may be unseen and still be the same. update_s: between two events
-    of a track. idle_s: after this long without video, everything has ended. verify_s: how long a verdict is waited for.
-    settle_s: how long frames that were left out are waited for; 0: they are not followed.
+    reorder_s: time to wait for a missing segment. fps: maximum frames a second to analyse; tracks are filled in between
+    them. lost_s: how long an object may be unseen and still be the same. update_s: time between two events of a track.
+    idle_s: after this long without video, everything ends. verify_s: time to wait for a verdict. settle_s: time to wait
+    for revisions of deferred frames; 0: no second pass.
     """
 
     reorder_s: float = 15.0
@@ -71,14 +72,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CameraState(msgspec.Struct):
-    """What a restart must find again. Times are Unix seconds of video unless they say otherwise.
+    """State to restore after a restart. Times are Unix seconds of video unless stated otherwise.
 
-    seq: sequence in EVENTS up to which all was read. held: sequences of those that wait in `Order`. place: how far the
-    order has come. born: how the ids of its tracks begin. count: tracks that were ever begun. followed: objects by the
-    tracker's number. frames: times of the frames since any of these was last seen. looked: time of the last frame that
-    was looked at. heard: when its last segment's turn came, by the log's clock; 0 once the camera was found idle.
-    again: whether it is followed a second time. Then objects are named by the segment in which they came: what has the
-    same name in two runs is the same, wherever these began.
+    seq: sequence in EVENTS up to which everything was read. held: sequences of those that wait in `Order`. place:
+    progress of the order. born: prefix of the ids of its tracks. count: number of tracks ever begun. followed: objects
+    by the tracker's number. frames: times of the frames since any of these was last seen. looked: time of the last
+    analysed frame. heard: when its last segment's turn came, by the log's clock; 0 once the camera was found idle.
+    again: whether this is a second pass. Then objects are named by the segment in which they came: objects with the
+    same name in two runs are the same, wherever these began.
     """
 
     seq: int = 0

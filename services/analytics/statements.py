@@ -1,7 +1,7 @@
-"""What is said of a camera: tracks, counts, incidents, alerts and questions, each under its id. Pure.
+"""A camera's results to publish: tracks, counts, incidents, alerts and verification requests, under their ids. Pure.
 
-An id is made of what the statement follows from, never of when or where it was worked out: two replicas that say the
-same thing say it under the same id, and EVENTS keeps one.
+An id depends on what the statement follows from, never on when or where it was computed. Two replicas that publish the
+same statement use the same id, and EVENTS keeps one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.contract.events import Alert, Detections, Event, Incident, PathPoint
 
 
 class Out(NamedTuple):
-    """What is to be published: an event under its id, or a question to a vision language model."""
+    """A message to publish: an event under its id, or a verification request to a vision language model."""
 
     what: Event | jobs.Verify
     id: str
@@ -29,20 +29,20 @@ Outs: TypeAlias = list[Out]
 
 
 def tracks(camera: str, s: CameraState, limits: Limits, event: Detections, ended: Sequence[FollowedObject]) -> Outs:
-    """What is new of the camera's tracks after a segment; nothing where there is nothing new."""
-    said = []
+    """Return the changes of the camera's tracks after a segment; empty if there are none."""
+    changed = []
     for o in s.followed.values():
         if o.seen < TUNING.least_seen or not o.path:
             continue
         if o.told is None:
-            said.append(_track(o, "new", s.aspect))
+            changed.append(_track(o, "new", s.aspect))
         elif o.last - o.told >= limits.update_s or o.zones_told != o.zones_now() or len(o.path) >= TUNING.most_path:
-            said.append(_track(o, "update", s.aspect))
-    said += [_track(o, "end", s.aspect) for o in ended]
-    if not said:
+            changed.append(_track(o, "update", s.aspect))
+    changed += [_track(o, "end", s.aspect) for o in ended]
+    if not changed:
         return []
     ref = event.segment
-    what = Tracks(
+    update = Tracks(
         camera=camera,
         segment=ref,
         start=event.start,
@@ -50,13 +50,13 @@ def tracks(camera: str, s: CameraState, limits: Limits, event: Detections, ended
         width=event.width,
         height=event.height,
         model=event.model,
-        tracks=sorted(said, key=lambda t: (t.first, t.id)),
+        tracks=sorted(changed, key=lambda t: (t.first, t.id)),
     )
-    return [Out(what, f"analytics/tracks/{camera}/{ref.epoch}/{ref.n}")]
+    return [Out(update, f"analytics/tracks/{camera}/{ref.epoch}/{ref.n}")]
 
 
 def last_tracks(camera: str, s: CameraState, ended: Sequence[FollowedObject]) -> Outs:
-    """The end of the camera's tracks, where no more video comes. They are told with its last segment."""
+    """Return the end of the camera's tracks, once no more video comes. The event names the last segment."""
     if not (s.trail and ended):
         return []
     last = s.trail[-1]
@@ -74,14 +74,14 @@ def last_tracks(camera: str, s: CameraState, ended: Sequence[FollowedObject]) ->
 
 
 def count(camera: str, s: CameraState, minute: Minute) -> Out:
-    """A minute's counts, or a part of them: two parts of a minute may come after one segment."""
+    """Return a minute's counts, or a part of them: one segment may yield two parts of a minute."""
     last = s.trail[-1]
     part = f"{last.epoch}.{last.n}.{round(minute.time * 1000)}"
     return Out(counts.event(camera, minute), f"analytics/counts/{camera}/{minute.number}/{part}")
 
 
 def incidents(camera: str, new: Iterable[Incident | jobs.Verify], cause: str) -> Outs:
-    """What rules and verdicts have made of it. cause: what brought it up, such as `verdict`."""
+    """Return the events of incidents, alerts and requests. cause: what produced them, such as `verdict`."""
     outs = []
     for what in new:
         match what:
@@ -99,7 +99,7 @@ def incidents(camera: str, new: Iterable[Incident | jobs.Verify], cause: str) ->
 
 
 def _track(o: FollowedObject, state: str, aspect: float) -> Track:
-    """An object's track as it is now; its path is told once."""
+    """Return an object's track as it is now; each point of its path is published once."""
     direction = o.direction(aspect)
     path, o.path = o.path, []
     o.told, o.zones_told = o.last, o.zones_now()

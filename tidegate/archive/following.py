@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from services.analytics.camera import CameraAnalytics
-from services.analytics.rulebook import NONE, unasked
+from services.analytics.rulebook import NONE, without_actions
 from services.analytics.statements import Outs
 from shared.contract import rules as book
 from shared.contract.events import Incident, Track, Tracks
@@ -72,7 +72,7 @@ class _Told:
 def follow(results: Place, job: Job, course: Course) -> Followed:
     """Write a camera's tracks and incidents. Raises Unkept."""
     told = _Told(job.run, course.camera)
-    rules = unasked(book.decode(bytes(job.rules[course.camera]))) if course.camera in job.rules else NONE
+    rules = without_actions(book.decode(bytes(job.rules[course.camera]))) if course.camera in job.rules else NONE
     camera = CameraAnalytics(course.camera, replace(job.limits, settle_s=0.0), rules)
     at = 0.0
     for seq, row in enumerate(_segments(results, course), 1):

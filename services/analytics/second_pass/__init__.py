@@ -1,14 +1,14 @@
-"""A camera's second pass, where frames were left out at first: what is found only then is said, and nothing else.
+"""A camera's second pass over deferred frames: publish only what the first pass did not find.
 
 | module | idea |
 |---|---|
-| `versions` | an event and what takes its place |
-| `state` | what a restart must find of the passes |
-| `comparison` | what was said live beside what is so: incidents of one side alone, minutes that differ |
-| `late` | incidents that were found late: they last, are verified and become alerts |
-| `episode` | one pass: two copies of a camera side by side |
+| `versions` | an event and its revision |
+| `state` | state of the passes to restore after a restart |
+| `comparison` | live results against revised ones: incidents of one side only, minutes that differ |
+| `late` | late incidents: they last, are verified and become alerts |
+| `episode` | one pass: two copies of a camera in parallel |
 | `camera` | a camera's passes, one after the other |
-| `passes` | the passes of a partition's cameras, and what becomes of one that fails |
+| `passes` | the passes of a partition's cameras, and the handling of failures |
 | `reading` | events with the best version of each, out of EVENTS |
 
 Each module imports only those above it in this table. All but `passes`, which counts and logs, and `reading` are pure.

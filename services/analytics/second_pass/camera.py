@@ -1,10 +1,10 @@
 """A camera's second passes, one after the other. Pure.
 
-settled = SettledCamera("lobby", limits, state)
-settled.deferred(live, rules, first)        # live analytics is about to read an event with `quality`
-settled.read_live(seq, at)                  # it has read an event
-outs = settled.head.read(first, better, now)
-outs = settled.end(now)                     # the first pass is over; False is what is left once all are
+second_pass = SecondPassCamera("lobby", limits, state)
+second_pass.defer(live, rules, first)       # live analytics is about to read an event with `quality`
+second_pass.read_live(seq, at)              # it has read an event
+outs = second_pass.head.read(first, better, now)
+outs = second_pass.end(now)                 # the first pass is over; falsy once no pass and no late incident is left
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from services.analytics.camera import CameraAnalytics
-from services.analytics.second_pass.episode import Episode, begun
+from services.analytics.second_pass.episode import Episode, start_episode
 from services.analytics.second_pass.late import LateIncidents
 from services.analytics.second_pass.state import TUNING, Book, EpisodeState, SecondPassState
 from services.analytics.second_pass.versions import First
@@ -22,8 +22,8 @@ from shared.contract import rules
 from shared.contract.events import Verdict
 from shared.contract.rules import Rules
 
-# It begins a pass, or belongs to the last one; it was read before, or too many passes wait.
-Deferred: TypeAlias = Literal["begun", "joined", "known", "refused"]
+# It begins a pass, or joins the last one; it was read before, or too many passes wait.
+Deferral: TypeAlias = Literal["begun", "joined", "known", "refused"]
 
 
 class SecondPassCamera:
@@ -44,15 +44,15 @@ class SecondPassCamera:
         return bool(self._s.episodes) or bool(self._late)
 
     def state(self) -> SecondPassState:
-        """The state as it is now."""
+        """Return the current state."""
         if self._head is not None:
             self._s.episodes[0] = self._head.state()
         return self._s
 
     # ---- what happens live
 
-    def deferred(self, live: CameraAnalytics, book: Rules, first: First) -> Deferred:
-        """Live analytics is about to read an event with `quality`: what becomes of it."""
+    def defer(self, live: CameraAnalytics, book: Rules, first: First) -> Deferral:
+        """Assign an event with `quality`, before live analytics reads it; return the outcome."""
         last = self._last(first.at)
         if last is not None:
             last.last = max(last.last, first.at)
@@ -62,67 +62,67 @@ class SecondPassCamera:
             return "known"
         if len(self._s.episodes) >= TUNING.most_episodes:
             return "refused"
-        self._s.episodes.append(begun(live.state(), book, first))
+        self._s.episodes.append(start_episode(live.state(), book, first))
         return "begun"
 
     def read_live(self, seq: int, at: float) -> None:
-        """Live analytics has read an event."""
+        """Note that live analytics has read an event."""
         if last := self._last(at):
             last.newest = max(last.newest, seq)
 
     def use(self, book: Rules, after: int) -> Outs:
-        """Live analytics goes by other rules, from the event after a sequence on: nothing follows yet."""
+        """Schedule the rules that live analytics uses after a sequence; no results follow yet."""
         data = rules.encode(book)
         for episode in self._s.episodes:
             if episode.books[-1].rules != data:
-                # Of the first, which is in force, only what is read next may be left out.
+                # The first rules are in force and stay; the oldest scheduled ones may be dropped.
                 episode.books = [episode.books[0], *episode.books[1:][1 - TUNING.most_books :], Book(after, data)]
         return []
 
-    def verdict(self, said: Verdict) -> Outs:
-        """A model has answered about an incident that live analytics does not know."""
-        return self._late.verdict(said, wait=bool(self._s.episodes))
+    def verdict(self, verdict: Verdict) -> Outs:
+        """Apply a verdict about an incident that live analytics does not know."""
+        return self._late.verdict(verdict, wait=bool(self._s.episodes))
 
-    def asked(self, incident: str) -> bool:
-        """Whether a verdict on an incident is waited for."""
+    def is_waiting_for(self, incident: str) -> bool:
+        """Whether a verdict on an incident is pending."""
         return self._late.has(incident)
 
     def refused(self, incident: str) -> Outs:
-        """VLM did not take the question about an incident."""
+        """Mark an incident unverified: VLM did not take its request."""
         return self._late.refused(incident)
 
     def deadline(self) -> float | None:
-        """When a verdict is overdue, by the log's clock."""
+        """Return when a verdict becomes overdue, by the log's clock."""
         return self._late.deadline()
 
     def due(self, at: float) -> Outs:
         return self._late.due(at)
 
     def waiting(self) -> int:
-        """How many segments of which frames were left out are to be read."""
+        """Return the number of segments with deferred frames to be read."""
         return sum(episode.waiting for episode in self._s.episodes)
 
     # ---- the second pass
 
     @property
     def place(self) -> EpisodeState | None:
-        """Where the first pass reads on; None where there is none."""
+        """The reading position of the first pass; None if there is none."""
         return self._s.episodes[0] if self._s.episodes else None
 
     @property
     def head(self) -> Episode:
-        """The first pass. Raises IndexError where there is none."""
+        """The first pass. Raises IndexError if there is none."""
         if self._head is None:
             self._head = Episode(self.name, self._limits, self._s.episodes[0], self._late)
         return self._head
 
     @property
-    def asks(self) -> bool:
-        """Whether verdicts may be about what was said live in the first pass."""
+    def needs_verdicts(self) -> bool:
+        """Whether verdicts may concern live incidents of the first pass."""
         return any(b'"verify":"' in book.rules for book in self._s.episodes[0].books)
 
     def end(self, now: float) -> Outs:
-        """The first pass is over."""
+        """End the first pass."""
         outs = self.head.end(now)
         del self._s.episodes[0]
         self._head = None
@@ -131,7 +131,7 @@ class SecondPassCamera:
         return outs
 
     def give_up(self) -> Outs:
-        """No pass can go on. What they told, and lasts, has ended; no verdict is waited for."""
+        """Give up all passes. Their lasting incidents end, and pending verdicts are dropped."""
         outs = self._late.end_all()
         self._s = SecondPassState()
         self._late = LateIncidents(self.name, self._limits.verify_s, self._s.late)
@@ -139,21 +139,23 @@ class SecondPassCamera:
         return outs
 
     def resume(self, book: Rules, after: int) -> Outs:
-        """Go on where the checkpoint is, by the rules of now. Raises whatever is wrong with the checkpoint."""
+        """Resume from the checkpoint, by the current rules. Raises any error that the checkpoint causes."""
         if self._s.episodes:
             _ = self.head
         return self.use(book, after)
 
     def is_due(self, until: float) -> bool:
-        """Whether something follows in the first pass where nothing more was stored until then."""
+        """Whether the first pass yields results if nothing more was stored until then."""
         deadline = self._head.deadline() if self._head else None
         return deadline is not None and deadline <= until
 
     def ends_at(self) -> float:
-        """When the first pass ends, unless more frames are left out before. Raises IndexError where there is none."""
+        """Return when the first pass ends, unless more frames are deferred before. Raises IndexError if there
+        is none.
+        """
         return self._s.episodes[0].last + TUNING.tail_s
 
     def _last(self, at: float) -> EpisodeState | None:
-        """The pass that an event belongs to which was stored at a time, if it is the last one."""
+        """Return the last pass, if an event that was stored at a time belongs to it."""
         last = self._s.episodes[-1] if self._s.episodes else None
         return last if last and at <= last.last + TUNING.tail_s else None

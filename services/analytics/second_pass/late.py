@@ -1,9 +1,9 @@
-"""Incidents that only the second pass has found: they last, are verified and become alerts as all others do. Pure.
+"""Late incidents, found only by the second pass: they last, are verified and become alerts like others. Pure.
 
 late = LateIncidents("lobby", verify_s=600, state)
-outs = late.tell(events, rule, evidence, at)        # what there is to say of it so far
-outs = late.more(event)                             # its updates and its end
-outs = late.verdict(said)
+outs = late.announce(events, rule, evidence, at)    # its events so far
+outs = late.follow_up(event)                        # its updates and its end
+outs = late.verdict(verdict)
 """
 
 from __future__ import annotations
@@ -30,77 +30,77 @@ class LateIncidents:
         """Whether there is anything to remember."""
         return bool(self.state.asked or self.state.lasting)
 
-    def tell(self, events: Sequence[Incident], rule: Rule | None, evidence: Sequence[Ref], at: float) -> Outs:
-        """Say what is so far known of an incident, the first time. rule: None where there is none any more.
+    def announce(self, events: Sequence[Incident], rule: Rule | None, evidence: Sequence[Ref], at: float) -> Outs:
+        """Publish an incident's events so far, for the first time. rule: None if it was removed.
 
         evidence: the segments that it names. at: now, by the log's clock.
         """
-        begun, *more = events
-        first = replace(begun, late=True, verification="pending" if rule and rule.verify else "none")
+        start, *others = events
+        first = replace(start, late=True, verification="pending" if rule and rule.verify else "none")
         self.state.lasting[first.incident] = first
         if rule is None:
-            outs = self._said([first], "late")
+            outs = self._outs([first], "late")
         else:
-            self._incidents.tell(rule, first, evidence, at)
-            outs = self._taken("late")
-        for event in more:
-            outs += self.more(event)
-        if said := self.state.early.pop(first.incident, None):
-            outs += self.verdict(said)
+            self._incidents.announce(rule, first, evidence, at)
+            outs = self._take("late")
+        for event in others:
+            outs += self.follow_up(event)
+        if verdict := self.state.early.pop(first.incident, None):
+            outs += self.verdict(verdict)
         return outs
 
-    def more(self, event: Incident) -> Outs:
-        """Say what comes after an incident's start; nothing, where it was not told here."""
-        known = self.state.lasting.get(event.incident)
-        if known is None:
+    def follow_up(self, event: Incident) -> Outs:
+        """Publish an event after an incident's start; nothing, if it was not announced here."""
+        latest = self.state.lasting.get(event.incident)
+        if latest is None:
             return []
-        told = replace(
-            event, late=True, verification=known.verification, confidence=known.confidence, reason=known.reason
+        update = replace(
+            event, late=True, verification=latest.verification, confidence=latest.confidence, reason=latest.reason
         )
-        if asked := self.state.asked.get(event.incident):
-            asked.incident = told
-        self.state.lasting[event.incident] = told
-        if told.state == "end":
+        if pending := self.state.asked.get(event.incident):
+            pending.incident = update
+        self.state.lasting[event.incident] = update
+        if update.state == "end":
             del self.state.lasting[event.incident]
-        return self._said([told], "late")
+        return self._outs([update], "late")
 
     def end_all(self) -> Outs:
-        """What lasts has ended when it was last seen."""
+        """End lasting incidents at the time when they were last seen."""
         lasting = list(self.state.lasting.values())
-        return [out for known in lasting for out in self.more(replace(known, state="end", end=known.time))]
+        return [out for latest in lasting for out in self.follow_up(replace(latest, state="end", end=latest.time))]
 
     def has(self, incident: str) -> bool:
         return incident in self.state.asked
 
-    def verdict(self, said: Verdict, *, wait: bool = False) -> Outs:
-        """A model has answered. wait: keep the answer where its incident is not told yet."""
-        if wait and not self.has(said.incident):
-            self.state.early[said.incident] = said
+    def verdict(self, verdict: Verdict, *, wait: bool = False) -> Outs:
+        """Apply a model's verdict. wait: store it if its incident is not announced yet."""
+        if wait and not self.has(verdict.incident):
+            self.state.early[verdict.incident] = verdict
             while len(self.state.early) > TUNING.most_early:
                 del self.state.early[next(iter(self.state.early))]
             return []
-        self._incidents.verdict(said)
-        return self._taken("verdict")
+        self._incidents.verdict(verdict)
+        return self._take("verdict")
 
     def refused(self, incident: str) -> Outs:
-        """VLM did not take the question about an incident."""
+        """Mark an incident unverified: VLM did not take its request."""
         self._incidents.refused(incident)
-        return self._taken("refused")
+        return self._take("refused")
 
     def deadline(self) -> float | None:
-        """When a verdict is overdue, by the log's clock."""
+        """Return when a verdict becomes overdue, by the log's clock."""
         return self._incidents.deadline()
 
     def due(self, at: float) -> Outs:
         self._incidents.due(at)
-        return self._taken("overdue")
+        return self._take("overdue")
 
-    def _taken(self, cause: str) -> Outs:
+    def _take(self, cause: str) -> Outs:
         new = self._incidents.take()
         for what in new:
             if type(what) is Incident and what.incident in self.state.lasting:
                 self.state.lasting[what.incident] = what
-        return self._said(new, cause)
+        return self._outs(new, cause)
 
-    def _said(self, new: Sequence[object], cause: str) -> Outs:
+    def _outs(self, new: Sequence[object], cause: str) -> Outs:
         return [second_pass_out(out) for out in statements.incidents(self._camera, new, cause)]  # type: ignore[arg-type]

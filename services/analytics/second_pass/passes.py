@@ -3,7 +3,7 @@
     passes = Passes(limits)
     passes.defer(live, rules, first)                # before live analytics reads an event with `quality`
     passes.read_live("lobby", seq, at)              # after it has read an event
-    outs = passes.settle("lobby", read, next, until=0.0, over=False, now=now)
+    outs = passes.advance("lobby", read, next, until=0.0, over=False, now=now)
 
 A failure ends the passes of that camera, and harms nothing that is live.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from services.analytics import metrics
 from services.analytics.camera import CameraAnalytics
 from services.analytics.published_ids import PublishedIds
-from services.analytics.reading import Heard
+from services.analytics.reading import StoredVerdict
 from services.analytics.second_pass.camera import SecondPassCamera
 from services.analytics.second_pass.state import SecondPassState
 from services.analytics.second_pass.versions import BestVersion, First
@@ -29,13 +29,13 @@ from shared.runtime.telemetry import logger
 class Passes:
     """See the module. Iterating gives the names of cameras that have any.
 
-    changed: cameras whose passes changed since the last checkpoint. said: by camera, what they said after it, and
-    follows once more.
+    changed: cameras whose passes changed since the last checkpoint. published: by camera, ids published after it, to be
+    computed again.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.changed: set[str] = set()
-        self.said: dict[str, PublishedIds] = {}
+        self.published: dict[str, PublishedIds] = {}
         self._limits = limits
         self._cameras: dict[str, SecondPassCamera] = {}
         self._log = logger("analytics")
@@ -50,11 +50,11 @@ class Passes:
         return self._cameras.get(camera)
 
     def waiting(self) -> int:
-        """How many segments of which frames were left out are to be read."""
-        return sum(settled.waiting() for settled in self._cameras.values())
+        """Return the number of segments with deferred frames to be read."""
+        return sum(camera.waiting() for camera in self._cameras.values())
 
     def restore(self, name: str, state: SecondPassState, rules: Rules, live: CameraAnalytics | None) -> None:
-        """Go on with a camera's passes where their checkpoint is. live: the camera, where its own is."""
+        """Restore a camera's passes from their checkpoint. live: the camera, if restored from its own."""
         self.changed.add(name)
         if live is not None:
             self._cameras[name] = SecondPassCamera(name, self._limits, state)
@@ -63,76 +63,77 @@ class Passes:
     # ---- what happens live
 
     def defer(self, live: CameraAnalytics, rules: Rules, first: First) -> None:
-        """Live analytics is about to read an event of which frames were left out."""
+        """Note an event with deferred frames, before live analytics reads it."""
         if not self._limits.settle_s:
             return
-        settled = self._cameras.get(live.name) or SecondPassCamera(live.name, self._limits)
-        how = settled.deferred(live, rules, first)
-        if how in ("begun", "refused"):
-            metrics.PASSES.labels(how).inc()
-        if how in ("begun", "joined"):
-            self._cameras[live.name] = settled
+        camera = self._cameras.get(live.name) or SecondPassCamera(live.name, self._limits)
+        outcome = camera.defer(live, rules, first)
+        if outcome in ("begun", "refused"):
+            metrics.PASSES.labels(outcome).inc()
+        if outcome in ("begun", "joined"):
+            self._cameras[live.name] = camera
 
     def read_live(self, name: str, seq: int, at: float) -> None:
-        """Live analytics has read an event."""
-        if settled := self._cameras.get(name):
+        """Note that live analytics has read an event."""
+        if camera := self._cameras.get(name):
             self.changed.add(name)
-            settled.read_live(seq, at)
+            camera.read_live(seq, at)
 
     def use(self, live: CameraAnalytics, rules: Rules) -> None:
-        """Live analytics goes by other rules from now on."""
+        """Apply the rules that live analytics uses from now on."""
         self._work(live.name, lambda c: c.use(rules, live.reached))
 
-    def verdict(self, said: Verdict) -> Outs:
-        """What follows from a model's answer about an incident that live analytics does not wait for."""
-        return self._work(said.camera, lambda c: c.verdict(said))
+    def verdict(self, verdict: Verdict) -> Outs:
+        """Apply a model's verdict about an incident that live analytics does not wait for."""
+        return self._work(verdict.camera, lambda c: c.verdict(verdict))
 
     def refused(self, name: str, incident: str) -> Outs | None:
-        """What follows where VLM has not taken the question about an incident; None where it is none of ours."""
-        settled = self._cameras.get(name)
-        return self._work(name, lambda c: c.refused(incident)) if settled and settled.asked(incident) else None
+        """Mark an incident unverified, as VLM refused its request; return None if it is not from a second pass."""
+        camera = self._cameras.get(name)
+        return self._work(name, lambda c: c.refused(incident)) if camera and camera.is_waiting_for(incident) else None
 
     def due(self, at: float) -> Iterator[tuple[str, Outs]]:
-        """(camera, what follows from verdicts that are overdue)."""
-        for name, settled in list(self._cameras.items()):
-            if (deadline := settled.deadline()) is not None and deadline <= at:
+        """Yield (camera, results of overdue verdicts)."""
+        for name, camera in list(self._cameras.items()):
+            if (deadline := camera.deadline()) is not None and deadline <= at:
                 yield name, self._work(name, lambda c: c.due(at))
 
     # ---- the second pass
 
-    def settle(
-        self, name: str, read: Sequence[BestVersion | Heard], next: int, *, until: float, over: bool, now: float
+    def advance(
+        self, name: str, read: Sequence[BestVersion | StoredVerdict], next: int, *, until: float, over: bool, now: float
     ) -> Outs:
-        """What a camera's first pass makes of what it reads next. next: the sequence after that. until: nothing more
-        was stored until then. over: whether that is all of it. now: by the log's clock.
+        """Process what a camera's first pass reads next. next: the sequence after that.
+
+        until: nothing more was stored until then. over: whether that is all of it. now: by the log's clock.
         """
-        return self._work(name, lambda c: _settled(c, read, next, until, over, now))
+        return self._work(name, lambda c: _advance(c, read, next, until, over, now))
 
     def forget(self, name: str) -> None:
-        """A camera's passes are over, or given up."""
+        """Remove a camera's passes, ended or given up."""
         self._cameras.pop(name, None)
-        self.said.pop(name, None)
+        self.published.pop(name, None)
         self.changed.add(name)
 
-    def forget_said(self, before: int) -> None:
-        """What was stored before a sequence follows no more, where there is no pass that could say it."""
-        for name, said in self.said.items():
+    def forget_published(self, before: int) -> None:
+        """Forget ids stored before a sequence, of cameras without a pass that could publish them."""
+        for name, ids in self.published.items():
             if name not in self._cameras:
-                said.forget(before)
-        self.said = {name: said for name, said in self.said.items() if said}
+                ids.forget(before)
+        self.published = {name: ids for name, ids in self.published.items() if ids}
 
     def _work(self, name: str, work: Callable[[SecondPassCamera], Outs]) -> Outs:
-        settled = self._cameras.get(name)
-        if settled is None:
+        camera = self._cameras.get(name)
+        if camera is None:
             return []
         self.changed.add(name)
         try:
-            outs = work(settled)
+            outs = work(camera)
         except Exception as e:
             self._log.error("a camera's second passes are given up", camera=name, exc_info=e)
             metrics.PASSES.labels("failed").inc()
-            outs = settled.give_up()
-        if not settled:
+            outs = camera.give_up()
+        if not camera:
             self.forget(name)
         return outs
 
@@ -140,20 +141,25 @@ class Passes:
 _AMENDED = tuple(metrics.AMENDED.labels(what) for what in ("late_incident", "false_alarm", "minute"))
 
 
-def _settled(
-    camera: SecondPassCamera, read: Sequence[BestVersion | Heard], next: int, until: float, over: bool, now: float
+def _advance(
+    camera: SecondPassCamera,
+    read: Sequence[BestVersion | StoredVerdict],
+    next: int,
+    until: float,
+    over: bool,
+    now: float,
 ) -> Outs:
     outs: Outs = []
     head, place = camera.head, camera.place
     assert place
-    for one in read:
-        if isinstance(one, Heard):
-            outs += head.verdict(one.verdict, one.at, now)
+    for item in read:
+        if isinstance(item, StoredVerdict):
+            outs += head.verdict(item.verdict, item.at, now)
             continue
-        outs += head.read(one.first, one.better, now)
-        if one.outcome != "whole":
+        outs += head.read(item.first, item.better, now)
+        if item.outcome != "whole":
             place.waiting = max(0, place.waiting - 1)
-            metrics.DEFERRED.labels(one.outcome).inc()
+            metrics.DEFERRED.labels(item.outcome).inc()
     place.next, place.verdicts = max(place.next, next), max(place.verdicts, next)
     outs += head.due(until, now)
     if over:

@@ -1,9 +1,9 @@
-"""What a second pass reads next: events of a camera out of EVENTS, in order, each with the best there is of it.
+"""Read the next events of a second pass from EVENTS, in order, each with its best version.
 
-    reader = SettledReader(settle_s=900)
-    page = await reader.next(log, [(position, passes)], end)    # of the camera whose turn it is; None where all wait
+    reader = SecondPassReader(settle_s=900)
+    page = await reader.next(log, [(position, passes)], end)    # of the camera whose turn it is; None if all wait
 
-Nothing that waits is kept: it is read again from EVENTS. What is known of revisions is where they are.
+No waiting event is cached: it is read again from EVENTS. Only the positions of revisions are cached.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from services.analytics.reading import Heard, verdict_of
+from services.analytics.reading import StoredVerdict, verdict_of
 from services.analytics.second_pass.camera import SecondPassCamera
 from services.analytics.second_pass.passes import Passes
 from services.analytics.second_pass.state import EpisodeState
@@ -24,56 +24,60 @@ from shared.contract import deadletters, events, names
 from shared.contract.events import Detections, DetectionsRevision, Verdict
 from shared.runtime.errors import BadMessage
 
-# Live analytics waits meanwhile: events are read in pages of so many, revisions in so many batches of so many, and so
-# many cameras are looked at until one has something to read.
+# Live analytics waits meanwhile. PAGE: events in a page. BATCHES, BATCH: number and size of the batches of revisions.
+# TRIES: cameras to try until one has something to read.
 PAGE, BATCHES, BATCH, TRIES = 8, 8, 64, 4
-# A pass that waits looks again after this long.
-AGAIN_S = 1.0
-# The server that answers may learn of a message after it was stored.
+# A waiting pass retries after this long.
+RETRY_S = 1.0
+# The answering server may learn of a message after it was stored.
 SLACK_S = 10.0
-# A revision comes that long before its event at most: where a worker died between the two, another says the event.
+# A revision comes at most this long before its event: a worker died between the two, and another published the event.
 BEFORE_S = 300.0
-# After this long what was read live, and can't be read again, is gone.
-GONE_S = 600.0
-# Where more revisions than this are known, they are looked for anew: some are of events that nobody asks about.
-MOST_KNOWN = 20_000
+# After this long, events that were read live and can't be read again are removed.
+MISSING_S = 600.0
+# If more positions of revisions than this are cached, the search restarts: some are of events that are never needed.
+MOST_PLACES = 20_000
 
 
 class Page(NamedTuple):
-    """What a camera's first pass reads next, and the sequence that comes after it. until: when that is known to be all
-    that was stored until then, by the log's clock; 0 where it is not. over: whether that is all of the pass.
+    """What a camera's first pass reads next, and the sequence after it.
+
+    until: nothing else was stored until then, by the log's clock; 0 if that is not known. over: whether the pass is
+    complete.
     """
 
     passes: Passes
     camera: str
-    read: list[BestVersion | Heard]
+    read: list[BestVersion | StoredVerdict]
     next: int
     until: float
     over: bool
 
 
 class _Place(NamedTuple):
-    """Where a revision is in EVENTS, and when it was stored."""
+    """The position of a revision in EVENTS, and when it was stored."""
 
     seq: int
     at: float
 
 
 class _Revisions:
-    """Where the revisions of a camera's events are, by the `ce-id` of what they revise; of several the first counts."""
+    """Positions of the revisions of a camera's events, by the `ce-id` of what they revise; the first of several
+    counts.
+    """
 
     def __init__(self, of: SecondPassCamera, camera: str) -> None:
         self.of = of
         self._subject = names.event(DetectionsRevision.kind, camera)
-        self._known: dict[str, _Place] = {}
+        self._places: dict[str, _Place] = {}
         self._next: int | None = None
 
     async def of_event(self, log: Log, first: First) -> tuple[_Place | None, bool]:
-        """Where an event's revision is, if it is known; and whether all are known that there are."""
-        if len(self._known) > MOST_KNOWN:
-            self._known, self._next = {}, None
+        """Return the position of an event's revision, if known; and whether all existing revisions are known."""
+        if len(self._places) > MOST_PLACES:
+            self._places, self._next = {}, None
         for _ in range(BATCHES):
-            if place := self._known.get(first.id):
+            if place := self._places.get(first.id):
                 return place, False
             if self._next is None:
                 before = dt.datetime.fromtimestamp(first.at - BEFORE_S, dt.UTC)
@@ -86,8 +90,8 @@ class _Revisions:
             self._next = found[-1].seq + 1
             for stored in found:
                 if about := head(stored):
-                    self._known.setdefault(about.revises, _Place(stored.seq, stored.time.timestamp()))
-        return self._known.get(first.id), False
+                    self._places.setdefault(about.revises, _Place(stored.seq, stored.time.timestamp()))
+        return self._places.get(first.id), False
 
     async def read(self, log: Log, place: _Place) -> Stored | None:
         found = await log.read(self._subject, place.seq, most=1)
@@ -95,7 +99,7 @@ class _Revisions:
 
 
 class SecondPassReader:
-    """See the module. settle_s: how long a revision is waited for. clock: seconds that go on evenly."""
+    """See the module. settle_s: time to wait for a revision. clock: monotonic seconds."""
 
     def __init__(self, settle_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._settle_s = settle_s
@@ -104,14 +108,14 @@ class SecondPassReader:
         self._not_before: dict[str, float] = {}  # monotonic seconds, by camera
 
     async def next(self, log: Log, partitions: Iterable[tuple[int, Passes]], end: float) -> Page | None:
-        """What is to be read of the camera that waited longest.
+        """Return the next page of the camera that waited longest.
 
-        partitions: of each the sequence in EVENTS up to which live analytics has read, and its passes. end: until then
-        all of EVENTS is known, Unix seconds.
+        partitions: for each, the sequence in EVENTS up to which live analytics has read, and its passes. end: all of
+        EVENTS is known until then, Unix seconds.
 
         Raises nats.errors.Error or TimeoutError if the server does not answer.
         """
-        waiting = [(n, p, c) for n, p in partitions for c in p if (settled := p.of(c)) and settled.place]
+        waiting = [(n, p, c) for n, p in partitions for c in p if (second_pass := p.of(c)) and second_pass.place]
         cameras = {camera for _, _, camera in waiting}
         self._revisions = {c: r for c, r in self._revisions.items() if c in cameras}
         self._not_before = {c: t for c, t in self._not_before.items() if c in cameras}
@@ -119,30 +123,30 @@ class SecondPassReader:
         for position, passes, camera in sorted(waiting, key=lambda w: self._not_before.get(w[2], 0.0))[:TRIES]:
             if self._not_before.get(camera, 0.0) > now:
                 return None
-            settled = passes.of(camera)
-            assert settled and settled.place
-            page = await self._page(log, position, passes, settled, settled.place, end)
-            goes_on = page.over or page.next > settled.place.next
-            self._not_before[camera] = now if goes_on else now + AGAIN_S
-            if goes_on or settled.is_due(page.until):
+            second_pass = passes.of(camera)
+            assert second_pass and second_pass.place
+            page = await self._page(log, position, passes, second_pass, second_pass.place, end)
+            has_progress = page.over or page.next > second_pass.place.next
+            self._not_before[camera] = now if has_progress else now + RETRY_S
+            if has_progress or second_pass.is_due(page.until):
                 return page
         return None
 
     async def _page(
-        self, log: Log, position: int, passes: Passes, settled: SecondPassCamera, place: EpisodeState, end: float
+        self, log: Log, position: int, passes: Passes, second_pass: SecondPassCamera, place: EpisodeState, end: float
     ) -> Page:
-        """As much as is known to be as good as it gets."""
-        camera = settled.name
-        known = self._revisions.get(camera)
-        if known is None or known.of is not settled:
-            known = self._revisions[camera] = _Revisions(settled, camera)
-        # More frames that are left out only move the end.
-        until = settled.ends_at()
+        """Return the events whose best version is known."""
+        camera = second_pass.name
+        revisions = self._revisions.get(camera)
+        if revisions is None or revisions.of is not second_pass:
+            revisions = self._revisions[camera] = _Revisions(second_pass, camera)
+        # More deferred frames only move the end.
+        until = second_pass.ends_at()
         closed = end > until + SLACK_S
         found = await log.read(names.event(Detections.kind, camera), place.next, most=PAGE)
         read: list[BestVersion] = []
-        # What live analytics has read of this pass comes first, whatever is shown by a server that lags behind.
-        next, all_read = place.next, not found and (place.next > place.newest or end > until + GONE_S)
+        # Events of this pass that live analytics has read come first, even if a lagging server does not show them.
+        next, all_read = place.next, not found and (place.next > place.newest or end > until + MISSING_S)
         over = closed and all_read
         for stored in found:
             at = stored.time.timestamp()
@@ -150,45 +154,45 @@ class SecondPassReader:
                 over = closed and at > until and stored.seq > place.newest
                 break
             if first := _first(stored):
-                better = await self._better(log, known, first, end)
+                better = await self._better(log, revisions, first, end)
                 if better is None:
                     break
                 read.append(better)
             next = stored.seq + 1
-        verdicts = await self._verdicts(log, camera, place.verdicts, next) if settled.asks else []
-        ready: list[BestVersion | Heard] = [*read, *verdicts]
+        verdicts = await self._verdicts(log, camera, place.verdicts, next) if second_pass.needs_verdicts else []
+        ready: list[BestVersion | StoredVerdict] = [*read, *verdicts]
         ready.sort(key=_seq)
         return Page(passes, camera, ready, next, min(end, until) if all_read else 0.0, over)
 
-    async def _better(self, log: Log, known: _Revisions, first: First, end: float) -> BestVersion | None:
-        """The best version of an event; None while it may get better."""
+    async def _better(self, log: Log, revisions: _Revisions, first: First, end: float) -> BestVersion | None:
+        """Return the best version of an event; None while it may get better."""
         if first.event.quality is None:
             return BestVersion(first, first.event, "whole")
-        place, all_known = await known.of_event(log, first)
-        if place is None and not (all_known and end > first.at + self._settle_s + SLACK_S):
+        place, is_complete = await revisions.of_event(log, first)
+        if place is None and not (is_complete and end > first.at + self._settle_s + SLACK_S):
             return None
         if place is None or place.at > first.at + self._settle_s:
             return BestVersion(first, first.event, "overdue")
-        stored = await known.read(log, place)
+        stored = await revisions.read(log, place)
         revision = revision_of(stored, first) if stored else None
         outcome: Outcome = "revised" if revision and not revision.lost else "lost"
         return BestVersion(first, best(first.event, revision), outcome)
 
-    async def _verdicts(self, log: Log, camera: str, begin: int, before: int) -> list[Heard]:
-        """What models said between two sequences."""
-        said: list[Heard] = []
+    async def _verdicts(self, log: Log, camera: str, begin: int, before: int) -> list[StoredVerdict]:
+        """Return the verdicts between two sequences."""
+        verdicts: list[StoredVerdict] = []
         while begin < before and (found := await log.read(names.event(Verdict.kind, camera), begin)):
-            said += [heard for stored in found if stored.seq < before and (heard := verdict_of(stored))]
+            verdicts += [verdict for stored in found if stored.seq < before and (verdict := verdict_of(stored))]
             begin = found[-1].seq + 1
-        return said
+        return verdicts
 
 
-def _seq(read: BestVersion | Heard) -> int:
+def _seq(read: BestVersion | StoredVerdict) -> int:
     return read.first.seq if isinstance(read, BestVersion) else read.seq
 
 
 def _first(stored: Stored) -> First | None:
-    """An event as it came; None where live analytics has passed it over."""
+    """Return an event as it came; None if live analytics skipped it."""
     if deadletters.REPLAY_FOR in stored.headers:
         return None
     try:

@@ -1,10 +1,10 @@
-"""What a restart must find of a camera's second passes. Plain data."""
+"""State of a camera's second passes, to restore after a restart. Plain data."""
 
 from __future__ import annotations
 
 import msgspec
 
-from services.analytics.incidents import AskedIncident
+from services.analytics.incidents import PendingVerification
 from services.analytics.state import CameraState
 from services.analytics.statements import Out
 from shared.contract.events import Counts, Incident, Verdict
@@ -14,39 +14,42 @@ class SecondPassTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen by hand."""
 
     tail_s: float = 300.0
-    """A pass ends so long after the last event of which frames were left out: what began before it is over by then, or
-    is followed live as well as here."""
+    """A pass ends this long after the last event with deferred frames: earlier incidents are over by then, or both
+    sides follow them.
+    """
 
     near_s: float = 5.0
-    """Incidents whose times are so near are the same: at a frame a second, an object is told two or three frames after
-    it came."""
+    """Incidents are the same if their times differ by at most this. At a frame a second, an object is reported two or
+    three frames after it came.
+    """
 
     most_near_s: float = 60.0
-    """The same of a rule with a long `hold_s`: more would let a pass end before it has judged."""
+    """The same for a rule with a long `hold_s`: more would let a pass end before its incidents are judged."""
 
     most_compared: int = 200
-    """So many incidents of each side are compared at once; what comes up beyond is told by neither."""
+    """At most this many incidents of each side are compared at a time; further ones are not published."""
 
     most_episodes: int = 16
-    """So many passes of a camera wait at most: they are five minutes apart, and what they wait for comes within
-    ANALYTICS_SETTLE_S."""
+    """At most this many passes of a camera wait: they are five minutes apart, and revisions come within
+    ANALYTICS_SETTLE_S.
+    """
 
     most_books: int = 16
-    """A pass knows of so many changes of its camera's rules, the last ones."""
+    """A pass stores at most this many changes of its camera's rules, the last ones."""
 
     most_early: int = 50
-    """So many verdicts wait for their incident, which a restart may tell after them."""
+    """At most this many verdicts wait for their incident, which may be published after them following a restart."""
 
 
 TUNING = SecondPassTuning()
 
 
 class FoundIncident(msgspec.Struct):
-    """An incident of one side. seen: when it came up, by its video's clock. until: when it had ended; infinity while it
+    """An incident of one side. seen: when it came up, by its video's clock. until: when it ended; infinity while it
     lasts.
 
-    same: ids of those of the other side that it is. judged: whether that is known. alone: whether there was none then.
-    held: what is said of it once that is known.
+    same: ids of the matching incidents of the other side. judged: whether these are known. alone: whether there were
+    none. held: its events until it is judged.
     """
 
     incident: Incident
@@ -59,7 +62,7 @@ class FoundIncident(msgspec.Struct):
 
 
 class FoundPart(msgspec.Struct):
-    """A part of a minute's counts, and under which id it was said. seen: when, by its video's clock."""
+    """A part of a minute's counts, and the id of its event. seen: when, by its video's clock."""
 
     counts: Counts
     id: str
@@ -67,14 +70,14 @@ class FoundPart(msgspec.Struct):
 
 
 class FoundMinute(msgspec.Struct):
-    """The parts of a minute that were said live, and those that are so; those of both are compared one by one."""
+    """The live and the revised parts of a minute; they are compared one by one."""
 
     live: list[FoundPart] = []
     settled: list[FoundPart] = []
 
 
 class ComparisonState(msgspec.Struct):
-    """What came up and is not settled yet: incidents by id, minutes by number. now: the video's clock."""
+    """Incidents by id and minutes by number that are not judged yet. now: the video's clock."""
 
     live: dict[str, FoundIncident] = {}
     settled: dict[str, FoundIncident] = {}
@@ -83,7 +86,7 @@ class ComparisonState(msgspec.Struct):
 
 
 class Book(msgspec.Struct):
-    """Rules, as KV has them, that hold after a sequence in EVENTS."""
+    """Rules, as KV has them, in force after a sequence in EVENTS."""
 
     after: int
     rules: bytes
@@ -92,9 +95,9 @@ class Book(msgspec.Struct):
 class EpisodeState(msgspec.Struct):
     """A pass. Sequences are of EVENTS, times by the log's clock.
 
-    next, verdicts: from which it reads on. last: when the last event with `quality` was stored. newest: the last event
-    of it that was read live. waiting: how many of those with `quality` are to be read. live, settled: the camera as it
-    was said, and as it is.
+    next, verdicts: the sequences of the next events to read. last: when the last event with `quality` was stored.
+    newest: the last event of it that was read live. waiting: number of events with `quality` to be read. live, settled:
+    the camera by original and by revised events.
     """
 
     next: int
@@ -109,9 +112,9 @@ class EpisodeState(msgspec.Struct):
 
 
 class LateState(msgspec.Struct):
-    """Incidents that were found late: those that wait for a verdict, those that last, verdicts that came before."""
+    """Late incidents: those that wait for a verdict, those that last, and verdicts that came before."""
 
-    asked: dict[str, AskedIncident] = {}
+    asked: dict[str, PendingVerification] = {}
     lasting: dict[str, Incident] = {}
     early: dict[str, Verdict] = {}
 
@@ -124,12 +127,12 @@ class SecondPassState(msgspec.Struct):
 
 
 def second_pass_id(id: str) -> str:
-    """The id under which the second pass says what live analytics says under `id`."""
+    """Return the second pass's id for an event that live analytics publishes as `id`."""
     return f"settled/{id.removeprefix('analytics/')}"
 
 
 def is_second_pass(id: str) -> bool:
-    """Whether the second pass says something under an id."""
+    """Whether an id belongs to the second pass."""
     return id.startswith("settled/")
 
 

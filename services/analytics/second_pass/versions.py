@@ -1,6 +1,6 @@
-"""An event of detections, and what takes its place once all frames were looked at. Pure.
+"""An event of detections, and its revision once all frames were analysed. Pure.
 
-revision = revision_of(stored, first)       # or None, where it is none of that event
+revision = revision_of(stored, first)       # or None, if it is not a revision of that event
 better = best(first, revision)
 """
 
@@ -17,7 +17,7 @@ from shared.runtime.errors import BadMessage
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What is read of every revision: which event it is of."""
+    """The part that is read of every revision: which event it is of."""
 
     revises: str
     lost: Lost | None = None
@@ -35,13 +35,13 @@ class First(NamedTuple):
     event: Detections
 
 
-# whole: nothing was left out of it. lost: it is said that there is no revision, or none that can be read. overdue: none
-# has come.
+# whole: no frame was deferred. lost: a notice says that there is no revision, or it can't be read. overdue: none has
+# come.
 Outcome: TypeAlias = Literal["whole", "revised", "lost", "overdue"]
 
 
 class BestVersion(NamedTuple):
-    """An event, and the best version of it that there will be."""
+    """An event, and its final best version."""
 
     first: First
     better: Detections
@@ -49,7 +49,7 @@ class BestVersion(NamedTuple):
 
 
 def head(stored: Stored) -> Head | None:
-    """Which event a message revises; None where it is no revision."""
+    """Return which event a message revises; None if it is no revision."""
     try:
         return _HEAD.decode(stored.data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -57,7 +57,7 @@ def head(stored: Stored) -> Head | None:
 
 
 def revision_of(stored: Stored, first: First) -> DetectionsRevision | None:
-    """What takes the place of `first`; None where the message is no revision of that segment."""
+    """Return the revision of `first`; None if the message is no revision of that segment."""
     try:
         found = events.decode(stored.data, DetectionsRevision, stored.subject)
     except BadMessage:
@@ -66,7 +66,7 @@ def revision_of(stored: Stored, first: First) -> DetectionsRevision | None:
 
 
 def best(first: Detections, revision: DetectionsRevision | None) -> Detections:
-    """The event as if nothing had been left out; as it came, where there is nothing better."""
+    """Return the event as if no frame had been deferred; as it came, if there is nothing better."""
     if revision is None or revision.lost:
         return first
     return Detections(

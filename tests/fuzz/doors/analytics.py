@@ -74,7 +74,7 @@ def _verdict(data: bytes) -> None:
     partition = _partition()
     log = VerdictLog()
     wait(log.read(said))
-    for one in log.heard():
+    for one in log.take():
         for out in partition.verdict(one.verdict, one.at):
             events.encode(out.what) if isinstance(out.what, events.Event) else None
 
@@ -122,10 +122,10 @@ def _deferred() -> Partition:
 
 def _second_pass(partition: Partition, read: list[BestVersion]) -> None:
     """To its end, the checkpoint and the events that follow."""
-    outs = partition.passes.settle("lobby", read, 10, until=0.0, over=False, now=NOW.timestamp())
+    outs = partition.passes.advance("lobby", read, 10, until=0.0, over=False, now=NOW.timestamp())
     if settled := partition.passes.of("lobby"):
         checkpoint.unpacked(checkpoint.packed(settled.state()), SecondPassState)
-        outs += partition.passes.settle("lobby", [], 10, until=0.0, over=True, now=NOW.timestamp() + 1e5)
+        outs += partition.passes.advance("lobby", [], 10, until=0.0, over=True, now=NOW.timestamp() + 1e5)
     outs += [out for _, late in partition.due(NOW.timestamp() + 1e6) for out in late]
     for out in outs:
         if isinstance(out.what, events.Event):
