@@ -30,7 +30,7 @@ async def run(settings: ScalerSettings, client: Client, health: Health, stop: as
         serving_page(estimator, settings) as url,
     ):
         logger("scaler").info("ready", url=url, address=f"{settings.scaler_host}:{port}")
-        # While NATS is away, every call ends with an error; the service itself is ready.
+        # While NATS is away, every call returns an error; the service itself is ready.
         health.ready = None
         accounts = HeardAccounts(estimator.heartbeats)
         while not stop.is_set() and not client.is_closed:

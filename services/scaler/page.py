@@ -1,13 +1,13 @@
-"""The page /demand: how many replicas a service needs now, for KEDA's trigger of type `metrics-api`.
+"""The page /demand: the replicas that a service needs now, for KEDA's trigger of type `metrics-api`.
 
     async with serving_page(estimator, settings) as url:        # http://127.0.0.1:9091/demand
         ...
 
     GET /demand?service=cv&latencyTarget=2&coldStart=60         {"demand": 2.4, "active": true}
 
-KEDA makes the HPA of such a trigger whether or not anybody answers, and what it can't read refuses nothing else, so the
-other triggers go on. An error is a code and a sentence: 400 for what is asked, 404 for a stream or consumer that is not
-there, 503 where JetStream can't be asked. KEDA tells its users the code alone, so the sentence is logged too.
+KEDA creates the HPA of such a trigger even without an answer, and an unreadable page does not affect the other triggers.
+An error is a code and a sentence: 400 for a bad query, 404 for a missing stream or consumer, 503 if JetStream is not
+reachable. KEDA shows its users the code alone, so the sentence is logged too.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from shared.runtime.pages import KNOWN, PageServer
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
-# The loop has this long for an answer: KEDA gives up after 3 s.
+# The event loop has this long for an answer: KEDA times out after 3 s.
 ANSWER_S = 2.7
-# So many questions are remembered as failing, to log each once, and so much of each is shown.
+# At most this many failing queries are remembered, to log each once; this much of each is shown.
 MOST_FAILING = 1000
 MOST_SHOWN = 500
 
@@ -40,13 +40,13 @@ log = logger("scaler")
 
 
 class _Page:
-    """The WSGI application. Its threads ask the estimator in the event loop that it belongs to."""
+    """The WSGI application. Its threads call the estimator in its event loop."""
 
     def __init__(self, estimator: Estimator, *, needs_certificate: bool) -> None:
         self._estimator = estimator
         self._needs_certificate = needs_certificate
         self._loop = asyncio.get_running_loop()
-        # The problem of each query that has one, the oldest first.
+        # The problem of each failing query, the oldest first.
         self._failing: dict[str, str] = {}
         self._logging = threading.Lock()
 
@@ -80,7 +80,7 @@ class _Page:
         return {"demand": answer.metric, "active": answer.active}
 
     def _log(self, query_string: str, problem: str) -> None:
-        """Log a problem when it begins, becomes another, or ends."""
+        """Log a problem when it begins, changes, or ends."""
         query = metadata.shown(f"?{query_string}", MOST_SHOWN)
         with self._logging:
             if problem == self._failing.get(query, ""):
@@ -97,7 +97,7 @@ class _Page:
 
 
 def _refusal(error: Exception) -> tuple[HTTPStatus, str]:
-    """The code and the sentence of an error of ours. Others are told in the log alone."""
+    """Return the code and the sentence of an error of ours. Other errors are only logged."""
     if isinstance(error, SettingError):
         return HTTPStatus.BAD_REQUEST, redact(str(error))
     if isinstance(error, Missing):

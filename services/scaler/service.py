@@ -1,11 +1,11 @@
-"""The external scaler: it answers KEDA's questions by gRPC, from live metrics.
+"""The external scaler: it answers KEDA's gRPC requests from live metrics.
 
     service = ScalerService(estimator)
     async with serving(service, settings) as port:
         ...
 
-An error is a gRPC code and a sentence, and KEDA's `fallback` of the ScaledObject applies to each alike: UNAVAILABLE
-where JetStream can't be asked, NOT_FOUND for a stream or consumer that is not there, INVALID_ARGUMENT for metadata.
+An error is a gRPC code and a sentence: UNAVAILABLE if JetStream is not reachable, NOT_FOUND for a missing stream or
+consumer, INVALID_ARGUMENT for metadata. KEDA's `fallback` of the ScaledObject applies to each alike.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 NAME = "externalscaler.ExternalScaler"
-# The metric is a number of replicas: 2.4 with a target of 1 is 3 replicas.
+# The metric is a replica count: 2.4 with a target of 1 is 3 replicas.
 TARGET = 1
 GRACE_S = 2.0
 
 OPTIONS = [
-    # A port that another process has is an error. Without this, both would get a share of the calls.
+    # A port in use is an error. Otherwise both processes would get a share of the calls.
     ("grpc.so_reuseport", 0),
     # KEDA's streams idle for hours. A peer that vanished is noticed within two minutes.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    # A KEDA that starts opens all its streams at once; by default gRPC cancels what waits beyond a thousand calls.
+    # A starting KEDA opens all its streams together; by default gRPC cancels calls beyond a thousand pending ones.
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
 ]
@@ -62,7 +62,7 @@ log = logger("scaler")
 
 
 class ScalerService:
-    """The five methods. Where a consumer can't be read, its stream stays open, and goes on once it can."""
+    """The five methods. The stream of an unreadable consumer stays open, and continues once it can be read."""
 
     def __init__(self, estimator: Estimator) -> None:
         self._estimator = estimator
@@ -83,7 +83,7 @@ class ScalerService:
         )
 
     def close(self) -> None:
-        """End the streams, without an error: KEDA opens them again sooner than after one."""
+        """End the streams without an error: KEDA reopens them sooner than after one."""
         self._closing = True
         for stream in self._streams:
             stream.set()
@@ -104,7 +104,7 @@ class ScalerService:
         )
 
     async def _metric_spec(self, ref: ScaledObjectRef) -> GetMetricSpecResponse:
-        """It does not ask JetStream, so that an HPA can be made while that is away."""
+        """Answer without JetStream, so that an HPA can be created while that is away."""
         spec = MetricSpec(metricName=self._live(ref).metric, targetSize=TARGET, targetSizeFloat=float(TARGET))
         return GetMetricSpecResponse(metricSpecs=[spec])
 
@@ -127,7 +127,7 @@ class ScalerService:
         try:
             while not self._closing:
                 active = live.active
-                # Nothing is sent while it can't be known: KEDA takes false for idle.
+                # Send nothing while the activity is unknown: KEDA takes false for idle.
                 if active is not None and active != sent:
                     sent = active
                     yield IsActiveResponse(result=active)
@@ -197,7 +197,7 @@ def _write(message: Any) -> bytes:
 
 
 async def _refuse(method: str, error: Exception, context: Context) -> None:
-    """End the call with a code, and the sentence of an error of ours. Other errors are told in the log alone."""
+    """End the call with a code, and the sentence of an error of ours. Other errors are only logged."""
     code, text = grpc.StatusCode.INTERNAL, "the scaler has failed: see its log"
     if isinstance(error, SettingError):
         code, text = grpc.StatusCode.INVALID_ARGUMENT, redact(str(error))

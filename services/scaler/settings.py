@@ -1,4 +1,4 @@
-"""The scaler's settings, and the certificates that its two servers show: gRPC's, and that of the page /demand."""
+"""The scaler's settings, and the certificates of its two servers: gRPC, and the page /demand."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class ScalerSettings(BusSettings, frozen=True, kw_only=True):
 
 
 def certificates(s: ScalerSettings) -> tls.Renewing | None:
-    """What the page shows, and whether it asks for KEDA's certificate; None without TLS.
+    """Return the TLS of the page, with KEDA's certificate required or not; None without TLS.
 
-    Raises SettingError for half a configuration, and for files that can't be used.
+    Raises SettingError for half a configuration, and for unusable files.
     """
     cert, key, client_ca = _files(s)
     return tls.Renewing(lambda: tls.server_context(cert, key, client_ca), cert, key, client_ca) if cert else None
 
 
 def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
-    """The same for gRPC's server. Files that change are read anew at the next handshake. Raises as `certificates`."""
+    """Return the same for gRPC's server. Changed files are reread at the next handshake. Raises as `certificates`."""
     cert, key, client_ca = _files(s)
     if not cert:
         if not _is_loopback(s.scaler_host):
@@ -56,13 +56,13 @@ def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
                 host=s.scaler_host,
             )
         return None
-    # gRPC itself would only say that it could not bind.
+    # gRPC's own error would only be that it could not bind.
     tls.server_context(cert, key, client_ca)
     files = [file for file in (key, cert, client_ca) if file]
     seen = [file.read() for file in files]
 
     def fetch() -> grpc.ServerCertificateConfiguration:
-        """gRPC calls this at every handshake, as certificates are renewed while we run."""
+        """Return the current files; gRPC calls this at every handshake, as certificates are renewed while we run."""
         nonlocal seen
         try:
             now = [file.read() for file in files]
@@ -79,7 +79,7 @@ def credentials(s: ScalerSettings) -> grpc.ServerCredentials | None:
 
 
 def _files(s: ScalerSettings) -> tuple[tls.File, tls.File, tls.File]:
-    """The server's certificate and key, and the CA of its clients. Raises SettingError for half of them."""
+    """Return the server's certificate and key, and its clients' CA. Raises SettingError for half of them."""
     cert, key = tls.File("SCALER_TLS_CERT", s.scaler_tls_cert), tls.File("SCALER_TLS_KEY", s.scaler_tls_key)
     client_ca = tls.File("SCALER_CLIENT_CA", s.scaler_client_ca)
     tls.check_pair(cert, key)

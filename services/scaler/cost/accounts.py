@@ -1,12 +1,12 @@
-"""What replicas cost, for Prometheus: those of a pool of ours, or of any service whose workers are heard.
+"""The cost of replicas, for Prometheus: of a pool of ours, or of any service whose workers are heard.
 
     account = Account("cv")
     account.charge(replicas=3, living=3, warming=1, used_s=211.0, working_s=95.5)
     accounts = HeardAccounts(estimator.heartbeats)
     accounts.charge_heard()           # every second
 
-A scaler that does not own the pool knows of a replica from its first heartbeat to its last. It can't count a process
-that is starting, or a pod that waits for its node.
+A scaler that does not own the pool knows a replica from its first heartbeat to its last. It can't count a starting
+process, or a pod that waits for its node.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ SAVING = Gauge(
 
 
 class Account:
-    """One service's cost, which is exported as it grows."""
+    """One service's cost, exported as it grows."""
 
     def __init__(self, service: str, now: float | None = None) -> None:
         self._service = service
         self._cost = Cost(time.monotonic() if now is None else now)
 
     def charge(self, *, replicas: int, living: int, warming: int, used_s: float, working_s: float) -> Spent:
-        """Take what was used since. See `Cost.charge`."""
+        """Charge the usage since the last call. See `Cost.charge`."""
         before = self._cost.spent
         spent = self._cost.charge(
             time.monotonic(), replicas=replicas, living=living, warming=warming, used_s=used_s, working_s=working_s
@@ -60,7 +60,7 @@ class Account:
 
 
 class HeardAccounts:
-    """Accounts of every service that is heard, from now on. heartbeats: gives them by service."""
+    """Accounts of every service with heartbeats, from now on. heartbeats: returns them by service."""
 
     def __init__(self, heartbeats: Callable[[], Mapping[str, Heartbeats]]) -> None:
         self._heartbeats = heartbeats
@@ -68,7 +68,7 @@ class HeardAccounts:
         self._accounts: dict[str, Account] = {}
 
     def charge_heard(self) -> None:
-        """Charge what was heard since the last call; once a second is often enough."""
+        """Charge the heartbeats since the last call; once a second is often enough."""
         now = time.monotonic()
         for service, heartbeats in self._heartbeats().items():
             account = self._accounts.get(service)

@@ -1,13 +1,13 @@
-"""What a service's replicas cost, how much of it was work, and what a static fleet would have cost. Pure.
+"""The cost of a service's replicas, the busy part of it, and the cost of a static fleet. Pure.
 
     cost = Cost(now)
     spent = cost.charge(now, replicas=3, living=3, warming=1, used_s=211.0, working_s=95.5)
     spent.used_s == spent.busy_s + spent.idle_s + spent.warming_s
-    spent.saving        # 0.42 of what the fleet's peak would have cost all the time
+    spent.saving        # 0.42 of the cost of a constant fleet of the peak's size
 
-A replica is warming from its start until it says that it is ready, and busy while it has a message in hand. A heartbeat
-tells of work up to a second after it was done. That second counts as idle at first, and later idle time counts as busy
-in its place. So the parts only grow, as counters must, and their sums are right.
+A replica is warming from its start until it reports ready, and busy while it has a message in flight. A heartbeat
+reports work up to a second late. That second counts as idle at first, and later idle time counts as busy in its place.
+So the parts never decrease, as counters must, and their sums are right.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
-    """Replica-seconds over the `seconds` since the start. peak: most replicas that were asked for at once."""
+    """Replica-seconds over the `seconds` since the start. peak: the maximum of requested replicas."""
 
     seconds: float = 0.0
     used_s: float = 0.0
@@ -27,16 +27,16 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def static_s(self) -> float:
-        """What a fleet of the peak's size would have used."""
+        """The replica-seconds of a fleet of the peak's size."""
         return self.peak * self.seconds
 
     @property
     def saving(self) -> float:
-        """The share of `static_s` that was not used; 0 where nothing ever ran."""
+        """The unused share of `static_s`; 0 if nothing ever ran."""
         return 1 - self.used_s / self.static_s if self.static_s > 0 else 0.0
 
     def describe(self) -> str:
-        """Two lines for a person."""
+        """Return two lines for a person."""
         lines = [
             f"ran {self.seconds:.0f} s; replica-seconds used: {self.used_s:.0f} "
             f"({self.busy_s:.0f} busy, {self.idle_s:.0f} idle, {self.warming_s:.0f} warming up)"
@@ -54,14 +54,14 @@ class Cost:
         self._began = now
         self._used_s = 0.0
         self._working_s = 0.0
-        self._owed_s = 0.0  # work whose time was counted as idle before it was told
+        self._owed_s = 0.0  # work whose time was counted as idle before its report
         self.spent = Spent()
 
     def charge(self, now: float, *, replicas: int, living: int, warming: int, used_s: float, working_s: float) -> Spent:
-        """The sums so far.
+        """Return the sums so far.
 
-        replicas: asked for. living: that exist, draining ones too. warming: of these, not ready yet. used_s: seconds
-        that all replicas have ever lived. working_s: seconds with a message in hand. Both only grow.
+        replicas: requested. living: existing, draining ones too. warming: of these, not ready yet. used_s: cumulative
+        lifetime of all replicas. working_s: cumulative seconds with a message in flight.
         """
         last = self.spent
         step = max(0.0, used_s - self._used_s)

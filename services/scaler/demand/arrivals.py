@@ -1,12 +1,12 @@
-"""The rate at which messages arrive: the mean of a window that a real change cuts short. Pure.
+"""The arrival rate: the mean over a window that a significant change shortens. Pure.
 
     arrivals = Arrivals(window_s=150)
-    arrivals.observe(now, arrived)          # a count that only grows; about once a second
+    arrivals.observe(now, arrived)          # a cumulative count; about once a second
     arrivals.level                          # messages a second
 
-A long window is steady and a short one is quick. Here the long one is used until the last seconds differ from it by
-more than chance explains, and then begins anew with them. What chance explains is measured by the index of dispersion,
-variance over mean: it is 1 for a Poisson stream, and some tens where work comes in bursts.
+A long window is steady and a short one is quick. The long window is used until the last seconds differ from it
+significantly; then it restarts with those seconds. Significance is measured by the index of dispersion, variance over
+mean: 1 for a Poisson stream, and some tens for bursts.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ import msgspec
 
 
 class ArrivalsTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Where no other source is named, a value was chosen on the traces of docs/explanation/scaling.md."""
+    """Values without another source were chosen on the traces of docs/explanation/scaling.md."""
 
     short_s: float = 15.0
-    """A change is looked for in the last seconds, this many: one sync of the HPA."""
+    """The last seconds that are tested for a change: one sync of the HPA."""
 
     least_window: float = 1.5
-    """A change is looked for once the window is this many times as long as the last seconds."""
+    """Test for a change once the window is this many times as long as the last seconds."""
 
     significance: float = 3.0
-    """A change is real when it is this many standard deviations: chance does that in 3 of 1000 looks."""
+    """A change is significant at this many standard deviations: noise exceeds them in 3 of 1000 tests."""
 
     least_span_s: float = 5.0
-    """A rate is never taken over less than this long: nothing follows from a few messages in a moment."""
+    """The minimum interval for a rate: a few messages in a moment prove nothing."""
 
     least_dispersion: float = 1.0
-    """Arrivals are never taken to be steadier than a Poisson stream's, whose dispersion is 1."""
+    """The minimum dispersion: that of a Poisson stream, 1."""
 
     most_dispersion: float = 60.0
-    """Arrivals are never taken to be wilder than this, so that a change is still found after a burst."""
+    """The maximum dispersion, so that a change is still detected after a burst."""
 
     memory: float = 0.9
-    """Each measurement leaves this share of the dispersion that was known before."""
+    """Each measurement retains this share of the previous dispersion."""
 
 
 TUNING = ArrivalsTuning()
 
 
 class Arrivals:
-    """See the module. level: messages a second; span_s: the window it is made of."""
+    """See the module. level: messages a second; span_s: the length of its window."""
 
     def __init__(self, window_s: float) -> None:
         self.window_s = window_s
@@ -59,7 +59,7 @@ class Arrivals:
         self._measured = -math.inf
 
     def observe(self, now: float, arrived: int) -> None:
-        """Take the count of all that have arrived by `now`, in seconds."""
+        """Record the cumulative count of arrivals at `now`, in seconds."""
         times = self._times
         times.append(now)
         self._counts.append(arrived)
@@ -78,28 +78,28 @@ class Arrivals:
             self.level = (arrived - self._count_at(self._changed)) / short_s
 
     def resume(self, now: float, arrived: int) -> None:
-        """Begin anew after a time that nobody has looked: when in it messages came is not known."""
+        """Restart after a gap without observations: the arrival times within it are unknown."""
         self._times, self._counts = [now], [arrived]
 
     def _is_changed(self, now: float, arrived: int, start: float, first: float) -> bool:
         t, short_s = TUNING, TUNING.short_s
         middle = self._count_at(now - short_s)
         before = (middle - first) / (now - short_s - start)
-        # Where none came before, one message may still come by chance.
+        # Even without earlier arrivals, one message may arrive by chance.
         usual = max(before, 0.5 / short_s)
         deviation = (arrived - middle) / short_s - before
-        # A change is judged by what was known before it: it would hide itself in a dispersion that it is part of.
+        # Test a change against the dispersion before it: the change itself would inflate that.
         changed = abs(deviation) > t.significance * math.sqrt(self.dispersion * usual / short_s)
         if now >= self._measured + short_s:
             self._measured = now
-            # A change of the level is none of chance: it counts for no more than what would just have been one.
+            # A level shift is not noise: count at most the smallest significant deviation.
             seen = min(deviation * deviation * short_s / usual, t.significance**2 * self.dispersion)
             mean = t.memory * self.dispersion + (1 - t.memory) * seen
             self.dispersion = min(t.most_dispersion, max(t.least_dispersion, mean))
         return changed
 
     def _count_at(self, time: float) -> float:
-        """The count at a time. Between two looks, however far apart, messages are taken to have come evenly."""
+        """Return the count at a time, interpolated linearly between two observations."""
         times, counts = self._times, self._counts
         after = bisect_right(times, time)
         if after in (0, len(times)):

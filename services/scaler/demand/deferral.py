@@ -1,14 +1,14 @@
-"""How much leaner than its forecast a fleet is planned, learned from how much was left out. Pure.
+"""How much leaner than the forecast the fleet is planned, learned from the share of deferred frames. Pure.
 
     deferral = DeferralController(budget=0.02)
-    deferral.observe(now, fleet)              # workers that say how many frames they looked at
+    deferral.observe(now, fleet)              # workers that report their analysed frames
     deferral.share                            # 0.06: the plan is 6 % leaner
 
-Where work bends, a fleet that is too small for a moment leaves frames out, and no segment waits for long. So the plan
-may be leaner until as much is left out as the budget allows. This is an account: every frame that was wanted pays the
-budget in, every frame that was left out is taken from it, and what is on it makes the plan leaner. The sum of both is
-kept near nothing, whatever the load is like: that is integral control, and the margin of adaptive conformal inference
-(Gibbs and Candès, 2021) is learned in the same way. A surge leaves a debt, which is paid before the plan is lean again.
+Degradable work defers frames while the fleet is briefly too small, and no segment waits for long. So the plan may be
+leaner until the deferred share reaches the budget. The controller is an account: each wanted frame pays the budget in,
+and each deferred frame is withdrawn. The balance makes the plan leaner. The controller keeps the sum of both near zero
+under any load: this is integral control. Adaptive conformal inference (Gibbs and Candès, 2021) learns its margin in the
+same way. A surge leaves a debt, which is paid before the plan is lean again.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ HOUR_S = 3600.0
 
 
 class DeferralTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Chosen on the traces of docs/explanation/scaling.md, where half or twice as much makes little difference."""
+    """Chosen on the traces of docs/explanation/scaling.md: half or twice the value makes little difference."""
 
     gain: float = 3.0
-    """An hour in which nothing was left out makes the plan leaner by this many budgets. From a plan to the frames that
-    it leaves out takes minutes, and the account is slower than that."""
+    """An hour without deferred frames makes the plan leaner by this many budgets. A plan takes minutes to show in the
+    deferred frames; the account is slower than that."""
 
     most: float = 0.2
-    """The plan is leaner by at most this share of it, and the debt is at most as large."""
+    """The maximum share by which the plan is leaner, and the maximum debt."""
 
     memory_h: float = 4.0
-    """How many frames come in an hour is the mean of so many hours."""
+    """The frames per hour are a mean over this many hours."""
 
 
 TUNING = DeferralTuning()
 
 
 class DeferralController:
-    """See the module. left_out: share of the frames that were wanted in the last hours."""
+    """See the module. is_reported: whether workers report their analysed frames."""
 
     def __init__(self, budget: float) -> None:
         self._budget = budget
@@ -51,16 +51,16 @@ class DeferralController:
 
     @property
     def share(self) -> float:
-        """How much leaner the plan is, 0 to 1."""
+        """The share by which the plan is leaner, 0 to 1."""
         return max(0.0, self._account)
 
     @property
     def deferred_share(self) -> float:
-        """Share of the frames wanted in the last hours that was left out at first."""
+        """The deferred share of the frames wanted in the last hours."""
         return self._deferred / self._wanted if self._wanted else 0.0
 
     def observe(self, now: float, fleet: Workers | None, *, is_restart: bool = False) -> None:
-        """Take what workers say at `now`, in seconds. anew: as observed. known: whether any says what it looked at."""
+        """Record the workers' counters at `now`, in seconds. is_restart: `Observation.anew`."""
         last, self._last = self._last, None
         if fleet is None:
             return

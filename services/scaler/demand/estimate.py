@@ -1,4 +1,4 @@
-"""What the policy came to, with every term of the sum, and the sentences that tell it to a person. Pure."""
+"""The policy's result, with every term of the sum, and its explanation for a person. Pure."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import Literal
 
 import msgspec
 
-# The least number that is above 0 to KEDA, which counts in thousandths.
+# The smallest number above 0 for KEDA, which counts in thousandths.
 LEAST = 0.001
 
 
 def one_number(replicas: float, active: bool) -> float:
-    """Both as one, for who asks for a number alone: it is above 0 where there is work."""
+    """Return both as one number, which is above 0 if there is work."""
     return max(replicas, LEAST) if active else 0.0
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """Replicas to run, with every term of the sum. Rates are messages a second, backlogs are messages.
 
-    basis: `lag` where no worker is heard whose rate could be used. arrival_rate: now. forecast_rate: expected when a
-    replica asked for now is ready. planned_rate: what the rate hardly exceeds then, with headroom. forecaster: which
-    candidate gave it. service_rate: of one busy replica; `measured`, or else assumed; 0 by the lag rule where none is
-    known. backlog_expected: the backlog at that time. backlog_allowed: what the latency target lets stand.
-    backlog_stuck: what does not drain and is not counted. arrival_replicas, backlog_replicas: the two parts of the sum.
-    due: segments put off whose video will soon be gone, and due_replicas: what these call for, a third part of the sum.
-    held_replicas: what is kept whatever the sum. ready: replicas that work. warming: those asked for that do not yet.
-    left_out: share of the frames of the last hours that were left out at first. defer_budget: the share that may be, 0
-    where none is planned for. thrift: how much leaner than the forecast the plan is for it.
+    basis: `lag` if no worker with a usable rate is heard. arrival_rate: now. forecast_rate: expected when a replica
+    requested now is ready. planned_rate: the upper quantile for that time, with headroom. forecaster: the candidate
+    that gave it. service_rate: of one busy replica; `measured` or assumed; 0 under the lag rule without a measurement.
+    backlog_expected: the backlog at that time. backlog_allowed: what the latency target permits. backlog_stuck: the
+    part that does not drain and is not counted. arrival_replicas, backlog_replicas: the two parts of the sum.
+    due: deferred segments whose video expires soon; due_replicas: the replicas for these, a third part of the sum.
+    held_replicas: the replicas that remain whatever the sum. ready: replicas at work. warming: requested ones that are
+    not ready. left_out: deferred share of the frames of the last hours. defer_budget: the planned share, 0 for none.
+    thrift: the share by which the plan is leaner than the forecast for it.
     """
 
     replicas: float
@@ -56,7 +56,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     thrift: float = 0.0
 
     def explain(self) -> list[str]:
-        """Sentences for a person, from what comes in to what is asked for."""
+        """Return sentences for a person, from the arrivals to the requested replicas."""
         if self.basis == "lag":
             lines = [
                 "no worker is heard: the lag rule holds",

@@ -1,11 +1,11 @@
-"""How much of what was put off is about to expire, by counts alone. Pure.
+"""How many deferred segments are about to expire, from counts alone. Pure.
 
-    due = Due(grace_s=90)
-    due.measure(now, PutOff(ever=410, waiting=60, kept_s=600))      # 12.0 segments have at most 90 s left
+    expiry = ExpiryForecast(grace_s=90)
+    expiry.measure(now, DeferredSegments(ever=410, waiting=60, kept_s=600))     # 12.0 segments have at most 90 s left
 
-What is put off is made good in the order in which it was put off. So of what waits, all that was not put off within the
-last `kept_s - grace_s` seconds is due, but for what was put off more than `kept_s` ago: its video is gone. A job that
-is delivered twice counts as two: less is due then than there is.
+Deferred segments are backfilled in order. So the waiting segments deferred more than `kept_s - grace_s` seconds ago are
+about to expire, except those older than `kept_s`, whose video has expired. A job that is delivered twice counts twice,
+so the result may be too low.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from services.scaler.demand.observation import DeferredSegments
 
 
 class ExpiryForecast:
-    """See the module. grace_s: 0: nothing is ever due."""
+    """See the module. grace_s: 0 disables the forecast."""
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
-        # When how many had been put off.
+        # The cumulative deferred counts, and their times.
         self._times: list[float] = []
         self._counts: list[int] = []
 
     def measure(self, now: float, deferred: DeferredSegments | None) -> float:
-        """Segments that are due at `now`, in seconds. What was there at the first look is taken to be new then."""
+        """Return the expiring segments at `now`, in seconds. Those of the first observation count as new."""
         if deferred is None or not self._grace_s:
             return 0.0
         done = deferred.ever - deferred.waiting
-        if self._counts and deferred.ever < self._counts[-1]:  # counted anew
+        if self._counts and deferred.ever < self._counts[-1]:  # the count restarted
             self._times, self._counts = [], []
         if not self._counts:
             self._note(now, done)
@@ -45,7 +45,7 @@ class ExpiryForecast:
         self._counts.append(count)
 
     def _before(self, time: float) -> int:
-        """How many had been put off by then."""
+        """Return the deferred count at that time."""
         return self._counts[max(0, bisect_right(self._times, time) - 1)]
 
     def _forget(self, time: float) -> None:

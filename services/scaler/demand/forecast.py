@@ -1,16 +1,15 @@
-"""What the arrival rate will hardly exceed when a replica asked for now is ready: learned from its own errors. Pure.
+"""An upper quantile of the arrival rate when a replica requested now is ready, learned from past errors. Pure.
 
     forecast = Forecast(horizon_s=67.5, quantile=0.85, period_s=30)
     forecast.observe(now, arrived, level)
     forecast.value(level)        # messages a second, exceeded in 15 periods of 100
 
-The candidates are simple. Either the level goes on, with some margin. Or, whatever it is now, the rate comes back to a
-quantile of the last hour's: that is what bursts do that are over before a replica is ready. Each candidate is judged by
-what then came, by the pinball loss of the quantile asked for, with a memory that fades, and the best is used. So the
-headroom is learned: a steady site earns a margin of a few percent, and a restless one gets what it needs.
+The candidates are simple. Either the level continues, with a margin. Or the rate returns to a quantile of the last
+hour's rates, as it does after bursts that end before a replica is ready. Each candidate is scored against the later
+rate, by the pinball loss of the requested quantile, with exponential decay. The best candidate is used. So the headroom
+is learned: a steady site gets a margin of a few percent, and a bursty one gets more.
 
-docs/adr/0005-demand-forecaster.md has the measurements: each kind of candidate alone, and trends, which earned
-nothing.
+docs/adr/0005-demand-forecaster.md has the measurements: each kind of candidate alone, and trends, which gained nothing.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ class ForecastTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Values were chosen on the traces of docs/explanation/scaling.md."""
 
     margins: tuple[float, ...] = (0.0, 0.02, 0.04, 0.06, 0.09, 0.13, 0.2, 0.35, 0.6, 1.0)
-    """These candidates say that the level goes on, with so much more: each step is about half as large again."""
+    """Candidates: the level continues, with this margin. Each step is about half as large again."""
 
     quantiles: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
-    """These candidates say that the rate comes back to such a quantile of the last hour's rates."""
+    """Candidates: the rate returns to this quantile of the last hour's rates."""
 
     history_s: float = 3600.0
-    """Quantiles are taken of the rates of this long."""
+    """The period of the rates that quantiles are computed over."""
 
     least_history: int = 8
-    """A quantile needs this many rates; until then its candidate says that the level goes on."""
+    """A quantile needs this many rates; until then its candidate is the level."""
 
     half_life: int = 60
-    """A candidate's loss fades to half in this many periods."""
+    """The half-life of a candidate's loss, in periods."""
 
     first_margin: float = 0.06
-    """This margin is used until candidates have been judged. It must be one of `margins`."""
+    """The margin until candidates have been scored. It must be one of `margins`."""
 
     judged: int = 4
-    """A candidate is chosen by its loss after this many periods have been judged."""
+    """Choose a candidate by its loss after this many scored periods."""
 
 
 TUNING = ForecastTuning()
@@ -51,7 +50,7 @@ MARGINS, QUANTILES = TUNING.margins, TUNING.quantiles
 
 
 class Forecast:
-    """See the module. horizon_s: how far ahead it looks. period_s: rates are averaged over this long to judge by."""
+    """See the module. horizon_s: of the forecast. period_s: the averaging period of the rates for scoring."""
 
     def __init__(self, horizon_s: float, quantile: float, period_s: float) -> None:
         self._horizon_s = horizon_s
@@ -68,7 +67,7 @@ class Forecast:
         self._count = 0
 
     def observe(self, now: float, arrived: int, level: float) -> None:
-        """Take the count of all that have arrived by `now`, and the `level`: messages a second, as it is now."""
+        """Record the cumulative count of arrivals at `now`, and the `level`: messages a second now."""
         if self._period_ends is None:
             self._period_ends, self._count = now + self._period_s, arrived
         if now < self._period_ends:
@@ -81,7 +80,7 @@ class Forecast:
         self._pending.append((now + self._horizon_s + self._period_s, self._candidates(level)))
 
     def value(self, level: float) -> float:
-        """The forecast for the horizon, in messages a second."""
+        """Return the forecast for the horizon, in messages a second."""
         return self._candidate(self._best, level)
 
     @property

@@ -1,4 +1,4 @@
-"""What a policy is told of a consumer and of the workers that serve it. Pure data."""
+"""A policy's input: the state of a consumer and of its workers. Pure data."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import msgspec
 
 
 class Workers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the heartbeats of a service's workers add up to.
+    """The sums of the heartbeats of a service's workers.
 
-    ready, loading: replicas now; those that drain are neither. processed: messages worked through, and working_s:
-    seconds with a message in hand, both summed over all replicas ever heard, so that they only grow.
+    ready, loading: replicas now; draining ones are neither. processed: messages, and working_s: seconds with a message
+    in flight, both summed over all replicas ever heard. So they never decrease.
 
-    work: of the processed messages, where one looked at in full is 1, and one looked at in part as much less as it
-    takes less time. wanted, looked: frames of these. They only grow, too; None of a service that says nothing of it.
+    work: of the processed messages; 1 for a fully analysed one, and less in proportion to the time for a partially
+    analysed one. wanted, looked: their wanted and analysed frames. They never decrease; None if not reported.
     """
 
     ready: int
@@ -25,8 +25,8 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class DeferredSegments(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Segments of which frames were left out. ever: so far, it only grows. waiting: those that nobody has looked at
-    again, nor said to be lost. kept_s: seconds for which their video is kept.
+    """Segments with deferred frames. ever: cumulative. waiting: those neither backfilled nor lost. kept_s: seconds of
+    retention of their video.
     """
 
     ever: int
@@ -35,11 +35,11 @@ class DeferredSegments(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What is known of a consumer at `time` (seconds of a monotonic clock).
+    """The state of a consumer at `time` (seconds of a monotonic clock).
 
-    arrived: messages that the consumer was ever to get. waiting: those that no worker holds (pending); in_work: those
-    that workers hold (ack pending). fleet: None where no heartbeat is heard. put_off: None where nobody asks. anew: its
-    sums are another observer's than before, so that nothing follows from how they differ.
+    arrived: cumulative messages of the consumer. waiting: pending ones; in_work: those in flight at workers (ack
+    pending). fleet: None without heartbeats. put_off: None if not followed. anew: its sums are another observer's than
+    before, so their differences mean nothing.
     """
 
     time: float
@@ -52,12 +52,12 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def backlog(self) -> int:
-        """What KEDA's own scaler calls the lag."""
+        """The lag, as KEDA's own scaler counts it."""
         return self.waiting + self.in_work
 
 
 def faster(o: Observation, speed: float) -> Observation:
-    """The same, where so many seconds pass in one: a clock that runs faster for all that is measured in seconds."""
+    """Return the observation on a clock that runs `speed` times faster, for all values in seconds."""
     if speed == 1.0:
         return o
     fleet = o.fleet and msgspec.structs.replace(o.fleet, working_s=o.fleet.working_s * speed)

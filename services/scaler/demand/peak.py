@@ -1,4 +1,4 @@
-"""The greatest number of the last seconds, kept rather than searched. Pure."""
+"""The maximum over the last seconds, maintained incrementally. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ N = TypeVar("N", int, float)
 
 
 class Peak(Generic[N]):
-    """The greatest of the numbers of the last `window` seconds. closed: whether the window's start belongs to it."""
+    """The maximum over the last `window` seconds. closed: whether the window includes its start."""
 
     __slots__ = ("_candidates", "_closed", "_window")
 
     def __init__(self, window: float, *, closed: bool = False) -> None:
         self._window = window
         self._closed = closed
-        # The numbers fall: an older one that is smaller can never be the greatest again.
+        # The numbers decrease: an older, smaller number can never be the maximum again.
         self._candidates: deque[tuple[float, N]] = deque()
 
     def add(self, now: float, number: N) -> N:
-        """The greatest, with `number` among them."""
+        """Add `number`, and return the maximum."""
         candidates = self._candidates
         start = now - self._window
         while candidates and (candidates[0][0] < start or (candidates[0][0] == start and not self._closed)):

@@ -1,4 +1,4 @@
-"""How many replicas a consumer's work needs: from arrivals, backlog and the measured rate of one busy replica. Pure.
+"""The replicas that a consumer's work needs, from arrivals, backlog and the measured rate of one replica. Pure.
 
     demand = Demand(DemandSettings(latency_target_s=2, cold_start_s=60))
     estimate = demand.observe(Observation(time=now, arrived=1204, waiting=20, in_work=11, fleet=fleet))
@@ -7,22 +7,22 @@
 
     replicas = (planned rate + (backlog expected - backlog allowed) / drain time) / rate of one replica
 
-The planned rate is what the arrival rate will hardly exceed when a replica asked for now is ready, and the backlog is
-what it will be then. A backlog under what the latency target allows lowers the sum: a fleet may lag a little, and the
-same term makes it catch up. Three rules keep replicas that the sum would let go:
+The planned rate is an upper quantile of the arrival rate when a replica requested now is ready. The backlog is the one
+expected at that time. A backlog under the allowance of the latency target lowers the sum: a fleet may lag a little, and
+the same term makes it catch up. Three rules retain replicas that the sum would release:
 
-- A replica costs its cold start to get back. So what arrivals call for is held for one and a half cold starts: giving
-  up a replica and taking it back costs as much as keeping it through a pause of one cold start (the break-even rule of
-  renting or buying), and it also costs the minutes that are not served meanwhile.
-- A replica that works through a backlog is not idle, whatever the sum says. One that warms up stays if it will still
-  find a backlog.
-- An observer that has just begun, or has not looked for a while, knows too little to let go of anything.
+- A replica costs its cold start to get back. So the replicas for arrivals remain for one and a half cold starts.
+  Releasing and restarting a replica costs as much as a pause of one cold start (the break-even rule of renting or
+  buying), and also the minutes missed meanwhile.
+- A replica that works through a backlog is not idle, whatever the sum says. A warming one remains if it will still find
+  a backlog.
+- An observer that has just started, or has observed nothing for a while, has too little data to release replicas.
 
-Where workers leave frames out while they are behind, nothing waits for long, and other terms hold: `_bends`. What was
-left out is looked at by replicas that are up anyway, and asks for none, unless there is a `backfill_grace_s`: then what
-has no more time than that left asks for so many as make it good in time, and the plan is not lean meanwhile.
+If workers defer frames while they are behind, nothing waits for long, and other terms apply: `_may_defer`. Running
+replicas backfill deferred segments, which request no replica without a `backfill_grace_s`. With it, segments with at
+most that time left request enough replicas to be backfilled in time, and the plan is not lean meanwhile.
 
-Observations come about once a second; any interval is taken.
+Observations come about once a second; any interval works.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from services.scaler.demand.warming import Warming, useful
 
 
 class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator says of a service. Each is a key of the trigger's metadata, in camel case without `_s`.
+    """An operator's settings of a service. Each is a key of the trigger's metadata, in camel case without `_s`.
 
-    latency_target_s: from a message's arrival to its result. cold_start_s: from asking for a replica to its first
-    result. headroom: share that is added to the forecast, beyond the margin it has learned. lag_threshold: messages for
-    each replica, while no rate is known. defer_budget: share of frames that may be left out at first, where workers do
-    that; 0: none is planned for. backfill_grace_s: what was left out calls for replicas once its video is kept for no
-    longer than this, more than a cold start; 0: it never does.
+    latency_target_s: from a message's arrival to its result. cold_start_s: from the request for a replica to its first
+    result. headroom: share added to the forecast, beyond its learned margin. lag_threshold: messages per replica
+    without a measured rate. defer_budget: share of frames that may be deferred, where workers do that; 0 for none.
+    backfill_grace_s: deferred segments request replicas once their video is retained for at most this time, which
+    exceeds a cold start; 0: never.
     """
 
     latency_target_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 2.0
@@ -65,7 +65,7 @@ class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator does not set. Where no other source is named, a value is the best bargain that was found on the
+    """Parameters that an operator does not set. Values without another source are the best trade-off found on the
     traces of docs/explanation/scaling.md, between minutes served and replica-hours.
     """
 
@@ -73,66 +73,66 @@ class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
     """The arrival rate exceeds the planned rate in this share of the forecast's periods."""
 
     exceeded_a_budget: float = 2.25
-    """Where work bends, in this many times the budget, at most in half of the periods: a period that exceeds the plan
-    does so by that much of it, in the mean."""
+    """For degradable work, the exceeded share is this many times the budget, at most a half. The factor is the inverse of
+    the mean excess of such a period."""
 
     window: float = 1.0
-    """The arrival rate is averaged over this many cold starts: what follows from it is no quicker than that."""
+    """The arrival rate is averaged over this many cold starts: scaling by it is no quicker."""
 
     least_window_s: float = 120.0
     """The arrival rate is averaged over at least this long."""
 
     allowed: float = 0.6
-    """A backlog may use up this share of the latency target before it calls for more replicas."""
+    """A backlog may use this share of the latency target before it requests more replicas."""
 
     drain: float = 0.5
     """A backlog over the allowed one is cleared within this share of a cold start."""
 
     least_drain_s: float = 15.0
-    """A backlog over the allowed one is given at least this long: one sync of the HPA."""
+    """A backlog over the allowed one is cleared in at least this long: one sync of the HPA."""
 
     lag: float = 1.0
     """A tolerated lag is repaid over at least this many horizons."""
 
     most_for_backlog: float = 2.0
-    """A backlog calls for at most this many replicas for each one that arrivals call for."""
+    """The backlog requests at most this many replicas per replica for arrivals."""
 
     hold: float = 1.5
-    """What arrivals call for is held for this many cold starts: the break-even, and half of it for missed minutes."""
+    """Replicas for arrivals remain for this many cold starts: the break-even, and half of it for missed minutes."""
 
     hold_bent: float = 1.0
-    """Where work bends, what arrivals call for is held for this many cold starts: no minute is missed."""
+    """For degradable work, replicas for arrivals remain for this many cold starts: no minute is missed."""
 
     least_hold_s: float = 15.0
-    """What arrivals call for is held for at least this long: one sync of the HPA."""
+    """Replicas for arrivals remain for at least this long: one sync of the HPA."""
 
     quiet: float = 2.0
-    """Nothing is forecast after this many holds without an arrival."""
+    """Nothing is forecast after this many scale-in delays without an arrival."""
 
     least_quiet_s: float = 60.0
-    """Nothing is forecast after a time without an arrival that is at least this long."""
+    """The minimum time without an arrival after which nothing is forecast."""
 
     unheard_s: float = 15.0
-    """Work that got done in the last seconds, this many, while no worker was heard, shows that heartbeats are lost."""
+    """Work done within this time while no worker was heard shows that heartbeats are lost."""
 
     blind_s: float = 30.0
-    """Who has not looked for this long knows as little as who begins: two syncs of the HPA."""
+    """An observer without observations for this long starts over: two syncs of the HPA."""
 
     lag_share: float = 0.75
-    """By the lag rule a replica is wanted for each of these shares of what it clears in the latency target: the share
-    that `tidegate threshold` computes with, 1 less the air."""
+    """The lag rule requests a replica per this share of the messages that it clears in the latency target. `tidegate
+    threshold` uses the same share, 1 less the air."""
 
     least_due_s: float = 15.0
-    """What is about to expire is given at least this long: one sync of the HPA."""
+    """The minimum time to backfill expiring segments: one sync of the HPA."""
 
     in_hand: int = 2
-    """This many messages for each ready replica are work in hand, rather than a backlog that keeps replicas."""
+    """This many messages per ready replica are in flight, rather than a backlog that retains replicas."""
 
     least_period_s: float = 15.0
-    """A forecast is judged by rates over periods of three latency targets, but of at least this long."""
+    """The minimum period for scoring a forecast, which is otherwise three latency targets."""
 
     most_period_s: float = 60.0
-    """A forecast is judged by rates over periods of three latency targets, but of at most this long."""
+    """The maximum period for scoring a forecast, which is otherwise three latency targets."""
 
 
 TUNING = DemandTuning()
@@ -173,7 +173,7 @@ class Demand:
         self._arrived_at = -math.inf
 
     def observe(self, o: Observation) -> Estimate:
-        """The estimate at `o.time`. Times must not step back; where `arrived` does, the count has begun anew."""
+        """Return the estimate at `o.time`. Times must not step back; if `arrived` does, the count has restarted."""
         if o.arrived + self._lost_count < self._arrived:
             self._lost_count = self._arrived - o.arrived
         o = msgspec.structs.replace(o, arrived=o.arrived + self._lost_count)
@@ -192,29 +192,29 @@ class Demand:
         expected, planned = self._rates(o, lean=not expiring)
         rate = self._service_rate.value
         if o.fleet is None and (rate is None or o.time - self._done_at < TUNING.unheard_s):
-            # No worker was ever heard, or some work unheard: how many there are is not known.
+            # No worker was ever heard, or heartbeats are lost: the number of workers is unknown.
             return self._by_lag(o, rate, expiring)
         return self._by_demand(o, rate or self._assumed_rate, expected, planned, expiring)
 
     def _begin(self, o: Observation) -> None:
-        """At first, and after a time without a look: what is not known is no reason to let go of anything."""
+        """Start at first, and after a gap without observations: missing data must not release replicas."""
         self._began = o.time
         self._arrivals.resume(o.time, o.arrived)
-        if o.backlog > 0:  # when it came is not known: it may be now
+        if o.backlog > 0:  # its arrival time is unknown: it may be now
             self._arrived_at = o.time
 
     @property
     def _may_defer(self) -> bool:
-        """Whether workers leave frames out while they are behind, and some may be left out. Then
+        """Whether workers defer frames while they are behind, and the budget allows it. Then
 
-        - the plan is for what arrivals exceed more often, and leaner as the budget is not used up;
-        - what will wait is no more than what waits: the rest is left out, and is no backlog to drain;
-        - what arrivals call for is held for the break-even alone.
+        - the plan is a lower quantile of arrivals, and leaner while the budget is not used up;
+        - the expected backlog is at most the present one: the rest is deferred, and is no backlog to drain;
+        - replicas for arrivals remain for the break-even alone.
         """
         return self._deferral.is_reported and self._settings.defer_budget > 0
 
     def _rates(self, o: Observation, *, lean: bool) -> tuple[float, float]:
-        """(expected, planned) arrival rates at the horizon. lean: whether the plan may be."""
+        """Return (expected, planned) arrival rates at the horizon. lean: whether the plan may be lean."""
         a, more = self._arrivals, 1 + self._settings.headroom
         a.observe(o.time, o.arrived)
         self._expected.observe(o.time, o.arrived, a.level)
@@ -235,7 +235,7 @@ class Demand:
         for_backlog = o.backlog / each
         for_expiring = expiring / ((rate or self._assumed_rate) * self._expiry_s)
         floor = self._peak.add(o.time, for_backlog)
-        # What is held may be what demand held for workers that are gone by now: it is no reason to start one.
+        # The floor may stem from workers that are gone by now: it is no reason to start one.
         active = max(o.backlog, expiring) > 0 or o.time - self._arrived_at < self._scale_in_delay_s
         return Estimate(
             replicas=max(for_backlog + for_expiring, floor) if active else 0.0,
@@ -256,7 +256,7 @@ class Demand:
     def _backlog_then(
         self, backlog: float, allowed: float, expected: float, rate: float, ready: int, starts: list[float]
     ) -> float:
-        """Messages that will wait when a replica asked for now is ready."""
+        """Return the messages that will wait when a replica requested now is ready."""
         horizon = self._horizon_s
         capacity = rate * (ready * horizon + sum(max(0.0, horizon - s) for s in starts))
         then = max(0.0, backlog + expected * horizon - capacity)
@@ -282,7 +282,7 @@ class Demand:
             floor = max(floor, float(ready + loading))
         for_expiring = expiring / (rate * self._expiry_s)
         replicas = max(0.0, for_arrivals + for_backlog + for_expiring, floor)
-        # What will come is a reason only where arrivals say so: where no replica is left, all of it is backlog.
+        # A forecast activates only if arrivals support it: without a replica, all of it is backlog.
         active = (
             max(backlog, expiring) > 0
             or o.time - self._arrived_at < self._scale_in_delay_s

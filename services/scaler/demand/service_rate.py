@@ -1,15 +1,15 @@
-"""Messages a second that one busy replica works through, measured. Pure.
+"""The measured messages per second of one busy replica. Pure.
 
     rate = ServiceRate()
     rate.observe(now, waiting=31, fleet=fleet)
-    rate.value                  # None until something was measured
+    rate.value                  # None until there is a measurement
 
-The rate is what the replicas did, over the seconds in which they had a message in hand. A service that works in batches
-is an exception: with little to do its batches are small, and it does less than it could. Its rate is what all replicas
-did while messages waited, if that is clearly more.
+The rate is the messages of the replicas over the seconds with a message in flight. A service with batches is an
+exception: at low load its batches are small, and it does less than it could. Its rate is that of all replicas while
+messages waited, if that is clearly higher.
 
-Where workers say what work a message was, one looked at in part counts for as much less as it took less time: a replica
-is no faster for leaving frames out.
+If workers report the work of a message, a partially analysed message counts in proportion to its time: deferring frames
+makes no replica faster.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.scaler.demand.observation import Workers
 
 
 class RateTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Values were chosen on the traces of docs/explanation/scaling.md, where no other source is named."""
+    """Values without another source were chosen on the traces of docs/explanation/scaling.md."""
 
     memory_s: float = 200.0
     """A measurement fades to 1/e in this many replica-seconds."""
@@ -31,10 +31,10 @@ class RateTuning(msgspec.Struct, frozen=True, kw_only=True):
     """A rate is trusted after this many replica-seconds."""
 
     clearly: float = 1.15
-    """The rate while messages wait is used where it is this many times the other: less may be chance."""
+    """The rate while messages wait is used if it is this many times the other: less may be noise."""
 
     least_messages: float = 1e-3
-    """A rate is not given where fewer messages are remembered: they were worked through too long ago."""
+    """The minimum of remembered messages for a rate: fewer are too old."""
 
 
 TUNING = RateTuning()
@@ -73,7 +73,7 @@ class ServiceRate:
         self._last: tuple[float, int, Workers] | None = None
 
     def observe(self, now: float, waiting: int, fleet: Workers | None, *, is_restart: bool = False) -> None:
-        """Take what is known at `now`, in seconds. waiting: messages that no replica holds yet. anew: as observed."""
+        """Record the state at `now`, in seconds. waiting: pending messages. is_restart: `Observation.anew`."""
         last, self._last = self._last, None if fleet is None else (now, waiting, fleet)
         if last is None or fleet is None or is_restart or now <= last[0]:
             return
@@ -88,7 +88,7 @@ class ServiceRate:
 
     @property
     def value(self) -> float | None:
-        """Messages a second of one busy replica; None until something was measured."""
+        """Messages a second of one busy replica; None until there is a measurement."""
         saturated, working = self._saturated.value, self._working.value
         if saturated is None or working is None:
             return working if saturated is None else saturated

@@ -16,20 +16,20 @@ class StuckTuning(msgspec.Struct, frozen=True, kw_only=True):
     """The values were chosen by hand."""
 
     stuck_s: float = 120.0
-    """A backlog is stuck when it has outlasted this time, though there was capacity for it."""
+    """A backlog is stuck if it outlasts this time despite sufficient capacity."""
 
     ample: float = 1.15
-    """There was capacity where the replicas could have done this many times the work that was there and that came."""
+    """Capacity is sufficient at this many times the initial backlog and the arrivals."""
 
     marks: int = 12
-    """The backlog is noted this many times in `stuck_s`."""
+    """The backlog is recorded this many times in `stuck_s`."""
 
 
 TUNING = StuckTuning()
 
 
 class _Mark(NamedTuple):
-    """What was known at a time. room: messages that the replicas could have worked through until then."""
+    """The state at a time. room: cumulative capacity of the replicas, in messages."""
 
     time: float
     room: float
@@ -46,7 +46,7 @@ class StuckBacklog:
         self._last: float | None = None
 
     def measure(self, now: float, backlog: int, arrived: int, capacity: float) -> float:
-        """Messages that are stuck. arrived: ever. capacity: messages a second that the ready replicas can do."""
+        """Return the stuck messages. arrived: cumulative. capacity: messages a second of the ready replicas."""
         if self._last is not None:
             self._room += capacity * (now - self._last)
         self._last = now
@@ -58,7 +58,7 @@ class StuckBacklog:
         first = marks[0]
         if now - first.time < TUNING.stuck_s:
             return 0.0
-        # There was room for all that was there and all that came since, and yet this much is left.
+        # If capacity sufficed for the initial backlog and all arrivals since, the remainder is stuck.
         if self._room - first.room < TUNING.ample * (first.backlog + arrived - first.arrived):
             return 0.0
         return min(float(backlog), min(m.backlog for m in marks))

@@ -1,11 +1,11 @@
-"""When the replicas that were asked for will be ready. Pure.
+"""When the requested replicas will be ready. Pure.
 
     warming = Warming(cold_start_s=60)
     starts = warming.until_ready(now, ready=3, loading=1)      # [12.0, 55.0]: seconds until each is ready
     warming.ask(now, replicas=5, ready=3)
 
-A pod that waits for its node sends no heartbeat. So what was asked for is remembered: it is counted once the HPA must
-have seen it, and for half as long again as a cold start.
+A pod that waits for its node sends no heartbeat. So requests are remembered: each counts once the HPA must have seen
+it, and for one and a half cold starts.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import msgspec
 
 
 class WarmingTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Where no other source is named, a value was chosen by hand."""
+    """Values without another source were chosen by hand."""
 
     sync_s: float = 15.0
-    """The HPA asks this often: Kubernetes' default."""
+    """The sync period of the HPA: Kubernetes' default."""
 
     seen_s: float = 1.0
-    """A wish counts once the HPA has had a sync, and this much more, to see it."""
+    """A request counts after one sync of the HPA and this margin."""
 
     late: float = 1.5
-    """A replica that was asked for is given up after this many cold starts and a sync."""
+    """Drop a request after this many cold starts and a sync."""
 
     most_asked: int = 1000
-    """A wish beyond this many replicas is not remembered: no fleet is larger."""
+    """The maximum of remembered requests: no fleet is larger."""
 
 
 TUNING = WarmingTuning()
@@ -39,12 +39,12 @@ class Warming:
 
     def __init__(self, cold_start_s: float) -> None:
         self._cold_start_s = cold_start_s
-        # When each that is not ready was asked for, the earliest first.
+        # The request time of each replica that is not ready, the earliest first.
         self._pending: deque[float] = deque()
         self._ready = self._loading = 0
 
     def until_ready(self, now: float, ready: int, loading: int) -> list[float]:
-        """Seconds until each is ready, the soonest first. ready, loading: replicas as their heartbeats say now."""
+        """Return the seconds until each is ready, in ascending order. ready, loading: replicas by heartbeats now."""
         pending = self._pending
         came = max(0, ready - self._ready)
         for _ in range(min(len(pending), came)):
@@ -63,7 +63,7 @@ class Warming:
         ]
 
     def ask(self, now: float, replicas: int, ready: int) -> None:
-        """Remember how many are asked for now."""
+        """Record the replicas requested now."""
         while ready + len(self._pending) < min(replicas, TUNING.most_asked):
             self._pending.append(now)
         while len(self._pending) > self._loading and ready + len(self._pending) > replicas:
@@ -71,7 +71,7 @@ class Warming:
 
 
 def useful(starts: list[float], backlog: float, allowed: float, arrival: float, rate: float, ready: int) -> int:
-    """How many of the replicas that warm up will still find a backlog. starts: seconds until each is ready.
+    """Return how many warming replicas will still find a backlog. starts: seconds until each is ready.
 
     arrival: messages a second; rate: of one busy replica.
     """

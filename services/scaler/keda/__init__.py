@@ -5,12 +5,12 @@
 
 | module | idea |
 |---|---|
-| `expression` | the parts of a compiled formula, and what each gives |
-| `formula` | `scalingModifiers.formula` into such parts, with its types checked |
+| `expression` | the nodes of a compiled formula, and their evaluation |
+| `formula` | `scalingModifiers.formula` into such nodes, with type checks |
 | `scaledobject` | the file, checked as KEDA's webhook and the API server check it |
-| `source` | what KEDA makes of triggers: values, targets, errors, fallbacks, the formula's composite |
-| `reconciler` | of which triggers the HPA is made, and when it is made anew |
-| `reason` | a decision, and its cause in words |
+| `source` | KEDA's view of triggers: values, targets, errors, fallbacks, the formula's composite |
+| `reconciler` | the triggers that the HPA is created from, and when it is recreated |
+| `reason` | a decision, and a text of its cause |
 | `executor` | KEDA's executor: activation, pauses, cooldown, the idle count, scaling to zero |
 | `hpa` | the HPA: ceil(metric / target), tolerance, stabilisation, rate policies, bounds |
 | `decision` | both controllers, each by its own clock |

@@ -1,21 +1,21 @@
-"""How many replicas KEDA and the HPA would run, given metrics and a clock. Pure.
+"""The replicas that KEDA and the HPA would run, given metrics and a clock. Pure.
 
     keda = Keda(scaled_object, now=0.0)
     while True:
-        decision = keda.step(now, [lag], replicas)      # any time; it acts when one of its clocks is due
+        decision = keda.step(now, [lag], replicas)      # any time; it acts at the times of its clocks
         replicas = decision.desired
-        now = keda.next_at                              # only a push changes anything before
+        now = keda.next_at                              # before that, only a push changes anything
 
-Two controllers decide, each at its own pace. KEDA polls every `pollingInterval`, and its executor alone moves between
-nothing and something. Between, the HPA syncs every 15 s, by the metrics that it was made of. Each rule has one address:
+Two controllers decide, each by its own clock. KEDA polls every `pollingInterval`, and its executor alone moves from and
+to zero. Above zero, the HPA syncs every 15 s, by the metrics that it was created from. Each rule has one module:
 
 | module | rule |
 |---|---|
-| `source` | what KEDA makes of triggers: values, targets, errors, fallbacks, `scalingModifiers` |
-| `reconciler` | of which triggers the HPA is made, and when it is made anew |
+| `source` | KEDA's view of triggers: values, targets, errors, fallbacks, `scalingModifiers` |
+| `reconciler` | the triggers that the HPA is created from, and when it is recreated |
 | `executor` | activation, pauses, cooldown, the idle count, scaling to zero |
 | `hpa` | ceil(metric / target), tolerance, stabilisation, rate policies, bounds |
-| `reason` | the decision, and its cause in words |
+| `reason` | the decision, and a text of its cause |
 
 Sources: KEDA's main of August 2026; Kubernetes, with the tolerance of each direction from 1.33. Each module names its
 files.
@@ -36,7 +36,7 @@ from services.scaler.keda.source import Metric, Sources
 class Keda:
     """Both controllers of one ScaledObject. `now` is in seconds of any clock that does not step back.
 
-    sync_after_s: when the HPA syncs first. In a cluster the two controllers are not in step: half a period is the mean.
+    sync_after_s: time of the HPA's first sync. In a cluster the controllers are not in step: half a period is the mean.
     """
 
     def __init__(self, scaled: ScaledObject, now: float, *, sync_after_s: float = SYNC_S / 2) -> None:
@@ -54,7 +54,7 @@ class Keda:
 
     @property
     def next_at(self) -> float:
-        """When KEDA or the HPA is due next: `step` before it changes nothing."""
+        """When KEDA or the HPA acts next: an earlier `step` changes nothing."""
         if not self._reconciler.has_hpa:
             return self._reconciler.next_at
         earliest = self._next_poll if self._next_poll < self._next_sync else self._next_sync
@@ -66,10 +66,10 @@ class Keda:
         return self._reconciler.ready
 
     def step(self, now: float, metrics: Sequence[Metric], current: int, ready: int | None = None) -> Decision:
-        """What to run, given a value or an error for each trigger, in the file's order, and the replicas asked for now.
+        """Return the decision, given a value or an error per trigger, in the file's order, and the present replicas.
 
-        A late call acts once for each controller that is due, and that controller's period starts anew. `ready`, the
-        replicas that serve already (by default all of them), matters to targets of type Value alone.
+        A late call acts once for each overdue controller, and that controller's period restarts. `ready`, the replicas
+        that serve already (by default all of them), matters to targets of type Value alone.
         """
         desired = current
         if ready is None:
@@ -88,10 +88,10 @@ class Keda:
         return Decision(desired, self._cause)
 
     def push(self, now: float, current: int) -> Decision:
-        """What to run after an `external-push` scaler has streamed `true`, at any time; its `false` changes nothing.
+        """Return the decision after an `external-push` scaler streams `true`, at any time; its `false` changes nothing.
 
-        It activates at once, whatever a formula says, and counts as activity; but KEDA drops it while the HPA was made
-        without that trigger's metric. It is the first trigger of the file that pushes.
+        A push activates immediately, whatever a formula says, and counts as activity. KEDA drops it if the HPA was
+        created without that trigger's metric. The trigger is the first of the file that pushes.
         """
         desired = current
         has_metric = self._reconciler.has_hpa and self._reconciler.has[self._pushes]
@@ -103,7 +103,7 @@ class Keda:
     def _reconcile(self, now: float, metrics: Sequence[Metric]) -> None:
         had_none = not self._reconciler.has_hpa
         self._reconciler.reconcile(now, metrics)
-        if had_none:  # what polls and syncs begins with the HPA
+        if had_none:  # polls and syncs start with the HPA
             self._next_poll, self._next_sync = now, now + self._sync_after_s
         if not self._reconciler.has_hpa:
             self._cause = "no trigger has a metric: there is no HPA"
@@ -124,7 +124,7 @@ class Keda:
         return decision.desired
 
     def _sync(self, now: float, metrics: Sequence[Metric], current: int, ready: int, *, just_written: bool) -> Decision:
-        # The HPA asks for metrics only where it may act.
+        # The HPA requests metrics only if it may act.
         if self._hpa.needs_metrics(current):
             self._sources.serve(metrics, current, ready, self._reconciler.has)
         decision = self._hpa.sync(now, self._sources.served, current, ready)

@@ -1,11 +1,11 @@
-"""KEDA's scale executor: it alone moves between nothing and something. Pure.
+"""KEDA's scale executor: it alone scales from and to zero. Pure.
 
     executor = Executor(scaled, now)
     decision = executor.request_scale(now, current, polled)      # after a poll
     decision = executor.activate(now, current, "…")              # after a push
 
-Both give None where the count stays as it is and nothing is said of it. Activity starts `max(1, minReplicaCount)`;
-`cooldownPeriod` without activity writes the idle count; errors without a fallback hold the count.
+Both return None if the count stays without a cause. Activity starts `max(1, minReplicaCount)`; `cooldownPeriod` without
+activity writes the idle count; errors without a fallback freeze the count.
 
 Source: KEDA's `pkg/scaling/executor/scale_scaledobjects.go`.
 """
@@ -26,19 +26,19 @@ class Executor:
         self._scaled = scaled
         self._spec = scaled.spec
         self._created = now
-        # The condition Ready, as the last request leaves it: True, False, or None where it is Unknown.
+        # The condition Ready after the last request: True, False, or None for Unknown.
         self.ready: bool | None = True
         self._last_active: float | None = None
 
     def pause(self, current: int) -> Decision | None:
-        """What a pause by annotation asks for; None where there is no pause."""
+        """Return the decision of a pause by annotation; None without a pause."""
         if not self._scaled.paused:
             return None
         count = self._scaled.paused_replicas
         return Decision(current if count is None else count, "paused by annotation")
 
     def request_scale(self, now: float, current: int, polled: Polled) -> Decision | None:
-        """What a poll calls for."""
+        """Return the decision of a poll."""
         active, error, fallback_for = polled
         self.ready = self._is_ready(current, active=active or self._scaled.force_activation, failed=error is not None)
         if active:
@@ -46,13 +46,12 @@ class Executor:
         if self._scaled.force_activation:
             return self.activate(now, current, "activation is forced by annotation", failed=error is not None)
         if error and (self._spec.fallback is None or self._spec.fallback.replicas > 0):
-            # A trigger that can't be read is not an idle one: the count is held, and the HPA can still apply the
-            # fallback.
+            # An unreadable trigger is not an idle one: the count stays, and the HPA can still apply the fallback.
             return Decision(current, TriggerUnread(error))
         return self._rest(now, current)
 
     def _is_ready(self, current: int, *, active: bool, failed: bool) -> bool | None:
-        """A trigger that fails beside one that is active is Unknown, and with no other, nor a fallback, it is False."""
+        """Return the condition Ready: None for a failure next to an active trigger; False without that or a fallback."""
         if not failed or (active and self._starts(current)):
             return True
         if active:
@@ -65,8 +64,8 @@ class Executor:
     def activate(
         self, now: float, current: int, why: str, *, failed: bool = False, fallback_for: Exception | None = None
     ) -> Decision | None:
-        """Start the minimum where nothing, or the idle count, runs. failed: a trigger gave an error, so that `now`
-        does not count as the last activity.
+        """Start the minimum if nothing, or the idle count, runs. failed: a trigger gave an error, so `now` does not
+        count as the last activity.
         """
         spec = self._spec
         if self._starts(current):
@@ -79,7 +78,7 @@ class Executor:
         return None
 
     def _rest(self, now: float, current: int) -> Decision | None:
-        """Without activity: down to the idle count after the cooldown, or up to the minimum."""
+        """Without activity, scale down to the idle count after the cooldown, or up to the minimum."""
         spec = self._spec
         idle = spec.idle_replica_count
         rest = spec.min_replica_count if idle is None else idle
@@ -94,7 +93,7 @@ class Executor:
 
     def _cooled_down(self, now: float) -> bool:
         since = self._created if self._last_active is None else self._last_active
-        # KEDA tests for strictly after, but has cut the last activity to whole seconds.
+        # KEDA tests for strictly after, but truncates the last activity to whole seconds.
         return now >= since + self._cooldown()
 
     def _cooldown(self) -> int:

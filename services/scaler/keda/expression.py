@@ -1,7 +1,7 @@
-"""A compiled expression's parts, and what each gives for the triggers' values. Pure.
+"""The nodes of a compiled expression, and their evaluation for the triggers' values. Pure.
 
-A part is a tree of nodes. Numbers behave as Go's do: a division by zero gives an infinity or NaN, `%` has the sign of
-its left side, and `round` takes halves away from zero.
+An expression is a tree of nodes. Numbers behave as in Go: a division by zero gives an infinity or NaN, `%` has the sign
+of its left side, and `round` rounds halves away from zero.
 
 Source: expr-lang's `builtin/lib.go`.
 """
@@ -17,23 +17,23 @@ import msgspec
 
 from shared.runtime.errors import TidegateError
 
-# A trigger past the threshold of fallback behaviour `scalingModifiers` is None, for `??`.
+# A trigger past the failure threshold of fallback behaviour `scalingModifiers` is None, for `??`.
 Values = Mapping[str, float | None]
 
 INT, FLOAT, BOOL, LIST = "int", "float", "bool", "list"
 
 
 class FormulaError(TidegateError):
-    """A formula that can't be compiled, or a run of one that fails. The message names the part."""
+    """A formula that fails to compile or to evaluate. The message names the part."""
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A part of a formula. `type` is what it gives: INT, FLOAT, BOOL or LIST (of numbers)."""
+    """A node of a formula. `type`: INT, FLOAT, BOOL or LIST (of numbers)."""
 
     type: str
 
     def of(self, values: Values) -> Any:
-        """What it gives for these values; each kind of part has its own."""
+        """Evaluate the node for these values; each kind of node overrides this."""
         raise FormulaError(f"a part of type {self.type} gives nothing by itself")
 
 
@@ -60,7 +60,7 @@ class Operation(Node, frozen=True):
 
 
 class Either(Node, frozen=True):
-    """`and`, `or`: the right side counts, and is run, only where the left is not `settled`."""
+    """`and`, `or`: evaluate the right side only if the left is not `settled`."""
 
     settled: bool
     left: Node
@@ -90,7 +90,7 @@ class Choice(Node, frozen=True):
 
 
 class CountTest(Node, frozen=True):
-    """How many items of a list pass a predicate, as `name` puts the question."""
+    """A test of how many items of a list pass a predicate; `name` is the kind of test."""
 
     name: str
     items: Node
@@ -118,12 +118,12 @@ def _power(a: float, b: float) -> float:
 
 
 def _remainder(a: int, b: int) -> int:
-    """With the sign of `a`, as in Go. Raises ZeroDivisionError."""
+    """Return the remainder with the sign of `a`, as in Go. Raises ZeroDivisionError."""
     return abs(a) % abs(b) * (1 if a >= 0 else -1)
 
 
 def _round(a: float) -> float:
-    """Halves away from zero, as in Go."""
+    """Round halves away from zero, as in Go."""
     whole = math.trunc(a) if math.isfinite(a) else a
     return float(whole + math.copysign(1, a) if abs(a - whole) >= 0.5 else whole)
 

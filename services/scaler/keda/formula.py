@@ -1,12 +1,12 @@
-"""The formula of a ScaledObject's `scalingModifiers`: one number out of the metrics of its triggers.
+"""The formula of a ScaledObject's `scalingModifiers`: one number from the metrics of its triggers.
 
     formula = compile_formula("max([backlog, 2 * urgent]) / (gpu > 0 ? 4 : 1)", ["backlog", "urgent", "gpu"])
     formula.evaluate({"backlog": 30.0, "urgent": 1.0, "gpu": 0.0})      # 30.0
 
-KEDA evaluates these by expr-lang. This takes a part of that language: numbers, names of triggers, `+ - * / % ** ^`,
+KEDA evaluates these by expr-lang. This module supports a subset: numbers, names of triggers, `+ - * / % ** ^`,
 comparisons (chained ones too), `&& || ! and or not`, `?:`, `??`, parentheses, lists, and the functions of FUNCTIONS,
-among them `any`, `all`, `none` and `count` with a predicate such as `{# > 1}`. Types are checked as expr-lang checks
-them, so that a formula that KEDA refuses is refused here.
+among them `any`, `all`, `none` and `count` with a predicate such as `{# > 1}`. Types are checked as in expr-lang, so a
+formula that KEDA refuses is refused here.
 
 Sources: expr-lang's `parser/parser.go`, `parser/operator/operator.go`, `checker/checker.go`, `builtin/lib.go`;
 KEDA's `apis/keda/v1alpha1/scaledobject_webhook.go`.
@@ -38,7 +38,7 @@ from services.scaler.keda.expression import (
     Values,
 )
 
-# A formula has at most so many characters. It is computed at each poll, with a predicate for each item of its list.
+# The maximum characters of a formula. It is evaluated at each poll, with a predicate for each item of its list.
 MOST = 2048
 MOST_PREDICATES = 2
 
@@ -62,7 +62,7 @@ class Formula(msgspec.Struct, frozen=True):
     root: Node
 
     def evaluate(self, values: Values) -> float | None:
-        """The formula's number, given one for each name; None where a `??` finds none. Raises FormulaError.
+        """Return the formula's number, given one for each name; None if a `??` finds none. Raises FormulaError.
 
         A division by zero is not an error, and gives an infinity or NaN.
         """
@@ -76,7 +76,7 @@ class Formula(msgspec.Struct, frozen=True):
 
 
 def compile_formula(text: str, names: Collection[str]) -> Formula:
-    """Compile a formula. Raises FormulaError that names what is wrong, or what is not supported here."""
+    """Compile a formula. Raises FormulaError that names the error, or the unsupported part."""
     if len(text) > MOST:
         raise FormulaError(f"has {len(text)} characters, and {MOST} are the most: shorten it")
     try:
@@ -85,7 +85,7 @@ def compile_formula(text: str, names: Collection[str]) -> Formula:
         raise FormulaError(_DEEP) from None
     if root.type not in (INT, FLOAT):
         raise FormulaError(f"gives a {root.type}, and a number is asked for: make one of it, such as by ? 1 : 0")
-    # KEDA wraps a formula in float(), unless it begins with that, and takes nothing but a float.
+    # KEDA wraps a formula in float(), unless it begins with that, and accepts only a float.
     if text.startswith("float(") and "??" not in text and root.type == INT:
         raise FormulaError("begins with float( and gives an int, which KEDA refuses: put float() around all of it")
     formula = Formula(text, tuple(names), root)
@@ -97,7 +97,7 @@ def compile_formula(text: str, names: Collection[str]) -> Formula:
 
 
 class _Parser:
-    """Climbs precedences over the tokens, as expr-lang does. Every rule returns a checked node."""
+    """A precedence-climbing parser, as in expr-lang. Every rule returns a checked node."""
 
     def __init__(self, text: str, names: Collection[str]) -> None:
         self._names = names
@@ -114,7 +114,7 @@ class _Parser:
 
     @property
     def _mark(self) -> str:
-        """The token to come; empty at the end."""
+        """The next token; empty at the end."""
         return self._tokens[self._at][1] if self._at < len(self._tokens) else ""
 
     def _take(self) -> tuple[str, str]:
@@ -204,7 +204,7 @@ class _Parser:
         return TriggerValue(FLOAT, word)
 
     def _items(self, end: str) -> tuple[Node, ...]:
-        """Expressions between commas, up to and with `end`."""
+        """Parse expressions between commas, up to and including `end`."""
         items = []
         while self._mark != end:
             items.append(self._expression())
@@ -323,5 +323,5 @@ _PRECEDENCE = {
     "??": 500,
 }
 _COMPARISONS = ("<", ">", ">=", "<=")
-# These words belong to the language, and are no names.
+# Reserved words of the language.
 _WORDS = ("let", "if", "else", "nil", "in", "not", "and", "or", "matches", "contains", "startsWith", "endsWith")

@@ -3,12 +3,12 @@
     hpa = Hpa(scaled)
     decision = hpa.sync(now, served, current, ready)     # every 15 s
 
-It leaves zero to KEDA's executor: KEDA gives it a minimum of 1 at least, and only with a minimum of 0 does the HPA of
-Kubernetes 1.37 go to zero and back by itself.
+KEDA's executor alone scales from and to zero: KEDA sets a minimum of at least 1. Only with a minimum of 0 does the HPA
+of Kubernetes 1.37 scale to zero and back.
 
-One sync is ceil(metric / target), held inside a tolerance, stabilised over past recommendations, limited in rate, and
-kept within the bounds. It is run millions of times by a simulation, so the extremes of the stabilisation windows are
-kept rather than searched.
+One sync is ceil(metric / target), unchanged within a tolerance, stabilised over past recommendations, limited in rate,
+and clamped to the bounds. A simulation runs it millions of times, so the extremes of the stabilisation windows are
+maintained incrementally.
 
 Sources: KEDA's `controllers/keda/hpa.go`; Kubernetes' `pkg/controller/podautoscaler/{horizontal,replica_calculator}.go`
 and `pkg/apis/autoscaling/v2/defaults.go`.
@@ -73,7 +73,7 @@ class Hpa:
         # KEDA's GetHPAMinReplicas.
         self._min = max(1, scaled.spec.min_replica_count)
         self._max = scaled.spec.max_replica_count
-        # KEDA writes a pause of one direction into `behavior`, and so makes one where there was none.
+        # KEDA writes a pause of one direction into `behavior`, which then exists in any case.
         self._has_behavior = behavior is not None or scaled.paused_scale_in or scaled.paused_scale_out
         self._up = _rules(behavior.scale_up if behavior else None, 0, _UP_POLICIES, paused=scaled.paused_scale_out)
         self._down = _rules(
@@ -81,7 +81,7 @@ class Hpa:
         )
         self._least_usage = 1 - self._down.tolerance
         self._most_usage = 1 + self._up.tolerance
-        # The lowest recommendation is the greatest of the negated ones; without a window it is the newest.
+        # The lowest recommendation is the maximum of the negated ones; without a window it is the newest.
         self._lows: Peak[int] | None = Peak(self._up.window) if self._up.window else None
         self._highs: Peak[int] = Peak(self._down.window, closed=not self._has_behavior)
         self._longest_period_s = max(p.period_seconds for r in (self._up, self._down) for p in r.policies)
@@ -89,11 +89,11 @@ class Hpa:
         self._is_new = True
 
     def needs_metrics(self, current: int) -> bool:
-        """Whether the count is one that metrics may change, rather than the bounds alone."""
+        """Whether metrics may change the count, rather than the bounds alone."""
         return self._min <= current <= self._max
 
     def sync(self, now: float, served: Sequence[TriggerMetric | CompositeMetric], current: int, ready: int) -> Decision:
-        """One sync: the replicas to run, given what KEDA serves."""
+        """Run one sync: return the replicas to run, given the served metrics."""
         if self._is_new:
             self._is_new = False
             self._remember(now, current)
@@ -134,15 +134,15 @@ class Hpa:
                 return current
             return min(math.ceil(ratio * ready), MAX_INT32)
         if usage < 0:
-            # Only a formula gives less than 0. Kubernetes takes that for a sum that overflowed.
+            # Only a formula gives less than 0. Kubernetes treats that as a sum that overflowed.
             usage = MAX_INT64
         if self._least_usage <= usage / (target * current) <= self._most_usage:
             return current
         return min(math.ceil(usage / target), MAX_INT32)
 
     def _remember(self, now: float, proposed: int) -> tuple[int, int]:
-        """Add a recommendation; (the lowest of the up window, the highest of the down window). The count goes up to the
-        one and down to the other.
+        """Add a recommendation; return (the lowest of the up window, the highest of the down window). The count rises
+        to the one and falls to the other.
         """
         highest = self._highs.add(now, proposed)
         if not self._has_behavior:
@@ -171,14 +171,14 @@ class Hpa:
         widest: Callable[..., int],
         narrowest: Callable[..., int],
     ) -> int:
-        """How far the policies let the count go from where it was when their periods began."""
+        """Return how far the policies let the count move from its value at the start of their periods."""
         if rules.select == "Disabled":
             return current
         select = narrowest if rules.select == "Min" else widest
         return select([reach(p, current - self._change(now, p.period_seconds)) for p in rules.policies])
 
     def _change(self, now: float, period: int) -> int:
-        """Replicas added, less those removed, in the last `period` seconds."""
+        """Return the replicas added, less those removed, in the last `period` seconds."""
         if not self._events:
             return 0
         return sum([change for t, change in self._events if t > now - period])

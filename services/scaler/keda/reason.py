@@ -1,6 +1,6 @@
-"""What to run from now on, and why. Pure.
+"""A decision, and its cause. Pure.
 
-A simulation decides millions of times, so a cause keeps its values and becomes a sentence only where somebody reads it.
+A simulation decides millions of times, so a cause stores its values and is formatted only when it is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def reason(self) -> str:
-        """The cause in words, for a log line."""
+        """The cause as text, for a log line."""
         return str(self.cause)
 
 
@@ -29,12 +29,12 @@ class TriggerUnread(msgspec.Struct, frozen=True):
         return f"held, as a trigger can't be read: {words(self.error)}"
 
 
-# A metric that the HPA saw: label, value and target in thousandths, whether the target is of one replica.
+# A metric served to the HPA: label, value and target in thousandths, whether the target is per replica.
 Seen = tuple[str, int, int, bool]
 
 
 class HpaWanted(msgspec.Struct, frozen=True):
-    """A cause: what the HPA made of its metrics.
+    """A cause: the HPA's result from its metrics.
 
     proposed: ceil(metric / target), the most of all metrics. stable: after stabilisation. desired: within the rate
     policies and the bounds.
@@ -60,10 +60,10 @@ class HpaWanted(msgspec.Struct, frozen=True):
 
 
 def because_of_fallback(error: Exception | None) -> str:
-    """The beginning of a reason that a fallback decided: it names the error that the fallback stands in for."""
+    """Return the prefix of a fallback's reason, which names the error behind it."""
     return f"fallback, as {words(error)}: " if error else ""
 
 
 def words(error: Exception) -> str:
-    """An error's message, or the name of its type where it has none."""
+    """Return an error's message, or the name of its type if it has none."""
     return str(error) or type(error).__name__

@@ -3,8 +3,8 @@
     scaled = load(Path("deploy/keda/cv.yaml"))
     scaled.spec.max_replica_count, scaled.triggers[0].lag_threshold
 
-The file is the single source of a service's scaling settings, so nothing in it is skipped: a field that is not
-modelled here is an error that names it. Rules: KEDA's `apis/keda/v1alpha1` and
+The file is the single source of a service's scaling settings, so nothing in it is skipped: an unknown field is an error
+that names it. Rules: KEDA's `apis/keda/v1alpha1` and
 `pkg/scalers/{nats_jetstream,metrics_api,prometheus,external}_scaler.go`, and the HPA's validation of `behavior`.
 """
 
@@ -43,9 +43,9 @@ IGNORED = ("cpu",)
 AtLeast0 = Annotated[int, Meta(ge=0)]
 AtLeast1 = Annotated[int, Meta(ge=1)]
 
-# With AverageValue the target is of one replica, with Value of all replicas together.
+# With AverageValue the target is per replica, with Value for the sum of all replicas.
 AVERAGE_VALUE = "AverageValue"
-# A file has at most so many characters. libyaml's reader is fast, and bounds how deep they are nested.
+# The maximum characters of a file. libyaml's reader is fast, and bounds the nesting.
 MOST = 256 * 1024
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -83,14 +83,14 @@ class Behavior(_Model, frozen=True, kw_only=True):
 
 
 class HpaConfig(_Model, frozen=True, kw_only=True):
-    """The HPA's settings. name: of the HPA in the cluster; it means nothing here."""
+    """The HPA's settings. name: of the HPA in the cluster; ignored here."""
 
     behavior: Behavior | None = None
     name: str = ""
 
 
 class ScalingModifiers(_Model, frozen=True, kw_only=True):
-    """`scalingModifiers` as the file has them. With all fields empty there are none."""
+    """`scalingModifiers` as in the file. With all fields empty there are none."""
 
     formula: str = ""
     target: str = ""
@@ -99,7 +99,7 @@ class ScalingModifiers(_Model, frozen=True, kw_only=True):
 
 
 class Advanced(_Model, frozen=True, kw_only=True):
-    """`advanced`. restore_to_original_replica_count: what KEDA does once the object is deleted; not used here."""
+    """`advanced`. restore_to_original_replica_count: for KEDA when the object is deleted; ignored here."""
 
     horizontal_pod_autoscaler_config: HpaConfig | None = None
     restore_to_original_replica_count: bool = False
@@ -121,7 +121,7 @@ class Fallback(_Model, frozen=True, kw_only=True):
 
 
 class ScaleTarget(_Model, frozen=True, kw_only=True):
-    """`scaleTargetRef`. env_source_container_name: where KEDA reads `...FromEnv` metadata, which are refused here."""
+    """`scaleTargetRef`. env_source_container_name: for `...FromEnv` metadata, which are refused here."""
 
     name: Annotated[str, Meta(min_length=1)]
     api_version: str = "apps/v1"
@@ -135,7 +135,7 @@ class AuthenticationRef(_Model, frozen=True, kw_only=True):
 
 
 class TriggerSpec(_Model, frozen=True, kw_only=True):
-    """A trigger as the file has it. Its metadata are strings, whatever they mean."""
+    """A trigger as in the file. All its metadata are strings."""
 
     type: str
     metadata: dict[str, str]
@@ -161,7 +161,7 @@ class Spec(_Model, frozen=True, kw_only=True):
 
     @property
     def behavior(self) -> Behavior | None:
-        """The HPA's `behavior`; None where the file has none, which is not the same as an empty one."""
+        """The HPA's `behavior`; None if the file has none, which differs from an empty one."""
         hpa = self.advanced.horizontal_pod_autoscaler_config if self.advanced else None
         return hpa.behavior if hpa else None
 
@@ -172,9 +172,9 @@ class Spec(_Model, frozen=True, kw_only=True):
 
 
 class _Trigger(_Model, frozen=True, kw_only=True):
-    """What any trigger may have beside its metadata.
+    """The common fields of triggers, besides their metadata.
 
-    name: of its metric in a formula. use_cached_metrics: whether the HPA gets what KEDA's last poll saw.
+    name: of its metric in a formula. use_cached_metrics: whether the HPA gets the value of KEDA's last poll.
     """
 
     name: str = ""
@@ -183,7 +183,7 @@ class _Trigger(_Model, frozen=True, kw_only=True):
 
 
 class JetStreamTrigger(_Trigger, frozen=True, kw_only=True):
-    """A `nats-jetstream` trigger with its metadata: it scales by what waits for a consumer, and what workers hold."""
+    """A `nats-jetstream` trigger with its metadata: it scales by a consumer's pending and in-flight messages."""
 
     stream: Annotated[str, Meta(min_length=1)]
     consumer: Annotated[str, Meta(min_length=1)]
@@ -196,9 +196,9 @@ class JetStreamTrigger(_Trigger, frozen=True, kw_only=True):
 
 
 class MetricsApiTrigger(_Trigger, frozen=True, kw_only=True):
-    """A `metrics-api` trigger: the number at `value_location` of the page at `url`, which KEDA asks for by HTTP.
+    """A `metrics-api` trigger: the number at `value_location` of the page at `url`, which KEDA requests by HTTP.
 
-    auth_mode, unsafe_ssl: how KEDA talks with it; they mean nothing here.
+    auth_mode, unsafe_ssl: for KEDA's connection; ignored here.
     """
 
     url: Annotated[str, Meta(min_length=1)]
@@ -210,10 +210,10 @@ class MetricsApiTrigger(_Trigger, frozen=True, kw_only=True):
 
 
 class PrometheusTrigger(_Trigger, frozen=True, kw_only=True):
-    """A `prometheus` trigger: the one number that `query` gives, which KEDA asks the server at `server_address` for.
+    """A `prometheus` trigger: the one number that `query` gives, from the server at `server_address`.
 
-    ignore_null_values: whether a query that finds nothing, NaN or an infinity is 0, rather than an error. The fields
-    after it are how KEDA asks; they mean nothing here.
+    ignore_null_values: whether an empty result, NaN or an infinity is 0, rather than an error. The fields after it are
+    for KEDA's request; ignored here.
     """
 
     server_address: Annotated[str, Meta(min_length=1)]
@@ -232,7 +232,7 @@ class PrometheusTrigger(_Trigger, frozen=True, kw_only=True):
 class ExternalTrigger(_Trigger, frozen=True, kw_only=True):
     """An `external` trigger, or with `push` an `external-push` one: a gRPC server at `scaler_address` gives its metric.
 
-    metadata: all other keys. They mean something to that server alone, and nothing to KEDA.
+    metadata: all other keys, for that server alone.
     """
 
     scaler_address: Annotated[str, Meta(min_length=1)]
@@ -246,7 +246,7 @@ Trigger = JetStreamTrigger | MetricsApiTrigger | PrometheusTrigger | ExternalTri
 
 
 class Modifiers(msgspec.Struct, frozen=True, kw_only=True):
-    """`scalingModifiers`, compiled: the HPA follows the formula's result alone. Values are in the formula's unit."""
+    """`scalingModifiers`, compiled: the HPA scales by the formula's result alone. Values are in the formula's unit."""
 
     formula: Formula
     target: float
@@ -255,10 +255,10 @@ class Modifiers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScaledObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked file. paused: hold what runs, or hold `paused_replicas` where it is set.
+    """A checked file. paused: freeze the count, at `paused_replicas` if set.
 
-    paused_scale_in: the count never falls, but to `maxReplicaCount`. paused_scale_out: it never rises, but to
-    `minReplicaCount`. force_activation: it is active, whatever the triggers say.
+    paused_scale_in: the count never falls, except to `maxReplicaCount`. paused_scale_out: it never rises, except to
+    `minReplicaCount`. force_activation: it is active regardless of the triggers.
     """
 
     name: str
@@ -287,7 +287,7 @@ class _Document(_Model, frozen=True, kw_only=True):
 
 
 def load(path: Path) -> ScaledObject:
-    """The ScaledObject in a file. Raises SettingError naming the file, the field and what it should be."""
+    """Return the ScaledObject in a file. Raises SettingError naming the file, the field and a valid value."""
     try:
         return parse(path.read_text(), str(path))
     except OSError as e:
@@ -295,7 +295,7 @@ def load(path: Path) -> ScaledObject:
 
 
 def parse(text: str, source: str = "ScaledObject") -> ScaledObject:
-    """The one ScaledObject among the documents of `text`. Raises SettingError that starts with `source`."""
+    """Return the one ScaledObject among the documents of `text`. Raises SettingError that starts with `source`."""
     document = _convert(_only_document(text, source), _Document, source)
     spec, annotations = document.spec, document.metadata.annotations
     triggers = _triggers(spec, source)
@@ -303,7 +303,7 @@ def parse(text: str, source: str = "ScaledObject") -> ScaledObject:
         raise SettingError(f"{source}: {problem}")
 
     def is_set(annotation: str) -> bool:
-        """An annotation as KEDA reads it: a text that is no boolean counts as true."""
+        """Read an annotation as KEDA does: a text that is no boolean counts as true."""
         return annotations.get(annotation, "false") not in ("0", "f", "F", "false", "FALSE", "False")
 
     count = annotations.get(PAUSED_REPLICAS)
@@ -325,7 +325,7 @@ def _only_document(text: str, source: str) -> Any:
         raise SettingError(f"{source} has {len(text)} characters, and {MOST} are the most")
     try:
         documents = [d for d in yaml.load_all(text, LOADER) if isinstance(d, dict)]
-    except Exception as e:  # PyYAML raises what its constructors raise
+    except Exception as e:  # PyYAML raises any error of its constructors
         raise SettingError(f"{source} is not YAML: {e}") from e
     found = [d for d in documents if d.get("kind") == "ScaledObject"]
     if len(found) != 1:
@@ -334,7 +334,7 @@ def _only_document(text: str, source: str) -> Any:
 
 
 def _problems(spec: Spec, triggers: Sequence[Trigger]) -> Iterator[str]:
-    """Problems that a schema can't name: bounds between fields, and combinations that KEDA refuses or can't hold."""
+    """Yield problems beyond a schema: bounds between fields, and combinations that KEDA refuses or can't maintain."""
     if spec.min_replica_count > spec.max_replica_count:
         yield (
             f"spec.minReplicaCount {spec.min_replica_count} is over spec.maxReplicaCount "
@@ -409,7 +409,7 @@ def _triggers(spec: Spec, source: str) -> tuple[Trigger, ...]:
 
 
 def _built_in(trigger: TriggerSpec, model: type[T], where: str, source: str) -> T:
-    """A trigger whose metadata KEDA itself reads."""
+    """Return a trigger whose metadata KEDA itself reads."""
     beside = {"name": trigger.name, "metricType": trigger.metric_type, "useCachedMetrics": trigger.use_cached_metrics}
     for key in beside.keys() & trigger.metadata.keys():
         raise SettingError(f"{source}: {where}.metadata.{key} belongs beside metadata: move it there")
@@ -488,7 +488,7 @@ def _modifiers(spec: Spec, triggers: Sequence[Trigger], source: str) -> Modifier
     except FormulaError as e:
         raise SettingError(f"{where}.formula {e}") from e
     target = _number(modifiers.target, f"{where}.target")
-    # It is a quantity of whole thousandths, and must be above 0.
+    # The target is a quantity of whole thousandths, and must be above 0.
     if target < 0.001:
         raise SettingError(f"{where}.target is {modifiers.target!r}: give 0.001 or more")
     return Modifiers(
@@ -509,7 +509,7 @@ def _number(text: str, where: str) -> float:
 
 
 def _convert(data: Any, model: type[T], source: str, at: str = "", *, strict: bool = True) -> T:
-    """`data` as `model`. Raises SettingError with the path of the field from the document's root."""
+    """Convert `data` to `model`. Raises SettingError with the path of the field from the document's root."""
     try:
         return msgspec.convert(data, model, strict=strict)
     except msgspec.ValidationError as e:

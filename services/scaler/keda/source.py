@@ -1,8 +1,8 @@
-"""What KEDA makes of triggers before anybody decides: metrics, errors, fallbacks, a formula's composite. Pure.
+"""KEDA's view of triggers before a decision: metrics, errors, fallbacks, a formula's composite. Pure.
 
     sources = Sources(scaled)
-    polled = sources.poll(metrics, current, ready)      # at KEDA's poll: active, and what failed
-    served = sources.serve(metrics, current, ready)     # at the HPA's sync: the metrics it gets to see
+    polled = sources.poll(metrics, current, ready)      # at KEDA's poll: active, and errors
+    served = sources.serve(metrics, current, ready)     # at the HPA's sync: its metrics
 
 Values and targets are whole thousandths, as Kubernetes carries them. Sources: KEDA's `pkg/scaling/scale_handler.go`,
 `pkg/scaling/modifiers/formula.go`, `pkg/scalers/{scaler,prometheus_scaler}.go` and `pkg/fallback/fallback.go`.
@@ -33,7 +33,7 @@ MAX_INT64 = 2**63 - 1
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What an external scaler answers: its metric, IsActive, and the target of its GetMetricSpec."""
+    """An external scaler's reply: its metric, IsActive, and the target of its GetMetricSpec."""
 
     value: float
     active: bool
@@ -41,29 +41,28 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class NoMetricSpec(Exception):
-    """GetMetricSpec gave none: nobody answers at `scalerAddress`, or the metadata are refused there.
+    """GetMetricSpec failed: no scaler answers at `scalerAddress`, or it refuses the metadata.
 
-    KEDA then refuses every metric of the ScaledObject, and has none that a fallback could apply to. To a trigger that
-    is not external it is an error as any other.
+    KEDA then refuses every metric of the ScaledObject, and no fallback applies. For other kinds of triggers it is an
+    ordinary error.
     """
 
 
 class NoSeries(Exception):
-    """A `prometheus` trigger's query found nothing: to one that ignores null values it is 0, else it is an error."""
+    """A `prometheus` trigger's query found nothing: 0 if the trigger ignores null values, else an error."""
 
 
 # A `nats-jetstream` trigger gives its lag, a `metrics-api` one the number on its page, a `prometheus` one its query's
-# result. An external trigger gives a Reading, or a number, which means a target of 1 and active above 0. An exception
-# is an error.
+# result. An external trigger gives a Reading, or a number with a target of 1 that is active above 0. An exception is an
+# error.
 Metric: TypeAlias = float | Reading | Exception
 
 
 class TriggerMetric:
     """One trigger as KEDA serves it: `value` and `target` in thousandths, or an `error`.
 
-    active: as the trigger says, or true while a fallback stands in. fallback_for: the error that a fallback stands in
-    for. absent: the trigger failed too often and is nil in the formula. per_replica: the target's type is AverageValue
-    rather than Value.
+    active: as the trigger reports, or true during a fallback. fallback_for: the error behind a fallback. absent: the
+    trigger failed too often and is nil in the formula. per_replica: the target's type is AverageValue, not Value.
     """
 
     __slots__ = (
@@ -105,7 +104,7 @@ class TriggerMetric:
             self.label = trigger.name or "metric"
         self._external = isinstance(trigger, ExternalTrigger)
         self._null_is_zero = trigger.ignore_null_values if isinstance(trigger, PrometheusTrigger) else None
-        # With a formula, the HPA knows of no trigger's own target.
+        # With a formula, the HPA uses no trigger's own target.
         self._asks_for_target = self._external and not modifiers
         self._spec_target = 1.0
         if modifiers:
@@ -119,7 +118,7 @@ class TriggerMetric:
         self.fallback_for: Exception | None = None
 
     def ask(self, metric: Metric, current: int, ready: int) -> None:
-        """Take an answer of the trigger. Each failure in a row counts towards the fallback's threshold."""
+        """Record an answer of the trigger. Each failure in a row counts towards the fallback's threshold."""
         if self.lacks_spec(metric):
             self.value, self.active, self.absent = 0, False, False
             self.error, self.fallback_for = metric, None
@@ -141,22 +140,22 @@ class TriggerMetric:
             active = metric.active
         else:
             value = _milli(metric)
-            # As it is, before it is made thousandths of.
+            # Compare before rounding to thousandths.
             active = metric > self._activation
         self._succeed(value, active)
 
     def lacks_spec(self, metric: Metric) -> TypeGuard[NoMetricSpec]:
-        """Whether KEDA has no metric of this trigger that it could ask for."""
+        """Whether KEDA has no metric specification of this trigger."""
         return self._external and isinstance(metric, NoMetricSpec)
 
     def poll(self, metric: Metric, current: int, ready: int) -> None:
-        """Take an answer at KEDA's poll, and keep it where the trigger asks for cached metrics."""
+        """Record an answer at KEDA's poll, and cache it if the trigger uses cached metrics."""
         self.ask(metric, current, ready)
         if self.cached and not self.lacks_spec(metric):
             self._record = self.error or self.value
 
     def serve(self, metric: Metric, current: int, ready: int) -> None:
-        """Take an answer at the HPA's sync, or the kept one. A kept fallback counts as an answer, as in KEDA."""
+        """Record an answer at the HPA's sync, or the cached one. A cached fallback counts as an answer, as in KEDA."""
         if self._record is None or self.lacks_spec(metric):
             self.ask(metric, current, ready)
         elif isinstance(self._record, Exception):
@@ -183,14 +182,14 @@ class TriggerMetric:
             self.absent, self.error = True, None
         elif self.per_replica or ready:
             replicas: float = _fallback_replicas(fallback, current)
-            # Where the target is of all replicas together, the value that asks for `replicas` is their share of it.
+            # If the target is for all replicas together, the value for `replicas` is their share of it.
             self.value = int(self.target * (replicas if self.per_replica else replicas / ready))
             self.active = True
             self.error, self.fallback_for = None, error
 
 
 class CompositeMetric:
-    """What a formula makes of the triggers' metrics. The HPA is served this one in place of them."""
+    """The formula's result from the triggers' metrics, which the HPA gets in place of them."""
 
     __slots__ = (
         "_fallback",
@@ -247,7 +246,7 @@ class CompositeMetric:
 
 
 class Polled(NamedTuple):
-    """What one poll of all triggers came to: whether there is work, the first error, and the first fallback's error."""
+    """The result of one poll of all triggers: activity, the first error, and the first fallback's error."""
 
     active: bool
     error: Exception | None
@@ -255,7 +254,7 @@ class Polled(NamedTuple):
 
 
 class Sources:
-    """All triggers of a ScaledObject, in the file's order, and its formula's composite where it has a formula."""
+    """All triggers of a ScaledObject, in the file's order, and the composite of its formula, if any."""
 
     def __init__(self, scaled: ScaledObject) -> None:
         fallback, modifiers = scaled.spec.fallback, scaled.modifiers
@@ -266,7 +265,7 @@ class Sources:
         )
 
     def poll(self, metrics: Sequence[Metric], current: int, ready: int) -> Polled:
-        """Take each trigger's answer at KEDA's poll."""
+        """Record each trigger's answer at KEDA's poll."""
         error = fallback_for = None
         active = False
         for trigger, metric in zip(self._triggers, metrics, strict=True):
@@ -280,7 +279,7 @@ class Sources:
         return Polled(active, error, fallback_for)
 
     def serve(self, metrics: Sequence[Metric], current: int, ready: int, has: Sequence[bool]) -> None:
-        """Take each trigger's answer at the HPA's sync; `served` then holds what the HPA gets to see.
+        """Record each trigger's answer at the HPA's sync; `served` then has the HPA's metrics.
 
         has: for each trigger, whether the HPA has its metric.
         """
@@ -312,7 +311,7 @@ def _fallback_replicas(fallback: Fallback, current: int) -> int:
 
 
 def _queried(metric: Metric, *, null_is_zero: bool) -> Metric:
-    """What KEDA makes of Prometheus' answer."""
+    """Return KEDA's metric for Prometheus' answer."""
     if isinstance(metric, NoSeries):
         return 0.0 if null_is_zero else metric
     if isinstance(metric, float) and not math.isfinite(metric):
@@ -321,9 +320,9 @@ def _queried(metric: Metric, *, null_is_zero: bool) -> Metric:
 
 
 def _milli(value: float) -> int:
-    """A trigger's number in the whole thousandths that it travels in. NaN, infinities and negative numbers become 0.
+    """Return a trigger's number in whole thousandths. NaN, infinities and negative numbers become 0.
 
-    It is rounded as KEDA's `pkg/scalers/scaler.go` rounds it.
+    It rounds as KEDA's `pkg/scalers/scaler.go` does.
     """
     if value % 1 == 0 and value >= 0:
         return int(value) * 1000
@@ -331,7 +330,7 @@ def _milli(value: float) -> int:
 
 
 def _go_milli(value: float) -> int:
-    """A formula's number in thousandths, cut as Go's int64() cuts it.
+    """Return a formula's number in thousandths, truncated as by Go's int64().
 
     On amd64 a number that does not fit becomes the least int64.
     """

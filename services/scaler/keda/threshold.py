@@ -1,22 +1,22 @@
-"""How large a `lagThreshold` should be, from a replica's rate and the wanted latency. Pure.
+"""The `lagThreshold` for a replica's rate and a latency target. Pure.
 
-    t = lag_threshold(rate=12, latency_s=2, hold=6)
-    t.value                  # 18: what goes into the ScaledObject
-    print(explain(t))        # the same with its terms, in words
+    t = lag_threshold(rate=12, latency_s=2, max_in_flight=6)
+    t.value                  # 18: the value for the ScaledObject
+    print(explain(t))        # the same with its terms, as text
 
-The metric M of a `nats-jetstream` trigger counts messages that wait or are in work (pending + ack pending), and the
-HPA runs ceil(M / threshold) replicas. By Little's law M = arrivals x time in the system, so that n replicas of rate R
-that are full have their newest message answered after M / (n R) seconds. Two bounds follow:
+The metric M of a `nats-jetstream` trigger counts pending and in-flight messages (pending + ack pending), and the HPA
+runs ceil(M / threshold) replicas. By Little's law M = arrivals x time in the system. So n full replicas of rate R
+answer their newest message after M / (n R) seconds. Two bounds follow:
 
-- From above, by latency. The HPA's tolerance holds the count until M > 1.1 x threshold x n. So a backlog of that size
-  can stay for good, and takes 1.1 x threshold / R seconds. With a higher threshold another replica comes too late.
-- From below, by what is in hand. A replica that keeps up still holds up to `hold` messages while they are decoded,
-  batched and answered, and all of them count. A threshold below that takes an even load for a backlog: each new replica
-  fills its own hands, and the count runs up to the maximum.
+- An upper bound by latency. The HPA's tolerance keeps the count until M > 1.1 x threshold x n. So a backlog of that
+  size can persist, and takes 1.1 x threshold / R seconds. With a higher threshold, another replica comes too late.
+- A lower bound by messages in flight. A replica that keeps up still has up to `max_in_flight` messages that are being
+  decoded, batched and answered, and all of them count. A lower threshold takes an even load for a backlog: each new
+  replica adds its own messages in flight, and the count rises to the maximum.
 
 Between the two, the lag hardly shows load: M is small whether replicas are busy for 10 % or for 90 % of the time. So a
-fleet that keeps up is scaled in until it no longer does. No threshold mends that. The slow `scaleDown` of the
-ScaledObject does in part, and scaling by demand does, as it counts arrivals.
+fleet that keeps up is scaled in until it falls behind. No threshold prevents that. The slow `scaleDown` of the
+ScaledObject prevents it partially, and scaling by demand does, as it counts arrivals.
 """
 
 from __future__ import annotations
@@ -29,27 +29,26 @@ from services.scaler.keda.hpa import TOLERANCE
 from shared.runtime.errors import SettingError
 
 # The threshold leaves this share of the latency target unused. The HPA's tolerance takes a tenth of the threshold. The
-# rest allows for a bad hour, as the rate is measured on full batches of sound video.
+# rest is for a bad hour, as the rate is measured on full batches of intact video.
 AIR = 0.25
 
-# Beside demand the rule is a safety net, which must not act while demand does its work. Replicas that demand has asked
-# for take a cold start to come, while arrivals pile up. A backlog that is still there after a second cold start is one
-# that demand has not seen.
+# Next to demand the rule is a fallback trigger, which must not act while demand works. Replicas requested by demand
+# take a cold start, while arrivals queue up. Demand has missed a backlog that persists after a second cold start.
 FALLBACK_COLD_STARTS = 2
 
-# Where work bends, what is left out is put off, and nothing else piles up. A replica for what one makes good in half of
-# the time for which the video is kept: a whole one asks for nothing at one and a half times the load, and at a quarter
-# a surge that demand has answered holds replicas after it (`python -m bench.bench_net`).
+# Degradable work is deferred, and nothing else queues up. Request a replica per backlog that one backfills in half of
+# the video's retention. With the whole retention, nothing is requested at one and a half times the load; with a
+# quarter, a surge that demand has answered retains replicas afterwards (`python -m bench.bench_net`).
 FALLBACK_DEFERRED = 0.5
 
 
 class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     """A threshold and the terms it is made of.
 
-    value: `lagThreshold` of a trigger that scales alone. net: `lagThreshold` of one beside demand. deferred: of another
-    beside that, on what was put off. rate: messages a second that one replica clears with all its GPUs. kept_s: for so
-    long their video is kept. cleared: messages that it clears within `latency_s`. in_hand: messages that it holds while
-    it keeps up. stays_s: how long the largest backlog takes that the HPA lets be.
+    value: `lagThreshold` of a trigger that scales alone. net: that of a fallback trigger next to demand. deferred: that
+    of another one, on deferred segments. rate: messages a second of one replica with all its GPUs. kept_s: retention of
+    their video. cleared: messages per replica within `latency_s`. in_hand: messages in flight at a replica that keeps
+    up. stays_s: time to clear the largest backlog that the HPA tolerates.
     """
 
     value: int
@@ -65,7 +64,7 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_bounded_by_in_flight(self) -> bool:
-        """Whether the messages in hand decided the value, rather than the latency."""
+        """Whether the messages in flight decided the value, rather than the latency."""
         return self.value > math.floor(self.cleared * (1 - AIR))
 
 
@@ -78,10 +77,10 @@ def lag_threshold(
     cold_start_s: float = 60.0,
     retention_s: float = 600.0,
 ) -> Threshold:
-    """The threshold for replicas of `gpus` workers, each clearing `rate` messages a second and holding up to `hold`.
+    """Return the threshold for replicas of `gpus` workers, each with `rate` messages a second and `max_in_flight`.
 
-    latency_s: from a message's arrival to its result. cold_start_s: from asking for a replica to its first result.
-    kept_s: seconds of video that MEDIA keeps. Raises SettingError naming the option that can't be used.
+    latency_s: from a message's arrival to its result. cold_start_s: from the request for a replica to its first result.
+    retention_s: seconds of video that MEDIA retains. Raises SettingError naming the invalid option.
     """
     for option, number in (("--rate", rate), ("--latency", latency_s), ("--kept", retention_s)):
         if not 0 < number < math.inf:
@@ -97,7 +96,7 @@ def lag_threshold(
     replica = rate * gpus
     cleared = replica * latency_s
     in_flight = max_in_flight * gpus
-    # With one more than is in hand, full hands alone never ask for another replica.
+    # With one more, the messages in flight alone never request another replica.
     value = max(math.floor(cleared * (1 - AIR)), in_flight + 1)
     return Threshold(
         value=value,
@@ -114,7 +113,7 @@ def lag_threshold(
 
 
 def explain(t: Threshold) -> str:
-    """The threshold and its reasons, in a few lines of text."""
+    """Return the threshold and its reasons, in a few lines of text."""
     hands = (
         f"the {t.in_hand} that it may hold while it keeps up" if t.in_hand else "what it holds (--hold says how much)"
     )
