@@ -64,7 +64,7 @@ def costs(name: str, cold_start_s: float, phases: Iterable[int] = range(PHASES),
     found = []
     for phase in phases:
         policy = KedaDemand(
-            name, scaled, compare.demand_settings(load), look_s=EVERY_S, sync_after_s=phase / PHASES * SYNC_S
+            name, scaled, compare.demand_settings(load), observe_s=EVERY_S, sync_after_s=phase / PHASES * SYNC_S
         )
         found.append(run(policy, trace, load, initial=0).replica_hours * 3600)
     return found

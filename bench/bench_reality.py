@@ -369,7 +369,7 @@ def policy(form: str, scaled: ScaledObject, first_poll: float, seed: int) -> Pol
     query = metadata.parse_url(trigger.url)
     assert isinstance(query, DemandQuery)
     return KedaDemand(
-        form, scaled, query.settings, look_s=EVERY_S, first_look_s=seed / SEEDS * EVERY_S, first_s=first_poll
+        form, scaled, query.settings, observe_s=EVERY_S, first_observation_s=seed / SEEDS * EVERY_S, first_s=first_poll
     )
 
 

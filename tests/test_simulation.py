@@ -595,7 +595,7 @@ def test_prometheus_has_what_gpus_did_in_the_last_interval_and_has_it_late() -> 
     gpus, heard = Gpus(), {}
     while gpus.next_at <= 120:
         now = gpus.next_at
-        gpus.look(now, busy(2, min(2 * now, 90.0)))
+        gpus.observe(now, busy(2, min(2 * now, 90.0)))
         heard[now] = gpus.query()
     # After 45 s nothing is left to do: the mean of the second interval is a half of it.
     assert {at: heard[at] for at in (22.5, 37.5, 52.5, 67.5, 97.5)} == {22.5: 0, 37.5: 2, 52.5: 2, 67.5: 1, 97.5: 0}
@@ -605,7 +605,7 @@ def test_nothing_runs_and_no_series_is_there() -> None:
     gpus = Gpus()
     assert isinstance(gpus.query(), NoSeries)
     while gpus.next_at <= 60:
-        gpus.look(gpus.next_at, busy(0, 0.0))
+        gpus.observe(gpus.next_at, busy(0, 0.0))
     assert isinstance(gpus.query(), NoSeries)
 
 

@@ -5,8 +5,8 @@
 
     GET /demand?service=cv&latencyTarget=2&coldStart=60         {"demand": 2.4, "active": true}
 
-KEDA creates the HPA of such a trigger even without an answer, and an unreadable page does not affect the other triggers.
-An error is a code and a sentence: 400 for a bad query, 404 for a missing stream or consumer, 503 if JetStream is not
+KEDA creates the HPA of such a trigger even without an answer, and an unreadable page does not affect other triggers. An
+error is a code and a sentence: 400 for a bad query, 404 for a missing stream or consumer, 503 if JetStream is not
 reachable. KEDA shows its users the code alone, so the sentence is logged too.
 """
 
@@ -112,7 +112,7 @@ def _refusal(error: Exception) -> tuple[HTTPStatus, str]:
 
 @asynccontextmanager
 async def serving_page(estimator: Estimator, settings: ScalerSettings) -> AsyncIterator[str]:
-    """Serve until the block is left; yields the page's URL. Raises SettingError."""
+    """Serve until the block exits; yield the page's URL. Raises SettingError."""
     secured = certificates(settings)
     host, port = settings.scaler_host, settings.scaler_http_port
     try:

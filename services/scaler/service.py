@@ -141,7 +141,7 @@ class ScalerService:
 
 @asynccontextmanager
 async def serving(service: ScalerService, settings: ScalerSettings) -> AsyncIterator[int]:
-    """Serve until the block is left; yields the port. Raises SettingError."""
+    """Serve until the block exits; yield the port. Raises SettingError."""
     server = grpc.aio.server(handlers=(service.handlers(),), options=OPTIONS)
     address = f"{settings.scaler_host}:{settings.scaler_port}"
     secrets = credentials(settings)

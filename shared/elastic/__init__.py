@@ -1,9 +1,9 @@
-"""Work that bends: while capacity is short less of each segment is looked at, and the rest later. Pure.
+"""Degradable work: while capacity is short, part of each segment is analysed, and the rest later. Pure.
 
 | module | idea |
 |---|---|
-| `levels` | how many frames of a segment are looked at, in a few steps |
-| `brownout` | which of them, by how long a segment has waited |
-| `sampling_plan` | how much of a segment is looked at, and how much is wanted |
-| `costs` | what a segment takes of a replica, learned |
+| `levels` | the analysed frames of a segment, in a few steps |
+| `brownout` | the choice of a level, by the age of a segment |
+| `sampling_plan` | the analysed and the wanted part of a segment |
+| `costs` | the learned replica time of a segment |
 """

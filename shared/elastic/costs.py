@@ -1,12 +1,12 @@
-"""What a segment takes of a replica, learned from what segments took. Pure.
+"""The replica time of a segment, learned from earlier segments. Pure.
 
     costs = CostMeter(threads=2)
     costs.record_decode(DecodeWork(key=2.1, rest=49.8, key_s=0.021, rest_s=0.057))
     costs.record_batch(images=8, seconds=0.05)
     costs.replica_s(key=2.1, rest=49.8, images=5)        # seconds of a replica: 0.039
 
-Threads decode while the device computes, so that a segment takes as long as the slower of the two does. A keyframe
-costs more than another frame of the same size, and it is the least that any look takes.
+Threads decode while the device computes, so a segment takes as long as the slower of the two. A keyframe costs more
+than another frame of the same size, and it is the minimum cost of any level.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-# A measurement fades to 1/e in so many megapixels, or images, of further ones: some dozens of segments.
+# A measurement decays to 1/e over this many further megapixels, or images: some dozens of segments.
 _MEMORY = 2000.0
 _MEMORY_IMAGES = 500.0
-# Until frames after a keyframe were decoded, a replica that began in a surge takes them for as dear as those of 1080p25
-# at 4 Mbit/s, where the keyframe took 21 ms and the 24 others 57.
+# The default cost of frames after a keyframe, for a replica that starts in a surge and has decoded none yet. It is that
+# of 1080p25 at 4 Mbit/s, where the keyframe took 21 ms and the 24 others 57.
 _REST_OF_KEY = 0.11
 
 
 class DecodeWork(NamedTuple):
-    """What was decoded: the frame that decoding begins with, and the rest. Megapixels, and seconds of a core."""
+    """One decoding: its first frame, and the rest. Megapixels, and seconds of a core."""
 
     key: float
     rest: float
@@ -32,7 +32,7 @@ class DecodeWork(NamedTuple):
 
 
 class _Rate:
-    """Seconds for one of what is counted, in the mean of the last `memory`."""
+    """Seconds per unit, as a mean of about the last `memory` units."""
 
     def __init__(self, memory: float) -> None:
         self._memory = memory
@@ -50,7 +50,7 @@ class _Rate:
 
 
 class CostMeter:
-    """See the module. threads: that decode beside each other."""
+    """See the module. threads: that decode in parallel."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -59,32 +59,32 @@ class CostMeter:
         self._image = _Rate(_MEMORY_IMAGES)
 
     def record_decode(self, work: DecodeWork) -> None:
-        """A segment was decoded."""
+        """Record a decoded segment."""
         if work.rest:
             self._key.add(work.key, work.key_s)
             self._rest.add(work.rest, work.rest_s)
-        else:  # what was made of the picture took time too
+        else:  # the processing of the picture took time too
             self._key.add(work.key, work.key_s + work.rest_s)
 
     def record_batch(self, images: float, seconds: float) -> None:
-        """A batch was computed."""
+        """Record a computed batch."""
         self._image.add(images, seconds)
 
     @property
     def key_s(self) -> float:
-        """Seconds for a megapixel of the frame that decoding begins with."""
+        """Seconds per megapixel of the first decoded frame."""
         return self._key.value
 
     @property
     def rest_s(self) -> float:
-        """Seconds for a megapixel of the other frames."""
+        """Seconds per megapixel of the other frames."""
         return self._rest.value or _REST_OF_KEY * self._key.value
 
     @property
     def image_s(self) -> float:
-        """Seconds for an image."""
+        """Seconds per image."""
         return self._image.value
 
     def replica_s(self, key: float, rest: float, images: float) -> float:
-        """Seconds of a replica that so many megapixels and images take."""
+        """Return the replica seconds for these megapixels and images."""
         return max((key * self.key_s + rest * self.rest_s) / self._threads, images * self.image_s)

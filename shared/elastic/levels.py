@@ -1,4 +1,4 @@
-"""How many frames of a second are looked at: all that are wanted, or as few as must be. Pure.
+"""The analysed frames per second: all wanted ones, or the required minimum. Pure.
 
 LEVELS[1].fps(wanted=5.0, floor=1.0)        # 1.0
 """
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 
 class Level(NamedTuple):
-    """share: of the frames between the floor and what is wanted, how many are looked at, 0 to 1.
+    """share: the analysed share of the frames between the floor and the wanted ones, 0 to 1.
 
-    cost: what a segment costs at it, as a share of full quality, with 5 frames a second wanted and a floor of 1:
-    decoding and inference, as `python -m bench.bench_levels` measures them.
+    cost: of a segment, as a share of full quality, with 5 wanted frames a second and a floor of 1: decoding and
+    inference, as `python -m bench.bench_levels` measures them.
     """
 
     name: str
@@ -20,16 +20,16 @@ class Level(NamedTuple):
     cost: float
 
     def fps(self, wanted: float, floor: float) -> float:
-        """Frames of a second of video that are looked at. A floor above what is wanted asks for no more than that."""
+        """Return the analysed frames per second of video. A floor above the wanted frames has no effect."""
         least = min(wanted, floor)
         return least + self.share * (wanted - least)
 
 
 def sampled(duration: float, fps: float) -> int:
-    """How many frames are taken of a segment of `duration` seconds that has as many."""
+    """Return the number of sampled frames of a segment of `duration` seconds, if it has that many."""
     return max(1, round(duration * fps))
 
 
-# At one frame a second, cameras with a keyframe a second need no other frame decoded: the floor leaves out 80 % of the
-# frames and saves 84 % of the work. Two frames a second leave out 60 % and save 45 %: there is no level between.
+# At one frame a second, cameras with a keyframe a second need no other frame decoded: the floor defers 80 % of the
+# frames and saves 84 % of the work. Two frames a second defer 60 % and save 45 %: so there is no level between.
 LEVELS = (Level("full", 1.0, 1.0), Level("floor", 0.0, 0.16))

@@ -1,8 +1,8 @@
-"""How much of a segment was looked at, and how much is wanted. Pure.
+"""The analysed and the wanted part of a segment. Pure.
 
-look = Look.of(LEVELS[-1], wanted=5.0, floor=1.0, duration=1.0, frames=25, megapixels=2.07, images=1)
-look.fps                    # 1.0: to be given to the decoder
-look.quality                # of the event; None where all that is wanted was looked at
+plan = SamplingPlan.of(LEVELS[-1], wanted=5.0, floor=1.0, duration=1.0, frames=25, megapixels=2.07, images=1)
+plan.fps                    # 1.0: for the decoder
+plan.quality                # of the event; None if all wanted frames were analysed
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from shared.elastic.levels import Level, sampled
 
 
 class SamplingPlan(NamedTuple):
-    """fps, wanted_fps: frames of a second. frames, wanted: of the segment. images, wanted_images: that are
-    computed of these, in the unit of a batch's weight.
+    """fps, wanted_fps: frames per second. frames, wanted: of the segment. images, wanted_images: computed from these,
+    in the unit of a batch's weight.
 
-    rest, wanted_rest: megapixels that are decoded after the frame that decoding begins with. key: those of that frame.
+    key: megapixels of the first decoded frame. rest, wanted_rest: megapixels decoded after it.
     """
 
     fps: float
@@ -34,7 +34,7 @@ class SamplingPlan(NamedTuple):
     def of(
         cls, level: Level, *, wanted: float, floor: float, duration: float, frames: int, megapixels: float, images: int
     ) -> SamplingPlan:
-        """At a level. duration, frames: of the segment. megapixels, images: that one of its frames has, and makes."""
+        """Return the plan at a level. duration, frames: of the segment. megapixels, images: per frame."""
         fps = level.fps(wanted, floor)
         sampled_count, all_count = (min(frames, sampled(duration, rate)) for rate in (fps, wanted))
         rest, all_rest = (_before_last(n, frames) * megapixels for n in (sampled_count, all_count))
@@ -51,17 +51,17 @@ class SamplingPlan(NamedTuple):
         )
 
     def first_frame_only(self) -> SamplingPlan:
-        """Of a segment whose first frame was all that was wanted of it."""
+        """Return the plan of a segment that needed only its first frame."""
         return self._replace(frames=0, wanted=0, images=0, wanted_images=0, rest=0.0, wanted_rest=0.0)
 
     @property
     def quality(self) -> Quality | None:
-        """What the event says; None where no frame was left out."""
+        """The quality for the event; None if no frame was deferred."""
         if self.frames >= self.wanted:
             return None
         return Quality(fps=round(self.fps, 4), wanted=round(self.wanted_fps, 4), cause="backlog")
 
 
 def _before_last(wanted: int, frames: int) -> int:
-    """How many frames after the first are decoded for so many that are spread evenly: up to the last of these."""
+    """Return how many frames after the first are decoded for `wanted` evenly spread ones: up to the last of these."""
     return frames * (wanted - 1) // wanted

@@ -73,8 +73,8 @@ class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
     """The arrival rate exceeds the planned rate in this share of the forecast's periods."""
 
     exceeded_a_budget: float = 2.25
-    """For degradable work, the exceeded share is this many times the budget, at most a half. The factor is the inverse of
-    the mean excess of such a period."""
+    """For degradable work, the exceeded share is this many times the budget, at most a half. The factor is the inverse
+    of the mean excess of such a period."""
 
     window: float = 1.0
     """The arrival rate is averaged over this many cold starts: scaling by it is no quicker."""

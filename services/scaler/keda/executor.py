@@ -51,7 +51,7 @@ class Executor:
         return self._rest(now, current)
 
     def _is_ready(self, current: int, *, active: bool, failed: bool) -> bool | None:
-        """Return the condition Ready: None for a failure next to an active trigger; False without that or a fallback."""
+        """Return the condition Ready: None for a failure next to an active trigger; False without a fallback."""
         if not failed or (active and self._starts(current)):
             return True
         if active:

@@ -1,4 +1,4 @@
-"""A metric that is kept up to date, its value for whoever asks, and its explanation.
+"""A metric that is continuously updated, its value on request, and its explanation.
 
 answer = await live.answer()          # waits for the first reading; raises a TidegateError
 live.listeners.add(event.set)         # called when `active` changes
@@ -17,24 +17,24 @@ from services.scaler.demand.estimate import one_number
 from services.scaler.live.metadata import Query
 from shared.contract.explain import Explanation
 
-# Whoever asks first waits this long for the first answer of JetStream, or for its failure.
+# The first request waits this long for JetStream's first reply or error.
 FIRST_S = 3.0
 
 
 class LiveAnswer(msgspec.Struct, frozen=True):
-    """value: replicas that are wanted, an external metric whose target is 1. active: whether there is work at all."""
+    """value: the replicas to run, an external metric with a target of 1. active: whether there is work."""
 
     value: float
     active: bool
 
     @property
     def metric(self) -> float:
-        """Both as one number: above 0 where there is work."""
+        """Both as one number, which is above 0 if there is work."""
         return one_number(self.value, self.active)
 
 
 class Live(Protocol):
-    """One live metric. asked_at: monotonic seconds of the last question. metric: its name to KEDA."""
+    """One live metric. requested_at: monotonic seconds of the last request. metric: its name in KEDA."""
 
     requested_at: float
     listeners: set[Callable[[], None]]
@@ -46,11 +46,11 @@ class Live(Protocol):
     def metric(self) -> str: ...
 
     async def answer(self) -> LiveAnswer:
-        """The value now. Raises Missing or Unavailable."""
+        """Return the value now. Raises Missing or Unavailable."""
 
     @property
     def active(self) -> bool | None:
-        """Whether there is work; None while that can't be known."""
+        """Whether there is work; None if unknown."""
 
     @property
     def missing(self) -> bool:
@@ -62,7 +62,7 @@ class Live(Protocol):
 
 
 class Changes:
-    """Calls listeners when `active` has changed."""
+    """Notifies listeners of a change of `active`."""
 
     def __init__(self) -> None:
         self.listeners: set[Callable[[], None]] = set()
@@ -71,7 +71,7 @@ class Changes:
 
     @property
     def unused_s(self) -> float:
-        """Seconds since it was last asked for; 0 while somebody listens."""
+        """Seconds since the last request; 0 with a listener."""
         return 0.0 if self.listeners else round(time.monotonic() - self.requested_at, 3)
 
     def notify(self, active: bool | None) -> None:

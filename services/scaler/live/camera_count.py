@@ -1,4 +1,4 @@
-"""How many replicas of ingest a bucket's enabled cameras need: their number over the cameras of one replica."""
+"""The replicas of ingest that a bucket's enabled cameras need: their number over the cameras of one replica."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class LiveCameras(Changes):
         await end(*self._tasks)
 
     def _count(self) -> int:
-        """The number of enabled cameras. Raises Missing or Unavailable."""
+        """Return the number of enabled cameras. Raises Missing or Unavailable."""
         if not self._client.is_connected:
             raise Unavailable("NATS is not connected")
         if self._mirror is None or not self._mirror.ready.is_set():

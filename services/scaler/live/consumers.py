@@ -1,13 +1,12 @@
-"""What JetStream says of consumers. Each is asked once a second, however many want to know.
+"""The state of consumers in JetStream. Each is polled once a second, however many queries use it.
 
     consumers = Consumers(client)
-    reader = consumers.get("MEDIA", "cv", service="cv")    # asks from now on
-    reader.listeners.add(told)                             # after every answer, and at the first message when idle
+    reader = consumers.get("MEDIA", "cv", service="cv")    # polls from now on
+    reader.listeners.add(listener)                         # after every reply, and at the first message when idle
     reader.state().backlog                                 # raises Missing or Unavailable
 
-Only two questions of JetStream's API are used: one about the consumer, and one about its stream, which a single reader
-asks for all of the stream's consumers. What services put off is counted by their consumers alone, and MEDIA's stream
-says for how long that can be made good.
+Only two requests of JetStream's API are used: consumer info and stream info. A single reader polls a stream for all of
+its consumers. Deferred segments are counted by their consumers alone, and the stream MEDIA gives their retention.
 """
 
 from __future__ import annotations
@@ -32,21 +31,21 @@ from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
-# A consumer is asked so often that redeliveries can't hide what expires between two answers.
+# A consumer is polled this often, so that redeliveries can't hide expiry between two replies.
 EVERY_S = 1.0
-# An older answer says nothing of now.
+# An older reply is stale.
 STALE_S = 3.0
-# A stream that this user may not ask about is asked less often: each try writes a line to the server's log.
+# A stream without permission is polled less often: each try writes a line to the server's log.
 REFUSED_S = 10.0
 
 log = logger("scaler")
 
 
 class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer. at: monotonic seconds when it was asked for.
+    """One reply. at: monotonic seconds of its request.
 
-    pending: messages that wait. ack_pending: messages that workers hold. arrived: all messages that the consumer was
-    ever to get; this number never falls.
+    pending: waiting messages. ack_pending: messages in flight at workers. arrived: cumulative messages of the consumer;
+    it never decreases.
     """
 
     at: float
@@ -60,11 +59,11 @@ class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ArrivedCounter:
-    """Messages that a consumer was ever to get: its place in the stream, and what is pending behind that.
+    """Cumulative messages of a consumer: its place in the stream, and the messages pending behind that.
 
     Expiry lowers the pending count before the place moves on, so their sum can fall for a while; the total does not.
-    Of a consumer that was made anew, what is pending is added to the total. Its place may be any: a stream that was
-    lost begins late.
+    The pending messages of a recreated consumer are added to the total. Its place is arbitrary: a stream that was lost
+    begins late.
     """
 
     def __init__(self) -> None:
@@ -73,7 +72,7 @@ class ArrivedCounter:
         self._created = ""
 
     def reach(self, created: str, place: int, pending: int) -> int:
-        """The total, where the consumer that was `created` then is at `place`, with `pending` behind that."""
+        """Return the total for the consumer of that creation time, at `place`, with `pending` behind it."""
         if self._created and created != self._created:
             self._base = self.total - place
         self._created = created
@@ -82,7 +81,7 @@ class ArrivedCounter:
 
 
 class _StreamReader:
-    """Asks a stream for its first sequence, and where it republishes. reply: None until it has answered."""
+    """Polls a stream for its first sequence, and its republish subjects. reply: None before the first one."""
 
     def __init__(self, client: Client, stream: str, every_s: float) -> None:
         self._client = client
@@ -106,7 +105,7 @@ class _StreamReader:
 
 
 class ConsumerReader:
-    """Asks one consumer until it is closed. listeners: are called after every answer or error, and when it wakes."""
+    """Polls one consumer until it is closed. listeners: called after every reply or error, and on a wakeup."""
 
     def __init__(
         self,
@@ -134,7 +133,7 @@ class ConsumerReader:
         self.task = asyncio.create_task(self._run(), name=self._what)
 
     def state(self) -> ConsumerState:
-        """The last answer. Raises Missing or Unavailable where there is none, or where it is too old."""
+        """Return the last reply. Raises Missing or Unavailable if there is none, or it is too old."""
         if not self._client.is_connected:
             raise Unavailable(f"{self._what}: NATS is not connected")
         if self._error:
@@ -148,26 +147,26 @@ class ConsumerReader:
 
     @property
     def expired(self) -> int:
-        """Messages that have left the stream before the consumer saw them, since this reader began."""
+        """Messages that left the stream before their delivery, since this reader started."""
         return self._expiry.total
 
     @property
     def woken(self) -> bool:
-        """Whether a message has come since the last answer, which said that there was none."""
+        """Whether a message has arrived since the last reply, which had none."""
         return self._woken_at > (self._state.at if self._state else float("-inf"))
 
     def wake(self) -> None:
-        """A first message was stored."""
+        """Record that a first message was stored."""
         self._woken_at = time.monotonic()
         self._notify()
 
     async def _run(self) -> None:
-        # The stream says where it republishes, so it is read before its consumer.
+        # The stream gives its republish subjects, so it is read before its consumer.
         with suppress(TimeoutError):
             async with asyncio.timeout(self._every_s / 2):
                 if self._stream_reader:
                     await self._stream_reader.first_answer.wait()
-        # Readers that began together are spread, so that they do not ask together for ever.
+        # Spread readers that started together, so that they do not poll together for ever.
         pause = random.uniform(1.0, 2.0) * self._every_s  # noqa: S311
         while not self._client.is_closed:
             started = time.monotonic()
@@ -194,7 +193,7 @@ class ConsumerReader:
         pending = reply.num_pending
         subjects = set(stream.config.subjects) if stream else set()
         if self._stream_reader is None or (stream and reply.filters and not subjects <= set(reply.filters)):
-            # The stream's sequences count messages that are not this consumer's.
+            # The stream's sequences include messages of other consumers.
             reached = reply.delivered.consumer_seq
         else:
             first = stream.state.first_seq if stream else 0
@@ -222,7 +221,7 @@ class ConsumerReader:
 
     async def _arm(self, reply: ConsumerInfo, stream: StreamInfo | None) -> None:
         republish = stream.config.republish if stream else None
-        # Whole messages are nothing that is needed to count them, and the scaler may not hear them.
+        # The count needs no message bodies, and the scaler has no permission for them.
         if republish is None or not republish.headers_only:
             return
         if reply.num_pending or reply.num_ack_pending:
@@ -245,7 +244,7 @@ class ConsumerReader:
 
 
 class MergedReader:
-    """Several consumers as one, with their numbers added up. It reads like a `ConsumerReader`.
+    """The sum of several consumers, with the interface of a `ConsumerReader`.
 
     parts: the reader of each consumer.
     """
@@ -261,7 +260,7 @@ class MergedReader:
             part.listeners.add(self._notify)
 
     def state(self) -> ConsumerState:
-        """The sum of all, as old as the oldest. Raises where any of them does."""
+        """Return the sum of all, with the oldest time. Raises if any of them does."""
         states = [part.state() for part in self.parts]
         return ConsumerState(
             at=min(s.at for s in states),
@@ -290,7 +289,7 @@ class MergedReader:
 
 
 class DeferredReader:
-    """What a service has put off. media: tells for how long its video is kept. problem: why that is not known."""
+    """A service's deferred segments. media: gives the retention of video. problem: why they are unknown."""
 
     def __init__(self, jobs: ConsumerReader, media: _StreamReader) -> None:
         self.jobs = jobs
@@ -299,7 +298,7 @@ class DeferredReader:
 
     @property
     def latest(self) -> DeferredSegments | None:
-        """None while either is not known, or MEDIA keeps all for ever."""
+        """The counts; None if either reply is missing, or MEDIA has no maximum age."""
         media = self._media.reply
         try:
             state = self.jobs.state()
@@ -320,14 +319,14 @@ class DeferredReader:
 
 
 def _nothing() -> None:
-    """A listener that keeps a reader going, whose state alone is read."""
+    """Do nothing: as a listener, keep a reader polling whose state alone is read."""
 
 
 Reader = ConsumerReader | MergedReader
 
 
 class Consumers:
-    """The readers of one connection. every_s: seconds between two questions about one consumer."""
+    """The readers of one connection. every_s: poll interval of one consumer, in seconds."""
 
     def __init__(self, client: Client, every_s: float = EVERY_S) -> None:
         self._client = client
@@ -337,7 +336,7 @@ class Consumers:
         self._readers: dict[tuple[str, str], Reader] = {}
 
     def get(self, stream: str, consumer: str, service: str) -> Reader:
-        """The reader of a consumer, begun if need be, or of several with commas. service: whose work it is.
+        """Return the reader of a consumer, or of several with commas; start it if need be. service: of the consumer.
 
         stream: theirs, or with commas the stream of each.
         """
@@ -369,11 +368,11 @@ class Consumers:
         return self._streams[stream]
 
     def deferred(self, service: str, consumer: str) -> DeferredReader:
-        """The reader of what a service has put off, by its consumer of BACKFILL."""
+        """Return the reader of a service's deferred segments, by its consumer of BACKFILL."""
         return DeferredReader(self._one(names.BACKFILL, consumer, service), self._stream(names.MEDIA))
 
     async def sweep(self) -> None:
-        """End the readers that nobody listens to. Those of several consumers go first, as they listen to others."""
+        """End readers without listeners. Those of several consumers go first, as they listen to others."""
         for key, reader in sorted(self._readers.items(), key=lambda item: isinstance(item[1], ConsumerReader)):
             if not reader.listeners:
                 del self._readers[key]

@@ -1,11 +1,11 @@
-"""One live metric for each distinct query, however many ScaledObjects ask for it.
+"""One live metric for each distinct query, however many ScaledObjects send it.
 
     async with Estimator(client) as estimator:
         live = estimator.get(parse(metadata))
         answer = await live.answer()
 
-It is fed once a second with the consumer's state, and with what the workers' heartbeats add up to. The gRPC service and
-the local autoscaler both use it.
+Once a second it gets the consumer's state, and the sums of the workers' heartbeats. The gRPC service and the local
+autoscaler both use it.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 
-# A metric is forgotten after this long without a question: KEDA may poll every few minutes only.
+# Drop a metric after this long without a request: KEDA may poll every few minutes only.
 FORGET_S = 600.0
 SWEEP_S = 30.0
-# A query for a consumer that does not exist is forgotten sooner.
+# Drop a query for a missing consumer sooner.
 MISSING_S = 60.0
 # Each query takes some 30 kB, and any client may send any.
 MOST_QUERIES = 200
-# What was observed is kept of so many consumers: each takes a megabyte.
+# The maximum consumers with a stored history: each takes a megabyte.
 MOST_HISTORIES = 50
-# Heartbeats of so many services are kept. A server without logins lets anybody say any name.
+# The maximum services with heartbeats. A server without logins accepts any name.
 MOST_SERVICES = 100
 
 
 class LiveDemand(Changes):
-    """See `answers.Live`. page: where the workers' counters are read from; None where their heartbeats are heard.
+    """See `answers.Live`. page: the source of the workers' counters; None for their heartbeats.
 
     speed: the policy's seconds in one real second.
     """
@@ -73,7 +73,7 @@ class LiveDemand(Changes):
         self._at = float("-inf")
         self._began = time.monotonic()
         self._estimated = asyncio.Event()
-        # What fails on what is known already is not begun.
+        # Read first: a failure on the present state must raise before the listener is added.
         self._read()
         monitor.listeners.add(self._read)
         if page:
@@ -90,7 +90,7 @@ class LiveDemand(Changes):
                 with suppress(Missing, Unavailable):
                     self.monitor.reader.state()
                     await self._estimated.wait()
-                # Before the workers have had time to send a heartbeat, none would be wanted.
+                # Before the workers' first heartbeats, the estimate would be 0 replicas.
                 await asyncio.sleep(self._began + LISTEN_S - time.monotonic())
         estimate = self._now()
         return LiveAnswer(estimate.replicas, estimate.active or self.monitor.reader.woken)
@@ -141,7 +141,7 @@ class LiveDemand(Changes):
             self._page.users -= 1
 
     def _now(self) -> Estimate:
-        """The estimate of what the reader has last read. Raises Missing or Unavailable."""
+        """Return the estimate of the reader's last state. Raises Missing or Unavailable."""
         self.monitor.reader.state()
         if self.estimate is None or time.monotonic() - self._at > STALE_S:
             raise Unavailable(
@@ -152,7 +152,7 @@ class LiveDemand(Changes):
     def _read(self) -> None:
         latest = self.monitor.latest
         if latest and latest.time > self._at:
-            # One that begins is told what was observed before it.
+            # A new policy replays the earlier observations.
             for o in self.monitor.observations if self.estimate is None else [latest]:
                 self.estimate = self._demand.observe(faster(o, self._speed))
             self._at = latest.time
@@ -161,9 +161,9 @@ class LiveDemand(Changes):
 
 
 class Estimator:
-    """See the module. every_s: seconds between two questions about one consumer. keeps: whether another that takes over
-    goes on from what this one was told. speed: the policies' seconds in one real second. pages: URLs without queries
-    that a query may name.
+    """See the module. every_s: poll interval of one consumer, in seconds. has_history: whether observations are stored
+    for a scaler that takes over. speed: the policies' seconds in one real second. pages: URLs without queries that a
+    query may name.
     """
 
     def __init__(
@@ -205,9 +205,9 @@ class Estimator:
                 await self._subscription.unsubscribe()
 
     def get(self, query: Query) -> Live:
-        """The live metric of a query. A new one begins where there is none, and ends minutes after the last query.
+        """Return the live metric of a query. A new one starts if there is none, and ends minutes after the last query.
 
-        Raises SettingError for a page that may not be read, and Unavailable where there is no room for another.
+        Raises SettingError for a forbidden page, and Unavailable at the maximum of queries.
         """
         if query not in self._lives:
             if len(self._lives) >= MOST_QUERIES:
@@ -224,22 +224,22 @@ class Estimator:
         return live
 
     def lives(self) -> list[Live]:
-        """All live metrics."""
+        """Return all live metrics."""
         return list(self._lives.values())
 
     def heartbeats(self) -> dict[str, Heartbeats]:
-        """The heartbeats of each service whose workers are heard, or are on the page that a query names."""
+        """Return the heartbeats of each service, from its workers or from the page that a query names."""
         pages = {live.query.service: live.heartbeats for live in self._lives.values() if isinstance(live, LiveDemand)}
         return pages | self._heartbeats
 
     def heartbeats_of(self, service: str) -> Heartbeats:
-        """The heartbeats that are heard of a service, now and later."""
+        """Return the heartbeats of a service; they are updated later."""
         if service not in self._heartbeats:
             self._heartbeats[service] = Heartbeats()
         return self._heartbeats[service]
 
     async def sweep(self, forget_s: float = FORGET_S, missing_s: float = MISSING_S) -> None:
-        """Forget queries that did not come for `forget_s` seconds, and the readers that only these needed.
+        """Drop queries without a request for `forget_s` seconds, and the readers that only these needed.
 
         missing_s: the same for queries whose stream, consumer or bucket does not exist.
         """
@@ -284,7 +284,7 @@ class Estimator:
         return self._pages[url]
 
     async def _beat(self, message: Msg) -> None:
-        # The subject names the service, whatever the payload says: a worker may publish under its own service alone.
+        # The subject names the service, regardless of the payload: a worker may publish under its own service alone.
         service = message.subject.split(".")[1]
         if service not in self._heartbeats and len(self._heartbeats) >= MOST_SERVICES:
             return

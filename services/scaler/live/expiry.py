@@ -1,36 +1,36 @@
-"""Messages that left a stream before a consumer saw them, counted from what JetStream says of both. Pure.
+"""Messages that left a stream before their delivery, counted from stream info and consumer info. Pure.
 
     expired = ExpiryCounter()
     expired.count(first_seq=stream.state.first_seq,           # read the stream first, then the consumer
                    stream_seq=consumer.delivered.stream_seq,
                    consumer_seq=consumer.delivered.consumer_seq)
 
-Expiry lowers a consumer's pending count, and so hides overload where it matters most. It leaves a trace: the consumer's
-place in the stream moves on by more than it has delivered. The count is a lower bound, as redeliveries count as
-deliveries. It is for consumers of every subject of their stream: a filter's gaps would read as losses.
+Expiry lowers a consumer's pending count, and so hides overload when it matters most. It leaves a trace: the consumer's
+place in the stream advances by more than its deliveries. The count is a lower bound, as redeliveries count as
+deliveries. It applies only to consumers of all subjects of their stream: a filter's gaps would count as losses.
 """
 
 from __future__ import annotations
 
 
 class ExpiryCounter:
-    """total: expired since the first `count`. What expired before is not counted, so a restart counts nothing twice."""
+    """total: expired since the first `count`. Earlier expiry is not counted, so a restart counts nothing twice."""
 
     def __init__(self) -> None:
         self.total = 0
         self._first = -1
         self._created = ""
         self._deliveries = 0
-        # Every sequence number up to here was delivered or is counted.
+        # Every sequence number up to here was delivered or counted.
         self._counted_seq = 0
 
     def count(self, *, first_seq: int, stream_seq: int, consumer_seq: int, created: str = "") -> int:
-        """Messages that have newly expired, given the stream's first sequence and the consumer's `delivered` pair.
+        """Return the newly expired messages, given the stream's first sequence and the consumer's `delivered` pair.
 
-        created: when the consumer was, by which one that was made anew is known.
+        created: the consumer's creation time, which identifies a recreated one.
 
-        The stream must be read before the consumer. The other way round, a message that was delivered and deleted
-        between the two would read as expired. A stream or consumer that was made anew starts a new count.
+        Read the stream before the consumer. Otherwise a message that is delivered and deleted between the two reads
+        would count as expired. A recreated stream or consumer starts a new count.
         """
         counted_seq = max(stream_seq, first_seq - 1)
         new = 0
@@ -51,10 +51,10 @@ class ExpiryCounter:
 
 
 def waiting(messages: int, last_seq: int, stream_seq: int, ack_pending: int) -> int:
-    """How many messages of a work queue its only consumer has yet to get, by the stream that was read before it.
+    """Return the undelivered messages of a work queue's only consumer, by the stream that was read before it.
 
-    The consumer's own count is too low, until it reaches the stream's end, where it was asked for just as messages
-    expired (nats-server 2.15.1): a question might wait and no worker be started. What the consumer has got since the
-    stream was read is not counted. stream_seq: the last that it was given.
+    If consumer info is requested just as messages expire, its own count stays too low until the consumer reaches the
+    stream's end (nats-server 2.15.1). Then a question might wait without a worker. Deliveries after the read of the
+    stream are not counted. stream_seq: the last delivered sequence.
     """
     return max(0, min(messages - ack_pending, last_seq - stream_seq))

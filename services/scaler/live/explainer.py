@@ -1,4 +1,4 @@
-"""Answers `svc.scaler.explain.<service>`: why each query about a service asks for so many replicas."""
+"""Answers `svc.scaler.explain.<service>`: the terms behind the replicas of each query about a service."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The heartbeats of one service's workers, added up to totals that only grow. Pure.
+"""The heartbeats of one service's workers, summed to totals that never decrease. Pure.
 
     heartbeats = Heartbeats()
     heartbeats.beat(Beat(replica="cv-0", pid=7, state="ready", processed=12, working_s=3.5), now)
-    heartbeats.fleet(now)        # None where no worker was heard in the last seconds
+    heartbeats.fleet(now)        # None without a heartbeat in the last seconds
 
-Workers count from their own start, and they come and go. A rate needs a sum that never falls.
+Workers count from their own start, and they come and go. A rate needs a sum that never decreases.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from shared.contract.stats import WorkerStats
 
 # A replica is gone once it has missed five beats.
 SILENCE_S = 5.0
-# A replica that is heard again within this time goes on from where it was.
+# A replica that returns within this time continues its counters.
 MEMORY_S = 600.0
-# So many replicas of a service are known at once: those that were heard last.
+# The maximum replicas per service: those with the latest heartbeats.
 MOST = 1000
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
     """One replica's counters since its process started.
 
-    processed: messages worked through, failed ones too, as they took time. working_s: seconds with one in hand.
+    processed: messages, failed ones too, as they took time. working_s: seconds with one in flight.
     wanted_s, work_s, wanted, looked: `wanted_s`, `work_s`, `frames_wanted` and `frames_looked` of `WorkerStats`.
     """
 
@@ -44,7 +44,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def beat_of(stats: WorkerStats) -> Beat:
-    """The part of a worker's heartbeat that is counted here."""
+    """Return the counted part of a worker's heartbeat."""
     return Beat(
         replica=stats.replica,
         pid=stats.pid,
@@ -72,35 +72,35 @@ class Heartbeats:
 
     @property
     def working_s(self) -> float:
-        """Seconds with a message in hand, summed over all replicas ever heard."""
+        """Seconds with a message in flight, summed over all replicas ever heard."""
         return self._working_s
 
     @property
     def lived_s(self) -> float:
-        """Seconds between the heartbeats of each process, summed over all ever heard. A silence is not counted."""
+        """Seconds between the heartbeats of each process, summed over all ever heard, without silences."""
         return self._lived_s
 
     def beat(self, beat: Beat, now: float) -> None:
-        """Take a heartbeat. What a replica did before it was first heard is not counted: rates are made of changes."""
+        """Add a heartbeat. Work before a replica's first heartbeat is not counted: rates are differences."""
         if previous := self._last.pop(beat.replica, None):
             at, before = previous
             if beat.pid == before.pid and now - at <= self._silence_s:
                 self._lived_s += now - at
             self._add(beat, before)
-        # They are in the order in which they were heard.
+        # The dict is ordered by the last heartbeat.
         while self._last and (len(self._last) >= MOST or now - next(iter(self._last.values()))[0] > MEMORY_S):
             del self._last[next(iter(self._last))]
         self._last[beat.replica] = (now, beat)
         self._says_work = self._says_work or beat.wanted > 0
 
     def _add(self, beat: Beat, before: Beat) -> None:
-        """What a replica did between two heartbeats. One that counts from zero again was started anew."""
+        """Add a replica's work between two heartbeats. A replica that counts from zero again has restarted."""
         is_restart = beat.pid != before.pid or any(
             getattr(beat, count) < getattr(before, count) for count in ("processed", "working_s", "wanted_s", "wanted")
         )
         since = Beat(replica="", pid=0, state="ready", processed=0.0, working_s=0.0) if is_restart else before
         processed, wanted_s = beat.processed - since.processed, beat.wanted_s - since.wanted_s
-        # What was looked at in part is as much less of a message as it took less of a replica.
+        # A partially analysed segment counts in proportion to the replica time it took.
         share = min(1.0, max(0.0, beat.work_s - since.work_s) / wanted_s) if wanted_s > 0 else 1.0
         self._processed += processed
         self._working_s += beat.working_s - since.working_s
@@ -109,7 +109,7 @@ class Heartbeats:
         self._sampled += max(0.0, beat.looked - since.looked)
 
     def fleet(self, now: float) -> Workers | None:
-        """The replicas that are there now, and what all have done so far; None where no replica is heard."""
+        """Return the present replicas, and the cumulative work of all; None if no replica is heard."""
         states = [beat.state for at, beat in self._last.values() if now - at <= self._silence_s]
         if not states:
             return None
@@ -124,7 +124,7 @@ class Heartbeats:
         )
 
     def replicas(self, now: float) -> list[ReplicaSeen]:
-        """The replicas that are there now, in the order of their names."""
+        """Return the present replicas, in the order of their names."""
         return [
             ReplicaSeen(
                 replica=replica, state=b.state, processed=b.processed, working_s=b.working_s, age_s=round(now - at, 3)

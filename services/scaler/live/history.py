@@ -1,12 +1,12 @@
-"""What a policy was told in the last hour, as bytes, so that another scaler can be told the same. Pure.
+"""A policy's observations of the last hour, as bytes, for replay in another scaler. Pure.
 
     history = History()
     history.add(observation)                           # about once a second
     data = history.packed(monotonic, wall)
     observations = unpacked(data, monotonic, wall)     # on another machine, later; raises Unreadable
 
-A policy is a function of what it was told. So what it has learned is kept without keeping it: whoever is told the same
-comes to the same, and may be of another release.
+A policy is a function of its observations. So the store needs no learned state: a replay of the same observations gives
+the same result, also in another release.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from shared.runtime.errors import TidegateError
 
 # The forecaster's memory, which is the longest.
 HISTORY_S = 3600.0
-# So many in an hour, at most: some more than one a second.
+# The maximum observations in an hour: some more than one a second.
 MOST = 5000
-# No service has more: as many as are heard.
+# No service has more: the limit of `heartbeats`.
 MOST_REPLICAS = 1000
-# Far more than an hour takes, unpacked.
+# Far more than the unpacked size of an hour.
 MOST_BYTES = 1024 * 1024
 
-# What is small packs well, so rows say how they differ from the one before: in milliseconds and arrived; waiting, in
-# work, anew; where workers are heard ready and loading, and what differs in processed and working milliseconds; where
-# they say it, what differs in thousandths of work, frames wanted and frames looked at; where it is known, what differs
-# in what was put off, how much of it waits, and for how many milliseconds its video is kept.
+# Small numbers pack well, so a row has differences from the one before: milliseconds and arrived; then waiting, in work
+# and anew as they are. With workers: ready and loading, and the differences in processed and working milliseconds. If
+# reported: the differences in thousandths of work, wanted frames and analysed frames. If known: the difference in
+# deferred segments, the number that waits, and the retention of their video in milliseconds.
 _Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**50)]
 _Change: TypeAlias = Annotated[int, Meta(ge=-(2**50), le=2**50)]
 _Replicas: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_REPLICAS)]
@@ -46,7 +46,7 @@ class Unreadable(TidegateError):
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
-    """See above. An older release's rows end before `work`, or before `put_off`."""
+    """See above. Rows of older releases end before `work`, or before `put_off`."""
 
     ms: _Count
     more: _Change
@@ -73,18 +73,18 @@ class History:
 
     @property
     def observations(self) -> list[Observation]:
-        """All that are kept, the oldest first."""
+        """All observations, the oldest first."""
         return list(self._observations)
 
     def add(self, o: Observation) -> None:
-        """Keep an observation. Times must not step back."""
+        """Add an observation. Times must not step back."""
         observations = self._observations
         observations.append(o)
         while observations[0].time < o.time - HISTORY_S:
             observations.popleft()
 
     def packed(self, monotonic: float, wall: float) -> bytes:
-        """The history as bytes. monotonic, wall: the time now, by the observations' clock and as Unix seconds."""
+        """Return the history as bytes. monotonic, wall: now, by the observations' clock and in Unix seconds."""
         rows: list[_Row] = []
         ms = arrived = working_ms = ever = 0
         processed = 0.0
@@ -107,12 +107,12 @@ class History:
 
 
 def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
-    """What was packed, by this machine's clock; what is older than an hour is left out. Raises Unreadable."""
+    """Return the packed observations of the last hour, by this machine's clock. Raises Unreadable."""
     try:
         packed = msgspec.msgpack.decode(zlib.decompressobj().decompress(data, MOST_BYTES), type=_Packed)
     except (zlib.error, msgspec.DecodeError, UnicodeDecodeError) as e:
         raise Unreadable(f"no history: {e}") from e
-    # A clock that is behind the other's would have the past be to come.
+    # If our clock is behind the other's, the past must not lie in the future.
     time = monotonic - max(0.0, wall - packed.at) - sum(row.ms for row in packed.rows[1:]) / 1000
     found: list[Observation] = []
     arrived = working_ms = ever = 0
@@ -158,7 +158,7 @@ _NOTHING: _Sums = (0, 0, 0)
 
 
 def _sums(fleet: Workers) -> _Sums | None:
-    """Thousandths of work, frames wanted and frames looked at, where the workers say them."""
+    """Return thousandths of work, wanted frames and analysed frames; None if not reported."""
     if fleet.work is None or fleet.wanted is None or fleet.looked is None:
         return None
     return round(fleet.work * 1000), round(fleet.wanted), round(fleet.looked)
@@ -169,7 +169,7 @@ def _difference(sums: _Sums, before: _Sums) -> _Sums:
 
 
 def _sum(before: _Sums, more: _Sums) -> _Sums:
-    """Raises Unreadable for what no workers can have done."""
+    """Return the sums. Raises Unreadable for a negative one."""
     sums = before[0] + more[0], before[1] + more[1], before[2] + more[2]
     if min(sums) < 0:
         raise Unreadable("no history: workers have looked at less than nothing")

@@ -1,10 +1,10 @@
-"""A trigger's metadata into what is asked: the demand of a consumer's service, or the cameras of ingest.
+"""A query from a trigger's metadata: the demand of a consumer's service, or the cameras of ingest.
 
     parse({"service": "cv", "latencyTarget": "2", "coldStart": "90", "scalerAddress": "…"})
     parse({"service": "ingest", "camerasPerReplica": "100"})
     parse_url("http://tidegate-scaler:9091/demand?service=cv&latencyTarget=2&coldStart=90")
 
-Everything is a string, as Kubernetes has it; times are seconds, or have one of the units ms, s, m.
+All values are strings, as in Kubernetes; times are seconds, or have one of the units ms, s, m.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from shared.contract import catalog, names
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 
-# KEDA itself reads these keys of the metadata, and sends them along. It appends FromEnv where a value is a variable's.
+# KEDA itself reads these metadata keys, and forwards them. It appends FromEnv to the key of a variable.
 KEDAS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile"})
 INGEST = "ingest"
-# The page that a trigger of type `metrics-api` asks.
+# The page that a trigger of type `metrics-api` requests.
 PATH = "/demand"
 
-# No query has so many.
+# The maximum keys of a query.
 MOST_KEYS = 50
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m)?")
@@ -38,9 +38,9 @@ _NAME = re.compile(r"[^\s.*>/\\]{1,128}")
 
 
 class DemandQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service needs for the work of a consumer. metrics_url: where its workers' counters are read from.
+    """The demand of a service for the work of a consumer. metrics_url: the source of its workers' counters.
 
-    consumer: or several with commas, whose work is added up. stream: theirs, or the stream of each.
+    consumer: or several with commas, which are summed. stream: theirs, or the stream of each.
     """
 
     service: str
@@ -51,7 +51,7 @@ class DemandQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CamerasQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What ingest needs for the enabled cameras of a bucket."""
+    """The demand of ingest for the enabled cameras of a bucket."""
 
     service: str = INGEST
     bucket: str = names.CAMERAS
@@ -62,7 +62,7 @@ Query = DemandQuery | CamerasQuery
 
 
 def _key(field: str) -> str:
-    """`latency_target_s` is `latencyTarget`."""
+    """Return the key of a field: `latencyTarget` of `latency_target_s`."""
     first, *rest = field.removesuffix("_s").split("_")
     return first + "".join(word.capitalize() for word in rest)
 
@@ -71,7 +71,7 @@ _SETTINGS = {_key(f.name): f.name for f in msgspec.structs.fields(DemandSettings
 
 
 def parse(metadata: Mapping[str, str]) -> Query:
-    """What is asked. Raises SettingError that names the key, and what to do."""
+    """Return the query. Raises SettingError that names the key, and the remedy."""
     entries = {k: v for k, v in metadata.items() if k not in KEDAS}
     service = entries.pop("service", "")
     if not service:
@@ -90,7 +90,7 @@ def parse(metadata: Mapping[str, str]) -> Query:
 
 
 def parse_url(url: str) -> Query:
-    """What a `metrics-api` trigger asks by its `url`. Raises SettingError."""
+    """Return the query of a `metrics-api` trigger's `url`. Raises SettingError."""
     try:
         parts = urlsplit(url)
     except ValueError as e:
@@ -101,15 +101,15 @@ def parse_url(url: str) -> Query:
 
 
 def shown(url: str, most: int = 500) -> str:
-    """Such a URL, or its query with the ? before it, for a log: without credentials, also of a URL within it.
+    """Return such a URL, or its query with the ?, for a log: without credentials, also of a URL within it.
 
-    It is cut to `most` characters where no credentials are.
+    It is truncated to `most` characters outside of credentials.
     """
     return redact(unquote(url), most)
 
 
 def parse_query(query: str) -> Query:
-    """What the part of such a URL after its ? asks. Raises SettingError."""
+    """Return the query of the part of such a URL after its ?. Raises SettingError."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=MOST_KEYS)
     except ValueError as e:
@@ -149,7 +149,7 @@ def _check_grace(service: str, settings: DemandSettings) -> None:
 
 
 def _work(service: str, stream: str, consumer: str) -> tuple[str, str]:
-    """(stream, consumer) as a query has them: what is not given is as the catalog has it."""
+    """Return (stream, consumer) of a query, with defaults from the catalog."""
     catalog_streams = {name: of for of, name in catalog.work_of(service)}
     consumers = _check_names("consumer", consumer or ",".join(catalog_streams) or service)
     if not (stream or catalog_streams):
@@ -187,7 +187,7 @@ def _check_names(key: str, value: str) -> list[str]:
 
 
 def _field(model: type[msgspec.Struct], field: str, key: str, value: str) -> float:
-    """The value of a key, as the field of `model` that it fills takes it. Fields that end in `_s` are times."""
+    """Return the value of a key, validated as its field of `model`. Fields that end in `_s` are times."""
     time = field.endswith("_s")
     match = _NUMBER.fullmatch(value.strip())
     if not match or (match[2] and not time):

@@ -1,4 +1,4 @@
-"""What the scaler exports of its own work. `autoscaler` and `accounts` export the replicas and their cost."""
+"""The scaler's own metrics. `autoscaler` and `accounts` export the replicas and their cost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Lives(Protocol):
 
 
 class _Demand(Collector):
-    """Every term of every estimate. It is read when the page is asked for, rather than written every second."""
+    """Every term of every estimate, collected at each scrape rather than written every second."""
 
     def __init__(self) -> None:
         self._watched: list[_Lives] = []
@@ -52,7 +52,7 @@ class _Demand(Collector):
             "replicas that a service needs, and the terms of the sum",
             labels=["service", "consumer", "term"],
         )
-        # Where ScaledObjects ask about one consumer with different settings, the last that asked stands for all.
+        # If ScaledObjects query one consumer with different settings, the last request wins.
         latest: dict[tuple[str, str], Live] = {}
         for watched in list(self._watched):
             for live in sorted(watched.lives(), key=lambda each: each.requested_at):

@@ -1,4 +1,4 @@
-"""Workers' counters from a page in Prometheus' text format, for where their heartbeats can't reach the scaler.
+"""Workers' counters from a page in Prometheus' text format, if their heartbeats can't reach the scaler.
 
     page = MetricsPage("http://prometheus:9090/federate?match[]=tidegate_segments_out_total&match[]=…")
     page.heartbeats("cv").fleet(now)        # each series counts as a replica's heartbeat
@@ -23,15 +23,15 @@ from shared.runtime.telemetry import logger
 
 EVERY_S = 5.0
 TIMEOUT_S = 3.0
-# A replica is gone once it was missing on three pages.
+# A replica is gone once it is missing from three pages.
 SILENCE_S = 15.0
 MOST_BYTES = 16 * 1024 * 1024
-# A line is read in a time that grows by the square of its labels.
+# The time to parse a line is quadratic in its labels.
 MOST_LINE = 16 * 1024
 
 PROCESSED = "tidegate_segments_out_total"
 WORKING = "tidegate_working_seconds_total"
-# Of services whose work bends: without these, what was looked at in part counts as whole messages.
+# Of services with degradable work: without these, partially analysed messages count in full.
 DEGRADABLE = {
     "tidegate_work_wanted_seconds_total": "wanted_s",
     "tidegate_work_seconds_total": "work_s",
@@ -43,7 +43,7 @@ log = logger("scaler")
 
 
 def beats(text: str) -> dict[str, list[Beat]]:
-    """Each service's replicas: one for each series of PROCESSED, named by its labels. Raises ValueError."""
+    """Return each service's replicas: one per series of PROCESSED, named by its labels. Raises ValueError."""
     if max(map(len, text.split("\n"))) > MOST_LINE:
         raise ValueError(f"the page has a line of more than {MOST_LINE} characters: ask for the two metrics alone")
     values: dict[str, dict[tuple[str, str], float]] = {name: {} for name in (PROCESSED, WORKING, *DEGRADABLE)}

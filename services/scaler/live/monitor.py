@@ -1,12 +1,12 @@
-"""All that a policy is told of one consumer and its workers, and what it was told before this scaler began.
+"""A policy's observations of one consumer and its workers, including those of an earlier scaler.
 
     monitor = ConsumerMonitor(reader, heartbeats, HistoryStore(client, key))
-    monitor.listeners.add(told)          # after every answer, error, or first message
-    monitor.latest                       # this scaler's newest observation; None before there is one
-    monitor.observations                 # those of the last hour, to tell a policy that begins
+    monitor.listeners.add(listener)      # after every reply, error, or first message
+    monitor.latest                       # this scaler's newest observation; None before the first
+    monitor.observations                 # those of the last hour, for replay in a new policy
 
-It is kept in the bucket `scaler`. So when one of two scalers goes, the other knows what it knew, also where KEDA never
-asked it; and a setting that is changed begins with the hour before it.
+The history is stored in the bucket `scaler`. So when one of two scalers goes, the other has its data, even if KEDA
+never queried it; and a changed setting starts with the hour before it.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ from shared.runtime.errors import BusError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
-# What is lost at most where a scaler is killed.
+# The maximum loss if a scaler is killed.
 STORE_S = 10.0
 TIMEOUT_S = 2.0
-# By then, every worker has sent a heartbeat.
+# After this time, every worker has sent a heartbeat.
 LISTEN_S = 1.5 * stats.INTERVAL_S
 RETRY_S = 0.5
-# So often it is asked for what was kept, before it begins without.
+# The tries to load the history before the monitor starts without it.
 TRIES = 2
 
-# nats-py's errors of JetStream are errors of NATS too.
+# nats-py's JetStream errors are NATS errors too.
 _FAILURES = (BusError, TimeoutError, nats.errors.Error, OSError)
 
 log = logger("scaler")
 
 
 class HistoryStore:
-    """The history of one consumer's service in the bucket."""
+    """The stored history of one consumer's service in the bucket."""
 
     def __init__(self, client: Client, service: str, *of: str) -> None:
-        """of: whatever else tells its history from others."""
+        """of: the other parts that identify its history."""
         digest = hashlib.sha256("/".join(of).encode()).hexdigest()[:16]
         self._client = client
         self._key = f"{service}.{digest}"
         self._bound: KeyValue | None = None
 
     async def load(self) -> list[Observation]:
-        """What was kept; nothing where nothing was.
+        """Return the stored observations, if any.
 
-        Raises Unreadable, BusError where there is no such bucket, TimeoutError or nats.errors.Error.
+        Raises Unreadable, BusError without such a bucket, TimeoutError or nats.errors.Error.
         """
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -72,7 +72,7 @@ class HistoryStore:
         return unpacked(entry.value or b"", time.monotonic(), time.time())
 
     async def store(self, history: History) -> None:
-        """Raises as `load`."""
+        """Store the history. Raises as `load`."""
         data = history.packed(time.monotonic(), time.time())
         async with asyncio.timeout(TIMEOUT_S):
             await (await self._bucket()).put(self._key, data)
@@ -84,7 +84,7 @@ class HistoryStore:
 
 
 class ConsumerMonitor:
-    """See the module. kept: None where nothing is kept beyond this process."""
+    """See the module. store: None to store nothing beyond this process."""
 
     def __init__(self, reader: Reader, heartbeats: Heartbeats, store: HistoryStore | None) -> None:
         self.listeners: set[Callable[[], None]] = set()
@@ -92,10 +92,10 @@ class ConsumerMonitor:
         self.heartbeats = heartbeats
         self.latest: Observation | None = None
         self._deferred: DeferredReader | None = None
-        # Set once it is known what was observed before.
+        # Set once the stored history is loaded, or given up.
         self.ready = asyncio.Event()
         self._listen_until = -math.inf
-        # None until what was kept is read.
+        # None until the stored history is loaded.
         self._history_store: HistoryStore | None = None
         self._failed = False
         self._history = History(most=MOST if store else 1)
@@ -108,16 +108,16 @@ class ConsumerMonitor:
 
     @property
     def observations(self) -> list[Observation]:
-        """Those of the last hour, the oldest first."""
+        """The observations of the last hour, the oldest first."""
         return self._history.observations
 
     @property
     def problem(self) -> str:
-        """Why what was put off is not known, where it should be."""
+        """Why the deferred segments are unknown, if they are followed."""
         return self._deferred.problem if self._deferred else ""
 
     def follow(self, deferred: DeferredReader) -> None:
-        """Look at what was put off, too, from now on."""
+        """Observe the deferred segments, too, from now on."""
         if self._deferred is None:
             self._deferred = deferred
             deferred.open()
@@ -152,16 +152,16 @@ class ConsumerMonitor:
             in_work=state.ack_pending,
             fleet=self.heartbeats.fleet(time.monotonic()),
             put_off=self._deferred.latest if self._deferred else None,
-            # The first is the first of this scaler's.
+            # This scaler's sums start with its first observation.
             anew=latest is None,
         )
         self._history.add(self.latest)
 
     async def _persist(self, store: HistoryStore) -> None:
-        """Go on from what was kept, and keep what comes. What can't be read is not written over."""
+        """Continue the stored history, and store new observations. An unreadable bucket is not overwritten."""
         tries = 0
         while not await self._load(store):
-            # While there is nothing to answer, nobody waits for it.
+            # Count a try only if there is a state: otherwise no request waits for it.
             tries += self._is_readable()
             if tries >= TRIES:
                 self.ready.set()
@@ -184,10 +184,10 @@ class ConsumerMonitor:
             self._say(str(e) or repr(e))
             return False
         ours = self._history.observations
-        # Where it could not be read at first, what we have seen ourselves comes after it.
+        # After a late load, our own observations come after the stored ones.
         self._history = History([*(o for o in before if not ours or o.time < ours[0].time), *ours])
         if not ours and any(o.fleet for o in before):
-            # Workers who have not been heard yet are not gone.
+            # Workers without a heartbeat yet are not gone.
             self._listen_until = time.monotonic() + LISTEN_S
         self._say("")
         return True
@@ -200,7 +200,7 @@ class ConsumerMonitor:
             self._say(str(e) or repr(e))
 
     def _say(self, problem: str) -> None:
-        """Log when what is learned is no longer kept, and when it is again."""
+        """Log when the history can no longer be stored, and when it can again."""
         if bool(problem) == self._failed:
             return
         self._failed = bool(problem)

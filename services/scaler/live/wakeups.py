@@ -1,10 +1,10 @@
-"""Being told of the first message on an idle consumer, without asking every few milliseconds.
+"""Notification of the first message on an idle consumer, without polling every few milliseconds.
 
     wakeups = Wakeups(client)
     await wakeups.arm(["stored.media.>"], reader.wake)     # while the consumer is idle; it is called once
 
-A stream that republishes publishes each message that it stores. A subscription here ends with its first message, so
-that a busy stream costs nothing. Consumers of one subject share a subscription.
+A stream with republish publishes each message that it stores. A subscription here ends with its first message, so a
+busy stream costs nothing. Consumers of one subject share a subscription.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Wake = Callable[[], None]
 
 
 def republished_subjects(source: str, destination: str, filters: Sequence[str]) -> list[str]:
-    """The subjects on which a stream that republishes `source` to `destination` publishes messages to `filters`.
+    """Return the subjects on which a stream that republishes `source` to `destination` publishes messages to `filters`.
 
-    No filters mean every message. The list is empty where the subjects alone can't tell: then only polls do.
+    No filters mean every message. The list is empty if the subjects alone are ambiguous: then only polls help.
     """
     if "{{" in destination or not destination:
         return []
@@ -37,7 +37,7 @@ def republished_subjects(source: str, destination: str, filters: Sequence[str]) 
 
 
 class _Waiting:
-    """Those who wait for the first message on a subject. The subscription is None while it is being made."""
+    """The callbacks for the first message on a subject. subscription: None while it is being created."""
 
     def __init__(self, wake: Wake) -> None:
         self.sleepers = {wake}
@@ -52,7 +52,7 @@ class Wakeups:
         self._waiting: dict[str, _Waiting] = {}
 
     async def arm(self, subjects: Iterable[str], wake: Wake) -> None:
-        """Call `wake` once, at the next message on any of `subjects`. Arming twice is arming once."""
+        """Call `wake` once, at the next message on any of `subjects`. Arming is idempotent."""
         for subject in subjects:
             if waiting := self._waiting.get(subject):
                 waiting.sleepers.add(wake)
@@ -73,11 +73,11 @@ class Wakeups:
             waiting.subscription = await self._client.subscribe(subject, cb=first)
             await waiting.subscription.unsubscribe(limit=1)
         except (nats.errors.Error, OSError):
-            # The connection is lost, or being closed: the next poll arms it anew.
+            # The connection is lost, or being closed: the next poll arms it again.
             self._waiting.pop(subject, None)
 
     async def disarm(self, wake: Wake) -> None:
-        """Forget `wake`; a subscription that nobody waits for ends."""
+        """Remove `wake`, and end a subscription without callbacks."""
         for subject, waiting in list(self._waiting.items()):
             waiting.sleepers.discard(wake)
             if waiting.subscription and not waiting.sleepers:

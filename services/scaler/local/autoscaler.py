@@ -1,13 +1,13 @@
-"""The local autoscaler reads what KEDA would, decides as KEDA and the HPA would, and scales a pool of processes.
+"""The local autoscaler reads metrics like KEDA, decides like KEDA and the HPA, and scales a pool of processes.
 
     async with observing(client, speed=10) as estimator:
         autoscaler = Autoscaler(estimator, load(Path("deploy/keda/cv.yaml")), pool, speed=10)
         task = asyncio.create_task(autoscaler.run())    # until cancelled
-        autoscaler.state                                # what the live view shows
+        autoscaler.state                                # for the live view
 
-A trigger of type `nats-jetstream` is read by the JetStream API, rather than by the monitoring port; one that asks our
-scaler is answered here, by the same estimator, and where it is `external-push` its first message wakes us as KEDA is
-woken. A server that can't be reached is an error of the metric, as it is to KEDA, and never the end of the loop.
+A trigger of type `nats-jetstream` is read by the JetStream API, rather than by the monitoring port. A trigger for our
+scaler is answered here, by the same estimator. If it is `external-push`, its first message wakes the autoscaler, as it
+wakes KEDA. An unreachable server is an error of the metric, as in KEDA, and never ends the loop.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from shared.bus.infos import Missing, Unavailable
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 
-# It observes this often, so that a live view moves.
+# The observation interval, short enough for a live view.
 OBSERVE_S = 1.0
-# With a fast clock, a second is minutes of KEDA's. Then the consumer is asked more often, but not more than this.
+# The minimum poll interval. With a fast clock, a second is minutes of KEDA's, and the consumer is polled more often.
 LEAST_S = 0.1
 
 REPLICAS = Gauge("tidegate_replicas", "worker processes that are asked for", ["service"])
@@ -60,11 +60,11 @@ log = logger("scaler")
 
 
 class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
-    """What was last seen and decided.
+    """The last observation and decision.
 
-    time: Unix seconds. pending: messages that wait. ack_pending: messages that workers hold. Both are None where the
-    server can't be asked. desired: replicas asked for. replicas: their processes that are alive. replica_seconds: the
-    sum of busy, idle and warming ones, as in `cost`. expired: messages that were lost to age or space.
+    time: Unix seconds. pending: waiting messages. ack_pending: messages in flight at workers. Both are None without a
+    reply of the server. desired: requested replicas. replicas: their live processes. replica_seconds: the sum of busy,
+    idle and warming ones, as in `cost`. expired: messages lost to age or space.
     """
 
     time: float
@@ -83,9 +83,9 @@ class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def observing(client: Client, speed: float = 1.0) -> AsyncIterator[Estimator]:
-    """What the autoscalers of a process read, and `tidegate explain` is answered from.
+    """Run the estimator that a process's autoscalers read, and that answers `tidegate explain`.
 
-    It is one for all of them: the server lets a connection answer a request once.
+    All autoscalers share it: the server lets a connection answer a request once.
     """
     every_s = max(LEAST_S, OBSERVE_S / max(1.0, speed))
     async with Estimator(client, every_s, speed=speed) as estimator, explaining(client, estimator, "autoscaler"):
@@ -95,7 +95,7 @@ async def observing(client: Client, speed: float = 1.0) -> AsyncIterator[Estimat
 class Autoscaler:
     """Scales `pool` by the consumers that `scaled` names. `speed`: KEDA's seconds that pass in one real second.
 
-    Raises SettingError for a trigger that asks another server than NATS or Tidegate's own scaler.
+    Raises SettingError for a trigger of another server than NATS or Tidegate's own scaler.
     """
 
     def __init__(self, estimator: Estimator, scaled: ScaledObject, pool: Replicas, *, speed: float = 1.0) -> None:
@@ -113,7 +113,7 @@ class Autoscaler:
         self.state = self._state("started")
 
     async def run(self) -> None:
-        """Observe every second and decide when KEDA or the HPA would, until cancelled; the pool is left as it is."""
+        """Observe every second and decide when KEDA or the HPA would, until cancelled; the pool keeps running."""
         self._heartbeats = self._estimator.heartbeats_of(self._pool.service)
         sources = [self._source(query) for query in self._queries]
         await self._first_readings()
@@ -150,7 +150,7 @@ class Autoscaler:
                     await reader.first_answer.wait()
 
     async def _wait(self) -> None:
-        """Until KEDA or the HPA is due, a second has passed, or a trigger wakes us."""
+        """Wait until KEDA or the HPA is due, a second has passed, or a trigger wakes the loop."""
         with suppress(TimeoutError):
             async with asyncio.timeout(min(OBSERVE_S, max(0.0, self._keda.next_at - self._now()) / self._speed)):
                 await self._woken.wait()
@@ -161,7 +161,7 @@ class Autoscaler:
         await self._apply(self._keda.step(self._now(), metrics, before, self._pool.ready_count), before)
 
     async def _push(self, sources: Sequence[Live | Reader]) -> None:
-        """What KEDA does when an external-push scaler streams `true`."""
+        """Act as KEDA does when an external-push scaler streams `true`."""
         pushed = zip(self._scaled.triggers, sources, strict=True)
         if any(
             isinstance(trigger, ExternalTrigger) and trigger.push and not isinstance(source, Reader) and source.active
@@ -215,7 +215,7 @@ class Autoscaler:
         )
 
     def _spent(self) -> Spent:
-        """What was used so far. A process that has not yet said that it is ready is warming."""
+        """Return the usage so far. A process that has not yet reported ready is warming."""
         pool = self._pool
         living = pool.ready_count + pool.draining_count
         ready = sum(replica.state != "loading" for replica in self._heartbeats.replicas(time.monotonic()))
@@ -232,7 +232,7 @@ class Autoscaler:
 
 
 def _query(scaled: ScaledObject, i: int) -> Query | JetStreamTrigger:
-    """What a trigger asks. On one machine heartbeats are heard, even where a cluster reads metrics from a page."""
+    """Return a trigger's query. One machine uses heartbeats, even if a cluster reads metrics from a page."""
     trigger = scaled.triggers[i]
     if isinstance(trigger, JetStreamTrigger):
         return trigger
@@ -272,4 +272,4 @@ def _readable(reader: ConsumerReader) -> ConsumerState | None:
 
 
 def _nothing() -> None:
-    """A listener that keeps a reader going, for one whose state alone is read."""
+    """Do nothing: as a listener, keep a reader polling whose state alone is read."""

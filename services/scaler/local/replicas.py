@@ -1,11 +1,11 @@
-"""A pool of one service's worker processes, which are started, drained, and restarted after a crash.
+"""A pool of one service's worker processes: it starts and drains them, and restarts them after a crash.
 
     pool = Replicas("cv", child.python("services.cv"), env, Path("logs"))
-    await pool.scale_to(3)      # returns at once; starts what is missing, drains the newest where there are too many
-    await pool.close()          # returns when all are gone
+    await pool.scale_to(3)      # returns immediately; starts missing replicas, or drains the newest surplus ones
+    await pool.close()          # returns when all have exited
 
-A replica is a place in the pool, as a pod is in a Deployment: it stays while its process is being restarted. It writes
-to `<replica>.log`, and dies with this process, however this process dies.
+A replica is a place in the pool, like a pod in a Deployment: it remains while its process restarts. It writes to
+`<replica>.log`, and dies with this process, however this process dies.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from shared.runtime.monitoring import forget_targets
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
 
-# Our services exit with this code where they can't start as they are configured: a restart alone does not help.
+# Our services exit with this code if their configuration prevents a start: a restart alone does not help.
 BAD_CONFIGURATION = 2
 
-# A log line carries this much of a dead worker's log.
+# The part of a dead worker's log that a log line includes.
 TAIL_BYTES = 2000
 TAIL_LINES = 8
 
@@ -44,10 +44,9 @@ log = logger("scaler")
 class Replicas:
     """The pool. Not thread-safe; make it in the main thread, as the workers die with the thread that started them.
 
-    command: what runs a worker. env: added to this process's own; METRICS_PORT and REPLICA are set for each. targets: a
-    folder in which each says where its metrics are.
-    grace_s: from SIGTERM to SIGKILL. backoff: the wait before a restart, longer from crash to crash, and begun anew
-    after healthy_s of running.
+    command: of a worker. env: added to this process's own; METRICS_PORT and REPLICA are set for each. targets: a folder
+    in which each writes the address of its metrics. grace_s: from SIGTERM to SIGKILL. backoff: the wait before a
+    restart, which grows from crash to crash and resets after healthy_s of running.
     """
 
     def __init__(
@@ -78,44 +77,44 @@ class Replicas:
 
     @property
     def count(self) -> int:
-        """Replicas that are asked for."""
+        """The number of requested replicas."""
         return len(self._active)
 
     @property
     def ready_count(self) -> int:
-        """Replicas whose process is alive. Whether its model is loaded, the worker's `/readyz` says."""
+        """The replicas whose process is alive. The worker's `/readyz` reports whether its model is loaded."""
         return sum(r.is_alive for r in self._active)
 
     @property
     def draining_count(self) -> int:
-        """Replicas that finish what they hold."""
+        """The replicas that finish their messages in flight."""
         return len(self._draining)
 
     @property
     def replica_seconds(self) -> float:
-        """Seconds that processes have lived, summed over all of them so far."""
+        """The lifetime of all processes so far, in seconds."""
         living = (*self._active, *self._draining)
         return self._spent_s + sum(r.age_s for r in living)
 
     @property
     def names(self) -> list[str]:
-        """Names of the replicas that are asked for, the oldest first."""
+        """Names of the requested replicas, the oldest first."""
         return [r.name for r in self._active]
 
     @property
     def pids(self) -> list[int]:
-        """Of the replicas that are asked for and alive, the oldest first. Each is a session of its own."""
+        """The process ids of live requested replicas, the oldest first. Each is a session of its own."""
         return [pid for r in self._active if (pid := r.pid) is not None]
 
     async def scale_to(self, n: int) -> None:
-        """Ask for `n` replicas. Where there are more, the newest drain in their own time."""
+        """Request `n` replicas. If there are more, the newest drain in the background."""
         while len(self._active) < n:
             self._active.append(_Replica(self, self._free_name(), self._spend))
         while len(self._active) > n:
             self._drain(self._active.pop())
 
     async def close(self) -> None:
-        """Drain all, and return when every process is gone."""
+        """Drain all, and return when every process has exited."""
         await self.scale_to(0)
         await asyncio.gather(*(r.task for r in self._draining))
 
@@ -125,7 +124,7 @@ class Replicas:
         replica.stop.set()
 
     def _free_name(self) -> str:
-        """The lowest name that no replica has, draining ones included: so log files are few, and names unique."""
+        """Return the lowest name that no replica has, draining ones included: log files stay few, and names unique."""
         taken = {r.name for r in (*self._active, *self._draining)}
         return next(name for i in range(len(taken) + 1) if (name := f"{self.service}-{i}") not in taken)
 
@@ -185,14 +184,14 @@ class _Replica:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # It gets a session of its own: Ctrl-C at the terminal reaches us alone, and we drain it.
+                # The worker gets a session of its own: Ctrl-C at the terminal reaches us alone, and we drain it.
                 start_new_session=True,
             )
         self._started, self.pid = time.monotonic(), process.pid
         return process
 
     async def _watch(self, process: asyncio.subprocess.Process) -> float:
-        """Wait until the process is gone, and end it when `stop` is set. Returns the seconds that it lived."""
+        """Wait until the process exits, and end it when `stop` is set. Returns its lifetime in seconds."""
         exited = asyncio.create_task(process.wait())
         await supervise(exited, stop=self.stop)
         if not exited.done():
@@ -209,7 +208,7 @@ class _Replica:
         done, _ = await asyncio.wait((exited,), timeout=self._pool.grace_s)
         if not done:
             log.warning("worker killed, as it did not drain in time", replica=self.name, grace_s=self._pool.grace_s)
-            # Its whole session is killed: a worker that serves several GPUs has processes of its own.
+            # Kill the whole session: a worker for several GPUs has processes of its own.
             _signal(lambda s: os.killpg(process.pid, s), signal.SIGKILL)
             await exited
 
@@ -222,7 +221,7 @@ class _Replica:
             RESTARTS.labels(self._pool.service).inc()
 
     def _report(self, code: int | None, lived_s: float, offset: int) -> None:
-        """Log how a process ended that was not asked to."""
+        """Log how a process ended unexpectedly."""
         facts = {"replica": self.name, "code": code, "lived_s": round(lived_s, 1), "log": str(self._log_path)}
         last_lines = "\n".join(self._tail(offset))
         if code == BAD_CONFIGURATION:
@@ -234,7 +233,7 @@ class _Replica:
         return self._log_path.stat().st_size if self._log_path.exists() else 0
 
     def _tail(self, offset: int) -> list[str]:
-        """The last lines that this run of the process wrote. What is before `offset` is from runs before it."""
+        """Return the last lines of this run of the process. The part before `offset` is from earlier runs."""
         size = self._log_size()
         if size <= offset:
             return []
@@ -247,4 +246,4 @@ def _signal(send: Callable[[int], None], number: int) -> None:
     try:
         send(number)
     except ProcessLookupError:
-        pass  # it has ended by itself
+        pass  # it has already exited

@@ -2,12 +2,12 @@
 
 | module | idea |
 |---|---|
-| `trace` | an arrival trace from a file, and the instants made of it |
-| `generate` | traces made up: days, bursts, a flash crowd, a ramp, an outage |
-| `queue` | segments that wait, and replicas that take them, between two decisions |
-| `gpus` | what Prometheus says of GPUs, and how late |
-| `policies` | static, KEDA by lag or GPU utilisation, Knative, Ray Serve and demand, each as a clock and a rule |
-| `engine` | one policy over one trace, and what it cost |
-| `oracle` | the least that any policy could have spent |
+| `trace` | an arrival trace from a file, and its arrival times |
+| `generate` | synthetic traces: days, bursts, a flash crowd, a ramp, an outage |
+| `queue` | waiting segments, and replicas that take them, between two decisions |
+| `gpus` | GPU metrics as in Prometheus, with their delay |
+| `policies` | static, KEDA by lag or GPU utilisation, Knative, Ray Serve and demand; each has a clock and a rule |
+| `engine` | one policy over one trace, and its cost |
+| `oracle` | the oracle policy: the minimum cost of any policy |
 | `compare` | all of them, with KEDA tuned to its best |
 """

@@ -1,4 +1,4 @@
-"""Runs every policy over one trace, with KEDA's rules tuned to their best in hindsight.
+"""Run every policy over one trace, with KEDA's rules tuned to their best in hindsight.
 
 for result in compare(trace, Workload(service_rate=4, cold_start_s=60), scaled):
     print(result.name, result.replica_hours)
@@ -46,24 +46,24 @@ NAMES = (
     "clairvoyant",
 )
 
-# So the name of a policy ends where work bends.
+# The suffix of a policy's name with degradable work.
 ELASTIC_SUFFIX = ", elastic"
 
-# The tuned KEDA is chosen from these. Thresholds are shares of what one replica clears in the latency target.
+# The grid for the tuned KEDA. Thresholds are shares of the messages that one replica clears in the latency target.
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 1.5)
-# Of a GPU's time. The first is what is taken where nobody has measured anything. Over 1 / 1.1 the HPA would never add a
-# replica: its tolerance takes a tenth, and no GPU is busy for more than all of its time.
+# Shares of a GPU's time. The first is the default without measurements. Over 1 / 1.1 the HPA would never add a replica:
+# its tolerance takes a tenth, and no GPU is busy for more than all of its time.
 UTILISATIONS = (0.7, 0.5, 0.6, 0.8, 0.9)
-# A lag that no backlog reaches: its trigger starts the first replica and never asks for a second.
+# A lag that no backlog reaches: its trigger starts the first replica and never requests a second.
 WAKES_ALONE = 10**9
 DOWN_WINDOWS_S = (60, 300, 900)
 COOLDOWNS_S = (30, 300)
 UP_PERCENTS = (100, 900)
-# A longer trace is tuned on a first part of this size, and the best few are run on all of it.
+# A longer trace is tuned on a first part of this size; the best few points then run on all of it.
 TUNED_ARRIVALS = 1_000_000
 TUNED_S = 2 * 24 * 3600.0
 FINALISTS = 4
-# The first minute of a trace tells how many replicas it starts with.
+# The first minute of a trace determines the initial replicas.
 FIRST_S = 60.0
 
 
@@ -75,9 +75,9 @@ def compare(
     *,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Result]:
-    """Results in the order of `names`. All but the static fleet start with the replicas that the first minute needs.
+    """Return results in the order of `names`. All but the static fleet start with the replicas for the first minute.
 
-    scaled: the ScaledObject that follows demand. tell: is called with the name of what is simulated next.
+    scaled: the ScaledObject by demand. tell: called with the name of the next policy.
     """
     results: dict[str, Result] = {}
     tuned = [name for name in names if name in _GRIDS]
@@ -104,10 +104,10 @@ def with_and_without(
     *,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Result]:
-    """`compare`, first with everything looked at whatever waits, and then with work that bends, as names say.
+    """Run `compare` twice: with full quality whatever waits, and with degradable work, as the names show.
 
-    The bound is of the first. By lag nothing bends in the product, for the reason that its rows show: what is left out
-    is no backlog, and it is the backlog that starts replicas.
+    The oracle is of the first. In the product nothing degrades by lag, for the reason that its rows show: deferred
+    work is no backlog, and the backlog starts replicas.
     """
     rigid = msgspec.structs.replace(load, elastic=None)
     degradable = msgspec.structs.replace(load, elastic=load.elastic or Elastic())
@@ -118,14 +118,14 @@ def with_and_without(
 
 
 def initial(trace: Trace, load: Workload) -> int:
-    """Replicas that the first minute of a trace needs: a trace is an excerpt, and something went on before it."""
+    """Return the replicas for the first minute of a trace: a trace is an excerpt, with a load before it."""
     steps = max(1, round(FIRST_S / trace.step_s))
     rate = float(trace.counts[:steps].mean()) / trace.step_s
     return min(load.max_replicas, max(load.min_replicas, math.ceil(rate / load.service_rate)))
 
 
 def peak(trace: Trace, load: Workload) -> int:
-    """Replicas of a static fleet, for the busiest stretch as long as the latency target: work may wait that long."""
+    """Return the replicas of a static fleet for the busiest interval of the latency target: work may wait that long."""
     steps = max(1, round(load.latency_target_s / trace.step_s))
     sums = np.convolve(trace.counts, np.ones(steps), mode="valid") if steps < len(trace.counts) else trace.counts
     rate = float(np.max(sums)) / (steps * trace.step_s)
@@ -148,7 +148,7 @@ def _utilisation(trace: Trace, load: Workload) -> Result:
 
 
 def _by_utilisation(threshold: float, lag_threshold: int) -> tuple[Trigger, ...]:
-    """What is at zero has no GPU that could be busy, so that another trigger has to start it."""
+    """Return the triggers. A service at zero has no busy GPU, so another trigger has to start it."""
     return (
         JetStreamTrigger(stream="MEDIA", consumer="cv", lag_threshold=lag_threshold),
         PrometheusTrigger(server_address="simulated", query="utilisation", threshold=threshold),
@@ -188,7 +188,7 @@ _BY_NAME: dict[str, Callable[[Trace, Workload], Result]] = {
 
 
 def demand_settings(load: Workload) -> DemandSettings:
-    """The settings of an operator who knows the load."""
+    """Return the settings of an operator who knows the load."""
     return DemandSettings(
         latency_target_s=load.latency_target_s,
         cold_start_s=load.cold_start_s,
@@ -199,7 +199,7 @@ def demand_settings(load: Workload) -> DemandSettings:
 
 
 def demand_scaled(scaled: ScaledObject, load: Workload) -> ScaledObject:
-    """A ScaledObject by demand with the load's bounds, without its safety net: demand is to be seen alone."""
+    """Return a ScaledObject by demand with the load's bounds, without its fallback trigger, to isolate demand."""
     triggers = tuple(t for t in scaled.triggers if not isinstance(t, JetStreamTrigger))
     if not triggers:
         raise SettingError(f"{scaled.name} has no trigger that asks Tidegate's scaler: give one that scales by demand")
@@ -232,7 +232,7 @@ def _scaled(
 
 
 class Point(Protocol):
-    """One setting that may turn out the best."""
+    """One candidate setting of a grid."""
 
     def describe(self) -> str: ...
 
@@ -260,7 +260,7 @@ class LagPoint(msgspec.Struct, frozen=True):
 
 
 class UtilisationPoint(msgspec.Struct, frozen=True):
-    """A setting of GPU utilisation. lag_threshold: of the trigger beside it, which may be there to wake alone."""
+    """A setting of GPU utilisation. lag_threshold: of the trigger next to it, which may only wake the service."""
 
     threshold: float
     lag_threshold: int
@@ -292,14 +292,14 @@ def _behavior(down_window_s: int, up_percent: int) -> Behavior:
 
 
 def lag_grid(load: Workload) -> list[LagPoint]:
-    """All points that the tuned lag rule is chosen from."""
+    """Return all points of the tuned lag rule."""
     clears = load.service_rate * load.latency_target_s
     thresholds = sorted({max(1, round(share * clears)) for share in THRESHOLDS})
     return [LagPoint(*point) for point in itertools.product(thresholds, DOWN_WINDOWS_S, COOLDOWNS_S, UP_PERCENTS)]
 
 
 def utilisation_grid(load: Workload) -> list[UtilisationPoint]:
-    """All points that the tuned utilisation is chosen from: without the lag rule beside it, and with it."""
+    """Return all points of the tuned utilisation: without the lag rule next to it, and with it."""
     lags = (WAKES_ALONE, round(demand_settings(load).lag_threshold))
     return [UtilisationPoint(*point) for point in itertools.product(UTILISATIONS, lags, DOWN_WINDOWS_S, UP_PERCENTS)]
 
@@ -311,7 +311,7 @@ _GRIDS: dict[str, Callable[[Workload], Sequence[Point]]] = {
 
 
 def _tuned(trace: Trace, load: Workload, points: Sequence[Point], attainment: float) -> Result:
-    """The cheapest point that serves as many minutes as demand does; where none does, the one that serves most."""
+    """Return the cheapest point that serves at least demand's minutes, else the one that serves most."""
     steps = math.ceil(min(TUNED_S, TUNED_ARRIVALS / trace.mean_rate) / trace.step_s)
     excerpt = trace if steps >= len(trace.counts) else Trace(trace.name, trace.step_s, trace.counts[: max(2, steps)])
     with pools.pool() as pool:

@@ -1,4 +1,4 @@
-"""numba's compiler, where it is installed. Where it is not, the same functions run, slowly."""
+"""numba's compiler, if it is installed. Otherwise the same functions run slowly."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ Function = Callable[..., Any]
 
 
 def compiled(function: Function) -> Function:
-    """`function` as machine code, kept on disk for the next process where there is a place for it."""
+    """Return `function` as machine code, cached on disk for the next process if possible."""
     try:
         from numba import njit
     except ImportError:
         return function
     try:
         result: Function = njit(cache=True)(function)
-    except RuntimeError:  # neither beside the source nor at home: as in a container that is read-only
+    except RuntimeError:  # no writable cache next to the source or at home, as in a read-only container
         result = njit(function)
     return result

@@ -1,4 +1,4 @@
-"""Runs one policy over one trace: replicas warm up and drain a queue, and that costs something."""
+"""Run one policy over one trace: replicas warm up and drain a queue, at a cost."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import numpy as np
 from services.scaler.simulation.queue import BIN, LEAST_S, RIGID, Elastic, SimulatedQueue
 from services.scaler.simulation.trace import Floats, Trace
 
-# A minute counts as served where this share of its segments was in time.
+# A minute counts as served if this share of its segments was in time.
 SERVED = 0.99
-# After the trace, the queue is looked at this often until its last segment is done: a policy pays until then.
+# After the trace, the queue is checked this often until its last segment is done: a policy pays until then.
 TAIL_S = 1.0
-# A scaler that is told of the first message on an idle stream knows of it after this long.
+# The delay until a scaler is notified of the first message on an idle stream.
 WAKE_S = 0.1
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
-    """What a trace's segments need, and what serves them.
+    """The requirements of a trace's segments, and the service for them.
 
     service_rate: segments a second of one busy replica. service_cv: coefficient of variation of a segment's work.
-    latency_target_s: from arrival to result. batch: most segments that a replica takes at once. max_age_s: a segment
-    that has waited longer is lost. elastic: how its work bends while capacity is short, None where it does not.
-    defer_budget, backfill_grace_s: of the policy by demand.
+    latency_target_s: from arrival to result. batch: the maximum segments of a batch. max_age_s: a segment that has
+    waited longer is lost. elastic: how its work degrades while capacity is short, None for never. defer_budget,
+    backfill_grace_s: of the policy by demand.
     """
 
     service_rate: float
@@ -44,12 +44,12 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scaler can see.
+    """The state that a scaler can see.
 
-    arrived, processed: segments so far. pending, in_work: segments now. replicas: asked for. ready: past their cold
-    start. working_s: seconds that replicas have been busy so far. Where work bends, work: of the processed segments,
-    where one looked at in full is 1; wanted, looked: frames of those begun, where all of a segment's are 1. Jobs for
-    later are in none of these, but in put_off_ever, and put_off: those that wait; and backfilling_s: busy seconds.
+    arrived, processed: segments so far. pending, in_work: segments now. replicas: requested. ready: past their cold
+    start. working_s: busy seconds of replicas so far. For degradable work, work: of the processed segments, 1 for a
+    fully analysed one; wanted, looked: wanted and analysed frames of started ones, 1 for all of a segment. Backfill
+    jobs are in none of these, but in put_off_ever, put_off (waiting ones), and backfilling_s (busy seconds).
     """
 
     arrived: int
@@ -68,8 +68,8 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy(Protocol):
-    """A clock and a rule. next_at: when to decide next, in seconds. wakes: whether it is told of a segment on an idle
-    queue.
+    """A clock and a rule. next_at: time of the next decision, in seconds. wakes: whether it is notified of a segment on
+    an idle queue.
     """
 
     name: str
@@ -79,18 +79,18 @@ class Policy(Protocol):
     def next_at(self) -> float: ...
 
     def decide(self, now: float, view: ScalerView) -> int:
-        """Replicas to run from now on."""
+        """Return the replicas to run from now on."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a policy cost, and how it served.
+    """A policy's cost, and its service level.
 
     attainment: share of segments in time. window_attainment: of the minutes with segments, the share in which 99 % of
     them were in time. lost: segments that waited past max_age. cold_starts: replicas started. timeline: (seconds,
-    replicas). windows: share in time for each minute, nan where it had no segment. settings: what was chosen for it,
-    in words. left_out: share of the wanted frames that was not looked at at first. deferred: segments of which some was
-    left out; backfilled: those that idle replicas looked at in full before max_age; expired: those that none did. The
-    rest waited at the end. put_off: share of each minute's segments that were deferred, nan where it had none.
+    replicas). windows: share in time for each minute, nan without segments. settings: the tuned settings, as text.
+    left_out: deferred share of the wanted frames. deferred: segments with deferred frames; backfilled: those that idle
+    replicas fully analysed before max_age; expired: those that none did. The rest waited at the end. put_off: share of
+    each minute's segments that were deferred, nan without segments.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = None) -> Result:
-    """Simulate to the end of the trace, and on until the queue is empty."""
+    """Simulate to the end of the trace, and further until the queue is empty."""
     queue = SimulatedQueue(
         trace.chunks(load.service_rate, load.service_cv, load.seed),
         trace.duration_s,
@@ -150,7 +150,7 @@ def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = N
             spent += queue.stop(have - want)
         if want != have:
             timeline.append((now, want))
-    # What is left for later then is neither done nor lost: nobody pays for what comes after the end.
+    # Backfill jobs that remain are neither done nor lost: nothing after the end is charged.
     expired = queue.totals.expired
     queue.stop(queue.replicas)
     queue.advance(horizon + load.max_age_s)
@@ -221,7 +221,7 @@ def _result(
 
 
 def _quantile(queue: SimulatedQueue, q: float) -> float:
-    """A quantile of the latency of what was processed, to 1 %."""
+    """Return a quantile of the latency of processed segments, to 1 %."""
     total = queue.bins.sum()
     if not total:
         return math.nan
@@ -230,7 +230,7 @@ def _quantile(queue: SimulatedQueue, q: float) -> float:
 
 
 def _reversals(timeline: list[tuple[float, int]]) -> int:
-    """Changes of direction of the replica count."""
+    """Return the number of changes of direction of the replica count."""
     counts = [n for _, n in timeline]
     steps = [b > a for a, b in pairwise(counts) if a != b]
     return sum(a != b for a, b in pairwise(steps))

@@ -1,4 +1,4 @@
-"""Made-up traces: each shows one thing that camera sites do to a fleet. Pure; the same seed gives the same traces."""
+"""Synthetic traces: each has one load pattern of camera sites. Pure; the same seed gives the same traces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STEP_S = 1.0
 
 
 def generated(seed: int = 1) -> list[Trace]:
-    """One trace of each kind. Rates are segments a second; a camera sends one a second."""
+    """Return one trace of each kind. Rates are segments a second; a camera sends one a second."""
     rng = np.random.default_rng(seed)
     return [
         _trace("days", _days(), 10.0, rng),
@@ -28,7 +28,7 @@ def _trace(name: str, rate: Floats, step_s: float, rng: np.random.Generator) -> 
 
 
 def _days() -> Floats:
-    """Friday to Monday: motion-triggered cameras follow the day, with two rush hours, and half of it at weekends."""
+    """Friday to Monday: motion-triggered cameras follow the day, with two rush hours, and half the rate at weekends."""
     t = np.arange(0, 4 * DAY_S, 10.0)
     hour = t / HOUR_S % 24
     day = 0.5 - 0.5 * np.cos(2 * np.pi * (hour - 3) / 24)
@@ -39,7 +39,7 @@ def _days() -> Floats:
 
 
 def _bursts(rng: np.random.Generator) -> Floats:
-    """Eight hours of a quiet site, where now and then something happens in front of many cameras at once."""
+    """Eight hours of a site with little motion, and occasional events in front of many cameras together."""
     rate = np.full(8 * HOUR_S, 3.0)
     at = rng.exponential(600)
     while at < len(rate):
@@ -50,7 +50,7 @@ def _bursts(rng: np.random.Generator) -> Floats:
 
 
 def _flash_crowd() -> Floats:
-    """Nothing, then everything within ten seconds, then less and less. It comes twice in five hours."""
+    """Two flash crowds in five hours: from zero to the peak within ten seconds, and then an exponential decay."""
     t = np.arange(5 * HOUR_S)
     rate = np.zeros(len(t))
     for start, peak in ((0.5 * HOUR_S, 20.0), (3 * HOUR_S, 14.0)):
@@ -61,13 +61,13 @@ def _flash_crowd() -> Floats:
 
 
 def _ramp() -> Floats:
-    """Cameras are put to work one after another over an hour and a half, and taken out again."""
+    """Cameras are added one after another over an hour and a half, and removed again."""
     t = np.arange(5 * HOUR_S) / HOUR_S
     return np.interp(t, [0, 0.25, 1.75, 3, 4.25, 5], [1.0, 1.0, 20, 20, 1.0, 1.0])
 
 
 def _outage() -> Floats:
-    """A steady site that loses two thirds of its cameras at once, for forty minutes, and has them back at once."""
+    """A steady site that loses two thirds of its cameras abruptly, for forty minutes, and regains them abruptly."""
     t = np.arange(6 * HOUR_S)
     rate = np.full(len(t), 15.0)
     rate[2 * HOUR_S : int(2.67 * HOUR_S)] = 5.0

@@ -1,15 +1,15 @@
-"""What a query of Prometheus gives for the GPUs of a simulated service: the sum of their busy shares.
+"""The result of a Prometheus query for the GPUs of a simulated service: the sum of their busy shares.
 
     gpus = Gpus()
-    gpus.look(now, view)        # at gpus.next_at
+    gpus.observe(now, view)        # at gpus.next_at
     gpus.query()                # a number, or NoSeries while no replica runs
 
-It is late, and a mean: dcgm-exporter collects every 30 s how busy a GPU was since, and Prometheus scrapes that every
-15 s. Of what is assumed, most is in favour of scaling by it:
+The result is a delayed mean: dcgm-exporter collects the busy share of a GPU every 30 s, and Prometheus scrapes it every
+15 s. Most assumptions favour scaling by it:
 
-- A GPU is busy for as long as its replica has work in hand, also while a CPU decodes; and work takes as long in a full
-  batch as alone, so that the share of time is the share of what a replica can do.
-- The share is a mean of the interval, as DCGM_FI_PROF_GR_ENGINE_ACTIVE is; DCGM_FI_DEV_GPU_UTIL tells of its end alone.
+- A GPU is busy while its replica has work in flight, also while a CPU decodes. Work takes as long in a full batch as
+  alone, so the share of time is the share of a replica's capacity.
+- The share is a mean of the interval, like DCGM_FI_PROF_GR_ENGINE_ACTIVE; DCGM_FI_DEV_GPU_UTIL covers its end alone.
 - A pod has its series from the first scrape on, and the exporters of all nodes collect in step.
 
 Sources: dcgm-exporter's `pkg/cmd/app.go` (collect-interval) and the GPU operator's `values.yaml` (serviceMonitor).
@@ -39,11 +39,11 @@ class Gpus:
 
     @property
     def next_at(self) -> float:
-        """When an exporter collects, or Prometheus scrapes."""
+        """When an exporter next collects, or Prometheus scrapes."""
         return min(self._next_collect, self._next_scrape)
 
-    def look(self, now: float, view: ScalerView) -> None:
-        """Collect and scrape what is due by `now`."""
+    def observe(self, now: float, view: ScalerView) -> None:
+        """Run the collections and scrapes that are due by `now`."""
         if now >= self._next_collect:
             busy_s = view.working_s + view.backfilling_s
             if now > self._collected_at:
@@ -55,5 +55,5 @@ class Gpus:
             self._next_scrape = now + SCRAPE_S
 
     def query(self) -> Metric:
-        """The sum as Prometheus has it."""
+        """Return the sum as in Prometheus."""
         return NoSeries("no pod of the service has a GPU") if self._scraped is None else self._scraped

@@ -1,21 +1,21 @@
-"""The least replica-seconds that any policy could have spent that knows the future, by dynamic programming. Pure.
+"""The oracle policy: the minimum replica-seconds with knowledge of the future, by dynamic programming. Pure.
 
-The queue is relaxed to a fluid: work can be divided, and all replicas can serve it at once. A replica that is started
-costs its cold start, during which it serves nothing; one that is ready costs its time. Replicas that exist at the
-beginning cost no start, and others may have been asked for before. The state is (replicas ready, backlog), and the
-backlog may hold no work older than the latency target. The service level lets a share of the work be late: it may be
-given up at a price. The price is searched at which just that share is given up (Lagrangian duality: at any price, the
-cost less the price of the allowance is a bound).
+The queue is relaxed to a fluid: work is divisible, and all replicas can serve it together. A started replica costs its
+cold start, during which it serves nothing; a ready one costs its time. Initial replicas cost no start, and others may
+have been requested before. The state is (replicas ready, backlog), and the backlog contains no work older than the
+latency target. The service level permits a late share of the work, which may be dropped at a price. A search finds the
+price at which just that share is dropped. By Lagrangian duality, the cost less the price of the allowance is a lower
+bound at any price.
 
-Why it bounds: whatever a policy does to real segments in time, the fluid can do too, no later and for no more. Replicas
-change at multiples of a step, and one that is ready in a part of a step serves in all of it. Such a replica may be
-charged for up to two steps more than it lived, so its start is two steps cheaper. Backlog lies on a grid on which a
-step's service is a whole number of cells. Arriving work is rounded down in its running total, so that no error adds up,
-and the deadline is loosened by a cell to make up for it.
+Proof of the bound: the fluid can do whatever a policy does to real segments in time, no later and at no higher cost.
+Replicas change at multiples of a step, and one that is ready in a part of a step serves in all of it. Such a replica
+may be charged for up to two steps more than it lived, so its start is two steps cheaper. Backlog is on a grid on which
+a step's service is a whole number of cells. The running total of arriving work is rounded down, so errors do not
+accumulate, and the deadline is loosened by a cell in compensation.
 
-Two things keep it from being strict. With cold starts under two steps, a policy can spend less if its replicas live
+The bound is not strict for two reasons. With cold starts under two steps, a policy can spend less if its replicas live
 shorter than those. And the allowance is a share of the work, while a service level's is a share of the segments: these
-are the same where all segments are equally long.
+are equal if all segments are equally long.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from services.scaler.simulation.trace import Floats, Trace
 
 # One replica's work in a step is this many cells of backlog.
 CELLS = 4
-# The table's history, which the schedule is read from, has at most this many bytes.
+# The maximum bytes of the table's history, which gives the schedule.
 HISTORY_BYTES = 300_000_000
 MOST_STEPS = 20_000
 PRICES = 6
@@ -54,9 +54,9 @@ class _Fluid(msgspec.Struct, frozen=True):
 
 
 def run_oracle(trace: Trace, load: Workload, *, initial: int = 0, late: float = 1 - SERVED) -> Result:
-    """The bound for policies that start with `initial` replicas ready, and let at most the share `late` be late.
+    """Return the oracle for `initial` ready replicas, and at most the share `late` of late work.
 
-    The result's replica hours are the bound; the rest of it is the cheapest schedule found, as it serves the fluid.
+    The result's replica hours are the lower bound; the rest is from the cheapest schedule found, on the fluid.
     """
     fluid = _fluid(trace, load)
     total = float(fluid.work.sum()) * fluid.cell
@@ -78,9 +78,9 @@ def _result(fluid: _Fluid, load: Workload, plan: NDArray[np.int64], seconds: flo
     backlog, dropped = _replay(fluid, plan)
     served = np.cumsum(fluid.work - dropped)
     edges = (np.arange(len(plan)) + 1) * fluid.step
-    # Work that came by an edge is done once as much has been served.
+    # The arrivals up to an edge are done once that much work has been served.
     latency = np.interp(served, served - backlog, edges) - edges
-    # As the grid is loosened, some of it is a step past the target.
+    # On the loosened grid, some work is a step past the target.
     latency = np.clip(latency, 0.0, load.latency_target_s)
     order = np.argsort(latency)
     weight = np.cumsum((fluid.work - dropped)[order])
@@ -142,7 +142,7 @@ def _on_grid(trace: Trace, load: Workload, step: float) -> _Fluid:
 
 
 def _solve(fluid: _Fluid, load: Workload, initial: int, price: float) -> tuple[NDArray[np.int64], float]:
-    """(replicas ready in each step, cost) of the cheapest schedule. Work that is given up costs `price` a second."""
+    """Return (replicas ready in each step, cost) of the cheapest schedule. Dropped work costs `price` a second."""
     history = np.empty((len(fluid.work) + 1, fluid.rows, fluid.cells), dtype=np.float32)
     args = (
         fluid.work,
@@ -178,7 +178,7 @@ def _forward(history, initial, work, deadline, cold, step, price, least):  # typ
                 new[n] = np.inf
                 continue
             shift = work[k] - CELLS * n
-            # What would lie beyond the table is given up.
+            # Work beyond the table is dropped.
             carry = np.inf
             for q in range(max(0, cells - shift), cells):
                 carry = min(carry, cost[n, q] + price * (q + shift - cells + 1))
@@ -202,7 +202,7 @@ def _forward(history, initial, work, deadline, cold, step, price, least):  # typ
 
 @compiled
 def _backward(history, work, deadline, cold, step, price, least):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Replicas ready in each step of a cheapest schedule, read backwards from `history`."""
+    """Return the replicas ready in each step of a cheapest schedule, read backwards from `history`."""
     steps, rows, cells = history.shape
     plan = np.zeros(steps - 1, dtype=np.int64)
     n, q, least_cost = 0, cells - 1, np.inf
@@ -225,7 +225,7 @@ def _backward(history, work, deadline, cold, step, price, least):  # type: ignor
 
 
 def _replay(fluid: _Fluid, plan: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(backlog at the end of each step, work that is given up in it), in cells."""
+    """Return (backlog at the end of each step, work dropped in it), in cells."""
     waiting = 0
     backlog, dropped = np.zeros(len(plan), dtype=np.int64), np.zeros(len(plan), dtype=np.int64)
     steps = zip(fluid.work.tolist(), plan.tolist(), fluid.deadline.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Scaling policies. The simulator asks each when it decides next, and how many replicas it wants."""
+"""Scaling policies. The simulator reads the next decision time and the replicas of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from services.scaler.simulation.engine import ScalerView, Workload
 from services.scaler.simulation.gpus import Gpus
 from shared.contract import names
 
-LOOK_S = 5.0
+OBSERVE_S = 5.0
 _AWAY = ConnectionError("the scaler is away")
 
 
@@ -49,10 +49,9 @@ class Fixed:
 
 
 class KedaLag:
-    """KEDA and the HPA follow the pending count, by `scaled`. A trigger that asks a scaler gets no answer.
+    """KEDA and the HPA by the pending count, with `scaled`. A trigger of a scaler gets no answer.
 
-    Where a formula adds several consumers up, all that waits is the first one's. first_s: when KEDA asks for the first
-    time.
+    If a formula sums several consumers, the first one has the whole backlog. first_s: time of KEDA's first poll.
     """
 
     wakes = False
@@ -78,14 +77,14 @@ class KedaLag:
 
 
 def lag(trigger: Trigger, view: ScalerView) -> float:
-    """What a `nats-jetstream` trigger counts: on BACKFILL what was put off, on any other stream what it is for."""
+    """Return the count of a `nats-jetstream` trigger: deferred segments on BACKFILL, the lag on any other stream."""
     if isinstance(trigger, JetStreamTrigger) and trigger.stream == names.BACKFILL:
         return float(view.put_off)
     return float(view.pending + view.in_work)
 
 
 class KedaUtilisation:
-    """KEDA and the HPA follow GPU utilisation, by `scaled`: its prometheus trigger sees the GPUs, any other the lag."""
+    """KEDA and the HPA by GPU utilisation, with `scaled`: its prometheus trigger sees the GPUs, any other the lag."""
 
     wakes = False
 
@@ -100,7 +99,7 @@ class KedaUtilisation:
         return min(self._gpus.next_at, self._keda.next_at)
 
     def decide(self, now: float, view: ScalerView) -> int:
-        self._gpus.look(now, view)
+        self._gpus.observe(now, view)
         if now < self._keda.next_at:
             return view.replicas
         waiting = float(view.pending + view.in_work)
@@ -109,12 +108,12 @@ class KedaUtilisation:
 
 
 class KedaDemand:
-    """The same controllers follow our scaler's answers, by `scaled`, whose first trigger asks it.
+    """The same controllers by our scaler's answers, with `scaled`, whose first trigger queries it.
 
-    Its other triggers see what waits. The scaler looks at the queue by its own clock, and once it is told of the first
-    segment on an idle queue: every five seconds, where the service looks every second. Over hours that makes little
-    difference (1 % of the cost in the mean of 21 runs); over minutes it does. kept_s: seconds for which video is kept.
-    first_look_s: when it looks first. first_s: when KEDA first asks. sync_after_s: when the HPA does.
+    Its other triggers see the backlog. The scaler observes the queue every five seconds, while the service observes it
+    every second, and also at the first segment on an idle queue. Over hours that makes little difference (1 % of the
+    cost in the mean of 21 runs); over minutes it does. retention_s: of video, in seconds. first_observation_s: time of the
+    first observation. first_s: time of KEDA's first poll. sync_after_s: of the HPA's first sync.
     """
 
     wakes = True
@@ -126,8 +125,8 @@ class KedaDemand:
         settings: DemandSettings,
         *,
         retention_s: float = 0.0,
-        look_s: float = LOOK_S,
-        first_look_s: float = 0.0,
+        observe_s: float = OBSERVE_S,
+        first_observation_s: float = 0.0,
         first_s: float = 0.0,
         sync_after_s: float = SYNC_S / 2,
     ) -> None:
@@ -139,21 +138,21 @@ class KedaDemand:
         self._keda = Keda(scaled, 0.0, sync_after_s=sync_after_s)
         self._others = scaled.triggers[1:]
         self._retention_s = retention_s
-        self._look_s = look_s
+        self._observe_s = observe_s
         self._first_s = first_s
-        self._next_look = first_look_s
+        self._next_observation = first_observation_s
         self._estimate: Estimate | None = None
 
     @property
     def next_at(self) -> float:
-        return min(self._next_look, max(self._first_s, self._keda.next_at))
+        return min(self._next_observation, max(self._first_s, self._keda.next_at))
 
     def decide(self, now: float, view: ScalerView) -> int:
         estimate = self._estimate
-        # It is told between KEDA's questions: one of these is no reason to look.
+        # The scaler is woken between KEDA's polls; a poll itself triggers no observation.
         is_woken = view.replicas == 0 and view.pending > 0 and now < self._keda.next_at
-        if estimate is None or now >= self._next_look or (is_woken and not estimate.active):
-            self._next_look = now + self._look_s
+        if estimate is None or now >= self._next_observation or (is_woken and not estimate.active):
+            self._next_observation = now + self._observe_s
             estimate = self._estimate = self.demand.observe(_observation(now, view, self._retention_s))
         if self._pushes and view.replicas == 0 and estimate.active:
             return self._keda.push(now, 0).desired
@@ -186,12 +185,12 @@ def _observation(now: float, view: ScalerView, retention_s: float) -> Observatio
 
 
 class Kpa:
-    """Knative's autoscaler, by concurrency: what is in the system, averaged over a stable and a panic window.
+    """Knative's autoscaler, by concurrency: the segments in the system, averaged over a stable and a panic window.
 
-    Defaults of its config-autoscaler: windows of 60 s and 6 s, a target of 70 %, panic at twice what is ready, at most
-    1000 times up and half down, a tick of 2 s. It begins in panic where it finds more than one replica. The soft limit
-    of a replica is what it clears in the latency target. Simpler than the original: concurrency is looked at once a
-    tick, and the last replica goes without the activator's probe. Source: Knative Serving,
+    Defaults of its config-autoscaler: windows of 60 s and 6 s, a target of 70 %, panic at twice the ready capacity, at
+    most 1000 times up and half down, a tick of 2 s. It starts in panic with more than one replica. The soft limit of a
+    replica is the segments that it clears in the latency target. Simpler than the original: concurrency is sampled
+    once a tick, and the last replica stops without the activator's probe. Source: Knative Serving,
     `pkg/autoscaler/scaling/autoscaler.go`.
     """
 
@@ -230,12 +229,12 @@ class Kpa:
 
 
 class RayServe:
-    """Ray Serve's rule: ongoing requests over their target, once that has called for the same direction long enough.
+    """Ray Serve's rule: ongoing requests over their target, once the direction has been the same for long enough.
 
     Defaults of its AutoscalingConfig: averaged over 30 s, 30 s until up, 600 s until down, and as long again from the
-    last replica to none. Where none runs, one is asked for at once, and no more until it does. The target of a replica
-    is what it clears in the latency target. Simpler than the original: it looks once a second, not ten times. Source:
-    Ray, `python/ray/serve/autoscaling_policy.py`.
+    last replica to none. If none runs, one is requested immediately, and no more until it runs. The target of a replica
+    is the segments that it clears in the latency target. Simpler than the original: it samples once a second, not ten
+    times. Source: Ray, `python/ray/serve/autoscaling_policy.py`.
     """
 
     wakes = True
@@ -247,11 +246,11 @@ class RayServe:
         self.next_at = 0.0
         self._target = max(1.0, load.service_rate * load.latency_target_s)
         self._seen: deque[int] = deque(maxlen=self.LOOK_BACK)
-        self._in_a_row = 0  # ticks that called for more; those that called for less are below 0
+        self._in_a_row = 0  # consecutive ticks that wanted more replicas; below 0 for fewer
 
     def decide(self, now: float, view: ScalerView) -> int:
         have = view.replicas
-        if now < self.next_at:  # a handle tells of a request at once where no replica runs
+        if now < self.next_at:  # without a replica, a handle reports a request immediately
             return max(have, min(1, view.pending))
         self.next_at = now + self.TICK_S
         self._seen.append(view.pending + view.in_work)

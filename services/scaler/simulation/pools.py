@@ -1,4 +1,4 @@
-"""Processes that simulate beside each other."""
+"""Processes for parallel simulations."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from multiprocessing import get_context
 
 
 def pool() -> ProcessPoolExecutor:
-    """As many as there are cores. They are forked from a process that has nothing else: one that was forked from a
-    program with threads or a model waits for ever where these hold a lock.
+    """Return one process per core. They are forked from a clean process: a fork of a program with threads or a model
+    would wait for ever on a lock that these hold.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(["services.scaler.simulation.engine"])

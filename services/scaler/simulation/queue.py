@@ -1,12 +1,12 @@
-"""The queue and its replicas: a discrete-event simulation between two decisions. It is compiled where numba is there.
+"""The queue and its replicas: a discrete-event simulation between two decisions. It is compiled with numba, if any.
 
-A free replica takes up to `batch` of the segments that wait, the oldest first, and is busy for the sum of their work. A
-real worker holds more than that, but naks it within milliseconds when it is told to go (measured: 1.3 ms, redelivered
-within 25 ms). So here it never leaves the queue.
+A free replica takes up to `batch` waiting segments, the oldest first, and is busy for the sum of their work. A real
+worker has more in flight, but naks it within milliseconds of SIGTERM (measured: 1.3 ms, redelivered within 25 ms). So
+here it never leaves the queue.
 
-A replica chooses the level of each segment as its work begins, by the rule that real workers call; the segments stand
-for cameras whose places are spread evenly. What was looked at in part is a job for later, and costs all of its work
-again. A replica that is free while nothing waits takes the oldest of these, and finishes it whatever comes.
+A replica chooses the level of each segment as its work begins, by the rule of real workers; the segments stand for
+cameras whose places are spread evenly. A partially analysed segment is a backfill job, which costs all of its work
+again. A free replica without waiting segments takes the oldest job, and finishes it whatever arrives.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from services.scaler.simulation.trace import Floats, TraceChunk
 from shared.elastic import brownout
 from shared.elastic.levels import LEVELS
 
-# Latencies are kept in bins of 1 %, from 1 ms up.
+# Latencies are counted in bins of 1 %, from 1 ms up.
 BIN = math.log(1.01)
 LEAST_S = 0.001
 BINS = 1800
 WINDOW_S = 60.0
-# Multiples of it are spread evenly between 0 and 1, however many there are.
+# The fractional parts of its multiples are spread evenly between 0 and 1, for any number of them.
 GOLDEN = (math.sqrt(5) - 1) / 2
 
-# These are rows of the replica table, places in the counters, and rows of the jobs for later.
+# Rows of the replica table, indices of the counters, and rows of the backfill jobs.
 FREE, READY, SIZE, WORK = range(4)
 STARTED, BUSY, LOST, ON_TIME, WORST, DONE, SAMPLED, DEFERRED, BACKFILLED, BACKFILLING, EXPIRED = range(11)
 CAME, FROM, NEEDS = range(3)
 
 
 class Elastic(msgspec.Struct, frozen=True, kw_only=True):
-    """How a segment's work bends. The first of each is full quality.
+    """How a segment's work degrades. The first of each is full quality.
 
-    costs: of each level, as a share of a segment's whole work. looked: the share of the wanted frames that it looks at.
-    tuning: at which ages the levels begin.
+    costs: of each level, as a share of a segment's whole work. looked: its share of the wanted frames. tuning: the ages
+    at which the levels begin.
     """
 
     costs: tuple[float, ...] = tuple(level.cost for level in LEVELS)
@@ -52,13 +52,13 @@ class Elastic(msgspec.Struct, frozen=True, kw_only=True):
 
 RIGID = Elastic(costs=(1.0,), looked=(1.0,), tuning=brownout.BrownoutTuning(begins=()))
 
-# The machine code of `_advance` holds this one's: after a change of `choose`, numba's files in __pycache__ have to go.
+# The machine code of `_advance` inlines this one: after a change of `choose`, delete numba's files in __pycache__.
 _choose = compiled(brownout.choose)
 
 
 class Rules(NamedTuple):
-    """What does not change. batch: most segments that a replica takes at once. max_age, target: seconds. begins,
-    spread: as `choose` has them. costs, looked: of each level.
+    """The constant part. batch: the maximum segments of a batch. max_age, target: seconds. begins, spread: as in
+    `choose`. costs, sampled: of each level.
     """
 
     batch: int
@@ -71,9 +71,9 @@ class Rules(NamedTuple):
 
 
 class State(NamedTuple):
-    """What changes. table: a column for each replica. jobs: a column for each segment that is to be looked at again;
-    places: of the first that is not begun, and behind the last. bins, windows, counters: what is counted; a column of
-    `windows` has a minute's segments that were in time, all, and those that were put off.
+    """The variable part. table: a column per replica. jobs: a column per segment to backfill; places: of the first that
+    is not started, and behind the last. bins, windows, counters: the counts; a column of `windows` has a minute's
+    segments that were in time, all of them, and the deferred ones.
     """
 
     table: Floats
@@ -86,9 +86,9 @@ class State(NamedTuple):
 
 @compiled
 def _advance(until, arrived, work, head, offset, n, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Start every batch, and every job for later, that starts before `until`; returns the new head.
+    """Start every batch, and every backfill job, that starts before `until`; return the new head.
 
-    gone: how many segments came before the first of `arrived`.
+    offset: the number of segments before the first of `arrived`.
     """
     table, jobs, places, counters = state.table, state.jobs, state.places, state.counters
     total = len(arrived)
@@ -114,7 +114,7 @@ def _advance(until, arrived, work, head, offset, n, rules, state):  # type: igno
 
 @compiled
 def _lose(arrived, head, state):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """The oldest segment has waited too long."""
+    """Lose the oldest segment, which has waited too long; return the new head."""
     state.counters[LOST] += 1
     state.windows[1, int(arrived[head] / WINDOW_S)] += 1
     return head + 1
@@ -122,7 +122,7 @@ def _lose(arrived, head, state):  # type: ignore[no-untyped-def]  # pragma: no c
 
 @compiled
 def _begin(i, start, arrived, work, head, offset, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """A free replica takes a batch, if any of what waits is not lost; returns the new head."""
+    """Give a free replica a batch of the waiting segments that are not lost; return the new head."""
     table, jobs, places, counters = state.table, state.jobs, state.places, state.counters
     while head < len(arrived) and arrived[head] <= start and start - arrived[head] > rules.max_age:
         head = _lose(arrived, head, state)
@@ -155,7 +155,7 @@ def _begin(i, start, arrived, work, head, offset, rules, state):  # type: ignore
 
 @compiled
 def _count(arrived, latency, target, state):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """A segment is answered after that time."""
+    """Count a segment that is answered after that time."""
     window = int(arrived / WINDOW_S)
     state.windows[1, window] += 1
     if latency <= target:
@@ -167,7 +167,7 @@ def _count(arrived, latency, target, state):  # type: ignore[no-untyped-def]  # 
 
 @compiled
 def _backfill(i, before, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Whether a free replica begins a job for later before that time."""
+    """Start a backfill job on a free replica before that time; return whether one started."""
     table, jobs, places, counters = state.table, state.jobs, state.places, state.counters
     while places[0] < places[1]:
         job = places[0]
@@ -206,8 +206,8 @@ def _snapshot(now, table, n):  # type: ignore[no-untyped-def]  # pragma: no cove
 
 
 class Snapshot(NamedTuple):
-    """Of what is in work. ready: replicas. held: segments, and work: what they come to where one looked at in full is
-    1. ahead_s: the sum of the seconds until these are done. backfilling_s: the same of jobs for later.
+    """The work in flight. ready: replicas. segments: their number, and work: their sum, 1 for a fully analysed one.
+    ahead_s: the sum of the seconds until they are done. backfilling_s: the same of backfill jobs.
     """
 
     ready: int
@@ -218,12 +218,11 @@ class Snapshot(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What was counted of segments. started: taken by a replica. busy_s: seconds of work begun, to its end.
+    """The counts of segments. started: taken by a replica. busy_s: seconds of started work, to its end.
 
-    lost: waited too long. on_time: answered within the target. worst_s: the longest latency. work: what was begun,
-    where a segment looked at in full is 1. looked: the same of the frames looked at. deferred: segments looked at in
-    part; backfilled: of these, those begun again, and backfilling_s: seconds of that; expired: those that waited too
-    long.
+    lost: waited too long. on_time: answered within the target. worst_s: the longest latency. work: that started, 1 for
+    a fully analysed segment. sampled: the same for the analysed frames. deferred: partially analysed segments;
+    backfilled: of these, those started again, and backfilling_s: their seconds; expired: those that waited too long.
     """
 
     started: float
@@ -270,7 +269,7 @@ class SimulatedQueue:
         self._exhausted = False
         self._table = np.zeros((4, 64))
         self._n = 0
-        # (end, segments, work) of what is in work at replicas that were told to go
+        # (end, segments, work) in flight at draining replicas
         self._draining: list[tuple[float, float, float]] = []
         self._counters = np.zeros(EXPIRED + 1)
         self._jobs = np.zeros((3, 1024))
@@ -283,7 +282,7 @@ class SimulatedQueue:
     # ---- time
 
     def advance(self, until: float) -> None:
-        """Go on to `until`."""
+        """Advance the simulation to `until`."""
         self._load(until)
         self._make_room(until)
         state = State(self._table, self._jobs, self._places, self.bins, self.windows, self._counters)
@@ -294,7 +293,7 @@ class SimulatedQueue:
             self._draining = [d for d in self._draining if d[0] > until]
 
     def _make_room(self, until: float) -> None:
-        """Every segment that may be begun by then may become a job for later."""
+        """Make room for jobs: each segment that may start by then may become one."""
         most = int(np.searchsorted(self._arrived, until, side="right")) - self._head
         first, behind = self._places.tolist()
         if behind + most > self._jobs.shape[1]:
@@ -329,11 +328,11 @@ class SimulatedQueue:
 
     @property
     def pending(self) -> int:
-        """Segments that wait."""
+        """The waiting segments."""
         return self._seen - self._head
 
     def snapshot(self) -> Snapshot:
-        """What is in work."""
+        """Return the work in flight."""
         seen = Snapshot(*_snapshot(self.now, self._table, self._n))
         for end, size, work in self._draining:
             later = seen.backfilling_s + (0.0 if size else end - self.now)
@@ -343,12 +342,12 @@ class SimulatedQueue:
 
     @property
     def deferred_waiting(self) -> int:
-        """Jobs for later that are not begun."""
+        """The backfill jobs that have not started."""
         return int(self._places[1] - self._places[0])
 
     @property
     def totals(self) -> Totals:
-        """What was counted up to now."""
+        """The counts up to now."""
         c = self._counters
         return Totals(
             started=float(c[STARTED]),
@@ -375,7 +374,7 @@ class SimulatedQueue:
         return self._n
 
     def start(self, count: int, cold_start_s: float) -> None:
-        """Ask for replicas, which are ready after their cold start."""
+        """Request replicas, which are ready after their cold start."""
         while self._n + count > self._table.shape[1]:
             self._table = np.concatenate((self._table, np.zeros_like(self._table)), axis=1)
         new = slice(self._n, self._n + count)

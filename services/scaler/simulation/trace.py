@@ -1,4 +1,4 @@
-"""An arrival trace: how many segments came in each step of time, and instants made from that. Pure but for `read`.
+"""An arrival trace: the number of segments in each step of time, and arrival times from it. Pure except `read`.
 
 trace = read(Path("arrivals.csv"))                # columns t_s,arrivals
 for chunk in trace.chunks(service_rate=12, service_cv=0.2, seed=1):
@@ -61,7 +61,7 @@ class Trace:
         return float(self.counts.max()) / self.step_s
 
     def chunks(self, service_rate: float, service_cv: float, seed: int) -> Iterator[TraceChunk]:
-        """All segments, in chunks of about a million, the same for the same seed. Each step keeps its exact count."""
+        """Yield all segments, in chunks of about a million, the same for the same seed. Each step keeps its count."""
         rng = np.random.default_rng(seed)
         slopes = self._slopes()
         first = 0
@@ -77,7 +77,7 @@ class Trace:
             first = last
 
     def _slopes(self) -> Floats:
-        """The rise of the rate over each step, as a share of its mean: within -2 to 2, so that no rate is below 0."""
+        """Return the rise of the rate over each step, as a share of its mean: within -2 to 2, so no rate is below 0."""
         rates = self.counts.astype(np.float64)
         if self.step_s < SLOPED_S or len(rates) < 3:
             return np.zeros(len(rates))
@@ -100,7 +100,7 @@ def _work(rng: np.random.Generator, n: int, rate: float, cv: float) -> Floats:
 
 
 def read(path: Path) -> Trace:
-    """A CSV file of `t_s,arrivals`, evenly stepped. Raises SettingError naming file, line and what is wrong."""
+    """Read a CSV file of `t_s,arrivals`, evenly stepped. Raises SettingError naming file, line and problem."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as e:
@@ -109,7 +109,7 @@ def read(path: Path) -> Trace:
 
 
 def parse(text: str, name: str, file: Path | str) -> Trace:
-    """What such a file holds. name: of the trace. file: what errors call it. Raises as `read` does."""
+    """Return the trace in such a text. name: of the trace. file: its name in errors. Raises as `read` does."""
     try:
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except csv.Error as e:
@@ -132,7 +132,7 @@ def _unreadable(file: Path | str, error: Exception) -> str:
 
 
 def _evenly(file: Path | str, times: Floats, counts: Floats) -> tuple[float, NDArray[np.int64]]:
-    """(step, counts). Steps that the file leaves out have no arrivals."""
+    """Return (step, counts). Steps missing from the file have no arrivals."""
     steps = np.diff(times)
     if (steps <= 0).any():
         raise SettingError(f"{file}, line {int(np.argmax(steps <= 0)) + 3}: t_s must grow from row to row")
