@@ -79,7 +79,7 @@ class Running:
     async def put(self, key: str, value: bytes) -> None:
         """An entry of the bucket `console`, once the console knows it."""
         revision = await (await self._admin.jetstream().key_value(names.CONSOLE)).put(key, value)
-        await until(lambda: self.console.people.kept.revision(key) >= revision)
+        await until(lambda: self.console.people.bucket.revision(key) >= revision)
 
     async def close(self) -> None:
         for client in self._clients:

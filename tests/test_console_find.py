@@ -19,7 +19,7 @@ from nats.aio.client import Client
 
 from services.console.find.export import as_csv
 from services.console.find.finding import MOST_AT_ONCE
-from services.console.find.searches import FoundMoment, joined
+from services.console.find.searches import FoundMoment, merge_answers
 from services.console.people.records import TOKEN_PREFIX, ApiToken, hashed
 from shared import bus
 from shared.bus import requests
@@ -291,5 +291,5 @@ async def test_a_token_reads_saved_searches_and_changes_none(server: NatsServer,
 def test_answers_of_several_groups_of_cameras_become_one_ranking() -> None:
     one = [moment("a", 0.9), moment("b", 0.5)]
     two = [moment("c", 0.8), moment("d", 0.7, score=0.9)]
-    assert [m.camera for m in joined([one, two], 10)] == ["d", "a", "c", "b"], "found by both comes first"
-    assert [m.camera for m in joined([one], 1)] == ["a"] and joined([], 3) == []
+    assert [m.camera for m in merge_answers([one, two], 10)] == ["d", "a", "c", "b"], "found by both comes first"
+    assert [m.camera for m in merge_answers([one], 1)] == ["a"] and merge_answers([], 3) == []

@@ -16,8 +16,8 @@ from services.console.review.filters import Filters
 from services.console.review.gaps import MOST_OF_A_CAMERA, Gap, Statuses
 from services.console.review.index import Index, Place
 from services.console.review.shown import card
-from services.console.review.timeline import counted
-from services.console.review.together import IncidentReport, id_of, joined, told_by
+from services.console.review.timeline import count_by_camera
+from services.console.review.together import IncidentReport, id_of, merge, report_of
 from services.console.web.refused import Refused
 from shared.contract.events import Alert, CameraStatus, Incident, Verdict
 from tests.incidents import ago, incident, verdict
@@ -32,7 +32,7 @@ def alert(event: Incident) -> Alert:
 def told(*said: Incident | Verdict) -> Any:
     index = Index()
     for event in said:
-        index.tell(event)
+        index.record(event)
     (entry,) = index.all(Filters().fits)
     return card(entry, None, 0, lambda camera, time: False)
 
@@ -64,13 +64,13 @@ def test_the_order_of_what_is_said_does_not_matter(events: list[Incident | Verdi
     def all_of(order: list[Incident | Verdict]) -> IncidentReport:
         found = IncidentReport()
         for event in order:
-            found = joined(found, told_by(event))
+            found = merge(found, report_of(event))
         return found
 
     shuffled = [*events, *chance.choices(events, k=3)]
     chance.shuffle(shuffled)
     half = len(shuffled) // 2
-    assert all_of(events) == all_of(shuffled) == joined(all_of(shuffled[half:]), all_of(shuffled[:half]))
+    assert all_of(events) == all_of(shuffled) == merge(all_of(shuffled[half:]), all_of(shuffled[:half]))
 
 
 def test_an_incident_from_its_start_to_its_verdict() -> None:
@@ -101,9 +101,9 @@ def test_a_second_look_says_late_and_not_found() -> None:
 
 def test_cameras_may_share_an_incidents_id() -> None:
     index = Index()
-    index.tell(incident("crowd.1", "lobby"))
-    index.tell(incident("crowd.1", "gate", verification="pending"))
-    index.tell(verdict("confirmed", "crowd.1", "gate"))
+    index.record(incident("crowd.1", "lobby"))
+    index.record(incident("crowd.1", "gate", verification="pending"))
+    index.record(verdict("confirmed", "crowd.1", "gate"))
     found = {entry.camera: entry.verification for entry in index.all(Filters().fits)}
     assert found == {"lobby": "none", "gate": "confirmed"}
 
@@ -111,30 +111,30 @@ def test_cameras_may_share_an_incidents_id() -> None:
 def test_the_oldest_go_first_where_there_are_too_many() -> None:
     index = Index(most=3)
     for n in (5, 1, 4, 2, 3):
-        index.tell(incident(f"i.{n}", start=ago(100 - n)))
+        index.record(incident(f"i.{n}", start=ago(100 - n)))
     assert [entry.incident for entry in index.all(Filters().fits)] == ["i.5", "i.4", "i.3"]
     assert index.is_full and index.cameras == {"lobby": 3}
     small = Index(most_bytes=10_000)
     for n in range(50):
-        small.tell(incident(f"i.{n}", start=ago(100 - n), reason="x" * 1000))
+        small.record(incident(f"i.{n}", start=ago(100 - n), reason="x" * 1000))
     assert 1 <= len(small) <= 10 and small.get(id_of("lobby", "i.49"))
 
 
 def test_what_events_has_forgotten_is_forgotten() -> None:
     index = Index()
-    index.tell(incident("old", start=ago(1000)))
-    index.tell(incident("long", start=ago(1000), time=ago(10), state="update"))
+    index.record(incident("old", start=ago(1000)))
+    index.record(incident("long", start=ago(1000), time=ago(10), state="update"))
     index.forget(ago(500).timestamp())
     assert [entry.incident for entry in index.all(Filters().fits)] == ["long"]
     for n in range(3000):
-        index.tell(verdict("confirmed", f"of no incident {n}"))
+        index.record(verdict("confirmed", f"of no incident {n}"))
     assert len(index) == 1
 
 
 def test_thousands_of_objects_take_no_room() -> None:
     many = incident(objects=incident().objects * 10_000, segments=incident().segments * 10_000)
     index = Index(most_bytes=100_000)
-    index.tell(many)
+    index.record(many)
     assert len(index) == 1
 
 
@@ -152,7 +152,7 @@ def test_a_page_goes_on_where_the_one_before_ended(
     """Whatever comes meanwhile: of those that were there, each is given once, the newest first."""
     index = Index()
     for second, n in first:
-        index.tell(incident(f"i.{second}.{n}", start=ago(second)))
+        index.record(incident(f"i.{second}.{n}", start=ago(second)))
     there = {id_of("lobby", f"i.{second}.{n}") for second, n in first}
     found: list[Place] = []
     after = None
@@ -161,7 +161,7 @@ def test_a_page_goes_on_where_the_one_before_ended(
         found += [entry.place for entry in entries]
         assert len(entries) <= limit
         for second, n in coming[:2]:
-            index.tell(incident(f"i.{second}.{n}", start=ago(second)))
+            index.record(incident(f"i.{second}.{n}", start=ago(second)))
         coming = coming[2:]
         if more is None:
             break
@@ -194,7 +194,7 @@ def gaps(statuses: Statuses, since: float, until: float) -> list[tuple[float, fl
 def test_a_camera_was_offline_until_it_was_online(order: list[tuple[Any, ...]]) -> None:
     known = Statuses()
     for said in [*order, *order]:
-        known.tell(status(*said))
+        known.record(status(*said))
     assert gaps(known, 100, 0) == [(90, 70, "refused"), (20, None, "no answer")]
     assert gaps(known, 85, 75) == [(90, 70, "refused")]
     assert gaps(known, 70, 20) == []
@@ -208,7 +208,7 @@ def test_a_camera_was_offline_until_it_was_online(order: list[tuple[Any, ...]]) 
 def test_a_camera_that_comes_and_goes_takes_no_more_room() -> None:
     known = Statuses()
     for n in range(MOST_OF_A_CAMERA + 500):
-        known.tell(status(5000 - n, "offline" if n % 2 else "online"))
+        known.record(status(5000 - n, "offline" if n % 2 else "online"))
     assert len(gaps(known, 9999, 0)) == MOST_OF_A_CAMERA // 2
 
 
@@ -216,9 +216,9 @@ def test_a_camera_that_comes_and_goes_takes_no_more_room() -> None:
 def test_each_incident_is_in_one_part_of_the_time(began: list[tuple[int, Any]]) -> None:
     index = Index()
     for n, (second, severity) in enumerate(began):
-        index.tell(incident(f"i.{n}", start=ago(60) + dt.timedelta(seconds=second), severity=severity))
+        index.record(incident(f"i.{n}", start=ago(60) + dt.timedelta(seconds=second), severity=severity))
     since, until = ago(60).timestamp(), ago(0).timestamp()
-    found = counted(index.all(Filters().fits), since, until, 6, lambda entry: entry.severity == "info")
+    found = count_by_camera(index.all(Filters().fits), since, until, 6, lambda entry: entry.severity == "info")
     inside = [(second // 10, severity) for second, severity in began if 0 <= second < 60]
     assert [(b.n, b.count, b.unreviewed) for b in found.get("lobby", [])] == [
         (n, len(those), sum(s != "info" for s in those))
@@ -234,5 +234,5 @@ def test_cameras_that_come_and_go_take_no_more_than_their_places(monkeypatch: py
     monkeypatch.setattr("services.console.review.gaps.MOST", 10)
     statuses = Statuses()
     for n in range(50):
-        statuses.tell(msgspec.structs.replace(status(90, "offline"), camera=f"fake-{n}"))
+        statuses.record(msgspec.structs.replace(status(90, "offline"), camera=f"fake-{n}"))
     assert len(statuses.cameras()) == 10

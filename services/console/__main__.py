@@ -14,7 +14,7 @@ with process.needing("console"):
 
 
 async def run(settings: ConsoleSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:
-    """Until `stop` is set. Raises TidegateError."""
+    """Run the console until `stop` is set. Raises TidegateError."""
     await serve(settings, client, health, stop)
 
 

@@ -1,4 +1,4 @@
-"""What the console counts."""
+"""The console's metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `python -m services.console` reads from the environment."""
+"""Settings that `python -m services.console` reads from the environment."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ConsoleSettings(OidcSettings, frozen=True, kw_only=True):
 
     @property
     def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-        """Of CONSOLE_PROXIES. Raises SettingError."""
+        """The networks of CONSOLE_PROXIES. Raises SettingError."""
         try:
             return tuple(ipaddress.ip_network(p.strip()) for p in self.console_proxies.split(",") if p.strip())
         except ValueError as e:
@@ -74,10 +74,10 @@ class ConsoleSettings(OidcSettings, frozen=True, kw_only=True):
 
     @property
     def sub_path(self) -> str:
-        """The path of CONSOLE_URL, without a slash at its end: `/console`, or nothing."""
+        """The path of CONSOLE_URL without a trailing slash: `/console`, or empty."""
         return urlsplit(self.console_url).path.rstrip("/")
 
     @property
     def is_https(self) -> bool:
-        """Whether browsers reach it by TLS, here or at a proxy."""
+        """Whether browsers use TLS, here or at a proxy."""
         return bool(self.console_cert) or self.console_url.startswith("https:")

@@ -2,8 +2,8 @@
 
 | module | idea |
 |---|---|
-| `questions` | what is asked and what is answered, as the API has them |
+| `questions` | the API's questions and answers |
 | `waiting` | what a question waits for |
-| `asking` | questions of one request, until each is answered or nobody waits any more |
-| `recent` | what was answered in the last day |
+| `asking` | the questions of one request, until each is answered or the browser has left |
+| `recent` | answers of the last day |
 """

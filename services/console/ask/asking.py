@@ -1,4 +1,4 @@
-"""Questions of one request: what they wait for, and each answer as it comes. Once nobody waits none goes on."""
+"""The questions of one request: what they wait for, and each answer as it arrives. They end when the browser leaves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from services.console.ask.questions import ModelAnswer, told
+from services.console.ask.questions import ModelAnswer, model_answer
 from services.console.ask.waiting import Waiting, Workers
 from services.console.people.asker import Asker
 from services.console.people.turns import ConcurrencyLimit
@@ -24,37 +24,37 @@ from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
-# Of one person: requests, and questions of all of these.
+# Per person: concurrent requests, and concurrent questions of all these requests.
 MOST_AT_ONCE = 4
 SAY_EVERY_S = 1.0
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """There is no answer. camera: of whose question; empty: of all. error: why, in one sentence."""
+    """A question without an answer. camera: whose question; empty: all. error: why, in one sentence."""
 
     camera: str = ""
     error: str
 
 
-# What a browser is told: the event's name, and its data.
+# A server-sent event's data; its type gives the event's name.
 Line = ModelAnswer | Waiting | Failed
 
 
 class Asking:
-    """client: the operator's. current: who asked, as they are now."""
+    """Asks the model. client: the operator's. current: the user with the rights they have now."""
 
     def __init__(self, client: Connection, workers: Workers, current: Callable[[Asker], Asker | None]) -> None:
         self._client = client
         self._workers = workers
         self._current = current
-        self.turns = ConcurrencyLimit(MOST_AT_ONCE, "questions")
+        self.limit = ConcurrencyLimit(MOST_AT_ONCE, "questions")
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     async def lines(self, asker: Asker, questions: Sequence[dict[str, Any]]) -> AsyncIterator[Line]:
-        """What each waits for, each second, and what came of each. questions: as `svc.ask` takes them."""
+        """Yield what the questions wait for, each second, and each outcome. questions: as `svc.ask` takes them."""
         try:
-            with self.turns.turn(asker.name):
+            with self.limit.slot(asker.name):
                 async for line in self._lines(asker, questions):
                     yield line
         except Refused as e:
@@ -62,7 +62,7 @@ class Asking:
 
     async def _lines(self, asker: Asker, questions: Sequence[dict[str, Any]]) -> AsyncIterator[Line]:
         slots = self._slots.setdefault(asker.name, asyncio.Semaphore(MOST_AT_ONCE))
-        tasks = {asyncio.create_task(self._ask(asked, slots)): str(asked["camera"]) for asked in questions}
+        tasks = {asyncio.create_task(self._ask(request, slots)): str(request["camera"]) for request in questions}
         began = time.monotonic()
         try:
             left = set(tasks)
@@ -78,17 +78,17 @@ class Asking:
                 if left and not done:
                     yield await self._workers.waiting(time.monotonic() - began)
         finally:
-            # Whoever is cancelled here, as the browser has gone, may wait for nothing any more.
+            # A task that is cancelled because the browser left must not await anything.
             ending = asyncio.create_task(end(*tasks))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
 
-    async def _ask(self, asked: dict[str, Any], slots: asyncio.Semaphore) -> ModelAnswer:
+    async def _ask(self, request: dict[str, Any], slots: asyncio.Semaphore) -> ModelAnswer:
         async with slots:
-            answer = await ask.ask(self._client, asked)
-            if asked["kind"] == "summarize":
-                return told(requests.read(answer, Summary))
-            return told(requests.read(answer, Answer))
+            answer = await ask.ask(self._client, request)
+            if request["kind"] == "summarize":
+                return model_answer(requests.read(answer, Summary))
+            return model_answer(requests.read(answer, Answer))
 
 
 def _outcome(asker: Asker, camera: str, task: asyncio.Task[ModelAnswer]) -> Line:

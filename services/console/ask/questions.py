@@ -1,4 +1,4 @@
-"""What is asked and what is answered, as the API has them. Pure."""
+"""The API's questions and answers. Pure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MOST_FRAMES = 100
 MOST_PARTS = 500
 
 
-class _Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """cameras: each is asked about by itself. since, until: times with a zone; by default the last minute. wait_s: how
-    long an answer is waited for; after that nobody begins with it.
+class _VideoRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """cameras: one question for each. since, until: times with a zone; by default the last minute. wait_s: seconds to
+    wait for an answer; no worker starts on it later.
     """
 
     cameras: Annotated[list[Token], Meta(min_length=1, max_length=MOST_CAMERAS)]
@@ -41,12 +41,12 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise Refused(400, "since is not before until: give an earlier since")
 
     def of(self, camera: str) -> dict[str, Any]:
-        """What `svc.ask` is asked about one camera."""
+        """The request to `svc.ask` for one camera."""
         times = {name: rfc3339(at) for name in ("since", "until") if (at := getattr(self, name))}
         return {"camera": camera, "wait_s": self.wait_s, **times}
 
 
-class Question(_Asked, frozen=True, kw_only=True):
+class Question(_VideoRequest, frozen=True, kw_only=True):
     """A question about what cameras see."""
 
     question: Annotated[str, Meta(min_length=1, max_length=4000)]
@@ -55,8 +55,8 @@ class Question(_Asked, frozen=True, kw_only=True):
         return {"kind": "ask", "question": self.question, **super().of(camera)}
 
 
-class SummaryWanted(_Asked, frozen=True, kw_only=True):
-    """A summary of what cameras saw. prompt: what it shall be about; empty: all that matters."""
+class SummaryWanted(_VideoRequest, frozen=True, kw_only=True):
+    """A summary of what cameras saw. prompt: its subject; empty: all that matters."""
 
     prompt: Annotated[str, Meta(max_length=4000)] = ""
 
@@ -65,7 +65,7 @@ class SummaryWanted(_Asked, frozen=True, kw_only=True):
 
 
 class ShownFrame(msgspec.Struct, frozen=True, kw_only=True):
-    """A frame that the model was shown. picture: its path below the API. used: whether the answer rests on it."""
+    """A frame that the model received. picture: its path below the API. used: whether the answer relies on it."""
 
     time: dt.datetime
     picture: str
@@ -75,9 +75,9 @@ class ShownFrame(msgspec.Struct, frozen=True, kw_only=True):
 class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer or a summary of one camera.
 
-    start, end: of the stretch that it is about. reason: why there is no text, where there is none. used: times of the
-    frames that it rests on, by the model's own account. frames: what the model was shown. captions, parts: of how many
-    captions a summary was made, and what happened in its parts.
+    start, end: of the video that it is about. reason: why there is no text, if there is none. used: times of the frames
+    that the model claims to rely on. frames: those that the model received. captions: how many captions a summary was
+    made from. parts: what happened in each part of it.
     """
 
     kind: Literal["answer", "summary"]
@@ -95,8 +95,8 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[Part] = []
 
 
-def told(event: Answer | Summary) -> ModelAnswer:
-    """Of an event."""
+def model_answer(event: Answer | Summary) -> ModelAnswer:
+    """Return the API's answer for an event."""
     used = event.used if isinstance(event, Answer) else []
     common: dict[str, Any] = {
         name: getattr(event, name) for name in ("job", "camera", "text", "model", "start", "end")

@@ -1,4 +1,4 @@
-"""What the console keeps for the page Ask."""
+"""State of the page Ask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.console.people.asker import Asker
 
 
 class Ask:
-    """current: who asked, as they are now."""
+    """current: the user with the rights they have now."""
 
     def __init__(self, links: Links, current: Callable[[Asker], Asker | None]) -> None:
         self.workers = Workers(links.viewer)
@@ -20,5 +20,5 @@ class Ask:
         self.recent = Recent(links.viewer)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Listen to the workers until cancelled."""
         await self.workers.run()

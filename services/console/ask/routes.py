@@ -1,4 +1,4 @@
-"""`POST /ask`, `POST /summarize`, and what was answered lately."""
+"""`POST /ask`, `POST /summarize`, and recent answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Limit = Annotated[int, QueryParameter(ge=1, le=500)]
 
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest first."""
+    """Answers, newest first."""
 
     answers: list[ModelAnswer]
 
@@ -33,36 +33,36 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 async def ask(
     asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[Question]
 ) -> ServerSentEvent:
-    """Ask a question about each of these cameras. Each second an event `waiting` says what for; then there is an
-    `answer` or an `error` for each camera, and `done`.
+    """Ask a question about each of these cameras. An event `waiting` each second says what the questions wait for. Then
+    there is an `answer` or an `error` for each camera, and `done`.
     """
-    return await _answered(asker, console, data)
+    return await _stream(asker, console, data)
 
 
 @post("/summarize", opt=needs("operator"), status_code=200, media_type="text/event-stream")
 async def summarize(
     asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[SummaryWanted]
 ) -> ServerSentEvent:
-    """Have summed up what each of these cameras saw, by its captions. It is answered as a question is."""
-    return await _answered(asker, console, data)
+    """Summarize what each of these cameras saw, by its captions. The answer has the events of a question's."""
+    return await _stream(asker, console, data)
 
 
 @get("/ask/recent", opt=needs("viewer"))
 async def list_answers(
     asker: NamedDependency[Asker], console: NamedDependency[Console], limit: _Limit = 100
 ) -> Answers:
-    """Answers and summaries of the last day, whoever has asked for them."""
+    """Answers and summaries of the last day, of all users."""
     return Answers(answers=await console.ask.recent.all(asker, limit))
 
 
-async def _answered(asker: Asker, console: Console, data: Question | SummaryWanted) -> ServerSentEvent:
-    cameras = door.wanted(asker, data.cameras, console.cameras.values)
+async def _stream(asker: Asker, console: Console, data: Question | SummaryWanted) -> ServerSentEvent:
+    cameras = door.select(asker, data.cameras, console.cameras.values)
     data.check()
-    console.ask.asking.turns.check(asker.name)
-    asked = [data.of(camera) for camera in cameras]
-    times = {name: asked[0][name] for name in ("since", "until") if name in asked[0]}
-    await console.audit(asker, "ask", kind=asked[0]["kind"], cameras=cameras, **times)
-    return ServerSentEvent(_messages(console.ask.asking.lines(asker, asked)))
+    console.ask.asking.limit.check(asker.name)
+    questions = [data.of(camera) for camera in cameras]
+    times = {name: questions[0][name] for name in ("since", "until") if name in questions[0]}
+    await console.audit(asker, "ask", kind=questions[0]["kind"], cameras=cameras, **times)
+    return ServerSentEvent(_messages(console.ask.asking.lines(asker, questions)))
 
 
 async def _messages(lines: AsyncIterator[Line]) -> AsyncIterator[ServerSentEventMessage]:

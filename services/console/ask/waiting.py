@@ -1,4 +1,4 @@
-"""What a question waits for: the jobs before it, and the workers that are ready or still loading."""
+"""What a question waits for: earlier jobs, and workers that are ready or still loading."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from shared.bus.client import Connection
 from shared.client import ask
 from shared.contract import names, stats
 
-# A worker says each second that it is there.
+# A worker sends a heartbeat each second.
 _SILENT_S = 5 * stats.INTERVAL_S
-# However many ask, the server is asked this often.
+# Seconds between requests to the server, for all users together.
 _EVERY_S = 1.0
 _MOST = 1000
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """waited_s: since it was asked. jobs: in work or waiting, of all who ask, this one too; null where the server does
-    not say. ready, loading: workers.
+    """waited_s: seconds since the question. jobs: in flight or waiting, of all users, this one too; null if the server
+    does not say. ready, loading: workers.
     """
 
     waited_s: float = 0.0
@@ -31,17 +31,17 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Workers:
-    """client: the viewer's."""
+    """Workers that answer questions. client: the viewer's."""
 
     def __init__(self, client: Connection) -> None:
         self._client = client
         self._beats: dict[str, tuple[str, float]] = {}
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._jobs: int | None = None
-        self._asked = -_EVERY_S
+        self._polled_at = -_EVERY_S
 
     async def run(self) -> None:
-        """Hear the workers, until cancelled."""
+        """Listen to the workers' heartbeats until cancelled."""
         subscription = await self._client.subscribe(names.stats("vlm", "*"), cb=self._on)
         try:
             await asyncio.Event().wait()
@@ -50,10 +50,10 @@ class Workers:
                 await subscription.unsubscribe()
 
     async def waiting(self, waited_s: float) -> Waiting:
-        async with self._turn:
-            if time.monotonic() - self._asked >= _EVERY_S:
+        async with self._lock:
+            if time.monotonic() - self._polled_at >= _EVERY_S:
                 self._jobs = await ask.jobs_before(self._client)
-                self._asked = time.monotonic()
+                self._polled_at = time.monotonic()
         heard = time.monotonic() - _SILENT_S
         states = [state for state, at in self._beats.values() if at > heard]
         return Waiting(

@@ -1,4 +1,4 @@
-"""What rules would have told of the last hour: the camera's detections go to a process that follows them anew."""
+"""The incidents that rules would have raised in the last hour: a child process tracks the detections again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from services.console.cameras.drawn import WrongPart
-from services.console.links.child import ChildFailed, Question, asked
+from services.console.links.child import ChildFailed, Question, ask_child
 from services.console.web.refused import Refused
 from shared.bus.client import Connection
 from shared.bus.log import Log
@@ -21,16 +21,16 @@ from shared.runtime.errors import BadMessage
 
 MODULE = "services.analytics.preview"
 MOST_AT_ONCE = 2
-MOST_TOLD = 500
-# What was there as the hour began is known by what was seen just before.
+MOST_INCIDENTS = 500
+# Detections before the hour show which objects were there when it began.
 _BEFORE = dt.timedelta(seconds=30)
 _WITHIN_S = 120.0
 _MOST_BYTES = 64 * 1024 * 1024
 
 
 class PreviewedIncident(msgspec.Struct, frozen=True, kw_only=True):
-    """An incident that there would have been. end: None where it lasts still. labels: of its objects. seq: of the
-    segment of MEDIA that shows it, at `time`.
+    """An incident of the preview. end: None while it lasts. labels: of its objects. seq: of the MEDIA segment that
+    shows it, at `time`.
     """
 
     rule: str
@@ -48,7 +48,7 @@ class PreviewedIncident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Previewed(msgspec.Struct, frozen=True, kw_only=True):
-    """incidents: the newest first, at most 500 of `total`. segments: of video that were looked at."""
+    """incidents: the newest first, at most 500 of `total`. segments: of analysed video."""
 
     since: dt.datetime
     until: dt.datetime
@@ -67,13 +67,13 @@ class Previewing:
         self._running = 0
 
     async def preview(self, camera: str, rules: Rules, past: dt.timedelta) -> Previewed:
-        """Raises Refused where too many run, or where it can't be told; BusError, and what NATS raises."""
+        """Return the preview. Raises Refused if too many run or it fails; BusError, and what NATS raises."""
         if self._running >= MOST_AT_ONCE:
             raise Refused(429, "other rules are being tried just now: try again in a moment", Retry_After="3")
         self._running += 1
         until = dt.datetime.now(dt.UTC)
         try:
-            answer = await asked(
+            answer = await ask_child(
                 MODULE,
                 self._question(camera, rules, until - past, until),
                 within_s=_WITHIN_S,
@@ -125,14 +125,14 @@ def _previewed(text: bytes, since: dt.datetime, until: dt.datetime) -> Previewed
     return Previewed(
         since=since,
         until=until,
-        incidents=[_told(i) for i in newest[:MOST_TOLD]],
+        incidents=[_incident(i) for i in newest[:MOST_INCIDENTS]],
         total=len(newest),
         tracks=sums.tracks or 0,
         segments=sums.segments or 0,
     )
 
 
-def _told(incident: Incident) -> PreviewedIncident:
+def _incident(incident: Incident) -> PreviewedIncident:
     return PreviewedIncident(
         rule=incident.rule,
         condition=incident.condition,

@@ -1,4 +1,4 @@
-"""Cameras: how they do, and what may be changed of them."""
+"""Cameras: their state and their settings."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ async def list_cameras(
     after: After = "",
     limit: Limit = MOST,
 ) -> CameraList:
-    """The cameras that you may see, in the order of their ids, and how each does."""
+    """The cameras that you may see, in the order of their ids, with their state."""
     wanted = frozenset(filter(None, states.split(",")))
-    all = [console.watch.now(id) for id in door.seen(asker, console.watch.ids)]
+    all = [console.watch.now(id) for id in door.visible(asker, console.watch.ids)]
     found = [
         c
         for c in all
@@ -52,7 +52,7 @@ async def list_cameras(
 async def get_camera(
     camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
 ) -> OneCamera:
-    """A camera's settings, and how it does. Its credentials are never told of; operators hear whether it has any."""
+    """A camera's settings and state. Credentials are never shown; operators see whether it has any."""
     return await _one(console, asker, camera)
 
 
@@ -60,7 +60,7 @@ async def get_camera(
 async def add_camera(
     asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[NewCamera]
 ) -> OneCamera:
-    """Add a camera. Its credentials are kept apart, for ingest alone, and are sent to no other address."""
+    """Add a camera. Its credentials are stored separately, only for ingest, and are sent to no other address."""
     return await _one(console, asker, await changing.add(console, asker, data))
 
 
@@ -71,7 +71,7 @@ async def change_camera(
     console: NamedDependency[Console],
     data: JSONBody[ChangedCamera],
 ) -> OneCamera:
-    """Change what is named, and nothing else. null: the service's own setting counts again."""
+    """Change only the given fields. null: the service's own setting applies again."""
     return await _one(console, asker, camera, await changing.change(console, asker, camera, data))
 
 
@@ -83,7 +83,7 @@ async def remove_camera(
     await changing.remove(console, asker, camera)
 
 
-# No path below /cameras: a camera may be called so.
+# No path below /cameras: it would hide a camera of that id.
 @post("/camera-tests", opt=needs("operator"), status_code=200)
 async def try_camera(
     request: Request[Any, Any, Any],
@@ -91,7 +91,7 @@ async def try_camera(
     console: NamedDependency[Console],
     data: JSONBody[TriedCamera],
 ) -> OpenedCamera:
-    """Open a camera once, from where the console runs, and answer with its first picture or why there is none."""
+    """Open a camera once, from the console's machine, and return its first picture or why there is none."""
     return await while_there(request, changing.open_once(console, asker, data))
 
 

@@ -1,4 +1,4 @@
-"""A camera's rules: read, checked, tried, stored and removed, as YAML and as what a page draws."""
+"""Read, check, try, store and remove a camera's rules, as YAML and as a drawn value."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from services.console.web.refused import Refused
 from shared.contract import rules as book
 
 _Text = Annotated[str, Meta(max_length=book.MOST_BYTES, description="YAML or JSON")]
-# Any value is read: what is wrong with it is the answer.
+# Accept any value: its mistakes are the answer.
 _Value = Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/components/schemas/Rules"})]
-_MOST_SAID = 100
+_MOST_IDS = 100
 
 
 class WrittenRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Rules, by their text or by their value: one of the two. revision: of those whose place they take, if it matters.
+    """Rules, either as text or as value. revision: of the rules to replace.
 
-    With a revision they are refused where somebody else has changed them meanwhile.
+    With a revision they are refused if the stored rules have changed meanwhile.
     """
 
     text: _Text | None = None
@@ -42,7 +42,7 @@ class WrittenRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class TriedRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The same, and the past in which they are tried."""
+    """The same, and the period to try them on."""
 
     text: _Text | None = None
     rules: _Value | None = None
@@ -57,7 +57,7 @@ async def get_rules_schema() -> dict[str, Any]:
 
 @post("/rules/check", opt=needs("viewer"), status_code=200)
 async def check_rules(data: JSONBody[WrittenRules]) -> DrawnRules:
-    """Every mistake in rules, with its path and its line, and the same rules as text and as value."""
+    """Every mistake in the rules, with its path and its line, and the rules as text and as value."""
     return await _drawn(data)
 
 
@@ -65,7 +65,7 @@ async def check_rules(data: JSONBody[WrittenRules]) -> DrawnRules:
 async def get_rules(
     camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
 ) -> DrawnRules:
-    """A camera's rules; of one that has none, no rules and an empty text."""
+    """A camera's rules; null and an empty text if it has none."""
     return _stored(console, door.camera(asker, camera, console.cameras.values))
 
 
@@ -80,26 +80,26 @@ async def set_rules(
     console: NamedDependency[Console],
     data: JSONBody[WrittenRules],
 ) -> Response[DrawnRules]:
-    """Take these rules in place of those before, from the camera's next segment on. With mistakes: 422, and which."""
+    """Replace the rules, from the camera's next segment on. With mistakes: 422, and the mistakes."""
     door.camera(asker, camera, console.cameras.values)
     new = await _drawn(data)
     if new.mistakes:
         return Response(new, status_code=422)
     found = new.rules or book.Rules()
-    said = {"rules": [r.id for r in found.rules][:_MOST_SAID], "zones": len(found.zones), "lines": len(found.lines)}
-    await console.audit(asker, "rules.put", camera=camera, **said)
-    await console.rules_kept.write(camera, book.encode(found), revision=data.revision)
+    detail = {"rules": [r.id for r in found.rules][:_MOST_IDS], "zones": len(found.zones), "lines": len(found.lines)}
+    await console.audit(asker, "rules.put", camera=camera, **detail)
+    await console.rules_bucket.write(camera, book.encode(found), revision=data.revision)
     return Response(_stored(console, camera), status_code=200)
 
 
 @delete("/cameras/{camera:str}/rules", opt=needs("operator"))
 async def remove_rules(camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
-    """Forget a camera's rules. Incidents that last end; its objects are still followed."""
+    """Remove a camera's rules. Open incidents end; its objects are still tracked."""
     door.camera(asker, camera, console.cameras.values)
     if camera not in console.rules.values:
         raise Refused(404, f"camera {camera!r} has no rules")
     await console.audit(asker, "rules.remove", camera=camera)
-    await console.rules_kept.remove(camera)
+    await console.rules_bucket.remove(camera)
 
 
 @post("/cameras/{camera:str}/rules/preview", opt=needs("operator"), status_code=200)
@@ -110,7 +110,7 @@ async def preview_rules(
     console: NamedDependency[Console],
     data: JSONBody[TriedRules],
 ) -> Previewed:
-    """What these rules would have told of the camera's last hour. No model is asked to verify anything."""
+    """The incidents that these rules would have raised in the camera's last hour, without verification by a model."""
     door.camera(asker, camera, console.cameras.values)
     new = await _drawn(data)
     if new.mistakes:
@@ -121,7 +121,7 @@ async def preview_rules(
 
 
 async def _drawn(data: WrittenRules | TriedRules) -> DrawnRules:
-    """Raises Refused. What is long is read in a thread: all others would wait for it."""
+    """Parse the rules. Raises Refused. Long rules are parsed in a thread, so that other requests don't wait."""
     if (data.text is None) == (data.rules is None):
         raise Refused(400, "give one of text and rules")
     if data.text is not None:

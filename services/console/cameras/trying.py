@@ -1,11 +1,11 @@
-"""Opens a camera once, as ingest would, in a process of its own: its picture is seen before it is saved."""
+"""Opens a camera once, as ingest would, in a child process: a person sees its picture before saving it."""
 
 from __future__ import annotations
 
 import signal
 
 from services.console.cameras.answers import OpenedCamera
-from services.console.links.child import ChildFailed, asked, once
+from services.console.links.child import ChildFailed, ask_child, once
 from services.console.web.refused import Refused
 from shared.contract import look
 from shared.contract.cameras import Camera
@@ -13,7 +13,7 @@ from shared.runtime.plain import plain
 from shared.runtime.redact import redact
 
 MOST_AT_ONCE = 2
-# The process ends itself; this is for one that is never given its turn.
+# The process ends itself; this limit is for one that never gets CPU time.
 _WITHIN_S = look.LONGEST_S + 10.0
 # A JPEG of 1280x720, as base64.
 _MOST_BYTES = 4 * 1024 * 1024
@@ -27,7 +27,7 @@ class Trying:
         self.running = 0
 
     async def open(self, camera: Camera, secret: str | None) -> OpenedCamera:
-        """Raises Refused where too many are being opened, or where it is no camera that can be reached by network."""
+        """Open a camera. Raises Refused if too many are being opened, or if it is a file."""
         if camera.is_file:
             raise Refused(400, "a file can't be tried here: ingest reads it, on the machine that it runs on")
         if self.running >= MOST_AT_ONCE:
@@ -41,7 +41,7 @@ class Trying:
     async def _open(self, camera: Camera, secret: str | None) -> OpenedCamera:
         question = look.Asked(url=camera.url, secret=secret, transport=camera.transport, verify_tls=camera.verify_tls)
         try:
-            answer = await asked(
+            answer = await ask_child(
                 look.MODULE,
                 once(look.encode(question)),
                 within_s=_WITHIN_S,

@@ -1,4 +1,4 @@
-"""The page Find: moments by words, by a picture, by what is like one found before, or by labels.
+"""The page Find: moments by words, by a picture, by likeness to an earlier moment, or by labels.
 
-The search service is told the cameras that somebody may see, and what it answers is looked at once more: see `finding`.
+The search service gets the cameras that the user may see, and its answer is filtered again: see `finding`.
 """

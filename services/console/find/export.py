@@ -1,4 +1,4 @@
-"""Moments as CSV, which a spreadsheet takes for no formulas. Pure."""
+"""Moments as CSV without cells that a spreadsheet would run as formulas. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from services.console.find.searches import FoundMoment
 from shared.contract.segment import rfc3339
 
 COLUMNS = ("camera", "start", "end", "time", "similarity", "score", "by", "labels", "hits", "kept", "id", "run")
-# A spreadsheet takes what begins with one of these for a formula, and some skip white space before it, of any kind.
+# A spreadsheet takes a cell that begins with one of these for a formula; some skip any leading white space.
 _FORMULA = ("=", "+", "-", "@")
 _BREAKS = ("\t", "\r", "\n")
 
 
 def as_csv(moments: Sequence[FoundMoment]) -> str:
-    """A line for each, after one of names."""
+    """Return a header line and a line for each moment."""
     out = io.StringIO()
     write = csv.writer(out)
     write.writerow(COLUMNS)

@@ -1,8 +1,8 @@
-"""Asks the search service for somebody, about the cameras that they may see and no other.
+"""Queries the search service for a user, only about cameras that they may see.
 
-They see all: it is asked about all. Else it is told their cameras, always, and a moment to which others shall be like
-must be of one of these. It promises that what it answers depends on these cameras alone, but for how far behind the
-index is: that is left out. And whatever comes of another camera is dropped.
+A user who sees all cameras queries all. Otherwise each query names their cameras, and the moment of a query by likeness
+must be from one of these. The service promises that its answer depends on these cameras alone, except for how far
+behind the index is, which is omitted. Moments of other cameras are dropped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-from services.console.find.searches import Moments, Search, joined, seen
+from services.console.find.searches import Moments, Search, found_moment, merge_answers
 from services.console.people import door
 from services.console.people.asker import Asker
 from services.console.people.turns import ConcurrencyLimit
@@ -22,13 +22,13 @@ from shared.client import find
 from shared.contract import names
 from shared.contract.search import MAX_CAMERAS, MAX_LIKE_CAMERAS, MAX_VOCABULARY, Found, Query
 
-# Of one person, at once: each has its text or picture encoded.
+# Concurrent searches per person: each encodes its text or picture.
 MOST_AT_ONCE = 4
 
 
 class Finding:
-    """client: the viewer's. keys: of the bucket `cameras`. current: who asked, as they are once there is an answer.
-    recorded: whether there may be a recording of a camera's time.
+    """client: the viewer's. keys: of the bucket `cameras`. current: the user with the rights they have once there is an
+    answer. recorded: whether there may be a recording of a camera at a time.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Finding:
         self._keys = keys
         self._current = current
         self._recorded = recorded
-        self._turns = ConcurrencyLimit(MOST_AT_ONCE, "searches")
+        self._limit = ConcurrencyLimit(MOST_AT_ONCE, "searches")
 
     async def find(self, asker: Asker, search: Search, *, pictures: bool = True) -> Moments:
-        """Raises TidegateError."""
+        """Return the moments that match, of the user's cameras. Raises TidegateError."""
         query = msgspec.structs.replace(search.query(dt.datetime.now(dt.UTC)), picture=pictures)
         if query.like is not None and asker.cameras is not None:
             query = msgspec.structs.replace(query, like_cameras=_bounded(sorted(asker.cameras)))
@@ -53,39 +53,43 @@ class Finding:
         now = self._current(asker)
         if now is None:
             raise Refused(401, "sign in first")
-        shown = [m for m in joined([answer.moments for answer in answers], search.k) if now.sees(m.camera)]
+        best = merge_answers([answer.moments for answer in answers], search.k)
         return Moments(
-            moments=[seen(moment, kept=moment.kept or self._recorded(moment.camera, moment.time)) for moment in shown],
+            moments=[
+                found_moment(moment, has_video=moment.kept or self._recorded(moment.camera, moment.time))
+                for moment in best
+                if now.sees(moment.camera)
+            ],
             model=next((answer.model for answer in answers if answer.model), None),
             pending=max((answer.pending for answer in answers), default=0) if now.cameras is None else None,
             note=next((answer.note for answer in answers if answer.note), None),
         )
 
     async def labels(self, asker: Asker, cameras: Sequence[str]) -> list[str]:
-        """Those that were seen at these cameras; at none: at all that they may see. Raises TidegateError."""
+        """Return the labels seen at these cameras; none: at all that the user may see. Raises TidegateError."""
         answers = await self._ask(asker, Query(vocabulary=True), cameras)
         return sorted({label for answer in answers for label in answer.vocabulary or ()})[:MAX_VOCABULARY]
 
-    async def _ask(self, asker: Asker, query: Query, asked: Sequence[str]) -> list[Found]:
-        """An answer for each group of as many cameras as one query takes; none for who may see no camera."""
-        with self._turns.turn(asker.name):
+    async def _ask(self, asker: Asker, query: Query, requested: Sequence[str]) -> list[Found]:
+        """Return an answer for each group of cameras that one query takes; none for a user without cameras."""
+        with self._limit.slot(asker.name):
             return [
                 await find.ask(self._client, msgspec.structs.replace(query, cameras=cameras))
-                for cameras in self._groups(asker, asked)
+                for cameras in self._groups(asker, requested)
             ]
 
-    def _groups(self, asker: Asker, asked: Sequence[str]) -> list[list[str]]:
-        """An empty group is all cameras: who does not see all never has one."""
-        if asked:
-            cameras = door.wanted(asker, dict.fromkeys(asked), self._known())
+    def _groups(self, asker: Asker, requested: Sequence[str]) -> list[list[str]]:
+        """Split cameras into groups. An empty group means all cameras: only users who see all get one."""
+        if requested:
+            cameras = door.select(asker, dict.fromkeys(requested), self._all_cameras())
         elif asker.cameras is None:
             return [[]]
         else:
             cameras = _bounded(sorted(asker.cameras))
         return [cameras[n : n + MAX_CAMERAS] for n in range(0, len(cameras), MAX_CAMERAS)]
 
-    def _known(self) -> set[str]:
-        """All cameras, and those that were removed: what they saw is found for some time yet."""
+    def _all_cameras(self) -> set[str]:
+        """Return all cameras, including removed ones: their moments are found for some time yet."""
         return {key.removeprefix(names.removed("")) for key in self._keys}
 
 

@@ -1,4 +1,4 @@
-"""What the console keeps for the page Find."""
+"""State of the page Find."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from services.console.find.finding import Finding
 from services.console.find.saved import Searches
 from services.console.links.links import Links
 from services.console.people.asker import Asker
-from services.console.people.kept import Kept
+from services.console.people.kept import MirroredBucket
 
 
 class Find:
-    """keys: of the bucket `cameras`. kept: the bucket `console`. current: who asked, as they are now. recorded: whether
-    there may be a recording of a camera's time.
+    """keys: of the bucket `cameras`. bucket: `console`. current: the user with the rights they have now. recorded:
+    whether there may be a recording of a camera at a time.
     """
 
     def __init__(
         self,
         links: Links,
         keys: Collection[str],
-        kept: Kept,
+        bucket: MirroredBucket,
         current: Callable[[Asker], Asker | None],
         recorded: Callable[[str, dt.datetime], bool],
     ) -> None:
         self.finding = Finding(links.viewer, keys, current, recorded)
-        self.searches = Searches(kept)
+        self.searches = Searches(bucket)

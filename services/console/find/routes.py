@@ -1,4 +1,4 @@
-"""`POST /find`, the labels to filter by, what was found as CSV, and searches that people keep."""
+"""`POST /find`, the labels to filter by, moments as CSV, and saved searches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from services.console.find.export import as_csv
-from services.console.find.saved import SavedSearch, SearchEntry, may_change
+from services.console.find.saved import SavedSearch, SearchEntry, check_may_change
 from services.console.find.searches import Moments, MomentsWanted
 from services.console.people.asker import Asker
 from services.console.web.console import Console
@@ -22,13 +22,13 @@ _Cameras = Annotated[str, QueryParameter(max_length=70_000, description="names w
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
-    """Sorted."""
+    """Sorted labels."""
 
     labels: list[str]
 
 
 class SavedSearches(msgspec.Struct, frozen=True, kw_only=True):
-    """Yours, by name."""
+    """Your saved searches, by name."""
 
     saved: list[SavedSearch]
 
@@ -45,7 +45,7 @@ async def find_moments(
 async def export_moments(
     request: AnyRequest, asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[MomentsWanted]
 ) -> Response[str]:
-    """The moments that `find` gives, as CSV."""
+    """The moments of `find`, as CSV."""
     found = await while_there(request, console.find.finding.find(asker, data, pictures=False))
     headers = {"Content-Disposition": 'attachment; filename="found.csv"'}
     return Response(as_csv(found.moments), media_type="text/csv; charset=utf-8", headers=headers)
@@ -55,13 +55,13 @@ async def export_moments(
 async def list_labels(
     asker: NamedDependency[Asker], console: NamedDependency[Console], cameras: _Cameras = ""
 ) -> Labels:
-    """The labels that were seen at cameras that you may see."""
+    """Labels seen at cameras that you may see."""
     return Labels(labels=await console.find.finding.labels(asker, [c for c in cameras.split(",") if c]))
 
 
 @get("/find/saved", opt=needs("viewer"))
 async def list_searches(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> SavedSearches:
-    """Searches that you keep."""
+    """Your saved searches."""
     return SavedSearches(saved=console.find.searches.all(asker))
 
 
@@ -69,7 +69,7 @@ async def list_searches(asker: NamedDependency[Asker], console: NamedDependency[
 async def get_search(
     name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
 ) -> SavedSearch:
-    """A search that you keep."""
+    """One of your saved searches."""
     return console.find.searches.get(asker, name)
 
 
@@ -77,8 +77,8 @@ async def get_search(
 async def save_search(
     name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[SearchEntry]
 ) -> None:
-    """Keep a search, in place of the one of this name if there is one. You keep 50 at most."""
-    may_change(asker)
+    """Save a search; it replaces the one of this name. You can save at most 50."""
+    check_may_change(asker)
     console.find.searches.check(asker, name, data)
     await console.audit(asker, "search.save", name=name)
     await console.find.searches.put(asker, name, data)
@@ -86,8 +86,8 @@ async def save_search(
 
 @delete("/find/saved/{name:str}", opt=needs("viewer"), status_code=204)
 async def remove_search(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
-    """Keep a search no more."""
-    may_change(asker)
+    """Delete a saved search."""
+    check_may_change(asker)
     console.find.searches.get(asker, name)
     await console.audit(asker, "search.forget", name=name)
     await console.find.searches.remove(asker, name)

@@ -1,4 +1,4 @@
-"""What somebody asks for and what they get, as the API has them. Pure."""
+"""The API's searches and their answers. Pure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from shared.contract.search import MAX_K, BadQuery, Moment, Query
 MOST_IMAGE_BYTES = 8 * 2**20
 _YEAR_S = 366 * 86_400.0
 LONGEST_LABEL = 100
-# Those of a query that are the same.
+# Fields that a query takes unchanged.
 FIELDS = ("text", "like", "labels", "run", "k", "min_score")
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One of `text` and `like`, or `labels` alone; all else narrows it down.
+    """A search by `text`, by `like`, or by `labels` alone; the other fields narrow it down.
 
-    like: `id` of a moment that was found before. cameras: none: all that you may see. labels: of objects in the same
-    segment. since, until: times with a zone. last_s: the last so many seconds, in place of since. run: of `tidegate
-    reanalyze`, that found it. k: how many moments. min_score: the least similarity, or the least score of a label.
+    like: `id` of an earlier answer's moment. cameras: none: all that you may see. labels: of objects in the same
+    segment. since, until: times with a zone. last_s: the last `last_s` seconds, in place of since. run: of `tidegate
+    reanalyze`. k: how many moments. min_score: the least similarity, or the least score of a label.
     """
 
     text: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
@@ -41,7 +41,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
 
     def query(self, now: dt.datetime) -> Query:
-        """What the search service is asked, of whatever camera. Raises BadQuery."""
+        """Return the query to the search service, without cameras. Raises BadQuery."""
         if self.last_s is not None and self.since is not None:
             raise BadQuery("gives since and last_s: give one of them")
         for time in filter(None, (self.since, self.until)):
@@ -57,9 +57,9 @@ class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class MomentsWanted(Search, frozen=True, kw_only=True, omit_defaults=True):
-    """A search by words, by a picture, by what is like a moment, or by labels.
+    """A search by words, by a picture, by likeness to a moment, or by labels.
 
-    image: a JPEG, PNG, WebP or BMP in base64, of 8 MB at most, in place of text and like.
+    image: a JPEG, PNG, WebP or BMP in base64, at most 8 MB, in place of text and like.
     """
 
     image: Annotated[bytes, Meta(max_length=MOST_IMAGE_BYTES)] | None = None
@@ -70,13 +70,12 @@ class MomentsWanted(Search, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FoundMoment(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of one camera's time in which something like what was asked for was seen.
+    """A time range of one camera that matches the search.
 
-    id: for `like`; null where labels alone found it. start, end: its video. time: of its best frame. similarity: cosine
-    with what was asked, which compares within one answer. score: of the best label that was asked for. by: which
-    rankings found it. labels: seen in the best segment. box: of the object, as shares of the frame. hits: how many were
-    merged. kept: whether there still is video. picture: JPEG in base64. run: of `tidegate reanalyze`, where that found
-    it in a recording.
+    id: for `like`; null if labels alone found it. start, end: its video. time: of its best frame. similarity: cosine
+    with the query, comparable within one answer. score: of the best label of the query. by: the rankings that found it.
+    labels: seen in the best segment. box: of the object, as shares of the frame. hits: how many were merged. kept:
+    whether there still is video. picture: JPEG in base64. run: of `tidegate reanalyze`, if it is from a recording.
     """
 
     camera: Token
@@ -96,8 +95,8 @@ class FoundMoment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Moments(msgspec.Struct, frozen=True, kw_only=True):
-    """The best first. model: whose vectors were compared, if any. pending: events that the index has not seen yet; null
-    for whoever may not see all cameras. note: what you should know, such as that text was matched with labels alone.
+    """Moments, best first. model: whose vectors were compared, if any. pending: events not yet indexed; null for a user
+    who may not see all cameras. note: a remark, such as that text was matched with labels alone.
     """
 
     moments: list[FoundMoment]
@@ -106,15 +105,15 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
-def seen(moment: Moment, *, kept: bool) -> FoundMoment:
-    """kept: whether there still is video."""
-    return FoundMoment(**{name: getattr(moment, name) for name in FoundMoment.__struct_fields__} | {"kept": kept})
+def found_moment(moment: Moment, *, has_video: bool) -> FoundMoment:
+    """Return the API's moment."""
+    return FoundMoment(**{name: getattr(moment, name) for name in FoundMoment.__struct_fields__} | {"kept": has_video})
 
 
-def joined(answers: Sequence[Sequence[Moment]], k: int) -> list[Moment]:
-    """The `k` best of the answers to one query, each asked of other cameras.
+def merge_answers(answers: Sequence[Sequence[Moment]], k: int) -> list[Moment]:
+    """Return the `k` best moments of the answers to one query, each about other cameras.
 
-    Similarities compare with each other, and so do scores. Between the two kinds ranks do, as in the search service.
+    Similarities are comparable, and so are scores. Across the two kinds ranks are compared, as in the search service.
     """
     moments = [moment for answer in answers for moment in answer]
     if len(answers) < 2:
@@ -127,5 +126,5 @@ def joined(answers: Sequence[Sequence[Moment]], k: int) -> list[Moment]:
     return [moments[n] for n in sorted(worth, key=lambda n: (-worth[n], n))[:k]]
 
 
-# Of reciprocal rank fusion: services/search/moments.py says whose it is.
+# Of reciprocal rank fusion: services/search/moments.py names its source.
 _RANK_OFFSET = 60

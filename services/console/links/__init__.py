@@ -1,1 +1,1 @@
-"""The connections to NATS, one for each role, with the rights of that role and no more."""
+"""The connections to NATS, one for each role, with the rights of that role only."""

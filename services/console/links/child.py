@@ -1,8 +1,8 @@
-"""A question to a process of another service's module, which reads it from standard input, answers, and ends.
+"""Run another service's module as a child process that reads a question from standard input, answers, and ends.
 
-    answer = await asked("services.ingest.look", once(question), within_s=10, most_bytes=1_000_000)
+    answer = await ask_child("services.ingest.look", once(question), within_s=10, most_bytes=1_000_000)
 
-It never outlives us, has none of our passwords, and is gone once whoever asked no longer waits.
+The child never outlives this process, has none of its passwords, and is killed when the caller stops waiting.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.runtime.child import bound, python
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 
-# Its environment has no more of ours than this.
+# The only variables of our environment that the child inherits.
 _PASSED = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ")
 _PASSED_TOO = ("COVERAGE_",)
 _POLL_S = 0.02
@@ -27,7 +27,7 @@ Question = AsyncGenerator[bytes, None]
 
 
 class ChildFailed(TidegateError):
-    """It ended without an answer, took too long, or said too much. code: that it ended with, if it did by itself."""
+    """The child ended without an answer, ran too long, or wrote too much. code: its exit code, if it was not killed."""
 
     def __init__(self, reason: str, code: int | None = None) -> None:
         super().__init__(reason)
@@ -35,11 +35,11 @@ class ChildFailed(TidegateError):
 
 
 async def once(question: bytes) -> Question:
-    """A question that is there as a whole."""
+    """Return a question of one part."""
     yield question
 
 
-async def asked(
+async def ask_child(
     module: str,
     question: Question,
     *,
@@ -48,10 +48,10 @@ async def asked(
     environment: tuple[str, ...] = (),
     codes: tuple[int, ...] = (0,),
 ) -> bytes:
-    """What it writes to standard output until it ends.
+    """Return what the child writes to standard output until it ends.
 
-    environment: how names of more variables begin that it gets. codes: that it may end with. Raises ChildFailed, and
-    what `question` raises.
+    environment: prefixes of further variables that it inherits. codes: exit codes that it may end with. Raises
+    ChildFailed, and what `question` raises.
     """
     process = await asyncio.create_subprocess_exec(
         *bound(python(module)),
@@ -90,9 +90,9 @@ async def _feed(process: Process, question: Question) -> None:
                 await process.stdin.drain()
         process.stdin.close()
     except ConnectionError:
-        pass  # One that ends early reads no further.
+        pass  # A child that ends early reads no further.
     except BaseException:
-        # Without the rest it would answer what has come so far.
+        # Without the rest the child would answer an incomplete question.
         _kill(process)
         raise
 
@@ -110,7 +110,7 @@ async def _read(process: Process, most_bytes: int) -> bytes:
 
 
 def _kill(process: Process) -> None:
-    # Once it has ended its number may be another's.
+    # After its end the process id may belong to another process.
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

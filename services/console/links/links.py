@@ -1,4 +1,4 @@
-"""A connection for each role: what the console does for somebody it does with that role's rights.
+"""A connection for each role: the console acts for a user with the rights of their role.
 
 async with Links(settings, own) as links:
     links.of(asker).jetstream()
@@ -22,7 +22,7 @@ from shared.runtime.errors import SettingError
 
 
 class Links:
-    """See the module. own: the console's own connection."""
+    """The roles' connections. own: the console's own connection."""
 
     def __init__(self, settings: ConsoleSettings, own: Connection) -> None:
         self.own = own
@@ -67,12 +67,12 @@ class Links:
 
 
 def _settings(s: ConsoleSettings, role: Role) -> ConsoleSettings:
-    """How to connect as a role. Of a server that asks for no password all are one. Raises SettingError."""
+    """Return the settings of a role's connection: all the same if the server needs no password. Raises SettingError."""
     if not s.nats_user:
         return s
     folder = s.console_passwords or (str(Path(s.nats_password_file).parent) if s.nats_password_file else "")
     user = f"{s.nats_user}-{role}"
-    # A tenant's users have its name in front, and where they are mounted alone they may be called as everybody's.
+    # A tenant's users have its name as prefix; files that are mounted alone may lack it.
     path = next((p for p in (Path(folder) / user, Path(folder) / f"console-{role}") if p.is_file()), None)
     if not folder or path is None:
         where = (

@@ -1,7 +1,7 @@
-"""Which of our people somebody is whom the provider knows.
+"""Maps an account of the provider to a person of the console.
 
-By its name for them alone, nobody is anybody here: names are changed, and given to others. So a person is bound to the
-provider's own id of them, the first time that they sign in: one that an admin has said to expect, or one that is new.
+A name alone identifies nobody: names change, and are reused. So a person is bound to the provider's own id at their
+first sign-in: an existing person whom an admin marked as expected, or a new one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST_NAME = 64
 
 
 def id_of(issuer: str, claims: dict[str, Any]) -> str:
-    """What a person is bound to. Raises Refused."""
+    """Return the id that a person is bound to. Raises Refused."""
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_ID or not subject.isprintable():
         raise Refused(401, "the provider of accounts does not say who this is: see its settings")
@@ -29,29 +29,29 @@ def id_of(issuer: str, claims: dict[str, Any]) -> str:
 
 
 def name_of(settings: OidcSettings, claims: dict[str, Any]) -> str:
-    """What somebody new is called. Raises Refused."""
-    said = claims.get(settings.console_oidc_name)
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", said[:1000]).strip("-")[:_LONGEST_NAME] if isinstance(said, str) else ""
+    """Return the name of a new person. Raises Refused."""
+    claim = claims.get(settings.console_oidc_name)
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", claim[:1000]).strip("-")[:_LONGEST_NAME] if isinstance(claim, str) else ""
     if not name:
         raise Refused(403, f"the provider of accounts does not say {settings.console_oidc_name}: see CONSOLE_OIDC_NAME")
     return name
 
 
 def role_of(settings: OidcSettings, claims: dict[str, Any]) -> Role | None:
-    """The highest that a group of theirs has; None where groups say nothing. Raises Refused where theirs have none."""
+    """Return the highest role of their groups; None if no groups are set. Raises Refused if their groups have none."""
     if not settings.groups_of:
         return None
-    said = claims.get(settings.console_oidc_groups, [])
-    many = said if isinstance(said, list) else [said]
-    groups = {group for group in many if isinstance(group, str)}
+    claim = claims.get(settings.console_oidc_groups, [])
+    values = claim if isinstance(claim, list) else [claim]
+    groups = {group for group in values if isinstance(group, str)}
     for role, those in settings.groups_of.items():
         if groups & those:
             return role
     raise Refused(403, "you are in no group that may use the console: ask whoever runs it")
 
 
-def signed_in(person: Person | None, id: str, name: str, role: Role | None, now: float) -> Person:
-    """The record of somebody who signs in by the provider. person: of that name, if there is one. Raises Refused."""
+def record_of(person: Person | None, id: str, name: str, role: Role | None, now: float) -> Person:
+    """Return the record of a person who signs in. person: the one of that name, if any. Raises Refused."""
     if person is None:
         if role is None:
             raise Refused(403, f"nobody has let you in yet: ask an admin to add {name!r}")
@@ -62,6 +62,6 @@ def signed_in(person: Person | None, id: str, name: str, role: Role | None, now:
         raise Refused(403, f"{name} may not sign in: ask an admin")
     if role is None or role == person.role:
         return msgspec.structs.replace(person, provider=id)
-    # Who becomes an admin sees all, and who is none any more does not see all because they were one.
+    # A new admin sees all cameras; a former admin does not keep that sight.
     sees_all = role == "admin" or (person.sees_all and person.role != "admin")
     return msgspec.structs.replace(person, provider=id, role=role, sees_all=sees_all)

@@ -1,7 +1,7 @@
-"""One try to sign in, as the browser keeps it from its beginning to its end. Pure.
+"""One attempt to sign in, stored in the browser's cookie until it ends. Pure.
 
-state: comes back with the answer: it was this browser that began. nonce: is in the provider's token: it is of this try.
-verifier: shows the provider that whoever redeems the code is who began (PKCE).
+state: returned with the answer; proves that this browser began the attempt. nonce: in the provider's token; binds it to
+this attempt. verifier: proves to the provider that the same client began and redeems the code (PKCE).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from urllib.parse import urlencode
 
 from shared.contract.names import END
 
-# So long somebody may take to sign in at the provider.
-KEPT_S = 600
+# Seconds to sign in at the provider.
+ATTEMPT_S = 600
 _COOKIE = re.compile(rf"[A-Za-z0-9_-]{{43}}\.[A-Za-z0-9_-]{{43}}\.[A-Za-z0-9_-]{{43}}{END}")
 
 
 class Try(NamedTuple):
-    """See the module."""
+    """An attempt to sign in: see the module."""
 
     state: str
     nonce: str
@@ -34,7 +34,7 @@ class Try(NamedTuple):
 
     @classmethod
     def read(cls, cookie: str) -> Try | None:
-        """Of a cookie; None where it is none of ours."""
+        """Return the attempt of a cookie; None if the cookie is invalid."""
         return cls(*cookie.split(".")) if _COOKIE.match(cookie) else None
 
     @property
@@ -45,7 +45,7 @@ class Try(NamedTuple):
         return hmac.compare_digest(self.state.encode(), state.encode())
 
     def address(self, endpoint: str, *, client: str, scopes: str, redirect: str) -> str:
-        """Where the browser signs in."""
+        """Return the address at which the browser signs in."""
         digest = hashlib.sha256(self.verifier.encode()).digest()
         query = {
             "response_type": "code",

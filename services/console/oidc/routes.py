@@ -1,4 +1,4 @@
-"""Signing in by the organisation's accounts: away to the provider, and back from it."""
+"""Signing in by the organisation's accounts: the redirect to the provider and its callback."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from litestar.params import QueryParameter
 
 from services.console.metrics import SIGN_INS
 from services.console.oidc import accounts
-from services.console.oidc.flow import KEPT_S, Try
+from services.console.oidc.flow import ATTEMPT_S, Try
 from services.console.oidc.provider import Provider
 from services.console.people.asker import Asker
 from services.console.people.records import person_key
-from services.console.people.session_routes import begun
+from services.console.people.session_routes import start_session
 from services.console.web.console import Console
 from services.console.web.needs import PUBLIC
 from services.console.web.refused import Refused
@@ -28,17 +28,17 @@ COOKIE = "tidegate_oidc"
 PATH = "/api/v1/session/oidc"
 
 AnyRequest = Request[Any, Any, Any]
-Said = Annotated[str, QueryParameter(max_length=4096, description="as the provider says it")]
+ProviderText = Annotated[str, QueryParameter(max_length=4096, description="as the provider says it")]
 
 
 @get("/session/oidc", opt=PUBLIC, status_code=302)
 async def sign_in_by_provider(request: AnyRequest, console: NamedDependency[Console]) -> Response[None]:
-    """Go to the provider, and sign in there."""
+    """Redirect the browser to the provider to sign in."""
     provider = _provider(console)
     attempt = Try.new()
     address = await provider.address(attempt, _redirect(console))
     return Response(
-        None, status_code=302, headers={"Location": address}, cookies=[_cookie(console, attempt.cookie, KEPT_S)]
+        None, status_code=302, headers={"Location": address}, cookies=[_cookie(console, attempt.cookie, ATTEMPT_S)]
     )
 
 
@@ -46,21 +46,21 @@ async def sign_in_by_provider(request: AnyRequest, console: NamedDependency[Cons
 async def come_back_from_provider(
     request: AnyRequest,
     console: NamedDependency[Console],
-    code: Said = "",
-    said: Annotated[str, QueryParameter(name="state", max_length=4096)] = "",
-    error: Said = "",
-    iss: Said = "",
+    code: ProviderText = "",
+    state_value: Annotated[str, QueryParameter(name="state", max_length=4096)] = "",
+    error: ProviderText = "",
+    iss: ProviderText = "",
 ) -> Response[None]:
-    """The provider sends browsers here, with a code that says who signed in."""
+    """The provider redirects browsers here with a code for the account that signed in."""
     provider = _provider(console)
     try:
-        attempt = _attempt(request, console, said, iss, error)
+        attempt = _attempt(request, console, state_value, iss, error)
         name, address = f"oidc {attempt.state}", (request.scope.get("client") or ("",))[0]
-        # The provider is asked for each code.
+        # Each code costs a request to the provider.
         console.limits.check(name, address)
         claims = await provider.redeem(code, attempt, _redirect(console))
-        console.limits.succeeded(name, address)
-        _, cookie = await begun(request, console, await _person(console, claims))
+        console.limits.record_success(name, address)
+        _, cookie = await start_session(request, console, await _person(console, claims))
     except TidegateError as e:
         SIGN_INS.labels("refused").inc()
         return _failed(request, console, e)
@@ -69,14 +69,14 @@ async def come_back_from_provider(
 
 
 def _provider(console: Console) -> Provider:
-    """Raises Refused where none is set."""
+    """Return the provider. Raises Refused if none is set."""
     if console.provider is None:
         raise Refused(404, "nobody signs in by an organisation here: CONSOLE_OIDC_ISSUER is not set")
     return console.provider
 
 
 def _attempt(request: AnyRequest, console: Console, state: str, iss: str, error: str) -> Try:
-    """The try that this browser has begun, and that this answer is of. Raises Refused."""
+    """Return the attempt that this browser began and that this answer belongs to. Raises Refused."""
     attempt = Try.read(request.cookies.get(COOKIE, ""))
     if attempt is None or not attempt.is_of(state):
         raise Refused(400, "this was not begun in this browser, or too long ago: begin again")
@@ -88,12 +88,12 @@ def _attempt(request: AnyRequest, console: Console, state: str, iss: str, error:
 
 
 async def _person(console: Console, claims: dict[str, Any]) -> str:
-    """The name of somebody who has signed in there, as we keep them from now on. Raises Refused."""
+    """Store the person who signed in, and return their name. Raises Refused."""
     settings, people = console.settings, console.people
     id = accounts.id_of(settings.console_oidc_issuer, claims)
     name = people.of_provider(id) or accounts.name_of(settings, claims)
-    before, revision = people.person(name), people.kept.revision(person_key(name))
-    after = accounts.signed_in(before, id, name, accounts.role_of(settings, claims), time.time())
+    before, revision = people.person(name), people.bucket.revision(person_key(name))
+    after = accounts.record_of(before, id, name, accounts.role_of(settings, claims), time.time())
     if after != before:
         asker = Asker(name=name, role=after.role)
         await console.audit(asker, "person.provider", person=name, is_new=before is None, role=after.role)
@@ -102,7 +102,7 @@ async def _person(console: Console, claims: dict[str, Any]) -> str:
 
 
 def _failed(request: AnyRequest, console: Console, error: TidegateError) -> Response[Any]:
-    """A page for a browser, whose address this is."""
+    """Return the error: a page for browsers, otherwise JSON."""
     status = error.status if isinstance(error, Refused) else 502
     cookies = [_cookie(console, "", 0)]
     if "text/html" not in request.headers.get("accept", ""):
@@ -120,7 +120,7 @@ def _redirect(console: Console) -> str:
 
 
 def _cookie(console: Console, value: str, age_s: int) -> Cookie:
-    """It comes back with the provider's answer, which is another site's link: so it is no strict one."""
+    """Return the attempt's cookie. It is not strict: it must come back through a link of the provider's site."""
     return Cookie(
         COOKIE,
         value=value,

@@ -1,4 +1,4 @@
-"""What the environment says of the organisation's accounts."""
+"""Settings of the organisation's accounts, from the environment."""
 
 from __future__ import annotations
 
@@ -49,25 +49,27 @@ class OidcSettings(BusSettings, frozen=True, kw_only=True):
         if not self.console_oidc_issuer:
             return
         issuer = self.console_oidc_issuer
-        if not may_be_asked(issuer) or "?" in issuer or len(issuer) > _LONGEST:
+        if not is_secure_address(issuer) or "?" in issuer or len(issuer) > _LONGEST:
             raise SettingError("CONSOLE_OIDC_ISSUER is no https address: give one such as https://id.example.org")
         if not self.console_oidc_client_id:
             raise SettingError("CONSOLE_OIDC_CLIENT_ID is not set: it is what the provider calls the console")
 
     @property
     def groups_of(self) -> dict[Role, frozenset[str]]:
-        """Those whose people have a role, the highest role first; empty where no group says so."""
-        said: dict[Role, str] = {
+        """Return the groups of each role, the highest role first; empty if no group has a role."""
+        by_role: dict[Role, str] = {
             "admin": self.console_oidc_admins,
             "operator": self.console_oidc_operators,
             "viewer": self.console_oidc_viewers,
         }
-        found = {role: frozenset(filter(None, (g.strip() for g in groups.split(",")))) for role, groups in said.items()}
+        found = {
+            role: frozenset(filter(None, (g.strip() for g in groups.split(",")))) for role, groups in by_role.items()
+        }
         return found if any(found.values()) else {}
 
 
-def may_be_asked(address: str) -> bool:
-    """Whether passwords may go there: by TLS, or on this machine."""
+def is_secure_address(address: str) -> bool:
+    """Whether secrets may be sent there: by TLS, or on this machine."""
     parts = urlsplit(address)
     if parts.fragment or not parts.hostname:
         return False

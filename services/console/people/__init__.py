@@ -1,1 +1,1 @@
-"""Who asks, and what they may see."""
+"""Users, and what they may see."""

@@ -1,4 +1,4 @@
-"""People, as an admin who sees all cameras lets them in, changes them, and signs them out."""
+"""People, whom an admin who sees all cameras adds, changes, and signs out."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ MOST = 500
 
 
 class PeopleShown(msgspec.Struct, frozen=True, kw_only=True):
-    """next: `cursor` of the page after this one; None: this is the last."""
+    """A page of people. next: `cursor` of the next page; None: this is the last."""
 
     people: list[PersonShown]
     next: str | None
 
 
 class NewLink(msgspec.Struct, frozen=True, kw_only=True):
-    """A link that signs somebody in once, and is shown once. address: None where CONSOLE_URL is not set: then it is the
-    address of these pages and `#/link/` with the token behind it.
+    """A link that signs somebody in once, and is shown once. address: None if CONSOLE_URL is not set: then append
+    `#/link/` and the token to the address of these pages.
     """
 
     token: str
@@ -39,8 +39,8 @@ class NewLink(msgspec.Struct, frozen=True, kw_only=True):
     expires: str
 
 
-def managing(asker: Asker) -> None:
-    """Raises Refused for an admin who sees some cameras alone: they would give themselves the others."""
+def check_may_manage(asker: Asker) -> None:
+    """Raises Refused for an admin who sees only some cameras: they could give themselves the others."""
     if asker.cameras is not None:
         raise Refused(403, "people are changed by an admin who sees all cameras: ask one")
 
@@ -52,8 +52,8 @@ async def list_people(
     limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
     cursor: Annotated[str, QueryParameter(max_length=64, description="`next` of the page before")] = "",
 ) -> PeopleShown:
-    """Who may use the console, by name."""
-    managing(asker)
+    """People who may use the console, by name."""
+    check_may_manage(asker)
     left = [name for name in console.people.names() if name > cursor]
     found = [_shown(console, name) for name in left[:limit]]
     return PeopleShown(people=found, next=left[limit - 1] if len(left) > limit else None)
@@ -63,33 +63,33 @@ async def list_people(
 async def put_person(
     name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[PersonChange]
 ) -> PersonShown:
-    """Let somebody in, or change what they may."""
-    managing(asker)
+    """Add a person, or change their rights."""
+    check_may_manage(asker)
     names.check_token(name, "name")
     before = console.people.person(name)
-    revision = console.people.kept.revision(person_key(name))
+    revision = console.people.bucket.revision(person_key(name))
     _check(console, asker, data, before)
-    await console.audit(asker, "person.put", person=name, is_new=before is None, **shown.told(data))
-    await console.people.put(name, shown.changed(before, data, time.time()), revision)
+    await console.audit(asker, "person.put", person=name, is_new=before is None, **shown.audit_details(data))
+    await console.people.put(name, shown.apply_change(before, data, time.time()), revision)
     return _shown(console, name)
 
 
 @delete("/people/{name:str}", opt=needs("admin"), status_code=204)
 async def remove_person(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
-    """Let somebody in no more: their sessions, tokens and links end."""
-    managing(asker)
-    _there(console, name)
+    """Remove a person: their sessions, tokens and links end."""
+    check_may_manage(asker)
+    _existing_person(console, name)
     await console.audit(asker, "person.remove", person=name)
     await console.people.remove(name)
 
 
 @post("/people/{name:str}/link", opt=needs("admin"))
 async def link_person(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> NewLink:
-    """A link that signs somebody in once, within a day. A program can't make one: it would outlive its token."""
-    managing(asker)
+    """Create a link that signs somebody in once, within a day. Programs can't: the link would outlive their token."""
+    check_may_manage(asker)
     if asker.via == "token":
         raise Refused(403, "a link is made by whoever is signed in on a page")
-    person = _there(console, name)
+    person = _existing_person(console, name)
     if person.disabled:
         raise Refused(409, f"{name} may not sign in: allow that first")
     await console.audit(asker, "person.link", person=name)
@@ -105,15 +105,15 @@ async def sign_person_out(
     console: NamedDependency[Console],
     tokens: Annotated[bool, QueryParameter(description="end their programs' tokens, too")] = False,
 ) -> None:
-    """End all of somebody's sessions, and links that they have not used."""
-    managing(asker)
-    _there(console, name)
+    """End all of a person's sessions and unused links."""
+    check_may_manage(asker)
+    _existing_person(console, name)
     await console.audit(asker, "person.signout", person=name, tokens=tokens)
     await console.people.sign_out(name, tokens=tokens)
 
 
-def _there(console: Console, name: str) -> Person:
-    """Raises Refused where there is nobody of that name."""
+def _existing_person(console: Console, name: str) -> Person:
+    """Return the person. Raises Refused if there is none of that name."""
     person = console.people.person(name)
     if person is None:
         raise Refused(404, f"there is nobody called {name[:64]!r}")
@@ -121,17 +121,17 @@ def _there(console: Console, name: str) -> Person:
 
 
 def _check(console: Console, asker: Asker, change: PersonChange, before: Person | None) -> None:
-    """Raises Refused for a camera or a group that is not there; one that has gone meanwhile may stay as it is."""
+    """Raises Refused for an added camera or group that does not exist; one that was assigned before may stay."""
     for camera in set(change.cameras) - set(before.cameras if before else ()):
         door.camera(asker, camera, console.cameras.values)
     for group in set(change.groups) - set(before.groups if before else ()):
-        if console.people.kept.get(group_key(group)) is None:
+        if console.people.bucket.get(group_key(group)) is None:
             raise Refused(404, f"there is no group {group!r}")
 
 
 def _shown(console: Console, name: str) -> PersonShown:
     people = console.people
-    sessions = (decode(people.kept.get(key), Session) for key in people.sessions(name))
+    sessions = (decode(people.bucket.get(key), Session) for key in people.sessions(name))
     return shown.person(name, people.person(name) or Person(role="viewer"), sessions, len(people.tokens(name)))
 
 

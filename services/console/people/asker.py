@@ -1,4 +1,4 @@
-"""Who asks, what they may do and which cameras they may see. Pure."""
+"""The user of a request, their role and the cameras that they may see. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
 class Asker(msgspec.Struct, frozen=True, kw_only=True):
     """A person, or a program with a token of theirs.
 
-    name: theirs. role: each may what those before it may. cameras: those that they may see; None: all. via: how they
-    are known. csrf: what a browser that is signed in has to repeat; empty where there is no cookie. key: of the session
-    or the token in the bucket. expires: when they are no longer known, Unix seconds.
+    name: theirs. role: each includes the rights of those before it. cameras: those that they may see; None: all. via:
+    how they authenticated. csrf: the token that a browser with a session must repeat; empty without a cookie. key: of
+    the session or the token in the bucket. expires: when their authentication ends, Unix seconds.
     """
 
     name: str
@@ -30,5 +30,5 @@ class Asker(msgspec.Struct, frozen=True, kw_only=True):
         return self.cameras is None or camera in self.cameras
 
     def may(self, role: Role) -> bool:
-        """Whether they may what people of this role may."""
+        """Whether they have the rights of this role."""
         return ROLES.index(self.role) >= ROLES.index(role)

@@ -1,4 +1,4 @@
-"""The one door: whatever depends on a camera passes here on its way to who asks."""
+"""The one access check for cameras: every answer that depends on a camera passes here."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from services.console.web.refused import Refused
 from shared.contract.names import TOKEN
 
 
-def camera(asker: Asker, id: str, known: Collection[str]) -> str:
-    """`id`, where there is such a camera and they may see it. Raises Refused, in both cases with the same words."""
-    if not re.search(TOKEN, id) or id not in known or not asker.sees(id):
+def camera(asker: Asker, id: str, cameras: Collection[str]) -> str:
+    """Return `id` if the camera exists and they may see it. Raises Refused, with the same words in both cases."""
+    if not re.search(TOKEN, id) or id not in cameras or not asker.sees(id):
         raise Refused(404, f"there is no camera {id[:64]!r}")
     return id
 
 
-def seen(asker: Asker, cameras: Iterable[str]) -> list[str]:
-    """Those that they may see."""
+def visible(asker: Asker, cameras: Iterable[str]) -> list[str]:
+    """Return the cameras that they may see."""
     return [id for id in cameras if asker.sees(id)]
 
 
-def wanted(asker: Asker, asked: Iterable[str] | None, known: Collection[str]) -> list[str]:
-    """Those that they ask for, each of which must be there; all that they may see where they name none."""
-    if not asked:
-        return sorted(seen(asker, known))
-    return [camera(asker, id, known) for id in asked]
+def select(asker: Asker, ids: Iterable[str] | None, cameras: Collection[str]) -> list[str]:
+    """Return the requested cameras, each of which must exist; without ids all that they may see."""
+    if not ids:
+        return sorted(visible(asker, cameras))
+    return [camera(asker, id, cameras) for id in ids]
 
 
 def everything(asker: Asker, what: str) -> None:
-    """Raises Refused where they may not see every camera: `what` is of all of them together."""
+    """Raises Refused if they may not see every camera: `what` covers all of them."""
     if asker.cameras is not None:
         raise Refused(403, f"{what} is of all cameras together, and you may see some of them alone: ask an admin")

@@ -1,4 +1,4 @@
-"""Groups of cameras, which people may see together."""
+"""Groups of cameras, whose members may see them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from services.console.people import door, shown
-from services.console.people.admin_routes import managing
+from services.console.people.admin_routes import check_may_manage
 from services.console.people.asker import Asker
 from services.console.people.records import Group, decode, group_key
 from services.console.people.shown import GroupChange, GroupShown
@@ -21,15 +21,15 @@ MOST = 500
 
 
 class GroupsShown(msgspec.Struct, frozen=True, kw_only=True):
-    """By name."""
+    """Groups by name."""
 
     groups: list[GroupShown]
 
 
 @get("/groups", opt=needs("admin"))
 async def list_groups(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> GroupsShown:
-    """All groups: there are no more than 500."""
-    managing(asker)
+    """All groups: there are at most 500."""
+    check_may_manage(asker)
     return GroupsShown(groups=[_shown(console, name, group) for name, group in console.people.groups().items()])
 
 
@@ -38,24 +38,24 @@ async def get_group(
     name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
 ) -> GroupShown:
     """One group."""
-    managing(asker)
-    return _shown(console, name, _there(console, name))
+    check_may_manage(asker)
+    return _shown(console, name, _existing_group(console, name))
 
 
 @put("/groups/{name:str}", opt=needs("admin"))
 async def put_group(
     name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[GroupChange]
 ) -> GroupShown:
-    """Make a group, or change its cameras."""
-    managing(asker)
+    """Create a group, or change its cameras."""
+    check_may_manage(asker)
     names.check_token(name, "name of a group")
-    before = decode(console.people.kept.get(group_key(name)), Group)
-    revision = console.people.kept.revision(group_key(name))
+    before = decode(console.people.bucket.get(group_key(name)), Group)
+    revision = console.people.bucket.revision(group_key(name))
     if before is None and len(console.people.groups()) >= MOST:
         raise Refused(409, f"there are {MOST} groups already: remove one that nobody is in")
     for camera in set(data.cameras) - set(before.cameras if before else ()):
         door.camera(asker, camera, console.cameras.values)
-    await console.audit(asker, "group.put", group=name, is_new=before is None, **shown.told_cameras(data.cameras))
+    await console.audit(asker, "group.put", group=name, is_new=before is None, **shown.audit_cameras(data.cameras))
     new = Group(cameras=tuple(dict.fromkeys(data.cameras)))
     await console.people.put_group(name, new, revision)
     return _shown(console, name, new)
@@ -63,17 +63,17 @@ async def put_group(
 
 @delete("/groups/{name:str}", opt=needs("admin"), status_code=204)
 async def remove_group(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
-    """Remove a group that nobody is in: another of its name would give them its cameras."""
-    managing(asker)
-    _there(console, name)
+    """Remove a group without members: a later group of its name would give them its cameras."""
+    check_may_manage(asker)
+    _existing_group(console, name)
     if people := _people(console, name):
         raise Refused(409, f"{', '.join(people[:5])} {'is' if len(people) == 1 else 'are'} in it: take them out first")
     await console.audit(asker, "group.remove", group=name)
-    await console.people.put_group(name, None, console.people.kept.revision(group_key(name)))
+    await console.people.put_group(name, None, console.people.bucket.revision(group_key(name)))
 
 
-def _there(console: Console, name: str) -> Group:
-    found = decode(console.people.kept.get(group_key(name)), Group)
+def _existing_group(console: Console, name: str) -> Group:
+    found = decode(console.people.bucket.get(group_key(name)), Group)
     if found is None:
         raise Refused(404, f"there is no group {name[:64]!r}")
     return found

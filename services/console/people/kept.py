@@ -1,8 +1,8 @@
-"""Entries of a bucket that this process mirrors: written where they are as we know them, and seen here once they are.
+"""Writes to a bucket that this process mirrors: by expected revision, and visible in the mirror once they return.
 
-kept = Kept(client, "console", mirror)
-await kept.write("person.anna", data, revision=0)      # raises Changed where somebody was there first
-await kept.remove("person.anna")
+bucket = MirroredBucket(client, "console", mirror)
+await bucket.write("person.anna", data, revision=0)      # raises Changed if the entry exists already
+await bucket.remove("person.anna")
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from shared.bus.mirror import Mirror
 
 PATIENCE_S = 5.0
 _POLL_S = 0.005
-# The server's code for an entry that somebody has changed meanwhile.
+# The server's code for an entry of another revision than expected.
 _WRONG_SEQUENCE = 10071
 
 
 class Changed(Refused):
-    """Somebody else has changed it at the same time."""
+    """A concurrent change of the same entry."""
 
     def __init__(self) -> None:
         super().__init__(409, "somebody else has changed this at the same time: look again, and then try again")
 
 
-class Kept:
-    """See the module."""
+class MirroredBucket:
+    """A bucket that this process writes and mirrors."""
 
     def __init__(self, client: Connection, bucket: str, mirror: Mirror) -> None:
         self._js = client.jetstream()
@@ -42,22 +42,22 @@ class Kept:
         return self._mirror.values.get(key)
 
     def keys(self, kind: str) -> list[str]:
-        """The keys that begin with `<kind>.`, sorted."""
+        """Return the keys that begin with `<kind>.`, sorted."""
         return sorted(key for key in self._mirror.values if key.startswith(f"{kind}."))
 
     async def write(self, key: str, value: bytes, *, revision: int | None = None, ttl_s: float = 0) -> None:
-        """revision: that it must have; 0: that there must be none; None: whatever there is. ttl_s: it ends by itself.
+        """Write an entry. revision: expected; 0: there must be none; None: any. ttl_s: until it expires; 0: never.
 
-        Raises Changed, and Refused where the server does not store it.
+        Raises Changed, and Refused if the server does not store it.
         """
         await self._publish(key, value, {}, revision, ttl_s)
 
     async def remove(self, key: str, *, revision: int | None = None) -> None:
-        """Raises as `write` does."""
+        """Delete an entry. Raises as `write` does."""
         await self._publish(key, b"", {"KV-Operation": "DEL"}, revision, 0)
 
     def revision(self, key: str) -> int:
-        """0 where there is none."""
+        """Return the entry's revision; 0 if there is none."""
         return self._mirror.revision(key) or 0
 
     async def _publish(
@@ -66,7 +66,9 @@ class Kept:
         if revision == 0 and key in self._mirror.values:
             raise Changed
         if revision is not None:
-            headers["Nats-Expected-Last-Subject-Sequence"] = str(self._place(key) if revision == 0 else revision)
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(
+                self._last_sequence(key) if revision == 0 else revision
+            )
         try:
             ack = await self._js.publish(
                 f"$KV.{self._bucket}.{key}",
@@ -81,14 +83,14 @@ class Kept:
             raise Refused(503, f"the server does not store this ({e.description}): see its log and its disk") from e
         except (TimeoutError, nats.errors.Error) as e:
             raise Refused(503, "the server does not answer: try again in a moment") from e
-        await self._heard(key, ack.seq)
+        await self._wait_until_mirrored(key, ack.seq)
 
-    def _place(self, key: str) -> int:
-        """The sequence of what says that there is none: 0 where nothing was ever said of it."""
+    def _last_sequence(self, key: str) -> int:
+        """Return the sequence of the key's deletion; 0 if there never was an entry."""
         return self._mirror.last_known(key)
 
-    async def _heard(self, key: str, seq: int) -> None:
-        """Wait until this process knows what it wrote, so that whoever asks next is answered by it."""
+    async def _wait_until_mirrored(self, key: str, seq: int) -> None:
+        """Wait until the mirror has the write, so that the next request is answered by it."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while self._mirror.last_known(key) < seq:

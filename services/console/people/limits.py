@@ -1,4 +1,4 @@
-"""How often one may try to sign in: by name and by address, so that guessing takes for ever. Pure."""
+"""Rate limits of sign-in attempts, by name and by address, so that guessing is not feasible. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 from services.console.web.refused import Refused
 
-# So many tries at once, and one more every so many seconds.
+# Burst of attempts, and seconds until one more is allowed.
 OF_A_NAME = (5, 30.0)
 OF_AN_ADDRESS = (20, 3.0)
-# Names and addresses are whatever is sent: of those that were longest silent none is known any more.
+# Clients choose names and addresses: the least recently used are dropped.
 _MOST = 10_000
 
 
 class Limits:
-    """One for the process; `clock` gives monotonic seconds. What somebody sends to lock another out counts by name and
-    address together: the owner, who comes from elsewhere, has tries of their own.
+    """One for the process; `clock` gives monotonic seconds. Attempts on a name count per address, so that nobody can
+    lock out the owner, who signs in from another address.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -24,7 +24,7 @@ class Limits:
         self._tries: dict[str, float] = {}
 
     def wait_s(self, name: str, address: str) -> float:
-        """Seconds to wait before the next try; 0: it may be made now, and then counts."""
+        """Return the seconds to wait before the next attempt; 0: it is allowed now, and counted."""
         keys = ((f"n {name} {address}", OF_A_NAME), (f"a {address}", OF_AN_ADDRESS))
         waits = max(self._wait(key, *limit) for key, limit in keys)
         if waits <= 0:
@@ -35,17 +35,17 @@ class Limits:
         return max(0.0, waits)
 
     def check(self, name: str, address: str) -> None:
-        """Take a try. Raises Refused where it has to wait."""
+        """Count an attempt. Raises Refused if it has to wait."""
         if wait := math.ceil(self.wait_s(name, address)):
             raise Refused(429, f"too many tries: wait {wait} s", Retry_After=str(wait))
 
-    def succeeded(self, name: str, address: str) -> None:
-        """Whoever was right has all tries again, and has taken none from others who come from the same address."""
+    def record_success(self, name: str, address: str) -> None:
+        """Give a successful attempt back: to its name all attempts, to its address this one."""
         self._tries.pop(f"n {name} {address}", None)
         if (full_at := self._tries.get(f"a {address}")) is not None:
             self._tries[f"a {address}"] = full_at - OF_AN_ADDRESS[1]
 
     def _wait(self, key: str, burst: int, every_s: float) -> float:
-        """A bucket of tokens, kept as the time at which it is full again."""
+        """Return the wait of a token bucket, stored as the time at which it is full again."""
         full_at = self._tries.get(key, -math.inf)
         return full_at - self._clock() - (burst - 1) * every_s

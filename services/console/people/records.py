@@ -1,8 +1,8 @@
-"""What the bucket `console` holds: people, groups of cameras, sessions, tokens and one-time links. Pure.
+"""Entries of the bucket `console`: people, groups of cameras, sessions, tokens and one-time links. Pure.
 
-Searches that people keep are there too: see `find.saved`.
+Saved searches are there too: see `find.saved`.
 
-Of a secret that somebody shows us the bucket has a hash alone, as its key: whoever reads it can't sign in.
+The bucket has only a hash of each secret, as its key: a reader of the bucket can't sign in.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.contract.names import Token
 EXPECTED = "expected"
 # The key of `Leaving`.
 LEAVING = "leaving"
-# Tokens begin with this, so that one that is found somewhere is known for what it is.
+# Tokens begin with this, so that a leaked one is recognized.
 TOKEN_PREFIX = "tgc_"  # noqa: S105 - no secret
 LINK_S = 24 * 3600.0
 Cameras = Annotated[tuple[Token, ...], Meta(max_length=5000)]
@@ -31,9 +31,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """sees_all: every camera; else `cameras`, and those of `groups`. password: its hash; empty: none, so that they come
-    by a link, a proxy or a provider. since: Unix seconds before which their sessions and tokens count no more.
-    provider: EXPECTED: whoever a provider calls so is this person; or else who that is there; empty: nobody of it.
+    """sees_all: every camera; else `cameras`, and those of `groups`. password: its hash; empty: none, they sign in by a
+    link, a proxy or a provider. since: sessions and tokens from before are invalid, Unix seconds. provider: their id at
+    the provider; EXPECTED: the provider's account of this name; empty: no account.
     """
 
     role: Role
@@ -47,30 +47,30 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_admin(self) -> bool:
-        """Whether they may change people: they see all cameras, too."""
+        """Whether they may change people: an enabled admin who sees all cameras."""
         return self.role == "admin" and self.sees_all and not self.disabled
 
 
 class Leaving(msgspec.Struct, frozen=True, kw_only=True):
-    """Admins who are about to be none, and since when, in Unix seconds."""
+    """Admins who are losing that role, and since when, in Unix seconds."""
 
     people: dict[str, Unix] = {}
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """Cameras that people may see together."""
+    """Cameras that the group's members may see."""
 
     cameras: Cameras = ()
 
 
 class Owned(msgspec.Struct, frozen=True):
-    """Whose a session, a token or a link is."""
+    """The owner of a session, a token or a link."""
 
     person: Token
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A browser that is signed in. csrf: what it repeats in a header of each change. began, expires: Unix seconds."""
+    """A signed-in browser. csrf: the token that it repeats in a header of each change. began, expires: Unix seconds."""
 
     person: Token
     csrf: str
@@ -79,7 +79,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A program's token. role and cameras narrow what its person may, and never widen it."""
+    """A program's token. role and cameras narrow its person's rights, and never widen them."""
 
     person: Token
     label: Annotated[str, Meta(min_length=1, max_length=100)]
@@ -90,7 +90,7 @@ class ApiToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """Signs somebody in, once. role: of the person that it makes, where there is none of that name."""
+    """A link that signs somebody in once. role: of the person that it creates if there is none of that name."""
 
     person: Token
     role: Role
@@ -106,7 +106,7 @@ def group_key(name: str) -> str:
 
 
 def hashed(kind: str, secret: str) -> str:
-    """The key of a session, a token or a link. kind: which of these. The secrets are random and long: no salt."""
+    """Return the key of a session, a token or a link. kind: which of these. Random, long secrets need no salt."""
     return f"{kind}.{hashlib.sha256(secret.encode()).hexdigest()}"
 
 
@@ -115,14 +115,14 @@ def new_secret(prefix: str = "") -> str:
 
 
 def new_link(person: str, role: Role, now: float | None = None) -> tuple[str, str, bytes]:
-    """(secret, key, entry) of a link that signs `person` in once, within a day."""
+    """Return (secret, key, entry) of a link that signs `person` in once, within a day."""
     secret = new_secret()
     link = Link(person=person, role=role, expires=(time.time() if now is None else now) + LINK_S)
     return secret, hashed("link", secret), msgspec.json.encode(link)
 
 
 def decode(data: bytes | None, kind: type[T]) -> T | None:
-    """An entry; None where there is none, or none that can be read."""
+    """Decode an entry; None if there is none, or it is invalid."""
     try:
         return None if data is None else msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Who may use the console, and how they sign in."""
+"""People who may use the console, and how they sign in."""
 
 from __future__ import annotations
 

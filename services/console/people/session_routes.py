@@ -1,4 +1,4 @@
-"""Signing in and out, and who one is."""
+"""Signing in and out, and the signed-in user."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ AnyRequest = Request[Any, Any, Any]
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of somebody who signs in."""
+    """Name and password of a person who signs in."""
 
     name: Annotated[str, Meta(max_length=64)]
     password: Annotated[str, Meta(max_length=256)]
 
 
 class OneTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a one-time link ends with."""
+    """The token at the end of a one-time link."""
 
     token: Annotated[str, Meta(max_length=256)]
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks. cameras: those that they may see; None: all. csrf: what changes from a page have as `X-CSRF-Token`."""
+    """The user. cameras: those that they may see; None: all. csrf: `X-CSRF-Token` of changes from a page."""
 
     name: str
     role: Role
@@ -52,7 +52,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
-    """me: who this browser is signed in as; None: nobody. openid: whether one may sign in by an organisation."""
+    """me: the user that this browser is signed in as; None: none. openid: whether single sign-on is available."""
 
     me: Me | None
     openid: bool
@@ -60,7 +60,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/session", opt=PUBLIC)
 async def get_session(request: AnyRequest, console: NamedDependency[Console]) -> Visit:
-    """Whether somebody is signed in."""
+    """The user of this browser, if any."""
     asker: Asker | None = request.scope["state"][ASKER]
     return Visit(me=_me(console, asker) if asker else None, openid=console.provider is not None)
 
@@ -75,13 +75,13 @@ async def sign_in(request: AnyRequest, console: NamedDependency[Console], data: 
         SIGN_INS.labels("limited").inc()
         raise
     person = console.people.person(data.name)
-    known = await console.people.passwords.fits(person.password if person else "", data.password)
-    if not known or person is None or person.disabled:
+    is_match = await console.people.passwords.fits(person.password if person else "", data.password)
+    if not is_match or person is None or person.disabled:
         SIGN_INS.labels("refused").inc()
         logger("console").warning("somebody could not sign in", address=address)
         raise Refused(401, "this name and this password do not go together")
-    console.limits.succeeded(data.name, address)
-    return await signed_in(request, console, data.name)
+    console.limits.record_success(data.name, address)
+    return await session_response(request, console, data.name)
 
 
 @post("/session/link", opt=PUBLIC, status_code=200)
@@ -91,21 +91,21 @@ async def follow_link(request: AnyRequest, console: NamedDependency[Console], da
     name = hashed("link", data.token)
     console.limits.check(name, address)
     person = await console.people.follow_link(data.token)
-    console.limits.succeeded(name, address)
-    return await signed_in(request, console, person)
+    console.limits.record_success(name, address)
+    return await session_response(request, console, person)
 
 
-async def signed_in(request: AnyRequest, console: Console, name: str) -> Response[Me]:
-    """A new session for somebody who has shown who they are."""
-    asker, cookie = await begun(request, console, name)
+async def session_response(request: AnyRequest, console: Console, name: str) -> Response[Me]:
+    """Start a session for an authenticated person, and return the answer with its cookie."""
+    asker, cookie = await start_session(request, console, name)
     return Response(_me(console, asker), cookies=[cookie])
 
 
-async def begun(request: AnyRequest, console: Console, name: str) -> tuple[Asker, Cookie]:
-    """A new session, whatever cookie came: one that was there before is ended. Raises Refused."""
+async def start_session(request: AnyRequest, console: Console, name: str) -> tuple[Asker, Cookie]:
+    """Start a new session; the session of the request's cookie, if any, ends. Raises Refused."""
     if before := session_cookie(request):
         key = hashed("session", before)
-        if console.people.kept.get(key):
+        if console.people.bucket.get(key):
             await console.people.end_session(key)
     secret, session = await console.people.begin_session(name)
     asker = console.people.of_session(secret)
@@ -118,7 +118,7 @@ async def begun(request: AnyRequest, console: Console, name: str) -> tuple[Asker
 
 @get("/me", opt=needs("viewer"))
 async def get_me(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Me:
-    """Who you are, and what you may see."""
+    """Your account, and the cameras that you may see."""
     return _me(console, asker)
 
 
@@ -133,7 +133,7 @@ async def sign_out(asker: NamedDependency[Asker], console: NamedDependency[Conso
 
 @delete("/me/sessions", opt=needs("viewer"), status_code=204)
 async def sign_out_everywhere(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Response[None]:
-    """End all of your sessions, this one too, and links to you that nobody has used. Tokens stay."""
+    """End all of your sessions, this one too, and your unused links. Tokens stay."""
     if asker.via == "token":
         raise Refused(403, "sessions are ended by whoever is signed in on a page")
     await console.audit(asker, "person.signout", person=asker.name, tokens=False)
@@ -142,7 +142,7 @@ async def sign_out_everywhere(asker: NamedDependency[Asker], console: NamedDepen
 
 
 class NewPassword(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """old: empty where there was none."""
+    """A new password. old: empty if there was none."""
 
     old: Annotated[str, Meta(max_length=256)] = ""
     new: Annotated[str, Meta(max_length=256)]
@@ -152,7 +152,7 @@ class NewPassword(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 async def set_password(
     request: AnyRequest, asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[NewPassword]
 ) -> None:
-    """Choose a password. A program can't: tokens sign nobody in."""
+    """Set your password. Programs can't: tokens sign nobody in."""
     if asker.via != "session":
         raise Refused(403, "a password is chosen by whoever is signed in on a page")
     address = (request.scope.get("client") or ("",))[0]
@@ -162,7 +162,7 @@ async def set_password(
         raise Refused(401, "sign in first")
     if person.password and not await console.people.passwords.fits(person.password, data.old):
         raise Refused(403, "the old password is another one")
-    revision = console.people.kept.revision(f"person.{asker.name}")
+    revision = console.people.bucket.revision(f"person.{asker.name}")
     hash = await console.people.passwords.hash(data.new)
     await console.audit(asker, "person.password", person=asker.name)
     await console.people.put(asker.name, msgspec.structs.replace(person, password=hash), revision)
@@ -170,7 +170,7 @@ async def set_password(
 
 
 def _other_sessions(console: Console, asker: Asker) -> list[str]:
-    """Whoever knew the old password is signed out."""
+    """Return the keys of the user's other sessions, which a new password ends."""
     return [key for key in console.people.sessions(asker.name) if key != asker.key]
 
 

@@ -15,14 +15,13 @@ from shared.contract.names import Token
 from shared.contract.segment import rfc3339
 
 Groups = Annotated[tuple[Token, ...], Meta(max_length=100)]
-# So many names are kept of a change, in the audit log.
-_MOST_TOLD = 40
+# Names of a change that the audit log keeps at most.
+_MAX_AUDIT_NAMES = 40
 
 
 class PersonShown(msgspec.Struct, frozen=True, kw_only=True):
-    """sees_all: every camera; else `cameras`, and those of `groups`. by_provider: whether they may sign in by the
-    organisation; provider_known: whether they have. sessions, tokens: how many there are. signed_in: when the newest of
-    these sessions began.
+    """sees_all: every camera; else `cameras`, and those of `groups`. by_provider: whether they may use single sign-on;
+    provider_known: whether they have. sessions, tokens: how many there are. signed_in: start of the newest session.
     """
 
     name: str
@@ -40,7 +39,7 @@ class PersonShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PersonChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that an admin says of somebody: what is left out is as here. by_provider: None: as it is."""
+    """An admin's settings of a person; omitted fields take these defaults. by_provider: None: unchanged."""
 
     role: Role
     sees_all: bool = False
@@ -51,7 +50,7 @@ class PersonChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class GroupShown(msgspec.Struct, frozen=True, kw_only=True):
-    """people: those who are in it."""
+    """A group. people: its members."""
 
     name: str
     cameras: list[str]
@@ -65,7 +64,7 @@ class GroupChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def person(name: str, record: Person, sessions: Iterable[Session | None], tokens: int) -> PersonShown:
-    """sessions, tokens: theirs."""
+    """Return a person as admins see them. sessions, tokens: theirs."""
     began = [session.began for session in sessions if session]
     return PersonShown(
         name=name,
@@ -83,8 +82,8 @@ def person(name: str, record: Person, sessions: Iterable[Session | None], tokens
     )
 
 
-def changed(record: Person | None, change: PersonChange, now: float) -> Person:
-    """The record after a change. Whoever is made, or let in again, has no session of before."""
+def apply_change(record: Person | None, change: PersonChange, now: float) -> Person:
+    """Return the record after a change. A person who is new or enabled again has no earlier session."""
     before = record or Person(role=change.role, since=now)
     comes_back = before.disabled and not change.disabled
     provider = before.provider
@@ -102,21 +101,21 @@ def changed(record: Person | None, change: PersonChange, now: float) -> Person:
     )
 
 
-def told(change: PersonChange) -> dict[str, Any]:
-    """A change as the audit log has it."""
+def audit_details(change: PersonChange) -> dict[str, Any]:
+    """Return a change as the audit log records it."""
     return {
         "role": change.role,
         "sees_all": change.sees_all,
         "disabled": change.disabled,
         "by_provider": change.by_provider,
-        "groups": list(change.groups[:_MOST_TOLD]),
-        **told_cameras(change.cameras),
+        "groups": list(change.groups[:_MAX_AUDIT_NAMES]),
+        **audit_cameras(change.cameras),
     }
 
 
-def told_cameras(cameras: Cameras) -> dict[str, Any]:
-    """As the audit log has them, which takes no more than 16 kB."""
-    return {"cameras": list(cameras[:_MOST_TOLD]), "cameras_count": len(cameras)}
+def audit_cameras(cameras: Cameras) -> dict[str, Any]:
+    """Return cameras as the audit log records them, which takes at most 16 kB."""
+    return {"cameras": list(cameras[:_MAX_AUDIT_NAMES]), "cameras_count": len(cameras)}
 
 
 def time_of(unix: float) -> str:

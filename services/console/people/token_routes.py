@@ -1,4 +1,4 @@
-"""Tokens of one's own, for programs: each may what its person may, or less."""
+"""The user's tokens for programs: each has its person's rights, or fewer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from services.console.web.refused import Refused
 MOST = 50
 DAY_S = 24 * 3600.0
 LONGEST_DAYS = 366
-# So much of a key names a token: its hash, which signs nobody in.
+# Characters of a token's key, which is its hash, that identify it. They sign nobody in.
 _ID_LENGTH = 16
 
 
 class TokenShown(msgspec.Struct, frozen=True, kw_only=True):
-    """id: by which it is known here. cameras: None: all that its person may see."""
+    """A token. id: of the token here. cameras: None: all that its person may see."""
 
     id: str
     label: str
@@ -37,13 +37,13 @@ class TokenShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokensShown(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest first."""
+    """Tokens, newest first."""
 
     tokens: list[TokenShown]
 
 
-class TokenAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """label: what it is for. role: None: one's own. cameras: None: all that one may see. days: until it ends."""
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """label: its purpose. role: None: your own. cameras: None: all that you may see. days: until it expires."""
 
     label: Annotated[str, Meta(min_length=1, max_length=100)]
     role: Role | None = None
@@ -52,7 +52,7 @@ class TokenAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):
-    """secret: what the program sends; it is shown this once."""
+    """secret: what the program sends; shown only once."""
 
     secret: str
     token: TokenShown
@@ -61,17 +61,17 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
 @get("/me/tokens", opt=needs("viewer"))
 async def list_tokens(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> TokensShown:
     """Your tokens."""
-    _by_hand(asker)
+    _check_is_person(asker)
     found = sorted(console.people.tokens(asker.name).items(), key=lambda item: -item[1].began)
     return TokensShown(tokens=[_shown(key, token) for key, token in found])
 
 
 @post("/me/tokens", opt=needs("viewer"))
 async def add_token(
-    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[TokenAsked]
+    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[TokenRequest]
 ) -> NewToken:
-    """A token for a program. It may never do more than you."""
-    _by_hand(asker)
+    """Create a token for a program. It never has more rights than you."""
+    _check_is_person(asker)
     role = data.role or asker.role
     if not asker.may(role):
         raise Refused(403, f"a token of yours can't have the role {role}: you are {asker.role}")
@@ -94,7 +94,7 @@ async def add_token(
         label=data.label,
         role=role,
         expires=shown.time_of(token.expires),
-        **({} if data.cameras is None else shown.told_cameras(data.cameras)),
+        **({} if data.cameras is None else shown.audit_cameras(data.cameras)),
     )
     secret, key = await console.people.new_token(token)
     return NewToken(secret=secret, token=_shown(key, token))
@@ -102,18 +102,18 @@ async def add_token(
 
 @delete("/me/tokens/{id:str}", opt=needs("viewer"), status_code=204)
 async def remove_token(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
-    """End a token at once."""
-    _by_hand(asker)
+    """Revoke a token immediately."""
+    _check_is_person(asker)
     found = [(key, token) for key, token in console.people.tokens(asker.name).items() if _id(key) == id]
     if not found:
         raise Refused(404, f"you have no token {id[:64]!r}")
     key, token = found[0]
     await console.audit(asker, "token.remove", label=token.label)
-    await console.people.kept.remove(key)
+    await console.people.bucket.remove(key)
 
 
-def _by_hand(asker: Asker) -> None:
-    """Raises Refused for a program: whoever has its token would have one for ever."""
+def _check_is_person(asker: Asker) -> None:
+    """Raises Refused for a program: its token could renew itself forever."""
     if asker.via == "token":
         raise Refused(403, "tokens are made by whoever is signed in on a page")
 

@@ -1,4 +1,4 @@
-"""How much one person may have going on at once: what costs much is asked for in turns. Pure."""
+"""A limit of one person's concurrent expensive requests. Pure."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from services.console.web.refused import Refused
 
 
 class ConcurrencyLimit:
-    """most: at once, of each person. what: what the refusal calls them, such as `questions`."""
+    """most: concurrent requests of each person. what: their name in the refusal, such as `questions`."""
 
     def __init__(self, most: int, what: str) -> None:
         self._most = most
         self._what = what
-        self._taken: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()
 
     def check(self, person: str) -> None:
-        """Raises Refused where they have no turn left."""
-        if self._taken[person] >= self._most:
+        """Raises Refused if the person has no free slot."""
+        if self._in_flight[person] >= self._most:
             raise Refused(
                 429, f"{self._most} {self._what} of yours are under way: wait until one is answered", Retry_After="2"
             )
 
     @contextlib.contextmanager
-    def turn(self, person: str) -> Iterator[None]:
-        """One turn of theirs, until the block is left. Raises Refused."""
+    def slot(self, person: str) -> Iterator[None]:
+        """Hold one of the person's slots for the block. Raises Refused."""
         self.check(person)
-        self._taken[person] += 1
+        self._in_flight[person] += 1
         try:
             yield
         finally:
-            self._taken[person] -= 1
-            if not self._taken[person]:
-                del self._taken[person]
+            self._in_flight[person] -= 1
+            if not self._in_flight[person]:
+                del self._in_flight[person]

@@ -1,8 +1,8 @@
-"""Recordings: what there is of each camera, why some is missing, its video as HTTP Live Streaming, and runs over it.
+"""Recordings: the video of each camera, its gaps and their causes, HTTP Live Streaming, and reanalysis runs.
 
 | module | idea |
 |---|---|
-| `shown` | what the API says of recordings |
-| `second` | what was recorded, looked at a second time: how far each run is |
+| `shown` | the API's answers about recordings |
+| `second` | reanalysis runs over recordings, and their progress |
 | `routes` | their routes |
 """

@@ -1,4 +1,4 @@
-"""`/recordings`: what is recorded of cameras that somebody may see, and its video, group by group."""
+"""`/recordings`: the recordings of cameras that the user may see, and their video, group by group."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from litestar.params import FromPath, QueryParameter
 from services.console.people import door
 from services.console.people.asker import Asker
 from services.console.recordings import shown
-from services.console.recordings.second import SecondLooks
+from services.console.recordings.second import ReanalysisRuns
 from services.console.recordings.shown import RecordedCameras, RecordedHours, RecordedTime
 from services.console.web.console import Console
 from services.console.web.needs import needs
@@ -24,7 +24,7 @@ from shared.recordings.playing import Play, playlist
 from shared.runtime.errors import BadSegment
 from shared.video import fmp4
 
-# What shows a time stays what it is, but for a time that is not over.
+# The video of a time never changes; a playlist grows while its time is not over.
 _FOR_EVER, _NEWEST = "private, max-age=86400", "private, max-age=2"
 _MOST = 2**48
 
@@ -35,7 +35,7 @@ Place = Annotated[int, QueryParameter(ge=0, le=_MOST, description="as the playli
 
 @get("/recordings", opt=needs("viewer"))
 async def list_recordings(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> RecordedCameras:
-    """How much there is of each camera that you may see, what is missing, and when the oldest goes."""
+    """How much video there is of each camera that you may see, what is missing, and when the oldest expires."""
     found = await recordings.totals(console.links.viewer)
     return RecordedCameras(cameras=[shown.camera(total) for total in found if asker.sees(total.camera)])
 
@@ -44,8 +44,8 @@ async def list_recordings(asker: NamedDependency[Asker], console: NamedDependenc
 async def get_recordings(
     camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
 ) -> RecordedHours:
-    """What there is of a camera, hour by hour."""
-    door.camera(asker, camera, console.known)
+    """The recordings of a camera, by hour."""
+    door.camera(asker, camera, console.camera_keys)
     (total,) = await recordings.totals(console.links.viewer, camera)
     return shown.hours(total)
 
@@ -58,7 +58,7 @@ async def get_recorded_time(
     since: From,
     until: To,
 ) -> RecordedTime:
-    """Which parts of a time there is video of, and why the others are missing."""
+    """The parts of a time that have video, and why the others are missing."""
     return shown.time(await _found(console, asker, camera, since, until))
 
 
@@ -70,7 +70,7 @@ async def get_playlist(
     since: From,
     until: To,
 ) -> Response[str]:
-    """A time's video as HTTP Live Streaming (RFC 8216): what is recorded, and what is not yet."""
+    """A time's video as HTTP Live Streaming (RFC 8216), recorded or still to be recorded."""
     found = await _found(console, asker, camera, since, until)
     if not found.plays:
         raise Refused(404, f"there is no video of camera {camera} in that time")
@@ -91,20 +91,20 @@ async def get_recorded_video(
     ] = "",
     n: Annotated[int, QueryParameter(ge=1, le=2**32 - 1, description="as the playlist says")] = 1,
 ) -> Response[bytes]:
-    """The bytes that a playlist names. `X-Codec` says of a head what browsers must know before they take it."""
-    door.camera(asker, camera, console.known)
+    """The bytes that a playlist names. `X-Codec` gives the codec of an initialization section, which browsers need."""
+    door.camera(asker, camera, console.camera_keys)
     wanted = Wanted(camera=camera, file=file, begin=begin, end=end, ticks=int(ticks) if ticks else None, sequence=n)
     data = await recordings.video(console.links.viewer, wanted)
-    return Response(data, media_type="video/mp4", headers={"Cache-Control": _FOR_EVER, **_coded(data, wanted)})
+    return Response(data, media_type="video/mp4", headers={"Cache-Control": _FOR_EVER, **_codec_header(data, wanted)})
 
 
 @get("/runs", opt=needs("viewer"))
-async def list_runs(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> SecondLooks:
-    """Runs of `tidegate reanalyze` over recordings, the latest first: those of which you may see every camera."""
-    return console.second.of(asker)
+async def list_runs(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> ReanalysisRuns:
+    """Runs of `tidegate reanalyze` over recordings, latest first: those of which you may see every camera."""
+    return console.reanalyses.of(asker)
 
 
-def _coded(data: bytes, wanted: Wanted) -> dict[str, str]:
+def _codec_header(data: bytes, wanted: Wanted) -> dict[str, str]:
     if wanted.begin or wanted.ticks is not None:
         return {}
     try:
@@ -114,7 +114,7 @@ def _coded(data: bytes, wanted: Wanted) -> dict[str, str]:
 
 
 async def _found(console: Console, asker: Asker, camera: str, since: str, until: str) -> Found:
-    door.camera(asker, camera, console.known)
+    door.camera(asker, camera, console.camera_keys)
     begin, end = instant(since, "from"), instant(until, "to")
     if not begin < end <= begin + LONGEST:
         raise Refused(400, "to is to be after from, and a day later at most")
@@ -130,7 +130,7 @@ def _group(play: Play) -> str:
 
 
 def _address(**query: Any) -> str:
-    """Beside the playlist. Players look at what a path ends with."""
+    """Return an address next to the playlist. Players need the path's extension."""
     return f"video.mp4?{urlencode(query)}"
 
 

@@ -1,4 +1,4 @@
-"""Second looks: runs of `tidegate reanalyze`, as their entries in the bucket `runs` say, for whoever may see them."""
+"""Runs of `tidegate reanalyze`, from the bucket `runs`, for users who may see their cameras."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from shared.contract import runs
 from shared.contract.runs import Reanalysis
 from shared.runtime.errors import SettingError
 
-# The latest are told of.
+# The latest runs that an answer lists at most.
 MOST = 100
 
 
-class SecondLook(msgspec.Struct, frozen=True, kw_only=True):
-    """of: what a run says. heard: false where it goes on by that, and has said nothing for a minute: it was killed."""
+class ReanalysisRun(msgspec.Struct, frozen=True, kw_only=True):
+    """of: the run's entry. heard: false if it should be running and has been silent for a minute: it was killed."""
 
     of: Reanalysis
     heard: bool
 
 
 class UnusableRun(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry that is none. mistake: what is wrong with it."""
+    """An invalid entry. mistake: what is wrong with it."""
 
     run: str
     mistake: str
 
 
-class SecondLooks(msgspec.Struct, frozen=True, kw_only=True):
-    """runs: a hundred at most, the latest first. unusable: for those who see every camera."""
+class ReanalysisRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """runs: at most a hundred, latest first. unusable: for users who see every camera."""
 
-    runs: list[SecondLook]
+    runs: list[ReanalysisRun]
     unusable: list[UnusableRun]
 
 
-class Second:
-    """See the module. client: whose connection the bucket is read by."""
+class Reanalyses:
+    """Runs of `tidegate reanalyze`. client: the connection that reads the bucket."""
 
     def __init__(self, client: Connection, bucket: Mirror) -> None:
         self._client = client
         self._bucket = bucket
 
-    def of(self, asker: Asker) -> SecondLooks:
-        """What they may see: nobody hears of a run that is of a camera that they may not see, too."""
+    def of(self, asker: Asker) -> ReanalysisRuns:
+        """Return the runs that the user may see: those of which they may see every camera."""
         found: list[tuple[str, Reanalysis]] = []
         unusable: list[UnusableRun] = []
         for key, value in self._bucket.values.items():
@@ -55,13 +55,13 @@ class Second:
             except SettingError as e:
                 unusable.append(UnusableRun(run=key[:64], mistake=str(e)))
         seen = sorted((one for one in found if all(map(asker.sees, one[1].cameras))), key=_began, reverse=True)
-        return SecondLooks(
-            runs=[SecondLook(of=run, heard=self._is_heard(key, run)) for key, run in seen[:MOST]],
+        return ReanalysisRuns(
+            runs=[ReanalysisRun(of=run, heard=self._is_heard(key, run)) for key, run in seen[:MOST]],
             unusable=unusable[:MOST] if asker.cameras is None else [],
         )
 
     def _is_heard(self, key: str, run: Reanalysis) -> bool:
-        # Whoever is away hears of nobody.
+        # While disconnected the console receives no heartbeats.
         if not self._client.is_connected:
             return True
         here, stored = self._bucket.seen[key], self._bucket.written[key]

@@ -1,4 +1,4 @@
-"""What the API says of recordings. Pure."""
+"""The API's answers about recordings. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from shared.recordings.asked import Found, Total
 from shared.recordings.playing import Play
 from shared.recordings.records import Cause
 
-# Groups that are nearer to each other are one stretch: times are rounded to milliseconds.
+# Groups that are nearer to each other form one stretch: times are rounded to milliseconds.
 _APART = dt.timedelta(milliseconds=500)
 
 
 class RecordedCamera(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is of a camera. seconds: of video. bytes: of files. lost: seconds without video, by cause.
+    """The recordings of a camera. seconds: of video. bytes: of files. lost: seconds without video, by cause.
 
-    since, until: of what there is; null: nothing is. goes: when the oldest video goes by its age; null: nothing does.
-    record, rest, keep_days, held: by which policy.
+    since, until: of the recordings; null: there are none. goes: when the oldest video expires; null: never. record,
+    rest, keep_days, held: the policy.
     """
 
     camera: str
@@ -40,7 +40,7 @@ class RecordedCameras(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordedHour(msgspec.Struct, frozen=True, kw_only=True):
-    """incident: whether one is in it."""
+    """An hour of recordings. incident: whether it has one."""
 
     hour: dt.datetime
     seconds: float
@@ -50,21 +50,21 @@ class RecordedHour(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordedHours(msgspec.Struct, frozen=True, kw_only=True):
-    """hours: by time, of which the last may not be over."""
+    """hours: by time; the last may not be over."""
 
     of: RecordedCamera
     hours: list[RecordedHour]
 
 
 class RecordedStretch(msgspec.Struct, frozen=True, kw_only=True):
-    """A time of which there is all video."""
+    """A time with complete video."""
 
     since: dt.datetime
     until: dt.datetime
 
 
 class RecordedGap(msgspec.Struct, frozen=True, kw_only=True):
-    """A time without video, and why. segments: how many are known to be missing."""
+    """A time without video, and its cause. segments: how many are known to be missing."""
 
     since: dt.datetime
     until: dt.datetime
@@ -73,7 +73,7 @@ class RecordedGap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordedTime(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is of a time, recorded or yet to be."""
+    """The video of a time, recorded or still to be recorded, and its gaps."""
 
     camera: str
     stretches: list[RecordedStretch]
@@ -118,7 +118,7 @@ def time(found: Found) -> RecordedTime:
 
 
 def stretches(plays: Sequence[Play]) -> list[RecordedStretch]:
-    """Groups that follow each other, as one."""
+    """Merge adjacent groups."""
     row: list[RecordedStretch] = []
     for play in sorted(plays, key=lambda one: one.start):
         if row and play.start - row[-1].until <= _APART:

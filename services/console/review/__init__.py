@@ -1,14 +1,14 @@
-"""Incidents and alerts as people look through them: what was said of each, put together, and the evidence of it.
+"""Incidents and alerts for review: the events of each, merged, and their evidence.
 
 | module | idea |
 |---|---|
-| `together` | what was said of one incident, in whatever order it is heard |
+| `together` | the events of one incident, merged in any order |
 | `index` | all incidents of the last days in memory, newest first, in pages |
-| `filters` | which of them somebody asks for |
-| `gaps`, `timeline` | when cameras were offline; how many incidents there were, by camera and time |
-| `reading` | EVENTS read backwards at the start, and followed |
-| `evidence` | the time around an incident: where its objects were, and what was looked at less |
-| `shown`, `routes` | what is answered |
+| `filters` | filters of a request |
+| `gaps`, `timeline` | when cameras were offline; counts of incidents by camera and time |
+| `reading` | reads EVENTS backwards at the start, and follows it |
+| `evidence` | the time around an incident: paths of its objects, and deferred parts |
+| `shown`, `routes` | the API's answers |
 
 Each module imports only those above it in this table. All but `reading` and `evidence` are pure.
 """

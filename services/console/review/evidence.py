@@ -1,4 +1,4 @@
-"""The time around an incident: where its objects were, and what was looked at less than is wanted."""
+"""The time around an incident: paths of its objects, and parts whose analysis was deferred."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from shared.contract import names
 from shared.contract.events import Detections, DetectionsRevision, Incident, Lost, OfSegment, decode
 from shared.runtime.errors import BadMessage
 
-# Seconds that are shown before an incident and after it, and of a long one in all.
+# Seconds shown before and after an incident, and at most in total.
 AROUND_S = 5.0
 LONGEST_S = 180.0
-# Events of detections that are read for it at most, and second looks at them: these come whenever there is time.
+# Detections that are read for it at most, and their revisions by a second pass, which come at any later time.
 _MOST_READ = 1000
 _MOST_REVISIONS = 2000
 
@@ -28,9 +28,9 @@ E = TypeVar("E", bound=OfSegment)
 
 
 class Deferred(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of the time in which less was looked at. fps, wanted: frames a second that were, and that are wanted.
+    """A part of the time that was analysed at a lower frame rate. fps: the actual rate. wanted: the wanted rate.
 
-    outcome: whether the rest was looked at since. lost: why it never will be.
+    outcome: whether the rest was backfilled. lost: why it never will be.
     """
 
     since: dt.datetime
@@ -43,7 +43,7 @@ class Deferred(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def stretch(incident: Incident) -> Stretch:
-    """The time that shows it."""
+    """Return the time that shows an incident."""
     around = dt.timedelta(seconds=AROUND_S)
     since = min(incident.start, incident.snapshot.time) - around
     end = max(incident.end or incident.time, incident.snapshot.time) + around
@@ -51,13 +51,13 @@ def stretch(incident: Incident) -> Stretch:
 
 
 async def paths(client: Connection, incident: Incident) -> list[Followed]:
-    """Where its objects were in that time. Raises nats.errors.Error or TimeoutError."""
+    """Return the paths of its objects in that time. Raises nats.errors.Error or TimeoutError."""
     ids = {o.id for o in incident.objects}
     return [f for f in await tracks.read(client, stretch(incident)) if f.last.id in ids] if ids else []
 
 
 async def deferred(client: Connection, when: Stretch) -> list[Deferred]:
-    """What was put off in that time, oldest first. Raises nats.errors.Error or TimeoutError."""
+    """Return the deferred parts of that time, oldest first. Raises nats.errors.Error or TimeoutError."""
     found: dict[str, Detections] = {}
     first = 0
     async with Log(client, names.EVENTS) as log:
@@ -80,7 +80,7 @@ async def deferred(client: Connection, when: Stretch) -> list[Deferred]:
 async def _read(
     log: Log, kind: type[E], camera: str, *, most: int, since: dt.datetime | None = None, seq: int = 1
 ) -> AsyncIterator[tuple[Stored, E]]:
-    """Events of a camera in the order in which they were stored, from a time or a sequence on."""
+    """Yield a camera's events in stored order, from a time or a sequence on."""
     subject = names.event(kind.kind, camera)
     found = await (log.since(subject, since) if since else log.read(subject, seq))
     read = 0
@@ -89,7 +89,7 @@ async def _read(
             read += 1
             try:
                 yield stored, decode(stored.data, kind, subject)
-            except BadMessage:  # nothing that a service says
+            except BadMessage:  # not from a service
                 continue
         found = await log.read(subject, found[-1].seq + 1)
 
@@ -108,7 +108,7 @@ def _one(event: Detections, revised: bool, lost: Lost | None) -> Deferred:
 
 
 def _merged(parts: list[Deferred]) -> list[Deferred]:
-    """Neighbours of which the same is to be said, as one."""
+    """Merge adjacent parts that are alike."""
     out: list[Deferred] = []
     for part in sorted(parts, key=lambda p: p.since):
         last = out[-1] if out else None

@@ -1,4 +1,4 @@
-"""Which incidents somebody asks for, and where a page of them begins. Pure."""
+"""Filters of incidents, and the cursor of a page. Pure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ VERDICTS: tuple[str, ...] = (*get_args(Verification), "not_found")
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """Each is None, or empty, where it does not matter. since, until: Unix seconds; it happens in between somewhere.
+    """Each is None or empty if it does not filter. since, until: Unix seconds; the incident overlaps this time.
 
-    incident: its own id, which more than one camera may have. verdicts: `not_found` is a false alarm by a second look.
-    reviewed: by whoever asks.
+    incident: its own id, which cameras may share. verdicts: `not_found` is a false alarm by a second pass. reviewed: by
+    the user.
     """
 
     cameras: frozenset[str] = frozenset()
@@ -37,7 +37,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     until: float = math.inf
 
     def fits(self, entry: Entry) -> bool:
-        """Whether it is one of those, reviewed or not."""
+        """Whether the incident passes all filters except `reviewed`."""
         return (
             entry.start < self.until
             and entry.last >= self.since
@@ -59,15 +59,15 @@ def verdict_of(entry: Entry) -> str:
 
 
 def names(text: str) -> frozenset[str]:
-    """What is between commas."""
+    """Split a list at its commas."""
     return frozenset(filter(None, (part.strip() for part in text.split(","))))
 
 
-def among(text: str, known: tuple[str, ...], what: str) -> frozenset[str]:
-    """The same, each of which must be known. what: how the error calls it. Raises Refused."""
+def among(text: str, choices: tuple[str, ...], what: str) -> frozenset[str]:
+    """Split a list whose parts must be among `choices`. what: its name in the error. Raises Refused."""
     found = names(text)
-    if strange := sorted(found - set(known)):
-        raise Refused(400, f"there is no {what} {strange[0][:64]!r}: take of {', '.join(known)}")
+    if strange := sorted(found - set(choices)):
+        raise Refused(400, f"there is no {what} {strange[0][:64]!r}: take of {', '.join(choices)}")
     return found
 
 
@@ -76,7 +76,7 @@ def cursor(place: Place | None) -> str | None:
 
 
 def place(text: str) -> Place | None:
-    """What `cursor` made. Raises Refused."""
+    """Parse a `cursor`. Raises Refused."""
     if not text:
         return None
     found = _CURSOR.fullmatch(text)

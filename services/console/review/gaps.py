@@ -1,4 +1,4 @@
-"""When cameras were offline, out of what ingest says of them. Pure."""
+"""Times when cameras were offline, from ingest's status events. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from shared.contract.events import CameraStatus
 
-# A camera that comes and goes says so again and again.
+# A camera that reconnects often sends many status events.
 MOST_OF_A_CAMERA = 2000
 MOST = 50_000
 
 
 class Gap(NamedTuple):
-    """since, until: Unix seconds; None: it lasts. reason: the last one given, in words."""
+    """since, until: Unix seconds; None: it lasts. reason: the latest, in words."""
 
     since: float
     until: float | None
@@ -22,7 +22,7 @@ class Gap(NamedTuple):
 
 
 class Status(NamedTuple):
-    """time: Unix seconds."""
+    """A camera's status from `time` on, Unix seconds."""
 
     time: float
     offline: bool
@@ -30,42 +30,43 @@ class Status(NamedTuple):
 
 
 class Statuses:
-    """What was said of all cameras, in whatever order it is heard. Within bounds: the oldest go first."""
+    """Status events of all cameras, recorded in any order. Bounded: the oldest are dropped first."""
 
     def __init__(self) -> None:
         self._of: dict[str, list[Status]] = {}
         self._count = 0
 
-    def tell(self, event: CameraStatus) -> None:
+    def record(self, event: CameraStatus) -> None:
+        """Record a status event; a repetition changes nothing."""
         status = Status(event.time.timestamp(), event.state == "offline", event.reason[:500])
-        known = self._of.setdefault(event.camera, [])
-        n = bisect.bisect_left(known, status)
-        if known[n : n + 1] == [status]:
+        statuses = self._of.setdefault(event.camera, [])
+        n = bisect.bisect_left(statuses, status)
+        if statuses[n : n + 1] == [status]:
             return
-        known.insert(n, status)
+        statuses.insert(n, status)
         self._count += 1
-        if len(known) > MOST_OF_A_CAMERA:
-            del known[0]
+        if len(statuses) > MOST_OF_A_CAMERA:
+            del statuses[0]
             self._count -= 1
         elif self._count > MOST:
             self._forget_oldest()
 
     def forget(self, before: float) -> None:
-        """What was said before a time in Unix seconds, but for the last of each camera: that still holds."""
-        for known in self._of.values():
-            gone = max(0, min(bisect.bisect_left(known, (before,)), len(known) - 1))
-            del known[:gone]
-            self._count -= gone
+        """Drop events before a time in Unix seconds, except each camera's last one, which still holds."""
+        for statuses in self._of.values():
+            n_removed = max(0, min(bisect.bisect_left(statuses, (before,)), len(statuses) - 1))
+            del statuses[:n_removed]
+            self._count -= n_removed
 
     def cameras(self) -> list[str]:
         return list(self._of)
 
     def gaps(self, camera: str, since: float, until: float) -> list[Gap]:
-        """Those that touch the time from `since` to `until`, oldest first."""
+        """Return the gaps that overlap the time from `since` to `until`, oldest first."""
         return [gap for gap in _gaps(self._of.get(camera, [])) if gap.since < until and (gap.until or until) > since]
 
     def _forget_oldest(self) -> None:
-        """Of whoever has the most to tell: nobody else's are forgotten for it."""
+        """Drop the oldest event of the camera with the most events, so that other cameras lose none."""
         camera = max(self._of, key=lambda camera: len(self._of[camera]))
         del self._of[camera][0]
         self._count -= 1
@@ -74,13 +75,13 @@ class Statuses:
 
 
 def _gaps(statuses: list[Status]) -> Iterator[Gap]:
-    begun: Status | None = None
+    offline: Status | None = None
     reason = ""
     for status in statuses:
         if status.offline:
-            begun, reason = begun or status, status.reason
-        elif begun:
-            yield Gap(begun.time, status.time, reason)
-            begun = None
-    if begun:
-        yield Gap(begun.time, None, reason)
+            offline, reason = offline or status, status.reason
+        elif offline:
+            yield Gap(offline.time, status.time, reason)
+            offline = None
+    if offline:
+        yield Gap(offline.time, None, reason)

@@ -1,6 +1,6 @@
-"""All incidents of the last days in memory, newest first, within bounds: the oldest go first. Pure.
+"""All incidents of the last days in memory, newest first. Bounded: the oldest are dropped first. Pure.
 
-index.tell(event)
+index.record(event)
 index.get(id)
 entries, more = index.page(wanted, after=None, limit=50)
 """
@@ -16,26 +16,26 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.console.review.together import IncidentReport, id_of, joined, newest, told_by
+from services.console.review.together import IncidentReport, id_of, merge, newest, report_of
 from shared.contract.events import Incident, Severity, Verdict, Verification
 
 MOST = 20_000
 MOST_BYTES = 64 * 2**20
-# What Python takes for an incident, beside the bytes that were said of it: 870 were measured.
+# Python's memory for an incident, in addition to the bytes of its events: 870 were measured.
 _OVERHEAD = 1000
-# Verdicts whose incident was not read yet, or that are about none.
+# Verdicts whose incident has not been read yet, or does not exist.
 _MOST_EARLY = 1000
 
 
 class Place(NamedTuple):
-    """Where an incident is in the order of all: by its start in Unix seconds, and its id where two began at once."""
+    """An incident's sort key: its start in Unix seconds, then its id."""
 
     start: float
     id: str
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An incident, as far as filters look at it. start, last: Unix seconds; last: its end, or when it was last told."""
+    """An incident with the fields that filters use. start, last: Unix seconds; last: its end, or its latest event."""
 
     id: str
     camera: str
@@ -57,7 +57,7 @@ Wanted = Callable[[Entry], bool]
 
 
 class Index:
-    """See the module. most, most_bytes: bounds of what it keeps."""
+    """An index of incidents. most, most_bytes: its bounds."""
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._most, self._most_bytes = most, most_bytes
@@ -66,7 +66,7 @@ class Index:
         self._early: dict[str, IncidentReport] = {}
         self._bytes = 0
         self.cameras: Counter[str] = Counter()
-        # Whether something had to go: what is older is not worth reading.
+        # Whether an incident was dropped: older ones are not worth reading.
         self.is_full = False
 
     def __len__(self) -> int:
@@ -75,41 +75,41 @@ class Index:
     def get(self, id: str) -> Entry | None:
         return self._entries.get(id)
 
-    def tell(self, event: Incident | Verdict) -> None:
-        """Something is said of an incident, maybe not for the first time."""
+    def record(self, event: Incident | Verdict) -> None:
+        """Record an event of an incident; a repetition changes nothing."""
         id = id_of(event.camera, event.incident)
-        known = self._entries.get(id)
-        told = told_by(event)
-        before = known.told if known else self._early.get(id)
-        told = joined(before, told) if before else told
-        if known and told == known.told:
+        entry = self._entries.get(id)
+        report = report_of(event)
+        before = entry.told if entry else self._early.get(id)
+        report = merge(before, report) if before else report
+        if entry and report == entry.told:
             return
-        about = newest(told)
+        about = newest(report)
         if about is None:
-            self._early[id] = told
+            self._early[id] = report
             if len(self._early) > _MOST_EARLY:
                 del self._early[next(iter(self._early))]
             return
         self._early.pop(id, None)
-        if known:
-            self._remove(known)
-        self._add(_entry(id, about, told))
+        if entry:
+            self._remove(entry)
+        self._add(_entry(id, about, report))
         while len(self._order) > self._most or self._bytes > self._most_bytes:
             self.is_full = True
             self._remove(self._entries[self._order[0].id])
 
     def forget(self, before: float) -> None:
-        """Those that were last told of before a time, in Unix seconds: EVENTS has them no more."""
+        """Drop incidents whose latest event is before a time in Unix seconds: EVENTS has dropped them too."""
         for entry in [e for e in self._entries.values() if e.last < before]:
             self._remove(entry)
 
     def page(self, wanted: Wanted, *, after: Place | None, limit: int) -> tuple[list[Entry], Place | None]:
-        """(the newest that are wanted, where the next page begins). after: the last that the page before had."""
+        """Return (the newest wanted incidents, where the next page begins). after: the last of the previous page."""
         found = list(itertools.islice(filter(wanted, self._backwards(after)), limit + 1))
         return found[:limit], found[limit - 1].place if len(found) > limit else None
 
     def all(self, wanted: Wanted) -> Iterator[Entry]:
-        """Those that are wanted, newest first."""
+        """Return the wanted incidents, newest first."""
         return filter(wanted, self._backwards(None))
 
     def _backwards(self, after: Place | None) -> Iterator[Entry]:
@@ -135,17 +135,17 @@ def _size(entry: Entry) -> int:
     return entry.told.size + _OVERHEAD
 
 
-def _entry(id: str, about: Incident, told: IncidentReport) -> Entry:
-    assert told.verified
+def _entry(id: str, about: Incident, report: IncidentReport) -> Entry:
+    assert report.verified
     return Entry(
         id=id,
         camera=intern(about.camera),
         incident=about.incident,
         rule=intern(about.rule),
         severity=about.severity,
-        verification=told.verified[2],
+        verification=report.verified[2],
         start=about.start.timestamp(),
         last=(about.end or about.time).timestamp(),
         lasts=about.end is None,
-        told=told,
+        told=report,
     )

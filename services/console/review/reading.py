@@ -1,8 +1,8 @@
-"""EVENTS read backwards at the start, the newest first, and followed from then on: by what is heard, and by the log.
+"""Reads EVENTS backwards at the start, newest first, then follows it by a subscription and by the log.
 
-ALERTS is read in the same way, for what a flood of another kind has pushed out of EVENTS.
+ALERTS is read in the same way, for events that a flood of another kind has pushed out of EVENTS.
 
-What is heard at once may be heard twice, or not at all while the server is away: the log has it.
+The subscription may deliver twice, or not at all while the server is away: the log is complete.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import nats.errors
 
-from services.console.feed.hub import Heard
+from services.console.feed.hub import FeedEvent
 from services.console.review.gaps import Statuses
 from services.console.review.index import Index
 from shared.bus.client import Connection
@@ -23,49 +23,49 @@ from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.events import Alert, CameraStatus, Event, Incident, Verdict, decode
-from shared.contract.topology import EVENTS_KEPT_S
+from shared.contract.topology import EVENTS_MAX_AGE_S
 from shared.runtime.errors import BadMessage, BusError
 from shared.runtime.telemetry import logger
 
 KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in (Incident, Alert, Verdict, CameraStatus)}
-# What is read of each stream, one subject after the other.
+# The streams and subjects that are read, in this order.
 _READ = [
     *((names.ALERTS, names.event(kind, "*")) for kind in names.COPIED),
     *((names.EVENTS, names.event(kind, "*")) for kind in KINDS),
 ]
-# What happened within the last hour is there first, and then what was before it.
-_BACK_S = (3600.0, 6 * 3600.0, 24 * 3600.0, 3 * 24 * 3600.0, EVENTS_KEPT_S)
+# The last hour is read first, then longer times.
+_BACK_S = (3600.0, 6 * 3600.0, 24 * 3600.0, 3 * 24 * 3600.0, EVENTS_MAX_AGE_S)
 _EVERY_S = 10.0
 _RETRY_S = 1.0
 
 
 class Reading:
-    """Fills an index and what is known of cameras. client: the viewer's connection."""
+    """Fills the index and the cameras' statuses. client: the viewer's connection."""
 
     def __init__(self, client: Connection, index: Index, statuses: Statuses) -> None:
         self._client = client
         self._index = index
         self._statuses = statuses
-        # By stream and subject: what was read of the log up to here; and what of it is read already, from here on.
+        # By stream and subject: the next sequence to follow, and the first sequence that was read.
         self._next: dict[tuple[str, str], int] = {}
         self._read_from: dict[tuple[str, str], int] = {}
         self._back = 0
-        # The first sequence of MEDIA that is kept.
+        # The first sequence that MEDIA stores.
         self.video_from = 0
         self._log = logger("review")
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that the streams keep was read, or as much of it as there is room for."""
+        """Whether everything in the streams was read, or the index is full."""
         return self._back >= len(_BACK_S)
 
-    def hear(self, event: Heard) -> None:
-        """Whatever is said on the bus."""
+    def hear(self, event: FeedEvent) -> None:
+        """Record an event from the subscription."""
         if kind := KINDS.get(event.kind):
             self._take(bytes(event.data), kind, names.event(event.kind, event.camera))
 
     async def run(self) -> None:
-        """Until cancelled. Raises BusError once the connection is closed."""
+        """Read and follow until cancelled. Raises BusError once the connection is closed."""
         while not self._client.is_closed:
             try:
                 await self._read()
@@ -90,12 +90,12 @@ class Reading:
             await self._follow(logs)
         video = (await self._client.jetstream().stream_info(names.MEDIA)).state
         self.video_from = video.first_seq if video.messages else video.last_seq + 1
-        oldest = time.time() - EVENTS_KEPT_S
+        oldest = time.time() - EVENTS_MAX_AGE_S
         self._index.forget(oldest)
         self._statuses.forget(oldest)
 
     async def _read_back(self, logs: Mapping[str, Log], back_s: float) -> None:
-        """What was stored since so long, but for what is read already."""
+        """Read what was stored in the last `back_s` seconds and has not been read yet."""
         since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=back_s)
         for (stream, subject), end in self._read_from.items():
             log = logs[stream]
@@ -120,9 +120,9 @@ class Reading:
     def _take(self, data: bytes, kind: type[Any], subject: str) -> None:
         try:
             event = decode(data, kind, subject)
-        except BadMessage:  # nothing that a service says
+        except BadMessage:  # not from a service
             return
         if isinstance(event, CameraStatus):
-            self._statuses.tell(event)
+            self._statuses.record(event)
         else:
-            self._index.tell(event)
+            self._index.record(event)

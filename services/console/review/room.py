@@ -1,8 +1,8 @@
-"""What the console keeps for its room Review: the incidents, and when cameras were offline."""
+"""State of the page Review: the incidents, and when cameras were offline."""
 
 from __future__ import annotations
 
-from services.console.people.kept import Kept
+from services.console.people.kept import MirroredBucket
 from services.console.review.gaps import Statuses
 from services.console.review.index import Index
 from services.console.review.reading import Reading
@@ -13,9 +13,9 @@ from shared.bus.client import Connection
 class Review:
     """client: the viewer's connection."""
 
-    def __init__(self, client: Connection, kept: Kept) -> None:
+    def __init__(self, client: Connection, bucket: MirroredBucket) -> None:
         self.client = client
         self.index = Index()
         self.statuses = Statuses()
         self.reading = Reading(client, self.index, self.statuses)
-        self.reviews = Reviews(kept)
+        self.reviews = Reviews(bucket)

@@ -1,4 +1,4 @@
-"""`/incidents` and `/timeline`: what happened, for those who may see the camera."""
+"""`/incidents` and `/timeline`, for users who may see the camera."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from services.console.review.shown import (
     Timeline,
     TimelineRow,
 )
-from services.console.review.timeline import counted
+from services.console.review.timeline import count_by_camera
 from services.console.review.together import newest
 from services.console.video import sending
 from services.console.video.work import LARGEST, SMALLEST
@@ -59,7 +59,7 @@ Download = Annotated[bool, QueryParameter(description="as a file to be saved")]
 Parts = Annotated[int, QueryParameter(ge=1, le=MOST_PARTS, description="into how many the time is cut")]
 
 
-def asked(
+def parse_filters(
     asker: NamedDependency[Asker],
     console: NamedDependency[Console],
     camera: Names = "",
@@ -73,12 +73,12 @@ def asked(
     since: Time = "",
     until: Time = "",
 ) -> Filters:
-    """Which incidents somebody asks for. Raises Refused."""
+    """Return the request's filters. Raises Refused."""
     cameras = filters.names(camera)
     if cameras:
-        known = {*console.camera_ids, *console.review.index.cameras}
+        existing = {*console.camera_ids, *console.review.index.cameras}
         for id in sorted(cameras):
-            door.camera(asker, id, known)
+            door.camera(asker, id, existing)
     if lasts not in ("", *filters.STATES):
         raise Refused(400, f"there is no state {lasts!r}: take one of {', '.join(filters.STATES)}")
     return Filters(
@@ -95,19 +95,21 @@ def asked(
     )
 
 
-_ASKED = {"asked": Provide(asked, sync_to_thread=False)}
+_CRITERIA = {"criteria": Provide(parse_filters, sync_to_thread=False)}
 
 
-@get("/incidents", opt=needs("viewer"), dependencies=_ASKED)
+@get("/incidents", opt=needs("viewer"), dependencies=_CRITERIA)
 async def list_incidents(
     asker: NamedDependency[Asker],
     console: NamedDependency[Console],
-    asked: NamedDependency[Filters],
+    criteria: NamedDependency[Filters],
     limit: Limit = 50,
     cursor: Annotated[str, _text("`next` of the page before; empty: the first")] = "",
 ) -> IncidentCards:
-    """Incidents of cameras that you may see, the newest first."""
-    found, more = console.review.index.page(_wanted(console, asker, asked), after=filters.place(cursor), limit=limit)
+    """Incidents of cameras that you may see, newest first."""
+    found, more = console.review.index.page(
+        _matcher(console, asker, criteria), after=filters.place(cursor), limit=limit
+    )
     return IncidentCards(
         incidents=[_card(console, asker, entry) for entry in found],
         next=filters.cursor(more),
@@ -115,12 +117,12 @@ async def list_incidents(
     )
 
 
-@get("/incidents/count", opt=needs("viewer"), dependencies=_ASKED)
+@get("/incidents/count", opt=needs("viewer"), dependencies=_CRITERIA)
 async def count_incidents(
-    asker: NamedDependency[Asker], console: NamedDependency[Console], asked: NamedDependency[Filters]
+    asker: NamedDependency[Asker], console: NamedDependency[Console], criteria: NamedDependency[Filters]
 ) -> IncidentTally:
     """How many incidents there are, and how many of them you have not reviewed."""
-    found = list(console.review.index.all(_wanted(console, asker, asked)))
+    found = list(console.review.index.all(_matcher(console, asker, criteria)))
     reviews = console.review.reviews
     unreviewed = sum(not reviews.has(asker.name, entry.id) for entry in found)
     return IncidentTally(count=len(found), unreviewed=unreviewed, complete=console.review.reading.is_complete)
@@ -130,9 +132,9 @@ async def count_incidents(
 async def get_incident(
     id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
 ) -> IncidentDetails:
-    """All of one incident, with where its objects were and what was looked at less.
+    """All of one incident, with the paths of its objects and the deferred parts of its time.
 
-    id: as a list has it, not as events do.
+    id: of a list's entry, not of events.
     """
     entry = _entry(console, asker, id)
     about = _about(entry)
@@ -167,7 +169,7 @@ async def get_incident_clip(
 ) -> Response[Any]:
     """An incident's video as MP4, from some seconds before it until some seconds after.
 
-    Of a long one these are the first three minutes. `X-From` and `X-To` say what it shows. `Range` asks for a part.
+    A long incident's clip has the first three minutes. `X-From` and `X-To` give its time. `Range` asks for a part.
     """
     about = _about(_entry(console, asker, id))
     found = await console.clips.clip(*evidence.stretch(about))
@@ -176,8 +178,8 @@ async def get_incident_clip(
 
 @put("/incidents/{id:str}/reviewed", opt=needs("viewer"), status_code=204)
 async def mark_reviewed(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
-    """You have reviewed an incident. Others have not: each has their own marks."""
-    entry = _looked_at(console, asker, id)
+    """Mark an incident as reviewed by you. Each user has their own marks."""
+    entry = _reviewable(console, asker, id)
     if not console.review.reviews.has(asker.name, id):
         await console.audit(asker, "incident.review", camera=entry.camera, incident=entry.incident)
         await console.review.reviews.mark(asker.name, id)
@@ -185,43 +187,43 @@ async def mark_reviewed(id: FromPath[str], asker: NamedDependency[Asker], consol
 
 @delete("/incidents/{id:str}/reviewed", opt=needs("viewer"), status_code=204)
 async def unmark_reviewed(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
-    """You want to review an incident again."""
-    entry = _looked_at(console, asker, id)
+    """Remove your mark, to review an incident again."""
+    entry = _reviewable(console, asker, id)
     if console.review.reviews.has(asker.name, id):
         await console.audit(asker, "incident.review-again", camera=entry.camera, incident=entry.incident)
         await console.review.reviews.clear(asker.name, id)
 
 
-@get("/timeline", opt=needs("viewer"), dependencies=_ASKED)
+@get("/timeline", opt=needs("viewer"), dependencies=_CRITERIA)
 async def get_timeline(
     asker: NamedDependency[Asker],
     console: NamedDependency[Console],
-    asked: NamedDependency[Filters],
+    criteria: NamedDependency[Filters],
     parts: Parts = 200,
     limit: Limit = MOST,
     cursor: Annotated[str, _text("`next` of the page before; empty: the first")] = "",
 ) -> Timeline:
-    """How many incidents began when, by camera, and when cameras were offline; of the last day where no time is given.
+    """Counts of incidents by camera and time, and when cameras were offline; of the last day if no time is given.
 
-    Cameras without either are left out, but for those that are asked for.
+    Cameras without either are omitted, unless the request names them.
     """
-    until = min(asked.until, time.time() + _LONGEST_S) if asked.until < filters.EVER.until else time.time()
-    since = max(asked.since, until - (_LONGEST_S if asked.since > filters.EVER.since else _DAY_S))
+    until = min(criteria.until, time.time() + _LONGEST_S) if criteria.until < filters.EVER.until else time.time()
+    since = max(criteria.since, until - (_LONGEST_S if criteria.since > filters.EVER.since else _DAY_S))
     if since >= until:
         raise Refused(400, "until must be after since")
     reviews, statuses = console.review.reviews, console.review.statuses
-    found = counted(
-        console.review.index.all(_wanted(console, asker, asked)),
+    found = count_by_camera(
+        console.review.index.all(_matcher(console, asker, criteria)),
         since,
         until,
         parts,
         lambda entry: reviews.has(asker.name, entry.id),
     )
-    known = asked.cameras or {*found, *console.camera_ids}
+    shown_ids = criteria.cameras or {*found, *console.camera_ids}
     rows = []
-    for camera in sorted(id for id in known if asker.sees(id) and id > cursor):
+    for camera in sorted(id for id in shown_ids if asker.sees(id) and id > cursor):
         gaps = [_gap(gap) for gap in statuses.gaps(camera, since, until)]
-        if gaps or camera in found or camera in asked.cameras:
+        if gaps or camera in found or camera in criteria.cameras:
             rows.append(TimelineRow(camera=camera, buckets=found.get(camera, []), gaps=gaps))
         if len(rows) > limit:
             break
@@ -235,22 +237,22 @@ async def get_timeline(
     )
 
 
-def _wanted(console: Console, asker: Asker, asked: Filters) -> Wanted:
-    """Whether somebody may see an incident, and asks for it."""
+def _matcher(console: Console, asker: Asker, criteria: Filters) -> Wanted:
+    """Return a predicate: whether the user may see an incident and it matches the criteria."""
     reviews = console.review.reviews
 
     def wanted(entry: Entry) -> bool:
         return (
             asker.sees(entry.camera)
-            and asked.fits(entry)
-            and (asked.reviewed is None or reviews.has(asker.name, entry.id) == asked.reviewed)
+            and criteria.fits(entry)
+            and (criteria.reviewed is None or reviews.has(asker.name, entry.id) == criteria.reviewed)
         )
 
     return wanted
 
 
 def _entry(console: Console, asker: Asker, id: str) -> Entry:
-    """Raises Refused, with the same words where there is none and where they may not see it."""
+    """Return an incident. Raises Refused, with the same words if there is none or the user may not see it."""
     entry = console.review.index.get(id)
     if entry is None or not asker.sees(entry.camera):
         raise Refused(404, f"there is no incident {id[:64]!r}: it may be older than what is kept")
@@ -259,7 +261,7 @@ def _entry(console: Console, asker: Asker, id: str) -> Entry:
 
 def _about(entry: Entry) -> Incident:
     about = newest(entry.told)
-    assert about, "the index has those alone of which an event was heard"
+    assert about, "the index has only incidents with an event"
     return about
 
 
@@ -267,8 +269,8 @@ def _filename(about: Incident, ending: str) -> str:
     return f"{about.camera}-{names.safe_name(about.rule)[:64]}-{about.start:%Y%m%dT%H%M%SZ}.{ending}"
 
 
-def _looked_at(console: Console, asker: Asker, id: str) -> Entry:
-    """The same for whoever has looked at it. Raises Refused: a program has no eyes."""
+def _reviewable(console: Console, asker: Asker, id: str) -> Entry:
+    """Return an incident that the user may mark as reviewed. Raises Refused for a program, which can't review."""
     if asker.via == "token":
         raise Refused(403, "a program reviews nothing: whoever is signed in on a page does")
     return _entry(console, asker, id)

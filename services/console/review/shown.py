@@ -1,4 +1,4 @@
-"""Incidents as the API answers with them. Pure."""
+"""The API's answers about incidents. Pure."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from shared.contract.events import IncidentObject, PathPoint, SegmentRef, Severi
 class IncidentCard(msgspec.Struct, frozen=True, kw_only=True):
     """An incident in a list. id: in addresses; incident: in events, where cameras may share one.
 
-    last: when it was last told of. end: absent while it lasts. labels: how many objects of each. verification,
-    confidence, reason: as far as a model was asked. alert: whether it became one. late: found by a second look alone.
-    not_found: a false alarm, by a second look. picture: the moment that shows it. video: whether the video of that
-    moment is kept still, as far as known. reviewed: when you have, if you have.
+    last: time of its latest event. end: absent while it lasts. labels: number of objects by label. verification,
+    confidence, reason: by a model, if one verified it. alert: whether it became one. late: found only by a second pass.
+    not_found: a false alarm, by a second pass. picture: the moment that shows it. video: whether video of that moment
+    is still stored, as far as known. reviewed: when you reviewed it, if you have.
     """
 
     id: str
@@ -52,8 +52,8 @@ class IncidentCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncidentCards(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of them, newest first. next: cursor of the page after it; null: there is none. complete: whether all that
-    is kept was read since the console started.
+    """A page of incidents, newest first. next: cursor of the next page; null: there is none. complete: whether the
+    console has read all stored incidents since it started.
     """
 
     incidents: list[IncidentCard]
@@ -62,7 +62,7 @@ class IncidentCards(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncidentTally(msgspec.Struct, frozen=True, kw_only=True):
-    """How many there are, and how many of them you have not reviewed."""
+    """The number of incidents, and of those that you have not reviewed."""
 
     count: int
     unreviewed: int
@@ -70,7 +70,7 @@ class IncidentTally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObjectPath(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an object was, at each frame that was looked at."""
+    """An object's position in each analysed frame."""
 
     id: str
     label: str
@@ -78,9 +78,9 @@ class ObjectPath(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncidentDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """All of one incident. objects: as they were last seen in it. segments, snapshot: the evidence, in MEDIA. verdict:
-    what a model said, whole. since, until: the time that shows it. paths: of its objects in that time, of a picture of
-    `width` by `height`. deferred: parts of it in which less was looked at.
+    """All of one incident. objects: as last seen in it. segments, snapshot: the evidence, in MEDIA. verdict: a model's,
+    complete. since, until: the time that shows it. paths: of its objects in that time, in a picture of `width` by
+    `height`. deferred: parts of that time that were analysed at a lower frame rate.
     """
 
     card: IncidentCard
@@ -97,7 +97,7 @@ class IncidentDetails(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CameraGap(msgspec.Struct, frozen=True, kw_only=True):
-    """A camera was offline. until: null while it is."""
+    """A time when a camera was offline. until: null while it lasts."""
 
     since: dt.datetime
     until: dt.datetime | None
@@ -113,8 +113,9 @@ class TimelineRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
-    """parts: into so many the time from `since` to `until` is cut. next: the camera to go on after; null: there are no
-    more."""
+    """parts: their number between `since` and `until`. next: the camera after which the next page begins; null: there
+    is none.
+    """
 
     since: dt.datetime
     until: dt.datetime
@@ -134,7 +135,9 @@ def card(
     video_from: int,
     recorded: Callable[[str, dt.datetime], bool],
 ) -> IncidentCard:
-    """video_from: the first sequence of MEDIA that is kept. recorded: whether there may be a recording of a time."""
+    """Return an incident's card. video_from: the first sequence that MEDIA stores. recorded: whether there may be a
+    recording of a camera at a time.
+    """
     about = newest(entry.told)
     assert about and entry.told.verified
     _, _, verification, confidence, reason = entry.told.verified

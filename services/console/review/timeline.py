@@ -1,4 +1,4 @@
-"""How many incidents there were, by camera and time. Pure."""
+"""Counts of incidents by camera and time. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORST: dict[Severity, int] = {severity: n for n, severity in enumerate(get_args
 
 
 class TimelineBucket(msgspec.Struct, kw_only=True):
-    """Incidents that began in a part of the time. n: which part, from 0 on. severity: the worst of them."""
+    """Incidents that began in a part of the time. n: the part, from 0 on. severity: the worst of them."""
 
     n: int
     count: int = 0
@@ -22,10 +22,10 @@ class TimelineBucket(msgspec.Struct, kw_only=True):
     severity: Severity = "info"
 
 
-def counted(
+def count_by_camera(
     entries: Iterable[Entry], since: float, until: float, parts: int, reviewed: Callable[[Entry], bool]
 ) -> dict[str, list[TimelineBucket]]:
-    """By camera, those parts of the time that have any. Entries that began before or after it are left out."""
+    """Return each camera's parts of the time that have incidents. Incidents that began outside it are not counted."""
     found: dict[str, dict[int, TimelineBucket]] = {}
     for entry in entries:
         if since <= entry.start < until:

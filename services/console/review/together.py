@@ -1,9 +1,8 @@
-"""What was said of one incident, put together: its start, its updates, its end, its alert and its verdict. Pure.
+"""Merges the events of one incident: its start, its updates, its end, its alert and its verdict. Pure.
 
-told = joined(told, told_by(event))
+report = merge(report, report_of(event))
 
-In whatever order events come, and however often, the same is known of it: EVENTS is read backwards, while new events
-come.
+The result does not depend on the events' order or repetition: EVENTS is read backwards, while new events arrive.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import msgspec
 
 from shared.contract.events import Alert, Incident, SegmentRef, Verdict, Verification
 
-# How much each says: whoever waits for a verdict says less than a verdict.
-_SAYS: dict[Verification, int] = {
+# How much each says: a pending verification says less than a verdict.
+_RANK: dict[Verification, int] = {
     "none": 0,
     "pending": 1,
     "unverified": 2,
@@ -23,16 +22,16 @@ _SAYS: dict[Verification, int] = {
     "rejected": 3,
     "confirmed": 3,
 }
-# As many as analytics names. Somebody else may name thousands, for a page that shows some of them.
+# The limits of analytics. Other publishers may send thousands, and a page shows only some of them.
 MOST_OBJECTS, MOST_SEGMENTS = 50, 60
 _MOST_FRAMES = 100
 
 
 class IncidentReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """All of it so far. Tuples are compared: of two the greater one says more.
+    """An incident's merged events. Tuples are compared: the greater one says more.
 
-    newest: (whether it has ended, time, how much it says of a verdict, the event). verified: (how much it says, time,
-    what, how sure or -1, why). verdict: (its end, the event). Each is empty where there is none.
+    newest: (whether it has ended, time, rank of its verification, the event). verified: (rank, time, verification,
+    confidence or -1, reason). verdict: (its end, the event). Each is empty if there is none.
     """
 
     newest: tuple[bool, float, int, bytes] | tuple[()] = ()
@@ -44,38 +43,38 @@ class IncidentReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def size(self) -> int:
-        """Bytes of what was said."""
+        """Bytes of the encoded events."""
         return sum(len(part) for one in (self.newest, self.verdict) for part in one if isinstance(part, bytes))
 
 
 def id_of(camera: str, incident: str) -> str:
-    """How an incident is called in addresses and keys, which its own id may not fit into; cameras may share one."""
+    """Return an incident's id in addresses and keys. Its own id may not fit there, and cameras may share it."""
     return hashlib.sha256(f"{camera}/{incident}".encode()).hexdigest()[:32]
 
 
-def told_by(event: Incident | Verdict) -> IncidentReport:
-    """What one event says."""
+def report_of(event: Incident | Verdict) -> IncidentReport:
+    """Return the report of one event."""
     if isinstance(event, Verdict):
         time = event.end.timestamp()
-        said: tuple[int, float, Verification, float, str]
-        said = (_SAYS[event.verdict], time, event.verdict, event.confidence, event.reason)
-        kept = msgspec.structs.replace(event, frames=event.frames[:_MOST_FRAMES])
-        return IncidentReport(verified=said, verdict=(time, msgspec.json.encode(kept)))
-    time, says = event.time.timestamp(), _SAYS[event.verification]
-    kept_event = msgspec.structs.replace(
+        verified: tuple[int, float, Verification, float, str]
+        verified = (_RANK[event.verdict], time, event.verdict, event.confidence, event.reason)
+        verdict = msgspec.structs.replace(event, frames=event.frames[:_MOST_FRAMES])
+        return IncidentReport(verified=verified, verdict=(time, msgspec.json.encode(verdict)))
+    time, rank = event.time.timestamp(), _RANK[event.verification]
+    incident = msgspec.structs.replace(
         event, objects=event.objects[:MOST_OBJECTS], segments=_ends(event.segments), late=None, not_found=None
     )
     return IncidentReport(
-        newest=(event.end is not None, time, says, msgspec.json.encode(kept_event)),
-        verified=(says, time, event.verification, -1.0 if event.confidence is None else event.confidence, event.reason),
+        newest=(event.end is not None, time, rank, msgspec.json.encode(incident)),
+        verified=(rank, time, event.verification, -1.0 if event.confidence is None else event.confidence, event.reason),
         alert=isinstance(event, Alert),
         late=bool(event.late),
         not_found=bool(event.not_found),
     )
 
 
-def joined(a: IncidentReport, b: IncidentReport) -> IncidentReport:
-    """What both say. It does not matter which is first, nor whether one was heard before."""
+def merge(a: IncidentReport, b: IncidentReport) -> IncidentReport:
+    """Merge two reports: commutative, associative and idempotent."""
     return IncidentReport(
         newest=max(a.newest, b.newest),
         verified=max(a.verified, b.verified),
@@ -86,14 +85,14 @@ def joined(a: IncidentReport, b: IncidentReport) -> IncidentReport:
     )
 
 
-def newest(told: IncidentReport) -> Incident | None:
-    """The event that says most of it; None where there is only a verdict."""
-    return msgspec.json.decode(told.newest[3], type=Incident) if told.newest else None
+def newest(report: IncidentReport) -> Incident | None:
+    """Return the newest event; None if there is only a verdict."""
+    return msgspec.json.decode(report.newest[3], type=Incident) if report.newest else None
 
 
-def verdict(told: IncidentReport) -> Verdict | None:
-    """What a model has said of it."""
-    return msgspec.json.decode(told.verdict[1], type=Verdict) if told.verdict else None
+def verdict(report: IncidentReport) -> Verdict | None:
+    """Return the model's verdict, if any."""
+    return msgspec.json.decode(report.verdict[1], type=Verdict) if report.verdict else None
 
 
 def _ends(segments: list[SegmentRef]) -> list[SegmentRef]:

@@ -32,8 +32,8 @@ async def get_picture(
     at: Time = "",
     width: Annotated[int, QueryParameter(ge=SMALLEST, le=LARGEST, description="most pixels across")] = 640,
 ) -> Response[bytes]:
-    """A camera's newest keyframe, or its frame at a time, as JPEG. `X-Time` says when it was captured."""
-    door.camera(asker, camera, console.known)
+    """A camera's newest keyframe, or its frame at a time, as JPEG. `X-Time` is its capture time."""
+    door.camera(asker, camera, console.camera_keys)
     found = await console.pictures.picture(camera, instant(at, "at") if at else None, width)
     return sending.picture(found, cache=sending.FOR_EVER if at else sending.NEWEST)
 
@@ -48,11 +48,11 @@ async def get_clip(
     until: Annotated[str, QueryParameter(name="to", max_length=64)],
     download: Annotated[bool, QueryParameter(description="as a file to be saved")] = False,
 ) -> Response[Any]:
-    """A camera's video of a stretch as MP4, also a part of it: `Range`. It begins with the keyframe before `from`.
+    """A camera's video of a period as MP4, with support for `Range`. It begins with the keyframe before `from`.
 
-    `X-From` and `X-To` say what it shows, and `X-Whole` whether that is all of it.
+    `X-From` and `X-To` are the times that it shows, and `X-Whole` is whether that is the whole period.
     """
-    door.camera(asker, camera, console.known)
+    door.camera(asker, camera, console.camera_keys)
     found = await console.clips.clip(camera, instant(since, "from"), instant(until, "to"))
     filename = f"{camera}-{found.since:%Y%m%dT%H%M%SZ}.mp4" if download else ""
     return sending.clip(request, found, filename=filename)
@@ -62,7 +62,7 @@ async def get_clip(
 async def watch_live(
     socket: WebSocket[Any, Any, Any], asker: NamedDependency[Asker], console: NamedDependency[Console]
 ) -> None:
-    """Video of cameras as it comes: say `{"watch": ["lobby"]}`. What comes is described in docs/console.md."""
+    """Live video of cameras: send `{"watch": ["lobby"]}`. docs/console.md describes the messages."""
     await socket.accept()
 
     async def send(message: bytes | str) -> None:
@@ -70,7 +70,7 @@ async def watch_live(
 
     def sees(camera: str) -> bool:
         current = console.current(asker)
-        return current is not None and current.sees(camera) and camera in console.known
+        return current is not None and current.sees(camera) and camera in console.camera_keys
 
     async def hear() -> None:
         while True:

@@ -1,1 +1,1 @@
-"""The application: who may ask what, errors, headers and files."""
+"""The application: authorization, errors, headers and files."""

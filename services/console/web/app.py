@@ -34,7 +34,7 @@ from services.console.web.headers import App, Headers
 from services.console.web.needs import PUBLIC, ROLE
 
 API = "/api/v1"
-# What of a request's state is the console's.
+# Keys of the console's part of a request's state.
 CONSOLE, GATE = "console", "gate"
 # The rooms, in the order in which they are documented.
 ROOMS: tuple[Any, ...] = (
@@ -53,24 +53,24 @@ ROOMS: tuple[Any, ...] = (
     system,
     health,
 )
-# A picture that is looked for, or a trace of arrivals, and a little more.
+# Enough for a picture to search for, or a trace of arrivals.
 MOST_BYTES = 12 * 1024 * 1024
 
 
 def build(console: Console) -> App:
-    """The ASGI application: the routes of the process, with this console."""
-    given = {CONSOLE: console, GATE: Gate(console.settings, console.people)}
+    """Return the ASGI application: the routes of the process, with this console."""
+    state = {CONSOLE: console, GATE: Gate(console.settings, console.people)}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        known: Any = {**scope, "state": {**scope.get("state", {}), **given}}
-        await _routes()(known, receive, send)
+        request_scope: Any = {**scope, "state": {**scope.get("state", {}), **state}}
+        await _routes()(request_scope, receive, send)
 
     return Headers(app, sub_path=console.settings.sub_path, is_https=console.settings.is_https)
 
 
 @cache
 def _routes() -> Litestar:
-    """All routes. They are the same for all consoles: each request brings its own."""
+    """Return all routes. All consoles share them: each request brings its own console."""
     app = Litestar(
         [api(), _describe, index, page],
         openapi_config=None,
@@ -85,12 +85,12 @@ def _routes() -> Litestar:
 
 @cache
 def document() -> dict[str, Any]:
-    """OpenAPI 3.1 of the API. It is the same for all consoles, and for whoever has none."""
+    """Return OpenAPI 3.1 of the API, the same for all consoles and without any."""
     return openapi.document(api())
 
 
 def api() -> Router:
-    """All routes that the rooms have."""
+    """Return the routes of all rooms."""
     return Router(
         API,
         route_handlers=[route for room in ROOMS for route in room.ROUTES],
@@ -100,10 +100,10 @@ def api() -> Router:
 
 
 def _of_state(key: str) -> Provide:
-    def give(request: ASGIConnection[Any, Any, Any, Any]) -> Any:
+    def provide(request: ASGIConnection[Any, Any, Any, Any]) -> Any:
         return request.scope["state"][key]
 
-    return Provide(give, sync_to_thread=False)
+    return Provide(provide, sync_to_thread=False)
 
 
 def _guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -112,12 +112,12 @@ def _guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHan
 
 @get("/api/openapi.json", opt=PUBLIC, include_in_schema=False, dependencies={"console": _of_state(CONSOLE)})
 async def _describe(console: NamedDependency[Console]) -> dict[str, Any]:
-    """The API as OpenAPI 3.1. Programs read it before they use the API; a proxy's clients use the proxy."""
+    """The API as OpenAPI 3.1, with the public address: a proxy's clients use the proxy."""
     return {**document(), "servers": [{"url": console.settings.console_url.rstrip("/") or "/"}]}
 
 
 def _check_needs(app: Litestar) -> None:
-    """Raises AssertionError for a route that does not say whom it is for."""
+    """Raises AssertionError for a route without a role."""
     for route in app.routes:
         for handler in getattr(route, "route_handlers", [getattr(route, "route_handler", None)]):
             asks = getattr(handler, "http_methods", None) != {"OPTIONS"}  # which Litestar answers by itself

@@ -1,4 +1,4 @@
-"""What all routes share: the connections, the people, and what each room keeps up to date."""
+"""What all routes share: the connections, the people, and the state of each room."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from services.console.links.links import Links
 from services.console.now.room import Room
 from services.console.oidc.provider import Provider
 from services.console.people.asker import Asker
-from services.console.people.kept import Kept
+from services.console.people.kept import MirroredBucket
 from services.console.people.limits import Limits
 from services.console.people.passwords import Passwords
 from services.console.people.store import People
-from services.console.recordings.second import Second
+from services.console.recordings.second import Reanalyses
 from services.console.review.room import Review
 from services.console.scaling.room import Scaling
 from services.console.settings import ConsoleSettings
@@ -47,7 +47,7 @@ _AUDIT_S = 10.0
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody changed, as the stream AUDIT has it."""
+    """A user's change, in the stream AUDIT."""
 
     time: str
     person: str
@@ -59,16 +59,16 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Console:
-    """See the module. Made by `opened`."""
+    """The state that all routes share. Created by `open`."""
 
     def __init__(self, settings: ConsoleSettings, links: Links, mirrors: dict[str, Mirror]) -> None:
         self.settings = settings
         self.links = links
         self.cameras = mirrors[names.CAMERAS]
         self.rules = mirrors[names.RULES]
-        self.review = Review(links.viewer, Kept(links.own, names.REVIEWS, mirrors[names.REVIEWS]))
-        kept = Kept(links.own, names.CONSOLE, mirrors[names.CONSOLE])
-        self.people = People(kept, Passwords(), settings.console_session_h * 3600)
+        self.review = Review(links.viewer, MirroredBucket(links.own, names.REVIEWS, mirrors[names.REVIEWS]))
+        bucket = MirroredBucket(links.own, names.CONSOLE, mirrors[names.CONSOLE])
+        self.people = People(bucket, Passwords(), settings.console_session_h * 3600)
         self.provider = Provider(settings) if settings.console_oidc_issuer else None
         self.limits = Limits(time.monotonic)
         self.hub = Hub(links.viewer)
@@ -76,32 +76,32 @@ class Console:
         self.watch = Watch(links.viewer, self.cameras, self.hub)
         self.trying = Trying()
         self.previewing = Previewing(links.viewer)
-        self.rules_kept = Kept(links.operator, names.RULES, self.rules)
+        self.rules_bucket = MirroredBucket(links.operator, names.RULES, self.rules)
         self.hub.taps.append(self.review.reading.hear)
         self.scaling = Scaling(links)
         self.decoders = Decoders(settings.console_decoders)
         self.pictures = Pictures(links.viewer, self.decoders)
         self.clips = Clips(links.viewer, settings.console_clip_max_mb)
         self.recorded = Keeping(links.viewer)
-        self.second = Second(links.viewer, mirrors[names.RUNS])
+        self.reanalyses = Reanalyses(links.viewer, mirrors[names.RUNS])
         self.live = Live(links.viewer)
         self.system = System(links, settings, self.cameras, self.people)
-        self.find = Find(links, self.cameras.values, kept, self.current, self.recorded.has)
+        self.find = Find(links, self.cameras.values, bucket, self.current, self.recorded.has)
         self.ask = Ask(links, self.current)
         self._mirrors = list(mirrors.values())
         self._process = f"{os.getpid()}-{time.time_ns():x}"
-        self._said = 0
+        self._audit_count = 0
 
     @classmethod
-    async def opened(cls, settings: ConsoleSettings, links: Links) -> Console:
-        """Its copies of the buckets are not read yet: see `run`. Raises BusError where one is missing."""
+    async def open(cls, settings: ConsoleSettings, links: Links) -> Console:
+        """Create a console. Its mirrors are not read yet: see `running`. Raises BusError if a bucket is missing."""
         changed = asyncio.Event()
         wanted = {names.CONSOLE: links.own, names.REVIEWS: links.own, names.CAMERAS: links.viewer}
         wanted |= {names.RULES: links.viewer, names.RUNS: links.viewer}
         return cls(settings, links, {name: await mirror(client, name, changed) for name, client in wanted.items()})
 
     def running(self) -> list[Any]:
-        """What goes on for as long as the console runs, as coroutines."""
+        """Return the background work as coroutines, which run as long as the console."""
         return [
             *(one.run() for one in self._mirrors),
             self.hub.run(),
@@ -116,30 +116,30 @@ class Console:
         ]
 
     async def ready(self) -> None:
-        """Wait until all copies are complete."""
+        """Wait until all mirrors are complete."""
         await all_read(*self._mirrors)
 
     @property
-    def known(self) -> Collection[str]:
-        """The ids of all cameras there are."""
+    def camera_keys(self) -> Collection[str]:
+        """The keys of the bucket `cameras`: all ids, and the keys of removed cameras."""
         return self.cameras.values.keys()
 
     @property
     def camera_ids(self) -> list[str]:
-        """Of all cameras there are, sorted."""
+        """The ids of all cameras, sorted."""
         return sorted(key for key in self.cameras.values if not names.is_removed(key))
 
     def current(self, asker: Asker) -> Asker | None:
-        """Who asked, as they are now; None once they may no longer."""
-        return self.people.again(asker)
+        """Return the user with the rights they have now; None once they have none."""
+        return self.people.refresh(asker)
 
     async def audit(self, asker: Asker, action: str, *, camera: str | None = None, **details: Any) -> None:
-        """Keep what somebody is about to change, before it is. Raises Refused where it can't be kept.
+        """Record a change in the audit log before it is made. Raises Refused if it can't be recorded.
 
-        details: no secret.
+        details: no secrets.
         """
-        self._said += 1
-        said = Change(
+        self._audit_count += 1
+        change = Change(
             time=rfc3339(dt.datetime.now(dt.UTC)),
             person=asker.name,
             role=asker.role,
@@ -148,13 +148,13 @@ class Console:
             camera=camera,
             details=details,
         )
-        id = f"audit/{self._process}/{self._said}"
+        id = f"audit/{self._process}/{self._audit_count}"
         try:
             await bus.publish(
                 self.links.own,
                 self.links.own.jetstream(),
                 names.audit(action),
-                msgspec.json.encode(said),
+                msgspec.json.encode(change),
                 {"Nats-Msg-Id": id},
                 patience_s=_AUDIT_S,
             )

@@ -17,7 +17,7 @@ from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 _AWAY = "the server does not answer: try again in a moment, or see what System says"
-# What any route may answer instead of what it is for, and when it does.
+# Errors that any route may answer with, and when.
 ERRORS = {
     400: "What was sent is not understood: `error` says which part, and what would be.",
     401: "Nobody is signed in, or a session or a token has ended.",
@@ -30,19 +30,19 @@ ERRORS = {
     503: "What it needs is away: `error` says what that is. Try again in a moment.",
 }
 
-# What the framework says where a browser has left before all of its request was read: nobody's mistake.
-_GONE = "client disconnected prematurely"
+# The framework's error if a browser left before its request was read: not a failure.
+_DISCONNECTED = "client disconnected prematurely"
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Why it was not done. error: a sentence for people, which says what to do."""
+    """The reason of a failure. error: a sentence for people, which says what to do."""
 
     error: str
 
 
 def _answer(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response[ErrorAnswer]:
-    said = ErrorAnswer(error=plain(redact(sentence))[:2000])
-    return Response(said, status_code=status, media_type=MediaType.JSON, headers=headers or {})
+    answer = ErrorAnswer(error=plain(redact(sentence))[:2000])
+    return Response(answer, status_code=status, media_type=MediaType.JSON, headers=headers or {})
 
 
 def _of(error: Exception) -> tuple[int, str]:
@@ -62,14 +62,14 @@ def _of(error: Exception) -> tuple[int, str]:
 
 
 def handled(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorAnswer]:
-    """Of what is raised on purpose, and of a server that is away."""
+    """Answer errors that are raised on purpose, and an unreachable server."""
     status, sentence = _of(error)
     return _answer(status, sentence, error.headers if isinstance(error, Refused) else None)
 
 
 def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorAnswer]:
-    """Of what the framework refuses: bodies and parameters that are not what is expected, with their place."""
-    if error.detail == _GONE:
+    """Answer the framework's errors: invalid bodies and parameters, with their place."""
+    if error.detail == _DISCONNECTED:
         return _answer(408, error.detail)
     if error.status_code >= 500:
         return failed(request, error)
@@ -80,12 +80,12 @@ def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Erro
 
 
 def nested(request: Request[Any, Any, Any], error: RecursionError) -> Response[ErrorAnswer]:
-    """Of a body that no reader gets to the end of."""
+    """Answer a body that is nested too deeply to decode."""
     return _answer(400, "what was sent is nested too deeply")
 
 
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorAnswer]:
-    """Of what nobody thought of: the log has it, and whoever asks does not."""
+    """Answer an unexpected error: details go to the log, not to the client."""
     logger("console").error("a request failed", path=request.scope["path"], exc_info=error)
     return _answer(500, "this failed here: the console's log says why")
 

@@ -1,4 +1,4 @@
-"""The pages as browsers get them: read once, compressed once, and nothing else can be asked for by any path."""
+"""The pages' files, read and compressed once. No path leads to any other file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TYPES = {
 
 
 class File(NamedTuple):
-    """plain, packed: its bytes, and the same by gzip. tag: of these bytes."""
+    """plain, packed: its bytes, and the same by gzip. tag: ETag of these bytes."""
 
     type: str
     plain: bytes
@@ -35,7 +35,7 @@ class File(NamedTuple):
 
 @cache
 def files() -> dict[str, File]:
-    """By their path below `pages/`."""
+    """Return the files by their path below `pages/`."""
     found = {}
     for path in sorted(FOLDER.rglob("*")):
         if path.is_file() and path.suffix in _TYPES:
@@ -47,7 +47,7 @@ def files() -> dict[str, File]:
 
 @get("/", opt=PUBLIC, include_in_schema=False)
 async def index(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The page that has all others."""
+    """The page that loads all others."""
     return _answer(request, "index.html")
 
 

@@ -1,7 +1,7 @@
-"""Finds out who asks, and lets nobody further than their role. Every route passes here, those of WebSockets too.
+"""Authenticates the user and authorizes by role. Every route passes here, those of WebSockets too.
 
-A browser has a cookie, which other sites' pages could have it send: so a change asks for the session's CSRF token in a
-header as well, and whatever a browser says of where it comes from must be this console. A program has a token.
+A browser has a cookie, which other sites' pages could make it send. So a change needs the session's CSRF token in a
+header as well, and a browser's Origin must be this console. A program has a token.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Gate:
-    """One for the application."""
+    """Checks each request. One for the application."""
 
     def __init__(self, settings: ConsoleSettings, people: People) -> None:
         self._settings = settings
         self._people = people
 
     def check(self, connection: Connection, handler: BaseRouteHandler) -> None:
-        """Raises Refused. Who asks is then in the connection's state."""
+        """Store the user in the connection's state. Raises Refused."""
         if ROLE not in handler.opt:
             raise Refused(405, "no other site's page may use this")
         role = handler.opt[ROLE]
@@ -58,7 +58,7 @@ class Gate:
         connection.scope["state"][ASKER] = asker
 
     def _asker(self, connection: Connection) -> Asker | None:
-        """A token counts before a cookie, and a cookie before what a proxy says."""
+        """Return the user: by a token, else by a cookie, else by a proxy's header."""
         scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self._people.of_token(secret.strip())
@@ -70,7 +70,7 @@ class Gate:
         header = self._settings.console_proxy_header
         if not header or not self._is_proxy(connection):
             return None
-        # Two of one name: somebody else has added one.
+        # Of two headers of this name, one is not the proxy's.
         values = connection.headers.getall(header.lower(), [])
         return self._people.of_proxy(values[0]) if len(values) == 1 and _is_name(values[0]) else None
 
@@ -82,7 +82,7 @@ class Gate:
         return any(address in network for network in self._settings.proxies)
 
     def _check_origin(self, connection: Connection) -> None:
-        """Raises Refused where a browser says that another site's page asks."""
+        """Raises Refused if the Origin is another site."""
         if _method(connection) in _SAFE:
             return
         origin = connection.headers.get("origin")
@@ -94,12 +94,12 @@ class Gate:
 
 
 def _method(connection: Connection) -> str:
-    """Of a WebSocket none."""
+    """Return the HTTP method; empty for a WebSocket."""
     return str(connection.scope.get("method", ""))
 
 
 def session_cookie(connection: Connection) -> str:
-    """The session's secret; empty where there is none."""
+    """Return the session's secret; empty if there is none."""
     try:
         found = SimpleCookie(connection.headers.get("cookie", "")).get(COOKIE)
     except CookieError:

@@ -1,4 +1,4 @@
-"""What every answer says to browsers, and the path below which a proxy has the console. ASGI around the application."""
+"""Security headers of every answer, and the sub-path behind a proxy. ASGI around the application."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.console.metrics import REQUESTS
 Message = MutableMapping[str, Any]
 App = Callable[..., Any]
 
-# Nothing from elsewhere, nothing inline, in no frame. Pictures and video are made by pages as blobs.
+# Nothing from other origins, nothing inline, no framing. Pages create pictures and video as blobs.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "connect-src 'self'; font-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
@@ -28,7 +28,7 @@ _ALWAYS = {
 
 
 class Headers:
-    """sub_path: of CONSOLE_URL; a proxy may leave it in the path or take it away. is_https: browsers come by TLS."""
+    """sub_path: of CONSOLE_URL; a proxy may keep or strip it. is_https: whether browsers use TLS."""
 
     def __init__(self, app: App, *, sub_path: str, is_https: bool) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Work for a browser that may leave before it is done: then it is cancelled."""
+"""Work that is cancelled if its browser disconnects."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 async def while_there(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives. Raises Refused where whoever asked has gone: nobody reads that."""
-    # The body is read first: after it comes nothing but the end of the connection.
+    """Return the result of `work`. Raises Refused if the client has disconnected: nobody reads that."""
+    # The body is read first: the only message after it is the disconnect.
     await request.body()
-    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -28,6 +28,6 @@ async def while_there(request: Request[Any, Any, Any], work: Coroutine[Any, Any,
         await end(working, leaving)
 
 
-async def _left(request: Request[Any, Any, Any]) -> None:
+async def _disconnected(request: Request[Any, Any, Any]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

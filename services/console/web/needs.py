@@ -1,4 +1,4 @@
-"""What a route asks of who uses it: `@get("/cameras", opt=needs("viewer"))`. One that says nothing is refused."""
+"""The role that a route needs: `@get("/cameras", opt=needs("viewer"))`. A route without one is refused."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 from services.console.people.asker import Role
 
 ROLE = "role"
-# A route that nobody needs to be known for.
+# A route without authentication.
 PUBLIC: dict[str, Any] = {ROLE: None}
 
 
 def needs(role: Role) -> dict[str, Any]:
-    """It is for people of this role, and of those above it."""
+    """Return the options of a route for this role and higher ones."""
     return {ROLE: role}

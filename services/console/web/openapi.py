@@ -1,6 +1,6 @@
-"""The API as OpenAPI 3.1: of its routes, of what their docstrings say, and of the structs that read and write bodies.
+"""The API as OpenAPI 3.1: from its routes, their docstrings, and the structs of bodies.
 
-document(router) is the same for every console: what differs is where it is served.
+document(router) is the same for every console: only the served address differs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SCHEMES: dict[str, SecurityScheme | Reference] = {
 
 
 class Served(NamedTuple):
-    """One method of one path. operation: what Litestar says of it, to be made better in place."""
+    """One method of one path. operation: Litestar's description, which is improved in place."""
 
     handler: HTTPRouteHandler
     path: str
@@ -53,7 +53,7 @@ class Served(NamedTuple):
 
 
 def document(router: Router) -> dict[str, Any]:
-    """OpenAPI 3.1 of all routes of a router, in their order."""
+    """Return OpenAPI 3.1 of a router's routes, in their order."""
     app = Litestar([router], openapi_config=_config())
     found: dict[str, Any] = app.openapi_schema.to_schema()
     served = list(_served(app, found["paths"]))
@@ -62,7 +62,7 @@ def document(router: Router) -> dict[str, Any]:
     by_type = dict(zip(types, schemas, strict=True))
     for each in served:
         each.operation.pop("deprecated", None)
-        each.operation.update(_said(each.handler), responses=_responses(each.handler, by_type))
+        each.operation.update(_documentation(each.handler), responses=_responses(each.handler, by_type))
         if (body := _body(each.handler)) is not None:
             each.operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": by_type[body]}}}
         for parameter in each.operation.get("parameters", ()):
@@ -72,7 +72,7 @@ def document(router: Router) -> dict[str, Any]:
     found["tags"] = [_tag(name) for name in dict.fromkeys(each.operation["tags"][0] for each in served)]
     for schema in named.values():
         _without_tuples(schema)
-    # As JSON has it: defaults may be tuples.
+    # Converted to JSON types: defaults may be tuples.
     return msgspec.json.decode(msgspec.json.encode(found), type=dict[str, Any])
 
 
@@ -96,7 +96,7 @@ def _served(app: Litestar, paths: dict[str, Any]) -> Iterator[Served]:
 
 
 def _types(handler: HTTPRouteHandler) -> Iterator[Any]:
-    """Of all that is read and written as JSON."""
+    """Yield the types that are read and written as JSON."""
     if (body := _body(handler)) is not None:
         yield body
     for media, type in _answers(handler).values():
@@ -110,14 +110,14 @@ def _body(handler: HTTPRouteHandler) -> Any:
 
 
 def _answers(handler: HTTPRouteHandler) -> dict[int, tuple[str, Any]]:
-    """(media type, type) of each answer of its own, by its status; a type of None: it has no body."""
-    found = {handler.status_code: (_media(handler.media_type), _answered(handler.parsed_fn_signature.return_type))}
+    """Return (media type, type) of each of its own answers, by status; a type of None: no body."""
+    found = {handler.status_code: (_media(handler.media_type), _answer_type(handler.parsed_fn_signature.return_type))}
     for status, spec in (handler.responses or {}).items():
         found[status] = (_media(spec.media_type), spec.data_container)
     return found
 
 
-def _answered(returned: FieldDefinition) -> Any:
+def _answer_type(returned: FieldDefinition) -> Any:
     if returned.is_subclass_of(Response):
         returned = returned.inner_types[0] if returned.inner_types else FieldDefinition.from_annotation(Any)
     return None if returned.is_none_type else returned.annotation
@@ -128,7 +128,7 @@ def _media(media_type: Any) -> str:
 
 
 def _responses(handler: HTTPRouteHandler, by_type: dict[Any, Any]) -> dict[str, Any]:
-    """Its answers, and the errors that any route may have."""
+    """Return its answers, and the errors that any route may have."""
     found: dict[str, Any] = {}
     for status, (media, type) in sorted(_answers(handler).items()):
         spec = (handler.responses or {}).get(status)
@@ -151,8 +151,8 @@ def _error(status: int, schema: Any) -> dict[str, Any]:
     return found
 
 
-def _said(handler: HTTPRouteHandler) -> dict[str, Any]:
-    """What people read of it, and who may use it."""
+def _documentation(handler: HTTPRouteHandler) -> dict[str, Any]:
+    """Return its documentation, and its least role."""
     text = inspect.getdoc(handler.fn) or ""
     words = " ".join(text.split("\n\n")[0].split())
     first, _, _ = words.partition(". ")
@@ -163,18 +163,18 @@ def _said(handler: HTTPRouteHandler) -> dict[str, Any]:
 
 
 def room_of(handler: BaseRouteHandler) -> str:
-    """The folder that has it."""
+    """Return the handler's folder."""
     return str(handler.fn.__module__).split(".")[2]
 
 
 def _tag(room: str) -> dict[str, str]:
-    """A room says in its package's first line what it is."""
+    """Return a room's tag, described by the first line of its package."""
     doc = inspect.getdoc(importlib.import_module(f"services.console.{room}")) or ""
     return {"name": room, "description": doc.split("\n\n")[0]}
 
 
 def _plain(parameter: dict[str, Any]) -> None:
-    """Without what says nothing: what is the default of OpenAPI, and what is said twice."""
+    """Remove OpenAPI's defaults and repeated descriptions."""
     for key in ("deprecated", "allowEmptyValue", "allowReserved"):
         if parameter.get(key) is False:
             del parameter[key]
@@ -183,7 +183,7 @@ def _plain(parameter: dict[str, Any]) -> None:
 
 
 def _without_tuples(schema: Any) -> None:
-    """A tuple is a list of its length: generators of clients take no `items: false`."""
+    """Describe tuples as lists of their length: client generators reject `items: false`."""
     if isinstance(schema, dict) and schema.get("items") is False:
         kinds = schema.pop("prefixItems")
         schema["items"] = kinds[0] if all(kind == kinds[0] for kind in kinds) else {}

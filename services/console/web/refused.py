@@ -6,7 +6,7 @@ from shared.runtime.errors import TidegateError
 
 
 class Refused(TidegateError):
-    """status: of HTTP. headers: what else is said. Its sentence is what people read."""
+    """status: of HTTP. headers: further ones. Its sentence is for people."""
 
     def __init__(self, status: int, reason: str, **headers: str) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""The console's process: connections, what runs in the background, and uvicorn until it is told to stop."""
+"""The console's process: connections, background work, and uvicorn until it is stopped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health, logger
 from shared.service.process import beat
 
-# Browsers that hear events would keep it for ever.
+# Browsers that listen to events would never end their requests.
 _GRACE_S = 2
 _BACKLOG = 1024
 
@@ -30,15 +30,15 @@ async def serve(
     client: Connection,
     health: Health,
     stop: asyncio.Event,
-    opened: Callable[[Console], None] = lambda _: None,
+    on_open: Callable[[Console], None] = lambda _: None,
 ) -> None:
-    """Until `stop` is set. opened: is told of what the routes share. Raises TidegateError."""
+    """Serve until `stop` is set. on_open: called with what the routes share. Raises TidegateError."""
     listening = _listen(settings)
     try:
         async with Links(settings, client) as links:
-            console = await Console.opened(settings, links)
-            opened(console)
-            tasks = [asyncio.create_task(_lasting(work)) for work in (*console.running(), beat(client, health))]
+            console = await Console.open(settings, links)
+            on_open(console)
+            tasks = [asyncio.create_task(_run_forever(work)) for work in (*console.running(), beat(client, health))]
             try:
                 health.ready = "reading who may use it"
                 await supervise(console.ready(), *tasks, stop=stop)
@@ -58,8 +58,8 @@ async def _serve(
     stop: asyncio.Event,
     tasks: list[asyncio.Task[None]],
 ) -> None:
-    """Until `stop` is set, and all that was begun is answered. To stop it otherwise would leave the socket in the loop,
-    closed: the loop would not hear of the next one of its number.
+    """Serve until `stop` is set and requests in flight are answered. Otherwise the closed socket would stay in the
+    loop, which would then ignore the next socket of its number.
     """
     server = _Server(_config(settings, build(console)))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -82,14 +82,14 @@ async def _serve(
         await serving
 
 
-async def _lasting(work: object) -> None:
-    """What goes on in the background: its end is an error, whoever waits for it sees."""
+async def _run_forever(work: object) -> None:
+    """Run background work, whose end is an error for the task that awaits it."""
     await work  # type: ignore[misc]
     raise TidegateError("a part of the console has ended")
 
 
 class _Server(uvicorn.Server):
-    """Signals are the process's own matter."""
+    """A server that leaves signals to the process."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -113,7 +113,7 @@ def _config(settings: ConsoleSettings, app: App) -> uvicorn.Config:
 
 
 def _listen(settings: ConsoleSettings) -> socket.socket:
-    """Raises SettingError where the address can't be had."""
+    """Return the listening socket. Raises SettingError if the address is not available."""
     host = settings.console_host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -123,7 +123,7 @@ def _listen(settings: ConsoleSettings) -> socket.socket:
             f"CONSOLE_PORT={settings.console_port} on {settings.console_host} can't be used: {e.strerror}; "
             "0 takes a free one"
         ) from e
-    # Those that it accepts have it from here, as asyncio sees no protocol of theirs: an answer's second part, its body,
-    # would wait 40 ms until the client has said that the first is there.
+    # Accepted sockets inherit this, as asyncio does not set it on them. Otherwise an answer's second part, its body,
+    # would wait 40 ms for the client's acknowledgement of the first.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening

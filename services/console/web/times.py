@@ -1,4 +1,4 @@
-"""Times as they are asked for."""
+"""Times in requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.contract.bounds import EARLIEST, LATEST, in_time
 
 
 def instant(text: str, what: str) -> dt.datetime:
-    """A time of RFC 3339 with its zone. what: the parameter. Raises Refused."""
+    """Parse a time of RFC 3339 with its zone. what: the parameter. Raises Refused."""
     try:
         # A plus sign that was not encoded arrives as a space.
         found = dt.datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text)
